@@ -1,0 +1,41 @@
+"""Shared by all tests: where the fixtures are, and one thread per process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FIXTURES = Path(os.environ.get("XLLI_FIXTURES") or ROOT.parent / "shared" / "fixtures")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In CI the fixtures must be there: a skip would hide what they prove."""
+    if os.environ.get("XLLI_REQUIRE_FIXTURES") == "1" and not (FIXTURES / "MANIFEST.md").exists():
+        raise pytest.UsageError(f"XLLI_REQUIRE_FIXTURES=1, but there are no fixtures at {FIXTURES}: set XLLI_FIXTURES")
+
+
+@pytest.fixture(scope="session")
+def fixtures() -> Path:
+    """Folder of real weights, images, rain and clips."""
+    if not (FIXTURES / "MANIFEST.md").exists():
+        pytest.skip(f"no fixtures at {FIXTURES}; set XLLI_FIXTURES to run this test")
+    return FIXTURES
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)

@@ -1,0 +1,118 @@
+"""One driver at a time; records that the first writer of an epoch and the highest epoch win."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from xlli_ray.errors import LeaseError
+from xlli_ray.store import lease as lease_module
+from xlli_ray.store.lease import Lease, last_epoch, superseded
+from xlli_ray.store.objects import Objects, open_objects
+from xlli_ray.store.records import PACK, Receipt, list_records, pack_records, read_records, write_record
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> Objects:
+    return open_objects(tmp_path)
+
+
+def test_a_second_driver_on_this_machine_stops_and_names_host_and_pid(objects: Objects) -> None:
+    first = Lease.acquire(objects)
+    with pytest.raises(LeaseError, match=f"pid {os.getpid()}"):
+        Lease.acquire(objects)
+    first.release()
+    second = Lease.acquire(objects)
+    assert second.epoch == first.epoch + 1
+    second.release()
+
+
+def test_a_killed_driver_leaves_no_lock(objects: Objects, tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from xlli_ray.store.objects import open_objects; from xlli_ray.store.lease import Lease;"
+        f"Lease.acquire(open_objects({str(tmp_path)!r})); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False)
+    assert last_epoch(objects) == 1
+    lease = Lease.acquire(objects)
+    assert lease.epoch == 2
+    lease.release()
+
+
+def test_on_another_machine_only_the_beats_tell_whether_it_lives(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_module, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(lease_module, "PATIENCE_SECONDS", 0.4)
+    first = Lease.acquire(objects)
+    monkeypatch.setattr(lease_module.Holder, "is_dead_here", lambda self: None)
+    with pytest.raises(LeaseError, match="another run holds this study"):
+        Lease.acquire(objects)
+    first._stop.set()  # its machine is gone: no beat, no end
+    first._thread.join()
+    second = Lease.acquire(objects)
+    assert second.epoch == 2
+    second.release()
+
+
+def test_takeover_makes_the_old_driver_stop(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease_module, "BEAT_SECONDS", 0.05)
+    first = Lease.acquire(objects)
+    second = Lease.acquire(objects, takeover=True)
+    assert superseded(objects, first.epoch)
+    for _ in range(100):
+        if first._lost:
+            break
+        first._stop.wait(0.05)
+    with pytest.raises(LeaseError, match="taken over"):
+        first.check()
+    first.release()
+    second.check()
+    second.release()
+
+
+def receipt(unit: int, epoch: int) -> Receipt:
+    return Receipt(cell="s/m/w", unit=unit, epoch=epoch, bucket="h1w1", start=unit, stop=unit + 1)
+
+
+def rows(value: float) -> pa.Table:
+    return pa.table({"row": pa.array([1], pa.int64()), "x": pa.array([value])})
+
+
+def test_within_an_epoch_the_first_record_stays_and_a_later_epoch_wins(objects: Objects) -> None:
+    assert write_record(objects, receipt(0, 1), rows(1.0))
+    assert not write_record(objects, receipt(0, 1), rows(2.0)), "a zombie of the same epoch finds its key taken"
+    assert write_record(objects, receipt(0, 3), rows(3.0))
+    assert write_record(objects, receipt(0, 2), rows(2.0)), "a zombie of an old epoch can write, but nobody reads it"
+    ((newest, table),) = read_records(objects, "s/m/w")
+    assert newest.epoch == 3
+    assert table["x"].to_pylist() == [3.0]
+
+
+def test_packing_keeps_every_row_and_a_kill_between_its_steps_changes_nothing(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for unit in range(PACK + 3):
+        write_record(objects, receipt(unit, 1), rows(float(unit)))
+    before = [(r, t["x"].to_pylist()) for r, t in read_records(objects, "s/m/w")]
+    original = type(objects).delete
+    monkeypatch.setattr(type(objects), "delete", lambda self, keys: None)  # killed after the pack, before the removal
+    assert pack_records(objects, "s/m/w", epoch=1) == 1
+    assert [(r, t["x"].to_pylist()) for r, t in read_records(objects, "s/m/w")] == before
+    monkeypatch.setattr(type(objects), "delete", original)
+    write_record(objects, receipt(7, 2), rows(-7.0))  # a retried unit, newer than the pack
+    assert set(list_records(objects, "s/m/w")) == set(range(PACK + 3))
+    after = {r.unit: t["x"].to_pylist() for r, t in read_records(objects, "s/m/w")}
+    assert after[7] == [-7.0]
+    assert pack_records(objects, "s/m/w", epoch=2) == 1, "the newer record goes into a new pack"
+    packed = [(r, t["x"].to_pylist()) for r, t in read_records(objects, "s/m/w")]
+    assert packed[7] == (replace(before[7][0], epoch=2), [-7.0])
+    assert [p for p in packed if p[0].unit != 7] == [b for b in before if b[0].unit != 7]
+    assert len(list(objects.list("records"))) == 4, "one pack and the three units beyond the thousand"
+    assert pack_records(objects, "s/m/w", epoch=3) == 0

@@ -1,0 +1,89 @@
+"""Objects: atomic puts, create-only creates, keys that cannot leave the folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from xlli_ray.errors import EnvironmentFailure, StudyError
+from xlli_ray.store import objects as module
+from xlli_ray.store.objects import Missing, Objects, check_key, open_objects, probe_create_only
+
+
+@pytest.fixture(params=["local", "memory"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
+    return open_objects(tmp_path / "study") if request.param == "local" else open_objects(f"memory://{tmp_path.name}")
+
+
+def test_get_range_list_delete_round_trip(place: Objects) -> None:
+    place.put("a/b/one", b"0123456789")
+    place.put("a/two", [b"01", b"23"])
+    assert place.get("a/b/one") == b"0123456789"
+    assert place.get("a/two") == b"0123"
+    assert place.get_range("a/b/one", 2, 3) == b"234"
+    assert place.get_range("a/b/one", -4, 4) == b"6789"
+    assert list(place.list("a")) == ["a/b/one", "a/two"]
+    place.delete(["a/two", "a/never-there"])
+    assert list(place.list("a")) == ["a/b/one"]
+    with pytest.raises(Missing):
+        place.get("a/two")
+    with pytest.raises(Missing):
+        place.get_range("a/two", 0, 1)
+
+
+def test_of_many_creators_exactly_one_wins_and_its_bytes_stay(place: Objects) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        won = list(threads.map(lambda i: place.create("lease/1", str(i).encode()), range(32)))
+    assert sum(won) == 1
+    assert place.get("lease/1") == str(won.index(True)).encode()
+
+
+@pytest.mark.parametrize("key", ["../x", "a/../x", "/abs", "a//b", "a b", "ä", "", "a/..", "a\nb"])
+def test_a_key_that_could_leave_the_folder_is_refused(key: str) -> None:
+    with pytest.raises(ValueError, match="no store key"):
+        check_key(key)
+
+
+def test_a_killed_writers_litter_is_no_object(tmp_path: Path) -> None:
+    place = open_objects(tmp_path)
+    place.put("a/x", b"1")
+    (tmp_path / "a" / ".x.1234.partial").write_bytes(b"half")
+    assert list(place.list("a")) == ["a/x"]
+
+
+def test_a_store_that_creates_twice_is_refused(tmp_path: Path) -> None:
+    class Liar(type(open_objects(tmp_path))):  # type: ignore[misc]
+        def create(self, key: str, data: module.Buffers) -> bool:
+            self.put(key, data)
+            return True
+
+    with pytest.raises(EnvironmentFailure, match="created the same object twice"):
+        probe_create_only(Liar(tmp_path))
+    probe_create_only(open_objects(tmp_path))
+    assert list(open_objects(tmp_path).list("lease")) == []
+
+
+@pytest.mark.parametrize(("code", "way_out"), [(errno.ENOSPC, "disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "permission")])
+def test_errors_of_the_disk_name_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, way_out: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(module.os, "fsync", fail)
+    with pytest.raises(EnvironmentFailure, match=way_out):
+        open_objects(tmp_path).put("a", b"1")
+    monkeypatch.undo()
+    assert not list(tmp_path.glob("**/*partial")), "a failed put leaves no litter"
+
+
+@pytest.mark.parametrize("url", ["s3://key:secret@bucket/x", "https://a/b?X-Amz-Signature=abc", "az://c/x?sig=abc"])
+def test_a_url_with_credentials_is_refused_without_repeating_them(url: str) -> None:
+    with pytest.raises(StudyError, match="credentials") as caught:
+        open_objects(url)
+    assert "secret" not in str(caught.value)
+    assert "=abc" not in str(caught.value)

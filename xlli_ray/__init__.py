@@ -1,0 +1,46 @@
+"""xlli_ray: why do super-resolution and restoration networks work, and why do they fail?
+
+    corpus ──► models ──► probes ──► store ──► analyses ──► report
+    images     checkpoint  features   Zarr       numbers      one page
+    patches    that keeps  restore    Parquet    with their   you can
+    degraded   gradients   …          records    error        read
+    └───────────────────── engine moves the work ─────────────────────┘
+
+Importing this imports neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xlli_ray.errors import XlliError
+    from xlli_ray.recipe import load_recipe
+    from xlli_ray.study import Study, open_study
+
+__version__ = "0.1.0"
+__all__ = ["Study", "XlliError", "__version__", "load_recipe", "open_study", "run"]
+
+_PUBLIC = {
+    "Study": "xlli_ray.study",
+    "XlliError": "xlli_ray.errors",
+    "load_recipe": "xlli_ray.recipe",
+    "open_study": "xlli_ray.study",
+}
+
+
+def run(recipe: str, out: str, *, workers: int = 0, overrides: tuple[str, ...] = ()) -> Any:
+    """Run the recipe at path `recipe` into the study folder `out`, and open it. `workers=0`: in this process, without Ray."""
+    from xlli_ray.engine.driver import Options, run_study
+    from xlli_ray.recipe import load_recipe as load
+    from xlli_ray.study import open_study as opened
+
+    run_study(load(recipe, overrides=overrides), out, Options(workers=workers, quiet=True, command="xlli_ray.run"))
+    return opened(out)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'xlli_ray' has no attribute {name!r}")

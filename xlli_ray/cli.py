@@ -1,0 +1,292 @@
+"""The command line: `xlli run RECIPE` and its kin. Every flag here is about how to run; what is computed stands in the recipe."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from xlli_ray import __version__
+from xlli_ray.errors import EnvironmentFailure, LeaseError, PlanError, XlliError
+
+if TYPE_CHECKING:
+    from xlli_ray.engine.driver import Options
+    from xlli_ray.recipe import Recipe
+
+app = App(
+    name="xlli",
+    help="Why do super-resolution and restoration networks work or fail? Features and attribution maps at corpus scale.",
+    version=__version__,
+)
+
+Out = Annotated[str | None, Parameter(help="study folder or s3://, gs://, az:// prefix [default: studies/NAME]")]
+Set = Annotated[tuple[str, ...], Parameter(name="--set", help="override a recipe field: key.path=value", negative=())]
+Workers = Annotated[int | None, Parameter(help="worker processes; 0 runs in this process without Ray [default: one per CPU slot]")]
+Address = Annotated[str | None, Parameter(help="a running Ray cluster: auto or ray://host:port [default: a private local one]")]
+
+
+def _say(text: str = "") -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _recipe(recipe: Path, sets: tuple[str, ...]) -> Recipe:
+    from xlli_ray.recipe import load_recipe
+
+    return load_recipe(builtin_recipe(recipe), overrides=sets)
+
+
+def builtin_recipe(recipe: Path) -> Path:
+    """`quickstart` names the recipe that comes with the package."""
+    if str(recipe) == "quickstart" and not recipe.exists():
+        return Path(__file__).parent / "quickstart.yaml"
+    return recipe
+
+
+def _out(out: str | None, recipe: Recipe, limit: int | None = None) -> str:
+    place = out or f"studies/{recipe.name}"
+    return f"{place}-limit{limit}" if limit else place
+
+
+def _options(**fields: Any) -> Options:
+    from xlli_ray.engine.driver import Options
+
+    return Options(command=" ".join(["xlli", *sys.argv[1:]]), **fields)
+
+
+@app.command
+def run(
+    recipe: Path,
+    /,
+    *,
+    out: Out = None,
+    workers: Workers = None,
+    address: Address = None,
+    gpus_per_worker: Annotated[float, Parameter(help="GPUs a worker holds, a fraction to share one")] = 0.0,
+    limit: Annotated[int | None, Parameter(help="try the first N samples, in a folder of its own")] = None,
+    set_: Set = (),
+    takeover: Annotated[bool, Parameter(help="take the study from a run that still beats", negative=())] = False,
+    retry_failed: Annotated[bool, Parameter(help="run units with failed samples again", negative=())] = False,
+    replace: Annotated[tuple[str, ...], Parameter(help="compute this stage, model or cell anew", negative=())] = (),
+    any_device: Annotated[bool, Parameter(help="accept workers that round differently", negative=())] = False,
+    quiet: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Run a recipe, or go on where it stopped. The same command again computes only what is missing."""
+    from xlli_ray.engine.driver import run_study
+
+    parsed = _recipe(recipe, set_)
+    options = _options(
+        workers=workers, address=address, gpus_per_worker=gpus_per_worker, limit=limit, takeover=takeover,
+        retry_failed=retry_failed, replace=replace, any_device=any_device, quiet=quiet,
+    )  # fmt: skip
+    place = _out(out, parsed, limit)
+    summary = run_study(parsed, place, options)
+    for note in summary.notes:
+        _say(f"note: {note}")
+    if summary.complete:
+        _say(f"complete: {summary.samples} samples, {summary.units} units; nothing to do")
+    else:
+        _say(f"done: {summary.units_run} of {summary.units} units computed, {summary.samples} samples")
+    if summary.failed or summary.rejected:
+        _say(f"{summary.failed} samples failed, {summary.rejected} files rejected: xlli query {place} \"from failures\"")
+    page = _write_report(place)
+    if not quiet:
+        _say(_result_table(place))
+        _say(f"report: {page}")
+    return 0
+
+
+def _result_table(place: str) -> str:
+    from xlli_ray.report.text import result_table
+
+    return result_table(place)
+
+
+def _write_report(place: str) -> str:
+    from xlli_ray.report.page import write_report
+
+    return write_report(place)
+
+
+@app.command
+def scan(recipe: Path, /, *, out: Out = None, workers: Workers = 0, address: Address = None, set_: Set = ()) -> int:
+    """Read the corpus and write the sample table."""
+    from xlli_ray.engine.driver import scan_study
+
+    parsed = _recipe(recipe, set_)
+    place = _out(out, parsed)
+    manifest = scan_study(parsed, place, _options(workers=workers, address=address))
+    assert manifest.samples is not None
+    _say(f"{manifest.samples.rows} samples in {len(manifest.samples.buckets)} sizes, {manifest.samples.rejected} files rejected")
+    if manifest.samples.rejected:
+        from xlli_ray.store.objects import open_objects
+        from xlli_ray.store.tables import rejected
+
+        for row in rejected(open_objects(place)).slice(0, 10).to_pylist():
+            _say(f"  {row['source']}: {row['reason']}")
+    return 0
+
+
+@app.command
+def plan(recipe: Path, /, *, out: Out = None, workers: Workers = None, set_: Set = ()) -> int:
+    """Say what a run would do: samples, sizes, units, bytes of each array, projected hours. Refuses above the limits."""
+    from xlli_ray.engine.driver import Options, default_workers, plan_study
+    from xlli_ray.engine.plan import check_limits
+    from xlli_ray.report.text import plan_table
+
+    parsed = _recipe(recipe, set_)
+    manifest, made = plan_study(parsed, _out(out, parsed), _options(workers=0))
+    count = workers if workers else default_workers(Options(), parsed.threads)
+    _say(plan_table(manifest, made, workers=count))
+    check_limits(made, parsed, workers=count)
+    return 0
+
+
+@app.command
+def status(study: str, /, *, json_: Annotated[bool, Parameter(name="--json", negative=())] = False) -> int:
+    """Units done and failed samples of a study, or the state of a submitted job (http://…#job)."""
+    if study.startswith("http"):
+        from xlli_ray.engine.submit import job_status
+
+        _say(job_status(study))
+        return 0
+    from xlli_ray.report.text import status_text
+    from xlli_ray.study import open_study
+
+    state = open_study(study).status()
+    _say(json.dumps(state, indent=1) if json_ else status_text(state))
+    return 0
+
+
+@app.command
+def verify(study: str, /) -> int:
+    """Check every record, shard, crc and row. Exit 1 and the list when something is missing or damaged."""
+    from xlli_ray.store.verify import verify as findings
+    from xlli_ray.study import open_study
+
+    opened = open_study(study)
+    found = list(findings(opened.objects, opened.manifest))
+    for line in found:
+        _say(line)
+    _say(f"{len(found)} findings" if found else "whole: every array, row and crc is as the plan says")
+    return 1 if found else 0
+
+
+@app.command
+def query(study: str, sql: str, /, *, format_: Annotated[Literal["table", "csv", "json"], Parameter(name="--format")] = "table") -> int:
+    """Run SQL over a study: tables samples, models, features, failures, and one per probe (restore, …)."""
+    from xlli_ray.report.text import format_rows
+    from xlli_ray.study import open_study
+
+    _say(format_rows(open_study(study).sql(sql), format_))
+    return 0
+
+
+@app.command
+def layers(
+    weights: str,
+    pattern: str | None = None,
+    /,
+    *,
+    network: Annotated[str | None, Parameter(help="a network of ours or package.module:factory [default: spandrel]")] = None,
+    size: Annotated[int, Parameter(help="side of the square input, pixels")] = 64,
+    scale: int | None = None,
+) -> int:
+    """List the layers of a checkpoint: name, shape for an input of this size, stride in input pixels, parameters."""
+    from xlli_ray.report.text import layer_table
+
+    _say(layer_table(weights, pattern, network=network, size=size, scale=scale))
+    return 0
+
+
+@app.command
+def report(study: str, /) -> int:
+    """Write the study's page again: STUDY/report/index.html."""
+    _say(f"report: {_write_report(study)}")
+    return 0
+
+
+@app.command
+def train(
+    recipe: Path,
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="folder for checkpoints, curves and models.yaml")],
+    workers: Annotated[int, Parameter(help="trainings at once, as Ray tasks; 0 runs one after another here")] = 0,
+    address: Address = None,
+    set_: Set = (),
+) -> int:
+    """Train small networks for causal experiments (a recipe with `train:` and perhaps `grid:`)."""
+    from xlli_ray.engine.trainings import train_recipe
+
+    _say(f"models: {train_recipe(recipe, out, overrides=set_, workers=workers, address=address)}")
+    return 0
+
+
+@app.command
+def submit(
+    recipe: Path,
+    /,
+    *,
+    address: Annotated[str, Parameter(help="the cluster's Jobs API, http://head:8265")],
+    out: Out = None,
+    workers: Workers = None,
+    gpus_per_worker: float = 0.0,
+    follow: Annotated[bool, Parameter(help="print the job's log until it ends", negative=())] = False,
+    set_: Set = (),
+) -> int:
+    """Run a recipe on a cluster through the Ray Jobs API (token from RAY_AUTH_TOKEN or ~/.ray/auth_token)."""
+    from xlli_ray.engine.submit import follow_job, submit_recipe
+
+    parsed = _recipe(recipe, set_)
+    job = submit_recipe(parsed, address=address, out=_out(out, parsed), workers=workers, gpus_per_worker=gpus_per_worker)
+    _say(f"job {job}: xlli status {address}#{job} · xlli stop {address}#{job}")
+    return follow_job(address, job, _say) if follow else 0
+
+
+@app.command
+def stop(job: str, /) -> int:
+    """Stop a submitted job, given as http://head:8265#JOB. What is done is kept; submit again to go on."""
+    from xlli_ray.engine.submit import stop_job
+
+    _say(stop_job(job))
+    return 0
+
+
+@app.command
+def doctor(study: str | None = None, /) -> int:
+    """Check the environment: versions, Ray, GPU, built-in weights, known traps, and whether a study folder can be used."""
+    from xlli_ray.report.doctor import examine
+
+    lines, ill = examine(study)
+    for line in lines:
+        _say(line)
+    return 1 if ill else 0
+
+
+EXIT = {PlanError: 2, EnvironmentFailure: 3, LeaseError: 4}
+
+
+def main() -> None:
+    """Entry point: errors of ours are one message on stderr, never a traceback."""
+    import signal
+
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    try:
+        code = app(result_action="return_value")
+    except XlliError as error:
+        text = error.strerror if isinstance(error, EnvironmentFailure) and error.strerror else str(error)
+        sys.stderr.write(f"{type(error).__name__}: {text}\n")
+        code = next((code for kind, code in EXIT.items() if isinstance(error, kind)), 1)
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; what is done is kept, run the same command again to go on\n")
+        code = 130
+    except BrokenPipeError:
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Images in: files -> sample table -> the float arrays that a network sees. Needs neither torch nor ray.
+
+    sources   globs, URLs, scikit-image's photographs -> URIs, bytes
+    decode    bytes -> float32 RGB, exactly one way
+    spec      the recipe's `corpus` section
+    scan      one row per file: good or bad, its size, its patches
+    table     rows -> sample table, streamed, sorted, the same on any machine
+    patches   grid-aligned tiles          ids   what samples are called
+    resize    MATLAB's bicubic            degradations/   blur, noise, jpeg: one file each
+    sample    a row of the table -> input and target
+
+The names below are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_NAMES = {
+    "Box": "patches",
+    "CorpusSpec": "spec",
+    "Decoded": "decode",
+    "Loaded": "sample",
+    "Loader": "sample",
+    "Mixture": "degradations",
+    "SCHEMA": "table",
+    "Sample": "sample",
+    "Source": "scan",
+    "expand": "table",
+    "list_sources": "scan",
+    "sample_from_row": "sample",
+    "scan_source": "scan",
+}
+
+# No function that shares its module's name (`decode`): the attribute would turn from one to the other on import.
+__all__ = sorted(_NAMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_NAMES])

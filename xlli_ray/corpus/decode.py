@@ -1,0 +1,246 @@
+"""Bytes of an image file -> float32 RGB, in exactly one way, so that the same file is the same numbers everywhere.
+
+What other loaders leave to chance is fixed here:
+
+- EXIF orientation is applied. Palettes become RGB first. Alpha is dropped, never composited. Grey is repeated to RGB.
+  Nothing is colour managed: embedded profiles are ignored, as every super-resolution benchmark does.
+- 8 bit is divided by 255 and 16 bit by 65535. Pillow reads 16-bit colour PNG as 8 bit without a word; here all 16 bits
+  are read.
+- CMYK, Lab, float and 32-bit files, 16-bit colour outside PNG, and animations are refused: there is no one right way to
+  read them.
+- The pixel limit is checked from the header, before any pixel is decoded. It is ours: Pillow's own limit is a module
+  global that other code may change, so its format plugins are called directly instead of `Image.open`.
+
+No global of Pillow is touched. One is looked at: with `ImageFile.LOAD_TRUNCATED_IMAGES` set (a common line in training
+scripts) a truncated file would silently become a half grey picture, so decoding refuses to start until it is unset.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from xlli_ray.errors import EnvironmentFailure, SampleError
+
+VERSION = 1
+MAX_PIXELS = 100_000_000
+
+_FORMATS: tuple[tuple[str, tuple[bytes, ...], Callable[[BytesIO], ImageFile.ImageFile]], ...] = (
+    ("PNG", (b"\x89PNG\r\n\x1a\n",), PngImagePlugin.PngImageFile),
+    ("JPEG", (b"\xff\xd8\xff",), JpegImagePlugin.JpegImageFile),
+    ("WebP", (b"RIFF",), WebPImagePlugin.WebPImageFile),
+    ("TIFF", (b"II*\x00", b"MM\x00*"), TiffImagePlugin.TiffImageFile),
+    ("BMP", (b"BM",), BmpImagePlugin.BmpImageFile),
+    ("GIF", (b"GIF87a", b"GIF89a"), GifImagePlugin.GifImageFile),
+    ("PPM", (b"P5", b"P6"), PpmImagePlugin.PpmImageFile),
+)
+_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "I;16", "I;16B", "I;16L")
+_ORIENTATION = 0x0112  # the EXIF tag
+_TIFF_BITS, _TIFF_PHOTOMETRIC = 258, 262  # tags; photometric 0: white is zero
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture.
+
+    `pixels`: float32, (H, W, 3), RGB in 0..1. `bits`: 8 or 16 a channel. `mode`: Pillow's name of what was in the file.
+    """
+
+    pixels: NDArray[np.float32]
+    bits: int
+    mode: str
+
+
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """Decode the bytes of a PNG, JPEG, WebP, TIFF, BMP, GIF or PPM file.
+
+    Raises SampleError with the reason for: an empty file, no image, more than `max_pixels` pixels, a truncated or
+    damaged file, a colour mode that is refused. Raises EnvironmentFailure when Pillow is set to accept truncated files.
+    """
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise EnvironmentFailure(
+            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set: truncated files would be read as half grey pictures."
+            " Set it to False before images are decoded."
+        )
+    name, image = _open(data)
+    try:
+        with image:
+            _check_header(image, max_pixels)
+            values = _colour16(image, data) if name == "PNG" else None
+            if values is None:
+                image.load()
+                values = _values(image)
+            orientation = _orientation(image)  # after load(): Pillow turns TIFF itself and then forgets the tag
+            mode = image.mode
+    except (SampleError, MemoryError):
+        raise
+    except (
+        Exception
+    ) as error:  # the decoders of seven formats on hostile bytes: whatever they raise means the file is bad
+        raise SampleError(_damage(name, data, error)) from error
+    bits, white = (16, np.float32(65535)) if values.dtype == np.uint16 else (8, np.float32(255))
+    if values.ndim == 2:
+        values = np.repeat(values[:, :, None], 3, axis=2)
+    pixels = np.ascontiguousarray(_turn(values, orientation), dtype=np.float32)
+    pixels /= white
+    return Decoded(pixels=pixels, bits=bits, mode=mode)
+
+
+def to_u8(x: NDArray[Any]) -> NDArray[np.uint8]:
+    """Float in 0..1 (clipped) -> uint8, rounded half up. Inverse of the division by 255 for all 256 values."""
+    scaled = np.clip(x, 0.0, 1.0)
+    scaled = scaled * np.asarray(255, dtype=scaled.dtype)
+    return np.floor(scaled + np.asarray(0.5, dtype=scaled.dtype)).astype(np.uint8)
+
+
+def luma_full(rgb: NDArray[Any]) -> NDArray[Any]:
+    """BT.601 luma 0.299 R + 0.587 G + 0.114 B, full range, unrounded.
+
+    `rgb`: (..., 3), any range. Returns (...) in the same range and dtype; integers give float64.
+    """
+    if not np.issubdtype(rgb.dtype, np.floating):
+        rgb = rgb.astype(np.float64)
+    red, green, blue = (np.asarray(weight, dtype=rgb.dtype) for weight in (0.299, 0.587, 0.114))
+    return red * rgb[..., 0] + green * rgb[..., 1] + blue * rgb[..., 2]
+
+
+def _open(data: bytes) -> tuple[str, ImageFile.ImageFile]:
+    """Header only."""
+    if not data:
+        raise SampleError("empty file: 0 bytes")
+    for name, signatures, plugin in _FORMATS:
+        if data.startswith(signatures):
+            try:
+                return name, plugin(BytesIO(data))
+            except MemoryError:
+                raise
+            except Exception as error:
+                raise SampleError(_damage(name, data, error)) from error
+    known = ", ".join(name for name, _, _ in _FORMATS)
+    raise SampleError(f"not an image: {len(data)} bytes that begin with {data[:8]!r}; expected one of {known}")
+
+
+def _check_header(image: ImageFile.ImageFile, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise SampleError(
+            f"too large: {width} x {height} = {width * height} pixels by its header, the limit is {max_pixels};"
+            " raise corpus.max_pixels if the file can be trusted"
+        )
+    if image.mode not in _MODES:
+        raise SampleError(
+            f"colour mode {image.mode} is refused; expected grey, RGB or palette: convert the file to RGB"
+        )
+    if (frames := getattr(image, "n_frames", 1)) > 1:
+        raise SampleError(f"{frames} frames in one file; expected one picture: save the frames as files of their own")
+    if _misread(image):
+        raise SampleError(
+            f"{image.format} of this kind is refused: Pillow would drop bits, or read black as white;"
+            " save it as 8-bit or 16-bit PNG"
+        )
+
+
+def _misread(image: ImageFile.ImageFile) -> bool:
+    """Files of more than 8 bits that Pillow opens without complaint, but not with the values that were meant."""
+    if isinstance(image, PpmImagePlugin.PpmImageFile):
+        return bool(image.tile[0][0] != "raw")  # another white than 255: rescaled to 8 bits
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        bits = max(image.tag_v2.get(_TIFF_BITS, (1,)))
+        grey = image.mode.startswith("I;16") and bits == 16 and image.tag_v2.get(_TIFF_PHOTOMETRIC) == 1
+        return bits > 8 and not grey  # colour loses its lower byte; 12-bit grey has another white; 0 may be white
+    return False
+
+
+def _values(image: Image.Image) -> NDArray[Any]:
+    """uint8 or uint16 of (H, W) or (H, W, 3).
+
+    A palette with transparency goes over RGBA, where Pillow loses nothing.
+    """
+    if image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16)
+    if image.mode in ("P", "PA"):
+        return np.asarray(image.convert("RGBA"))[:, :, :3]
+    if image.mode == "LA":
+        return np.asarray(image)[:, :, 0]
+    if image.mode in ("RGBA", "RGBX"):
+        return np.asarray(image)[:, :, :3]
+    return np.asarray(image.convert("L") if image.mode == "1" else image)
+
+
+def _colour16(image: ImageFile.ImageFile, data: bytes) -> NDArray[np.uint16] | None:
+    """All 16 bits of a 16-bit PNG with colour or alpha, None for other PNG.
+
+    Pillow unpacks such rows to 8 bit in two ways: `;16B` keeps the first byte of each pair, `;16L` the second. The
+    file's compressed data is decoded once with each, and the halves are put together. Grey with alpha has the layout of
+    8-bit RGBA: L, l, A, a.
+    """
+    depth, colour, interlace = data[24], data[25], data[28]  # of the IHDR chunk, which is the first by the standard
+    if depth != 16 or colour not in (2, 4, 6):
+        return None
+    compressed = _png_data(data)
+    if colour == 4:
+        grey = np.asarray(Image.frombytes("RGBA", image.size, compressed, "zip", "RGBA", interlace))
+        return grey[:, :, 0].astype(np.uint16) << 8 | grey[:, :, 1]
+    mode = "RGB" if colour == 2 else "RGBA"
+    high, low = (
+        np.asarray(Image.frombytes(mode, image.size, compressed, "zip", f"{mode};16{end}", interlace))[:, :, :3]
+        for end in "BL"
+    )
+    return high.astype(np.uint16) << 8 | low
+
+
+def _png_data(data: bytes) -> bytes:
+    """The zlib stream of a PNG: all IDAT chunks, joined."""
+    parts, position = [], 8
+    while position + 8 <= len(data):
+        (length,) = struct.unpack_from(">I", data, position)
+        kind = data[position + 4 : position + 8]
+        if kind == b"IDAT":
+            parts.append(data[position + 8 : position + 8 + length])
+        if kind == b"IEND":
+            break
+        position += 12 + length
+    return b"".join(parts)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 where there is none, or none that can be read: metadata must not cost a picture."""
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # Pillow parses EXIF as TIFF, with as many ways to fail
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _turn(values: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Undo the camera's orientation: EXIF 2.3, table 6; from 5 on height and width swap."""
+    if orientation >= 5:
+        values = values.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    if orientation in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    return values
+
+
+def _damage(name: str, data: bytes, error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    short = any(word in text.lower() for word in ("truncated", "not enough", "unexpected end", "eof", "incomplete"))
+    return f"{'truncated' if short else 'damaged'} {name} file of {len(data)} bytes: {text}"

@@ -1,0 +1,53 @@
+"""Additive white Gaussian noise on the 8-bit low-resolution patch; `noise: 20` is a standard deviation of 20 of 255
+grey levels.
+
+The draw comes from a counter-based generator (J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC
+2011: Philox) whose key is a hash of (seed, content, noise, level). So it is the same on any worker, in any order, and
+in any mixture with the same level: `noise20` and `blur2+noise20` of one patch share it, and differ only in what the
+paper varies.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xlli_ray.errors import RecipeError
+
+
+class Noise:
+    """Degradation `noise`; the level is the standard deviation in grey levels of 255, above 0 and at most 255."""
+
+    NAME: Final = "noise"
+    VERSION: Final = 1
+    ORDER: Final = 20
+    DOMAIN: Final[Literal["input"]] = "input"
+    INTEGER: Final = False
+
+    def check(self, level: float) -> None:
+        """Raise RecipeError unless `level` is a usable standard deviation."""
+        if not 0.0 < level <= 255.0:
+            raise RecipeError(
+                f"degradation noise: {level:g} is no usable level; expected a standard deviation in grey levels of 255,"
+                " above 0 and at most 255. For no noise leave it out: clean."
+            )
+
+    def apply(self, array: NDArray[Any], level: float, *, key: str) -> NDArray[Any]:
+        """Add noise to `array`, uint8 (h, w, C); clipped and rounded half up to uint8. `key` is `seed|content`."""
+        if array.dtype != np.uint8:
+            raise TypeError(f"noise takes a uint8 patch, not {array.dtype}")
+        draw = generator(f"{key}|noise|{level:g}").standard_normal(array.shape)
+        noisy = array + level * draw
+        return np.floor(np.clip(noisy, 0.0, 255.0) + 0.5).astype(np.uint8)
+
+
+def generator(text: str) -> np.random.Generator:
+    """Philox keyed by the first 16 bytes of sha256(text), read as two little-endian 64-bit words."""
+    key = np.frombuffer(sha256(text.encode()).digest()[:16], dtype="<u8").astype(np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))
+
+
+NOISE = Noise()

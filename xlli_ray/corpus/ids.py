@@ -1,0 +1,59 @@
+"""What a sample is called: short hashes that are the same on any machine and for any order of files.
+
+`content` names what is seen, before any degradation: all degraded copies of one patch share it, which is what makes
+paired comparisons possible. `sample_id` names one of those copies. Both are 16 hex digits (64 bits): among 10^7 samples
+the chance that any two collide is 3e-6.
+
+>>> content_id("ab" * 32)
+'c39c29eab7e852fa'
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xlli_ray.corpus.patches import Box
+
+ID_DIGITS = 16
+
+
+def sha256_hex(data: bytes) -> str:
+    """The sha256 of `data`: 64 hex digits."""
+    return sha256(data).hexdigest()
+
+
+def content_text(image_sha: str, target_sha: str | None = None, box: Box | None = None) -> str:
+    """The text whose hash is the content id: `image|target|top,left,size`, with `-` for what is absent."""
+    where = "-" if box is None else f"{box.top},{box.left},{box.size}"
+    return f"{image_sha}|{target_sha or '-'}|{where}"
+
+
+def sample_text(content: str, scale: int, label: str, seed: int) -> str:
+    """The text whose hash is the sample id: `content|scale|label|seed`."""
+    return f"{content}|{scale}|{label}|{seed}"
+
+
+def short(text: str) -> str:
+    """First 16 hex digits of the sha256 of `text`."""
+    return sha256(text.encode()).hexdigest()[:ID_DIGITS]
+
+
+def content_id(image_sha: str, target_sha: str | None = None, box: Box | None = None) -> str:
+    """Identity of what is seen.
+
+    `image_sha`: sha256 of the bytes of the image or input; `target_sha`: of a pair's target.
+    `box`: the patch, in pixels of the target (of the input where there is no target); None for the whole image.
+    """
+    return short(content_text(image_sha, target_sha, box))
+
+
+def sample_id(content: str, scale: int, label: str, seed: int) -> str:
+    """Identity of one degraded copy. `label`: as in the recipe's terms, `blur2+noise10`; `seed`: the study's."""
+    return short(sample_text(content, scale, label, seed))
+
+
+def order_key(seed: int, content: str) -> bytes:
+    """Random but reproducible rank of a content within a study: compare these to choose or to cap."""
+    return sha256(f"{seed}|{content}".encode()).digest()

@@ -1,0 +1,209 @@
+"""From a row of the sample table to the numbers a network sees: read, check, degrade, crop.
+
+The order of operations is the literature's and is written only here (see `degradations`, `resize`):
+
+    target image -> crop to a multiple of the scale -> blur -> bicubic down, 8 bit      whole image, once for all its
+    patches -> crop at box / scale -> noise -> JPEG -> / 255                        the patch
+
+so patches have no borders of their own, and the target of a degraded sample is the clean image.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xlli_ray.corpus.decode import MAX_PIXELS, decode
+from xlli_ray.corpus.degradations import Mixture, parse_label
+from xlli_ray.corpus.ids import sha256_hex
+from xlli_ray.corpus.patches import Box, crop
+from xlli_ray.corpus.resize import downscale, modcrop
+from xlli_ray.corpus.sources import read_bytes
+from xlli_ray.errors import SampleError
+
+Kind = Literal["images", "inputs", "pairs"]
+CACHE_BYTES = 256 * 2**20
+
+_T = TypeVar("_T", bound=np.generic)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of the sample table.
+
+    `source`: URI of the clean image (kind `images`) or of the input; `target`: URI of a pair's target, else None.
+    `label`: degradation, `given` for inputs that go in as they are. `scale`: target size over input size; 0 where the
+    model decides (`inputs`). `box`: the patch in pixels of the target (of the input where there is no target), None for
+    the whole image. `height`, `width`: of the input.
+    """
+
+    row: int
+    sample_id: str
+    content: str
+    source: str
+    source_sha: str
+    target: str | None
+    target_sha: str | None
+    label: str
+    scale: int
+    kind: Kind
+    seed: int
+    box: Box | None
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a network sees, and what it should give.
+
+    `input`: float32, (3, H, W), RGB in 0..1, C-contiguous. `target`: the same of (3, scale H, scale W); None for
+    `inputs`.
+    """
+
+    input: NDArray[np.float32]
+    target: NDArray[np.float32] | None
+
+
+class Loader:
+    """Loads samples; safe to use from many threads.
+
+    Rows are sorted so that patches of one image follow each other, hence a small memory of decoded and of downscaled
+    images (`cache_bytes` together) spares nearly all repeated work. Threads that ask for the same image wait for one
+    decoding.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_pixels: int = MAX_PIXELS,
+        cache_bytes: int = CACHE_BYTES,
+        read: Callable[[str], bytes] = read_bytes,
+    ) -> None:
+        self._max_pixels = max_pixels
+        self._read = read
+        self._cache = _Cache(cache_bytes)
+
+    def load(self, sample: Sample) -> Loaded:
+        """Input and target of `sample`.
+
+        Raises SampleError when a file cannot be read or decoded, or is not the one that was scanned; EnvironmentFailure
+        as `read_bytes`.
+        """
+        if sample.kind == "images":
+            return self._from_image(sample)
+        source = self._pixels(sample.source, sample.source_sha)
+        if sample.kind == "inputs":
+            return Loaded(input=_planes(_cut(source, sample.box)), target=None)
+        if sample.target is None or sample.target_sha is None:
+            raise ValueError(f"sample {sample.sample_id} is of kind pairs but names no target")
+        target = self._pixels(sample.target, sample.target_sha)
+        return Loaded(
+            input=_planes(_cut(source, sample.box, scale=sample.scale)), target=_planes(_cut(target, sample.box))
+        )
+
+    def _from_image(self, sample: Sample) -> Loaded:
+        mixture = parse_label(sample.label)
+        clean = modcrop(self._pixels(sample.source, sample.source_sha), sample.scale)
+        small = self._small(sample, mixture.only("target"), clean)
+        patch = mixture.apply(
+            _cut(small, sample.box, scale=sample.scale), "input", key=f"{sample.seed}|{sample.content}"
+        )
+        return Loaded(input=_planes(patch) / np.float32(255), target=_planes(_cut(clean, sample.box)))
+
+    def _small(self, sample: Sample, mixture: Mixture, clean: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """The whole image, degraded in its target domain and downscaled: uint8 (h, w, 3)."""
+
+        def make() -> NDArray[np.uint8]:
+            key = f"{sample.seed}|{sample.source_sha}"
+            return downscale(mixture.apply(clean, "target", key=key), sample.scale)
+
+        return self._cache.get(("small", sample.source_sha, sample.seed, sample.scale, mixture.label), make)
+
+    def _pixels(self, uri: str, sha: str) -> NDArray[np.float32]:
+        def make() -> NDArray[np.float32]:
+            data = self._read(uri)
+            if (found := sha256_hex(data)) != sha:
+                raise SampleError(f"changed since scan: {uri}: expected sha256 {sha}, found {found}; scan again")
+            return decode(data, max_pixels=self._max_pixels).pixels
+
+        return self._cache.get(("pixels", sha), make)
+
+
+def sample_from_row(row: dict[str, Any]) -> Sample:
+    """A row of the sample table (`table.SCHEMA`; as pyarrow's `to_pylist` gives it) -> Sample."""
+    return Sample(
+        row=row["row"],
+        sample_id=row["sample_id"],
+        content=row["content"],
+        source=row["source"],
+        source_sha=row["source_sha"],
+        target=row["target"],
+        target_sha=row["target_sha"],
+        label=row["label"],
+        scale=row["scale"],
+        kind=cast(Kind, row["kind"]),
+        seed=row["seed"],
+        box=None if row["top"] is None else Box(row["top"], row["left"], row["size"]),
+        height=row["height"],
+        width=row["width"],
+    )
+
+
+def _cut(image: NDArray[Any], box: Box | None, *, scale: int = 1) -> NDArray[Any]:
+    return image if box is None else crop(image, box, scale=scale)
+
+
+def _planes(image: NDArray[Any]) -> NDArray[np.float32]:
+    """(H, W, 3) -> (3, H, W) float32, a copy: what is handed out shares no memory with the cache."""
+    return np.array(image.transpose(2, 0, 1), dtype=np.float32, order="C")
+
+
+class _Cache:
+    """Least recently used arrays up to a number of bytes; the same array is never made by two threads at once."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._bytes = 0
+        self._sizes: dict[Hashable, int] = {}  # of entries that are counted; one that is being made is not
+        self._entries: OrderedDict[Hashable, Future[NDArray[Any]]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], NDArray[_T]]) -> NDArray[_T]:
+        with self._lock:
+            entry = self._entries.get(key)
+            mine = entry is None
+            if entry is None:
+                entry = self._entries[key] = Future()
+            else:
+                self._entries.move_to_end(key)
+        if mine:
+            try:
+                array = make()
+            except BaseException as error:
+                with self._lock:
+                    del self._entries[key]  # the next one tries again: the failure may have been a passing one
+                entry.set_exception(error)
+                raise
+            array.setflags(write=False)
+            entry.set_result(array)
+            self._count(key, array.nbytes)
+        return entry.result()
+
+    def _count(self, key: Hashable, size: int) -> None:
+        with self._lock:
+            self._sizes[key] = size
+            self._bytes += size
+            for oldest in list(self._entries):
+                if self._bytes <= self._limit:
+                    break
+                if oldest in self._sizes:
+                    del self._entries[oldest]
+                    self._bytes -= self._sizes.pop(oldest)

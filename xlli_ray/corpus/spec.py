@@ -1,0 +1,115 @@
+"""The corpus section of a recipe, checked: where pictures come from, which patches, what is done to them. Needs neither
+torch nor files.
+
+Exactly one source: `images` (clean targets, the input is made from them), `inputs` (go in as they are), `pairs` (input
+and target) or `list` (a Parquet file of URIs, one of these three kinds by its columns). Defaults of `patches` are those
+of the PIES-like sets in the SRGA notes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from xlli_ray.corpus.degradations import Mixture, parse
+
+# Named here because inside CorpusSpec the field `list` hides the built-in.
+Strings: TypeAlias = list[str]
+Entries: TypeAlias = list[str | dict[str, float]]
+
+SOURCES = ("images", "inputs", "pairs", "list")
+
+
+class PatchSpec(BaseModel):
+    """Which patches of each image; in pixels of the target (of the input where there is no target)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: int = Field(default=128, ge=1, description="side of a patch; a multiple of the scale")
+    per_image: int | None = Field(default=8, ge=1, description="at most so many of one image; null: all")
+    count: int | None = Field(default=None, ge=1, description="at most so many in all; null: all")
+    min_std: float = Field(default=5.0, ge=0.0, le=127.5, description="flatter patches are left out: std of 8-bit luma")
+
+
+class PairSpec(BaseModel):
+    """Globs or URLs; the text that the wildcards stand for tells which input belongs to which target."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: Strings
+    target: Strings
+
+    @field_validator("input", "target", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return _as_list(value)
+
+
+class CorpusSpec(BaseModel):
+    """Section `corpus` of a recipe. Paths may be relative: to what, the functions that read them are told."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    images: Strings | None = Field(default=None, description="globs or URLs of clean targets; the input is made")
+    inputs: Strings | None = Field(default=None, description="globs or URLs of inputs that go in as they are")
+    pairs: PairSpec | None = Field(default=None, description="{input:, target:}")
+    list: str | None = Field(default=None, description="Parquet file with columns image, or input, or input and target")
+    scale: int | None = Field(
+        default=None, ge=1, description="only with images: target size over input size; 1: same size"
+    )
+    patches: PatchSpec | None = Field(default=None, description="null: whole images")
+    degradations: Entries | None = Field(default=None, description="only with images; null: [clean]")
+    max_pixels: int | None = Field(
+        default=None, ge=1, description="files of more pixels are refused; null: 100 million"
+    )
+
+    @field_validator("images", "inputs", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return _as_list(value)
+
+    @field_validator("degradations", mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            if not value:
+                raise ValueError("the list is empty; expected at least one entry, e.g. [clean]")
+            labels = [parse(entry).label for entry in value]
+            if twice := sorted({label for label in labels if labels.count(label) > 1}):
+                raise ValueError(f"{twice[0]} is given twice; each degradation makes one sample of a patch")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> CorpusSpec:
+        given = [name for name in SOURCES if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = f"found {' and '.join(given)}" if given else "found none"
+            raise ValueError(f"expected exactly one source of {', '.join(SOURCES)}; {found}")
+        if given[0] in ("inputs", "pairs"):
+            for name in ("scale", "degradations"):
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        f"{name} goes only with images; {given[0]} are looked at as they are: leave it out"
+                    )
+        if given[0] == "images" and self.scale is None:
+            raise ValueError(
+                "scale is missing: how many times smaller is the input than the image? 1 for the same size"
+            )
+        if self.scale is not None and self.patches is not None and self.patches.size % self.scale:
+            raise ValueError(f"patches.size {self.patches.size} is no multiple of scale {self.scale}")
+        return self
+
+    @property
+    def mixtures(self) -> tuple[Mixture, ...]:
+        """What is done to each clean image, in the recipe's order."""
+        return tuple(parse(entry) for entry in self.degradations or ["clean"])
+
+
+def _as_list(value: Any) -> Any:
+    """A single pattern may be written without brackets; an empty list is no source."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list) and not value:
+        raise ValueError("the list is empty; expected at least one glob or URL")
+    return value

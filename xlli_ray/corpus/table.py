@@ -1,0 +1,272 @@
+"""The sample table: one row per (patch, degradation), in the order in which everything is stored.
+
+Rows are sorted by bucket (input size, so that batches never pad), degradation (the recipe's order), image (its sha256)
+and patch (the order chosen). So the table depends on the bytes of the files and on the recipe, not on names, folders,
+or the order of scanning. Two files with equal bytes are one sample; the lower URI stands for both, the other is listed
+in `aliases`.
+
+Tables reach 10^7 rows: contents are kept in flat arrays (about 30 bytes each), and rows are built and handed out in
+batches.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from xlli_ray.corpus import degradations
+from xlli_ray.corpus.degradations import GIVEN, Mixture
+from xlli_ray.corpus.ids import ID_DIGITS, content_id, order_key
+from xlli_ray.corpus.patches import Box
+from xlli_ray.corpus.sample import Kind
+from xlli_ray.corpus.spec import CorpusSpec
+
+BATCH_ROWS = 1 << 16
+
+# One column of levels per degradation, in pipeline order; null where it is not part of the row's mixture.
+LEVELS = tuple(sorted(degradations.REGISTRY, key=lambda name: degradations.get(name).ORDER))
+
+SCHEMA = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("sample_id", pa.string()),
+        ("content", pa.string()),
+        ("bucket", pa.string()),
+        ("label", pa.string()),
+        ("type", pa.string()),
+        *((name, pa.float64()) for name in LEVELS),
+        ("seed", pa.int64()),
+        ("scale", pa.int32()),
+        ("kind", pa.string()),
+        ("source", pa.string()),
+        ("source_sha", pa.string()),
+        ("target", pa.string()),
+        ("target_sha", pa.string()),
+        ("top", pa.int32()),
+        ("left", pa.int32()),
+        ("size", pa.int32()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("target_height", pa.int32()),
+        ("target_width", pa.int32()),
+        ("aliases", pa.list_(pa.string())),
+    ]
+)
+
+
+def bucket_name(height: int, width: int) -> str:
+    """Name of the group of inputs of one size: `h0064w0086`."""
+    return f"h{height:04d}w{width:04d}"
+
+
+def expand(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int) -> Iterator[pa.RecordBatch]:
+    """The sample table in batches of `SCHEMA`.
+
+    `rows`: as `scan.scan_source` makes them, in any order; read once, and those that are not ok are left out.
+    """
+    images = _unique(rows)
+    if not images:
+        return
+    contents = _contents(images, spec, seed)
+    columns = _image_columns(images)
+    kinds = {image.kind for image in images}
+    if len(kinds) > 1:
+        raise ValueError(f"rows of one corpus are of one kind, these are of {', '.join(sorted(kinds))}")
+    labels = [(mixture.label, mixture.type, mixture) for mixture in spec.mixtures]
+    if kinds != {"images"}:
+        labels = [(GIVEN, GIVEN, Mixture())]
+    # Sizes are a property of the image, so contents are grouped by image; a stable sort keeps image and patch order
+    # inside.
+    names = np.array([bucket_name(*image.input_size) for image in images])
+    buckets, code = np.unique(names, return_inverse=True)
+    code = code[contents.image]
+    order = np.argsort(code, kind="stable")
+    bounds = np.searchsorted(code[order], np.arange(len(buckets) + 1))
+    start = 0
+    for number, bucket in enumerate(buckets.tolist()):
+        members = order[bounds[number] : bounds[number + 1]]
+        for label, kind, mixture in labels:
+            for first in range(0, len(members), BATCH_ROWS):
+                chunk = members[first : first + BATCH_ROWS]
+                yield _batch(chunk, contents, columns, bucket, (label, kind, mixture), seed, start)
+                start += len(chunk)
+
+
+@dataclass(slots=True)
+class _Image:
+    """What is left of a scanned row. Both sizes are of one sample; `target_size` is None where there is no target."""
+
+    kind: Kind
+    uri: str
+    target: str | None
+    sha: str
+    target_sha: str | None
+    scale: int
+    input_size: tuple[int, int]
+    target_size: tuple[int, int] | None
+    size: int | None
+    boxes: array[int] | None
+    aliases: list[str]
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """One entry per content: number of its image, box (-1: whole image), and its id as 16 bytes of text."""
+
+    image: NDArray[np.int32]
+    top: NDArray[np.int32]
+    left: NDArray[np.int32]
+    name: NDArray[np.uint8]
+
+
+def _unique(rows: Iterable[dict[str, Any]]) -> list[_Image]:
+    """Good images sorted by sha256; files of equal bytes merged."""
+    found: dict[tuple[str, str], _Image] = {}
+    for row in rows:
+        if row["status"] != "ok":
+            continue
+        image = _image(row)
+        key = (image.sha, image.target_sha or "")
+        other = found.setdefault(key, image)
+        if other is image or (other.uri, other.target) == (image.uri, image.target):
+            continue
+        if (image.uri, image.target or "") < (other.uri, other.target or ""):
+            image, other = other, image
+            found[key] = other
+            other.aliases = image.aliases
+            image.aliases = []
+        other.aliases.append(image.uri)
+    for image in found.values():
+        # The same file may be listed twice, or one input may be paired with two equal targets.
+        image.aliases = sorted(set(image.aliases) - {image.uri})
+    return [found[key] for key in sorted(found)]
+
+
+def _image(row: dict[str, Any]) -> _Image:
+    height, width, scale, size = row["height"], row["width"], row["scale"], row["size"]
+    if size is not None:
+        target: tuple[int, int] | None = (size, size)
+        inner = (size // scale, size // scale) if scale else (size, size)
+    elif row["kind"] == "images":
+        inner = (height // scale, width // scale)
+        target = (inner[0] * scale, inner[1] * scale)
+    else:
+        inner = (height, width)
+        target = (row["target_height"], row["target_width"])
+    return _Image(
+        kind=row["kind"],
+        uri=row["uri"],
+        target=row["target"],
+        sha=row["sha"],
+        target_sha=row["target_sha"],
+        scale=scale,
+        input_size=inner,
+        target_size=None if row["kind"] == "inputs" else target,
+        size=size,
+        boxes=None if size is None else array("i", (edge for box in row["boxes"] for edge in box)),
+        aliases=[],
+    )
+
+
+def _contents(images: list[_Image], spec: CorpusSpec, seed: int) -> _Contents:
+    number, top, left, name = array("i"), array("i"), array("i"), bytearray()
+    for index, image in enumerate(images):
+        if image.size is None or image.boxes is None:
+            number.append(index)
+            top.append(-1)
+            left.append(-1)
+            name += content_id(image.sha, image.target_sha).encode()
+            continue
+        for i in range(0, len(image.boxes), 2):
+            box = Box(image.boxes[i], image.boxes[i + 1], image.size)
+            number.append(index)
+            top.append(box.top)
+            left.append(box.left)
+            name += content_id(image.sha, image.target_sha, box).encode()
+    contents = _Contents(
+        image=np.frombuffer(number, dtype=np.int32),
+        top=np.frombuffer(top, dtype=np.int32),
+        left=np.frombuffer(left, dtype=np.int32),
+        name=np.frombuffer(name, dtype=np.uint8).reshape(-1, ID_DIGITS),
+    )
+    count = spec.patches.count if spec.patches is not None else None
+    if count is None or count >= len(contents.image):
+        return contents
+    # The lowest hashes are kept, so a larger count keeps all of a smaller one. 8 of the 32 bytes decide; ties go by id.
+    ids = contents.name.view(f"S{ID_DIGITS}").ravel()
+    ranks = np.frombuffer(b"".join(order_key(seed, text.decode())[:8] for text in ids.tolist()), dtype=">u8")
+    kept = np.sort(np.lexsort((ids, ranks))[:count])
+    return _Contents(contents.image[kept], contents.top[kept], contents.left[kept], contents.name[kept])
+
+
+def _image_columns(images: list[_Image]) -> dict[str, pa.Array]:
+    """Columns that all rows of an image share, one entry an image."""
+    targets = [image.target_size or (None, None) for image in images]
+    values: dict[str, list[Any]] = {
+        "scale": [image.scale for image in images],
+        "kind": [image.kind for image in images],
+        "source": [image.uri for image in images],
+        "source_sha": [image.sha for image in images],
+        "target": [image.target for image in images],
+        "target_sha": [image.target_sha for image in images],
+        "size": [image.size for image in images],
+        "height": [image.input_size[0] for image in images],
+        "width": [image.input_size[1] for image in images],
+        "target_height": [height for height, _ in targets],
+        "target_width": [width for _, width in targets],
+        "aliases": [image.aliases for image in images],
+    }
+    return {name: pa.array(column, SCHEMA.field(name).type) for name, column in values.items()}
+
+
+def _batch(
+    chunk: NDArray[np.intp],
+    contents: _Contents,
+    columns: dict[str, pa.Array],
+    bucket: str,
+    degradation: tuple[str, str, Mixture],
+    seed: int,
+    start: int,
+) -> pa.RecordBatch:
+    """Rows of one bucket and one degradation, numbered from `start`."""
+    label, kind, mixture = degradation
+    rows = len(chunk)
+    image = contents.image[chunk]
+    top = contents.top[chunk]
+    names = contents.name[chunk].tobytes()
+    shared = {name: column.take(pa.array(image)) for name, column in columns.items()}
+    same: dict[str, Any] = {"bucket": bucket, "label": label, "type": kind, "seed": seed}
+    same |= {name: mixture.level(name) for name in LEVELS}
+    made = {
+        "row": pa.array(np.arange(start, start + rows)),
+        "sample_id": _texts(_sample_ids(names, shared["scale"].to_pylist(), label, seed)),
+        "content": _texts(names),
+        "top": pa.array(top, mask=top < 0),
+        "left": pa.array(contents.left[chunk], mask=top < 0),
+        **{name: pa.repeat(pa.scalar(value, SCHEMA.field(name).type), rows) for name, value in same.items()},
+    }
+    return pa.RecordBatch.from_arrays([(made | shared)[name] for name in SCHEMA.names], schema=SCHEMA)
+
+
+def _sample_ids(names: bytes, scales: list[int], label: str, seed: int) -> bytes:
+    """`ids.sample_id` of many contents, joined. This loop is what a table costs, so it does nothing but hash."""
+    tails = {scale: f"|{scale}|{label}|{seed}".encode() for scale in set(scales)}
+    digests = [
+        sha256(names[i : i + ID_DIGITS] + tails[scale]).digest()[: ID_DIGITS // 2]
+        for i, scale in zip(range(0, len(names), ID_DIGITS), scales, strict=True)
+    ]
+    return b"".join(digests).hex().encode()
+
+
+def _texts(joined: bytes) -> pa.Array:
+    """Texts of 16 bytes each, joined, as an array of strings without making them one by one."""
+    count = len(joined) // ID_DIGITS
+    offsets = np.arange(count + 1, dtype=np.int32) * np.int32(ID_DIGITS)
+    return pa.StringArray.from_buffers(count, pa.py_buffer(offsets.tobytes()), pa.py_buffer(joined))

@@ -1,0 +1,430 @@
+"""The driver: lease → scan → plan → units → tables. Its only state is the records; kill it and run the same command again.
+
+Retries are decided here. A unit whose worker is lost runs again; lost twice, it comes back in probe mode (see `worker`), and the sample
+that was in progress when a worker died is marked `crash` and skipped. Errors of the surroundings stop the run at once and mark nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from xlli_ray.engine.events import Events, Progress
+from xlli_ray.engine.plan import Plan, check_limits, make_plan, with_models
+from xlli_ray.engine.pool import LocalPool, Lost, Pool
+from xlli_ray.engine.scan import scan_corpus
+from xlli_ray.engine.tasks import WorkerSpec, make_task
+from xlli_ray.engine.weights import keep_models
+from xlli_ray.engine.worker import UnitJob, device_name, load_study_model, versions
+from xlli_ray.errors import EnvironmentFailure, PlanError
+from xlli_ray.recipe import Recipe
+from xlli_ray.store.layout import (
+    ROOT,
+    array_document,
+    companion_document,
+    create_document,
+    group_document,
+    group_key,
+    write_companion,
+)
+from xlli_ray.store.lease import Lease
+from xlli_ray.store.manifest import Cell, Manifest, load_manifest, save_manifest
+from xlli_ray.store.objects import Objects, open_objects, probe_create_only
+from xlli_ray.store.records import forget_records, list_records, pack_records, read_crash_note, read_receipts
+from xlli_ray.store.tables import write_tables
+
+MAX_LOST = 8
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run; none of it is part of an identity."""
+
+    workers: int | None = None
+    """None: one per CPU slot; 0: in this process, without Ray."""
+    address: str | None = None
+    gpus_per_worker: float = 0.0
+    device: str | None = None
+    """None: cuda when gpus_per_worker > 0, else cpu."""
+    limit: int | None = None
+    takeover: bool = False
+    retry_failed: bool = False
+    replace: tuple[str, ...] = ()
+    any_device: bool = False
+    quiet: bool = False
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did."""
+
+    study: str
+    samples: int
+    rejected: int
+    units: int
+    units_run: int
+    failed: int
+    added: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+    @property
+    def complete(self) -> bool:
+        """True when there was nothing to do."""
+        return self.units_run == 0
+
+
+class _Pools:
+    """Makes the pool when it is first needed: a study that is complete starts no Ray."""
+
+    def __init__(self, options: Options, spec: WorkerSpec, objects: Objects, corpus: Sequence[str]) -> None:
+        self._options, self._spec, self._objects, self._corpus = options, spec, objects, corpus
+        self._pool: Pool | None = None
+
+    def __call__(self) -> Pool:
+        if self._pool is None:
+            self._pool = self._make()
+        return self._pool
+
+    def _make(self) -> Pool:
+        options = self._options
+        if options.workers == 0:
+            return LocalPool(lambda task: make_task(self._spec, task))
+        from xlli_ray.engine.ray_pool import RayPool, nodes_see
+
+        workers = options.workers or default_workers(options, self._spec.threads)
+        pool = RayPool(self._spec, workers=workers, gpus=options.gpus_per_worker, address=options.address)
+        if options.address is not None:
+            token = secrets.token_bytes(16)
+            key = f"lease/canary-{self._spec.epoch:06d}"
+            self._objects.put(key, token)
+            nodes_see(self._spec.study, key, token, list(self._corpus))
+        pool.wait_ready()
+        return pool
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
+
+
+def default_workers(options: Options, threads: int) -> int:
+    """One worker per GPU share or CPU slot of this machine or of the cluster."""
+    if options.address is not None:
+        from xlli_ray.engine.ray_pool import connect
+
+        connect(options.address, cpus=1)
+        import ray
+
+        resources = ray.cluster_resources()
+        if options.gpus_per_worker:
+            return max(1, int(resources.get("GPU", 0) / options.gpus_per_worker))
+        return max(1, int(resources.get("CPU", 1) // threads))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // threads)
+
+
+@contextmanager
+def _session(out: str, options: Options, threads: int) -> Iterator[tuple[Objects, Lease, Events, WorkerSpec]]:
+    """Objects, lease, events and worker spec of one run; released whatever happens."""
+    objects = open_objects(out)
+    probe_create_only(objects)
+    lease = Lease.acquire(objects, takeover=options.takeover)
+    events = Events(objects, lease.epoch, quiet=options.quiet)
+    device = options.device or ("cuda" if options.gpus_per_worker else "cpu")
+    try:
+        yield objects, lease, events, WorkerSpec(objects.url, lease.epoch, device, threads)
+    finally:
+        events.close()
+        lease.release()
+
+
+def scan_study(recipe: Recipe, out: str, options: Options) -> Manifest:
+    """Scan only. Returns the manifest with its sample table."""
+    with _session(out, options, recipe.threads) as (objects, lease, events, spec):
+        pools = _Pools(options, spec, objects, ())
+        try:
+            return _scanned(recipe, objects, lease, events, pools, options)
+        finally:
+            pools.close()
+
+
+def plan_study(recipe: Recipe, out: str, options: Options) -> tuple[Manifest, Plan]:
+    """Scan if needed and plan; computes no unit and refuses nothing for its size."""
+    with _session(out, options, recipe.threads) as (objects, lease, events, spec):
+        pools = _Pools(options, spec, objects, ())
+        try:
+            manifest = _scanned(recipe, objects, lease, events, pools, options)
+            return _planned(recipe, objects, manifest, options, spec)
+        finally:
+            pools.close()
+
+
+def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
+    """Run a recipe to the end: only what is missing is computed."""
+    with _session(out, options, recipe.threads) as (objects, lease, events, spec):
+        events.event("start", command=options.command, epoch=lease.epoch, versions=versions())
+        pools = _Pools(options, spec, objects, _first_files(recipe))
+        try:
+            manifest = _scanned(recipe, objects, lease, events, pools, options)
+            manifest, plan = _planned(recipe, objects, manifest, options, spec)
+            workers = options.workers if options.workers is not None else default_workers(options, recipe.threads)
+            check_limits(plan, recipe, workers=workers)
+            for cell in plan.replaced:
+                forget_records(objects, cell)
+            save_manifest(objects, manifest)
+            _create_arrays(objects, manifest, plan)
+            jobs = pending_jobs(objects, plan.cells, retry_failed=options.retry_failed)
+            run = len(jobs)
+            if jobs:
+                _run_units(objects, manifest, jobs, pools, events, lease)
+            failed = _finish(objects, manifest, lease, changed=bool(run))
+            assert manifest.samples is not None
+            summary = Summary(
+                objects.url, manifest.samples.rows, manifest.samples.rejected, _units(plan.cells), run, failed,
+                plan.added, plan.notes,
+            )  # fmt: skip
+            events.event("complete", **{k: v for k, v in summary.__dict__.items() if isinstance(v, int | str)})
+            return summary
+        finally:
+            pools.close()
+
+
+def _first_files(recipe: Recipe) -> list[str]:
+    """The first file of the corpus: what every node must be able to read."""
+    from xlli_ray.corpus.scan import list_sources
+
+    try:
+        return [source.uri for source in list_sources(recipe.corpus, "/")[:1]]
+    except (OSError, ValueError):
+        return []
+
+
+def _scanned(
+    recipe: Recipe, objects: Objects, lease: Lease, events: Events, pools: Callable[[], Pool], options: Options
+) -> Manifest:
+    """The study's manifest with the sample table of this recipe's corpus."""
+    manifest = load_manifest(objects)
+    if manifest is not None and manifest.name != recipe.name:
+        raise PlanError(
+            f"{objects.url} holds the study {manifest.name!r}, the recipe is {recipe.name!r}: use another --out, or rename the recipe"
+        )
+    known = manifest.samples if manifest else None
+    if manifest is not None and manifest.cells and known is not None:
+        _same_corpus(objects, recipe, manifest, options)
+    table = scan_corpus(objects, recipe, pools, events, stop=lease.check, limit=options.limit, known=known)
+    if manifest is not None and manifest.cells and known is not None and known.hash != table.hash:
+        raise PlanError(
+            f"{objects.url}: the corpus gives other samples than this study holds ({known.rows} rows then, {table.rows} now). "
+            "Files came, went or changed; use a new --out."
+        )
+    base = manifest or Manifest(name=recipe.name, seed=recipe.seed, recipe={}, samples=None)
+    manifest = replace(
+        base, seed=recipe.seed, recipe=recipe.dump(), samples=table, versions=versions(), command=options.command
+    )
+    save_manifest(objects, manifest)
+    return manifest
+
+
+def _same_corpus(objects: Objects, recipe: Recipe, manifest: Manifest, options: Options) -> None:
+    """Refuse another corpus under a study that has cells, naming the changed field, before anything is overwritten."""
+    old = manifest.recipe
+    if old.get("seed") != recipe.seed:
+        raise PlanError(f"{objects.url}: seed was {old.get('seed')}, is now {recipe.seed}: use a new --out")
+    now = recipe.dump()["corpus"]
+    then = old.get("corpus", {})
+    # Where files lie may change (another mount); what is made of them may not.
+    fixed = [key for key in now if key not in ("images", "inputs", "pairs", "list") and now[key] != then.get(key)]
+    if fixed:
+        key = fixed[0]
+        raise PlanError(
+            f"{objects.url}: corpus.{key} was {then.get(key)!r}, is now {now[key]!r}: its samples would differ. Use a new --out."
+        )
+
+
+def _planned(
+    recipe: Recipe, objects: Objects, manifest: Manifest, options: Options, spec: WorkerSpec
+) -> tuple[Manifest, Plan]:
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        records = keep_models(objects, recipe, manifest.models)
+        device = "any" if options.any_device else _planned_device(manifest, options, spec)
+        assert manifest.samples is not None
+        plan = make_plan(
+            recipe, manifest.samples, records,
+            lambda name: load_study_model(objects, next(r for r in records if r.id == name)),
+            existing=manifest.cells, device=device, replace_ids=options.replace,
+        )  # fmt: skip
+    finally:
+        torch.set_num_threads(before)
+    models = with_models(records, manifest.models)
+    return replace(manifest, models=models, cells=plan.cells, device=device), plan
+
+
+def _planned_device(manifest: Manifest, options: Options, spec: WorkerSpec) -> str:
+    """The device model of the plan: the study's own once it has cells, else this machine's (or the first GPU worker's)."""
+    if manifest.cells:
+        return manifest.device
+    if spec.device.startswith("cuda") and options.address is not None:
+        from xlli_ray.engine.ray_pool import connect
+
+        connect(options.address, cpus=1)
+        import ray
+
+        return str(ray.get(ray.remote(num_gpus=options.gpus_per_worker)(device_name).remote(spec.device)))
+    return device_name(spec.device)
+
+
+def _create_arrays(objects: Objects, manifest: Manifest, plan: Plan) -> None:
+    """Make all zarr.json and `row` companions before the first unit; existing ones must be the same."""
+    groups: set[str] = set()
+
+    def group(key: str, attributes: dict[str, Any] | None = None) -> None:
+        if key not in groups:
+            create_document(objects, key, group_document(attributes or {}))
+            groups.add(key)
+
+    for cell in plan.cells:
+        if not any(bucket.arrays for bucket in cell.buckets):
+            continue
+        if cell.id in plan.replaced:
+            objects.delete(list(objects.list(f"{ROOT}/{cell.id}")))
+        group(ROOT, {"xlli_ray": {"format": manifest.format}})
+        group(f"{ROOT}/{cell.stage}")
+        group(f"{ROOT}/{cell.stage}/{cell.model}")
+        model = manifest.model(cell.model)
+        facts = {"cell": cell.hash, "kind": cell.kind, "weights_sha256": model.weights_sha256, "network": model.network}
+        group(f"{ROOT}/{cell.id}", facts)
+        for bucket in cell.buckets:
+            if not bucket.arrays:
+                continue
+            key = group_key(cell.id, bucket.name)
+            group(key, {"height": bucket.height, "width": bucket.width})
+            for meta in bucket.arrays:
+                create_document(objects, f"{key}/{meta.name}", array_document(meta))
+            if _has(objects, f"{key}/row/zarr.json"):
+                continue
+            about = {"valid": "only rows with true may be read", "row": "row number in the sample table"}
+            rows = np.concatenate([np.arange(first, first + count) for first, count in bucket.segments])
+            write_companion(objects, f"{key}/row", rows.astype(np.int64))
+            create_document(objects, f"{key}/valid", companion_document(bucket.rows, "bool", {"about": about["valid"]}))
+            # `row` comes last: its document says that the group is whole
+            create_document(objects, f"{key}/row", companion_document(bucket.rows, "int64", {"about": about["row"]}))
+
+
+def _has(objects: Objects, key: str) -> bool:
+    from xlli_ray.store.objects import Missing
+
+    try:
+        objects.get(key)
+    except Missing:
+        return False
+    return True
+
+
+def _units(cells: Sequence[Cell]) -> int:
+    return sum({cell.group: cell.units for cell in cells}.values())
+
+
+def pending_jobs(objects: Objects, cells: Sequence[Cell], *, retry_failed: bool = False) -> deque[UnitJob]:
+    """Units that lack a record in some cell (or, with `retry_failed`, have failed samples), model by model."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.group, []).append(cell)
+    jobs: deque[UnitJob] = deque()
+    for group in sorted(groups, key=lambda name: (groups[name][0].model, name)):
+        members = groups[group]
+        missing: dict[int, list[str]] = {}
+        for cell in members:
+            done = set(list_records(objects, cell.id))
+            if retry_failed:
+                done -= {receipt.unit for receipt in read_receipts(objects, cell.id) if receipt.failed}
+            for unit in range(cell.units):
+                if unit not in done:
+                    missing.setdefault(unit, []).append(cell.id)
+        jobs.extend(UnitJob(group, unit, tuple(names)) for unit, names in sorted(missing.items()))
+    return jobs
+
+
+def _run_units(
+    objects: Objects, manifest: Manifest, jobs: deque[UnitJob], pools: Callable[[], Pool], events: Events, lease: Lease
+) -> None:
+    def size(job: UnitJob) -> int:
+        _, start, stop = manifest.cell(job.cells[0]).unit(job.unit)
+        return stop - start
+
+    progress = Progress("run", sum(size(job) for job in jobs))
+    events.begin(progress)
+    lost: dict[tuple[str, int], int] = {}
+    for job, outcome in pools().run("unit", jobs, lease.check):
+        if isinstance(outcome, Lost):
+            lost[job.key] = lost.get(job.key, 0) + 1
+            events.event("lost", group=job.group, unit=job.unit, mode=job.mode, reason=outcome.reason)
+            jobs.appendleft(after_loss(job, lost[job.key], read_crash_note(objects, job.cells[0], job.unit, lease.epoch)))
+            continue
+        progress.add(outcome.samples, outcome.failed, outcome.bytes, outcome.seconds)
+        events.event(
+            "unit", group=job.group, unit=job.unit, samples=outcome.samples, failed=outcome.failed, bytes=outcome.bytes,
+            seconds=dict(outcome.seconds), done_before=outcome.done_before, attempt=job.attempt,
+        )  # fmt: skip
+        events.update(progress)
+    events.end(progress)
+
+
+def after_loss(job: UnitJob, lost: int, note: int | None) -> UnitJob:
+    """How a unit whose worker died runs next. `note`: the sample in progress, -1 when all had passed alone, None when not probed.
+
+    Raises EnvironmentFailure when the unit goes on killing workers although no sample is to blame.
+    """
+    again = replace(job, attempt=job.attempt + 1)
+    if job.mode == "batches":
+        return replace(again, mode="probe") if lost >= 2 else again
+    if note is not None and note >= 0 and note not in job.skip:
+        return replace(again, skip=(*job.skip, note))
+    if job.mode == "probe":
+        return replace(again, mode="alone")
+    if lost >= MAX_LOST + len(job.skip):
+        raise EnvironmentFailure(
+            12, f"unit {job.unit} of {job.group} lost its worker {lost} times, also sample by sample: look for lack of memory "
+            "(fewer --workers, smaller batch) or nodes that die; what is done is kept, run the same command again",
+        )  # fmt: skip
+    return again
+
+
+def _finish(objects: Objects, manifest: Manifest, lease: Lease, *, changed: bool) -> int:
+    """Pack records, write `valid`, make the tables. Returns the number of failed samples (counted once per model)."""
+    failed: set[tuple[str, int]] = set()
+    for cell in manifest.cells:
+        lease.check()
+        pack_records(objects, cell.id, epoch=lease.epoch)
+        failed |= _write_valid(objects, cell, write=changed)
+    write_tables(objects, manifest)
+    return len(failed)
+
+
+def _write_valid(objects: Objects, cell: Cell, *, write: bool) -> set[tuple[str, int]]:
+    failed: set[tuple[str, int]] = set()
+    current, valid = "", np.zeros(0, bool)
+
+    def flush() -> None:
+        if write and current and cell.bucket(current).arrays:
+            write_companion(objects, f"{group_key(cell.id, current)}/valid", valid)
+
+    for receipt in read_receipts(objects, cell.id):
+        if receipt.bucket != current:
+            flush()
+            current, valid = receipt.bucket, np.zeros(cell.bucket(receipt.bucket).rows, bool)
+        valid[receipt.start : receipt.stop] = True
+        for failure in receipt.failed:
+            valid[failure.position] = False
+            failed.add((cell.model, failure.row))
+    flush()
+    return failed

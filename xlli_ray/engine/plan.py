@@ -1,0 +1,395 @@
+"""The plan: which cells a recipe asks for, in which batches and units, and what that costs.
+
+Nothing here comes from a clock or from the number of workers, because batch and ranges enter the identity of cells. Each model runs
+once per bucket on zeros (without data where the network allows it) for shapes and multiply-adds. A plan over 10⁷ samples costs no more than
+one over 10³ with the same buckets: it reads the sample table's summary only.
+
+Units: rows of one bucket, as many as keep the largest shard under 256 MiB, all shards of the unit under 1 GiB and the estimated time
+under 5 minutes, but no more than a sixteenth of the bucket, so that a small corpus still spreads over workers and a kill loses little
+(`docs/decisions/003-units.md`). Always whole batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from xlli_ray.corpus import degradations
+from xlli_ray.corpus.decode import VERSION as DECODE_VERSION
+from xlli_ray.errors import NetworkError, PlanError
+from xlli_ray.models.cost import activation_bytes, multiply_adds
+from xlli_ray.models.layers import resolve
+from xlli_ray.models.model import Model
+from xlli_ray.probes import probe_class
+from xlli_ray.probes.protocol import Probe, Shapes
+from xlli_ray.recipe import Recipe, Stage
+from xlli_ray.store.layout import ArrayMeta
+from xlli_ray.store.manifest import Bucket, BucketPlan, Cell, ModelRecord, SampleTable, identity_hash
+
+SHARD_BYTES = 256 << 20
+UNIT_BYTES = 1 << 30
+UNIT_SECONDS = 300.0
+UNITS_A_BUCKET = 16
+MACS_A_SECOND = 50e9
+GIVEN = "given"  # label of inputs that go in as they are
+ACTIVATIONS_CPU = 1 << 30
+ACTIVATIONS_GPU = 16 << 30
+BATCHES = (32, 16, 8, 4, 2, 1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of the recipe, and those that are new."""
+
+    cells: tuple[Cell, ...]
+    added: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays before compression."""
+        return sum(array.nbytes for cell in self.cells for bucket in cell.buckets for array in bucket.arrays)
+
+    @property
+    def seconds(self) -> float:
+        """Projected seconds of one worker at 50 GMAC/s; cells that share a forward are counted once."""
+        forwards: dict[tuple[str, str], float] = {}
+        for cell in self.cells:
+            cost = probe_class(cell.kind).COST
+            for bucket in cell.buckets:
+                key = (cell.group, bucket.name)
+                forwards[key] = max(forwards.get(key, 0.0), bucket.macs * bucket.rows * cost / MACS_A_SECOND)
+        return sum(forwards.values())
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """One cell before its ranges are cut."""
+
+    stage: Stage
+    probe: Probe
+    spec: Mapping[str, Any]
+    batches: Mapping[str, int]
+    identity: Mapping[str, Any]
+    segments: Mapping[str, tuple[tuple[int, int], ...]]
+
+    def id(self, model: str) -> str:
+        return f"{self.stage.id}/{model}/{self.probe.what}"
+
+
+def make_plan(
+    recipe: Recipe,
+    table: SampleTable,
+    models: Sequence[ModelRecord],
+    load: Callable[[str], Model],
+    *,
+    existing: Sequence[Cell] = (),
+    device: str = "cpu",
+    replace_ids: Sequence[str] = (),
+) -> Plan:
+    """Resolve the recipe into cells. `load` gives a model by id; `existing` are the study's cells, which keep their ranges.
+
+    Raises PlanError: no samples, wrong scale, or the same id with other content (the changed field named).
+    """
+    if not table.rows:
+        raise PlanError(f"no sample can be read: {table.rejected} files were rejected; see `xlli status` for the reasons")
+    old = {cell.id: cell for cell in existing}
+    groups = {cell.group for cell in existing}
+    cells: list[Cell] = []
+    added, kept, replaced, notes = [], [], [], []
+    for record in models:
+        entry = next(m for m in recipe.models if m.id == record.id)
+        stages = [stage for stage in recipe.stages if stage.chooses(entry)]
+        if not stages:
+            continue
+        model = load(record.id)
+        wanted, shapes = _wanted(recipe, stages, model, record, table, device)
+        new: list[_Wanted] = []
+        for want in wanted:
+            cell_id = want.id(record.id)
+            there = old.get(cell_id)
+            if there is None:
+                added.append(cell_id)
+                new.append(want)
+            elif there.hash == identity_hash(want.identity):
+                kept.append(cell_id)
+                cells.append(there)
+            elif any(name in replace_ids for name in (cell_id, want.stage.id, record.id)):
+                replaced.append(cell_id)
+                new.append(want)
+            else:
+                raise PlanError(_changed(cell_id, want.stage.id, there.identity, want.identity))
+        made = _cut(new, record.id, table, shapes, groups, recipe.threads)
+        groups |= {cell.group for cell in made}
+        cells += made
+        notes += [f"{record.id}: inputs {b.name}: {b.refused}" for b in _refused(made)]
+    # Cells that this recipe does not name stay in the study: leaving something out deletes nothing.
+    named = {cell.id for cell in cells}
+    left = [cell for cell in existing if cell.id not in named]
+    ordered = sorted([*cells, *left], key=lambda cell: cell.id)
+    return Plan(tuple(ordered), tuple(added), tuple([*kept, *(c.id for c in left)]), tuple(replaced), tuple(notes))
+
+
+def _refused(cells: Iterable[Cell]) -> list[BucketPlan]:
+    return list({b.name: b for cell in cells for b in cell.buckets if b.refused}.values())
+
+
+def _changed(cell_id: str, stage: str, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    names = [name for name in dict.fromkeys([*there, *wanted]) if there.get(name) != wanted.get(name)]
+    listed = "; ".join(f"{name} was {there.get(name)!r}, is now {wanted.get(name)!r}" for name in names)
+    return (
+        f"{cell_id}: this study holds other content under the same id: {listed}. "
+        f"Use a new id for the stage or model, `--replace {stage}` to compute it anew, or a new --out."
+    )
+
+
+def _wanted(
+    recipe: Recipe, stages: Sequence[Stage], model: Model, record: ModelRecord, table: SampleTable, device: str
+) -> tuple[list[_Wanted], dict[str, tuple[Shapes | None, float, str]]]:
+    """The cells of one model, and per bucket: shapes, multiply-adds a sample, reason why not."""
+    import torch
+
+    usable = [bucket for bucket in table.buckets if not _too_small(model, bucket)]
+    if not usable:
+        largest = max(table.buckets, key=lambda b: b.height * b.width)
+        raise PlanError(f"{_too_small(model, largest)} (the largest input of this corpus)")
+    example_bucket = min(usable, key=lambda b: b.height * b.width)
+    example = torch.zeros(1, model.channels, example_bucket.height, example_bucket.width)
+    probes: list[tuple[Stage, Probe, dict[str, Any]]] = []
+    for stage in stages:
+        cls = probe_class(stage.kind)
+        params = stage.parsed()
+        probes += [(stage, cls(params, spec), spec) for spec in cls.cells(params, model, example)]
+    scales = sorted({scale for bucket in table.buckets for scale in bucket.scales})
+    for stage, probe, _ in probes:
+        reason = probe.refuses(model, scales)
+        if reason:
+            raise PlanError(f"stage {stage.id}: {reason}")
+    taps = tuple(dict.fromkeys(tap for _, probe, _ in probes for tap in probe.taps()))
+    found: dict[str, tuple[Shapes | None, float, str]] = {}
+    batches: dict[str, int] = {}
+    for bucket in table.buckets:
+        try:
+            found[bucket.name] = (*_shapes(model, taps, bucket), "")
+            # activation_bytes runs only where the forward did
+            batches[bucket.name] = _auto_batch(model, bucket, device)
+        except NetworkError as error:
+            found[bucket.name] = (None, 0.0, str(error))
+            batches[bucket.name] = 1
+    wanted = []
+    for stage, probe, spec in probes:
+        fixed = recipe.batch.get(stage.kind, "auto")
+        sizes = {name: size if fixed == "auto" else int(fixed) for name, size in batches.items()}
+        max_rows = getattr(probe.params, "max_rows", None)
+        segments = {bucket.name: _segments(bucket, table, max_rows) for bucket in table.buckets}
+        identity = _identity(recipe, table, record, probe, sizes, device)
+        wanted.append(_Wanted(stage, probe, spec, sizes, identity, segments))
+    return wanted, found
+
+
+def _too_small(model: Model, bucket: Bucket) -> str:
+    """Why the network cannot take inputs of this bucket, '' when it can."""
+    if min(model.padded(bucket.height, bucket.width)) >= model.minimum:
+        return ""
+    return (
+        f"input too small: {bucket.width}×{bucket.height} pixels, model {model.id} ({model.network}) needs at least "
+        f"{model.minimum}×{model.minimum}"
+    )
+
+
+def _pattern(tap: Any) -> str:
+    """The layer pattern that means exactly this tap."""
+    call = "" if tap.call is None else f"#{tap.call}"
+    return f"{tap.module}{call}:{tap.side}"
+
+
+def _degradation_versions(table: SampleTable) -> dict[str, int]:
+    """VERSION of each degradation that occurs, sorted; `given` inputs have none."""
+    labels = {label for bucket in table.buckets for label, _, _ in bucket.blocks} - {GIVEN}
+    return dict(sorted({k: v for label in labels for k, v in degradations.parse_label(label).versions().items()}.items()))
+
+
+def _shapes(model: Model, taps: Sequence[Any], bucket: Bucket) -> tuple[Shapes, float]:
+    import torch
+
+    example = torch.zeros(1, model.channels, bucket.height, bucket.width)
+    if reason := _too_small(model, bucket):
+        raise NetworkError(reason)
+    patterns = [_pattern(tap) for tap in taps]
+    infos = {info.tap: (info.shape, info.stride) for info in resolve(model, patterns, example)} if taps else {}
+    output = (model.channels, bucket.height * model.scale, bucket.width * model.scale) if model.output == "image" else None
+    return Shapes(bucket.height, bucket.width, output, infos), float(multiply_adds(model, bucket.height, bucket.width))
+
+
+def _auto_batch(model: Model, bucket: Bucket, device: str) -> int:
+    room = ACTIVATIONS_CPU if device.startswith("cpu") else ACTIVATIONS_GPU
+    each = max(1, activation_bytes(model, bucket.height, bucket.width))
+    return next((size for size in BATCHES if size * each <= room), 1)
+
+
+def _identity(
+    recipe: Recipe, table: SampleTable, record: ModelRecord, probe: Probe, batches: Mapping[str, int], device: str
+) -> dict[str, Any]:
+    """Everything that can change the cell's numbers, and nothing else; flat, so that a change can be named."""
+    sizes = sorted(set(batches.values()))
+    return {
+        "kind": probe.KIND,
+        "probe version": probe.VERSION,
+        "sample table": table.hash,
+        "decode version": DECODE_VERSION,
+        "degradation versions": _degradation_versions(table),
+        "weights sha256": record.weights_sha256,
+        "network": record.network,
+        "network version": record.network_version,
+        "network args": dict(record.entry.get("args") or {}),
+        "scale": record.scale,
+        "range": list(record.range),
+        "output": record.output,
+        "batch": sizes[0] if len(sizes) == 1 else dict(sorted(batches.items())),
+        "threads": recipe.threads,
+        "device": device,
+        **probe.identity(),
+    }
+
+
+def _segments(bucket: Bucket, table: SampleTable, max_rows: int | None) -> tuple[tuple[int, int], ...]:
+    """Which rows of a bucket a cell covers. With `max_rows`: the first rows of each degradation block, the same number in each.
+
+    Blocks list the same contents in the same order, so the kept samples stay paired; buckets share by their size.
+    """
+    if max_rows is None or max_rows >= table.rows:
+        return ((bucket.start, bucket.rows),) if bucket.rows else ()
+    order = np.argsort([-b.rows for b in table.buckets], kind="stable")
+    exact = np.array([max_rows * b.rows / table.rows for b in table.buckets])
+    share = np.floor(exact).astype(int)
+    for index in order[: max_rows - int(share.sum())]:
+        share[index] += 1
+    mine = int(share[[b.name for b in table.buckets].index(bucket.name)])
+    each = max(1, mine // max(1, len(bucket.blocks))) if mine else 0
+    return tuple((start, min(rows, each)) for _, start, rows in bucket.blocks if each)
+
+
+def _cut(
+    wanted: Sequence[_Wanted],
+    model: str,
+    table: SampleTable,
+    shapes: Mapping[str, tuple[Shapes | None, float, str]],
+    taken: set[str],
+    threads: int,
+) -> list[Cell]:
+    """Cut ranges for new cells: those that can share a forward share ranges."""
+    together: dict[Any, list[_Wanted]] = {}
+    for want in wanted:
+        shared = (tuple(sorted(want.batches.items())), tuple(sorted(want.segments.items())))
+        alone = () if want.probe.SHARES_FORWARD else (want.stage.id, want.probe.what)
+        together.setdefault((*shared, alone), []).append(want)
+    out = []
+    for members in together.values():
+        number = 0
+        while f"{model}-{number}" in taken:
+            number += 1
+        group = f"{model}-{number}"
+        taken = {*taken, group}
+        plans = _cut_group(members, table, shapes)
+        for want, buckets in zip(members, plans):
+            out.append(
+                Cell(
+                    stage=want.stage.id,
+                    kind=want.stage.kind,
+                    model=model,
+                    what=want.probe.what,
+                    spec=dict(want.spec),
+                    params=want.stage.params,
+                    identity=want.identity,
+                    columns=tuple((column.name, column.dtype) for column in want.probe.COLUMNS),
+                    group=group,
+                    threads=threads,
+                    buckets=tuple(buckets),
+                )
+            )
+    return out
+
+
+def _cut_group(
+    members: Sequence[_Wanted], table: SampleTable, shapes: Mapping[str, tuple[Shapes | None, float, str]]
+) -> list[list[BucketPlan]]:
+    plans: list[list[BucketPlan]] = [[] for _ in members]
+    first_unit = 0
+    for bucket in table.buckets:
+        segments = members[0].segments[bucket.name]
+        rows = sum(count for _, count in segments)
+        if not rows:
+            continue
+        found, macs, refused = shapes[bucket.name]
+        arrays = [want.probe.arrays(found) if found else () for want in members]
+        batch = members[0].batches[bucket.name]
+        sample_bytes = [int(np.prod(a.shape, dtype=np.int64)) * np.dtype(a.dtype).itemsize for some in arrays for a in some]
+        seconds = macs * max(want.probe.COST for want in members) / MACS_A_SECOND
+        size = rows_a_unit(rows, batch, sample_bytes, seconds)
+        for want, some, plan in zip(members, arrays, plans):
+            metas = []
+            for array in some:
+                attributes = {**array.attributes, **({"stride": list(array.stride)} if array.stride else {})}
+                metas.append(
+                    ArrayMeta(array.name, rows, size, array.shape, array.dtype, array.dims, array.codec, attributes)
+                )
+            plan.append(
+                BucketPlan(
+                    bucket.name, bucket.height, bucket.width, rows, batch, size, first_unit, segments, tuple(metas),
+                    macs * want.probe.COST, refused,
+                )
+            )  # fmt: skip
+        first_unit += -(-rows // size)
+    return plans
+
+
+def rows_a_unit(rows: int, batch: int, sample_bytes: Sequence[int], seconds: float) -> int:
+    """Rows of one unit, a multiple of `batch` (see the module docstring)."""
+    limits = [float(-(-rows // UNITS_A_BUCKET))]
+    if sample_bytes:
+        limits += [SHARD_BYTES / max(1, *sample_bytes), UNIT_BYTES / max(1, sum(sample_bytes))]
+    if seconds > 0:
+        limits.append(UNIT_SECONDS / seconds)
+    whole = int(min(limits[1:], default=limits[0]) // batch) * batch
+    spread = -(-int(limits[0]) // batch) * batch  # rounded up: the spread is a wish, the other limits are not
+    return max(batch, min(whole, spread))
+
+
+def check_limits(plan: Plan, recipe: Recipe, *, workers: int) -> None:
+    """Refuse a plan above the recipe's limits, with numbers and ways out. Raises PlanError."""
+    hours = plan.seconds / 3600 / max(1, workers)
+    if plan.nbytes > recipe.limits.bytes:
+        parts: dict[str, int] = {}
+        for cell in plan.cells:
+            parts[cell.stage] = parts.get(cell.stage, 0) + sum(a.nbytes for b in cell.buckets for a in b.arrays)
+        listed = ", ".join(f"{stage} {human_bytes(size)}" for stage, size in sorted(parts.items(), key=lambda p: -p[1]))
+        raise PlanError(
+            f"this study needs {human_bytes(plan.nbytes)} ({listed}); the limit is {human_bytes(recipe.limits.bytes)}. "
+            "Smaller: fewer layers, pool: mean or stride, dtype: float16, max_rows; or raise limits.bytes (--set limits.bytes=…)."
+        )
+    if hours > recipe.limits.hours:
+        raise PlanError(
+            f"this study needs about {hours:.1f} hours on {workers} workers; the limit is {recipe.limits.hours:g}. "
+            "Faster: more --workers, fewer patches or models; or raise limits.hours (--set limits.hours=…)."
+        )
+
+
+def human_bytes(count: float) -> str:
+    """`1.5 GB`."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError
+
+
+def with_models(models: Iterable[ModelRecord], old: Iterable[ModelRecord]) -> tuple[ModelRecord, ...]:
+    """The recipe's models, then those that only the study knows."""
+    listed = list(models)
+    known = {model.id for model in listed}
+    return tuple([*listed, *(replace(m) for m in old if m.id not in known)])

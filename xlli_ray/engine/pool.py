@@ -1,0 +1,70 @@
+"""What a pool is, and the one that runs in this process.
+
+A pool takes jobs from a queue that the driver may extend while it runs (retries), and yields outcomes as they come. It decides nothing:
+retries, marking and stopping are the driver's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+Job = TypeVar("Job")
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The worker died, or its node did, while this job was in flight."""
+
+    reason: str
+
+
+Outcome = Any
+"""The job's result, or Lost. Errors of the surroundings and of the program are raised instead."""
+
+
+class Pool(Protocol):
+    """Runs jobs. `task` names what the workers do: `unit` (Worker.run) or `scan`."""
+
+    workers: int
+
+    def run(self, task: str, jobs: deque[Any], stop: Callable[[], None]) -> Iterator[tuple[Any, Outcome]]:
+        """Yield (job, outcome) until `jobs` is empty and nothing is in flight. `stop` is called often and may raise."""
+
+    def close(self) -> None: ...
+
+
+class LocalPool:
+    """Everything in this process: one worker, two jobs in flight (one computes while the other is being written)."""
+
+    workers = 1
+
+    def __init__(self, make: Callable[[str], Callable[[Any], Any]]) -> None:
+        self._make = make
+        self._functions: dict[str, Callable[[Any], Any]] = {}
+
+    def run(self, task: str, jobs: deque[Any], stop: Callable[[], None]) -> Iterator[tuple[Any, Outcome]]:
+        if task not in self._functions:
+            self._functions[task] = self._make(task)
+        work = self._functions[task]
+        flying: dict[Future[Any], Any] = {}
+        with ThreadPoolExecutor(2, thread_name_prefix="xlli-unit") as threads:
+            try:
+                while jobs or flying:
+                    stop()
+                    while jobs and len(flying) < 2:
+                        job = jobs.popleft()
+                        flying[threads.submit(work, job)] = job
+                    ready, _ = wait(flying, timeout=1.0, return_when=FIRST_COMPLETED)
+                    for future in ready:
+                        job = flying.pop(future)
+                        yield job, future.result()
+            finally:
+                for future in flying:
+                    future.cancel()
+
+    def close(self) -> None:
+        self._functions.clear()

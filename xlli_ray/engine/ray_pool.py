@@ -1,0 +1,202 @@
+"""Ray Core actors, one per GPU or CPU slot, at most two jobs in flight each.
+
+`max_restarts=-1` brings a lost actor back, `max_task_retries=0` leaves retries to the driver, so that no unit runs again behind the records'
+back. Without an address a private cluster starts on loopback without a dashboard: `ray.init()` without `address="local"` would join
+whatever cluster runs on the host. Only jobs and small results cross Ray (`docs/decisions/001-ray-core.md`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from xlli_ray.engine.pool import Lost, Outcome
+from xlli_ray.engine.tasks import WorkerSpec
+from xlli_ray.errors import EnvironmentFailure, XlliError
+
+IN_FLIGHT = 2
+STORE_BYTES = 150 << 20
+START_SECONDS = 120
+
+
+class _Actor:
+    """Lives in a worker process. Errors of ours travel as values: Ray would wrap them in its own text."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self._spec = spec
+        self._functions: dict[str, Callable[[Any], Any]] = {}
+
+    def run(self, task: str, job: Any) -> tuple[str, Any]:
+        import threading
+        import traceback
+
+        from xlli_ray.engine.tasks import make_task
+
+        lock = self.__dict__.setdefault("_lock", threading.Lock())
+        try:
+            with lock:
+                if task not in self._functions:
+                    self._functions[task] = make_task(self._spec, task)
+            return "ok", self._functions[task](job)
+        except XlliError as error:
+            return "error", error if _travels(error) else type(error)(str(error))
+        except Exception as error:
+            return "bug", f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+
+    def where(self) -> tuple[str, int]:
+        import socket
+
+        return socket.gethostname(), os.getpid()
+
+
+def _travels(error: BaseException) -> bool:
+    import pickle
+
+    try:
+        return str(pickle.loads(pickle.dumps(error))) == str(error)
+    except Exception:
+        return False
+
+
+def connect(address: str | None, *, cpus: int) -> bool:
+    """Join the cluster at `address`, or start a private one of `cpus` slots. True when this call started Ray."""
+    import logging
+
+    import ray
+
+    if ray.is_initialized():
+        return False
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keeps the driver's GPU visibility as it is
+    try:
+        if address is None:
+            ray.init(
+                address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES,
+                _node_ip_address="127.0.0.1", **quiet,
+            )  # fmt: skip
+        else:
+            ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        place = f"the cluster at {address}" if address else "a private Ray on this machine"
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise EnvironmentFailure(111, f"cannot reach {place}: {text}. Check with `xlli doctor`, or run with --workers 0.") from error
+    return True
+
+
+class RayPool:
+    """Actors on a cluster. `gpus` per worker may be a fraction."""
+
+    def __init__(self, spec: WorkerSpec, *, workers: int, gpus: float = 0.0, address: str | None = None) -> None:
+        import ray
+
+        self._started = connect(address, cpus=workers * spec.threads)
+        self.workers = workers
+        self._ray = ray
+        count = str(spec.threads)
+        # Thread counts must be set before torch and BLAS load, that is in the environment of the process.
+        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+        runtime_env = {"env_vars": {**{name: count for name in names}, "MPLBACKEND": "Agg"}}
+        actor = ray.remote(_Actor).options(
+            num_cpus=spec.threads, num_gpus=gpus, max_restarts=-1, max_task_retries=0,
+            max_concurrency=IN_FLIGHT, runtime_env=runtime_env,
+        )  # fmt: skip
+        self._actors = [actor.remote(spec) for _ in range(workers)]
+
+    def wait_ready(self) -> list[tuple[str, int]]:
+        """Host and pid of each worker. Raises EnvironmentFailure when the cluster has no room for the first one."""
+        refs = [actor.where.remote() for actor in self._actors]
+        ready, _ = self._ray.wait(refs, num_returns=1, timeout=START_SECONDS)
+        if not ready:
+            have = {k: v for k, v in self._ray.cluster_resources().items() if k in ("CPU", "GPU")}
+            raise EnvironmentFailure(
+                11, f"no worker could start within {START_SECONDS} s; the cluster has {have}. Ask for fewer --workers or --gpus-per-worker."
+            )
+        ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=5)
+        return [self._ray.get(ref) for ref in ready]
+
+    def run(self, task: str, jobs: deque[Any], stop: Callable[[], None]) -> Iterator[tuple[Any, Outcome]]:
+        ray = self._ray
+        flying: dict[Any, tuple[int, Any]] = {}
+        load = [0] * len(self._actors)
+        try:
+            while jobs or flying:
+                stop()
+                while jobs and min(load) < IN_FLIGHT:
+                    # fill every worker's first place before anyone's second
+                    index = load.index(min(load))
+                    job = jobs.popleft()
+                    flying[self._actors[index].run.remote(task, job)] = (index, job)
+                    load[index] += 1
+                ready, _ = ray.wait(list(flying), num_returns=1, timeout=1.0)
+                for ref in ready:
+                    index, job = flying.pop(ref)
+                    load[index] -= 1
+                    yield job, self._result(ref)
+        finally:
+            for ref in flying:
+                with contextlib.suppress(Exception):
+                    ray.cancel(ref, force=False)
+
+    def _result(self, ref: Any) -> Outcome:
+        from ray.exceptions import ObjectLostError, RayActorError, RaySystemError, TaskUnschedulableError, WorkerCrashedError
+
+        try:
+            kind, value = self._ray.get(ref)
+        except (RayActorError, WorkerCrashedError, ObjectLostError, RaySystemError, TaskUnschedulableError) as error:
+            return Lost(str(error).splitlines()[0])
+        if kind == "ok":
+            return value
+        if kind == "error":
+            raise value
+        raise RuntimeError(f"a worker met an error in the program:\n{value}")
+
+    def close(self) -> None:
+        for actor in self._actors:
+            with contextlib.suppress(Exception):
+                self._ray.kill(actor)
+        if self._started:
+            self._ray.shutdown()
+
+
+def nodes_see(study: str, key: str, expected: bytes, corpus: list[str]) -> None:
+    """Prove that every node of the cluster sees the study folder and the corpus. Raises EnvironmentFailure naming the node."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    @ray.remote(num_cpus=0, max_retries=1)
+    def look(study: str, key: str, expected: bytes, corpus: list[str]) -> str:
+        from xlli_ray.corpus.sources import read_bytes
+        from xlli_ray.store.objects import open_objects
+
+        try:
+            if open_objects(study).get(key) != expected:
+                return f"another folder at {study}"
+        except Exception as error:
+            return f"{study} ({type(error).__name__})"
+        for uri in corpus:
+            try:
+                read_bytes(uri)
+            except Exception as error:
+                return f"{uri} ({error})"
+        return ""
+
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    refs = {
+        look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
+            study, key, expected, corpus
+        ): node
+        for node in nodes
+    }
+    for ref, node in refs.items():
+        try:
+            trouble = ray.get(ref, timeout=60)
+        except Exception as error:
+            trouble = f"{study}: {str(error).splitlines()[0]}"
+        if trouble:
+            name = node.get("NodeManagerHostname") or node["NodeManagerAddress"]
+            raise EnvironmentFailure(
+                2, f"node {name} does not see {trouble}: use a path that all nodes share, or s3://; nothing was computed"
+            )

@@ -1,0 +1,152 @@
+"""The scan: read the corpus once, on the pool, resumable; then write the sample table.
+
+Each chunk of files is a unit with a create-only record of its own (`records/scan-<id>/`), so a scan that was killed goes on where it was.
+A file that cannot be read is a row of `samples/rejected.parquet` with its reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from xlli_ray.corpus import degradations
+from xlli_ray.corpus.decode import VERSION as DECODE_VERSION
+from xlli_ray.corpus.scan import SCHEMA, CorpusSpec, Source, expand, list_sources, scan_source
+from xlli_ray.engine.events import Progress, Reporter
+from xlli_ray.engine.pool import Lost, Pool
+from xlli_ray.errors import PlanError
+from xlli_ray.recipe import Recipe
+from xlli_ray.store.manifest import SampleTable
+from xlli_ray.store.objects import Objects, open_objects
+from xlli_ray.store.records import Receipt, list_records, read_records, write_record
+from xlli_ray.store.samples import corpus_hash, write_sample_table
+
+CHUNK = 64
+REJECTED = pa.schema([("source", pa.string()), ("target", pa.string()), ("reason", pa.string())])
+
+
+@dataclass(frozen=True)
+class ScanJob:
+    """One chunk of files."""
+
+    scan: str
+    unit: int
+    corpus: dict[str, Any]
+    seed: int
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """Counts of one chunk."""
+
+    unit: int
+    files: int
+    rejected: int
+
+
+class Scanner:
+    """Scans chunks inside a worker."""
+
+    def __init__(self, study: str, epoch: int) -> None:
+        self.objects = open_objects(study)
+        self.epoch = epoch
+
+    def run(self, job: ScanJob) -> ScanResult:
+        spec = CorpusSpec(**job.corpus)
+        rows = [scan_source(source, spec, job.seed) for source in job.sources]
+        table = pa.table({"json": [json.dumps(row) for row in rows]})
+        receipt = Receipt(cell=f"scan-{job.scan}", unit=job.unit, epoch=self.epoch, bucket="", start=0, stop=len(rows))
+        write_record(self.objects, receipt, table)
+        return ScanResult(job.unit, len(rows), sum(row["status"] != "ok" for row in rows))
+
+
+def scan_corpus(
+    objects: Objects,
+    recipe: Recipe,
+    pool: Callable[[], Pool],
+    reporter: Reporter,
+    *,
+    stop: Callable[[], None],
+    limit: int | None = None,
+    known: SampleTable | None = None,
+) -> SampleTable:
+    """The study's sample table: the one there if the corpus section is the same, else scanned now.
+
+    `pool` is called only when there is something to scan. Raises PlanError when the recipe matches no file.
+    """
+    corpus = recipe.corpus.model_dump(mode="json")
+    versions = {"decode": DECODE_VERSION}
+    for entry in recipe.corpus.degradations or ():
+        versions |= degradations.parse(entry).versions()
+    asked = corpus_hash({**corpus, "limit": limit}, recipe.seed, versions)
+    if known is not None and known.corpus_hash == asked:
+        return known
+    sources = list_sources(recipe.corpus, "/")
+    if not sources:
+        raise PlanError(f"corpus: no file matches {_patterns(corpus)}; check the path (relative to the recipe's folder)")
+    if limit is not None:
+        sources = sources[:limit]
+    text = json.dumps([asked, [asdict(source) for source in sources]], sort_keys=True)
+    scan = hashlib.sha256(text.encode()).hexdigest()[:12]
+    done = list_records(objects, f"scan-{scan}")
+    chunks = [tuple(sources[i : i + CHUNK]) for i in range(0, len(sources), CHUNK)]
+    jobs = deque(
+        ScanJob(scan, unit, corpus, recipe.seed, chunk) for unit, chunk in enumerate(chunks) if unit not in done
+    )
+    if jobs:
+        progress = Progress("scan", sum(len(job.sources) for job in jobs))
+        reporter.begin(progress)
+        lost: dict[int, int] = {}
+        for job, outcome in pool().run("scan", jobs, stop):
+            if isinstance(outcome, Lost):
+                lost[job.unit] = lost.get(job.unit, 0) + 1
+                reporter.event("lost", phase="scan", unit=job.unit, reason=outcome.reason)
+                if lost[job.unit] > 3 and len(job.sources) == 1:
+                    raise PlanError(f"{job.sources[0].uri}: reading this file killed its worker 3 times; remove it from the corpus")
+                if lost[job.unit] > 3:
+                    raise PlanError(f"scanning chunk {job.unit} killed its worker 3 times: {outcome.reason}")
+                jobs.append(job)
+            else:
+                progress.add(outcome.files, outcome.rejected, 0, {})
+                reporter.update(progress)
+        reporter.end(progress)
+    rows = [
+        json.loads(text) for _, table in read_records(objects, f"scan-{scan}") for text in table["json"].to_pylist()
+    ]
+    bad = [row for row in rows if row["status"] != "ok"]
+    rejected = pa.table(
+        {
+            "source": [row.get("source") or row.get("uri") for row in bad],
+            "target": [row.get("target") for row in bad],
+            "reason": [row["reason"] for row in bad],
+        },
+        schema=REJECTED,
+    )
+    batches = expand(rows, recipe.corpus, recipe.seed)
+    if limit is not None:
+        batches = _first(batches, limit)
+    return write_sample_table(objects, batches, SCHEMA, rejected, corpus_hash=asked)
+
+
+def _first(batches: Iterator[pa.RecordBatch], limit: int) -> Iterator[pa.RecordBatch]:
+    left = limit
+    for batch in itertools.takewhile(lambda _: left > 0, batches):
+        yield batch.slice(0, left)
+        left -= min(left, batch.num_rows)
+
+
+def _patterns(corpus: dict[str, Any]) -> str:
+    for key in ("images", "inputs", "pairs", "list"):
+        if corpus.get(key):
+            value = corpus[key]
+            shown: Sequence[Any] = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else [value]
+            return ", ".join(map(str, shown))
+    return "the corpus"

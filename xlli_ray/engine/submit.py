@@ -1,0 +1,127 @@
+"""Run a recipe on a cluster through Ray's Jobs API: submit, status, stop, follow.
+
+The resolved recipe travels as the job's working folder; weights and corpus must be paths or URLs that the nodes see (the run's canary proves
+it). Token authentication is Ray's own: `RAY_AUTH_MODE=token` with `RAY_AUTH_TOKEN` or `~/.ray/auth_token` here and on the cluster. Whoever
+reaches a Jobs API without it can run code there, so an address beyond this machine is refused unless a token is set.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from xlli_ray.errors import EnvironmentFailure, RecipeError
+from xlli_ray.recipe import Recipe
+from xlli_ray.store.objects import is_url
+
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+def _client(address: str) -> Any:
+    from ray.job_submission import JobSubmissionClient
+
+    host = urlsplit(address).hostname or ""
+    has_token = bool(os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"))
+    has_token |= (Path.home() / ".ray" / "auth_token").exists()
+    if host not in LOOPBACK and not has_token:
+        raise EnvironmentFailure(
+            1, f"{address}: no token. Start the cluster with RAY_AUTH_MODE=token and give its token here (RAY_AUTH_TOKEN, or "
+            "~/.ray/auth_token; `ray get-auth-token --generate` makes one); without it anyone who reaches the port runs code.",
+        )  # fmt: skip
+    if has_token:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    try:
+        return JobSubmissionClient(address)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise EnvironmentFailure(111, f"{address}: {text}. Is it the head's Jobs API (port 8265), and is the token right?") from error
+
+
+def _call(address: str, function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except RuntimeError as error:
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise EnvironmentFailure(111, f"{address}: {text}") from error
+
+
+def submit_recipe(
+    recipe: Recipe, *, address: str, out: str, workers: int | None = None, gpus_per_worker: float = 0.0
+) -> str:
+    """Submit `recipe` and return the job's id. `out` must be absolute or a URL. Raises EnvironmentFailure, RecipeError."""
+    if not is_url(out) and not Path(out).is_absolute():
+        raise RecipeError(f"--out {out}: give an absolute path that all nodes share, or s3://…: the job runs in another folder")
+    client = _client(address)
+    command = ["xlli", "run", "recipe.yaml", "--address", "auto", "--out", out]
+    if workers is not None:
+        command += ["--workers", str(workers)]
+    if gpus_per_worker:
+        command += ["--gpus-per-worker", str(gpus_per_worker)]
+    with tempfile.TemporaryDirectory(prefix="xlli-job-") as folder:
+        (Path(folder) / "recipe.yaml").write_text(yaml.safe_dump(as_recipe(recipe), sort_keys=False))
+        return _call(
+            address,
+            lambda: client.submit_job(
+                entrypoint=shlex.join(command),
+                runtime_env={"working_dir": folder},
+                metadata={"study": recipe.name, "out": out},
+            ),
+        )
+
+
+def as_recipe(recipe: Recipe) -> dict[str, Any]:
+    """The resolved recipe in the form people write: parses back to the same."""
+    data = {key: value for key, value in recipe.dump().items() if value is not None}
+    data["corpus"] = {key: value for key, value in data["corpus"].items() if value is not None}
+    stages = []
+    for stage in recipe.stages:
+        fields = {"id": stage.id, **({} if stage.models == "all" else {"models": stage.models}), **stage.params}
+        stages.append({stage.kind: fields})
+    return {**data, "stages": stages}
+
+
+def _split(job: str) -> tuple[str, str]:
+    address, sign, name = job.partition("#")
+    if not sign or not name:
+        raise RecipeError(f"{job!r} is no job: write http://head:8265#JOB, as `xlli submit` printed it")
+    return address, name
+
+
+def job_status(job: str) -> str:
+    """`RUNNING: message` of a submitted job."""
+    address, name = _split(job)
+    client = _client(address)
+    info = _call(address, lambda: client.get_job_info(name))
+    return f"{info.status.value if hasattr(info.status, 'value') else info.status}: {info.message or ''}".rstrip(": ")
+
+
+def stop_job(job: str) -> str:
+    """Stop a submitted job; what is done is kept."""
+    address, name = _split(job)
+    client = _client(address)
+    stopped = _call(address, lambda: client.stop_job(name))
+    return "stopping; what is done is kept" if stopped else "it had ended already"
+
+
+def follow_job(address: str, name: str, say: Callable[[str], None]) -> int:
+    """Print the job's log as it grows; 0 when it succeeded."""
+    client = _client(address)
+    shown = 0
+    while True:
+        status = str(_call(address, lambda: client.get_job_status(name)))
+        log = _call(address, lambda: client.get_job_logs(name))
+        if len(log) > shown:
+            say(log[shown:].rstrip("\n"))
+            shown = len(log)
+        if any(end in status for end in ("SUCCEEDED", "FAILED", "STOPPED")):
+            say(f"job {name}: {status}")
+            return 0 if "SUCCEEDED" in status else 1
+        time.sleep(1.0)

@@ -1,0 +1,32 @@
+"""What a worker process can be asked to do, by name: the in-process pool and the Ray actors call the same functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """How workers are made. JSON-able; crosses to actors once."""
+
+    study: str
+    epoch: int
+    device: str = "cpu"
+    threads: int = 1
+
+
+def make_task(spec: WorkerSpec, task: str) -> Callable[[Any], Any]:
+    """`unit` → runs a UnitJob; `scan` → runs a ScanJob; `train` → trains one network."""
+    if task == "unit":
+        from xlli_ray.engine.worker import Worker
+
+        return Worker(spec.study, spec.epoch, device=spec.device, threads=spec.threads).run
+    if task == "scan":
+        from xlli_ray.engine.scan import Scanner
+
+        return Scanner(spec.study, spec.epoch).run
+    if task == "call":
+        return lambda job: job[0](job[1])
+    raise ValueError(f"no task {task!r}")

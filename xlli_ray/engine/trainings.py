@@ -1,0 +1,51 @@
+"""Many trainings as Ray tasks: `xlli train` with `--workers`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from xlli_ray.engine.pool import Lost
+from xlli_ray.engine.tasks import WorkerSpec
+from xlli_ray.errors import EnvironmentFailure
+
+
+def map_on_ray(function: Callable[[Any], Any], items: Sequence[Any], *, workers: int, address: str | None) -> list[Any]:
+    """`[function(item) …]` on actors, each item at most three times. `function` must be importable by name."""
+    from xlli_ray.engine.ray_pool import RayPool
+
+    pool = RayPool(WorkerSpec("", 0), workers=workers, address=address)
+    jobs: deque[Any] = deque((function, item) for item in items)
+    place = {id(job): number for number, job in enumerate(jobs)}
+    results: list[Any] = [None] * len(items)
+    lost: dict[int, int] = {}
+    try:
+        for job, outcome in pool.run("call", jobs, lambda: None):
+            number = place[id(job)]
+            if not isinstance(outcome, Lost):
+                results[number] = outcome
+                continue
+            lost[number] = lost.get(number, 0) + 1
+            if lost[number] >= 3:
+                raise EnvironmentFailure(12, f"training {number} lost its worker three times: {outcome.reason}")
+            jobs.append(job)
+    finally:
+        pool.close()
+    return results
+
+
+def train_recipe(
+    recipe: Path, out: Path, *, overrides: Sequence[str] = (), workers: int = 0, address: str | None = None
+) -> Path:
+    """Train what a training recipe asks for; returns the path of models.yaml."""
+    from xlli_ray.training.run import train
+
+    if workers == 0:
+        return train(recipe, out, overrides=list(overrides))
+
+    def mapped(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+        return map_on_ray(function, items, workers=workers, address=address)
+
+    return train(recipe, out, overrides=list(overrides), map_tasks=mapped)

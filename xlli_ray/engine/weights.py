@@ -1,0 +1,92 @@
+"""Bring a recipe's checkpoints into the study: once, by content, as safetensors. Workers load from there and nowhere else."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from xlli_ray.corpus.sources import read_bytes
+from xlli_ray.errors import RecipeError, SampleError, WeightsError
+from xlli_ray.models.checkpoint import read_state_dict, to_safetensors
+from xlli_ray.models.load import ModelSpec, load_model
+from xlli_ray.recipe import ModelEntry, Recipe
+from xlli_ray.store.manifest import ModelRecord
+from xlli_ray.store.objects import Objects
+
+
+def keep_models(objects: Objects, recipe: Recipe, known: Sequence[ModelRecord]) -> list[ModelRecord]:
+    """Records of the recipe's models, their weights put under `weights/`. Raises WeightsError, NetworkError, RecipeError.
+
+    A checkpoint that is gone is no error when the study has it from an earlier run of the same entry.
+    """
+    return [_keep(objects, entry, next((r for r in known if r.id == entry.id), None)) for entry in recipe.models]
+
+
+def _entry(entry: ModelEntry) -> Mapping[str, object]:
+    data = entry.model_dump(mode="json")
+    return {key: value for key, value in data.items() if key not in ("id", "tags")}
+
+
+def _keep(objects: Objects, entry: ModelEntry, known: ModelRecord | None) -> ModelRecord:
+    import torch
+
+    try:
+        data = _bytes(entry)
+    except WeightsError:
+        if known is not None and known.entry == _entry(entry):
+            return replace(known, tags=dict(entry.tags))
+        raise
+    source_sha256 = hashlib.sha256(data).hexdigest() if data is not None else ""
+    if data is None:
+        tensors: dict[str, torch.Tensor] = dict(_own_weights(entry))
+    else:
+        tensors = dict(read_state_dict(data, name=entry.weights or entry.id).tensors)
+    canonical = to_safetensors(tensors)
+    digest = hashlib.sha256(canonical).hexdigest()
+    spec = ModelSpec(
+        id=entry.id, weights=entry.weights, network=entry.network, args=dict(entry.args), scale=entry.scale,
+        range=entry.range, output=entry.output,
+    )  # fmt: skip
+    model = load_model(spec, tensors)  # before anything is written: a checkpoint that does not load is refused here
+    objects.create(f"weights/{digest}.safetensors", canonical)
+    return ModelRecord(
+        id=entry.id,
+        weights_sha256=digest,
+        source=entry.weights or f"{entry.network}()",
+        source_sha256=source_sha256,
+        network=model.network,
+        network_version=model.network_version,
+        scale=model.scale,
+        channels=model.channels,
+        range=(float(model.range[0]), float(model.range[1])),
+        output=model.output,
+        entry=_entry(entry),
+        tags=dict(entry.tags),
+    )
+
+
+def _bytes(entry: ModelEntry) -> bytes | None:
+    if entry.weights is None:
+        return None
+    if entry.weights.startswith("builtin:"):
+        from xlli_ray.models.builtin import builtin_path
+
+        return builtin_path(entry.weights.removeprefix("builtin:")).read_bytes()
+    try:
+        return read_bytes(entry.weights)
+    except SampleError as error:
+        raise WeightsError(f"model {entry.id}: weights: {error}") from error
+
+
+def _own_weights(entry: ModelEntry) -> Mapping[str, object]:
+    """State of a network that brings its own weights (a factory without `weights`)."""
+    if not entry.network or ":" not in entry.network:
+        raise RecipeError(f"model {entry.id}: give `weights`, or `network: package.module:factory` that brings its own")
+    module, name = entry.network.split(":", 1)
+    try:
+        network = getattr(importlib.import_module(module), name)(**entry.args)
+    except (ImportError, AttributeError) as error:
+        raise RecipeError(f"model {entry.id}: network {entry.network}: {error}") from error
+    return {key: value.detach().float().contiguous() for key, value in network.state_dict().items()}

@@ -1,0 +1,497 @@
+"""The worker: read → decode → batch → network → encode → one put per shard and array, then the record.
+
+A plain class, knowing nothing of Ray: the same object runs in this process and as an actor. One thread computes, a few read ahead, one
+encodes; queues are bounded, so memory does not grow with the unit. `run` may be called from two threads at once: while one unit waits for
+the disk, the next one computes.
+
+Crashes: a unit that was lost twice comes back with `mode="probe"`: each sample runs alone first, under a note that says which one is in
+progress, and only then the usual batches, so that survivors keep the bytes of an undisturbed run. Should even that be lost with no sample
+to blame, `mode="alone"` keeps batches of one, and the record says so.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from xlli_ray.corpus.sample import Loaded, Loader, Sample, sample_from_row
+from xlli_ray.errors import EnvironmentFailure, LeaseError, NetworkError, SampleError, StudyError
+from xlli_ray.models.layers import capture
+from xlli_ray.models.model import Model
+from xlli_ray.probes import probe_class
+from xlli_ray.probes.protocol import Batch, Forward, Measurement, Probe
+from xlli_ray.store.layout import ArrayMeta, shard_key
+from xlli_ray.store.lease import superseded
+from xlli_ray.store.manifest import BucketPlan, Cell, load_manifest
+from xlli_ray.store.objects import open_objects
+from xlli_ray.store.records import Failure, Receipt, Shard, write_crash_note, write_record
+from xlli_ray.store.samples import SampleReader
+from xlli_ray.store.shard import ShardWriter, crc32c
+
+Mode = Literal["batches", "probe", "alone"]
+_ARROW = {"float64": pa.float64(), "int64": pa.int64(), "string": pa.string(), "bool": pa.bool_()}
+
+
+@dataclass(frozen=True)
+class UnitJob:
+    """Which cells of a group want unit `unit`, and how to run it. Small: this is what crosses to a worker."""
+
+    group: str
+    unit: int
+    cells: tuple[str, ...]
+    attempt: int = 0
+    mode: Mode = "batches"
+    skip: tuple[int, ...] = ()
+    """Table rows known to crash the worker."""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.group, self.unit
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """What came of a unit: enough for progress lines and counts."""
+
+    job: UnitJob
+    samples: int
+    failed: int
+    bytes: int
+    seconds: Mapping[str, float]
+    done_before: bool = False
+    """True when another worker of this epoch had already recorded it."""
+
+
+@dataclass
+class _CellState:
+    cell: Cell
+    probe: Probe
+    writers: dict[str, ShardWriter]
+    columns: dict[str, list[Any]] = field(default_factory=dict)
+    failed: dict[int, tuple[str, str]] = field(default_factory=dict)
+    """Position in the unit → (kind, reason)."""
+
+
+class Worker:
+    """Computes units of one study. `device` is a torch device; `threads` are torch threads."""
+
+    def __init__(self, study: str, epoch: int, *, device: str = "cpu", threads: int = 1, readers: int = 2) -> None:
+        import torch
+
+        self.objects = open_objects(study)
+        manifest = load_manifest(self.objects)
+        if manifest is None or manifest.samples is None:
+            raise StudyError(f"{study}: no study.json with a sample table is there; a worker starts after the plan")
+        self.manifest = manifest
+        self.epoch = epoch
+        self.device = torch.device(device)
+        self.threads = threads
+        self._samples = SampleReader(self.objects, manifest.samples)
+        self._sample_lock = threading.Lock()
+        self._compute = threading.Lock()
+        corpus = manifest.recipe["corpus"]
+        limit = corpus.get("max_pixels")
+        self._loader = Loader(**({"max_pixels": limit} if limit else {}))
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="xlli-read")
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="xlli-encode")
+        self._model: tuple[str, Model] | None = None
+        check_device(manifest.device, device_name(device))
+
+    # -- one unit -----------------------------------------------------------------------------------------------
+
+    def run(self, job: UnitJob) -> UnitResult:
+        """Compute, write and record one unit. Raises EnvironmentFailure and LeaseError; bad samples become failed rows."""
+        cells = [self.manifest.cell(name) for name in job.cells]
+        bucket, start, stop = cells[0].unit(job.unit)
+        clock = _Clock()
+        with self._compute:
+            samples = self._read_rows(bucket, start, stop)
+            states = [self._state(cell, cell.unit(job.unit)[0]) for cell in cells]
+            crashed = {i for i, sample in enumerate(samples) if sample.row in job.skip}
+            for state in states:
+                state.failed.update({i: ("crash", "the worker died on this sample twice") for i in crashed})
+            if bucket.refused:
+                for state in states:
+                    state.failed.update({i: ("sample", bucket.refused) for i in range(len(samples))})
+            else:
+                model = self.model(cells[0].model)
+                if job.mode == "probe":
+                    self._try_alone(job, model, states, samples, crashed)
+                one_by_one = self._measure(job, model, states, samples, crashed, bucket, clock)
+        one_by_one = job.mode == "alone" if bucket.refused else one_by_one
+        return self._finish(job, states, samples, bucket, start, stop, clock, one_by_one)
+
+    def _read_rows(self, bucket: BucketPlan, start: int, stop: int) -> list[Sample]:
+        with self._sample_lock:
+            tables = [self._samples.rows(first, last) for first, last in bucket.table_rows(start, stop)]
+        return [sample_from_row(row) for table in tables for row in table.to_pylist()]
+
+    def _state(self, cell: Cell, bucket: BucketPlan) -> _CellState:
+        cls = probe_class(cell.kind)
+        probe = cls(cls.Params(**cell.params), cell.spec)
+        writers = {
+            meta.name: ShardWriter(meta.shard_rows, meta.grid, np.dtype(meta.dtype), meta.codec) for meta in bucket.arrays
+        }
+        columns: dict[str, list[Any]] = {name: [] for name, _ in cell.columns}
+        return _CellState(cell, probe, writers, {"position": [], **columns} if cell.columns else {})
+
+    def model(self, model_id: str) -> Model:
+        """The model, loaded from the study's own weights; the last one stays."""
+        if self._model is None or self._model[0] != model_id:
+            self._model = (model_id, load_study_model(self.objects, self.manifest.model(model_id), self.device))
+        return self._model[1]
+
+    # -- measuring ----------------------------------------------------------------------------------------------
+
+    def _measure(
+        self,
+        job: UnitJob,
+        model: Model,
+        states: Sequence[_CellState],
+        samples: Sequence[Sample],
+        crashed: set[int],
+        bucket: BucketPlan,
+        clock: _Clock,
+    ) -> bool:
+        """Run all batches of the unit. True when some ran sample by sample."""
+        import torch
+
+        torch.set_num_threads(self.threads)
+        size = 1 if job.mode == "alone" else bucket.batch
+        ranges = [range(i, min(i + size, len(samples))) for i in range(0, len(samples), size)]
+        one_by_one = job.mode == "alone"
+        encoding: list[Future[None]] = []
+        for positions, (batch, reasons) in zip(ranges, self._batches(samples, ranges, crashed, clock)):
+            for state in states:
+                state.failed.update({positions[i]: ("sample", reason) for i, reason in reasons.items()})
+            if job.mode == "alone":
+                write_crash_note(self.objects, job.cells[0], job.unit, self.epoch, samples[positions[0]].row)
+            if not batch.ok.any():
+                continue
+            with clock("compute"):
+                results, alone = self._measure_batch(model, states, batch)
+            one_by_one |= alone
+            with clock("write"):
+                while len(encoding) >= 2:
+                    encoding.pop(0).result()
+            for position_result in results:
+                encoding.append(self._encoder.submit(self._encode, states, positions, batch.ok, position_result, clock))
+        with clock("write"):
+            for future in encoding:
+                future.result()
+        return one_by_one
+
+    def _batches(
+        self, samples: Sequence[Sample], ranges: Sequence[range], crashed: set[int], clock: _Clock
+    ) -> Iterator[tuple[Batch, dict[int, str]]]:
+        """Batches in order, loaded ahead by the reader threads; with them: position in the batch → why it could not be loaded."""
+        import torch
+
+        ahead = max(2, 64 // max(1, len(ranges[0]))) if ranges else 0
+        waiting: list[list[Future[Loaded | str]]] = []
+        index = 0
+        for current in ranges:
+            while index < len(ranges) and len(waiting) < ahead:
+                waiting.append([self._readers.submit(self._load, samples[i], i in crashed, clock) for i in ranges[index]])
+                index += 1
+            with clock("wait"):
+                loaded = [future.result() for future in waiting.pop(0)]
+            chosen = [samples[i] for i in current]
+            height, width = chosen[0].height, chosen[0].width
+            # A failed sample keeps its place as zeros: the batch is part of the numbers, so its size never changes.
+            data = torch.zeros(len(current), 3, height, width)
+            ok = np.zeros(len(current), bool)
+            targets: list[np.ndarray | None] = [None] * len(current)
+            reasons: dict[int, str] = {}
+            for i, item in enumerate(loaded):
+                if isinstance(item, str):
+                    if item:
+                        reasons[i] = item
+                elif item.input.shape != (3, height, width):
+                    reasons[i] = f"changed since scan: the input is now {item.input.shape[2]}×{item.input.shape[1]} pixels"
+                else:
+                    data[i] = torch.from_numpy(item.input)
+                    targets[i] = item.target
+                    ok[i] = True
+            yield Batch(chosen, data.to(self.device), targets, ok), reasons
+
+    def _load(self, sample: Sample, crashed: bool, clock: _Clock) -> Loaded | str:
+        if crashed:
+            return ""
+        with clock("read"):
+            try:
+                return self._loader.load(sample)
+            except SampleError as error:
+                return str(error)
+            except MemoryError:
+                return "out of memory while decoding"
+
+    def _measure_batch(
+        self, model: Model, states: Sequence[_CellState], batch: Batch
+    ) -> tuple[list[list[Measurement]], bool]:
+        """All cells' measurements of a batch. Falls back to one sample at a time when the batch as a whole fails."""
+        import torch
+
+        try:
+            return [self._forward(model, states, batch)], False
+        except (RuntimeError, ValueError, ArithmeticError, MemoryError, NetworkError) as error:
+            whole = error
+        if isinstance(whole, NetworkError):
+            reason = {i: str(whole) for i in range(len(batch.ok))}
+            return [[Measurement({}, {}, [], reason) for _ in states]], False
+        del whole
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        each = []
+        for i in np.flatnonzero(batch.ok):
+            single = Batch([batch.samples[i]], batch.input[i : i + 1], [batch.targets[i]], np.ones(1, bool))
+            try:
+                measured = self._forward(model, states, single)
+                each.append([_place(m, int(i), len(batch.ok)) for m in measured])
+            except (RuntimeError, ValueError, ArithmeticError, MemoryError, NetworkError) as error:
+                text = (str(error).strip() or "no message").splitlines()[0][:300]
+                memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text
+                why = "out of memory alone" if memory else f"{type(error).__name__}: {text}"
+                each.append([Measurement({}, {}, [], {int(i): why}) for _ in states])
+        return each, True
+
+    def _forward(self, model: Model, states: Sequence[_CellState], batch: Batch) -> list[Measurement]:
+        import torch
+
+        probes = [state.probe for state in states]
+        if not probes[0].SHARES_FORWARD:
+            return [probe.measure(model, batch, None) for probe in probes]
+        taps = tuple(dict.fromkeys(tap for probe in probes for tap in probe.taps()))
+        with torch.no_grad(), capture(model, taps) as found:
+            output = model.forward(model.prepare(batch.input))
+        forward = Forward(output if model.output == "image" else None, found)
+        return [probe.measure(model, batch, forward) for probe in probes]
+
+    def _try_alone(
+        self, job: UnitJob, model: Model, states: Sequence[_CellState], samples: Sequence[Sample], crashed: set[int]
+    ) -> None:
+        """Run each sample alone under a note, results thrown away: the sample that kills the process leaves its name."""
+        for i, sample in enumerate(samples):
+            if i in crashed:
+                continue
+            write_crash_note(self.objects, job.cells[0], job.unit, self.epoch, sample.row)
+            loaded = self._load(sample, False, _Clock())
+            if isinstance(loaded, str):
+                continue
+            import torch
+
+            data = torch.from_numpy(loaded.input)[None].to(self.device)
+            self._measure_batch(model, states, Batch([sample], data, [loaded.target], np.ones(1, bool)))
+        write_crash_note(self.objects, job.cells[0], job.unit, self.epoch, -1)
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _encode(
+        states: Sequence[_CellState], positions: range, ok: np.ndarray, results: Sequence[Measurement], clock: _Clock
+    ) -> None:
+        with clock("encode"):
+            for state, result in zip(states, results):
+                state.failed.update({positions[i]: ("sample", reason) for i, reason in result.failed.items()})
+                rows = range(len(ok)) if result.positions is None else result.positions
+                good = [k for k, i in enumerate(rows) if ok[i] and i not in result.failed]
+                for name, values in result.columns.items():
+                    state.columns[name] += [values[k] for k in good]
+                if state.columns:
+                    state.columns["position"] += [positions[rows[k]] for k in good]
+                for name, array in result.arrays.items():
+                    for i in sorted({rows[k] for k in good}):
+                        state.writers[name].write(positions[i], array[i])
+
+    def _finish(
+        self,
+        job: UnitJob,
+        states: Sequence[_CellState],
+        samples: Sequence[Sample],
+        bucket: BucketPlan,
+        start: int,
+        stop: int,
+        clock: _Clock,
+        one_by_one: bool,
+    ) -> UnitResult:
+        """Put all shards, then create the records."""
+        with clock("put"):
+            if superseded(self.objects, self.epoch):
+                raise LeaseError(f"{self.objects.url}: another run took this study over; this unit is dropped")
+            shards: list[dict[str, Shard]] = []
+            for state in states:
+                metas = {meta.name: meta for meta in state.cell.bucket(bucket.name).arrays}
+                shards.append({name: self._put(state, metas[name], bucket, start) for name in state.writers})
+        total = sum(shard.bytes for some in shards for shard in some.values())
+        new = True
+        for state, some in zip(states, shards):
+            receipt = Receipt(
+                cell=state.cell.id,
+                unit=job.unit,
+                epoch=self.epoch,
+                bucket=bucket.name,
+                start=start,
+                stop=stop,
+                shards=some,
+                failed=tuple(
+                    Failure(samples[i].row, start + i, samples[i].sample_id, kind, reason)
+                    for i, (kind, reason) in sorted(state.failed.items())
+                ),
+                seconds=clock.seconds(),
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                attempt=job.attempt,
+                one_by_one=one_by_one,
+                versions=versions(),
+            )
+            new &= write_record(self.objects, receipt, _rows(state, samples))
+        failed = len({i for state in states for i in state.failed})
+        return UnitResult(job, len(samples), failed, total, clock.seconds(), done_before=not new)
+
+    def _put(self, state: _CellState, meta: ArrayMeta, bucket: BucketPlan, start: int) -> Shard:
+        parts = state.writers[meta.name].finish()
+        key = shard_key(state.cell.id, bucket.name, meta, start // meta.shard_rows)
+        self.objects.put(key, parts)
+        return Shard(key, crc32c(parts), sum(map(len, parts)))
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        self._encoder.shutdown(wait=False, cancel_futures=True)
+
+
+def _place(measured: Measurement, position: int, size: int) -> Measurement:
+    """A measurement of a single sample, moved to `position` of a batch of `size`."""
+    count = len(next(iter(measured.columns.values()), [None]))
+    rows = [position] * (count if measured.positions is None else len(measured.positions))
+    arrays = {name: _Shifted(array, position) for name, array in measured.arrays.items()}
+    return replace(measured, arrays=arrays, positions=rows, failed={position: r for r in measured.failed.values()})  # type: ignore[arg-type]
+
+
+class _Shifted:
+    """An array of one sample that answers to its position in the batch."""
+
+    def __init__(self, array: np.ndarray, position: int) -> None:
+        self._array, self._position = array, position
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        if index != self._position:
+            raise IndexError(index)
+        return self._array[0]
+
+
+def _rows(state: _CellState, samples: Sequence[Sample]) -> pa.Table:
+    """The unit's scalar rows: measured ones, and one NaN row for each failed sample; in sample order."""
+    if not state.columns:
+        return pa.table({"row": pa.array([], pa.int64())})
+    measured = state.columns["position"]
+    failed = [i for i in sorted(state.failed) if i not in set(measured)]
+    where = [*measured, *failed]
+    order = np.argsort(where, kind="stable")
+    data: dict[str, pa.Array] = {
+        "row": pa.array([samples[where[k]].row for k in order], pa.int64()),
+        "sample_id": pa.array([samples[where[k]].sample_id for k in order], pa.string()),
+        "status": pa.array(["failed" if where[k] in state.failed else "ok" for k in order], pa.string()),
+    }
+    for name, dtype in state.cell.columns:
+        values = [*state.columns[name], *([float("nan") if dtype == "float64" else None] * len(failed))]
+        data[name] = pa.array([values[k] for k in order], _ARROW[dtype])
+    return pa.table(data)
+
+
+class _Clock:
+    """Seconds spent per kind of work, summed over threads."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def __call__(self, kind: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            with self._lock:
+                self._seconds[kind] = self._seconds.get(kind, 0.0) + spent
+
+    def seconds(self) -> dict[str, float]:
+        with self._lock:
+            return {kind: round(value, 4) for kind, value in sorted(self._seconds.items())}
+
+
+def load_study_model(objects: Any, record: Any, device: Any = "cpu") -> Model:
+    """Build a model from a study's own weights (`weights/<sha256>.safetensors`), checked against their name."""
+    import hashlib
+
+    from safetensors.torch import load
+
+    from xlli_ray.models.load import ModelSpec, load_model
+    from xlli_ray.store.objects import Missing
+
+    key = f"weights/{record.weights_sha256}.safetensors"
+    try:
+        data = objects.get(key)
+    except Missing as error:
+        raise StudyError(f"{objects.url}: {key} is gone; run the recipe again where the checkpoint can be read") from error
+    if hashlib.sha256(data).hexdigest() != record.weights_sha256:
+        raise StudyError(f"{objects.url}/{key}: the bytes do not have the sha256 of the name; delete it and run again")
+    entry = record.entry
+    spec = ModelSpec(
+        id=record.id,
+        weights=entry.get("weights"),
+        network=entry.get("network"),
+        args=dict(entry.get("args") or {}),
+        scale=entry.get("scale"),
+        range=tuple(entry["range"]) if entry.get("range") else None,
+        output=entry.get("output", "image"),
+    )
+    model = load_model(spec, load(data))
+    model.module.to(device)
+    return model
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """Versions of what can change numbers: written into each record and into study.json."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    out = {"python": platform.python_version()}
+    for name in ("xlli_ray", "torch", "numpy", "pillow", "zarr", "ray", "spandrel", "pyarrow"):
+        try:
+            out[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return out
+
+
+def device_name(device: str) -> str:
+    """What decides rounding: the GPU's model, or the CPU's vector instructions."""
+    import torch
+
+    if device.startswith("cuda"):
+        return f"cuda/{torch.cuda.get_device_name(torch.device(device))}"
+    return f"cpu/{torch.backends.cpu.get_cpu_capability()}"
+
+
+def check_device(wanted: str, here: str) -> None:
+    """Raise EnvironmentFailure when a worker's device would round differently from the plan's."""
+    if wanted != here and wanted != "any":
+        raise EnvironmentFailure(
+            95,
+            f"this study was planned for {wanted}, worker on {socket.gethostname()} has {here}: numbers could differ. "
+            "Use workers of one kind, a new --out, or --any-device if small differences do not matter.",
+        )

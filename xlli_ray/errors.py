@@ -1,0 +1,63 @@
+"""Every error a user can meet, as one tree. Messages say what, where, what was expected, what to do next.
+
+XlliError
+├── RecipeError (ValueError)        the recipe is wrong: unknown key, missing field, contradiction
+├── SampleError (ValueError)        one sample cannot be measured: it becomes a failed row, the rest goes on
+├── WeightsError (ValueError)       a checkpoint cannot be read, or is not what it says
+├── NetworkError (ValueError)       a network cannot be built or does not behave as it declares
+├── LayerPatternError (LookupError) a layer pattern matches nothing, or a layer that runs many times
+├── PlanError (ValueError)          the plan is refused: limits, other content under the same id
+├── StudyError (ValueError)         a study folder that is absent, damaged or of another recipe
+├── EnvironmentFailure (OSError)    disk full, read-only, credentials, folder not visible: stop at once
+└── LeaseError (RuntimeError)       another driver holds this study, or took it over
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class XlliError(Exception):
+    """Base of all errors that xlli_ray raises on purpose."""
+
+
+class RecipeError(XlliError, ValueError):
+    """The recipe is wrong."""
+
+
+class SampleError(XlliError, ValueError):
+    """One sample cannot be measured; `str(error)` is the reason that its row records."""
+
+
+class WeightsError(XlliError, ValueError):
+    """A checkpoint cannot be read safely, or is not what it says."""
+
+
+class NetworkError(XlliError, ValueError):
+    """A network cannot be built, or does not behave as it declares."""
+
+
+class LayerPatternError(XlliError, LookupError):
+    """A layer pattern matches nothing, or names a layer that runs more than once."""
+
+
+class PlanError(XlliError, ValueError):
+    """The plan is refused before any work."""
+
+
+class StudyError(XlliError, ValueError):
+    """A study folder is absent, damaged or belongs to another recipe."""
+
+
+class EnvironmentFailure(XlliError, OSError):
+    """The surroundings fail (disk, rights, credentials, visibility); nothing is marked failed, work stops."""
+
+
+class LeaseError(XlliError, RuntimeError):
+    """Another driver holds this study, or has taken it over."""
+
+
+def closest(word: str, valid: Iterable[str], *, n: int = 3) -> list[str]:
+    """Names in `valid` most like `word`, best first: for "did you mean" in messages."""
+    return difflib.get_close_matches(word, list(valid), n=n, cutoff=0.3)

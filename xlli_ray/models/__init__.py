@@ -1,0 +1,45 @@
+"""Networks: checkpoint -> `Model`, which takes and gives images in 0..1 and keeps gradients; and its layers.
+
+    bytes --checkpoint.read_state_dict--> tensors --load.load_model(spec)--> Model --layers.capture--> features
+
+Importing this package imports no torch; the names below are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xlli_ray.models.checkpoint import StateDict, read_state_dict, to_safetensors, weights_sha256
+    from xlli_ray.models.cost import activation_bytes, multiply_adds
+    from xlli_ray.models.layers import LayerInfo, Tap, capture, list_layers, resolve
+    from xlli_ray.models.load import load_model
+    from xlli_ray.models.model import Model, Range
+    from xlli_ray.models.spec import ModelSpec, builtin_names, builtin_path
+
+_HOME = {
+    "StateDict": "checkpoint", "read_state_dict": "checkpoint", "to_safetensors": "checkpoint",
+    "weights_sha256": "checkpoint",
+    "activation_bytes": "cost", "multiply_adds": "cost",
+    "LayerInfo": "layers", "Tap": "layers", "capture": "layers", "list_layers": "layers", "resolve": "layers",
+    "load_model": "load",
+    "Model": "model", "Range": "model",
+    "ModelSpec": "spec", "builtin_names": "spec", "builtin_path": "spec",
+}  # fmt: skip
+
+__all__ = [
+    "LayerInfo", "Model", "ModelSpec", "Range", "StateDict", "Tap", "activation_bytes", "builtin_names", "builtin_path",
+    "capture", "list_layers", "load_model", "multiply_adds", "read_state_dict", "resolve", "to_safetensors",
+    "weights_sha256",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOME)

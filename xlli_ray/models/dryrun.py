@@ -1,0 +1,56 @@
+"""Running a network for its shapes only: on a twin without numbers where that works, on real zeros where it does not.
+
+The twin is a copy of the module whose weights live on PyTorch's meta device: they have shapes and no memory, so that a
+forward pass costs microseconds per layer whatever the image size. It is a copy because some networks keep tensors that
+they made in the forward pass (attention masks, coordinates); run on the module itself, the meta tensors they keep would
+break the next real pass. Networks that look at values (`.item()`, numpy) or hold tensors outside of their parameters
+cannot run on the meta device; they raise, and real zeros are used.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from xlli_ray.models.model import Model
+
+T = TypeVar("T")
+
+
+def twin(module: nn.Module) -> nn.Module:
+    """A copy of `module` on the meta device. No number is copied: every parameter and buffer is replaced as it goes."""
+    memo: dict[int, Any] = {}
+    for parameter in module.parameters():
+        empty = torch.empty_like(parameter, device="meta")
+        memo[id(parameter)] = nn.Parameter(empty, requires_grad=False)
+    for buffer in module.buffers():
+        memo[id(buffer)] = torch.empty_like(buffer, device="meta", requires_grad=False)
+    return copy.deepcopy(module, memo)
+
+
+def on_meta(model: Model, visit: Callable[[nn.Module, Tensor], T], *, shape: tuple[int, int, int, int]) -> T:
+    """`visit(module, x)` with a twin of the model's module and a batch of `shape`. Raises what a network raises that
+    cannot run without numbers."""
+    module = twin(model.module)
+    with torch.device("meta"):  # for tensors that the forward pass makes without naming a device
+        return visit(module, torch.zeros(shape))
+
+
+def dry_run(
+    model: Model, visit: Callable[[nn.Module, Tensor], T], *, shape: tuple[int, int, int, int]
+) -> tuple[T, bool]:
+    """`visit(module, x)` as `on_meta` does it; if anything in it raises, again with the module itself and real zeros.
+
+    `shape` must be one that the module can take (see `Model.padded`). Gives what `visit` gave, and whether that came
+    from real zeros. `visit` should only look, and raise nothing of its own. What the second call raises goes through: a
+    real image would meet the same.
+    """
+    try:
+        return on_meta(model, visit, shape=shape), False
+    except Exception:
+        dtype = next((p.dtype for p in model.module.parameters() if p.is_floating_point()), torch.float32)
+        return visit(model.module, torch.full(shape, model.range.lo, dtype=dtype, device=model.device)), True

@@ -1,0 +1,306 @@
+"""Layers: names and patterns for the places in a network where features are read, and the hooks that read them.
+
+A pattern is `NAME[#CALL][:SIDE]`:
+
+- NAME is a dotted module name, in which `*` stands for anything within one component and `**` for anything across
+  components (`model.1.sub.*`, `**.esa`); or an alias that the network declares (`RB16`, `HR_term`);
+- CALL chooses one of several calls in one forward pass: `b1.b1#0` is the first, `b1.b1#last` the last;
+- SIDE is `output` (default) or `input`: what the module gives, or its first argument.
+
+`*:last_conv_input` is what goes into the last convolution executed on the path to the output (see `trace`): for
+super-resolution networks the deepest features, whatever their architecture.
+
+A *tap* is one such place. What is captured is a copy made inside the hook, before the next module runs: a later
+in-place activation would change the tensor, and a view would show what is added to its base afterwards. Both happen in
+published code; in one, a stored "residual" is the final image for that reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from xlli_ray.errors import LayerPatternError, NetworkError, closest
+from xlli_ray.models.model import Model
+from xlli_ray.models.trace import WIDE_BATCH, Trace, first_tensor, trace
+
+Side = Literal["input", "output"]
+LAST_CONV = "*:last_conv_input"
+
+
+@dataclass(frozen=True)
+class Tap:
+    """One place to read: `side` of `module`, at its `call`-th call (0-based), its "last", or (None) its only one."""
+
+    module: str
+    side: Side = "output"
+    call: int | Literal["last"] | None = None
+
+    @property
+    def name(self) -> str:
+        """The tap's name in stores, `[A-Za-z0-9_.-]+`: "model.2.in", "b1.b1.out_call0", "b1.b1.out_last"."""
+        module = re.sub(r"[^A-Za-z0-9_.-]", lambda found: f"-x{ord(found.group()):x}-", self.module)
+        call = "" if self.call is None else "_last" if self.call == "last" else f"_call{self.call}"
+        return f"{module}.{'in' if self.side == 'input' else 'out'}{call}"
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """A tap and what comes out there.
+
+    `shape`       of one sample, without the batch axis: (C, h, w) of an image-like feature.
+    `stride`      (sy, sx), input pixels per feature pixel, below 1 after upsampling; None for a feature that is not
+                  image-like (tokens, vectors). A feature that does not grow with the image has the whole size.
+    `parameters`  of the module, with everything inside it.
+    `calls`       how often the module runs in one forward pass.
+    `kind`        the module's class, e.g. "Conv2d".
+    """
+
+    tap: Tap
+    shape: tuple[int, ...]
+    stride: tuple[float, float] | None
+    parameters: int
+    calls: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    name: str
+    call: int | Literal["last"] | None
+    side: Side | None  # None: not said
+
+
+def resolve(model: Model, patterns: Sequence[str], example: Tensor | tuple[int, ...]) -> list[LayerInfo]:
+    """Taps that `patterns` name, in the order of the patterns and, within one, of the network's modules; each once.
+
+    `example` is an input (1, C, h, w), or its shape: only the shape counts. The network runs on the meta device, or
+    once on real zeros where it cannot (see `dryrun`).
+
+    A glob leaves out modules that cannot be stored per sample (not called in this pass, no single tensor, first axis
+    not the batch) as long as something remains. Raises LayerPatternError, with the closest names, for a pattern that
+    matches nothing; with the reason, for one that matches only such modules; naming k, for a module that runs k > 1
+    times when no call is chosen.
+    """
+    found = _Survey(model, _size(model, example), graph=LAST_CONV in patterns)
+    infos: dict[Tap, LayerInfo] = {}
+    for pattern in patterns:
+        for tap in found.taps(pattern):
+            infos.setdefault(tap, found.info(tap))
+    return list(infos.values())
+
+
+def list_layers(model: Model, example: Tensor | tuple[int, ...]) -> list[LayerInfo]:
+    """Outputs of all modules that can be tapped, in the network's order; of a module with several calls, the last."""
+    found = _Survey(model, _size(model, example), graph=False)
+    taps = (Tap(name, call="last" if len(calls) > 1 else None) for name, calls in found.trace.calls.items())
+    return [found.info(tap) for tap in taps if found.problem(tap) is None]
+
+
+@contextmanager
+def capture(model: Model, taps: Sequence[Tap], *, detach: bool = True) -> Iterator[dict[str, Tensor]]:
+    """While open, each forward pass of `model` fills the dict given: `tap.name` -> (B, ...) tensor, a contiguous copy
+    on the model's device. A new pass empties it first. The hooks are removed on the way out, whatever happens inside.
+
+    `detach=False` keeps the copies in the autograd graph. Raises LayerPatternError at once for a tap whose module does
+    not exist; from the forward pass, LayerPatternError for a module that runs more often than the tap allows for, and
+    NetworkError for a tap that the pass did not reach or that gave no single tensor.
+    """
+    modules = dict(model.module.named_modules())
+    for tap in taps:
+        if tap.module not in modules:
+            raise LayerPatternError(_no_match(tap.module, modules, model))
+    captured: dict[str, Tensor] = {}
+    seen: dict[Tap, int] = {}
+
+    def begin(*_: Any) -> None:
+        captured.clear()
+        seen.clear()
+
+    def end(*_: Any) -> None:
+        missed = [tap.name for tap in taps if tap.name not in captured]
+        if missed:
+            raise NetworkError(
+                f"model {model.id!r}: this forward pass did not reach {', '.join(missed)}. The network takes another"
+                " path for this input; choose layers that every input passes (xlli layers)."
+            )
+
+    def take(tap: Tap, value: Any) -> None:
+        call = seen[tap] = seen.get(tap, -1) + 1
+        if tap.call is None and call:
+            raise LayerPatternError(_many(tap.module, call + 1, model, at_least=True))
+        if isinstance(tap.call, int) and call != tap.call:
+            return
+        tensor = first_tensor(value)
+        if tensor is None:
+            raise NetworkError(
+                f"model {model.id!r}: the {tap.side} of {tap.module} is a {type(value).__name__}, not one tensor."
+                " Choose a layer inside it, or the one after it."
+            )
+        # `contiguous_format`, since a clone of a view keeps its strides, and with them the layout of what is stored.
+        captured[tap.name] = (tensor.detach() if detach else tensor).clone(memory_format=torch.contiguous_format)
+
+    def before(tap: Tap) -> Any:
+        return lambda _, args, kwargs: take(tap, (*args, *kwargs.values())[:1])
+
+    def after(tap: Tap) -> Any:
+        return lambda _, args, kwargs, output: take(tap, output)
+
+    handles = [model.module.register_forward_pre_hook(begin)]
+    try:
+        for tap in taps:
+            module = modules[tap.module]
+            if tap.side == "input":
+                handles.append(module.register_forward_pre_hook(before(tap), with_kwargs=True))
+            else:
+                handles.append(module.register_forward_hook(after(tap), with_kwargs=True))
+        handles.append(model.module.register_forward_hook(end))
+        yield captured
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _Survey:
+    """What a dry run saw, and the questions that `resolve` asks about it."""
+
+    def __init__(self, model: Model, size: tuple[int, int], *, graph: bool) -> None:
+        self.model = model
+        self.modules = {name: module for name, module in model.module.named_modules() if name}
+        self.trace: Trace = trace(model, *size, graph=graph)
+
+    def taps(self, text: str) -> list[Tap]:
+        """The taps that one pattern names; LayerPatternError when there is none."""
+        if text == LAST_CONV:
+            return [self.last_convolution()]
+        pattern = _parse(text)
+        if pattern.name not in self.modules and pattern.name in self.model.aliases:
+            meant = _parse(self.model.aliases[pattern.name])
+            call = meant.call if pattern.call is None else pattern.call
+            pattern = _Pattern(meant.name, call, pattern.side or meant.side)
+        matcher = _matcher(pattern.name)
+        names = [name for name in self.modules if matcher.fullmatch(name)]
+        if not names:
+            raise LayerPatternError(_no_match(text, self.modules, self.model))
+        taps = [Tap(name, pattern.side or "output", pattern.call) for name in names]
+        problems = {tap: self.problem(tap) for tap in taps}
+        fit = [tap for tap in taps if problems[tap] is None]
+        if not fit:
+            reasons = "; ".join(f"{tap.module} {why}" for tap, why in list(problems.items())[:4])
+            raise LayerPatternError(
+                f"layer pattern {text!r} of model {self.model.id!r} names nothing to store: {reasons}."
+            )
+        for tap in fit:
+            k = len(self.trace.calls[tap.module])
+            if tap.call is None and k > 1:
+                raise LayerPatternError(_many(tap.module, k, self.model, at_least=False))
+        return fit
+
+    def problem(self, tap: Tap) -> str | None:
+        """Why this tap cannot be stored per sample, or None."""
+        calls = self.trace.calls.get(tap.module, [])
+        if not calls:
+            return "is not called in a forward pass"
+        if isinstance(tap.call, int) and tap.call >= len(calls):
+            return f"runs {len(calls)} times, so its calls are #0 to #{len(calls) - 1} and #last"
+        shape = self.shape(tap)
+        if shape is None:
+            return f"has an {tap.side} that is not one tensor"
+        wider = self.shape(tap, wide=True)
+        if not shape or shape[0] != 1 or (wider is not None and (not wider or wider[0] != WIDE_BATCH)):
+            return f"has an {tap.side} whose first axis is not the batch"
+        return None
+
+    def shape(self, tap: Tap, *, wide: bool = False) -> tuple[int, ...] | None:
+        """Shape at the tap, batch first, for the example or for the larger one; None when it is unknown."""
+        calls = (self.trace.wide_calls if wide else self.trace.calls).get(tap.module, [])
+        index = tap.call if isinstance(tap.call, int) else -1
+        if not -len(calls) <= index < len(calls):
+            return None
+        return calls[index].input if tap.side == "input" else calls[index].output
+
+    def info(self, tap: Tap) -> LayerInfo:
+        shape = self.shape(tap)
+        assert shape is not None  # `taps` and `list_layers` let no other tap through
+        module = self.modules[tap.module]
+        return LayerInfo(
+            tap=tap,
+            shape=shape[1:],
+            stride=self.stride(shape, self.shape(tap, wide=True)),
+            parameters=sum(parameter.numel() for parameter in module.parameters()),
+            calls=len(self.trace.calls[tap.module]),
+            kind=type(module).__name__,
+        )
+
+    def stride(self, shape: tuple[int, ...], wide: tuple[int, ...] | None) -> tuple[float, float] | None:
+        """From how much the feature grows with the image: exact where a convolution without padding makes the mere
+        ratio of sizes wrong (32 pixels, window 3, stride 2: 15 features). From the ratio where only one is known."""
+        if len(shape) != 4 or (wide is not None and (len(wide) != 4 or wide[1] != shape[1])):
+            return None
+        strides = []
+        for axis in (0, 1):
+            size, feature = self.trace.size[axis], shape[2 + axis]
+            grown = 0 if wide is None else wide[2 + axis] - feature
+            strides.append((self.trace.wide_size[axis] - size) / grown if grown > 0 else size / feature)
+        return strides[0], strides[1]
+
+    def last_convolution(self) -> Tap:
+        last = self.trace.last_conv
+        if last is None:
+            raise LayerPatternError(f"{LAST_CONV!r}: {self.trace.last_conv_problem} (model {self.model.id!r}).")
+        name, call = last
+        return Tap(name, "input", call if len(self.trace.calls[name]) > 1 else None)
+
+
+def _size(model: Model, example: Tensor | tuple[int, ...]) -> tuple[int, int]:
+    """Height and width of the example, as the module will see them."""
+    shape = tuple(example.shape) if isinstance(example, Tensor) else tuple(example)
+    if len(shape) != 4 or shape[1] != model.channels:
+        raise NetworkError(f"model {model.id!r}: the example is (1, {model.channels}, h, w), got {shape}.")
+    high, wide = model.padded(shape[2], shape[3])
+    if min(high, wide) < model.minimum:
+        raise NetworkError(
+            f"model {model.id!r} needs at least {model.minimum} x {model.minimum} pixels, the example has"
+            f" {shape[2]} x {shape[3]}."
+        )
+    return high, wide
+
+
+def _parse(text: str) -> _Pattern:
+    found = re.fullmatch(r"(?P<name>[^#:]+)(?:#(?P<call>\d+|last))?(?::(?P<side>\w+))?", text)
+    if found is None or found["side"] not in (None, "input", "output"):
+        raise LayerPatternError(
+            f"layer pattern {text!r} is not NAME, NAME:input, NAME:output, NAME#CALL or {LAST_CONV!r}."
+            " CALL is a number from 0, or last."
+        )
+    call = found["call"]
+    return _Pattern(found["name"], int(call) if call and call.isdigit() else call, found["side"])  # type: ignore[arg-type]
+
+
+def _matcher(name: str) -> re.Pattern[str]:
+    """`*` within one component, `**` across; `**.x` also finds a top-level `x`."""
+    parts = re.split(r"(\*\*\.|\*\*|\*)", name)
+    globs = {"**.": r"(?:.*\.)?", "**": ".*", "*": r"[^.]*"}
+    return re.compile("".join(globs.get(part, re.escape(part)) for part in parts))
+
+
+def _no_match(text: str, modules: Mapping[str, nn.Module], model: Model) -> str:
+    likely = closest(text.split(":")[0], [*(name for name in modules if name), *model.aliases])
+    return (
+        f"layer pattern {text!r} matches no layer of model {model.id!r} ({model.network})."
+        + (f" Closest: {', '.join(likely)}." if likely else "")
+        + " See all: xlli layers WEIGHTS."
+    )
+
+
+def _many(module: str, k: int, model: Model, *, at_least: bool) -> str:
+    return (
+        f"layer {module!r} of model {model.id!r} runs {'at least ' if at_least else ''}{k} times in one forward pass."
+        f" Choose one: {module}#0 .. {module}#{k - 1}, or {module}#last."
+    )

@@ -1,0 +1,141 @@
+"""Model: a network as the rest of the package sees it, images in 0..1 in and out, gradients kept.
+
+What differs between networks is handled here, once: value ranges, size multiples (padding by reflection at the bottom
+and right, cropped back), grey networks. Nothing is clamped or rounded: a probe that wants 8 bit does that itself, and a
+map of attributions must not see a clamp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from xlli_ray.errors import NetworkError
+
+LUMA = (0.299, 0.587, 0.114)  # BT.601, full range
+
+
+class Range(NamedTuple):
+    """Values that a module takes and gives: 0..1 of an image maps to lo..hi."""
+
+    lo: float
+    hi: float
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network with its weights, ready to be looked into: eval mode, no parameter asks for a gradient.
+
+    `id`              the recipe's name for it.
+    `module`          the network itself; hooks go on its modules.
+    `network`         "imdn", "spandrel:CRAFT" or "package.module:factory"; `network_version` is that file's VERSION.
+    `scale`           output pixels per input pixel along one axis.
+    `channels`        1: it sees BT.601 luma; 3: RGB.
+    `range`           values of the module's input and output.
+    `multiple`        height and width that the module takes are multiples of this, and equal if `square`.
+    `minimum`         smallest height and width, after padding, that the module can take.
+    `output`          "image", or "none": then `forward` gives whatever the module gives.
+    `weights_sha256`  identity of the numbers, see `checkpoint`.
+    `aliases`         further names of taps, see `layers`.
+    `supports_half`   False where the network is known to go wrong in float16.
+    `call`            how to run the module on a batch; None: by calling it.
+    """
+
+    id: str
+    module: nn.Module
+    network: str
+    network_version: int
+    scale: int
+    channels: int
+    range: Range
+    multiple: int
+    minimum: int
+    output: Literal["image", "none"]
+    weights_sha256: str
+    square: bool = False
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    supports_half: bool = True
+    call: Callable[[Any, Tensor], Any] | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; the CPU for a network without any."""
+        tensor = next(iter(self.module.state_dict().values()), None)
+        return torch.device("cpu") if tensor is None else tensor.device
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the weights, in place; gives the model itself."""
+        self.module.to(device)
+        return self
+
+    def prepare(self, rgb: Tensor) -> Tensor:
+        """(B, 3, H, W) RGB in 0..1 -> (B, channels, H, W): as it is, or BT.601 full-range luma, unrounded."""
+        if rgb.ndim != 4 or rgb.shape[1] != 3:
+            raise NetworkError(f"model {self.id!r}: prepare takes (B, 3, H, W), got {tuple(rgb.shape)}.")
+        if self.channels == 3:
+            return rgb
+        red, green, blue = LUMA
+        return red * rgb[:, 0:1] + green * rgb[:, 1:2] + blue * rgb[:, 2:3]
+
+    def padded(self, height: int, width: int) -> tuple[int, int]:
+        """The size that the module is given for an input of (height, width): rounded up to the multiple."""
+        height, width = (-(-n // self.multiple) * self.multiple for n in (height, width))
+        return (max(height, width),) * 2 if self.square else (height, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) in 0..1 -> (B, channels, scale*H, scale*W) in about 0..1, not clamped.
+
+        Gradients flow from the output to `x` when they are enabled. With `output: none`: the module's own output.
+        Raises NetworkError for a wrong number of channels, an input too small, or an output of another size than
+        declared.
+        """
+        if x.ndim != 4 or x.shape[1] != self.channels:
+            raise NetworkError(
+                f"model {self.id!r} ({self.network}) takes (B, {self.channels}, H, W), got {tuple(x.shape)}."
+                " Model.prepare makes it from RGB."
+            )
+        height, width = x.shape[-2:]
+        high, wide = self.padded(height, width)
+        if min(high, wide) < self.minimum or min(height, width) < 1:
+            raise NetworkError(
+                f"model {self.id!r} ({self.network}) needs at least {self.minimum} x {self.minimum} pixels,"
+                f" got {height} x {width}. Use larger images or patches."
+            )
+        lo, hi = self.range
+        if (lo, hi) != (0.0, 1.0):
+            x = x * (hi - lo) + lo
+        y: Tensor = self.run(self.module, _extend(x, high, wide))
+        if self.output == "none":
+            return y
+        expected = (x.shape[0], self.channels, self.scale * high, self.scale * wide)
+        if not isinstance(y, Tensor) or tuple(y.shape) != expected:
+            got = tuple(y.shape) if isinstance(y, Tensor) else f"a {type(y).__name__}"
+            raise NetworkError(
+                f"model {self.id!r} ({self.network}) declares scale {self.scale}: for input {tuple(x.shape)}"
+                + (f", padded to {high} x {wide}," if (high, wide) != (height, width) else "")
+                + f" it should give {expected}, but gave {got}. Check `scale` and `network` in the recipe, or say"
+                " `output: none` for a network that gives no image."
+            )
+        y = y[..., : self.scale * height, : self.scale * width]
+        return y if (lo, hi) == (0.0, 1.0) else (y - lo) / (hi - lo)
+
+    __call__ = forward
+
+    def run(self, module: nn.Module, x: Tensor) -> Any:
+        """Run `module`, this model's own or a twin of it, on a batch in the module's range and of a size it takes."""
+        return module(x) if self.call is None else self.call(module, x)
+
+
+def _extend(x: Tensor, height: int, width: int) -> Tensor:
+    """Pad at the bottom and right to (height, width): by reflection, or by repeating the edge along an axis that is too
+    short to be reflected (reflection can at most double it, less one pixel)."""
+    for axis, more in ((0, width - x.shape[-1]), (1, height - x.shape[-2])):
+        if more:
+            mode = "reflect" if more < x.shape[-1 - axis] else "replicate"
+            x = F.pad(x, (0, more, 0, 0) if axis == 0 else (0, 0, 0, more), mode=mode)
+    return x

@@ -1,0 +1,52 @@
+"""What a recipe says about one model, and where built-in weights lie. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from xlli_ray.errors import WeightsError, closest
+
+BUILTIN = "builtin:"
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One entry of a recipe's `models`, as `load_model` wants it.
+
+    `weights`  path or URI of the checkpoint, "builtin:NAME", or None for a factory that brings its own.
+    `network`  one of `NETWORKS`, "package.module:factory", or None: spandrel recognises the state dict.
+    `args`     for the network or factory.
+    `scale`    None: the network's own. Otherwise it chooses (carn_m) or is checked.
+    `range`    (lo, hi) of the module's input and output; None: the network's own.
+    `output`   "none" for a network that gives no image: its output is neither checked nor mapped.
+    """
+
+    id: str
+    weights: str | None = None
+    network: str | None = None
+    args: Mapping[str, Any] = field(default_factory=dict)
+    scale: int | None = None
+    range: tuple[float, float] | None = None
+    output: Literal["image", "none"] = "image"
+
+
+def builtin_names() -> list[str]:
+    """Names of the weights that come with the package, sorted."""
+    return sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
+
+
+def builtin_path(name: str) -> Path:
+    """Path of built-in weights; `name` with or without "builtin:". WeightsError lists what there is."""
+    name = name.removeprefix(BUILTIN)
+    names = builtin_names()
+    if name not in names:
+        likely = closest(name, names)
+        raise WeightsError(
+            f"no built-in weights {name!r}; there are {', '.join(names) or 'none'}."
+            + (f" Did you mean builtin:{likely[0]}?" if likely else "")
+        )
+    return WEIGHTS / f"{name}.safetensors"

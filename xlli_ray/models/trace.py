@@ -1,0 +1,196 @@
+"""One forward pass, watched: which modules run, how often, with what shapes, and which convolution ends the path.
+
+**The last convolution on the path.** "Last executed" alone is not enough: a network may run convolutions whose result
+does not enter the image (an auxiliary head, a side output computed at the end). "Nearest to the output" is not unique
+where branches join. So both are asked: the autograd graph, walked back from the output, holds exactly the convolutions
+that the output depends on; of those, the one executed last is taken, by the sequence numbers that autograd gives its
+nodes. Each node is matched with the module call that made it, by identity, noted in a hook right after the call, so
+that in-place operations later on do not matter.
+
+A 1x1 convolution whose weight is diagonal mixes no channels and is passed over: that is how EDSR, RCAN and CARN store
+the training mean that they add to the finished image, and its input is that image, not features.
+Where a network gives an output without a graph (it ran under `no_grad` itself), the last convolution executed is taken.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from xlli_ray.models.dryrun import dry_run, on_meta
+from xlli_ray.models.model import Model
+
+# The larger run of `trace` adds this many pixels (times the network's multiple): divisible by every stride in use
+# (2, 3, 4, 6, 8, 12, 16, 24, 48), so that the growth of a feature gives its stride exactly.
+GROWTH = 48
+WIDE_BATCH = 2  # not 1, so that a batch axis can be told from an axis of length 1
+
+
+@dataclass(frozen=True)
+class Call:
+    """Shapes, batch first, of the first tensor that went in and of the tensor that came out; None: no single tensor."""
+
+    input: tuple[int, ...] | None
+    output: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Trace:
+    """`calls`: module name -> its calls, in order, for a batch of 1 of `size`; modules in the network's order.
+    `wide_calls`: the same for a batch of WIDE_BATCH of `wide_size`, empty when that could not be had for nothing.
+    `last_conv`: (module, call), or None and `last_conv_problem`."""
+
+    size: tuple[int, int]
+    calls: dict[str, list[Call]]
+    wide_size: tuple[int, int]
+    wide_calls: dict[str, list[Call]]
+    last_conv: tuple[str, int] | None
+    last_conv_problem: str
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A module call, with the autograd nodes of its input (None: the image) and of its output, noted as it ran."""
+
+    module: str
+    call: int
+    before: Any
+    after: Any
+
+
+@dataclass
+class _Seen:
+    calls: dict[str, list[Call]] = field(default_factory=dict)
+    made: list[_Made] = field(default_factory=list)  # in the order in which calls end: inner before outer
+    ended: list[str] = field(default_factory=list)  # names in the order in which calls ended
+    output: Any = None
+
+
+def first_tensor(value: Any) -> Tensor | None:
+    """The tensor that `value` is, or is a sequence of just one of; None for anything else."""
+    if isinstance(value, tuple | list) and len(value) == 1:
+        value = value[0]
+    return value if isinstance(value, Tensor) else None
+
+
+def trace(model: Model, height: int, width: int, *, graph: bool) -> Trace:
+    """Watch one forward pass over zeros of (height, width), a size the module can take; with `graph`, also find the
+    last convolution. On the meta device a second, larger pass gives strides and tells the batch axis."""
+
+    def visit(module: nn.Module, x: Tensor) -> _Seen:
+        return _watch(model, module, x, graph=graph)
+
+    def visit_wide(module: nn.Module, x: Tensor) -> _Seen:
+        return _watch(model, module, x, graph=False)
+
+    seen, real = dry_run(model, visit, shape=(1, model.channels, height, width))
+    more = GROWTH * model.multiple
+    size = model.padded(height + more, width + more)
+    wide = _Seen()
+    if not real:
+        with suppress(Exception):  # a network of one fixed size: strides come from ratios then
+            wide = on_meta(model, visit_wide, shape=(WIDE_BATCH, model.channels, *size))
+    last, problem = _last_convolution(model.module, seen) if graph else (None, "it was not looked for")
+    calls = {name: seen.calls[name] for name, _ in model.module.named_modules() if name in seen.calls}
+    return Trace((height, width), calls, size, wide.calls, last, problem)
+
+
+def _watch(model: Model, module: nn.Module, x: Tensor, *, graph: bool) -> _Seen:
+    """Run `module` on `x` and note every call of every module inside it."""
+    seen = _Seen()
+    running: list[tuple[tuple[int, ...] | None, Any]] = []  # input shape and node of each call that has not ended
+
+    def begin(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        tensor = first_tensor((*args, *kwargs.values())[:1])
+        running.append((None, None) if tensor is None else (tuple(tensor.shape), tensor.grad_fn))
+
+    def end(name: str) -> Any:
+        def note(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            shape, before = running.pop()
+            tensor = first_tensor(output)
+            calls = seen.calls.setdefault(name, [])
+            seen.ended.append(name)
+            if tensor is not None and tensor.grad_fn is not None:
+                seen.made.append(_Made(name, len(calls), before, tensor.grad_fn))
+            calls.append(Call(shape, None if tensor is None else tuple(tensor.shape)))
+
+        return note
+
+    handles = []
+    try:
+        for name, inside in module.named_modules():
+            if name:
+                handles.append(inside.register_forward_pre_hook(begin, with_kwargs=True))
+                handles.append(inside.register_forward_hook(end(name)))
+        with torch.set_grad_enabled(graph):
+            seen.output = model.run(module, x.requires_grad_(graph))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
+
+
+def _last_convolution(module: nn.Module, seen: _Seen) -> tuple[tuple[str, int] | None, str]:
+    """(module, call) of the last convolution on the path to the output, or None and the reason in words."""
+    output = first_tensor(seen.output)
+    if output is None or output.grad_fn is None:
+        return _last_executed(module, seen)
+    made: dict[Any, _Made] = {}
+    for call in seen.made:
+        made.setdefault(call.after, call)  # the innermost: a Sequential hands on the node of its last module
+    convolutions = [node for node in _behind(output.grad_fn) if "Convolution" in node.name()]
+    for node in sorted(convolutions, key=lambda node: node._sequence_nr(), reverse=True):
+        maker = made.get(node)
+        owner = None if maker is None else module.get_submodule(maker.module)
+        if maker is not None and owner is not None:
+            if _mixes_nothing(owner):
+                continue
+            if isinstance(owner, _ConvNd) or _takes(node, maker.before):
+                return (maker.module, maker.call), ""
+        return None, (
+            "the last convolution on the path to the output is called as a function, so that its input is no module's"
+            " input; name a layer instead (xlli layers WEIGHTS)"
+        )
+    return None, "no convolution lies on the path to the output; name a layer instead (xlli layers WEIGHTS)"
+
+
+def _last_executed(module: nn.Module, seen: _Seen) -> tuple[tuple[str, int] | None, str]:
+    """Without a graph: the convolution whose only or last call came last."""
+    for name in reversed(seen.ended):
+        owner = module.get_submodule(name)
+        if isinstance(owner, _ConvNd) and not _mixes_nothing(owner):
+            return (name, len(seen.calls[name]) - 1), ""
+    return None, "the network has no convolution; name a layer instead (xlli layers WEIGHTS)"
+
+
+def _behind(node: Any) -> set[Any]:
+    """All autograd nodes that `node` depends on, itself included."""
+    found, todo = {node}, [node]
+    while todo:
+        for previous, _ in todo.pop().next_functions:
+            if previous is not None and previous not in found:
+                found.add(previous)
+                todo.append(previous)
+    return found
+
+
+def _takes(node: Any, before: Any) -> bool:
+    """Whether a convolution's node takes its image straight from the node `before` (None: from the network's input)."""
+    previous = node.next_functions[0][0]
+    return previous is before if before is not None else previous is None or "AccumulateGrad" in previous.name()
+
+
+def _mixes_nothing(owner: nn.Module) -> bool:
+    """Whether a module's weight is that of a 1x1 convolution that scales each channel by itself."""
+    weight = getattr(owner, "weight", None)
+    if not isinstance(weight, Tensor) or weight.ndim < 3 or any(size != 1 for size in weight.shape[2:]):
+        return False
+    matrix = weight.detach().flatten(1)
+    if matrix.shape[1] == 1:
+        return getattr(owner, "groups", 1) == matrix.shape[0]
+    return matrix.shape[0] == matrix.shape[1] and bool((matrix == torch.diag(matrix.diagonal())).all())

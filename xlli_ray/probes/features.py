@@ -1,0 +1,151 @@
+"""Features: what a layer says of an input, stored whole or pooled.
+
+The raw material of SRGA and DDR (`xlli_ray.analyses`): the tensor at the input or output of a named module during a plain forward pass.
+`*:last_conv_input` is the tap of the SRGA paper (HR_term: the last feature map before the output convolution, after its activation).
+
+Pooling shrinks a (C, h, w) map before it is stored: `mean` keeps the C channel means; `moments` keeps mean, standard deviation
+(population), skewness and excess kurtosis of each channel (4, C), float64 inside; `{stride: n}` keeps every n-th row and column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from xlli_ray.probes.protocol import ArrayPlan, Batch, Column, Forward, Measurement, Shapes
+
+if TYPE_CHECKING:
+    import torch
+
+    from xlli_ray.models.layers import Tap
+    from xlli_ray.models.model import Model
+
+FLOAT16_MAX = 65504.0
+
+
+class Stride(BaseModel):
+    """Keep every n-th row and column, from the first."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    stride: int = Field(ge=1)
+
+
+class Params(BaseModel):
+    """Fields of a `features` stage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    layers: list[str] = Field(min_length=1, description="patterns over module names, `:input` or `:output` at the end")
+    dtype: Literal["float16", "float32"] = "float16"
+    codec: Literal["blosc", "none"] = "blosc"
+    pool: Literal["mean", "moments"] | Stride | None = None
+    max_rows: int | None = Field(default=None, ge=1, description="store at most so many samples, spread evenly")
+
+
+class Features:
+    """One layer's features. Writes array `features`: (sample, channel, y, x), or fewer dimensions when pooled or flat."""
+
+    KIND: ClassVar[str] = "features"
+    VERSION: ClassVar[int] = 1
+    SHARES_FORWARD: ClassVar[bool] = True
+    COST: ClassVar[float] = 1.0
+    COLUMNS: ClassVar[tuple[Column, ...]] = ()
+    REFERENCE: ClassVar[str] = "tap conventions: Liu et al., SRGA, TPAMI 2023, and DDR, arXiv 2108.00406"
+    Params: ClassVar[type[BaseModel]] = Params
+
+    def __init__(self, params: BaseModel, spec: Mapping[str, Any]) -> None:
+        from xlli_ray.models.layers import Tap
+
+        assert isinstance(params, Params)
+        self.params: Params = params  # type: ignore[assignment]
+        self.tap = Tap(**spec["tap"])
+        self.what = self.tap.name
+
+    @classmethod
+    def cells(cls, params: BaseModel, model: Model, example: torch.Tensor) -> list[dict[str, Any]]:
+        from dataclasses import asdict
+
+        from xlli_ray.models.layers import resolve
+
+        assert isinstance(params, Params)
+        return [{"tap": asdict(info.tap)} for info in resolve(model, params.layers, example)]
+
+    def identity(self) -> dict[str, Any]:
+        pool = self.params.pool
+        return {
+            "tap": self.what,
+            "dtype": self.params.dtype,
+            "codec": self.params.codec,
+            "pool": pool.model_dump() if isinstance(pool, Stride) else pool,
+            "max_rows": self.params.max_rows,
+        }
+
+    def taps(self) -> tuple[Tap, ...]:
+        return (self.tap,)
+
+    def refuses(self, model: Model, scales: Sequence[int]) -> str | None:
+        return None
+
+    def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
+        shape, stride = shapes.taps[self.tap]
+        pool = self.params.pool
+        dims: tuple[str, ...] = {1: ("channel",), 2: ("token", "channel"), 3: ("channel", "y", "x")}.get(
+            len(shape), tuple(f"axis{i}" for i in range(len(shape)))
+        )
+        if pool == "mean":
+            shape, dims, stride = shape[:1], ("channel",), None
+        elif pool == "moments":
+            shape, dims, stride = (4, shape[0]), ("moment", "channel"), None
+        elif isinstance(pool, Stride) and len(shape) == 3:
+            n = pool.stride
+            shape = (shape[0], -(-shape[1] // n), -(-shape[2] // n))
+            stride = (stride[0] * n, stride[1] * n) if stride else None
+        attributes = {"layer": self.tap.module, "side": self.tap.side, "pool": str(pool) if pool else "none"}
+        return (ArrayPlan("features", shape, self.params.dtype, dims, self.params.codec, stride, attributes),)
+
+    def measure(self, model: Model, batch: Batch, forward: Forward | None) -> Measurement:
+        assert forward is not None
+        values = pooled(forward.taps[self.what], self.params.pool)
+        # One pass for all three ways to fail: NaN and infinity propagate through aminmax, overflow shows in it.
+        low, high = (bound.cpu().numpy() for bound in values.flatten(1).aminmax(dim=1))
+        failed = {}
+        for position in np.flatnonzero(batch.ok):
+            largest = max(-low[position], high[position])
+            if not np.isfinite(largest):
+                failed[int(position)] = f"not finite: NaN or infinity in {self.what}"
+            elif self.params.dtype == "float16" and largest > FLOAT16_MAX:
+                failed[int(position)] = (
+                    f"float16 overflow: |{self.what}| reaches {largest:.4g}, float16 ends at {FLOAT16_MAX:.0f}; use dtype: float32"
+                )
+        with np.errstate(over="ignore", invalid="ignore"):
+            array = _to_numpy(values, self.params.dtype)
+        return Measurement({"features": array}, failed=failed)
+
+
+def _to_numpy(values: torch.Tensor, dtype: str) -> np.ndarray:
+    import torch
+
+    return values.to(getattr(torch, dtype)).contiguous().cpu().numpy()
+
+
+def pooled(values: torch.Tensor, pool: Literal["mean", "moments"] | Stride | None) -> torch.Tensor:
+    """`values` (B, C, …) float32 → pooled as the module docstring says, float32."""
+    import torch
+
+    if pool is None:
+        return values
+    if isinstance(pool, Stride):
+        return values[..., :: pool.stride, :: pool.stride] if values.dim() == 4 else values
+    flat = values.flatten(2).to(torch.float64) if values.dim() > 2 else values[..., None].to(torch.float64)
+    mean = flat.mean(2)
+    if pool == "mean":
+        return mean.float()
+    centred = flat - mean[..., None]
+    variance = centred.square().mean(2)
+    # A constant channel has no shape: skewness and excess kurtosis are 0 there, not 0/0.
+    safe = torch.where(variance > 0, variance, torch.ones_like(variance))
+    skewness = centred.pow(3).mean(2) / safe.pow(1.5)
+    kurtosis = torch.where(variance > 0, centred.pow(4).mean(2) / safe.square() - 3.0, torch.zeros_like(variance))
+    return torch.stack([mean, variance.sqrt(), skewness, kurtosis], dim=1).float()

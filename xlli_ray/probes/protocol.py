@@ -1,0 +1,138 @@
+"""What a probe is: it declares its cells, arrays and columns, and measures one batch. It knows neither Ray nor Zarr.
+
+A probe class lives in one file and one registry line (`probes/__init__.py`). Importing that file must not import torch: the recipe's
+schema and `xlli --help` read `Params` from it. One *instance* measures one cell, that is one output: a single layer for `features`,
+the probe itself for `restore`. `docs/extending.md` walks through a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+import numpy as np
+from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    import torch
+
+    from xlli_ray.corpus.sample import Sample
+    from xlli_ray.models.layers import Tap
+    from xlli_ray.models.model import Model
+
+DType = Literal["float64", "int64", "string", "bool"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One scalar that a probe writes for a sample: a column of the SQL table named like the probe."""
+
+    name: str
+    dtype: DType
+    about: str
+    """Meaning, range, unit, direction: shown in the report and in `docs`."""
+
+
+@dataclass(frozen=True)
+class ArrayPlan:
+    """One array that a probe stores, described for a single sample."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    dims: tuple[str, ...]
+    codec: Literal["blosc", "none"] = "blosc"
+    stride: tuple[float, float] | None = None
+    """Input pixels per array element along (y, x); None where the array is not spatial."""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What the plan found by running the model once on zeros of one input size."""
+
+    height: int
+    width: int
+    output: tuple[int, ...] | None
+    """(channels, height, width) of the output image; None for a network without one."""
+    taps: Mapping[Tap, tuple[tuple[int, ...], tuple[float, float] | None]]
+    """Shape without batch, and stride (y, x), of each tapped layer."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one size, ready for a network. A failed sample keeps its place (zeros): batches are fixed by the plan."""
+
+    samples: Sequence[Sample]
+    input: torch.Tensor
+    """float32 (B, 3, H, W), RGB in 0..1."""
+    targets: Sequence[np.ndarray | None]
+    """float32 (3, sH, sW) in 0..1, or None."""
+    ok: np.ndarray
+    """bool (B,): False where loading failed."""
+
+
+@dataclass(frozen=True)
+class Forward:
+    """One forward pass, shared by all cells that asked for it."""
+
+    output: torch.Tensor | None
+    """(B, C, sH, sW) in 0..1, not clamped."""
+    taps: Mapping[str, torch.Tensor]
+    """`Tap.name` → (B, …) float32."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one cell got from one batch."""
+
+    arrays: Mapping[str, np.ndarray]
+    """Each (B, *shape) of the planned dtype; rows of failed samples are ignored."""
+    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """One entry per table row; `positions` says to which sample of the batch each belongs."""
+    positions: Sequence[int] | None = None
+    """None: exactly one table row a sample, in order."""
+    failed: Mapping[int, str] = field(default_factory=dict)
+    """Position in the batch → reason; the engine turns these into failed rows."""
+
+
+class Probe(Protocol):
+    """See the module docstring. `spec` is the JSON-able part that tells the cells of one stage apart (a layer's tap)."""
+
+    KIND: ClassVar[str]
+    VERSION: ClassVar[int]
+    """Raised by hand when numbers change; part of every cell's identity."""
+    SHARES_FORWARD: ClassVar[bool]
+    """True: reads layers or the output of one plain forward that other cells share."""
+    COST: ClassVar[float]
+    """Forward passes that one sample costs, for the projection only."""
+    COLUMNS: ClassVar[tuple[Column, ...]]
+    REFERENCE: ClassVar[str]
+    """Where the definition comes from: paper and equation."""
+    Params: ClassVar[type[BaseModel]]
+
+    params: BaseModel
+    what: str
+    """Name of the cell within stage and model: `[A-Za-z0-9_.-]+`."""
+
+    def __init__(self, params: BaseModel, spec: Mapping[str, Any]) -> None: ...
+
+    @classmethod
+    def cells(cls, params: BaseModel, model: Model, example: torch.Tensor) -> list[dict[str, Any]]:
+        """The `spec` of each cell that this stage has for `model`. Raises LayerPatternError, PlanError."""
+
+    def identity(self) -> dict[str, Any]:
+        """The parameters that can change this cell's numbers, JSON-able. Never those of other cells of the stage."""
+
+    def taps(self) -> tuple[Tap, ...]:
+        """Layers this cell reads from the shared forward."""
+
+    def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
+        """What is stored for a sample of this size; empty for scalars only."""
+
+    def refuses(self, model: Model, scales: Sequence[int]) -> str | None:
+        """Why samples of these scales cannot be measured with `model`, or None. Scale 0: unknown, there is no target."""
+
+    def measure(self, model: Model, batch: Batch, forward: Forward | None) -> Measurement:
+        """Measure one batch. Raises only for what is wrong with the whole batch."""

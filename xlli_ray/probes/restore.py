@@ -1,0 +1,127 @@
+"""Restore: the network's output and how close it comes to the target.
+
+The convention of the super-resolution literature: output clamped to 0..1, rounded to 8 bit; PSNR and SSIM on BT.601 Y (16–235) and PSNR on
+RGB, the border of `scale` pixels cut (none at scale 1), sums in float64 (`xlli_ray.stats.fidelity`). A one-channel network is scored on the
+luma it works on (full range). Without a target the numbers are NaN, and the output can still be kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from xlli_ray.errors import PlanError
+from xlli_ray.probes.protocol import ArrayPlan, Batch, Column, Forward, Measurement, Shapes
+from xlli_ray.stats.fidelity import crop_border, luma_studio, psnr, ssim
+
+if TYPE_CHECKING:
+    import torch
+
+    from xlli_ray.models.layers import Tap
+    from xlli_ray.models.model import Model
+
+
+class Params(BaseModel):
+    """Fields of a `restore` stage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    save: bool = Field(default=False, description="keep the output as uint8 array `output`")
+
+
+class Restore:
+    """Scores each output. Writes table `restore`, and with `save` the array `output`: uint8 (sample, channel, y, x)."""
+
+    KIND: ClassVar[str] = "restore"
+    VERSION: ClassVar[int] = 1
+    SHARES_FORWARD: ClassVar[bool] = True
+    COST: ClassVar[float] = 1.0
+    COLUMNS: ClassVar[tuple[Column, ...]] = (
+        Column("psnr_y", "float64", "PSNR on luma, dB, higher is better; NaN without a target"),
+        Column("ssim_y", "float64", "SSIM on luma, at most 1, higher is better; NaN without a target or below 11 px"),
+        Column("psnr_rgb", "float64", "PSNR over the three channels, dB; NaN for one-channel networks"),
+    )
+    REFERENCE: ClassVar[str] = "SSIM: Wang et al., IEEE TIP 13(4), 2004"
+    Params: ClassVar[type[BaseModel]] = Params
+
+    def __init__(self, params: BaseModel, spec: Mapping[str, Any]) -> None:
+        assert isinstance(params, Params)
+        self.params: Params = params  # type: ignore[assignment]
+        self.what = "restore"
+
+    @classmethod
+    def cells(cls, params: BaseModel, model: Model, example: torch.Tensor) -> list[dict[str, Any]]:
+        if model.output != "image":
+            raise PlanError(
+                f"restore: model {model.id} has `output: none`, it returns no image. "
+                "Leave it out with `models: [...]` in the restore stage."
+            )
+        return [{}]
+
+    def identity(self) -> dict[str, Any]:
+        return {"save": self.params.save}
+
+    def taps(self) -> tuple[Tap, ...]:
+        return ()
+
+    def refuses(self, model: Model, scales: Sequence[int]) -> str | None:
+        other = [scale for scale in scales if scale not in (0, model.scale)]
+        if not other:
+            return None
+        return (
+            f"model {model.id} enlarges ×{model.scale}, the corpus holds ×{other[0]} samples; "
+            f"use `corpus.scale: {model.scale}` or pairs of that scale, or leave the model out of this stage"
+        )
+
+    def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
+        if not self.params.save:
+            return ()
+        assert shapes.output is not None
+        stride = (shapes.height / shapes.output[1], shapes.width / shapes.output[2])
+        attributes = {"range": "0..255"}
+        return (ArrayPlan("output", shapes.output, "uint8", ("channel", "y", "x"), "blosc", stride, attributes),)
+
+    def measure(self, model: Model, batch: Batch, forward: Forward | None) -> Measurement:
+        assert forward is not None
+        assert forward.output is not None
+        output = forward.output.detach().cpu().numpy()
+        failed: dict[int, str] = {}
+        images = np.zeros(output.shape, np.uint8)
+        scores = np.full((len(output), 3), np.nan)
+        for position in np.flatnonzero(batch.ok):
+            if not np.isfinite(output[position].sum(dtype=np.float64)):
+                failed[int(position)] = "not finite: NaN or infinity in the output"
+                continue
+            images[position] = np.floor(output[position].clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+            target = batch.targets[position]
+            if target is None:
+                continue
+            if target.shape[1:] != images.shape[2:]:
+                failed[int(position)] = (
+                    f"wrong scale: the output is {images.shape[3]}×{images.shape[2]} pixels, "
+                    f"the target {target.shape[2]}×{target.shape[1]}"
+                )
+                continue
+            scores[position] = score(images[position], target, border=model.scale if model.scale > 1 else 0)
+        names = [column.name for column in self.COLUMNS]
+        columns = {name: scores[:, i].tolist() for i, name in enumerate(names)}
+        return Measurement({"output": images} if self.params.save else {}, columns, failed=failed)
+
+
+def score(image: np.ndarray, target: np.ndarray, *, border: int) -> tuple[float, float, float]:
+    """(PSNR-Y, SSIM-Y, PSNR-RGB) of one output.
+
+    `image`: uint8 (3, H, W) or (1, H, W). `target`: float32 (3, H, W) RGB in 0..1. `border`: pixels cut on each side.
+    """
+    hwc = crop_border(np.moveaxis(image, 0, 2), border)
+    wanted = crop_border(np.moveaxis(target, 0, 2), border)
+    if image.shape[0] == 1:
+        # The network works on full-range luma; it is scored on that, unrounded, not on studio range.
+        luma = wanted.astype(np.float64) @ np.array([0.299, 0.587, 0.114]) * 255.0
+        grey = hwc[:, :, 0].astype(np.float64)
+        return psnr(grey, luma), ssim(grey, luma), float("nan")
+    eight_bit = np.floor(wanted.astype(np.float64) * 255 + 0.5).astype(np.uint8)
+    y, wanted_y = luma_studio(hwc), luma_studio(eight_bit)
+    return psnr(y, wanted_y), ssim(y, wanted_y), psnr(hwc, eight_bit)

@@ -1,0 +1,146 @@
+"""Plain text for a terminal: tables of plans, results, layers, status."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from xlli_ray.store.tables import table_kinds
+from xlli_ray.study import open_study
+
+if TYPE_CHECKING:
+    from xlli_ray.engine.plan import Plan
+    from xlli_ray.store.manifest import Manifest
+
+
+def grid(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> str:
+    """Columns aligned with two spaces between; numbers to the right."""
+    texts = [[_cell(value) for value in row] for row in rows]
+    widths = [max(len(str(h)), *(len(row[i]) for row in texts)) if texts else len(str(h)) for i, h in enumerate(header)]
+    right = [all(isinstance(row[i], int | float) or row[i] is None for row in rows) and bool(rows) for i in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        return "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right)).rstrip()
+
+    return "\n".join([line(list(header)), line(["─" * w for w in widths]), *(line(row) for row in texts)])
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e-3 and value else f"{value:.2f}"
+    if isinstance(value, list | tuple):
+        return "×".join(map(str, value))
+    return str(value)
+
+
+def format_rows(table: pa.Table, how: str = "table") -> str:
+    """A query's result as an aligned table, csv or JSON."""
+    rows = table.to_pylist()
+    if how == "json":
+        return json.dumps(rows, indent=1, default=str)
+    if how == "csv":
+        sink = io.StringIO()
+        writer = csv.writer(sink, lineterminator="\n")
+        writer.writerow(table.column_names)
+        writer.writerows([row[name] for name in table.column_names] for row in rows)
+        return sink.getvalue().rstrip("\n")
+    return grid([[row[name] for name in table.column_names] for row in rows], table.column_names)
+
+
+def result_table(place: str) -> str:
+    """Mean of each scalar per model and degradation: what `xlli run` prints at its end."""
+    study = open_study(place)
+    parts = []
+    for kind, cells in table_kinds(study.manifest).items():
+        numbers = [name for name, dtype in cells[0].columns if dtype == "float64"]
+        if not numbers:
+            continue
+        means = ", ".join(f'avg("{name}") filter (where not isnan("{name}")) as "{name}"' for name in numbers)
+        table = study.sql(
+            f"select t.stage, t.model, s.label as degradation, count(*) filter (where t.status = 'ok') as n, {means} "
+            f'from "{kind}" t join samples s using (sample_id) group by all order by all'
+        )
+        parts.append(format_rows(table))
+    stored = study.sql("select count(*) as n, sum(bytes_stored) as size from features").to_pylist()[0]
+    if stored["n"]:
+        from xlli_ray.engine.plan import human_bytes
+
+        parts.append(f"{stored['n']} arrays, {human_bytes(stored['size'] or 0)}: xlli query {place} \"from features\"")
+    return "\n\n".join(parts)
+
+
+def plan_table(manifest: Manifest, plan: Plan, *, workers: int) -> str:
+    """What a run would do."""
+    from xlli_ray.engine.plan import human_bytes
+
+    samples = manifest.samples
+    assert samples is not None
+    rows = []
+    for cell in plan.cells:
+        size = sum(array.nbytes for bucket in cell.buckets for array in bucket.arrays)
+        first = next((array for bucket in cell.buckets for array in bucket.arrays), None)
+        batches = sorted({bucket.batch for bucket in cell.buckets})
+        state = "new" if cell.id in plan.added else "replaced" if cell.id in plan.replaced else "there"
+        shape = f"{'×'.join(map(str, first.shape))} {first.dtype}" if first else "scalars"
+        rows.append([cell.id, state, cell.rows, cell.units, "/".join(map(str, batches)), shape, human_bytes(size)])
+    hours = plan.seconds / 3600
+    sizes = ", ".join(f"{b.name} ({b.rows})" for b in samples.buckets[:6]) + (" …" if len(samples.buckets) > 6 else "")
+    lines = [
+        f"{samples.rows} samples in {len(samples.buckets)} sizes: {sizes}; {samples.rejected} files rejected",
+        grid(rows, ["cell", "state", "samples", "units", "batch", "first array", "bytes"]),
+        f"{human_bytes(plan.nbytes)} before compression; about {hours / workers:.2f} hours on {workers} workers "
+        f"({hours:.2f} worker hours at 50 GMAC/s)",
+        *(f"note: {note}" for note in plan.notes),
+    ]
+    return "\n\n".join(lines)
+
+
+def status_text(state: Mapping[str, Any]) -> str:
+    """`xlli status` for people."""
+    rows = [[c["cell"], c["rows"], c["done"], c["units"], f"{100 * c['done'] / max(1, c['units']):.0f} %"] for c in state["cells"]]
+    failed = ", ".join(f"{count} in {stage}" for stage, count in state["failed"].items()) or "none"
+    head = "complete" if state["complete"] else "not complete: run the same command again"
+    return "\n".join(
+        [
+            f"{state['name']}: {head}",
+            f"{state['samples']} samples, {state['rejected']} files rejected, failed: {failed}",
+            grid(rows, ["cell", "samples", "units done", "of", ""]) if rows else "no cells yet",
+        ]
+    )
+
+
+def layer_table(weights: str, pattern: str | None, *, network: str | None, size: int, scale: int | None) -> str:
+    """`xlli layers`."""
+    import torch
+
+    from xlli_ray.corpus.sources import read_bytes
+    from xlli_ray.errors import SampleError, WeightsError
+    from xlli_ray.models.checkpoint import read_state_dict
+    from xlli_ray.models.layers import list_layers, resolve
+    from xlli_ray.models.load import ModelSpec, load_model
+    from xlli_ray.models.spec import BUILTIN, builtin_path
+
+    try:
+        data = builtin_path(weights).read_bytes() if weights.startswith(BUILTIN) else read_bytes(weights)
+    except SampleError as error:
+        raise WeightsError(f"weights: {error}") from error
+    if weights.startswith(BUILTIN) and network is None:
+        network = "srresnet"
+    tensors = read_state_dict(data, name=weights).tensors
+    model = load_model(ModelSpec(id="checkpoint", weights=weights, network=network, scale=scale), tensors)
+    example = torch.zeros(1, model.channels, size, size)
+    infos = resolve(model, [pattern], example) if pattern else list_layers(model, example)
+    rows = [
+        [f"{i.tap.module}{':input' if i.tap.side == 'input' else ''}", i.kind, list(i.shape),
+         f"{i.stride[0]:g}×{i.stride[1]:g}" if i.stride else None, i.parameters, i.calls]
+        for i in infos
+    ]  # fmt: skip
+    head = f"{model.network}, ×{model.scale}, {model.channels} channels, range {model.range[0]:g}…{model.range[1]:g}, input {size}×{size}"
+    return head + "\n" + grid(rows, ["layer", "kind", "shape", "stride (input px)", "parameters", "calls"])

@@ -1,0 +1,177 @@
+"""One driver at a time: `lease/<epoch>` is create-only, a heartbeat counter shows that its holder lives.
+
+A second driver that sees the counter move stops and names host and pid. Nothing compares clocks of two machines: the waiting one only
+counts its own seconds while it watches the other's counter. Records carry the epoch in their key (`records`), so a driver or worker
+that was believed dead and comes back cannot change what its successor wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xlli_ray.errors import EnvironmentFailure, LeaseError
+from xlli_ray.store.objects import Missing, Objects
+
+BEAT_SECONDS = 2.0
+PATIENCE_SECONDS = 12.0  # six missed beats: a driver that is alive but starved of CPU still beats
+
+
+def lease_key(epoch: int) -> str:
+    return f"lease/{epoch:06d}.json"
+
+
+def _beat_key(epoch: int) -> str:
+    return f"lease/{epoch:06d}.beat"
+
+
+def _end_key(epoch: int) -> str:
+    return f"lease/{epoch:06d}.end"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds an epoch. `machine` tells whether a pid may be looked up here at all."""
+
+    host: str
+    pid: int
+    started: str
+    machine: str
+
+    @classmethod
+    def here(cls) -> Holder:
+        return cls(socket.gethostname(), os.getpid(), _process_start(os.getpid()), _machine())
+
+    def is_dead_here(self) -> bool | None:
+        """True or False when the holder ran on this very machine and name space, None when that cannot be told."""
+        if self.machine != _machine() or not self.machine or self.host != socket.gethostname():
+            return None
+        return _process_start(self.pid) != self.started
+
+
+def _machine() -> str:
+    """This boot of this machine and this pid name space, or '' where /proc has neither."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}:{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def _process_start(pid: int) -> str:
+    """Start time of a process in clock ticks, as text; '' when it does not live (a zombie counts as dead)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def last_epoch(objects: Objects) -> int:
+    """The highest epoch ever taken, 0 when none."""
+    epochs = [int(key[6:-5]) for key in objects.list("lease") if key.endswith(".json")]
+    return max(epochs, default=0)
+
+
+def superseded(objects: Objects, epoch: int) -> bool:
+    """True when a later driver has taken the study over."""
+    return _exists(objects, lease_key(epoch + 1))
+
+
+def _exists(objects: Objects, key: str) -> bool:
+    try:
+        objects.get(key)
+    except Missing:
+        return False
+    return True
+
+
+class Lease:
+    """Held from `acquire` to `release`; `check` raises LeaseError once another driver took over."""
+
+    def __init__(self, objects: Objects, epoch: int) -> None:
+        self.objects = objects
+        self.epoch = epoch
+        self._stop = threading.Event()
+        self._lost: str | None = None
+        self._thread = threading.Thread(target=self._beat, name="xlli-lease", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def acquire(cls, objects: Objects, *, takeover: bool = False) -> Lease:
+        """Take the next epoch. Raises LeaseError while another driver beats, unless `takeover`."""
+        last = last_epoch(objects)
+        if last and not takeover and not _exists(objects, _end_key(last)):
+            holder = _holder(objects, last)
+            if _is_alive(objects, last, holder):
+                raise LeaseError(
+                    f"{objects.url}: another run holds this study: host {holder.host}, pid {holder.pid}. "
+                    "Wait for it, stop it there, or take the study over with --takeover."
+                )
+        mine = json.dumps(Holder.here().__dict__).encode()
+        if not objects.create(lease_key(last + 1), mine):
+            holder = _holder(objects, last + 1)
+            raise LeaseError(
+                f"{objects.url}: another run was a moment faster: host {holder.host}, pid {holder.pid}. "
+                "Wait for it, or run the same command again when it has ended."
+            )
+        return cls(objects, last + 1)
+
+    def _beat(self) -> None:
+        count = 0
+        while True:
+            try:
+                self.objects.put(_beat_key(self.epoch), str(count).encode())
+                if superseded(self.objects, self.epoch):
+                    holder = _holder(self.objects, self.epoch + 1)
+                    self._lost = f"host {holder.host}, pid {holder.pid}"
+            except (EnvironmentFailure, OSError):
+                pass  # the work itself will meet the same trouble and say it better
+            count += 1
+            if self._stop.wait(BEAT_SECONDS):
+                return
+
+    def check(self) -> None:
+        """Raise LeaseError when another driver took over."""
+        if self._lost:
+            raise LeaseError(f"{self.objects.url}: the study was taken over by {self._lost}; this run stops.")
+
+    def release(self) -> None:
+        """End the lease: the next run starts without waiting."""
+        self._stop.set()
+        self._thread.join(timeout=BEAT_SECONDS)
+        try:
+            self.objects.put(_end_key(self.epoch), b"1")
+        except (EnvironmentFailure, OSError):
+            pass  # the next run then waits for the beats to stop; nothing else depends on it
+
+
+def _holder(objects: Objects, epoch: int) -> Holder:
+    fields: dict[str, Any] = json.loads(objects.get(lease_key(epoch)))
+    return Holder(**fields)
+
+
+def _is_alive(objects: Objects, epoch: int, holder: Holder) -> bool:
+    dead = holder.is_dead_here()
+    if dead is not None:
+        return not dead
+    first = _beat(objects, epoch)
+    end = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < end:
+        time.sleep(BEAT_SECONDS / 4)
+        if _beat(objects, epoch) != first:
+            return True
+    return False
+
+
+def _beat(objects: Objects, epoch: int) -> bytes:
+    try:
+        return objects.get(_beat_key(epoch))
+    except Missing:
+        return b""

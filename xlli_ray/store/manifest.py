@@ -1,0 +1,247 @@
+"""`study.json`: the resolved recipe, the sample table's summary, the models, and the cells with their identity and row ranges.
+
+A **cell** is the unit of identity: (sample table, model, stage, one output). Its `identity` holds everything that can change its numbers
+and nothing else; adding a model, a layer or a stage adds cells and leaves the others alone. A **unit** is a row range of one bucket
+of one cell, and owns one whole shard of each array. Cells of one `group` share their ranges, so that one forward pass serves them.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+from xlli_ray.errors import StudyError
+from xlli_ray.store.layout import FORMAT, ArrayMeta
+from xlli_ray.store.objects import Missing, Objects
+
+KEY = "study.json"
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """All samples of one input size: a contiguous range of the sample table, cut by degradation."""
+
+    name: str
+    height: int
+    width: int
+    start: int
+    rows: int
+    blocks: tuple[tuple[str, int, int], ...] = ()
+    """(degradation label, first row of the table, rows), in table order."""
+    targets: int = 0
+    """How many of the rows have a target."""
+    scales: tuple[int, ...] = ()
+    """The scales that occur (0: unknown, inputs without target)."""
+
+
+@dataclass(frozen=True)
+class SampleTable:
+    """Summary of `samples/`: what a plan needs of it."""
+
+    hash: str
+    corpus_hash: str
+    rows: int
+    rejected: int
+    buckets: tuple[Bucket, ...]
+    row_group: int
+    part_rows: int
+    decode_versions: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BucketPlan:
+    """The part of a cell that lies in one bucket."""
+
+    name: str
+    height: int
+    width: int
+    rows: int
+    batch: int
+    rows_per_unit: int
+    first_unit: int
+    segments: tuple[tuple[int, int], ...]
+    """(first table row, rows): which samples, in array order."""
+    arrays: tuple[ArrayMeta, ...]
+    macs: float = 0.0
+    """Multiply-adds a sample, for the projection."""
+    refused: str = ""
+    """Why the network cannot take inputs of this size; all rows of the bucket are then failed rows."""
+
+    @property
+    def units(self) -> int:
+        return -(-self.rows // self.rows_per_unit)
+
+    def table_rows(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Table ranges [first, last) behind array rows [start, stop)."""
+        out, offset = [], 0
+        for first, count in self.segments:
+            low, high = max(start, offset), min(stop, offset + count)
+            if low < high:
+                out.append((first + low - offset, first + high - offset))
+            offset += count
+        return out
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One output of one stage for one model."""
+
+    stage: str
+    kind: str
+    model: str
+    what: str
+    spec: Mapping[str, Any]
+    params: Mapping[str, Any]
+    identity: Mapping[str, Any]
+    columns: tuple[tuple[str, str], ...]
+    group: str
+    threads: int
+    buckets: tuple[BucketPlan, ...]
+
+    @property
+    def id(self) -> str:
+        return f"{self.stage}/{self.model}/{self.what}"
+
+    @property
+    def hash(self) -> str:
+        return identity_hash(self.identity)
+
+    @property
+    def units(self) -> int:
+        return sum(bucket.units for bucket in self.buckets)
+
+    @property
+    def rows(self) -> int:
+        return sum(bucket.rows for bucket in self.buckets)
+
+    @cached_property
+    def _first_units(self) -> list[int]:
+        return [bucket.first_unit for bucket in self.buckets]
+
+    def unit(self, number: int) -> tuple[BucketPlan, int, int]:
+        """(bucket, first array row, one past the last) of a unit."""
+        bucket = self.buckets[bisect.bisect_right(self._first_units, number) - 1]
+        start = (number - bucket.first_unit) * bucket.rows_per_unit
+        return bucket, start, min(start + bucket.rows_per_unit, bucket.rows)
+
+    def bucket(self, name: str) -> BucketPlan:
+        if name not in self._by_name:
+            raise StudyError(f"{self.id}: no bucket {name!r}; buckets: {', '.join(b.name for b in self.buckets)}")
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, BucketPlan]:
+        return {bucket.name: bucket for bucket in self.buckets}
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """A model as a study keeps it; its tensors are in `weights/<weights_sha256>.safetensors`."""
+
+    id: str
+    weights_sha256: str
+    source: str
+    source_sha256: str
+    network: str
+    network_version: int
+    scale: int
+    channels: int
+    range: tuple[float, float]
+    output: str
+    entry: Mapping[str, Any]
+    """The recipe's entry: what a worker needs to build it again."""
+    tags: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The whole of `study.json`."""
+
+    name: str
+    seed: int
+    recipe: Mapping[str, Any]
+    samples: SampleTable | None
+    models: tuple[ModelRecord, ...] = ()
+    cells: tuple[Cell, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    device: str = "cpu"
+    command: str = ""
+    format: int = FORMAT
+
+    def cell(self, cell_id: str) -> Cell:
+        if cell_id not in self._by_id:
+            raise StudyError(f"no cell {cell_id!r} in this study")
+        return self._by_id[cell_id]
+
+    @cached_property
+    def _by_id(self) -> dict[str, Cell]:
+        return {cell.id: cell for cell in self.cells}
+
+    def model(self, model_id: str) -> ModelRecord:
+        for model in self.models:
+            if model.id == model_id:
+                return model
+        raise StudyError(f"no model {model_id!r} in this study; models: {', '.join(m.id for m in self.models)}")
+
+
+def identity_hash(identity: Mapping[str, Any]) -> str:
+    """First 16 hex digits of the sha256 of the identity's canonical JSON."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def save_manifest(objects: Objects, manifest: Manifest) -> None:
+    """Replace `study.json`. Only the holder of the lease may."""
+    objects.put(KEY, (json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n").encode())
+
+
+def load_manifest(objects: Objects) -> Manifest | None:
+    """Read `study.json`, None when there is none. Raises StudyError when it is damaged or of a later format."""
+    try:
+        data = json.loads(objects.get(KEY))
+    except Missing:
+        return None
+    except ValueError as error:
+        raise StudyError(f"{objects.url}/{KEY}: damaged ({error}); restore it, or use a new --out") from error
+    if data.get("format") != FORMAT:
+        raise StudyError(
+            f"{objects.url}: store format {data.get('format')}, this version reads {FORMAT}; use the version that wrote it"
+        )
+    try:
+        return _manifest(data)
+    except (KeyError, TypeError) as error:
+        raise StudyError(f"{objects.url}/{KEY}: not as the store format says ({error!r})") from error
+
+
+def _manifest(data: dict[str, Any]) -> Manifest:
+    samples = data["samples"]
+    if samples is not None:
+        samples["buckets"] = tuple(
+            Bucket(**{**b, "blocks": tuple((x[0], x[1], x[2]) for x in b["blocks"]), "scales": tuple(b["scales"])})
+            for b in samples["buckets"]
+        )
+        samples = SampleTable(**samples)
+    models = tuple(ModelRecord(**{**m, "range": tuple(m["range"])}) for m in data["models"])
+    return Manifest(**{**data, "samples": samples, "models": models, "cells": tuple(_cell(c) for c in data["cells"])})
+
+
+def _cell(data: dict[str, Any]) -> Cell:
+    buckets = tuple(
+        BucketPlan(
+            **{
+                **bucket,
+                "segments": tuple((first, count) for first, count in bucket["segments"]),
+                "arrays": tuple(_array(array) for array in bucket["arrays"]),
+            }
+        )
+        for bucket in data["buckets"]
+    )
+    return Cell(**{**data, "columns": tuple((name, dtype) for name, dtype in data["columns"]), "buckets": buckets})
+
+
+def _array(data: dict[str, Any]) -> ArrayMeta:
+    return ArrayMeta(**{**data, "shape": tuple(data["shape"]), "dims": tuple(data["dims"])})

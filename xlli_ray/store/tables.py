@@ -1,0 +1,238 @@
+"""Tables for people: Parquet under `tables/`, a compaction of the records that can be rebuilt at any time, and SQL over it.
+
+    samples   one row per sample (the sample table itself)
+    models    id, network, scale, weights_sha256, … and one column per tag
+    <probe>   the scalars of each probe kind, e.g. `restore`: stage, model, sample_id, row, status, psnr_y, …
+    features  what is stored: one row per array and bucket, with shape, dtype and bytes
+    failures  every sample that could not be measured or read, with its reason
+
+Sorted by (stage, model, what, row); no seconds, hosts or attempts, so that two runs of one plan give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xlli_ray.errors import StudyError
+from xlli_ray.store.layout import ROOT
+from xlli_ray.store.manifest import Cell, Manifest
+from xlli_ray.store.objects import LocalObjects, Missing, Objects
+from xlli_ray.store.records import list_records, read_receipts, read_records
+
+INDEX = "tables/index.json"
+RESERVED = ("samples", "models", "features", "failures")
+_ARROW = {"float64": pa.float64(), "int64": pa.int64(), "string": pa.string(), "bool": pa.bool_()}
+FAILURES = pa.schema(
+    [("stage", pa.string()), ("model", pa.string()), ("what", pa.string()), ("sample_id", pa.string()), ("row", pa.int64()),
+     ("kind", pa.string()), ("reason", pa.string()), ("source", pa.string())]
+)  # fmt: skip
+STORED = pa.schema(
+    [("stage", pa.string()), ("model", pa.string()), ("what", pa.string()), ("array", pa.string()), ("bucket", pa.string()),
+     ("rows", pa.int64()), ("valid", pa.int64()), ("shape", pa.list_(pa.int64())), ("dtype", pa.string()), ("codec", pa.string()),
+     ("stride_y", pa.float64()), ("stride_x", pa.float64()), ("bytes", pa.int64()), ("bytes_stored", pa.int64()), ("path", pa.string())]
+)  # fmt: skip
+
+
+def fingerprint(objects: Objects, manifest: Manifest) -> str:
+    """Changes when a record came or went: tells whether `tables/` is up to date."""
+    text = json.dumps(
+        [(cell.id, cell.hash, sorted((e.unit, e.epoch) for e in list_records(objects, cell.id).values())) for cell in manifest.cells]
+    )
+    tags = json.dumps([[m.id, dict(m.tags), m.weights_sha256] for m in manifest.models])
+    return hashlib.sha256((text + tags).encode()).hexdigest()[:16]
+
+
+def table_kinds(manifest: Manifest) -> dict[str, list[Cell]]:
+    """Probe kinds that have scalars → their cells, sorted."""
+    kinds: dict[str, list[Cell]] = {}
+    for cell in sorted(manifest.cells, key=lambda c: (c.stage, c.model, c.what)):
+        if cell.columns:
+            kinds.setdefault(cell.kind, []).append(cell)
+    return kinds
+
+
+def kind_schema(cells: Sequence[Cell]) -> pa.Schema:
+    """Columns of the SQL table of one probe kind."""
+    first = cells[0].columns
+    return pa.schema(
+        [("stage", pa.string()), ("model", pa.string()), ("sample_id", pa.string()), ("row", pa.int64()), ("status", pa.string()),
+         *((name, _ARROW[dtype]) for name, dtype in first)]
+    )  # fmt: skip
+
+
+def kind_batches(objects: Objects, cells: Sequence[Cell]) -> Iterator[pa.Table]:
+    """Rows of one probe kind, a record at a time, in order."""
+    schema = kind_schema(cells)
+    for cell in cells:
+        for _, rows in read_records(objects, cell.id):
+            if not rows.num_rows:
+                continue
+            rows = rows.append_column("stage", pa.array([cell.stage] * rows.num_rows))
+            rows = rows.append_column("model", pa.array([cell.model] * rows.num_rows))
+            yield rows.select(schema.names).cast(schema)
+
+
+def stored_table(objects: Objects, manifest: Manifest) -> pa.Table:
+    """The SQL table `features`: every stored array of every probe."""
+    rows: list[dict[str, Any]] = []
+    for cell in sorted(manifest.cells, key=lambda c: (c.stage, c.model, c.what)):
+        sums: dict[tuple[str, str], list[int]] = {}
+        if any(bucket.arrays for bucket in cell.buckets):
+            for receipt in read_receipts(objects, cell.id):
+                for name, shard in receipt.shards.items():
+                    entry = sums.setdefault((receipt.bucket, name), [0, 0])
+                    entry[0] += receipt.stop - receipt.start - len(receipt.failed)
+                    entry[1] += shard.bytes
+        for bucket in cell.buckets:
+            for meta in bucket.arrays:
+                valid, stored = sums.get((bucket.name, meta.name), (0, 0))
+                stride = meta.attributes.get("stride") or (None, None)
+                rows.append(
+                    {"stage": cell.stage, "model": cell.model, "what": cell.what, "array": meta.name, "bucket": bucket.name,
+                     "rows": meta.rows, "valid": valid, "shape": list(meta.shape), "dtype": meta.dtype, "codec": meta.codec,
+                     "stride_y": stride[0], "stride_x": stride[1], "bytes": meta.nbytes, "bytes_stored": stored,
+                     "path": f"{ROOT}/{cell.id}/{bucket.name}/{meta.name}"}
+                )  # fmt: skip
+    return pa.Table.from_pylist(rows, STORED)
+
+
+def failure_table(objects: Objects, manifest: Manifest) -> pa.Table:
+    """The SQL table `failures`: rejected files of the scan, then failed samples."""
+    rows: list[dict[str, Any]] = []
+    for item in rejected(objects).to_pylist():
+        rows.append({"stage": "scan", "kind": "rejected", "reason": item["reason"], "source": item["source"]})
+    for cell in sorted(manifest.cells, key=lambda c: (c.stage, c.model, c.what)):
+        for receipt in read_receipts(objects, cell.id):
+            for failure in receipt.failed:
+                rows.append(
+                    {"stage": cell.stage, "model": cell.model, "what": cell.what, "sample_id": failure.sample_id,
+                     "row": failure.row, "kind": failure.kind, "reason": failure.reason}
+                )  # fmt: skip
+    return pa.Table.from_pylist(rows, FAILURES)
+
+
+def model_table(manifest: Manifest) -> pa.Table:
+    """The SQL table `models`; tags are columns, their own names first come."""
+    tags = sorted({tag for model in manifest.models for tag in model.tags})
+    rows = [
+        {"id": m.id, "network": m.network, "scale": m.scale, "channels": m.channels, "source": m.source,
+         "weights_sha256": m.weights_sha256, "source_sha256": m.source_sha256,
+         **{tag if tag not in ("id", "network", "scale", "channels", "source") else f"tag_{tag}": m.tags.get(tag) for tag in tags}}
+        for m in manifest.models
+    ]  # fmt: skip
+    try:
+        return pa.Table.from_pylist(rows)
+    except pa.ArrowInvalid:  # one tag is a number here and a text there
+        texts = [{k: str(v) if k not in ("scale", "channels") and v is not None else v for k, v in row.items()} for row in rows]
+        return pa.Table.from_pylist(texts)
+
+
+def rejected(objects: Objects) -> pa.Table:
+    """Files that the scan could not read."""
+    try:
+        return pq.read_table(io.BytesIO(objects.get("samples/rejected.parquet")))
+    except Missing:
+        return pa.table({"source": pa.array([], pa.string()), "target": pa.array([], pa.string()), "reason": pa.array([], pa.string())})
+
+
+def write_tables(objects: Objects, manifest: Manifest) -> bool:
+    """Bring `tables/` up to date. False when it was."""
+    mark = fingerprint(objects, manifest)
+    try:
+        if json.loads(objects.get(INDEX))["fingerprint"] == mark:
+            return False
+    except (Missing, ValueError, KeyError):
+        pass
+    kinds = table_kinds(manifest)
+    for kind, cells in kinds.items():
+        sink = io.BytesIO()
+        with pq.ParquetWriter(sink, kind_schema(cells), compression="zstd") as writer:
+            for rows in _regroup(kind_batches(objects, cells)):
+                writer.write_table(rows)
+        objects.put(f"tables/{kind}.parquet", sink.getvalue())
+    others = {
+        "models": model_table(manifest),
+        "features": stored_table(objects, manifest),
+        "failures": failure_table(objects, manifest),
+    }
+    for name, table in others.items():
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd")
+        objects.put(f"tables/{name}.parquet", sink.getvalue())
+    objects.put(INDEX, json.dumps({"fingerprint": mark, "tables": sorted([*kinds, *others])}).encode())
+    return True
+
+
+def _regroup(tables: Iterator[pa.Table], size: int = 1 << 16) -> Iterator[pa.Table]:
+    """Row groups of a fixed size, whatever the units were: the file's bytes do not depend on how the work was cut."""
+    waiting: list[pa.Table] = []
+    count = 0
+    for table in tables:
+        waiting.append(table)
+        count += table.num_rows
+        while count >= size:
+            merged = pa.concat_tables(waiting).combine_chunks()
+            yield merged.slice(0, size)
+            waiting, count = [merged.slice(size)], count - size
+    if count:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def connect(objects: Objects, manifest: Manifest) -> Any:
+    """A DuckDB connection in memory with all tables. Uses `tables/` when up to date, else reads the records."""
+    import duckdb
+
+    connection = duckdb.connect(":memory:")
+    try:
+        fresh = json.loads(objects.get(INDEX))["fingerprint"] == fingerprint(objects, manifest)
+    except (Missing, ValueError, KeyError):
+        fresh = False
+    kinds = table_kinds(manifest)
+    for name in [*kinds, "models", "features", "failures"]:
+        if fresh and isinstance(objects, LocalObjects):
+            _view(connection, name, [str(objects.root / f"tables/{name}.parquet")])
+            continue
+        if fresh:
+            table = pq.read_table(io.BytesIO(objects.get(f"tables/{name}.parquet")))
+        elif name in kinds:
+            table = pa.concat_tables([kind_schema(kinds[name]).empty_table(), *kind_batches(objects, kinds[name])])
+        else:
+            make = {"models": lambda *_: model_table(manifest), "features": stored_table, "failures": failure_table}[name]
+            table = make(objects, manifest)
+        connection.register(name, table)
+    parts = [key for key in objects.list("samples") if key.rsplit("/", 1)[-1].startswith("part-")]
+    if isinstance(objects, LocalObjects):
+        _view(connection, "samples", [str(objects.root / key) for key in parts])
+    elif parts:
+        connection.register("samples", pa.concat_tables([pq.read_table(io.BytesIO(objects.get(key))) for key in parts]))
+    return connection
+
+
+def _view(connection: Any, name: str, paths: list[str]) -> None:
+    if paths:
+        listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+        connection.execute(f'create view "{name}" as select * from read_parquet([{listed}])')
+
+
+def query(objects: Objects, manifest: Manifest, sql: str) -> pa.Table:
+    """Run one SQL statement over the study's tables. Raises StudyError with DuckDB's reason and the table names."""
+    import duckdb
+
+    with connect(objects, manifest) as connection:
+        try:
+            relation = connection.sql(sql)
+            if relation is None:  # a statement without a result
+                return pa.table({})
+            # DuckDB 2 names it to_arrow_table; `arrow` gave a table before
+            table = relation.to_arrow_table() if hasattr(relation, "to_arrow_table") else relation.arrow()
+        except duckdb.Error as error:
+            names = [row[0] for row in connection.execute("select table_name from information_schema.tables order by 1").fetchall()]
+            raise StudyError(f"{str(error).strip()}\nTables: {', '.join(names)}") from error
+    return table if isinstance(table, pa.Table) else table.read_all()

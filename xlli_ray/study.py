@@ -1,0 +1,177 @@
+"""Results of a study, for people: `open_study(path)`.
+
+    study = xlli_ray.open_study("studies/set5")
+    study.sql("select model, avg(psnr_y) from restore group by model")      # pyarrow.Table
+    features = study.array("features/imdn/model.2.in")                      # every bucket of one cell
+    features.rows(ids)                                                      # float array, or a list when the ids span buckets
+    features.xarray()                                                       # lazy, sample columns as coordinates
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from xlli_ray.errors import StudyError, closest
+from xlli_ray.store.manifest import Cell, Manifest, load_manifest
+from xlli_ray.store.objects import Objects, open_objects
+from xlli_ray.store.read import ArrayReader, Block, open_readers, open_xarray
+from xlli_ray.store.records import list_records
+from xlli_ray.store.samples import SampleReader
+from xlli_ray.store.tables import query
+
+
+class StudyArray:
+    """One stored array of one cell, over all its buckets (input sizes)."""
+
+    def __init__(self, study: Study, cell: Cell, readers: Sequence[ArrayReader]) -> None:
+        self._study = study
+        self.cell = cell
+        self.readers = list(readers)
+
+    @property
+    def name(self) -> str:
+        """`stage/model/what`."""
+        return self.cell.id
+
+    @property
+    def buckets(self) -> list[str]:
+        return [reader.bucket.name for reader in self.readers]
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{r.bucket.name}: {r.meta.rows}×{list(r.meta.shape)} {r.meta.dtype}" for r in self.readers[:4])
+        return f"<{self.name} {shapes}{', …' if len(self.readers) > 4 else ''}>"
+
+    def reader(self, bucket: str | None = None) -> ArrayReader:
+        """The reader of one bucket; of the only one when there is no choice."""
+        if bucket is None and len(self.readers) == 1:
+            return self.readers[0]
+        for reader in self.readers:
+            if reader.bucket.name == bucket:
+                return reader
+        raise StudyError(f"{self.name}: name one of its buckets: {', '.join(self.buckets)}")
+
+    def samples(self, bucket: str | None = None) -> pa.Table:
+        """The sample-table rows behind the array's rows, in their order."""
+        segments = self.reader(bucket).bucket.segments
+        return pa.concat_tables([self._study.sample_rows(first, first + count) for first, count in segments])
+
+    def xarray(self, bucket: str | None = None) -> Any:
+        """Lazy xarray.DataArray (sample, …) with the sample columns and `valid` as coordinates."""
+        reader = self.reader(bucket)
+        return open_xarray(self._study.objects, reader, self.samples(reader.bucket.name))
+
+    def rows(self, sample_ids: Sequence[str]) -> np.ndarray | list[np.ndarray]:
+        """The rows of these samples, in their order: one array (n, …), or a list of single rows when they span buckets.
+
+        Raises StudyError for an id that this array does not hold.
+        """
+        wanted = list(sample_ids)
+        places = self._places
+        missing = [name for name in wanted if name not in places]
+        if missing:
+            raise StudyError(f"{self.name}: no sample {missing[0]!r} here ({len(missing)} of {len(wanted)} ids are unknown)")
+        found = [places[name] for name in wanted]
+        if len({bucket for bucket, _ in found}) <= 1:
+            reader = self.readers[found[0][0]] if found else self.readers[0]
+            return reader.rows([position for _, position in found])
+        out: list[np.ndarray] = [np.empty(0)] * len(found)
+        for number, reader in enumerate(self.readers):
+            mine = [i for i, (bucket, _) in enumerate(found) if bucket == number]
+            for i, row in zip(mine, reader.rows([found[i][1] for i in mine])):
+                out[i] = row
+        return out
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[int, int]]:
+        out: dict[str, tuple[int, int]] = {}
+        for number, reader in enumerate(self.readers):
+            ids = self.samples(reader.bucket.name)["sample_id"].to_pylist()
+            out.update({name: (number, position) for position, name in enumerate(ids)})
+        return out
+
+    def scan(self, bucket: str | None = None) -> Iterator[Block]:
+        """All rows of a bucket, a shard at a time."""
+        yield from self.reader(bucket).scan()
+
+
+class Study:
+    """A study folder or bucket, read-only. See the module docstring."""
+
+    def __init__(self, objects: Objects, manifest: Manifest) -> None:
+        self.objects = objects
+        self.manifest = manifest
+
+    def __repr__(self) -> str:
+        rows = self.manifest.samples.rows if self.manifest.samples else 0
+        return f"<study {self.manifest.name}: {rows} samples, {len(self.manifest.models)} models, {len(self.manifest.cells)} cells>"
+
+    def sql(self, statement: str) -> pa.Table:
+        """Run SQL (DuckDB) over samples, models, features, failures and one table per probe with scalars."""
+        return query(self.objects, self.manifest, statement)
+
+    def array(self, name: str, array: str | None = None) -> StudyArray:
+        """The stored array of cell `stage/model/what` (`array` names one of several). Raises StudyError with the nearest names."""
+        cells = {cell.id: cell for cell in self.manifest.cells if any(bucket.arrays for bucket in cell.buckets)}
+        if name not in cells:
+            near = closest(name, cells) or sorted(cells)[:3]
+            raise StudyError(f"no array {name!r} in this study; nearest: {', '.join(near) or 'none is stored'}")
+        readers = open_readers(self.objects, cells[name])
+        names = list(dict.fromkeys(reader.meta.name for reader in readers))
+        if array is None and len(names) > 1:
+            raise StudyError(f"{name} holds several arrays: {', '.join(names)}; name one")
+        return StudyArray(self, cells[name], [r for r in readers if r.meta.name == (array or names[0])])
+
+    @property
+    def arrays(self) -> list[str]:
+        """Names that `array` takes."""
+        return [cell.id for cell in self.manifest.cells if any(bucket.arrays for bucket in cell.buckets)]
+
+    @property
+    def models(self) -> pa.Table:
+        return self.sql("select * from models")
+
+    @property
+    def failures(self) -> pa.Table:
+        return self.sql("select * from failures")
+
+    @cached_property
+    def _reader(self) -> SampleReader:
+        if self.manifest.samples is None:
+            raise StudyError(f"{self.objects.url}: the corpus was never scanned; run `xlli run` again")
+        return SampleReader(self.objects, self.manifest.samples)
+
+    def sample_rows(self, start: int, stop: int) -> pa.Table:
+        """Rows [start, stop) of the sample table."""
+        return self._reader.rows(start, stop)
+
+    def status(self) -> dict[str, Any]:
+        """Units done and failed samples per cell: what `xlli status` shows."""
+        cells = []
+        for cell in self.manifest.cells:
+            done = list_records(self.objects, cell.id)
+            cells.append({"cell": cell.id, "units": cell.units, "done": len(done), "rows": cell.rows})
+        samples = self.manifest.samples
+        failed = self.sql("select stage, count(*) as n from failures where stage <> 'scan' group by stage order by stage").to_pylist()
+        return {
+            "name": self.manifest.name,
+            "samples": samples.rows if samples else 0,
+            "rejected": samples.rejected if samples else 0,
+            "cells": cells,
+            "failed": {row["stage"]: row["n"] for row in failed},
+            "complete": bool(cells) and all(cell["done"] >= cell["units"] for cell in cells),
+        }
+
+
+def open_study(path: str | Path) -> Study:
+    """Open a study for reading, at any time, also while it runs. Raises StudyError when there is none."""
+    objects = open_objects(path)
+    manifest = load_manifest(objects)
+    if manifest is None:
+        raise StudyError(f"{objects.url}: no study is here (no study.json). Make one with `xlli run RECIPE --out {path}`.")
+    return Study(objects, manifest)

@@ -1,0 +1,87 @@
+"""The card beside a trained network's weights: what a reader must know to trust them, and to train them again.
+
+One JSON object: the resolved recipe and its hash, the training images with their sha256, iterations, the loss curve,
+scores, software and processor, and the sha256 of the weight file. The card carries its own hash too (`card_sha256`, over
+everything else), so that a damaged card is noticed as a damaged weight file is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xlli_ray.errors import WeightsError
+
+FORMAT = 1
+
+
+def sealed(card: Mapping[str, Any]) -> dict[str, Any]:
+    """`card` with `card_sha256` over everything else in it."""
+    content = {key: value for key, value in card.items() if key != "card_sha256"}
+    return {**content, "card_sha256": _hash(content)}
+
+
+def check_card(card: Any, *, name: str) -> dict[str, Any]:
+    """Return `card`. WeightsError when it is no card of ours or its contents are not what its hash says."""
+    if not isinstance(card, dict) or "card_sha256" not in card:
+        raise WeightsError(f"{name}: this is not a card of trained weights: it has no card_sha256.")
+    expected, actual = card["card_sha256"], sealed(card)["card_sha256"]
+    if expected != actual:
+        raise WeightsError(
+            f"{name}: the card was changed or is damaged: it says its sha256 is {str(expected)[:16]}…, it is {actual[:16]}…."
+            " Install the package again, or train the network again."
+        )
+    return card
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as JSON in one step: no reader ever sees half a file."""
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def curve(log: Sequence[Mapping[str, Any]], *, points: int = 60) -> dict[str, list[float]]:
+    """The loss thinned to at most `points` means of equal stretches, and every validation score with its iteration."""
+    losses = [(line["iteration"], line["loss"]) for line in log if "loss" in line]
+    result: dict[str, list[float]] = {"iteration": [], "loss": []}
+    for part in np.array_split(np.arange(len(losses)), min(points, max(len(losses), 1))):
+        if len(part):
+            result["iteration"].append(losses[part[-1]][0])
+            result["loss"].append(round(float(np.mean([losses[i][1] for i in part])), 6))
+    known = {"iteration", "loss", "real", "fake"}
+    for name in sorted({key for line in log for key in line} - known):
+        scored = [(line["iteration"], line[name]) for line in log if name in line]
+        result[f"{name} iteration"] = [iteration for iteration, _ in scored]
+        result[name] = [value for _, value in scored]
+    return result
+
+
+def machine() -> dict[str, str]:
+    """What the numbers depend on beside the recipe."""
+    import torch
+
+    processor = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                processor = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    found = {"torch": torch.__version__.split("+")[0], "python": platform.python_version(), "processor": processor}
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name(0)
+    return found
+
+
+def _hash(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

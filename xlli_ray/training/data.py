@@ -1,0 +1,245 @@
+"""Crops to train on: drawn by (seed, iteration), so that a resumed training sees what an unbroken one sees.
+
+All pictures lie in memory as 8-bit arrays: the targets, and where inputs are made from them the clean low-resolution
+picture too. A batch depends on nothing but the seed and its iteration: where it is cut comes from one stream, how it is
+degraded from another, so twins that differ in their degradations are cut at the same places.
+
+Crops are taken where there is something to learn: the mean gradient of the input's luma over the crop must reach
+`min_gradient` grey levels, and a picture is drawn with a weight of the square root of how many such places it has.
+
+A degradation of the target domain belongs to the whole picture, before downscaling. Only the part of the picture that
+the crop depends on is worked on (the blur's radius and the bicubic's support around it), which gives the same values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xlli_ray.corpus.decode import decode, luma_full, to_u8
+from xlli_ray.corpus.degradations import Mixture, draw
+from xlli_ray.corpus.degradations.blur import gaussian
+from xlli_ray.corpus.degradations.noise import generator
+from xlli_ray.corpus.ids import sha256_hex
+from xlli_ray.corpus.resize import bicubic, downscale, modcrop
+from xlli_ray.corpus.sources import list_files, pair_files, read_bytes
+from xlli_ray.errors import RecipeError
+from xlli_ray.training.recipe import Pairs, TrainCorpus
+
+U8 = NDArray[np.uint8]
+_SUPPORT = 2  # of the bicubic, in input pixels on each side of a crop
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One training picture. `target`: uint8 (sH, sW, 3); `small`: uint8 (H, W, 3), the input where nothing degrades it.
+
+    `small is target` for a corpus of inputs alone. `sha256`: of the file that the target (or input) was read from.
+    """
+
+    name: str
+    sha256: str
+    target: U8
+    small: U8
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`input`: float32 (B, 3, h, w) in 0..1; `target`: float32 (B, 3, sh, sw) in 0..1; `content`: int64 (B,), which picture."""
+
+    input: NDArray[np.float32]
+    target: NDArray[np.float32]
+    content: NDArray[np.int64]
+
+
+def read_pictures(corpus: TrainCorpus) -> tuple[list[Picture], int]:
+    """All pictures of a corpus, sorted by sha256, and the scale between input and target."""
+    if corpus.pairs is not None:
+        return _read_pairs(corpus.pairs, max_pixels=corpus.max_pixels)
+    scale = corpus.scale if corpus.images is not None else 1
+    pictures = []
+    for uri in list_files(corpus.images or corpus.inputs or [], "."):
+        data = read_bytes(uri)
+        pixels = modcrop(decode(data, max_pixels=corpus.max_pixels).pixels, scale)
+        target = to_u8(pixels)
+        small = target if scale == 1 else downscale(pixels, scale)
+        pictures.append(Picture(PurePath(uri).name, sha256_hex(data), target, small))
+    return sorted(pictures, key=lambda picture: picture.sha256), scale
+
+
+def _read_pairs(pairs: Pairs, *, max_pixels: int) -> tuple[list[Picture], int]:
+    pictures, scales = [], set()
+    for source, target in pair_files(pairs.input, pairs.target, "."):
+        small = to_u8(decode(read_bytes(source), max_pixels=max_pixels).pixels)
+        data = read_bytes(target)
+        large = to_u8(decode(data, max_pixels=max_pixels).pixels)
+        scale, rest = divmod(large.shape[0], small.shape[0])
+        if rest or large.shape != (scale * small.shape[0], scale * small.shape[1], 3) or scale < 1:
+            raise RecipeError(
+                f"pairs: {target} is {large.shape[0]}x{large.shape[1]}, {source} {small.shape[0]}x{small.shape[1]};"
+                " a target must be the same whole number of times as high and wide as its input"
+            )
+        scales.add(scale)
+        pictures.append(Picture(PurePath(target).name, sha256_hex(data), large, small))
+    if len(scales) > 1:
+        raise RecipeError(f"pairs: scales {', '.join(map(str, sorted(scales)))} are mixed; train one scale at a time")
+    return sorted(pictures, key=lambda picture: picture.sha256), scales.pop()
+
+
+class Crops:
+    """Batches of random crops.
+
+    `crop`: target pixels, a multiple of `scale`. `degradations`: one is drawn per crop; they need targets to be made from.
+    Raises RecipeError when no picture has a place for a crop.
+    """
+
+    def __init__(
+        self, pictures: Sequence[Picture], scale: int, *, crop: int, batch: int, degradations: Sequence[Any], seed: int,
+        min_gradient: float = 0.0,
+    ) -> None:  # fmt: skip
+        if crop % scale:
+            raise RecipeError(f"train.crop is {crop} target pixels, which is no multiple of the scale {scale}")
+        self._pictures, self._scale, self._batch, self._seed = list(pictures), scale, batch, seed
+        self._size = crop // scale
+        self._degradations = list(degradations)
+        self._places = [_places(picture.small, self._size, min_gradient) for picture in self._pictures]
+        weights = np.sqrt([len(places) for places in self._places])
+        if not weights.sum():
+            raise RecipeError(
+                f"none of {len(self._pictures)} pictures has a place for a crop of {self._size} input pixels with a mean"
+                f" gradient of {min_gradient:g} grey levels. Smaller train.crop or train.min_gradient, or larger pictures."
+            )
+        self._cumulative = np.cumsum(weights / weights.sum())
+
+    def batch(self, iteration: int) -> Batch:
+        """The batch of one iteration: the same whenever and however often it is asked for."""
+        where = generator(f"{self._seed}|crop|{iteration}")
+        how = generator(f"{self._seed}|degradation|{iteration}")
+        inputs, targets, contents = [], [], []
+        for index in range(self._batch):
+            content = min(int(np.searchsorted(self._cumulative, where.random(), "right")), len(self._places) - 1)
+            places = self._places[content]
+            place = int(places[int(where.integers(len(places)))])
+            turn = int(where.integers(8))
+            picture = self._pictures[content]
+            top, left = divmod(place, picture.small.shape[1])
+            mixture = draw(self._degradations, how)
+            small = self._input(picture, mixture, top, left)
+            small = mixture.apply(small, "input", key=f"{self._seed}|{iteration}|{index}")
+            scale, size = self._scale, self._size
+            large = picture.target[top * scale : (top + size) * scale, left * scale : (left + size) * scale]
+            inputs.append(_turned(small, turn))
+            targets.append(_turned(large, turn))
+            contents.append(content)
+        return Batch(_planes(inputs), _planes(targets), np.array(contents, dtype=np.int64))
+
+    def _input(self, picture: Picture, mixture: Mixture, top: int, left: int) -> U8:
+        """The crop at (top, left), in input pixels, with the target-domain part of `mixture` done: uint8 (size, size, 3)."""
+        parts = mixture.only("target").parts
+        if not parts:
+            return picture.small[top : top + self._size, left : left + self._size]
+        return degraded_crop(picture.target, mixture.only("target"), self._scale, top, left, self._size)
+
+
+def degraded_crop(target: U8, mixture: Mixture, scale: int, top: int, left: int, size: int) -> U8:
+    """What whole-picture degradation and downscaling give at (top, left, size) of the input: uint8 (size, size, 3).
+
+    Equal to `downscale(mixture.apply(target))[top:top + size, left:left + size]`; where a crop is away from the border and
+    blur is all there is, by two small matrix products, which can differ by one grey level where a half is rounded.
+    """
+    if not all(name == "blur" for name, _ in mixture.parts):
+        whole = mixture.apply(target.astype(np.float32) / np.float32(255), "target", key="")
+        return downscale(whole, scale)[top : top + size, left : left + size]
+    sigma = mixture.level("blur") or 0.0
+    radius = math.ceil(4.0 * sigma)
+    margin = math.ceil((radius + _SUPPORT * scale) / scale)  # input pixels that reach into the crop, on each side
+    rows, columns = target.shape[0] // scale, target.shape[1] // scale
+    first_row, last_row = top - margin, top + size + margin
+    first_column, last_column = left - margin, left + size + margin
+    if first_row >= 0 and first_column >= 0 and last_row <= rows and last_column <= columns:
+        region = target[first_row * scale : last_row * scale, first_column * scale : last_column * scale]
+        return _interior(region, sigma, scale, size, margin)
+    first_row, first_column = max(first_row, 0), max(first_column, 0)
+    region = target[first_row * scale : last_row * scale, first_column * scale : last_column * scale]
+    blurred = mixture.apply(region.astype(np.float32) / np.float32(255), "target", key="")
+    small = downscale(blurred, scale)
+    return small[top - first_row : top - first_row + size, left - first_column : left - first_column + size]
+
+
+def _interior(region: U8, sigma: float, scale: int, size: int, margin: int) -> U8:
+    """Blur and downscale where no border is near. As `downscale`, values are rounded to 8 bits between the two passes."""
+    span = region.shape[0]
+    half = gaussian(sigma)
+    kernel = np.concatenate((half[:0:-1], half))
+    blur = _bands(kernel, span, span, 1, -(len(kernel) // 2))
+    down = _down(scale)
+    offset = margin * scale - (len(down) - scale) // 2
+    down_rows = _bands(down, size, span, scale, offset)
+    rows = down_rows @ blur  # (size, span): the vertical half of both
+    grey = (rows @ region.reshape(span, -1).astype(np.float64)).reshape(size, span, 3)
+    grey = np.tensordot(grey, blur, axes=(1, 1))  # (size, 3, span)
+    grey = np.floor(np.clip(grey, 0, 255) + 0.5)
+    grey = np.tensordot(grey, down_rows, axes=(2, 1)).transpose(0, 2, 1)
+    return np.floor(np.clip(grey, 0, 255) + 0.5).astype(np.uint8)
+
+
+def _bands(kernel: NDArray[np.float64], rows: int, columns: int, step: int, offset: int) -> NDArray[np.float64]:
+    """Matrix whose row i holds `kernel` from column i * step + offset on; what falls outside is cut."""
+    matrix = np.zeros((rows, columns))
+    for i in range(rows):
+        start = i * step + offset
+        low, high = max(start, 0), min(start + len(kernel), columns)
+        if low < high:
+            matrix[i, low:high] = kernel[low - start : high - start]
+    return matrix
+
+
+@lru_cache(maxsize=8)
+def _down(scale: int) -> NDArray[np.float64]:
+    """Weights of one output pixel of the bicubic, away from borders: read off its answer to unit impulses."""
+    if scale == 1:
+        return np.ones(1)
+    count = 16
+    answers = bicubic(np.eye(count * scale), out_shape=(count, count * scale))
+    used = np.flatnonzero(answers[count // 2])
+    weights = answers[count // 2, used[0] : used[-1] + 1]
+    weights.setflags(write=False)
+    return weights
+
+
+def _places(small: U8, size: int, min_gradient: float) -> NDArray[np.int32]:
+    """Top left corners, as row * width + column, of the crops of `size` whose mean luma gradient is large enough."""
+    height, width = small.shape[:2]
+    if height < size or width < size:
+        return np.zeros(0, dtype=np.int32)
+    luma = luma_full(small.astype(np.float32))
+    gradient = np.zeros((height, width))
+    gradient[:, :-1] += np.abs(np.diff(luma, axis=1)) / 2
+    gradient[:-1] += np.abs(np.diff(luma, axis=0)) / 2
+    sums = np.zeros((height + 1, width + 1))
+    sums[1:, 1:] = gradient.cumsum(0).cumsum(1)
+    mean = (sums[size:, size:] - sums[:-size, size:] - sums[size:, :-size] + sums[:-size, :-size]) / size**2
+    rows, columns = np.nonzero(mean >= min_gradient - 1e-9)
+    return (rows * width + columns).astype(np.int32)
+
+
+def _turned(image: U8, turn: int) -> U8:
+    """One of the eight flips and turns of a square."""
+    if turn & 4:
+        image = image.transpose(1, 0, 2)
+    if turn & 2:
+        image = image[::-1]
+    return image[:, ::-1] if turn & 1 else image
+
+
+def _planes(images: Sequence[U8]) -> NDArray[np.float32]:
+    """uint8 (H, W, 3) each -> float32 (B, 3, H, W) in 0..1."""
+    stacked = np.stack(images).transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(stacked, dtype=np.float32) / np.float32(255)

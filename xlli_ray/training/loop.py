@@ -1,0 +1,292 @@
+"""Training of one network: the loop, its checkpoints, and the promise that a resumed run is the unbroken one.
+
+Adam (beta 0.9, 0.99), linear warm-up, cosine to a share of the learning rate, clipped gradient norm, and an exponential
+moving average of the weights, which is what is scored and kept. Everything that the next iteration depends on is in
+`checkpoint.pt`: weights, averages, optimizer, the loss not yet logged, and the iteration. Crops are keyed by (seed,
+iteration), so there is no sampler to restore. On a CPU with the same software, device model and `threads`, the same
+recipe gives the same bytes, interrupted or not; on a GPU it does not, since its convolutions sum in varying order.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from xlli_ray.errors import NetworkError, RecipeError, WeightsError
+from xlli_ray.models.networks import network_file
+from xlli_ray.training.data import Crops
+from xlli_ray.training.gan import Adversary
+from xlli_ray.training.recipe import Job, Train
+
+LOG_EVERY = 50  # iterations
+BETAS = (0.9, 0.99)
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where one training stands. `rate`: iterations a second of this process; `eta`: seconds left at that rate."""
+
+    id: str
+    iteration: int
+    iterations: int
+    loss: float
+    rate: float
+    eta: float
+    validation: Mapping[str, float]
+
+
+def build_network(train: Train, seed: int) -> nn.Module:
+    """The network of a recipe with its first weights, drawn from `seed`. Takes and gives values in 0..1."""
+    if ":" in train.network:
+        module, _, name = train.network.partition(":")
+        try:
+            factory = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise NetworkError(f"network {train.network!r}: cannot be imported ({error})") from error
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(seed, "init"))
+            built: nn.Module = factory(**train.args)
+            return built
+    file = network_file(train.network)
+    if not hasattr(file, "create"):
+        raise NetworkError(
+            f"network {train.network!r} is read from checkpoints only; its file has no `create`. Of ours, srresnet can be"
+            " trained, and any network of your own as 'package.module:factory'."
+        )
+    network: nn.Module = file.create(train.args, generator=torch.Generator().manual_seed(seed_of(seed, "init")))
+    return network
+
+
+def seed_of(seed: int, purpose: str) -> int:
+    """63 bits from (seed, purpose): a stream of its own for each use."""
+    return int.from_bytes(hashlib.sha256(f"{seed}|{purpose}".encode()).digest()[:8], "big") >> 1
+
+
+def learning_rate(train: Train, iteration: int) -> float:
+    """Of the step that follows `iteration` finished ones: linear warm-up times a cosine from 1 to `final_lr`."""
+    warm = min(1.0, (iteration + 1) / train.warmup) if train.warmup else 1.0
+    cosine = 0.5 * (1.0 + math.cos(math.pi * iteration / train.iterations))
+    return train.lr * warm * (train.final_lr + (1.0 - train.final_lr) * cosine)
+
+
+class Trainer:
+    """One network in training.
+
+    `folder` receives `checkpoint.pt` and `log.jsonl`; if a checkpoint of the same recipe lies there, it goes on from it.
+    `init`: first weights, instead of drawn ones. `validate`: called with the averaged network every `validate_every`
+    iterations and at the end, gives named scores for the log; nothing else depends on them.
+    """
+
+    def __init__(
+        self, job: Job, crops: Crops, folder: Path, *, init: Mapping[str, Tensor] | None = None,
+        validate: Callable[[nn.Module], dict[str, float]] | None = None,
+    ) -> None:  # fmt: skip
+        self.job, self._crops, self._folder, self._validate = job, crops, folder, validate
+        train = job.train
+        self._device = torch.device(
+            train.device if train.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+        )
+        if train.precision == "fp16" and self._device.type == "cpu":
+            raise RecipeError("train.precision fp16 is for GPUs; on a CPU use fp32, or bf16 where the processor has it")
+        network = build_network(train, job.seed)
+        if init is not None:
+            _load(network, init, str(train.init))
+        self.network = network.to(self._device, memory_format=torch.channels_last).train()
+        self.averaged = copy.deepcopy(self.network).eval().requires_grad_(False)
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        self._pairs = (list(self.averaged.parameters()), list(self.network.parameters()))
+        self._optimizer = torch.optim.Adam(parameters, lr=train.lr, betas=BETAS, fused=True)
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=train.precision == "fp16")
+        self._adversary = None
+        if train.gan is not None:
+            self._adversary = Adversary(train.gan, seed=seed_of(job.seed, "discriminator"), device=self._device)
+        self.iteration = 0
+        self._loss = torch.zeros((), device=self._device, dtype=torch.float64)  # summed since the last log line
+        self._counted = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        self._resume()
+
+    def run(self, progress: Callable[[Progress], None] | None = None, *, until: int | None = None) -> None:
+        """Train to the end, or until that many iterations are done; a checkpoint is left in either case."""
+        train = self.job.train
+        end = min(train.iterations, until or train.iterations)
+        with _threads(train.threads if self._device.type == "cpu" else None):
+            began, first = time.perf_counter(), self.iteration
+            while self.iteration < end:
+                self._step()
+                scores: dict[str, float] = {}
+                last = self.iteration == train.iterations
+                every = self.job.validate_on.every if self.job.validate_on else 0
+                if self._validate is not None and every and (last or self.iteration % every == 0):
+                    scores = self._validate(self.averaged)
+                if scores or last or self.iteration % LOG_EVERY == 0:
+                    rate = (self.iteration - first) / (time.perf_counter() - began)
+                    loss = self._log(scores)
+                    if progress is not None:
+                        left = (train.iterations - self.iteration) / rate
+                        progress(Progress(self.job.id, self.iteration, train.iterations, loss, rate, left, scores))
+                if last or self.iteration == end or self.iteration % train.checkpoint_every == 0:
+                    self._save()
+
+    def _step(self) -> None:
+        train = self.job.train
+        batch = self._crops.batch(self.iteration)
+        source = self._to_device(torch.from_numpy(batch.input))
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(train, self.iteration)
+        dtype = _AUTOCAST.get(train.precision)
+        with torch.autocast(self._device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+            output = self.network(source).float()
+            if train.loss == "cross_entropy":
+                loss = F.cross_entropy(output, torch.from_numpy(batch.content).to(self._device))
+            else:
+                target = self._to_device(torch.from_numpy(batch.target))
+                self._check_shape(output, target)
+                difference = output - target
+                loss = difference.abs().mean() if train.loss == "l1" else difference.square().mean()
+            total = loss
+            if self._adversary is not None:
+                total = loss + self._adversary.weight * self._adversary.generator_loss(output)
+        self._optimizer.zero_grad(set_to_none=True)
+        alone = self._adversary is not None and train.gan is not None and self.iteration < train.gan.alone
+        if not alone:
+            self._scaler.scale(total).backward()
+            self._scaler.unscale_(self._optimizer)
+            if train.clip is not None:
+                nn.utils.clip_grad_norm_(self.network.parameters(), train.clip)
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
+        if self._adversary is not None:
+            factor = learning_rate(train, self.iteration) / train.lr
+            with torch.autocast(self._device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+                discriminator_loss = self._adversary.discriminator_loss(output.detach(), target)
+            self._adversary.step(discriminator_loss, factor)
+        self._average()
+        self._loss += loss.detach()
+        self._counted += 1
+        self.iteration += 1
+
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self._device, memory_format=torch.channels_last, non_blocking=True)
+
+    def _check_shape(self, output: Tensor, target: Tensor) -> None:
+        if output.shape != target.shape:
+            raise NetworkError(
+                f"{self.job.id}: network {self.job.train.network!r} gives {tuple(output.shape)}, the targets are"
+                f" {tuple(target.shape)}. Check corpus.scale against the network's own scale."
+            )
+
+    def _average(self) -> None:
+        # The decay starts low, so that the random first weights are forgotten within some hundred iterations.
+        decay = min(self.job.train.ema, (1 + self.iteration) / (10 + self.iteration)) if self.job.train.ema else 0.0
+        with torch.no_grad():
+            torch._foreach_lerp_(self._pairs[0], self._pairs[1], 1.0 - decay)
+            for kept, new in zip(self.averaged.buffers(), self.network.buffers(), strict=True):
+                kept.copy_(new)
+
+    def _log(self, scores: Mapping[str, float]) -> float:
+        loss = float(self._loss) / max(self._counted, 1)
+        self._loss.zero_()
+        self._counted = 0
+        if not math.isfinite(loss):
+            raise NetworkError(
+                f"{self.job.id}: the loss is {loss} at iteration {self.iteration}. Lower train.lr, or use fp32; the last"
+                f" checkpoint in {self._folder} is from before."
+            )
+        line: dict[str, Any] = {"iteration": self.iteration, "loss": round(loss, 6)}
+        if self._adversary is not None:
+            line |= self._adversary.state_line()
+        line |= {name: round(score, 3) for name, score in scores.items()}
+        with (self._folder / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        return loss
+
+    def _save(self) -> None:
+        state = {
+            "recipe": self.job.recipe_hash(),
+            "iteration": self.iteration,
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "adversary": self._adversary.state_dict() if self._adversary else None,
+            "loss": self._loss,
+            "counted": self._counted,
+        }
+        path = self._folder / "checkpoint.pt"
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+
+    def _resume(self) -> None:
+        path, log = self._folder / "checkpoint.pt", self._folder / "log.jsonl"
+        if not path.exists():
+            log.unlink(missing_ok=True)
+            return
+        state = torch.load(path, map_location=self._device, weights_only=True)
+        if state["recipe"] != self.job.recipe_hash():
+            raise RecipeError(
+                f"{self._folder} holds a training of another recipe (its hash is {state['recipe'][:12]}, this one's"
+                f" {self.job.recipe_hash()[:12]}). Use another --out or id, or delete the folder."
+            )
+        self.iteration = int(state["iteration"])
+        self.network.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+        if self._adversary is not None:
+            self._adversary.load_state_dict(state["adversary"])
+        self._loss = state["loss"]
+        self._counted = int(state["counted"])
+        # Lines written after the checkpoint will be written again.
+        kept = [line for line in read_log(log) if line["iteration"] <= self.iteration]
+        log.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `log.jsonl`, a half-written last one left out; empty when there is none."""
+    lines: list[dict[str, Any]] = []
+    if path.exists():
+        for text in path.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError:
+                break
+    return lines
+
+
+def _load(network: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
+    try:
+        network.load_state_dict(dict(tensors), strict=True)
+    except RuntimeError as error:
+        raise WeightsError(f"train.init {name!r} does not fit the network: {error}") from error
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Run with that many torch threads, the former number afterwards."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,222 @@
+"""A whole training recipe: every network of its grid, and `models.yaml` for the studies that look into them.
+
+Trainings are independent but for `init: <id of another entry>` (the adversarial twins start from their pixel-loss twins),
+so they go in waves: a wave is a list of tasks for `map_tasks`, one core each. The default runs them one after the other
+in this process; the engine hands in a map over Ray. A training that is finished is not run again, one that was
+interrupted goes on from its checkpoint.
+
+    OUT/models.yaml             ids, weights, sha256, tags: `models: [{from: OUT/models.yaml}]` in a study
+    OUT/<id>/weights.safetensors, card.json, curve.svg, log.jsonl, checkpoint.pt
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from xlli_ray.errors import RecipeError
+from xlli_ray.training.recipe import Job, load_recipe
+
+MapTasks = Callable[[Callable[[Any], Any], list[Any]], list[Any]]
+WEIGHTS, CARD, MODELS = "weights.safetensors", "card.json", "models.yaml"
+
+
+def train(
+    recipe_path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    overrides: Sequence[str] = (),
+    only: Sequence[str] = (),
+    workers: int = 0,
+    address: str | None = None,
+    progress: Callable[[Any], None] | None = None,
+    map_tasks: MapTasks | None = None,
+) -> Path:
+    """Train what the recipe says and return the path of `models.yaml`.
+
+    `overrides`: "key.path=value". `only`: ids of the grid to train now (with the entries they start from already done).
+    `workers` > 0 or an `address` needs `map_tasks` from the engine: (function, payloads) -> results in order; payloads
+    and results are plain dicts. `progress` receives a `loop.Progress` now and then, in this process only.
+    Raises RecipeError before anything is trained when the recipe is wrong, or OUT holds another recipe's training.
+    """
+    if (workers or address) and map_tasks is None:
+        raise RecipeError("training on workers goes through the engine: `xlli train --workers N`, or pass `map_tasks`")
+    jobs = load_recipe(recipe_path, overrides=overrides).jobs()
+    known = {job.id for job in jobs}
+    if unknown := sorted(set(only) - known):
+        raise RecipeError(f"only: {', '.join(unknown)} is not in the grid; it has {', '.join(sorted(known))}")
+    root = Path(out).absolute()
+    root.mkdir(parents=True, exist_ok=True)
+    chosen = [job for job in jobs if not only or job.id in only]
+    run: MapTasks = map_tasks or (lambda function, payloads: [function(payload) for payload in payloads])
+    task = functools.partial(train_task, progress=progress) if map_tasks is None else train_task
+    for wave in waves(chosen):
+        payloads = [
+            {"job": job.model_dump(mode="json"), "folder": str(root / job.id), "init": _init(job, known, root)}
+            for job in wave
+        ]
+        run(task, payloads)
+    return _write_models(jobs, root)
+
+
+def waves(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Jobs in groups such that `init` always names one of an earlier group, or none of them. RecipeError for a circle."""
+    left, done, result = list(jobs), set[str](), []
+    ids = {job.id for job in jobs}
+    while left:
+        ready = [job for job in left if job.train.init not in ids - done]
+        if not ready:
+            raise RecipeError(f"train.init: {', '.join(job.id for job in left)} wait for each other")
+        result.append(ready)
+        done |= {job.id for job in ready}
+        left = [job for job in left if job.id not in done]
+    return result
+
+
+def train_task(payload: dict[str, Any], progress: Callable[[Any], None] | None = None) -> dict[str, Any]:
+    """Train one network into its folder and return {"id", "sha256"}: a plain function, so that a cluster can run it."""
+    from xlli_ray.models.builtin import builtin_path
+    from xlli_ray.models.checkpoint import read_state_dict, to_safetensors
+    from xlli_ray.training import card as cards
+    from xlli_ray.training import measure
+    from xlli_ray.training.data import Crops, read_pictures
+    from xlli_ray.training.loop import Trainer, read_log
+    from xlli_ray.training.plot import plot_curve
+
+    job, folder = Job.model_validate(payload["job"]), Path(payload["folder"])
+    finished = _finished(job, folder)
+    if finished is not None:
+        return {"id": job.id, "sha256": finished["weights"]["sha256"]}
+    pictures, scale = read_pictures(job.corpus)
+    crops = Crops(
+        pictures, scale, crop=job.train.crop, batch=job.train.batch, degradations=job.corpus.degradations,
+        seed=job.seed, min_gradient=job.train.min_gradient,
+    )  # fmt: skip
+    init, init_sha = None, None
+    if payload["init"] is not None:
+        path = payload["init"]
+        state = read_state_dict(builtin_path(path) if path.startswith("builtin:") else Path(path), name=path)
+        init, init_sha = state.tensors, state.weights_sha256
+    validate = _validation(job, scale)
+    trainer = Trainer(job, crops, folder, init=init, validate=validate)
+    trainer.run(progress)
+
+    network = trainer.averaged
+    data = to_safetensors(network.state_dict())
+    partial = folder / f"{WEIGHTS}.partial"
+    partial.write_bytes(data)
+    os.replace(partial, folder / WEIGHTS)
+    log = read_log(folder / "log.jsonl")
+    digest = hashlib.sha256(data).hexdigest()
+    scores = {
+        name: _rounded(measure.score(network, measure.cases_of_pairs(pairs), border=scale))
+        for name, pairs in job.measure.items()
+    }
+    recipe = job.model_dump(mode="json", exclude={"id", "tags", "measure", "validate_on"})
+    for source in ("images", "inputs", "pairs"):  # where they lay on this machine tells nobody anything
+        if recipe["corpus"][source] is not None:
+            recipe["corpus"][source] = f"{len(pictures)} files, listed under images"
+    card = {
+        "format": cards.FORMAT,
+        "id": job.id,
+        "network": job.train.network,
+        "args": job.train.args,
+        "scale": scale,
+        "weights": {"sha256": digest, "bytes": len(data), "parameters": sum(p.numel() for p in network.parameters())},
+        "recipe": recipe,
+        "recipe_sha256": job.recipe_hash(),
+        "init_sha256": init_sha,
+        "iterations": trainer.iteration,
+        "tags": job.tags,
+        "scores": scores,
+        "curve": cards.curve(log),
+        "machine": cards.machine(),
+        "images": [{"file": picture.name, "sha256": picture.sha256} for picture in pictures],
+    }
+    plot_curve(log, folder / "curve.svg", title=job.id)
+    cards.write_json(folder / CARD, cards.sealed(card))
+    return {"id": job.id, "sha256": digest}
+
+
+def _validation(job: Job, scale: int) -> Callable[[Any], dict[str, float]] | None:
+    """A function from a network to named PSNRs, its images read once; None where the recipe validates nothing."""
+    from xlli_ray.corpus.degradations import parse
+    from xlli_ray.training import measure
+
+    asked = job.validate_on
+    if asked is None or job.train.loss == "cross_entropy":
+        return None
+    cases = {}
+    if asked.pairs is not None:
+        cases["psnr_y"] = measure.cases_of_pairs(asked.pairs)
+    else:
+        for degradation in asked.degradations:
+            label = parse(degradation).label
+            cases["psnr_y" if label == "clean" else f"psnr_y {label}"] = measure.cases_of_images(
+                asked.images or [], scale, degradation=degradation, crop=asked.crop
+            )
+    return lambda network: {
+        name: measure.score(network, found, border=scale).psnr_y for name, found in cases.items()
+    }
+
+
+def _rounded(scored: Any) -> dict[str, float]:
+    return {
+        "images": scored.images,
+        "psnr_y": round(scored.psnr_y, 3),
+        "high_frequency": round(scored.high_frequency, 3),
+        "target_high_frequency": round(scored.target_high_frequency, 3),
+    }
+
+
+def _finished(job: Job, folder: Path) -> dict[str, Any] | None:
+    """The card of a finished training of this very recipe; None when there is none. RecipeError for another recipe's."""
+    path = folder / CARD
+    if not path.exists():
+        return None
+    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if card.get("recipe_sha256") != job.recipe_hash():
+        raise RecipeError(
+            f"{folder} holds the finished training of another recipe (hash {str(card.get('recipe_sha256'))[:12]}, this"
+            f" one's is {job.recipe_hash()[:12]}). Use another --out or id, or delete the folder."
+        )
+    return card
+
+
+def _init(job: Job, known: set[str], root: Path) -> str | None:
+    """What `init` names: the weights of a grid entry, built-in weights as they are, else a path."""
+    if job.train.init is None or job.train.init.startswith("builtin:"):
+        return job.train.init
+    if job.train.init in known:
+        return str(root / job.train.init / WEIGHTS)
+    return str(Path(job.train.init).absolute())
+
+
+def _write_models(jobs: Sequence[Job], root: Path) -> Path:
+    """`models.yaml` of every finished training in `root`, in the order of the grid."""
+    models = []
+    for job in jobs:
+        path = root / job.id / CARD
+        if path.exists():
+            card = json.loads(path.read_text(encoding="utf-8"))
+            models.append({
+                "id": job.id,
+                "weights": f"{job.id}/{WEIGHTS}",
+                "sha256": card["weights"]["sha256"],
+                "network": job.train.network,
+                "output": "none" if job.train.loss == "cross_entropy" else "image",
+                "tags": job.tags,
+            })  # fmt: skip
+            if ":" in job.train.network:
+                models[-1]["args"] = job.train.args
+    partial = root / f"{MODELS}.partial"
+    partial.write_text(yaml.safe_dump({"models": models}, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    os.replace(partial, root / MODELS)
+    return root / MODELS
