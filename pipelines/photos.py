@@ -8,9 +8,9 @@ renders, gradients and paintings in the same packages are left out; each picture
 that its patches are sharp, and writes PNG files: sorted by the sha256 of the packaged file, every fourth goes to
 `unseen` (validation, SRGA, DDR), the others to `train`.
 
-Nothing here is in Set5, Set14, BSD100, Urban100 or scikit-image. What there is: landscapes, plants and water (wallpapers),
-buildings, animals and musicians (GCompris), a few people (KPhotoAlbum's demonstration album). Licences are those of the
-packages (`copyright` in each): GPL, LGPL, CC-BY, CC-BY-SA, CC0, FDL, public domain.
+Nothing here is in Set5, Set14, BSD100, Urban100 or scikit-image. What there is: landscapes, plants and water
+(wallpapers), buildings, animals and musicians (GCompris), a few people (KPhotoAlbum's demonstration album). Licences
+are those of the packages (`copyright` in each): GPL, LGPL, CC-BY, CC-BY-SA, CC0, FDL, public domain.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ PACKAGES: list[tuple[str, str, str, str, str]] = [
         "lxqt-themes", "1.2.0-1",
         "d518df36b515b09d36cb00b12645dd8ce170bb82bb0966297741905ce3edc8e1",
         "usr/share/lxqt/wallpapers",
-        "Butterfly-Kenneth-Wimer Valendas.png after-the-rain appleflower.png beam.png butterfly.png drop.png flowers.png"
-        " this-is-not-windows",
+        "Butterfly-Kenneth-Wimer Valendas.png after-the-rain appleflower.png beam.png butterfly.png drop.png"
+        " flowers.png this-is-not-windows",
     ),
     (
         "palapeli-data", "4:22.12.3-1",
@@ -80,8 +80,8 @@ PACKAGES: list[tuple[str, str, str, str, str]] = [
         "kphotoalbum", "5.9.1-1",
         "00f8b26b5db1beb30a822d15f464b3c68ffa556d267870aa98a59aaaaf81ec43",
         "usr/share/kphotoalbum/demo",
-        "anne_helene bar55 bar55_2 blackie cold_water donna donna_2 grand_canyon_2 jesper jesper_2 new_wave_1 new_wave_2"
-        " pool qt-logo skagen snow spiff spiff_2 wayne",
+        "anne_helene bar55 bar55_2 blackie cold_water donna donna_2 grand_canyon_2 jesper jesper_2 new_wave_1"
+        " new_wave_2 pool qt-logo skagen snow spiff spiff_2 wayne",
     ),
     (
         "python3-sklearn", "1.2.1+dfsg-1",
@@ -101,10 +101,10 @@ GCOMPRIS_PHOTOS: list[tuple[str, str]] = [
         "ajantaCave arlesAmphitheater aulaPalatina bentPyramid berlinCathedral brandenburgGate cabrillo canyondeChelly"
         " castillodeSanMarcos charminar chateaudeChambord chateaudeChenonceau chichenItza christTheRedeemer"
         " citedeCarcassonne colosseum eiffelTower fortSumter gatewayofIndia goldenTemple greatPyramidOfGiza greatStupa"
-        " greatWallofChina hawaMahal konarkSunTemple lincolnMemorial machuPicchu meidumPyramid montStMichel mountRushmore"
-        " mysorePalace navajo neuschwansteinCastle palaisdesPapes petra pontduGard qutubMinar rangGhar redPyramid"
-        " reimsCathedral rocamadour schwerinPalace statueofLiberty tajMahal trierImperialBaths victoriaMemorial"
-        " wormsCathedral",
+        " greatWallofChina hawaMahal konarkSunTemple lincolnMemorial machuPicchu meidumPyramid montStMichel"
+        " mountRushmore mysorePalace navajo neuschwansteinCastle palaisdesPapes petra pontduGard qutubMinar rangGhar"
+        " redPyramid reimsCathedral rocamadour schwerinPalace statueofLiberty tajMahal trierImperialBaths"
+        " victoriaMemorial wormsCathedral",
     ),
     (
         "explore_world_animals",
@@ -141,7 +141,9 @@ def main() -> int:
     (options.dir / "photos.json").write_text(json.dumps(listed, indent=1) + "\n")
     unseen = sum(entry["file"].startswith("unseen/") for entry in listed)
     megapixels = sum(entry["height"] * entry["width"] for entry in listed) / 1e6
-    print(f"{len(listed)} photographs, {len(listed) - unseen} to train and {unseen} unseen, {megapixels:.1f} megapixels")
+    print(
+        f"{len(listed)} photographs, {len(listed) - unseen} to train and {unseen} unseen, {megapixels:.1f} megapixels"
+    )
     return 0
 
 

@@ -273,6 +273,8 @@ def main() -> None:
     """Entry point: errors of ours are one message on stderr, never a traceback."""
     import signal
 
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: `network: my_module:make` is found beside the user
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
         code = app(result_action="return_value")

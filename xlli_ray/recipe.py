@@ -15,7 +15,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from xlli_ray.corpus.scan import CorpusSpec
+from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.errors import RecipeError, StudyError, closest
 from xlli_ray.probes import PROBES, probe_class
 from xlli_ray.store.layout import check_name

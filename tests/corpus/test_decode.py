@@ -41,7 +41,9 @@ def png(values: np.ndarray, colour: int, *, header: tuple[int, int] | None = Non
     for y in range(height):
         line = raw[y * step : (y + 1) * step]
         kind = y % 5 if filters else 0
-        rows.append(bytes([kind]) + bytes((b - predicted(kind, line, previous, i, pixel)) % 256 for i, b in enumerate(line)))
+        rows.append(
+            bytes([kind]) + bytes((b - predicted(kind, line, previous, i, pixel)) % 256 for i, b in enumerate(line))
+        )
         previous = line
     shape = header or (width, height)
     ihdr = struct.pack(">IIBBBBB", *shape, 8 * values.dtype.itemsize, colour, 0, 0, 0)
@@ -143,6 +145,16 @@ def test_16_bit_colour_png_keeps_its_lower_byte(colour: int, channels: int, filt
     np.testing.assert_array_equal(found.pixels, expected.astype(np.float32) / np.float32(65535))
 
 
+def test_interlaced_16_bit_colour_png() -> None:
+    deep = RNG.integers(0, 65536, (9, 10, 3), dtype=np.uint16)
+    adam7 = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+    passes = [deep[top::down, left::right] for top, left, down, right in adam7]
+    rows = b"".join(b"\x00" + row.astype(">u2").tobytes() for part in passes if part.size for row in part)
+    header = struct.pack(">IIBBBBB", 10, 9, 16, 2, 0, 0, 1)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    np.testing.assert_array_equal(decode(data).pixels, deep.astype(np.float32) / np.float32(65535))
+
+
 def test_16_bit_colour_outside_png_is_refused_instead_of_losing_8_bits() -> None:
     ppm = b"P6\n2 1\n65535\n" + bytes(range(12))
     with pytest.raises(SampleError, match="refused"):
@@ -225,17 +237,19 @@ def test_truncated_file_is_an_error_not_a_half_grey_picture(fmt: str, kept: floa
 
 def test_truncated_16_bit_colour_png_is_an_error() -> None:
     data = png(RNG.integers(0, 65536, (32, 32, 3), dtype=np.uint16), 2)
-    with pytest.raises(SampleError, match="(truncated|damaged) PNG"):
+    with pytest.raises(SampleError, match=r"(truncated|damaged) PNG"):
         decode(data[: len(data) // 2])
 
 
 def test_header_only_is_truncated() -> None:
-    with pytest.raises(SampleError, match="(truncated|damaged) JPEG"):
+    with pytest.raises(SampleError, match=r"(truncated|damaged) JPEG"):
         decode(b"\xff\xd8\xff\xe0\x00\x10JFIF")
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.binary(max_size=64), st.integers(0, 200), st.sampled_from(["PNG", "JPEG", "GIF", "TIFF", "BMP", "WebP", "PPM"]))
+@given(
+    st.binary(max_size=64), st.integers(0, 200), st.sampled_from(["PNG", "JPEG", "GIF", "TIFF", "BMP", "WebP", "PPM"])
+)
 def test_random_damage_never_raises_anything_but_sample_error(junk: bytes, at: int, fmt: str) -> None:
     data = bytearray(saved(RGB, fmt))
     at = min(at, len(data))
@@ -244,8 +258,8 @@ def test_random_damage_never_raises_anything_but_sample_error(junk: bytes, at: i
         warnings.simplefilter("ignore")
         try:
             found = decode(bytes(data), max_pixels=10_000)
-        except SampleError as error:
-            assert str(error)
+        except SampleError:
+            return  # a reason, not a crash
         else:
             assert found.pixels.shape[2] == 3
             assert 0.0 <= found.pixels.min() <= found.pixels.max() <= 1.0
@@ -276,9 +290,10 @@ def test_setting_pillow_to_accept_truncated_files_stops_the_work(monkeypatch: py
 
 
 def test_decoding_leaves_pillows_globals_alone() -> None:
-    before = (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES)
+    before = [Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, list(warnings.filters)]
     decode(saved(RGB))
-    assert (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES) == before
+    after = [Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, list(warnings.filters)]
+    assert before == after
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -10,12 +10,22 @@ import torch
 from toy_networks import Upscaler
 
 from xlli_ray.errors import NetworkError, WeightsError
-from xlli_ray.models import Model, ModelSpec, builtin_names, builtin_path, load_model, read_state_dict, weights_sha256
+from xlli_ray.models import (
+    Model,
+    ModelSpec,
+    builtin_names,
+    builtin_path,
+    load_model,
+    read_state_dict,
+    to_safetensors,
+    weights_sha256,
+)
 
 
 def test_spandrels_parts_are_used_but_not_its_call(load: Callable[..., Model]) -> None:
     model = load("craft/craft_x4.pth")
-    assert (model.network, model.scale, model.channels, model.multiple, model.minimum) == ("spandrel:CRAFT", 4, 3, 16, 16)
+    assert (model.network, model.scale, model.channels) == ("spandrel:CRAFT", 4, 3)
+    assert (model.multiple, model.minimum) == (16, 16)
     assert type(model.module).__name__ == "CRAFT"
     assert model.range == (0, 1)
     assert model.device.type == "cpu"
@@ -42,13 +52,29 @@ def test_half_precision_weights_run_in_float32(load: Callable[..., Model]) -> No
 
 
 def test_ffdnet_without_a_name_is_refused_with_the_name(load: Callable[..., Model]) -> None:
-    with pytest.raises(NetworkError, match=r"model 'ffdnet_color' .*takes 13 maps and gives 12.*`network: ffdnet`.*sigma"):
+    with pytest.raises(NetworkError, match=r"model 'ffdnet_color' .*takes 13 maps and gives 12.*`network: ffdnet`"):
         load("ffdnet/ffdnet_color.pth")
 
 
+def test_ffdnet_is_refused_from_sorted_safetensors_too(fixtures: Path) -> None:
+    """There `model.10` comes before `model.2`, and the last tensor is not the last convolution's."""
+    tensors = read_state_dict(fixtures / "models/ffdnet/ffdnet_color.pth").tensors
+    with pytest.raises(NetworkError, match="`network: ffdnet`"):
+        load_model(ModelSpec("f"), read_state_dict(to_safetensors(tensors)).tensors)
+
+
 def test_an_unknown_state_dict_is_refused_with_the_way_out(load: Callable[..., Model]) -> None:
-    with pytest.raises(WeightsError, match=r"span_x4_ch28.*does not recognise.*`network: package.module:factory`"):
+    with pytest.raises(WeightsError, match=r"span_x4_ch28.*does not recognise.*`network: package\.module:factory`"):
         load("span/span_x4_ch28.pth")
+
+
+@pytest.mark.parametrize("network", ["imdn", "rfdn", "rlfn", "carn_m"])
+def test_a_state_dict_of_ours_without_a_name_is_refused_with_the_name(
+    network: str, fixtures: Path, load: Callable[..., Model]
+) -> None:
+    file = next((fixtures / "models" / network).glob("*.pth"))
+    with pytest.raises(WeightsError, match=f"It fits `network: {network}`"):
+        load(f"{network}/{file.name}")
 
 
 def test_arguments_without_a_network_are_refused(load: Callable[..., Model]) -> None:
@@ -59,7 +85,7 @@ def test_arguments_without_a_network_are_refused(load: Callable[..., Model]) -> 
 @pytest.mark.parametrize(
     ("file", "spec", "words"),
     [
-        ("craft/craft_x4.pth", {"scale": 2}, "the recipe says scale 2, but spandrel:CRAFT with these weights has scale 4"),
+        ("craft/craft_x4.pth", {"scale": 2}, "says scale 2, but spandrel:CRAFT with these weights has scale 4"),
         ("imdn/imdn_x4.pth", {"network": "imdn", "scale": 3}, "says scale 3, but imdn .* has scale 4"),
         ("imdn/imdn_x4.pth", {"network": "imdn", "range": (1, 0)}, r"`range: \[1, 0\]` is empty"),
         ("imdn/imdn_x4.pth", {"network": "imdn", "args": {"blocks": 3}}, "takes no argument 'blocks'; it takes none"),
@@ -103,6 +129,12 @@ def test_a_factorys_network_gets_its_weights_strictly() -> None:
     tensors["tail.scale"] = torch.ones(1)
     with pytest.raises(WeightsError, match=r"'mine' \(w.pth\).*missing \(1\): tail.bias; unexpected \(1\): tail.scale"):
         load_model(spec, tensors)
+
+
+def test_a_factorys_network_that_is_a_wrapper_itself_gets_its_weights() -> None:
+    tensors = {key: tensor.clone() for key, tensor in Upscaler().state_dict().items()}
+    model = load_model(ModelSpec("mine", weights="w.pth", network="toy_networks:wrapped"), tensors)
+    assert torch.equal(model.module.state_dict()["module.tail.weight"], tensors["tail.weight"])
 
 
 def test_a_factory_may_say_what_cannot_be_measured() -> None:

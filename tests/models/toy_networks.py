@@ -53,6 +53,13 @@ def upscaler(channels: int = 3, width: int = 8, scale: int = 2) -> nn.Module:
     return Upscaler(channels, width, scale)
 
 
+def wrapped() -> nn.Module:
+    """All names start with `module.`, as those of DataParallel do."""
+    wrapper = nn.Sequential()
+    wrapper.add_module("module", Upscaler())
+    return wrapper
+
+
 def strict_size() -> Built:
     """A factory that says more than a module can: the network refuses sizes that are no multiple of 4."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from xlli_ray.corpus.decode import VERSION as DECODE_VERSION
 from xlli_ray.engine.events import Events, Progress
 from xlli_ray.engine.plan import Plan, check_limits, make_plan, with_models
 from xlli_ray.engine.pool import LocalPool, Lost, Pool
@@ -24,6 +26,7 @@ from xlli_ray.engine.tasks import WorkerSpec, make_task
 from xlli_ray.engine.weights import keep_models
 from xlli_ray.engine.worker import UnitJob, device_name, load_study_model, versions
 from xlli_ray.errors import EnvironmentFailure, PlanError
+from xlli_ray.probes import probe_class
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.layout import (
     ROOT,
@@ -35,10 +38,11 @@ from xlli_ray.store.layout import (
     write_companion,
 )
 from xlli_ray.store.lease import Lease
-from xlli_ray.store.manifest import Cell, Manifest, load_manifest, save_manifest
+from xlli_ray.store.manifest import Cell, Manifest, ModelRecord, identity_hash, load_manifest, save_manifest
 from xlli_ray.store.objects import Objects, open_objects, probe_create_only
 from xlli_ray.store.records import forget_records, list_records, pack_records, read_crash_note, read_receipts
-from xlli_ray.store.tables import write_tables
+from xlli_ray.store.read import valid_by_bucket
+from xlli_ray.store.tables import query, tables_are_fresh, write_tables
 
 MAX_LOST = 8
 
@@ -130,6 +134,11 @@ def default_workers(options: Options, threads: int) -> int:
     return max(1, cores // threads)
 
 
+def import_path() -> tuple[str, ...]:
+    """This process's import path, absolute; '' means the current folder."""
+    return tuple(dict.fromkeys(os.path.abspath(path) for path in sys.path))
+
+
 @contextmanager
 def _session(out: str, options: Options, threads: int) -> Iterator[tuple[Objects, Lease, Events, WorkerSpec]]:
     """Objects, lease, events and worker spec of one run; released whatever happens."""
@@ -139,7 +148,7 @@ def _session(out: str, options: Options, threads: int) -> Iterator[tuple[Objects
     events = Events(objects, lease.epoch, quiet=options.quiet)
     device = options.device or ("cuda" if options.gpus_per_worker else "cpu")
     try:
-        yield objects, lease, events, WorkerSpec(objects.url, lease.epoch, device, threads)
+        yield objects, lease, events, WorkerSpec(objects.url, lease.epoch, device, threads, import_path())
     finally:
         events.close()
         lease.release()
@@ -184,7 +193,7 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             run = len(jobs)
             if jobs:
                 _run_units(objects, manifest, jobs, pools, events, lease)
-            failed = _finish(objects, manifest, lease, changed=bool(run))
+            failed = _finish(objects, manifest, lease)
             assert manifest.samples is not None
             summary = Summary(
                 objects.url, manifest.samples.rows, manifest.samples.rejected, _units(plan.cells), run, failed,
@@ -218,12 +227,10 @@ def _scanned(
     known = manifest.samples if manifest else None
     if manifest is not None and manifest.cells and known is not None:
         _same_corpus(objects, recipe, manifest, options)
-    table = scan_corpus(objects, recipe, pools, events, stop=lease.check, limit=options.limit, known=known)
-    if manifest is not None and manifest.cells and known is not None and known.hash != table.hash:
-        raise PlanError(
-            f"{objects.url}: the corpus gives other samples than this study holds ({known.rows} rows then, {table.rows} now). "
-            "Files came, went or changed; use a new --out."
-        )
+    fixed = bool(manifest is not None and manifest.cells)
+    table = scan_corpus(
+        objects, recipe, pools, events, stop=lease.check, limit=options.limit, known=known, fixed=fixed
+    )
     base = manifest or Manifest(name=recipe.name, seed=recipe.seed, recipe={}, samples=None)
     manifest = replace(
         base, seed=recipe.seed, recipe=recipe.dump(), samples=table, versions=versions(), command=options.command
@@ -258,6 +265,10 @@ def _planned(
         records = keep_models(objects, recipe, manifest.models)
         device = "any" if options.any_device else _planned_device(manifest, options, spec)
         assert manifest.samples is not None
+        mark = _plan_mark(recipe, manifest, records, device)
+        if mark == manifest.planned and not options.replace:
+            plan = Plan(manifest.cells, kept=tuple(cell.id for cell in manifest.cells))
+            return replace(manifest, models=with_models(records, manifest.models)), plan
         plan = make_plan(
             recipe, manifest.samples, records,
             lambda name: load_study_model(objects, next(r for r in records if r.id == name)),
@@ -266,7 +277,21 @@ def _planned(
     finally:
         torch.set_num_threads(before)
     models = with_models(records, manifest.models)
-    return replace(manifest, models=models, cells=plan.cells, device=device), plan
+    return replace(manifest, models=models, cells=plan.cells, device=device, planned=mark), plan
+
+
+def _plan_mark(recipe: Recipe, manifest: Manifest, records: Sequence[ModelRecord], device: str) -> str:
+    """Hash of what a plan depends on: planning runs every network, and a study that is complete should not wait for that."""
+    dump = recipe.dump()
+    models = [[r.id, r.weights_sha256, r.network, r.network_version, dict(r.entry)] for r in records]
+    probes = sorted({(stage.kind, probe_class(stage.kind).VERSION) for stage in recipe.stages})
+    asked = {key: dump[key] for key in ("stages", "batch", "threads")}
+    assert manifest.samples is not None
+    return identity_hash(
+        {"asked": asked, "models": models, "tags": [dict(r.tags) for r in records], "probes": probes, "device": device,
+         "samples": manifest.samples.hash, "decode": DECODE_VERSION, "program": versions()}
+    )  # fmt: skip
+
 
 
 def _planned_device(manifest: Manifest, options: Options, spec: WorkerSpec) -> str:
@@ -399,32 +424,23 @@ def after_loss(job: UnitJob, lost: int, note: int | None) -> UnitJob:
     return again
 
 
-def _finish(objects: Objects, manifest: Manifest, lease: Lease, *, changed: bool) -> int:
-    """Pack records, write `valid`, make the tables. Returns the number of failed samples (counted once per model)."""
-    failed: set[tuple[str, int]] = set()
-    for cell in manifest.cells:
-        lease.check()
-        pack_records(objects, cell.id, epoch=lease.epoch)
-        failed |= _write_valid(objects, cell, write=changed)
-    write_tables(objects, manifest)
-    return len(failed)
+def _finish(objects: Objects, manifest: Manifest, lease: Lease) -> int:
+    """Pack records, write `valid`, make the tables. Returns the number of failed samples (counted once per model).
+
+    Skipped when the tables already tell of exactly these records: their index is written last, so a run that was killed in here
+    does it again.
+    """
+    if not tables_are_fresh(objects, manifest):
+        for cell in manifest.cells:
+            lease.check()
+            pack_records(objects, cell.id, epoch=lease.epoch)
+            _write_valid(objects, cell)
+        write_tables(objects, manifest)
+    failures = query(objects, manifest, "select count(*) as n from (select distinct model, row from failures where stage <> 'scan')")
+    return int(failures["n"][0].as_py())
 
 
-def _write_valid(objects: Objects, cell: Cell, *, write: bool) -> set[tuple[str, int]]:
-    failed: set[tuple[str, int]] = set()
-    current, valid = "", np.zeros(0, bool)
-
-    def flush() -> None:
-        if write and current and cell.bucket(current).arrays:
-            write_companion(objects, f"{group_key(cell.id, current)}/valid", valid)
-
-    for receipt in read_receipts(objects, cell.id):
-        if receipt.bucket != current:
-            flush()
-            current, valid = receipt.bucket, np.zeros(cell.bucket(receipt.bucket).rows, bool)
-        valid[receipt.start : receipt.stop] = True
-        for failure in receipt.failed:
-            valid[failure.position] = False
-            failed.add((cell.model, failure.row))
-    flush()
-    return failed
+def _write_valid(objects: Objects, cell: Cell) -> None:
+    for name, valid in valid_by_bucket(objects, cell).items():
+        if cell.bucket(name).arrays:
+            write_companion(objects, f"{group_key(cell.id, name)}/valid", valid)

@@ -354,7 +354,7 @@ def rows_a_unit(rows: int, batch: int, sample_bytes: Sequence[int], seconds: flo
     if sample_bytes:
         limits += [SHARD_BYTES / max(1, *sample_bytes), UNIT_BYTES / max(1, sum(sample_bytes))]
     if seconds > 0:
-        limits.append(UNIT_SECONDS / seconds)
+        limits.append(min(1e15, UNIT_SECONDS / seconds))
     whole = int(min(limits[1:], default=limits[0]) // batch) * batch
     spread = -(-int(limits[0]) // batch) * batch  # rounded up: the spread is a wish, the other limits are not
     return max(batch, min(whole, spread))

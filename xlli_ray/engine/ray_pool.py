@@ -26,6 +26,9 @@ class _Actor:
     """Lives in a worker process. Errors of ours travel as values: Ray would wrap them in its own text."""
 
     def __init__(self, spec: WorkerSpec) -> None:
+        import sys
+
+        sys.path.extend(path for path in spec.paths if path not in sys.path)
         self._spec = spec
         self._functions: dict[str, Callable[[Any], Any]] = {}
 

@@ -18,7 +18,9 @@ import pyarrow as pa
 
 from xlli_ray.corpus import degradations
 from xlli_ray.corpus.decode import VERSION as DECODE_VERSION
-from xlli_ray.corpus.scan import SCHEMA, CorpusSpec, Source, expand, list_sources, scan_source
+from xlli_ray.corpus.scan import Source, list_sources, scan_source
+from xlli_ray.corpus.spec import CorpusSpec
+from xlli_ray.corpus.table import SCHEMA, expand
 from xlli_ray.engine.events import Progress, Reporter
 from xlli_ray.engine.pool import Lost, Pool
 from xlli_ray.errors import PlanError
@@ -77,10 +79,12 @@ def scan_corpus(
     stop: Callable[[], None],
     limit: int | None = None,
     known: SampleTable | None = None,
+    fixed: bool = False,
 ) -> SampleTable:
     """The study's sample table: the one there if the corpus section is the same, else scanned now.
 
-    `pool` is called only when there is something to scan. Raises PlanError when the recipe matches no file.
+    `pool` is called only when there is something to scan. `fixed`: the study has cells, so its samples may move to other paths but not
+    change. Raises PlanError when the recipe matches no file, or when a fixed table would change; nothing is overwritten then.
     """
     corpus = recipe.corpus.model_dump(mode="json")
     versions = {"decode": DECODE_VERSION}
@@ -130,10 +134,19 @@ def scan_corpus(
         },
         schema=REJECTED,
     )
-    batches = expand(rows, recipe.corpus, recipe.seed)
-    if limit is not None:
-        batches = _first(batches, limit)
-    return write_sample_table(objects, batches, SCHEMA, rejected, corpus_hash=asked)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        found = expand(rows, recipe.corpus, recipe.seed)
+        return found if limit is None else _first(found, limit)
+
+    if fixed and known is not None:
+        now = write_sample_table(None, batches(), SCHEMA, rejected, corpus_hash=asked)
+        if now.hash != known.hash:
+            raise PlanError(
+                f"{objects.url}: the corpus gives other samples than this study holds ({known.rows} rows then, {now.rows} now). "
+                "Files came, went or changed; use a new --out."
+            )
+    return write_sample_table(objects, batches(), SCHEMA, rejected, corpus_hash=asked)
 
 
 def _first(batches: Iterator[pa.RecordBatch], limit: int) -> Iterator[pa.RecordBatch]:

@@ -15,6 +15,8 @@ class WorkerSpec:
     epoch: int
     device: str = "cpu"
     threads: int = 1
+    paths: tuple[str, ...] = ()
+    """The driver's import path: a network of the user's (`package.module:factory`) must import in workers too."""
 
 
 def make_task(spec: WorkerSpec, task: str) -> Callable[[Any], Any]:

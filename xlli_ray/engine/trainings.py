@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from xlli_ray.engine.driver import import_path
 from xlli_ray.engine.pool import Lost
 from xlli_ray.engine.tasks import WorkerSpec
 from xlli_ray.errors import EnvironmentFailure
@@ -16,7 +17,7 @@ def map_on_ray(function: Callable[[Any], Any], items: Sequence[Any], *, workers:
     """`[function(item) …]` on actors, each item at most three times. `function` must be importable by name."""
     from xlli_ray.engine.ray_pool import RayPool
 
-    pool = RayPool(WorkerSpec("", 0), workers=workers, address=address)
+    pool = RayPool(WorkerSpec("", 0, paths=import_path()), workers=workers, address=address)
     jobs: deque[Any] = deque((function, item) for item in items)
     place = {id(job): number for number, job in enumerate(jobs)}
     results: list[Any] = [None] * len(items)

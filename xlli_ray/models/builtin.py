@@ -3,19 +3,21 @@
     weights: builtin:srresnet-gr-clean
 
 The networks are twins that differ in one thing (see `docs/training.md`). The weight file says all that is needed to
-build the network; the card says how it was trained. Imports no torch.
+build the network; the card says how it was trained, holds the sha256 of the weight file, and carries a hash of its own
+(`card_sha256`, over everything else in it), so that a damaged card is noticed as a damaged weight file is. Imports no
+torch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from xlli_ray.errors import WeightsError
 from xlli_ray.models import spec
-from xlli_ray.training.card import check_card
 
 
 def builtin_names() -> list[str]:
@@ -52,3 +54,23 @@ def builtin_path(name: str) -> Path:
             f" {expected[:16]}…. Install the package again."
         )
     return path
+
+
+def sealed(card: Mapping[str, Any]) -> dict[str, Any]:
+    """`card` with `card_sha256` over everything else in it: sha256 of its JSON with sorted keys."""
+    content = {key: value for key, value in card.items() if key != "card_sha256"}
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return {**content, "card_sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def check_card(card: Any, *, name: str) -> dict[str, Any]:
+    """Return `card`. WeightsError when it is no card of ours or its contents are not what its hash says."""
+    if not isinstance(card, dict) or "card_sha256" not in card or "sha256" not in (card.get("weights") or ()):
+        raise WeightsError(f"{name}: this is not a card of trained weights: it has no card_sha256 or weights.sha256.")
+    expected, actual = card["card_sha256"], sealed(card)["card_sha256"]
+    if expected != actual:
+        raise WeightsError(
+            f"{name}: the card was changed or is damaged: its sha256 is {actual[:16]}…, it says {str(expected)[:16]}…."
+            " Install the package again, or train the network again."
+        )
+    return card

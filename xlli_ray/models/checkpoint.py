@@ -19,6 +19,7 @@ import json
 import os
 import re
 import struct
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 
 from xlli_ray.errors import WeightsError
 
-NESTS = ("params_ema", "params", "state_dict", "net", "model")  # the first one present is opened
+NESTS = ("params_ema", "params", "state_dict", "net", "model", "model_state_dict")  # the first one present is opened
 PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
 MAX_HEADER = 100_000_000  # bytes of a safetensors header, the format's own limit
 
@@ -122,7 +123,9 @@ def _read_safetensors(data: bytes, name: str) -> Mapping[str, Any]:
 
 def _read_pickle(data: bytes, name: str) -> Any:
     try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols and sparse tensors: both end in messages of ours
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError, KeyError, ... on bad files
         # Not chained: torch's text advises weights_only=False, which runs whatever the file says.
         refused = re.search(r"GLOBAL (\S+)", str(error))

@@ -12,6 +12,7 @@ CPU; `Model.to` moves it.
 from __future__ import annotations
 
 import importlib
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from xlli_ray.errors import NetworkError, WeightsError
-from xlli_ray.models.checkpoint import tensors_of, weights_sha256
+from xlli_ray.models.checkpoint import PREFIXES, tensors_of, weights_sha256
 from xlli_ray.models.dryrun import dry_run
 from xlli_ray.models.model import Model, Range
 from xlli_ray.models.networks import NETWORKS, Built, load_strict, network_file
@@ -85,8 +86,8 @@ def _from_factory(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> _Made:
         factory = getattr(file, name)
     except Exception as error:  # importing a user's module can raise anything
         raise NetworkError(
-            f"network {spec.network!r} cannot be imported: {type(error).__name__}: {error}. Expected package.module:factory, where"
-            f" `import {path or 'package.module'}` works in the environment (and on every node) that runs the study."
+            f"network {spec.network!r} cannot be imported: {type(error).__name__}: {error}. Expected"
+            f" package.module:factory, where `import {path or 'package.module'}` works wherever the study runs."
         ) from error
     try:
         built = factory(**spec.args)
@@ -100,12 +101,21 @@ def _from_factory(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> _Made:
         raise NetworkError(f"{spec.network} gave a {type(module).__name__}; expected an nn.Module or a Built.")
     module.cpu().float().eval().requires_grad_(False)
     if tensors:
-        load_strict(module, tensors, network=spec.network)
+        load_strict(module, _with_prefix_of(module, tensors), network=spec.network)
     tensors = tensors or tensors_of(module)
     if not isinstance(built, Built):
         built = Built(module, scale=1, output="none") if spec.output == "none" else _measured(spec, module)
     version = getattr(file, "VERSION", 1)
     return _Made(built, spec.network, version if isinstance(version, int) else 1, tensors)
+
+
+def _with_prefix_of(module: nn.Module, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Puts a wrapper's prefix back that reading took off, where the module itself has it before all of its names."""
+    own = list(module.state_dict())
+    for prefix in PREFIXES:
+        if own and all(key.startswith(prefix) for key in own) and not any(key.startswith(prefix) for key in tensors):
+            return {prefix + key: tensor for key, tensor in tensors.items()}
+    return tensors
 
 
 def _measured(spec: ModelSpec, module: nn.Module) -> Built:
@@ -157,9 +167,11 @@ def _from_spandrel(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> _Made:
             descriptor = spandrel.ModelLoader(device="cpu").load_from_state_dict(dict(tensors))
     except spandrel.UnsupportedModelError:
         some = ", ".join(list(tensors)[:4])
+        fits = next((name for name in NETWORKS if _fits(name, tensors)), None)
+        advice = f"It fits `network: {fits}`." if fits else f"None of ours ({ours}) fits it either."
         raise WeightsError(
-            f"spandrel does not recognise this state dict ({len(tensors)} tensors, the first: {some}). If it is one of"
-            f" ours, name it (`network: ` {ours}); else give a factory of your own, `network: package.module:factory`."
+            f"spandrel does not recognise this state dict ({len(tensors)} tensors, the first: {some}). {advice}"
+            " For a network of your own write `network: package.module:factory`."
         ) from None
     except Exception as error:  # strict loading, or shapes that contradict what was detected
         raise WeightsError(
@@ -189,13 +201,25 @@ def _from_spandrel(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> _Made:
     )  # fmt: skip
 
 
+def _fits(name: str, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a network of ours loads this state dict; asked only to give advice."""
+    try:
+        network_file(name).from_state_dict(tensors, {})
+    except NetworkError:
+        return True  # the weights fit, an argument is missing (carn_m: the scale)
+    except Exception:
+        return False
+    return True
+
+
 def _refuse_ffdnet(tensors: Mapping[str, Tensor]) -> None:
     """FFDNet's state dict has the names of DnCNN's, and spandrel takes it for a DnCNN of 12 (grey: 4) channels: those
     of the image cut into four by FFDNet's unshuffling, which no tensor shows. Run as that it would fail."""
-    convolutions = [tensor for key, tensor in tensors.items() if key.startswith("model.") and tensor.ndim == 4]
-    if not convolutions or len(convolutions) != sum(tensor.ndim == 4 for tensor in tensors.values()):
+    found = {key: re.fullmatch(r"model\.(\d+)\.weight", key) for key, tensor in tensors.items() if tensor.ndim == 4}
+    numbers = sorted(int(match[1]) for match in found.values() if match)
+    if not numbers or len(numbers) != len(found):
         return
-    inputs, outputs = convolutions[0].shape[1], convolutions[-1].shape[0]
+    inputs, outputs = tensors[f"model.{numbers[0]}.weight"].shape[1], tensors[f"model.{numbers[-1]}.weight"].shape[0]
     if inputs == outputs + 1 and outputs in (4, 12):
         raise NetworkError(
             f"this state dict looks like DnCNN's, but takes {inputs} maps and gives {outputs}: that is FFDNet for"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Literal, NamedTuple, Self
 
 import torch
@@ -65,7 +66,7 @@ class Model:
     @property
     def device(self) -> torch.device:
         """Where the weights are; the CPU for a network without any."""
-        tensor = next(iter(self.module.state_dict().values()), None)
+        tensor = next(chain(self.module.parameters(), self.module.buffers()), None)
         return torch.device("cpu") if tensor is None else tensor.device
 
     def to(self, device: torch.device | str) -> Self:

@@ -125,7 +125,8 @@ def layer_table(weights: str, pattern: str | None, *, network: str | None, size:
     from xlli_ray.models.checkpoint import read_state_dict
     from xlli_ray.models.layers import list_layers, resolve
     from xlli_ray.models.load import ModelSpec, load_model
-    from xlli_ray.models.spec import BUILTIN, builtin_path
+    from xlli_ray.models.builtin import builtin_path
+    from xlli_ray.models.spec import BUILTIN
 
     try:
         data = builtin_path(weights).read_bytes() if weights.startswith(BUILTIN) else read_bytes(weights)

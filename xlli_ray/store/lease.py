@@ -20,6 +20,8 @@ from xlli_ray.errors import EnvironmentFailure, LeaseError
 from xlli_ray.store.objects import Missing, Objects
 
 BEAT_SECONDS = 2.0
+_HELD: set[tuple[str, int]] = set()
+"""(study, epoch) of the leases that this process holds."""
 PATIENCE_SECONDS = 12.0  # six missed beats: a driver that is alive but starved of CPU still beats
 
 
@@ -98,6 +100,7 @@ class Lease:
     def __init__(self, objects: Objects, epoch: int) -> None:
         self.objects = objects
         self.epoch = epoch
+        _HELD.add((objects.url, epoch))
         self._stop = threading.Event()
         self._lost: str | None = None
         self._thread = threading.Thread(target=self._beat, name="xlli-lease", daemon=True)
@@ -146,6 +149,7 @@ class Lease:
         """End the lease: the next run starts without waiting."""
         self._stop.set()
         self._thread.join(timeout=BEAT_SECONDS)
+        _HELD.discard((self.objects.url, self.epoch))
         try:
             self.objects.put(_end_key(self.epoch), b"1")
         except (EnvironmentFailure, OSError):
@@ -158,6 +162,9 @@ def _holder(objects: Objects, epoch: int) -> Holder:
 
 
 def _is_alive(objects: Objects, epoch: int, holder: Holder) -> bool:
+    if holder == Holder.here():
+        # This very process: a run here that could not write its end (the disk was full) does not hold anything any more.
+        return (objects.url, epoch) in _HELD
     dead = holder.is_dead_here()
     if dead is not None:
         return not dead

@@ -171,6 +171,8 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
     command: str = ""
+    planned: str = ""
+    """Hash of all that the last plan was made from: when it is the same, the cells above are the plan."""
     format: int = FORMAT
 
     def cell(self, cell_id: str) -> Cell:

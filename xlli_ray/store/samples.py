@@ -79,9 +79,12 @@ def open_parquet(objects: Objects, key: str) -> pq.ParquetFile:
 
 
 def write_sample_table(
-    objects: Objects, batches: Iterable[pa.RecordBatch], schema: pa.Schema, rejected: pa.Table, *, corpus_hash: str
+    objects: Objects | None, batches: Iterable[pa.RecordBatch], schema: pa.Schema, rejected: pa.Table, *, corpus_hash: str
 ) -> SampleTable:
-    """Write all batches, sorted as they come, and return the summary. Memory stays at one part's row groups."""
+    """Write all batches, sorted as they come, and return the summary. Memory stays at one part's row groups.
+
+    Without `objects` nothing is written: the summary alone tells whether a corpus still gives the same samples.
+    """
     digest = hashlib.sha256()
     buckets: list[dict[str, Any]] = []
     rows = 0
@@ -91,14 +94,15 @@ def write_sample_table(
         nonlocal part, in_part, sink, writer
         if writer is not None:
             writer.close()
+            assert objects is not None
             objects.put(part_key(part), sink.getvalue())
             part, in_part, sink, writer = part + 1, 0, io.BytesIO(), None
 
     for batch in _regroup(batches, schema):
-        if writer is None:
-            writer = pq.ParquetWriter(sink, schema, compression="zstd")
         table = pa.Table.from_batches([batch])
-        writer.write_table(table, row_group_size=ROW_GROUP)
+        if objects is not None:
+            writer = writer or pq.ParquetWriter(sink, schema, compression="zstd")
+            writer.write_table(table, row_group_size=ROW_GROUP)
         for name in _HASHED:
             for value in (table[name].combine_chunks(),):
                 digest.update(_column_bytes(value))
@@ -107,13 +111,14 @@ def write_sample_table(
         in_part += batch.num_rows
         if in_part == PART_ROWS:
             close()
-    if rows == 0:
-        pq.write_table(schema.empty_table(), sink)
-        objects.put(part_key(0), sink.getvalue())
     close()
-    out = io.BytesIO()
-    pq.write_table(rejected, out, compression="zstd")
-    objects.put("samples/rejected.parquet", out.getvalue())
+    if objects is not None:
+        if rows == 0:
+            pq.write_table(schema.empty_table(), sink)
+            objects.put(part_key(0), sink.getvalue())
+        out = io.BytesIO()
+        pq.write_table(rejected, out, compression="zstd")
+        objects.put("samples/rejected.parquet", out.getvalue())
     return SampleTable(
         hash=digest.hexdigest()[:16],
         corpus_hash=corpus_hash,

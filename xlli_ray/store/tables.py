@@ -142,14 +142,17 @@ def rejected(objects: Objects) -> pa.Table:
         return pa.table({"source": pa.array([], pa.string()), "target": pa.array([], pa.string()), "reason": pa.array([], pa.string())})
 
 
-def write_tables(objects: Objects, manifest: Manifest) -> bool:
-    """Bring `tables/` up to date. False when it was."""
-    mark = fingerprint(objects, manifest)
+def tables_are_fresh(objects: Objects, manifest: Manifest) -> bool:
+    """Whether `tables/` tells of exactly the records that are there."""
     try:
-        if json.loads(objects.get(INDEX))["fingerprint"] == mark:
-            return False
+        return bool(json.loads(objects.get(INDEX))["fingerprint"] == fingerprint(objects, manifest))
     except (Missing, ValueError, KeyError):
-        pass
+        return False
+
+
+def write_tables(objects: Objects, manifest: Manifest) -> None:
+    """Make `tables/` anew; its index comes last."""
+    mark = fingerprint(objects, manifest)
     kinds = table_kinds(manifest)
     for kind, cells in kinds.items():
         sink = io.BytesIO()
@@ -167,7 +170,6 @@ def write_tables(objects: Objects, manifest: Manifest) -> bool:
         pq.write_table(table, sink, compression="zstd")
         objects.put(f"tables/{name}.parquet", sink.getvalue())
     objects.put(INDEX, json.dumps({"fingerprint": mark, "tables": sorted([*kinds, *others])}).encode())
-    return True
 
 
 def _regroup(tables: Iterator[pa.Table], size: int = 1 << 16) -> Iterator[pa.Table]:
@@ -190,10 +192,7 @@ def connect(objects: Objects, manifest: Manifest) -> Any:
     import duckdb
 
     connection = duckdb.connect(":memory:")
-    try:
-        fresh = json.loads(objects.get(INDEX))["fingerprint"] == fingerprint(objects, manifest)
-    except (Missing, ValueError, KeyError):
-        fresh = False
+    fresh = tables_are_fresh(objects, manifest)
     kinds = table_kinds(manifest)
     for name in [*kinds, "models", "features", "failures"]:
         if fresh and isinstance(objects, LocalObjects):

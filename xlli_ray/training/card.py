@@ -1,13 +1,12 @@
 """The card beside a trained network's weights: what a reader must know to trust them, and to train them again.
 
 One JSON object: the resolved recipe and its hash, the training images with their sha256, iterations, the loss curve,
-scores, software and processor, and the sha256 of the weight file. The card carries its own hash too (`card_sha256`, over
-everything else), so that a damaged card is noticed as a damaged weight file is.
+scores, software and processor, and the sha256 of the weight file. `models.builtin` seals it with a hash of its own and
+checks both.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -17,28 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from xlli_ray.errors import WeightsError
-
 FORMAT = 1
-
-
-def sealed(card: Mapping[str, Any]) -> dict[str, Any]:
-    """`card` with `card_sha256` over everything else in it."""
-    content = {key: value for key, value in card.items() if key != "card_sha256"}
-    return {**content, "card_sha256": _hash(content)}
-
-
-def check_card(card: Any, *, name: str) -> dict[str, Any]:
-    """Return `card`. WeightsError when it is no card of ours or its contents are not what its hash says."""
-    if not isinstance(card, dict) or "card_sha256" not in card:
-        raise WeightsError(f"{name}: this is not a card of trained weights: it has no card_sha256.")
-    expected, actual = card["card_sha256"], sealed(card)["card_sha256"]
-    if expected != actual:
-        raise WeightsError(
-            f"{name}: the card was changed or is damaged: it says its sha256 is {str(expected)[:16]}…, it is {actual[:16]}…."
-            " Install the package again, or train the network again."
-        )
-    return card
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -81,7 +59,3 @@ def machine() -> dict[str, str]:
     if torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name(0)
     return found
-
-
-def _hash(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

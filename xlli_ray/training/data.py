@@ -52,7 +52,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Batch:
-    """`input`: float32 (B, 3, h, w) in 0..1; `target`: float32 (B, 3, sh, sw) in 0..1; `content`: int64 (B,), which picture."""
+    """`input`, `target`: float32 (B, 3, h, w) and (B, 3, sh, sw) in 0..1; `content`: int64 (B,), which picture."""
 
     input: NDArray[np.float32]
     target: NDArray[np.float32]
@@ -96,7 +96,7 @@ def _read_pairs(pairs: Pairs, *, max_pixels: int) -> tuple[list[Picture], int]:
 class Crops:
     """Batches of random crops.
 
-    `crop`: target pixels, a multiple of `scale`. `degradations`: one is drawn per crop; they need targets to be made from.
+    `crop`: target pixels, a multiple of `scale`. `degradations`: one is drawn per crop; they are made from targets.
     Raises RecipeError when no picture has a place for a crop.
     """
 
@@ -113,10 +113,21 @@ class Crops:
         weights = np.sqrt([len(places) for places in self._places])
         if not weights.sum():
             raise RecipeError(
-                f"none of {len(self._pictures)} pictures has a place for a crop of {self._size} input pixels with a mean"
-                f" gradient of {min_gradient:g} grey levels. Smaller train.crop or train.min_gradient, or larger pictures."
+                f"none of {len(self._pictures)} pictures has a place for a crop of {self._size} input pixels with a"
+                f" mean gradient of {min_gradient:g} grey levels. Lower train.crop or train.min_gradient, or larger"
+                " pictures."
             )
         self._cumulative = np.cumsum(weights / weights.sum())
+
+    @property
+    def contents(self) -> int:
+        """How many pictures there are: values of `Batch.content` lie below."""
+        return len(self._pictures)
+
+    @property
+    def pictures_sha256(self) -> str:
+        """One hash over the hashes of all pictures."""
+        return sha256_hex("".join(picture.sha256 for picture in self._pictures).encode())
 
     def batch(self, iteration: int) -> Batch:
         """The batch of one iteration: the same whenever and however often it is asked for."""
@@ -141,7 +152,7 @@ class Crops:
         return Batch(_planes(inputs), _planes(targets), np.array(contents, dtype=np.int64))
 
     def _input(self, picture: Picture, mixture: Mixture, top: int, left: int) -> U8:
-        """The crop at (top, left), in input pixels, with the target-domain part of `mixture` done: uint8 (size, size, 3)."""
+        """The crop at (top, left), in input pixels, after the target-domain part of `mixture`; uint8."""
         parts = mixture.only("target").parts
         if not parts:
             return picture.small[top : top + self._size, left : left + self._size]
@@ -151,8 +162,8 @@ class Crops:
 def degraded_crop(target: U8, mixture: Mixture, scale: int, top: int, left: int, size: int) -> U8:
     """What whole-picture degradation and downscaling give at (top, left, size) of the input: uint8 (size, size, 3).
 
-    Equal to `downscale(mixture.apply(target))[top:top + size, left:left + size]`; where a crop is away from the border and
-    blur is all there is, by two small matrix products, which can differ by one grey level where a half is rounded.
+    Equal to `downscale(mixture.apply(target))[top:top + size, left:left + size]`; where a crop is away from the border
+    and blur is all there is, by small matrix products, which can differ by one grey level where a half is rounded.
     """
     if not all(name == "blur" for name, _ in mixture.parts):
         whole = mixture.apply(target.astype(np.float32) / np.float32(255), "target", key="")
@@ -174,7 +185,7 @@ def degraded_crop(target: U8, mixture: Mixture, scale: int, top: int, left: int,
 
 
 def _interior(region: U8, sigma: float, scale: int, size: int, margin: int) -> U8:
-    """Blur and downscale where no border is near. As `downscale`, values are rounded to 8 bits between the two passes."""
+    """Blur and downscale where no border is near. Values are rounded to 8 bits between the two passes, as there."""
     span = region.shape[0]
     half = gaussian(sigma)
     kernel = np.concatenate((half[:0:-1], half))

@@ -59,7 +59,7 @@ class Adversary:
         with torch.random.fork_rng(devices=[]):  # spectral_norm draws its power-iteration vectors from the global state
             torch.manual_seed(seed)
             network = Discriminator(gan.width)
-        self.network = network.to(device, memory_format=torch.channels_last).train()
+        self.network = network.to(device).to(memory_format=torch.channels_last).train()
         self._optimizer = torch.optim.Adam(self.network.parameters(), lr=gan.lr, betas=BETAS, fused=True)
         self._judged: dict[str, float] = {}
 

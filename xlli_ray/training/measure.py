@@ -1,6 +1,7 @@
 """What a trained network scores: PSNR on luma, and how much fine detail it draws.
 
-PSNR as the literature has it: output clamped and rounded to 8 bits, BT.601 luma 16..235, a border of `scale` pixels cut.
+PSNR as the literature has it: output clamped and rounded to 8 bits, BT.601 luma 16..235, a border of `scale` pixels
+cut.
 
 High-frequency energy is the part of the luma's variance (grey levels squared) at spatial frequencies above a quarter of
 the sampling rate, that is above half of what pixels can carry; a Hann window keeps the border out. A network trained
@@ -32,7 +33,7 @@ HIGH = 0.25  # cycles per pixel
 
 @dataclass(frozen=True)
 class Scored:
-    """Means over a set of images: `psnr_y` in dB; `high_frequency` and `target_high_frequency` in grey levels squared."""
+    """Means over images: `psnr_y` in dB; `high_frequency` and `target_high_frequency` in grey levels squared."""
 
     images: int
     psnr_y: float
@@ -115,7 +116,7 @@ def compare(output: U8, target: U8, *, border: int) -> tuple[float, float, float
 
 
 def high_frequency(luma: NDArray[np.float64]) -> float:
-    """Variance at radial frequencies above HIGH cycles per pixel. `luma`: (H, W), grey levels; returns grey levels squared."""
+    """Variance at frequencies above HIGH cycles per pixel, grey levels squared. `luma`: (H, W), grey levels."""
     window = np.outer(np.hanning(luma.shape[0] + 2)[1:-1], np.hanning(luma.shape[1] + 2)[1:-1])
     window /= np.sqrt(np.mean(window**2))
     power = np.abs(np.fft.fft2((luma - luma.mean()) * window)) ** 2 / luma.size**2

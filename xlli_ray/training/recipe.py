@@ -10,8 +10,8 @@
       - {id: gr-noise20, corpus: {degradations: [{noise: 20}]}, tags: {residual: yes}}
 
 A grid entry is laid over the recipe, key by key (mappings are merged, everything else is replaced). Without a grid the
-recipe trains one network, whose id is its name. All entries share the seed unless one says otherwise: then the crops and
-the first weights are the same for all, and only what the entry changes differs. Nothing here imports torch.
+recipe trains one network, whose id is its name. All entries share the seed unless one says otherwise: then the crops
+and the first weights are the same for all, and only what the entry changes differs. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from xlli_ray.corpus.degradations import check_draw
 from xlli_ray.corpus.decode import MAX_PIXELS
+from xlli_ray.corpus.degradations import check_draw
 from xlli_ray.corpus.sources import absolute
 from xlli_ray.errors import RecipeError, closest
 
@@ -44,7 +44,7 @@ class Pairs(BaseModel):
 
 
 class TrainCorpus(BaseModel):
-    """What is trained on: clean `images` whose input is made, or `pairs`, or `inputs` alone (for networks without image)."""
+    """What is trained on: clean `images` whose input is made, `pairs`, or `inputs` alone (networks without image)."""
 
     model_config = _STRICT
     images: list[str] | None = None
@@ -111,7 +111,7 @@ class Train(BaseModel):
     iterations: int = Field(ge=1)
     batch: int = Field(default=8, ge=1)
     crop: int = Field(default=96, ge=4, description="target pixels; with inputs, input pixels")
-    min_gradient: float = Field(default=4.0, ge=0, description="mean gradient of a crop's input luma, grey levels of 255")
+    min_gradient: float = Field(default=4.0, ge=0, description="least mean gradient of a crop's input luma, of 255")
     loss: Literal["l1", "l2", "cross_entropy"] = "l1"
     lr: float = Field(default=1e-3, gt=0)
     final_lr: float = Field(default=0.01, ge=0, description="share of lr at the end of the cosine")
@@ -167,7 +167,7 @@ class TrainRecipe(BaseModel):
     seed: int = 0
     corpus: dict[str, Any]
     validate_on: Validate | None = Field(default=None, alias="validate")
-    measure: dict[str, Pairs] = Field(default_factory=dict, description="scored at the end: name -> pairs")
+    measure: dict[str, Pairs] | None = Field(default=None, description="scored at the end: name -> pairs")
     train: dict[str, Any]
     grid: list[GridEntry] = Field(default_factory=list)
     tags: dict[str, Tag] = Field(default_factory=dict)
@@ -185,7 +185,7 @@ class TrainRecipe(BaseModel):
                 "seed": self.seed if entry.seed is None else entry.seed,
                 "corpus": merged(self.corpus, entry.corpus),
                 "validate_on": self.validate_on,
-                "measure": self.measure,
+                "measure": self.measure or {},
                 "train": merged(self.train, entry.train),
                 "tags": {**self.tags, **entry.tags},
             }
@@ -223,7 +223,7 @@ def load_recipe(path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) 
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` laid over `below`: mappings are merged, everything else is replaced. A source of images replaces another."""
+    """`above` laid over `below`: mappings are merged, all else is replaced. A source of images replaces another."""
     result = dict(below)
     sources = {"images", "pairs", "inputs"}
     if sources & set(above):

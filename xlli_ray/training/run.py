@@ -1,9 +1,9 @@
 """A whole training recipe: every network of its grid, and `models.yaml` for the studies that look into them.
 
-Trainings are independent but for `init: <id of another entry>` (the adversarial twins start from their pixel-loss twins),
-so they go in waves: a wave is a list of tasks for `map_tasks`, one core each. The default runs them one after the other
-in this process; the engine hands in a map over Ray. A training that is finished is not run again, one that was
-interrupted goes on from its checkpoint.
+Trainings are independent but for `init: <id of another entry>` (the adversarial twins start from their pixel-loss
+twins), so they go in waves: a wave is a list of tasks for `map_tasks`, one core each. The default runs them one after
+the other in this process; the engine hands in a map over Ray. A training that is finished is not run again, one that
+was interrupted goes on from its checkpoint.
 
     OUT/models.yaml             ids, weights, sha256, tags: `models: [{from: OUT/models.yaml}]` in a study
     OUT/<id>/weights.safetensors, card.json, curve.svg, log.jsonl, checkpoint.pt
@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from xlli_ray.corpus.sources import list_files, pair_files
 from xlli_ray.errors import RecipeError
 from xlli_ray.training.recipe import Job, load_recipe
 
@@ -52,9 +53,10 @@ def train(
     known = {job.id for job in jobs}
     if unknown := sorted(set(only) - known):
         raise RecipeError(f"only: {', '.join(unknown)} is not in the grid; it has {', '.join(sorted(known))}")
+    chosen = [job for job in jobs if not only or job.id in only]
+    _check_files(chosen)
     root = Path(out).absolute()
     root.mkdir(parents=True, exist_ok=True)
-    chosen = [job for job in jobs if not only or job.id in only]
     run: MapTasks = map_tasks or (lambda function, payloads: [function(payload) for payload in payloads])
     task = functools.partial(train_task, progress=progress) if map_tasks is None else train_task
     for wave in waves(chosen):
@@ -66,8 +68,24 @@ def train(
     return _write_models(jobs, root)
 
 
+def _check_files(jobs: Sequence[Job]) -> None:
+    """RecipeError now, not after hours, when a pattern of the recipe matches no file."""
+    for job in jobs:
+        for images in (job.corpus.images, job.corpus.inputs, job.validate_on.images if job.validate_on else None):
+            if images is not None:
+                list_files(images, ".")
+        for pairs in (job.corpus.pairs, job.validate_on.pairs if job.validate_on else None):
+            if pairs is not None:
+                pair_files(pairs.input, pairs.target, ".")
+        for name, pairs in job.measure.items():
+            try:
+                pair_files(pairs.input, pairs.target, ".")
+            except RecipeError as error:
+                raise RecipeError(f"measure.{name}: {error} To measure nothing: --set measure=null") from error
+
+
 def waves(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Jobs in groups such that `init` always names one of an earlier group, or none of them. RecipeError for a circle."""
+    """Jobs in groups: `init` names one of an earlier group, or none of them. RecipeError for a circle."""
     left, done, result = list(jobs), set[str](), []
     ids = {job.id for job in jobs}
     while left:
@@ -82,7 +100,7 @@ def waves(jobs: Sequence[Job]) -> list[list[Job]]:
 
 def train_task(payload: dict[str, Any], progress: Callable[[Any], None] | None = None) -> dict[str, Any]:
     """Train one network into its folder and return {"id", "sha256"}: a plain function, so that a cluster can run it."""
-    from xlli_ray.models.builtin import builtin_path
+    from xlli_ray.models.builtin import builtin_path, sealed
     from xlli_ray.models.checkpoint import read_state_dict, to_safetensors
     from xlli_ray.training import card as cards
     from xlli_ray.training import measure
@@ -141,7 +159,7 @@ def train_task(payload: dict[str, Any], progress: Callable[[Any], None] | None =
         "images": [{"file": picture.name, "sha256": picture.sha256} for picture in pictures],
     }
     plot_curve(log, folder / "curve.svg", title=job.id)
-    cards.write_json(folder / CARD, cards.sealed(card))
+    cards.write_json(folder / CARD, sealed(card))
     return {"id": job.id, "sha256": digest}
 
 
@@ -162,9 +180,7 @@ def _validation(job: Job, scale: int) -> Callable[[Any], dict[str, float]] | Non
             cases["psnr_y" if label == "clean" else f"psnr_y {label}"] = measure.cases_of_images(
                 asked.images or [], scale, degradation=degradation, crop=asked.crop
             )
-    return lambda network: {
-        name: measure.score(network, found, border=scale).psnr_y for name, found in cases.items()
-    }
+    return lambda network: {name: measure.score(network, found, border=scale).psnr_y for name, found in cases.items()}
 
 
 def _rounded(scored: Any) -> dict[str, float]:
@@ -177,7 +193,7 @@ def _rounded(scored: Any) -> dict[str, float]:
 
 
 def _finished(job: Job, folder: Path) -> dict[str, Any] | None:
-    """The card of a finished training of this very recipe; None when there is none. RecipeError for another recipe's."""
+    """The card of a finished training of this recipe, None when there is none. RecipeError for another recipe's."""
     path = folder / CARD
     if not path.exists():
         return None

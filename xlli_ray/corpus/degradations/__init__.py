@@ -28,6 +28,7 @@ from typing import Any, Literal, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from xlli_ray.corpus import resize
 from xlli_ray.errors import RecipeError, closest
 
 CLEAN = "clean"
@@ -164,9 +165,10 @@ def parse_label(label: str) -> Mixture:
 
 
 def versions(labels: Iterable[str]) -> dict[str, int]:
-    """VERSION of every degradation that occurs in `labels` (of samples; `given` has none)."""
-    found: dict[str, int] = {}
-    for label in set(labels) - {GIVEN}:
+    """VERSION of all that is done to samples of these labels: nothing to `given` ones, `resize` to all others."""
+    made = set(labels) - {GIVEN}
+    found = {"resize": resize.VERSION} if made else {}
+    for label in made:
         found.update(parse_label(label).versions())
     return found
 

@@ -6,8 +6,8 @@ behind the trunk::
 
     x -> head -> trunk.0 .. trunk.N-1 -> up1 -> up2 -> hr -> last -> + global residual (bilinear x4 of x, or nothing)
 
-Every activation but the one inside a block is LeakyReLU of slope 0.1. `head`, `up1`, `up2` and `hr` carry theirs, so the
-output of each named module is a tensor *after* activation, and these are the taps of the papers:
+Every activation but the one inside a block is LeakyReLU of slope 0.1. `head`, `up1`, `up2` and `hr` carry theirs, so
+the output of each named module is a tensor *after* activation, and these are the taps of the papers:
 
 ======= =================== ================================================================================
 alias   module              tensor, for an input of h x w
@@ -22,9 +22,9 @@ HR_term hr                  width x 4h x 4w, the input of the last convolution
 `global_residual` is what the papers call GR: with "bilinear" the trunk learns the difference to the interpolated input,
 with "none" the whole picture. Convolution weights cannot tell which it is, and the wrong one gives a wrong picture, so
 networks of ours carry it in their state dict, as the buffer `global_residual` (1 bilinear, 0 none). Where it is absent,
-`args` says it; without either, "bilinear" is assumed, as in the public BasicSR networks (`MSRResNet`), whose two layouts
-of keys are read too: `conv_first, body.N, upconv1, upconv2, conv_hr, conv_last`, and the older one with `recon_trunk.N`
-and `HRconv`.
+`args` says it; without either, "bilinear" is assumed, as in the public BasicSR networks (`MSRResNet`), whose two
+layouts of keys are read too: `conv_first, body.N, upconv1, upconv2, conv_hr, conv_last`, and the older one with
+`recon_trunk.N` and `HRconv`.
 """
 
 from __future__ import annotations
@@ -155,9 +155,9 @@ def aliases(blocks: int) -> dict[str, str]:
 def create(args: Mapping[str, Any], *, generator: torch.Generator) -> SRResNet:
     """A network to be trained, its first weights drawn from `generator`.
 
-    `args`: `width` (features, default 64), `blocks` (default 16), `global_residual` (default "bilinear"). Kaiming normal
-    weights and zero biases; the second convolution of each block and the last one times 0.1, so that the trunk starts
-    near the identity and the output near the residual. The draws do not depend on `global_residual`: twins start equal.
+    `args`: `width` (features, default 64), `blocks` (default 16), `global_residual` (default "bilinear"). Kaiming
+    normal weights and zero biases; the second convolution of each block and the last one times 0.1, so that the trunk
+    starts near the identity, the output near the residual. `global_residual` changes no draw: twins start equal.
     """
     check_args(args, ("width", "blocks", "global_residual"), network="srresnet")
     width, blocks = int(args.get("width", 64)), int(args.get("blocks", 16))
@@ -175,7 +175,7 @@ def create(args: Mapping[str, Any], *, generator: torch.Generator) -> SRResNet:
 
 
 def from_state_dict(tensors: Mapping[str, Tensor], args: Mapping[str, Any]) -> Built:
-    """Build the network that `tensors` describe: width and blocks from the shapes, keys of three layouts. Range 0..1."""
+    """Build the network that `tensors` describe: width and blocks from shapes, keys of three layouts. Range 0..1."""
     check_args(args, ARGS, network="srresnet")
     renamed: dict[str, Tensor] = {}
     for key, tensor in tensors.items():

@@ -1,0 +1,227 @@
+"""Finding and reading files: local, by URL, and inside scikit-image's wheel."""
+
+from __future__ import annotations
+
+import errno
+import os
+import zipfile
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from xlli_ray.corpus import sources
+from xlli_ray.corpus.decode import decode
+from xlli_ray.corpus.sources import SKIMAGE, list_files, pair_files, read_bytes
+from xlli_ray.errors import EnvironmentFailure, RecipeError, SampleError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("b.png", "a.png", "c.jpg", "sub/d.png", "sub/deep/e.png", "[x]/f.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return tmp_path
+
+
+def names(folder: Path, uris: list[str]) -> list[str]:
+    return [os.path.relpath(uri, folder) for uri in uris]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "expected"),
+    [
+        (["*.png"], ["a.png", "b.png"]),
+        (["*.png", "a.*", "c.jpg"], ["a.png", "b.png", "c.jpg"]),
+        (["**/*.png"], ["[x]/f.png", "a.png", "b.png", "sub/d.png", "sub/deep/e.png"]),
+        (["sub/../[ab].png"], ["a.png", "b.png"]),
+        (["./c.jpg"], ["c.jpg"]),
+        (["[x]/f.png"], ["[x]/f.png"]),
+        (["*"], ["a.png", "b.png", "c.jpg"]),
+    ],
+)
+def test_local_globs_give_sorted_unique_absolute_paths(folder: Path, patterns: list[str], expected: list[str]) -> None:
+    found = list_files(patterns, folder)
+    assert all(os.path.isabs(uri) and os.path.normpath(uri) == uri for uri in found)
+    assert found == sorted(found)
+    assert sorted(names(folder, found)) == sorted(expected)
+    assert (
+        list_files([str(folder / pattern) for pattern in patterns if "[x]" not in pattern] or patterns, folder) == found
+    )
+
+
+def test_brackets_in_the_base_folder_are_no_wildcards(folder: Path) -> None:
+    assert names(folder, list_files(["*.png"], folder / "[x]")) == ["[x]/f.png"]
+
+
+def test_a_pattern_without_match_and_a_folder_are_refused_with_advice(folder: Path) -> None:
+    with pytest.raises(RecipeError, match=r"'\*\.tif' matches no file under .*"):
+        list_files(["*.png", "*.tif"], folder)
+    with pytest.raises(RecipeError, match=r"'sub' is a folder.*sub/\*\.png"):
+        list_files(["sub"], folder)
+    with pytest.raises(RecipeError, match="the photographs are astronaut"):
+        list_files(["skimage://zebra"], folder)
+
+
+def test_file_urls_are_local_paths(folder: Path) -> None:
+    assert list_files([f"file://{folder}/*.png"], "/") == list_files(["*.png"], folder)
+
+
+def test_urls_are_listed_and_read_through_fsspec() -> None:
+    memory = fsspec.filesystem("memory")
+    for name in ("b.png", "a.png", "c.txt"):
+        memory.pipe(f"/test_sources/{name}", name.encode())
+    found = list_files(["memory://test_sources/*.png"], "/nowhere")
+    assert [uri.rpartition("/")[2] for uri in found] == ["a.png", "b.png"]
+    assert [read_bytes(uri) for uri in found] == [b"a.png", b"b.png"]
+    assert list_files(["memory://test_sources/a.png"], "/nowhere") == ["memory://test_sources/a.png"]
+    with pytest.raises(SampleError, match="missing file"):
+        read_bytes("memory://test_sources/gone.png")
+
+
+def test_files_inside_an_archive_keep_the_archives_address(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for name in ("x_LR.png", "x_HR.png", "y_LR.png", "y_HR.png"):
+            archive.writestr(name, name)
+    url = f"::file://{tmp_path}/set.zip"
+    found = list_files([f"zip://*_LR.png{url}"], "/")
+    assert found == [f"zip://x_LR.png{url}", f"zip://y_LR.png{url}"]
+    assert read_bytes(found[1]) == b"y_LR.png"
+    pairs = pair_files(f"zip://*_LR.png{url}", f"zip://*_HR.png{url}", "/")
+    assert pairs == [(f"zip://{k}_LR.png{url}", f"zip://{k}_HR.png{url}") for k in "xy"]
+
+
+def test_a_question_mark_in_http_is_a_query() -> None:
+    assert list_files(["https://host.invalid/a.png?size=full"], "/") == ["https://host.invalid/a.png?size=full"]
+
+
+def test_an_unknown_protocol_and_a_missing_package_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RecipeError, match="cannot be listed"):
+        list_files(["nosuch://bucket/*.png"], "/")
+
+    def absent(*_: object, **__: object) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr(sources.fsspec, "open", absent)
+    monkeypatch.setattr(sources.fsspec.core, "url_to_fs", absent)
+    for call in (lambda: read_bytes("s3://bucket/a.png"), lambda: list_files(["s3://bucket/*.png"], "/")):
+        with pytest.raises(EnvironmentFailure, match=r"s3fs.*pip install 'xlli_ray\[s3\]'"):
+            call()
+
+
+def test_scikit_images_photographs_are_there_and_are_colour() -> None:
+    found = list_files(["skimage://*"], "/")
+    assert found == [f"skimage://{name}" for name in sorted(SKIMAGE)]
+    assert list_files(["skimage://c*"], "/") == ["skimage://chelsea", "skimage://coffee"]
+    digests = set()
+    for uri in found:
+        picture = decode(read_bytes(uri))
+        assert min(picture.pixels.shape[:2]) >= 300
+        assert abs(picture.pixels[..., 0] - picture.pixels[..., 2]).mean() > 0.01  # grey would be 0
+        digests.add(picture.pixels.tobytes())
+    assert len(digests) == len(found)
+
+
+def test_an_unknown_photograph_names_the_closest() -> None:
+    with pytest.raises(SampleError, match=r"no photograph 'astronut'\. Closest: astronaut"):
+        read_bytes("skimage://astronut")
+
+
+def test_reasons_for_unreadable_files_are_told_apart(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SampleError, match=r"missing file: .*gone\.png"):
+        read_bytes(str(folder / "gone.png"))
+    with pytest.raises(SampleError, match="not a file but a folder"):
+        read_bytes(str(folder / "sub"))
+
+    # Root may read everything, so the system's answers are played.
+    for number, kind, message in (
+        (errno.EACCES, SampleError, "permission denied: .*a.png"),
+        (errno.EIO, SampleError, "unreadable file: .*a.png.*Input/output"),
+        (errno.EMFILE, EnvironmentFailure, "Too many open files. Raise the limit"),
+        (errno.ENOMEM, EnvironmentFailure, "cannot be opened"),
+    ):
+
+        def refuse(*_: object, number: int = number) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(sources, "open", refuse, raising=False)
+        with pytest.raises(kind, match=message):
+            read_bytes(str(folder / "a.png"))
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a user who can be refused")
+def test_permission_denied_for_real(folder: Path) -> None:
+    (folder / "a.png").chmod(0)
+    with pytest.raises(SampleError, match="permission denied"):
+        read_bytes(str(folder / "a.png"))
+
+
+def test_missing_credentials_stop_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoCredentialsError(Exception):
+        pass
+
+    def refuse(*_: object, **__: object) -> None:
+        raise NoCredentialsError("Unable to locate credentials")
+
+    monkeypatch.setattr(sources.fsspec, "open", refuse)
+    with pytest.raises(EnvironmentFailure, match="no credentials"):
+        read_bytes("s3://bucket/a.png")
+
+
+# -- pairs ------------------------------------------------------------------------------------------------------------
+
+
+def touch(folder: Path, *files: str) -> None:
+    for name in files:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+
+
+def test_pairs_are_matched_by_what_the_star_stands_for(tmp_path: Path) -> None:
+    touch(tmp_path, "x4/2_LR.png", "x4/10_LR.png", "x4/2_HR.png", "x4/10_HR.png", "x4/other.txt")
+    pairs = pair_files("x4/*_LR.png", ["x4/*_HR.png"], tmp_path)
+    assert [names(tmp_path, list(pair)) for pair in pairs] == [
+        ["x4/10_LR.png", "x4/10_HR.png"],
+        ["x4/2_LR.png", "x4/2_HR.png"],
+    ]
+
+
+def test_pairs_in_nested_folders_and_of_several_patterns(tmp_path: Path) -> None:
+    touch(
+        tmp_path, "in/a/1.png", "in/b/1.png", "in/2.png", "gt/a/1.jpg", "gt/b/1.jpg", "gt/2.jpg", "q/k.png", "r/k.png"
+    )
+    pairs = pair_files(["in/**/*.png", "q/?.png"], ["gt/**/*.jpg", "r/?.png"], tmp_path)
+    assert [tuple(names(tmp_path, list(pair))) for pair in pairs] == [
+        ("in/2.png", "gt/2.jpg"),
+        ("in/a/1.png", "gt/a/1.jpg"),
+        ("in/b/1.png", "gt/b/1.jpg"),
+        ("q/k.png", "r/k.png"),
+    ]
+
+
+def test_two_files_without_wildcards_are_a_pair(tmp_path: Path) -> None:
+    touch(tmp_path, "rain[1].png", "dry.png")
+    (pair,) = pair_files("rain[1].png", "dry.png", tmp_path)
+    assert names(tmp_path, list(pair)) == ["rain[1].png", "dry.png"]
+
+
+def test_left_over_files_are_named(tmp_path: Path) -> None:
+    touch(tmp_path, "1_LR.png", "2_LR.png", "1_HR.png")
+    with pytest.raises(RecipeError, match=r"1 input has \(.*2_LR.png\) no target of the same name under '\*_HR.png'"):
+        pair_files("*_LR.png", "*_HR.png", tmp_path)
+    touch(tmp_path, *(f"{k}_HR.png" for k in range(2, 10)))
+    with pytest.raises(RecipeError, match=r"7 targets have \(.*and 2 more\) no input"):
+        pair_files("*_LR.png", "*_HR.png", tmp_path)
+
+
+def test_patterns_that_cannot_correspond_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "1_LR.png", "1_HR.png")
+    with pytest.raises(RecipeError, match="different numbers of wildcards"):
+        pair_files("*_LR.png", "*_*R.png", tmp_path)
+    with pytest.raises(RecipeError, match="1 input patterns and 2 target patterns"):
+        pair_files("*_LR.png", ["*_HR.png", "1*"], tmp_path)
+    touch(tmp_path, "1_GT.png")
+    with pytest.raises(RecipeError, match="expected one target each"):
+        pair_files(["*_LR.png", "*_LR.png"], ["*_HR.png", "*_GT.png"], tmp_path)

@@ -1,0 +1,98 @@
+"""Small corpora, recipes over toy networks, and one Ray for the whole session."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from xlli_ray.engine.driver import Options, Summary, run_study
+from xlli_ray.recipe import Recipe, load_recipe
+
+HERE = Path(__file__).parent
+if str(HERE) not in sys.path:
+    sys.path.insert(0, str(HERE))  # `network: toy:small`, here and (through the driver's import path) in workers
+
+QUIET = Options(workers=0, quiet=True)
+
+
+def picture(seed: int, height: int = 48, width: int = 48, *, light: float = 0.4) -> np.ndarray:
+    """uint8 (H, W, 3): smooth random colours around a lightness."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.normal(size=(height // 4 + 2, width // 4 + 2, 3))
+    fine = np.kron(coarse, np.ones((4, 4, 1)))[:height, :width]
+    return np.clip((light + 0.08 * fine) * 255, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Twelve pictures of two sizes; numbers 3 and 7 are bright."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(12):
+        size = (48, 48) if i % 3 else (40, 56)
+        Image.fromarray(picture(i, *size, light=0.8 if i in (3, 7) else 0.4)).save(folder / f"{i:02d}.png")
+    return folder
+
+
+@pytest.fixture
+def recipe(corpus: Path, tmp_path: Path) -> Callable[..., Recipe]:
+    """Writes and loads a recipe; keyword arguments replace its sections."""
+
+    def make(network: str = "toy:small", **sections: Any) -> Recipe:
+        args = sections.pop("args", {})
+        data: dict[str, Any] = {
+            "name": "toy",
+            "corpus": {"images": [f"{corpus}/*.png"], "scale": 2, "degradations": ["clean", {"noise": 20}]},
+            "models": [{"id": "small", "network": network, "args": args}],
+            "stages": [{"features": {"layers": ["head", "tail:input"] if network == "toy:small" else ["net.head"]}}, {"restore": {}}],
+            "batch": {"features": 2, "restore": 2},
+            **sections,
+        }  # fmt: skip
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump(data))
+        return load_recipe(path)
+
+    return make
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Summary]:
+    """Runs in process into tmp_path/NAME."""
+
+    def go(recipe: Recipe, name: str = "study", **options: Any) -> Summary:
+        fields = {"workers": 0, "quiet": True, **options}
+        return run_study(recipe, str(tmp_path / name), Options(**fields))
+
+    return go
+
+
+def digest(study: Path) -> dict[str, str]:
+    """sha256 of every file that promise 1 speaks of: arrays, tables, samples."""
+    out = {}
+    for part in ("arrays.zarr", "tables", "samples"):
+        for path in sorted((study / part).rglob("*")):
+            if path.is_file() and path.name != "index.json":
+                out[str(path.relative_to(study))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert any(name.startswith("arrays.zarr") and "/c/" in name for name in out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One private Ray for all tests of the session: starting one takes seconds."""
+    import ray
+
+    from xlli_ray.engine.ray_pool import connect
+
+    started = connect(None, cpus=2)
+    yield
+    if started:
+        ray.shutdown()

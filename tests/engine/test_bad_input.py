@@ -1,0 +1,229 @@
+"""A bad sample is a row, not a crash; bad surroundings stop the run and mark nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import digest, picture
+from PIL import Image
+
+from xlli_ray.engine.driver import Summary
+from xlli_ray.errors import EnvironmentFailure, NetworkError, PlanError, RecipeError, WeightsError
+from xlli_ray.recipe import Recipe
+from xlli_ray.store import objects as objects_module
+from xlli_ray.study import open_study
+
+Make = Callable[..., Recipe]
+Run = Callable[..., Summary]
+
+
+def bomb(side: int) -> bytes:
+    """A PNG of a few hundred bytes that claims side × side pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+
+
+def test_broken_files_are_rejected_rows_with_reasons_and_the_rest_is_measured(
+    recipe: Make, run: Run, corpus: Path, tmp_path: Path
+) -> None:
+    whole = (corpus / "00.png").read_bytes()
+    (corpus / "90_truncated.png").write_bytes(whole[: len(whole) // 2])
+    (corpus / "91_empty.png").write_bytes(b"")
+    (corpus / "92_text.png").write_bytes(b"this is no picture")
+    (corpus / "93_bomb.png").write_bytes(bomb(60_000))
+    (corpus / "94_twin.png").write_bytes(whole)
+    summary = run(recipe())
+    assert summary.rejected == 4
+    assert summary.samples == 24, "the twin is no sample of its own"
+    assert summary.failed == 0
+    study = open_study(tmp_path / "study")
+    reasons = {Path(row["source"]).name: row["reason"] for row in study.failures.to_pylist()}
+    assert "truncated" in reasons["90_truncated.png"]
+    assert "empty" in reasons["91_empty.png"]
+    assert "image" in reasons["92_text.png"]
+    assert "pixels" in reasons["93_bomb.png"]
+    aliases = study.sql("select distinct aliases from samples where len(aliases) > 0")["aliases"].to_pylist()
+    assert [[Path(name).name for name in some] for some in aliases] == [["94_twin.png"]]
+
+
+def test_a_file_that_changed_since_the_scan_is_a_failed_row_and_can_be_retried(
+    recipe: Make, run: Run, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xlli_ray.engine.driver import Options, scan_study
+
+    scan_study(recipe(), str(tmp_path / "study"), Options(workers=0, quiet=True))
+    original = (corpus / "01.png").read_bytes()
+    Image.fromarray(picture(99)).save(corpus / "01.png")
+    summary = run(recipe())
+    assert summary.failed == 2
+    study = open_study(tmp_path / "study")
+    bad = study.sql("select f.stage, f.reason, s.label from failures f join samples s using (sample_id)").to_pylist()
+    assert {row["label"] for row in bad} == {"clean", "noise20"}
+    assert {row["stage"] for row in bad} == {"features", "restore"}
+    assert all("changed since scan" in row["reason"] for row in bad)
+    scores = study.sql("select psnr_y from restore where status = 'failed'")["psnr_y"].to_pylist()
+    assert len(scores) == 2
+    assert all(np.isnan(scores))
+    assert run(recipe()).complete, "failed rows are done: only --retry-failed looks at them again"
+    (corpus / "01.png").write_bytes(original)
+    again = run(recipe(), retry_failed=True)
+    assert again.failed == 0
+    assert again.units_run < again.units
+    clean = run(recipe(), "undisturbed")
+    assert clean.failed == 0
+    assert digest(tmp_path / "study") == digest(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize(("network", "reason"), [("toy:nan_on_bright", "not finite"), ("toy:huge", "float16 overflow")])
+def test_samples_that_break_a_networks_numbers_are_failed_rows_with_their_reason(
+    recipe: Make, run: Run, tmp_path: Path, network: str, reason: str
+) -> None:
+    layers = [{"features": {"layers": ["net.tail"]}}, {"restore": {}}]
+    summary = run(recipe(network, stages=layers))
+    assert summary.failed == 4, "two bright pictures, two degradations"
+    study = open_study(tmp_path / "study")
+    rows = study.sql("select distinct s.source, f.reason from failures f join samples s using (sample_id)").to_pylist()
+    assert {Path(row["source"]).name for row in rows} == {"03.png", "07.png"}
+    assert any(reason in row["reason"] for row in rows)
+    array = study.array("features/small/net.tail.out")
+    values = {b: array.reader(b).rows(np.arange(array.reader(b).meta.rows)) for b in array.buckets}
+    for bucket, block in values.items():
+        valid = array.reader(bucket).valid
+        assert np.isfinite(block[valid]).all()
+        assert np.isnan(block[~valid]).all()
+    assert sum(int((~array.reader(b).valid).sum()) for b in array.buckets) == 4
+
+
+def test_a_network_that_returns_another_size_than_its_scale_says_gives_failed_rows(
+    recipe: Make, run: Run, tmp_path: Path
+) -> None:
+    summary = run(recipe("toy:wrong_size"))
+    assert summary.failed == 8, "the pictures that are not square"
+    reasons = set(open_study(tmp_path / "study").failures["reason"].to_pylist())
+    assert all("declares scale 2" in reason for reason in reasons)
+
+
+def test_a_wrong_scale_is_refused_before_any_work(recipe: Make, run: Run, corpus: Path) -> None:
+    with pytest.raises(PlanError, match="enlarges ×2, the corpus holds ×4 samples"):
+        run(recipe(corpus={"images": [f"{corpus}/*.png"], "scale": 4}))
+
+
+def test_inputs_smaller_than_a_network_needs_are_failed_rows_the_rest_is_measured(
+    recipe: Make, run: Run, tmp_path: Path, fixtures: Path
+) -> None:
+    corpus = tmp_path / "large"
+    corpus.mkdir()
+    Image.fromarray(picture(50, 8, 8)).save(corpus / "tiny.png")
+    Image.fromarray(picture(51, 96, 96)).save(corpus / "enough.png")
+    rfdn = {"id": "rfdn", "network": "rfdn", "weights": str(fixtures / "models/rfdn/rfdn_x4.pth")}
+    summary = run(recipe(corpus={"images": [f"{corpus}/*.png"], "scale": 4}, models=[rfdn], stages=[{"restore": {}}]))
+    assert summary.failed == 1
+    assert summary.samples == 2
+    failure = open_study(tmp_path / "study").failures.to_pylist()[0]
+    assert "too small" in failure["reason"]
+
+
+def test_a_corpus_of_nothing_but_broken_files_is_refused_with_the_count(
+    recipe: Make, run: Run, tmp_path: Path
+) -> None:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"no")
+    with pytest.raises(PlanError, match="no sample can be read: 1 files were rejected"):
+        run(recipe(corpus={"images": [f"{folder}/*.png"], "scale": 2}))
+    with pytest.raises((PlanError, RecipeError), match=r"nothing\*"):
+        run(recipe(corpus={"images": [f"{folder}/nothing*.png"], "scale": 2}))
+
+
+def test_weights_that_are_gone_or_of_another_network_are_refused_by_name(
+    recipe: Make, run: Run, tmp_path: Path, fixtures: Path
+) -> None:
+    with pytest.raises(WeightsError, match=r"model a: weights: .*gone\.pth"):
+        run(recipe(models=[{"id": "a", "network": "imdn", "weights": str(tmp_path / "gone.pth")}]))
+    with pytest.raises((WeightsError, NetworkError)):
+        run(recipe(models=[{"id": "a", "network": "imdn", "weights": str(fixtures / "models/rfdn/rfdn_x4.pth")}]))
+    with pytest.raises(WeightsError, match="vdsr"):
+        run(recipe(models=[{"id": "a", "network": "imdn", "weights": str(fixtures / "models/unsafe/vdsr_whole_module.pth")}]))
+
+
+class FullDisk:
+    """Fails every write from the n-th one on, as a disk that is full does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+        self.left = after
+        self.real = os.fsync
+        monkeypatch.setattr(objects_module.os, "fsync", self)
+
+    def __call__(self, handle: int) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.real(handle)
+
+
+@pytest.mark.parametrize("after", [3, 40, 90, 140, 190])
+def test_a_full_disk_stops_the_run_with_the_way_out_and_the_next_run_finishes_it(
+    recipe: Make, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    disk = FullDisk(monkeypatch, after)
+    with pytest.raises(EnvironmentFailure, match="the disk is full.*run the same command again"):
+        run(recipe())
+    monkeypatch.setattr(objects_module.os, "fsync", disk.real)
+    summary = run(recipe())
+    assert summary.failed == 0, "nothing was marked failed for the disk's sake"
+    run(recipe(), "undisturbed")
+    assert digest(tmp_path / "study") == digest(tmp_path / "undisturbed")
+
+
+def test_a_read_only_output_is_refused_at_once(recipe: Make, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(EnvironmentFailure, match="read-only: choose another --out"):
+        run(recipe())
+    monkeypatch.undo()
+
+
+def test_an_output_that_is_a_file_is_refused(recipe: Make, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "study").write_text("not a folder")
+    with pytest.raises(EnvironmentFailure, match="not a folder"):
+        run(recipe())
+
+
+def test_two_drivers_at_once_one_stops_and_nothing_is_damaged(recipe: Make, run: Run, tmp_path: Path) -> None:
+    import threading
+
+    from xlli_ray.errors import LeaseError
+
+    outcomes: list[object] = []
+
+    def go() -> None:
+        try:
+            outcomes.append(run(recipe()))
+        except LeaseError as error:
+            outcomes.append(error)
+
+    made = recipe()
+    assert made
+    threads = [threading.Thread(target=go) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stopped = [o for o in outcomes if isinstance(o, LeaseError)]
+    assert len(stopped) == 1
+    assert f"pid {os.getpid()}" in str(stopped[0])
+    run(recipe(), "undisturbed")
+    assert digest(tmp_path / "study") == digest(tmp_path / "undisturbed")

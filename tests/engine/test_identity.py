@@ -1,0 +1,121 @@
+"""What is computed, what is kept, what is refused: cells and their identity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers import digest
+
+from xlli_ray.engine.driver import Summary
+from xlli_ray.errors import PlanError
+from xlli_ray.recipe import Recipe
+from xlli_ray.study import open_study
+
+SMALL = {"id": "small", "network": "toy:small"}
+OTHER = {"id": "other", "network": "toy:small", "args": {"seed": 1}}
+
+
+def test_the_same_command_again_is_complete_and_computes_nothing(
+    recipe: Callable[..., Recipe], run: Callable[..., Summary]
+) -> None:
+    first = run(recipe())
+    again = run(recipe())
+    assert first.units_run == first.units > 0
+    assert again.complete
+    assert again.samples == first.samples == 24
+
+
+def test_adding_a_model_a_layer_and_a_stage_recomputes_nothing_else(
+    recipe: Callable[..., Recipe], run: Callable[..., Summary], tmp_path: Path
+) -> None:
+    first = run(recipe())
+    before = digest(tmp_path / "study")
+    with_model = run(recipe(models=[SMALL, OTHER]))
+    assert set(with_model.added) == {"features/other/head.out", "features/other/tail.in", "restore/other/restore"}
+    assert with_model.units_run == first.units
+    layers = [{"features": {"layers": ["head", "tail:input", "body.1"]}}, {"restore": {}}, {"restore": {"id": "kept", "save": True}}]
+    more = run(recipe(models=[SMALL, OTHER], stages=layers))
+    assert set(more.added) == {f"{c}" for m in ("small", "other") for c in (f"features/{m}/body.1.out", f"kept/{m}/restore")}
+    after = digest(tmp_path / "study")
+    arrays = {name: sha for name, sha in before.items() if name.startswith(("arrays", "samples"))}
+    assert arrays.items() <= after.items()
+
+
+def test_other_content_under_the_same_id_is_refused_and_the_field_named(
+    recipe: Callable[..., Recipe], run: Callable[..., Summary], tmp_path: Path
+) -> None:
+    run(recipe())
+    before = digest(tmp_path / "study")
+    with pytest.raises(PlanError, match=r"features/small/.*weights sha256 was .*--replace features"):
+        run(recipe(args={"seed": 5}))
+    half = [{"features": {"layers": ["head"], "dtype": "float32"}}]
+    with pytest.raises(PlanError, match="dtype was 'float16', is now 'float32'"):
+        run(recipe(stages=half))
+    with pytest.raises(PlanError, match="batch was 2, is now 3"):
+        run(recipe(batch={"features": 3, "restore": 3}))
+    with pytest.raises(PlanError, match="seed was 0, is now 1"):
+        run(recipe(seed=1))
+    with pytest.raises(PlanError, match=r"holds the study 'toy', the recipe is 'another'"):
+        run(recipe(name="another"))
+    assert digest(tmp_path / "study") == before
+    assert run(recipe()).complete, "a refusal leaves the study as it was"
+
+
+def test_replace_computes_the_named_stage_anew_and_leaves_the_rest(
+    recipe: Callable[..., Recipe], run: Callable[..., Summary], tmp_path: Path
+) -> None:
+    run(recipe())
+    before = digest(tmp_path / "study")
+    single = [{"features": {"layers": ["head", "tail:input"], "dtype": "float32"}}, {"restore": {}}]
+    summary = run(recipe(stages=single), replace=("features",))
+    after = digest(tmp_path / "study")
+    assert summary.units_run > 0
+    assert after["tables/restore.parquet"] == before["tables/restore.parquet"]
+    study = open_study(tmp_path / "study")
+    assert set(study.sql("select dtype from features")["dtype"].to_pylist()) == {"float32"}
+    assert run(recipe(stages=single)).complete
+
+
+def test_another_corpus_is_refused_before_the_sample_table_is_touched(
+    recipe: Callable[..., Recipe], run: Callable[..., Summary], corpus: Path, tmp_path: Path
+) -> None:
+    run(recipe())
+    before = digest(tmp_path / "study")
+    blurred = {"images": [f"{corpus}/*.png"], "scale": 2, "degradations": ["clean", {"blur": 2}]}
+    with pytest.raises(PlanError, match=r"corpus\.degradations was"):
+        run(recipe(corpus=blurred))
+    fewer = {"images": [f"{corpus}/0*.png"], "scale": 2, "degradations": ["clean", {"noise": 20}]}
+    with pytest.raises(PlanError, match="gives other samples than this study holds"):
+        run(recipe(corpus=fewer))
+    assert digest(tmp_path / "study") == before
+    assert run(recipe()).complete
+
+
+def test_a_limited_run_has_a_folder_and_a_table_of_its_own(
+    recipe: Callable[..., Recipe], run: Callable[..., Summary], tmp_path: Path
+) -> None:
+    assert run(recipe(), "few", limit=3).samples == 3
+    assert run(recipe()).samples == 24
+
+
+def test_a_plan_above_the_limits_is_refused_with_numbers_and_ways_out(
+    recipe: Callable[..., Recipe], run: Callable[..., Summary], tmp_path: Path
+) -> None:
+    with pytest.raises(PlanError, match=r"needs .* \(features .*\); the limit is 1.0 kB.*pool: mean"):
+        run(recipe(limits={"bytes": "1kB"}))
+    with pytest.raises(PlanError, match=r"hours on .* workers; the limit is"):
+        run(recipe(limits={"hours": 1e-12}))
+    assert not (tmp_path / "study" / "arrays.zarr").exists()
+
+
+def test_max_rows_keeps_the_same_contents_under_each_degradation(
+    recipe: Callable[..., Recipe], run: Callable[..., Summary], tmp_path: Path
+) -> None:
+    run(recipe(stages=[{"features": {"layers": ["head"], "max_rows": 8}}]))
+    array = open_study(tmp_path / "study").array("features/small/head.out")
+    kept = [row for bucket in array.buckets for row in array.samples(bucket).select(["content", "label"]).to_pylist()]
+    assert len(kept) == 8
+    contents = {label: {r["content"] for r in kept if r["label"] == label} for label in ("clean", "noise20")}
+    assert contents["clean"] == contents["noise20"]

@@ -1,0 +1,71 @@
+"""How work is cut, retried and found again, without any worker."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pytest
+
+from xlli_ray.engine.driver import MAX_LOST, after_loss
+from xlli_ray.engine.plan import SHARD_BYTES, UNIT_BYTES, UNIT_SECONDS, rows_a_unit
+from xlli_ray.engine.worker import UnitJob
+from xlli_ray.errors import EnvironmentFailure
+from xlli_ray.store.manifest import BucketPlan, Cell
+
+
+@given(
+    rows=st.integers(1, 10**7), batch=st.sampled_from([1, 2, 4, 8, 16, 32]),
+    sizes=st.lists(st.integers(1, 1 << 24), max_size=5), seconds=st.floats(0, 100),
+)  # fmt: skip
+def test_a_unit_is_whole_batches_within_every_limit_or_one_batch(
+    rows: int, batch: int, sizes: list[int], seconds: float
+) -> None:
+    size = rows_a_unit(rows, batch, sizes, seconds)
+    assert size >= batch
+    assert size % batch == 0
+    if size > batch:
+        assert size * max(sizes, default=0) <= SHARD_BYTES
+        assert size * sum(sizes) <= UNIT_BYTES
+        assert size * seconds <= UNIT_SECONDS * 1.000001
+        assert size < rows / 16 + batch, "a small corpus still spreads over workers"
+
+
+@given(
+    buckets=st.lists(st.tuples(st.integers(1, 500), st.integers(1, 9), st.integers(1, 4)), min_size=1, max_size=6)
+)
+def test_units_cover_every_row_exactly_once_and_share_no_shard(buckets: list[tuple[int, int, int]]) -> None:
+    plans, first, table = [], 0, 0
+    for number, (rows, batches, batch) in enumerate(buckets):
+        segments = ((table, rows // 2), (table + 1000, rows - rows // 2)) if rows > 1 else ((table, rows),)
+        plan = BucketPlan(f"h{number}", 1, 1, rows, batch, batches * batch, first, segments, ())
+        plans.append(plan)
+        first += plan.units
+        table += 10_000
+    cell = Cell("s", "k", "m", "w", {}, {}, {}, (), "g", 1, tuple(plans))
+    seen: dict[str, list[int]] = {plan.name: [] for plan in plans}
+    read: list[int] = []
+    for unit in range(cell.units):
+        bucket, start, stop = cell.unit(unit)
+        assert start % bucket.rows_per_unit == 0, "a unit begins where a shard begins"
+        assert stop - start <= bucket.rows_per_unit
+        seen[bucket.name] += range(start, stop)
+        read += [row for a, b in bucket.table_rows(start, stop) for row in range(a, b)]
+    assert all(rows == list(range(plan.rows)) for plan, rows in zip(plans, seen.values()))
+    assert len(read) == len(set(read)) == sum(plan.rows for plan in plans)
+
+
+def test_a_sample_that_kills_its_worker_is_found_marked_and_only_it() -> None:
+    job = UnitJob("g", 0, ("c",))
+    job = after_loss(job, 1, None)
+    assert (job.mode, job.skip) == ("batches", ()), "a first loss may be anything: a node that was taken away"
+    job = after_loss(job, 2, None)
+    assert job.mode == "probe"
+    job = after_loss(job, 3, 17)
+    assert (job.mode, job.skip) == ("probe", (17,)), "the sample in progress is marked, the search goes on"
+    job = after_loss(job, 4, -1)
+    assert job.mode == "alone", "all pass alone, the batch does not"
+    job = after_loss(job, 5, 18)
+    assert job.skip == (17, 18)
+    with pytest.raises(EnvironmentFailure, match="lack of memory"):
+        after_loss(job, MAX_LOST + len(job.skip), None)

@@ -1,0 +1,108 @@
+"""Networks of known behaviour, given to recipes as `network: toy:NAME`: some misbehave, each in one way."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+
+class Small(nn.Module):
+    """Two convolutions and a pixel shuffle; weights from a seed."""
+
+    def __init__(self, scale: int = 2, width: int = 6, seed: int = 0) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(3, width, 3, padding=1)
+        self.body = nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(width, width, 3, padding=1))
+        self.tail = nn.Conv2d(width, 3 * scale**2, 3, padding=1)
+        self.shuffle = nn.PixelShuffle(scale)
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shuffle(self.tail(self.body(self.head(x))))
+
+
+def small(scale: int = 2, width: int = 6, seed: int = 0) -> nn.Module:
+    return Small(scale, width, seed)
+
+
+class _Wrapped(nn.Module):
+    def __init__(self, scale: int = 2) -> None:
+        super().__init__()
+        self.net = Small(scale)
+
+
+class NanOnBright(_Wrapped):
+    """NaN for every sample whose mean is above a level."""
+
+    level = 0.6
+
+    def forward(self, x: Tensor) -> Tensor:
+        bright = x.mean(dim=(1, 2, 3), keepdim=True) > self.level
+        return self.net(torch.where(bright, torch.nan, x))
+
+
+def nan_on_bright() -> nn.Module:
+    return NanOnBright()
+
+
+class KillOnBright(_Wrapped):
+    """Ends its process when a bright sample comes, as a broken driver or a fatal bug in native code would."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "meta" and bool((x.mean(dim=(1, 2, 3)) > NanOnBright.level).any()):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.net(x)
+
+
+def kill_on_bright() -> nn.Module:
+    return KillOnBright()
+
+
+class KillOnce(_Wrapped):
+    """Ends its process at the n-th real forward, once: the marker file remembers."""
+
+    def __init__(self, marker: str, after: int) -> None:
+        super().__init__()
+        self.marker, self.after, self.count = Path(marker), after, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "meta":
+            self.count += 1
+            if self.count >= self.after and not self.marker.exists():
+                self.marker.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return self.net(x)
+
+
+def kill_once(marker: str, after: int = 2) -> nn.Module:
+    return KillOnce(marker, after)
+
+
+class WrongSize(_Wrapped):
+    """Declares nothing wrong on the square it is measured with, and returns one row less on real images."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.net(x)
+        return y if x.shape[-1] == x.shape[-2] else y[..., 1:, :]
+
+
+def wrong_size() -> nn.Module:
+    return WrongSize()
+
+
+class Huge(_Wrapped):
+    """Features beyond float16 for bright samples."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        bright = x.mean(dim=(1, 2, 3), keepdim=True) > NanOnBright.level
+        return self.net(torch.where(bright, x * 1e7, x))
+
+
+def huge() -> nn.Module:
+    return Huge()

@@ -1,0 +1,114 @@
+"""Crops: keyed by (seed, iteration), cut alike for twins, degraded exactly as whole pictures are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from toy_pictures import textured
+
+from xlli_ray.corpus.degradations import parse
+from xlli_ray.corpus.resize import downscale
+from xlli_ray.errors import RecipeError
+from xlli_ray.training.data import Crops, Picture, degraded_crop, read_pictures
+from xlli_ray.training.recipe import TrainCorpus
+
+
+@pytest.fixture(scope="module")
+def pictures(photos: Path) -> list[Picture]:
+    return read_pictures(TrainCorpus(images=[str(photos / "*.png")]))[0]
+
+
+def crops(pictures: list[Picture], **changes) -> Crops:
+    settings = {"crop": 48, "batch": 4, "degradations": ["clean"], "seed": 0, "min_gradient": 4.0, **changes}
+    return Crops(pictures, 4, **settings)
+
+
+def test_a_batch_depends_on_seed_and_iteration_alone(pictures) -> None:
+    first, again = crops(pictures), crops(pictures)
+    later = first.batch(7)
+    first.batch(3)
+    assert np.array_equal(again.batch(7).input, later.input)
+    assert np.array_equal(first.batch(7).target, later.target)
+    assert not np.array_equal(first.batch(8).target, later.target)
+    assert not np.array_equal(crops(pictures, seed=1).batch(7).target, later.target)
+    assert later.input.shape == (4, 3, 12, 12)
+    assert later.target.shape == (4, 3, 48, 48)
+    assert later.input.dtype == later.target.dtype == np.float32
+    assert 0 <= later.input.min() <= later.input.max() <= 1
+
+
+def test_twins_are_cut_at_the_same_places_whatever_their_degradations(pictures) -> None:
+    clean = crops(pictures).batch(5)
+    for degradations in ([{"blur": [0, 4]}], [{"noise": 20}], ["clean", {"jpeg": [30, 90]}]):
+        other = crops(pictures, degradations=degradations).batch(5)
+        assert np.array_equal(other.target, clean.target)
+        assert np.array_equal(other.content, clean.content)
+        assert not np.array_equal(other.input, clean.input)
+
+
+def test_input_and_target_show_the_same_place_after_flips_and_turns(pictures) -> None:
+    batch = crops(pictures, batch=16).batch(0)
+    means = batch.target.reshape(16, 3, 12, 4, 12, 4).mean((3, 5))
+    centre = (slice(None), slice(None), slice(2, -2), slice(2, -2))
+    assert np.abs(means[centre] - batch.input[centre]).mean() < 0.02
+    assert np.abs(means[:, :, :, ::-1][centre] - batch.input[centre]).mean() > 0.05
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+@pytest.mark.parametrize("label", [{"blur": 0.3}, {"blur": 1.7}, {"blur": 4}])
+def test_a_degraded_crop_is_a_crop_of_the_degraded_picture(scale: int, label: dict) -> None:
+    target, size = textured(160, 192, 9), 12
+    mixture = parse(label)
+    whole = downscale(mixture.apply(target.astype(np.float32) / np.float32(255), "target", key=""), scale)
+    height, width = whole.shape[:2]
+    for top, left in (
+        (0, 0),
+        (height - size, width - size),
+        (height // 2 - 6, width // 2 - 6),
+        (3, width // 2),
+        (9, 11),
+    ):
+        found = degraded_crop(target, mixture, scale, top, left, size).astype(int)
+        difference = np.abs(found - whole[top : top + size, left : left + size])
+        assert difference.max() <= 1
+        assert (difference > 0).mean() < 0.01
+
+
+def test_noise_is_as_strong_as_its_name_says_and_never_the_same_twice(pictures) -> None:
+    flat = [Picture("flat", "0" * 64, np.full((96, 96, 3), 128, np.uint8), np.full((24, 24, 3), 128, np.uint8))]
+    noisy = crops(flat, degradations=[{"noise": 20}], min_gradient=0.0, batch=32)
+    values = noisy.batch(0).input * 255
+    assert abs(values.std() - 20) < 0.5
+    assert not np.array_equal(noisy.batch(0).input[0], noisy.batch(0).input[1])
+    assert not np.array_equal(noisy.batch(0).input, noisy.batch(1).input)
+
+
+def test_crops_are_taken_where_there_is_something_to_learn() -> None:
+    half = np.full((96, 192, 3), 90, np.uint8)
+    half[:, :96] = textured(96, 96, 1)
+    small = downscale(half.astype(np.float32) / np.float32(255), 4)
+    batches = crops([Picture("half", "0" * 64, half, small)], batch=32, crop=32).batch(0)
+    assert batches.target.std(axis=(1, 2, 3)).min() > 0.02
+    flat = Picture("flat", "1" * 64, np.full((96, 96, 3), 9, np.uint8), np.full((24, 24, 3), 9, np.uint8))
+    with pytest.raises(RecipeError, match=r"none of 1 pictures has a place .* 12 input pixels"):
+        crops([flat])
+
+
+def test_pairs_bring_their_own_scale_and_inputs_have_none(tmp_path: Path) -> None:
+    for index in range(2):
+        large = textured(64, 64, index)
+        Image.fromarray(large).save(tmp_path / f"{index}_HR.png")
+        Image.fromarray(large[::2, ::2]).save(tmp_path / f"{index}_LR.png")
+    pairs = {"input": str(tmp_path / "*_LR.png"), "target": str(tmp_path / "*_HR.png")}
+    pictures, scale = read_pictures(TrainCorpus(pairs=pairs))
+    assert scale == 2
+    assert [picture.small.shape for picture in pictures] == [(32, 32, 3)] * 2
+    pictures, scale = read_pictures(TrainCorpus(inputs=[str(tmp_path / "*_HR.png")]))
+    assert scale == 1
+    assert pictures[0].small is pictures[0].target
+    Image.fromarray(textured(40, 64, 0)).save(tmp_path / "0_HR.png")
+    with pytest.raises(RecipeError, match="same whole number of times"):
+        read_pictures(TrainCorpus(pairs=pairs))

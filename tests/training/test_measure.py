@@ -1,0 +1,95 @@
+"""Scores against closed forms and published figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from toy_pictures import textured
+
+from xlli_ray.training.measure import (
+    Case,
+    cases_of_images,
+    cases_of_pairs,
+    compare,
+    degraded,
+    high_frequency,
+    restore,
+    score,
+)
+from xlli_ray.training.recipe import Pairs
+
+
+class Bicubic(nn.Module):
+    """x4 by torch's own bicubic (a = -0.75)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.interpolate(x, scale_factor=4, mode="bicubic", align_corners=False)
+
+
+def test_white_noise_has_the_share_of_energy_that_its_area_of_the_spectrum_says() -> None:
+    # Frequencies above 0.25 cycles per pixel are all of the unit square but a disc of radius 0.25.
+    noise = np.random.default_rng(0).normal(100, 5, (256, 256))
+    assert high_frequency(noise) == pytest.approx(25 * (1 - np.pi / 16), rel=0.03)
+
+
+def test_a_wave_counts_fully_above_the_limit_and_not_below() -> None:
+    x = np.arange(200)[None, :] * np.ones((200, 1))
+    assert high_frequency(10 * np.cos(2 * np.pi * 0.4 * x)) == pytest.approx(50, rel=0.02)
+    assert high_frequency(10 * np.cos(2 * np.pi * 0.1 * x)) < 0.01
+    assert high_frequency(np.full((64, 64), 77.0)) == pytest.approx(0, abs=1e-12)
+
+
+def test_psnr_is_that_of_luma_without_the_border() -> None:
+    target = textured(64, 64, 0) // 2
+    output = target.copy()
+    output[:4] = 255  # in the border, not counted
+    output[4:-4, 4:-4] += 10  # 10 grey levels of RGB are 219 / 255 * 10 of luma
+    psnr_y, _, _ = compare(output, target, border=4)
+    assert psnr_y == pytest.approx(20 * np.log10(255 / (10 * 219 / 255)), abs=1e-6)
+
+
+def test_restoring_rounds_half_up_and_clamps() -> None:
+    class Half(Bicubic):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + torch.tensor([0.5 / 255, -2.0, 2.0]).view(1, 3, 1, 1)
+
+    image = textured(8, 8, 0)
+    found = restore(Half(), image)
+    assert np.array_equal(found[..., 0], np.minimum(image[..., 0].astype(int) + 1, 255))
+    assert (found[..., 1] == 0).all()
+    assert (found[..., 2] == 255).all()
+
+
+def test_degraded_cases_keep_their_targets(photos: Path) -> None:
+    clean = cases_of_images([str(photos / "*.png")], 4, crop=64)
+    assert [case.target.shape for case in clean] == [(64, 64, 3)] * 4
+    assert [case.input.shape for case in clean] == [(16, 16, 3)] * 4
+    noisy = degraded(clean, 4, {"noise": 20})
+    again = degraded(clean, 4, {"noise": 20})
+    for a, b, c in zip(clean, noisy, again, strict=True):
+        assert np.array_equal(a.target, b.target)
+        assert not np.array_equal(a.input, b.input)
+        assert np.array_equal(b.input, c.input)
+
+
+def test_scores_are_means_over_images(photos: Path) -> None:
+    cases = cases_of_images([str(photos / "*.png")], 4)
+    all_of_them = score(Bicubic(), cases, border=4)
+    one_by_one = [score(Bicubic(), [Case("", case.input, case.target)], border=4) for case in cases]
+    assert all_of_them.images == 4
+    assert all_of_them.psnr_y == pytest.approx(np.mean([scored.psnr_y for scored in one_by_one]))
+
+
+def test_bicubic_enlargement_of_set5_is_near_its_published_figure(fixtures: Path) -> None:
+    folder = fixtures / "images/Set5/x4"
+    cases = cases_of_pairs(Pairs(input=str(folder / "*_LR.png"), target=str(folder / "*_HR.png")))
+    assert score(Bicubic(), cases, border=4).psnr_y == pytest.approx(28.43, abs=0.15)  # 28.43 with a = -0.5

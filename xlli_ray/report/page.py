@@ -1,0 +1,214 @@
+"""The study's page: `STUDY/report/index.html`, one file that opens from disk without network.
+
+Written again from what the study holds whenever it is asked for, also while the study runs. It has no clock in it: the same study gives the
+same page.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xlli_ray import __version__
+from xlli_ray.report.figures import family_colour
+from xlli_ray.report.gallery import Block
+from xlli_ray.report.numbers import RESAMPLES, Tables
+from xlli_ray.report.panels import Samples, corpus_block
+from xlli_ray.report.sections import Context, Section, describe, stage_sections
+from xlli_ray.store.manifest import Manifest
+from xlli_ray.store.tables import table_kinds
+from xlli_ray.study import Study, open_study
+
+KEY = "report/index.html"
+TEMPLATES = Path(__file__).parent / "templates"
+FAILURES_SHOWN = 50
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """One line of the corpus table."""
+
+    label: str
+    family: str
+    colour: str
+    samples: int
+
+
+@dataclass
+class Page:
+    """All that the template shows."""
+
+    name: str
+    place: str
+    quoted: str
+    """`place` as a shell takes it."""
+    manifest: Manifest
+    contents: int = 0
+    done: int = 0
+    planned: int = 0
+    failed: int = 0
+    rejected: int = 0
+    degradations: list[Degradation] = field(default_factory=list)
+    corpus: Block | None = None
+    models: list[dict[str, Any]] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    sections: list[Section] = field(default_factory=list)
+    failure_counts: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    """The first FAILURES_SHOWN."""
+    cells: list[dict[str, Any]] = field(default_factory=list)
+    references: list[tuple[str, str]] = field(default_factory=list)
+    colours: Mapping[str, str] = field(default_factory=dict)
+    array: str = ""
+    """An array to open in the Python example."""
+    recipe: str = ""
+    version: str = __version__
+    resamples: int = RESAMPLES
+
+    @property
+    def complete(self) -> bool:
+        """Everything planned is done."""
+        return self.planned > 0 and self.done >= self.planned
+
+    @property
+    def failure_total(self) -> int:
+        """Rows of the table of failures: a sample counts once for each output that it lacks."""
+        return sum(row["n"] for row in self.failure_counts)
+
+    @property
+    def threads(self) -> str:
+        """torch threads of a worker."""
+        return "/".join(sorted({str(cell.threads) for cell in self.manifest.cells}))
+
+    @property
+    def software(self) -> str:
+        """The version that measured."""
+        return self.manifest.versions.get("xlli_ray", self.version)
+
+    @property
+    def sql_tables(self) -> list[str]:
+        """SQL tables beyond those that every study has."""
+        return list(table_kinds(self.manifest))
+
+    @property
+    def python(self) -> str:
+        """`place` as a Python string."""
+        return json.dumps(self.place, ensure_ascii=False)
+
+
+def write_report(place: str) -> str:
+    """Write the page of the study at `place` (a folder or a URL) into the study. Returns its path or URL.
+
+    Raises StudyError when there is no study.
+    """
+    study = open_study(place)
+    study.objects.put(KEY, render(gather(study, place)).encode())
+    return f"{study.objects.url.rstrip('/')}/{KEY}"
+
+
+def gather(study: Study, place: str) -> Page:
+    """Everything the page says, read from the study."""
+    manifest = study.manifest
+    page = Page(manifest.name, place, shlex.quote(place), manifest)
+    page.recipe = json.dumps(manifest.recipe, indent=2, ensure_ascii=False)
+    table = manifest.samples
+    if table is None:
+        return page
+    with Tables(study) as tables:
+        families = {row["label"]: row["type"] for row in tables.rows("select distinct label, type from samples")}
+        counts: dict[str, int] = {}
+        for bucket in table.buckets:
+            for label, _, rows in bucket.blocks:
+                counts[label] = counts.get(label, 0) + rows
+        families = {label: families.get(label, label) for label in counts}
+        kinds = list(dict.fromkeys(families.values()))
+        page.colours = {family: family_colour(family, kinds) for family in kinds}
+        page.degradations = [
+            Degradation(label, families[label], page.colours[families[label]], rows) for label, rows in counts.items()
+        ]
+        page.contents = tables.rows("select count(distinct content) as n from samples")[0]["n"]
+        page.rejected = table.rejected
+        _failures(page, tables)
+        samples = Samples(study)
+        page.corpus = corpus_block(samples, table)
+        page.sections = stage_sections(Context(study, tables, samples, families))
+    _units(page, study)
+    page.tags = sorted({tag for model in manifest.models for tag in model.tags})
+    page.models = [
+        {"id": m.id, "network": m.network, "scale": m.scale, "channels": m.channels, "range": f"{m.range[0]:g} … {m.range[1]:g}",
+         "output": m.output, "source": m.source, "sha": m.weights_sha256, "tags": [m.tags.get(tag, "") for tag in page.tags]}
+        for m in manifest.models
+    ]  # fmt: skip
+    page.array = next((cell.id for cell in manifest.cells if any(bucket.arrays for bucket in cell.buckets)), "")
+    kinds_used = dict.fromkeys(section.kind for section in page.sections)
+    page.references = [(kind, reference) for kind in kinds_used if (reference := describe(kind)[1])]
+    return page
+
+
+def _failures(page: Page, tables: Tables) -> None:
+    page.failure_counts = tables.rows(
+        "select stage, coalesce(model, '') as model, kind, count(*) as n from failures group by all order by 1, 2, 3"
+    )
+    page.failed = tables.rows(
+        "select count(*) as n from (select distinct model, row from failures where stage <> 'scan')"
+    )[0]["n"]
+    page.failures = tables.rows(
+        "select f.stage, f.model, f.what, f.sample_id, f.kind, f.reason, coalesce(f.source, s.source) as source "
+        "from failures f left join samples s on f.row = s.row "
+        f"order by f.stage <> 'scan', f.stage, f.model, f.what, f.row, f.source limit {FAILURES_SHOWN}"
+    )
+
+
+def _units(page: Page, study: Study) -> None:
+    """Units are counted once for cells that share a forward pass, as `xlli run` counts them."""
+    state = study.status()
+    done = {cell["cell"]: cell["done"] for cell in state["cells"]}
+    groups: dict[str, tuple[int, int]] = {}
+    for cell in study.manifest.cells:
+        least = min(done[cell.id], groups.get(cell.group, (done[cell.id], 0))[0])
+        groups[cell.group] = (least, cell.units)
+        page.cells.append(
+            {"id": cell.id, "hash": cell.hash, "rows": cell.rows, "units": cell.units, "done": done[cell.id]}
+        )
+    page.done = sum(least for least, _ in groups.values())
+    page.planned = sum(units for _, units in groups.values())
+
+
+def render(page: Page) -> str:
+    """The page as HTML. Every text is escaped; only the figures, which are ours, go in as they are."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["bytes"] = human_bytes
+    environment.filters["count"] = lambda value: f"{value:,}".replace(",", "\u202f")
+    environment.filters["prose"] = prose
+    environment.filters["shell"] = shlex.quote
+    families = {row.label: row.family for row in page.degradations}
+    return environment.get_template("page.html.j2").render(page=page, families=families)
+
+
+def human_bytes(count: float) -> str:
+    """`1.5 GB`. (The plan's own says the same, but importing the plan imports torch.)"""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def prose(text: str) -> Any:
+    """A docstring's paragraph, escaped, its `names` as code."""
+    from markupsafe import Markup, escape
+
+    parts = re.split(r"`([^`]+)`", text)
+    pieces = [Markup("<code>{}</code>").format(part) if i % 2 else escape(part) for i, part in enumerate(parts)]
+    return Markup("").join(pieces)

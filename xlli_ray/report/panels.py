@@ -1,0 +1,382 @@
+"""From stored arrays to blocks of pictures. What an array's dims and dtype say decides how it is shown, not which probe wrote it:
+
+    uint8 (channel 1|3, y, x)     an image: beside its input and target, with the error map      `image_block`
+    (…, y, x)                     maps: the most varying ones, beside the input                   `map_block`
+    anything else                 a matrix: samples down, values across; one for each leading index `matrix_block`
+
+So a new probe's arrays are drawn without a line here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from xlli_ray.corpus.sample import Loaded, Loader, sample_from_row
+from xlli_ray.errors import XlliError
+from xlli_ray.report.gallery import (
+    CROP,
+    MAP_SIDE,
+    Block,
+    Colours,
+    Row,
+    Tile,
+    busiest,
+    most_varying,
+    overview,
+    png,
+    shrunk,
+    to_image,
+)
+from xlli_ray.store.layout import ArrayMeta
+from xlli_ray.store.manifest import BucketPlan, Cell, SampleTable
+from xlli_ray.store.read import ArrayReader
+from xlli_ray.study import Study
+
+MAPS = 8
+"""Maps of one sample shown."""
+MATRIX_ROWS = 24
+ROW_BYTES = 256 << 20
+"""A single sample larger than this is not drawn."""
+LEADING = 8
+"""A matrix with at most so many rows per sample is shown as one picture for each of them."""
+
+
+@dataclass
+class Samples:
+    """Sample rows and their pixels, each loaded once."""
+
+    study: Study
+    loader: Loader = field(default_factory=Loader)
+    _rows: dict[int, dict[str, Any]] = field(default_factory=dict)
+    _loaded: dict[int, Loaded | str] = field(default_factory=dict)
+
+    def row(self, number: int) -> dict[str, Any]:
+        """Row `number` of the sample table."""
+        if number not in self._rows:
+            self._rows[number] = self.study.sample_rows(number, number + 1).to_pylist()[0]
+        return self._rows[number]
+
+    def load(self, number: int) -> Loaded | str:
+        """Input and target of that sample, or why they cannot be shown (a page is made without its corpus, too)."""
+        if number not in self._loaded:
+            try:
+                self._loaded[number] = self.loader.load(sample_from_row(self.row(number)))
+            except (XlliError, OSError, MemoryError) as error:
+                self._loaded[number] = str(error) or type(error).__name__
+        return self._loaded[number]
+
+    def name(self, number: int) -> str:
+        """A short name: file, patch."""
+        row = self.row(number)
+        name = re.split(r"[/\\]", row["source"])[-1] or row["source"]
+        return f"{name} @{row['top']},{row['left']}" if row["top"] is not None else name
+
+    def label(self, number: int) -> tuple[str, str]:
+        """(degradation label, its family)."""
+        row = self.row(number)
+        return row["label"], row["type"]
+
+
+# -- which rows -------------------------------------------------------------------------------------------------
+
+
+def position(bucket: BucketPlan, row: int) -> int | None:
+    """Array row of the sample in table row `row`, None when the cell does not cover it."""
+    offset = 0
+    for first, count in bucket.segments:
+        if first <= row < first + count:
+            return offset + row - first
+        offset += count
+    return None
+
+
+def table_row(bucket: BucketPlan, place: int) -> int:
+    """Table row behind array row `place`."""
+    ((first, _),) = bucket.table_rows(place, place + 1)
+    return first
+
+
+def positions_by_label(table: SampleTable, plan: BucketPlan) -> dict[str, list[int]]:
+    """Degradation label → array rows of its first samples (at most 64), in table order: the same contents in each label."""
+    bucket = next(b for b in table.buckets if b.name == plan.name)
+    out: dict[str, list[int]] = {}
+    for label, first, rows in bucket.blocks:
+        offset = 0
+        for start, count in plan.segments:
+            low, high = max(first, start), min(first + rows, start + count)
+            out.setdefault(label, []).extend(range(offset + low - start, offset + high - start)[: 64 - len(out[label])])
+            offset += count
+    return {label: places for label, places in out.items() if places}
+
+
+def spread(count: int, items: Sequence[Any]) -> list[Any]:
+    """At most `count` of `items`, evenly spaced, first and last included."""
+    if len(items) <= count:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / max(1, count - 1))] for i in range(count)]
+
+
+def pick(table: SampleTable, reader: ArrayReader, count: int) -> list[int]:
+    """Array rows to show: with degradations, one content under the first and the last of them; else different contents."""
+    groups = positions_by_label(table, reader.bucket)
+    labels = spread(count, list(groups))
+    if len(labels) < count:
+        good = [place for places in groups.values() for place in places if reader.valid[place]]
+        return spread(count, good)
+    for k in range(min(len(groups[label]) for label in labels)):
+        chosen = [groups[label][k] for label in labels]
+        if reader.valid[chosen].all():
+            return chosen
+    return [place for label in labels for place in groups[label] if reader.valid[place]][:count]
+
+
+def choose_reader(readers: Sequence[ArrayReader]) -> ArrayReader | None:
+    """The bucket with the most valid rows whose single rows are not too large; the smallest sizes when all are large."""
+    usable = [r for r in readers if r.valid.any() and r.meta.nbytes / max(1, r.meta.rows) <= ROW_BYTES]
+    light = [r for r in usable if r.meta.nbytes / r.meta.rows <= ROW_BYTES / 8]
+    return max(light or usable, key=lambda r: (int(r.valid.sum()), -r.meta.nbytes), default=None)
+
+
+def natural(text: str) -> list[tuple[int, int | str]]:
+    """Sort key in which `body.10` comes after `body.2`."""
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text) if part]
+
+
+# -- what kind of array -----------------------------------------------------------------------------------------
+
+
+def is_image(meta: ArrayMeta) -> bool:
+    """True for what can be looked at as it is."""
+    return meta.dtype == "uint8" and len(meta.shape) == 3 and meta.shape[0] in (1, 3) and tuple(meta.dims[1:]) == ("y", "x")
+
+
+def is_map(meta: ArrayMeta) -> bool:
+    """True when the last two axes lie in the image."""
+    return tuple(meta.dims[-2:]) == ("y", "x")
+
+
+def about(meta: ArrayMeta) -> str:
+    """`64 × 128 × 128 float32, 0.25 input pixels a step`."""
+    text = f"{' × '.join(map(str, meta.shape)) or 'one number'} {meta.dtype}"
+    stride = meta.attributes.get("stride")
+    if not stride:
+        return text
+    steps = f"{stride[0]:g}" if math.isclose(stride[0], stride[1]) else f"{stride[0]:.3g} × {stride[1]:.3g}"
+    return f"{text}, {steps} input pixel{'' if steps == '1' else 's'} a step"
+
+
+# -- blocks -----------------------------------------------------------------------------------------------------
+
+
+def corpus_block(samples: Samples, table: SampleTable, *, count: int = 8) -> Block | None:
+    """What the networks are given: one content in all its degradations, or several contents."""
+    blocks = [block for bucket in table.buckets for block in bucket.blocks]
+    labels = list(dict.fromkeys(label for label, _, _ in blocks))
+    if not table.rows:
+        return None
+    if len(labels) > 1:
+        largest = max(table.buckets, key=lambda b: b.rows)
+        shown = spread(count, largest.blocks)
+        numbers = [first for _, first, _ in shown]
+        note = f"One content of {len(labels)} degradations" + (f", {len(shown)} shown." if len(shown) < len(labels) else ".")
+    else:
+        numbers = spread(count, range(table.rows))
+        note = f"{len(numbers)} of {table.rows} inputs." if len(numbers) < table.rows else f"All {table.rows} inputs."
+    tiles: list[Tile | None] = []
+    missing = ""
+    for number in numbers:
+        loaded = samples.load(number)
+        if isinstance(loaded, str):
+            missing = missing or loaded
+            continue
+        label, _ = samples.label(number)
+        size = f"{loaded.input.shape[2]}×{loaded.input.shape[1]}"
+        caption = label if len(labels) > 1 else samples.name(number)
+        tiles.append(Tile(overview(to_image(loaded.input)), caption, size))
+    if missing:
+        note += f" Not all can be shown: {missing}"
+    return Block("", note, max(4, len(tiles)), [Row("", "", tiles)] if tiles else [])
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One sample of an image block, and the score of each model on it."""
+
+    row: int
+    rank: str
+    scores: Mapping[str, str]
+
+
+def image_block(samples: Samples, readers: Mapping[str, Sequence[ArrayReader]], shown: Sequence[Shown]) -> Block | None:
+    """Input, outputs of the models, target, and below the outputs their error maps. `readers`: model → one per bucket."""
+    rows: list[tuple[Row, list[np.ndarray | None]]] = []
+    missing = ""
+    for item in shown:
+        loaded = samples.load(item.row)
+        if isinstance(loaded, str):
+            missing, loaded = missing or loaded, None
+        made = _image_row(samples, readers, item, loaded)
+        if made is not None:
+            rows.append(made)
+    if not rows:
+        return None
+    errors = [error for _, some in rows for error in some if error is not None]
+    scale = None
+    out: list[Row] = []
+    if errors:
+        wide = Colours.of(errors)
+        colours = Colours(0.0, wide.high, "magma")
+        scale = colours.bar("|output − target|, grey levels of 255, mean over channels")
+    for row, some in rows:
+        out.append(row)
+        if any(error is not None for error in some):
+            tiles = [Tile(colours.draw(error), f"mean {error.mean():.2f}") if error is not None else None for error in some]
+            out.append(Row("", "", tiles))
+    sizes = f"Crops of up to {CROP}×{CROP} output pixels with the most detail, pixel for pixel; the input is enlarged without smoothing."
+    note = sizes + (f" Inputs and targets cannot be shown: {missing}" if missing else "")
+    return Block("", note, len(rows[0][0].tiles), out, scale)
+
+
+def _image_row(
+    samples: Samples, readers: Mapping[str, Sequence[ArrayReader]], item: Shown, loaded: Loaded | None
+) -> tuple[Row, list[np.ndarray | None]] | None:
+    """The first line of tiles of one sample, and the error map (or None) below each of them."""
+    outputs: dict[str, np.ndarray] = {}
+    for model, buckets in readers.items():
+        for reader in buckets:
+            place = position(reader.bucket, item.row)
+            if place is not None and reader.valid[place]:
+                outputs[model] = reader.rows([place])[0]
+    if not outputs:
+        return None
+    first = to_image(next(iter(outputs.values())))
+    target = loaded.target if loaded is not None and loaded.target is not None else None
+    if target is not None and target.shape[1:] != first.shape[:2]:
+        target = None
+    reference = to_image(target) if target is not None else first
+    scale = first.shape[0] // loaded.input.shape[1] if loaded is not None else 1
+    scale = max(1, scale)
+    box = busiest(reference, CROP // scale * scale, step=math.lcm(8, scale))
+    whole = box[2:] == reference.shape[:2]
+    tiles: list[Tile | None] = [None if whole else Tile(overview(reference, box=box), "whole image")]
+    if loaded is not None:
+        small = tuple(-(-value // scale) for value in box)
+        tiles.append(Tile(png(_cut(to_image(loaded.input), small)), "input", f"enlarged ×{scale}" if scale > 1 else ""))
+    else:
+        tiles.append(None)
+    errors: list[np.ndarray | None] = [None, None]
+    for model in readers:
+        if model not in outputs:
+            tiles.append(None)
+            errors.append(None)
+            continue
+        crop = _cut(to_image(outputs[model]), box)
+        tiles.append(Tile(png(crop), model, item.scores.get(model, "")))
+        # A one-channel output is compared with the luma its network was given.
+        errors.append(_error(outputs[model], target, box) if target is not None else None)
+    tiles.append(Tile(png(_cut(to_image(target), box)), "target") if target is not None else None)
+    errors.append(None)
+    label, family = samples.label(item.row)
+    head = " · ".join(part for part in (item.rank, samples.name(item.row), label) if part)
+    return Row(head, family, tiles), errors
+
+
+def _cut(image: np.ndarray, box: tuple[int, ...]) -> np.ndarray:
+    top, left, height, width = box
+    return image[top : top + height, left : left + width]
+
+
+def _error(output: np.ndarray, target: np.ndarray, box: tuple[int, ...]) -> np.ndarray:
+    wanted = np.moveaxis(target, 0, 2).astype(np.float64) * 255
+    if len(output) == 1:
+        wanted = (wanted @ np.array([0.299, 0.587, 0.114]))[:, :, None]
+    difference = np.abs(np.moveaxis(output, 0, 2).astype(np.float64) - wanted)
+    return _cut(difference.mean(axis=2), box)
+
+
+def map_block(samples: Samples, table: SampleTable, reader: ArrayReader, *, title: str, count: int = 2) -> Block | None:
+    """The most varying maps of `count` samples, each line led by its input."""
+    places = pick(table, reader, count)
+    if not places:
+        return None
+    values = [row.reshape(-1, *row.shape[-2:]).astype(np.float32) for row in reader.rows(places)]
+    chosen = most_varying(values[0], MAPS)
+    maps = [[shrunk(some[i], MAP_SIDE) for i in chosen] for some in values]
+    colours = Colours.of([item for some in maps for item in some])
+    lead = reader.meta.shape[:-2]
+    rows = []
+    for place, some in zip(places, maps):
+        number = table_row(reader.bucket, place)
+        loaded = samples.load(number)
+        label, family = samples.label(number)
+        first = None if isinstance(loaded, str) else Tile(overview(to_image(loaded.input), side=MAP_SIDE), "input")
+        tiles = [first, *(Tile(colours.draw(item), _index(i, lead, reader.meta.dims)) for i, item in zip(chosen, some))]
+        rows.append(Row(f"{samples.name(number)} · {label}", family, tiles))
+    total = len(values[0])
+    order = f"{len(chosen)} of {total} maps, those that vary most over the first sample. " if total > 1 else ""
+    shrink = "Averaged down to fit. " if max(reader.meta.shape[-2:]) > MAP_SIDE else ""
+    note = f"{about(reader.meta)}. {order}{shrink}{_beyond(reader)}".strip()
+    return Block(title, note, len(chosen) + 1, rows, colours.bar("value"))
+
+
+def _beyond(reader: ArrayReader) -> str:
+    """Says when a map is larger than its input: networks that pad see their own padding."""
+    stride = reader.meta.attributes.get("stride")
+    if not stride:
+        return ""
+    over = [size * step - own for size, step, own in
+            zip(reader.meta.shape[-2:], stride, (reader.bucket.height, reader.bucket.width))]  # fmt: skip
+    return f"Reaches {max(over):g} input pixels beyond the input: the network's own padding." if max(over) >= 1 else ""
+
+
+def _index(flat: int, lead: Sequence[int], dims: Sequence[str]) -> str:
+    if not lead:
+        return reader_name(dims)
+    return ", ".join(f"{dim} {int(i)}" for dim, i in zip(dims, np.unravel_index(flat, tuple(lead))))
+
+
+def reader_name(dims: Sequence[str]) -> str:
+    """What a single map without further axes is called."""
+    return "map" if tuple(dims) == ("y", "x") else " × ".join(dims)
+
+
+def matrix_block(samples: Samples, reader: ArrayReader, *, title: str) -> Block | None:
+    """Values without a place in the image, samples down and values across."""
+    good = np.flatnonzero(reader.valid)
+    if not good.size or not reader.meta.shape:
+        return None
+    places = spread(MATRIX_ROWS, good.tolist())
+    values = reader.rows(places).astype(np.float64)
+    dims = reader.meta.dims
+    rows: list[Row] = []
+    lead = reader.meta.shape[0] if len(reader.meta.shape) > 1 else 1
+    if lead <= LEADING:
+        stacks = values.reshape(len(places), lead, -1)
+        for i in range(lead):
+            colours = Colours.of([stacks[:, i]])
+            name = f"{dims[0]} {i}: " if lead > 1 else ""
+            ends = f"{name}{colours.low:.3g} … {colours.high:.3g}".replace("-", "−")
+            rows.append(Row("", "", [Tile(colours.draw(stacks[:, i]), ends, wide=True)]))
+        across = " × ".join(dims[1:] if lead > 1 else dims)
+        note = f"{about(reader.meta)}. {len(places)} of {good.size} samples from top to bottom, in table order; {across} from left to right."
+        return Block(title, f"{note} Each picture has its own scale.", 1, rows)
+    for place in spread(2, places):
+        number = table_row(reader.bucket, place)
+        matrix = values[places.index(place)].reshape(lead, -1)
+        colours = Colours.of([matrix])
+        label, family = samples.label(number)
+        ends = f"{colours.low:.3g} … {colours.high:.3g}".replace("-", "−")
+        rows.append(Row(f"{samples.name(number)} · {label}", family, [Tile(colours.draw(shrunk(matrix, 512)), ends, wide=True)]))
+    return Block(title, f"{about(reader.meta)}. {dims[0]} from top to bottom, {' × '.join(dims[1:])} from left to right.", 1, rows)
+
+
+def cell_title(cell: Cell, reader: ArrayReader) -> str:
+    """`imdn · model.2.in`, with the array's name where a cell has several."""
+    several = len(reader.bucket.arrays) > 1
+    return f"{cell.model} · {cell.what}" + (f" · {reader.meta.name}" if several else "")
