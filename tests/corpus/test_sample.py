@@ -241,6 +241,7 @@ def test_cache_forgets_the_least_recently_used_and_counts_its_bytes() -> None:
 
     for key in ("a", "b", "a"):
         get_one(key, 400)
+    assert not cache.get("a", lambda: np.empty(0)).flags.writeable
     get_one("c", 400)  # a was used last, so b goes
     get_one("a", 400)
     assert made == ["a", "b", "c"]

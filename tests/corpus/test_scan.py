@@ -332,6 +332,16 @@ def test_an_input_paired_with_two_targets_is_two_samples(tmp_path: Path) -> None
     assert [row["aliases"] for row in made] == [[], []]
 
 
+def test_an_input_with_two_equal_targets_is_one_sample_and_no_alias_of_itself(tmp_path: Path) -> None:
+    write(tmp_path / "in.png", picture(8, 8, 0))
+    for name in ("a.png", "b.png"):
+        write(tmp_path / name, picture(8, 8, 1))
+    pq.write_table(pa.table({"input": ["in.png"] * 2, "target": ["b.png", "a.png"]}), tmp_path / "p.parquet")
+    spec = CorpusSpec(list="p.parquet")
+    (row,) = table(scan(spec, tmp_path), spec).to_pylist()
+    assert (row["target"], row["aliases"]) == (str(tmp_path / "a.png"), [])
+
+
 def test_count_caps_contents_by_their_hash(folder: Path) -> None:
     def contents(count: int | None, seed: int) -> list[str]:
         spec = PATCHES.model_copy(update={"patches": PATCHES.patches.model_copy(update={"count": count})})  # type: ignore[union-attr]
@@ -392,7 +402,8 @@ def test_an_empty_corpus_gives_an_empty_table() -> None:
 
 def test_buckets_group_equal_sizes_only() -> None:
     spec = CorpusSpec(images=["*"], scale=2)
-    rows = [fake_row(k, 0, 32 + 2 * (k % 3)) | {"size": None, "boxes": None, "sha": f"{k:064x}"} for k in range(9)]
+    rows = [fake_row(k, 0, 32 + 2 * (k % 3)) | {"size": None, "boxes": None, "sha": f"{k:064x}"} for k in range(400)]
     made = table(rows, spec).to_pylist()
-    assert [row["bucket"] for row in made] == sorted(f"h0032w{16 + k % 3:04d}" for k in range(9))
+    assert [row["source_sha"] for row in made] == [f"{k:064x}" for rest in range(3) for k in range(rest, 400, 3)]
+    assert [row["bucket"] for row in made] == sorted(f"h0032w{16 + k % 3:04d}" for k in range(400))
     assert all(row["bucket"] == f"h{row['height']:04d}w{row['width']:04d}" for row in made)

@@ -79,7 +79,8 @@ def digest(study: Path) -> dict[str, str]:
     out = {}
     for part in ("arrays.zarr", "tables", "samples"):
         for path in sorted((study / part).rglob("*")):
-            if path.is_file() and path.name != "index.json":
+            # a killed writer leaves a hidden `.x.partial` beside: no object of the study
+            if path.is_file() and path.name != "index.json" and not path.name.startswith("."):
                 out[str(path.relative_to(study))] = hashlib.sha256(path.read_bytes()).hexdigest()
     assert any(name.startswith("arrays.zarr") and "/c/" in name for name in out)
     return out

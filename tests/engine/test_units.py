@@ -5,12 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-import pytest
-
-from xlli_ray.engine.driver import MAX_LOST, after_loss
+from xlli_ray.engine.driver import after_loss
 from xlli_ray.engine.plan import SHARD_BYTES, UNIT_BYTES, UNIT_SECONDS, rows_a_unit
 from xlli_ray.engine.worker import UnitJob
-from xlli_ray.errors import EnvironmentFailure
 from xlli_ray.store.manifest import BucketPlan, Cell
 
 
@@ -61,11 +58,13 @@ def test_a_sample_that_kills_its_worker_is_found_marked_and_only_it() -> None:
     assert (job.mode, job.skip) == ("batches", ()), "a first loss may be anything: a node that was taken away"
     job = after_loss(job, 2, None)
     assert job.mode == "probe"
-    job = after_loss(job, 3, 17)
+    job = after_loss(job, 3, None)
+    assert (job.mode, job.skip) == ("probe", ()), "it waited while another unit killed the worker: nothing is blamed"
+    job = after_loss(job, 4, 17)
     assert (job.mode, job.skip) == ("probe", (17,)), "the sample in progress is marked, the search goes on"
-    job = after_loss(job, 4, -1)
+    job = after_loss(job, 5, -1)
     assert job.mode == "alone", "all pass alone, the batch does not"
-    job = after_loss(job, 5, 18)
+    job = after_loss(job, 6, 18)
     assert job.skip == (17, 18)
-    with pytest.raises(EnvironmentFailure, match="lack of memory"):
-        after_loss(job, MAX_LOST + len(job.skip), None)
+    assert after_loss(job, 7, -1).mode == "alone"
+    assert job.attempt == 6, "each attempt has a note of its own"

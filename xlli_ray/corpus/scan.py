@@ -106,7 +106,7 @@ def _measure(source: Source, spec: CorpusSpec, seed: int, row: dict[str, Any]) -
             raise SampleError(f"target {source.target}: {error}") from error
         row["target_height"], row["target_width"] = tall, wide = whole.pixels.shape[:2]
         scale = tall // height
-        if scale < 1 or (tall, wide) != (scale * height, scale * width):
+        if (tall, wide) != (scale * height, scale * width):
             raise SampleError(
                 f"sizes of the pair do not fit: input {width} x {height}, target {wide} x {tall};"
                 " expected a target that is the same whole number of times larger both ways"

@@ -135,14 +135,10 @@ def _unique(rows: Iterable[dict[str, Any]]) -> list[_Image]:
         image = _image(row)
         key = (image.sha, image.target_sha or "")
         other = found.setdefault(key, image)
-        if other is image or (other.uri, other.target) == (image.uri, image.target):
-            continue
-        if (image.uri, image.target or "") < (other.uri, other.target or ""):
-            image, other = other, image
-            found[key] = other
-            other.aliases = image.aliases
-            image.aliases = []
-        other.aliases.append(image.uri)
+        if other is not image:
+            low, high = sorted((other, image), key=lambda one: (one.uri, one.target or ""))
+            low.aliases, found[key] = other.aliases, low
+            low.aliases.append(high.uri)
     for image in found.values():
         # The same file may be listed twice, or one input may be paired with two equal targets.
         image.aliases = sorted(set(image.aliases) - {image.uri})

@@ -39,12 +39,12 @@ from xlli_ray.store.layout import (
 )
 from xlli_ray.store.lease import Lease
 from xlli_ray.store.manifest import Cell, Manifest, ModelRecord, identity_hash, load_manifest, save_manifest
-from xlli_ray.store.objects import Objects, open_objects, probe_create_only
+from xlli_ray.store.objects import LocalObjects, Objects, open_objects, probe_create_only
 from xlli_ray.store.records import forget_records, list_records, pack_records, read_crash_note, read_receipts
 from xlli_ray.store.read import valid_by_bucket
 from xlli_ray.store.tables import query, tables_are_fresh, write_tables
 
-MAX_LOST = 8
+MAX_FRUITLESS = 24
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,9 @@ def _session(out: str, options: Options, threads: int) -> Iterator[tuple[Objects
     objects = open_objects(out)
     probe_create_only(objects)
     lease = Lease.acquire(objects, takeover=options.takeover)
+    if lease.after_crash and isinstance(objects, LocalObjects):
+        for part in (ROOT, "records", "tables"):
+            objects.sweep(part)
     events = Events(objects, lease.epoch, quiet=options.quiet)
     device = options.device or ("cuda" if options.gpus_per_worker else "cpu")
     try:
@@ -389,12 +392,23 @@ def _run_units(
     progress = Progress("run", sum(size(job) for job in jobs))
     events.begin(progress)
     lost: dict[tuple[str, int], int] = {}
+    fruitless = 0
     for job, outcome in pools().run("unit", jobs, lease.check):
         if isinstance(outcome, Lost):
             lost[job.key] = lost.get(job.key, 0) + 1
             events.event("lost", group=job.group, unit=job.unit, mode=job.mode, reason=outcome.reason)
-            jobs.appendleft(after_loss(job, lost[job.key], read_crash_note(objects, job.cells[0], job.unit, lease.epoch)))
+            note = read_crash_note(objects, job.cells[0], job.unit, lease.epoch, job.attempt)
+            again = after_loss(job, lost[job.key], note)
+            fruitless = 0 if len(again.skip) > len(job.skip) else fruitless + 1
+            if fruitless > MAX_FRUITLESS:
+                raise EnvironmentFailure(
+                    12, f"workers were lost {fruitless} times in a row and no unit was finished (last: unit {job.unit} of {job.group}, "
+                    f"{outcome.reason}). Look for lack of memory (fewer --workers, a smaller batch) or nodes that die; "
+                    "what is done is kept, run the same command again",
+                )  # fmt: skip
+            jobs.appendleft(again)
             continue
+        fruitless = 0
         progress.add(outcome.samples, outcome.failed, outcome.bytes, outcome.seconds)
         events.event(
             "unit", group=job.group, unit=job.unit, samples=outcome.samples, failed=outcome.failed, bytes=outcome.bytes,
@@ -405,23 +419,17 @@ def _run_units(
 
 
 def after_loss(job: UnitJob, lost: int, note: int | None) -> UnitJob:
-    """How a unit whose worker died runs next. `note`: the sample in progress, -1 when all had passed alone, None when not probed.
-
-    Raises EnvironmentFailure when the unit goes on killing workers although no sample is to blame.
+    """How a unit whose worker died runs next. `note`: the sample in progress, -1 when all had passed alone, None when the attempt
+    had not begun (the worker died of something else) or was not a search.
     """
     again = replace(job, attempt=job.attempt + 1)
     if job.mode == "batches":
         return replace(again, mode="probe") if lost >= 2 else again
-    if note is not None and note >= 0 and note not in job.skip:
+    if note is None:
+        return again
+    if note >= 0:
         return replace(again, skip=(*job.skip, note))
-    if job.mode == "probe":
-        return replace(again, mode="alone")
-    if lost >= MAX_LOST + len(job.skip):
-        raise EnvironmentFailure(
-            12, f"unit {job.unit} of {job.group} lost its worker {lost} times, also sample by sample: look for lack of memory "
-            "(fewer --workers, smaller batch) or nodes that die; what is done is kept, run the same command again",
-        )  # fmt: skip
-    return again
+    return replace(again, mode="alone")
 
 
 def _finish(objects: Objects, manifest: Manifest, lease: Lease) -> int:

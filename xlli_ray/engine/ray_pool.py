@@ -1,14 +1,16 @@
 """Ray Core actors, one per GPU or CPU slot, at most two jobs in flight each.
 
 `max_restarts=-1` brings a lost actor back, `max_task_retries=0` leaves retries to the driver, so that no unit runs again behind the records'
-back. Without an address a private cluster starts on loopback without a dashboard: `ray.init()` without `address="local"` would join
-whatever cluster runs on the host. Only jobs and small results cross Ray (`docs/decisions/001-ray-core.md`).
+back. Without an address a private cluster starts, without a dashboard and under a random token of its own, because Ray's daemons listen on all
+interfaces and whoever reaches them runs code; `ray.init()` without `address="local"` would join whatever cluster runs on the host. Only jobs and small results cross Ray (`docs/decisions/001-ray-core.md`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,8 +28,6 @@ class _Actor:
     """Lives in a worker process. Errors of ours travel as values: Ray would wrap them in its own text."""
 
     def __init__(self, spec: WorkerSpec) -> None:
-        import sys
-
         sys.path.extend(path for path in spec.paths if path not in sys.path)
         self._spec = spec
         self._functions: dict[str, Callable[[Any], Any]] = {}
@@ -67,19 +67,24 @@ def _travels(error: BaseException) -> bool:
 def connect(address: str | None, *, cpus: int) -> bool:
     """Join the cluster at `address`, or start a private one of `cpus` slots. True when this call started Ray."""
     import logging
+    import secrets
 
+    if address is None and "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
+        # Read when Ray's libraries load: set before the import.
+        os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
     import ray
 
     if ray.is_initialized():
         return False
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keeps the driver's GPU visibility as it is
+    worker_module = importlib.import_module("ray._private.worker")
+    if hasattr(worker_module, "_worker_logs_enabled"):
+        # `log_to_driver` leaves out the raylet's page-long notices of every lost worker; our own events tell of them.
+        worker_module._worker_logs_enabled = False
     try:
         if address is None:
-            ray.init(
-                address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES,
-                _node_ip_address="127.0.0.1", **quiet,
-            )  # fmt: skip
+            ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
         else:
             ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:

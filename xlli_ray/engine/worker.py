@@ -121,6 +121,7 @@ class Worker:
             crashed = {i for i, sample in enumerate(samples) if sample.row in job.skip}
             for state in states:
                 state.failed.update({i: ("crash", "the worker died on this sample twice") for i in crashed})
+            one_by_one = False
             if bucket.refused:
                 for state in states:
                     state.failed.update({i: ("sample", bucket.refused) for i in range(len(samples))})
@@ -129,7 +130,6 @@ class Worker:
                 if job.mode == "probe":
                     self._try_alone(job, model, states, samples, crashed)
                 one_by_one = self._measure(job, model, states, samples, crashed, bucket, clock)
-        one_by_one = job.mode == "alone" if bucket.refused else one_by_one
         return self._finish(job, states, samples, bucket, start, stop, clock, one_by_one)
 
     def _read_rows(self, bucket: BucketPlan, start: int, stop: int) -> list[Sample]:
@@ -176,7 +176,7 @@ class Worker:
             for state in states:
                 state.failed.update({positions[i]: ("sample", reason) for i, reason in reasons.items()})
             if job.mode == "alone":
-                write_crash_note(self.objects, job.cells[0], job.unit, self.epoch, samples[positions[0]].row)
+                self._note(job, samples[positions[0]].row)
             if not batch.ok.any():
                 continue
             with clock("compute"):
@@ -190,6 +190,8 @@ class Worker:
         with clock("write"):
             for future in encoding:
                 future.result()
+        if job.mode == "alone":
+            self._note(job, -1)  # from here on another unit may compute, and kill: this one's last sample is not to blame
         return one_by_one
 
     def _batches(
@@ -285,7 +287,7 @@ class Worker:
         for i, sample in enumerate(samples):
             if i in crashed:
                 continue
-            write_crash_note(self.objects, job.cells[0], job.unit, self.epoch, sample.row)
+            self._note(job, sample.row)
             loaded = self._load(sample, False, _Clock())
             if isinstance(loaded, str):
                 continue
@@ -293,7 +295,10 @@ class Worker:
 
             data = torch.from_numpy(loaded.input)[None].to(self.device)
             self._measure_batch(model, states, Batch([sample], data, [loaded.target], np.ones(1, bool)))
-        write_crash_note(self.objects, job.cells[0], job.unit, self.epoch, -1)
+        self._note(job, -1)
+
+    def _note(self, job: UnitJob, row: int) -> None:
+        write_crash_note(self.objects, job.cells[0], job.unit, self.epoch, job.attempt, row)
 
     # -- writing ------------------------------------------------------------------------------------------------
 

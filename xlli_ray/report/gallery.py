@@ -31,8 +31,8 @@ class Tile:
     uri: str
     caption: str
     note: str = ""
-    wide: bool = False
-    """Stretched over the row, as the matrix of a pooled layer is."""
+    height: int = 0
+    """Not 0: stretched over the whole row and to so many pixels, as the matrix of a pooled layer is."""
 
 
 @dataclass(frozen=True)
@@ -179,11 +179,17 @@ class Colours:
         # A layer that is positive but for rounding is not signed.
         return cls(-top, top, "RdBu_r") if flat.min() < -1e-6 * top else cls(0.0, top, "cividis")
 
-    def draw(self, values: NDArray) -> str:
-        """PNG of a map, (H, W)."""
+    def draw(self, values: NDArray, *, marks: Sequence[str] = ()) -> str:
+        """PNG of a map, (H, W). `marks`: a colour (#rrggbb) for each row, drawn at its left end."""
         span = (self.high - self.low) or 1.0
         places = np.clip((np.nan_to_num(np.asarray(values, np.float64), nan=self.low) - self.low) / span, 0, 1)
-        return png((places * 255 + 0.5).astype(np.uint8), colours=lut(self.name))
+        numbers = (places * 255 + 0.5).astype(np.uint8)
+        if not marks:
+            return png(numbers, colours=lut(self.name))
+        each = max(1, numbers.shape[1] // 48)
+        edge = np.array([[int(mark[i : i + 2], 16) for i in (1, 3, 5)] for mark in marks], np.uint8)[:, None]
+        gap = np.full_like(edge, 255)
+        return png(np.concatenate([edge.repeat(each, 1), gap.repeat(each, 1), lut(self.name)[numbers]], axis=1))
 
     def bar(self, about: str) -> Scale:
         """The colour bar."""

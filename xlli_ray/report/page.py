@@ -65,7 +65,9 @@ class Page:
     references: list[tuple[str, str]] = field(default_factory=list)
     colours: Mapping[str, str] = field(default_factory=dict)
     array: str = ""
-    """An array to open in the Python example."""
+    """An array, one of its buckets and one of its samples, for the Python example."""
+    bucket: str = ""
+    sample: str = ""
     recipe: str = ""
     version: str = __version__
     resamples: int = RESAMPLES
@@ -144,10 +146,21 @@ def gather(study: Study, place: str) -> Page:
          "output": m.output, "source": m.source, "sha": m.weights_sha256, "tags": [m.tags.get(tag, "") for tag in page.tags]}
         for m in manifest.models
     ]  # fmt: skip
-    page.array = next((cell.id for cell in manifest.cells if any(bucket.arrays for bucket in cell.buckets)), "")
+    _example(page, study)
     kinds_used = dict.fromkeys(section.kind for section in page.sections)
     page.references = [(kind, reference) for kind in kinds_used if (reference := describe(kind)[1])]
     return page
+
+
+def _example(page: Page, study: Study) -> None:
+    """An array and a sample that it holds, for the lines of Python that open it."""
+    for cell in study.manifest.cells:
+        for bucket in cell.buckets:
+            if bucket.arrays and bucket.segments:
+                first = bucket.segments[0][0]
+                page.array, page.bucket = cell.id, bucket.name
+                page.sample = study.sample_rows(first, first + 1)["sample_id"][0].as_py()
+                return
 
 
 def _failures(page: Page, tables: Tables) -> None:

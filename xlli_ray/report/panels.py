@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -77,10 +78,23 @@ class Samples:
         name = re.split(r"[/\\]", row["source"])[-1] or row["source"]
         return f"{name} @{row['top']},{row['left']}" if row["top"] is not None else name
 
-    def label(self, number: int) -> tuple[str, str]:
-        """(degradation label, its family)."""
-        row = self.row(number)
-        return row["label"], row["type"]
+    def label(self, number: int) -> str:
+        """Degradation label."""
+        return str(self.row(number)["label"])
+
+    def family(self, number: int) -> str:
+        """Degradation family, for its coloured dot; empty where the study has but one degradation."""
+        return str(self.row(number)["type"]) if self.several else ""
+
+    def head(self, number: int) -> str:
+        """Name, and degradation where there are several."""
+        return self.name(number) + (f" · {self.label(number)}" if self.several else "")
+
+    @cached_property
+    def several(self) -> bool:
+        """The study has more than one degradation."""
+        table = self.study.manifest.samples
+        return table is not None and len({block[0] for bucket in table.buckets for block in bucket.blocks}) > 1
 
 
 # -- which rows -------------------------------------------------------------------------------------------------
@@ -122,25 +136,30 @@ def spread(count: int, items: Sequence[Any]) -> list[Any]:
     return [items[round(i * (len(items) - 1) / max(1, count - 1))] for i in range(count)]
 
 
-def pick(table: SampleTable, reader: ArrayReader, count: int) -> list[int]:
-    """Array rows to show: with degradations, one content under the first and the last of them; else different contents."""
-    groups = positions_by_label(table, reader.bucket)
+Place = tuple[ArrayReader, int]
+"""One row of one array."""
+
+
+def usable_readers(readers: Sequence[ArrayReader]) -> list[ArrayReader]:
+    """Readers with valid rows that are not too large to be drawn, that with the most rows first; light ones alone when there are some."""
+    usable = [r for r in readers if r.valid.any() and r.meta.nbytes / max(1, r.meta.rows) <= ROW_BYTES]
+    light = [r for r in usable if r.meta.nbytes / r.meta.rows <= ROW_BYTES / 8]
+    return sorted(light or usable, key=lambda r: (-int(r.valid.sum()), r.meta.nbytes))
+
+
+def pick(table: SampleTable, readers: Sequence[ArrayReader], count: int) -> list[Place]:
+    """What to show: with degradations, one content under the first and the last of them; else different contents."""
+    first = readers[0]
+    groups = positions_by_label(table, first.bucket)
     labels = spread(count, list(groups))
     if len(labels) < count:
-        good = [place for places in groups.values() for place in places if reader.valid[place]]
+        good = [(reader, int(place)) for reader in readers for place in np.flatnonzero(reader.valid)[:64]]
         return spread(count, good)
     for k in range(min(len(groups[label]) for label in labels)):
         chosen = [groups[label][k] for label in labels]
-        if reader.valid[chosen].all():
-            return chosen
-    return [place for label in labels for place in groups[label] if reader.valid[place]][:count]
-
-
-def choose_reader(readers: Sequence[ArrayReader]) -> ArrayReader | None:
-    """The bucket with the most valid rows whose single rows are not too large; the smallest sizes when all are large."""
-    usable = [r for r in readers if r.valid.any() and r.meta.nbytes / max(1, r.meta.rows) <= ROW_BYTES]
-    light = [r for r in usable if r.meta.nbytes / r.meta.rows <= ROW_BYTES / 8]
-    return max(light or usable, key=lambda r: (int(r.valid.sum()), -r.meta.nbytes), default=None)
+        if first.valid[chosen].all():
+            return [(first, place) for place in chosen]
+    return [(first, int(place)) for place in np.flatnonzero(first.valid)[:count]]
 
 
 def natural(text: str) -> list[tuple[int, int | str]]:
@@ -195,9 +214,8 @@ def corpus_block(samples: Samples, table: SampleTable, *, count: int = 8) -> Blo
         if isinstance(loaded, str):
             missing = missing or loaded
             continue
-        label, _ = samples.label(number)
         size = f"{loaded.input.shape[2]}×{loaded.input.shape[1]}"
-        caption = label if len(labels) > 1 else samples.name(number)
+        caption = samples.label(number) if samples.several else samples.name(number)
         tiles.append(Tile(overview(to_image(loaded.input)), caption, size))
     if missing:
         note += f" Not all can be shown: {missing}"
@@ -282,9 +300,8 @@ def _image_row(
         errors.append(_error(outputs[model], target, box) if target is not None else None)
     tiles.append(Tile(png(_cut(to_image(target), box)), "target") if target is not None else None)
     errors.append(None)
-    label, family = samples.label(item.row)
-    head = " · ".join(part for part in (item.rank, samples.name(item.row), label) if part)
-    return Row(head, family, tiles), errors
+    head = " · ".join(part for part in (item.rank, samples.head(item.row)) if part)
+    return Row(head, samples.family(item.row), tiles), errors
 
 
 def _cut(image: np.ndarray, box: tuple[int, ...]) -> np.ndarray:
@@ -300,28 +317,32 @@ def _error(output: np.ndarray, target: np.ndarray, box: tuple[int, ...]) -> np.n
     return _cut(difference.mean(axis=2), box)
 
 
-def map_block(samples: Samples, table: SampleTable, reader: ArrayReader, *, title: str, count: int = 2) -> Block | None:
+def map_block(
+    samples: Samples, table: SampleTable, readers: Sequence[ArrayReader], *, title: str, count: int = 2
+) -> Block | None:
     """The most varying maps of `count` samples, each line led by its input."""
-    places = pick(table, reader, count)
+    meta = readers[0].meta
+    lead = meta.shape[:-2]
+    places = pick(table, [reader for reader in readers if reader.meta.shape[:-2] == lead], count)
     if not places:
         return None
-    values = [row.reshape(-1, *row.shape[-2:]).astype(np.float32) for row in reader.rows(places)]
+    values = [reader.rows([place])[0] for reader, place in places]
+    values = [row.reshape(-1, *row.shape[-2:]).astype(np.float32) for row in values]
     chosen = most_varying(values[0], MAPS)
     maps = [[shrunk(some[i], MAP_SIDE) for i in chosen] for some in values]
     colours = Colours.of([item for some in maps for item in some])
-    lead = reader.meta.shape[:-2]
     rows = []
-    for place, some in zip(places, maps):
+    for (reader, place), some in zip(places, maps):
         number = table_row(reader.bucket, place)
         loaded = samples.load(number)
-        label, family = samples.label(number)
         first = None if isinstance(loaded, str) else Tile(overview(to_image(loaded.input), side=MAP_SIDE), "input")
-        tiles = [first, *(Tile(colours.draw(item), _index(i, lead, reader.meta.dims)) for i, item in zip(chosen, some))]
-        rows.append(Row(f"{samples.name(number)} · {label}", family, tiles))
+        tiles = [first, *(Tile(colours.draw(item), _index(i, lead, meta.dims)) for i, item in zip(chosen, some))]
+        rows.append(Row(samples.head(number), samples.family(number), tiles))
     total = len(values[0])
     order = f"{len(chosen)} of {total} maps, those that vary most over the first sample. " if total > 1 else ""
-    shrink = "Averaged down to fit. " if max(reader.meta.shape[-2:]) > MAP_SIDE else ""
-    note = f"{about(reader.meta)}. {order}{shrink}{_beyond(reader)}".strip()
+    shrink = "Averaged down to fit. " if max(max(row.shape[-2:]) for row in values) > MAP_SIDE else ""
+    shapes = f"{about(meta)}{' (of the first sample)' if len({row.shape for row in values}) > 1 else ''}"
+    note = f"{shapes}. {order}{shrink}{_beyond(readers[0])}".strip()
     return Block(title, note, len(chosen) + 1, rows, colours.bar("value"))
 
 
@@ -332,7 +353,7 @@ def _beyond(reader: ArrayReader) -> str:
         return ""
     over = [size * step - own for size, step, own in
             zip(reader.meta.shape[-2:], stride, (reader.bucket.height, reader.bucket.width))]  # fmt: skip
-    return f"Reaches {max(over):g} input pixels beyond the input: the network's own padding." if max(over) >= 1 else ""
+    return f"Reaches {max(over):g} input pixels beyond the input, which is padded for this network." if max(over) >= 1 else ""
 
 
 def _index(flat: int, lead: Sequence[int], dims: Sequence[str]) -> str:
@@ -346,34 +367,50 @@ def reader_name(dims: Sequence[str]) -> str:
     return "map" if tuple(dims) == ("y", "x") else " × ".join(dims)
 
 
-def matrix_block(samples: Samples, reader: ArrayReader, *, title: str) -> Block | None:
-    """Values without a place in the image, samples down and values across."""
-    good = np.flatnonzero(reader.valid)
-    if not good.size or not reader.meta.shape:
+def matrix_block(
+    samples: Samples, readers: Sequence[ArrayReader], *, title: str, colour: Callable[[str], str]
+) -> Block | None:
+    """Values without a place in the image, samples down and values across. `colour`: degradation label → its colour."""
+    meta = readers[0].meta
+    if not meta.shape:
         return None
-    places = spread(MATRIX_ROWS, good.tolist())
-    values = reader.rows(places).astype(np.float64)
-    dims = reader.meta.dims
-    rows: list[Row] = []
-    lead = reader.meta.shape[0] if len(reader.meta.shape) > 1 else 1
-    if lead <= LEADING:
-        stacks = values.reshape(len(places), lead, -1)
-        for i in range(lead):
-            colours = Colours.of([stacks[:, i]])
-            name = f"{dims[0]} {i}: " if lead > 1 else ""
-            ends = f"{name}{colours.low:.3g} … {colours.high:.3g}".replace("-", "−")
-            rows.append(Row("", "", [Tile(colours.draw(stacks[:, i]), ends, wide=True)]))
-        across = " × ".join(dims[1:] if lead > 1 else dims)
-        note = f"{about(reader.meta)}. {len(places)} of {good.size} samples from top to bottom, in table order; {across} from left to right."
-        return Block(title, f"{note} Each picture has its own scale.", 1, rows)
-    for place in spread(2, places):
-        number = table_row(reader.bucket, place)
-        matrix = values[places.index(place)].reshape(lead, -1)
-        colours = Colours.of([matrix])
-        label, family = samples.label(number)
+    alike = [reader for reader in readers if reader.meta.shape == meta.shape]
+    good = [(table_row(reader.bucket, int(place)), reader, int(place)) for reader in alike for place in _few(reader.valid)]
+    chosen = spread(MATRIX_ROWS, sorted(good, key=lambda item: item[0]))
+    values = np.stack([reader.rows([place])[0] for _, reader, place in chosen]).astype(np.float64)
+    lead = meta.shape[0] if len(meta.shape) > 1 else 1
+    total = sum(int(reader.valid.sum()) for reader in alike)
+    if lead > LEADING:
+        return _matrices(samples, title, meta, [(chosen[i][0], values[i].reshape(lead, -1)) for i in spread(2, range(len(chosen)))])
+    marks = [colour(samples.label(number)) for number, _, _ in chosen] if samples.several else []
+    names = meta.attributes.get(f"{meta.dims[0]}_names") or [f"{meta.dims[0]} {i}" for i in range(lead)]
+    stacks = values.reshape(len(chosen), lead, -1)
+    rows = []
+    for i in range(lead):
+        colours = Colours.of([stacks[:, i]])
         ends = f"{colours.low:.3g} … {colours.high:.3g}".replace("-", "−")
-        rows.append(Row(f"{samples.name(number)} · {label}", family, [Tile(colours.draw(shrunk(matrix, 512)), ends, wide=True)]))
-    return Block(title, f"{about(reader.meta)}. {dims[0]} from top to bottom, {' × '.join(dims[1:])} from left to right.", 1, rows)
+        uri = colours.draw(stacks[:, i], marks=marks)
+        rows.append(Row("", "", [Tile(uri, f"{names[i]}: {ends}" if lead > 1 else ends, height=20 + 5 * len(chosen))]))
+    across = " × ".join(meta.dims[1:] if lead > 1 else meta.dims)
+    left = ", degradation at the left edge" if marks else ""
+    note = f"{about(meta)}. {len(chosen)} of {total} samples from top to bottom, in table order{left}; {across} from left to right."
+    return Block(title, f"{note} Each picture has its own scale.", 1, rows)
+
+
+def _few(valid: np.ndarray) -> list[int]:
+    """At most 64 valid rows, evenly spaced."""
+    good = np.flatnonzero(valid)
+    return [int(good[i]) for i in spread(64, range(len(good)))]
+
+
+def _matrices(samples: Samples, title: str, meta: ArrayMeta, shown: Sequence[tuple[int, np.ndarray]]) -> Block:
+    """One picture a sample: too many leading rows to show each apart."""
+    rows = []
+    colours = Colours.of([matrix for _, matrix in shown])
+    for number, matrix in shown:
+        rows.append(Row(samples.head(number), samples.family(number), [Tile(colours.draw(shrunk(matrix, 512)), "", height=132)]))
+    note = f"{about(meta)}. {meta.dims[0]} from top to bottom, {' × '.join(meta.dims[1:])} from left to right."
+    return Block(title, note, 1, rows, colours.bar("value"))
 
 
 def cell_title(cell: Cell, reader: ArrayReader) -> str:

@@ -233,9 +233,9 @@ def digits(values: Sequence[float]) -> int:
 
 
 def number(value: float, places: int, *, sign: bool = False) -> str:
-    """`value` with a true minus."""
+    """`value` with a true minus, and none before a zero."""
     form = ".3g" if places == SIGNIFICANT else f".{places}f"
-    return format(value, f"+{form}" if sign else form).replace("-", "−")
+    return format(value, f"{'+' if sign else ''}z{form}").replace("-", "−")
 
 
 def _lines(models: Sequence[str], labels: Sequence[str], summaries: Sequence[Summary]) -> list[Line]:
@@ -248,6 +248,8 @@ def _lines(models: Sequence[str], labels: Sequence[str], summaries: Sequence[Sum
             for summary in summaries:
                 item, paired = summary.values.get((model, label)), summary.paired.get((model, label))
                 places = digits([value.mean for value in summary.values.values()])
+                if summary.pairing == "labels" and label == labels[0]:
+                    paired = None  # the reference itself
                 values.append(_value(item, paired, places) if item is not None else None)
             contents = max(summary.values[model, label].contents for summary in summaries if (model, label) in summary.values)
             out.append(Line(model, label, contents, values))
@@ -258,10 +260,10 @@ def _value(item: Interval, paired: Interval | None, places: int) -> Value:
     interval = f"{number(item.low, places)} … {number(item.high, places)}" if np.isfinite(item.low) else ""
     if paired is None:
         return Value(number(item.mean, places), interval)
-    places += places == 2  # differences of models are tenths of what they differ in
-    text = number(paired.mean, places, sign=True)
+    finer = places + (places == 2)  # models differ by hundredths of a dB
+    text = number(paired.mean, finer, sign=True)
     if np.isfinite(paired.low):
-        text += f" [{number(paired.low, places, sign=True)}, {number(paired.high, places, sign=True)}]"
+        text += f" [{number(paired.low, finer, sign=True)}, {number(paired.high, finer, sign=True)}]"
     return Value(number(item.mean, places), interval, text)
 
 
@@ -388,14 +390,14 @@ def _pictures(context: Context, out: Section, cells: Sequence[Cell]) -> None:
 
 
 def _other(context: Context, cell: Cell, readers: Sequence[ArrayReader], *, rows: int) -> Block | None:
-    reader = panels.choose_reader(readers)
+    usable = panels.usable_readers(readers)
     table = context.study.manifest.samples
-    if reader is None or table is None:
+    if not usable or table is None:
         return None
-    title = panels.cell_title(cell, reader)
-    if panels.is_map(reader.meta):
-        return panels.map_block(context.samples, table, reader, title=title, count=rows)
-    return panels.matrix_block(context.samples, reader, title=title)
+    title = panels.cell_title(cell, usable[0])
+    if panels.is_map(usable[0].meta):
+        return panels.map_block(context.samples, table, usable, title=title, count=rows)
+    return panels.matrix_block(context.samples, usable, title=title, colour=context.colour)
 
 
 def _gallery(context: Context, out: Section, cells: Sequence[Cell]) -> None:

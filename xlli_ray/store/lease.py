@@ -97,9 +97,11 @@ def _exists(objects: Objects, key: str) -> bool:
 class Lease:
     """Held from `acquire` to `release`; `check` raises LeaseError once another driver took over."""
 
-    def __init__(self, objects: Objects, epoch: int) -> None:
+    def __init__(self, objects: Objects, epoch: int, *, after_crash: bool = False) -> None:
         self.objects = objects
         self.epoch = epoch
+        self.after_crash = after_crash
+        """The last holder did not end its lease."""
         _HELD.add((objects.url, epoch))
         self._stop = threading.Event()
         self._lost: str | None = None
@@ -110,7 +112,8 @@ class Lease:
     def acquire(cls, objects: Objects, *, takeover: bool = False) -> Lease:
         """Take the next epoch. Raises LeaseError while another driver beats, unless `takeover`."""
         last = last_epoch(objects)
-        if last and not takeover and not _exists(objects, _end_key(last)):
+        unended = bool(last) and not _exists(objects, _end_key(last))
+        if unended and not takeover:
             holder = _holder(objects, last)
             if _is_alive(objects, last, holder):
                 raise LeaseError(
@@ -124,7 +127,7 @@ class Lease:
                 f"{objects.url}: another run was a moment faster: host {holder.host}, pid {holder.pid}. "
                 "Wait for it, or run the same command again when it has ended."
             )
-        return cls(objects, last + 1)
+        return cls(objects, last + 1, after_crash=unended)
 
     def _beat(self) -> None:
         count = 0

@@ -162,6 +162,16 @@ class LocalObjects:
         for key in keys:
             self._path(key).unlink(missing_ok=True)
 
+    def sweep(self, prefix: str) -> int:
+        """Remove what killed writers left half-written; returns how many. Only while holding the lease."""
+        count = 0
+        for folder, _, names in os.walk(self._path(prefix)):
+            for name in names:
+                if name.startswith(".") and name.endswith(".partial"):
+                    (Path(folder) / name).unlink(missing_ok=True)
+                    count += 1
+        return count
+
 
 def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)

@@ -205,14 +205,21 @@ def forget_records(objects: Objects, cell: str) -> None:
     objects.delete(list(objects.list(f"records/{cell}")))
 
 
-def write_crash_note(objects: Objects, cell: str, unit: int, epoch: int, row: int) -> None:
-    """Say which sample is in progress, when a unit runs sample by sample after crashes."""
-    objects.put(f"records/{cell}/{unit:07d}.{epoch:06d}.progress", str(row).encode())
+def note_key(cell: str, unit: int, epoch: int, attempt: int) -> str:
+    return f"records/{cell}/{unit:07d}.{epoch:06d}.{attempt:03d}.progress"
 
 
-def read_crash_note(objects: Objects, cell: str, unit: int, epoch: int) -> int | None:
-    """The sample-table row that was in progress, or None."""
+def write_crash_note(objects: Objects, cell: str, unit: int, epoch: int, attempt: int, row: int) -> None:
+    """Say which sample is in progress when a unit runs sample by sample; -1: none is."""
+    objects.put(note_key(cell, unit, epoch, attempt), str(row).encode())
+
+
+def read_crash_note(objects: Objects, cell: str, unit: int, epoch: int, attempt: int) -> int | None:
+    """The sample-table row that was in progress, -1 when none was, None when this attempt had not begun.
+
+    One note per attempt: a unit that only waited in a worker that another unit killed must not be blamed by an old note.
+    """
     try:
-        return int(objects.get(f"records/{cell}/{unit:07d}.{epoch:06d}.progress"))
+        return int(objects.get(note_key(cell, unit, epoch, attempt)))
     except Missing:
         return None
