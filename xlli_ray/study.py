@@ -152,7 +152,7 @@ class Study:
 
     def status(self) -> dict[str, Any]:
         """Units done and failed samples per cell: what `xlli status` shows."""
-        cells = []
+        cells: list[dict[str, Any]] = []
         for cell in self.manifest.cells:
             done = list_records(self.objects, cell.id)
             cells.append({"cell": cell.id, "units": cell.units, "done": len(done), "rows": cell.rows})

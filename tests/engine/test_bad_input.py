@@ -177,7 +177,7 @@ def test_a_full_disk_stops_the_run_with_the_way_out_and_the_next_run_finishes_it
     recipe: Make, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     disk = FullDisk(monkeypatch, after)
-    with pytest.raises(EnvironmentFailure, match="the disk is full.*run the same command again"):
+    with pytest.raises(EnvironmentFailure, match=r"the disk is full.*run the same command again"):
         run(recipe())
     monkeypatch.setattr(objects_module.os, "fsync", disk.real)
     summary = run(recipe())

@@ -138,7 +138,8 @@ def test_random_kills_of_drivers_and_workers_on_ray_end_in_the_same_bytes(tmp_pa
         deadline = time.monotonic() + 90
         while driver.poll() is None and units_recorded(out) < goal and time.monotonic() < deadline:
             if rng.random() < 0.02:
-                actors = [p for p in psutil.Process(driver.pid).children(recursive=True) if "_Actor" in " ".join(_cmdline(p))]
+                family = psutil.Process(driver.pid).children(recursive=True)
+                actors = [p for p in family if "_Actor" in " ".join(_cmdline(p))]
                 if actors:
                     rng.choice(actors).kill()
             time.sleep(0.05)

@@ -11,13 +11,13 @@ from torch import nn
 from toy_networks import LooksAtValues, Upscaler, as_model
 
 from xlli_ray.models import Model, activation_bytes, cost, dryrun, multiply_adds
+from xlli_ray.models.layers import Tap, capture
 
 
 def test_multiply_adds_are_those_of_the_convolutions() -> None:
     model = as_model(Upscaler(width=8, scale=2), scale=2)
     per_pixel = 9 * (3 * 8 + 8 * 8 + 8 * 12)
     assert multiply_adds(model, 10, 12) == per_pixel * 120
-    assert multiply_adds(model, 10, 12, batch=3) == 3 * per_pixel * 120
     grouped = as_model(nn.Conv2d(6, 3, 1, groups=3), channels=6, output="none")
     assert multiply_adds(grouped, 4, 4) == 2 * 3 * 16
 
@@ -30,7 +30,7 @@ def test_what_is_padded_is_paid_for() -> None:
 def test_activations_are_the_outputs_of_the_leaves() -> None:
     model = as_model(Upscaler(width=8, scale=2), scale=2)
     assert activation_bytes(model, 10, 12) == 4 * 120 * (8 + 8 + 8 + 12 + 12)
-    assert activation_bytes(model, 10, 12, batch=2) == 2 * activation_bytes(model, 10, 12)
+    assert activation_bytes(model, 20, 12) == 2 * activation_bytes(model, 10, 12)
     assert not any(m._forward_hooks for m in model.module.modules())
 
 
@@ -73,3 +73,12 @@ def test_the_twin_has_no_numbers_and_leaves_the_module_alone(load: Callable[...,
     assert {tensor.device.type for tensor in twin.state_dict().values()} == {"meta"}
     assert {tensor.device.type for tensor in model.module.state_dict().values()} == {"cpu"}
     assert twin is not model.module
+
+
+def test_the_surveyed_shapes_are_those_that_a_real_pass_captures() -> None:
+    model = as_model(Upscaler(width=8, scale=2), scale=2, multiple=4)
+    taps = (Tap("head"), Tap("body.1"), Tap("tail", "input"), Tap("shuffle", call="last"))
+    seen = cost.survey(model, taps, 9, 14)
+    with torch.no_grad(), capture(model, taps) as found:
+        model.forward(torch.zeros(1, 3, 9, 14))
+    assert {tap.name: shape for tap, shape in seen.shapes.items()} == {n: tuple(t.shape[1:]) for n, t in found.items()}

@@ -1,77 +1,19 @@
-"""Small studies made by hand through the store: no network, no engine, every state that a page can meet."""
+"""For the tests of the page: studies made by hand; `toy_studies` can be imported by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pytest
-from PIL import Image
 
-from xlli_ray.corpus.scan import SCHEMA, CorpusSpec, expand, list_sources, scan_source
-from xlli_ray.store.layout import (
-    ROOT,
-    ArrayMeta,
-    array_document,
-    companion_document,
-    create_document,
-    group_document,
-    group_key,
-    shard_key,
-    write_companion,
-)
-from xlli_ray.store.manifest import BucketPlan, Cell, Manifest, ModelRecord, SampleTable, save_manifest
-from xlli_ray.store.objects import LocalObjects, Objects, open_objects
-from xlli_ray.store.records import Failure, Receipt, Shard, write_record
-from xlli_ray.store.samples import write_sample_table
-from xlli_ray.store.shard import ShardWriter, crc32c
+if str(Path(__file__).parent) not in sys.path:
+    sys.path.append(str(Path(__file__).parent))
 
-SCALE = 2
-PSNR = (("psnr_y", "float64"), ("ssim_y", "float64"), ("psnr_rgb", "float64"))
+from toy_studies import Recipe, write_study
 
-
-@dataclass
-class Stage:
-    """What a stage of the study holds. `value(model, row, label)` gives one row's columns; `array(model, row, shape)` its array."""
-
-    id: str
-    kind: str = "restore"
-    columns: Sequence[tuple[str, str]] = PSNR
-    whats: Sequence[str] = ("restore",)
-    name: str = "features"
-    shape: tuple[int, ...] | None = None
-    """Shape of a sample, None: no array. A -1 or -2 stands for the input's height or width times the scale."""
-    dims: tuple[str, ...] = ("channel", "y", "x")
-    dtype: str = "float32"
-    params: dict[str, Any] = field(default_factory=dict)
-    value: Callable[[int, int, str], dict[str, Any]] = lambda model, row, label: {
-        "psnr_y": 30.0 + row % 7 + 0.1 * model - 2 * (label != "clean"), "ssim_y": 0.9 + 0.001 * (row % 5), "psnr_rgb": float("nan"),
-    }  # fmt: skip
-    array: Callable[[int, int, tuple[int, ...]], np.ndarray] = lambda model, row, shape: np.random.default_rng(row).normal(size=shape)
-
-
-@dataclass
-class Recipe:
-    """How large the study is, and how far it came."""
-
-    stages: Sequence[Stage]
-    models: int = 2
-    pictures: int = 3
-    size: int = 64
-    degradations: Sequence[Any] = ("clean", {"blur": 2})
-    inputs: bool = False
-    """Inputs that go in as they are: no targets, no degradations."""
-    broken: int = 0
-    done: float = 1.0
-    failed: Sequence[int] = ()
-    """Sample-table rows that no cell could measure."""
-    reason: str = "not finite: NaN or infinity in the output"
-    name: str = "toy"
-    tags: bool = True
+from xlli_ray.store.objects import open_objects
 
 
 @pytest.fixture
@@ -79,127 +21,8 @@ def make_study(tmp_path: Path) -> Callable[[Recipe], str]:
     """`make_study(Recipe(...))` writes a study and gives its path."""
 
     def make(recipe: Recipe) -> str:
-        objects = open_objects(tmp_path / recipe.name)
-        write_study(objects, recipe, tmp_path / f"{recipe.name}-pictures")
-        assert isinstance(objects, LocalObjects)
-        return str(objects.root)
+        place = tmp_path / recipe.name
+        write_study(open_objects(place), recipe, tmp_path / f"{recipe.name}-pictures")
+        return str(place)
 
     return make
-
-
-def write_study(objects: Objects, recipe: Recipe, folder: Path) -> Manifest:
-    table, corpus = _scan(objects, recipe, folder)
-    models = tuple(_model(i, recipe.tags) for i in range(recipe.models))
-    cells = [
-        _cell(stage, model.id, what, table, number)
-        for number, stage in enumerate(recipe.stages)
-        for model in models
-        for what in stage.whats
-    ]
-    manifest = Manifest(
-        name=recipe.name, seed=0, samples=table, models=models, cells=tuple(cells), versions={"python": "3.11", "torch": "2.6"},
-        recipe={"name": recipe.name, "corpus": corpus, "stages": [{"id": stage.id, "kind": stage.kind} for stage in recipe.stages]},
-        command=f"xlli run {recipe.name}.yaml --workers 2",
-    )  # fmt: skip
-    save_manifest(objects, manifest)
-    for cell in cells:
-        stage = next(stage for stage in recipe.stages if stage.id == cell.stage)
-        _documents(objects, cell)
-        for unit in range(round(recipe.done * cell.units)):
-            _unit(objects, cell, stage, unit, recipe, table)
-    return manifest
-
-
-def _scan(objects: Objects, recipe: Recipe, folder: Path) -> tuple[SampleTable, dict[str, Any]]:
-    folder.mkdir()
-    ramp = np.linspace(0, 255, recipe.size)
-    for i in range(recipe.pictures):
-        rng = np.random.default_rng(i)
-        picture = rng.integers(0, 255, (recipe.size // 8, recipe.size // 8, 3)).repeat(8, 0).repeat(8, 1) / 2 + ramp[:, None] / 2
-        Image.fromarray(picture.astype(np.uint8)).save(folder / f"p{i:02d}.png")
-    for i in range(recipe.broken):
-        (folder / f"broken<b>{i}.png").write_bytes(b"no picture")
-    corpus: dict[str, Any] = {"images": [str(folder / "*.png")], "scale": SCALE, "degradations": list(recipe.degradations)}
-    if recipe.inputs:
-        corpus = {"inputs": [str(folder / "*.png")]}
-    spec = CorpusSpec(**corpus)
-    rows = [scan_source(source, spec, 0) for source in list_sources(spec, folder)]
-    bad = [{"source": row["uri"], "target": None, "reason": row["reason"]} for row in rows if row["status"] != "ok"]
-    rejected = pa.Table.from_pylist(bad, pa.schema([(name, pa.string()) for name in ("source", "target", "reason")]))
-    return write_sample_table(objects, expand(rows, spec, 0), SCHEMA, rejected, corpus_hash="0"), corpus
-
-
-def _model(number: int, tags: bool) -> ModelRecord:
-    return ModelRecord(
-        id=f"net{number}", weights_sha256=f"{number:064x}", source=f"/weights/net{number}.pth", source_sha256="0" * 64,
-        network="toy", network_version=1, scale=SCALE, channels=3, range=(0.0, 1.0), output="image", entry={},
-        tags={"depth": number, "family": "toy"} if tags else {},
-    )  # fmt: skip
-
-
-def _cell(stage: Stage, model: str, what: str, table: SampleTable, number: int) -> Cell:
-    buckets, first = [], 0
-    for bucket in table.buckets:
-        arrays: tuple[ArrayMeta, ...] = ()
-        per_unit = max(1, -(-bucket.rows // 4))
-        if stage.shape is not None:
-            real = {-1: bucket.height * SCALE, -2: bucket.width * SCALE}
-            shape = tuple(real.get(size, size) for size in stage.shape)
-            stride = {"stride": [bucket.height / shape[-2], bucket.width / shape[-1]]} if stage.dims[-2:] == ("y", "x") else {}
-            arrays = (ArrayMeta(stage.name, bucket.rows, per_unit, shape, stage.dtype, stage.dims, "blosc", stride),)
-        buckets.append(
-            BucketPlan(
-                bucket.name, bucket.height, bucket.width, bucket.rows, 1, per_unit, first, ((bucket.start, bucket.rows),), arrays
-            )
-        )
-        first += buckets[-1].units
-    return Cell(
-        stage.id, stage.kind, model, what, {}, stage.params, {"stage": stage.id, "model": model}, tuple(stage.columns),
-        f"{model}-{number}", 1, tuple(buckets),
-    )  # fmt: skip
-
-
-def _documents(objects: Objects, cell: Cell) -> None:
-    for bucket in cell.buckets:
-        for meta in bucket.arrays:
-            key = group_key(cell.id, bucket.name)
-            for part in (ROOT, f"{ROOT}/{cell.stage}", f"{ROOT}/{cell.stage}/{cell.model}", f"{ROOT}/{cell.id}", key):
-                create_document(objects, part, group_document({}))
-            create_document(objects, f"{key}/{meta.name}", array_document(meta))
-            write_companion(objects, f"{key}/row", np.arange(bucket.rows, dtype=np.int64))
-            create_document(objects, f"{key}/row", companion_document(bucket.rows, "int64", {}))
-
-
-def _unit(objects: Objects, cell: Cell, stage: Stage, unit: int, recipe: Recipe, table: SampleTable) -> None:
-    from xlli_ray.store.samples import SampleReader
-
-    bucket, start, stop = cell.unit(unit)
-    model = int(cell.model.removeprefix("net"))
-    (span,) = bucket.table_rows(start, stop)
-    samples = SampleReader(objects, table).rows(*span).to_pylist()
-    failed = [(i, sample) for i, sample in enumerate(samples) if sample["row"] in recipe.failed]
-    shards = {}
-    for meta in bucket.arrays:
-        writer = ShardWriter(meta.shard_rows, meta.grid, np.dtype(meta.dtype), meta.codec)
-        for i, sample in enumerate(samples):
-            if sample["row"] not in recipe.failed:
-                writer.write(i, stage.array(model, sample["row"], meta.shape).astype(meta.dtype))
-        key = shard_key(cell.id, bucket.name, meta, start // meta.shard_rows)
-        parts = writer.finish()
-        objects.put(key, parts)
-        shards[meta.name] = Shard(key, crc32c(parts), sum(map(len, parts)))
-    receipt = Receipt(
-        cell.id, unit, 1, bucket.name, start, stop, shards,
-        tuple(Failure(sample["row"], start + i, sample["sample_id"], "sample", recipe.reason) for i, sample in failed),
-    )  # fmt: skip
-    rows: list[dict[str, Any]] = []
-    for sample in samples:
-        bad = sample["row"] in recipe.failed
-        nothing = {name: float("nan") if dtype == "float64" else None for name, dtype in cell.columns}
-        values = nothing if bad else {**nothing, **stage.value(model, sample["row"], sample["label"])}
-        head = {"row": sample["row"], "sample_id": sample["sample_id"], "status": "failed" if bad else "ok"}
-        rows.append({**head, **{name: values[name] for name, _ in cell.columns}})
-    types = {"float64": pa.float64(), "int64": pa.int64(), "string": pa.string(), "bool": pa.bool_()}
-    fields = [("row", pa.int64()), ("sample_id", pa.string()), ("status", pa.string()), *((n, types[d]) for n, d in cell.columns)]
-    schema = pa.schema(fields) if cell.columns else pa.schema([("row", pa.int64())])
-    assert write_record(objects, receipt, pa.Table.from_pylist(rows if cell.columns else [], schema))

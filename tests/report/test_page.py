@@ -1,16 +1,347 @@
 from __future__ import annotations
 
-import html.parser
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Recipe, Stage
+from toy_studies import Recipe, Stage
 
 from xlli_ray.errors import StudyError
 from xlli_ray.report.page import write_report
+from xlli_ray.store.manifest import Manifest, save_manifest
+from xlli_ray.store.objects import open_objects
+from xlli_ray.store.read import ArrayReader
+from xlli_ray.study import open_study
+
+Make = Callable[[Recipe], str]
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Balanced(HTMLParser):
+    """Collects text and attributes, and fails on a tag that is not closed where it should be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.links: list[tuple[str, str]] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [(name, value or "") for name, value in attrs if name in ("src", "href", "xlink:href")]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", "".join(self.words))
+
+
+def page_of(place: str) -> tuple[str, Balanced]:
+    path = write_report(place)
+    assert path == f"{place}/report/index.html"
+    html = Path(path).read_text(encoding="utf-8")
+    parser = Balanced()
+    parser.feed(html)
+    parser.close()
+    assert parser.open == []
+    assert len(parser.ids) == len(set(parser.ids)), "two elements share an id"
+    return html, parser
+
+
+def images(height: int = -1, width: int = -2) -> Stage:
+    """A `restore` stage that keeps its outputs."""
+
+    def output(model: int, row: int, shape: tuple[int, ...]) -> np.ndarray:
+        return np.random.default_rng(row).integers(0, 255, shape)
+
+    return Stage("restore", name="output", shape=(3, height, width), dtype="uint8", array=output)
+
+
+def features(count: int = 1, **fields: Any) -> Stage:
+    """A `features` stage of `count` layers."""
+    return Stage("features", "features", (), [f"body.{i}.out" for i in range(count)], shape=(16, 8, 8), **fields)
+
+
+def test_the_page_opens_without_network_and_runs_nothing(make_study: Make) -> None:
+    html, page = page_of(make_study(Recipe([images(), features(2)])))
+    assert all(link.startswith(("#", "data:image/")) for _, link in page.links)
+    assert "<script" not in html
+    assert "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+
+
+def test_the_page_says_what_the_study_is_and_how_it_was_made(make_study: Make) -> None:
+    place = make_study(Recipe([images(), features()], models=3))
+    _, page = page_of(place)
+    for words in (
+        "6 samples of 3 contents in 2 degradations, seen by 3 networks",
+        "xlli run toy.yaml --workers 2",
+        "torch 2.6",
+        "blur2",
+        "family",
+        "cpu",
+        f'xlli_ray.open_study("{place}")',
+        'study.array("features/net0/body.0.out")',
+        "Wang et al., IEEE TIP 13(4), 2004",
+        "@software{xlli_ray,",
+        "PSNR on luma, dB, higher is better",
+    ):
+        assert words in page.text
+    sample = open_study(place).sql("select sample_id from samples order by row limit 1")["sample_id"][0].as_py()
+    assert sample in page.text
+    assert "Not finished" not in page.text
+    assert {"corpus", "networks", "stage-restore", "stage-features", "provenance", "open", "cite"} <= set(page.ids)
+
+
+def test_the_python_lines_of_the_page_work_as_they_stand(make_study: Make) -> None:
+    html, _ = page_of(make_study(Recipe([features()])))
+    found = re.search(r"<pre>(import xlli_ray.*?)</pre>", html, flags=re.DOTALL)
+    assert found
+    names: dict[str, Any] = {}
+    exec(found[1].replace("&#34;", '"'), names)
+    assert names["stored"].rows([names["study"].sample_rows(0, 1)["sample_id"][0].as_py()]).shape == (1, 16, 8, 8)
+
+
+def test_the_numbers_of_the_page_are_the_means_over_contents(make_study: Make) -> None:
+    place = make_study(Recipe([Stage("restore")]))
+    _, page = page_of(place)
+    table = open_study(place).sql(
+        "select model, label, avg(psnr_y) as v from restore join samples using (sample_id) group by all"
+    )
+    for row in table.to_pylist():
+        assert f"{row['v']:.2f}" in page.text
+    # The networks differ by 0.1 dB on each picture: half of it from their mean, without any doubt.
+    assert "Δ +0.050 [+0.050, +0.050]" in page.text
+
+
+def test_the_query_that_the_page_offers_gives_its_numbers(make_study: Make) -> None:
+    place = make_study(Recipe([Stage("restore")]))
+    html, _ = page_of(place)
+    command = re.search(r"<pre>(xlli query [^<]*psnr_y[^<]*)</pre>", html)
+    assert command
+    import html as entities
+    import shlex
+
+    statement = shlex.split(entities.unescape(command[1]))[3]
+    assert open_study(place).sql(statement).num_rows == 4
+
+
+def test_words_from_files_and_networks_cannot_become_markup(make_study: Make) -> None:
+    evil = "<script>alert(1)</script>"
+    html, page = page_of(make_study(Recipe([Stage("restore", params={"note": evil})], broken=1, failed=[0], reason=evil)))
+    assert "<script" not in html
+    assert "broken<b>0.png" in page.text  # as text
+    assert page.text.count(evil) >= 2
+
+
+def test_a_study_that_is_not_finished_says_so(make_study: Make) -> None:
+    _, page = page_of(make_study(Recipe([images(), features()], done=0.5)))
+    assert "Not finished. 8 of 12 units are done" in page.text
+
+
+@pytest.mark.parametrize("recipe", [
+    Recipe([images(), features()], done=0.0),
+    Recipe([images(), features()], failed=range(6)),
+], ids=["nothing done", "everything failed"])  # fmt: skip
+def test_no_valid_row_is_a_page_without_numbers(make_study: Make, recipe: Recipe) -> None:
+    html, page = page_of(make_study(recipe))
+    assert "No sample has been measured yet" in page.text
+    assert "No array holds a valid row yet" in page.text
+    assert "<svg" not in html
+
+
+def test_a_study_before_its_scan_has_a_page(tmp_path: Path) -> None:
+    save_manifest(open_objects(tmp_path), Manifest("early", 0, {}, None, command="xlli run early.yaml"))
+    _, page = page_of(str(tmp_path))
+    assert "not been scanned yet" in page.text
+
+
+def test_no_study_is_an_error_that_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="xlli run RECIPE"):
+        write_report(str(tmp_path))
+
+
+def test_columns_without_targets_are_named_and_not_drawn(make_study: Make) -> None:
+    nothing = Stage("restore", value=lambda model, row, label: {}, shape=(3, -1, -2), name="output", dtype="uint8",
+                    array=lambda model, row, shape: np.full(shape, row))  # fmt: skip
+    html, page = page_of(make_study(Recipe([nothing], inputs=True)))
+    assert "psnr_y: no value in 6 measured rows (there may be no targets)" in page.text
+    assert 'class="plot"' not in html
+    assert "input" in page.text  # the outputs are still shown, without error maps
+    assert "output − target" not in page.text
+
+
+def test_infinite_and_missing_values_are_left_out_and_counted(make_study: Make) -> None:
+    def value(model: int, row: int, label: str) -> dict[str, Any]:
+        return {"psnr_y": float("inf") if row == 0 else 30.0, **({"ssim_y": 0.9} if row else {})}
+
+    _, page = page_of(make_study(Recipe([Stage("restore", value=value)])))
+    assert "psnr_y: 2 infinite values are left out of the means" in page.text
+    assert "ssim_y: 2 of 12 measured rows have no value" in page.text
+
+
+def test_failures_are_counted_and_the_first_fifty_listed(make_study: Make) -> None:
+    recipe = Recipe([Stage("restore"), features()], models=5, pictures=8, failed=range(12), broken=1)
+    html, page = page_of(make_study(recipe))
+    assert "The first 50 of 121" in page.text
+    assert "60 and 1 file rejected" in page.text  # 12 samples of 5 networks
+    assert html.count("not finite: NaN or infinity") == 49
+    assert "broken" in page.text
+
+
+def test_the_gallery_shows_the_best_the_median_and_the_worst_sample(make_study: Make) -> None:
+    html, page = page_of(make_study(Recipe([images()], pictures=5, degradations=["clean"])))
+    for rank, score in (("best of 5 by psnr_y, mean over the models 34.05", 34), ("median of 5", 32), ("worst of 5", 30)):
+        assert rank in page.text
+        assert f"psnr_y {score}.00" in page.text  # net0's own
+    assert "|output − target|, grey levels of 255" in page.text
+    assert html.count('alt="target"') == 3
+    assert html.count('alt="net1"') == 3
+
+
+def test_outputs_of_many_networks_are_thinned_out_and_the_page_says_so(make_study: Make) -> None:
+    html, page = page_of(make_study(Recipe([images()], models=9, pictures=2, size=32)))
+    assert "6 of 9 models are shown side by side, evenly spaced by their mean psnr_y" in page.text
+    assert 'alt="net8"' in html  # the best
+    assert 'alt="net0"' in html  # the worst
+
+
+def test_outputs_of_another_size_than_the_target_are_shown_without_it(make_study: Make) -> None:
+    _, page = page_of(make_study(Recipe([images(80, 80)])))
+    assert "output − target" not in page.text
+    assert "best of 6" in page.text
+
+
+def test_a_page_is_made_without_its_corpus(make_study: Make, tmp_path: Path) -> None:
+    place = make_study(Recipe([images(), features()]))
+    for picture in (tmp_path / "toy-pictures").iterdir():
+        picture.unlink()
+    _, page = page_of(place)
+    assert "Inputs and targets cannot be shown:" in page.text
+    assert "channel" in page.text
+
+
+def test_thirty_layers_are_all_listed_and_twelve_drawn(make_study: Make) -> None:
+    html, page = page_of(make_study(Recipe([features(30)], models=1)))
+    assert "12 of 30 arrays are drawn" in page.text
+    assert html.count("<h3>net0 · body.") == 12
+    drawn = [int(number) for number in re.findall(r"<h3>net0 · body\.(\d+)", html)]
+    assert drawn == sorted(drawn)  # in depth order: body.10 after body.2
+    assert (drawn[0], drawn[-1]) == (0, 29)
+    assert page.text.count("body.7.out") >= 1
+
+
+def test_signed_features_get_a_symmetric_scale_and_others_start_at_zero(make_study: Make) -> None:
+    positive = Stage("relu", "features", (), ["a.out"], shape=(4, 8, 8), array=lambda m, row, shape: np.full(shape, 2.0))
+    _, page = page_of(make_study(Recipe([features(), positive], models=1)))
+    low, high = re.search(r"(−[\d.]+)\s([\d.]+)\svalue", page.text).groups()  # type: ignore[union-attr]
+    assert low == f"−{high}"
+    assert re.search(r" 0\s2\svalue", page.text)
+
+
+def test_pooled_features_are_shown_as_samples_by_channels(make_study: Make) -> None:
+    pooled = Stage("pooled", "features", (), ["a.out"], shape=(4, 16), dims=("moment", "channel"))
+    tokens = Stage("tokens", "features", (), ["b.out"], shape=(64, 16), dims=("token", "channel"))
+    vector = Stage("vector", "features", (), ["c.out"], shape=(16,), dims=("channel",))
+    _, page = page_of(make_study(Recipe([pooled, tokens, vector], models=1)))
+    assert "moment 3:" in page.text
+    assert "token from top to bottom, channel from left to right" in page.text
+    assert "16 float32. 6 of 6 samples from top to bottom" in page.text
+
+
+def test_a_probe_that_the_report_has_never_seen_gets_a_section(make_study: Make) -> None:
+    columns = (("index", "float64"), ("steps", "int64"), ("clipped", "bool"), ("path", "string"))
+
+    def value(model: int, row: int, label: str) -> dict[str, Any]:
+        return {"index": 0.1 * row, "steps": 50 + row, "clipped": row > 2, "path": "blur" if row % 2 else "straight"}
+
+    stage = Stage("attribution", "novel", columns, ["window"], "map", (-1, -2), ("y", "x"), value=value)
+    html, page = page_of(make_study(Recipe([stage])))
+    assert "The probe 'novel' is not part of this installation" in page.text
+    assert html.count('class="plot"') == 6  # three numbers, each with its differences
+    assert "path: blur (6), straight (6)" in page.text
+    assert 'alt="map"' in html
+    assert "clipped" in page.text
+
+
+def test_only_the_rows_shown_are_read(make_study: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = make_study(Recipe([images(), features(3)], pictures=12))
+    read: list[int] = []
+    rows = ArrayReader.rows
+
+    def counted(self: ArrayReader, positions: Any) -> np.ndarray:
+        read.append(len(positions))
+        return rows(self, positions)
+
+    def whole(self: ArrayReader, **_: Any) -> Any:
+        raise AssertionError("the page scanned a whole array")
+
+    monkeypatch.setattr(ArrayReader, "rows", counted)
+    monkeypatch.setattr(ArrayReader, "scan", whole)
+    write_report(place)
+    assert sum(read) == 3 * 2 + 2 * 3 * 2  # images: three samples of two networks; maps: two samples of six layers
+
+
+def test_a_sample_too_large_to_draw_is_named(make_study: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xlli_ray.report.panels.ROW_BYTES", 1000)
+    _, page = page_of(make_study(Recipe([features()], models=1)))
+    assert "a single sample is too large to be drawn here" in page.text
+
+
+def test_a_damaged_shard_does_not_cost_the_page(make_study: Make) -> None:
+    place = make_study(Recipe([Stage("restore"), features()], models=1))
+    for shard in Path(place).glob("arrays.zarr/**/features/c/*/0/0/0"):
+        shard.write_bytes(shard.read_bytes()[:-9])
+    _, page = page_of(place)
+    assert "Not all arrays can be read" in page.text
+    assert "32.00" in page.text  # the numbers are there
+
+
+def test_twenty_networks_and_thirty_eight_degradations_fit_a_page(make_study: Make) -> None:
+    levels = [{"blur": 0.5 + i / 4} for i in range(12)] + [{"noise": 2 + i} for i in range(12)]
+    levels += [{"jpeg": 30 + i} for i in range(11)] + [{"blur": 2, "noise": 10}, {"noise": 10, "jpeg": 50}]
+    recipe = Recipe([Stage("restore")], models=20, pictures=2, size=32, degradations=["clean", *levels])
+    place = make_study(recipe)
+    start = time.process_time()
+    html, page = page_of(place)
+    assert time.process_time() - start < 20
+    assert len(html) < 3e6
+    assert html.count('class="plot"') == 4  # heat maps instead of 760 dots, twice for each of two columns
+    assert "in 38 degradations" in page.text
+
+
+def test_the_same_study_gives_the_same_page(make_study: Make) -> None:
+    place = make_study(Recipe([images(), features()]))
+    first, _ = page_of(place)
+    second, _ = page_of(place)
+    assert first == second
+
+
+def test_importing_the_report_imports_neither_matplotlib_nor_torch() -> None:
+    code = (
+        "import sys, xlli_ray.report.page, xlli_ray.report.doctor\n"
+        "heavy = {'matplotlib', 'torch', 'ray', 'jinja2', 'zarr', 'xarray'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

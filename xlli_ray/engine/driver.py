@@ -40,8 +40,8 @@ from xlli_ray.store.layout import (
 from xlli_ray.store.lease import Lease
 from xlli_ray.store.manifest import Cell, Manifest, ModelRecord, identity_hash, load_manifest, save_manifest
 from xlli_ray.store.objects import LocalObjects, Objects, open_objects, probe_create_only
-from xlli_ray.store.records import forget_records, list_records, pack_records, read_crash_note, read_receipts
 from xlli_ray.store.read import valid_by_bucket
+from xlli_ray.store.records import forget_records, list_records, pack_records, read_crash_note, read_receipts
 from xlli_ray.store.tables import query, tables_are_fresh, write_tables
 
 MAX_FRUITLESS = 24

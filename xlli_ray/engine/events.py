@@ -6,6 +6,7 @@ tells at once whether the network starves.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -102,7 +103,8 @@ class Events:
         if self._quiet or not self._stream.isatty():
             return
         from rich.console import Console
-        from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
 
         self._bar = Bar(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
@@ -133,7 +135,5 @@ class Events:
     def close(self) -> None:
         if self._bar is not None:
             self._bar.stop()
-        try:
+        with contextlib.suppress(EnvironmentFailure, OSError):  # the disk is full: the error that ends the run says so already
             self._flush()
-        except (EnvironmentFailure, OSError):
-            pass  # the disk is full: the error that ends the run says so already

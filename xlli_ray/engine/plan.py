@@ -12,16 +12,16 @@ under 5 minutes, but no more than a sixteenth of the bucket, so that a small cor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from xlli_ray.corpus import degradations
 from xlli_ray.corpus.decode import VERSION as DECODE_VERSION
-from xlli_ray.errors import NetworkError, PlanError
-from xlli_ray.models.cost import activation_bytes, multiply_adds
-from xlli_ray.models.layers import resolve
+from xlli_ray.errors import PlanError
+from xlli_ray.models.cost import survey
+from xlli_ray.models.layers import Tap, resolve
 from xlli_ray.models.model import Model
 from xlli_ray.probes import probe_class
 from xlli_ray.probes.protocol import Probe, Shapes
@@ -132,7 +132,7 @@ def make_plan(
     named = {cell.id for cell in cells}
     left = [cell for cell in existing if cell.id not in named]
     ordered = sorted([*cells, *left], key=lambda cell: cell.id)
-    return Plan(tuple(ordered), tuple(added), tuple([*kept, *(c.id for c in left)]), tuple(replaced), tuple(notes))
+    return Plan(tuple(ordered), tuple(added), (*kept, *(c.id for c in left)), tuple(replaced), tuple(notes))
 
 
 def _refused(cells: Iterable[Cell]) -> list[BucketPlan]:
@@ -171,16 +171,19 @@ def _wanted(
         if reason:
             raise PlanError(f"stage {stage.id}: {reason}")
     taps = tuple(dict.fromkeys(tap for _, probe, _ in probes for tap in probe.taps()))
+    # How many input pixels a feature spans is the layer's own: found once, on the smallest input.
+    strides = {info.tap: info.stride for info in resolve(model, [_pattern(tap) for tap in taps], example)} if taps else {}
     found: dict[str, tuple[Shapes | None, float, str]] = {}
     batches: dict[str, int] = {}
     for bucket in table.buckets:
-        try:
-            found[bucket.name] = (*_shapes(model, taps, bucket), "")
-            # activation_bytes runs only where the forward did
-            batches[bucket.name] = _auto_batch(model, bucket, device)
-        except NetworkError as error:
-            found[bucket.name] = (None, 0.0, str(error))
-            batches[bucket.name] = 1
+        if reason := _too_small(model, bucket):
+            found[bucket.name], batches[bucket.name] = (None, 0.0, reason), 1
+            continue
+        seen = survey(model, taps, bucket.height, bucket.width)
+        output = (model.channels, bucket.height * model.scale, bucket.width * model.scale) if model.output == "image" else None
+        features = {tap: (seen.shapes[tap], strides[tap]) for tap in taps}
+        found[bucket.name] = (Shapes(bucket.height, bucket.width, output, features), float(seen.multiply_adds), "")
+        batches[bucket.name] = auto_batch(seen.activation_bytes, device)
     wanted = []
     for stage, probe, spec in probes:
         fixed = recipe.batch.get(stage.kind, "auto")
@@ -202,7 +205,7 @@ def _too_small(model: Model, bucket: Bucket) -> str:
     )
 
 
-def _pattern(tap: Any) -> str:
+def _pattern(tap: Tap) -> str:
     """The layer pattern that means exactly this tap."""
     call = "" if tap.call is None else f"#{tap.call}"
     return f"{tap.module}{call}:{tap.side}"
@@ -214,22 +217,10 @@ def _degradation_versions(table: SampleTable) -> dict[str, int]:
     return dict(sorted({k: v for label in labels for k, v in degradations.parse_label(label).versions().items()}.items()))
 
 
-def _shapes(model: Model, taps: Sequence[Any], bucket: Bucket) -> tuple[Shapes, float]:
-    import torch
-
-    example = torch.zeros(1, model.channels, bucket.height, bucket.width)
-    if reason := _too_small(model, bucket):
-        raise NetworkError(reason)
-    patterns = [_pattern(tap) for tap in taps]
-    infos = {info.tap: (info.shape, info.stride) for info in resolve(model, patterns, example)} if taps else {}
-    output = (model.channels, bucket.height * model.scale, bucket.width * model.scale) if model.output == "image" else None
-    return Shapes(bucket.height, bucket.width, output, infos), float(multiply_adds(model, bucket.height, bucket.width))
-
-
-def _auto_batch(model: Model, bucket: Bucket, device: str) -> int:
+def auto_batch(activation_bytes: int, device: str) -> int:
+    """The largest of 1, 2, 4 … 32 samples whose activations stay under 1 GiB (16 GiB on a GPU)."""
     room = ACTIVATIONS_CPU if device.startswith("cpu") else ACTIVATIONS_GPU
-    each = max(1, activation_bytes(model, bucket.height, bucket.width))
-    return next((size for size in BATCHES if size * each <= room), 1)
+    return next((size for size in BATCHES if size * max(1, activation_bytes) <= room), 1)
 
 
 def _identity(
@@ -392,4 +383,4 @@ def with_models(models: Iterable[ModelRecord], old: Iterable[ModelRecord]) -> tu
     """The recipe's models, then those that only the study knows."""
     listed = list(models)
     known = {model.id for model in listed}
-    return tuple([*listed, *(replace(m) for m in old if m.id not in known)])
+    return (*listed, *(m for m in old if m.id not in known))

@@ -1,8 +1,10 @@
 """Ray Core actors, one per GPU or CPU slot, at most two jobs in flight each.
 
-`max_restarts=-1` brings a lost actor back, `max_task_retries=0` leaves retries to the driver, so that no unit runs again behind the records'
-back. Without an address a private cluster starts, without a dashboard and under a random token of its own, because Ray's daemons listen on all
-interfaces and whoever reaches them runs code; `ray.init()` without `address="local"` would join whatever cluster runs on the host. Only jobs and small results cross Ray (`docs/decisions/001-ray-core.md`).
+`max_restarts=-1` brings a lost actor back; `max_task_retries=0` leaves retries to the driver, so that no unit runs again behind
+the records' back. Only jobs and small results cross Ray (`docs/decisions/001-ray-core.md`).
+
+Without an address a private cluster starts: without a dashboard, and under a random token of its own, because Ray's daemons listen
+on all interfaces and whoever reaches them runs code. `ray.init()` without `address="local"` would join whatever cluster runs here.
 """
 
 from __future__ import annotations
@@ -78,7 +80,7 @@ def connect(address: str | None, *, cpus: int) -> bool:
         return False
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keeps the driver's GPU visibility as it is
-    worker_module = importlib.import_module("ray._private.worker")
+    worker_module: Any = importlib.import_module("ray._private.worker")
     if hasattr(worker_module, "_worker_logs_enabled"):
         # `log_to_driver` leaves out the raylet's page-long notices of every lost worker; our own events tell of them.
         worker_module._worker_logs_enabled = False
@@ -106,7 +108,7 @@ class RayPool:
         count = str(spec.threads)
         # Thread counts must be set before torch and BLAS load, that is in the environment of the process.
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-        runtime_env = {"env_vars": {**{name: count for name in names}, "MPLBACKEND": "Agg"}}
+        runtime_env = {"env_vars": {**dict.fromkeys(names, count), "MPLBACKEND": "Agg"}}
         actor = ray.remote(_Actor).options(
             num_cpus=spec.threads, num_gpus=gpus, max_restarts=-1, max_task_retries=0,
             max_concurrency=IN_FLIGHT, runtime_env=runtime_env,
@@ -174,7 +176,6 @@ def nodes_see(study: str, key: str, expected: bytes, corpus: list[str]) -> None:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    @ray.remote(num_cpus=0, max_retries=1)
     def look(study: str, key: str, expected: bytes, corpus: list[str]) -> str:
         from xlli_ray.corpus.sources import read_bytes
         from xlli_ray.store.objects import open_objects
@@ -191,9 +192,10 @@ def nodes_see(study: str, key: str, expected: bytes, corpus: list[str]) -> None:
                 return f"{uri} ({error})"
         return ""
 
+    remote = ray.remote(num_cpus=0, max_retries=1)(look)
     nodes = [node for node in ray.nodes() if node["Alive"]]
     refs = {
-        look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
+        remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
             study, key, expected, corpus
         ): node
         for node in nodes

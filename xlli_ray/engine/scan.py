@@ -7,7 +7,6 @@ A file that cannot be read is a row of `samples/rejected.parquet` with its reaso
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -150,10 +149,11 @@ def scan_corpus(
 
 
 def _first(batches: Iterator[pa.RecordBatch], limit: int) -> Iterator[pa.RecordBatch]:
-    left = limit
-    for batch in itertools.takewhile(lambda _: left > 0, batches):
-        yield batch.slice(0, left)
-        left -= min(left, batch.num_rows)
+    for batch in batches:
+        yield batch.slice(0, limit)
+        limit -= min(limit, batch.num_rows)
+        if not limit:
+            return
 
 
 def _patterns(corpus: dict[str, Any]) -> str:

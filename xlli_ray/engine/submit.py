@@ -1,8 +1,9 @@
 """Run a recipe on a cluster through Ray's Jobs API: submit, status, stop, follow.
 
-The resolved recipe travels as the job's working folder; weights and corpus must be paths or URLs that the nodes see (the run's canary proves
-it). Token authentication is Ray's own: `RAY_AUTH_MODE=token` with `RAY_AUTH_TOKEN` or `~/.ray/auth_token` here and on the cluster. Whoever
-reaches a Jobs API without it can run code there, so an address beyond this machine is refused unless a token is set.
+The resolved recipe travels as the job's working folder; weights and corpus must be paths or URLs that the nodes see (the run's
+canary proves it). Token authentication is Ray's own: `RAY_AUTH_MODE=token` with `RAY_AUTH_TOKEN` or `~/.ray/auth_token` here and on
+the cluster. Whoever reaches a Jobs API without it can run code there, so an address beyond this machine is refused unless a token is
+set.
 """
 
 from __future__ import annotations
@@ -20,14 +21,12 @@ import yaml
 
 from xlli_ray.errors import EnvironmentFailure, RecipeError
 from xlli_ray.recipe import Recipe
-from xlli_ray.store.objects import is_url
+from xlli_ray.store.objects import is_url, refuse_secrets
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 def _client(address: str) -> Any:
-    from ray.job_submission import JobSubmissionClient
-
     host = urlsplit(address).hostname or ""
     has_token = bool(os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"))
     has_token |= (Path.home() / ".ray" / "auth_token").exists()
@@ -37,7 +36,10 @@ def _client(address: str) -> Any:
             "~/.ray/auth_token; `ray get-auth-token --generate` makes one); without it anyone who reaches the port runs code.",
         )  # fmt: skip
     if has_token:
+        # Read when Ray's libraries load: set before the import.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+    from ray.job_submission import JobSubmissionClient
+
     try:
         return JobSubmissionClient(address)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -56,9 +58,11 @@ def _call(address: str, function: Callable[[], Any]) -> Any:
 def submit_recipe(
     recipe: Recipe, *, address: str, out: str, workers: int | None = None, gpus_per_worker: float = 0.0
 ) -> str:
-    """Submit `recipe` and return the job's id. `out` must be absolute or a URL. Raises EnvironmentFailure, RecipeError."""
+    """Submit `recipe` and return the job's id. `out` must be absolute or a URL. Raises EnvironmentFailure, RecipeError, StudyError."""
     if not is_url(out) and not Path(out).is_absolute():
         raise RecipeError(f"--out {out}: give an absolute path that all nodes share, or s3://…: the job runs in another folder")
+    if is_url(out):
+        refuse_secrets(out)  # it would stand in the job's command line, which everybody on the cluster can read
     client = _client(address)
     command = ["xlli", "run", "recipe.yaml", "--address", "auto", "--out", out]
     if workers is not None:

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from xlli_ray.corpus.sources import read_bytes
 from xlli_ray.errors import RecipeError, SampleError, WeightsError
@@ -15,6 +16,9 @@ from xlli_ray.models.networks import NETWORKS
 from xlli_ray.recipe import ModelEntry, Recipe
 from xlli_ray.store.manifest import ModelRecord
 from xlli_ray.store.objects import Missing, Objects
+
+if TYPE_CHECKING:
+    import torch
 
 
 def keep_models(objects: Objects, recipe: Recipe, known: Sequence[ModelRecord]) -> list[ModelRecord]:
@@ -31,8 +35,6 @@ def _entry(entry: ModelEntry) -> Mapping[str, object]:
 
 
 def _keep(objects: Objects, entry: ModelEntry, known: ModelRecord | None) -> ModelRecord:
-    import torch
-
     try:
         data = _bytes(entry)
     except WeightsError:
@@ -45,7 +47,7 @@ def _keep(objects: Objects, entry: ModelEntry, known: ModelRecord | None) -> Mod
         if version in (None, known.network_version) and _kept(objects, known.weights_sha256):
             return replace(known, tags=dict(entry.tags))
     if data is None:
-        tensors: dict[str, torch.Tensor] = dict(_own_weights(entry))
+        tensors = _own_weights(entry)
     else:
         tensors = dict(read_state_dict(data, name=entry.weights or entry.id).tensors)
     canonical = to_safetensors(tensors)
@@ -100,7 +102,7 @@ def _bytes(entry: ModelEntry) -> bytes | None:
         raise WeightsError(f"model {entry.id}: weights: {error}") from error
 
 
-def _own_weights(entry: ModelEntry) -> Mapping[str, object]:
+def _own_weights(entry: ModelEntry) -> dict[str, torch.Tensor]:
     """State of a network that brings its own weights (a factory without `weights`)."""
     if not entry.network or ":" not in entry.network:
         raise RecipeError(f"model {entry.id}: give `weights`, or `network: package.module:factory` that brings its own")

@@ -120,11 +120,11 @@ class Worker:
             states = [self._state(cell, cell.unit(job.unit)[0]) for cell in cells]
             crashed = {i for i, sample in enumerate(samples) if sample.row in job.skip}
             for state in states:
-                state.failed.update({i: ("crash", "the worker died on this sample twice") for i in crashed})
+                state.failed.update(dict.fromkeys(crashed, ("crash", "the worker died on this sample twice")))
             one_by_one = False
             if bucket.refused:
                 for state in states:
-                    state.failed.update({i: ("sample", bucket.refused) for i in range(len(samples))})
+                    state.failed.update(dict.fromkeys(range(len(samples)), ("sample", bucket.refused)))
             else:
                 model = self.model(cells[0].model)
                 if job.mode == "probe":
@@ -211,8 +211,7 @@ class Worker:
                 loaded = [future.result() for future in waiting.pop(0)]
             chosen = [samples[i] for i in current]
             height, width = chosen[0].height, chosen[0].width
-            # A failed sample keeps its place as zeros: the batch is part of the numbers, so its size never changes.
-            data = torch.zeros(len(current), 3, height, width)
+            data = torch.empty(len(current), 3, height, width)
             ok = np.zeros(len(current), bool)
             targets: list[np.ndarray | None] = [None] * len(current)
             reasons: dict[int, str] = {}
@@ -226,6 +225,9 @@ class Worker:
                     data[i] = torch.from_numpy(item.input)
                     targets[i] = item.target
                     ok[i] = True
+            if not ok.all():
+                # A failed sample keeps its place as zeros: the batch is part of the numbers, so its size never changes.
+                data[torch.from_numpy(~ok)] = 0.0
             yield Batch(chosen, data.to(self.device), targets, ok), reasons
 
     def _load(self, sample: Sample, crashed: bool, clock: _Clock) -> Loaded | str:
@@ -256,16 +258,16 @@ class Worker:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         each = []
-        for i in np.flatnonzero(batch.ok):
+        for i in np.flatnonzero(batch.ok).tolist():
             single = Batch([batch.samples[i]], batch.input[i : i + 1], [batch.targets[i]], np.ones(1, bool))
             try:
                 measured = self._forward(model, states, single)
-                each.append([_place(m, int(i), len(batch.ok)) for m in measured])
+                each.append([_place(m, i, len(batch.ok)) for m in measured])
             except (RuntimeError, ValueError, ArithmeticError, MemoryError, NetworkError) as error:
                 text = (str(error).strip() or "no message").splitlines()[0][:300]
                 memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text
                 why = "out of memory alone" if memory else f"{type(error).__name__}: {text}"
-                each.append([Measurement({}, {}, [], {int(i): why}) for _ in states])
+                each.append([Measurement({}, {}, [], {i: why}) for _ in states])
         return each, True
 
     def _forward(self, model: Model, states: Sequence[_CellState], batch: Batch) -> list[Measurement]:
@@ -381,7 +383,8 @@ def _place(measured: Measurement, position: int, size: int) -> Measurement:
     count = len(next(iter(measured.columns.values()), [None]))
     rows = [position] * (count if measured.positions is None else len(measured.positions))
     arrays = {name: _Shifted(array, position) for name, array in measured.arrays.items()}
-    return replace(measured, arrays=arrays, positions=rows, failed={position: r for r in measured.failed.values()})  # type: ignore[arg-type]
+    failed = {position: next(iter(measured.failed.values()))} if measured.failed else {}
+    return replace(measured, arrays=arrays, positions=rows, failed=failed)  # type: ignore[arg-type]
 
 
 class _Shifted:

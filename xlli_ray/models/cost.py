@@ -1,36 +1,44 @@
-"""What one forward pass costs: multiply-adds, and bytes of activations. Planning uses both; neither runs the network on
-real numbers where that can be avoided (see `dryrun`)."""
+"""What one forward pass costs and gives: multiply-adds, bytes of activations, shapes at taps. Planning asks for all three in
+one pass per input size; none runs the network on real numbers where that can be avoided (see `dryrun`)."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from xlli_ray.models.dryrun import dry_run
+from xlli_ray.models.layers import Tap
 from xlli_ray.models.model import Model
+from xlli_ray.models.trace import first_tensor
 
 
-def multiply_adds(model: Model, height: int, width: int, *, batch: int = 1) -> int:
-    """Multiply-adds of one forward pass over a batch of images of (height, width), as PyTorch's counter has them: those
-    of convolutions, matrix products and attention; additions of biases, activations and resizing are not counted."""
+@dataclass(frozen=True)
+class Survey:
+    """One forward pass over one image.
 
-    def visit(module: nn.Module, x: Tensor) -> int:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model.run(module, x)
-        return int(counter.get_total_flops())
+    `multiply_adds`     those of convolutions, matrix products and attention, as PyTorch's counter has them; additions of biases,
+                        activations and resizing are not counted.
+    `activation_bytes`  bytes of all outputs of modules without children: what a network would hold if it freed nothing. Functions
+                        called outside of modules are not seen, and without gradients far less is alive at once: a measure for
+                        choosing batches, not a peak.
+    `shapes`            of one sample at each tap, without the batch axis.
+    """
 
-    flops, _ = dry_run(model, visit, shape=(batch, model.channels, *model.padded(height, width)))
-    return flops // 2  # the counter has two operations per multiply-add
+    multiply_adds: int
+    activation_bytes: int
+    shapes: Mapping[Tap, tuple[int, ...]]
 
 
-def activation_bytes(model: Model, height: int, width: int, *, batch: int = 1) -> int:
-    """Bytes of all outputs of modules without children, over one forward pass: what a network would hold if it freed
-    nothing. Functions called outside of modules (joins, sums) are not seen, and without gradients far less is alive at
-    once: this is a measure for choosing batches, not a peak."""
+def survey(model: Model, taps: Sequence[Tap], height: int, width: int) -> Survey:
+    """Run `model` once for an image of (height, width), on the meta device where it can. `taps` as `layers.resolve` gives them."""
 
-    def visit(module: nn.Module, x: Tensor) -> int:
+    def visit(module: nn.Module, x: Tensor) -> Survey:
         total = 0
+        calls: dict[Tap, list[tuple[int, ...]]] = {tap: [] for tap in taps}
 
         def count(_: nn.Module, __: tuple[object, ...], output: object) -> None:
             nonlocal total
@@ -38,14 +46,39 @@ def activation_bytes(model: Model, height: int, width: int, *, batch: int = 1) -
                 if isinstance(value, Tensor):
                     total += value.numel() * value.element_size()
 
-        leaves = [m for m in module.modules() if next(m.children(), None) is None]
-        handles = [leaf.register_forward_hook(count) for leaf in leaves]
+        def note(tap: Tap, value: object) -> None:
+            tensor = first_tensor(value)
+            calls[tap].append(tuple(tensor.shape[1:]) if tensor is not None else ())
+
+        modules = dict(module.named_modules())
+        handles = [m.register_forward_hook(count) for m in modules.values() if next(m.children(), None) is None]
+        for tap in taps:
+            if tap.side == "output":
+                handles.append(modules[tap.module].register_forward_hook(lambda _, __, output, tap=tap: note(tap, output)))
+            else:
+                handles.append(
+                    modules[tap.module].register_forward_pre_hook(
+                        lambda _, args, kwargs, tap=tap: note(tap, (*args, *kwargs.values())[:1]), with_kwargs=True
+                    )
+                )
         try:
-            with torch.no_grad():
+            with torch.no_grad(), FlopCounterMode(display=False) as counter:
                 model.run(module, x)
         finally:
             for handle in handles:
                 handle.remove()
-        return total
+        # the counter has two operations per multiply-add
+        shapes = {tap: found[tap.call if isinstance(tap.call, int) else -1] for tap, found in calls.items()}
+        return Survey(int(counter.get_total_flops()) // 2, total, shapes)
 
-    return dry_run(model, visit, shape=(batch, model.channels, *model.padded(height, width)))[0]
+    return dry_run(model, visit, shape=(1, model.channels, *model.padded(height, width)))[0]
+
+
+def multiply_adds(model: Model, height: int, width: int) -> int:
+    """Multiply-adds of one image (see `Survey`)."""
+    return survey(model, (), height, width).multiply_adds
+
+
+def activation_bytes(model: Model, height: int, width: int) -> int:
+    """Bytes of activations of one image (see `Survey`)."""
+    return survey(model, (), height, width).activation_bytes

@@ -90,19 +90,17 @@ class Restore:
         failed: dict[int, str] = {}
         images = np.zeros(output.shape, np.uint8)
         scores = np.full((len(output), 3), np.nan)
-        for position in np.flatnonzero(batch.ok):
+        for position in np.flatnonzero(batch.ok).tolist():
             if not np.isfinite(output[position].sum(dtype=np.float64)):
-                failed[int(position)] = "not finite: NaN or infinity in the output"
+                failed[position] = "not finite: NaN or infinity in the output"
                 continue
             images[position] = np.floor(output[position].clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
             target = batch.targets[position]
             if target is None:
                 continue
-            if target.shape[1:] != images.shape[2:]:
-                failed[int(position)] = (
-                    f"wrong scale: the output is {images.shape[3]}×{images.shape[2]} pixels, "
-                    f"the target {target.shape[2]}×{target.shape[1]}"
-                )
+            (_, height, width), (_, high, wide) = output[position].shape, target.shape
+            if (height, width) != (high, wide):
+                failed[position] = f"wrong scale: the output is {width}×{height} pixels, the target {wide}×{high}"
                 continue
             scores[position] = score(images[position], target, border=model.scale if model.scale > 1 else 0)
         names = [column.name for column in self.COLUMNS]

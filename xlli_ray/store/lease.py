@@ -7,6 +7,7 @@ that was believed dead and comes back cannot change what its successor wrote.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -153,10 +154,8 @@ class Lease:
         self._stop.set()
         self._thread.join(timeout=BEAT_SECONDS)
         _HELD.discard((self.objects.url, self.epoch))
-        try:
+        with contextlib.suppress(EnvironmentFailure, OSError):  # the next run then looks whether this process lives
             self.objects.put(_end_key(self.epoch), b"1")
-        except (EnvironmentFailure, OSError):
-            pass  # the next run then waits for the beats to stop; nothing else depends on it
 
 
 def _holder(objects: Objects, epoch: int) -> Holder:

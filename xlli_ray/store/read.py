@@ -1,8 +1,8 @@
 """Reading arrays: rows by number, scans shard by shard, and lazy xarray.
 
 Rows: a reader of our own (shard index, coalesced ranges) because zarr-python's `oindex` on shards is 10–100 times slower
-(`docs/decisions/002-own-shard-codec.md`, `tests/benchmarks/row_gather.py`). A row counts only if its unit has a record and did not fail; the
-caller gets NaN (float) or an error (integer), never somebody's old bytes.
+(`docs/decisions/002-own-shard-codec.md`, `tests/benchmarks/row_gather.py`). A row counts only if its unit has a record and did not
+fail; the caller gets NaN (float) or an error (integer), never somebody's old bytes.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class ArrayReader:
             values = self._empty(stop - start)
             values[:] = self._fill()
             return Block(start, values, np.zeros(stop - start, bool))
-        view = memoryview(data)
+        view = memoryview(data)  # type: ignore[arg-type]
         length = index_bytes(self.meta.shard_rows, self.meta.grid)
         index = read_index(bytes(view[-length:]), self.meta.shard_rows, self.meta.grid)[: stop - start]
         plain = self._plain(view, index)
@@ -172,7 +172,7 @@ class ArrayReader:
 
     def _plain(self, view: memoryview, index: np.ndarray) -> np.ndarray | None:
         """The shard as one array without copying, when its chunks are uncompressed and lie in order without a gap."""
-        if self.meta.codec != "none" or self.meta.grid.blocks > 1 and self.meta.shape[0] % self.meta.grid.per_block:
+        if self.meta.codec != "none" or (self.meta.grid.blocks > 1 and self.meta.shape[0] % self.meta.grid.per_block):
             return None
         flat = index.reshape(-1, 2)
         size = int(flat[0, 1])
