@@ -199,7 +199,8 @@ def head(root: Path, tmp_path: Path) -> Iterator[Head]:
         **os.environ,
         "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": f"{root}{os.pathsep}{here}", "HOME": str(tmp_path),
+        # networks of the user's must import on every node: toy.py, and slow_toy.py that a test writes
+        "PYTHONPATH": os.pathsep.join(map(str, (root, here, tmp_path))), "HOME": str(tmp_path),
     }  # fmt: skip
     env.pop("RAY_ADDRESS", None)
     command = [
@@ -236,6 +237,21 @@ def _answer(url: str, token: str | None) -> int:
         return 0
 
 
+SLOW = """
+import time
+import toy
+
+class Slow(toy.Small):
+    def forward(self, x):
+        if x.device.type != "meta":
+            time.sleep(3)
+        return super().forward(x)
+
+def small():
+    return Slow()
+"""
+
+
 @pytest.mark.slow
 def test_submit_follow_status_stop_on_a_local_head_with_a_token(head: Head, recipe: Make, tmp_path: Path) -> None:
     made = recipe()
@@ -265,7 +281,7 @@ def test_submit_follow_status_stop_on_a_local_head_with_a_token(head: Head, reci
 
     # a second job, long enough to be stopped: its network sleeps
     path.write_text(path.read_text().replace("toy:small", "slow_toy:small"))
-    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow_toy.py").write_text(SLOW)
     longer = tmp_path / "longer"
     sent = head.xlli("submit", str(path), "--address", head.url, "--out", str(longer), "--workers", "2")
     assert sent.returncode == 0, sent.stderr

@@ -51,7 +51,8 @@ def test_on_another_machine_only_the_beats_tell_whether_it_lives(
     monkeypatch.setattr(lease_module, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(lease_module, "PATIENCE_SECONDS", 0.4)
     first = Lease.acquire(objects)
-    monkeypatch.setattr(lease_module.Holder, "is_dead_here", lambda self: None)
+    elsewhere = lease_module.Holder("elsewhere", 1, "0", "another machine")
+    monkeypatch.setattr(lease_module.Holder, "here", lambda: elsewhere)
     with pytest.raises(LeaseError, match="another run holds this study"):
         Lease.acquire(objects)
     first._stop.set()  # its machine is gone: no beat, no end

@@ -66,7 +66,25 @@ def _travels(error: BaseException) -> bool:
         return False
 
 
-def connect(address: str | None, *, cpus: int) -> bool:
+# Thread counts must be set before torch and BLAS load, that is in the environment of the process.
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def connect(address: str | None, *, cpus: int, threads: int = 1) -> bool:
     """Join the cluster at `address`, or start a private one of `cpus` slots. True when this call started Ray."""
     import logging
     import secrets
@@ -86,7 +104,9 @@ def connect(address: str | None, *, cpus: int) -> bool:
         worker_module._worker_logs_enabled = False
     try:
         if address is None:
-            ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
+            # The daemons pass their environment on: cheaper than a runtime_env, which starts each worker anew.
+            with _environment(dict.fromkeys(THREADS, str(threads))):
+                ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
         else:
             ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -100,15 +120,13 @@ class RayPool:
     """Actors on a cluster. `gpus` per worker may be a fraction."""
 
     def __init__(self, spec: WorkerSpec, *, workers: int, gpus: float = 0.0, address: str | None = None) -> None:
+        self._started = connect(address, cpus=workers * spec.threads, threads=spec.threads)
         import ray
 
-        self._started = connect(address, cpus=workers * spec.threads)
         self.workers = workers
         self._ray = ray
-        count = str(spec.threads)
-        # Thread counts must be set before torch and BLAS load, that is in the environment of the process.
-        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-        runtime_env = {"env_vars": {**dict.fromkeys(names, count), "MPLBACKEND": "Agg"}}
+        # On a cluster that others started, the environment is theirs.
+        runtime_env = None if self._started and address is None else {"env_vars": dict.fromkeys(THREADS, str(spec.threads))}
         actor = ray.remote(_Actor).options(
             num_cpus=spec.threads, num_gpus=gpus, max_restarts=-1, max_task_retries=0,
             max_concurrency=IN_FLIGHT, runtime_env=runtime_env,

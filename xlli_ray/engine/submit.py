@@ -38,19 +38,22 @@ def _client(address: str) -> Any:
     if has_token:
         # Read when Ray's libraries load: set before the import.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+    from ray.exceptions import RayError  # a token that is missing or wrong
     from ray.job_submission import JobSubmissionClient
 
     try:
         return JobSubmissionClient(address)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         text = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise EnvironmentFailure(111, f"{address}: {text}. Is it the head's Jobs API (port 8265), and is the token right?") from error
 
 
 def _call(address: str, function: Callable[[], Any]) -> Any:
+    from ray.exceptions import RayError
+
     try:
         return function()
-    except RuntimeError as error:
+    except (ConnectionError, RuntimeError, RayError) as error:
         text = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise EnvironmentFailure(111, f"{address}: {text}") from error
 

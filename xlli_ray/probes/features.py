@@ -108,8 +108,10 @@ class Features:
     def measure(self, model: Model, batch: Batch, forward: Forward | None) -> Measurement:
         assert forward is not None
         values = pooled(forward.taps[self.what], self.params.pool)
-        # One pass for all three ways to fail: NaN and infinity propagate through aminmax, overflow shows in it.
-        low, high = (bound.cpu().numpy() for bound in values.flatten(1).aminmax(dim=1))
+        # All three ways to fail show in the extremes: NaN and infinity propagate, overflow is large. Two reductions, because
+        # aminmax over one dimension costs eighteen times as much.
+        flat = values.flatten(1)
+        low, high = flat.amin(1).cpu().numpy(), flat.amax(1).cpu().numpy()
         failed = {}
         for position in np.flatnonzero(batch.ok):
             largest = max(-low[position], high[position])

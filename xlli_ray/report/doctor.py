@@ -257,6 +257,7 @@ def _study(place: str) -> Iterator[Finding]:
             f"study: {manifest.name}, store format {manifest.format}, {rows} samples, {len(manifest.models)} models, "
             f"{len(manifest.cells)} cells, planned for {manifest.device}",
         )
+        yield from _device(manifest.device)
     try:
         probe_create_only(objects)
         yield Finding("ok", "study: can be written to, and an object cannot be created twice")
@@ -270,6 +271,18 @@ def _study(place: str) -> Iterator[Finding]:
             )
     if local:
         yield _disk(objects.url, "of the study")
+
+
+def _device(planned: str) -> Iterator[Finding]:
+    """Numbers are promised to be the same on one kind of device only."""
+    import torch
+
+    here = [f"cpu/{torch.backends.cpu.get_cpu_capability()}"]
+    here += [f"cuda/{torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+    if planned not in (*here, "any"):
+        yield Finding(
+            "note", f"study: planned for {planned}, here is {', '.join(here)}: workers here refuse it; --any-device, or a new --out"
+        )
 
 
 def _has(objects: object, key: str) -> bool:

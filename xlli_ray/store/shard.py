@@ -15,7 +15,8 @@ import google_crc32c
 import numpy as np
 
 Codec = Literal["blosc", "none"]
-_ABSENT = np.uint64(2**64 - 1)
+ABSENT = np.uint64(2**64 - 1)
+"""Offset and length of a chunk that was never written (a failed row)."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class ShardWriter:
         self.grid = grid
         self.dtype = dtype
         self._encode = compressor(codec, dtype.itemsize)
-        self._index = np.full((rows, grid.blocks, 2), _ABSENT, dtype="<u8")
+        self._index = np.full((rows, grid.blocks, 2), ABSENT, dtype="<u8")
         self._parts: list[bytes] = []
         self._offset = 0
 
@@ -139,8 +140,3 @@ class ChunkDecoder:
             self._decode.decode(data, out=out)
         else:
             out[...] = np.frombuffer(self._decode.decode(data), dtype=self.dtype).reshape(out.shape)
-
-
-def is_absent(entry: np.ndarray) -> bool:
-    """True for a chunk that was never written (a failed row)."""
-    return bool(entry[0] == _ABSENT)

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from xlli_ray.report.figures import FAMILIES, SPARE, Panel, dot_figure, family_colour, heat_figure
+from xlli_ray.report.numbers import Interval
+
+NAN = float("nan")
+
+
+def dots(title: str = "psnr by model", name: str = "net") -> str:
+    values = [Interval(30.0, 29.0, 31.0, 9), None, Interval(31.0, NAN, NAN, 1)]
+    return dot_figure([f"{name}{i}" for i in range(3)], ["#0072B2"] * 3, [Panel("a", "dB", values)], title=title)
+
+
+def heat() -> str:
+    return heat_figure(["a", "b"], ["clean", "blur2"], np.array([[1.0, NAN], [-1.0, 2.0]]), title="heat", diverging=True)
+
+
+@pytest.mark.parametrize("svg", [dots(), heat()], ids=["dots", "heat"])
+def test_a_figure_is_one_svg_element_that_scales_and_has_a_name(svg: str) -> None:
+    root = ElementTree.fromstring(svg)
+    assert root.tag.endswith("svg")
+    assert root.get("role") == "img"
+    assert root.get("aria-label")
+    assert root.get("viewBox")
+    assert root.get("width") is None
+    assert all(link.startswith(("#", "data:")) for link in re.findall(r'href="([^"]*)"', svg))
+    assert "http" not in re.sub(r'xmlns(:xlink)?="[^"]*"', "", svg)
+
+
+def test_the_same_data_give_the_same_bytes() -> None:
+    assert dots() == dots()
+    assert heat() == heat()
+
+
+def test_two_figures_of_a_page_share_no_id() -> None:
+    ids = [set(re.findall(r' id="([^"]+)"', dots(title))) for title in ("one", "two")]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+
+
+def test_words_stay_words_and_are_escaped() -> None:
+    svg = dots("a <b> & c", name="<i>$x^2$")
+    assert ElementTree.fromstring(svg).get("aria-label") == "a <b> & c"
+    assert "&lt;i&gt;$x^2$0" in svg
+
+
+def test_a_figure_of_nothing_is_still_a_figure() -> None:
+    ElementTree.fromstring(dot_figure(["a"], ["#000000"], [Panel("a", "x", [None])], title="none"))
+    ElementTree.fromstring(heat_figure(["a"], ["b"], np.full((1, 1), NAN), title="none"))
+
+
+def test_every_family_has_one_colour_and_neighbours_differ() -> None:
+    singles = ["clean", "blur", "noise", "jpeg", "blur+noise"]
+    assert len({family_colour(name) for name in singles}) == len(singles)
+    new = ["rain", "haze"]
+    assert [family_colour(name, [*singles, *new]) for name in new] == list(SPARE[:2])
+    assert family_colour("blur", new) == FAMILIES["blur"]
+
+
+def test_families_differ_for_the_colour_blind() -> None:
+    # Viénot 1999: what a dichromat sees; neighbouring families must stay apart in what is left.
+    protan = np.array([[0.11238, 0.88762, 0.0], [0.11238, 0.88762, 0.0], [0.00401, -0.00401, 1.0]])
+    deutan = np.array([[0.29275, 0.70725, 0.0], [0.29275, 0.70725, 0.0], [-0.02234, 0.02234, 1.0]])
+    names = ["clean", "blur", "noise", "jpeg", "blur+noise"]
+    rgb = np.array([[int(FAMILIES[n][i : i + 2], 16) / 255 for i in (1, 3, 5)] for n in names]) ** 2.2
+    for matrix in (np.eye(3), protan, deutan):
+        seen = np.clip(rgb @ matrix.T, 0, 1) ** (1 / 2.2)
+        apart = np.abs(seen[:, None] - seen[None]).sum(axis=2) + np.eye(len(names))
+        assert apart.min() > 0.2
