@@ -108,7 +108,8 @@ GCOMPRIS_PHOTOS: list[tuple[str, str]] = [
     ),
     (
         "explore_world_animals",
-        "bison chameleon crocodile dragon giraffe hedgehog jaguar kangaroo koala lemur moose narwhal panda polar_bear scarlet_macaw",
+        "bison chameleon crocodile dragon giraffe hedgehog jaguar kangaroo koala lemur moose narwhal panda"
+        " polar_bear scarlet_macaw",
     ),
     ("explore_farm_animals", "cat chicken cow dog duck horse owl pig sheep"),
     ("explore_world_music", "africa america australia ireland italy japan mexico orchestra"),

@@ -70,7 +70,7 @@ def child_ours(folder: Path, count: int, out: Path, *, workers: int) -> None:
     from xlli_ray.recipe import parse_recipe
 
     summary = run_study(parse_recipe(recipe(folder, count), base=folder), str(out), Options(workers=workers, quiet=True))
-    assert summary.samples == count and not summary.failed, summary
+    assert (summary.samples, summary.failed) == (count, 0), summary
 
 
 def child_plan(folder: Path, count: int, out: Path) -> None:
@@ -97,7 +97,8 @@ class _Plain:
 
         torch.set_num_threads(1)
         manifest = load_manifest(open_objects(plan))
-        assert manifest is not None and manifest.samples is not None
+        assert manifest is not None
+        assert manifest.samples is not None
         (bucket,) = manifest.cells[0].buckets
         self.meta = bucket.arrays[0]
         self.loader = Loader()
@@ -295,7 +296,8 @@ CHILDREN = {
 
 
 def _command(folder: Path, name: str, count: int, out: Path) -> list[str]:
-    return [sys.executable, str(Path(__file__).resolve()), "--child", name, "--folder", str(folder), "--count", str(count), "--out", str(out)]
+    where = ["--folder", str(folder), "--count", str(count), "--out", str(out)]
+    return [sys.executable, str(Path(__file__).resolve()), "--child", name, *where]
 
 
 def _env(folder: Path) -> dict[str, str]:
@@ -331,7 +333,8 @@ def check(folder: Path, out: Path, count: int, name: str) -> None:
     kept = folder / f"sums{count}.json"
     if not kept.exists():
         kept.write_text(json.dumps(sums))
-    assert sums and sums == json.loads(kept.read_text()), f"{name}: other bytes than the first variant"
+    assert sums
+    assert sums == json.loads(kept.read_text()), f"{name}: other bytes than the first variant"
 
 
 def writers(rows: int) -> dict[str, float]:

@@ -16,7 +16,9 @@ CELL = "features/net/layer.out"
 PATCHES_AN_IMAGE = 8
 
 
-def sample_batches(rows: int, *, degradations: tuple[str, ...] = ("given",), size: int = 64, batch: int = 1 << 16) -> Iterator[pa.RecordBatch]:
+def sample_batches(
+    rows: int, *, degradations: tuple[str, ...] = ("given",), size: int = 64, batch: int = 1 << 16
+) -> Iterator[pa.RecordBatch]:
     """Batches of `corpus.table.SCHEMA`, in order: one bucket, `degradations` blocks of equal length, eight patches an image."""
     from xlli_ray.corpus.degradations import parse_label
     from xlli_ray.corpus.table import SCHEMA, bucket_name

@@ -270,7 +270,7 @@ def test_submit_follow_status_stop_on_a_local_head_with_a_token(head: Head, reci
     assert done.returncode == 0, done.stdout + done.stderr
     assert "SUCCEEDED" in done.stdout
     assert "24 samples" in done.stdout, "the job's own log came back"
-    job = next(word for word in done.stdout.split() if word.startswith("raysubmit_"))
+    job = done.stdout.split("job ")[1].split(":")[0]
     assert head.xlli("status", f"{head.url}#{job}").stdout.startswith("SUCCEEDED")
     whole = head.xlli("verify", str(study))
     assert whole.returncode == 0, whole.stdout

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xlli_ray.engine.driver import after_loss
+from xlli_ray.engine.job import UnitJob
 from xlli_ray.engine.plan import SHARD_BYTES, UNIT_BYTES, UNIT_SECONDS, rows_a_unit
-from xlli_ray.engine.worker import UnitJob
+from xlli_ray.engine.units import after_loss
 from xlli_ray.store.manifest import BucketPlan, Cell
 
 

@@ -14,7 +14,7 @@ NAN = float("nan")
 
 def dots(title: str = "psnr by model", name: str = "net") -> str:
     values = [Interval(30.0, 29.0, 31.0, 9), None, Interval(31.0, NAN, NAN, 1)]
-    return dot_figure([f"{name}{i}" for i in range(3)], ["#0072B2"] * 3, [Panel("a", "dB", values)], title=title)
+    return dot_figure([f"{name}{i}" for i in range(3)], [Panel("a", "dB", values, ["#0072B2"] * 3)], title=title)
 
 
 def heat() -> str:
@@ -51,7 +51,7 @@ def test_words_stay_words_and_are_escaped() -> None:
 
 
 def test_a_figure_of_nothing_is_still_a_figure() -> None:
-    ElementTree.fromstring(dot_figure(["a"], ["#000000"], [Panel("a", "x", [None])], title="none"))
+    ElementTree.fromstring(dot_figure(["a"], [Panel("a", "x", [None], ["#000000"])], title="none"))
     ElementTree.fromstring(heat_figure(["a"], ["b"], np.full((1, 1), NAN), title="none"))
 
 

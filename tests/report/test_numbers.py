@@ -87,9 +87,7 @@ def test_one_content_has_a_mean_and_no_interval(make_study: Make) -> None:
     assert np.isnan(found.values["net0", "clean"].low)
 
 
-def test_many_contents_are_resampled_in_groups_with_the_same_result(
-    make_study: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_contents_are_resampled_in_groups_with_the_same_result(make_study: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     place = study_of(make_study, lambda model, row, label: float(np.sin(row * 7)), pictures=60, size=16)
     one_by_one = summary_of(place).values["net0", "clean"]
     monkeypatch.setattr(numbers, "UNITS", 20)

@@ -125,9 +125,7 @@ def test_the_python_lines_of_the_page_work_as_they_stand(make_study: Make) -> No
 def test_the_numbers_of_the_page_are_the_means_over_contents(make_study: Make) -> None:
     place = make_study(Recipe([Stage("restore")]))
     _, page = page_of(place)
-    table = open_study(place).sql(
-        "select model, label, avg(psnr_y) as v from restore join samples using (sample_id) group by all"
-    )
+    table = open_study(place).sql("select model, label, avg(psnr_y) as v from restore join samples using (sample_id) group by all")
     for row in table.to_pylist():
         assert f"{row['v']:.2f}" in page.text
     # The networks differ by 0.1 dB on each picture: half of it from their mean, without any doubt.
@@ -279,9 +277,10 @@ def test_a_probe_that_the_report_has_never_seen_gets_a_section(make_study: Make)
     stage = Stage("attribution", "novel", columns, ["window"], "map", (-1, -2), ("y", "x"), value=value)
     html, page = page_of(make_study(Recipe([stage])))
     assert "The probe 'novel' is not part of this installation" in page.text
-    assert html.count('class="plot"') == 6  # three numbers, each with its differences
+    assert html.count('class="plot"') == 3  # nothing differs between the two networks: no figure of differences
     assert "path: blur (6), straight (6)" in page.text
-    assert 'alt="map"' in html
+    assert "<h3>window</h3>" in html
+    assert html.count('alt="net1"') == 2  # two samples, the networks' maps side by side
     assert "clipped" in page.text
 
 

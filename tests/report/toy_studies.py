@@ -145,9 +145,7 @@ def _cell(stage: Stage, model: str, what: str, table: SampleTable, number: int) 
             stride = {"stride": [bucket.height / shape[-2], bucket.width / shape[-1]]} if stage.dims[-2:] == ("y", "x") else {}
             arrays = (ArrayMeta(stage.name, bucket.rows, per_unit, shape, stage.dtype, stage.dims, "blosc", stride),)
         buckets.append(
-            BucketPlan(
-                bucket.name, bucket.height, bucket.width, bucket.rows, 1, per_unit, first, ((bucket.start, bucket.rows),), arrays
-            )
+            BucketPlan(bucket.name, bucket.height, bucket.width, bucket.rows, 1, per_unit, first, ((bucket.start, bucket.rows),), arrays)
         )
         first += buckets[-1].units
     return Cell(

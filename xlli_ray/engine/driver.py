@@ -1,7 +1,6 @@
 """The driver: lease → scan → plan → units → tables. Its only state is the records; kill it and run the same command again.
 
-Retries are decided here. A unit whose worker is lost runs again; lost twice, it comes back in probe mode (see `worker`), and the sample
-that was in progress when a worker died is marked `crash` and skipped. Errors of the surroundings stop the run at once and mark nothing.
+Errors of the surroundings stop the run at once and mark nothing; what becomes of lost workers is decided in `units`.
 """
 
 from __future__ import annotations
@@ -9,42 +8,28 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-import numpy as np
 
 from xlli_ray.corpus.decode import VERSION as DECODE_VERSION
-from xlli_ray.engine.events import Events, Progress
+from xlli_ray.engine.arrays import create_arrays, finish
+from xlli_ray.engine.environment import device_name, versions
+from xlli_ray.engine.events import Events
 from xlli_ray.engine.plan import Plan, check_limits, make_plan, with_models
-from xlli_ray.engine.pool import LocalPool, Lost, Pool
+from xlli_ray.engine.pool import LocalPool, Pool
 from xlli_ray.engine.scan import scan_corpus
 from xlli_ray.engine.tasks import WorkerSpec, make_task
-from xlli_ray.engine.weights import keep_models
-from xlli_ray.engine.worker import UnitJob, device_name, load_study_model, versions
-from xlli_ray.errors import EnvironmentFailure, PlanError
+from xlli_ray.engine.units import count_units, pending_jobs, run_units
+from xlli_ray.engine.weights import keep_models, load_study_model
+from xlli_ray.errors import PlanError
 from xlli_ray.probes import probe_class
 from xlli_ray.recipe import Recipe
-from xlli_ray.store.layout import (
-    ROOT,
-    array_document,
-    companion_document,
-    create_document,
-    group_document,
-    group_key,
-    write_companion,
-)
+from xlli_ray.store.layout import ROOT
 from xlli_ray.store.lease import Lease
-from xlli_ray.store.manifest import Cell, Manifest, ModelRecord, identity_hash, load_manifest, save_manifest
+from xlli_ray.store.manifest import Manifest, ModelRecord, identity_hash, load_manifest, save_manifest
 from xlli_ray.store.objects import LocalObjects, Objects, open_objects, probe_create_only
-from xlli_ray.store.read import valid_by_bucket
-from xlli_ray.store.records import forget_records, list_records, pack_records, read_crash_note, read_receipts
-from xlli_ray.store.tables import query, tables_are_fresh, write_tables
-
-MAX_FRUITLESS = 24
+from xlli_ray.store.records import forget_records
 
 
 @dataclass(frozen=True)
@@ -191,15 +176,15 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             for cell in plan.replaced:
                 forget_records(objects, cell)
             save_manifest(objects, manifest)
-            _create_arrays(objects, manifest, plan)
+            create_arrays(objects, manifest, plan)
             jobs = pending_jobs(objects, plan.cells, retry_failed=options.retry_failed)
             run = len(jobs)
             if jobs:
-                _run_units(objects, manifest, jobs, pools, events, lease)
-            failed = _finish(objects, manifest, lease)
+                run_units(objects, manifest, jobs, pools, events, lease)
+            failed = finish(objects, manifest, lease)
             assert manifest.samples is not None
             summary = Summary(
-                objects.url, manifest.samples.rows, manifest.samples.rejected, _units(plan.cells), run, failed,
+                objects.url, manifest.samples.rows, manifest.samples.rejected, count_units(plan.cells), run, failed,
                 plan.added, plan.notes,
             )  # fmt: skip
             events.event("complete", **{k: v for k, v in summary.__dict__.items() if isinstance(v, int | str)})
@@ -309,146 +294,3 @@ def _planned_device(manifest: Manifest, options: Options, spec: WorkerSpec) -> s
 
         return str(ray.get(ray.remote(num_gpus=options.gpus_per_worker)(device_name).remote(spec.device)))
     return device_name(spec.device)
-
-
-def _create_arrays(objects: Objects, manifest: Manifest, plan: Plan) -> None:
-    """Make all zarr.json and `row` companions before the first unit; existing ones must be the same."""
-    groups: set[str] = set()
-
-    def group(key: str, attributes: dict[str, Any] | None = None) -> None:
-        if key not in groups:
-            create_document(objects, key, group_document(attributes or {}))
-            groups.add(key)
-
-    for cell in plan.cells:
-        if not any(bucket.arrays for bucket in cell.buckets):
-            continue
-        if cell.id in plan.replaced:
-            objects.delete(list(objects.list(f"{ROOT}/{cell.id}")))
-        group(ROOT, {"xlli_ray": {"format": manifest.format}})
-        group(f"{ROOT}/{cell.stage}")
-        group(f"{ROOT}/{cell.stage}/{cell.model}")
-        model = manifest.model(cell.model)
-        facts = {"cell": cell.hash, "kind": cell.kind, "weights_sha256": model.weights_sha256, "network": model.network}
-        group(f"{ROOT}/{cell.id}", facts)
-        for bucket in cell.buckets:
-            if not bucket.arrays:
-                continue
-            key = group_key(cell.id, bucket.name)
-            group(key, {"height": bucket.height, "width": bucket.width})
-            for meta in bucket.arrays:
-                create_document(objects, f"{key}/{meta.name}", array_document(meta))
-            if _has(objects, f"{key}/row/zarr.json"):
-                continue
-            about = {"valid": "only rows with true may be read", "row": "row number in the sample table"}
-            rows = np.concatenate([np.arange(first, first + count) for first, count in bucket.segments])
-            write_companion(objects, f"{key}/row", rows.astype(np.int64))
-            create_document(objects, f"{key}/valid", companion_document(bucket.rows, "bool", {"about": about["valid"]}))
-            # `row` comes last: its document says that the group is whole
-            create_document(objects, f"{key}/row", companion_document(bucket.rows, "int64", {"about": about["row"]}))
-
-
-def _has(objects: Objects, key: str) -> bool:
-    from xlli_ray.store.objects import Missing
-
-    try:
-        objects.get(key)
-    except Missing:
-        return False
-    return True
-
-
-def _units(cells: Sequence[Cell]) -> int:
-    return sum({cell.group: cell.units for cell in cells}.values())
-
-
-def pending_jobs(objects: Objects, cells: Sequence[Cell], *, retry_failed: bool = False) -> deque[UnitJob]:
-    """Units that lack a record in some cell (or, with `retry_failed`, have failed samples), model by model."""
-    groups: dict[str, list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault(cell.group, []).append(cell)
-    jobs: deque[UnitJob] = deque()
-    for group in sorted(groups, key=lambda name: (groups[name][0].model, name)):
-        members = groups[group]
-        missing: dict[int, list[str]] = {}
-        for cell in members:
-            done = set(list_records(objects, cell.id))
-            if retry_failed:
-                done -= {receipt.unit for receipt in read_receipts(objects, cell.id) if receipt.failed}
-            for unit in range(cell.units):
-                if unit not in done:
-                    missing.setdefault(unit, []).append(cell.id)
-        jobs.extend(UnitJob(group, unit, tuple(names)) for unit, names in sorted(missing.items()))
-    return jobs
-
-
-def _run_units(
-    objects: Objects, manifest: Manifest, jobs: deque[UnitJob], pools: Callable[[], Pool], events: Events, lease: Lease
-) -> None:
-    def size(job: UnitJob) -> int:
-        _, start, stop = manifest.cell(job.cells[0]).unit(job.unit)
-        return stop - start
-
-    progress = Progress("run", sum(size(job) for job in jobs))
-    events.begin(progress)
-    lost: dict[tuple[str, int], int] = {}
-    fruitless = 0
-    for job, outcome in pools().run("unit", jobs, lease.check):
-        if isinstance(outcome, Lost):
-            lost[job.key] = lost.get(job.key, 0) + 1
-            events.event("lost", group=job.group, unit=job.unit, mode=job.mode, reason=outcome.reason)
-            note = read_crash_note(objects, job.cells[0], job.unit, lease.epoch, job.attempt)
-            again = after_loss(job, lost[job.key], note)
-            fruitless = 0 if len(again.skip) > len(job.skip) else fruitless + 1
-            if fruitless > MAX_FRUITLESS:
-                raise EnvironmentFailure(
-                    12, f"workers were lost {fruitless} times in a row and no unit was finished (last: unit {job.unit} of {job.group}, "
-                    f"{outcome.reason}). Look for lack of memory (fewer --workers, a smaller batch) or nodes that die; "
-                    "what is done is kept, run the same command again",
-                )  # fmt: skip
-            jobs.appendleft(again)
-            continue
-        fruitless = 0
-        progress.add(outcome.samples, outcome.failed, outcome.bytes, outcome.seconds)
-        events.event(
-            "unit", group=job.group, unit=job.unit, samples=outcome.samples, failed=outcome.failed, bytes=outcome.bytes,
-            seconds=dict(outcome.seconds), done_before=outcome.done_before, attempt=job.attempt,
-        )  # fmt: skip
-        events.update(progress)
-    events.end(progress)
-
-
-def after_loss(job: UnitJob, lost: int, note: int | None) -> UnitJob:
-    """How a unit whose worker died runs next. `note`: the sample in progress, -1 when all had passed alone, None when the attempt
-    had not begun (the worker died of something else) or was not a search.
-    """
-    again = replace(job, attempt=job.attempt + 1)
-    if job.mode == "batches":
-        return replace(again, mode="probe") if lost >= 2 else again
-    if note is None:
-        return again
-    if note >= 0:
-        return replace(again, skip=(*job.skip, note))
-    return replace(again, mode="alone")
-
-
-def _finish(objects: Objects, manifest: Manifest, lease: Lease) -> int:
-    """Pack records, write `valid`, make the tables. Returns the number of failed samples (counted once per model).
-
-    Skipped when the tables already tell of exactly these records: their index is written last, so a run that was killed in here
-    does it again.
-    """
-    if not tables_are_fresh(objects, manifest):
-        for cell in manifest.cells:
-            lease.check()
-            pack_records(objects, cell.id, epoch=lease.epoch)
-            _write_valid(objects, cell)
-        write_tables(objects, manifest)
-    failures = query(objects, manifest, "select count(*) as n from (select distinct model, row from failures where stage <> 'scan')")
-    return int(failures["n"][0].as_py())
-
-
-def _write_valid(objects: Objects, cell: Cell) -> None:
-    for name, valid in valid_by_bucket(objects, cell).items():
-        if cell.bucket(name).arrays:
-            write_companion(objects, f"{group_key(cell.id, name)}/valid", valid)

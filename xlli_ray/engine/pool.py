@@ -6,6 +6,7 @@ retries, marking and stopping are the driver's.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -50,6 +51,7 @@ class LocalPool:
         if task not in self._functions:
             self._functions[task] = self._make(task)
         work = self._functions[task]
+        threads_before = _torch_threads()
         flying: dict[Future[Any], Any] = {}
         with ThreadPoolExecutor(2, thread_name_prefix="xlli-unit") as threads:
             try:
@@ -65,6 +67,17 @@ class LocalPool:
             finally:
                 for future in flying:
                     future.cancel()
+                _torch_threads(threads_before)
 
     def close(self) -> None:
         self._functions.clear()
+
+
+def _torch_threads(count: int | None = None) -> int | None:
+    """Torch's thread count, if torch is loaded; with `count`, set back to it: a run in a notebook leaves the setting as it was."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return None
+    if count is not None:
+        torch.set_num_threads(count)
+    return int(torch.get_num_threads())

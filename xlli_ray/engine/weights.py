@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from xlli_ray.corpus.sources import read_bytes
-from xlli_ray.errors import RecipeError, SampleError, WeightsError
+from xlli_ray.errors import RecipeError, SampleError, StudyError, WeightsError
 from xlli_ray.models.checkpoint import read_state_dict, to_safetensors
 from xlli_ray.models.load import ModelSpec, load_model
+from xlli_ray.models.model import Model
 from xlli_ray.models.networks import NETWORKS
 from xlli_ray.recipe import ModelEntry, Recipe
 from xlli_ray.store.manifest import ModelRecord
@@ -112,3 +113,29 @@ def _own_weights(entry: ModelEntry) -> dict[str, torch.Tensor]:
     except (ImportError, AttributeError) as error:
         raise RecipeError(f"model {entry.id}: network {entry.network}: {error}") from error
     return {key: value.detach().float().contiguous() for key, value in network.state_dict().items()}
+
+
+def load_study_model(objects: Objects, record: ModelRecord, device: torch.device | str = "cpu") -> Model:
+    """Build a model from a study's own weights (`weights/<sha256>.safetensors`), checked against their name."""
+    from safetensors.torch import load
+
+    key = f"weights/{record.weights_sha256}.safetensors"
+    try:
+        data = objects.get(key)
+    except Missing as error:
+        raise StudyError(f"{objects.url}: {key} is gone; run the recipe again where the checkpoint can be read") from error
+    if hashlib.sha256(data).hexdigest() != record.weights_sha256:
+        raise StudyError(f"{objects.url}/{key}: the bytes do not have the sha256 of the name; delete it and run again")
+    entry = record.entry
+    spec = ModelSpec(
+        id=record.id,
+        weights=entry.get("weights"),
+        network=entry.get("network"),
+        args=dict(entry.get("args") or {}),
+        scale=entry.get("scale"),
+        range=tuple(entry["range"]) if entry.get("range") else None,
+        output=entry.get("output", "image"),
+    )
+    model = load_model(spec, load(data))
+    model.module.to(device)
+    return model

@@ -14,19 +14,20 @@ from __future__ import annotations
 import os
 import socket
 import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from xlli_ray.corpus.sample import Loaded, Loader, Sample, sample_from_row
-from xlli_ray.errors import EnvironmentFailure, LeaseError, NetworkError, SampleError, StudyError
+from xlli_ray.corpus.sample import Loader, Sample, sample_from_row
+from xlli_ray.engine.batches import BatchReader
+from xlli_ray.engine.environment import check_device, device_name, versions
+from xlli_ray.engine.job import Clock, UnitJob, UnitResult
+from xlli_ray.engine.weights import load_study_model
+from xlli_ray.errors import LeaseError, NetworkError, StudyError
 from xlli_ray.models.layers import capture
 from xlli_ray.models.model import Model
 from xlli_ray.probes import probe_class
@@ -39,38 +40,7 @@ from xlli_ray.store.records import Failure, Receipt, Shard, write_crash_note, wr
 from xlli_ray.store.samples import SampleReader
 from xlli_ray.store.shard import ShardWriter, crc32c
 
-Mode = Literal["batches", "probe", "alone"]
 _ARROW = {"float64": pa.float64(), "int64": pa.int64(), "string": pa.string(), "bool": pa.bool_()}
-
-
-@dataclass(frozen=True)
-class UnitJob:
-    """Which cells of a group want unit `unit`, and how to run it. Small: this is what crosses to a worker."""
-
-    group: str
-    unit: int
-    cells: tuple[str, ...]
-    attempt: int = 0
-    mode: Mode = "batches"
-    skip: tuple[int, ...] = ()
-    """Table rows known to crash the worker."""
-
-    @property
-    def key(self) -> tuple[str, int]:
-        return self.group, self.unit
-
-
-@dataclass(frozen=True)
-class UnitResult:
-    """What came of a unit: enough for progress lines and counts."""
-
-    job: UnitJob
-    samples: int
-    failed: int
-    bytes: int
-    seconds: Mapping[str, float]
-    done_before: bool = False
-    """True when another worker of this epoch had already recorded it."""
 
 
 @dataclass
@@ -102,11 +72,14 @@ class Worker:
         self._compute = threading.Lock()
         corpus = manifest.recipe["corpus"]
         limit = corpus.get("max_pixels")
-        self._loader = Loader(**({"max_pixels": limit} if limit else {}))
-        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="xlli-read")
+        self._reader = BatchReader(Loader(**({"max_pixels": limit} if limit else {})), self.device, threads=readers)
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="xlli-encode")
         self._model: tuple[str, Model] | None = None
         check_device(manifest.device, device_name(device))
+        if self.device.type == "cuda":
+            # The same bytes in every run: no reduced-precision products, no choice of algorithms by timing.
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+            torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
 
     # -- one unit -----------------------------------------------------------------------------------------------
 
@@ -114,7 +87,7 @@ class Worker:
         """Compute, write and record one unit. Raises EnvironmentFailure and LeaseError; bad samples become failed rows."""
         cells = [self.manifest.cell(name) for name in job.cells]
         bucket, start, stop = cells[0].unit(job.unit)
-        clock = _Clock()
+        clock = Clock()
         with self._compute:
             samples = self._read_rows(bucket, start, stop)
             states = [self._state(cell, cell.unit(job.unit)[0]) for cell in cells]
@@ -162,7 +135,7 @@ class Worker:
         samples: Sequence[Sample],
         crashed: set[int],
         bucket: BucketPlan,
-        clock: _Clock,
+        clock: Clock,
     ) -> bool:
         """Run all batches of the unit. True when some ran sample by sample."""
         import torch
@@ -172,7 +145,7 @@ class Worker:
         ranges = [range(i, min(i + size, len(samples))) for i in range(0, len(samples), size)]
         one_by_one = job.mode == "alone"
         encoding: list[Future[None]] = []
-        for positions, (batch, reasons) in zip(ranges, self._batches(samples, ranges, crashed, clock)):
+        for positions, (batch, reasons) in zip(ranges, self._reader.batches(samples, ranges, crashed, clock)):
             for state in states:
                 state.failed.update({positions[i]: ("sample", reason) for i, reason in reasons.items()})
             if job.mode == "alone":
@@ -193,53 +166,6 @@ class Worker:
         if job.mode == "alone":
             self._note(job, -1)  # from here on another unit may compute, and kill: this one's last sample is not to blame
         return one_by_one
-
-    def _batches(
-        self, samples: Sequence[Sample], ranges: Sequence[range], crashed: set[int], clock: _Clock
-    ) -> Iterator[tuple[Batch, dict[int, str]]]:
-        """Batches in order, loaded ahead by the reader threads; with them: position in the batch → why it could not be loaded."""
-        import torch
-
-        ahead = max(2, 64 // max(1, len(ranges[0]))) if ranges else 0
-        waiting: list[list[Future[Loaded | str]]] = []
-        index = 0
-        for current in ranges:
-            while index < len(ranges) and len(waiting) < ahead:
-                waiting.append([self._readers.submit(self._load, samples[i], i in crashed, clock) for i in ranges[index]])
-                index += 1
-            with clock("wait"):
-                loaded = [future.result() for future in waiting.pop(0)]
-            chosen = [samples[i] for i in current]
-            height, width = chosen[0].height, chosen[0].width
-            data = torch.empty(len(current), 3, height, width)
-            ok = np.zeros(len(current), bool)
-            targets: list[np.ndarray | None] = [None] * len(current)
-            reasons: dict[int, str] = {}
-            for i, item in enumerate(loaded):
-                if isinstance(item, str):
-                    if item:
-                        reasons[i] = item
-                elif item.input.shape != (3, height, width):
-                    reasons[i] = f"changed since scan: the input is now {item.input.shape[2]}×{item.input.shape[1]} pixels"
-                else:
-                    data[i] = torch.from_numpy(item.input)
-                    targets[i] = item.target
-                    ok[i] = True
-            if not ok.all():
-                # A failed sample keeps its place as zeros: the batch is part of the numbers, so its size never changes.
-                data[torch.from_numpy(~ok)] = 0.0
-            yield Batch(chosen, data.to(self.device), targets, ok), reasons
-
-    def _load(self, sample: Sample, crashed: bool, clock: _Clock) -> Loaded | str:
-        if crashed:
-            return ""
-        with clock("read"):
-            try:
-                return self._loader.load(sample)
-            except SampleError as error:
-                return str(error)
-            except MemoryError:
-                return "out of memory while decoding"
 
     def _measure_batch(
         self, model: Model, states: Sequence[_CellState], batch: Batch
@@ -290,7 +216,7 @@ class Worker:
             if i in crashed:
                 continue
             self._note(job, sample.row)
-            loaded = self._load(sample, False, _Clock())
+            loaded = self._reader.load(sample, False, Clock())
             if isinstance(loaded, str):
                 continue
             import torch
@@ -306,7 +232,7 @@ class Worker:
 
     @staticmethod
     def _encode(
-        states: Sequence[_CellState], positions: range, ok: np.ndarray, results: Sequence[Measurement], clock: _Clock
+        states: Sequence[_CellState], positions: range, ok: np.ndarray, results: Sequence[Measurement], clock: Clock
     ) -> None:
         with clock("encode"):
             for state, result in zip(states, results):
@@ -329,7 +255,7 @@ class Worker:
         bucket: BucketPlan,
         start: int,
         stop: int,
-        clock: _Clock,
+        clock: Clock,
         one_by_one: bool,
     ) -> UnitResult:
         """Put all shards, then create the records."""
@@ -374,7 +300,7 @@ class Worker:
 
     def close(self) -> None:
         """Stop the threads."""
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        self._reader.close()
         self._encoder.shutdown(wait=False, cancel_futures=True)
 
 
@@ -416,90 +342,3 @@ def _rows(state: _CellState, samples: Sequence[Sample]) -> pa.Table:
         values = [*state.columns[name], *([float("nan") if dtype == "float64" else None] * len(failed))]
         data[name] = pa.array([values[k] for k in order], _ARROW[dtype])
     return pa.table(data)
-
-
-class _Clock:
-    """Seconds spent per kind of work, summed over threads."""
-
-    def __init__(self) -> None:
-        self._seconds: dict[str, float] = {}
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def __call__(self, kind: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - start
-            with self._lock:
-                self._seconds[kind] = self._seconds.get(kind, 0.0) + spent
-
-    def seconds(self) -> dict[str, float]:
-        with self._lock:
-            return {kind: round(value, 4) for kind, value in sorted(self._seconds.items())}
-
-
-def load_study_model(objects: Any, record: Any, device: Any = "cpu") -> Model:
-    """Build a model from a study's own weights (`weights/<sha256>.safetensors`), checked against their name."""
-    import hashlib
-
-    from safetensors.torch import load
-
-    from xlli_ray.models.load import ModelSpec, load_model
-    from xlli_ray.store.objects import Missing
-
-    key = f"weights/{record.weights_sha256}.safetensors"
-    try:
-        data = objects.get(key)
-    except Missing as error:
-        raise StudyError(f"{objects.url}: {key} is gone; run the recipe again where the checkpoint can be read") from error
-    if hashlib.sha256(data).hexdigest() != record.weights_sha256:
-        raise StudyError(f"{objects.url}/{key}: the bytes do not have the sha256 of the name; delete it and run again")
-    entry = record.entry
-    spec = ModelSpec(
-        id=record.id,
-        weights=entry.get("weights"),
-        network=entry.get("network"),
-        args=dict(entry.get("args") or {}),
-        scale=entry.get("scale"),
-        range=tuple(entry["range"]) if entry.get("range") else None,
-        output=entry.get("output", "image"),
-    )
-    model = load_model(spec, load(data))
-    model.module.to(device)
-    return model
-
-
-@lru_cache(maxsize=1)
-def versions() -> dict[str, str]:
-    """Versions of what can change numbers: written into each record and into study.json."""
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
-    out = {"python": platform.python_version()}
-    for name in ("xlli_ray", "torch", "numpy", "pillow", "zarr", "ray", "spandrel", "pyarrow"):
-        try:
-            out[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return out
-
-
-def device_name(device: str) -> str:
-    """What decides rounding: the GPU's model, or the CPU's vector instructions."""
-    import torch
-
-    if device.startswith("cuda"):
-        return f"cuda/{torch.cuda.get_device_name(torch.device(device))}"
-    return f"cpu/{torch.backends.cpu.get_cpu_capability()}"
-
-
-def check_device(wanted: str, here: str) -> None:
-    """Raise EnvironmentFailure when a worker's device would round differently from the plan's."""
-    if wanted != here and wanted != "any":
-        raise EnvironmentFailure(
-            95,
-            f"this study was planned for {wanted}, worker on {socket.gethostname()} has {here}: numbers could differ. "
-            "Use workers of one kind, a new --out, or --any-device if small differences do not matter.",
-        )

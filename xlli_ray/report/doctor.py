@@ -266,9 +266,7 @@ def _study(place: str) -> Iterator[Finding]:
         yield Finding("ILL", f"study: {text}")
     for model in manifest.models if manifest is not None else ():
         if not _has(objects, f"weights/{model.weights_sha256}.safetensors"):
-            yield Finding(
-                "ILL", f"study: the weights of {model.id} are gone; run the recipe again where {model.source} can be read"
-            )
+            yield Finding("ILL", f"study: the weights of {model.id} are gone; run the recipe again where {model.source} can be read")
     if local:
         yield _disk(objects.url, "of the study")
 

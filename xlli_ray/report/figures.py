@@ -72,6 +72,8 @@ class Panel:
     title: str
     xlabel: str
     values: Sequence[Interval | None]
+    colours: Sequence[str]
+    """One for each row."""
     spans: Sequence[tuple[float, float] | None] = ()
     """A light bar behind each row: the range over all models."""
     zero: bool = False
@@ -88,7 +90,7 @@ def family_colour(family: str, known: Sequence[str] = ()) -> str:
     return SPARE[others.index(family) % len(SPARE)] if family in others else MUTED
 
 
-def dot_figure(rows: Sequence[str], colours: Sequence[str], panels: Sequence[Panel], *, title: str, columns: int = 4) -> str:
+def dot_figure(rows: Sequence[str], panels: Sequence[Panel], *, title: str, columns: int = 4) -> str:
     """Dots with intervals: one line for each of `rows`, panels side by side, `columns` in a row. SVG text."""
     count = min(columns, len(panels))
     lines = -(-len(panels) // count)
@@ -104,7 +106,7 @@ def dot_figure(rows: Sequence[str], colours: Sequence[str], panels: Sequence[Pan
             if number >= len(panels):
                 axis.set_visible(False)
                 continue
-            _dots(axis, rows, colours, panels[number], limits)
+            _dots(axis, rows, panels[number], limits)
         if len({panel.xlabel for panel in panels}) == 1:
             figure.supxlabel(panels[0].xlabel, fontsize=8.5, color=MUTED)
         else:
@@ -132,9 +134,7 @@ def _limits(panels: Sequence[Panel]) -> dict[str, tuple[float, float]]:
     return out
 
 
-def _dots(
-    axis: Any, rows: Sequence[str], colours: Sequence[str], panel: Panel, limits: Mapping[str, tuple[float, float]]
-) -> None:
+def _dots(axis: Any, rows: Sequence[str], panel: Panel, limits: Mapping[str, tuple[float, float]]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     places = np.arange(len(rows))
@@ -143,7 +143,7 @@ def _dots(
             axis.plot(span, [place, place], color="#eceef1", linewidth=7, solid_capstyle="round", zorder=1)
     if panel.zero:
         axis.axvline(0, color=MUTED, linewidth=0.9, zorder=1.5)
-    for place, item, colour in zip(places, panel.values, colours):
+    for place, item, colour in zip(places, panel.values, panel.colours):
         if item is None:
             continue
         if np.isfinite(item.low):
@@ -157,9 +157,19 @@ def _dots(
 
 
 def heat_figure(
-    rows: Sequence[str], columns: Sequence[str], values: np.ndarray, *, title: str, diverging: bool = False, digits: int = 2
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: np.ndarray,
+    *,
+    title: str,
+    colours: Sequence[str] = (),
+    diverging: bool = False,
+    digits: int = 2,
 ) -> str:
-    """`values`, float (rows, columns), as coloured cells with their numbers when they fit; NaN stays white. SVG text."""
+    """`values`, float (rows, columns), as coloured cells with their numbers when they fit; NaN stays white. SVG text.
+
+    `colours`: of the columns' names.
+    """
     written = values.size <= 400
     cell_width = (0.16 + 0.075 * (digits + 4)) if written else 0.22
     left = 0.3 + 0.072 * min(max(map(len, rows)), 40)
@@ -187,6 +197,8 @@ def heat_figure(
                     axis.text(k, i, text, ha="center", va="center", fontsize=7, color="white" if dark else INK)
         axis.set_yticks(range(len(rows)), list(rows))
         axis.set_xticks(range(len(columns)), list(columns), rotation=60, ha="right", rotation_mode="anchor")
+        for tick, colour in zip(axis.get_xticklabels(), colours):
+            tick.set_color(colour)
         axis.set_ylim(len(rows) - 0.5, -0.5)
         axis.grid(False)
         axis.spines["bottom"].set_visible(False)

@@ -11,6 +11,7 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,10 +90,11 @@ def jpeg(image: Pixels) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(sink.getvalue()).decode()
 
 
-def to_image(planes: NDArray[np.floating] | Pixels) -> Pixels:
+def to_image(planes: NDArray[Any]) -> Pixels:
     """(C, H, W), C 1 or 3, float in 0..1 or uint8 → uint8 (H, W, 3)."""
     values = planes if planes.dtype == np.uint8 else np.floor(np.clip(planes, 0, 1) * 255 + 0.5).astype(np.uint8)
-    return np.moveaxis(np.repeat(values, 3, axis=0) if len(values) == 1 else values, 0, 2)
+    colour: Pixels = np.repeat(values, 3, axis=0) if len(values) == 1 else values
+    return np.moveaxis(colour, 0, 2)
 
 
 def shrunk(values: NDArray, side: int) -> NDArray:

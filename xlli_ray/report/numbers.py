@@ -77,9 +77,7 @@ class Summary:
     """Rows left out because they are infinite: PSNR of an exact copy."""
 
 
-def summarise(
-    tables: Tables, kind: str, stage: str, column: str, *, models: Sequence[str], labels: Sequence[str]
-) -> Summary:
+def summarise(tables: Tables, kind: str, stage: str, column: str, *, models: Sequence[str], labels: Sequence[str]) -> Summary:
     """Means and intervals of `column` (a number or a bool) of the SQL table `kind`, per model and label."""
     pairing: Pairing | None = "models" if len(models) > 1 else "labels" if len(labels) > 1 else None
     value = f'cast(t."{column}" as double)'
@@ -114,12 +112,13 @@ def summarise(
         sums = cubes["ps"]
         reference = sums.mean(axis=1, keepdims=True) if pairing == "models" else sums[:, :, :1]
         paired = _intervals(sums - reference, cubes["pn"], models, labels)
+        size_of_values = max((abs(item.mean) for item in values.values()), default=0.0)
+        if all(abs(item.mean) <= 1e-12 * size_of_values for item in paired.values()):
+            paired = {}  # the same everywhere, but for the rounding of sums: nothing to compare
     return Summary(column, values, paired, pairing if paired else None, left_out["missing"], left_out["infinite"])
 
 
-def _cubes(
-    table: pa.Table, shape: tuple[int, int, int], models: Sequence[str], labels: Sequence[str]
-) -> dict[str, np.ndarray]:
+def _cubes(table: pa.Table, shape: tuple[int, int, int], models: Sequence[str], labels: Sequence[str]) -> dict[str, np.ndarray]:
     """float64 (units, models, labels) of each sum and count."""
     where = {name: {text: i for i, text in enumerate(texts)} for name, texts in (("model", models), ("label", labels))}
     places = (
@@ -135,9 +134,7 @@ def _cubes(
     return out
 
 
-def _intervals(
-    sums: np.ndarray, counts: np.ndarray, models: Sequence[str], labels: Sequence[str]
-) -> dict[tuple[str, str], Interval]:
+def _intervals(sums: np.ndarray, counts: np.ndarray, models: Sequence[str], labels: Sequence[str]) -> dict[tuple[str, str], Interval]:
     units = len(sums)
     totals = counts.sum(axis=0)
     if not units or not totals.any():

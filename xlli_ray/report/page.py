@@ -130,15 +130,13 @@ def gather(study: Study, place: str) -> Page:
         families = {label: families.get(label, label) for label in counts}
         kinds = list(dict.fromkeys(families.values()))
         page.colours = {family: family_colour(family, kinds) for family in kinds}
-        page.degradations = [
-            Degradation(label, families[label], page.colours[families[label]], rows) for label, rows in counts.items()
-        ]
+        page.degradations = [Degradation(label, families[label], page.colours[families[label]], rows) for label, rows in counts.items()]
         page.contents = tables.rows("select count(distinct content) as n from samples")[0]["n"]
         page.rejected = table.rejected
         _failures(page, tables)
         samples = Samples(study)
         page.corpus = corpus_block(samples, table)
-        page.sections = stage_sections(Context(study, tables, samples, families))
+        page.sections = stage_sections(Context(study, table, tables, samples, families))
     _units(page, study)
     page.tags = sorted({tag for model in manifest.models for tag in model.tags})
     page.models = [
@@ -167,9 +165,7 @@ def _failures(page: Page, tables: Tables) -> None:
     page.failure_counts = tables.rows(
         "select stage, coalesce(model, '') as model, kind, count(*) as n from failures group by all order by 1, 2, 3"
     )
-    page.failed = tables.rows(
-        "select count(*) as n from (select distinct model, row from failures where stage <> 'scan')"
-    )[0]["n"]
+    page.failed = tables.rows("select count(*) as n from (select distinct model, row from failures where stage <> 'scan')")[0]["n"]
     page.failures = tables.rows(
         "select f.stage, f.model, f.what, f.sample_id, f.kind, f.reason, coalesce(f.source, s.source) as source "
         "from failures f left join samples s on f.row = s.row "
@@ -185,9 +181,7 @@ def _units(page: Page, study: Study) -> None:
     for cell in study.manifest.cells:
         least = min(done[cell.id], groups.get(cell.group, (done[cell.id], 0))[0])
         groups[cell.group] = (least, cell.units)
-        page.cells.append(
-            {"id": cell.id, "hash": cell.hash, "rows": cell.rows, "units": cell.units, "done": done[cell.id]}
-        )
+        page.cells.append({"id": cell.id, "hash": cell.hash, "rows": cell.rows, "units": cell.units, "done": done[cell.id]})
     page.done = sum(least for least, _ in groups.values())
     page.planned = sum(units for _, units in groups.values())
 

@@ -238,8 +238,8 @@ def image_block(samples: Samples, readers: Mapping[str, Sequence[ArrayReader]], 
     for item in shown:
         loaded = samples.load(item.row)
         if isinstance(loaded, str):
-            missing, loaded = missing or loaded, None
-        made = _image_row(samples, readers, item, loaded)
+            missing = missing or loaded
+        made = _image_row(samples, readers, item, None if isinstance(loaded, str) else loaded)
         if made is not None:
             rows.append(made)
     if not rows:
@@ -265,12 +265,8 @@ def _image_row(
     samples: Samples, readers: Mapping[str, Sequence[ArrayReader]], item: Shown, loaded: Loaded | None
 ) -> tuple[Row, list[np.ndarray | None]] | None:
     """The first line of tiles of one sample, and the error map (or None) below each of them."""
-    outputs: dict[str, np.ndarray] = {}
-    for model, buckets in readers.items():
-        for reader in buckets:
-            place = position(reader.bucket, item.row)
-            if place is not None and reader.valid[place]:
-                outputs[model] = reader.rows([place])[0]
+    found = {model: row_of(buckets, item.row) for model, buckets in readers.items()}
+    outputs = {model: output for model, output in found.items() if output is not None}
     if not outputs:
         return None
     first = to_image(next(iter(outputs.values())))
@@ -317,9 +313,7 @@ def _error(output: np.ndarray, target: np.ndarray, box: tuple[int, ...]) -> np.n
     return _cut(difference.mean(axis=2), box)
 
 
-def map_block(
-    samples: Samples, table: SampleTable, readers: Sequence[ArrayReader], *, title: str, count: int = 2
-) -> Block | None:
+def map_block(samples: Samples, table: SampleTable, readers: Sequence[ArrayReader], *, title: str, count: int = 2) -> Block | None:
     """The most varying maps of `count` samples, each line led by its input."""
     meta = readers[0].meta
     lead = meta.shape[:-2]
@@ -356,6 +350,49 @@ def _beyond(reader: ArrayReader) -> str:
     return f"Reaches {max(over):g} input pixels beyond the input, which is padded for this network." if max(over) >= 1 else ""
 
 
+def side_by_side(
+    samples: Samples, table: SampleTable, readers: Mapping[str, Sequence[ArrayReader]], *, title: str, count: int = 3
+) -> Block | None:
+    """Arrays of one map a sample, such as attributions: the networks beside each other, samples below each other.
+
+    Networks differ by orders of magnitude in such maps, so each map has its own scale, which is written below it.
+    """
+    first = next(iter(readers.values()))
+    rows: list[Row] = []
+    for reader, place in pick(table, first, count):
+        number = table_row(reader.bucket, place)
+        loaded = samples.load(number)
+        tiles: list[Tile | None] = [None if isinstance(loaded, str) else Tile(overview(to_image(loaded.input), side=MAP_SIDE), "input")]
+        for model, some in readers.items():
+            value = row_of(some, number)
+            if value is None:
+                tiles.append(None)
+                continue
+            small = shrunk(value.reshape(value.shape[-2:]).astype(np.float32), MAP_SIDE)
+            colours = Colours.of([small])
+            ends = f"±{colours.high:.3g}" if colours.low < 0 else f"0 … {colours.high:.3g}"
+            tiles.append(Tile(colours.draw(small), model, ends))
+        rows.append(Row(samples.head(number), samples.family(number), tiles))
+    if not rows:
+        return None
+    note = f"{about(first[0].meta)}. Each map has its own scale: symmetric about 0 (white) where it is signed."
+    return Block(title, note, len(readers) + 1, rows)
+
+
+def row_of(readers: Sequence[ArrayReader], number: int) -> np.ndarray | None:
+    """The array's values for the sample in table row `number`, None where they are not stored or not valid."""
+    for reader in readers:
+        place = position(reader.bucket, number)
+        if place is not None and reader.valid[place]:
+            return reader.rows([place])[0]
+    return None
+
+
+def is_single_map(meta: ArrayMeta) -> bool:
+    """True for one map a sample."""
+    return is_map(meta) and math.prod(meta.shape[:-2]) == 1
+
+
 def _index(flat: int, lead: Sequence[int], dims: Sequence[str]) -> str:
     if not lead:
         return reader_name(dims)
@@ -367,9 +404,7 @@ def reader_name(dims: Sequence[str]) -> str:
     return "map" if tuple(dims) == ("y", "x") else " × ".join(dims)
 
 
-def matrix_block(
-    samples: Samples, readers: Sequence[ArrayReader], *, title: str, colour: Callable[[str], str]
-) -> Block | None:
+def matrix_block(samples: Samples, readers: Sequence[ArrayReader], *, title: str, colour: Callable[[str], str]) -> Block | None:
     """Values without a place in the image, samples down and values across. `colour`: degradation label → its colour."""
     meta = readers[0].meta
     if not meta.shape:

@@ -9,9 +9,8 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,8 @@ from xlli_ray.report import figures, panels
 from xlli_ray.report.figures import Panel, family_colour
 from xlli_ray.report.gallery import Block
 from xlli_ray.report.numbers import FEW, Interval, Summary, Tables, summarise
-from xlli_ray.store.manifest import Cell
+from xlli_ray.store.layout import ArrayMeta
+from xlli_ray.store.manifest import Cell, SampleTable
 from xlli_ray.store.read import ArrayReader, open_readers
 from xlli_ray.study import Study
 
@@ -42,6 +42,7 @@ class Context:
     """What all sections share."""
 
     study: Study
+    table: SampleTable
     tables: Tables
     samples: panels.Samples
     families: Mapping[str, str]
@@ -204,12 +205,12 @@ def _numbers(context: Context, out: Section) -> None:
     if fewest < FEW:
         out.notes.append(f"Means over as few as {fewest} contents: such intervals are rough guides.")
     for column, summary in zip(out.shown, summaries):
-        for svg, caption in _draw(context, out.models, present, summary):
-            about = f"{column.name}: {column.about}" if column.about else column.name
-            out.figures.append(Figure(svg, caption or about))
+        about = f"{column.name}: {column.about}" if column.about else column.name
+        for svg, more in _draw(context, out.models, present, summary):
+            out.figures.append(Figure(svg, f"{about.rstrip('.')}. {more}".strip()))
     means = ", ".join(f'avg("{column.name}")' for column in out.shown)
     out.query = (
-        f"select model, label, {means} from \"{out.kind}\" join samples using (sample_id) "
+        f'select model, label, {means} from "{out.kind}" join samples using (sample_id) '
         f"where stage = '{out.id}' and status = 'ok' group by all order by all"
     )
 
@@ -267,57 +268,71 @@ def _value(item: Interval, paired: Interval | None, places: int) -> Value:
     return Value(number(item.mean, places), interval, text)
 
 
-def _draw(context: Context, models: Sequence[str], labels: Sequence[str], summary: Summary) -> list[tuple[str, str]]:
-    """(figure, caption) of one column; two where the paired differences need one of their own. No caption: the column's own words."""
+def _draw(context: Context, models: Sequence[str], labels: Sequence[str], summary: Summary) -> Iterator[tuple[str, str]]:
+    """(figure, what its caption adds to the column's own words); a second one where paired differences need their own."""
     name = summary.column
-    difference = f"{name}: difference from the mean over the models, content by content; right of the line is above it."
     if len(labels) == 1 or len(models) == 1:
-        alone = len(labels) == 1
-        rows = list(models) if alone else list(labels)
-        keys: list[_Key] = [(model, label) for label in labels for model in models]
-        if alone:  # best on top tells more than the recipe's order
-            keys.sort(key=lambda key: -summary.values[key].mean if key in summary.values else np.inf)
-            rows = [model for model, _ in keys]
-        colours = [context.colour(label) for _, label in keys]
-        title = labels[0] if alone else models[0]
-        parts = [Panel(f"mean · {title}", name, [summary.values.get(key) for key in keys], share="mean")]
-        if summary.pairing == "models":
-            parts.append(Panel("against the mean of the models", f"difference in {name}, same contents",
-                               [summary.paired.get(key) for key in keys], zero=True, share="paired"))  # fmt: skip
-        elif summary.pairing == "labels":
-            parts.append(Panel(f"against {labels[0]}", f"difference in {name}, same contents",
-                               [summary.paired.get(key) for key in keys], zero=True, share="paired"))  # fmt: skip
-        return [(figures.dot_figure(rows, colours, parts, title=f"{name} by {'model' if alone else 'degradation'}"), "")]
+        yield _one_axis(context, models, labels, summary), ""
+        return
+    difference = "Difference from the mean over the models, content by content"
     if len(models) * len(labels) > DOTS:
-        made = [(_heat(models, labels, summary.values, name), "")]
+        yield _heat(context, models, labels, summary.values, f"{name}: means"), ""
         if summary.paired:
-            made.append((_heat(models, labels, summary.paired, name, paired=True), difference.split(";")[0] + "."))
-        return made
-    colours = [context.colour(label) for label in labels]
-    spans = [_span([summary.values[model, label].mean for model in models if (model, label) in summary.values]) for label in labels]
-    parts = [Panel(model, name, [summary.values.get((model, label)) for label in labels], spans, share="mean") for model in models]
-    out = [(figures.dot_figure(labels, colours, parts, title=f"{name} by degradation and model"), "")]
-    if summary.paired:
-        parts = [
-            Panel(model, f"{name}, difference from the mean over the models", [summary.paired.get((model, label)) for label in labels],
-                  zero=True, share="paired")
-            for model in models
-        ]  # fmt: skip
-        out.append((figures.dot_figure(labels, colours, parts, title=f"differences in {name} on the same contents"), difference))
-    return out
+            yield _heat(context, models, labels, summary.paired, f"{name}: differences", diverging=True), f"{difference}."
+        return
+    # The longer list goes down, the shorter one makes the panels: comparisons within a panel are the easy ones.
+    across, down = (models, labels) if len(labels) >= len(models) else (labels, models)
+    for values, paired in ((summary.values, False), (summary.paired, True)):
+        if not values:
+            continue
+        parts = []
+        for head in across:
+            keys = [(head, row) if across is models else (row, head) for row in down]
+            spans = [] if paired or across is labels else [_span(summary.values, models, row) for row in down]
+            xlabel = f"{name}, difference from the mean over the models" if paired else name
+            colours = [context.colour(label) for _, label in keys]
+            found = [values.get(key) for key in keys]
+            parts.append(Panel(head, xlabel, found, colours, spans, zero=paired))
+        title = f"{name}: {'differences of models' if paired else 'means'} by degradation and model"
+        bars = "Light bars: range of the means over all models." if across is models else ""
+        yield figures.dot_figure(down, parts, title=title), f"{difference}; the line is no difference." if paired else bars
 
 
-def _span(values: Sequence[float]) -> tuple[float, float] | None:
-    return (min(values), max(values)) if len(values) > 1 else None
+def _one_axis(context: Context, models: Sequence[str], labels: Sequence[str], summary: Summary) -> str:
+    """One degradation or one network: means at the left, paired differences at the right."""
+    name, alone = summary.column, len(labels) == 1
+    keys: list[_Key] = [(model, label) for label in labels for model in models]
+    if alone:  # best on top tells more than the recipe's order
+        keys.sort(key=lambda key: -summary.values[key].mean if key in summary.values else np.inf)
+    colours = [context.colour(label) for _, label in keys]
+    means = [summary.values.get(key) for key in keys]
+    parts = [Panel("mean" if alone else f"mean · {models[0]}", name, means, colours, share="mean")]
+    if summary.pairing is not None:
+        against = "against the mean of the models" if summary.pairing == "models" else f"against {labels[0]}"
+        paired = [summary.paired.get(key) for key in keys]
+        parts.append(Panel(against, f"difference in {name}, same contents", paired, colours, zero=True, share="paired"))
+    rows = [model if alone else label for model, label in keys]
+    return figures.dot_figure(rows, parts, title=f"{name} by {'model' if alone else 'degradation'}")
+
+
+def _span(values: Mapping[_Key, Interval], models: Sequence[str], label: str) -> tuple[float, float] | None:
+    means = [values[model, label].mean for model in models if (model, label) in values]
+    return (min(means), max(means)) if len(means) > 1 else None
 
 
 def _heat(
-    models: Sequence[str], labels: Sequence[str], values: Mapping[_Key, Interval], name: str, *, paired: bool = False
+    context: Context,
+    models: Sequence[str],
+    labels: Sequence[str],
+    values: Mapping[_Key, Interval],
+    title: str,
+    *,
+    diverging: bool = False,
 ) -> str:
     grid = np.array([[values[m, label].mean if (m, label) in values else np.nan for label in labels] for m in models])
-    title = f"{name}: difference from the mean of the models, same contents" if paired else f"{name}: means"
     places = min(max(digits(grid.ravel().tolist()), 0), 3)
-    return figures.heat_figure(list(models), list(labels), grid, title=title, diverging=paired, digits=places)
+    colours = [context.colour(label) for label in labels]
+    return figures.heat_figure(models, labels, grid, title=title, colours=colours, diverging=diverging, digits=places)
 
 
 # -- arrays -----------------------------------------------------------------------------------------------------
@@ -326,7 +341,7 @@ def _heat(
 def _stored(context: Context, stage: str, cells: Sequence[Cell]) -> list[Stored]:
     """What is stored, one line for each array of each cell, sizes summed over buckets."""
     found = context.tables.rows(
-        "select model, what, \"array\", sum(rows)::bigint as rows, sum(valid)::bigint as valid, sum(bytes)::bigint as raw, "
+        'select model, what, "array", sum(rows)::bigint as rows, sum(valid)::bigint as valid, sum(bytes)::bigint as raw, '
         "sum(bytes_stored)::bigint as stored from features where stage = ? group by all",
         [stage],
     )
@@ -359,51 +374,73 @@ def _stored(context: Context, stage: str, cells: Sequence[Cell]) -> list[Stored]
 
 def _pictures(context: Context, out: Section, cells: Sequence[Cell]) -> None:
     """Galleries of the section: outputs beside targets, then maps and matrices of at most PANELS arrays."""
-    table = context.study.manifest.samples
-    assert table is not None
-    images: list[Cell] = []
-    others: list[tuple[Cell, str]] = []
-    for cell in cells:
-        for name in dict.fromkeys(meta.name for bucket in cell.buckets for meta in bucket.arrays):
-            meta = next(meta for bucket in cell.buckets for meta in bucket.arrays if meta.name == name)
-            if panels.is_image(meta):
-                images.append(cell)
-            elif meta.shape:
-                others.append((cell, name))
+    arrays = [(cell, name) for cell in cells for name in dict.fromkeys(meta.name for bucket in cell.buckets for meta in bucket.arrays)]
+    images = [(cell, name) for cell, name in arrays if panels.is_image(_meta(cell, name))]
+    others = [(cell, name) for cell, name in arrays if (cell, name) not in images and _meta(cell, name).shape]
+    groups: dict[tuple[str, str], list[tuple[Cell, str]]] = {}
+    for cell, name in others:
+        single = panels.is_single_map(_meta(cell, name))
+        groups.setdefault((cell.what if single else cell.id, name), []).append((cell, name))
+    chosen = panels.spread(PANELS, list(groups.values()))
+    if len(chosen) < len(groups):
+        out.notes.append(f"{len(chosen)} of {len(groups)} arrays are drawn, evenly spaced; all of them are in the table.")
     try:
         if images:
             _gallery(context, out, images)
-        chosen = panels.spread(PANELS, others)
-        if len(chosen) < len(others):
-            out.notes.append(f"{len(chosen)} of {len(others)} arrays are drawn, evenly spaced; all of them are in the table.")
-        for cell, name in chosen:
-            readers = [reader for reader in open_readers(context.study.objects, cell) if reader.meta.name == name]
-            block = _other(context, cell, readers, rows=2 if len(chosen) <= PANELS // 2 else 1)
-            if block is not None:
-                out.blocks.append(block)
-            elif any(reader.valid.any() for reader in readers):
-                out.notes.append(f"{cell.model} · {cell.what}: a single sample is too large to be drawn here.")
+        for members in chosen:
+            if len(members) > 1:
+                _beside(context, out, members)
+            else:
+                _alone(context, out, *members[0], rows=2 if len(chosen) <= PANELS // 2 else 1)
     except StudyError as error:  # a damaged shard: the numbers are still worth a page
         out.notes.append(f"Not all arrays can be read: {error}")
     if not out.blocks and not any(line.valid for line in out.stored):
         out.notes.append("No array holds a valid row yet.")
 
 
-def _other(context: Context, cell: Cell, readers: Sequence[ArrayReader], *, rows: int) -> Block | None:
+def _meta(cell: Cell, name: str) -> ArrayMeta:
+    """The array as it is for the first input size; sizes differ, kinds do not."""
+    return next(meta for bucket in cell.buckets for meta in bucket.arrays if meta.name == name)
+
+
+def _readers(context: Context, cell: Cell, name: str) -> list[ArrayReader]:
+    return [reader for reader in open_readers(context.study.objects, cell) if reader.meta.name == name]
+
+
+def _alone(context: Context, out: Section, cell: Cell, name: str, *, rows: int) -> None:
+    """One array of one network."""
+    readers = _readers(context, cell, name)
     usable = panels.usable_readers(readers)
-    table = context.study.manifest.samples
-    if not usable or table is None:
-        return None
+    if not usable:
+        if any(reader.valid.any() for reader in readers):
+            out.notes.append(f"{cell.model} · {cell.what}: a single sample is too large to be drawn here.")
+        return
     title = panels.cell_title(cell, usable[0])
     if panels.is_map(usable[0].meta):
-        return panels.map_block(context.samples, table, usable, title=title, count=rows)
-    return panels.matrix_block(context.samples, usable, title=title, colour=context.colour)
+        block = panels.map_block(context.samples, context.table, usable, title=title, count=rows)
+    else:
+        block = panels.matrix_block(context.samples, usable, title=title, colour=context.colour)
+    out.blocks += [block] if block is not None else []
 
 
-def _gallery(context: Context, out: Section, cells: Sequence[Cell]) -> None:
+def _beside(context: Context, out: Section, members: Sequence[tuple[Cell, str]]) -> None:
+    """The same single map of several networks."""
+    readers = {cell.model: panels.usable_readers(_readers(context, cell, name)) for cell, name in members}
+    readers = {model: some for model, some in readers.items() if some}
+    if len(readers) > panels.MAPS:
+        out.notes.append(f"{panels.MAPS} of {len(readers)} models are shown side by side, evenly spaced.")
+        readers = {model: readers[model] for model in panels.spread(panels.MAPS, list(readers))}
+    if readers:
+        title = members[0][0].what
+        block = panels.side_by_side(context.samples, context.table, readers, title=title)
+        out.blocks += [block] if block is not None else []
+
+
+def _gallery(context: Context, out: Section, images: Sequence[tuple[Cell, str]]) -> None:
     """Best, median and worst sample by the first scalar; the first, middle and last one where there is none."""
     score = next((column for column in out.shown if column.dtype == "float64"), None)
-    by_model = {cell.model: cell for cell in cells}
+    by_model = {cell.model: (cell, name) for cell, name in reversed(images)}
+    by_model = {model: by_model[model] for model in out.models if model in by_model}
     if len(by_model) > MODELS_SHOWN:
         if score is not None:
             means = context.tables.rows(
@@ -416,8 +453,7 @@ def _gallery(context: Context, out: Section, cells: Sequence[Cell]) -> None:
         how = f"evenly spaced by their mean {score.name}" if score else "evenly spaced"
         out.notes.append(f"{len(names)} of {len(by_model)} models are shown side by side, {how}.")
         by_model = {name: by_model[name] for name in names}
-    readers = {model: open_readers(context.study.objects, cell) for model, cell in by_model.items()}
-    readers = {model: [r for r in some if panels.is_image(r.meta)] for model, some in readers.items()}
+    readers = {model: _readers(context, cell, name) for model, (cell, name) in by_model.items()}
     shown = _ranked(context, out, score, list(by_model)) if score is not None else []
     if not shown:
         first = next((some for some in readers.values() if any(r.valid.any() for r in some)), [])

@@ -41,7 +41,7 @@ class Discriminator(nn.Module):
         x1 = F.leaky_relu(self.down1(x0), 0.2)
         x2 = F.leaky_relu(self.down2(x1), 0.2)
         x2 = F.leaky_relu(self.middle(x2), 0.2)
-        # Convolve, then enlarge: a quarter of the work of the usual order, and on a CPU the discriminator is most of a step.
+        # Convolve, then enlarge: a quarter of the work of the usual order, where a CPU spends most of a step.
         y = _doubled(F.leaky_relu(self.up1(x2), 0.2)) + x1
         y = _doubled(F.leaky_relu(self.up2(y), 0.2)) + x0
         return self.last(y)

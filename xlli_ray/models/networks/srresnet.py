@@ -139,7 +139,8 @@ def _residual_of(tensors: Mapping[str, Tensor], args: Mapping[str, Any]) -> str:
     stored = "bilinear" if int(tensors["global_residual"]) else "none"
     if asked not in (None, stored):
         raise NetworkError(
-            f"network 'srresnet': args say global_residual {asked!r}, but these weights were trained with {stored!r}. Leave it out of args."
+            f"network 'srresnet': args say global_residual {asked!r}, but these weights were trained with {stored!r}."
+            " Leave it out of args."
         )
     return stored
 

@@ -1,0 +1,97 @@
+"""One small network, and batches of known content, for all probes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from xlli_ray.corpus.sample import Sample
+from xlli_ray.models.layers import capture, resolve
+from xlli_ray.models.model import Model, Range
+from xlli_ray.probes.protocol import Batch, Forward, Measurement, Shapes
+
+
+class Upscaler(nn.Module):
+    """head → ReLU → pool to a vector beside the way → tail → pixel shuffle."""
+
+    def __init__(self, scale: int = 2, channels: int = 3, width: int = 5) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(channels, width, 3, padding=1)
+        self.act = nn.ReLU(inplace=True)
+        self.down = nn.Conv2d(width, 4, 3, stride=2, padding=1)
+        self.flat = nn.Linear(width, 2)
+        self.tail = nn.Conv2d(width, channels * scale**2, 3, padding=1)
+        self.shuffle = nn.PixelShuffle(scale)
+        generator = torch.Generator().manual_seed(0)
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.2
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.act(self.head(x))
+        bias = self.flat(features.mean((2, 3))).sum(1) + self.down(features).mean((1, 2, 3))
+        return self.shuffle(self.tail(features)) + 0.01 * bias[:, None, None, None]
+
+
+def as_model(module: nn.Module, **known: Any) -> Model:
+    """A `Model` around `module`."""
+    fields: dict[str, Any] = {
+        "id": "toy", "network": "toy:toy", "network_version": 1, "scale": 2, "channels": 3, "range": Range(0.0, 1.0), "multiple": 1,
+        "minimum": 1, "output": "image", "weights_sha256": "0" * 64,
+    }  # fmt: skip
+    return Model(module=module.eval().requires_grad_(False), **(fields | known))
+
+
+@pytest.fixture(scope="session")
+def model() -> Model:
+    return as_model(Upscaler())
+
+
+@pytest.fixture
+def make_batch() -> Callable[..., Batch]:
+    def make(count: int = 3, height: int = 14, width: int = 18, *, scale: int = 2, seed: int = 0, targets: bool = True) -> Batch:
+        rng = np.random.default_rng(seed)
+        inputs = rng.uniform(0, 1, (count, 3, height, width)).astype(np.float32)
+        wanted = [rng.uniform(0, 1, (3, scale * height, scale * width)).astype(np.float32) if targets else None for _ in range(count)]
+        samples = [
+            Sample(
+                row=i, sample_id=f"{i:016x}", content=f"{i:016x}", source=f"/{i}.png", source_sha="0" * 64, target=None, target_sha=None,
+                label="clean", scale=scale, kind="images", seed=0, box=None, height=height, width=width,
+            )
+            for i in range(count)
+        ]  # fmt: skip
+        return Batch(samples, torch.from_numpy(inputs), wanted, np.ones(count, bool))
+
+    return make
+
+
+def forward_of(model: Model, batch: Batch, taps: tuple[Any, ...]) -> Forward:
+    """The shared forward pass, as a worker runs it."""
+    with torch.no_grad(), capture(model, taps) as found:
+        output = model.forward(model.prepare(batch.input))
+    return Forward(output if model.output == "image" else None, dict(found))
+
+
+def shapes_of(model: Model, height: int, width: int, taps: tuple[Any, ...]) -> Shapes:
+    """What the plan finds out about an input size."""
+    patterns = [f"{tap.module}:{tap.side}" for tap in taps]
+    infos = {i.tap: (i.shape, i.stride) for i in resolve(model, patterns, (1, model.channels, height, width))} if taps else {}
+    output = (model.channels, height * model.scale, width * model.scale) if model.output == "image" else None
+    return Shapes(height, width, output, infos)
+
+
+def measure(probe: Any, model: Model, batch: Batch) -> Measurement:
+    """As a worker does: with the shared forward where the probe takes part in it, else alone."""
+    return probe.measure(model, batch, forward_of(model, batch, probe.taps()) if probe.SHARES_FORWARD else None)
+
+
+@pytest.fixture
+def tools() -> Any:
+    """The helpers above, for tests: conftest files are not importable by name."""
+    from types import SimpleNamespace
+
+    return SimpleNamespace(Upscaler=Upscaler, as_model=as_model, forward_of=forward_of, shapes_of=shapes_of, measure=measure)

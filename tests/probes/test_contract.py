@@ -1,0 +1,193 @@
+"""What every probe in the registry must keep, whatever it measures (docs/extending.md walks through it).
+
+A new probe is one file, one registry line, and one line in EXAMPLES.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import BaseModel
+
+from xlli_ray.models.model import Model
+from xlli_ray.probes import PROBES, probe_class
+from xlli_ray.probes.protocol import Batch
+from xlli_ray.store.tables import RESERVED
+
+EXAMPLES: dict[str, list[dict[str, Any]]] = {
+    "restore": [{}, {"save": True}],
+    "features": [
+        {"layers": ["head", "tail:input", "flat", "down"]},
+        {"layers": ["head", "flat"], "dtype": "float32", "codec": "none"},
+        {"layers": ["head", "flat"], "pool": "mean"},
+        {"layers": ["head", "flat"], "pool": "moments", "dtype": "float32"},
+        {"layers": ["head", "down", "flat"], "pool": {"stride": 3}},
+    ],
+}
+"""Parameters under which each probe is tried on the small network of conftest.py."""
+
+ENGINES_OWN = {
+    "kind", "probe version", "sample table", "decode version", "degradation versions", "weights sha256", "network", "network version",
+    "network args", "scale", "range", "output", "batch", "threads", "device",
+}  # fmt: skip
+"""Fields that the engine puts into every cell's identity."""
+
+KINDS = sorted(PROBES)
+CASES = [pytest.param(kind, params, id=f"{kind}-{i}") for kind in KINDS for i, params in enumerate(EXAMPLES.get(kind, []))]
+DTYPES = {"float64": float, "int64": int, "string": str, "bool": bool}
+NAME = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+def made(kind: str, params: dict[str, Any], model: Model) -> list[Any]:
+    """One probe instance per cell."""
+    cls = probe_class(kind)
+    parsed = cls.Params(**params)
+    example = torch.zeros(1, model.channels, 14, 18)
+    return [cls(parsed, spec) for spec in cls.cells(parsed, model, example)]
+
+
+def test_every_probe_has_examples_here() -> None:
+    assert set(EXAMPLES) == set(PROBES), "give the new probe a line in EXAMPLES"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_probe_says_what_it_is_where_it_comes_from_and_which_version_it_has(kind: str) -> None:
+    cls = probe_class(kind)
+    assert cls.KIND == kind
+    assert NAME.fullmatch(kind)
+    assert kind not in {"samples", "models", "failures"}, "these are tables of every study"
+    assert isinstance(cls.VERSION, int)
+    assert cls.VERSION >= 1
+    assert cls.COST > 0
+    assert isinstance(cls.SHARES_FORWARD, bool)
+    assert cls.REFERENCE.strip()
+    assert inspect.getdoc(cls)
+    module = import_module(cls.__module__)
+    assert module.__doc__
+    assert len(module.__doc__.strip().splitlines()) >= 3, "the module's docstring is the bridge to the paper"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_parameters_are_strict_frozen_and_documented(kind: str) -> None:
+    params = probe_class(kind).Params
+    assert issubclass(params, BaseModel)
+    assert params.model_config.get("extra") == "forbid"
+    assert params.model_config.get("frozen")
+    assert params.__doc__
+    assert not set(params.model_fields) & {"id", "models"}, "every stage has these already"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_columns_have_names_types_and_meanings(kind: str) -> None:
+    columns = probe_class(kind).COLUMNS
+    names = [column.name for column in columns]
+    assert len(set(names)) == len(names)
+    assert not set(names) & {"stage", "model", "sample_id", "row", "status"}, "every table has these already"
+    for column in columns:
+        assert re.fullmatch(r"[a-z][a-z0-9_]*", column.name)
+        assert column.dtype in DTYPES
+        assert column.about.strip()
+    assert not (columns and kind in RESERVED), "its table would hide one of the study's own"
+
+
+@pytest.mark.parametrize(("kind", "params"), CASES)
+def test_what_it_declares_is_what_it_returns(
+    kind: str, params: dict[str, Any], model: Model, make_batch: Callable[..., Batch], tools: Any
+) -> None:
+    for height, width in ((14, 18), (17, 13)):
+        batch = make_batch(3, height, width)
+        for probe in made(kind, params, model):
+            plans = probe.arrays(tools.shapes_of(model, height, width, probe.taps()))
+            measured = tools.measure(probe, model, batch)
+            assert set(measured.arrays) == {plan.name for plan in plans}
+            for plan in plans:
+                array = measured.arrays[plan.name]
+                assert isinstance(array, np.ndarray)
+                assert array.shape == (3, *plan.shape)
+                assert array.dtype == np.dtype(plan.dtype)
+                assert len(plan.dims) == len(plan.shape)
+                assert len({"sample", *plan.dims}) == len(plan.dims) + 1
+                assert NAME.fullmatch(plan.name)
+                assert plan.name not in {"valid", "row"}, "every group has these already"
+                json.dumps(dict(plan.attributes))
+                if plan.stride is not None:
+                    assert plan.dims[-2:] == ("y", "x"), "a stride belongs to arrays that lie over the image"
+            assert set(measured.columns) == {column.name for column in probe.COLUMNS}
+            rows = len(batch.samples) if measured.positions is None else len(measured.positions)
+            for column in probe.COLUMNS:
+                values = measured.columns[column.name]
+                assert len(values) == rows
+                assert all(value is None or isinstance(value, DTYPES[column.dtype]) for value in values), column
+            assert measured.failed == {}
+
+
+@pytest.mark.parametrize(("kind", "params"), CASES)
+def test_the_same_input_gives_the_same_bytes(
+    kind: str, params: dict[str, Any], model: Model, make_batch: Callable[..., Batch], tools: Any
+) -> None:
+    for probe, again in zip(made(kind, params, model), made(kind, params, model)):
+        first, second = (tools.measure(p, model, make_batch(seed=4)) for p in (probe, again))
+        for name, array in first.arrays.items():
+            assert array.tobytes() == second.arrays[name].tobytes()
+        assert json.dumps(first.columns) == json.dumps(second.columns)
+
+
+@pytest.mark.parametrize(("kind", "params"), CASES)
+def test_its_identity_is_its_own_and_only_its_own(kind: str, params: dict[str, Any], model: Model) -> None:
+    probes = made(kind, params, model)
+    identities = [json.dumps(probe.identity(), sort_keys=True) for probe in probes]
+    assert len(set(identities)) == len(probes), "two cells of a stage could not be told apart"
+    assert len({probe.what for probe in probes}) == len(probes)
+    for probe in probes:
+        assert NAME.fullmatch(probe.what)
+        assert not set(probe.identity()) & ENGINES_OWN, "the engine says these itself"
+        if "layers" in params:  # what else was asked for in the same list changes nothing
+            (pattern,) = [name for name in params["layers"] if probe.tap.module == name.split(":")[0]]
+            (alone,) = made(kind, {**params, "layers": [pattern]}, model)
+            assert alone.identity() == probe.identity()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_parameter_counts_in_the_identity_or_is_known_not_to(kind: str, model: Model) -> None:
+    harmless = {"layers"}  # each layer is a cell of its own, and its identity names it
+    fields = set(probe_class(kind).Params.model_fields) - harmless
+    for params in EXAMPLES[kind]:
+        for probe in made(kind, params, model):
+            assert fields <= set(probe.identity())
+
+
+@pytest.mark.parametrize(("kind", "params"), CASES)
+def test_a_sample_that_failed_to_load_is_left_alone(
+    kind: str, params: dict[str, Any], model: Model, make_batch: Callable[..., Batch], tools: Any
+) -> None:
+    whole = make_batch(3, seed=2)
+    batch = make_batch(3, seed=2)
+    batch.input[1] = 0
+    batch.targets[1] = None  # type: ignore[index]
+    batch.ok[1] = False
+    for probe in made(kind, params, model):
+        full, part = tools.measure(probe, model, whole), tools.measure(probe, model, batch)
+        assert 1 not in part.failed, "the engine knows its reason already"
+        for name, array in full.arrays.items():
+            for i in (0, 2):
+                assert array[i].tobytes() == part.arrays[name][i].tobytes()
+
+
+@pytest.mark.parametrize(("kind", "params"), CASES)
+def test_specs_survive_json_because_they_travel_in_study_json(kind: str, params: dict[str, Any], model: Model) -> None:
+    cls = probe_class(kind)
+    parsed = cls.Params(**params)
+    for spec in cls.cells(parsed, model, torch.zeros(1, 3, 14, 18)):
+        again = cls(cls.Params(**json.loads(parsed.model_dump_json())), json.loads(json.dumps(spec)))
+        first = cls(parsed, spec)
+        assert (again.what, again.identity()) == (first.what, first.identity())
+        assert [asdict(tap) for tap in again.taps()] == [asdict(tap) for tap in first.taps()]

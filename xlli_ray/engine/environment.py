@@ -1,0 +1,42 @@
+"""What decides rounding besides the plan: package versions and the device. Versions are recorded, another device is refused."""
+
+from __future__ import annotations
+
+import socket
+from functools import lru_cache
+
+from xlli_ray.errors import EnvironmentFailure
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """Versions of what can change numbers: written into each record and into study.json."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    out = {"python": platform.python_version()}
+    for name in ("xlli_ray", "torch", "numpy", "pillow", "zarr", "ray", "spandrel", "pyarrow"):
+        try:
+            out[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return out
+
+
+def device_name(device: str) -> str:
+    """What decides rounding: the GPU's model, or the CPU's vector instructions."""
+    import torch
+
+    if device.startswith("cuda"):
+        return f"cuda/{torch.cuda.get_device_name(torch.device(device))}"
+    return f"cpu/{torch.backends.cpu.get_cpu_capability()}"
+
+
+def check_device(wanted: str, here: str) -> None:
+    """Raise EnvironmentFailure when a worker's device would round differently from the plan's."""
+    if wanted != here and wanted != "any":
+        raise EnvironmentFailure(
+            95,
+            f"this study was planned for {wanted}, worker on {socket.gethostname()} has {here}: numbers could differ. "
+            "Use workers of one kind, a new --out, or --any-device if small differences do not matter.",
+        )

@@ -1,0 +1,64 @@
+"""What crosses to a worker and back, and the clock that says where its time goes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+Mode = Literal["batches", "probe", "alone"]
+
+
+@dataclass(frozen=True)
+class UnitJob:
+    """Which cells of a group want unit `unit`, and how to run it. Small: this is what crosses to a worker."""
+
+    group: str
+    unit: int
+    cells: tuple[str, ...]
+    attempt: int = 0
+    mode: Mode = "batches"
+    skip: tuple[int, ...] = ()
+    """Table rows known to crash the worker."""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.group, self.unit
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """What came of a unit: enough for progress lines and counts."""
+
+    job: UnitJob
+    samples: int
+    failed: int
+    bytes: int
+    seconds: Mapping[str, float]
+    done_before: bool = False
+    """True when another worker of this epoch had already recorded it."""
+
+
+class Clock:
+    """Seconds spent per kind of work, summed over threads."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def __call__(self, kind: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            with self._lock:
+                self._seconds[kind] = self._seconds.get(kind, 0.0) + spent
+
+    def seconds(self) -> dict[str, float]:
+        with self._lock:
+            return {kind: round(value, 4) for kind, value in sorted(self._seconds.items())}

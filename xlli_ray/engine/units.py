@@ -1,0 +1,96 @@
+"""Units of a run: which are missing, how they are dealt out, and what happens to one whose worker was lost.
+
+A unit whose worker is lost runs again; lost twice, it comes back in probe mode (see `worker`), and the sample that was in progress when a
+worker died is marked `crash` and skipped. Which of two units in flight killed the worker is told by their notes, one per attempt.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from xlli_ray.engine.events import Events, Progress
+from xlli_ray.engine.job import UnitJob
+from xlli_ray.engine.pool import Lost, Pool
+from xlli_ray.errors import EnvironmentFailure
+from xlli_ray.store.lease import Lease
+from xlli_ray.store.manifest import Cell, Manifest
+from xlli_ray.store.objects import Objects
+from xlli_ray.store.records import list_records, read_crash_note, read_receipts
+
+MAX_FRUITLESS = 24
+
+
+def count_units(cells: Sequence[Cell]) -> int:
+    return sum({cell.group: cell.units for cell in cells}.values())
+
+
+def pending_jobs(objects: Objects, cells: Sequence[Cell], *, retry_failed: bool = False) -> deque[UnitJob]:
+    """Units that lack a record in some cell (or, with `retry_failed`, have failed samples), model by model."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.group, []).append(cell)
+    jobs: deque[UnitJob] = deque()
+    for group in sorted(groups, key=lambda name: (groups[name][0].model, name)):
+        members = groups[group]
+        missing: dict[int, list[str]] = {}
+        for cell in members:
+            done = set(list_records(objects, cell.id))
+            if retry_failed:
+                done -= {receipt.unit for receipt in read_receipts(objects, cell.id) if receipt.failed}
+            for unit in range(cell.units):
+                if unit not in done:
+                    missing.setdefault(unit, []).append(cell.id)
+        jobs.extend(UnitJob(group, unit, tuple(names)) for unit, names in sorted(missing.items()))
+    return jobs
+
+
+def run_units(
+    objects: Objects, manifest: Manifest, jobs: deque[UnitJob], pools: Callable[[], Pool], events: Events, lease: Lease
+) -> None:
+    def size(job: UnitJob) -> int:
+        _, start, stop = manifest.cell(job.cells[0]).unit(job.unit)
+        return stop - start
+
+    progress = Progress("run", sum(size(job) for job in jobs))
+    events.begin(progress)
+    lost: dict[tuple[str, int], int] = {}
+    fruitless = 0
+    for job, outcome in pools().run("unit", jobs, lease.check):
+        if isinstance(outcome, Lost):
+            lost[job.key] = lost.get(job.key, 0) + 1
+            events.event("lost", group=job.group, unit=job.unit, mode=job.mode, reason=outcome.reason)
+            note = read_crash_note(objects, job.cells[0], job.unit, lease.epoch, job.attempt)
+            again = after_loss(job, lost[job.key], note)
+            fruitless = 0 if len(again.skip) > len(job.skip) else fruitless + 1
+            if fruitless > MAX_FRUITLESS:
+                raise EnvironmentFailure(
+                    12, f"workers were lost {fruitless} times in a row and no unit was finished (last: unit {job.unit} of {job.group}, "
+                    f"{outcome.reason}). Look for lack of memory (fewer --workers, a smaller batch) or nodes that die; "
+                    "what is done is kept, run the same command again",
+                )  # fmt: skip
+            jobs.appendleft(again)
+            continue
+        fruitless = 0
+        progress.add(outcome.samples, outcome.failed, outcome.bytes, outcome.seconds)
+        events.event(
+            "unit", group=job.group, unit=job.unit, samples=outcome.samples, failed=outcome.failed, bytes=outcome.bytes,
+            seconds=dict(outcome.seconds), done_before=outcome.done_before, attempt=job.attempt,
+        )  # fmt: skip
+        events.update(progress)
+    events.end(progress)
+
+
+def after_loss(job: UnitJob, lost: int, note: int | None) -> UnitJob:
+    """How a unit whose worker died runs next. `note`: the sample in progress, -1 when all had passed alone, None when the attempt
+    had not begun (the worker died of something else) or was not a search.
+    """
+    again = replace(job, attempt=job.attempt + 1)
+    if job.mode == "batches":
+        return replace(again, mode="probe") if lost >= 2 else again
+    if note is None:
+        return again
+    if note >= 0:
+        return replace(again, skip=(*job.skip, note))
+    return replace(again, mode="alone")
