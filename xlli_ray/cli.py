@@ -20,6 +20,7 @@ app = App(
     name="xlli",
     help="Why do super-resolution and restoration networks work or fail? Features and attribution maps at corpus scale.",
     version=__version__,
+    suppress_keyboard_interrupt=False,  # `main` says what an interrupt means; cyclopts would end without a word
 )
 
 Out = Annotated[str | None, Parameter(help="study folder or s3://, gs://, az:// prefix [default: studies/NAME]")]

@@ -409,7 +409,7 @@ def main() -> None:
                     cost = measure(folder, name, count)
                     runs.setdefault((name, count), []).append(cost)
                     print(f"round {number + 1} {name:12s} n={count}: {cost.cpu:6.1f} CPU-s, {cost.wall:6.1f} s", flush=True)
-        result = summary(runs, steady, once, small, large)
+            result = summary(runs, steady, once, small, large)  # after each round: the last one stands
     common.finish("extraction", n=[small, large], rounds=rounds, cpu_method=common.CPU_METHOD, writers=wrote, **result)
 
 

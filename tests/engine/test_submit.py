@@ -239,12 +239,13 @@ def _answer(url: str, token: str | None) -> int:
 
 SLOW = """
 import time
+from pathlib import Path
 import toy
 
 class Slow(toy.Small):
     def forward(self, x):
-        if x.device.type != "meta":
-            time.sleep(3)
+        if x.device.type != "meta" and Path(__file__).with_name("slowly").exists():
+            time.sleep(4)
         return super().forward(x)
 
 def small():
@@ -253,6 +254,7 @@ def small():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_submit_follow_status_stop_on_a_local_head_with_a_token(head: Head, recipe: Make, tmp_path: Path) -> None:
     made = recipe()
     path, study = tmp_path / "recipe.yaml", tmp_path / "study"
@@ -282,6 +284,7 @@ def test_submit_follow_status_stop_on_a_local_head_with_a_token(head: Head, reci
     # a second job, long enough to be stopped: its network sleeps
     path.write_text(path.read_text().replace("toy:small", "slow_toy:small"))
     (tmp_path / "slow_toy.py").write_text(SLOW)
+    (tmp_path / "slowly").touch()
     longer = tmp_path / "longer"
     sent = head.xlli("submit", str(path), "--address", head.url, "--out", str(longer), "--workers", "2")
     assert sent.returncode == 0, sent.stderr
@@ -299,6 +302,7 @@ def test_submit_follow_status_stop_on_a_local_head_with_a_token(head: Head, reci
     assert "ended already" in head.xlli("stop", f"{head.url}#{name}").stdout
     kept = {file.name for file in longer.glob("records/**/*.arrow")}
     assert kept
+    (tmp_path / "slowly").unlink()
     resumed = head.xlli("submit", str(path), "--address", head.url, "--out", str(longer), "--workers", "2", "--follow")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert kept <= {file.name for file in longer.glob("records/**/*.arrow")}, "what was done before the stop is kept"

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from xlli_ray.report.gallery import Colours, busiest, framed, jpeg, lut, most_varying, overview, png, shrunk, to_image
-from xlli_ray.report.panels import natural, spread
+from xlli_ray.report.samples import natural, spread
 
 
 def pixels(uri: str) -> np.ndarray:

@@ -303,7 +303,7 @@ def test_only_the_rows_shown_are_read(make_study: Make, monkeypatch: pytest.Monk
 
 
 def test_a_sample_too_large_to_draw_is_named(make_study: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xlli_ray.report.panels.ROW_BYTES", 1000)
+    monkeypatch.setattr("xlli_ray.report.samples.ROW_BYTES", 1000)
     _, page = page_of(make_study(Recipe([features()], models=1)))
     assert "a single sample is too large to be drawn here" in page.text
 
@@ -326,7 +326,7 @@ def test_twenty_networks_and_thirty_eight_degradations_fit_a_page(make_study: Ma
     html, page = page_of(place)
     assert time.process_time() - start < 20
     assert len(html) < 3e6
-    assert html.count('class="plot"') == 4  # heat maps instead of 760 dots, twice for each of two columns
+    assert html.count('class="plot"') == 3  # heat maps instead of 760 dots: psnr_y and its differences, ssim_y has none
     assert "in 38 degradations" in page.text
 
 

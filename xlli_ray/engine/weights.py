@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from xlli_ray.corpus.sources import read_bytes
 from xlli_ray.errors import RecipeError, SampleError, StudyError, WeightsError
-from xlli_ray.models.checkpoint import read_state_dict, to_safetensors
+from xlli_ray.models.checkpoint import read_state_dict, tensors_of, to_safetensors
 from xlli_ray.models.load import ModelSpec, load_model
 from xlli_ray.models.model import Model
-from xlli_ray.models.networks import NETWORKS
+from xlli_ray.models.networks import NETWORKS, Built
 from xlli_ray.recipe import ModelEntry, Recipe
 from xlli_ray.store.manifest import ModelRecord
 from xlli_ray.store.objects import Missing, Objects
@@ -109,10 +109,10 @@ def _own_weights(entry: ModelEntry) -> dict[str, torch.Tensor]:
         raise RecipeError(f"model {entry.id}: give `weights`, or `network: package.module:factory` that brings its own")
     module, name = entry.network.split(":", 1)
     try:
-        network = getattr(importlib.import_module(module), name)(**entry.args)
-    except (ImportError, AttributeError) as error:
+        made = getattr(importlib.import_module(module), name)(**entry.args)
+    except (ImportError, AttributeError, TypeError) as error:
         raise RecipeError(f"model {entry.id}: network {entry.network}: {error}") from error
-    return {key: value.detach().float().contiguous() for key, value in network.state_dict().items()}
+    return tensors_of(made.module if isinstance(made, Built) else made)
 
 
 def load_study_model(objects: Objects, record: ModelRecord, device: torch.device | str = "cpu") -> Model:

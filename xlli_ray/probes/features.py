@@ -1,6 +1,6 @@
 """Features: what a layer says of an input, stored whole or pooled.
 
-The raw material of SRGA and DDR (`xlli_ray.analyses`): the tensor at the input or output of a named module during a plain forward pass.
+The raw material of SRGA and DDR: the tensor at the input or output of a named module during a plain forward pass.
 `*:last_conv_input` is the tap of the SRGA paper (HR_term: the last feature map before the output convolution, after its activation).
 
 Pooling shrinks a (C, h, w) map before it is stored: `mean` keeps the C channel means; `moments` keeps mean, standard deviation

@@ -18,8 +18,10 @@ from xlli_ray import __version__
 from xlli_ray.report.figures import family_colour
 from xlli_ray.report.gallery import Block
 from xlli_ray.report.numbers import RESAMPLES, Tables
-from xlli_ray.report.panels import Samples, corpus_block
-from xlli_ray.report.sections import Context, Section, describe, stage_sections
+from xlli_ray.report.panels import corpus_block
+from xlli_ray.report.parts import Context, Section
+from xlli_ray.report.samples import Samples
+from xlli_ray.report.sections import describe, stage_sections
 from xlli_ray.store.manifest import Manifest
 from xlli_ray.store.tables import table_kinds
 from xlli_ray.study import Study, open_study

@@ -1,0 +1,103 @@
+"""What a section of the page consists of: filled by `scalars` and `arrays`, read by the template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from xlli_ray.report.figures import family_colour
+from xlli_ray.report.gallery import Block
+from xlli_ray.report.numbers import Tables
+from xlli_ray.report.samples import Samples
+from xlli_ray.store.manifest import SampleTable
+from xlli_ray.study import Study
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all sections share."""
+
+    study: Study
+    table: SampleTable
+    tables: Tables
+    samples: Samples
+    families: Mapping[str, str]
+    """Degradation label → family, in the sample table's order."""
+
+    def colour(self, label: str) -> str:
+        """The colour of a degradation label."""
+        return family_colour(self.families.get(label, label), list(dict.fromkeys(self.families.values())))
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A column as the protocol describes it."""
+
+    name: str
+    dtype: str
+    about: str
+
+
+@dataclass(frozen=True)
+class Value:
+    """One number of the table as text."""
+
+    mean: str
+    interval: str = ""
+    paired: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the table of numbers."""
+
+    model: str
+    label: str
+    contents: int
+    values: Sequence[Value | None]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """SVG with its caption."""
+
+    svg: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One row of the table of arrays."""
+
+    model: str
+    what: str
+    shape: str
+    stride: str
+    dtype: str
+    codec: str
+    rows: int
+    valid: int
+    stored: int
+    raw: int
+
+
+@dataclass
+class Section:
+    """Everything the template shows of a stage."""
+
+    id: str
+    kind: str
+    prose: list[str] = field(default_factory=list)
+    reference: str = ""
+    params: str = ""
+    models: list[str] = field(default_factory=list)
+    columns: list[Scalar] = field(default_factory=list)
+    shown: list[Scalar] = field(default_factory=list)
+    """The columns of the table of numbers: those with at least one value."""
+    lines: list[Line] = field(default_factory=list)
+    pairing: str = ""
+    figures: list[Figure] = field(default_factory=list)
+    stored: list[Stored] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    query: str = ""
