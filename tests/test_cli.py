@@ -135,7 +135,8 @@ def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_page")
 def test_limit_tries_the_first_samples_in_a_folder_of_its_own_and_set_changes_a_field(xlli: Xlli, tmp_path: Path) -> None:
     recipe, out = write_recipe(tmp_path, stages=[{"restore": {}}]), tmp_path / "out"
-    result = xlli("run", recipe, "--out", out, "--workers", "0", "--quiet", "--limit", "3", "--set", "name=other", "--set", "batch.restore=1")
+    sets = ("--set", "name=other", "--set", "batch.restore=1")
+    result = xlli("run", recipe, "--out", out, "--workers", "0", "--quiet", "--limit", "3", *sets)
     assert result.code == 0, result.err
     assert "3 samples" in result.out
     assert not out.exists()
@@ -494,7 +495,9 @@ def test_an_interrupt_says_that_nothing_is_lost(xlli: Xlli, monkeypatch: pytest.
     assert result.err == "stopped; what is done is kept, run the same command again to go on\n"
 
 
-@pytest.mark.parametrize("arguments", [("rum", "x.yaml"), ("run",), ("run", "x.yaml", "--wokers", "2"), ("query", "s", "q", "--format", "xml")])
+@pytest.mark.parametrize(
+    "arguments", [("rum", "x.yaml"), ("run",), ("run", "x.yaml", "--wokers", "2"), ("query", "s", "q", "--format", "xml")]
+)
 def test_a_command_line_that_is_wrong_is_refused_without_a_traceback(xlli: Xlli, arguments: tuple[str, ...]) -> None:
     result = xlli(*arguments)
     assert result.code != 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,3 +120,17 @@ def test_max_rows_keeps_the_same_contents_under_each_degradation(
     assert len(kept) == 8
     contents = {label: {r["content"] for r in kept if r["label"] == label} for label in ("clean", "noise20")}
     assert contents["clean"] == contents["noise20"]
+
+
+def test_another_torch_than_when_the_study_began_is_said(
+    recipe: Callable[..., Recipe], run: Callable[..., Summary], tmp_path: Path
+) -> None:
+    run(recipe())
+    path = tmp_path / "study" / "study.json"
+    text = path.read_text()
+    version = json.loads(text)["versions"]["torch"]
+    path.write_text(text.replace(f'"torch": "{version}"', '"torch": "1.0"'))
+    assert run(recipe()).notes == (), "nothing is computed, nothing is said"
+    path.write_text(path.read_text().replace(f'"torch": "{version}"', '"torch": "1.0"'))
+    (note,) = run(recipe(models=[SMALL, OTHER])).notes
+    assert f"torch 1.0 → {version}" in note

@@ -62,7 +62,7 @@ def test_every_probe_has_examples_here() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_probe_says_what_it_is_where_it_comes_from_and_which_version_it_has(kind: str) -> None:
     cls = probe_class(kind)
-    assert cls.KIND == kind
+    assert kind == cls.KIND
     assert NAME.fullmatch(kind)
     assert kind not in {"samples", "models", "failures"}, "these are tables of every study"
     assert isinstance(cls.VERSION, int)

@@ -154,7 +154,7 @@ def test_float16_overflow_is_a_failure_with_the_number_and_the_way_out(make_batc
 
 
 def test_what_rounds_down_to_the_largest_half_is_no_overflow() -> None:
-    assert FLOAT16_MAX == float(np.finfo(np.float16).max)
+    assert float(np.finfo(np.float16).max) == FLOAT16_MAX
 
 
 def test_a_sample_that_failed_before_is_not_reported_twice(make_batch: Make, tools: Any) -> None:

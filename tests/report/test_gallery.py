@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from xlli_ray.report.gallery import Colours, busiest, framed, jpeg, lut, most_varying, overview, png, shrunk, to_image
+from xlli_ray.report.panels import _resized
 from xlli_ray.report.samples import natural, spread
 
 
@@ -91,3 +92,8 @@ def test_layers_sort_by_depth_and_are_thinned_out_evenly() -> None:
     assert spread(3, range(9)) == [0, 4, 8]
     assert spread(1, range(9)) == [0]
     assert spread(5, [1, 2]) == [1, 2]
+
+
+def test_a_crop_is_the_same_part_in_an_output_of_another_scale() -> None:
+    box = _resized((8, 16, 32, 64), np.zeros((128, 128, 3)), np.zeros((64, 64, 3)))
+    assert box == (4, 8, 16, 32)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy_studies import Recipe, Stage
+from toy_studies import Recipe, Stage, write_study
 
 from xlli_ray.errors import StudyError
 from xlli_ray.report.page import write_report
@@ -345,3 +345,10 @@ def test_importing_the_report_imports_neither_matplotlib_nor_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_study_in_a_bucket_gets_its_page_there(tmp_path: Path) -> None:
+    objects = open_objects("memory://page/study")
+    write_study(objects, Recipe([images(), features()]), tmp_path / "pictures")
+    assert write_report("memory://page/study") == "memory://page/study/report/index.html"
+    assert b"psnr_y" in objects.get("report/index.html")

@@ -133,7 +133,8 @@ def test_a_library_is_known_only_where_it_belongs(library: str) -> None:
 def test_the_rules_would_catch_what_they_forbid(tmp_path: Path) -> None:
     bad = tmp_path / "bad.py"
     bad.write_text(
-        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import ray\n\ndef f():\n    import zarr.storage\n    from torch import nn\n"
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import ray\n\n"
+        "def f():\n    import zarr.storage\n    from torch import nn\n"
     )
     assert [(line, module) for line, module, _ in imports(bad)] == [(1, "typing"), (6, "zarr.storage"), (7, "torch")]
 
@@ -153,7 +154,8 @@ sys.exit(", ".join(heavy) or 0)
         pytest.param("import xlli_ray; xlli_ray.load_recipe; xlli_ray.open_study; xlli_ray.XlliError", id="its public names"),
         pytest.param("import xlli_ray.cli; xlli_ray.cli.app.help_print", id="the command line"),
         pytest.param(
-            "from xlli_ray.probes import PROBES, probe_class\n[probe_class(kind).Params for kind in PROBES]", id="every probe and its fields"
+            "from xlli_ray.probes import PROBES, probe_class\n[probe_class(kind).Params for kind in PROBES]",
+            id="every probe and its fields",
         ),
         pytest.param(f"import xlli_ray\nxlli_ray.load_recipe({str(ROOT / 'tests/recipes/set5.yaml')!r})", id="a recipe, read"),
         pytest.param("import xlli_ray.stats.fidelity, xlli_ray.corpus.scan, xlli_ray.store.read", id="stats, corpus, store"),

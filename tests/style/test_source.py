@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "xlli_ray"
 FILES = sorted(SOURCE.rglob("*.py"))
 TOP = {"pyproject.toml", "README.md", "LICENSE", "pipelines", "xlli_ray", "tests", "cluster.yaml", "docs"}
-LONGEST = 520
+LONGEST = 450
 """Lines: above this, ask which second idea moved in."""
 
 
@@ -41,7 +41,7 @@ def test_every_public_function_and_class_has_a_docstring() -> None:
     assert len(bare) <= ALLOWED_BARE, bare
 
 
-ALLOWED_BARE = 12
+ALLOWED_BARE = 6
 """One-line key builders and the like; may fall, not rise."""
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from xlli_ray.corpus.decode import VERSION as DECODE_VERSION
 from xlli_ray.engine.arrays import create_arrays, finish
-from xlli_ray.engine.environment import device_name, versions
+from xlli_ray.engine.environment import device_name, version_changes, versions
 from xlli_ray.engine.events import Events
 from xlli_ray.engine.plan import Plan, check_limits, make_plan, with_models
 from xlli_ray.engine.pool import LocalPool, Pool
@@ -169,6 +169,7 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
         events.event("start", command=options.command, epoch=lease.epoch, versions=versions())
         pools = _Pools(options, spec, objects, _first_files(recipe))
         try:
+            before = load_manifest(objects)
             manifest = _scanned(recipe, objects, lease, events, pools, options)
             manifest, plan = _planned(recipe, objects, manifest, options, spec)
             workers = options.workers if options.workers is not None else default_workers(options, recipe.threads)
@@ -179,13 +180,14 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             create_arrays(objects, manifest, plan)
             jobs = pending_jobs(objects, plan.cells, retry_failed=options.retry_failed)
             run = len(jobs)
+            changes = version_changes(before.versions) if before is not None and before.cells and jobs else []
             if jobs:
                 run_units(objects, manifest, jobs, pools, events, lease)
             failed = finish(objects, manifest, lease)
             assert manifest.samples is not None
             summary = Summary(
                 objects.url, manifest.samples.rows, manifest.samples.rejected, count_units(plan.cells), run, failed,
-                plan.added, plan.notes,
+                plan.added, (*changes, *plan.notes),
             )  # fmt: skip
             events.event("complete", **{k: v for k, v in summary.__dict__.items() if isinstance(v, int | str)})
             return summary

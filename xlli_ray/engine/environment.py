@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from functools import lru_cache
 
 from xlli_ray.errors import EnvironmentFailure
@@ -21,6 +22,15 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return out
+
+
+def version_changes(then: Mapping[str, str]) -> list[str]:
+    """One line when a package that can change numbers is another one than when the study began."""
+    now = versions()
+    changed = [f"{name} {then[name]} → {now[name]}" for name in now if name in then and then[name] != now[name]]
+    if not changed:
+        return []
+    return [f"versions changed since this study's last run: {', '.join(changed)}; what is computed now may round differently"]
 
 
 def device_name(device: str) -> str:

@@ -11,8 +11,10 @@ estimates the same variance. With few contents the interval is a rough guide: th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Literal
 
@@ -42,6 +44,16 @@ class Tables:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._connection.close()
+
+    def name(self, text: str) -> str:
+        """`text` as an SQL name, in quotes only where it needs them."""
+        plain = re.fullmatch(r"[a-z_][a-z0-9_]*", text) and text not in self._keywords
+        return text if plain else f'"{text}"'
+
+    @cached_property
+    def _keywords(self) -> set[str]:
+        rows = self.rows("select keyword_name as word from duckdb_keywords() where keyword_category <> 'unreserved'")
+        return {row["word"] for row in rows}
 
     def arrow(self, sql: str, values: Sequence[Any] = ()) -> pa.Table:
         """The result of one statement; `values` stand for its `?`."""

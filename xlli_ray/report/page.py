@@ -14,7 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from xlli_ray import __version__
+from xlli_ray.corpus.sample import Loader
 from xlli_ray.report.figures import family_colour
 from xlli_ray.report.gallery import Block
 from xlli_ray.report.numbers import RESAMPLES, Tables
@@ -119,7 +122,7 @@ def gather(study: Study, place: str) -> Page:
     """Everything the page says, read from the study."""
     manifest = study.manifest
     page = Page(manifest.name, place, shlex.quote(place), manifest)
-    page.recipe = json.dumps(manifest.recipe, indent=2, ensure_ascii=False)
+    page.recipe = yaml.safe_dump(json.loads(json.dumps(manifest.recipe)), sort_keys=False, allow_unicode=True, width=120)
     table = manifest.samples
     if table is None:
         return page
@@ -136,7 +139,8 @@ def gather(study: Study, place: str) -> Page:
         page.contents = tables.rows("select count(distinct content) as n from samples")[0]["n"]
         page.rejected = table.rejected
         _failures(page, tables)
-        samples = Samples(study)
+        limit = manifest.recipe.get("corpus", {}).get("max_pixels")
+        samples = Samples(study, Loader(**({"max_pixels": limit} if limit else {})))
         page.corpus = corpus_block(samples, table)
         page.sections = stage_sections(Context(study, table, tables, samples, families))
     _units(page, study)
@@ -199,7 +203,7 @@ def render(page: Page) -> str:
     environment.filters["bytes"] = human_bytes
     environment.filters["count"] = lambda value: f"{value:,}".replace(",", "\u202f")
     environment.filters["prose"] = prose
-    environment.filters["shell"] = shlex.quote
+    environment.filters["shell"] = shell
     families = {row.label: row.family for row in page.degradations}
     return environment.get_template("page.html.j2").render(page=page, families=families)
 
@@ -212,6 +216,11 @@ def human_bytes(count: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
+
+
+def shell(text: str) -> str:
+    """`text` as one word of a command line, in double quotes where these do."""
+    return shlex.quote(text) if re.search(r'["$`\\!]', text) else f'"{text}"'
 
 
 def prose(text: str) -> Any:

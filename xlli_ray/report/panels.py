@@ -165,10 +165,10 @@ def _image_row(
             tiles.append(None)
             errors.append(None)
             continue
-        crop = _cut(to_image(outputs[model]), box)
-        tiles.append(Tile(png(crop), model, item.scores.get(model, "")))
-        # A one-channel output is compared with the luma its network was given.
-        errors.append(_error(outputs[model], target, box) if target is not None else None)
+        image = to_image(outputs[model])
+        tiles.append(Tile(png(_cut(image, _resized(box, reference, image))), model, item.scores.get(model, "")))
+        alike = target is not None and image.shape == reference.shape
+        errors.append(_error(outputs[model], target, box) if target is not None and alike else None)
     tiles.append(Tile(png(_cut(to_image(target), box)), "target") if target is not None else None)
     errors.append(None)
     head = " · ".join(part for part in (item.rank, samples.head(item.row)) if part)
@@ -180,7 +180,14 @@ def _cut(image: np.ndarray, box: tuple[int, ...]) -> np.ndarray:
     return image[top : top + height, left : left + width]
 
 
+def _resized(box: tuple[int, ...], reference: np.ndarray, image: np.ndarray) -> tuple[int, ...]:
+    """The same part of an image of another size: networks of two scales that were given the same input."""
+    factors = (image.shape[0] / reference.shape[0], image.shape[1] / reference.shape[1])
+    return tuple(max(1, round(value * factors[i % 2])) if i > 1 else round(value * factors[i % 2]) for i, value in enumerate(box))
+
+
 def _error(output: np.ndarray, target: np.ndarray, box: tuple[int, ...]) -> np.ndarray:
+    """Mean absolute error in grey levels, cut at `box`. A one-channel output is compared with the luma that its network was given."""
     wanted = np.moveaxis(target, 0, 2).astype(np.float64) * 255
     if len(output) == 1:
         wanted = (wanted @ np.array([0.299, 0.587, 0.114]))[:, :, None]

@@ -25,7 +25,7 @@ class Samples:
     """Sample rows and their pixels, each loaded once."""
 
     study: Study
-    loader: Loader = field(default_factory=Loader)
+    loader: Loader
     _rows: dict[int, dict[str, Any]] = field(default_factory=dict)
     _loaded: dict[int, Loaded | str] = field(default_factory=dict)
 

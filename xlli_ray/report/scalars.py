@@ -59,9 +59,9 @@ def add_scalars(context: Context, out: Section) -> None:
         about = f"{column.name}: {column.about}" if column.about else column.name
         for svg, more in _draw(context, out.models, present, summary):
             out.figures.append(Figure(svg, f"{about.rstrip('.')}. {more}".strip()))
-    means = ", ".join(f'avg("{column.name}")' for column in out.shown)
+    means = ", ".join(f"avg({context.tables.name(column.name)})" for column in out.shown)
     out.query = (
-        f'select model, label, {means} from "{out.kind}" join samples using (sample_id) '
+        f"select model, label, {means} from {context.tables.name(out.kind)} join samples using (sample_id) "
         f"where stage = '{out.id}' and status = 'ok' group by all order by all"
     )
 
