@@ -88,16 +88,17 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--count", type=int)
     parser.add_argument("--workers", type=int)
+    parser.add_argument("--case", choices=("whole", "patches"), help="only this one")
     args = parser.parse_args()
     if args.child:
         child(args.folder, args.child, args.count, args.workers)
         return
-    small, large = (100, 400) if args.quick else (1000, 10000)
+    small, large = (96, 400) if args.quick else (1000, 10000)
     rounds = args.rounds or 1
     rows, ratios = [], {}
     with common.scratch(args.scratch) as folder:
         (folder / "bench_network.py").write_text(NETWORK)
-        for case in ("whole", "patches"):
+        for case in (args.case,) if args.case else ("whole", "patches"):
             for count in (small, large):
                 size = 64 if case == "whole" else 512
                 common.write_pictures(folder / f"{case}{count}", count if case == "whole" else count // 8, seed=3, size=size)

@@ -219,7 +219,8 @@ def main() -> None:
     plan = result["plan"]["steps"]
     total = {k: sum(step[k] for step in plan.values()) for k in ("cpu_s", "wall_s")}
     peak = max(step["peak_mb"] for step in plan.values())
-    print(f"\n  planning {rows} rows: {total['wall_s']:.1f} s, {total['cpu_s']:.1f} CPU-s, {peak:.0f} MB at the peak (bars: 120 s, 2,000 MB)")
+    spent = f"{total['wall_s']:.1f} s, {total['cpu_s']:.1f} CPU-s, {peak:.0f} MB at the peak"
+    print(f"\n  planning {rows} rows: {spent} (bars: 120 s, 2,000 MB)")
     common.finish("plan_scale", table_rows=rows, planning={**total, "peak_mb": peak}, steps=result)
 
 

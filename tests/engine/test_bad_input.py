@@ -227,3 +227,18 @@ def test_two_drivers_at_once_one_stops_and_nothing_is_damaged(recipe: Make, run:
     assert f"pid {os.getpid()}" in str(stopped[0])
     run(recipe(), "undisturbed")
     assert digest(tmp_path / "study") == digest(tmp_path / "undisturbed")
+
+
+def test_a_file_that_kills_its_reader_is_named_by_its_note_and_skipped(recipe: Make, corpus: Path, tmp_path: Path) -> None:
+    from xlli_ray.corpus.scan import list_sources
+    from xlli_ray.engine.scan import ScanJob, Scanner
+    from xlli_ray.store.objects import open_objects
+    from xlli_ray.store.records import read_crash_note
+
+    made = recipe()
+    sources = tuple(list_sources(made.corpus, "/")[:3])
+    job = ScanJob("s", 0, made.corpus.model_dump(mode="json"), 0, sources, attempt=3, careful=True, skip=(1,))
+    result = Scanner(str(tmp_path / "study"), 1).run(job)
+    assert (result.files, result.rejected) == (3, 1)
+    assert read_crash_note(open_objects(tmp_path / "study"), "scan-s", 0, 1, 3) == 2, "the file in progress"
+    assert read_crash_note(open_objects(tmp_path / "study"), "scan-s", 0, 1, 2) is None

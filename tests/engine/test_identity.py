@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from helpers import digest
 
-from xlli_ray.engine.driver import Summary
-from xlli_ray.errors import PlanError
+from xlli_ray.engine.driver import Options, Summary, scan_study
+from xlli_ray.errors import PlanError, StudyError
 from xlli_ray.recipe import Recipe
+from xlli_ray.store.verify import verify
 from xlli_ray.study import open_study
 
 SMALL = {"id": "small", "network": "toy:small"}
@@ -114,10 +115,12 @@ def test_a_plan_above_the_limits_is_refused_with_numbers_and_ways_out(
 def test_max_rows_keeps_the_same_contents_under_each_degradation(
     recipe: Callable[..., Recipe], run: Callable[..., Summary], tmp_path: Path
 ) -> None:
-    run(recipe(stages=[{"features": {"layers": ["head"], "max_rows": 8}}]))
+    with pytest.raises(PlanError, match="less than one image under each of 2 degradations"):
+        run(recipe(stages=[{"features": {"layers": ["head"], "max_rows": 1}}]))
+    run(recipe(stages=[{"features": {"layers": ["head"], "max_rows": 9}}]))
     array = open_study(tmp_path / "study").array("features/small/head.out")
     kept = [row for bucket in array.buckets for row in array.samples(bucket).select(["content", "label"]).to_pylist()]
-    assert len(kept) == 8
+    assert len(kept) == 8, "at most nine, the same number under both"
     contents = {label: {r["content"] for r in kept if r["label"] == label} for label in ("clean", "noise20")}
     assert contents["clean"] == contents["noise20"]
 
@@ -134,3 +137,57 @@ def test_another_torch_than_when_the_study_began_is_said(
     path.write_text(path.read_text().replace(f'"torch": "{version}"', '"torch": "1.0"'))
     (note,) = run(recipe(models=[SMALL, OTHER])).notes
     assert f"torch 1.0 → {version}" in note
+
+
+def test_a_refused_plan_leaves_the_studys_recipe_as_it_was(
+    recipe: Callable[..., Recipe], run: Callable[..., Summary], tmp_path: Path
+) -> None:
+    run(recipe())
+    before = (tmp_path / "study" / "study.json").read_bytes()
+    with pytest.raises(PlanError):
+        run(recipe(args={"seed": 5}))
+    assert (tmp_path / "study" / "study.json").read_bytes() == before
+
+
+def test_a_damaged_shard_is_found_and_replaced_though_nothing_else_changed(
+    recipe: Callable[..., Recipe], run: Callable[..., Summary], tmp_path: Path
+) -> None:
+    run(recipe())
+    whole = digest(tmp_path / "study")
+    shard = next(iter(sorted((tmp_path / "study/arrays.zarr/features/small/head.out").rglob("features/c/*/*/*/0"))))
+    shard.write_bytes(bytes(255 - byte for byte in shard.read_bytes()))
+    study = open_study(tmp_path / "study")
+    (finding,) = verify(study.objects, study.manifest)
+    assert "bytes differ from the record" in finding
+    name = "features/small/head.out"
+    assert f"--replace {name}" in finding
+    bucket = shard.parents[5].name
+    with pytest.raises(StudyError, match="xlli verify"):
+        study.array(name).reader(bucket).rows([0])
+    assert run(recipe(), replace=(name,)).failed == 0
+    assert digest(tmp_path / "study") == whole
+    assert list(verify(study.objects, open_study(tmp_path / "study").manifest)) == []
+
+
+def test_a_study_that_was_only_scanned_can_be_asked(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    scan_study(recipe(), str(tmp_path / "study"), Options(workers=0, quiet=True))
+    study = open_study(tmp_path / "study")
+    assert study.status()["samples"] == 24
+    assert study.models.num_rows == 0
+    assert study.sql("select count(*) as n from samples")["n"].to_pylist() == [24]
+
+
+def test_a_probe_that_gains_a_column_leaves_nulls_in_older_cells(
+    recipe: Callable[..., Recipe], run: Callable[..., Summary], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xlli_ray.probes.protocol import Column
+    from xlli_ray.probes.restore import Restore
+
+    older = Restore.COLUMNS
+    monkeypatch.setattr(Restore, "COLUMNS", older[:2])
+    run(recipe(stages=[{"restore": {}}]))
+    monkeypatch.setattr(Restore, "COLUMNS", older)
+    run(recipe(stages=[{"restore": {}}, {"restore": {"id": "again"}}]))
+    assert isinstance(older[2], Column)
+    rows = open_study(tmp_path / "study").sql("select stage, psnr_rgb from restore").to_pylist()
+    assert all((row["psnr_rgb"] is None) == (row["stage"] == "restore") for row in rows)

@@ -190,8 +190,9 @@ from xlli_ray.engine.driver import Options, run_study
 from xlli_ray.recipe import load_recipe
 
 recipe, out = load_recipe(sys.argv[1]), sys.argv[2]
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False,
-                  "_system_config": {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 3}})
+health = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
+head = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False, "_system_config": health}
+cluster = Cluster(initialize_head=True, head_node_args=head)
 worker = cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
 ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
 removed = []

@@ -63,7 +63,7 @@ def test_strides_and_axes_tell_where_a_feature_lies(model: Any, tools: Any) -> N
 
 
 def test_a_pattern_that_matches_nothing_names_the_closest_layers(model: Any) -> None:
-    with pytest.raises(LayerPatternError, match="haed.*head"):
+    with pytest.raises(LayerPatternError, match=r"haed.*head"):
         cells(model, layers=["haed"])
 
 

@@ -115,3 +115,20 @@ def test_missing_files_stop_the_run_before_it_starts(recipe: Path, tmp_path: Pat
     with pytest.raises(RecipeError, match="grr is not in the grid"):
         train(recipe, tmp_path / "out", only=["grr"])
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_two_of_the_family_trained_twice_for_200_iterations_are_byte_equal(
+    root: Path, photos: Path, tmp_path: Path
+) -> None:
+    images = str(photos / "*.png")
+    overrides = [f"corpus.images={images}", f"validate.images={images}", "measure=null", "train.iterations=200"]
+    two = ["srresnet-gr-clean", "srresnet-nogr-blur0_4"]
+    for again in ("first", "second"):
+        train(root / "pipelines/train_matched.yaml", tmp_path / again, overrides=overrides, only=two)
+    for name in two:
+        first, second = (
+            (tmp_path / again / name / "weights.safetensors").read_bytes() for again in ("first", "second")
+        )
+        assert first == second
+    assert (tmp_path / "first" / two[0] / "weights.safetensors").read_bytes() != first

@@ -131,7 +131,7 @@ def _session(out: str, options: Options, threads: int) -> Iterator[tuple[Objects
     probe_create_only(objects)
     lease = Lease.acquire(objects, takeover=options.takeover)
     if lease.after_crash and isinstance(objects, LocalObjects):
-        for part in (ROOT, "records", "tables"):
+        for part in (ROOT, "records", "tables", "samples", "weights", "events"):
             objects.sweep(part)
     events = Events(objects, lease.epoch, quiet=options.quiet)
     device = options.device or ("cuda" if options.gpus_per_worker else "cpu")
@@ -219,13 +219,14 @@ def _scanned(
         _same_corpus(objects, recipe, manifest, options)
     fixed = bool(manifest is not None and manifest.cells)
     table = scan_corpus(
-        objects, recipe, pools, events, stop=lease.check, limit=options.limit, known=known, fixed=fixed
+        objects, recipe, pools, events, stop=lease.check, epoch=lease.epoch, limit=options.limit, known=known, fixed=fixed
     )
     base = manifest or Manifest(name=recipe.name, seed=recipe.seed, recipe={}, samples=None)
     manifest = replace(
         base, seed=recipe.seed, recipe=recipe.dump(), samples=table, versions=versions(), command=options.command
     )
-    save_manifest(objects, manifest)
+    if not fixed:  # a study with cells changes only once the plan is accepted
+        save_manifest(objects, manifest)
     return manifest
 
 

@@ -97,7 +97,7 @@ def make_plan(
     Raises PlanError: no samples, wrong scale, or the same id with other content (the changed field named).
     """
     if not table.rows:
-        raise PlanError(f"no sample can be read: {table.rejected} files were rejected; see `xlli status` for the reasons")
+        raise PlanError(f"no sample can be read: {table.rejected} files were rejected; `xlli query STUDY \"from failures\"` says why")
     old = {cell.id: cell for cell in existing}
     groups = {cell.group for cell in existing}
     cells: list[Cell] = []
@@ -116,12 +116,13 @@ def make_plan(
             if there is None:
                 added.append(cell_id)
                 new.append(want)
+            elif any(name in replace_ids for name in (cell_id, want.stage.id, record.id)):
+                # also when nothing changed: this is how a damaged shard is computed anew
+                replaced.append(cell_id)
+                new.append(want)
             elif there.hash == identity_hash(want.identity):
                 kept.append(cell_id)
                 cells.append(there)
-            elif any(name in replace_ids for name in (cell_id, want.stage.id, record.id)):
-                replaced.append(cell_id)
-                new.append(want)
             else:
                 raise PlanError(_changed(cell_id, want.stage.id, there.identity, want.identity))
         made = _cut(new, record.id, table, shapes, groups, recipe.threads)
@@ -142,6 +143,8 @@ def _refused(cells: Iterable[Cell]) -> list[BucketPlan]:
 def _changed(cell_id: str, stage: str, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     names = [name for name in dict.fromkeys([*there, *wanted]) if there.get(name) != wanted.get(name)]
     listed = "; ".join(f"{name} was {there.get(name)!r}, is now {wanted.get(name)!r}" for name in names)
+    if names == ["weights sha256"]:
+        listed += " (a network that draws its own weights must draw them from a fixed seed)"
     return (
         f"{cell_id}: this study holds other content under the same id: {listed}. "
         f"Use a new id for the stage or model, `--replace {stage}` to compute it anew, or a new --out."
@@ -189,7 +192,7 @@ def _wanted(
         fixed = recipe.batch.get(stage.kind, "auto")
         sizes = {name: size if fixed == "auto" else int(fixed) for name, size in batches.items()}
         max_rows = getattr(probe.params, "max_rows", None)
-        segments = {bucket.name: _segments(bucket, table, max_rows) for bucket in table.buckets}
+        segments = choose_rows(table, max_rows)
         identity = _identity(recipe, table, record, probe, sizes, device)
         wanted.append(_Wanted(stage, probe, spec, sizes, identity, segments))
     return wanted, found
@@ -248,21 +251,27 @@ def _identity(
     }
 
 
-def _segments(bucket: Bucket, table: SampleTable, max_rows: int | None) -> tuple[tuple[int, int], ...]:
-    """Which rows of a bucket a cell covers. With `max_rows`: the first rows of each degradation block, the same number in each.
+def choose_rows(table: SampleTable, max_rows: int | None) -> dict[str, tuple[tuple[int, int], ...]]:
+    """Which rows of each bucket a cell covers: (first table row, rows). With `max_rows`: the first rows of each degradation's block,
+    the same number in each.
 
-    Blocks list the same contents in the same order, so the kept samples stay paired; buckets share by their size.
+    Blocks list the same contents in the same order, so the kept samples stay paired; buckets share by largest remainder. Raises
+    PlanError when not even one content fits.
     """
     if max_rows is None or max_rows >= table.rows:
-        return ((bucket.start, bucket.rows),) if bucket.rows else ()
-    order = np.argsort([-b.rows for b in table.buckets], kind="stable")
-    exact = np.array([max_rows * b.rows / table.rows for b in table.buckets])
-    share = np.floor(exact).astype(int)
-    for index in order[: max_rows - int(share.sum())]:
+        return {b.name: ((b.start, b.rows),) if b.rows else () for b in table.buckets}
+    labels = max(len(b.blocks) for b in table.buckets)
+    contents = max_rows // labels
+    if not contents:
+        raise PlanError(f"max_rows: {max_rows} is less than one image under each of {labels} degradations; use {labels} or more")
+    sizes = [max(rows for _, _, rows in b.blocks) for b in table.buckets]
+    exact = [contents * size / sum(sizes) for size in sizes]
+    share = [int(value) for value in exact]
+    for index in sorted(range(len(exact)), key=lambda i: (share[i] - exact[i], i))[: contents - sum(share)]:
         share[index] += 1
-    mine = int(share[[b.name for b in table.buckets].index(bucket.name)])
-    each = max(1, mine // max(1, len(bucket.blocks))) if mine else 0
-    return tuple((start, min(rows, each)) for _, start, rows in bucket.blocks if each)
+    return {
+        b.name: tuple((start, min(rows, each)) for _, start, rows in b.blocks if each) for b, each in zip(table.buckets, share)
+    }
 
 
 def _cut(

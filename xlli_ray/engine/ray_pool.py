@@ -200,14 +200,14 @@ def nodes_see(study: str, key: str, expected: bytes, corpus: list[str]) -> None:
 
         try:
             if open_objects(study).get(key) != expected:
-                return f"another folder at {study}"
+                return f"sees another folder at {study}"
         except Exception as error:
-            return f"{study} ({type(error).__name__})"
+            return f"does not see {study} ({type(error).__name__})"
         for uri in corpus:
             try:
                 read_bytes(uri)
             except Exception as error:
-                return f"{uri} ({error})"
+                return f"does not see {uri} ({error})"
         return ""
 
     remote = ray.remote(num_cpus=0, max_retries=1)(look)
@@ -222,9 +222,9 @@ def nodes_see(study: str, key: str, expected: bytes, corpus: list[str]) -> None:
         try:
             trouble = ray.get(ref, timeout=60)
         except Exception as error:
-            trouble = f"{study}: {str(error).splitlines()[0]}"
+            trouble = f"does not answer about {study}: {str(error).splitlines()[0]}"
         if trouble:
             name = node.get("NodeManagerHostname") or node["NodeManagerAddress"]
             raise EnvironmentFailure(
-                2, f"node {name} does not see {trouble}: use a path that all nodes share, or s3://; nothing was computed"
+                2, f"node {name} {trouble}: use a path that all nodes share, or s3://; nothing was computed"
             )

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -22,14 +22,15 @@ from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.corpus.table import SCHEMA, expand
 from xlli_ray.engine.events import Progress, Reporter
 from xlli_ray.engine.pool import Lost, Pool
-from xlli_ray.errors import PlanError
+from xlli_ray.errors import EnvironmentFailure, PlanError
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.manifest import SampleTable
 from xlli_ray.store.objects import Objects, open_objects
-from xlli_ray.store.records import Receipt, list_records, read_records, write_record
+from xlli_ray.store.records import Receipt, list_records, read_crash_note, read_records, write_crash_note, write_record
 from xlli_ray.store.samples import corpus_hash, write_sample_table
 
 CHUNK = 64
+MAX_FRUITLESS = 24
 REJECTED = pa.schema([("source", pa.string()), ("target", pa.string()), ("reason", pa.string())])
 
 
@@ -42,6 +43,11 @@ class ScanJob:
     corpus: dict[str, Any]
     seed: int
     sources: tuple[Source, ...]
+    attempt: int = 0
+    careful: bool = False
+    """Leave a note before each file: the one that kills its reader is named by it."""
+    skip: tuple[int, ...] = ()
+    """Files of the chunk known to kill their reader."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +68,17 @@ class Scanner:
 
     def run(self, job: ScanJob) -> ScanResult:
         spec = CorpusSpec(**job.corpus)
-        rows = [scan_source(source, spec, job.seed) for source in job.sources]
+        cell, rows = f"scan-{job.scan}", []
+        for number, source in enumerate(job.sources):
+            if number in job.skip:
+                reason = "reading this file killed its worker twice"
+                rows.append({"source": source.uri, "target": source.target, "status": "failed", "reason": reason})
+                continue
+            if job.careful:
+                write_crash_note(self.objects, cell, job.unit, self.epoch, job.attempt, number)
+            rows.append(scan_source(source, spec, job.seed))
         table = pa.table({"json": [json.dumps(row) for row in rows]})
-        receipt = Receipt(cell=f"scan-{job.scan}", unit=job.unit, epoch=self.epoch, bucket="", start=0, stop=len(rows))
+        receipt = Receipt(cell=cell, unit=job.unit, epoch=self.epoch, bucket="", start=0, stop=len(rows))
         write_record(self.objects, receipt, table)
         return ScanResult(job.unit, len(rows), sum(row["status"] != "ok" for row in rows))
 
@@ -76,6 +90,7 @@ def scan_corpus(
     reporter: Reporter,
     *,
     stop: Callable[[], None],
+    epoch: int,
     limit: int | None = None,
     known: SampleTable | None = None,
     fixed: bool = False,
@@ -108,15 +123,17 @@ def scan_corpus(
         progress = Progress("scan", sum(len(job.sources) for job in jobs))
         reporter.begin(progress)
         lost: dict[int, int] = {}
+        fruitless = 0
         for job, outcome in pool().run("scan", jobs, stop):
             if isinstance(outcome, Lost):
                 lost[job.unit] = lost.get(job.unit, 0) + 1
                 reporter.event("lost", phase="scan", unit=job.unit, reason=outcome.reason)
-                if lost[job.unit] > 3 and len(job.sources) == 1:
-                    raise PlanError(f"{job.sources[0].uri}: reading this file killed its worker 3 times; remove it from the corpus")
-                if lost[job.unit] > 3:
-                    raise PlanError(f"scanning chunk {job.unit} killed its worker 3 times: {outcome.reason}")
-                jobs.append(job)
+                note = read_crash_note(objects, f"scan-{scan}", job.unit, epoch, job.attempt) if job.careful else None
+                again = replace(job, attempt=job.attempt + 1, careful=lost[job.unit] >= 2)
+                jobs.append(again if note is None else replace(again, skip=(*job.skip, note)))
+                fruitless = 0 if note is not None else fruitless + 1
+                if fruitless > MAX_FRUITLESS:
+                    raise EnvironmentFailure(12, f"scanning lost its workers {fruitless} times in a row: {outcome.reason}")
             else:
                 progress.add(outcome.files, outcome.rejected, 0, {})
                 reporter.update(progress)

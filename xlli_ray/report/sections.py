@@ -16,6 +16,7 @@ from xlli_ray.report.arrays import add_pictures, stored_lines
 from xlli_ray.report.parts import Context, Scalar, Section
 from xlli_ray.report.samples import natural
 from xlli_ray.report.scalars import add_scalars
+from xlli_ray.store.tables import kind_columns
 
 
 def stage_sections(context: Context) -> list[Section]:
@@ -37,7 +38,7 @@ def section(context: Context, stage: str) -> Section:
     out = Section(stage, kind, models=list(dict.fromkeys(cell.model for cell in cells)))
     out.params = json.dumps(dict(cells[0].params), ensure_ascii=False) if cells[0].params else ""
     out.prose, out.reference, abouts = describe(kind)
-    out.columns = [Scalar(name, dtype, abouts.get(name, "")) for name, dtype in cells[0].columns]
+    out.columns = [Scalar(name, dtype, abouts.get(name, "")) for name, dtype in kind_columns(cells).items()]
     for text in dict.fromkeys(bucket.refused for cell in cells for bucket in cell.buckets if bucket.refused):
         out.notes.append(f"Refused: {text}.")
     if out.columns:

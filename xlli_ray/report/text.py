@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from xlli_ray.store.tables import table_kinds
+from xlli_ray.store.tables import kind_columns, table_kinds
 from xlli_ray.study import open_study
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def result_table(place: str) -> str:
     study = open_study(place)
     parts = []
     for kind, cells in table_kinds(study.manifest).items():
-        numbers = [name for name, dtype in cells[0].columns if dtype == "float64"]
+        numbers = [name for name, dtype in kind_columns(cells).items() if dtype == "float64"]
         if not numbers:
             continue
         means = ", ".join(f'avg("{name}") filter (where not isnan("{name}")) as "{name}"' for name in numbers)
@@ -122,10 +122,10 @@ def layer_table(weights: str, pattern: str | None, *, network: str | None, size:
 
     from xlli_ray.corpus.sources import read_bytes
     from xlli_ray.errors import SampleError, WeightsError
+    from xlli_ray.models.builtin import builtin_path
     from xlli_ray.models.checkpoint import read_state_dict
     from xlli_ray.models.layers import list_layers, resolve
     from xlli_ray.models.load import ModelSpec, load_model
-    from xlli_ray.models.builtin import builtin_path
     from xlli_ray.models.spec import BUILTIN
 
     try:

@@ -50,7 +50,6 @@ class SampleTable:
     buckets: tuple[Bucket, ...]
     row_group: int
     part_rows: int
-    decode_versions: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -210,16 +210,26 @@ class ArrayReader:
             if not plain:
                 data = memoryview(buffers[0])
                 for k, target in zip(range(first, run), targets):
-                    self._decoder.into(data[starts[k] - low : starts[k] - low + lengths[k]], chunks[target, ...])
+                    self._decode(shard, data[starts[k] - low : starts[k] - low + lengths[k]], chunks[target, ...])
             first = run
 
-    def scan(self, *, prefetch: int = 1) -> Iterator[Block]:
-        """All rows, a shard at a time, in order; the next shard is read while this one is used."""
+    def _decode(self, shard: int, data: memoryview, target: np.ndarray) -> None:
+        try:
+            self._decoder.into(data, target)
+        except ValueError as error:
+            raise StudyError(f"{self.objects.url}/{self._key(shard)}: {error}; run `xlli verify`") from error
+
+    def scan(self, *, prefetch: int = 1, shards: Sequence[int] | None = None) -> Iterator[Block]:
+        """All rows (or those of `shards`), a shard at a time, in order; the next shard is read while this one is used.
+
+        Raises StudyError for a shard that is damaged.
+        """
+        wanted = list(range(self.meta.shards) if shards is None else shards)
         with ThreadPoolExecutor(1) as thread:
-            ahead = [thread.submit(self._raw, shard) for shard in range(min(prefetch, self.meta.shards))]
-            for shard in range(self.meta.shards):
-                if shard + prefetch < self.meta.shards:
-                    ahead.append(thread.submit(self._raw, shard + prefetch))
+            ahead = [thread.submit(self._raw, shard) for shard in wanted[:prefetch]]
+            for number, shard in enumerate(wanted):
+                if number + prefetch < len(wanted):
+                    ahead.append(thread.submit(self._raw, wanted[number + prefetch]))
                 yield self._block(shard, ahead.pop(0).result() if ahead else self._raw(shard))
 
     def _raw(self, shard: int) -> bytes | np.ndarray | None:
@@ -241,7 +251,10 @@ class ArrayReader:
             values[:] = self._fill()
             return Block(start, values, np.zeros(stop - start, bool))
         view = memoryview(data)  # type: ignore[arg-type]
-        index = read_index(bytes(view[-self._index_bytes :]), self.meta.shard_rows, self._grid)[: stop - start]
+        try:
+            index = read_index(bytes(view[-self._index_bytes :]), self.meta.shard_rows, self._grid)[: stop - start]
+        except ValueError as error:
+            raise StudyError(f"{self.objects.url}/{self._key(shard)}: {error}; run `xlli verify`") from error
         plain = self._plain(view, index)
         if plain is not None and valid.all():
             return Block(start, plain, valid)
@@ -252,7 +265,7 @@ class ArrayReader:
         for row in np.flatnonzero(valid).tolist():
             for block, (offset, length) in enumerate(index[row].tolist()):
                 target = values[row, block * per : (block + 1) * per] if self._grid.blocks > 1 else values[row, ...]
-                self._decoder.into(view[offset : offset + length], target)
+                self._decode(shard, view[offset : offset + length], target)
         return Block(start, values, valid)
 
     def _plain(self, view: memoryview, index: np.ndarray) -> np.ndarray | None:

@@ -116,6 +116,7 @@ def write_sample_table(
         if rows == 0:
             pq.write_table(schema.empty_table(), sink)
             objects.put(part_key(0), sink.getvalue())
+        objects.delete([key for key in objects.list("samples") if "/part-" in key and key >= part_key(max(1, part))])
         out = io.BytesIO()
         pq.write_table(rejected, out, compression="zstd")
         objects.put("samples/rejected.parquet", out.getvalue())

@@ -133,10 +133,13 @@ class ChunkDecoder:
         self._decode = compressor(codec, dtype.itemsize)
 
     def into(self, data: bytes | memoryview, out: np.ndarray) -> None:
-        """Decode into `out`, a contiguous array of the chunk's shape."""
-        if self._decode is None:
-            out[...] = np.frombuffer(data, dtype=self.dtype).reshape(out.shape)
-        elif out.flags.c_contiguous:
-            self._decode.decode(data, out=out)
-        else:
-            out[...] = np.frombuffer(self._decode.decode(data), dtype=self.dtype).reshape(out.shape)
+        """Decode into `out`, a contiguous array of the chunk's shape. Raises ValueError when the bytes are no such chunk."""
+        try:
+            if self._decode is None:
+                out[...] = np.frombuffer(data, dtype=self.dtype).reshape(out.shape)
+            elif out.flags.c_contiguous:
+                self._decode.decode(data, out=out)
+            else:
+                out[...] = np.frombuffer(self._decode.decode(data), dtype=self.dtype).reshape(out.shape)
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"a damaged chunk ({str(error).strip() or type(error).__name__})") from error

@@ -58,12 +58,16 @@ def table_kinds(manifest: Manifest) -> dict[str, list[Cell]]:
     return kinds
 
 
+def kind_columns(cells: Sequence[Cell]) -> dict[str, str]:
+    """Scalars of one probe kind over all its cells: a probe that gained a column leaves nulls in older cells."""
+    return {name: dtype for cell in cells for name, dtype in cell.columns}
+
+
 def kind_schema(cells: Sequence[Cell]) -> pa.Schema:
     """Columns of the SQL table of one probe kind."""
-    first = cells[0].columns
     return pa.schema(
         [("stage", pa.string()), ("model", pa.string()), ("sample_id", pa.string()), ("row", pa.int64()), ("status", pa.string()),
-         *((name, _ARROW[dtype]) for name, dtype in first)]
+         *((name, _ARROW[dtype]) for name, dtype in kind_columns(cells).items())]
     )  # fmt: skip
 
 
@@ -74,9 +78,10 @@ def kind_batches(objects: Objects, cells: Sequence[Cell]) -> Iterator[pa.Table]:
         for _, rows in read_records(objects, cell.id):
             if not rows.num_rows:
                 continue
-            rows = rows.append_column("stage", pa.array([cell.stage] * rows.num_rows))
-            rows = rows.append_column("model", pa.array([cell.model] * rows.num_rows))
-            yield rows.select(schema.names).cast(schema)
+            known = {"stage": pa.repeat(cell.stage, rows.num_rows), "model": pa.repeat(cell.model, rows.num_rows)}
+            known |= {name: rows[name] for name in rows.column_names}
+            columns = [known[f.name] if f.name in known else pa.nulls(rows.num_rows, f.type) for f in schema]
+            yield pa.table(columns, names=schema.names).cast(schema)
 
 
 def stored_table(objects: Objects, manifest: Manifest) -> pa.Table:
@@ -127,6 +132,9 @@ def model_table(manifest: Manifest) -> pa.Table:
          **{tag if tag not in ("id", "network", "scale", "channels", "source") else f"tag_{tag}": m.tags.get(tag) for tag in tags}}
         for m in manifest.models
     ]  # fmt: skip
+    if not rows:
+        names = ["id", "network", "scale", "channels", "source", "weights_sha256", "source_sha256"]
+        return pa.schema([(n, pa.int64() if n in ("scale", "channels") else pa.string()) for n in names]).empty_table()
     try:
         return pa.Table.from_pylist(rows)
     except pa.ArrowInvalid:  # one tag is a number here and a text there

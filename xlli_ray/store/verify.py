@@ -84,15 +84,13 @@ def _verify_array(objects: Objects, cell: Cell, reader: ArrayReader, receipts: l
         try:
             data = objects.get(key)
         except Missing:
-            yield f"{key}: missing, though unit {receipt.unit} is recorded; run with --replace {cell.stage}"
+            yield f"{key}: missing, though unit {receipt.unit} is recorded; run with --replace {cell.id}"
             continue
         if wanted is None or len(data) != wanted.bytes or crc32c([data]) != wanted.crc32c:
-            yield f"{key}: bytes differ from the record of unit {receipt.unit} (crc32c); run with --replace {cell.stage}"
+            yield f"{key}: bytes differ from the record of unit {receipt.unit} (crc32c); run with --replace {cell.id}"
             continue
         sound.add(shard)
-    for block in reader.scan():
-        if block.start // meta.shard_rows not in sound:
-            continue
+    for block in reader.scan(shards=sorted(sound)):
         expected = reader.valid[block.start : block.start + len(block.valid)]
         if not np.array_equal(block.valid, expected):
             first = block.start + int(np.flatnonzero(block.valid != expected)[0])
