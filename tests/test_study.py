@@ -323,7 +323,6 @@ def test_scalars_without_their_record_are_not_in_the_table_and_integers_are_refu
         study.array(KEPT).rows(study.array(KEPT).samples("h0024w0024")["sample_id"].to_pylist()[:1])
 
 
-@pytest.mark.xfail(strict=True, reason="reported: `models` of a study without models has no columns; DuckDB's own error comes through")
 def test_a_study_that_was_only_scanned_can_be_asked(tmp_path: Path) -> None:
     from xlli_ray.engine.driver import Options, scan_study
 

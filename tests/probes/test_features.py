@@ -163,3 +163,19 @@ def test_a_sample_that_failed_before_is_not_reported_twice(make_batch: Make, too
     batch = make_batch(2)
     batch.ok[0] = False
     assert tools.measure(probe, model, batch).failed == {}
+
+
+def test_what_padding_adds_to_features_is_not_stored(tools: Any, make_batch: Callable[..., Batch]) -> None:
+    """CRAFT pads to multiples of 16: its features of a 14-pixel image would otherwise hold mirrored pixels."""
+    padded = tools.as_model(tools.Upscaler(), multiple=8)
+    batch = make_batch(2, 14, 18)
+    params = Features.Params(layers=["head", "down", "shuffle"], dtype="float32")
+    for spec in Features.cells(params, padded, batch.input[:1]):
+        probe = Features(params, spec)
+        (plan,) = probe.arrays(tools.shapes_of(padded, 14, 18, probe.taps()))
+        got = tools.measure(probe, padded, batch).arrays["features"]
+        extent = {"head.out": (14, 18), "down.out": (7, 9), "shuffle.out": (28, 36)}[probe.what]
+        assert got.shape[1:] == plan.shape == (plan.shape[0], *extent)
+        whole = tools.forward_of(padded, batch, probe.taps()).taps[probe.what].numpy()
+        np.testing.assert_array_equal(got, whole[:, :, : extent[0], : extent[1]])
+        assert whole.shape[2:] != extent

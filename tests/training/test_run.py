@@ -118,6 +118,7 @@ def test_missing_files_stop_the_run_before_it_starts(recipe: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_two_of_the_family_trained_twice_for_200_iterations_are_byte_equal(
     root: Path, photos: Path, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from xlli_ray.corpus.sample import Loader, Sample, sample_from_row
+from xlli_ray.corpus.decode import MAX_PIXELS
+from xlli_ray.corpus.sample import CACHE_BYTES, Loader, Sample, sample_from_row
 from xlli_ray.engine.batches import BatchReader
 from xlli_ray.engine.environment import check_device, device_name, versions
 from xlli_ray.engine.job import Clock, UnitJob, UnitResult
@@ -53,6 +54,13 @@ class _CellState:
     """Position in the unit → (kind, reason)."""
 
 
+def make_loader(corpus: Mapping[str, Any]) -> Loader:
+    """The loader for a recipe's corpus section. Decoded pictures are kept only where one is needed again soon: for its next patch, or
+    its next degradation."""
+    needed_again = bool(corpus.get("patches")) or len(corpus.get("degradations") or ()) > 1
+    return Loader(max_pixels=corpus.get("max_pixels") or MAX_PIXELS, cache_bytes=CACHE_BYTES if needed_again else 0)
+
+
 class Worker:
     """Computes units of one study. `device` is a torch device; `threads` are torch threads."""
 
@@ -70,9 +78,7 @@ class Worker:
         self._samples = SampleReader(self.objects, manifest.samples)
         self._sample_lock = threading.Lock()
         self._compute = threading.Lock()
-        corpus = manifest.recipe["corpus"]
-        limit = corpus.get("max_pixels")
-        self._reader = BatchReader(Loader(**({"max_pixels": limit} if limit else {})), self.device, threads=readers)
+        self._reader = BatchReader(make_loader(manifest.recipe["corpus"]), self.device, threads=readers)
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="xlli-encode")
         self._model: tuple[str, Model] | None = None
         check_device(manifest.device, device_name(device))

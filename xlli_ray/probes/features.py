@@ -5,10 +5,14 @@ The raw material of SRGA and DDR: the tensor at the input or output of a named m
 
 Pooling shrinks a (C, h, w) map before it is stored: `mean` keeps the C channel means; `moments` keeps mean, standard deviation
 (population), skewness and excess kurtosis of each channel (4, C), float64 inside; `{stride: n}` keeps every n-th row and column.
+
+A network that takes sizes in multiples sees a padded image; what the mirrored border adds to its features is cut off before anything is
+stored or pooled, so that no statistic counts it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -61,6 +65,7 @@ class Features:
         assert isinstance(params, Params)
         self.params: Params = params  # type: ignore[assignment]
         self.tap = Tap(**spec["tap"])
+        self.stride: tuple[float, float] | None = tuple(spec["stride"]) if spec.get("stride") else None
         self.what = self.tap.name
 
     @classmethod
@@ -70,7 +75,8 @@ class Features:
         from xlli_ray.models.layers import resolve
 
         assert isinstance(params, Params)
-        return [{"tap": asdict(info.tap)} for info in resolve(model, params.layers, example)]
+        infos = resolve(model, params.layers, example)
+        return [{"tap": asdict(info.tap), "stride": list(info.stride) if info.stride else None} for info in infos]
 
     def identity(self) -> dict[str, Any]:
         pool = self.params.pool
@@ -90,6 +96,8 @@ class Features:
 
     def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
         shape, stride = shapes.taps[self.tap]
+        if self.stride is not None and len(shape) == 3:
+            shape = (shape[0], *self._extent(shapes.height, shapes.width, shape[1:]))
         pool = self.params.pool
         dims: tuple[str, ...] = {1: ("channel",), 2: ("token", "channel"), 3: ("channel", "y", "x")}.get(
             len(shape), tuple(f"axis{i}" for i in range(len(shape)))
@@ -102,12 +110,18 @@ class Features:
             n = pool.stride
             shape = (shape[0], -(-shape[1] // n), -(-shape[2] // n))
             stride = (stride[0] * n, stride[1] * n) if stride else None
-        attributes = {"layer": self.tap.module, "side": self.tap.side, "pool": str(pool) if pool else "none"}
+        attributes: dict[str, Any] = {"layer": self.tap.module, "side": self.tap.side, "pool": str(pool) if pool else "none"}
+        if pool == "moments":
+            attributes["moment_names"] = ["mean", "std", "skewness", "excess kurtosis"]
         return (ArrayPlan("features", shape, self.params.dtype, dims, self.params.codec, stride, attributes),)
 
     def measure(self, model: Model, batch: Batch, forward: Forward | None) -> Measurement:
         assert forward is not None
-        values = pooled(forward.taps[self.what], self.params.pool)
+        values = forward.taps[self.what]
+        if self.stride is not None and values.ndim == 4:
+            rows, columns = self._extent(*batch.input.shape[2:], tuple(values.shape[2:]))
+            values = values[:, :, :rows, :columns]
+        values = pooled(values, self.params.pool)
         # All three ways to fail show in the extremes: NaN and infinity propagate, overflow is large. Two reductions, because
         # aminmax over one dimension costs eighteen times as much.
         flat = values.flatten(1)
@@ -124,6 +138,12 @@ class Features:
         with np.errstate(over="ignore", invalid="ignore"):
             array = _to_numpy(values, self.params.dtype)
         return Measurement({"features": array}, failed=failed)
+
+    def _extent(self, height: int, width: int, size: tuple[int, ...]) -> tuple[int, int]:
+        """Rows and columns of a feature map that belong to an input of (height, width), not to its padding."""
+        assert self.stride is not None
+        high, wide = (math.ceil(pixels / step - 1e-9) for pixels, step in zip((height, width), self.stride))
+        return min(size[0], high), min(size[1], wide)
 
 
 def _to_numpy(values: torch.Tensor, dtype: str) -> np.ndarray:

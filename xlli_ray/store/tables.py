@@ -2,7 +2,7 @@
 
     samples   one row per sample (the sample table itself)
     models    id, network, scale, weights_sha256, … and one column per tag
-    <probe>   the scalars of each probe kind, e.g. `restore`: stage, model, sample_id, row, status, psnr_y, …
+    <probe>   the scalars of each probe kind, e.g. `restore`: stage, model, what, sample_id, row, status, psnr_y, …
     features  what is stored: one row per array and bucket, with shape, dtype and bytes
     failures  every sample that could not be measured or read, with its reason
 
@@ -34,7 +34,7 @@ FAILURES = pa.schema(
      ("kind", pa.string()), ("reason", pa.string()), ("source", pa.string())]
 )  # fmt: skip
 STORED = pa.schema(
-    [("stage", pa.string()), ("model", pa.string()), ("what", pa.string()), ("array", pa.string()), ("bucket", pa.string()),
+    [("stage", pa.string()), ("model", pa.string()), ("what", pa.string()), ("name", pa.string()), ("bucket", pa.string()),
      ("rows", pa.int64()), ("valid", pa.int64()), ("shape", pa.list_(pa.int64())), ("dtype", pa.string()), ("codec", pa.string()),
      ("stride_y", pa.float64()), ("stride_x", pa.float64()), ("bytes", pa.int64()), ("bytes_stored", pa.int64()), ("path", pa.string())]
 )  # fmt: skip
@@ -66,7 +66,7 @@ def kind_columns(cells: Sequence[Cell]) -> dict[str, str]:
 def kind_schema(cells: Sequence[Cell]) -> pa.Schema:
     """Columns of the SQL table of one probe kind."""
     return pa.schema(
-        [("stage", pa.string()), ("model", pa.string()), ("sample_id", pa.string()), ("row", pa.int64()), ("status", pa.string()),
+        [("stage", pa.string()), ("model", pa.string()), ("what", pa.string()), ("sample_id", pa.string()), ("row", pa.int64()), ("status", pa.string()),
          *((name, _ARROW[dtype]) for name, dtype in kind_columns(cells).items())]
     )  # fmt: skip
 
@@ -78,7 +78,8 @@ def kind_batches(objects: Objects, cells: Sequence[Cell]) -> Iterator[pa.Table]:
         for _, rows in read_records(objects, cell.id):
             if not rows.num_rows:
                 continue
-            known = {"stage": pa.repeat(cell.stage, rows.num_rows), "model": pa.repeat(cell.model, rows.num_rows)}
+            about = {"stage": cell.stage, "model": cell.model, "what": cell.what}
+            known = {name: pa.repeat(value, rows.num_rows) for name, value in about.items()}
             known |= {name: rows[name] for name in rows.column_names}
             columns = [known[f.name] if f.name in known else pa.nulls(rows.num_rows, f.type) for f in schema]
             yield pa.table(columns, names=schema.names).cast(schema)
@@ -100,7 +101,7 @@ def stored_table(objects: Objects, manifest: Manifest) -> pa.Table:
                 valid, stored = sums.get((bucket.name, meta.name), (0, 0))
                 stride = meta.attributes.get("stride") or (None, None)
                 rows.append(
-                    {"stage": cell.stage, "model": cell.model, "what": cell.what, "array": meta.name, "bucket": bucket.name,
+                    {"stage": cell.stage, "model": cell.model, "what": cell.what, "name": meta.name, "bucket": bucket.name,
                      "rows": meta.rows, "valid": valid, "shape": list(meta.shape), "dtype": meta.dtype, "codec": meta.codec,
                      "stride_y": stride[0], "stride_x": stride[1], "bytes": meta.nbytes, "bytes_stored": stored,
                      "path": f"{ROOT}/{cell.id}/{bucket.name}/{meta.name}"}
