@@ -363,7 +363,6 @@ def test_a_whole_run_into_an_object_store_gives_the_same_results(study: Study, p
     assert np.array_equal(there.array(HEAD).rows(some), study.array(HEAD).rows(some))
 
 
-@pytest.mark.xfail(strict=True, reason="reported: store.read imports obstore.store.PrefixStore, which obstore does not have")
 def test_xarray_reads_from_an_object_store(place: Path, study: Study) -> None:
     there = xlli_ray.run(str(place.parent / "recipe.yaml"), "memory://test-study/three")
     data = there.array(HEAD).xarray("h0024w0032")

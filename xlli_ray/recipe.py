@@ -81,8 +81,8 @@ class Limits(BaseModel):
     """A plan above these is refused before any work."""
 
     model_config = _STRICT
-    bytes: int = 200 * 10**9
-    hours: float = 24.0
+    bytes: int = Field(default=200 * 10**9, ge=0)
+    hours: float = Field(default=24.0, ge=0)
 
     @field_validator("bytes", mode="before")
     @classmethod
@@ -140,9 +140,10 @@ def parse_bytes(text: str) -> int:
     clean = text.strip().lower()
     number = clean.rstrip("kmgtib ")
     unit = clean[len(number) :].strip()
-    if unit not in units:
-        raise ValueError(f"{text!r} is no size; write 200GB, 1.5TB or a number of bytes")
-    return int(float(number) * units[unit])
+    try:
+        return int(float(number) * units[unit])
+    except (KeyError, ValueError, OverflowError) as error:
+        raise ValueError(f"{text!r} is no size; write 200GB, 1.5TB or a number of bytes") from error
 
 
 def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
@@ -152,6 +153,8 @@ def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
         text = path.read_text()
     except OSError as error:
         raise RecipeError(f"recipe {path}: {error.strerror or error}. Give the path of a YAML file.") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"recipe {path}: not text ({error}). Give the path of a YAML file.") from error
     try:
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -175,7 +178,10 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
             place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
         except (ValueError, IndexError, AttributeError) as error:
             raise RecipeError(f"--set {override!r}: there is no {key!r} to go into") from error
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {override!r}: {text!r} is not YAML: {error}") from error
     if isinstance(place, list):
         try:
             place[int(keys[-1])] = value
@@ -231,9 +237,11 @@ def _models(entry: Any, base: Path, where: str) -> list[dict[str, Any]]:
         path = Path(resolve_path(entry["from"], base))
         try:
             listed = yaml.safe_load(path.read_text())
-        except (OSError, yaml.YAMLError) as error:
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise RecipeError(f"{where}: models from {path}: {error}. `xlli train` writes such a file.") from error
         entries = listed["models"] if isinstance(listed, Mapping) and "models" in listed else listed
+        if not isinstance(entries, list) or not all(isinstance(e, Mapping) for e in entries):
+            raise RecipeError(f"{where}: models from {path}: expected a list of models, as `xlli train` writes it")
         # models.yaml carries each file's sha256 for people; identity is taken from the tensors themselves
         drop = {"sha256"}
         return [

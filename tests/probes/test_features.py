@@ -179,3 +179,9 @@ def test_what_padding_adds_to_features_is_not_stored(tools: Any, make_batch: Cal
         whole = tools.forward_of(padded, batch, probe.taps()).taps[probe.what].numpy()
         np.testing.assert_array_equal(got, whole[:, :, : extent[0], : extent[1]])
         assert whole.shape[2:] != extent
+
+
+def test_tokens_are_pooled_over_tokens_not_over_channels() -> None:
+    x = torch.randn(2, 7, 3, generator=torch.Generator().manual_seed(0))
+    assert pooled(x, "mean").numpy() == pytest.approx(x.double().mean(1).numpy(), rel=1e-6)
+    assert pooled(x, "moments").shape == (2, 4, 3)

@@ -374,7 +374,7 @@ def check_limits(plan: Plan, recipe: Recipe, *, workers: int) -> None:
         )
     if hours > recipe.limits.hours:
         raise PlanError(
-            f"this study needs about {hours:.1f} hours on {workers} workers; the limit is {recipe.limits.hours:g}. "
+            f"this study needs about {hours:.2g} hours on {workers} workers; the limit is {recipe.limits.hours:g}. "
             "Faster: more --workers, fewer patches or models; or raise limits.hours (--set limits.hours=…)."
         )
 

@@ -102,10 +102,11 @@ class Features:
         dims: tuple[str, ...] = {1: ("channel",), 2: ("token", "channel"), 3: ("channel", "y", "x")}.get(
             len(shape), tuple(f"axis{i}" for i in range(len(shape)))
         )
+        channels = shape[1] if len(shape) == 2 else shape[0]  # (tokens, channels) or (channels, …)
         if pool == "mean":
-            shape, dims, stride = shape[:1], ("channel",), None
+            shape, dims, stride = (channels,), ("channel",), None
         elif pool == "moments":
-            shape, dims, stride = (4, shape[0]), ("moment", "channel"), None
+            shape, dims, stride = (4, channels), ("moment", "channel"), None
         elif isinstance(pool, Stride) and len(shape) == 3:
             n = pool.stride
             shape = (shape[0], -(-shape[1] // n), -(-shape[2] // n))
@@ -119,7 +120,8 @@ class Features:
         assert forward is not None
         values = forward.taps[self.what]
         if self.stride is not None and values.ndim == 4:
-            rows, columns = self._extent(*batch.input.shape[2:], tuple(values.shape[2:]))
+            height, width = batch.input.shape[2:]
+            rows, columns = self._extent(height, width, tuple(values.shape[2:]))
             values = values[:, :, :rows, :columns]
         values = pooled(values, self.params.pool)
         # All three ways to fail show in the extremes: NaN and infinity propagate, overflow is large. Two reductions, because
@@ -153,13 +155,15 @@ def _to_numpy(values: torch.Tensor, dtype: str) -> np.ndarray:
 
 
 def pooled(values: torch.Tensor, pool: Literal["mean", "moments"] | Stride | None) -> torch.Tensor:
-    """`values` (B, C, …) float32 → pooled as the module docstring says, float32."""
+    """`values` (B, C, h, w), (B, tokens, C) or (B, C), float32 → pooled as the module docstring says, float32."""
     import torch
 
     if pool is None:
         return values
     if isinstance(pool, Stride):
         return values[..., :: pool.stride, :: pool.stride] if values.dim() == 4 else values
+    if values.dim() == 3:  # (B, tokens, channels)
+        values = values.transpose(1, 2)
     flat = values.flatten(2).to(torch.float64) if values.dim() > 2 else values[..., None].to(torch.float64)
     mean = flat.mean(2)
     if pool == "mean":

@@ -313,7 +313,7 @@ def open_xarray(objects: Objects, reader: ArrayReader, samples: Any) -> Any:
     import xarray as xr
 
     key = group_key(reader.cell.id, reader.bucket.name)
-    data = xr.open_zarr(_zarr_store(objects, key), consolidated=False, chunks=None)[reader.meta.name]
+    data = xr.open_zarr(_zarr_store(objects), group=key, consolidated=False, chunks=None)[reader.meta.name]
     coordinates = {"valid": ("sample", reader.valid)}
     for name in samples.column_names:
         column = samples[name]
@@ -323,10 +323,9 @@ def open_xarray(objects: Objects, reader: ArrayReader, samples: Any) -> Any:
     return data.assign_coords(coordinates)
 
 
-def _zarr_store(objects: Objects, key: str) -> Any:
+def _zarr_store(objects: Objects) -> Any:
     if isinstance(objects, LocalObjects):
-        return str(objects.root / key)
-    from obstore.store import PrefixStore
+        return str(objects.root)
     from zarr.storage import ObjectStore
 
-    return ObjectStore(PrefixStore(objects._store, key), read_only=True)  # type: ignore[attr-defined]
+    return ObjectStore(objects._store, read_only=True)  # type: ignore[attr-defined]

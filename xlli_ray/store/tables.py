@@ -42,9 +42,10 @@ STORED = pa.schema(
 
 def fingerprint(objects: Objects, manifest: Manifest) -> str:
     """Changes when a record came or went: tells whether `tables/` is up to date."""
-    text = json.dumps(
-        [(cell.id, cell.hash, sorted((e.unit, e.epoch) for e in list_records(objects, cell.id).values())) for cell in manifest.cells]
-    )
+    def units(cell: Cell) -> list[tuple[int, int]]:
+        return sorted((entry.unit, entry.epoch) for entry in list_records(objects, cell.id).values())
+
+    text = json.dumps([(cell.id, cell.hash, units(cell)) for cell in manifest.cells])
     tags = json.dumps([[m.id, dict(m.tags), m.weights_sha256] for m in manifest.models])
     return hashlib.sha256((text + tags).encode()).hexdigest()[:16]
 
@@ -65,10 +66,8 @@ def kind_columns(cells: Sequence[Cell]) -> dict[str, str]:
 
 def kind_schema(cells: Sequence[Cell]) -> pa.Schema:
     """Columns of the SQL table of one probe kind."""
-    return pa.schema(
-        [("stage", pa.string()), ("model", pa.string()), ("what", pa.string()), ("sample_id", pa.string()), ("row", pa.int64()), ("status", pa.string()),
-         *((name, _ARROW[dtype]) for name, dtype in kind_columns(cells).items())]
-    )  # fmt: skip
+    every = {"stage": "string", "model": "string", "what": "string", "sample_id": "string", "row": "int64", "status": "string"}
+    return pa.schema([(name, _ARROW[dtype]) for name, dtype in {**every, **kind_columns(cells)}.items()])
 
 
 def kind_batches(objects: Objects, cells: Sequence[Cell]) -> Iterator[pa.Table]:
@@ -124,23 +123,23 @@ def failure_table(objects: Objects, manifest: Manifest) -> pa.Table:
     return pa.Table.from_pylist(rows, FAILURES)
 
 
+_MODELS = pa.schema(
+    [("id", pa.string()), ("network", pa.string()), ("scale", pa.int64()), ("channels", pa.int64()), ("source", pa.string()),
+     ("weights_sha256", pa.string()), ("source_sha256", pa.string())]
+)  # fmt: skip
+
+
 def model_table(manifest: Manifest) -> pa.Table:
-    """The SQL table `models`; tags are columns, their own names first come."""
-    tags = sorted({tag for model in manifest.models for tag in model.tags})
-    rows = [
-        {"id": m.id, "network": m.network, "scale": m.scale, "channels": m.channels, "source": m.source,
-         "weights_sha256": m.weights_sha256, "source_sha256": m.source_sha256,
-         **{tag if tag not in ("id", "network", "scale", "channels", "source") else f"tag_{tag}": m.tags.get(tag) for tag in tags}}
-        for m in manifest.models
-    ]  # fmt: skip
-    if not rows:
-        names = ["id", "network", "scale", "channels", "source", "weights_sha256", "source_sha256"]
-        return pa.schema([(n, pa.int64() if n in ("scale", "channels") else pa.string()) for n in names]).empty_table()
-    try:
-        return pa.Table.from_pylist(rows)
-    except pa.ArrowInvalid:  # one tag is a number here and a text there
-        texts = [{k: str(v) if k not in ("scale", "channels") and v is not None else v for k, v in row.items()} for row in rows]
-        return pa.Table.from_pylist(texts)
+    """The SQL table `models`: what every model has, then one column per tag (`tag_NAME` where the name is taken)."""
+    table = pa.Table.from_pylist([{name: getattr(m, name) for name in _MODELS.names} for m in manifest.models], _MODELS)
+    for tag in sorted({tag for model in manifest.models for tag in model.tags}):
+        values = [model.tags.get(tag) for model in manifest.models]
+        try:
+            column = pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):  # a number here and a text there
+            column = pa.array([None if value is None else str(value) for value in values])
+        table = table.append_column(f"tag_{tag}" if tag in _MODELS.names else tag, column)
+    return table
 
 
 def rejected(objects: Objects) -> pa.Table:
