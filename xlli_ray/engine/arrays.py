@@ -36,8 +36,6 @@ def create_arrays(objects: Objects, manifest: Manifest, plan: Plan) -> None:
     for cell in plan.cells:
         if not any(bucket.arrays for bucket in cell.buckets):
             continue
-        if cell.id in plan.replaced:
-            objects.delete(list(objects.list(f"{ROOT}/{cell.id}")))
         group(ROOT, {"xlli_ray": {"format": manifest.format}})
         group(f"{ROOT}/{cell.stage}")
         group(f"{ROOT}/{cell.stage}/{cell.model}")

@@ -174,8 +174,9 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             manifest, plan = _planned(recipe, objects, manifest, options, spec)
             workers = options.workers if options.workers is not None else default_workers(options, recipe.threads)
             check_limits(plan, recipe, workers=workers)
-            for cell in plan.replaced:
+            for cell in plan.replaced:  # before the new plan is saved: killed in here, the old one is computed again
                 forget_records(objects, cell)
+                objects.delete(list(objects.list(f"{ROOT}/{cell}")))
             save_manifest(objects, manifest)
             create_arrays(objects, manifest, plan)
             jobs = pending_jobs(objects, plan.cells, retry_failed=options.retry_failed)
