@@ -179,6 +179,13 @@ def test_the_family_shares_its_photographs_crops_and_iterations() -> None:
         assert start == builtin_card(f"srresnet-{twin}-clean")["weights"]["sha256"]
 
 
+def test_the_shipped_recipe_is_the_one_that_the_cards_were_trained_by(root: Path) -> None:
+    from xlli_ray.training.recipe import load_recipe
+
+    hashes = {job.id: job.recipe_hash() for job in load_recipe(root / "pipelines/train_matched.yaml").jobs()}
+    assert hashes == {name: builtin_card(name)["recipe_sha256"] for name in FAMILY}
+
+
 @pytest.mark.parametrize("name", FAMILY)
 def test_each_scores_on_set5_what_its_card_says(fixtures: Path, name: str) -> None:
     from xlli_ray.training.measure import cases_of_pairs, score

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,14 @@ def test_what_is_finished_is_not_trained_again_and_another_recipe_is_refused(rec
     assert (tmp_path / "out/gr/weights.safetensors").stat().st_mtime_ns == before
     with pytest.raises(RecipeError, match=r"another recipe .* Use another --out or id"):
         train(recipe, tmp_path / "out", overrides=["train.lr=0.5"], only=["gr"])
+
+
+def test_a_twin_of_weights_that_were_trained_again_is_not_taken_for_finished(recipe: Path, tmp_path: Path) -> None:
+    train(recipe, tmp_path / "out", only=["gr", "late"])
+    shutil.rmtree(tmp_path / "out/gr")
+    train(recipe, tmp_path / "out", overrides=["train.lr=0.002"], only=["gr"])
+    with pytest.raises(RecipeError, match="other weights than gr"):
+        train(recipe, tmp_path / "out", only=["late"])
 
 
 def test_tasks_can_be_mapped_elsewhere_one_wave_at_a_time(recipe: Path, tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ to blame, `mode="alone"` keeps batches of one, and the record says so.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,8 @@ from xlli_ray.store.records import Failure, Receipt, Shard, write_crash_note, wr
 from xlli_ray.store.samples import SampleReader
 from xlli_ray.store.shard import ShardWriter, crc32c
 
+# Of <malloc.h>.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _ARROW = {"float64": pa.float64(), "int64": pa.int64(), "string": pa.string(), "bool": pa.bool_()}
 
 
@@ -52,6 +56,23 @@ class _CellState:
     columns: dict[str, list[Any]] = field(default_factory=dict)
     failed: dict[int, tuple[str, str]] = field(default_factory=dict)
     """Position in the unit → (kind, reason)."""
+
+
+@cache
+def keep_freed_memory() -> bool:
+    """Let glibc keep freed blocks for the next batch instead of returning them to the kernel. False where that cannot be set.
+
+    A forward pass frees and takes the same tens of megabytes again and again; by default each is unmapped and mapped anew, and touching
+    fresh pages costs more than the convolutions of a small network (`tests/benchmarks/extraction.py`: half of the CPU time an image).
+    One arena, because those of threads return large blocks whatever is set. The peak stays, more of it is kept between peaks.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # no glibc
+        return False
+    settings = {_ARENA_MAX: 1, _MMAP_THRESHOLD: 1 << 30, _TRIM_THRESHOLD: 2**31 - 1}
+    accepted = [mallopt(name, value) for name, value in settings.items()]  # each of them, also after one that is refused
+    return all(accepted)
 
 
 def make_loader(corpus: Mapping[str, Any]) -> Loader:
@@ -67,6 +88,7 @@ class Worker:
     def __init__(self, study: str, epoch: int, *, device: str = "cpu", threads: int = 1, readers: int = 2) -> None:
         import torch
 
+        keep_freed_memory()
         self.objects = open_objects(study)
         manifest = load_manifest(self.objects)
         if manifest is None or manifest.samples is None:

@@ -186,7 +186,8 @@ class Trainer:
             self._scaler.update()
         if self._adversary is not None:
             factor = learning_rate(train, self.iteration) / train.lr
-            with torch.autocast(self._device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+            # Its step is not scaled, so it never runs in fp16, where small gradients vanish.
+            with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=train.precision == "bf16"):
                 discriminator_loss = self._adversary.discriminator_loss(output.detach(), target)
             self._adversary.step(discriminator_loss, factor)
         self._average()

@@ -109,7 +109,12 @@ def train_task(payload: dict[str, Any], progress: Callable[[Any], None] | None =
     from xlli_ray.training.plot import plot_curve
 
     job, folder = Job.model_validate(payload["job"]), Path(payload["folder"])
-    finished = _finished(job, folder)
+    init, init_sha = None, None
+    if payload["init"] is not None:
+        path = payload["init"]
+        state = read_state_dict(builtin_path(path) if path.startswith("builtin:") else Path(path), name=path)
+        init, init_sha = state.tensors, state.weights_sha256
+    finished = _finished(job, folder, init_sha)
     if finished is not None:
         return {"id": job.id, "sha256": finished["weights"]["sha256"]}
     pictures, scale = read_pictures(job.corpus)
@@ -117,11 +122,6 @@ def train_task(payload: dict[str, Any], progress: Callable[[Any], None] | None =
         pictures, scale, crop=job.train.crop, batch=job.train.batch, degradations=job.corpus.degradations,
         seed=job.seed, min_gradient=job.train.min_gradient,
     )  # fmt: skip
-    init, init_sha = None, None
-    if payload["init"] is not None:
-        path = payload["init"]
-        state = read_state_dict(builtin_path(path) if path.startswith("builtin:") else Path(path), name=path)
-        init, init_sha = state.tensors, state.weights_sha256
     validate = _validation(job, scale)
     trainer = Trainer(job, crops, folder, init=init, validate=validate)
     trainer.run(progress)
@@ -192,8 +192,11 @@ def _rounded(scored: Any) -> dict[str, float]:
     }
 
 
-def _finished(job: Job, folder: Path) -> dict[str, Any] | None:
-    """The card of a finished training of this recipe, None when there is none. RecipeError for another recipe's."""
+def _finished(job: Job, folder: Path, init_sha: str | None) -> dict[str, Any] | None:
+    """The card of a finished training of this recipe from these first weights (`init_sha`), None when there is none.
+
+    RecipeError for another recipe's, or one that started from other weights.
+    """
     path = folder / CARD
     if not path.exists():
         return None
@@ -202,6 +205,11 @@ def _finished(job: Job, folder: Path) -> dict[str, Any] | None:
         raise RecipeError(
             f"{folder} holds the finished training of another recipe (hash {str(card.get('recipe_sha256'))[:12]}, this"
             f" one's is {job.recipe_hash()[:12]}). Use another --out or id, or delete the folder."
+        )
+    if card.get("init_sha256") != init_sha:
+        raise RecipeError(
+            f"{folder} holds a training that started from other weights than {job.train.init} now has."
+            " Delete the folder to train it again."
         )
     return card
 
