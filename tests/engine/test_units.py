@@ -9,6 +9,7 @@ from xlli_ray.engine.job import UnitJob
 from xlli_ray.engine.plan import SHARD_BYTES, UNIT_BYTES, UNIT_SECONDS, rows_a_unit
 from xlli_ray.engine.units import after_loss
 from xlli_ray.store.manifest import BucketPlan, Cell
+from xlli_ray.store.records import COMPUTED, PASSED
 
 
 @given(
@@ -62,9 +63,11 @@ def test_a_sample_that_kills_its_worker_is_found_marked_and_only_it() -> None:
     assert (job.mode, job.skip) == ("probe", ()), "it waited while another unit killed the worker: nothing is blamed"
     job = after_loss(job, 4, 17)
     assert (job.mode, job.skip) == ("probe", (17,)), "the sample in progress is marked, the search goes on"
-    job = after_loss(job, 5, -1)
+    job = after_loss(job, 5, COMPUTED)
+    assert (job.mode, job.skip) == ("probe", (17,)), "it was being written while another unit killed the worker"
+    job = after_loss(job, 6, PASSED)
     assert job.mode == "alone", "all pass alone, the batch does not"
-    job = after_loss(job, 6, 18)
+    job = after_loss(job, 7, 18)
     assert job.skip == (17, 18)
-    assert after_loss(job, 7, -1).mode == "alone"
-    assert job.attempt == 6, "each attempt has a note of its own"
+    assert after_loss(job, 8, COMPUTED).mode == "alone"
+    assert job.attempt == 7, "each attempt has a note of its own"

@@ -13,6 +13,7 @@ import contextlib
 import importlib
 import os
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,6 +25,7 @@ from xlli_ray.errors import EnvironmentFailure, XlliError
 IN_FLIGHT = 2
 STORE_BYTES = 150 << 20
 START_SECONDS = 120
+RESTART_POLL_SECONDS = 0.2
 
 
 class _Actor:
@@ -50,6 +52,9 @@ class _Actor:
             return "error", error if _travels(error) else type(error)(str(error))
         except Exception as error:
             return "bug", f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+
+    def answers(self) -> tuple[str, None]:
+        return "ok", None
 
     def where(self) -> tuple[str, int]:
         import socket
@@ -149,20 +154,34 @@ class RayPool:
         ray = self._ray
         flying: dict[Any, tuple[int, Any]] = {}
         load = [0] * len(self._actors)
+        # An actor that died is not given work until it answers again: a call while it restarts would be lost a second time.
+        calling: dict[Any, int] = {}
         try:
             while jobs or flying:
                 stop()
-                while jobs and min(load) < IN_FLIGHT:
+                while jobs:
+                    free = [i for i in range(len(load)) if load[i] < IN_FLIGHT and i not in calling.values()]
+                    if not free:
+                        break
                     # fill every worker's first place before anyone's second
-                    index = load.index(min(load))
+                    index = min(free, key=load.__getitem__)
                     job = jobs.popleft()
                     flying[self._actors[index].run.remote(task, job)] = (index, job)
                     load[index] += 1
-                ready, _ = ray.wait(list(flying), num_returns=1, timeout=1.0)
+                ready, _ = ray.wait([*flying, *calling], num_returns=1, timeout=1.0)
                 for ref in ready:
+                    if ref in calling:
+                        index = calling.pop(ref)
+                        if isinstance(self._result(ref), Lost):
+                            time.sleep(RESTART_POLL_SECONDS)
+                            calling[self._actors[index].answers.remote()] = index
+                        continue
                     index, job = flying.pop(ref)
                     load[index] -= 1
-                    yield job, self._result(ref)
+                    outcome = self._result(ref)
+                    if isinstance(outcome, Lost) and index not in calling.values():
+                        calling[self._actors[index].answers.remote()] = index
+                    yield job, outcome
         finally:
             for ref in flying:
                 with contextlib.suppress(Exception):

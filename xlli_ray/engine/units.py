@@ -17,7 +17,7 @@ from xlli_ray.errors import EnvironmentFailure
 from xlli_ray.store.lease import Lease
 from xlli_ray.store.manifest import Cell, Manifest
 from xlli_ray.store.objects import Objects
-from xlli_ray.store.records import list_records, read_crash_note, read_receipts
+from xlli_ray.store.records import COMPUTED, PASSED, list_records, read_crash_note, read_receipts
 
 MAX_FRUITLESS = 24
 
@@ -83,14 +83,14 @@ def run_units(
 
 
 def after_loss(job: UnitJob, lost: int, note: int | None) -> UnitJob:
-    """How a unit whose worker died runs next. `note`: the sample in progress, -1 when all had passed alone, None when the attempt
-    had not begun (the worker died of something else) or was not a search.
+    """How a unit whose worker died runs next. `note`: the sample in progress; PASSED when each had run alone and the batches were
+    running; COMPUTED when only writing was left; None when the attempt had not begun, or was not a search.
     """
     again = replace(job, attempt=job.attempt + 1)
     if job.mode == "batches":
         return replace(again, mode="probe") if lost >= 2 else again
-    if note is None:
-        return again
-    if note >= 0:
+    if note is None or note == COMPUTED:
+        return again  # the worker died of another unit
+    if note != PASSED:
         return replace(again, skip=(*job.skip, note))
     return replace(again, mode="alone")

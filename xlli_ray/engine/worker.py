@@ -39,7 +39,7 @@ from xlli_ray.store.layout import ArrayMeta, shard_key
 from xlli_ray.store.lease import superseded
 from xlli_ray.store.manifest import BucketPlan, Cell, load_manifest
 from xlli_ray.store.objects import open_objects
-from xlli_ray.store.records import Failure, Receipt, Shard, write_crash_note, write_record
+from xlli_ray.store.records import COMPUTED, PASSED, Failure, Receipt, Shard, write_crash_note, write_record
 from xlli_ray.store.samples import SampleReader
 from xlli_ray.store.shard import ShardWriter, crc32c
 
@@ -191,8 +191,8 @@ class Worker:
         with clock("write"):
             for future in encoding:
                 future.result()
-        if job.mode == "alone":
-            self._note(job, -1)  # from here on another unit may compute, and kill: this one's last sample is not to blame
+        if job.mode != "batches":
+            self._note(job, COMPUTED)  # from here on another unit may compute, and kill: this one is not to blame
         return one_by_one
 
     def _measure_batch(
@@ -251,7 +251,7 @@ class Worker:
 
             data = torch.from_numpy(loaded.input)[None].to(self.device)
             self._measure_batch(model, states, Batch([sample], data, [loaded.target], np.ones(1, bool)))
-        self._note(job, -1)
+        self._note(job, PASSED)
 
     def _note(self, job: UnitJob, row: int) -> None:
         write_crash_note(self.objects, job.cells[0], job.unit, self.epoch, job.attempt, row)

@@ -204,17 +204,21 @@ def forget_records(objects: Objects, cell: str) -> None:
     objects.delete(list(objects.list(f"records/{cell}")))
 
 
+PASSED, COMPUTED = -1, -2
+"""Crash notes beside row numbers: every sample ran alone and the batches are running; nothing is left but writing."""
+
+
 def note_key(cell: str, unit: int, epoch: int, attempt: int) -> str:
     return f"records/{cell}/{unit:07d}.{epoch:06d}.{attempt:03d}.progress"
 
 
 def write_crash_note(objects: Objects, cell: str, unit: int, epoch: int, attempt: int, row: int) -> None:
-    """Say which sample is in progress when a unit runs sample by sample; -1: none is."""
+    """Say which sample is in progress when a unit runs sample by sample, or PASSED, or COMPUTED."""
     objects.put(note_key(cell, unit, epoch, attempt), str(row).encode())
 
 
 def read_crash_note(objects: Objects, cell: str, unit: int, epoch: int, attempt: int) -> int | None:
-    """The sample-table row that was in progress, -1 when none was, None when this attempt had not begun.
+    """The sample-table row that was in progress, PASSED, COMPUTED, or None when this attempt had not begun.
 
     One note per attempt: a unit that only waited in a worker that another unit killed must not be blamed by an old note.
     """
