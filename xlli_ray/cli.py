@@ -222,7 +222,7 @@ def train(
     """Train small networks for causal experiments (a recipe with `train:` and perhaps `grid:`)."""
     from xlli_ray.engine.trainings import train_recipe
 
-    _say(f"models: {train_recipe(recipe, out, overrides=set_, workers=workers, address=address)}")
+    _say(f"models: {train_recipe(recipe, out, overrides=set_, workers=workers, address=address, say=_say)}")
     return 0
 
 

@@ -179,7 +179,7 @@ def test_a_node_that_vanishes_costs_at_most_its_units_in_flight(tmp_path: Path, 
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
     done = subprocess.run([sys.executable, str(script), str(recipe), str(out)], env=env, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
-    result = json.loads(done.stdout.decode().strip().splitlines()[-1])
+    result = json.loads(next(line for line in done.stdout.decode().splitlines() if line.startswith("{")))
     assert result["removed"], "a node was removed while it worked"
     assert 0 < result["lost"] <= 2
     assert digest(out) == digest(fresh)

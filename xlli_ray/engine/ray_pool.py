@@ -110,7 +110,8 @@ def connect(address: str | None, *, cpus: int, threads: int = 1) -> bool:
     try:
         if address is None:
             # The daemons pass their environment on: cheaper than a runtime_env, which starts each worker anew.
-            with _environment(dict.fromkeys(THREADS, str(threads))):
+            # Ray starts workers at nice 15, so that beside anything else on a shared machine they starve.
+            with _environment({**dict.fromkeys(THREADS, str(threads)), "RAY_worker_niceness": "0"}):
                 ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
         else:
             ray.init(address=address, **quiet)

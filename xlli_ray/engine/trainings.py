@@ -38,13 +38,20 @@ def map_on_ray(function: Callable[[Any], Any], items: Sequence[Any], *, workers:
 
 
 def train_recipe(
-    recipe: Path, out: Path, *, overrides: Sequence[str] = (), workers: int = 0, address: str | None = None
+    recipe: Path,
+    out: Path,
+    *,
+    overrides: Sequence[str] = (),
+    workers: int = 0,
+    address: str | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Path:
-    """Train what a training recipe asks for; returns the path of models.yaml."""
+    """Train what a training recipe asks for; returns the path of models.yaml. `say` gets a line of progress now and then (only without
+    workers: theirs is in each folder's log.jsonl)."""
     from xlli_ray.training.run import train
 
     if workers == 0:
-        return train(recipe, out, overrides=list(overrides))
+        return train(recipe, out, overrides=list(overrides), progress=None if say is None else lambda step: say(step.line))
 
     def mapped(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
         return map_on_ray(function, items, workers=workers, address=address)

@@ -11,12 +11,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from xlli_ray.models.builtin import builtin_names, builtin_path
     from xlli_ray.models.checkpoint import StateDict, read_state_dict, to_safetensors, weights_sha256
     from xlli_ray.models.cost import activation_bytes, multiply_adds
     from xlli_ray.models.layers import LayerInfo, Tap, capture, list_layers, resolve
     from xlli_ray.models.load import load_model
     from xlli_ray.models.model import Model, Range
-    from xlli_ray.models.spec import ModelSpec, builtin_names, builtin_path
+    from xlli_ray.models.spec import ModelSpec
 
 _HOME = {
     "StateDict": "checkpoint", "read_state_dict": "checkpoint", "to_safetensors": "checkpoint",
@@ -25,7 +26,7 @@ _HOME = {
     "LayerInfo": "layers", "Tap": "layers", "capture": "layers", "list_layers": "layers", "resolve": "layers",
     "load_model": "load",
     "Model": "model", "Range": "model",
-    "ModelSpec": "spec", "builtin_names": "spec", "builtin_path": "spec",
+    "ModelSpec": "spec", "builtin_names": "builtin", "builtin_path": "builtin",
 }  # fmt: skip
 
 __all__ = [

@@ -15,20 +15,21 @@ import importlib
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from xlli_ray.errors import NetworkError, WeightsError
+from xlli_ray.models.builtin import builtin_card
 from xlli_ray.models.checkpoint import PREFIXES, tensors_of, weights_sha256
 from xlli_ray.models.dryrun import dry_run
 from xlli_ray.models.model import Model, Range
 from xlli_ray.models.networks import NETWORKS, Built, load_strict, network_file
-from xlli_ray.models.spec import ModelSpec, builtin_names, builtin_path
+from xlli_ray.models.spec import BUILTIN, ModelSpec
 
-__all__ = ["ModelSpec", "builtin_names", "builtin_path", "load_model"]
+__all__ = ["ModelSpec", "load_model"]
 
 SPANDREL_VERSION = 1  # raised when what is done here with spandrel's parts changes
 PROBE_SIZE = 64  # pixels along an axis; a factory's scale and channels are measured on a black image of this size
@@ -54,6 +55,8 @@ def load_model(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> Model:
     those of the network, NetworkError when the network cannot be built or is not what the recipe says; a note on either
     names the model.
     """
+    if spec.network is None and spec.weights is not None and spec.weights.startswith(BUILTIN):
+        spec = replace(spec, network=builtin_card(spec.weights)["network"])  # the card knows
     try:
         if spec.network is None:
             made = _from_spandrel(spec, tensors)

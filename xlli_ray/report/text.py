@@ -132,8 +132,6 @@ def layer_table(weights: str, pattern: str | None, *, network: str | None, size:
         data = builtin_path(weights).read_bytes() if weights.startswith(BUILTIN) else read_bytes(weights)
     except SampleError as error:
         raise WeightsError(f"weights: {error}") from error
-    if weights.startswith(BUILTIN) and network is None:
-        network = "srresnet"
     tensors = read_state_dict(data, name=weights).tensors
     model = load_model(ModelSpec(id="checkpoint", weights=weights, network=network, scale=scale), tensors)
     example = torch.zeros(1, model.channels, size, size)
