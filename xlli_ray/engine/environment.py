@@ -1,12 +1,16 @@
-"""What decides rounding besides the plan: package versions and the device. Versions are recorded, another device is refused."""
+"""The surroundings of a worker: package versions (recorded), the device (another one is refused), and how memory is kept."""
 
 from __future__ import annotations
 
+import ctypes
 import socket
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from xlli_ray.errors import EnvironmentFailure
+
+# Of <malloc.h>.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
 
 @lru_cache(maxsize=1)
@@ -50,3 +54,20 @@ def check_device(wanted: str, here: str) -> None:
             f"this study was planned for {wanted}, worker on {socket.gethostname()} has {here}: numbers could differ. "
             "Use workers of one kind, a new --out, or --any-device if small differences do not matter.",
         )
+
+
+@cache
+def keep_freed_memory() -> bool:
+    """Let glibc keep freed blocks for the next batch instead of returning them to the kernel. False where that cannot be set.
+
+    A forward pass frees and takes the same tens of megabytes again and again; by default each is unmapped and mapped anew, and touching
+    fresh pages costs more than the convolutions of a small network (`tests/benchmarks/extraction.py`: half of the CPU time an image).
+    One arena, because those of threads return large blocks whatever is set. The peak stays, more of it is kept between peaks.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # no glibc
+        return False
+    settings = {_ARENA_MAX: 1, _MMAP_THRESHOLD: 1 << 30, _TRIM_THRESHOLD: 2**31 - 1}
+    accepted = [mallopt(name, value) for name, value in settings.items()]  # each of them, also after one that is refused
+    return all(accepted)

@@ -11,14 +11,12 @@ to blame, `mode="alone"` keeps batches of one, and the record says so.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,7 +25,7 @@ import pyarrow as pa
 from xlli_ray.corpus.decode import MAX_PIXELS
 from xlli_ray.corpus.sample import CACHE_BYTES, Loader, Sample, sample_from_row
 from xlli_ray.engine.batches import BatchReader
-from xlli_ray.engine.environment import check_device, device_name, versions
+from xlli_ray.engine.environment import check_device, device_name, keep_freed_memory, versions
 from xlli_ray.engine.job import Clock, UnitJob, UnitResult
 from xlli_ray.engine.weights import load_study_model
 from xlli_ray.errors import LeaseError, NetworkError, StudyError
@@ -43,8 +41,6 @@ from xlli_ray.store.records import COMPUTED, PASSED, Failure, Receipt, Shard, wr
 from xlli_ray.store.samples import SampleReader
 from xlli_ray.store.shard import ShardWriter, crc32c
 
-# Of <malloc.h>.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _ARROW = {"float64": pa.float64(), "int64": pa.int64(), "string": pa.string(), "bool": pa.bool_()}
 
 
@@ -56,23 +52,6 @@ class _CellState:
     columns: dict[str, list[Any]] = field(default_factory=dict)
     failed: dict[int, tuple[str, str]] = field(default_factory=dict)
     """Position in the unit → (kind, reason)."""
-
-
-@cache
-def keep_freed_memory() -> bool:
-    """Let glibc keep freed blocks for the next batch instead of returning them to the kernel. False where that cannot be set.
-
-    A forward pass frees and takes the same tens of megabytes again and again; by default each is unmapped and mapped anew, and touching
-    fresh pages costs more than the convolutions of a small network (`tests/benchmarks/extraction.py`: half of the CPU time an image).
-    One arena, because those of threads return large blocks whatever is set. The peak stays, more of it is kept between peaks.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # no glibc
-        return False
-    settings = {_ARENA_MAX: 1, _MMAP_THRESHOLD: 1 << 30, _TRIM_THRESHOLD: 2**31 - 1}
-    accepted = [mallopt(name, value) for name, value in settings.items()]  # each of them, also after one that is refused
-    return all(accepted)
 
 
 def make_loader(corpus: Mapping[str, Any]) -> Loader:

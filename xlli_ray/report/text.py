@@ -34,7 +34,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e-3 and value else f"{value:.2f}"
+        return f"{value:.5g}"
     if isinstance(value, list | tuple):
         return "×".join(map(str, value))
     return str(value)
