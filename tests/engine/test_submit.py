@@ -322,7 +322,7 @@ def test_a_node_that_does_not_see_the_study_or_the_corpus_is_named(ray_session: 
     (study / "lease" / "canary").write_bytes(b"seen")
     picture.write_bytes(b"bytes")
     nodes_see(str(study), "lease/canary", b"seen", [str(picture)])
-    with pytest.raises(EnvironmentFailure, match=rf"node {host} does not see another folder at .*study: use a path that all nodes share"):
+    with pytest.raises(EnvironmentFailure, match=rf"node {host} sees another folder at .*study: use a path that all nodes share"):
         nodes_see(str(study), "lease/canary", b"other", [])
     with pytest.raises(EnvironmentFailure, match=rf"node {host} does not see .*gone.*nothing was computed"):
         nodes_see(str(tmp_path / "gone"), "lease/canary", b"seen", [])
