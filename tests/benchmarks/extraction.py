@@ -441,7 +441,7 @@ def main() -> None:
     if args.child:
         CHILDREN[args.child](args.folder, args.count, args.out)
         return
-    small, large = (64, 192) if args.quick else (2000, 6000)
+    small, large = (256, 512) if args.quick else (2000, 6000)
     rounds = args.rounds or (1 if args.quick else 3)
     steady = ["plain", "ours-0", "ours-2", "two-sync", "two-threads", "plain-untuned"]
     once = ["ray-data", "ours-2-all"]
