@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xlli_ray.corpus.sample import Sample
+from xlli_ray.engine.batches import batches_ahead
 from xlli_ray.engine.job import UnitJob
 from xlli_ray.engine.plan import SHARD_BYTES, UNIT_BYTES, UNIT_SECONDS, rows_a_unit
 from xlli_ray.engine.units import after_loss
@@ -71,3 +74,10 @@ def test_a_sample_that_kills_its_worker_is_found_marked_and_only_it() -> None:
     assert job.skip == (17, 18)
     assert after_loss(job, 8, COMPUTED).mode == "alone"
     assert job.attempt == 7, "each attempt has a note of its own"
+
+
+@pytest.mark.parametrize(("side", "scale", "size", "batches"), [(32, 4, 32, 2), (32, 4, 1, 64), (512, 4, 1, 5), (2048, 4, 1, 2)])
+def test_large_pictures_are_read_ahead_by_bytes_not_by_number(side: int, scale: int, size: int, batches: int) -> None:
+    """Sixty-four pictures of 2048 pixels with their targets would be 50 GB."""
+    sample = Sample(0, "", "", "", "", None, None, "clean", scale, "images", 0, None, side, side)
+    assert batches_ahead(size, sample) == batches

@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     import torch
 
 
+AHEAD_SAMPLES = 64
+AHEAD_BYTES = 256 << 20
+
+
+def batches_ahead(size: int, sample: Sample) -> int:
+    """How many batches of `size` samples like this one are read ahead: 64 samples, fewer where pictures are large, two batches at least."""
+    target = 0 if sample.kind == "inputs" else max(1, sample.scale) ** 2
+    each = 3 * 4 * sample.height * sample.width * (1 + target)  # float32 RGB, input and target
+    return max(2, min(AHEAD_SAMPLES, AHEAD_BYTES // max(1, each)) // size)
+
+
 class BatchReader:
     """Loads samples with a few threads; memory is bounded by the batches ahead and the loader's cache."""
 
@@ -31,7 +42,7 @@ class BatchReader:
         """Batches in order, loaded ahead by the reader threads; with them: position in the batch → why it could not be loaded."""
         import torch
 
-        ahead = max(2, 64 // max(1, len(ranges[0]))) if ranges else 0
+        ahead = batches_ahead(len(ranges[0]), samples[0]) if ranges else 0
         waiting: list[list[Future[Loaded | str]]] = []
         index = 0
         for current in ranges:
