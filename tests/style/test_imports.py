@@ -19,7 +19,8 @@ PACKAGE = "xlli_ray"
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / PACKAGE
 
-EVERYTHING = {"corpus", "models", "probes", "store", "engine", "stats", "analyses", "training", "report", "recipe", "study"}
+EVERYTHING = {"corpus", "models", "probes", "store", "engine", "stats", "analyses", "training", "report", "recipe", "study",
+              "notebook"}  # fmt: skip
 MAY = {
     "errors": set(),
     "stats": set(),
@@ -32,9 +33,10 @@ MAY = {
     "recipe": {"corpus", "probes", "store"},
     "study": {"store"},
     "engine": EVERYTHING - {"report", "study"},
-    "report": EVERYTHING - {"engine", "training", "recipe"},
+    "report": EVERYTHING - {"engine", "training", "recipe", "notebook"},
+    "notebook": {"corpus", "models", "probes", "report"},
     "cli": EVERYTHING,
-    "__init__": {"recipe", "study", "engine"},
+    "__init__": {"recipe", "study", "engine", "notebook"},
 }
 """Part of the package → parts it may import; `errors` may be imported by all."""
 
@@ -50,7 +52,7 @@ ONLY = {
     "obstore": {"store"},
     "duckdb": {"store"},
     "spandrel": {"models"},
-    "torch": {"models", "probes", "training", "engine", "report", "stats", "analyses"},
+    "torch": {"models", "probes", "training", "engine", "report", "stats", "analyses", "notebook"},
     "matplotlib": {"report", "training", "analyses"},
 }
 """Library → the parts that may import it."""

@@ -81,8 +81,8 @@ def squared_steps(patch: Tensor) -> Tensor:
 
 
 def root(squares: Tensor) -> Tensor:
-    """sqrt with derivative 0 at 0."""
-    positive = squares > 0
+    """sqrt with derivative 0 at 0; NaN stays NaN."""
+    positive = squares != 0
     return torch.where(positive, torch.where(positive, squares, torch.ones_like(squares)).sqrt(), torch.zeros_like(squares))
 
 
