@@ -59,7 +59,8 @@ class LamResult:
 
     def __repr__(self) -> str:
         w = self.result.window
-        return f"<LAM of {self.model}, window top {w.top} left {w.left} size {w.size}: DI {self.di:.2f}, estimated error {self.error_estimate:.1%}>"
+        place = f"window top {w.top} left {w.left} size {w.size}"
+        return f"<LAM of {self.model}, {place}: DI {self.di:.2f}, estimated error {self.error_estimate:.1%}>"
 
     def figure(self, path: str | os.PathLike[str] | None = None) -> Any:
         """The window, the map, the contribution area and the signed map side by side: a matplotlib figure, saved when `path` is given."""
@@ -86,8 +87,8 @@ def lam(
 ) -> LamResult:
     """Local attribution map of one window.
 
-    `model`: checkpoint path, `builtin:NAME`, torch module (then `scale=`), or `Model`; `known` are fields of a recipe's model entry. `image`: the
-    network's input, a file or (H, W, 3) uint8 or float in 0..1. `window`: (top, left, size) in output pixels; None: the most
+    `model`: checkpoint path, `builtin:NAME`, torch module (then `scale=`), or `Model`; `known`: fields of a recipe's model entry. `image`:
+    the network's input, a file or (H, W, 3) uint8 or float in 0..1. `window`: (top, left, size) in output pixels; None: the most
     detailed one of 16. `target`: for objective `error` and path `pair`. Raises XlliError with what to do next.
     """
     import torch
@@ -106,7 +107,7 @@ def lam(
     if window is None:
         chosen = texture(enlarged(planes, network.scale) if truth is None else truth, 16, 1)
         if not chosen:
-            raise XlliError(f"the output of {network.scale * planes.shape[2]}×{network.scale * planes.shape[1]} pixels holds no window of 16; give one")
+            raise XlliError(f"image of {planes.shape[2]}×{planes.shape[1]} pixels: its output holds no window of 16; give one")
         place = chosen[0]
     else:
         place = Window(*window)
@@ -132,8 +133,8 @@ def _planes(image: str | os.PathLike[str] | NDArray[Any]) -> NDArray[np.float32]
         except OSError as error:
             raise XlliError(f"{image}: cannot be read ({error.strerror})") from error
     else:
-        pixels = np.asarray(image)
-        if pixels.ndim != 3 or pixels.shape[2] != 3:
-            raise XlliError(f"image: expected an array (height, width, 3), got {pixels.shape}")
-        pixels = pixels.astype(np.float32) / 255 if pixels.dtype == np.uint8 else pixels.astype(np.float32)
+        given = np.asarray(image)
+        if given.ndim != 3 or given.shape[2] != 3:
+            raise XlliError(f"image: expected an array (height, width, 3), got {given.shape}")
+        pixels = given.astype(np.float32) / np.float32(255) if given.dtype == np.uint8 else given.astype(np.float32)
     return np.ascontiguousarray(np.moveaxis(pixels, 2, 0), dtype=np.float32)

@@ -1,6 +1,7 @@
 """LAM against a loop that does what the authors' demo does: CPU seconds a map, one thread, in one run.
 
-    demo       one blurred input at a time, contiguous; the score on the whole output, then cut; gradients of the weights, too (the demo leaves
+    demo       one blurred input at a time, contiguous; the score on the whole output, then cut; gradients of the weights, too (the demo
+    leaves
                them on); 50 steps
     paper      mode `paper` (the same numbers)
     accurate   20 midpoints
@@ -99,7 +100,7 @@ def main() -> None:
         many = [Window(top, left, 16) for top in range(24, 232, 56) for left in range(24, 232, 56)] if model.scale == 4 else []
         if many and name != "craft":
             variants["1 window, 4 nodes"] = (lambda: ours(Rule(nodes=4)), 1.0)
-            variants["16 windows, 4 nodes"] = (lambda: ours(Rule(nodes=4), None, many), 1.0)
+            variants["16 windows, 4 nodes"] = (lambda many=many: ours(Rule(nodes=4), None, many), 1.0)
         timed(lambda: ours(Rule(nodes=1)))  # warm
         taken: dict[str, list[float]] = {}
         for _ in range(1 if name == "craft" else rounds):

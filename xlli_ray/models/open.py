@@ -1,4 +1,4 @@
-"""`open_model`: the short way from what a user has at hand to a `Model`, for notebooks and `xlli_ray.lam`; a study goes through its recipe."""
+"""`open_model`: the short way from what a user has at hand to a `Model`, for notebooks; a study goes through its recipe."""
 
 from __future__ import annotations
 

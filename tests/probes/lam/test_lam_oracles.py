@@ -78,7 +78,7 @@ def test_midpoints_are_of_second_order_on_a_quadratic_and_the_demos_rule_of_firs
     """D = Σ (S − 0)² on the identity: the exact share is x² − x₀²."""
     model, zero = as_model(Linear(1.0)), torch.zeros_like(image)
     start = filtered(image, gaussian_kernels([1.2]))[0]
-    exact = WINDOW.cut((image.double().square() - start.double().square())).numpy()
+    exact = WINDOW.cut(image.double().square() - start.double().square()).numpy()
 
     def error(rule: Rule, path: Any) -> float:
         (found,) = attribute(model, image, [WINDOW], path, objective=Objective("error"), rule=rule, target=zero)

@@ -217,15 +217,15 @@ class _Walk:
                     if cell not in steps:
                         steps[cell] = self._cut(self.path.increments(self.image, [float(cell.start)], [float(cell.stop)]))[0]
                 increments = torch.stack([steps[cell] for cell in cells[j]])
-                gradients = torch.stack([known[j][cell.centre] for cell in cells[j]])
+                slopes = torch.stack([known[j][cell.centre] for cell in cells[j]])
                 centres = [float(cell.centre) for cell in cells[j]]
-                errors[j] = estimate(centres, gradients, increments, (gradients * increments).double().sum(0))
+                errors[j] = estimate(centres, slopes, increments, (slopes * increments).double().sum(0))
                 if not errors[j] > tolerance or len(cells[j]) + 2 > self.rule.max_nodes:
                     going.discard(j)
-                    for k, (gradient, increment) in enumerate(zip(gradients, increments)):
+                    for k, (gradient, increment) in enumerate(zip(slopes, increments)):
                         self._add(j, k, gradient, increment)
                     continue
-                worst = worst_cell(cells[j], gradients, increments)
+                worst = worst_cell(cells[j], slopes, increments)
                 cells[j][worst : worst + 1] = cells[j][worst].thirds()
         return [len(some) for some in cells], errors
 

@@ -1,7 +1,7 @@
 """Controls: maps that ought to differ from the real one. A map that does not is no explanation of the network.
 
-`randomised_weights` (Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018): the same network with other weights, each tensor drawn
-from a normal distribution of its own mean and standard deviation. What survives of a map came from the picture and the architecture.
+`randomised_weights` (Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018): the same network with other weights, each tensor
+drawn from a normal distribution of its own mean and standard deviation. What survives of a map came from the picture and the architecture.
 `shifted_window`: the same network asked about a window elsewhere. A map that stays where it was does not belong to its window.
 
 Draws come from Philox, keyed by the tensor's name, so that the control is the same on every worker.

@@ -28,7 +28,10 @@ def normalised_map(attribution: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def gini(values: NDArray[np.floating]) -> float:
-    """Gini coefficient of all values, 0..1, with the authors' conventions (shifted to ≥ 0, plus 1e-7). NaN when all are 0 or any is not finite."""
+    """Gini coefficient of all values, 0..1, with the authors' conventions (shifted to ≥ 0, plus 1e-7).
+
+    NaN when all values are 0 or any is not finite.
+    """
     flat = np.asarray(values, np.float64).ravel()
     if flat.size == 0 or not np.isfinite(flat).all() or not flat.any():
         return float("nan")

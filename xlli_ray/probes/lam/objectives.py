@@ -1,7 +1,7 @@
 """Objectives: the score of one window of the output that a map explains.
 
-`gradient`, the paper's D: Σ over the window and the channels of sqrt((S[y,x] − S[y+1,x])² + (S[y,x] − S[y,x+1])²), forward differences, no ε
-(the authors' code; some notes say Sobel). It is the amount of detail that the network drew there.
+`gradient`, the paper's D: Σ over the window and the channels of sqrt((S[y,x] − S[y+1,x])² + (S[y,x] − S[y,x+1])²), forward differences, no
+ε (the authors' code; some notes say Sobel). It is the amount of detail that the network drew there.
 `sum`: the window's brightness, for which a map is a plain sensitivity.   `channel`: that of one channel.
 `error`: Σ (S − T)² against the target; a positive share is a pixel that makes the result worse.
 

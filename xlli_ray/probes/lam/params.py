@@ -75,7 +75,7 @@ class Params(BaseModel):
     controls: list[Literal["randomised_weights", "shifted_window"]] = Field(default_factory=list)
     control_samples: int = Field(default=20, ge=1, description="how many samples the controls cover")
     signed: bool = Field(default=False, description="keep the signed attribution of each channel as array `attribution`")
-    crop: Literal["auto", "never"] = Field(default="auto", description="auto: networks of finite reach see only what the window can depend on")
+    crop: Literal["auto", "never"] = Field(default="auto", description="auto: networks of finite reach see what the window can depend on")
 
     @model_validator(mode="after")
     def _consistent(self) -> Params:

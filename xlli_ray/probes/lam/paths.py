@@ -103,8 +103,8 @@ class BlurPath:
     def demo_steps(self, image: Tensor, steps: int = STEPS) -> tuple[Tensor, Tensor]:
         """Nodes and increments of the authors' demo: x_k and x_k − x_{k−1}, k = 1 … steps, evenly in σ; each (steps, C, H, W).
 
-        Filtered in float32, as the demo does: a ReLU near 0 opens or shuts on the last bit of x, and maps that follow other roundings differ
-        by up to 0.4 %.
+        Filtered in float32, as the demo does: a ReLU near 0 opens or shuts on the last bit of x, and maps that follow other roundings
+        differ by up to 0.4 %.
         """
         kernels = gaussian_kernels([self.sigma * (1 - k / steps) for k in range(steps + 1)], self.size)
         return tuple(filtered(image, bank, dtype=torch.float32) for bank in (kernels[1:], kernels[1:] - kernels[:-1]))  # type: ignore[return-value]

@@ -200,7 +200,8 @@ class Lam:
             raise NetworkError(f"wrong scale: the output is {width}×{height} pixels, the target {target.shape[2]}×{target.shape[1]}")
         windows = self._windows(model, batch, i, image, target)
         if not windows:
-            raise NetworkError(f"no window: an output of {width}×{height} pixels holds none of size {getattr(self.params.windows, 'size', '?')}")
+            side = getattr(self.params.windows, "size", "asked for")
+            raise NetworkError(f"no window: an output of {width}×{height} pixels holds none of size {side}")
         for window in windows:
             if problem := window.problem(height, width):
                 raise NetworkError(problem)

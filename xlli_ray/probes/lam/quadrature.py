@@ -3,8 +3,8 @@
 The integral A = ∫ ∇D(x(u)) · dx(u) is approximated cell by cell: the gradient at a cell's centre times the cell's exact increment. The
 gradient of a ReLU network jumps along the path, so rules of high order lose to midpoints (docs/log.md has them side by side).
 
-How far off: the second difference of neighbouring gradients, times the increment, cell by cell. Where the gradient jumps at random, the errors
-of the cells add like random numbers, hence a root of a sum of squares, and a constant found on real networks:
+How far off: the second difference of neighbouring gradients, times the increment, cell by cell. Where the gradient jumps at random, the
+errors of the cells add like random numbers, hence a root of a sum of squares, and a constant found on real networks:
 
     E = ¼ · sqrt(Σ_i ‖Σ_c 2 (g_i − lin_i) · dx_i‖²) / ‖Σ_c A‖      interior cells; lin_i interpolates both neighbours at u_i
 
@@ -52,7 +52,10 @@ def even_cells(count: int) -> list[Cell]:
 
 
 def estimate(centres: Sequence[float], gradients: Tensor, increments: Tensor, total: Tensor) -> float:
-    """E of the module docstring. `gradients`, `increments`: (n, C, H, W) in path order; `total`: A, (C, H, W). NaN below 3 cells or A = 0."""
+    """E of the module docstring. `gradients`, `increments`: (n, C, H, W) in path order; `total`: A, (C, H, W).
+
+    NaN below 3 cells or A = 0.
+    """
     norm = float(total.double().sum(0).norm())
     if len(centres) < 3 or norm == 0:
         return float("nan")
@@ -67,7 +70,8 @@ def estimate(centres: Sequence[float], gradients: Tensor, increments: Tensor, to
 def worst_cell(cells: Sequence[Cell], gradients: Tensor, increments: Tensor) -> int:
     """The cell to cut next: the one whose gradient differs most from its neighbours'.
 
-    Indicator: mean over the neighbours o of ‖Σ_c (g_o − g) · dx‖² · width / distance of the centres. The first of equals. All in path order.
+    Indicator: mean over the neighbours o of ‖Σ_c (g_o − g) · dx‖² · width / distance of the centres. The first of equals. All in path
+    order.
     """
     best, found = 0, -1.0
     for i, cell in enumerate(cells):

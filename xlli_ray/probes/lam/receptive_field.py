@@ -102,8 +102,8 @@ def crop_for(window: Window, radius: Radius, scale: int, height: int, width: int
 
 
 def proved_radius(model: Model) -> Radius | None:
-    """`find_radius`, confirmed by a gradient: on noise, the gradient of one window over the whole image is exactly 0 outside the crop, and the
-    crop's own gradient is the same inside. None when there is no radius, or the proof fails."""
+    """`find_radius`, confirmed by a gradient: on noise, the gradient of one window over the whole image is exactly 0 outside the crop, and
+    the crop's own gradient is the same inside. None when there is no radius, or the proof fails."""
     radius = find_radius(model)
     if radius is None:
         return None
