@@ -3,10 +3,10 @@
 B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 13 (percentile interval), ch. 8.3 (draw what is independent: here
 the picture, with all its windows, patches, degradations and networks; windows of one picture are not independent).
 
-*One matrix of draws serves every column.* Each network and each difference of two networks sees the same resampled pictures, so that
+One matrix of draws serves every column. Each network and each difference of two networks sees the same resampled pictures, so that
 paired comparisons stay paired: a constant shift between two networks has an interval of length zero.
 
-*Small samples.* The percentile interval is too short by sqrt((n−1)/n) and takes normal instead of t quantiles: with 8 pictures it covers
+Small samples. The percentile interval is too short by sqrt((n−1)/n) and takes normal instead of t quantiles: with 8 pictures it covers
 about 89 % where 95 % is said. T. Hesterberg ("What Teachers Should Know About the Bootstrap", The American Statistician 69, 2015,
 section 5.3) widens the percentiles to Φ(−sqrt(n/(n−1)) · t(α/2, n−1)), which is exact for normal data and nothing for large n. That is
 `expanded`. BCa corrects skewness, which matters less than this below 30 pictures, and it needs a jackknife of each column: not built.
@@ -47,9 +47,13 @@ def generator(seed: int, *purpose: object) -> np.random.Generator:
 
     J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
     """
-    text = "|".join(map(str, (seed, *purpose)))
-    key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
-    return np.random.Generator(np.random.Philox(key=key))
+    return np.random.Generator(np.random.Philox(key=key(seed, *purpose)))
+
+
+def key(*words: object) -> int:
+    """128 bits that depend on all of `words`: a seed for `generator`."""
+    text = "|".join(map(str, words))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
 
 
 def resample(clusters: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
@@ -128,7 +132,7 @@ def mean_intervals(
     low, high = low + origin, high + origin
     alone = contents < 2
     low[alone] = high[alone] = np.nan
-    return [Interval(*(float(x) for x in ends), int(n)) for *ends, n in zip(means, low, high, contents)]
+    return [Interval(float(mean), float(a), float(b), int(n)) for mean, a, b, n in zip(means, low, high, contents)]
 
 
 def cluster_means(values: np.ndarray, cluster: np.ndarray, clusters: int) -> tuple[np.ndarray, np.ndarray]:
