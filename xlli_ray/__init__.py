@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xlli_ray.errors import XlliError
+    from xlli_ray.notebook import LamResult, lam
     from xlli_ray.recipe import load_recipe
     from xlli_ray.study import Study, open_study
 
 __version__ = "0.1.0"
-__all__ = ["Study", "XlliError", "__version__", "load_recipe", "open_study", "run"]
+__all__ = ["LamResult", "Study", "XlliError", "__version__", "lam", "load_recipe", "open_study", "run"]
 
 _PUBLIC = {
     "Study": "xlli_ray.study",
     "XlliError": "xlli_ray.errors",
+    "LamResult": "xlli_ray.notebook",
+    "lam": "xlli_ray.notebook",
     "load_recipe": "xlli_ray.recipe",
     "open_study": "xlli_ray.study",
 }

@@ -218,7 +218,7 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
 def parse_recipe(raw: Mapping[str, Any], *, base: Path, where: str = "recipe") -> Recipe:
     """Validate a recipe given as plain data; relative paths are relative to `base`. Raises RecipeError."""
     data = dict(raw)
-    data["stages"] = [_stage(stage, i, where) for i, stage in enumerate(_list(data, "stages", where))]
+    data["stages"] = [_stage(stage, i, where, base) for i, stage in enumerate(_list(data, "stages", where))]
     data["models"] = [m for entry in _list(data, "models", where) for m in _models(entry, base, where)]
     if isinstance(data.get("corpus"), Mapping):
         data["corpus"] = resolve_corpus(data["corpus"], base)
@@ -240,14 +240,16 @@ def _list(data: Mapping[str, Any], key: str, where: str) -> list[Any]:
     return value
 
 
-def _stage(entry: Any, index: int, where: str) -> dict[str, Any]:
+def _stage(entry: Any, index: int, where: str, base: Path) -> dict[str, Any]:
     if isinstance(entry, Mapping) and {"kind", "id", "params"} <= set(entry):
         return dict(entry)  # as study.json keeps it
     if not isinstance(entry, Mapping) or len(entry) != 1:
         raise RecipeError(f"{where}: stages[{index}]: write one stage a list item, as `- restore: {{}}`")
     ((kind, params),) = entry.items()
-    stage_params(kind)
+    fields = stage_params(kind)
     params = dict(params or {})
+    if inlined := getattr(fields, "inlined", None):  # parameters that name a file take its content along
+        params = inlined(params, lambda text: resolve_path(text, base))
     stage = {"kind": kind, "id": params.pop("id", kind), "params": params}
     if "models" in params:
         stage["models"] = params.pop("models")

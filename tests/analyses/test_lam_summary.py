@@ -112,7 +112,7 @@ def test_undefined_maps_are_counted_and_in_no_mean(summarise: Summarise) -> None
     pair = row(result, "lam_pairs", model="net1", other="net2")
     assert pair["difference"] == pytest.approx(-1.0), "on windows that both have"
     assert (pair["windows"], pair["images"]) == (10, 5)
-    assert any("all zero" in flag and "net1 (3 of 18), net2 (6 of 18)" in flag for flag in result.flags)
+    assert any("without a DI" in flag and "net1 (3 of 18), net2 (6 of 18)" in flag for flag in result.flags)
     assert any("lack a map" in note for note in result.notes)
     assert row(result, "lam_psnr", scope="across models")["images"] == 5
 

@@ -32,6 +32,12 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"layers": ["head", "flat"], "pool": "moments", "dtype": "float32"},
         {"layers": ["head", "down", "flat"], "pool": {"stride": 3}},
     ],
+    "lam": [
+        {"nodes": 3, "windows": {"size": 6, "per_sample": 3}},
+        {"nodes": 2, "windows": {"size": 8, "choose": "grid"}, "controls": ["randomised_weights", "shifted_window"], "signed": True},
+        {"mode": "paper", "windows": [{"top": 2, "left": 3, "size": 4}], "objective": {"channel": 1}},
+        {"tolerance": 0.3, "windows": {"size": 6, "per_sample": 1}, "path": "linear_mean", "objective": "error", "crop": "never"},
+    ],
 }
 """Parameters under which each probe is tried on the small network of conftest.py."""
 
@@ -67,7 +73,6 @@ def test_a_probe_says_what_it_is_where_it_comes_from_and_which_version_it_has(ki
     assert kind not in {"samples", "models", "failures"}, "these are tables of every study"
     assert isinstance(cls.VERSION, int)
     assert cls.VERSION >= 1
-    assert cls.COST > 0
     assert isinstance(cls.SHARES_FORWARD, bool)
     assert cls.REFERENCE.strip()
     assert inspect.getdoc(cls)
@@ -106,6 +111,7 @@ def test_what_it_declares_is_what_it_returns(
     for height, width in ((14, 18), (17, 13)):
         batch = make_batch(3, height, width)
         for probe in made(kind, params, model):
+            assert probe.cost > 0
             plans = probe.arrays(tools.shapes_of(model, height, width, probe.taps()))
             measured = tools.measure(probe, model, batch)
             assert set(measured.arrays) == {plan.name for plan in plans}
@@ -158,7 +164,8 @@ def test_its_identity_is_its_own_and_only_its_own(kind: str, params: dict[str, A
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_parameter_counts_in_the_identity_or_is_known_not_to(kind: str, model: Model) -> None:
-    harmless = {"layers"}  # each layer is a cell of its own, and its identity names it
+    # each layer and each control is a cell of its own, and its identity names it
+    harmless = {"layers", "controls"}
     fields = set(probe_class(kind).Params.model_fields) - harmless
     for params in EXAMPLES[kind]:
         for probe in made(kind, params, model):

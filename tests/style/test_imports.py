@@ -19,7 +19,8 @@ PACKAGE = "xlli_ray"
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / PACKAGE
 
-EVERYTHING = {"corpus", "models", "probes", "store", "engine", "stats", "drawing", "analyses", "training", "report", "recipe", "study"}
+EVERYTHING = {"corpus", "models", "probes", "store", "engine", "stats", "drawing", "analyses", "training", "report", "recipe", "study",
+              "notebook"}  # fmt: skip
 MAY = {
     "errors": set(),
     "stats": set(),
@@ -32,10 +33,11 @@ MAY = {
     "analyses": {"stats", "store", "drawing"},
     "recipe": {"corpus", "probes", "analyses", "store"},
     "study": {"analyses", "store"},
-    "engine": EVERYTHING - {"report", "drawing", "study"},
-    "report": EVERYTHING - {"engine", "training", "recipe"},
+    "engine": EVERYTHING - {"report", "drawing", "study", "notebook"},
+    "report": EVERYTHING - {"engine", "training", "recipe", "notebook"},
+    "notebook": {"corpus", "models", "probes", "report"},
     "cli": EVERYTHING,
-    "__init__": {"recipe", "study", "engine"},
+    "__init__": {"recipe", "study", "engine", "notebook"},
 }
 """Part of the package → parts it may import; `errors` may be imported by all."""
 
@@ -51,7 +53,7 @@ ONLY = {
     "obstore": {"store"},
     "duckdb": {"store"},
     "spandrel": {"models"},
-    "torch": {"models", "probes", "training", "engine", "report", "stats", "analyses"},
+    "torch": {"models", "probes", "training", "engine", "report", "stats", "analyses", "notebook"},
     "matplotlib": {"drawing", "report", "training", "analyses"},
 }
 """Library → the parts that may import it."""

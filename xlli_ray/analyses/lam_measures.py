@@ -262,7 +262,8 @@ class Measures:
             bad = [f"{row['model']} ({row['alike']} of {row['maps']})" for row in controls if row["control"] == control and row["flag"]]
             if bad:
                 out.append(f"most maps {text}: {', '.join(bad)}")
-        for name, text in (("undefined", "all zero, without a DI"), ("nonfinite", "made from gradients with NaN or infinity"),
+        for name, text in (("undefined", "without a DI (all zero or not finite)"),
+                           ("nonfinite", "made from gradients with NaN or infinity"),
                            ("inexact", f"estimated to be more than {100 * self.params.error_limit:g} % off")):  # fmt: skip
             bad = [f"{model} ({count} of {total})" for model in self.models for count, total in [self._count(name, model)] if count]
             if bad:

@@ -6,8 +6,8 @@ border of zeros has a smaller DI), so means stand for one input size; difference
 which are equal in size. `extent`, DI / 100 × pixels, is not changed by such a border.
 
 Intervals come from resampling images with all their windows, patches and degradations, which are not independent of each other
-(`stats.bootstrap`, expanded percentiles); the same draws serve every network. They speak of other images of this kind, not of other
-trainings of the networks. Each is for itself: of 20 pairs without any difference, one will lie apart at 95 %.
+(`stats.bootstrap`, expanded percentiles; Student's t below 8 images); the same draws serve every network. They speak of other images of
+this kind, not of other trainings of the networks. Each is for itself: of 20 pairs without any difference, one will lie apart at 95 %.
 
 DI against PSNR: Spearman's ρ over the networks, for each image and for the networks' means; undefined below 3 networks, and with few
 networks an association is weak evidence even at ρ = 1 (4 networks: p = 0.08).

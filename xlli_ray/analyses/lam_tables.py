@@ -33,7 +33,7 @@ SUMMARY: Final = Table(
         Column("gini", "float64", "Gini coefficient of the map, 0…1, mean over images; DI = 100 (1 − gini)"),
         Column("area", "float64", "share of pixels that hold 95 % of the map, 0…1, mean over images"),
         Column("psnr_y", "float64", "PSNR of the same samples, dB, mean over images; null without a restore stage"),
-        Column("undefined", "int64", "maps that are all zero: no DI, counted nowhere else"),
+        Column("undefined", "int64", "maps that are all zero or not finite: no DI, in no mean"),
         Column("nonfinite", "int64", "maps whose gradients held NaN or infinity"),
         Column("inexact", "int64", "maps whose error estimate is above `error_limit`"),
         Column("error_estimate", "float64", "median error estimate of the maps, relative"),

@@ -60,10 +60,9 @@ class Plan:
         """Projected seconds of one worker at 50 GMAC/s; cells that share a forward are counted once."""
         forwards: dict[tuple[str, str], float] = {}
         for cell in self.cells:
-            cost = probe_class(cell.kind).COST
             for bucket in cell.buckets:
                 key = (cell.group, bucket.name)
-                forwards[key] = max(forwards.get(key, 0.0), bucket.macs * bucket.rows * cost / MACS_A_SECOND)
+                forwards[key] = max(forwards.get(key, 0.0), bucket.macs * bucket.rows / MACS_A_SECOND)
         return sum(forwards.values())
 
 
@@ -100,6 +99,7 @@ def make_plan(
         raise PlanError(f"no sample can be read: {table.rejected} files were rejected; `xlli query STUDY \"from failures\"` says why")
     old = {cell.id: cell for cell in existing}
     groups = {cell.group for cell in existing}
+    weights = {record.id: record.weights_sha256 for record in models}
     cells: list[Cell] = []
     added, kept, replaced, notes = [], [], [], []
     for record in models:
@@ -108,7 +108,7 @@ def make_plan(
         if not stages:
             continue
         model = load(record.id)
-        wanted, shapes = _wanted(recipe, stages, model, record, table, device)
+        wanted, shapes = _wanted(recipe, stages, model, record, table, device, weights)
         new: list[_Wanted] = []
         for want in wanted:
             cell_id = want.id(record.id)
@@ -152,8 +152,9 @@ def _changed(cell_id: str, stage: str, there: Mapping[str, Any], wanted: Mapping
 
 
 def _wanted(
-    recipe: Recipe, stages: Sequence[Stage], model: Model, record: ModelRecord, table: SampleTable, device: str
-) -> tuple[list[_Wanted], dict[str, tuple[Shapes | None, float, str]]]:
+    recipe: Recipe, stages: Sequence[Stage], model: Model, record: ModelRecord, table: SampleTable, device: str,
+    weights: Mapping[str, str],
+) -> tuple[list[_Wanted], dict[str, tuple[Shapes | None, float, str]]]:  # fmt: skip
     """The cells of one model, and per bucket: shapes, multiply-adds a sample, reason why not."""
     import torch
 
@@ -170,6 +171,9 @@ def _wanted(
         probes += [(stage, cls(params, spec), spec) for spec in cls.cells(params, model, example)]
     scales = sorted({scale for bucket in table.buckets for scale in bucket.scales})
     for stage, probe, _ in probes:
+        unknown = [name for name in probe.companions if name not in weights]
+        if unknown:
+            raise PlanError(f"stage {stage.id}: no model has the id {unknown[0]!r}; models: {', '.join(sorted(weights))}")
         reason = probe.refuses(model, scales)
         if reason:
             raise PlanError(f"stage {stage.id}: {reason}")
@@ -191,9 +195,10 @@ def _wanted(
     for stage, probe, spec in probes:
         fixed = recipe.batch.get(stage.kind, "auto")
         sizes = {name: size if fixed == "auto" else int(fixed) for name, size in batches.items()}
-        max_rows = getattr(probe.params, "max_rows", None)
-        segments = choose_rows(table, max_rows)
+        segments = choose_rows(table, probe.max_rows)
         identity = _identity(recipe, table, record, probe, sizes, device)
+        if probe.companions:
+            identity["companions"] = {name: weights[name] for name in probe.companions}
         wanted.append(_Wanted(stage, probe, spec, sizes, identity, segments))
     return wanted, found
 
@@ -329,7 +334,7 @@ def _cut_group(
         arrays = [want.probe.arrays(found) if found else () for want in members]
         batch = members[0].batches[bucket.name]
         sample_bytes = [int(np.prod(a.shape, dtype=np.int64)) * np.dtype(a.dtype).itemsize for some in arrays for a in some]
-        seconds = macs * max(want.probe.COST for want in members) / MACS_A_SECOND
+        seconds = macs * max(want.probe.cost for want in members) / MACS_A_SECOND
         size = rows_a_unit(rows, batch, sample_bytes, seconds)
         for want, some, plan in zip(members, arrays, plans):
             metas = []
@@ -341,7 +346,7 @@ def _cut_group(
             plan.append(
                 BucketPlan(
                     bucket.name, bucket.height, bucket.width, rows, batch, size, first_unit, segments, tuple(metas),
-                    macs * want.probe.COST, refused,
+                    macs * want.probe.cost, refused,
                 )
             )  # fmt: skip
         first_unit += -(-rows // size)

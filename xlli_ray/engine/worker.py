@@ -82,6 +82,7 @@ class Worker:
         self._reader = BatchReader(make_loader(manifest.recipe["corpus"]), self.device, threads=readers)
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="xlli-encode")
         self._model: tuple[str, Model] | None = None
+        self._companions: dict[str, Model] = {}
         check_device(manifest.device, device_name(device))
         if self.device.type == "cuda":
             # The same bytes in every run: no reduced-precision products, no choice of algorithms by timing.
@@ -208,12 +209,27 @@ class Worker:
 
         probes = [state.probe for state in states]
         if not probes[0].SHARES_FORWARD:
-            return [probe.measure(model, batch, None) for probe in probes]
+            return [probe.measure(model, self._accompanied(probe, batch), None) for probe in probes]
         taps = tuple(dict.fromkeys(tap for probe in probes for tap in probe.taps()))
         with torch.no_grad(), capture(model, taps) as found:
             output = model.forward(model.prepare(batch.input))
         forward = Forward(output if model.output == "image" else None, found)
         return [probe.measure(model, batch, forward) for probe in probes]
+
+    def _accompanied(self, probe: Probe, batch: Batch) -> Batch:
+        """The batch with the outputs of the other models that the probe looks at."""
+        import torch
+
+        if not probe.companions:
+            return batch
+        outputs: dict[str, torch.Tensor] = {}
+        for name in probe.companions:
+            if name not in self._companions:
+                self._companions[name] = load_study_model(self.objects, self.manifest.model(name), self.device)
+            other = self._companions[name]
+            with torch.no_grad():
+                outputs[name] = other.forward(other.prepare(batch.input))
+        return replace(batch, companions=outputs)
 
     def _try_alone(
         self, job: UnitJob, model: Model, states: Sequence[_CellState], samples: Sequence[Sample], crashed: set[int]

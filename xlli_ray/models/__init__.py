@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from xlli_ray.models.layers import LayerInfo, Tap, capture, list_layers, resolve
     from xlli_ray.models.load import load_model
     from xlli_ray.models.model import Model, Range
+    from xlli_ray.models.open import open_model
     from xlli_ray.models.spec import ModelSpec
 
 _HOME = {
@@ -25,13 +26,13 @@ _HOME = {
     "activation_bytes": "cost", "multiply_adds": "cost",
     "LayerInfo": "layers", "Tap": "layers", "capture": "layers", "list_layers": "layers", "resolve": "layers",
     "load_model": "load",
-    "Model": "model", "Range": "model",
+    "Model": "model", "Range": "model", "open_model": "open",
     "ModelSpec": "spec", "builtin_names": "builtin", "builtin_path": "builtin",
 }  # fmt: skip
 
 __all__ = [
     "LayerInfo", "Model", "ModelSpec", "Range", "StateDict", "Tap", "activation_bytes", "builtin_names", "builtin_path",
-    "capture", "list_layers", "load_model", "multiply_adds", "read_state_dict", "resolve", "to_safetensors",
+    "capture", "list_layers", "load_model", "multiply_adds", "open_model", "read_state_dict", "resolve", "to_safetensors",
     "weights_sha256",
 ]  # fmt: skip
 

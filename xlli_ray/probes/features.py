@@ -54,7 +54,6 @@ class Features:
     KIND: ClassVar[str] = "features"
     VERSION: ClassVar[int] = 1
     SHARES_FORWARD: ClassVar[bool] = True
-    COST: ClassVar[float] = 1.0
     COLUMNS: ClassVar[tuple[Column, ...]] = ()
     REFERENCE: ClassVar[str] = "tap conventions: Liu et al., SRGA, TPAMI 2023, and DDR, arXiv 2108.00406"
     Params: ClassVar[type[BaseModel]] = Params
@@ -67,6 +66,9 @@ class Features:
         self.tap = Tap(**spec["tap"])
         self.stride: tuple[float, float] | None = tuple(spec["stride"]) if spec.get("stride") else None
         self.what = self.tap.name
+        self.cost = 1.0
+        self.max_rows = params.max_rows
+        self.companions: tuple[str, ...] = ()
 
     @classmethod
     def cells(cls, params: BaseModel, model: Model, example: torch.Tensor) -> list[dict[str, Any]]:

@@ -71,6 +71,8 @@ class Batch:
     """float32 (3, sH, sW) in 0..1, or None."""
     ok: np.ndarray
     """bool (B,): False where loading failed."""
+    companions: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """Outputs (B, C, sH, sW) of the other models that the probe asked for, by id."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,6 @@ class Probe(Protocol):
     """Raised by hand when numbers change; part of every cell's identity."""
     SHARES_FORWARD: ClassVar[bool]
     """True: reads layers or the output of one plain forward that other cells share."""
-    COST: ClassVar[float]
-    """Forward passes that one sample costs, for the projection only."""
     COLUMNS: ClassVar[tuple[Column, ...]]
     REFERENCE: ClassVar[str]
     """Where the definition comes from: paper and equation."""
@@ -115,6 +115,12 @@ class Probe(Protocol):
     params: BaseModel
     what: str
     """Name of the cell within stage and model: `[A-Za-z0-9_.-]+`."""
+    cost: float
+    """Forward passes that one sample costs, for the projection only."""
+    max_rows: int | None
+    """Measure at most so many samples, spread evenly over degradations; None: all."""
+    companions: tuple[str, ...]
+    """Ids of other models whose plain output `measure` needs (`Batch.companions`)."""
 
     def __init__(self, params: BaseModel, spec: Mapping[str, Any]) -> None: ...
 

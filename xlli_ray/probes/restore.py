@@ -37,7 +37,6 @@ class Restore:
     KIND: ClassVar[str] = "restore"
     VERSION: ClassVar[int] = 1
     SHARES_FORWARD: ClassVar[bool] = True
-    COST: ClassVar[float] = 1.0
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("psnr_y", "float64", "PSNR on luma, dB, higher is better; NaN without a target"),
         Column("ssim_y", "float64", "SSIM on luma, at most 1, higher is better; NaN without a target or below 11 px"),
@@ -50,6 +49,9 @@ class Restore:
         assert isinstance(params, Params)
         self.params: Params = params  # type: ignore[assignment]
         self.what = "restore"
+        self.cost = 1.0
+        self.max_rows: int | None = None
+        self.companions: tuple[str, ...] = ()
 
     @classmethod
     def cells(cls, params: BaseModel, model: Model, example: torch.Tensor) -> list[dict[str, Any]]:

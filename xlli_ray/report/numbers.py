@@ -81,16 +81,20 @@ class Summary:
 
 
 def summarise(tables: Tables, kind: str, stage: str, column: str, *, models: Sequence[str], labels: Sequence[str]) -> Summary:
-    """Means and intervals of `column` (a number or a bool) of the SQL table `kind`, per model and label."""
+    """Means and intervals of `column` (a number or a bool) of the SQL table `kind`, per model and label.
+
+    Of a stage whose models have several cells with scalars, only the first by name is taken: the others are its controls.
+    """
     pairing: Pairing | None = "models" if len(models) > 1 else "labels" if len(labels) > 1 else None
     value = f'cast(t."{column}" as double)'
     together, size = ("content, model", len(labels)) if pairing == "labels" else ("content, label", len(models))
+    main = f'(select min(what) from "{kind}" where stage = ?)'
     table = tables.arrow(
         f"""
         with per as (
           select t.model, s.label, s.content, avg({value}) as v
           from "{kind}" t join samples s on t.row = s.row
-          where t.stage = ? and t.status = 'ok' and isfinite({value}) group by all
+          where t.stage = ? and t.what = {main} and t.status = 'ok' and isfinite({value}) group by all
         ),
         units as (
           select content, (row_number() over (order by content) - 1) % {UNITS} as unit from (select distinct content from per)
@@ -100,12 +104,12 @@ def summarise(tables: Tables, kind: str, stage: str, column: str, *, models: Seq
                coalesce(sum(v) filter (where whole), 0) as ps, count(*) filter (where whole) as pn
         from counted join units using (content) group by all order by all
         """,
-        [stage],
+        [stage, stage],
     )
     left_out = tables.rows(
         f"select count(*) filter (where {value} is null or isnan({value})) as missing, "
-        f"count(*) filter (where isinf({value})) as infinite from \"{kind}\" t where stage = ? and status = 'ok'",
-        [stage],
+        f"count(*) filter (where isinf({value})) as infinite from \"{kind}\" t where stage = ? and what = {main} and status = 'ok'",
+        [stage, stage],
     )[0]
     shape = (int(np.max(table["unit"].to_numpy(), initial=-1)) + 1, len(models), len(labels))
     cubes = _cubes(table, shape, models, labels)

@@ -68,8 +68,10 @@ def result_table(place: str) -> str:
         if not numbers:
             continue
         means = ", ".join(f'avg("{name}") filter (where not isnan("{name}")) as "{name}"' for name in numbers)
+        # a stage with several cells a model (a map and its controls): one line each
+        what = "t.what, " if len({cell.what for cell in cells}) > 1 else ""
         table = study.sql(
-            f"select t.stage, t.model, s.label as degradation, count(*) filter (where t.status = 'ok') as n, {means} "
+            f"select t.stage, t.model, {what}s.label as degradation, count(*) filter (where t.status = 'ok') as n, {means} "
             f'from "{kind}" t join samples s using (sample_id) group by all order by all'
         )
         parts.append(format_rows(table))

@@ -1,0 +1,124 @@
+"""LAM against a loop that does what the authors' demo does: CPU seconds a map, one thread, in one run.
+
+    demo       one blurred input at a time, contiguous; the score on the whole output, then cut; gradients of the weights, too (the demo leaves
+               them on); 50 steps
+    paper      mode `paper` (the same numbers)
+    accurate   20 midpoints
+    crop       the same on the part of the input that the window can depend on (networks with a finite reach)
+
+and 16 windows of one picture against one. Picture: 64 × 64 input pixels from `lam-reference` (scale 4), window of 16. CRAFT (attention) and
+DnCNN (scale 1, 96 × 96) are reported beside the four networks of the bars. Needs the fixtures. Each variant is run `--rounds` times,
+interleaved; ratios are taken round by round.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import common
+import lam_accuracy
+import numpy as np
+
+BARS = {"accurate": 3.5, "paper": 1.6}
+NETWORKS = ("rlfn", "rfdn", "imdn", "carn_m", "craft", "dncnn")
+
+
+def demo_loop(model: Any, image: Any, window: Any, steps: int) -> Any:
+    """The demo's walk, from its description: the first `steps` of 50."""
+    import torch
+
+    from xlli_ray.probes.lam.paths import BlurPath
+
+    points, increments = BlurPath().demo_steps(image)
+    total = torch.zeros_like(image)
+    for k in range(steps):
+        model.module.zero_grad()
+        x = points[k : k + 1].clone().requires_grad_()
+        output = model.forward(x)
+        down = (output[..., :-1, :] - output[..., 1:, :]) ** 2
+        across = (output[..., :, :-1] - output[..., :, 1:]) ** 2
+        slope = torch.sqrt(down[..., :, :-1] + across[..., :-1, :])
+        slope[..., window.top : window.top + window.size, window.left : window.left + window.size].sum().backward()
+        assert x.grad is not None
+        gradient = x.grad[0].detach().clone()
+        gradient[torch.isnan(gradient)] = 0
+        total += gradient * increments[k]
+    return total
+
+
+def timed(run: Callable[[], Any]) -> float:
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
+def main() -> None:
+    parser = common.arguments(__doc__)
+    parser.add_argument("--networks", default=",".join(NETWORKS))
+    args = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(1)
+    from xlli_ray.engine.environment import keep_freed_memory
+    from xlli_ray.probes.lam.attribution import Rule, attribute
+    from xlli_ray.probes.lam.objectives import Window
+    from xlli_ray.probes.lam.paths import BlurPath
+    from xlli_ray.probes.lam.receptive_field import proved_radius
+
+    keep_freed_memory()  # for the demo's loop, too
+    reference = lam_accuracy.FIXTURES.parent / "lam-reference" / "RFDN_7_w120_h95_ws16.npz"
+    rounds = args.rounds or (1 if args.quick else 3)
+    rows, ratios = [], {}
+    for name in args.networks.split(","):
+        model = lam_accuracy.model(name)
+        if model.scale == 1:
+            image, window = lam_accuracy.case(name, lam_accuracy.PICTURES[0])
+            image = model.prepare(image[None])[0]
+        else:
+            image, window = torch.from_numpy(np.load(reference)["lr"]), Window(95, 120, 16)
+        radius = proved_radius(model)
+        # a tenth of the demo's steps on the slow networks, scaled: every step costs the same
+        steps = 5 if name == "craft" or args.quick else 50
+
+        def demo(model: Any = model, image: Any = image, window: Any = window, steps: int = steps) -> None:
+            model.module.requires_grad_(True)
+            demo_loop(model, image, window, steps)
+            model.module.requires_grad_(False)
+            model.module.zero_grad(set_to_none=True)
+
+        def ours(rule: Rule, reach: Any = None, windows: Any = (window,), model: Any = model, image: Any = image) -> Any:
+            return attribute(model, image, list(windows), BlurPath(), rule=rule, radius=reach)
+
+        variants: dict[str, tuple[Callable[[], Any], float]] = {
+            "demo": (demo, 50 / steps), "accurate": (lambda: ours(Rule()), 1.0), "paper": (lambda: ours(Rule("paper")), 1.0),
+        }  # fmt: skip
+        if radius is not None:
+            variants["crop"] = (lambda reach=radius: ours(Rule(), reach), 1.0)
+        many = [Window(top, left, 16) for top in range(24, 232, 56) for left in range(24, 232, 56)] if model.scale == 4 else []
+        if many and name != "craft":
+            variants["1 window, 4 nodes"] = (lambda: ours(Rule(nodes=4)), 1.0)
+            variants["16 windows, 4 nodes"] = (lambda: ours(Rule(nodes=4), None, many), 1.0)
+        timed(lambda: ours(Rule(nodes=1)))  # warm
+        taken: dict[str, list[float]] = {}
+        for _ in range(1 if name == "craft" else rounds):
+            for label, (run, factor) in variants.items():
+                taken.setdefault(label, []).append(timed(run) * factor)
+        for label in [key for key in taken if key not in ("demo", "1 window, 4 nodes")]:
+            against = "1 window, 4 nodes" if label.startswith("16") else "demo"
+            quotients = [a / b if against == "demo" else b / a for a, b in zip(taken[against], taken[label])]
+            ratios[f"{name} {label}"] = common.spread(quotients)
+            rows.append([name, label, common.spread(taken[label]), common.spread(quotients)])
+        rows.append([name, "demo", common.spread(taken["demo"]), ""])
+        common.show("CPU seconds a map, and how many times faster than the demo's loop (16 windows: cost in single windows)", rows,
+                    ["network", "variant", "seconds", "ratio"])  # fmt: skip
+    for label in ("accurate", "paper"):
+        some = [ratios[f"{n} {label}"]["median"] for n in NETWORKS[:4] if f"{n} {label}" in ratios]
+        if some:
+            print(f"{label}: median over networks {np.median(some):.2f}, least {min(some):.2f}")
+    common.finish("lam", rounds=rounds, ratios=ratios)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""`open_model`: the short way from what a user has at hand to a `Model`, for notebooks and `xlli_ray.lam`; a study goes through its recipe."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from xlli_ray.errors import NetworkError
+from xlli_ray.models.builtin import builtin_path
+from xlli_ray.models.checkpoint import read_state_dict
+from xlli_ray.models.load import load_model
+from xlli_ray.models.model import Model, Range
+from xlli_ray.models.spec import BUILTIN, ModelSpec
+
+
+def open_model(source: str | os.PathLike[str] | nn.Module | Model, **known: Any) -> Model:
+    """A model from a checkpoint's path, `builtin:NAME`, a torch module, or a `Model`, which is given back as it is.
+
+    `known`: fields of a recipe's model entry (`network`, `scale`, `range`, `args`, …). A bare module needs `scale`; it takes and gives RGB
+    in 0..1 unless `range` or `channels` say otherwise. Raises WeightsError and NetworkError.
+    """
+    if isinstance(source, Model):
+        return source
+    if isinstance(source, nn.Module):
+        if "scale" not in known:
+            raise NetworkError("a bare torch module does not say how much it enlarges: give scale=4 (1 for restoration)")
+        fields: dict[str, Any] = {
+            "id": type(source).__name__, "network": f"{type(source).__module__}:{type(source).__qualname__}", "network_version": 0,
+            "channels": 3, "multiple": 1, "minimum": 1, "output": "image", "weights_sha256": "", **known,
+        }  # fmt: skip
+        fields["range"] = Range(*fields.get("range", (0.0, 1.0)))
+        return Model(module=source.eval().requires_grad_(False), **fields)
+    text = os.fspath(source)
+    data = builtin_path(text) if text.startswith(BUILTIN) else Path(text)
+    spec = ModelSpec(**{"id": Path(text.removeprefix(BUILTIN)).stem, "weights": text, **known})
+    return load_model(spec, read_state_dict(data, name=text).tensors)

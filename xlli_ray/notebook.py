@@ -1,0 +1,139 @@
+"""`xlli_ray.lam`: one network, one picture, one window → arrays and a figure, without a study.
+
+    import xlli_ray
+    found = xlli_ray.lam("builtin:srresnet-gr-clean", "low_resolution.png", window=(64, 80, 16))
+    found.di, found.map, found.figure("lam.png")
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xlli_ray.errors import XlliError
+
+if TYPE_CHECKING:
+    from xlli_ray.probes.lam.attribution import WindowResult
+
+
+@dataclass(frozen=True)
+class LamResult:
+    """A map with everything that belongs to it."""
+
+    input: NDArray[np.float32]
+    """(3, H, W) in 0..1: what the network was given."""
+    output: NDArray[np.float32]
+    """(C, sH, sW), not clamped."""
+    target: NDArray[np.float32] | None
+    model: str
+    result: WindowResult
+    area: NDArray[np.float64]
+    """(H, W) in 0..1: the contribution area (`probes.lam.area`)."""
+
+    @property
+    def map(self) -> NDArray[np.float32]:
+        """(H, W) in 0..1."""
+        return self.result.map
+
+    @property
+    def attribution(self) -> NDArray[np.float32]:
+        """(C, H, W), signed."""
+        return self.result.attribution
+
+    @property
+    def di(self) -> float:
+        """Diffusion index, 0..100; NaN for an undefined map."""
+        from xlli_ray.probes.lam.diffusion_index import diffusion_index
+
+        return diffusion_index(self.map) if not self.result.undefined else float("nan")
+
+    @property
+    def error_estimate(self) -> float:
+        """Estimated relative error of the map."""
+        return self.result.error_estimate
+
+    def __repr__(self) -> str:
+        w = self.result.window
+        return f"<LAM of {self.model}, window top {w.top} left {w.left} size {w.size}: DI {self.di:.2f}, estimated error {self.error_estimate:.1%}>"
+
+    def figure(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """The window, the map, the contribution area and the signed map side by side: a matplotlib figure, saved when `path` is given."""
+        from xlli_ray.report.lam_figure import lam_figure
+
+        found = lam_figure(self)
+        if path is not None:
+            found.savefig(path, dpi=160)
+        return found
+
+
+def lam(
+    model: Any,
+    image: str | os.PathLike[str] | NDArray[Any],
+    window: tuple[int, int, int] | None = None,
+    *,
+    target: str | os.PathLike[str] | NDArray[Any] | None = None,
+    mode: Literal["accurate", "paper"] = "accurate",
+    nodes: int = 20,
+    tolerance: float | None = None,
+    objective: Literal["gradient", "sum", "error"] = "gradient",
+    path: Literal["blur", "linear_black", "linear_mean", "linear_blurred", "pair"] = "blur",
+    **known: Any,
+) -> LamResult:
+    """Local attribution map of one window.
+
+    `model`: checkpoint path, `builtin:NAME`, torch module (then `scale=`), or `Model`; `known` are fields of a recipe's model entry. `image`: the
+    network's input, a file or (H, W, 3) uint8 or float in 0..1. `window`: (top, left, size) in output pixels; None: the most
+    detailed one of 16. `target`: for objective `error` and path `pair`. Raises XlliError with what to do next.
+    """
+    import torch
+
+    from xlli_ray.models.open import open_model
+    from xlli_ray.probes.lam.area import contribution_area
+    from xlli_ray.probes.lam.attribution import Rule, attribute
+    from xlli_ray.probes.lam.objectives import Objective, Window
+    from xlli_ray.probes.lam.paths import make_path
+    from xlli_ray.probes.lam.receptive_field import proved_radius
+    from xlli_ray.probes.lam.windows import enlarged, texture
+
+    network = open_model(model, **known)
+    planes = _planes(image)
+    truth = None if target is None else _planes(target)
+    if window is None:
+        chosen = texture(enlarged(planes, network.scale) if truth is None else truth, 16, 1)
+        if not chosen:
+            raise XlliError(f"the output of {network.scale * planes.shape[2]}×{network.scale * planes.shape[1]} pixels holds no window of 16; give one")
+        place = chosen[0]
+    else:
+        place = Window(*window)
+    x = network.prepare(torch.from_numpy(planes)[None].to(network.device))
+    wanted = None if truth is None else network.prepare(torch.from_numpy(truth)[None].to(network.device))[0]
+    way, end = make_path(path, x[0], wanted)
+    (result,) = attribute(
+        network, x[0], [place], way, objective=Objective(objective), rule=Rule(mode, nodes, tolerance), end=end, target=wanted,
+        radius=proved_radius(network),
+    )  # fmt: skip
+    with torch.no_grad():
+        output = network.forward(x)[0].cpu().numpy()
+    return LamResult(planes, output, truth, network.id, result, contribution_area(result.map))
+
+
+def _planes(image: str | os.PathLike[str] | NDArray[Any]) -> NDArray[np.float32]:
+    """A file or an array (H, W, 3) → (3, H, W) float32 in 0..1."""
+    from xlli_ray.corpus.decode import decode
+
+    if isinstance(image, str | os.PathLike):
+        try:
+            pixels = decode(Path(image).read_bytes()).pixels
+        except OSError as error:
+            raise XlliError(f"{image}: cannot be read ({error.strerror})") from error
+    else:
+        pixels = np.asarray(image)
+        if pixels.ndim != 3 or pixels.shape[2] != 3:
+            raise XlliError(f"image: expected an array (height, width, 3), got {pixels.shape}")
+        pixels = pixels.astype(np.float32) / 255 if pixels.dtype == np.uint8 else pixels.astype(np.float32)
+    return np.ascontiguousarray(np.moveaxis(pixels, 2, 0), dtype=np.float32)

@@ -1,0 +1,44 @@
+"""Controls: maps that ought to differ from the real one. A map that does not is no explanation of the network.
+
+`randomised_weights` (Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018): the same network with other weights, each tensor drawn
+from a normal distribution of its own mean and standard deviation. What survives of a map came from the picture and the architecture.
+`shifted_window`: the same network asked about a window elsewhere. A map that stays where it was does not belong to its window.
+
+Draws come from Philox, keyed by the tensor's name, so that the control is the same on every worker.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from hashlib import sha256
+from typing import Literal
+
+import numpy as np
+import torch
+
+from xlli_ray.models.model import Model
+from xlli_ray.probes.lam.objectives import Window
+
+Control = Literal["randomised_weights", "shifted_window"]
+
+
+def randomised(model: Model, seed: int = 0) -> Model:
+    """A copy of `model` with drawn weights. Running statistics and other buffers stay; tensors of one value keep it."""
+    module = copy.deepcopy(model.module)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if parameter.numel() < 2:
+                continue
+            key = np.frombuffer(sha256(f"{seed}|{name}".encode()).digest()[:16], dtype="<u8").astype(np.uint64)
+            draw = np.random.Generator(np.random.Philox(key=key)).standard_normal(tuple(parameter.shape))
+            values = parameter.double().cpu()
+            drawn = float(values.mean()) + float(values.std()) * torch.from_numpy(draw)
+            parameter.copy_(drawn.to(parameter.dtype))
+    return replace(model, module=module)
+
+
+def shifted(window: Window, height: int, width: int) -> Window:
+    """The window moved by half the free way along each axis, around the edge: as far from where it was as the output lets it be."""
+    rows, columns = height - window.size, width - window.size  # how many tops and lefts there are
+    return Window((window.top + rows // 2) % rows, (window.left + columns // 2) % columns, window.size)

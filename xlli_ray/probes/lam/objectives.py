@@ -1,0 +1,91 @@
+"""Objectives: the score of one window of the output that a map explains.
+
+`gradient`, the paper's D: Σ over the window and the channels of sqrt((S[y,x] − S[y+1,x])² + (S[y,x] − S[y,x+1])²), forward differences, no ε
+(the authors' code; some notes say Sobel). It is the amount of detail that the network drew there.
+`sum`: the window's brightness, for which a map is a plain sensitivity.   `channel`: that of one channel.
+`error`: Σ (S − T)² against the target; a positive share is a pixel that makes the result worse.
+
+Two things differ from the demo. Only the window is cut from the output before the score, since what lies outside cannot
+matter. And sqrt has derivative 0 at 0: at exactly flat pixels the demo's 0 · ∞ is NaN, which spreads back through the
+network and is then set to 0 in silence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+ObjectiveName = Literal["gradient", "sum", "error", "channel"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A square of output pixels: rows top … top + size − 1, columns left … left + size − 1."""
+
+    top: int
+    left: int
+    size: int
+
+    def problem(self, height: int, width: int) -> str:
+        """Why the window cannot be used in an output of this size, '' when it can. The objective reads one pixel more."""
+        if self.size < 1:
+            return f"window size {self.size} is no number of pixels; use 1 or more"
+        if self.top < 0 or self.left < 0 or self.top + self.size >= height or self.left + self.size >= width:
+            return (
+                f"window (top {self.top}, left {self.left}, size {self.size}) lies outside the output of {height} rows × {width} columns: "
+                f"top + size must be below {height} and left + size below {width}"
+            )
+        return ""
+
+    def cut(self, image: Tensor, margin: int = 0) -> Tensor:
+        """The window of (…, H, W), with `margin` more rows and columns at the bottom and right."""
+        return image[..., self.top : self.top + self.size + margin, self.left : self.left + self.size + margin]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One of the objectives above; `channel` only for that one."""
+
+    name: ObjectiveName = "gradient"
+    channel: int = 0
+
+    @property
+    def label(self) -> str:
+        """As the tables have it: `gradient`, `channel1`."""
+        return f"channel{self.channel}" if self.name == "channel" else self.name
+
+    def __call__(self, output: Tensor, window: Window, target: Tensor | None = None) -> Tensor:
+        """(R, C, H, W) → (R,): the score of the window in each row. `target`: (C, H, W), for `error` only."""
+        if self.name == "gradient":
+            return root(squared_steps(window.cut(output, 1))).sum(dim=(1, 2, 3))
+        patch = window.cut(output)
+        if self.name == "sum":
+            return patch.sum(dim=(1, 2, 3))
+        if self.name == "channel":
+            if self.channel >= patch.shape[1]:
+                raise ValueError(f"objective: channel {self.channel} of an output with {patch.shape[1]} channels")
+            return patch[:, self.channel].sum(dim=(1, 2))
+        if target is None:
+            raise ValueError("objective `error` needs a target")
+        return (patch - window.cut(target)).square().sum(dim=(1, 2, 3))
+
+
+def squared_steps(patch: Tensor) -> Tensor:
+    """(…, h + 1, w + 1) → (…, h, w): squared forward differences down plus across."""
+    down = (patch[..., :-1, :] - patch[..., 1:, :]).square()[..., :, :-1]
+    across = (patch[..., :, :-1] - patch[..., :, 1:]).square()[..., :-1, :]
+    return down + across
+
+
+def root(squares: Tensor) -> Tensor:
+    """sqrt with derivative 0 at 0; NaN stays NaN."""
+    positive = squares != 0
+    return torch.where(positive, torch.where(positive, squares, torch.ones_like(squares)).sqrt(), torch.zeros_like(squares))
+
+
+def flat_pixels(output: Tensor, window: Window) -> int:
+    """Window pixels, over all channels, where the gradient objective has no slope: both differences are exactly 0. `output`: (C, H, W)."""
+    return int((squared_steps(window.cut(output, 1)) == 0).sum())

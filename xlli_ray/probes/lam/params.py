@@ -1,0 +1,122 @@
+"""Fields of a `lam` stage. Torch-free: the recipe's schema reads this file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from xlli_ray.errors import RecipeError
+
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+class Channel(BaseModel):
+    """Objective: the sum over the window of one channel of the output."""
+
+    model_config = _STRICT
+    channel: int = Field(ge=0)
+
+
+class By(BaseModel):
+    """Windows where this model's output is farthest from the target."""
+
+    model_config = _STRICT
+    by: str
+
+
+class Hardest(BaseModel):
+    """`choose: {hardest: {by: MODEL}}`."""
+
+    model_config = _STRICT
+    hardest: By
+
+
+class Chosen(BaseModel):
+    """Windows chosen in each sample by a rule."""
+
+    model_config = _STRICT
+    size: int = Field(default=16, ge=1, description="side, output pixels")
+    per_sample: int = Field(default=4, ge=1)
+    choose: Literal["texture", "grid"] | Hardest = Field(default="texture", description="texture | grid | {hardest: {by: MODEL}}")
+
+
+class Place(BaseModel):
+    """One window told by hand, in output pixels."""
+
+    model_config = _STRICT
+    top: int = Field(ge=0)
+    left: int = Field(ge=0)
+    size: int = Field(ge=1)
+
+
+class Listed(BaseModel):
+    """Windows from a CSV file with the columns path, top, left, size; `places` holds what was read: path → windows."""
+
+    model_config = _STRICT
+    file: str
+    places: dict[str, list[Place]] = Field(default_factory=dict)
+
+
+class Params(BaseModel):
+    """Fields of a `lam` stage."""
+
+    model_config = _STRICT
+    mode: Literal["accurate", "paper"] = "accurate"
+    nodes: int | None = Field(default=None, ge=1, description="gradients of mode accurate [20]")
+    tolerance: float | None = Field(default=None, gt=0, description="instead of nodes: refine until the error estimate is under this")
+    max_nodes: int = Field(default=60, ge=6, description="where tolerance gives up")
+    objective: Literal["gradient", "sum", "error"] | Channel = "gradient"
+    path: Literal["blur", "linear_black", "linear_mean", "linear_blurred", "pair"] = "blur"
+    windows: Chosen | Listed | list[Place] = Field(default_factory=Chosen)
+    controls: list[Literal["randomised_weights", "shifted_window"]] = Field(default_factory=list)
+    control_samples: int = Field(default=20, ge=1, description="how many samples the controls cover")
+    signed: bool = Field(default=False, description="keep the signed attribution of each channel as array `attribution`")
+    crop: Literal["auto", "never"] = Field(default="auto", description="auto: networks of finite reach see only what the window can depend on")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Params:
+        if self.mode == "paper":
+            if self.path != "blur":
+                raise ValueError(f"mode: paper is the demo's blur path; path: {self.path} needs mode: accurate")
+            if self.tolerance is not None or self.nodes is not None:
+                raise ValueError("mode: paper has the demo's 50 steps; nodes and tolerance belong to mode: accurate")
+        if self.tolerance is not None and self.nodes is not None:
+            raise ValueError("tolerance replaces nodes: give one of them")
+        if isinstance(self.windows, list) and not self.windows:
+            raise ValueError("windows: the list is empty; give {top:, left:, size:} at least once")
+        return self
+
+    @classmethod
+    def inlined(cls, params: Mapping[str, Any], resolve: Callable[[str], str]) -> dict[str, Any]:
+        """`params` with the windows of a CSV file in them, so that a study does not depend on the file. Raises RecipeError."""
+        windows = params.get("windows")
+        if not isinstance(windows, Mapping) or "file" not in windows or windows.get("places"):
+            return dict(params)
+        path = resolve(str(windows["file"]))
+        return {**params, "windows": {"file": path, "places": read_places(Path(path))}}
+
+
+def read_places(path: Path) -> dict[str, list[dict[str, int]]]:
+    """CSV with the columns path, top, left, size → path → windows, in the file's order. Raises RecipeError naming the line."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            missing = {"path", "top", "left", "size"} - {str(name).strip() for name in reader.fieldnames or ()}
+            if missing:
+                raise RecipeError(f"windows file {path}: columns path, top, left, size are expected; {', '.join(sorted(missing))} missing")
+            out: dict[str, list[dict[str, int]]] = {}
+            for row in reader:
+                try:
+                    place = {key: int(row[key]) for key in ("top", "left", "size")}
+                except (TypeError, ValueError) as error:
+                    raise RecipeError(f"windows file {path}, line {reader.line_num}: whole numbers expected, found {dict(row)}") from error
+                out.setdefault(row["path"].strip(), []).append(place)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"windows file {path}: {error}. Give a CSV file with the columns path, top, left, size.") from error
+    if not out:
+        raise RecipeError(f"windows file {path}: no rows below the header")
+    return out

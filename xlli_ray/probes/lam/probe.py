@@ -1,0 +1,275 @@
+"""LAM: which input pixels a network uses to draw one window of its output (Gu & Dong, CVPR 2021).
+
+A map is the path-integrated gradient of a score of the window (its detail, by default) from a blurred input to the input: large
+where the network found what it drew there. The diffusion index (DI) says how widely the map spreads, 0 for one pixel, 100 for
+all alike; a larger one means that more of the picture is used, not that the result is better. It belongs to the image size: compare DI
+only between maps of equal size, best of the same windows.
+
+`paper` gives the numbers of the authors' demo. `accurate` comes closer to the integral with fewer gradients, and each map carries an
+estimate of its error. A map that is zero everywhere or not finite is undefined and has no DI. Controls are maps that ought to differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from pydantic import BaseModel
+
+from xlli_ray.errors import NetworkError, PlanError
+from xlli_ray.probes.lam.params import Channel, Chosen, Hardest, Listed, Params
+from xlli_ray.probes.protocol import ArrayPlan, Batch, Column, Forward, Measurement, Shapes
+
+if TYPE_CHECKING:
+    import torch
+
+    from xlli_ray.models.layers import Tap
+    from xlli_ray.models.model import Model
+    from xlli_ray.probes.lam.attribution import WindowResult
+    from xlli_ray.probes.lam.objectives import Window
+    from xlli_ray.probes.lam.receptive_field import Radius
+
+NODES = 20
+"""The default of mode accurate: docs/log.md says why."""
+ROWS_GPU = 16
+GRADIENT = 2.2
+"""A gradient in forward passes (measured 2.2–2.6)."""
+PAPER_NODES = 42
+"""Of the demo's 50 steps, those that move the image."""
+
+
+class Lam:
+    """Attribution maps. Writes table `lam`, a row a window, and array `map`: float32 (sample, window, y, x), |Σ_c A| / max in 0..1 over the
+    network's input; with `signed` also `attribution`: (sample, window, channel, y, x). Unused windows are NaN."""
+
+    KIND: ClassVar[str] = "lam"
+    VERSION: ClassVar[int] = 1
+    SHARES_FORWARD: ClassVar[bool] = False
+    COLUMNS: ClassVar[tuple[Column, ...]] = (
+        Column("window", "int64", "number of the window within its sample: row of the array"),
+        Column("mode", "string", "accurate or paper"),
+        Column("control", "string", "empty for the map itself; else what was changed so that the map ought to differ"),
+        Column("objective", "string", "the score that is explained"),
+        Column("path", "string", "from which baseline"),
+        Column("top", "int64", "first row of the window, output pixels"),
+        Column("left", "int64", "first column of the window, output pixels"),
+        Column("size", "int64", "side of the window, output pixels"),
+        Column("di", "float64", "diffusion index, 0..100, larger: wider; NaN for an undefined map; comparable at equal image size only"),
+        Column("gini", "float64", "Gini coefficient of the map, 0..1; NaN for an undefined map"),
+        Column("n95", "int64", "pixels that hold 95 % of the map; 0 for an undefined map"),
+        Column("area", "float64", "n95 as a share of all pixels, 0..1"),
+        Column("nodes", "int64", "gradients taken"),
+        Column("error_estimate", "float64", "E: estimated relative L2 error of the map; NaN in mode paper"),
+        Column("completeness", "float64", "|ΣA − change of the score| / |change|: a check, nearly always below the map's error"),
+        Column("objective_baseline", "float64", "score at the baseline"),
+        Column("objective_input", "float64", "score at the end of the path"),
+        Column("nonfinite", "int64", "gradient entries that were NaN or infinite: set to 0 in mode paper, else the map is undefined"),
+        Column("flat", "int64", "window pixels of the output without slope, where the gradient objective is blind"),
+        Column("undefined", "bool", "true: the map is zero everywhere or not finite"),
+        Column("height", "int64", "rows of the map"),
+        Column("width", "int64", "columns of the map"),
+    )
+    REFERENCE: ClassVar[str] = (
+        "Gu & Dong, Interpreting super-resolution networks with local attribution maps, CVPR 2021, arXiv 2011.11036; "
+        "controls: Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018"
+    )
+    Params: ClassVar[type[BaseModel]] = Params
+
+    def __init__(self, params: BaseModel, spec: Mapping[str, Any]) -> None:
+        assert isinstance(params, Params)
+        self.params: Params = params  # type: ignore[assignment]
+        self.control = str(spec.get("control", ""))
+        self.channels = int(spec.get("channels", 3))
+        self.what = self.params.mode + (f".{self.control}" if self.control else "")
+        self.max_rows = self.params.control_samples if self.control else None
+        self.nodes = self.params.nodes or NODES
+        nodes = PAPER_NODES if self.params.mode == "paper" else self.nodes
+        self.cost = nodes * (1 + (GRADIENT - 1) * self._most(None)) + 2
+        choose = getattr(self.params.windows, "choose", None)
+        self.companions = (choose.hardest.by,) if isinstance(choose, Hardest) else ()
+        self._prepared: tuple[Model, Radius | None] | None = None
+
+    @classmethod
+    def cells(cls, params: BaseModel, model: Model, example: torch.Tensor) -> list[dict[str, Any]]:
+        assert isinstance(params, Params)
+        if model.output != "image":
+            raise PlanError(
+                f"lam: model {model.id} has `output: none`, it returns no image whose window could be explained. "
+                "Leave it out with `models: [...]` in the lam stage."
+            )
+        if isinstance(params.objective, Channel) and params.objective.channel >= model.channels:
+            raise PlanError(f"lam: objective channel {params.objective.channel}: the output of {model.id} has {model.channels} channels")
+        return [{"control": control, "channels": model.channels} for control in ("", *params.controls)]
+
+    def identity(self) -> dict[str, Any]:
+        # `controls` are cells of their own: asking for one more changes nothing here.
+        data = self.params.model_dump(mode="json", exclude={"controls", "control_samples"})
+        if isinstance(self.params.windows, Listed):
+            del data["windows"]["file"]
+        return {**data, "control": self.control, "control_samples": self.max_rows}
+
+    def taps(self) -> tuple[Tap, ...]:
+        return ()
+
+    def refuses(self, model: Model, scales: Sequence[int]) -> str | None:
+        other = [scale for scale in scales if scale not in (0, model.scale)]
+        if other:
+            return (
+                f"model {model.id} enlarges ×{model.scale}, the corpus holds ×{other[0]} samples; "
+                f"use `corpus.scale: {model.scale}` or pairs of that scale, or leave the model out of this stage"
+            )
+        if self.params.path == "pair" and model.scale != 1:
+            return f"path: pair leads from the degraded input to a target of the same size; model {model.id} enlarges ×{model.scale}"
+        needs = [
+            name for name, asked in (
+                ("objective: error", self.params.objective == "error"), ("path: pair", self.params.path == "pair"),
+                ("windows: hardest", bool(self.companions)),
+            ) if asked
+        ]  # fmt: skip
+        if needs and 0 in scales:
+            return f"{needs[0]} needs a target, and this corpus has inputs without one; use images or pairs"
+        return None
+
+    def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
+        count = self._most(shapes.output)
+        size = (shapes.height, shapes.width)
+        attributes = {"mode": self.params.mode, "control": self.control or "none", "about": "|sum of channels| / max"}
+        plans = [ArrayPlan("map", (count, *size), "float32", ("window", "y", "x"), "blosc", (1.0, 1.0), attributes)]
+        if self.params.signed:
+            about = {**attributes, "about": "signed, in units of the objective"}
+            shape = (count, self.channels, *size)
+            plans.append(ArrayPlan("attribution", shape, "float32", ("window", "channel", "y", "x"), "blosc", (1.0, 1.0), about))
+        return tuple(plans)
+
+    def _most(self, output: tuple[int, ...] | None) -> int:
+        """The largest number of windows that a sample of this output size can have; 4 for a grid of unknown size."""
+        windows = self.params.windows
+        if isinstance(windows, list):
+            return len(windows)
+        if isinstance(windows, Listed):
+            return max((len(places) for places in windows.places.values()), default=1)
+        if windows.choose == "grid":
+            if output is None:
+                return 4
+            per_axis = [len(range(0, max(0, n - windows.size), windows.size)) for n in output[1:]]
+            return max(1, per_axis[0] * per_axis[1])
+        return windows.per_sample
+
+    # -- measuring ----------------------------------------------------------------------------------------------
+
+    def measure(self, model: Model, batch: Batch, forward: Forward | None) -> Measurement:
+        size = (len(batch.samples), self._most((0, *(model.scale * n for n in batch.input.shape[2:]))))
+        maps = np.full((*size, *batch.input.shape[2:]), np.nan, np.float32)
+        signed = np.full((*size, self.channels, *batch.input.shape[2:]), np.nan, np.float32) if self.params.signed else None
+        columns: dict[str, list[Any]] = {column.name: [] for column in self.COLUMNS}
+        positions: list[int] = []
+        failed: dict[int, str] = {}
+        for i in np.flatnonzero(batch.ok).tolist():
+            try:
+                results = self._sample(model, batch, i)
+            except NetworkError as error:
+                failed[i] = str(error)
+                continue
+            for j, result in enumerate(results):
+                positions.append(i)
+                if not result.undefined or not result.nonfinite:
+                    maps[i, j] = result.map
+                if signed is not None:
+                    signed[i, j] = result.attribution
+                for name, value in self._row(j, result).items():
+                    columns[name].append(value)
+        arrays = {"map": maps} if signed is None else {"map": maps, "attribution": signed}
+        return Measurement(arrays, columns, positions, failed)
+
+    def _sample(self, model: Model, batch: Batch, i: int) -> list[WindowResult]:
+        """Maps of all windows of one sample. Raises NetworkError with the reason why it has none."""
+        import torch
+
+        from xlli_ray.probes.lam.attribution import Rule, attribute
+        from xlli_ray.probes.lam.controls import shifted
+        from xlli_ray.probes.lam.objectives import Objective
+        from xlli_ray.probes.lam.paths import make_path
+
+        network, radius = self._ready(model)
+        image = model.prepare(batch.input[i : i + 1])[0]
+        found = batch.targets[i]
+        target = None if found is None else model.prepare(torch.from_numpy(found)[None].to(image.device))[0]
+        height, width = (model.scale * n for n in image.shape[1:])
+        if target is not None and tuple(target.shape[1:]) != (height, width):
+            raise NetworkError(f"wrong scale: the output is {width}×{height} pixels, the target {target.shape[2]}×{target.shape[1]}")
+        windows = self._windows(model, batch, i, image, target)
+        if not windows:
+            raise NetworkError(f"no window: an output of {width}×{height} pixels holds none of size {getattr(self.params.windows, 'size', '?')}")
+        for window in windows:
+            if problem := window.problem(height, width):
+                raise NetworkError(problem)
+        if self.control == "shifted_window":
+            windows = [shifted(window, height, width) for window in windows]
+        p = self.params
+        objective = Objective("channel", p.objective.channel) if isinstance(p.objective, Channel) else Objective(p.objective)
+        path, end = make_path(p.path, image, target)
+        rows = ROWS_GPU if image.device.type == "cuda" and p.tolerance is None else 1
+        rule = Rule(p.mode, self.nodes, p.tolerance, p.max_nodes, rows)
+        return attribute(network, image, windows, path, objective=objective, rule=rule, end=end, target=target, radius=radius)
+
+    def _ready(self, model: Model) -> tuple[Model, Radius | None]:
+        """The network to explain (the model or its randomised twin) and its reach, found once."""
+        from xlli_ray.probes.lam.controls import randomised
+        from xlli_ray.probes.lam.receptive_field import proved_radius
+
+        if self._prepared is None:
+            network = randomised(model) if self.control == "randomised_weights" else model
+            self._prepared = network, proved_radius(network) if self.params.crop == "auto" else None
+        return self._prepared
+
+    def _windows(
+        self, model: Model, batch: Batch, i: int, image: torch.Tensor, target: torch.Tensor | None
+    ) -> list[Window]:
+        from xlli_ray.probes.lam.objectives import Window
+        from xlli_ray.probes.lam.windows import candidates, enlarged, hardest, texture
+
+        asked = self.params.windows
+        if isinstance(asked, list):
+            return [Window(place.top, place.left, place.size) for place in asked]
+        if isinstance(asked, Listed):
+            places = asked.places.get(_listed_as(asked, batch.samples[i].source), [])
+            if not places:
+                raise NetworkError(f"no window: the windows file has no line for {batch.samples[i].source}")
+            return [Window(place.top, place.left, place.size) for place in places]
+        assert isinstance(asked, Chosen)
+        if asked.choose == "grid":
+            return candidates(model.scale * image.shape[1], model.scale * image.shape[2], asked.size)
+        truth = batch.targets[i]
+        if isinstance(asked.choose, Hardest):
+            output = batch.companions[asked.choose.hardest.by][i].cpu().numpy()
+            if truth is None:
+                raise NetworkError("windows: hardest needs a target")
+            if len(output) != len(truth):
+                truth = model.prepare(batch.input.new_tensor(truth)[None])[0].cpu().numpy()
+            return hardest(output, truth, asked.size, asked.per_sample)
+        picture = enlarged(batch.input[i].cpu().numpy(), model.scale) if truth is None else truth
+        return texture(picture, asked.size, asked.per_sample)
+
+    def _row(self, index: int, result: WindowResult) -> dict[str, Any]:
+        from xlli_ray.probes.lam.diffusion_index import gini, n95
+
+        p, window = self.params, result.window
+        concentration = gini(result.map) if not result.undefined else float("nan")
+        pixels = n95(result.map) if not result.undefined else 0
+        height, width = result.attribution.shape[1:]
+        return {
+            "window": index, "mode": p.mode, "control": self.control,
+            "objective": f"channel{p.objective.channel}" if isinstance(p.objective, Channel) else p.objective, "path": p.path,
+            "top": window.top, "left": window.left, "size": window.size,
+            "di": (1 - concentration) * 100, "gini": concentration, "n95": pixels, "area": pixels / (height * width),
+            "nodes": result.nodes, "error_estimate": result.error_estimate, "completeness": result.completeness,
+            "objective_baseline": result.objective_baseline, "objective_input": result.objective_input,
+            "nonfinite": result.nonfinite, "flat": result.flat, "undefined": result.undefined, "height": height, "width": width,
+        }  # fmt: skip
+
+
+def _listed_as(asked: Listed, source: str) -> str:
+    """The path in the windows file that means `source`: the same, or the longest that `source` ends with at a '/'."""
+    fitting = [path for path in asked.places if source == path or source.endswith("/" + path.lstrip("./"))]
+    return max(fitting, key=len, default="")

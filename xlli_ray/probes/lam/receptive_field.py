@@ -1,0 +1,130 @@
+"""How far a network looks, and the part of the input that one window can depend on.
+
+Found by poison, not by reading the architecture: one input pixel is NaN, and the output pixels that become NaN are those that depend on it
+in any way (a product with a weight of 0 included). A network with global pooling, attention over the image or dynamic tiles turns
+NaN everywhere and has no radius. Where there is one, the map of a window is computed on its crop and is zero outside, which
+is exact; before the crop is used, the gradient of the same window on a whole image proves it: zero outside, the same inside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xlli_ray.errors import NetworkError
+from xlli_ray.models.model import Model
+from xlli_ray.probes.lam.objectives import Objective, Window
+
+LARGEST = 192
+"""Input pixels: networks whose radius does not show in an image of this side are not cropped."""
+
+
+@dataclass(frozen=True)
+class Radius:
+    """Input pixels that an output pixel's score may reach, up/left and down/right of the input pixel it lies in."""
+
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A part of the input: rows top … bottom − 1, columns left … right − 1."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def area(self) -> int:
+        return (self.bottom - self.top) * (self.right - self.left)
+
+    def cut(self, image: Tensor) -> Tensor:
+        """The part of (…, H, W)."""
+        return image[..., self.top : self.bottom, self.left : self.right]
+
+    def moved(self, window: Window, scale: int) -> Window:
+        """The window in the output of the crop."""
+        return Window(window.top - scale * self.top, window.left - scale * self.left, window.size)
+
+
+def find_radius(model: Model) -> Radius | None:
+    """The network's radius, None when it has none, or none that a crop could use (sizes in multiples, positions that differ).
+
+    Costs a few forward passes on noise of up to LARGEST pixels a side.
+    """
+    if model.multiple != 1 or model.square or model.output != "image":
+        return None
+    side = max(33, model.minimum)
+    while side <= LARGEST:
+        reaches = [_reach(model, side, offset) for offset in (0, 1)]
+        if all(reach is not None for reach in reaches):
+            first, second = reaches
+            assert first is not None
+            # the same wherever the pixel lies, or the network has a grid of its own (strides) that a crop would shift
+            return first if first == second else None
+        side = 2 * side - 1
+    return None
+
+
+def _reach(model: Model, side: int, offset: int) -> Radius | None:
+    """How far NaN spreads from the pixel at the centre + offset; None when it comes within two pixels of the border."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, model.channels, side, side, generator=generator).to(model.device)
+    centre = side // 2 + offset
+    image[..., centre, centre] = float("nan")
+    try:
+        with torch.no_grad():
+            output = model.forward(image)
+    except (RuntimeError, NetworkError):
+        return None
+    poisoned = output[0].isnan().any(0)
+    rows, columns = (torch.nonzero(poisoned.any(axis)).flatten() // model.scale for axis in (1, 0))
+    if not len(rows):
+        return None
+    low, high = int(min(rows[0], columns[0])), int(max(rows[-1], columns[-1]))
+    if low < 2 or high > side - 3:
+        return None
+    # Poison at p reaches outputs p − a … p + b; so an output at q looks at q − b … q + a.
+    return Radius(before=high - centre, after=centre - low)
+
+
+def crop_for(window: Window, radius: Radius, scale: int, height: int, width: int, margin: int = 1) -> Crop:
+    """The input pixels that the window (and the `margin` that its objective reads) can depend on; `height`, `width` of the input."""
+    last_row, last_column = window.top + window.size - 1 + margin, window.left + window.size - 1 + margin
+    return Crop(
+        max(0, window.top // scale - radius.before), min(height, last_row // scale + radius.after + 1),
+        max(0, window.left // scale - radius.before), min(width, last_column // scale + radius.after + 1),
+    )  # fmt: skip
+
+
+def proved_radius(model: Model) -> Radius | None:
+    """`find_radius`, confirmed by a gradient: on noise, the gradient of one window over the whole image is exactly 0 outside the crop, and the
+    crop's own gradient is the same inside. None when there is no radius, or the proof fails."""
+    radius = find_radius(model)
+    if radius is None:
+        return None
+    side = max(model.minimum, radius.before + radius.after + 12)
+    generator = torch.Generator().manual_seed(1)
+    image = torch.rand(1, model.channels, side, side, generator=generator).to(model.device)
+    top = model.scale * (side // 2)
+    window = Window(top, top, 3 * model.scale)
+    crop = crop_for(window, radius, model.scale, side, side)
+
+    def gradient(part: Tensor, where: Window) -> Tensor:
+        x = part.clone().requires_grad_()
+        with torch.enable_grad():
+            found = torch.autograd.grad(Objective()(model.forward(x), where).sum(), x)
+        return found[0]
+
+    try:
+        whole, inner = gradient(image, window), gradient(crop.cut(image), crop.moved(window, model.scale))
+    except (RuntimeError, NetworkError):
+        return None
+    outside = whole.clone()
+    crop.cut(outside).zero_()
+    same = torch.linalg.vector_norm(crop.cut(whole) - inner) <= 1e-3 * torch.linalg.vector_norm(inner)
+    return radius if not outside.any() and bool(same) else None
