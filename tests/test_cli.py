@@ -12,12 +12,14 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from pydantic import BaseModel, ConfigDict
 
 from xlli_ray import __version__, cli
 
@@ -206,6 +208,59 @@ def test_plan_and_run_refuse_above_the_limits_with_exit_2(xlli: Xlli, tmp_path: 
     assert plan.err.splitlines()[-1].startswith("PlanError: this study needs ")
     assert message in plan.err
     assert xlli("run", recipe, "--out", tmp_path / "out", "--set", limit, "--workers", "0", "--quiet").code == 2
+
+
+class Broken:
+    """An analysis that cannot be."""
+
+    KIND, VERSION, REFERENCE, TABLES = "broken", 1, "none", ()
+
+    class Params(BaseModel):
+        """No fields."""
+
+        model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def inputs(cls, params: BaseModel, cells: Any) -> list[str]:
+        return [cell.id for cell in cells]
+
+    @classmethod
+    def run(cls, params: BaseModel, view: Any, seed: int) -> Any:
+        from xlli_ray.store.results import Result
+
+        if "good" in Path.cwd().name:
+            return Result({}, flags=["look here first"])
+        raise RuntimeError("what a pity")
+
+
+def test_run_ends_with_1_when_an_analysis_failed_and_0_when_it_is_mended(
+    xlli: Xlli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xlli_ray.analyses import ANALYSES
+
+    module = ModuleType("broken_analysis")
+    module.Broken = Broken  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "broken_analysis", module)
+    monkeypatch.setattr(Broken, "__module__", "broken_analysis")
+    monkeypatch.setitem(ANALYSES, "broken", "broken_analysis:Broken")
+    recipe, out = write_recipe(tmp_path, stages=[{"restore": {}}, {"broken": {}}]), tmp_path / "out"
+    plan = xlli("plan", recipe, "--out", out)
+    assert plan.code == 0, plan.err
+    assert "then: broken" in plan.out
+    result = xlli("run", recipe, "--out", out, "--workers", "0")
+    assert result.code == 1
+    assert result.err.splitlines()[-1].startswith("AnalysisError: broken: RuntimeError: what a pity")
+    assert "psnr_y" in result.out, "everything else is done and shown"
+    status = xlli("status", out).out
+    assert "toy: not complete" in status
+    assert "analysis broken: failed – RuntimeError: what a pity" in status
+    (tmp_path / "good").mkdir()
+    monkeypatch.chdir(tmp_path / "good")
+    mended = xlli("run", recipe, "--out", out, "--workers", "0")
+    assert mended.code == 0, mended.err
+    assert "analysed: broken" in mended.out
+    assert "FLAG broken: look here first" in mended.out
+    assert "FLAG broken" in xlli("run", recipe, "--out", out, "--workers", "0").out, "as long as it is true"
 
 
 # -- status and verify ------------------------------------------------------------------------------------------

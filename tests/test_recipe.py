@@ -69,6 +69,33 @@ def test_an_unknown_stage_is_refused_with_the_nearest_and_all_of_them(raw: dict[
         parse(raw)
 
 
+def test_an_analysis_is_a_stage_that_measures_nothing(raw: dict[str, Any], parse: Parse) -> None:
+    measuring = list(raw["stages"])
+    raw["stages"] = [*measuring, {"lam_summary": {"of": "maps", "models": "all"}}]
+    recipe = parse(raw)
+    (stage,) = recipe.analyses
+    assert (stage.kind, stage.id, stage.params) == ("lam_summary", "lam_summary", {"of": "maps"})
+    raw["stages"] = measuring
+    assert recipe.measured() == parse(raw), "what a plan is made of does not know it"
+    assert stage.parsed().model_dump()["resamples"] == 4000
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ({"lam_sumary": {}}, r"no stage 'lam_sumary'. Did you mean 'lam_summary'\? Stages: .*restore.*; analyses: lam_summary"),
+        ({"lam_summary": {"off": "lam"}}, r"stages\.lam_summary: off: there is no key 'off': did you mean 'of'\?"),
+        ({"lam_summary": {"level": 95}}, r"stages\.lam_summary: level: .*less than 1"),
+        ({"lam_summary": {"id": "restore"}}, "id 'restore' is given twice"),
+        ({"lam_summary": {"models": ["nobody"]}}, "no model has the id 'nobody'"),
+    ],
+)
+def test_an_analysis_is_parsed_as_strictly_as_a_probe(raw: dict[str, Any], parse: Parse, stage: dict[str, Any], message: str) -> None:
+    raw["stages"] = [{"restore": {}}, stage]
+    with pytest.raises(RecipeError, match=message):
+        parse(raw)
+
+
 def test_keys_of_nothing_like_it_list_what_is_valid(raw: dict[str, Any], parse: Parse) -> None:
     raw["zzzzzz"] = 1
     with pytest.raises(RecipeError, match="there is no key 'zzzzzz': Valid here: name, seed, corpus, models, stages"):
@@ -151,7 +178,12 @@ def test_names_that_could_not_be_folders_are_refused(raw: dict[str, Any], parse:
 
 @pytest.mark.parametrize(
     ("batch", "message"),
-    [({"feature": 2}, "'feature' is no stage"), ({"restore": 0}, "use 1 or more, or auto"), ({"restore": "many"}, r"batch\.restore")],
+    [
+        ({"feature": 2}, "'feature' is no stage"),
+        ({"lam_summary": 2}, "'lam_summary' is an analysis"),
+        ({"restore": 0}, "use 1 or more, or auto"),
+        ({"restore": "many"}, r"batch\.restore"),
+    ],
 )
 def test_a_batch_that_cannot_be_is_refused(raw: dict[str, Any], parse: Parse, batch: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):

@@ -34,12 +34,18 @@ _PUBLIC = {
 
 
 def run(recipe: str, out: str, *, workers: int = 0, overrides: tuple[str, ...] = ()) -> Any:
-    """Run the recipe at path `recipe` into the study folder `out`, and open it. `workers=0`: in this process, without Ray."""
+    """Run the recipe at path `recipe` into the study folder `out`, and open it. `workers=0`: in this process, without Ray.
+
+    Raises AnalysisError when an analysis failed; all else is then done and kept.
+    """
     from xlli_ray.engine.driver import Options, run_study
+    from xlli_ray.errors import AnalysisError
     from xlli_ray.recipe import load_recipe as load
     from xlli_ray.study import open_study as opened
 
-    run_study(load(recipe, overrides=overrides), out, Options(workers=workers, quiet=True, command="xlli_ray.run"))
+    summary = run_study(load(recipe, overrides=overrides), out, Options(workers=workers, quiet=True, command="xlli_ray.run"))
+    if summary.analyses_failed:
+        raise AnalysisError("; ".join(f"{name}: {reason}" for name, reason in summary.analyses_failed))
     return opened(out)
 
 

@@ -90,13 +90,19 @@ def run(
         _say(f"complete: {summary.samples} samples, {summary.units} units; nothing to do")
     else:
         _say(f"done: {summary.units_run} of {summary.units} units computed, {summary.samples} samples")
+    if summary.analyses:
+        _say(f"analysed: {', '.join(summary.analyses)}")
     if summary.failed or summary.rejected:
         _say(f"{summary.failed} samples failed, {summary.rejected} files rejected: xlli query {place} \"from failures\"")
     page = _write_report(place)
     if not quiet:
         _say(_result_table(place))
         _say(f"report: {page}")
-    return 0
+    for flag in summary.flags:
+        _say(f"FLAG {flag}")
+    for name, reason in summary.analyses_failed:
+        sys.stderr.write(f"AnalysisError: {name}: {reason}\n")
+    return 1 if summary.analyses_failed else 0
 
 
 def _result_table(place: str) -> str:
@@ -147,7 +153,7 @@ def plan(recipe: Path, /, *, out: Out = None, workers: Workers = None, set_: Set
 
 @app.command
 def status(study: str, /, *, json_: Annotated[bool, Parameter(name="--json", negative=())] = False) -> int:
-    """Units done and failed samples of a study, or the state of a submitted job (http://…#job)."""
+    """Units done, failed samples and analyses of a study, or the state of a submitted job (http://…#job)."""
     if study.startswith("http"):
         from xlli_ray.engine.submit import job_status
 
@@ -177,7 +183,7 @@ def verify(study: str, /) -> int:
 
 @app.command
 def query(study: str, sql: str, /, *, format_: Annotated[Literal["table", "csv", "json"], Parameter(name="--format")] = "table") -> int:
-    """Run SQL over a study: tables samples, models, features, failures, and one per probe (restore, …)."""
+    """Run SQL over a study: tables samples, models, features, failures, one per probe (restore, …), those of analyses (lam_pairs, …)."""
     from xlli_ray.report.text import format_rows
     from xlli_ray.study import open_study
 

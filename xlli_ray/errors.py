@@ -8,6 +8,7 @@ XlliError
 ├── LayerPatternError (LookupError) a layer pattern matches nothing, or a layer that runs many times
 ├── PlanError (ValueError)          the plan is refused: limits, other content under the same id
 ├── StudyError (ValueError)         a study folder that is absent, damaged or of another recipe
+├── AnalysisError (RuntimeError)    an analysis failed, or cannot be made of what is there; the others are still run
 ├── EnvironmentFailure (OSError)    disk full, read-only, credentials, folder not visible: stop at once
 └── LeaseError (RuntimeError)       another driver holds this study, or took it over
 """
@@ -48,6 +49,10 @@ class PlanError(XlliError, ValueError):
 
 class StudyError(XlliError, ValueError):
     """A study folder is absent, damaged or belongs to another recipe."""
+
+
+class AnalysisError(XlliError, RuntimeError):
+    """An analysis failed, or its result is not what it declares."""
 
 
 class EnvironmentFailure(XlliError, OSError):

@@ -1,4 +1,4 @@
-"""The recipe: a YAML file that says what is looked at, with which models, and what is measured.
+"""The recipe: a YAML file that says what is looked at, with which models, what is measured, and what is concluded.
 
 Parsed strictly: an unknown key is refused with the nearest valid one. Paths are relative to the recipe's folder and are resolved here,
 once, so that the copy in `study.json` means the same on any machine that sees the same folders. Nothing in this file imports torch.
@@ -15,10 +15,12 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from xlli_ray.analyses import ANALYSES, analysis_class
 from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.errors import RecipeError, StudyError, closest
 from xlli_ray.probes import PROBES, probe_class
 from xlli_ray.store.layout import check_name
+from xlli_ray.store.manifest import chosen
 from xlli_ray.store.objects import is_url, refuse_secrets
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
@@ -50,8 +52,21 @@ class ModelEntry(BaseModel):
         return _name(value, "model id")
 
 
+def stage_params(kind: str) -> type[BaseModel]:
+    """The parameter class of a stage kind, probe or analysis. Raises RecipeError naming the known kinds."""
+    if kind in ANALYSES:
+        return analysis_class(kind).Params
+    if kind in PROBES:
+        return probe_class(kind).Params
+    near = closest(kind, [*PROBES, *ANALYSES])
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    raise RecipeError(
+        f"stages: there is no stage {kind!r}. {hint}Stages: {', '.join(sorted(PROBES))}; analyses: {', '.join(sorted(ANALYSES))}."
+    )
+
+
 class Stage(BaseModel):
-    """One measurement over all samples: a probe with its parameters."""
+    """One measurement over all samples, or one conclusion from what was measured: a probe or an analysis with its parameters."""
 
     model_config = _STRICT
     kind: str
@@ -65,16 +80,12 @@ class Stage(BaseModel):
         return _name(value, "stage id")
 
     def parsed(self) -> BaseModel:
-        """The parameters as the probe's own class."""
-        return probe_class(self.kind).Params(**self.params)
+        """The parameters as the probe's or analysis' own class."""
+        return stage_params(self.kind)(**self.params)
 
     def chooses(self, model: ModelEntry) -> bool:
         """Whether this stage looks at `model`."""
-        if self.models == "all":
-            return True
-        if isinstance(self.models, list):
-            return model.id in self.models
-        return all(model.tags.get(tag) == value for tag, value in self.models.items())
+        return chosen(self.models, model.id, model.tags)
 
 
 class Limits(BaseModel):
@@ -123,11 +134,22 @@ class Recipe(BaseModel):
                     hint = f" Did you mean {near[0]!r}?" if near else ""
                     raise ValueError(f"stages.{stage.id}.models: no model has the id {unknown[0]!r}.{hint}")
         for kind, size in self.batch.items():
+            if kind in ANALYSES:
+                raise ValueError(f"batch: {kind!r} is an analysis: it runs no network and has no batches")
             if kind not in PROBES:
                 raise ValueError(f"batch: {kind!r} is no stage; stages: {', '.join(sorted(PROBES))}")
             if size != "auto" and size < 1:
                 raise ValueError(f"batch.{kind}: {size} is no number of samples; use 1 or more, or auto")
         return self
+
+    @property
+    def analyses(self) -> list[Stage]:
+        """The stages that conclude, in order."""
+        return [stage for stage in self.stages if stage.kind in ANALYSES]
+
+    def measured(self) -> Recipe:
+        """The recipe with the stages that measure only: what a plan is made of. Analyses enter no cell's identity."""
+        return self.model_copy(update={"stages": [stage for stage in self.stages if stage.kind not in ANALYSES]})
 
     def dump(self) -> dict[str, Any]:
         """JSON-able copy, paths resolved."""
@@ -203,7 +225,7 @@ def parse_recipe(raw: Mapping[str, Any], *, base: Path, where: str = "recipe") -
     try:
         recipe = Recipe(**data)
         for stage in recipe.stages:
-            _validate(probe_class(stage.kind).Params, stage.params, f"{where}: stages.{stage.id}")
+            _validate(stage_params(stage.kind), stage.params, f"{where}: stages.{stage.id}")
     except ValidationError as error:
         raise RecipeError(explain(error, Recipe, where)) from error
     except StudyError as error:
@@ -224,9 +246,9 @@ def _stage(entry: Any, index: int, where: str, base: Path) -> dict[str, Any]:
     if not isinstance(entry, Mapping) or len(entry) != 1:
         raise RecipeError(f"{where}: stages[{index}]: write one stage a list item, as `- restore: {{}}`")
     ((kind, params),) = entry.items()
-    cls = probe_class(kind)
+    fields = stage_params(kind)
     params = dict(params or {})
-    if inlined := getattr(cls.Params, "inlined", None):  # parameters that name a file take its content along
+    if inlined := getattr(fields, "inlined", None):  # parameters that name a file take its content along
         params = inlined(params, lambda text: resolve_path(text, base))
     stage = {"kind": kind, "id": params.pop("id", kind), "params": params}
     if "models" in params:

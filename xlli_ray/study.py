@@ -5,11 +5,13 @@
     features = study.array("features/imdn/model.2.in")                      # every bucket of one cell
     features.rows(ids)                                                      # float array, or a list when the ids span buckets
     features.xarray()                                                       # lazy, sample columns as coordinates
+    study.result("lam_summary").tables["lam_pairs"]                         # what an analysis concluded; .flags first
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from xlli_ray.analyses.states import State, states
 from xlli_ray.errors import StudyError, closest
 from xlli_ray.store.manifest import Cell, Manifest, load_manifest
 from xlli_ray.store.objects import Objects, open_objects
 from xlli_ray.store.read import ArrayReader, Block, open_readers, open_xarray
 from xlli_ray.store.records import list_records
+from xlli_ray.store.results import Stored, read_failure, read_file, read_results, read_table
 from xlli_ray.store.samples import SampleReader
 from xlli_ray.store.tables import query
 
@@ -100,6 +104,36 @@ class StudyArray:
         yield from self.reader(bucket).scan()
 
 
+class StudyResult:
+    """What one analysis concluded. `state` is `current`, or `stale` when its inputs are others by now: run the recipe again."""
+
+    def __init__(self, objects: Objects, stored: Stored, state: State) -> None:
+        self._objects = objects
+        self.stored = stored
+        self.state = state.state
+        self.why = state.why
+        """What changed, when stale."""
+        self.values = stored.values
+        self.flags = stored.flags
+        """What must be seen before a number is believed."""
+        self.notes = stored.notes
+
+    def __repr__(self) -> str:
+        about = f", {self.state}: {self.why}" if self.state != "current" else ""
+        flags = f", {len(self.flags)} flags" if self.flags else ""
+        return f"<result {self.stored.made.analysis}: tables {', '.join(f.name for f in self.stored.tables)}{flags}{about}>"
+
+    @cached_property
+    def tables(self) -> dict[str, pa.Table]:
+        """Name → table, with the column `stage` first. Raises AnalysisError when a file is not the one that was written."""
+        return {file.name: read_table(self._objects, self.stored.made.analysis, file) for file in self.stored.tables}
+
+    @cached_property
+    def figures(self) -> dict[str, str]:
+        """Name → SVG text."""
+        return {file.name: read_file(self._objects, self.stored.made.analysis, file).decode() for file in self.stored.figures}
+
+
 class Study:
     """A study folder or bucket, read-only. See the module docstring."""
 
@@ -112,7 +146,7 @@ class Study:
         return f"<study {self.manifest.name}: {rows} samples, {len(self.manifest.models)} models, {len(self.manifest.cells)} cells>"
 
     def sql(self, statement: str) -> pa.Table:
-        """Run SQL (DuckDB) over samples, models, features, failures and one table per probe with scalars."""
+        """Run SQL (DuckDB) over samples, models, features, failures, one table per probe with scalars, and the tables of results."""
         return query(self.objects, self.manifest, statement)
 
     def array(self, name: str, array: str | None = None) -> StudyArray:
@@ -131,6 +165,28 @@ class Study:
     def arrays(self) -> list[str]:
         """Names that `array` takes."""
         return [cell.id for cell in self.manifest.cells if any(bucket.arrays for bucket in cell.buckets)]
+
+    @property
+    def results(self) -> dict[str, StudyResult]:
+        """Analysis id → its result."""
+        how = {state.id: state for state in self.analyses}
+        return {name: StudyResult(self.objects, stored, how[name]) for name, stored in read_results(self.objects).items() if name in how}
+
+    def result(self, name: str) -> StudyResult:
+        """The result of the analysis `name`. Raises StudyError when there is none, with the reason if it failed."""
+        found = self.results
+        if name in found:
+            return found[name]
+        failure = read_failure(self.objects, name)
+        if failure:
+            raise StudyError(f"the analysis {name!r} failed: {failure}")
+        near = closest(name, found) or sorted(found)
+        raise StudyError(f"no result {name!r} in this study; results: {', '.join(near) or 'none: `xlli run` makes those of the recipe'}")
+
+    @property
+    def analyses(self) -> list[State]:
+        """How each analysis stands: current, stale, missing or failed."""
+        return states(self.objects, self.manifest)
 
     @property
     def models(self) -> pa.Table:
@@ -157,6 +213,7 @@ class Study:
             done = list_records(self.objects, cell.id)
             cells.append({"cell": cell.id, "units": cell.units, "done": len(done), "rows": cell.rows})
         samples = self.manifest.samples
+        analyses = [asdict(state) for state in self.analyses]
         failed = self.sql("select stage, count(*) as n from failures where stage <> 'scan' group by stage order by stage").to_pylist()
         return {
             "name": self.manifest.name,
@@ -164,7 +221,10 @@ class Study:
             "rejected": samples.rejected if samples else 0,
             "cells": cells,
             "failed": {row["stage"]: row["n"] for row in failed},
-            "complete": bool(cells) and all(cell["done"] >= cell["units"] for cell in cells),
+            "analyses": analyses,
+            "complete": bool(cells)
+            and all(cell["done"] >= cell["units"] for cell in cells)
+            and all(state["state"] == "current" for state in analyses if state["wanted"]),
         }
 
 

@@ -75,9 +75,9 @@ def run(tmp_path: Path) -> Callable[..., Summary]:
 
 
 def digest(study: Path) -> dict[str, str]:
-    """sha256 of every file that promise 1 speaks of: arrays, tables, samples."""
+    """sha256 of every file that promise 1 speaks of: arrays, tables, samples, results."""
     out = {}
-    for part in ("arrays.zarr", "tables", "samples"):
+    for part in ("arrays.zarr", "tables", "samples", "results"):
         for path in sorted((study / part).rglob("*")):
             # a killed writer leaves a hidden `.x.partial` beside: no object of the study
             if path.is_file() and path.name != "index.json" and not path.name.startswith("."):

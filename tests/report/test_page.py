@@ -352,3 +352,34 @@ def test_a_study_in_a_bucket_gets_its_page_there(tmp_path: Path) -> None:
     write_study(objects, Recipe([images(), features()]), tmp_path / "pictures")
     assert write_report("memory://page/study") == "memory://page/study/report/index.html"
     assert b"psnr_y" in objects.get("report/index.html")
+
+
+def test_an_analysis_has_a_section_with_its_flags_first_and_every_tag_closed(tmp_path: Path) -> None:
+    from xlli_ray.analyses.states import asked_in
+    from xlli_ray.engine.analyses import run_analyses
+    from xlli_ray.store.tables import write_tables
+
+    sys.path.append(str(Path(__file__).parents[1] / "analyses"))
+    from lam_studies import Lam, lam_recipe
+
+    class Silent:
+        def event(self, *_: Any, **__: Any) -> None:
+            pass
+
+    place = tmp_path / "lam"
+    objects = open_objects(str(place))
+    others = [{"kind": "lam_summary", "id": "never<b>", "params": {"of": "lam"}, "models": "all"}]
+    manifest = write_study(objects, lam_recipe(Lam(blob=lambda m, r, w: 1.0), others=others), tmp_path / "pictures")
+    write_tables(objects, manifest)
+    ran = run_analyses(objects, manifest, asked_in(manifest)[:1], Silent(), check=lambda: None)  # type: ignore[arg-type]
+    assert ran.failed == ()
+    html, page = page_of(str(place))
+    assert "Flag. most maps survive randomised weights (ρ beyond place ≥ 0.7): net0 (12 of 12)" in page.text
+    assert page.text.index("Flag.") < page.text.index("Diffusion index, mean over images")
+    assert "#result-lam_summary" in [link for name, link in page.links if name == "href"]
+    assert "Local Attribution Maps" in page.text
+    assert "Hesterberg" in page.text.split("What was measured, by the definitions of")[1]
+    assert "Not there yet. it was not run yet." in page.text
+    assert "never<b>" in page.text
+    assert html.count("<svg") >= 4
+    assert page_of(str(place))[0] == html

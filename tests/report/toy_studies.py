@@ -47,7 +47,8 @@ def noise(model: int, row: int, shape: tuple[int, ...]) -> np.ndarray:
 class Stage:
     """What a stage of the study holds.
 
-    `value(model, row, label)` gives one row's columns, `array(model, row, shape)` its array.
+    `value(model, row, label)` gives one row's columns, or a list of them for a probe with several rows a sample;
+    `array(model, row, shape)` its array. Two of one id are the same stage with other outputs (`whats`).
     """
 
     id: str
@@ -60,7 +61,9 @@ class Stage:
     dims: tuple[str, ...] = ("channel", "y", "x")
     dtype: str = "float32"
     params: dict[str, Any] = field(default_factory=dict)
-    value: Callable[[int, int, str], dict[str, Any]] = scores
+    first: int | None = None
+    """Only the first rows of each input size."""
+    value: Callable[[int, int, str], dict[str, Any] | list[dict[str, Any]]] = scores
     array: Callable[[int, int, tuple[int, ...]], np.ndarray] = noise
 
 
@@ -82,6 +85,8 @@ class Recipe:
     reason: str = "not finite: NaN or infinity in the output"
     name: str = "toy"
     tags: bool = True
+    analyses: Sequence[dict[str, Any]] = ()
+    """Stages of the recipe that conclude, as study.json keeps them: kind, id, params, models."""
 
 
 def write_study(objects: Objects, recipe: Recipe, folder: Path) -> Manifest:
@@ -93,14 +98,15 @@ def write_study(objects: Objects, recipe: Recipe, folder: Path) -> Manifest:
         for model in models
         for what in stage.whats
     ]
+    listed = [*({"id": name, "kind": kind} for name, kind in {s.id: s.kind for s in recipe.stages}.items()), *recipe.analyses]
     manifest = Manifest(
         name=recipe.name, seed=0, samples=table, models=models, cells=tuple(cells), versions={"python": "3.11", "torch": "2.6"},
-        recipe={"name": recipe.name, "corpus": corpus, "stages": [{"id": stage.id, "kind": stage.kind} for stage in recipe.stages]},
+        recipe={"name": recipe.name, "corpus": corpus, "stages": listed},
         command=f"xlli run {recipe.name}.yaml --workers 2",
     )  # fmt: skip
     save_manifest(objects, manifest)
     for cell in cells:
-        stage = next(stage for stage in recipe.stages if stage.id == cell.stage)
+        stage = next(stage for stage in recipe.stages if stage.id == cell.stage and cell.what in stage.whats)
         _documents(objects, cell)
         for unit in range(round(recipe.done * cell.units)):
             _unit(objects, cell, stage, unit, recipe, table)
@@ -138,14 +144,15 @@ def _cell(stage: Stage, model: str, what: str, table: SampleTable, number: int) 
     buckets, first = [], 0
     for bucket in table.buckets:
         arrays: tuple[ArrayMeta, ...] = ()
-        per_unit = max(1, -(-bucket.rows // 4))
+        count = min(bucket.rows, stage.first or bucket.rows)
+        per_unit = max(1, -(-count // 4))
         if stage.shape is not None:
             real = {-1: bucket.height * SCALE, -2: bucket.width * SCALE}
             shape = tuple(real.get(size, size) for size in stage.shape)
             stride = {"stride": [bucket.height / shape[-2], bucket.width / shape[-1]]} if stage.dims[-2:] == ("y", "x") else {}
-            arrays = (ArrayMeta(stage.name, bucket.rows, per_unit, shape, stage.dtype, stage.dims, "blosc", stride),)
+            arrays = (ArrayMeta(stage.name, count, per_unit, shape, stage.dtype, stage.dims, "blosc", stride),)
         buckets.append(
-            BucketPlan(bucket.name, bucket.height, bucket.width, bucket.rows, 1, per_unit, first, ((bucket.start, bucket.rows),), arrays)
+            BucketPlan(bucket.name, bucket.height, bucket.width, count, 1, per_unit, first, ((bucket.start, count),), arrays)
         )
         first += buckets[-1].units
     return Cell(
@@ -191,9 +198,11 @@ def _unit(objects: Objects, cell: Cell, stage: Stage, unit: int, recipe: Recipe,
     for sample in samples:
         bad = sample["row"] in recipe.failed
         nothing = {name: float("nan") if dtype == "float64" else None for name, dtype in cell.columns}
-        values = nothing if bad else {**nothing, **stage.value(model, sample["row"], sample["label"])}
+        given = {} if bad else stage.value(model, sample["row"], sample["label"])
         head = {"row": sample["row"], "sample_id": sample["sample_id"], "status": "failed" if bad else "ok"}
-        rows.append({**head, **{name: values[name] for name, _ in cell.columns}})
+        for some in given if isinstance(given, list) else [given]:
+            values = {**nothing, **some}
+            rows.append({**head, **{name: values[name] for name, _ in cell.columns}})
     types = {"float64": pa.float64(), "int64": pa.int64(), "string": pa.string(), "bool": pa.bool_()}
     fields = [("row", pa.int64()), ("sample_id", pa.string()), ("status", pa.string()), *((n, types[d]) for n, d in cell.columns)]
     schema = pa.schema(fields) if cell.columns else pa.schema([("row", pa.int64())])

@@ -19,7 +19,7 @@ PACKAGE = "xlli_ray"
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / PACKAGE
 
-EVERYTHING = {"corpus", "models", "probes", "store", "engine", "stats", "analyses", "training", "report", "recipe", "study",
+EVERYTHING = {"corpus", "models", "probes", "store", "engine", "stats", "drawing", "analyses", "training", "report", "recipe", "study",
               "notebook"}  # fmt: skip
 MAY = {
     "errors": set(),
@@ -29,10 +29,11 @@ MAY = {
     "probes": {"stats", "corpus", "models"},
     "training": {"stats", "corpus", "models"},
     "store": set(),
-    "analyses": {"stats", "store"},
-    "recipe": {"corpus", "probes", "store"},
-    "study": {"store"},
-    "engine": EVERYTHING - {"report", "study"},
+    "drawing": {"stats"},
+    "analyses": {"stats", "store", "drawing"},
+    "recipe": {"corpus", "probes", "analyses", "store"},
+    "study": {"analyses", "store"},
+    "engine": EVERYTHING - {"report", "drawing", "study", "notebook"},
     "report": EVERYTHING - {"engine", "training", "recipe", "notebook"},
     "notebook": {"corpus", "models", "probes", "report"},
     "cli": EVERYTHING,
@@ -53,7 +54,7 @@ ONLY = {
     "duckdb": {"store"},
     "spandrel": {"models"},
     "torch": {"models", "probes", "training", "engine", "report", "stats", "analyses", "notebook"},
-    "matplotlib": {"report", "training", "analyses"},
+    "matplotlib": {"drawing", "report", "training", "analyses"},
 }
 """Library → the parts that may import it."""
 
@@ -158,6 +159,10 @@ sys.exit(", ".join(heavy) or 0)
         pytest.param(
             "from xlli_ray.probes import PROBES, probe_class\n[probe_class(kind).Params for kind in PROBES]",
             id="every probe and its fields",
+        ),
+        pytest.param(
+            "from xlli_ray.analyses import ANALYSES, analysis_class\n[analysis_class(kind).Params for kind in ANALYSES]",
+            id="every analysis and its fields",
         ),
         pytest.param(f"import xlli_ray\nxlli_ray.load_recipe({str(ROOT / 'tests/recipes/set5.yaml')!r})", id="a recipe, read"),
         pytest.param("import xlli_ray.stats.fidelity, xlli_ray.corpus.scan, xlli_ray.store.read", id="stats, corpus, store"),

@@ -107,13 +107,14 @@ def test_the_top_level_holds_the_allowed_names_only() -> None:
     assert {name for name in names if not name.startswith(".")} <= TOP
 
 
-def test_probes_and_networks_are_registered_and_nothing_registered_is_absent() -> None:
+def test_probes_analyses_and_networks_are_registered_and_nothing_registered_is_absent() -> None:
     from importlib import import_module
 
+    from xlli_ray.analyses import ANALYSES
     from xlli_ray.models.networks import NETWORKS
     from xlli_ray.probes import PROBES
 
-    for entry in PROBES.values():
+    for entry in (*PROBES.values(), *ANALYSES.values()):
         module, name = entry.split(":")
         assert hasattr(import_module(module), name)
     for module in NETWORKS.values():

@@ -1,4 +1,4 @@
-"""The driver: lease → scan → plan → units → tables. Its only state is the records; kill it and run the same command again.
+"""The driver: lease → scan → plan → units → tables → analyses. Its only state is the records; kill it and run the same command again.
 
 Errors of the surroundings stop the run at once and mark nothing; what becomes of lost workers is decided in `units`.
 """
@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from xlli_ray.analyses.states import check_asked
 from xlli_ray.corpus.decode import VERSION as DECODE_VERSION
+from xlli_ray.engine.analyses import asked, run_analyses
 from xlli_ray.engine.arrays import create_arrays, finish
 from xlli_ray.engine.environment import device_name, version_changes, versions
 from xlli_ray.engine.events import Events
@@ -63,11 +65,17 @@ class Summary:
     failed: int
     added: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default_factory=tuple)
+    analyses: tuple[str, ...] = ()
+    """Ids of the analyses that were run."""
+    analyses_failed: tuple[tuple[str, str], ...] = ()
+    """(id, reason) of those that failed; all else is done."""
+    flags: tuple[str, ...] = ()
+    """What results want to have seen first."""
 
     @property
     def complete(self) -> bool:
         """True when there was nothing to do."""
-        return self.units_run == 0
+        return self.units_run == 0 and not self.analyses and not self.analyses_failed
 
 
 class _Pools:
@@ -131,7 +139,7 @@ def _session(out: str, options: Options, threads: int) -> Iterator[tuple[Objects
     probe_create_only(objects)
     lease = Lease.acquire(objects, takeover=options.takeover)
     if lease.after_crash and isinstance(objects, LocalObjects):
-        for part in (ROOT, "records", "tables", "samples", "weights", "events"):
+        for part in (ROOT, "records", "tables", "results", "samples", "weights", "events"):
             objects.sweep(part)
     events = Events(objects, lease.epoch, quiet=options.quiet)
     device = options.device or ("cuda" if options.gpus_per_worker else "cpu")
@@ -185,10 +193,13 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             if jobs:
                 run_units(objects, manifest, jobs, pools, events, lease)
             failed = finish(objects, manifest, lease)
+            ran = run_analyses(
+                objects, manifest, asked(recipe.analyses), events, check=lease.check, again=options.replace
+            )
             assert manifest.samples is not None
             summary = Summary(
                 objects.url, manifest.samples.rows, manifest.samples.rejected, count_units(plan.cells), run, failed,
-                plan.added, (*changes, *plan.notes),
+                plan.added, (*changes, *plan.notes), ran.run, ran.failed, ran.flags,
             )  # fmt: skip
             events.event("complete", **{k: v for k, v in summary.__dict__.items() if isinstance(v, int | str)})
             return summary
@@ -260,23 +271,28 @@ def _planned(
         mark = _plan_mark(recipe, manifest, records, device)
         if mark == manifest.planned and not options.replace:
             plan = Plan(manifest.cells, kept=tuple(cell.id for cell in manifest.cells))
-            return replace(manifest, models=with_models(records, manifest.models)), plan
+            kept = replace(manifest, models=with_models(records, manifest.models))
+            check_asked(asked(recipe.analyses), kept)
+            return kept, plan
         plan = make_plan(
-            recipe, manifest.samples, records,
+            recipe.measured(), manifest.samples, records,
             lambda name: load_study_model(objects, next(r for r in records if r.id == name)),
             existing=manifest.cells, device=device, replace_ids=options.replace,
         )  # fmt: skip
     finally:
         torch.set_num_threads(before)
     models = with_models(records, manifest.models)
-    return replace(manifest, models=models, cells=plan.cells, device=device, planned=mark), plan
+    planned = replace(manifest, models=models, cells=plan.cells, device=device, planned=mark)
+    check_asked(asked(recipe.analyses), planned)
+    return planned, plan
 
 
 def _plan_mark(recipe: Recipe, manifest: Manifest, records: Sequence[ModelRecord], device: str) -> str:
     """Hash of what a plan depends on: planning runs every network, and a study that is complete should not wait for that."""
-    dump = recipe.dump()
+    measured = recipe.measured()
+    dump = measured.dump()
     models = [[r.id, r.weights_sha256, r.network, r.network_version, dict(r.entry)] for r in records]
-    probes = sorted({(stage.kind, probe_class(stage.kind).VERSION) for stage in recipe.stages})
+    probes = sorted({(stage.kind, probe_class(stage.kind).VERSION) for stage in measured.stages})
     asked = {key: dump[key] for key in ("stages", "batch", "threads")}
     assert manifest.samples is not None
     return identity_hash(

@@ -21,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from xlli_ray.stats.bootstrap import Interval, bounds, resample, resampled_means
 from xlli_ray.store.tables import connect
 from xlli_ray.study import Study
 
@@ -62,16 +63,6 @@ class Tables:
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """As `arrow`, as dictionaries."""
         return self.arrow(sql, values).to_pylist()
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over `contents` with its 95 % interval; `low` and `high` are NaN when there is but one content."""
-
-    mean: float
-    low: float
-    high: float
-    contents: int
 
 
 @dataclass(frozen=True)
@@ -175,17 +166,5 @@ def bootstrap(sums: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndar
     `sums`, `counts`: float64 (units, groups), the sum and the number of values of each unit; units are drawn with replacement. Returns
     low and high, float64 (groups,); NaN for a group without values.
     """
-    units = len(sums)
-    rng = np.random.default_rng(SEED)
-    weights = rng.multinomial(units, np.full(units, 1.0 / units), size=RESAMPLES).astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = (weights @ sums) / (weights @ counts)
-    means[~np.isfinite(means)] = np.nan
-    some = ~np.isnan(means).all(axis=0)
-    low, high = np.full((2, sums.shape[1]), np.nan)
-    whole = some & ~np.isnan(means).any(axis=0)
-    # nanpercentile goes column by column in Python: only where an empty resample needs it
-    for mask, percentile in ((whole, np.percentile), (some & ~whole, np.nanpercentile)):
-        if mask.any():
-            low[mask], high[mask] = percentile(means[:, mask], [2.5, 97.5], axis=0)
-    return low, high
+    draws = resample(len(sums), RESAMPLES, np.random.default_rng(SEED))
+    return bounds(resampled_means(sums, counts, draws))

@@ -23,6 +23,7 @@ from xlli_ray.report.gallery import Block
 from xlli_ray.report.numbers import RESAMPLES, Tables
 from xlli_ray.report.panels import corpus_block
 from xlli_ray.report.parts import Context, Section
+from xlli_ray.report.results import ResultSection, result_sections
 from xlli_ray.report.samples import Samples
 from xlli_ray.report.sections import describe, stage_sections
 from xlli_ray.store.manifest import Manifest
@@ -63,6 +64,7 @@ class Page:
     models: list[dict[str, Any]] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
+    results: list[ResultSection] = field(default_factory=list)
     failure_counts: list[dict[str, Any]] = field(default_factory=list)
     failures: list[dict[str, Any]] = field(default_factory=list)
     """The first FAILURES_SHOWN."""
@@ -100,7 +102,7 @@ class Page:
     @property
     def sql_tables(self) -> list[str]:
         """SQL tables beyond those that every study has."""
-        return list(table_kinds(self.manifest))
+        return list(dict.fromkeys([*table_kinds(self.manifest), *(table.name for result in self.results for table in result.tables)]))
 
     @property
     def python(self) -> str:
@@ -152,7 +154,10 @@ def gather(study: Study, place: str) -> Page:
     ]  # fmt: skip
     _example(page, study)
     kinds_used = dict.fromkeys(section.kind for section in page.sections)
+    page.results = result_sections(study)
     page.references = [(kind, reference) for kind in kinds_used if (reference := describe(kind)[1])]
+    page.references += [(result.kind, result.reference) for result in page.results if result.reference]
+    page.references = list(dict.fromkeys(page.references))
     return page
 
 

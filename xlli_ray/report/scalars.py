@@ -12,8 +12,9 @@ import numpy as np
 
 from xlli_ray.report import figures
 from xlli_ray.report.figures import Panel
-from xlli_ray.report.numbers import FEW, Interval, Summary, summarise
+from xlli_ray.report.numbers import FEW, Summary, summarise
 from xlli_ray.report.parts import Context, Figure, Line, Scalar, Section, Value
+from xlli_ray.stats.bootstrap import Interval
 
 DOTS = 160
 """More dots than this in one figure become a heat map."""

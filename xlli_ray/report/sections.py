@@ -57,6 +57,10 @@ def describe(kind: str) -> tuple[list[str], str, dict[str, str]]:
         cls = probe_class(kind)
     except (RecipeError, ImportError):
         return [f"The probe {kind!r} is not part of this installation; its numbers are shown as they are stored."], "", {}
+    return paragraphs(cls)[:3], cls.REFERENCE, {column.name: column.about for column in cls.COLUMNS}
+
+
+def paragraphs(cls: type) -> list[str]:
+    """The paragraphs of the docstring of a class' module, one line each, without examples."""
     module = inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "")
-    texts = [re.sub(r"\s*\n\s*", " ", part) for part in module.split("\n\n") if not part.startswith((" ", ">>>"))]
-    return texts[:3], cls.REFERENCE, {column.name: column.about for column in cls.COLUMNS}
+    return [re.sub(r"\s*\n\s*", " ", part) for part in module.split("\n\n") if not part.startswith((" ", ">>>"))]

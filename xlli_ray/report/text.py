@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from xlli_ray.analyses.states import asked_in
 from xlli_ray.store.tables import kind_columns, table_kinds
 from xlli_ray.study import open_study
 
 if TYPE_CHECKING:
     from xlli_ray.engine.plan import Plan
     from xlli_ray.store.manifest import Manifest
+
+
+SHOWN = 24
+"""Rows of an analysis' first table at the end of a run."""
 
 
 def grid(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> str:
@@ -70,6 +75,11 @@ def result_table(place: str) -> str:
             f'from "{kind}" t join samples s using (sample_id) group by all order by all'
         )
         parts.append(format_rows(table))
+    for result in study.results.values():
+        first = next(iter(result.tables.values()), None)
+        if first is not None and first.num_rows and result.state == "current":
+            more = f"\n… {first.num_rows - SHOWN} more rows" if first.num_rows > SHOWN else ""
+            parts.append(format_rows(first.slice(0, SHOWN)) + more)
     stored = study.sql("select count(*) as n, sum(bytes_stored) as size from features").to_pylist()[0]
     if stored["n"]:
         from xlli_ray.engine.plan import human_bytes
@@ -100,6 +110,7 @@ def plan_table(manifest: Manifest, plan: Plan, *, workers: int) -> str:
         f"{human_bytes(plan.nbytes)} before compression; about {hours / workers:.2f} hours on {workers} workers "
         f"({hours:.2f} worker hours at 50 GMAC/s)",
         *(f"note: {note}" for note in plan.notes),
+        *([f"then: {', '.join(one.id for one in asked_in(manifest))}"] if asked_in(manifest) else []),
     ]
     return "\n\n".join(lines)
 
@@ -114,8 +125,10 @@ def status_text(state: Mapping[str, Any]) -> str:
             f"{state['name']}: {head}",
             f"{state['samples']} samples, {state['rejected']} files rejected, failed: {failed}",
             grid(rows, ["cell", "samples", "units done", "of", ""]) if rows else "no cells yet",
+            *(f"analysis {one['id']}: {one['state']}{', kept from an earlier recipe' if not one['wanted'] else ''}"
+              f"{' – ' + one['why'] if one['why'] else ''}" for one in state["analyses"]),
         ]
-    )
+    )  # fmt: skip
 
 
 def layer_table(weights: str, pattern: str | None, *, network: str | None, size: int, scale: int | None) -> str:

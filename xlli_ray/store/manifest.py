@@ -190,6 +190,15 @@ class Manifest:
         raise StudyError(f"no model {model_id!r} in this study; models: {', '.join(m.id for m in self.models)}")
 
 
+def chosen(which: Any, model: str, tags: Mapping[str, Any]) -> bool:
+    """Whether a stage's `models` field chooses this model: `all`, a list of ids, or {tag: value}, all of which must match."""
+    if which == "all":
+        return True
+    if isinstance(which, Mapping):
+        return all(tags.get(tag) == value for tag, value in which.items())
+    return model in which
+
+
 def identity_hash(identity: Mapping[str, Any]) -> str:
     """First 16 hex digits of the sha256 of the identity's canonical JSON."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]

@@ -5,6 +5,7 @@
     <probe>   the scalars of each probe kind, e.g. `restore`: stage, model, what, sample_id, row, status, psnr_y, …
     features  what is stored: one row per array and bucket, with shape, dtype and bytes
     failures  every sample that could not be measured or read, with its reason
+    <table>   the tables of analyses, e.g. `lam_pairs`: stage, …; they lie under `results/`, not here
 
 Sorted by (stage, model, what, row); no seconds, hosts or attempts, so that two runs of one plan give the same bytes.
 """
@@ -14,19 +15,20 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xlli_ray.errors import StudyError
+from xlli_ray.store.digests import INDEX
 from xlli_ray.store.layout import ROOT
 from xlli_ray.store.manifest import Cell, Manifest
 from xlli_ray.store.objects import LocalObjects, Missing, Objects
 from xlli_ray.store.records import list_records, read_receipts, read_records
+from xlli_ray.store.results import folder, read_results, read_table
 
-INDEX = "tables/index.json"
 RESERVED = ("samples", "models", "features", "failures")
 _ARROW = {"float64": pa.float64(), "int64": pa.int64(), "string": pa.string(), "bool": pa.bool_()}
 FAILURES = pa.schema(
@@ -177,7 +179,11 @@ def write_tables(objects: Objects, manifest: Manifest) -> None:
         sink = io.BytesIO()
         pq.write_table(table, sink, compression="zstd")
         objects.put(f"tables/{name}.parquet", sink.getvalue())
-    objects.put(INDEX, json.dumps({"fingerprint": mark, "tables": sorted([*kinds, *others])}).encode())
+    try:
+        digests = json.loads(objects.get(INDEX)).get("digests", {})  # each still says for which records it holds
+    except (Missing, ValueError):
+        digests = {}
+    objects.put(INDEX, json.dumps({"fingerprint": mark, "tables": sorted([*kinds, *others]), "digests": digests}).encode())
 
 
 def _regroup(tables: Iterator[pa.Table], size: int = 1 << 16) -> Iterator[pa.Table]:
@@ -195,37 +201,88 @@ def _regroup(tables: Iterator[pa.Table], size: int = 1 << 16) -> Iterator[pa.Tab
         yield pa.concat_tables(waiting).combine_chunks()
 
 
-def connect(objects: Objects, manifest: Manifest) -> Any:
-    """A DuckDB connection in memory with all tables. Uses `tables/` when up to date, else reads the records."""
+def connect(objects: Objects, manifest: Manifest, *, cells: Sequence[Cell] | None = None) -> Any:
+    """A DuckDB connection in memory with all tables. Uses `tables/` when up to date, else reads the records.
+
+    `cells`: only rows of these cells are seen, and neither `features` nor results: what an analysis declared as its inputs.
+    """
     import duckdb
 
     connection = duckdb.connect(":memory:")
     fresh = tables_are_fresh(objects, manifest)
     kinds = table_kinds(manifest)
-    for name in [*kinds, "models", "features", "failures"]:
+    wanted = {cell.kind for cell in cells} if cells is not None else set(kinds)
+    for name in [*(kind for kind in kinds if kind in wanted), "models", "failures", *([] if cells is not None else ["features"])]:
+        only = "" if cells is None else _only(name, cells)
         if fresh and isinstance(objects, LocalObjects):
-            _view(connection, name, [str(objects.root / f"tables/{name}.parquet")])
+            _view(connection, name, [str(objects.root / f"tables/{name}.parquet")], only=only)
             continue
         if fresh:
             table = pq.read_table(io.BytesIO(objects.get(f"tables/{name}.parquet")))
         elif name in kinds:
-            table = pa.concat_tables([kind_schema(kinds[name]).empty_table(), *kind_batches(objects, kinds[name])])
+            ids = {cell.id for cell in cells or ()}
+            shown = [cell for cell in kinds[name] if cells is None or cell.id in ids]
+            table = pa.concat_tables([kind_schema(kinds[name]).empty_table(), *kind_batches(objects, shown)])
         else:
             make = {"models": lambda *_: model_table(manifest), "features": stored_table, "failures": failure_table}[name]
             table = make(objects, manifest)
-        connection.register(name, table)
+        _register(connection, name, table, only=only)
     parts = [key for key in objects.list("samples") if key.rsplit("/", 1)[-1].startswith("part-")]
     if isinstance(objects, LocalObjects):
         _view(connection, "samples", [str(objects.root / key) for key in parts])
     elif parts:
         connection.register("samples", pa.concat_tables([pq.read_table(io.BytesIO(objects.get(key))) for key in parts]))
+    if cells is None:
+        _results(connection, objects, {*kinds, *RESERVED})
     return connection
 
 
-def _view(connection: Any, name: str, paths: list[str]) -> None:
+def _results(connection: Any, objects: Objects, taken: set[str]) -> None:
+    """The tables of all results; those of two analyses of one kind are one SQL table, told apart by `stage`."""
+    found: dict[str, list[tuple[str, Any]]] = {}
+    for name, stored in read_results(objects).items():
+        for file in stored.tables:
+            found.setdefault(file.name, []).append((name, file))
+    for table, files in found.items():
+        if table in taken:
+            continue  # a probe of a later version took the name; the result is still read by `study.result`
+        if isinstance(objects, LocalObjects):
+            _view(connection, table, [str(objects.root / folder(name) / file.file) for name, file in files], union=True)
+        else:
+            tables = [read_table(objects, name, file) for name, file in files]
+            connection.register(table, pa.concat_tables(tables, promote_options="default"))
+
+
+def result_tables(objects: Objects) -> list[str]:
+    """Names of the SQL tables that results bring."""
+    return sorted({file.name for stored in read_results(objects).values() for file in stored.tables})
+
+
+def _only(name: str, cells: Sequence[Cell]) -> str:
+    """The condition that keeps the rows of these cells."""
+    if name == "models":
+        return f" where id in ({_texts({cell.model for cell in cells})})"
+    return f" where concat(stage, '/', model, '/', what) in ({_texts({cell.id for cell in cells})})"
+
+
+def _texts(values: Iterable[str]) -> str:
+    """Values as SQL texts, sorted."""
+    return ", ".join("'" + value.replace("'", "''") + "'" for value in sorted(values))
+
+
+def _view(connection: Any, name: str, paths: list[str], *, only: str = "", union: bool = False) -> None:
+    """`union`: the files may differ in columns (results of two versions of an analysis)."""
     if paths:
-        listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-        connection.execute(f'create view "{name}" as select * from read_parquet([{listed}])')
+        source = f"read_parquet([{_texts(paths)}]{', union_by_name=true' if union else ''})"
+        connection.execute(f'create view "{name}" as select * from {source}{only}')
+
+
+def _register(connection: Any, name: str, table: pa.Table, *, only: str) -> None:
+    if not only:
+        connection.register(name, table)
+        return
+    connection.register(f"_every_{name}", table)
+    connection.execute(f'create view "{name}" as select * from "_every_{name}"{only}')
 
 
 def query(objects: Objects, manifest: Manifest, sql: str) -> pa.Table:

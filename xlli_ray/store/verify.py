@@ -10,12 +10,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from xlli_ray.errors import StudyError
+from xlli_ray.errors import AnalysisError, StudyError
 from xlli_ray.store.layout import array_document, dump, group_key, read_array_meta, read_companion, shard_key
 from xlli_ray.store.manifest import Cell, Manifest
 from xlli_ray.store.objects import Missing, Objects
 from xlli_ray.store.read import ArrayReader, valid_by_bucket
 from xlli_ray.store.records import Receipt, read_records
+from xlli_ray.store.results import read_file, read_results
 from xlli_ray.store.shard import crc32c
 
 
@@ -30,6 +31,17 @@ def verify(objects: Objects, manifest: Manifest) -> Iterator[str]:
             yield f"{key}: missing; run the recipe again where the checkpoint of {model.id} can be read"
     for cell in manifest.cells:
         yield from _verify_cell(objects, cell)
+    yield from _verify_results(objects)
+
+
+def _verify_results(objects: Objects) -> Iterator[str]:
+    """Every table and figure of every result has the bytes that its `result.json` names."""
+    for name, stored in read_results(objects).items():
+        for file in (*stored.tables, *stored.figures):
+            try:
+                read_file(objects, name, file)
+            except AnalysisError as error:
+                yield str(error)
 
 
 def _verify_cell(objects: Objects, cell: Cell) -> Iterator[str]:

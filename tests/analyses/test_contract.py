@@ -1,0 +1,206 @@
+"""What every analysis in the registry must keep, whatever it concludes (docs/extending.md walks through it).
+
+A new analysis is one file, one registry line, and one line in EXAMPLES.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from lam_studies import Lam, lam_recipe
+from pydantic import BaseModel
+from toy_studies import Recipe, write_study
+
+from xlli_ray.analyses import ANALYSES, analysis_class
+from xlli_ray.analyses.protocol import Result
+from xlli_ray.analyses.states import Asked, resolve
+from xlli_ray.analyses.view import View
+from xlli_ray.errors import AnalysisError, PlanError
+from xlli_ray.probes import PROBES
+from xlli_ray.store.objects import open_objects
+from xlli_ray.store.results import plain, write_result
+from xlli_ray.store.tables import RESERVED, write_tables
+
+
+@dataclass(frozen=True)
+class Example:
+    """A study on which an analysis works, and parameters to try."""
+
+    study: Recipe
+    params: list[dict[str, Any]] = field(default_factory=lambda: [{}])
+
+
+EXAMPLES: dict[str, Example] = {
+    "lam_summary": Example(lam_recipe(Lam()), [{"resamples": 300}, {"resamples": 200, "restore": None, "level": 0.9, "survives": 0.1}]),
+}
+
+KINDS = sorted(ANALYSES)
+CASES = [pytest.param(kind, params, id=f"{kind}-{i}") for kind in EXAMPLES for i, params in enumerate(EXAMPLES[kind].params)]
+SMALL: list[dict[str, Any]] = [{"models": 1}, {"pictures": 1}, {"models": 2, "pictures": 2}, {"failed": (0, 2)}, {"done": 0.5}]
+NAME = re.compile(r"[A-Za-z0-9_.-]+")
+Make = Callable[[Recipe], Path]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    def write(recipe: Recipe) -> Path:
+        place = tmp_path / recipe.name
+        objects = open_objects(str(place))
+        write_tables(objects, write_study(objects, recipe, tmp_path / f"{recipe.name}-pictures"))
+        return place
+
+    return write
+
+
+def ran(place: Path, kind: str, params: dict[str, Any]) -> tuple[Any, Result]:
+    """The task and what its analysis returns."""
+    from xlli_ray.store.manifest import load_manifest
+
+    objects = open_objects(str(place))
+    manifest = load_manifest(objects)
+    assert manifest is not None
+    task = resolve(Asked(kind, kind, params), objects, manifest)
+    with View(objects, manifest, task.cells) as view:
+        return task, task.cls.run(task.params, view, 7)
+
+
+def written(place: Path, task: Any, result: Result) -> dict[str, bytes]:
+    write_result(open_objects(str(place)), task.made, task.cls.TABLES, result, {})
+    return {path.name: path.read_bytes() for path in sorted((place / "results" / task.made.analysis).iterdir())}
+
+
+def test_every_analysis_has_an_example_here() -> None:
+    assert set(EXAMPLES) == set(ANALYSES), "give the new analysis a line in EXAMPLES"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_analysis_says_what_it_is_where_it_comes_from_and_which_version_it_has(kind: str) -> None:
+    cls = analysis_class(kind)
+    assert kind == cls.KIND
+    assert NAME.fullmatch(kind)
+    assert kind not in PROBES, "a stage kind is one or the other"
+    assert isinstance(cls.VERSION, int)
+    assert cls.VERSION >= 1
+    assert cls.REFERENCE.strip()
+    assert inspect.getdoc(cls)
+    module = import_module(cls.__module__)
+    assert module.__doc__
+    assert len(module.__doc__.strip().splitlines()) >= 3, "the module's docstring is the bridge to the paper"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_parameters_are_strict_frozen_documented_and_survive_json(kind: str) -> None:
+    params = analysis_class(kind).Params
+    assert issubclass(params, BaseModel)
+    assert params.model_config.get("extra") == "forbid"
+    assert params.model_config.get("frozen")
+    assert params.__doc__
+    assert not set(params.model_fields) & {"id", "models"}, "every stage has these already"
+    assert all(field.description for field in params.model_fields.values())
+    made = params()
+    assert params(**json.loads(made.model_dump_json())) == made
+
+
+def test_no_table_hides_another() -> None:
+    names = [table.name for kind in KINDS for table in analysis_class(kind).TABLES]
+    assert len(set(names)) == len(names)
+    assert not set(names) & {*RESERVED, *PROBES}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_tables_have_names_types_and_meanings(kind: str) -> None:
+    for table in analysis_class(kind).TABLES:
+        assert re.fullmatch(r"[a-z][a-z0-9_]*", table.name)
+        assert table.about.strip()
+        names = [column.name for column in table.columns]
+        assert len(set(names)) == len(names)
+        assert "stage" not in names, "every table has this already"
+        assert all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in names)
+        assert all(column.about.strip() for column in table.columns)
+        assert table.schema
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_the_stage_it_needs_it_says_so(kind: str) -> None:
+    cls = analysis_class(kind)
+    with pytest.raises(PlanError, match=kind):
+        cls.inputs(cls.Params(), [])
+
+
+@pytest.mark.parametrize(("kind", "params"), CASES)
+def test_what_it_declares_is_what_it_returns(kind: str, params: dict[str, Any], make: Make) -> None:
+    place = make(EXAMPLES[kind].study)
+    task, result = ran(place, kind, params)
+    assert {item.cell for item in task.made.inputs} == {cell.id for cell in task.cells}
+    assert set(result.tables) == {table.name for table in task.cls.TABLES}
+    json.dumps(plain(dict(result.values)), allow_nan=False)
+    assert all(isinstance(text, str) and text.strip() for text in (*result.flags, *result.notes))
+    for figure in result.figures:
+        assert NAME.fullmatch(figure.name)
+        assert figure.caption.strip()
+        root = ElementTree.fromstring(figure.svg)
+        assert root.get("role") == "img"
+        assert root.get("aria-label")
+    files = written(place, task, result)
+    assert {f"{table.name}.parquet" for table in task.cls.TABLES} <= set(files)
+    stored = json.loads(files["result.json"])
+    assert stored["made"]["params"] == json.loads(task.params.model_dump_json())
+    for name, data in files.items():
+        if name.endswith((".svg", ".parquet")):
+            assert all(cell.hash.encode() in data for cell in task.cells), f"{name} does not name its inputs"
+
+
+@pytest.mark.parametrize(("kind", "params"), CASES)
+def test_the_same_inputs_give_the_same_bytes(kind: str, params: dict[str, Any], make: Make) -> None:
+    study = EXAMPLES[kind].study
+    first, second = make(replace(study, name="first")), make(replace(study, name="second"))
+    assert written(first, *ran(first, kind, params)) == written(second, *ran(second, kind, params))
+    assert written(first, *ran(first, kind, params)) == written(second, *ran(second, kind, params)), "again, over its own result"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("change", SMALL, ids=str)
+def test_small_and_broken_studies_give_a_result_or_a_reason(kind: str, change: dict[str, Any], make: Make) -> None:
+    place = make(replace(EXAMPLES[kind].study, **change))
+    try:
+        task, result = ran(place, kind, EXAMPLES[kind].params[0])
+    except AnalysisError:
+        return
+    written(place, task, result)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_study_where_everything_failed_is_an_error_in_words(kind: str, make: Make) -> None:
+    with pytest.raises(AnalysisError):
+        ran(make(replace(EXAMPLES[kind].study, failed=range(100))), kind, EXAMPLES[kind].params[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_sees_its_inputs_and_nothing_else(kind: str, make: Make) -> None:
+    """What it reads is all in its fingerprint: SQL over anything else does not exist for it."""
+    place = make(EXAMPLES[kind].study)
+    task, _ = ran(place, kind, EXAMPLES[kind].params[0])
+    kinds = {cell.kind for cell in task.cells}
+    from xlli_ray.store.manifest import load_manifest
+
+    objects = open_objects(str(place))
+    manifest = load_manifest(objects)
+    assert manifest is not None
+    with View(objects, manifest, task.cells[:1]) as view:
+        ids = view.sql("select distinct concat(stage, '/', model, '/', what) as id from " + f'"{task.cells[0].kind}"')["id"].to_pylist()
+        assert ids == [task.cells[0].id]
+        assert len(view.models) == 1
+        for other in ("features", *(kinds - {task.cells[0].kind})):
+            with pytest.raises(Exception, match=other):
+                view.sql(f'from "{other}"')
+        with pytest.raises(AnalysisError, match="not among the inputs"):
+            view.array("nothing/of/this")

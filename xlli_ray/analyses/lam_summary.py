@@ -1,0 +1,118 @@
+"""LAM summary: how far each network looks, whether networks differ in it, whether it goes with PSNR, and whether the maps can be believed.
+
+J. Gu, C. Dong, "Interpreting Super-Resolution Networks with Local Attribution Maps", CVPR 2021. The diffusion index DI = 100 (1 − Gini) of
+a map grows with the share of input pixels that a network uses for one window. It depends on the size of the input (the same map with a
+border of zeros has a smaller DI), so means stand for one input size; differences and ratios of two networks are taken on the same windows,
+which are equal in size. `extent`, DI / 100 × pixels, is not changed by such a border.
+
+Intervals come from resampling images with all their windows, patches and degradations, which are not independent of each other
+(`stats.bootstrap`, expanded percentiles; Student's t below 8 images); the same draws serve every network. They speak of other images of
+this kind, not of other trainings of the networks. Each is for itself: of 20 pairs without any difference, one will lie apart at 95 %.
+
+DI against PSNR: Spearman's ρ over the networks, for each image and for the networks' means; undefined below 3 networks, and with few
+networks an association is weak evidence even at ρ = 1 (4 networks: p = 0.08).
+
+Controls, after J. Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018. A map `survives` randomised weights when its rank
+correlation with the map of the randomised network, beyond what the place relative to the window explains, reaches √½: then at least half of
+the variance of its ranks is told by a network that has learned nothing (`stats.controls` says what is usual). A map does not follow its
+window when its centre of mass goes less than a quarter of the window's way. A network of which more than half of the maps fail is flagged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from xlli_ray.analyses.lam_tables import ALL, TABLES
+from xlli_ray.analyses.protocol import Result, Table, cells_of, whole
+from xlli_ray.analyses.view import View
+from xlli_ray.errors import PlanError
+from xlli_ray.store.manifest import Cell
+
+
+class Params(BaseModel):
+    """Fields of a `lam_summary` stage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    of: str = Field(default="lam", description="id of the lam stage")
+    restore: str | None = Field(default="auto", description="id of the restore stage that gives PSNR; auto: the only one; null: none")
+    resamples: int = Field(default=4000, ge=200, le=100_000, description="bootstrap resamples of the images")
+    level: float = Field(default=0.95, gt=0.5, lt=1, description="of the intervals")
+    survives: float = Field(default=0.7, gt=0, le=1, description="rank correlation beyond place from which a map survives")
+    follows: float = Field(default=0.25, ge=0, le=1, description="share of the window's way below which a map does not follow")
+    error_limit: float = Field(default=0.2, gt=0, description="error estimate above which a map counts as inexact")
+
+
+class LamSummary:
+    """DI per model, paired differences, DI against PSNR, controls. Writes `lam_summary`, `lam_pairs`, `lam_psnr`, `lam_controls`,
+    `lam_control_maps`."""
+
+    KIND: ClassVar[str] = "lam_summary"
+    VERSION: ClassVar[int] = 1
+    REFERENCE: ClassVar[str] = (
+        "Gu and Dong, CVPR 2021 (maps, DI); Adebayo et al., NeurIPS 2018 (controls); "
+        "Hesterberg, The American Statistician 69, 2015 (intervals)"
+    )
+    TABLES: ClassVar[tuple[Table, ...]] = TABLES
+    Params: ClassVar[type[BaseModel]] = Params
+
+    @classmethod
+    def inputs(cls, params: BaseModel, cells: Sequence[Cell]) -> list[str]:
+        assert isinstance(params, Params)
+        maps = cells_of(cells, params.of, "lam", asked_by="lam_summary.of")
+        return [cell.id for cell in (*maps, *_restore(params, cells))]
+
+    @classmethod
+    def run(cls, params: BaseModel, view: View, seed: int) -> Result:
+        from xlli_ray.analyses import lam_figures as draw
+        from xlli_ray.analyses.lam_measures import Measures
+
+        assert isinstance(params, Params)
+        measures = Measures(view, params, seed)
+        summary, pairs = measures.summary(), measures.pairs()
+        against = measures.against_psnr() if measures.psnr is not None else []
+        maps, controls = measures.controls()
+        rows = {"lam_summary": summary, "lam_pairs": pairs, "lam_psnr": against, "lam_controls": controls, "lam_control_maps": maps}
+        figures = [
+            *draw.indices(summary, measures.models, measures.labels),
+            *draw.pairs(pairs, measures.models),
+            *draw.against_psnr(measures.points(), against),
+            *draw.controls(maps, measures.models, params.survives, params.follows),
+        ]
+        return Result(
+            {table.name: whole(rows[table.name], table.columns) for table in TABLES},
+            figures,
+            _values(measures.models, summary, against),
+            measures.flags(summary, controls),
+            measures.notes(),
+        )
+
+
+def _restore(params: Params, cells: Sequence[Cell]) -> list[Cell]:
+    """The cells that PSNR comes from. Raises PlanError when `auto` is not clear."""
+    if params.restore is None:
+        return []
+    looked = {cell.model for cell in cells if cell.stage == params.of}
+    stages = sorted({cell.stage for cell in cells if cell.kind == "restore"})
+    if params.restore == "auto":
+        if len(stages) > 1:
+            raise PlanError(f"lam_summary.restore: there are {len(stages)} restore stages ({', '.join(stages)}): name one, or null")
+        found = [cell for cell in cells if cell.kind == "restore"]
+    else:
+        found = cells_of(cells, params.restore, "restore", asked_by="lam_summary.restore")
+    return [cell for cell in found if cell.model in looked]
+
+
+def _values(models: Sequence[str], summary: Sequence[dict[str, Any]], against: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The numbers one would quote: DI of each model over everything, and ρ against PSNR."""
+    label = ALL if any(row["label"] == ALL for row in summary) else None
+    sizes = {(row["height"], row["width"]) for row in summary}
+    key = (None, None) if (None, None) in sizes else None
+    chosen = {row["model"]: row for row in summary
+              if (label is None or row["label"] == label) and (key is None or (row["height"], row["width"]) == key)}  # fmt: skip
+    return {
+        "di": {model: chosen[model]["di"] for model in models if model in chosen},
+        "rho": {f"{row['scope']}, {row['label']}": row["rho"] for row in against},
+    }

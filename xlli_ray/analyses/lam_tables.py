@@ -1,0 +1,112 @@
+"""What `lam_summary` writes: the tables and their columns, with meanings."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from xlli_ray.store.results import Column, Table
+
+ALL: Final = "all"
+"""The label under which all degradations are taken together."""
+
+_ENDS = (
+    Column("low", "float64", "lower end of the interval"),
+    Column("high", "float64", "upper end of the interval"),
+)
+
+SUMMARY: Final = Table(
+    "lam_summary",
+    "One row per model, degradation label and input size: means over images, intervals by resampling images",
+    (
+        Column("model", "string", "model id"),
+        Column("label", "string", f"degradation, or `{ALL}`: all of them together"),
+        Column("height", "int64", "network-input pixels; null: all sizes together"),
+        Column("width", "int64", "as height"),
+        Column("images", "int64", "images with at least one map that is defined: what is resampled"),
+        Column("windows", "int64", "maps that are defined"),
+        Column("di", "float64", "diffusion index, 0…100, mean over images; higher: more pixels count. Comparable at equal input size only"),
+        Column("di_low", "float64", "lower end of its interval"),
+        Column("di_high", "float64", "upper end of its interval"),
+        Column("extent", "float64", "DI / 100 × height × width, input pixels: a border of zeros does not change it"),
+        Column("extent_low", "float64", "lower end of its interval"),
+        Column("extent_high", "float64", "upper end of its interval"),
+        Column("gini", "float64", "Gini coefficient of the map, 0…1, mean over images; DI = 100 (1 − gini)"),
+        Column("area", "float64", "share of pixels that hold 95 % of the map, 0…1, mean over images"),
+        Column("psnr_y", "float64", "PSNR of the same samples, dB, mean over images; null without a restore stage"),
+        Column("undefined", "int64", "maps that are all zero or not finite: no DI, in no mean"),
+        Column("nonfinite", "int64", "maps whose gradients held NaN or infinity"),
+        Column("inexact", "int64", "maps whose error estimate is above `error_limit`"),
+        Column("error_estimate", "float64", "median error estimate of the maps, relative"),
+        Column("completeness", "float64", "median of |relative completeness residual|"),
+    ),
+)
+
+PAIRS: Final = Table(
+    "lam_pairs",
+    "One row per pair of models and label: paired differences on the same windows, which are equal in size",
+    (
+        Column("model", "string", "the first model"),
+        Column("other", "string", "the second model"),
+        Column("label", "string", f"degradation, or `{ALL}`"),
+        Column("images", "int64", "images with windows that both models have"),
+        Column("windows", "int64", "windows that both models have"),
+        Column("difference", "float64", "DI of `model` minus DI of `other`, mean over images of the mean over windows"),
+        *_ENDS,
+        Column("ratio", "float64", "geometric mean of DI / DI over images: does not depend on input size"),
+        Column("ratio_low", "float64", "lower end of its interval"),
+        Column("ratio_high", "float64", "upper end of its interval"),
+        Column("share", "float64", "share of images on which `model` has the higher DI; ties count half"),
+    ),
+)
+
+PSNR: Final = Table(
+    "lam_psnr",
+    "DI against PSNR: Spearman's ρ over models",
+    (
+        Column("scope", "string", "`within images`: ρ over the models on each sample, then the mean over images; "
+                                  "`across models`: ρ of the models' means"),
+        Column("label", "string", "degradation"),
+        Column("models", "int64", "models compared: those with DI and PSNR; undefined below 3"),
+        Column("images", "int64", "images on which all of them have both"),
+        Column("rho", "float64", "−1…1; null where undefined"),
+        Column("low", "float64", "lower end of its interval over other images, for these models"),
+        Column("high", "float64", "upper end of it; whether other models would agree is what `p` is about"),
+        Column("p", "float64", "two-sided permutation p over models (`across models` only)"),
+    ),
+)  # fmt: skip
+
+CONTROLS: Final = Table(
+    "lam_controls",
+    "One row per model and control: how alike the maps and their control maps are",
+    (
+        Column("model", "string", "model id"),
+        Column("control", "string", "`randomised_weights` or `shifted_window`"),
+        Column("maps", "int64", "pairs of maps that could be compared"),
+        Column("images", "int64", "images they come from"),
+        Column("rho", "float64", "median of Spearman's ρ over all pixels"),
+        Column("beyond", "float64", "median of ρ beyond what the place relative to the window explains"),
+        Column("beyond_low", "float64", "5 % quantile of it"),
+        Column("beyond_high", "float64", "95 % quantile of it"),
+        Column("follows", "float64", "median share of the window's way that the map's centre went along (shifted_window)"),
+        Column("alike", "int64", "maps that fail: see `fails` of lam_control_maps"),
+        Column("flag", "bool", "true: more than half of the maps fail"),
+    ),
+)
+
+CONTROL_MAPS: Final = Table(
+    "lam_control_maps",
+    "One row per map with a control",
+    (
+        Column("model", "string", "model id"),
+        Column("control", "string", "`randomised_weights` or `shifted_window`"),
+        Column("sample_id", "string", "sample"),
+        Column("row", "int64", "row of the sample table"),
+        Column("window", "int64", "window's index"),
+        Column("rho", "float64", "Spearman's ρ of both maps over all pixels, −1…1"),
+        Column("beyond", "float64", "ρ of ranks minus the mean rank at the same place relative to the window, −1…1"),
+        Column("follows", "float64", "1: the map's centre went along with the window, 0: it stayed (shifted_window)"),
+        Column("fails", "bool", "the map survives randomised weights, or does not follow its window"),
+    ),
+)
+
+TABLES: Final = (SUMMARY, PAIRS, PSNR, CONTROLS, CONTROL_MAPS)

@@ -1,0 +1,87 @@
+"""What an analysis is: it names the cells that it reads, reads them through a small view, and returns tables, figures and numbers.
+
+An analysis lives in one file and one registry line (`analyses/__init__.py`). Importing the file must import neither torch nor ray nor
+matplotlib: the recipe's schema reads `Params` from it. It knows neither where a study lies nor how results are written. From the protocol
+follow the recipe's fields, what is run again and when, the files under `results/`, the SQL tables, a section of the page, a line of
+`xlli status`, and the contract test. `docs/extending.md` walks through a new one.
+
+Analyses run in the driver's process, one after another in the recipe's order, once the tables are written: at the end of `xlli run`, when
+no worker computes any more. Nothing in the protocol asks for that. `run` gets parameters, a view and a seed, and returns a value, so one
+that streams through gigabytes may later be sent to the pool as it is. It reads large arrays shard by shard (`CellArray.blocks`), never
+whole.
+
+What an analysis must keep: the same inputs, parameters and seed give the same bytes (draws come from `stats.bootstrap.generator(seed,
+purpose)`, no clock, no order of a set); what cannot be computed is null and said in `notes`; what would mislead is said in `flags`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from pydantic import BaseModel
+
+from xlli_ray.errors import PlanError, closest
+from xlli_ray.store.manifest import Cell
+from xlli_ray.store.results import Column, Figure, Result, Table
+
+if TYPE_CHECKING:
+    from xlli_ray.analyses.view import View
+
+__all__ = ["Analysis", "Column", "Figure", "Result", "Table", "cells_of", "whole"]
+
+
+class Analysis(Protocol):
+    """See the module docstring."""
+
+    KIND: ClassVar[str]
+    VERSION: ClassVar[int]
+    """Raised by hand when numbers or pictures change: results of another version are made again."""
+    REFERENCE: ClassVar[str]
+    """Where the definition comes from: papers."""
+    TABLES: ClassVar[tuple[Table, ...]]
+    """The first one is shown by `xlli run`. Names are those of SQL tables: begin them with the analysis' name or its subject."""
+    Params: ClassVar[type[BaseModel]]
+
+    @classmethod
+    def inputs(cls, params: BaseModel, cells: Sequence[Cell]) -> list[str]:
+        """Ids of the cells that `run` reads, of `cells`: all that the study has for the models that the stage chose.
+
+        They and the parameters decide whether a result is current. Raises PlanError when a stage that it needs is absent; `cells_of` does
+        so.
+        """
+
+    @classmethod
+    def run(cls, params: BaseModel, view: View, seed: int) -> Result:
+        """Compute. `view` holds the cells of `inputs` and nothing else. `seed` is keyed by the study's seed and the stage's id.
+
+        Raises AnalysisError when nothing can be said; any other error is reported as a fault of the analysis, and the rest still runs.
+        """
+
+
+def cells_of(cells: Sequence[Cell], stage: str, kind: str, *, asked_by: str) -> list[Cell]:
+    """The cells of the stage `stage`, which must be of the probe `kind`. Raises PlanError naming the nearest stages.
+
+    `asked_by`: the field that says so, as `lam_summary.of`.
+    """
+    found = [cell for cell in cells if cell.stage == stage]
+    if found and all(cell.kind == kind for cell in found):
+        return found
+    if found:
+        raise PlanError(f"{asked_by}: stage {stage!r} is of the kind {found[0].kind}, {kind} is needed")
+    fitting = sorted({cell.stage for cell in cells if cell.kind == kind})
+    near = closest(stage, fitting, n=1) or fitting[:1]
+    hint = f"did you mean {near[0]!r}?" if near else f"add one: `- {kind}: {{…}}`, or choose models that have it"
+    raise PlanError(f"{asked_by}: no stage {stage!r} here: {hint}")
+
+
+def whole(values: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> list[dict[str, Any]]:
+    """Rows with NaN and infinity made null, as tables of results have them."""
+    names = [column.name for column in columns]
+    return [{name: _finite(row.get(name)) for name in names} for row in values]
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value

@@ -1,0 +1,117 @@
+"""What an analysis sees of a study: SQL and arrays of its declared inputs, read-only.
+
+Nothing else can be seen, so the fingerprint made of the inputs is the whole truth about what a result depends on: a table of another
+stage does not exist here, and rows of models that were not chosen are not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from xlli_ray.errors import AnalysisError
+from xlli_ray.store.manifest import Cell, Manifest, ModelRecord
+from xlli_ray.store.objects import Objects
+from xlli_ray.store.read import ArrayReader, open_readers
+from xlli_ray.store.tables import connect
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A run of rows of one array, as it streams by."""
+
+    table_rows: np.ndarray
+    """int64 (n,): rows of the sample table."""
+    values: np.ndarray
+    """(n, *shape); what is not valid is NaN or 0."""
+    valid: np.ndarray
+    """bool (n,)."""
+
+
+class CellArray:
+    """One stored array of one cell, over all its buckets, by rows of the sample table."""
+
+    def __init__(self, cell: Cell, readers: Sequence[ArrayReader]) -> None:
+        self.cell = cell
+        self.readers = tuple(readers)
+        """One for each bucket (input size); shapes may differ between them."""
+        self._segments = [(first, first + count, number, offset) for number, reader in enumerate(self.readers)
+                          for first, count, offset in _offsets(reader)]  # fmt: skip
+
+    def row(self, table_row: int) -> np.ndarray | None:
+        """The array of one sample, (*shape); None when the cell does not hold it or it was not measured."""
+        for first, last, number, offset in self._segments:
+            if first <= table_row < last:
+                reader, position = self.readers[number], offset + table_row - first
+                return reader.rows([position])[0] if reader.valid[position] else None
+        return None
+
+    def blocks(self, bucket: str | None = None) -> Iterator[Rows]:
+        """All rows, a shard at a time: at most one shard and the next one are in memory. `bucket`: of this input size only."""
+        for reader in self.readers:
+            if bucket not in (None, reader.bucket.name):
+                continue
+            rows = np.concatenate([np.arange(first, first + count) for first, count in reader.bucket.segments])
+            for block in reader.scan():
+                yield Rows(rows[block.start : block.start + len(block.valid)], block.values, block.valid)
+
+
+def _offsets(reader: ArrayReader) -> Iterator[tuple[int, int, int]]:
+    offset = 0
+    for first, count in reader.bucket.segments:
+        yield first, count, offset
+        offset += count
+
+
+class View:
+    """The inputs of one analysis. A context manager: it holds one SQL connection."""
+
+    def __init__(self, objects: Objects, manifest: Manifest, cells: Sequence[Cell]) -> None:
+        self._objects, self._manifest = objects, manifest
+        self.cells = tuple(cells)
+
+    def __enter__(self) -> View:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if "_connection" in self.__dict__:
+            self._connection.close()
+
+    @cached_property
+    def _connection(self) -> Any:
+        return connect(self._objects, self._manifest, cells=self.cells)
+
+    @cached_property
+    def models(self) -> tuple[ModelRecord, ...]:
+        """Models of the inputs, in the recipe's order: the order of every table and figure."""
+        used = {cell.model for cell in self.cells}
+        return tuple(model for model in self._manifest.models if model.id in used)
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Degradation labels in the recipe's order."""
+        samples = self._manifest.samples
+        return tuple(dict.fromkeys(label for bucket in (samples.buckets if samples else ()) for label, _, _ in bucket.blocks))
+
+    def sql(self, statement: str, values: Sequence[Any] = ()) -> pa.Table:
+        """Run SQL over `samples`, `models`, `failures` and one table per probe among the inputs; `values` stand for its `?`."""
+        relation = self._connection.sql(statement, params=list(values))
+        return relation.to_arrow_table() if hasattr(relation, "to_arrow_table") else relation.arrow()
+
+    def array(self, cell: str, name: str | None = None) -> CellArray:
+        """The stored array of the cell `stage/model/what`; `name` chooses one of several. Raises AnalysisError."""
+        found = next((item for item in self.cells if item.id == cell), None)
+        if found is None:
+            raise AnalysisError(f"{cell} is not among the inputs of this analysis: {', '.join(item.id for item in self.cells[:5])}, …")
+        readers = [reader for reader in open_readers(self._objects, found) if name in (None, reader.meta.name)]
+        names = {reader.meta.name for reader in readers}
+        if len(names) != 1:
+            listed = f"name one of its arrays: {', '.join(sorted(names))}" if names else f"it stores no array{f' {name!r}' if name else ''}"
+            raise AnalysisError(f"{cell}: {listed}")
+        return CellArray(found, readers)
