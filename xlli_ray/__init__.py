@@ -38,6 +38,9 @@ def run(recipe: str, out: str, *, workers: int = 0, overrides: tuple[str, ...] =
 
     Raises AnalysisError when an analysis failed; all else is then done and kept.
     """
+    from xlli_ray.engine.environment import one_arena
+
+    one_arena()
     from xlli_ray.engine.driver import Options, run_study
     from xlli_ray.errors import AnalysisError
     from xlli_ray.recipe import load_recipe as load

@@ -280,6 +280,9 @@ def main() -> None:
     """Entry point: errors of ours are one message on stderr, never a traceback."""
     import signal
 
+    from xlli_ray.engine.environment import one_arena
+
+    one_arena()
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: `network: my_module:make` is found beside the user
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))

@@ -439,6 +439,10 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="use (and keep) this folder for pictures")
     args = parser.parse_args()
     if args.child:
+        if args.child != "plain-untuned":
+            from xlli_ray.engine.environment import one_arena
+
+            one_arena()  # first of all, as `xlli run` does; for the plain loops with threads, too
         CHILDREN[args.child](args.folder, args.count, args.out)
         return
     small, large = (256, 512) if args.quick else (2000, 6000)

@@ -309,3 +309,20 @@ def test_examples_in_docstrings(name: str) -> None:
     result = doctest.testmod(importlib.import_module(f"xlli_ray.corpus.{name}"))
     assert result.attempted > 0
     assert result.failed == 0
+
+
+@pytest.mark.parametrize("patches", [None, {"size": 32, "per_image": 2}])
+def test_a_sample_loaded_into_its_place_is_the_same_and_another_size_goes_elsewhere(
+    folder: Path, patches: dict[str, Any] | None
+) -> None:
+    loader = Loader()
+    for sample in samples(images(patches=patches), folder) + samples(CorpusSpec(inputs=["*.png"]), folder):
+        alone = loader.load(sample).input
+        batch = np.full((3, *alone.shape), 7, np.float32)
+        found = loader.load(sample, into=batch[1]).input
+        assert np.shares_memory(found, batch)
+        assert found.tobytes() == batch[1].tobytes() == alone.tobytes()
+        assert (batch[[0, 2]] == 7).all()
+        small = np.full((3, alone.shape[1] - 1, alone.shape[2]), 7, np.float32)
+        assert loader.load(sample, into=small).input.tobytes() == alone.tobytes()
+        assert (small == 7).all(), "a place of another size is left alone"

@@ -179,6 +179,7 @@ def test_a_full_disk_stops_the_run_with_the_way_out_and_the_next_run_finishes_it
     disk = FullDisk(monkeypatch, after)
     with pytest.raises(EnvironmentFailure, match=r"the disk is full.*run the same command again"):
         run(recipe())
+    assert not list((tmp_path / "study").rglob("*.partial")), "a unit that fails takes its half-written shards away"
     monkeypatch.setattr(objects_module.os, "fsync", disk.real)
     summary = run(recipe())
     assert summary.failed == 0, "nothing was marked failed for the disk's sake"

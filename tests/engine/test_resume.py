@@ -52,6 +52,7 @@ def test_a_killed_worker_costs_at_most_two_units_and_no_byte(recipe: Make, run: 
     assert summary.failed == 0
     lost = [event for event in events(tmp_path / "killed") if event["event"] == "lost"]
     assert 1 <= len(lost) <= 2
+    assert not list((tmp_path / "killed").rglob("*.partial")), "the shards that it was writing are swept"
     run(killer, "calm")
     assert digest(tmp_path / "killed") == digest(tmp_path / "calm")
 

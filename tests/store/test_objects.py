@@ -81,6 +81,105 @@ def test_errors_of_the_disk_name_the_way_out(
     assert not list(tmp_path.glob("**/*partial")), "a failed put leaves no litter"
 
 
+def open_files() -> list[str]:
+    return [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")]
+
+
+def test_an_object_that_grows_is_seen_whole_or_not_at_all(place: Objects) -> None:
+    place.put("a/x", b"old")
+    grows = place.begin("a/x")
+    for part in (b"12", b"", b"x" * 300_000):
+        grows.write(part)
+        assert place.get("a/x") == b"old"
+        assert list(place.list("a")) == ["a/x"]
+    grows.commit()
+    assert place.get("a/x") == b"12" + b"x" * 300_000
+    grows.abandon()
+    assert list(place.list("a")) == ["a/x"], "an abandon after the commit does nothing"
+    with pytest.raises(ValueError, match="committed or abandoned"):
+        grows.write(b"more")
+
+
+def test_an_abandoned_object_leaves_no_file_and_no_handle_and_takes_no_more(place: Objects, tmp_path: Path) -> None:
+    grows = place.begin("a/x")
+    grows.write(b"half")
+    grows.abandon()
+    for late in (lambda: grows.write(b"late"), grows.commit):
+        with pytest.raises(ValueError, match="committed or abandoned"):
+            late()
+    assert list(place.list("a")) == []
+    assert not list(tmp_path.glob("**/*partial"))
+    assert not [name for name in open_files() if str(tmp_path) in name]
+
+
+def test_more_objects_than_may_be_open_grow_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "OPEN_FILES", 2)
+    place = open_objects(tmp_path)
+    grow = [place.begin(f"a/{i}") for i in range(5)]
+    for part in (b"first", b"second"):
+        for i, one in enumerate(grow):
+            one.write(part + b"%d" % i)
+    assert len([name for name in open_files() if str(tmp_path) in name]) == 2
+    grow[0].abandon()
+    grow[4].write(b"takes the place of the first")
+    assert len(list(tmp_path.glob("**/*partial"))) == 2
+    for one in reversed(grow[1:]):
+        one.commit()
+    assert [place.get(f"a/{i}") for i in (1, 2, 3)] == [b"first%dsecond%d" % (i, i) for i in (1, 2, 3)]
+    assert place.get("a/4") == b"first4second4takes the place of the first"
+    assert not list(tmp_path.glob("**/*partial"))
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "replace"])
+def test_a_disk_that_fails_while_an_object_grows_leaves_the_old_one_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    place = open_objects(tmp_path)
+    place.put("x", b"old")
+    grows = place.begin("x")
+    grows.write(b"1")
+    if call == "write":
+        grows._file = Full(grows._file)  # type: ignore[attr-defined]
+        with pytest.raises(EnvironmentFailure, match="disk is full"):
+            grows.write(b"2")
+    else:
+        monkeypatch.setattr(os, call, fail)
+        with pytest.raises(EnvironmentFailure, match="disk is full"):
+            grows.commit()
+        monkeypatch.undo()
+    assert place.get("x") == b"old"
+    assert not list(tmp_path.glob("**/*partial"))
+    assert not [name for name in open_files() if str(tmp_path) in name]
+
+
+class Full:
+    """A file on a full disk: it cannot even be closed without an error."""
+
+    def __init__(self, file: object) -> None:
+        self.file = file
+
+    def write(self, _: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def close(self) -> None:
+        self.file.close()  # type: ignore[attr-defined]
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_what_a_zombie_was_writing_when_its_successor_swept_replaces_nothing(tmp_path: Path) -> None:
+    place = open_objects(tmp_path)
+    place.put("a/x", b"the successor's")
+    zombie = place.begin("a/x")
+    zombie.write(b"the zombie's")
+    assert open_objects(tmp_path).sweep("a") == 1  # type: ignore[attr-defined]
+    with pytest.raises(EnvironmentFailure, match="taken over"):
+        zombie.commit()
+    assert place.get("a/x") == b"the successor's"
+
+
 @pytest.mark.parametrize("url", ["s3://key:secret@bucket/x", "https://a/b?X-Amz-Signature=abc", "az://c/x?sig=abc"])
 def test_a_url_with_credentials_is_refused_without_repeating_them(url: str) -> None:
     with pytest.raises(StudyError, match="credentials") as caught:

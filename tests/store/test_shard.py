@@ -15,7 +15,7 @@ from xlli_ray.store.layout import ArrayMeta, array_document, create_document, re
 from xlli_ray.store.manifest import BucketPlan, Cell
 from xlli_ray.store.objects import open_objects
 from xlli_ray.store.read import ArrayReader
-from xlli_ray.store.shard import ShardWriter, inner_grid
+from xlli_ray.store.shard import ShardFile, ShardWriter, crc32c, inner_grid
 
 
 def cell_of(meta: ArrayMeta) -> Cell:
@@ -133,3 +133,19 @@ def test_a_document_that_differs_is_refused_with_the_field_named(tmp_path: Path)
     other = ArrayMeta("features", 5, 4, (2, 3, 3), "float32", ("channel", "y", "x"), "none")
     with pytest.raises(StudyError, match=r"shape is \[4, 2, 3, 3\].*needs \[5, 2, 3, 3\]"):
         create_document(objects, "a/features", array_document(other))
+
+
+@pytest.mark.parametrize("codec", ["blosc", "none"])
+def test_a_shard_written_chunk_by_chunk_is_the_one_that_is_put_at_once(tmp_path: Path, codec: str) -> None:
+    values = np.random.default_rng(0).normal(size=(5, 24, 128, 128)).astype(np.float32)
+    meta = ArrayMeta("features", 7, 7, (24, 128, 128), "float32", ("channel", "y", "x"), codec)  # type: ignore[arg-type]
+    objects, dtype = open_objects(tmp_path), np.dtype(meta.dtype)
+    whole = ShardWriter(7, meta.grid, dtype, meta.codec)
+    grows = ShardFile(objects, "c/0", 7, meta.grid, dtype, meta.codec)
+    for row in (3, 0, 6, 1):  # the order of work is the order of chunks; rows 2, 4 and 5 failed
+        whole.write(row, values[row % 5])
+        grows.write(row, values[row % 5])
+    parts = whole.finish()
+    told = grows.commit()
+    assert objects.get("c/0") == b"".join(parts)
+    assert (told.key, told.crc32c, told.bytes) == ("c/0", crc32c(parts), sum(map(len, parts)))

@@ -91,32 +91,36 @@ class Loader:
         self._read = read
         self._cache = _Cache(cache_bytes)
 
-    def load(self, sample: Sample) -> Loaded:
+    def load(self, sample: Sample, *, into: NDArray[np.float32] | None = None) -> Loaded:
         """Input and target of `sample`.
+
+        `into`: where the input goes if it has its shape, (3, H, W): a place in a batch spares a copy. `Loaded.input` says where it is.
 
         Raises SampleError when a file cannot be read or decoded, or is not the one that was scanned; EnvironmentFailure
         as `read_bytes`.
         """
         if sample.kind == "images":
-            return self._from_image(sample)
+            return self._from_image(sample, into)
         source = self._pixels(sample.source, sample.source_sha)
         if sample.kind == "inputs":
-            return Loaded(input=_planes(_cut(source, sample.box)), target=None)
+            return Loaded(input=_planes(_cut(source, sample.box), into), target=None)
         if sample.target is None or sample.target_sha is None:
             raise ValueError(f"sample {sample.sample_id} is of kind pairs but names no target")
         target = self._pixels(sample.target, sample.target_sha)
         return Loaded(
-            input=_planes(_cut(source, sample.box, scale=sample.scale)), target=_planes(_cut(target, sample.box))
+            input=_planes(_cut(source, sample.box, scale=sample.scale), into), target=_planes(_cut(target, sample.box))
         )
 
-    def _from_image(self, sample: Sample) -> Loaded:
+    def _from_image(self, sample: Sample, into: NDArray[np.float32] | None) -> Loaded:
         mixture = parse_label(sample.label)
         clean = modcrop(self._pixels(sample.source, sample.source_sha), sample.scale)
         small = self._small(sample, mixture.only("target"), clean)
         patch = mixture.apply(
             _cut(small, sample.box, scale=sample.scale), "input", key=f"{sample.seed}|{sample.content}"
         )
-        return Loaded(input=_planes(patch) / np.float32(255), target=_planes(_cut(clean, sample.box)))
+        planes = _planes(patch, into)
+        planes /= np.float32(255)
+        return Loaded(input=planes, target=_planes(_cut(clean, sample.box)))
 
     def _small(self, sample: Sample, mixture: Mixture, clean: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The whole image, degraded in its target domain and downscaled: uint8 (h, w, 3)."""
@@ -161,8 +165,11 @@ def _cut(image: NDArray[Any], box: Box | None, *, scale: int = 1) -> NDArray[Any
     return image if box is None else crop(image, box, scale=scale)
 
 
-def _planes(image: NDArray[Any]) -> NDArray[np.float32]:
+def _planes(image: NDArray[Any], into: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
     """(H, W, 3) -> (3, H, W) float32, a copy: what is handed out shares no memory with the cache."""
+    if into is not None and into.shape == (image.shape[2], *image.shape[:2]):
+        np.copyto(into, image.transpose(2, 0, 1))
+        return into
     return np.array(image.transpose(2, 0, 1), dtype=np.float32, order="C")
 
 

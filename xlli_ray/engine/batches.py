@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 AHEAD_SAMPLES = 64
 AHEAD_BYTES = 256 << 20
+TOGETHER = 8
+"""Most samples that a reader takes at once."""
 
 
 def batches_ahead(size: int, sample: Sample) -> int:
@@ -34,6 +37,7 @@ class BatchReader:
     def __init__(self, loader: Loader, device: torch.device, *, threads: int) -> None:
         self._loader = loader
         self._device = device
+        self._count = threads
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="xlli-read")
 
     def batches(
@@ -43,17 +47,17 @@ class BatchReader:
         import torch
 
         ahead = batches_ahead(len(ranges[0]), samples[0]) if ranges else 0
-        waiting: list[list[Future[Loaded | str]]] = []
+        waiting: deque[tuple[torch.Tensor, list[Future[list[Loaded | str]]]]] = deque()
         index = 0
         for current in ranges:
             while index < len(ranges) and len(waiting) < ahead:
-                waiting.append([self._threads.submit(self.load, samples[i], i in crashed, clock) for i in ranges[index]])
+                waiting.append(self._begin([samples[i] for i in ranges[index]], [i in crashed for i in ranges[index]], clock))
                 index += 1
+            data, parts = waiting.popleft()
             with clock("wait"):
-                loaded = [future.result() for future in waiting.pop(0)]
+                loaded = [item for part in parts for item in part.result()]
             chosen = [samples[i] for i in current]
-            height, width = chosen[0].height, chosen[0].width
-            data = torch.empty(len(current), 3, height, width)
+            shape = tuple(data.shape[1:])
             ok = np.zeros(len(current), bool)
             targets: list[np.ndarray | None] = [None] * len(current)
             reasons: dict[int, str] = {}
@@ -61,10 +65,9 @@ class BatchReader:
                 if isinstance(item, str):
                     if item:
                         reasons[i] = item
-                elif item.input.shape != (3, height, width):
+                elif item.input.shape != shape:
                     reasons[i] = f"changed since scan: the input is now {item.input.shape[2]}×{item.input.shape[1]} pixels"
                 else:
-                    data[i] = torch.from_numpy(item.input)
                     targets[i] = item.target
                     ok[i] = True
             if not ok.all():
@@ -72,12 +75,29 @@ class BatchReader:
                 data[torch.from_numpy(~ok)] = 0.0
             yield Batch(chosen, data.to(self._device), targets, ok), reasons
 
-    def load(self, sample: Sample, crashed: bool, clock: Clock) -> Loaded | str:
+    def _begin(
+        self, samples: Sequence[Sample], crashed: Sequence[bool], clock: Clock
+    ) -> tuple[torch.Tensor, list[Future[list[Loaded | str]]]]:
+        """Have the readers load a batch, each sample straight into its place, while it is in the reader's cache."""
+        import torch
+
+        data = torch.empty(len(samples), 3, samples[0].height, samples[0].width)
+        places = data.numpy()
+
+        def some(first: int, last: int) -> list[Loaded | str]:
+            return [self.load(samples[i], crashed[i], clock, places[i]) for i in range(first, last)]
+
+        # Several a task: the computing thread is woken once a task, and each time it and a reader contend for the interpreter.
+        each = max(1, min(TOGETHER, -(-len(samples) // self._count)))
+        return data, [self._threads.submit(some, i, min(i + each, len(samples))) for i in range(0, len(samples), each)]
+
+    def load(self, sample: Sample, crashed: bool, clock: Clock, into: np.ndarray | None = None) -> Loaded | str:
+        """One sample, or why it could not be loaded; '' for one that is known to kill."""
         if crashed:
             return ""
         with clock("read"):
             try:
-                return self._loader.load(sample)
+                return self._loader.load(sample, into=into)
             except SampleError as error:
                 return str(error)
             except MemoryError:

@@ -138,9 +138,8 @@ def _session(out: str, options: Options, threads: int) -> Iterator[tuple[Objects
     objects = open_objects(out)
     probe_create_only(objects)
     lease = Lease.acquire(objects, takeover=options.takeover)
-    if lease.after_crash and isinstance(objects, LocalObjects):
-        for part in (ROOT, "records", "tables", "results", "samples", "weights", "events"):
-            objects.sweep(part)
+    if lease.after_crash:
+        _sweep(objects, ROOT, "records", "tables", "results", "samples", "weights", "events")
     events = Events(objects, lease.epoch, quiet=options.quiet)
     device = options.device or ("cuda" if options.gpus_per_worker else "cpu")
     try:
@@ -148,6 +147,13 @@ def _session(out: str, options: Options, threads: int) -> Iterator[tuple[Objects
     finally:
         events.close()
         lease.release()
+
+
+def _sweep(objects: Objects, *parts: str) -> None:
+    """Remove what killed writers left half-written. Never while units run: their shards grow under such names."""
+    if isinstance(objects, LocalObjects):
+        for part in parts:
+            objects.sweep(part)
 
 
 def scan_study(recipe: Recipe, out: str, options: Options) -> Manifest:
@@ -191,7 +197,11 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             run = len(jobs)
             changes = version_changes(before.versions) if before is not None and before.cells and jobs else []
             if jobs:
-                run_units(objects, manifest, jobs, pools, events, lease)
+                # A run that stopped at an error ended its lease, and yet may have killed workers beside half a shard.
+                _sweep(objects, ROOT)
+                if run_units(objects, manifest, jobs, pools, events, lease):
+                    lease.check()
+                    _sweep(objects, ROOT)
             failed = finish(objects, manifest, lease)
             ran = run_analyses(
                 objects, manifest, asked(recipe.analyses), events, check=lease.check, again=options.replace

@@ -57,17 +57,31 @@ def check_device(wanted: str, here: str) -> None:
 
 
 @cache
+def one_arena() -> bool:
+    """Let all threads that start from now on take memory from one place. False where that cannot be set.
+
+    glibc gives threads an arena each, and all but the first return large blocks to the kernel whatever is set below: the thread that
+    computes would keep its memory or not by luck. An arena that exists stays in use, and importing pyarrow starts a thread, so `xlli`
+    calls this first of all. Ray's processes have threads before Python begins: theirs comes with the environment (`ray_pool`).
+    """
+    return _mallopt({_ARENA_MAX: 1})
+
+
+@cache
 def keep_freed_memory() -> bool:
     """Let glibc keep freed blocks for the next batch instead of returning them to the kernel. False where that cannot be set.
 
     A forward pass frees and takes the same tens of megabytes again and again; by default each is unmapped and mapped anew, and touching
     fresh pages costs more than the convolutions of a small network (`tests/benchmarks/extraction.py`: half of the CPU time an image).
-    One arena, because those of threads return large blocks whatever is set. The peak stays, more of it is kept between peaks.
+    The peak stays, more of it is kept between peaks.
     """
+    return one_arena() & _mallopt({_MMAP_THRESHOLD: 1 << 30, _TRIM_THRESHOLD: 2**31 - 1})
+
+
+def _mallopt(settings: Mapping[int, int]) -> bool:
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # no glibc
         return False
-    settings = {_ARENA_MAX: 1, _MMAP_THRESHOLD: 1 << 30, _TRIM_THRESHOLD: 2**31 - 1}
     accepted = [mallopt(name, value) for name, value in settings.items()]  # each of them, also after one that is refused
     return all(accepted)

@@ -71,8 +71,13 @@ def _travels(error: BaseException) -> bool:
         return False
 
 
-# Thread counts must be set before torch and BLAS load, that is in the environment of the process.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+def process_settings(threads: int) -> dict[str, str]:
+    """What must be set before a worker process begins: thread counts before torch and BLAS load, glibc's arenas before Ray's own threads
+    have made one each (`environment.one_arena`)."""
+    return {**dict.fromkeys(THREADS, str(threads)), "MALLOC_ARENA_MAX": "1"}
 
 
 @contextlib.contextmanager
@@ -111,7 +116,7 @@ def connect(address: str | None, *, cpus: int, threads: int = 1) -> bool:
         if address is None:
             # The daemons pass their environment on: cheaper than a runtime_env, which starts each worker anew.
             # Ray starts workers at nice 15, so that beside anything else on a shared machine they starve.
-            with _environment({**dict.fromkeys(THREADS, str(threads)), "RAY_worker_niceness": "0"}):
+            with _environment({**process_settings(threads), "RAY_worker_niceness": "0"}):
                 ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
         else:
             ray.init(address=address, **quiet)
@@ -132,7 +137,7 @@ class RayPool:
         self.workers = workers
         self._ray = ray
         # On a cluster that others started, the environment is theirs.
-        runtime_env = None if self._started and address is None else {"env_vars": dict.fromkeys(THREADS, str(spec.threads))}
+        runtime_env = None if self._started and address is None else {"env_vars": process_settings(spec.threads)}
         actor = ray.remote(_Actor).options(
             num_cpus=spec.threads, num_gpus=gpus, max_restarts=-1, max_task_retries=0,
             max_concurrency=IN_FLIGHT, runtime_env=runtime_env,

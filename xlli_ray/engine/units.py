@@ -48,7 +48,9 @@ def pending_jobs(objects: Objects, cells: Sequence[Cell], *, retry_failed: bool 
 
 def run_units(
     objects: Objects, manifest: Manifest, jobs: deque[UnitJob], pools: Callable[[], Pool], events: Events, lease: Lease
-) -> None:
+) -> int:
+    """Run them all. Returns how many were lost with a worker, each time counted."""
+
     def size(job: UnitJob) -> int:
         _, start, stop = manifest.cell(job.cells[0]).unit(job.unit)
         return stop - start
@@ -80,6 +82,7 @@ def run_units(
         )  # fmt: skip
         events.update(progress)
     events.end(progress)
+    return sum(lost.values())
 
 
 def after_loss(job: UnitJob, lost: int, note: int | None) -> UnitJob:

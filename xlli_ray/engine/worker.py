@@ -1,4 +1,4 @@
-"""The worker: read → decode → batch → network → encode → one put per shard and array, then the record.
+"""The worker: read → decode → batch → network → encode → one object per shard and array, then the record.
 
 A plain class, knowing nothing of Ray: the same object runs in this process and as an actor. One thread computes, a few read ahead, one
 encodes; queues are bounded, so memory does not grow with the unit. `run` may be called from two threads at once: while one unit waits for
@@ -14,8 +14,9 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,13 +34,13 @@ from xlli_ray.models.layers import capture
 from xlli_ray.models.model import Model
 from xlli_ray.probes import probe_class
 from xlli_ray.probes.protocol import Batch, Forward, Measurement, Probe
-from xlli_ray.store.layout import ArrayMeta, shard_key
+from xlli_ray.store.layout import shard_key
 from xlli_ray.store.lease import superseded
 from xlli_ray.store.manifest import BucketPlan, Cell, load_manifest
 from xlli_ray.store.objects import open_objects
-from xlli_ray.store.records import COMPUTED, PASSED, Failure, Receipt, Shard, write_crash_note, write_record
+from xlli_ray.store.records import COMPUTED, PASSED, Failure, Receipt, write_crash_note, write_record
 from xlli_ray.store.samples import SampleReader
-from xlli_ray.store.shard import ShardWriter, crc32c
+from xlli_ray.store.shard import ShardFile
 
 _ARROW = {"float64": pa.float64(), "int64": pa.int64(), "string": pa.string(), "bool": pa.bool_()}
 
@@ -48,7 +49,7 @@ _ARROW = {"float64": pa.float64(), "int64": pa.int64(), "string": pa.string(), "
 class _CellState:
     cell: Cell
     probe: Probe
-    writers: dict[str, ShardWriter]
+    shards: dict[str, ShardFile]
     columns: dict[str, list[Any]] = field(default_factory=dict)
     failed: dict[int, tuple[str, str]] = field(default_factory=dict)
     """Position in the unit → (kind, reason)."""
@@ -96,36 +97,47 @@ class Worker:
         cells = [self.manifest.cell(name) for name in job.cells]
         bucket, start, stop = cells[0].unit(job.unit)
         clock = Clock()
-        with self._compute:
-            samples = self._read_rows(bucket, start, stop)
-            states = [self._state(cell, cell.unit(job.unit)[0]) for cell in cells]
-            crashed = {i for i, sample in enumerate(samples) if sample.row in job.skip}
-            for state in states:
-                state.failed.update(dict.fromkeys(crashed, ("crash", "the worker died on this sample twice")))
-            one_by_one = False
-            if bucket.refused:
+        states: list[_CellState] = []
+        try:
+            with self._compute:
+                samples = self._read_rows(bucket, start, stop)
+                states = [self._state(cell, *cell.unit(job.unit)[:2]) for cell in cells]
+                crashed = {i for i, sample in enumerate(samples) if sample.row in job.skip}
                 for state in states:
-                    state.failed.update(dict.fromkeys(range(len(samples)), ("sample", bucket.refused)))
-            else:
-                model = self.model(cells[0].model)
-                if job.mode == "probe":
-                    self._try_alone(job, model, states, samples, crashed)
-                one_by_one = self._measure(job, model, states, samples, crashed, bucket, clock)
-        return self._finish(job, states, samples, bucket, start, stop, clock, one_by_one)
+                    state.failed.update(dict.fromkeys(crashed, ("crash", "the worker died on this sample twice")))
+                one_by_one = False
+                if bucket.refused:
+                    for state in states:
+                        state.failed.update(dict.fromkeys(range(len(samples)), ("sample", bucket.refused)))
+                else:
+                    model = self.model(cells[0].model)
+                    if job.mode == "probe":
+                        self._try_alone(job, model, states, samples, crashed)
+                    one_by_one = self._measure(job, model, states, samples, crashed, bucket, clock)
+            return self._finish(job, states, samples, bucket, start, stop, clock, one_by_one)
+        finally:
+            # what was committed stays; of a unit that ends in an error nothing else does
+            for state in states:
+                for shard in state.shards.values():
+                    shard.abandon()
 
     def _read_rows(self, bucket: BucketPlan, start: int, stop: int) -> list[Sample]:
         with self._sample_lock:
             tables = [self._samples.rows(first, last) for first, last in bucket.table_rows(start, stop)]
         return [sample_from_row(row) for table in tables for row in table.to_pylist()]
 
-    def _state(self, cell: Cell, bucket: BucketPlan) -> _CellState:
+    def _state(self, cell: Cell, bucket: BucketPlan, start: int) -> _CellState:
         cls = probe_class(cell.kind)
         probe = cls(cls.Params(**cell.params), cell.spec)
-        writers = {
-            meta.name: ShardWriter(meta.shard_rows, meta.grid, np.dtype(meta.dtype), meta.codec) for meta in bucket.arrays
-        }
+        shards = {
+            meta.name: ShardFile(
+                self.objects, shard_key(cell.id, bucket.name, meta, start // meta.shard_rows),
+                meta.shard_rows, meta.grid, np.dtype(meta.dtype), meta.codec,
+            )
+            for meta in bucket.arrays
+        }  # fmt: skip
         columns: dict[str, list[Any]] = {name: [] for name, _ in cell.columns}
-        return _CellState(cell, probe, writers, {"position": [], **columns} if cell.columns else {})
+        return _CellState(cell, probe, shards, {"position": [], **columns} if cell.columns else {})
 
     def model(self, model_id: str) -> Model:
         """The model, loaded from the study's own weights; the last one stays."""
@@ -152,25 +164,28 @@ class Worker:
         size = 1 if job.mode == "alone" else bucket.batch
         ranges = [range(i, min(i + size, len(samples))) for i in range(0, len(samples), size)]
         one_by_one = job.mode == "alone"
-        encoding: list[Future[None]] = []
-        for positions, (batch, reasons) in zip(ranges, self._reader.batches(samples, ranges, crashed, clock)):
-            for state in states:
-                state.failed.update({positions[i]: ("sample", reason) for i, reason in reasons.items()})
-            if job.mode == "alone":
-                self._note(job, samples[positions[0]].row)
-            if not batch.ok.any():
-                continue
-            with clock("compute"):
-                results, alone = self._measure_batch(model, states, batch)
-            one_by_one |= alone
+        encoding: deque[Future[None]] = deque()
+        try:
+            for positions, (batch, reasons) in zip(ranges, self._reader.batches(samples, ranges, crashed, clock)):
+                for state in states:
+                    state.failed.update({positions[i]: ("sample", reason) for i, reason in reasons.items()})
+                if job.mode == "alone":
+                    self._note(job, samples[positions[0]].row)
+                if not batch.ok.any():
+                    continue
+                with clock("compute"):
+                    results, alone = self._measure_batch(model, states, batch)
+                one_by_one |= alone
+                with clock("write"):
+                    while len(encoding) >= 2:
+                        encoding.popleft().result()
+                for result in results:
+                    encoding.append(self._encoder.submit(self._encode, states, positions, batch.ok, result, clock))
             with clock("write"):
-                while len(encoding) >= 2:
-                    encoding.pop(0).result()
-            for position_result in results:
-                encoding.append(self._encoder.submit(self._encode, states, positions, batch.ok, position_result, clock))
-        with clock("write"):
-            for future in encoding:
-                future.result()
+                while encoding:
+                    encoding.popleft().result()
+        finally:
+            wait(encoding)  # after an error too: nothing may write to a unit's files that are being given up
         if job.mode != "batches":
             self._note(job, COMPUTED)  # from here on another unit may compute, and kill: this one is not to blame
         return one_by_one
@@ -268,7 +283,7 @@ class Worker:
                     state.columns["position"] += [positions[rows[k]] for k in good]
                 for name, array in result.arrays.items():
                     for i in sorted({rows[k] for k in good}):
-                        state.writers[name].write(positions[i], array[i])
+                        state.shards[name].write(positions[i], array[i])
 
     def _finish(
         self,
@@ -281,14 +296,11 @@ class Worker:
         clock: Clock,
         one_by_one: bool,
     ) -> UnitResult:
-        """Put all shards, then create the records."""
+        """Put all shards, unless the study was taken over meanwhile; then create the records."""
         with clock("put"):
             if superseded(self.objects, self.epoch):
                 raise LeaseError(f"{self.objects.url}: another run took this study over; this unit is dropped")
-            shards: list[dict[str, Shard]] = []
-            for state in states:
-                metas = {meta.name: meta for meta in state.cell.bucket(bucket.name).arrays}
-                shards.append({name: self._put(state, metas[name], bucket, start) for name in state.writers})
+            shards = [{name: shard.commit() for name, shard in state.shards.items()} for state in states]
         total = sum(shard.bytes for some in shards for shard in some.values())
         new = True
         for state, some in zip(states, shards):
@@ -314,12 +326,6 @@ class Worker:
             new &= write_record(self.objects, receipt, _rows(state, samples))
         failed = len({i for state in states for i in state.failed})
         return UnitResult(job, len(samples), failed, total, clock.seconds(), done_before=not new)
-
-    def _put(self, state: _CellState, meta: ArrayMeta, bucket: BucketPlan, start: int) -> Shard:
-        parts = state.writers[meta.name].finish()
-        key = shard_key(state.cell.id, bucket.name, meta, start // meta.shard_rows)
-        self.objects.put(key, parts)
-        return Shard(key, crc32c(parts), sum(map(len, parts)))
 
     def close(self) -> None:
         """Stop the threads."""

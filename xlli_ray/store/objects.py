@@ -1,4 +1,4 @@
-"""One small door to a folder or a bucket: get, range, put, create, list, delete.
+"""One small door to a folder or a bucket: get, range, put, begin, create, list, delete.
 
 Everything that a study keeps passes through here, so two properties are decided in this file:
 
@@ -17,31 +17,33 @@ import errno
 import os
 import re
 import secrets
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from xlli_ray.errors import EnvironmentFailure, StudyError
+from xlli_ray.store.beside import OPEN_FILES, Beside, surroundings
 
 Buffers = bytes | Sequence[bytes]
 _KEY = re.compile(r"[A-Za-z0-9_.=\-]+(/[A-Za-z0-9_.=\-]+)*")
 
-# What the operating system says when the surroundings, not the sample, are at fault; the text is the way out.
-_SURROUNDINGS = {
-    errno.ENOSPC: "the disk is full: free space there, or move the study folder; then run the same command again",
-    errno.EDQUOT: "the disk quota is used up: free space, or move the study folder; then run the same command again",
-    errno.EROFS: "the folder is read-only: choose another --out, or remount it; then run the same command again",
-    errno.EACCES: "permission denied: choose another --out, or give this user the right to write there",
-    errno.EPERM: "not permitted: choose another --out, or give this user the right to write there",
-    errno.EIO: "input/output error of the disk: check the device; then run the same command again",
-    errno.ESTALE: "the network file system lost the folder: mount it again; then run the same command again",
-    errno.ENOTDIR: "a part of the path is a file, not a folder: choose another --out",
-}
-
-
 class Missing(KeyError):
     """No object has this key."""
+
+
+class Pending(Protocol):
+    """An object on its way: nobody sees any of it before `commit`. For one thread at a time."""
+
+    def write(self, data: bytes) -> None:
+        """Append."""
+
+    def commit(self) -> None:
+        """As `Objects.put` of all that was written."""
+
+    def abandon(self) -> None:
+        """Leave nothing behind. Harmless at any time; after a commit it does nothing."""
 
 
 class Objects(Protocol):
@@ -57,6 +59,9 @@ class Objects(Protocol):
 
     def put(self, key: str, data: Buffers) -> None:
         """Replace or make the object, atomically and durably."""
+
+    def begin(self, key: str) -> Pending:
+        """An object that grows part by part and is put when it is whole."""
 
     def create(self, key: str, data: Buffers) -> bool:
         """Make the object if none has this key. False, and nothing changed, if one has."""
@@ -75,26 +80,13 @@ def check_key(key: str) -> str:
     return key
 
 
-@contextlib.contextmanager
-def surroundings(where: str) -> Iterator[None]:
-    """Turn the operating system's errors about the surroundings into EnvironmentFailure with the way out."""
-    try:
-        yield
-    except EnvironmentFailure:
-        raise
-    except OSError as error:
-        way_out = _SURROUNDINGS.get(error.errno or 0)
-        if way_out is None:
-            raise
-        raise EnvironmentFailure(error.errno, f"{where}: {way_out}") from error
-
-
 class LocalObjects:
     """A folder on this machine, or on a network file system that has hard links and atomic rename."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.url = str(root)
+        self._slots = threading.Semaphore(OPEN_FILES)
 
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
@@ -115,40 +107,23 @@ class LocalObjects:
         except (FileNotFoundError, NotADirectoryError) as error:
             raise Missing(key) from error
 
-    def _write_beside(self, path: Path, data: Buffers) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-        try:
-            with beside.open("wb") as file:
-                for part in [data] if isinstance(data, bytes) else data:
-                    file.write(part)
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
-        return beside
+    def begin(self, key: str) -> Beside:
+        return Beside(self._path(key), self.root, self._slots)
 
     def put(self, key: str, data: Buffers) -> None:
-        path = self._path(key)
-        with surroundings(str(self.root)):
-            os.replace(self._write_beside(path, data), path)
-            _sync_folder(path.parent)
+        self._filled(key, data).commit()
 
     def create(self, key: str, data: Buffers) -> bool:
-        path = self._path(key)
         with surroundings(str(self.root)):
-            if path.exists():
+            if self._path(key).exists():
                 return False
-            beside = self._write_beside(path, data)
-            try:
-                os.link(beside, path)
-            except FileExistsError:
-                return False
-            finally:
-                beside.unlink(missing_ok=True)
-            _sync_folder(path.parent)
-            return True
+        return self._filled(key, data).create()
+
+    def _filled(self, key: str, data: Buffers) -> Beside:
+        made = self.begin(key)
+        for part in [data] if isinstance(data, bytes) else data:
+            made.write(part)
+        return made
 
     def list(self, prefix: str) -> Iterator[str]:
         found = []
@@ -173,12 +148,27 @@ class LocalObjects:
         return count
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+class _Held:
+    """An object on its way into a bucket. Its bytes are held until `commit`: the parts of an upload that is never completed stay on the
+    bill, and a killed worker cannot take them back."""
+
+    def __init__(self, objects: BucketObjects, key: str) -> None:
+        self._objects, self._key = objects, key
+        self._parts: list[bytes] | None = []
+
+    def write(self, data: bytes) -> None:
+        if self._parts is None:
+            raise ValueError(f"{self._key}: committed or abandoned before")
+        self._parts.append(data)
+
+    def commit(self) -> None:
+        parts, self._parts = self._parts, None
+        if parts is None:
+            raise ValueError(f"{self._key}: committed or abandoned before")
+        self._objects.put(self._key, parts)
+
+    def abandon(self) -> None:
+        self._parts = None
 
 
 class BucketObjects:
@@ -203,6 +193,9 @@ class BucketObjects:
                 start = max(0, size + start)
                 length = min(length, size - start)
             return bytes(obstore.get_range(self._store, check_key(key), start=start, length=length))
+
+    def begin(self, key: str) -> _Held:
+        return _Held(self, check_key(key))
 
     def put(self, key: str, data: Buffers) -> None:
         import obstore

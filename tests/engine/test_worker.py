@@ -1,0 +1,158 @@
+"""A worker by itself: what it puts and when, how it reads, and where its memory comes from."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import QUIET
+
+from xlli_ray.corpus.sample import Loader, Sample, sample_from_row
+from xlli_ray.engine import batches as batches_module
+from xlli_ray.engine.arrays import create_arrays
+from xlli_ray.engine.batches import BatchReader
+from xlli_ray.engine.driver import plan_study, save_manifest
+from xlli_ray.engine.job import Clock
+from xlli_ray.engine.units import pending_jobs
+from xlli_ray.engine.worker import Worker
+from xlli_ray.errors import LeaseError
+from xlli_ray.recipe import Recipe
+from xlli_ray.store.lease import lease_key
+from xlli_ray.store.objects import open_objects
+from xlli_ray.store.samples import SampleReader
+
+Make = Callable[..., Recipe]
+
+
+@pytest.fixture
+def planned(recipe: Make, tmp_path: Path) -> Path:
+    """A study with a plan and its documents, of which nothing is computed."""
+    place = tmp_path / "study"
+    manifest, plan = plan_study(recipe(), str(place), QUIET)
+    save_manifest(open_objects(place), manifest)
+    create_arrays(open_objects(place), manifest, plan)
+    return place
+
+
+def files(study: Path) -> set[str]:
+    return {str(path.relative_to(study)) for path in (study / "arrays.zarr").rglob("*") if path.is_file()}
+
+
+def handles(study: Path) -> list[str]:
+    """Of arrays: files that this process has open."""
+    links = [Path(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    return [str(link.readlink()) for link in links if link.is_symlink() and str(study / "arrays.zarr") in str(link.readlink())]
+
+
+def test_shards_get_their_names_only_after_the_look_for_a_later_run(planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from xlli_ray.engine import worker as module
+
+    before, seen = files(planned), []
+
+    def look(*_: object) -> bool:
+        new = files(planned) - before
+        seen.append(new)
+        return False
+
+    monkeypatch.setattr(module, "superseded", look)
+    worker = Worker(str(planned), 1)
+    job = next(iter(pending_jobs(worker.objects, worker.manifest.cells)))
+    worker.run(job)
+    assert seen[0], "chunks were written beside while the unit was computed"
+    assert all(name.endswith(".partial") for name in seen[0])
+    assert not any(name.endswith(".partial") for name in files(planned))
+    assert len(files(planned) - before) == len(seen[0])
+    worker.close()
+
+
+def test_a_zombie_of_an_old_epoch_replaces_no_shard_and_leaves_nothing_behind(planned: Path) -> None:
+    worker = Worker(str(planned), 1)
+    before = files(planned)
+    worker.objects.put(lease_key(2), b"{}")
+    for job in list(pending_jobs(worker.objects, worker.manifest.cells))[:3]:
+        with pytest.raises(LeaseError, match="took this study over"):
+            worker.run(job)
+    assert files(planned) == before
+    assert not list((planned / "records" / "features").rglob("*"))
+    assert handles(planned) == []
+    worker.close()
+
+
+def test_a_unit_that_ends_in_an_error_of_the_program_gives_its_files_up(planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from xlli_ray.engine import worker as module
+
+    before, growing = files(planned), []
+
+    def fail(*_: object) -> bool:
+        growing.append(handles(planned))
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(module, "superseded", fail)
+    worker = Worker(str(planned), 1)
+    with pytest.raises(KeyError, match="a bug"):
+        worker.run(next(iter(pending_jobs(worker.objects, worker.manifest.cells))))
+    assert growing[0], "shards were on their way"
+    assert files(planned) == before
+    assert handles(planned) == []
+    worker.close()
+
+
+def rows(study: Path) -> list[Sample]:
+    worker = Worker(str(study), 1)
+    bucket = worker.manifest.cells[0].buckets[0]
+    table = SampleReader(worker.objects, worker.manifest.samples).rows(0, bucket.rows)  # type: ignore[arg-type]
+    worker.close()
+    return [sample_from_row(row) for row in table.to_pylist()]
+
+
+@pytest.mark.parametrize("together", [1, 3, 8])
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_batches_hold_what_the_loader_gives_however_readers_share_the_work(
+    planned: Path, monkeypatch: pytest.MonkeyPatch, together: int, threads: int
+) -> None:
+    monkeypatch.setattr(batches_module, "TOGETHER", together)
+    samples = rows(planned)
+    gone = samples[1].source
+    Path(gone).unlink()
+    reader = BatchReader(Loader(cache_bytes=0), torch.device("cpu"), threads=threads)
+    ranges = [range(i, min(i + 5, len(samples))) for i in range(0, len(samples), 5)]
+    seen = 0
+    for positions, (batch, reasons) in zip(ranges, reader.batches(samples, ranges, {2}, Clock())):
+        for i, position in enumerate(positions):
+            sample = samples[position]
+            good = sample.source != gone and position != 2
+            assert batch.ok[i] == good
+            wanted = Loader().load(sample).input if good else np.zeros(batch.input.shape[1:], np.float32)
+            assert batch.input[i].numpy().tobytes() == wanted.tobytes()
+            assert (i in reasons) == (sample.source == gone and position != 2)
+            seen += 1
+    assert seen == len(samples)
+    reader.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc")
+def test_threads_that_start_after_one_arena_share_the_first_one(tmp_path: Path) -> None:
+    program = """
+import ctypes, os, threading, sys
+from xlli_ray.engine.environment import one_arena
+if not one_arena(): print("1"); sys.exit()  # no glibc
+import pyarrow  # starts a thread
+threads = [threading.Thread(target=lambda: bytes(1 << 20)) for _ in range(8)]
+for t in threads: t.start()
+for t in threads: t.join()
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+file = ctypes.c_void_p(libc.fopen(sys.argv[1].encode(), b"w"))
+libc.malloc_info(0, file); libc.fclose(file)
+print(open(sys.argv[1]).read().count("<heap nr"))
+"""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    env["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "arenas")], env=env, capture_output=True, text=True)
+    assert done.stdout.strip() == "1", done

@@ -1,0 +1,154 @@
+"""A local object that grows beside its final name, and takes the name when it is whole and durable.
+
+`put` and `create` write theirs at once; a shard grows for minutes, chunk by chunk, so that a worker holds a chunk and not a shard. Until
+`commit` there is nothing but `.<name>.<random>.partial`, which no reader lists and which the next run sweeps after a kill.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from xlli_ray.errors import EnvironmentFailure
+
+OPEN_FILES = 128
+"""Most that are kept open at once: a unit of hundreds of layers has as many shards, and many systems give a process 256 or 1024."""
+_BUFFER = 128 << 10  # small chunks share a call of the operating system
+
+# What the operating system says when the surroundings, not the sample, are at fault; the text is the way out.
+_SURROUNDINGS = {
+    errno.ENOSPC: "the disk is full: free space there, or move the study folder; then run the same command again",
+    errno.EDQUOT: "the disk quota is used up: free space, or move the study folder; then run the same command again",
+    errno.EROFS: "the folder is read-only: choose another --out, or remount it; then run the same command again",
+    errno.EACCES: "permission denied: choose another --out, or give this user the right to write there",
+    errno.EPERM: "not permitted: choose another --out, or give this user the right to write there",
+    errno.EIO: "input/output error of the disk: check the device; then run the same command again",
+    errno.ESTALE: "the network file system lost the folder: mount it again; then run the same command again",
+    errno.ENOTDIR: "a part of the path is a file, not a folder: choose another --out",
+}
+
+
+@contextlib.contextmanager
+def surroundings(where: str) -> Iterator[None]:
+    """Turn the operating system's errors about the surroundings into EnvironmentFailure with the way out."""
+    try:
+        yield
+    except EnvironmentFailure:
+        raise
+    except OSError as error:
+        way_out = _SURROUNDINGS.get(error.errno or 0)
+        if way_out is None:
+            raise
+        raise EnvironmentFailure(error.errno, f"{where}: {way_out}") from error
+
+
+class Beside:
+    """One object on its way. `slots` bounds the files that a folder keeps open: without a free one, bytes are held in memory.
+
+    The file stays open from its first byte to its fsync, because an error of the kernel's late writing is told only to who has it open.
+    Any error, of any call, leaves nothing behind.
+    """
+
+    def __init__(self, path: Path, root: Path, slots: threading.Semaphore) -> None:
+        self._path, self._root, self._slots = path, root, slots
+        self._beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+        self._file: BinaryIO | None = None
+        self._held: list[bytes] = []
+        self._has_slot = self._over = False
+
+    def write(self, data: bytes) -> None:
+        """Append."""
+        with self._cleaned():
+            if self._file is None and self._slots.acquire(blocking=False):
+                self._has_slot = True
+                self._open()
+            if self._file is None:
+                self._held.append(data)
+            else:
+                self._file.write(data)
+
+    def commit(self) -> None:
+        """Make or replace the object: atomically, and durably when this returns."""
+        with self._cleaned():
+            self._seal()
+            try:
+                os.replace(self._beside, self._path)
+            except FileNotFoundError as error:
+                raise EnvironmentFailure(
+                    errno.ENOENT, f"{self._root}: {self._beside.name} vanished while it was written: was the folder removed, or the study "
+                    "taken over by another run? Nothing is damaged; run the same command again",
+                ) from error  # fmt: skip
+            self._over = True
+            sync_folder(self._path.parent)
+
+    def create(self) -> bool:
+        """As `commit`, if no object has the name. False, and nothing changed, if one has."""
+        with self._cleaned():
+            self._seal()
+            try:
+                os.link(self._beside, self._path)
+            except FileExistsError:
+                return False
+            finally:
+                self.abandon()
+            sync_folder(self._path.parent)
+            return True
+
+    def abandon(self) -> None:
+        """Leave nothing behind. Harmless at any time; after a commit it does nothing."""
+        self._held.clear()
+        if self._over:
+            return
+        self._over = True
+        if self._file is not None:
+            with contextlib.suppress(OSError, ValueError):  # closing writes what is buffered, perhaps to a full disk
+                self._file.close()
+            self._beside.unlink(missing_ok=True)
+        self._free()
+
+    @contextlib.contextmanager
+    def _cleaned(self) -> Iterator[None]:
+        if self._over:
+            raise ValueError(f"{self._path.name}: committed or abandoned before")
+        try:
+            with surroundings(str(self._root)):
+                yield
+        except BaseException:
+            self.abandon()
+            raise
+
+    def _open(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._beside.open("wb", buffering=_BUFFER)
+        for part in self._held:
+            self._file.write(part)
+        self._held.clear()
+
+    def _seal(self) -> None:
+        if self._file is None:
+            self._open()
+        assert self._file is not None
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._free()
+
+    def _free(self) -> None:
+        if self._has_slot:
+            self._has_slot = False
+            self._slots.release()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
