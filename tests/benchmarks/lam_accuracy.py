@@ -53,7 +53,7 @@ def case(name: str, picture: str) -> tuple[Any, Any]:
 
     from xlli_ray.corpus.decode import decode
     from xlli_ray.corpus.degradations import parse_label
-    from xlli_ray.probes.lam.windows import texture
+    from xlli_ray.probes.lam.windows import enlarged, texture
 
     def centre(path: Path, side: int) -> np.ndarray:
         pixels = decode(path.read_bytes()).pixels
@@ -67,8 +67,6 @@ def case(name: str, picture: str) -> tuple[Any, Any]:
         rgb, look = noisy.astype(np.float32) / 255, clean
     else:
         rgb = centre(place / f"{picture}_LR.png", SIDE)
-        from xlli_ray.probes.lam.windows import enlarged
-
         look = np.moveaxis(enlarged(np.moveaxis(rgb, 2, 0), 4), 0, 2)
     (window,) = texture(np.moveaxis(look, 2, 0), WINDOW, 1)
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(rgb, 2, 0), dtype=np.float32)), window

@@ -136,7 +136,7 @@ def test_batches_hold_what_the_loader_gives_however_readers_share_the_work(
     reader.close()
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="arenas are a matter of glibc, which is Linux's")
 def test_threads_that_start_after_one_arena_share_the_first_one(tmp_path: Path) -> None:
     program = """
 import ctypes, os, threading, sys

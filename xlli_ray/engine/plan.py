@@ -268,7 +268,10 @@ def choose_rows(table: SampleTable, max_rows: int | None) -> dict[str, tuple[tup
     labels = max(len(b.blocks) for b in table.buckets)
     contents = max_rows // labels
     if not contents:
-        raise PlanError(f"max_rows: {max_rows} is less than one image under each of {labels} degradations; use {labels} or more")
+        raise PlanError(
+            f"a stage that covers {max_rows} samples (max_rows, control_samples) covers less than one image under each of {labels} "
+            f"degradations; use {labels} or more"
+        )
     sizes = [max(rows for _, _, rows in b.blocks) for b in table.buckets]
     exact = [contents * size / sum(sizes) for size in sizes]
     share = [int(value) for value in exact]
@@ -339,7 +342,11 @@ def _cut_group(
         for want, some, plan in zip(members, arrays, plans):
             metas = []
             for array in some:
-                attributes = {**array.attributes, **({"stride": list(array.stride)} if array.stride else {})}
+                attributes = {
+                    **array.attributes,
+                    **({"stride": list(array.stride)} if array.stride else {}),
+                    **({"gaps": True} if array.gaps else {}),
+                }
                 metas.append(
                     ArrayMeta(array.name, rows, size, array.shape, array.dtype, array.dims, array.codec, attributes)
                 )

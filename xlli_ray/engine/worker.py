@@ -38,11 +38,9 @@ from xlli_ray.store.layout import shard_key
 from xlli_ray.store.lease import superseded
 from xlli_ray.store.manifest import BucketPlan, Cell, load_manifest
 from xlli_ray.store.objects import open_objects
-from xlli_ray.store.records import COMPUTED, PASSED, Failure, Receipt, write_crash_note, write_record
+from xlli_ray.store.records import ARROW, COMPUTED, PASSED, Failure, Receipt, write_crash_note, write_record
 from xlli_ray.store.samples import SampleReader
 from xlli_ray.store.shard import ShardFile
-
-_ARROW = {"float64": pa.float64(), "int64": pa.int64(), "string": pa.string(), "bool": pa.bool_()}
 
 
 @dataclass
@@ -369,5 +367,5 @@ def _rows(state: _CellState, samples: Sequence[Sample]) -> pa.Table:
     }
     for name, dtype in state.cell.columns:
         values = [*state.columns[name], *([float("nan") if dtype == "float64" else None] * len(failed))]
-        data[name] = pa.array([values[k] for k in order], _ARROW[dtype])
+        data[name] = pa.array([values[k] for k in order], ARROW[dtype])
     return pa.table(data)

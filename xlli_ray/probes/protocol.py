@@ -46,6 +46,8 @@ class ArrayPlan:
     stride: tuple[float, float] | None = None
     """Input pixels per array element along (y, x); None where the array is not spatial."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    gaps: bool = False
+    """NaN in a valid row is no damage: a place that this sample does not fill, or a result that is undefined."""
 
 
 @dataclass(frozen=True)

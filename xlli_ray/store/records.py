@@ -20,6 +20,8 @@ import pyarrow.parquet as pq
 
 from xlli_ray.store.objects import Missing, Objects
 
+ARROW = {"float64": pa.float64(), "int64": pa.int64(), "string": pa.string(), "bool": pa.bool_()}
+"""Types of scalars, in records, tables and results."""
 PACK = 1000
 _RECORD = re.compile(r"(\d{7})\.(\d{6})\.arrow")
 _PACK = re.compile(r"pack-(\d{7})\.(\d{6})\.parquet")

@@ -23,11 +23,11 @@ import pyarrow.parquet as pq
 from xlli_ray.errors import AnalysisError
 from xlli_ray.store.layout import check_name
 from xlli_ray.store.objects import Missing, Objects
+from xlli_ray.store.records import ARROW
 
 ROOT = "results"
 FORMAT = 1
 DType = Literal["float64", "int64", "string", "bool"]
-ARROW = {"float64": pa.float64(), "int64": pa.int64(), "string": pa.string(), "bool": pa.bool_()}
 
 
 @dataclass(frozen=True)

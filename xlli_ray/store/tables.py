@@ -26,11 +26,10 @@ from xlli_ray.store.digests import INDEX
 from xlli_ray.store.layout import ROOT
 from xlli_ray.store.manifest import Cell, Manifest
 from xlli_ray.store.objects import LocalObjects, Missing, Objects
-from xlli_ray.store.records import list_records, read_receipts, read_records
+from xlli_ray.store.records import ARROW, list_records, read_receipts, read_records
 from xlli_ray.store.results import folder, read_results, read_table
 
 RESERVED = ("samples", "models", "features", "failures")
-_ARROW = {"float64": pa.float64(), "int64": pa.int64(), "string": pa.string(), "bool": pa.bool_()}
 FAILURES = pa.schema(
     [("stage", pa.string()), ("model", pa.string()), ("what", pa.string()), ("sample_id", pa.string()), ("row", pa.int64()),
      ("kind", pa.string()), ("reason", pa.string()), ("source", pa.string())]
@@ -69,7 +68,7 @@ def kind_columns(cells: Sequence[Cell]) -> dict[str, str]:
 def kind_schema(cells: Sequence[Cell]) -> pa.Schema:
     """Columns of the SQL table of one probe kind."""
     every = {"stage": "string", "model": "string", "what": "string", "sample_id": "string", "row": "int64", "status": "string"}
-    return pa.schema([(name, _ARROW[dtype]) for name, dtype in {**every, **kind_columns(cells)}.items()])
+    return pa.schema([(name, ARROW[dtype]) for name, dtype in {**every, **kind_columns(cells)}.items()])
 
 
 def kind_batches(objects: Objects, cells: Sequence[Cell]) -> Iterator[pa.Table]:

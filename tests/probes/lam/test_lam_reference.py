@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ CASES = (
 
 @pytest.mark.parametrize("case", CASES)
 def test_paper_mode_gives_the_numbers_of_the_authors_code(case: str, fixtures: Path) -> None:
-    reference = np.load(Path(os.environ.get("XLLI_LAM_REFERENCE", fixtures.parent / "lam-reference")) / f"{case}.npz")
+    reference = np.load(fixtures.parent / "lam-reference" / f"{case}.npz")
     weights, network = WEIGHTS[case.split("_")[0]]
     model = open_model(fixtures / "models" / weights, network=network, scale=4)
     window = Window(int(reference["h"]), int(reference["w"]), int(reference["window"]))

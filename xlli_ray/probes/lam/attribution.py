@@ -195,7 +195,7 @@ class _Walk:
                 for j, gradient in enumerate(gradients):
                     self._add(j, k, gradient, increment)
                     errors[j].add(gradient, increment)
-        return [len(cells)] * len(self.windows), [error.relative_to(self._part(t)) for error, t in zip(errors, self.totals)]
+        return [len(cells)] * len(self.windows), [error.relative_to(self._cut(t)) for error, t in zip(errors, self.totals)]
 
     def _refined(self, tolerance: float) -> tuple[list[int], list[float]]:
         """Each window cuts its worst cell in three until E is under the tolerance. A node that several windows want at one time costs one
@@ -233,9 +233,6 @@ class _Walk:
 
     def _cut(self, values: Tensor) -> Tensor:
         return self.crop.cut(values) if self.crop else values
-
-    def _part(self, total: Tensor) -> Tensor:
-        return self._cut(total)
 
     def _at(self, cells: Sequence[Cell]) -> tuple[Tensor, Tensor]:
         """Centres of cells as images, and the cells' increments."""
@@ -281,5 +278,5 @@ class _Walk:
             self.bad[j] += count
             gradient = torch.where(bad, torch.zeros_like(gradient), gradient)
         product = gradient.double() * increment.double()
-        self._part(self.totals[j]).add_(product)
+        self._cut(self.totals[j]).add_(product)
         self.sums[j][k] = float(product.sum())

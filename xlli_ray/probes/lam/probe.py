@@ -135,11 +135,12 @@ class Lam:
         count = self._most(shapes.output)
         size = (shapes.height, shapes.width)
         attributes = {"mode": self.params.mode, "control": self.control or "none", "about": "|sum of channels| / max"}
-        plans = [ArrayPlan("map", (count, *size), "float32", ("window", "y", "x"), "blosc", (1.0, 1.0), attributes)]
+        plans = [ArrayPlan("map", (count, *size), "float32", ("window", "y", "x"), "blosc", (1.0, 1.0), attributes, gaps=True)]
         if self.params.signed:
             about = {**attributes, "about": "signed, in units of the objective"}
             shape = (count, self.channels, *size)
-            plans.append(ArrayPlan("attribution", shape, "float32", ("window", "channel", "y", "x"), "blosc", (1.0, 1.0), about))
+            dims = ("window", "channel", "y", "x")
+            plans.append(ArrayPlan("attribution", shape, "float32", dims, "blosc", (1.0, 1.0), about, gaps=True))
         return tuple(plans)
 
     def _most(self, output: tuple[int, ...] | None) -> int:
@@ -173,8 +174,7 @@ class Lam:
                 continue
             for j, result in enumerate(results):
                 positions.append(i)
-                if not result.undefined or not result.nonfinite:
-                    maps[i, j] = result.map
+                maps[i, j] = result.map
                 if signed is not None:
                     signed[i, j] = result.attribution
                 for name, value in self._row(j, result).items():
@@ -246,6 +246,8 @@ class Lam:
             output = batch.companions[asked.choose.hardest.by][i].cpu().numpy()
             if truth is None:
                 raise NetworkError("windows: hardest needs a target")
+            if output.shape[1:] != truth.shape[1:]:
+                raise NetworkError(f"windows: hardest: model {asked.choose.hardest.by} enlarges to another size than the target's")
             if len(output) != len(truth):
                 truth = model.prepare(batch.input.new_tensor(truth)[None])[0].cpu().numpy()
             return hardest(output, truth, asked.size, asked.per_sample)

@@ -1,0 +1,126 @@
+"""The stage `lam` from recipe to table: how windows are chosen, what is refused, and what `verify` says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xlli_ray.engine.driver import Summary
+from xlli_ray.errors import PlanError, RecipeError
+from xlli_ray.recipe import Recipe
+from xlli_ray.store.verify import verify
+from xlli_ray.study import Study, open_study
+
+Make, Go = Callable[..., Recipe], Callable[..., Summary]
+TWO = [{"id": "small", "network": "toy:small"}, {"id": "other", "network": "toy:small", "args": {"seed": 1}}]
+
+
+def lam(recipe: Make, models: list[dict[str, Any]] | None = None, **params: Any) -> Recipe:
+    corpus = {**recipe().dump()["corpus"], "degradations": ["clean"]}
+    known = {key: value for key, value in corpus.items() if value is not None and key in ("images", "scale", "degradations")}
+    return recipe(corpus=known, models=models or TWO[:1], stages=[{"restore": {}}, {"lam": {"nodes": 2, **params}}], batch={"restore": 2})
+
+
+def placed(study: Study, model: str = "small") -> dict[str, list[tuple[int, int, int]]]:
+    """Sample id → windows of the model's own maps, in order."""
+    out: dict[str, list[tuple[int, int, int]]] = {}
+    rows = study.sql(f"select sample_id, top, \"left\", size from lam where control = '' and model = '{model}' order by row, \"window\"")
+    for row in rows.to_pylist():
+        out.setdefault(row["sample_id"], []).append((row["top"], row["left"], row["size"]))
+    return out
+
+
+def test_a_sample_with_fewer_windows_than_asked_for_leaves_gaps_that_are_no_damage(recipe: Make, run: Go, tmp_path: Path) -> None:
+    """A 40 × 56 output holds two windows of 20 and a 48 × 48 one four: the array has room for four."""
+    assert run(lam(recipe, windows={"size": 20, "per_sample": 4}, signed=True)).failed == 0
+    study = open_study(tmp_path / "study")
+    assert {len(windows) for windows in placed(study).values()} == {2, 4}
+    array = study.array("lam/small/accurate", "map")
+    gaps = {int(np.isnan(row).all(axis=(1, 2)).sum()) for sample in placed(study) for row in [array.rows([sample])[0]]}
+    assert gaps == {0, 2}
+    assert list(verify(study.objects, study.manifest)) == []
+
+
+def test_windows_are_the_same_for_every_model_also_when_one_model_chooses_them(recipe: Make, run: Go, tmp_path: Path) -> None:
+    chosen = lam(recipe, TWO, windows={"size": 12, "per_sample": 2, "choose": {"hardest": {"by": "other"}}})
+    assert run(chosen, "hard").failed == 0
+    study = open_study(tmp_path / "hard")
+    assert placed(study, "small") == placed(study, "other")
+    cell = study.manifest.cell("lam/small/accurate")
+    assert cell.identity["companions"] == {"other": study.manifest.model("other").weights_sha256}
+    assert run(lam(recipe, TWO, windows={"size": 12, "per_sample": 2}), "texture").failed == 0
+    assert placed(open_study(tmp_path / "texture")) != placed(study)
+
+
+def test_the_model_that_chooses_must_exist(recipe: Make, run: Go) -> None:
+    with pytest.raises(PlanError, match="no model has the id 'absent'"):
+        run(lam(recipe, windows={"choose": {"hardest": {"by": "absent"}}}))
+
+
+def test_windows_from_a_file_travel_in_the_study(recipe: Make, run: Go, tmp_path: Path) -> None:
+    file = tmp_path / "w.csv"
+    file.write_text("path,top,left,size\npictures/00.png,3,4,8\npictures/01.png,5,6,8\npictures/01.png,7,8,9\n")
+    summary = run(lam(recipe, windows={"file": "w.csv"}))
+    study = open_study(tmp_path / "study")
+    assert sorted(placed(study).values()) == sorted([[(3, 4, 8)], [(5, 6, 8), (7, 8, 9)]])
+    assert summary.failed == 10
+    assert "has no line for" in study.failures["reason"][0].as_py()
+    file.unlink()
+    assert "places" in str(study.manifest.recipe["stages"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("path,top,left\na,1,2\n", "size missing"), ("path,top,left,size\na,1,x,3\n", "line 2"), ("path,top,left,size\n", "no rows")],
+)
+def test_a_windows_file_that_is_wrong_is_refused_with_the_place(recipe: Make, tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "w.csv").write_text(text)
+    with pytest.raises(RecipeError, match=words):
+        lam(recipe, windows={"file": "w.csv"})
+
+
+def test_a_window_outside_fails_its_sample_and_says_the_size(recipe: Make, run: Go, tmp_path: Path) -> None:
+    """Fits in 48 × 48, not in 40 × 56."""
+    assert run(lam(recipe, windows=[{"top": 30, "left": 2, "size": 12}])).failed == 4
+    reason = open_study(tmp_path / "study").failures["reason"][0].as_py()
+    assert "outside the output of 40 rows × 56 columns" in reason
+
+
+def test_controls_cover_the_first_samples_and_leave_the_maps_alone(recipe: Make, run: Go, tmp_path: Path) -> None:
+    run(lam(recipe, windows={"size": 12, "per_sample": 1}))
+    both = lam(recipe, windows={"size": 12, "per_sample": 1}, controls=["randomised_weights", "shifted_window"], control_samples=3)
+    assert run(both).added == ("lam/small/accurate.randomised_weights", "lam/small/accurate.shifted_window")
+    counts = open_study(tmp_path / "study").sql("select control, count(*) as n from lam group by all order by control").to_pylist()
+    assert [(row["control"], row["n"]) for row in counts] == [("", 12), ("randomised_weights", 3), ("shifted_window", 3)]
+
+
+def test_fewer_control_samples_than_degradations_are_refused_in_the_words_of_the_recipe(recipe: Make, run: Go) -> None:
+    few = recipe(stages=[{"lam": {"nodes": 2, "controls": ["shifted_window"], "control_samples": 1}}], batch={})
+    with pytest.raises(PlanError, match="control_samples"):
+        run(few)
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"mode": "paper", "nodes": None, "path": "linear_black"}, "needs mode: accurate"),
+        ({"tolerance": 0.1}, "give one of them"),
+        ({"windows": [{"top": 0, "left": 0, "size": 0}]}, "greater than or equal to 1"),
+        ({"windowz": {}}, "did you mean 'windows'"),
+    ],
+)
+def test_a_stage_that_contradicts_itself_is_refused(recipe: Make, params: dict[str, Any], words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        lam(recipe, **params)
+
+
+def test_a_network_that_returns_nan_makes_failed_rows_and_the_rest_is_measured(recipe: Make, run: Go, tmp_path: Path) -> None:
+    models = [{"id": "nan", "network": "toy:nan_on_bright"}]
+    assert run(lam(recipe, models, windows={"size": 12, "per_sample": 1})).failed == 2
+    study = open_study(tmp_path / "study")
+    assert study.sql("select count(*) as n from lam where status = 'ok'")["n"][0].as_py() == 10
+    assert "not finite" in study.sql("select reason from failures where stage = 'lam'")["reason"][0].as_py()
