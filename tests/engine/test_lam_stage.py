@@ -124,3 +124,15 @@ def test_a_network_that_returns_nan_makes_failed_rows_and_the_rest_is_measured(r
     study = open_study(tmp_path / "study")
     assert study.sql("select count(*) as n from lam where status = 'ok'")["n"][0].as_py() == 10
     assert "not finite" in study.sql("select reason from failures where stage = 'lam'")["reason"][0].as_py()
+
+
+def test_the_page_lists_where_a_window_lies_and_takes_no_mean_of_it(recipe: Make, run: Go, tmp_path: Path) -> None:
+    from xlli_ray.report.page import gather
+
+    run(lam(recipe, windows={"size": 12, "per_sample": 1}))
+    place = str(tmp_path / "study")
+    section = next(section for section in gather(open_study(place), place).sections if section.id == "lam")
+    assert {"top", "left", "size", "height", "width", "window"} <= {column.name for column in section.columns}
+    averaged = {column.name for column in section.shown}
+    assert "di" in averaged
+    assert not averaged & {"top", "left", "size", "height", "width", "window"}

@@ -32,6 +32,8 @@ class Column:
     dtype: DType
     about: str
     """Meaning, range, unit, direction: shown in the report and in `docs`."""
+    place: bool = False
+    """Says which row this is (a number, a position, a size), not what was measured: a mean of it means nothing."""
 
 
 @dataclass(frozen=True)

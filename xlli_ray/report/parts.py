@@ -36,6 +36,8 @@ class Scalar:
     name: str
     dtype: str
     about: str
+    place: bool = False
+    """Says which row it is: listed, not averaged."""
 
 
 @dataclass(frozen=True)

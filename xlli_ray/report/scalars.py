@@ -35,6 +35,8 @@ def add_scalars(context: Context, out: Section) -> None:
         return
     summaries: list[Summary] = []
     for column in out.columns:
+        if column.place:
+            continue
         if column.dtype not in _NUMBERS:
             _texts(context, out, column)
             continue

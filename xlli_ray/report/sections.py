@@ -12,6 +12,7 @@ import sys
 
 from xlli_ray.errors import RecipeError
 from xlli_ray.probes import probe_class
+from xlli_ray.probes.protocol import Column
 from xlli_ray.report.arrays import add_pictures, stored_lines
 from xlli_ray.report.parts import Context, Scalar, Section
 from xlli_ray.report.samples import natural
@@ -37,8 +38,10 @@ def section(context: Context, stage: str) -> Section:
     kind = cells[0].kind
     out = Section(stage, kind, models=list(dict.fromkeys(cell.model for cell in cells)))
     out.params = json.dumps(dict(cells[0].params), ensure_ascii=False) if cells[0].params else ""
-    out.prose, out.reference, abouts = describe(kind)
-    out.columns = [Scalar(name, dtype, abouts.get(name, "")) for name, dtype in kind_columns(cells).items()]
+    out.prose, out.reference, columns = describe(kind)
+    for name, dtype in kind_columns(cells).items():
+        known = columns.get(name)
+        out.columns.append(Scalar(name, dtype, known.about, known.place) if known else Scalar(name, dtype, ""))
     for text in dict.fromkeys(bucket.refused for cell in cells for bucket in cell.buckets if bucket.refused):
         out.notes.append(f"Refused: {text}.")
     if out.columns:
@@ -51,13 +54,13 @@ def section(context: Context, stage: str) -> Section:
     return out
 
 
-def describe(kind: str) -> tuple[list[str], str, dict[str, str]]:
-    """(what it is, where it comes from, column → meaning) in the probe's own words; empty for a probe that is not installed."""
+def describe(kind: str) -> tuple[list[str], str, dict[str, Column]]:
+    """(what it is, where it comes from, its columns by name) in the probe's own words; empty for a probe that is not installed."""
     try:
         cls = probe_class(kind)
     except (RecipeError, ImportError):
         return [f"The probe {kind!r} is not part of this installation; its numbers are shown as they are stored."], "", {}
-    return paragraphs(cls)[:3], cls.REFERENCE, {column.name: column.about for column in cls.COLUMNS}
+    return paragraphs(cls)[:3], cls.REFERENCE, {column.name: column for column in cls.COLUMNS}
 
 
 def paragraphs(cls: type) -> list[str]:

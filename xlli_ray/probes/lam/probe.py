@@ -47,14 +47,14 @@ class Lam:
     VERSION: ClassVar[int] = 1
     SHARES_FORWARD: ClassVar[bool] = False
     COLUMNS: ClassVar[tuple[Column, ...]] = (
-        Column("window", "int64", "number of the window within its sample: row of the array"),
+        Column("window", "int64", "number of the window within its sample: row of the array", place=True),
         Column("mode", "string", "accurate or paper"),
         Column("control", "string", "empty for the map itself; else what was changed so that the map ought to differ"),
         Column("objective", "string", "the score that is explained"),
         Column("path", "string", "from which baseline"),
-        Column("top", "int64", "first row of the window, output pixels"),
-        Column("left", "int64", "first column of the window, output pixels"),
-        Column("size", "int64", "side of the window, output pixels"),
+        Column("top", "int64", "first row of the window, output pixels", place=True),
+        Column("left", "int64", "first column of the window, output pixels", place=True),
+        Column("size", "int64", "side of the window, output pixels", place=True),
         Column("di", "float64", "diffusion index, 0..100, larger: wider; NaN for an undefined map; comparable at equal image size only"),
         Column("gini", "float64", "Gini coefficient of the map, 0..1; NaN for an undefined map"),
         Column("n95", "int64", "pixels that hold 95 % of the map; 0 for an undefined map"),
@@ -67,8 +67,8 @@ class Lam:
         Column("nonfinite", "int64", "gradient entries that were NaN or infinite: set to 0 in mode paper, else the map is undefined"),
         Column("flat", "int64", "window pixels of the output without slope, where the gradient objective is blind"),
         Column("undefined", "bool", "true: the map is zero everywhere or not finite"),
-        Column("height", "int64", "rows of the map"),
-        Column("width", "int64", "columns of the map"),
+        Column("height", "int64", "rows of the map", place=True),
+        Column("width", "int64", "columns of the map", place=True),
     )
     REFERENCE: ClassVar[str] = (
         "Gu & Dong, Interpreting super-resolution networks with local attribution maps, CVPR 2021, arXiv 2011.11036; "
