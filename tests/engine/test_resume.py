@@ -57,6 +57,17 @@ def test_a_killed_worker_costs_at_most_two_units_and_no_byte(recipe: Make, run: 
     assert digest(tmp_path / "killed") == digest(tmp_path / "calm")
 
 
+def test_half_a_record_that_a_killed_worker_left_is_swept_before_the_next_units(recipe: Make, run: Run, tmp_path: Path) -> None:
+    """Its driver ended its lease in good order, so nothing says that there was a crash."""
+    run(recipe())
+    litter = next((tmp_path / "study" / "records").rglob("*.arrow")).with_name(".0000009.000001.arrow.0badcafe.partial")
+    litter.write_bytes(b"half")
+    models = [{"id": name, "network": "toy:small", "args": {"seed": seed}} for seed, name in enumerate(("small", "other"))]
+    models[0]["args"] = {}
+    assert run(recipe(models=models)).units_run > 0
+    assert not litter.exists()
+
+
 @pytest.mark.usefixtures("ray_session")
 def test_a_sample_that_kills_every_worker_is_marked_and_the_others_keep_their_bytes(
     recipe: Make, run: Run, corpus: Path, tmp_path: Path

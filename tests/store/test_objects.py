@@ -178,6 +178,12 @@ def test_what_a_zombie_was_writing_when_its_successor_swept_replaces_nothing(tmp
     with pytest.raises(EnvironmentFailure, match="taken over"):
         zombie.commit()
     assert place.get("a/x") == b"the successor's"
+    record = place.begin("a/y")
+    record.write(b"the zombie's")
+    open_objects(tmp_path).sweep("a")  # type: ignore[attr-defined]
+    with pytest.raises(EnvironmentFailure, match="taken over"):
+        record.create()  # type: ignore[attr-defined]
+    assert list(place.list("a")) == ["a/x"]
 
 
 @pytest.mark.parametrize("url", ["s3://key:secret@bucket/x", "https://a/b?X-Amz-Signature=abc", "az://c/x?sig=abc"])

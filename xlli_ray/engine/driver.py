@@ -197,11 +197,11 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             run = len(jobs)
             changes = version_changes(before.versions) if before is not None and before.cells and jobs else []
             if jobs:
-                # A run that stopped at an error ended its lease, and yet may have killed workers beside half a shard.
-                _sweep(objects, ROOT)
+                # A run that stopped at an error ended its lease, and yet may have killed workers beside half a shard or record.
+                _sweep(objects, ROOT, "records")
                 if run_units(objects, manifest, jobs, pools, events, lease):
                     lease.check()
-                    _sweep(objects, ROOT)
+                    _sweep(objects, ROOT, "records")
             failed = finish(objects, manifest, lease)
             ran = run_analyses(
                 objects, manifest, asked(recipe.analyses), events, check=lease.check, again=options.replace

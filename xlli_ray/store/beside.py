@@ -77,13 +77,8 @@ class Beside:
         """Make or replace the object: atomically, and durably when this returns."""
         with self._cleaned():
             self._seal()
-            try:
+            with self._there():
                 os.replace(self._beside, self._path)
-            except FileNotFoundError as error:
-                raise EnvironmentFailure(
-                    errno.ENOENT, f"{self._root}: {self._beside.name} vanished while it was written: was the folder removed, or the study "
-                    "taken over by another run? Nothing is damaged; run the same command again",
-                ) from error  # fmt: skip
             self._over = True
             sync_folder(self._path.parent)
 
@@ -92,7 +87,8 @@ class Beside:
         with self._cleaned():
             self._seal()
             try:
-                os.link(self._beside, self._path)
+                with self._there():
+                    os.link(self._beside, self._path)
             except FileExistsError:
                 return False
             finally:
@@ -122,6 +118,17 @@ class Beside:
         except BaseException:
             self.abandon()
             raise
+
+    @contextlib.contextmanager
+    def _there(self) -> Iterator[None]:
+        """A file that vanished before it could take its name: the run that swept it is told by the words."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise EnvironmentFailure(
+                errno.ENOENT, f"{self._root}: {self._beside.name} vanished while it was written: was the folder removed, or the study "
+                "taken over by another run? Nothing is damaged; run the same command again",
+            ) from error  # fmt: skip
 
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
