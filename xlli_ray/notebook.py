@@ -110,7 +110,9 @@ def lam(
             raise XlliError(f"image of {planes.shape[2]}×{planes.shape[1]} pixels: its output holds no window of 16; give one")
         place = chosen[0]
     else:
-        place = Window(*window)
+        if len(window) != 3 or not all(isinstance(number, int | np.integer) for number in window):
+            raise XlliError(f"window: expected three whole numbers (top, left, size) in output pixels, got {window!r}")
+        place = Window(*map(int, window))
     x = network.prepare(torch.from_numpy(planes)[None].to(network.device))
     wanted = None if truth is None else network.prepare(torch.from_numpy(truth)[None].to(network.device))[0]
     way, end = make_path(path, x[0], wanted)
@@ -137,4 +139,10 @@ def _planes(image: str | os.PathLike[str] | NDArray[Any]) -> NDArray[np.float32]
         if given.ndim != 3 or given.shape[2] != 3:
             raise XlliError(f"image: expected an array (height, width, 3), got {given.shape}")
         pixels = given.astype(np.float32) / np.float32(255) if given.dtype == np.uint8 else given.astype(np.float32)
+        if not np.isfinite(pixels).all():
+            raise XlliError("image: holds NaN or infinity; a map of it would be undefined")
+        if pixels.size and (pixels.max() > 2 or pixels.min() < -1):
+            raise XlliError(
+                f"image: values from {pixels.min():g} to {pixels.max():g}; expected 0..1, or uint8 (divide by 255 what holds grey levels)"
+            )
     return np.ascontiguousarray(np.moveaxis(pixels, 2, 0), dtype=np.float32)
