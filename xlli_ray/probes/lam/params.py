@@ -114,6 +114,11 @@ def read_places(path: Path) -> dict[str, list[dict[str, int]]]:
                     place = {key: int(row[key]) for key in ("top", "left", "size")}
                 except (TypeError, ValueError) as error:
                     raise RecipeError(f"windows file {path}, line {reader.line_num}: whole numbers expected, found {dict(row)}") from error
+                if place["size"] < 1 or min(place["top"], place["left"]) < 0:
+                    raise RecipeError(
+                        f"windows file {path}, line {reader.line_num}: top and left from 0 and size from 1 on are expected, in output "
+                        f"pixels; found {place}"
+                    )
                 out.setdefault(row["path"].strip(), []).append(place)
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"windows file {path}: {error}. Give a CSV file with the columns path, top, left, size.") from error

@@ -7,7 +7,9 @@ change happens between σ = 0.7 and 0.3, so `accurate` mode walks evenly in u in
 Straight lines, x = base + u (I − base), from black, from the image's mean colour, or from the blurred image: for networks whose baseline
 should not be a blur (a denoiser's noise vanishes with the blur, too). `pair`: from the degraded input to the clean target, for scale 1.
 
-Increments are differences of kernels applied to the image, not of two rounded images, and telescope to I − x(0).
+Increments are differences of kernels applied to the image, not of two rounded images, and telescope to I − x(0). A channel of one value
+has increments of exactly 0: the sum of a difference of kernels is 0 but for its last bits, and those bits would be the whole map of a
+constant image.
 """
 
 from __future__ import annotations
@@ -68,6 +70,14 @@ def filtered(image: Tensor, kernels: NDArray[np.float64], *, dtype: torch.dtype 
     return F.conv2d(padded, bank).transpose(0, 1).to(image.dtype).contiguous()
 
 
+def changed(image: Tensor, kernels: NDArray[np.float64], *, dtype: torch.dtype = torch.float64) -> Tensor:
+    """As `filtered`, for kernels that sum to 0, such as differences of blurs: exactly 0 in channels of one value."""
+    out = filtered(image, kernels, dtype=dtype)
+    values = image.flatten(1)
+    out[:, values.amax(1) == values.amin(1)] = 0
+    return out
+
+
 @dataclass(frozen=True)
 class BlurPath:
     """The Gaussian-blur path; `sigma` in input pixels, `size` odd."""
@@ -98,7 +108,7 @@ class BlurPath:
 
     def increments(self, image: Tensor, start: Sequence[float], stop: Sequence[float]) -> Tensor:
         first, last = (gaussian_kernels(self.sigma_at(at).tolist(), self.size) for at in (start, stop))
-        return filtered(image, last - first)
+        return changed(image, last - first)
 
     def demo_steps(self, image: Tensor, steps: int = STEPS) -> tuple[Tensor, Tensor]:
         """Nodes and increments of the authors' demo: x_k and x_k − x_{k−1}, k = 1 … steps, evenly in σ; each (steps, C, H, W).
@@ -107,7 +117,8 @@ class BlurPath:
         differ by up to 0.4 %.
         """
         kernels = gaussian_kernels([self.sigma * (1 - k / steps) for k in range(steps + 1)], self.size)
-        return tuple(filtered(image, bank, dtype=torch.float32) for bank in (kernels[1:], kernels[1:] - kernels[:-1]))  # type: ignore[return-value]
+        nodes = filtered(image, kernels[1:], dtype=torch.float32)
+        return nodes, changed(image, kernels[1:] - kernels[:-1], dtype=torch.float32)
 
     def demo_null(self, steps: int = STEPS) -> NDArray[np.bool_]:
         """Which of the demo's steps move the image by less than 2e-5 of it (sum of the kernel's change): the last 8 of 50."""

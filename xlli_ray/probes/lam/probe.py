@@ -44,7 +44,7 @@ class Lam:
     network's input; with `signed` also `attribution`: (sample, window, channel, y, x). Unused windows are NaN."""
 
     KIND: ClassVar[str] = "lam"
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     SHARES_FORWARD: ClassVar[bool] = False
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("window", "int64", "number of the window within its sample: row of the array", place=True),
@@ -210,9 +210,12 @@ class Lam:
         p = self.params
         objective = Objective("channel", p.objective.channel) if isinstance(p.objective, Channel) else Objective(p.objective)
         path, end = make_path(p.path, image, target)
-        rows = ROWS_GPU if image.device.type == "cuda" and p.tolerance is None else 1
-        rule = Rule(p.mode, self.nodes, p.tolerance, p.max_nodes, rows)
+        rule = Rule(p.mode, self.nodes, p.tolerance, p.max_nodes, self._rows_a_pass(image.device.type, alone=batch.alone))
         return attribute(network, image, windows, path, objective=objective, rule=rule, end=end, target=target, radius=radius)
+
+    def _rows_a_pass(self, device: str, *, alone: bool) -> int:
+        """Nodes a forward pass: one on a CPU, where more gain nothing, and one for a sample that is tried again alone."""
+        return ROWS_GPU if device == "cuda" and self.params.tolerance is None and not alone else 1
 
     def _ready(self, model: Model) -> tuple[Model, Radius | None]:
         """The network to explain (the model or its randomised twin) and its reach, found once."""
