@@ -22,6 +22,7 @@ from torch import Tensor
 from xlli_ray.errors import NetworkError
 from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.diffusion_index import normalised_map
+from xlli_ray.probes.lam.gates import AveragedGates, Tape
 from xlli_ray.probes.lam.objectives import Objective, Window, flat_pixels
 from xlli_ray.probes.lam.paths import STEPS, BlurPath, Path
 from xlli_ray.probes.lam.quadrature import FIRST_CELLS, Cell, SecondDifferences, estimate, even_cells, worst_cell
@@ -42,6 +43,8 @@ class Rule:
     max_nodes: int = 60
     rows: int = 1
     """Nodes per forward pass; the numbers depend on it in the last digits."""
+    gates: Literal["plain", "averaged"] = "plain"
+    """Averaged: a ReLU's gate is its mean over the node's cell (`gates`): not the network's gradient. With `nodes` only, one a pass."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,8 @@ class _Walk:
         first, last = self._ends()
         if self.rule.mode == "paper":
             nodes, errors = self._paper()
+        elif self.rule.gates == "averaged":
+            nodes, errors = self._averaged()
         elif self.rule.tolerance is None:
             nodes, errors = self._midpoints()
         else:
@@ -195,6 +200,30 @@ class _Walk:
                 for j, gradient in enumerate(gradients):
                     self._add(j, k, gradient, increment)
                     errors[j].add(gradient, increment)
+        return [len(cells)] * len(self.windows), [error.relative_to(self._cut(t)) for error, t in zip(errors, self.totals)]
+
+    def _averaged(self) -> tuple[list[int], list[float]]:
+        """As `_midpoints`, with gates averaged over each node's cell: the next node's forward pass comes before a node's backward one."""
+        if self.rule.tolerance is not None:
+            raise NetworkError("gates: averaged takes `nodes`: cells that are cut as one goes have no fixed neighbours")
+        cells, tape = even_cells(self.rule.nodes), Tape()
+        errors = [SecondDifferences() for _ in self.windows]
+
+        def graph(node: int) -> tuple[Tensor, Tensor, Tensor]:
+            point, step = self._at([cells[node]])
+            with AveragedGates(tape, node):
+                x, output = self._forward(point)
+            return x, output, self._cut(step)[0]
+
+        following = graph(0)
+        for k in range(len(cells)):
+            x, output, step = following
+            if k + 1 < len(cells):
+                following = graph(k + 1)
+            for j, gradient in enumerate(self._backward(x, output, range(len(self.windows)))):
+                self._add(j, k, gradient[0], step)
+                errors[j].add(gradient[0], step)
+            tape.forget(k - 1)
         return [len(cells)] * len(self.windows), [error.relative_to(self._cut(t)) for error, t in zip(errors, self.totals)]
 
     def _refined(self, tolerance: float) -> tuple[list[int], list[float]]:
@@ -254,23 +283,32 @@ class _Walk:
         self, points: Tensor, increments: Tensor, *, only: Sequence[int] | None = None
     ) -> Iterator[tuple[list[Tensor], Tensor]]:
         """For each node: gradients of all windows (or of those in `only`), and its increment; all cut to the crop."""
-        chosen = range(len(self.windows)) if only is None else only
-        x = self._cut(points).contiguous(memory_format=self.layout).requires_grad_()
-        with torch.enable_grad():
-            output = self.model.forward(x)
-            if not output.requires_grad:
-                raise NetworkError(
-                    f"model {self.model.id!r}: its output has no gradient with respect to its input (it detaches, rounds, or runs under "
-                    "no_grad); LAM needs a differentiable network"
-                )
-            found = []
-            for position, j in enumerate(chosen):
-                score = self.objective(output, self.seen[j], self.target).sum()
-                (gradient,) = torch.autograd.grad(score, x, retain_graph=position + 1 < len(chosen))
-                found.append(gradient.contiguous())
+        found = self._backward(*self._forward(points), range(len(self.windows)) if only is None else only)
         steps = self._cut(increments)
         for row in range(len(points)):
             yield [gradient[row] for gradient in found], steps[row]
+
+    def _forward(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """The nodes as they enter the network, and its output, on one graph. Raises NetworkError when there is none."""
+        x = self._cut(points).contiguous(memory_format=self.layout).requires_grad_()
+        with torch.enable_grad():
+            output = self.model.forward(x)
+        if not output.requires_grad:
+            raise NetworkError(
+                f"model {self.model.id!r}: its output has no gradient with respect to its input (it detaches, rounds, or runs under "
+                "no_grad); LAM needs a differentiable network"
+            )
+        return x, output
+
+    def _backward(self, x: Tensor, output: Tensor, chosen: Sequence[int]) -> list[Tensor]:
+        """The gradient of each chosen window's score, as large as `x`. The graph is used up."""
+        found = []
+        for position, j in enumerate(chosen):
+            with torch.enable_grad():
+                score = self.objective(output, self.seen[j], self.target).sum()
+            (gradient,) = torch.autograd.grad(score, x, retain_graph=position + 1 < len(chosen))
+            found.append(gradient.contiguous())
+        return found
 
     def _add(self, j: int, k: int, gradient: Tensor, increment: Tensor) -> None:
         bad = ~torch.isfinite(gradient)

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 NODES = 20
 """The default of mode accurate: docs/log.md says why."""
+GATED_NODES = 12
+"""The same with averaged gates."""
 ROWS_GPU = 16
 GRADIENT = 2.2
 """A gradient in forward passes (measured 2.2–2.6)."""
@@ -48,7 +50,7 @@ class Lam:
     SHARES_FORWARD: ClassVar[bool] = False
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("window", "int64", "number of the window within its sample: row of the array", place=True),
-        Column("mode", "string", "accurate or paper"),
+        Column("mode", "string", "accurate or paper; averaged: accurate with averaged gates"),
         Column("control", "string", "empty for the map itself; else what was changed so that the map ought to differ"),
         Column("objective", "string", "the score that is explained"),
         Column("path", "string", "from which baseline"),
@@ -81,9 +83,10 @@ class Lam:
         self.params: Params = params  # type: ignore[assignment]
         self.control = str(spec.get("control", ""))
         self.channels = int(spec.get("channels", 3))
-        self.what = self.params.mode + (f".{self.control}" if self.control else "")
+        self.mode = "averaged" if self.params.gates == "averaged" else self.params.mode
+        self.what = self.mode + (f".{self.control}" if self.control else "")
         self.max_rows = self.params.control_samples if self.control else None
-        self.nodes = self.params.nodes or NODES
+        self.nodes = self.params.nodes or (GATED_NODES if self.mode == "averaged" else NODES)
         nodes = PAPER_NODES if self.params.mode == "paper" else self.nodes
         self.cost = nodes * (1 + (GRADIENT - 1) * self._most(None)) + 2
         choose = getattr(self.params.windows, "choose", None)
@@ -105,6 +108,8 @@ class Lam:
     def identity(self) -> dict[str, Any]:
         # `controls` are cells of their own: asking for one more changes nothing here.
         data = self.params.model_dump(mode="json", exclude={"controls", "control_samples"})
+        if self.params.gates == "plain":
+            del data["gates"]
         if isinstance(self.params.windows, Listed):
             del data["windows"]["file"]
         return {**data, "control": self.control, "control_samples": self.max_rows}
@@ -134,7 +139,7 @@ class Lam:
     def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
         count = self._most(shapes.output)
         size = (shapes.height, shapes.width)
-        attributes = {"mode": self.params.mode, "control": self.control or "none", "about": "|sum of channels| / max"}
+        attributes = {"mode": self.mode, "control": self.control or "none", "about": "|sum of channels| / max"}
         plans = [ArrayPlan("map", (count, *size), "float32", ("window", "y", "x"), "blosc", (1.0, 1.0), attributes, gaps=True)]
         if self.params.signed:
             about = {**attributes, "about": "signed, in units of the objective"}
@@ -210,7 +215,7 @@ class Lam:
         p = self.params
         objective = Objective("channel", p.objective.channel) if isinstance(p.objective, Channel) else Objective(p.objective)
         path, end = make_path(p.path, image, target)
-        rule = Rule(p.mode, self.nodes, p.tolerance, p.max_nodes, self._rows_a_pass(image.device.type, alone=batch.alone))
+        rule = Rule(p.mode, self.nodes, p.tolerance, p.max_nodes, self._rows_a_pass(image.device.type, alone=batch.alone), p.gates)
         return attribute(network, image, windows, path, objective=objective, rule=rule, end=end, target=target, radius=radius)
 
     def _rows_a_pass(self, device: str, *, alone: bool) -> int:
@@ -265,7 +270,7 @@ class Lam:
         pixels = n95(result.map) if not result.undefined else 0
         height, width = result.attribution.shape[1:]
         return {
-            "window": index, "mode": p.mode, "control": self.control,
+            "window": index, "mode": self.mode, "control": self.control,
             "objective": f"channel{p.objective.channel}" if isinstance(p.objective, Channel) else p.objective, "path": p.path,
             "top": window.top, "left": window.left, "size": window.size,
             "di": (1 - concentration) * 100, "gini": concentration, "n95": pixels, "area": pixels / (height * width),
