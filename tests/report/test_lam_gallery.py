@@ -14,7 +14,7 @@ from PIL import Image
 from toy_studies import SCALE, Recipe, Stage
 
 from xlli_ray.report.gallery import Block, Tile
-from xlli_ray.report.lam_gallery import FRAME, Seen, _boxed, _detail, _signed, over
+from xlli_ray.report.lam_gallery import FRAME, LINE, Seen, _boxed, _detail, _signed, outlined, over
 from xlli_ray.report.page import gather
 from xlli_ray.report.parts import Section
 from xlli_ray.study import open_study
@@ -82,20 +82,21 @@ def test_a_signed_map_has_a_scale_that_is_symmetric_about_white() -> None:
     assert white.min() > 240
 
 
+@pytest.mark.parametrize("on_map", [True, False])
 @pytest.mark.parametrize("picture", [(32, 32), (31, 45)])
-def test_the_frame_lies_around_the_window_and_hides_nothing_of_it(picture: tuple[int, int]) -> None:
+def test_the_frame_lies_around_the_window_and_hides_nothing_of_it(picture: tuple[int, int], on_map: bool) -> None:
     """On the map, drawn in input pixels, and on the window's own picture, drawn in output pixels."""
     item = Seen(0, 0, 8, 24, SIDE, {})
     grey = np.full((*picture, 3), 90, np.uint8)
-    shown = _boxed(grey, item, SCALE)
+    shown, wide = _boxed(grey, item, SCALE, on_map=on_map), LINE if on_map else FRAME
     factor = shown.shape[0] / picture[0]
     top, left = round(item.top / SCALE * factor), round(item.left / SCALE * factor)
     side = round(SIDE / SCALE * factor)
     inside = shown[top : top + side, left : left + side]
     assert (inside == 90).all()
-    around = shown[top - FRAME : top + side + FRAME, left - FRAME : left + side + FRAME].astype(int)
-    assert (np.abs(around[:FRAME] - 90) > 20).all()
-    assert (shown[: top - FRAME] == 90).all()
+    around = shown[top - wide : top + side + wide, left - wide : left + side + wide].astype(int)
+    assert (np.abs(around[:wide] - 90).max(axis=2) > 20).all()
+    assert (shown[: top - wide] == 90).all()
     target = np.random.default_rng(0).integers(60, 120, (picture[0] * SCALE, picture[1] * SCALE, 3), dtype=np.uint8)
     detail, zoom = _detail(target, item), 192 // (3 * SIDE)
     assert detail.shape == (192, 192, 3)
@@ -103,10 +104,17 @@ def test_the_frame_lies_around_the_window_and_hides_nothing_of_it(picture: tuple
     np.testing.assert_array_equal(detail[8 * zoom : (8 + SIDE) * zoom, SIDE * zoom : 2 * SIDE * zoom], window)
 
 
+def test_a_frame_at_the_border_is_cut_there() -> None:
+    image = np.full((10, 10, 3), 90, np.uint8)
+    drawn = (outlined(image, -2, 6, 8) != 90).any(axis=2)
+    assert drawn.sum() == 2 * 4 + 2 * 4
+    assert not drawn[:4, 8:].any()
+
+
 def test_red_is_opaque_where_the_map_is_large_and_grey_shows_where_it_is_not() -> None:
     grey = np.linspace(0, 1, 8).reshape(2, 4)
     values = np.array([[0.0, 0, 0, 1], [0, 0, 0, 1]])
-    shown = over(grey, values, np.sqrt(values)).astype(int)
+    shown = over(grey, values, values**0.4).astype(int)
     assert (shown[:, :3].std(axis=2) == 0).all(), "no colour without a map"
     assert (np.diff(shown[0, :3, 0]) > 0).all(), "the picture's own shades"
     assert (shown[:, 3, 0] - shown[:, 3, 1] > 80).all()
@@ -144,3 +152,10 @@ def test_inputs_without_targets_are_drawn_themselves(make_study: Make) -> None:
 
 def test_columns_of_the_toy_are_those_that_the_gallery_reads() -> None:
     assert {"window", "top", "left", "size", "di", "error_estimate", "undefined", "control"} <= {name for name, _ in COLUMNS}
+
+
+def test_a_column_that_is_the_same_everywhere_is_a_note_and_no_figure(make_study: Make) -> None:
+    found = section(make_study, Lam(controls=None))
+    assert "nodes" not in {column.name for column in found.shown}
+    assert "di" in {column.name for column in found.shown}
+    assert any(note.startswith("The same everywhere: ") and "nodes 20" in note for note in found.notes)

@@ -4,8 +4,9 @@ First the networks side by side, as papers show them; then a block for each netw
 map over the grey input, the contribution area (a kernel density of the map, `probes.lam.area`), the signed map where it is stored, and the
 window with its surroundings, as it ought to be and as the network drew it where a restore stage keeps outputs.
 
-Red is a share of the map's own largest pixel, drawn the more opaque the larger it is; so reds of two maps are not comparable, their shapes
-and their DI are. Signed maps have a scale of their own, symmetric about 0 (white).
+Red is a share of the map's own largest pixel, the more opaque the larger it is (share to the power 0.4: most of a map is a few per cent of
+its peak, and how far that reaches is what one wants to see); so reds of two maps are not comparable, their shapes and their DI are. Signed
+maps have a scale of their own, symmetric about 0 (white).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlli_ray.corpus.sample import Loaded
+from xlli_ray.drawing import BLUE
 from xlli_ray.probes.lam.area import contribution_area
 from xlli_ray.report.gallery import Block, Colours, Pixels, Row, Tile, framed, jpeg, lut, png, shrunk, to_image
 from xlli_ray.report.panels import is_image
@@ -35,7 +37,11 @@ SIDE = 240
 DETAIL = 192
 """The same for a window with its surroundings."""
 FRAME = 3
-"""Pixels that a frame is wide; it lies around the window and hides nothing of it."""
+"""Pixels that a frame is wide on pictures; it lies around the window and hides nothing of it."""
+LINE = 2
+"""The same on maps, in BLUE: what lies beside the window counts there."""
+FAINT = 0.4
+"""How opaque a share of the peak is drawn: to this power."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ def add_lam_pictures(context: Context, out: Section, cells: Sequence[Cell]) -> N
     if missing:
         out.notes.append(f"Maps are shown without their pictures: {missing}")
     if len(models) > 1 and beside:
-        about = "The same windows for all. Red: share of the map's own largest pixel; frame: the window. DI: larger, the map spreads wider."
+        about = "The same windows for all. Red: share of the map's own peak, opaque as its power 0.4; frame: the window."
         out.blocks.append(Block("Networks side by side", about, len(models) + 1, beside))
     for model in models:
         if rows[model]:
@@ -132,12 +138,12 @@ def _tiles(stored: _Stored, item: Seen, loaded: Loaded | None) -> tuple[list[Til
     grey = np.full(values.shape, 0.5) if loaded is None else luma(loaded.input)
     output, line = row_of(stored.outputs, item.row), item.maps[stored.model]
     error = f"estimated error {100 * line['error_estimate']:.2g} %" if np.isfinite(line["error_estimate"]) else ""
-    drawn = jpeg(_boxed(over(grey, values, np.sqrt(values)), item, scale))
+    drawn = jpeg(_boxed(over(grey, values, values**FAINT), item, scale, on_map=True))
     area = contribution_area(values)
     tiles: list[Tile | None] = [
         _whole(loaded, item, scale),
         Tile(drawn, f"map, DI {line['di']:.2f}", error),
-        Tile(jpeg(_boxed(over(grey, area, 0.75 * area), item, scale)), "contribution area"),
+        Tile(jpeg(_boxed(over(grey, area, 0.75 * area), item, scale, on_map=True)), "contribution area"),
     ]
     signed = row_of(stored.signed, item.row)
     if stored.signed:
@@ -165,12 +171,14 @@ def _signed(values: NDArray) -> Tile:
     return Tile(wide.draw(enlarged(values, SIDE)), "signed map", f"±{wide.high:.3g}")
 
 
-def _boxed(image: NDArray, item: Seen, scale: int) -> Pixels:
+def _boxed(image: NDArray, item: Seen, scale: int, *, on_map: bool = False) -> Pixels:
     """`image` at about SIDE pixels with the window framed; `scale`: output pixels a pixel of `image`."""
     large = enlarged(image, SIDE)
     factor = large.shape[0] / image.shape[0] / scale
-    corner, side = [round(value * factor) - FRAME for value in (item.top, item.left)], round(item.size * factor) + 2 * FRAME
-    return framed(large, (*corner, side, side))
+    wide = LINE if on_map else FRAME
+    top, left = (round(value * factor) - wide for value in (item.top, item.left))
+    side = round(item.size * factor) + 2 * wide
+    return outlined(large, top, left, side) if on_map else framed(large, (top, left, side, side))
 
 
 def _detail(picture: Pixels, item: Seen) -> Pixels:
@@ -190,14 +198,25 @@ def enlarged(values: NDArray, side: int) -> NDArray:
     return values.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else shrunk(values, side)
 
 
+def outlined(image: Pixels, top: int, left: int, side: int) -> Pixels:
+    """A copy with a line of LINE pixels in BLUE along the inner edge of a square; what lies beyond the image is not drawn."""
+    out, rows, columns = image.copy(), *(np.arange(start, start + side) for start in (top, left))
+    inside = np.zeros((side, side), bool)
+    inside[LINE:-LINE, LINE:-LINE] = True
+    y, x = (axis[~inside] for axis in np.meshgrid(rows, columns, indexing="ij"))
+    seen = (y >= 0) & (y < image.shape[0]) & (x >= 0) & (x < image.shape[1])
+    out[y[seen], x[seen]] = [int(BLUE[i : i + 2], 16) for i in (1, 3, 5)]
+    return out
+
+
 def luma(planes: NDArray) -> NDArray[np.float64]:
     """(3, H, W) → (H, W)."""
     return np.tensordot([0.299, 0.587, 0.114], planes.astype(np.float64), axes=1)
 
 
 def over(grey: NDArray, values: NDArray, alpha: NDArray) -> Pixels:
-    """`values` in 0..1 as reds over a paler `grey`, both (H, W); `alpha` in 0..1 says how opaque. uint8 (H, W, 3)."""
-    below = ((grey.clip(0, 1) + 0.6) / 2.2 * 255)[..., None]
-    above = lut("Reds")[(values.clip(0, 1) * 255 + 0.5).astype(np.uint8)]
+    """`values` in 0..1 as reds, bright to dark, over a paler `grey`, both (H, W); `alpha` in 0..1: how opaque. uint8 (H, W, 3)."""
+    below = ((grey.clip(0, 1) + 1.1) / 2.2 * 255)[..., None]
+    above = lut("Reds")[(128 + values.clip(0, 1) * 127 + 0.5).astype(np.uint8)]
     share = alpha.clip(0, 1)[..., None]
     return (below * (1 - share) + above * share + 0.5).astype(np.uint8)
