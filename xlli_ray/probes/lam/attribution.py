@@ -29,6 +29,8 @@ from xlli_ray.probes.lam.quadrature import FIRST_CELLS, Cell, SecondDifferences,
 from xlli_ray.probes.lam.receptive_field import Crop, Radius, crop_for
 
 Mode = Literal["paper", "accurate"]
+BLOCK = 8
+"""Nodes that are blurred together; more would only take memory."""
 FORWARD_SHARE = 0.45
 """A forward pass as a part of one gradient (measured 0.39–0.46): decides when windows share forwards and when each has its crop."""
 
@@ -194,12 +196,13 @@ class _Walk:
     def _midpoints(self) -> tuple[list[int], list[float]]:
         cells = even_cells(self.rule.nodes)
         errors = [SecondDifferences() for _ in self.windows]
-        for start in range(0, len(cells), self.rule.rows):
-            some = cells[start : start + self.rule.rows]
-            for k, (gradients, increment) in enumerate(self._gradients(*self._at(some)), start):
+        k = 0
+        for points, steps in self._nodes(cells):
+            for gradients, increment in self._gradients(points, steps):
                 for j, gradient in enumerate(gradients):
                     self._add(j, k, gradient, increment)
                     errors[j].add(gradient, increment)
+                k += 1
         return [len(cells)] * len(self.windows), [error.relative_to(self._cut(t)) for error, t in zip(errors, self.totals)]
 
     def _averaged(self) -> tuple[list[int], list[float]]:
@@ -209,17 +212,18 @@ class _Walk:
         cells, tape = even_cells(self.rule.nodes), Tape()
         errors = [SecondDifferences() for _ in self.windows]
 
-        def graph(node: int) -> tuple[Tensor, Tensor, Tensor]:
-            point, step = self._at([cells[node]])
-            with AveragedGates(tape, node):
-                x, output = self._forward(point)
-            return x, output, self._cut(step)[0]
+        def graphs() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+            for node, (point, step) in enumerate(self._nodes(cells, rows=1)):
+                with AveragedGates(tape, node):
+                    x, output = self._forward(point)
+                yield x, output, self._cut(step)[0]
 
-        following = graph(0)
+        ahead = graphs()
+        following = next(ahead, None)
         for k in range(len(cells)):
+            assert following is not None
             x, output, step = following
-            if k + 1 < len(cells):
-                following = graph(k + 1)
+            following = next(ahead, None)
             for j, gradient in enumerate(self._backward(x, output, range(len(self.windows)))):
                 self._add(j, k, gradient[0], step)
                 errors[j].add(gradient[0], step)
@@ -267,6 +271,13 @@ class _Walk:
         """Centres of cells as images, and the cells' increments."""
         points = self.path.points(self.image, [float(cell.centre) for cell in cells])
         return points, self.path.increments(self.image, [float(c.start) for c in cells], [float(c.stop) for c in cells])
+
+    def _nodes(self, cells: Sequence[Cell], *, rows: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """`_at` of all cells in order, `rows` at a time (the rule's own); blurred several together, which costs a fifth."""
+        rows = rows or self.rule.rows
+        block = rows * -(-BLOCK // rows)
+        for start in range(0, len(cells), block):
+            yield from zip(*(some.split(rows) for some in self._at(cells[start : start + block])))
 
     def _ends(self) -> tuple[list[float], list[float]]:
         """Scores at the baseline and at the end of the path. Raises NetworkError when one is not finite."""

@@ -28,8 +28,8 @@ from torch.overrides import TorchFunctionMode
 
 from xlli_ray.errors import NetworkError
 
-TINY = 1e-38
-"""Added to a distance, so that two equal inputs have the gate of their sign and two zeros a shut one; no change to any other float32."""
+TINY = 1e-37
+"""Added to a distance: two equal inputs have the gate of their sign, two zeros a shut one. Lost in any distance that matters."""
 
 
 def mean_share(before: Tensor, here: Tensor, after: Tensor) -> Tensor:
@@ -39,9 +39,8 @@ def mean_share(before: Tensor, here: Tensor, after: Tensor) -> Tensor:
     """
     total = torch.zeros_like(here)
     for neighbour in (before, after):
-        middle = torch.lerp(here, neighbour, 0.5)
-        upper = torch.maximum(here, middle)
-        total.add_(upper.div_(middle.sub_(here).abs_().add_(TINY)).clamp_(0, 1))
+        way = (neighbour - here).abs_().add_(TINY)  # twice the half cell, and below twice the part of it above 0
+        total.add_(torch.maximum(here, neighbour).add_(here).clamp_(min=0).minimum(way).div_(way))
     return total.mul_(0.5)
 
 
@@ -178,15 +177,11 @@ def _loop() -> Callable[..., None] | None:
         low = np.float32(slope)
         each = half * (one - low)
         for k in range(here.size):
-            z = here[k]
-            first, second = half * (z + before[k]), half * (z + after[k])
-            one_share = (z if z > first else first) / (abs(first - z) + tiny)
-            other_share = (z if z > second else second) / (abs(second - z) + tiny)
-            one_share = zero if one_share < zero else one_share
-            one_share = one if one_share > one else one_share
-            other_share = zero if other_share < zero else other_share
-            other_share = one if other_share > one else other_share
-            out[k] = gradient[k] * (low + each * (one_share + other_share))
+            z, a, b = here[k], before[k], after[k]
+            way, other_way = abs(a - z) + tiny, abs(b - z) + tiny
+            up = min(max(z + (z if z > a else a), zero), way)
+            other_up = min(max(z + (z if z > b else b), zero), other_way)
+            out[k] = gradient[k] * (low + each * (up / way + other_up / other_way))
 
     compiled: Callable[..., None] = numba.njit(error_model="numpy")(loop)
     return compiled
