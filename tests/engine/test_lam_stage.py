@@ -213,3 +213,32 @@ def test_the_page_shows_window_map_area_signed_map_and_output_for_each_model(rec
     assert [block.title for block in blocks] == ["Networks side by side", "small", "other"]
     names = [[tile.caption.split(",")[0] for tile in row.tiles if tile] for row in blocks[1].rows]
     assert names == [["target and window", "map", "contribution area", "signed map", "target", "output"]] * 4
+
+
+def test_a_denoiser_and_a_network_with_attention_work_by_the_same_stage(
+    recipe: Make, run: Go, corpus: Path, tmp_path: Path, fixtures: Path
+) -> None:
+    """DnCNN: scale 1, one channel, also from the noisy input to the clean one. CRAFT: attention in windows, no finite reach."""
+    window = {"size": 12, "per_sample": 2}
+    denoise = recipe(
+        corpus={"images": [f"{corpus}/0[12].png"], "scale": 1, "degradations": [{"noise": 25}]},
+        models=[{"id": "dncnn", "weights": str(fixtures / "models/dncnn/dncnn_gray_s25.pth")}], batch={},
+        stages=[{"lam": {"nodes": 3, "windows": window, "signed": True}},
+                {"lam": {"id": "pair", "nodes": 1, "windows": window, "path": "pair"}}],
+    )  # fmt: skip
+    assert run(denoise, "denoise").failed == 0
+    study = open_study(tmp_path / "denoise")
+    rows = study.sql("select stage, height, width, undefined, di from lam").to_pylist()
+    assert len(rows) == 2 * 2 * 2
+    assert [(row["height"], row["width"], row["undefined"]) for row in rows] == [(48, 48, False)] * 8
+    assert all(0 < row["di"] < 100 for row in rows)
+    assert study.array("lam/dncnn/accurate", "attribution").reader().meta.shape == (2, 1, 48, 48)
+    attention = recipe(
+        corpus={"images": [f"{corpus}/01.png"], "scale": 4},
+        models=[{"id": "craft", "weights": str(fixtures / "models/craft/craft_x4.pth")}], batch={},
+        stages=[{"lam": {"nodes": 3, "windows": window}}],
+    )  # fmt: skip
+    assert run(attention, "attention").failed == 0
+    (row, _) = open_study(tmp_path / "attention").sql("select di, error_estimate from lam").to_pylist()
+    assert 0 < row["di"] < 100
+    assert row["error_estimate"] > 0

@@ -114,7 +114,7 @@ def attribute(
     out: list[WindowResult] = []
     for some, crop in jobs:
         out += _Walk(
-            model, image, some, path, objective, rule, image if end is None else end, target, crop, layout or layout_for(model)
+            model, image if end is None else end, some, path, objective, rule, target, crop, layout or layout_for(model)
         ).run()
     return out
 
@@ -139,13 +139,13 @@ def layout_for(model: Model) -> torch.memory_format:
 
 
 class _Walk:
-    """One walk along a path, for windows that share their forward passes."""
+    """One walk along a path to `image`, for windows that share their forward passes."""
 
     def __init__(
-        self, model: Model, image: Tensor, windows: list[Window], path: Path, objective: Objective, rule: Rule, end: Tensor,
+        self, model: Model, image: Tensor, windows: list[Window], path: Path, objective: Objective, rule: Rule,
         target: Tensor | None, crop: Crop | None, layout: torch.memory_format,
     ) -> None:  # fmt: skip
-        self.model, self.image, self.windows, self.path, self.rule, self.end = model, image, windows, path, rule, end
+        self.model, self.image, self.windows, self.path, self.rule = model, image, windows, path, rule
         self.objective, self.target, self.crop, self.layout = objective, target, crop, layout
         self.seen = [crop.moved(w, model.scale) for w in windows] if crop else windows
         if target is not None and crop is not None:
@@ -282,7 +282,7 @@ class _Walk:
     def _ends(self) -> tuple[list[float], list[float]]:
         """Scores at the baseline and at the end of the path. Raises NetworkError when one is not finite."""
         with torch.no_grad():
-            both = torch.stack([self.path.points(self.image, [0.0])[0], self.end])
+            both = torch.stack([self.path.points(self.image, [0.0])[0], self.image])
             output = self.model.forward(self._cut(both).contiguous(memory_format=self.layout))
             scores = [self.objective(output, window, self.target) for window in self.seen]
         self.flat = [flat_pixels(output[1], window) for window in self.seen]

@@ -108,8 +108,6 @@ class Lam:
     def identity(self) -> dict[str, Any]:
         # `controls` are cells of their own: asking for one more changes nothing here.
         data = self.params.model_dump(mode="json", exclude={"controls", "control_samples"})
-        if self.params.gates == "plain":
-            del data["gates"]
         if isinstance(self.params.windows, Listed):
             del data["windows"]["file"]
         return {**data, "control": self.control, "control_samples": self.max_rows}
