@@ -187,9 +187,14 @@ def parse_label(label: str) -> Mixture:
     return mixture
 
 
+def is_real(label: str) -> bool:
+    """Whether this is the label of a set of real inputs beside made ones: its contents are its own."""
+    return label.startswith(REAL)
+
+
 def is_made(label: str) -> bool:
     """Whether inputs of this label are made here, from clean images: not `given` ones, and not those of real sets."""
-    return label != GIVEN and not label.startswith(REAL)
+    return label != GIVEN and not is_real(label)
 
 
 def versions(labels: Iterable[str]) -> dict[str, int]:
