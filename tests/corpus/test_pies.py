@@ -183,7 +183,7 @@ def test_a_list_of_images_will_do_and_one_of_inputs_will_not(folder: Path) -> No
 
 
 def test_real_sets_follow_the_made_ones_with_as_many_contents_of_their_own(folder: Path) -> None:
-    made = table(corpus(patches=6, real=["camera/*.png", "web/*.png"]), folder)
+    made = table(corpus(patches=6, real=["web/*.png", "camera/*.png"]), folder)
     assert [made["label"].to_pylist()[i] for i in range(0, 30, 6)] == ["clean", "blur1", "noise20", "real-camera", "real-web"]
     assert made.num_rows == 30
     assert made["row"].to_pylist() == list(range(30))

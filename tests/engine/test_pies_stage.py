@@ -151,13 +151,14 @@ def test_a_real_set_that_is_too_small_stops_the_scan_and_leaves_no_table(pies: M
 
 
 def test_a_study_knows_its_set_and_its_real_folder_may_move(pies: Make, run: Run, tmp_path: Path) -> None:
-    run(pies(patches=4))
+    two = {"web": "camera/1.png", "camera": ["camera/*.png"]}
+    run(pies(patches=4, real=two))
     with pytest.raises(PlanError, match=r"corpus\.pies was .*'window': None.* is now .*'window': 15"):
-        run(pies(patches=4, window=15))
-    with pytest.raises(PlanError, match=r"corpus\.pies was .*'camera'.*other"):
-        run(pies(patches=4, real={"other": "camera/*.png"}))
+        run(pies(patches=4, real=two, window=15))
+    with pytest.raises(PlanError, match=r"corpus\.pies was .*\['camera', 'web'\].* is now .*\['camera'\]"):
+        run(pies(patches=4))
     (tmp_path / "camera").rename(tmp_path / "lens")
-    assert run(pies(patches=4, real={"camera": "lens/*.png"})).complete
+    assert run(pies(patches=4, real={"web": "lens/1.png", "camera": "lens/*.png"})).complete
 
 
 def test_a_try_looks_at_made_sets_only(pies: Make, run: Run, tmp_path: Path) -> None:

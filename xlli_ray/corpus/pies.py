@@ -89,7 +89,7 @@ class PiesSpec(BaseModel):
                 raise ValueError(f"{name!r} is no name of a set; expected letters, digits, `_`, `.`, `-`")
             if not globs:
                 raise ValueError(f"{name}: the list is empty; expected at least one glob or URL")
-        return value
+        return dict(sorted(value.items()))  # one order, whatever has sorted the keys of a saved recipe
 
     @model_validator(mode="after")
     def _window(self) -> PiesSpec:
