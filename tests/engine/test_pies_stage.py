@@ -31,7 +31,7 @@ Make = Callable[..., Recipe]
 Run = Callable[..., Summary]
 
 SETS = ["clean", "blur1", "noise20", "blur1+noise20", "jpeg50"]
-STAGES = [{"features": {"layers": ["head"], "dtype": "float32"}}, {"restore": {}}, {"inputs": {}}]
+STAGES = [{"features": {"layers": ["head"], "dtype": "float32"}}, {"restore": {}}, {"inputs": {}}, {"gram": {"layers": ["head"]}}]
 
 
 @pytest.fixture
@@ -64,6 +64,8 @@ def test_every_set_has_the_same_number_and_only_made_ones_are_scored(study: Stud
     }  # fmt: skip
     shared = study.sql("select count(*) as n from (select content from samples group by content having count(*) = 5)").to_pylist()
     assert shared[0]["n"] == 14
+    grams = study.sql("select rows, shape from features where stage = 'gram'").to_pylist()
+    assert [(row["rows"], row["shape"]) for row in grams] == [(6 * 14, [14])], "each set by itself, the real one too"
     assert study.failures.num_rows == 0
     assert list(verify(study.objects, study.manifest)) == []
 

@@ -24,6 +24,7 @@ _NAMES = {
     "Loaded": "sample",
     "Loader": "sample",
     "Mixture": "degradations",
+    "PiesSpec": "pies",
     "SCHEMA": "table",
     "Sample": "sample",
     "Source": "scan",
