@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from hashlib import sha256
@@ -24,6 +25,7 @@ from xlli_ray.report.numbers import Tables, summarise
 from xlli_ray.report.panels import corpus_block
 from xlli_ray.report.samples import Samples, positions_by_label
 from xlli_ray.report.text import sets_text
+from xlli_ray.store.samples import corpus_hash
 from xlli_ray.store.verify import verify
 from xlli_ray.study import Study, open_study
 
@@ -167,3 +169,17 @@ def test_a_try_looks_at_made_sets_only(pies: Make, run: Run, tmp_path: Path) -> 
     summary = run(pies(), "try", limit=3)
     assert (summary.samples, summary.notes) == (3, ())
     assert set(open_study(str(tmp_path / "try")).sql("select label from samples")["label"].to_pylist()) == {"clean"}
+
+
+def test_a_plain_corpus_is_asked_for_as_before_there_were_such_sets(recipe: Make, run: Run, tmp_path: Path) -> None:
+    """Else every study that was scanned earlier would be scanned again."""
+    plain = recipe()
+    run(plain)
+    samples = open_study(str(tmp_path / "study")).manifest.samples
+    assert samples is not None
+    fields = ("images", "inputs", "pairs", "list", "scale", "patches", "degradations", "max_pixels")
+    asked = {name: plain.dump()["corpus"][name] for name in fields}
+    assert samples.corpus_hash == corpus_hash({**asked, "limit": None}, 0, {"decode": 1, "noise": 1})
+    sources = [{"kind": "images", "uri": uri, "target": None} for uri in map(str, sorted((tmp_path / "pictures").glob("*.png")))]
+    scan = sha256(json.dumps([samples.corpus_hash, sources], sort_keys=True).encode()).hexdigest()[:12]
+    assert [path.name for path in (tmp_path / "study" / "records").glob("scan-*")] == [f"scan-{scan}"]
