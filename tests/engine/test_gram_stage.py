@@ -72,6 +72,18 @@ def test_a_sample_that_fails_is_a_failed_row_and_a_column_of_nan(recipe: Make, r
     assert any("not finite" in reason for reason in reasons)
 
 
+def test_stages_that_can_share_the_units_of_sets_and_so_their_forward_pass(recipe: Make, run: Run, tmp_path: Path) -> None:
+    made = patches(recipe, stages=[{"gram": {"layers": ["head"]}}, {"restore": {}}], batch={"gram": 2, "restore": 2})
+    summary = run(made)
+    manifest = open_study(tmp_path / "study").manifest
+    assert manifest.cell("gram/small/head.out").group == manifest.cell("restore/small/restore").group
+    assert summary.units == len(LABELS)
+    without = patches(recipe, stages=[{"restore": {}}], batch={"restore": 2})
+    assert run(without, "without").units > len(LABELS)
+    scores = "select sample_id, psnr_y from restore order by row"
+    assert open_study(tmp_path / "study").sql(scores).equals(open_study(tmp_path / "without").sql(scores))
+
+
 def test_a_sample_that_kills_its_worker_is_marked_and_the_set_is_finished(recipe: Make, ray_session: None, tmp_path: Path) -> None:
     made = patches(recipe, "toy:kill_on_bright")
     study_folder = tmp_path / "study"

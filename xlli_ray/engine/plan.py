@@ -101,6 +101,7 @@ def make_plan(
     weights = {record.id: record.weights_sha256 for record in models}
     cells: list[Cell] = []
     added, kept, replaced, notes = [], [], [], []
+    held: dict[str, int] = {}
     for record in models:
         entry = next(m for m in recipe.models if m.id == record.id)
         stages = [stage for stage in recipe.stages if stage.chooses(entry)]
@@ -128,7 +129,12 @@ def make_plan(
         groups |= {cell.group for cell in made}
         cells += made
         notes += [f"{record.id}: inputs {b.name}: {b.refused}" for b in _refused(made)]
-        notes += _held(made, new, shapes)
+        for stage_id, size in _held(made, new, shapes).items():
+            held[stage_id] = max(size, held.get(stage_id, 0))
+    notes += [
+        f"stage {name}: a worker holds up to {human_bytes(size)} of a set, above 1 GiB in a scratch file under TMPDIR that goes with it"
+        for name, size in held.items() if size > 5e8
+    ]  # fmt: skip
     # Cells that this recipe does not name stay in the study: leaving something out deletes nothing.
     named = {cell.id for cell in cells}
     left = [cell for cell in existing if cell.id not in named]
@@ -136,17 +142,16 @@ def make_plan(
     return Plan(tuple(ordered), tuple(added), (*kept, *(c.id for c in left)), tuple(replaced), tuple(notes))
 
 
-def _held(cells: Sequence[Cell], wanted: Sequence[_Wanted], shapes: Mapping[str, tuple[Shapes | None, float, str]]) -> list[str]:
-    """What a worker holds of a set at once, where that is much."""
-    out = []
+def _held(cells: Iterable[Cell], wanted: Sequence[_Wanted], shapes: Mapping[str, tuple[Shapes | None, float, str]]) -> dict[str, int]:
+    """Stage → bytes that a worker holds of one set at once."""
+    found = {(cell.stage, cell.what): cell for cell in cells}
+    out: dict[str, int] = {}
     for want in wanted:
-        cell = next(cell for cell in cells if (cell.stage, cell.what) == (want.stage.id, want.probe.what))
-        if not isinstance(want.probe, SetProbe):
-            continue
-        found = [(shapes[bucket.name][0], bucket.rows_per_unit) for bucket in cell.buckets]
-        held = max((want.probe.held_bytes(replace(shape, together=rows)) for shape, rows in found if shape), default=0)
-        if held > 1e9:
-            out.append(f"{cell.id}: a worker holds {human_bytes(held)} of one set, in a scratch file under TMPDIR that goes with it")
+        if isinstance(want.probe, SetProbe):
+            for bucket in found[want.stage.id, want.probe.what].buckets:
+                shape = shapes[bucket.name][0]
+                held = want.probe.held_bytes(replace(shape, together=bucket.rows_per_unit)) if shape else 0
+                out[want.stage.id] = max(held, out.get(want.stage.id, 0))
     return out
 
 
@@ -306,10 +311,11 @@ def _cut(
 ) -> list[Cell]:
     """Cut ranges for new cells: those that can share a forward share ranges."""
     together: dict[Any, list[_Wanted]] = {}
+    with_sets = any(isinstance(want.probe, SetProbe) for want in wanted)
     for want in wanted:
         shared = (tuple(sorted(want.batches.items())), tuple(sorted(want.segments.items())))
         alone = () if want.probe.SHARES_FORWARD else (want.stage.id, want.probe.what)
-        sets = isinstance(want.probe, SetProbe)  # their ranges are whole sets
+        sets = with_sets and (isinstance(want.probe, SetProbe) or _fits_sets(want, table, shapes))
         together.setdefault((*shared, alone, sets), []).append(want)
     out = []
     for members in together.values():
@@ -338,6 +344,17 @@ def _cut(
     return out
 
 
+def _fits_sets(want: _Wanted, table: SampleTable, shapes: Mapping[str, tuple[Shapes | None, float, str]]) -> bool:
+    """Whether a cell may share the units of a `SetProbe`, and so its forward: its shards of a whole set stay within the limit."""
+    for bucket in table.buckets:
+        found = shapes[bucket.name][0]
+        rows = max((rows for _, _, rows in bucket.blocks), default=0)
+        for array in want.probe.arrays(found) if found else ():
+            if rows * int(np.prod(array.shape, dtype=np.int64)) * np.dtype(array.dtype).itemsize > SHARD_BYTES:
+                return False
+    return True
+
+
 def _cut_group(
     members: Sequence[_Wanted], table: SampleTable, shapes: Mapping[str, tuple[Shapes | None, float, str]]
 ) -> list[list[BucketPlan]]:
@@ -349,7 +366,8 @@ def _cut_group(
         if not rows:
             continue
         found, macs, refused = shapes[bucket.name]
-        sets = set_rows(bucket, segments, members[0].stage.id) if isinstance(members[0].probe, SetProbe) else 0
+        whole = next((want for want in members if isinstance(want.probe, SetProbe)), None)  # then ranges are whole sets
+        sets = set_rows(bucket, segments, whole.stage.id) if whole else 0
         if found and sets:
             found = replace(found, together=sets)
         arrays = [want.probe.arrays(found) if found else () for want in members]
