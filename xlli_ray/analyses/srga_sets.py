@@ -1,0 +1,200 @@
+"""From stored rows to one Gram matrix a set: which samples make up a set, which must go, and how gigabytes of features are read.
+
+A **set** is what one degradation made of the contents of one input size: its samples, ordered by content. Sets of the same contents are
+`paired` with the reference. A content that failed in one set is struck from all of them, so that every set keeps the same number of
+samples.
+
+A stored Gram matrix is read row by row. Stored features become the same matrix from fixed ranges of features (`stats.gram`): the rows of
+one set, as they stream by shard after shard, go into a float32 matrix, in memory up to `HELD` bytes, else into a scratch file in the
+system's temporary folder, which is deleted afterwards; the ranges are then read from it. In memory are two shards, one range, and N²
+numbers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from xlli_ray.analyses.view import CellArray, View
+from xlli_ray.errors import AnalysisError, closest
+from xlli_ray.stats.gram import gram
+from xlli_ray.store.manifest import Cell
+
+READS = ("gram", "features")
+"""Kinds of stages that an index can be made from."""
+HELD = 256 << 20
+"""Bytes of one set's features that are kept in memory."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """The samples of one set, ordered by content."""
+
+    label: str
+    family: str
+    """Kinds of its degradation, as `blur` or `blur+noise`."""
+    level: float | None
+    """Level of its degradation, where it has one kind."""
+    rows: np.ndarray
+    """int64 (N,): rows of the sample table."""
+    contents: tuple[str, ...]
+    images: tuple[str, ...]
+    """The picture that each sample is from."""
+
+
+@dataclass(frozen=True)
+class Sets:
+    """All sets of one input size."""
+
+    reference: ImageSet
+    others: tuple[ImageSet, ...]
+    bucket: str
+    height: int
+    width: int
+    left_out: Mapping[str, int]
+    """Samples of other input sizes, by bucket."""
+
+    @property
+    def all(self) -> tuple[ImageSet, ...]:
+        """The reference first."""
+        return (self.reference, *self.others)
+
+    def paired(self, item: ImageSet) -> bool:
+        """Whether a set has the reference's contents."""
+        return item.contents == self.reference.contents
+
+    def refusal(self, item: ImageSet) -> str:
+        """Why a set cannot be compared with the reference; empty when it can."""
+        if len(item.rows) == len(self.reference.rows):
+            return ""
+        return (
+            f"unequal N: {len(item.rows)} samples, {self.reference.label} has {len(self.reference.rows)}; σ and α depend on N: take "
+            "the same contents in every set"
+        )
+
+
+def sets_of(view: View, cells: Sequence[Cell], reference: str) -> Sets:
+    """The sets of the input size that has most samples in `cells`. Raises AnalysisError when the reference is not among them."""
+    table = view.sql("select * from samples order by bucket, row")
+    buckets: dict[str, list[tuple[int, int]]] = {}
+    for cell in cells:
+        for bucket in cell.buckets:
+            buckets.setdefault(bucket.name, list(bucket.segments))
+    held = {name: sum(count for _, count in segments) for name, segments in buckets.items()}
+    most = max(held, key=lambda name: (held[name], name))
+    number = table["row"].to_numpy()
+    inside = np.zeros(len(number), bool)
+    for first, count in buckets[most]:
+        inside |= (number >= first) & (number < first + count)
+    mine = table.filter(pa.array(inside))
+    by_label = {label: _set(mine.filter(pc.equal(mine["label"], label)), label) for label in view.labels}
+    found = {label: item for label, item in by_label.items() if len(item.rows)}
+    if reference not in found:
+        near = closest(reference, found, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise AnalysisError(f"srga.reference: there is no set {reference!r} here; {hint}Sets: {', '.join(found)}")
+    return Sets(
+        found[reference], tuple(item for label, item in found.items() if label != reference), most, int(mine["height"][0].as_py()),
+        int(mine["width"][0].as_py()), {name: rows for name, rows in sorted(held.items()) if name != most},
+    )  # fmt: skip
+
+
+def _set(table: pa.Table, label: str) -> ImageSet:
+    table = table.sort_by([("content", "ascending"), ("row", "ascending")])
+    family = table["type"][0].as_py() if table.num_rows else ""
+    level = table[family][0].as_py() if family in table.column_names and pa.types.is_floating(table[family].type) else None
+    images = [sha or content for sha, content in zip(table["source_sha"].to_pylist(), table["content"].to_pylist())]
+    return ImageSet(label, family or label, level, table["row"].to_numpy(), tuple(table["content"].to_pylist()), tuple(images))
+
+
+def measured(array: CellArray, sets: Sets) -> dict[str, np.ndarray]:
+    """For each set, which of its samples were measured: label → bool (N,)."""
+    good = np.zeros(max(int(item.rows.max()) for item in sets.all) + 1, bool)
+    for reader in array.readers:
+        if reader.bucket.name == sets.bucket:
+            rows = np.concatenate([np.arange(first, first + count) for first, count in reader.bucket.segments])
+            good[rows[reader.valid & (rows < len(good))]] = True
+    return {item.label: good[item.rows] for item in sets.all}
+
+
+def kept_contents(array: CellArray, sets: Sets) -> np.ndarray:
+    """Which places of the sets are whole in each of them: bool (N,). Sets that are refused do not count."""
+    found = measured(array, sets)
+    return np.logical_and.reduce([found[item.label] for item in sets.all if not sets.refusal(item)])
+
+
+def grams(array: CellArray, kind: str, sets: Sets) -> Iterator[tuple[ImageSet, np.ndarray]]:
+    """(set, Gram matrix float64 (N, N), ordered by content) for each set, in the order stored; NaN where a sample failed.
+
+    `kind`: of the cell, `gram` or `features`. Sets that are refused, or have no samples here, are left out. Reads each shard once.
+    """
+    wanted = [item for item in sets.all if not sets.refusal(item)]
+    last = max(int(item.rows.max()) for item in wanted) + 1
+    number, place = np.full(last, -1), np.zeros(last, np.int64)
+    for i, item in enumerate(wanted):
+        number[item.rows], place[item.rows] = i, np.arange(len(item.rows))
+    with tempfile.TemporaryDirectory(prefix="xlli-srga-") as folder:
+        collect: _GramRows | _FeatureRows | None = None
+        current = -1
+        for block in array.blocks(sets.bucket):
+            inside = block.table_rows < last
+            which = np.where(inside, number[np.minimum(block.table_rows, last - 1)], -1)
+            cuts = np.flatnonzero(np.diff(which)) + 1
+            for rows in np.split(np.arange(len(which)), cuts):
+                if not len(rows) or which[rows[0]] < 0:
+                    continue
+                if which[rows[0]] != current:
+                    if collect is not None:
+                        yield wanted[current], collect.matrix()
+                    current = int(which[rows[0]])
+                    collect = _GramRows(wanted[current]) if kind == "gram" else _FeatureRows(wanted[current], Path(folder))
+                assert collect is not None
+                collect.add(place[block.table_rows[rows]], block.values[rows[0] : rows[-1] + 1], block.table_rows[rows])
+        if collect is not None:
+            yield wanted[current], collect.matrix()
+
+
+class _GramRows:
+    """The rows of a stored Gram matrix. Its columns are in the order of the set's rows in the table."""
+
+    def __init__(self, item: ImageSet) -> None:
+        self._order = np.argsort(np.argsort(item.rows))  # place by content → column
+        self._matrix = np.full((len(item.rows), len(item.rows)), np.nan)
+
+    def add(self, places: np.ndarray, values: np.ndarray, table_rows: np.ndarray) -> None:
+        if values.shape[1:] != self._matrix.shape[1:]:
+            raise AnalysisError(
+                f"the Gram matrix has {values.shape[1:]} columns, its set has {len(self._matrix)} samples; run `xlli verify`"
+            )
+        self._matrix[places] = values
+
+    def matrix(self) -> np.ndarray:
+        return self._matrix[:, self._order]
+
+
+class _FeatureRows:
+    """The features of a set, in memory or in a scratch file that the next set overwrites."""
+
+    def __init__(self, item: ImageSet, folder: Path) -> None:
+        self._samples, self._folder = len(item.rows), folder
+        self._features: np.ndarray | None = None
+
+    def add(self, places: np.ndarray, values: np.ndarray, table_rows: np.ndarray) -> None:
+        flat = values.reshape(len(values), -1)
+        if self._features is None:
+            kind = np.float64 if flat.dtype == np.float64 else np.float32
+            shape = (self._samples, flat.shape[1])
+            if self._samples * flat.shape[1] * np.dtype(kind).itemsize <= HELD:
+                self._features = np.full(shape, np.nan, kind)
+            else:
+                self._features = np.memmap(self._folder / "features", kind, "w+", shape=shape)
+        self._features[places] = flat
+
+    def matrix(self) -> np.ndarray:
+        assert self._features is not None
+        return gram(self._features)
