@@ -423,3 +423,43 @@ def test_the_recipes_that_come_with_the_package_parse(root: Path) -> None:
     assert load_recipe(builtin_recipe(Path("quickstart"))).name == "quickstart"
     for name in ("set5", "degraded_patches"):
         assert load_recipe(root / f"tests/recipes/{name}.yaml").name == name.replace("_", "-")
+
+
+# -- analyses that bring their measurements along ------------------------------------------------------------------
+
+
+@pytest.fixture
+def bringing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """lam_summary, as if it brought a lam stage of its own and a restore stage for the networks that give images."""
+    from xlli_ray.analyses.lam_summary import LamSummary
+
+    def brings(cls: type, params: dict[str, Any], stage_id: str, models: list[dict[str, Any]]) -> tuple[dict[str, Any], list[Any]]:
+        if "of" in params:
+            return params, []
+        images = [model["id"] for model in models if model.get("output") != "none"]
+        return {**params, "of": f"{stage_id}-lam"}, [{"lam": {"id": f"{stage_id}-lam"}}, {"restore": {"models": images}}]
+
+    monkeypatch.setattr(LamSummary, "brings", classmethod(brings), raising=False)
+
+
+@pytest.mark.usefixtures("bringing")
+def test_an_analysis_brings_what_it_needs_and_nothing_twice(raw: dict[str, Any], parse: Parse) -> None:
+    raw["models"].append({"id": "b", "network": "my:classifier", "output": "none"})
+    raw["stages"] = [{"lam_summary": {"id": "s", "resamples": 500}}]
+    alone = parse(raw)
+    assert [(stage.kind, stage.id) for stage in alone.stages] == [("lam", "s-lam"), ("restore", "restore"), ("lam_summary", "s")]
+    assert alone.stages[1].models == ["a"]
+    assert alone.stages[2].params == {"resamples": 500, "of": "s-lam"}
+    raw["stages"] = [{"restore": {"id": "mine"}}, {"lam_summary": {}}, {"lam_summary": {"id": "t", "of": "lam_summary-lam"}}]
+    assert [stage.id for stage in parse(raw).stages] == ["mine", "lam_summary-lam", "lam_summary", "t"]
+
+
+@pytest.mark.usefixtures("bringing")
+def test_what_was_brought_is_looked_at_with_the_analysis_own_models_and_study_json_parses_to_the_same(
+    raw: dict[str, Any], parse: Parse
+) -> None:
+    raw["models"].append({"id": "b", "weights": "b.pth", "network": "imdn"})
+    raw["stages"] = [{"lam_summary": {"models": ["b"]}}]
+    recipe = parse(raw)
+    assert [stage.models for stage in recipe.stages] == [["b"], ["b"], ["b"]]
+    assert parse(recipe.dump()).dump() == recipe.dump()

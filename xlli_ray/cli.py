@@ -139,8 +139,9 @@ def scan(recipe: Path, /, *, out: Out = None, workers: Workers = 0, address: Add
 @app.command
 def plan(recipe: Path, /, *, out: Out = None, workers: Workers = None, set_: Set = ()) -> int:
     """Say what a run would do: samples, sizes, units, bytes of each array, projected hours. Refuses above the limits."""
-    from xlli_ray.engine.driver import Options, default_workers, plan_study
+    from xlli_ray.engine.driver import Options, plan_study
     from xlli_ray.engine.plan import check_limits
+    from xlli_ray.engine.pools import default_workers
     from xlli_ray.report.text import plan_table
 
     parsed = _recipe(recipe, set_)

@@ -12,7 +12,7 @@ under 5 minutes, but no more than a sixteenth of the bucket, so that a small cor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from xlli_ray.models.cost import survey
 from xlli_ray.models.layers import Tap, resolve
 from xlli_ray.models.model import Model
 from xlli_ray.probes import probe_class
-from xlli_ray.probes.protocol import Probe, Shapes
+from xlli_ray.probes.protocol import Probe, SetProbe, Shapes
 from xlli_ray.recipe import Recipe, Stage
 from xlli_ray.store.layout import ArrayMeta
 from xlli_ray.store.manifest import Bucket, BucketPlan, Cell, ModelRecord, SampleTable, identity_hash
@@ -129,11 +129,26 @@ def make_plan(
         groups |= {cell.group for cell in made}
         cells += made
         notes += [f"{record.id}: inputs {b.name}: {b.refused}" for b in _refused(made)]
+        notes += _held(made, new, shapes)
     # Cells that this recipe does not name stay in the study: leaving something out deletes nothing.
     named = {cell.id for cell in cells}
     left = [cell for cell in existing if cell.id not in named]
     ordered = sorted([*cells, *left], key=lambda cell: cell.id)
     return Plan(tuple(ordered), tuple(added), (*kept, *(c.id for c in left)), tuple(replaced), tuple(notes))
+
+
+def _held(cells: Sequence[Cell], wanted: Sequence[_Wanted], shapes: Mapping[str, tuple[Shapes | None, float, str]]) -> list[str]:
+    """What a worker holds of a set at once, where that is much."""
+    out = []
+    for want in wanted:
+        cell = next(cell for cell in cells if (cell.stage, cell.what) == (want.stage.id, want.probe.what))
+        if not isinstance(want.probe, SetProbe):
+            continue
+        found = [(shapes[bucket.name][0], bucket.rows_per_unit) for bucket in cell.buckets]
+        held = max((want.probe.held_bytes(replace(shape, together=rows)) for shape, rows in found if shape), default=0)
+        if held > 1e9:
+            out.append(f"{cell.id}: a worker holds {human_bytes(held)} of one set, in a scratch file under TMPDIR that goes with it")
+    return out
 
 
 def _refused(cells: Iterable[Cell]) -> list[BucketPlan]:
@@ -295,7 +310,8 @@ def _cut(
     for want in wanted:
         shared = (tuple(sorted(want.batches.items())), tuple(sorted(want.segments.items())))
         alone = () if want.probe.SHARES_FORWARD else (want.stage.id, want.probe.what)
-        together.setdefault((*shared, alone), []).append(want)
+        sets = isinstance(want.probe, SetProbe)  # their ranges are whole sets
+        together.setdefault((*shared, alone, sets), []).append(want)
     out = []
     for members in together.values():
         number = 0
@@ -334,11 +350,14 @@ def _cut_group(
         if not rows:
             continue
         found, macs, refused = shapes[bucket.name]
+        sets = set_rows(bucket, segments, members[0].stage.id) if isinstance(members[0].probe, SetProbe) else 0
+        if found and sets:
+            found = replace(found, together=sets)
         arrays = [want.probe.arrays(found) if found else () for want in members]
         batch = members[0].batches[bucket.name]
         sample_bytes = [int(np.prod(a.shape, dtype=np.int64)) * np.dtype(a.dtype).itemsize for some in arrays for a in some]
         seconds = macs * max(want.probe.cost for want in members) / MACS_A_SECOND
-        size = rows_a_unit(rows, batch, sample_bytes, seconds)
+        size = sets or rows_a_unit(rows, batch, sample_bytes, seconds)
         for want, some, plan in zip(members, arrays, plans):
             metas = []
             for array in some:
@@ -358,6 +377,20 @@ def _cut_group(
             )  # fmt: skip
         first_unit += -(-rows // size)
     return plans
+
+
+def set_rows(bucket: Bucket, segments: Sequence[tuple[int, int]], stage: str) -> int:
+    """How many samples each set of the bucket has: what a `SetProbe`'s units are. Raises PlanError, by name, when they differ."""
+    counts = {label: rows for label, _, rows in bucket.blocks}
+    if len(segments) == len(bucket.blocks):  # cut to `max_rows`, a segment a set
+        counts = {label: count for (label, _, _), (_, count) in zip(bucket.blocks, segments)}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{label} {count}" for label, count in sorted(counts.items(), key=lambda item: item[1]))
+        raise PlanError(
+            f"stage {stage}: all sets need the same number of samples; inputs {bucket.name} have {listed}. "
+            "Ask for as many patches as the smallest set has, or leave it out."
+        )
+    return next(iter(counts.values()))
 
 
 def rows_a_unit(rows: int, batch: int, sample_bytes: Sequence[int], seconds: float) -> int:

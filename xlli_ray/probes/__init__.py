@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 PROBES: dict[str, str] = {
     "restore": "xlli_ray.probes.restore:Restore",
     "features": "xlli_ray.probes.features:Features",
+    "gram": "xlli_ray.probes.gram:Gram",
     "lam": "xlli_ray.probes.lam.probe:Lam",
 }
 
