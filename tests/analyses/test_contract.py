@@ -43,7 +43,7 @@ class Example:
 EXAMPLES: dict[str, Example] = {
     "lam_summary": Example(lam_recipe(Lam()), [{"resamples": 300}, {"resamples": 200, "restore": None, "level": 0.9, "survives": 0.1}]),
     "srga": Example(
-        srga_recipe(models=2, degradations=("clean", {"blur": 1}, {"blur": 2})),
+        srga_recipe(models=2, degradations=("clean", {"blur": 1})),
         [{"components": 8, "resamples": 4, "of": "srga-gram"}, {"components": 5, "resamples": 0, "restore": None, "solver": "authors"}],
     ),
 }

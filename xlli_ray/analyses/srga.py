@@ -20,7 +20,7 @@ places two models apart when the interval of their paired difference does not ho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -63,21 +63,21 @@ class Srga:
     Params: ClassVar[type[BaseModel]] = Params
 
     @classmethod
-    def brings(cls, params: dict[str, Any], stage_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """The measuring stage that a recipe's `srga` needs: its parameters with `of` filled in, and the stages to add, as a recipe has
-        them.
-
-        `params`: as written, not yet checked. With `of` given nothing is added.
-        """
+    def brings(
+        cls, params: Mapping[str, Any], stage_id: str, models: Sequence[Mapping[str, Any]]
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """A `gram` stage, or a `features` stage, to read; and `restore` for the quality beside the index. With `of` given, nothing."""
         if params.get("of") is not None:
-            return params, []
+            return dict(params), []
         layers = [params.get("layer", Params.model_fields["layer"].default)]
         if params.get("store_features"):
             kind, fields = "features", {"layers": layers, "dtype": "float32", "codec": "blosc"}
         else:
             kind, fields = "gram", {"layers": layers}
         of = f"{stage_id}-{kind}"
-        return {**params, "of": of}, [{kind: {"id": of, **fields}}]
+        images = [model["id"] for model in models if model.get("output", "image") == "image"]
+        restored = [{"restore": {"models": images}}] if images and params.get("restore", "auto") == "auto" else []
+        return {**params, "of": of}, [{kind: {"id": of, **fields}}, *restored]
 
     @classmethod
     def inputs(cls, params: BaseModel, cells: Sequence[Cell]) -> list[str]:

@@ -83,7 +83,8 @@ def _panels(rows: Sequence[_Row]) -> list[tuple[str, str, list[_Row], list[str] 
             rest += mine
     if rest:
         alone = {row["family"] for row in rest}
-        out.append((rest[0]["family"] if len(alone) == 1 else "others" if out else "", "", rest, list(dict.fromkeys(row["label"] for row in rest))))
+        title = rest[0]["family"] if len(alone) == 1 else "others" if out else ""
+        out.append((title, "", rest, list(dict.fromkeys(row["label"] for row in rest))))
     if other := [row for row in rows if row["state"] == "unpaired"]:
         out.append(("other contents: in no ranking", "", other, list(dict.fromkeys(row["label"] for row in other))))
     return out
@@ -115,7 +116,8 @@ def _curves(axis: Any, title: str, xlabel: str, rows: Sequence[_Row], names: lis
             axis.plot(x[order], [_number(mine[i]["floor"]) for i in order], "_", color=MUTED, markersize=7, zorder=3)
     if names is not None:
         slanted = sum(map(len, names)) > 30
-        axis.set_xticks(range(len(names)), names, rotation=35 if slanted else 0, ha="right" if slanted else "center", rotation_mode="anchor")
+        turned = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+        axis.set_xticks(range(len(names)), names, **turned)
         axis.set_xlim(-0.6, len(names) - 0.4)
     else:
         places = sorted({row["level"] for row in rows})

@@ -1,13 +1,13 @@
 """From stored rows to one Gram matrix a set: which samples make up a set, which must go, and how gigabytes of features are read.
 
-A **set** is what one degradation made of the contents of one input size: its samples, ordered by content. Sets of the same contents are
-`paired` with the reference. A content that failed in one set is struck from all of them, so that every set keeps the same number of
-samples.
+A **set** is what one degradation made of the contents of one input size. Sets of the same contents are `paired` with the reference. A
+content that failed in one set is struck from all of them, so that every set keeps the same number of samples.
 
 A stored Gram matrix is read row by row. Stored features become the same matrix from fixed ranges of features (`stats.gram`): the rows of
 one set, as they stream by shard after shard, go into a float32 matrix, in memory up to `HELD` bytes, else into a scratch file in the
 system's temporary folder, which is deleted afterwards; the ranges are then read from it. In memory are two shards, one range, and N²
-numbers."""
+numbers.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HELD = 256 << 20
 
 @dataclass(frozen=True)
 class ImageSet:
-    """The samples of one set, ordered by content."""
+    """The samples of one set, in the order of the sample table: images and their patches have one order in every set."""
 
     label: str
     family: str
@@ -41,7 +41,7 @@ class ImageSet:
     level: float | None
     """Level of its degradation, where it has one kind."""
     rows: np.ndarray
-    """int64 (N,): rows of the sample table."""
+    """int64 (N,): rows of the sample table, ascending."""
     contents: tuple[str, ...]
     images: tuple[str, ...]
     """The picture that each sample is from."""
@@ -105,7 +105,6 @@ def sets_of(view: View, cells: Sequence[Cell], reference: str) -> Sets:
 
 
 def _set(table: pa.Table, label: str) -> ImageSet:
-    table = table.sort_by([("content", "ascending"), ("row", "ascending")])
     family = table["type"][0].as_py() if table.num_rows else ""
     level = table[family][0].as_py() if family in table.column_names and pa.types.is_floating(table[family].type) else None
     images = [sha or content for sha, content in zip(table["source_sha"].to_pylist(), table["content"].to_pylist())]
@@ -129,17 +128,17 @@ def kept_contents(array: CellArray, sets: Sets) -> np.ndarray:
 
 
 def grams(array: CellArray, kind: str, sets: Sets) -> Iterator[tuple[ImageSet, np.ndarray]]:
-    """(set, Gram matrix float64 (N, N), ordered by content) for each set, in the order stored; NaN where a sample failed.
+    """(set, Gram matrix float64 (N, N)) for each set, in the order stored; NaN where a sample failed.
 
     `kind`: of the cell, `gram` or `features`. Sets that are refused, or have no samples here, are left out. Reads each shard once.
     """
     wanted = [item for item in sets.all if not sets.refusal(item)]
     last = max(int(item.rows.max()) for item in wanted) + 1
-    number, place = np.full(last, -1), np.zeros(last, np.int64)
+    number = np.full(last, -1)
     for i, item in enumerate(wanted):
-        number[item.rows], place[item.rows] = i, np.arange(len(item.rows))
+        number[item.rows] = i
     with tempfile.TemporaryDirectory(prefix="xlli-srga-") as folder:
-        collect: _GramRows | _FeatureRows | None = None
+        collect: _Rows | None = None
         current = -1
         for block in array.blocks(sets.bucket):
             inside = block.table_rows < last
@@ -154,46 +153,60 @@ def grams(array: CellArray, kind: str, sets: Sets) -> Iterator[tuple[ImageSet, n
                     current = int(which[rows[0]])
                     collect = _GramRows(wanted[current]) if kind == "gram" else _FeatureRows(wanted[current], Path(folder))
                 assert collect is not None
-                collect.add(place[block.table_rows[rows]], block.values[rows[0] : rows[-1] + 1], block.table_rows[rows])
+                collect.add(block.values[rows[0] : rows[-1] + 1], block.table_rows[rows])
         if collect is not None:
             yield wanted[current], collect.matrix()
 
 
-class _GramRows:
-    """The rows of a stored Gram matrix. Its columns are in the order of the set's rows in the table."""
+class _Rows:
+    """What is stored of one set, until all of it has streamed by."""
 
     def __init__(self, item: ImageSet) -> None:
-        self._order = np.argsort(np.argsort(item.rows))  # place by content → column
-        self._matrix = np.full((len(item.rows), len(item.rows)), np.nan)
+        self._rows = item.rows
 
-    def add(self, places: np.ndarray, values: np.ndarray, table_rows: np.ndarray) -> None:
-        if values.shape[1:] != self._matrix.shape[1:]:
-            raise AnalysisError(
-                f"the Gram matrix has {values.shape[1:]} columns, its set has {len(self._matrix)} samples; run `xlli verify`"
-            )
-        self._matrix[places] = values
+    def add(self, values: np.ndarray, table_rows: np.ndarray) -> None:
+        """Rows of the table, and what is stored of them."""
+        raise NotImplementedError
 
     def matrix(self) -> np.ndarray:
-        return self._matrix[:, self._order]
+        """float64 (N, N)."""
+        raise NotImplementedError
 
 
-class _FeatureRows:
+class _GramRows(_Rows):
+    """A stored Gram matrix."""
+
+    def __init__(self, item: ImageSet) -> None:
+        super().__init__(item)
+        self._matrix = np.full((len(item.rows), len(item.rows)), np.nan)
+
+    def add(self, values: np.ndarray, table_rows: np.ndarray) -> None:
+        if values.shape[1:] != self._matrix.shape[1:]:
+            raise AnalysisError(f"the Gram matrix has {values.shape[1:]} columns, its set {len(self._matrix)} samples; run `xlli verify`")
+        self._matrix[np.searchsorted(self._rows, table_rows)] = values
+
+    def matrix(self) -> np.ndarray:
+        return self._matrix
+
+
+class _FeatureRows(_Rows):
     """The features of a set, in memory or in a scratch file that the next set overwrites."""
 
     def __init__(self, item: ImageSet, folder: Path) -> None:
-        self._samples, self._folder = len(item.rows), folder
+        super().__init__(item)
+        self._folder = folder
         self._features: np.ndarray | None = None
 
-    def add(self, places: np.ndarray, values: np.ndarray, table_rows: np.ndarray) -> None:
+    def add(self, values: np.ndarray, table_rows: np.ndarray) -> None:
         flat = values.reshape(len(values), -1)
         if self._features is None:
             kind = np.float64 if flat.dtype == np.float64 else np.float32
-            shape = (self._samples, flat.shape[1])
-            if self._samples * flat.shape[1] * np.dtype(kind).itemsize <= HELD:
+            shape = (len(self._rows), flat.shape[1])
+            if shape[0] * shape[1] * np.dtype(kind).itemsize <= HELD:
                 self._features = np.full(shape, np.nan, kind)
             else:
                 self._features = np.memmap(self._folder / "features", kind, "w+", shape=shape)
-        self._features[places] = flat
+        self._features[np.searchsorted(self._rows, table_rows)] = flat
 
     def matrix(self) -> np.ndarray:
         assert self._features is not None
