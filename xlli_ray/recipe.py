@@ -327,6 +327,10 @@ def resolve_corpus(corpus: Mapping[str, Any], base: Path) -> dict[str, Any]:
             out[key] = each(out[key])
     if isinstance(out.get("pairs"), Mapping):
         out["pairs"] = {key: each(value) for key, value in out["pairs"].items()}
+    if isinstance(pies := out.get("pies"), Mapping) and "real" in pies:
+        real = pies["real"]
+        named = {name: each(globs) for name, globs in real.items()} if isinstance(real, Mapping) else each(real)
+        out["pies"] = {**pies, "real": named}
     return out
 
 

@@ -25,6 +25,7 @@ from xlli_ray.store.tables import RESERVED
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "restore": [{}, {"save": True}],
+    "inputs": [{}],
     "features": [
         {"layers": ["head", "tail:input", "flat", "down"]},
         {"layers": ["head", "flat"], "dtype": "float32", "codec": "none"},

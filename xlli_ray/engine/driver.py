@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xlli_ray.analyses.states import check_asked
 from xlli_ray.corpus.decode import VERSION as DECODE_VERSION
@@ -22,7 +22,7 @@ from xlli_ray.engine.environment import device_name, version_changes, versions
 from xlli_ray.engine.events import Events
 from xlli_ray.engine.pool import Pool
 from xlli_ray.engine.pools import Pools, default_workers
-from xlli_ray.engine.scan import scan_corpus
+from xlli_ray.engine.scan import remarks, scan_corpus
 from xlli_ray.engine.tasks import WorkerSpec
 from xlli_ray.engine.units import count_units, pending_jobs, run_units, unfinished
 from xlli_ray.errors import PlanError
@@ -217,15 +217,21 @@ def _same_corpus(objects: Objects, recipe: Recipe, manifest: Manifest, options: 
     old = manifest.recipe
     if old.get("seed") != recipe.seed:
         raise PlanError(f"{objects.url}: seed was {old.get('seed')}, is now {recipe.seed}: use a new --out")
-    now = recipe.dump()["corpus"]
-    then = old.get("corpus", {})
-    # Where files lie may change (another mount); what is made of them may not.
-    fixed = [key for key in now if key not in ("images", "inputs", "pairs", "list") and now[key] != then.get(key)]
+    now, then = _without_places(recipe.dump()["corpus"]), _without_places(old.get("corpus", {}))
+    fixed = [key for key in now if now[key] != then.get(key)]
     if fixed:
         key = fixed[0]
         raise PlanError(
             f"{objects.url}: corpus.{key} was {then.get(key)!r}, is now {now[key]!r}: its samples would differ. Use a new --out."
         )
+
+
+def _without_places(corpus: Mapping[str, Any]) -> dict[str, Any]:
+    """Where files lie may change (another mount); what is made of them may not."""
+    out = {key: value for key, value in corpus.items() if key not in ("images", "inputs", "pairs", "list")}
+    if out.get("pies"):
+        out["pies"] = {**out["pies"], "real": list(out["pies"]["real"])}
+    return out
 
 
 def _planned(
@@ -242,8 +248,9 @@ def _planned(
         device = "any" if options.any_device else _planned_device(manifest, options, spec)
         assert manifest.samples is not None
         mark = _plan_mark(recipe, manifest, records, device)
+        notes = tuple(remarks(recipe.corpus, manifest.samples)) if options.limit is None else ()
         if mark == manifest.planned and not options.replace:
-            plan = Plan(manifest.cells, kept=tuple(cell.id for cell in manifest.cells))
+            plan = Plan(manifest.cells, kept=tuple(cell.id for cell in manifest.cells), notes=notes)
             kept = replace(manifest, models=with_models(records, manifest.models))
             check_asked(asked(recipe.analyses), kept)
             return kept, plan
@@ -252,6 +259,7 @@ def _planned(
             lambda name: load_study_model(objects, next(r for r in records if r.id == name)),
             existing=manifest.cells, device=device, replace_ids=options.replace,
         )  # fmt: skip
+        plan = replace(plan, notes=(*notes, *plan.notes))
     finally:
         torch.set_num_threads(before)
     models = with_models(records, manifest.models)

@@ -34,7 +34,6 @@ UNIT_BYTES = 1 << 30
 UNIT_SECONDS = 300.0
 UNITS_A_BUCKET = 16
 MACS_A_SECOND = 50e9
-GIVEN = "given"  # label of inputs that go in as they are
 ACTIVATIONS_CPU = 1 << 30
 ACTIVATIONS_GPU = 16 << 30
 BATCHES = (32, 16, 8, 4, 2, 1)
@@ -235,8 +234,8 @@ def _pattern(tap: Tap) -> str:
 
 
 def _degradation_versions(table: SampleTable) -> dict[str, int]:
-    """VERSION of each degradation that occurs, sorted; `given` inputs have none."""
-    labels = {label for bucket in table.buckets for label, _, _ in bucket.blocks} - {GIVEN}
+    """VERSION of each degradation that occurs, sorted; inputs that go in as they are have none."""
+    labels = {label for bucket in table.buckets for label, _, _ in bucket.blocks if degradations.is_made(label)}
     return dict(sorted({k: v for label in labels for k, v in degradations.parse_label(label).versions().items()}.items()))
 
 

@@ -76,7 +76,7 @@ class _CellState:
 def make_loader(corpus: Mapping[str, Any]) -> Loader:
     """The loader for a recipe's corpus section. Decoded pictures are kept only where one is needed again soon: for its next patch, or
     its next degradation."""
-    needed_again = bool(corpus.get("patches")) or len(corpus.get("degradations") or ()) > 1
+    needed_again = bool(corpus.get("patches") or corpus.get("pies")) or len(corpus.get("degradations") or ()) > 1
     return Loader(max_pixels=corpus.get("max_pixels") or MAX_PIXELS, cache_bytes=CACHE_BYTES if needed_again else 0)
 
 
