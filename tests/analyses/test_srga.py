@@ -125,6 +125,16 @@ def test_a_content_that_failed_in_one_set_is_struck_from_all(kind: str, conclude
     assert any("left out of all: net0 2, net1 2, net2 2" in note for note in result.notes)
 
 
+def test_a_set_that_mostly_failed_is_given_up_before_it_takes_the_others_along(conclude: Conclude) -> None:
+    result = conclude(srga_recipe(Srga(failed=frozenset(range(PICTURES, PICTURES + 14)))))
+    lost = row(result, "srga", model="net0", label="blur1")
+    assert (lost["state"], lost["reason"], lost["srga"]) == ("refused", "10 of 24 samples were measured", None)
+    assert row(result, "srga", model="net0", label="blur2")["struck"] == 0
+    assert any("net1 blur1 (10 of 24" in flag for flag in result.flags)
+    with pytest.raises(AnalysisError, match="net0: no content was measured in every set"):
+        conclude(srga_recipe(Srga(failed=frozenset(range(PICTURES))), name="reference"))
+
+
 def test_too_few_samples_are_refused_by_name(conclude: Conclude) -> None:
     with pytest.raises(AnalysisError, match=r"net0: 24 samples in each set, 24 components need at least 25.*components: 12"):
         conclude(srga_recipe(params={"components": 24}))

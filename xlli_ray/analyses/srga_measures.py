@@ -110,19 +110,22 @@ class Measures:
                 f"{cell.id} is stored as float16, whose rounding lifts the tail of the spectrum and with it the index: store "
                 "`dtype: float32`, or say `allow_float16: true`"
             )
-        kept = kept_contents(array, self.groups)
+        kept, lost = kept_contents(array, self.groups)
         samples = int(kept.sum())
+        if not samples:
+            self.refused[cell.model] = "no content was measured in every set; `xlli query STUDY \"from failures\"` says why"
+            return
         if samples <= self.params.components:
             self.refused[cell.model] = (
                 f"{samples} samples in each set, {self.params.components} components need at least {self.params.components + 1}: take more "
                 f"patches, or `components: {max(1, samples // 2)}` or fewer"
             )
             return
-        found = {item.label: self._estimate(item, matrix, kept) for item, matrix in grams(array, cell.kind, self.groups)}
+        found = {item.label: self._estimate(item, matrix, kept) for item, matrix in grams(array, cell.kind, self.groups, lost)}
         sets = {item.label: found[item.label] for item in self.groups.all if item.label in found}
         for item in self.groups.all:
             if item.label not in sets:
-                sets[item.label] = Estimate(item, "refused", self.groups.refusal(item) or "not measured")
+                sets[item.label] = Estimate(item, "refused", lost.get(item.label, "not measured"))
         reference = sets[self.params.reference]
         sets = {label: self._against(reference, one, samples) for label, one in sets.items()}
         images = len({image for image, good in zip(self.groups.reference.images, kept) if good})

@@ -12,7 +12,7 @@ numbers.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,18 +121,26 @@ def measured(array: CellArray, sets: Sets) -> dict[str, np.ndarray]:
     return {item.label: good[item.rows] for item in sets.all}
 
 
-def kept_contents(array: CellArray, sets: Sets) -> np.ndarray:
-    """Which places of the sets are whole in each of them: bool (N,). Sets that are refused do not count."""
+def kept_contents(array: CellArray, sets: Sets) -> tuple[np.ndarray, dict[str, str]]:
+    """Which contents are whole in every set that can be used, bool (N,); and label → why another one cannot.
+
+    A set of which most samples failed is given up itself, before it takes the contents from all others.
+    """
     found = measured(array, sets)
-    return np.logical_and.reduce([found[item.label] for item in sets.all if not sets.refusal(item)])
+    refused = {item.label: text for item in sets.others if (text := sets.refusal(item))}
+    for item in sets.others:
+        good = int(found[item.label].sum())
+        if item.label not in refused and 2 * good < len(item.rows):
+            refused[item.label] = f"{good} of {len(item.rows)} samples were measured"
+    return np.logical_and.reduce([found[item.label] for item in sets.all if item.label not in refused]), refused
 
 
-def grams(array: CellArray, kind: str, sets: Sets) -> Iterator[tuple[ImageSet, np.ndarray]]:
+def grams(array: CellArray, kind: str, sets: Sets, refused: Collection[str] = ()) -> Iterator[tuple[ImageSet, np.ndarray]]:
     """(set, Gram matrix float64 (N, N)) for each set, in the order stored; NaN where a sample failed.
 
-    `kind`: of the cell, `gram` or `features`. Sets that are refused, or have no samples here, are left out. Reads each shard once.
+    `kind`: of the cell, `gram` or `features`. `refused`: labels of sets that are left out. Reads each shard once.
     """
-    wanted = [item for item in sets.all if not sets.refusal(item)]
+    wanted = [item for item in sets.all if item.label not in refused]
     last = max(int(item.rows.max()) for item in wanted) + 1
     number = np.full(last, -1)
     for i, item in enumerate(wanted):
