@@ -57,6 +57,7 @@ def levels(rows: Sequence[_Row], models: Sequence[str]) -> Iterator[Figure]:
             _curves(axis, *panels[number], models)
             if number % count == 0:
                 axis.set_ylabel("SRGA")
+        axes.flat[0].set_ylim(0, 1.05 * max(_number(row[key]) for row in shown for key in ("srga", "high") if _finite(row[key])))
         _legend(figure, models, 1 - (beside - 0.2) / width)
         svg = svg_text(figure, "SRGA against level")
     caption = (
@@ -95,12 +96,15 @@ def _curves(axis: Any, title: str, xlabel: str, rows: Sequence[_Row], names: lis
     axis.spines["left"].set_visible(True)
     axis.set_title(title, color=INK, fontweight="bold", pad=7)
     axis.set_xlabel(xlabel)
+    places = sorted({row["level"] for row in rows}) if names is None else []
+    # side by side, so that one model's interval does not hide another's
+    apart = 0.012 * (places[-1] - places[0]) if places else 0.5 / max(2, len(models) - 1)
     for number, model in enumerate(models):
         mine = [row for row in rows if row["model"] == model]
         if not mine:
             continue
-        step = 0.5 / max(1, len(models) - 1) * (number - (len(models) - 1) / 2) if names is not None else 0.0
-        x = np.array([names.index(row["label"]) + step if names is not None else row["level"] for row in mine], float)
+        step = apart * (number - (len(models) - 1) / 2)
+        x = np.array([names.index(row["label"]) + step if names is not None else row["level"] + step for row in mine], float)
         order = np.argsort(x)
         y, low, high = (np.array([_number(row[key]) for row in mine])[order] for key in ("srga", "low", "high"))
         hollow = mine[0]["state"] == "unpaired"
@@ -108,10 +112,9 @@ def _curves(axis: Any, title: str, xlabel: str, rows: Sequence[_Row], names: lis
         if names is None:
             axis.plot(x[order], y, "-", color=style["color"], linewidth=1.4, zorder=2)
         axis.vlines(x[order], low, high, color=style["color"], linewidth=1.2, alpha=0.7, zorder=2)
-        face = "white" if hollow else style["color"]
-        axis.plot(x[order], y, linestyle="none", markersize=4.6, markerfacecolor=face, markeredgecolor=style["color"] if hollow else
-        "white",
-                  markeredgewidth=1.0 if hollow else 0.6, marker=style["marker"], zorder=3)  # fmt: skip
+        face, edge, line = ("white", style["color"], 1.0) if hollow else (style["color"], "white", 0.6)
+        look = {"markerfacecolor": face, "markeredgecolor": edge, "markeredgewidth": line, "markersize": 4.6}
+        axis.plot(x[order], y, linestyle="none", marker=style["marker"], zorder=3, **look)
         if hollow:
             axis.plot(x[order], [_number(mine[i]["floor"]) for i in order], "_", color=MUTED, markersize=7, zorder=3)
     if names is not None:
@@ -120,12 +123,10 @@ def _curves(axis: Any, title: str, xlabel: str, rows: Sequence[_Row], names: lis
         axis.set_xticks(range(len(names)), names, **turned)
         axis.set_xlim(-0.6, len(names) - 0.4)
     else:
-        places = sorted({row["level"] for row in rows})
-        if len(places) <= 8:
+        if len(places) <= 9:
             axis.set_xticks(places, [f"{value:g}" for value in places])
         if title in _FALLING:
             axis.invert_xaxis()
-    axis.set_ylim(bottom=0)
 
 
 def _legend(figure: Any, models: Sequence[str], left: float) -> None:
