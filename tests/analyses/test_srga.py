@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.linalg import hadamard
 from srga_studies import DEGRADATIONS, LABELS, PICTURES, Srga, features_of, srga_recipe
 from toy_studies import Recipe, write_study
 
@@ -20,6 +21,7 @@ from xlli_ray.analyses.srga_figures import levels, ranking
 from xlli_ray.analyses.states import asked_in, resolve
 from xlli_ray.analyses.view import View
 from xlli_ray.errors import AnalysisError, PlanError
+from xlli_ray.stats.ggd import from_moments
 from xlli_ray.stats.gram import gram
 from xlli_ray.stats.srga import fit_gram, index_of, srga
 from xlli_ray.store.objects import open_objects
@@ -84,6 +86,32 @@ def test_numbers_are_those_of_the_arrays(kind: str, conclude: Conclude) -> None:
     assert [item["component"] for item in spectrum] == list(range(1, 9))
     assert [item["variance"] for item in spectrum] == pytest.approx(wanted[:8].tolist(), rel=1e-5)
     assert [item["share"] for item in spectrum] == pytest.approx((wanted / wanted.sum())[:8].tolist(), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gram", "features"])
+def test_designs_whose_scores_are_known_come_out_of_a_study(kind: str, conclude: Conclude) -> None:
+    """Scores are ±s/√N exactly (tests/stats/test_srga.py); in `blur1` one component is trimmed whole."""
+    number, count = 32, 30
+    j = np.arange(1, count + 1)
+    spectra = {"clean": 10 * 0.95**j, "blur1": np.where(j == 1, 100.0, 8 * 0.95**j)}
+    columns = hadamard(number)[:, 1 : count + 1] / math.sqrt(number)
+    basis, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(72, count)))
+
+    def design(model: int, label: str, samples: int) -> np.ndarray:
+        return ((columns * spectra[label]) @ basis.T + 2.0).astype(np.float32)
+
+    study = srga_recipe(Srga(kind, samples=number, features=design), params={"components": count, "resamples": 0}, models=1,
+                        degradations=("clean", {"blur": 1}))  # fmt: skip
+    result = conclude(study)
+    kept = {"clean": spectra["clean"], "blur1": spectra["blur1"][1:]}
+    fits = {}
+    for label, values in kept.items():
+        found = row(result, "srga", label=label)
+        assert found["dropped"] == number * (count - len(values))
+        assert found["sigma"] == pytest.approx(math.sqrt(np.mean(values**2) / number), rel=1e-5)
+        assert found["ratio"] == pytest.approx(np.mean(values**2) / np.mean(values) ** 2, rel=1e-5)
+        fits[label] = from_moments(np.mean(values**2) / number, np.mean(values) / math.sqrt(number))
+    assert row(result, "srga", label="blur1")["srga"] == pytest.approx(index_of(fits["clean"], fits["blur1"]), abs=1e-4)
 
 
 def test_gram_matrices_and_stored_features_give_the_same_result(conclude: Conclude) -> None:

@@ -80,13 +80,13 @@ class Sets:
 
 def sets_of(view: View, cells: Sequence[Cell], reference: str) -> Sets:
     """The sets of the input size that has most samples in `cells`. Raises AnalysisError when the reference is not among them."""
-    table = view.sql("select * from samples order by bucket, row")
     buckets: dict[str, list[tuple[int, int]]] = {}
     for cell in cells:
         for bucket in cell.buckets:
             buckets.setdefault(bucket.name, list(bucket.segments))
     held = {name: sum(count for _, count in segments) for name, segments in buckets.items()}
     most = max(held, key=lambda name: (held[name], name))
+    table = view.sql("select * from samples where bucket = ? order by row", [most])
     number = table["row"].to_numpy()
     inside = np.zeros(len(number), bool)
     for first, count in buckets[most]:
