@@ -187,28 +187,27 @@ def fits(drawn: Sequence[tuple[str, str, np.ndarray, np.ndarray, Fit]]) -> Itera
         return
     columns = max(sum(model == item[0] for item in drawn) for model in models)
     with canvas(min(WIDTH, 2.6 * columns + 0.5), 1.95 * len(models) + 0.3) as figure:
-        axes = figure.subplots(len(models), columns, squeeze=False, sharex="row", sharey="row")
+        axes = figure.subplots(len(models), columns, squeeze=False, sharex=True, sharey=True)
         for line, model in zip(axes, models):
             mine = [item for item in drawn if item[0] == model]
             for axis in line[len(mine) :]:
                 axis.set_visible(False)
-            reach = max(float(centres[-1]) for _, _, centres, _, _ in mine)
             for axis, (_, label, centres, density, fit) in zip(line, mine):
-                _fit(axis, centres, density, fit, reach)
+                _fit(axis, centres, density, fit)
                 axis.set_title(f"{model}, {label}" if axis is line[0] else label, color=INK, fontweight="bold", pad=5)
-            seen = np.concatenate([density[density > 0] for _, _, _, density, _ in mine])
-            line[0].set_ylim(float(seen.min()) / 3, 10 * float(seen.max()))
-            line[0].set_ylabel("density")
-        figure.supxlabel("PCA scores, pooled", fontsize=8.5, color=MUTED)
+            line[0].set_ylabel("density · σ")
+        seen = np.concatenate([density[density > 0] * fit.sigma for _, _, _, density, fit in drawn])
+        axes[0, 0].set_ylim(float(seen.min()) / 3, 10 * float(seen.max()))
+        figure.supxlabel("PCA scores, pooled, in σ of each set", fontsize=8.5, color=MUTED)
         svg = svg_text(figure, "fits of generalized Gaussians")
     caption = (
-        "Pooled scores as a histogram (dots) and the fitted generalized Gaussian (line), logarithmic; one scale of scores for each model. "
+        "Pooled scores as a histogram (dots) and the fitted generalized Gaussian (line), logarithmic, each set in units of its own σ. "
         "Shown: the reference and the sets of the highest index."
     )
     yield Figure("fits", svg, caption)
 
 
-def _fit(axis: Any, centres: np.ndarray, density: np.ndarray, fit: Fit, reach: float) -> None:
+def _fit(axis: Any, centres: np.ndarray, density: np.ndarray, fit: Fit) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axis.set_yscale("log")
@@ -216,10 +215,10 @@ def _fit(axis: Any, centres: np.ndarray, density: np.ndarray, fit: Fit, reach: f
     axis.spines["left"].set_visible(True)
     some = density > 0
     # even, so that zero lies between two points: for α ≤ 1 the peak there is a cusp, which no bin of the histogram shows
-    x = np.linspace(-reach, reach, 400)
-    axis.plot(centres[some], density[some], "o", color=BLUE, markersize=2.6, markeredgewidth=0, alpha=0.8, zorder=2)
-    axis.plot(x, fit.ggd.density(x), color=VERMILLION, linewidth=1.4, zorder=3)
-    axis.set_xlim(-reach, reach)
+    x = np.linspace(-1.0, 1.0, 400) * centres[-1] / fit.sigma
+    axis.plot(centres[some] / fit.sigma, density[some] * fit.sigma, "o", color=BLUE, markersize=2.6, markeredgewidth=0, alpha=0.8, zorder=2)
+    axis.plot(x, fit.ggd.density(x * fit.sigma) * fit.sigma, color=VERMILLION, linewidth=1.4, zorder=3)
+    axis.set_xlim(x[0], x[-1])
     words = f"σ {fit.sigma:.3g}, α {fit.alpha:.3f}{', clipped' if fit.clipped else ''}"
     axis.text(0.5, 0.97, words, transform=axis.transAxes, va="top", ha="center", fontsize=8.0, color=INK,
               bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5})  # fmt: skip
