@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 ANALYSES: dict[str, str] = {
     "lam_summary": "xlli_ray.analyses.lam_summary:LamSummary",
+    "srga": "xlli_ray.analyses.srga:Srga",
 }
 
 
