@@ -18,6 +18,7 @@ from xlli_ray.stats.separability import (
     Units,
     interval,
     number,
+    regroup,
     relabelled,
     resampled,
     separation,
@@ -142,6 +143,25 @@ def test_what_must_not_change_it_does_not_and_what_must_does() -> None:
     assert of_gram(x * np.linspace(0.1, 3, 40), label).chi != pytest.approx(chi, rel=1e-3)
 
 
+def test_classes_are_joined_and_left_out_without_the_samples() -> None:
+    x, label = classes(k=5)
+    cluster = np.random.default_rng(3).integers(0, 7, len(x))
+    units = units_of_gram(gram(x), label, cluster)
+    joined = np.array([0, 1, 0, -1, 1])
+    some = label != 3
+    found = separation(regroup(units, joined))
+    assert found.chi == pytest.approx(calinski_harabasz_score(x[some], joined[label[some]]), rel=1e-10)
+    assert found.samples == some.sum()
+    some &= cluster != 2  # a cluster without samples keeps its number
+    units = units_of_gram(gram(x)[np.ix_(some, some)], label[some], cluster[some])
+    joined = np.array([0, 1, 0, 1])
+    direct = units_of_gram(gram(x)[np.ix_(some, some)], joined[np.unique(label[some], return_inverse=True)[1]], cluster[some])
+    draws = resample(7, 10, generator(0))
+    np.testing.assert_allclose(resampled(regroup(units, joined), draws), resampled(direct, draws), rtol=1e-9)
+    with pytest.raises(ValueError, match="no class is left"):
+        regroup(units, np.full(5, -1))
+
+
 def test_one_gram_serves_subsets_and_labels() -> None:
     x, label = classes()
     whole = gram(x)
@@ -167,7 +187,7 @@ def test_bad_input_is_named() -> None:
     assert stacked.chi == math.inf
     with pytest.raises(ValueError, match="rows of 5 features"):
         Sums(2, 4).add(x, np.zeros(12, int))
-    with pytest.raises(ValueError, match="draws of 3 clusters"):
+    with pytest.raises(ValueError, match="draws of 3 clusters; the samples lie in clusters up to number 3"):
         resampled(units_of_gram(gram(x), label, np.arange(12) % 4), np.ones((1, 3)))
 
 

@@ -75,7 +75,7 @@ class Units:
     label: np.ndarray
     """int64 (u,): class of each unit, 0…K−1, each present."""
     cluster: np.ndarray
-    """int64 (u,): cluster of each unit, 0…C−1."""
+    """int64 (u,): cluster of each unit, as numbered by the caller: a column of `draws`. Some may have no samples here."""
     count: np.ndarray
     """float64 (u,): samples."""
     square: np.ndarray
@@ -89,7 +89,8 @@ class Units:
 
     @property
     def clusters(self) -> int:
-        return int(self.cluster.max()) + 1
+        """How many clusters have samples here."""
+        return len(np.unique(self.cluster))
 
     @property
     def nested(self) -> bool:
@@ -101,7 +102,7 @@ class Units:
         return np.flatnonzero(np.diff(self.label, prepend=-1))
 
     def by_cluster(self) -> np.ndarray:
-        """float64 (C, C): inner products of the clusters' sums."""
+        """float64 (C, C): inner products of the sums of the clusters that have samples here, in the order of their numbers."""
         order = np.argsort(self.cluster, kind="stable")
         starts = np.flatnonzero(np.diff(self.cluster[order], prepend=-1))
         rows = np.add.reduceat(self.product[order], starts, axis=0)
@@ -111,10 +112,11 @@ class Units:
 def number(label: np.ndarray, cluster: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Unit of each sample, and class and cluster of each unit; arrays of int64.
 
-    `label`, `cluster`: (n,) of any kind; they are numbered in sorted order. Without clusters each sample is one of its own.
+    `label`: (n,) of any kind; classes are numbered in sorted order. `cluster`: int (n,), kept as it is; without it each sample is one of
+    its own.
     """
     _, classes = np.unique(label, return_inverse=True)
-    groups = np.arange(len(label)) if cluster is None else np.unique(cluster, return_inverse=True)[1].reshape(-1)
+    groups = np.arange(len(label)) if cluster is None else cluster
     pairs, unit = np.unique(np.stack([classes.reshape(-1), groups], axis=1), axis=0, return_inverse=True)
     return unit.reshape(-1), pairs[:, 0].astype(np.int64), pairs[:, 1].astype(np.int64)
 
@@ -191,14 +193,27 @@ class Sums:
 
 
 def units_of_sums(sums: Sums, label: np.ndarray, cluster: np.ndarray) -> Units:
-    """Units from a stream. `label`, `cluster`: int (u,), of each unit of `sums`, numbered from 0; units without samples are left out."""
+    """Units from a stream. `label`, `cluster`: int (u,), of each unit of `sums`, as of `number`; units without samples are left out."""
     some = np.flatnonzero(sums.count)
     _, classes = np.unique(label[some], return_inverse=True)
-    _, groups = np.unique(cluster[some], return_inverse=True)
-    order = np.lexsort((groups.reshape(-1), classes.reshape(-1)))
+    order = np.lexsort((cluster[some], classes.reshape(-1)))
     kept = some[order]
     total = sums.total[kept]
-    return Units(classes.reshape(-1)[order], groups.reshape(-1)[order], sums.count[kept], sums.square[kept], total @ total.T)
+    return Units(classes.reshape(-1)[order], cluster[kept].astype(np.int64), sums.count[kept], sums.square[kept], total @ total.T)
+
+
+def regroup(units: Units, classes: np.ndarray) -> Units:
+    """The same samples in other classes, made of whole old ones. `classes`: int (K,), the new class of each old one; −1 leaves it out."""
+    new = classes[units.label]
+    kept = np.flatnonzero(new >= 0)
+    if not len(kept):
+        raise ValueError("no class is left")
+    place, label, cluster = number(new[kept], units.cluster[kept])
+    order = np.argsort(place, kind="stable")
+    starts = np.flatnonzero(np.diff(place[order], prepend=-1))
+    rows = np.add.reduceat(units.product[np.ix_(kept[order], kept[order])], starts, axis=0)
+    count, square = (np.bincount(place, some[kept], len(label)) for some in (units.count, units.square))
+    return Units(label, cluster, count, square, np.add.reduceat(rows, starts, axis=1))
 
 
 def separation(units: Units) -> Separation:
@@ -229,14 +244,16 @@ def _chi(between: np.ndarray | float, within: np.ndarray | float, n: np.ndarray 
 def resampled(units: Units, draws: np.ndarray) -> np.ndarray:
     """CHI of each resample of the clusters; float64 (resamples,), NaN where a class was not drawn or nothing scatters.
 
-    `draws`: float64 (resamples, C), how often each cluster is drawn (`stats.bootstrap.resample`).
+    `draws`: float64 (resamples, clusters), how often each cluster is drawn (`stats.bootstrap.resample`): a column for each number.
     """
-    if draws.shape[1] != units.clusters:
-        raise ValueError(f"draws of {draws.shape[1]} clusters; the samples lie in {units.clusters}")
+    if draws.shape[1] <= units.cluster.max():
+        raise ValueError(f"draws of {draws.shape[1]} clusters; the samples lie in clusters up to number {units.cluster.max()}")
+    present = draws[:, np.unique(units.cluster)]
     weights = draws[:, units.cluster]
     n = weights @ units.count
     squares = weights @ units.square
-    everything = ((draws @ units.by_cluster()) * draws).sum(axis=1) / n
+    with np.errstate(divide="ignore", invalid="ignore"):
+        everything = ((present @ units.by_cluster()) * present).sum(axis=1) / n
     if units.nested:
         explained = weights @ (np.diagonal(units.product) / units.count)
         classes = weights.sum(axis=1)
@@ -282,8 +299,9 @@ def centred_logs(value: float, resamples: np.ndarray) -> np.ndarray:
 
 def relabelled(units: Units, resamples: int, rng: np.random.Generator) -> np.ndarray:
     """CHI when the classes of each cluster are renamed at random, the cluster as a whole: float64 (resamples,)."""
-    classes, clusters = units.classes, units.clusters
-    several = np.bincount(units.cluster).max() > 1
+    classes, (_, cluster) = units.classes, np.unique(units.cluster, return_inverse=True)
+    clusters = int(cluster.max()) + 1
+    several = np.bincount(cluster).max() > 1
     squares, everything = float(units.square.sum()), float(units.product.sum()) / float(units.count.sum())
     explained, n = np.empty(resamples), float(units.count.sum())
     step = max(1, _AT_ONCE // (len(units.label) + clusters * classes))
@@ -291,7 +309,7 @@ def relabelled(units: Units, resamples: int, rng: np.random.Generator) -> np.nda
         size = min(step, resamples - start)
         if several:
             names = rng.permuted(np.broadcast_to(np.arange(classes), (size, clusters, classes)), axis=2)
-            label = names[:, units.cluster, units.label]
+            label = names[:, cluster, units.label]
         else:
             label = rng.permuted(np.broadcast_to(units.label, (size, len(units.label))), axis=1)
         total = np.zeros(size)
