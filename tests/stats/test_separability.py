@@ -289,6 +289,23 @@ def test_relabelling_is_what_it_says() -> None:
     assert set(np.round(relabelled(units, 50, generator(0)), 6)) == wanted
 
 
+def test_relabelling_keeps_contents_balanced_when_classes_are_joined() -> None:
+    """Three levels joined to two classes: with contents far apart, and no effect, the null is where CHI is."""
+    rng = np.random.default_rng(0)
+    content = 10 * rng.normal(size=(15, 6))
+    x = np.concatenate([content + rng.normal(size=(15, 6)) for _ in range(3)])
+    units = units_of_gram(gram(x), np.repeat([0, 1, 2], 15), np.tile(np.arange(15), 3))
+    joined = np.array([0, 1, 1])
+    found = separation(regroup(units, joined)).chi
+    null = relabelled(units, 200, generator(0), joined=joined)
+    assert null.mean() < 0.05
+    assert found < np.quantile(null, 0.99)
+    label = np.repeat(joined, 15)
+    swapped = np.array([calinski_harabasz_score(x, label[np.concatenate([i + 15 * rng.permutation(3) for i in range(15)])
+                                                         .reshape(15, 3).T.ravel()]) for _ in range(200)])  # fmt: skip
+    assert null.mean() == pytest.approx(swapped.mean(), rel=0.2)
+
+
 def test_shuffling_keeps_strata_and_equals_scikit_learn() -> None:
     x, label, _ = crossed(6, 4, apart=1)
     content = np.tile(np.arange(len(x) // 2), 2)

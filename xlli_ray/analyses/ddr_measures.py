@@ -129,7 +129,11 @@ class Measures:
             return
         present = np.unique(self.samples.label[where])  # units number the labels that occur
         for labels, classes in self._groupings(present):
-            self._keep(place, layer, labels, space, regroup(units, classes), "relabel")
+            base = regroup(units, np.where(classes < 0, -1, np.arange(len(classes))))
+            rng = generator(self.seed, "null", place.cell.id, labels, space)
+            some = self.params.permutations
+            null = relabelled(base, some, rng, joined=classes[classes >= 0]) if some else None
+            self._keep(place, labels, space, regroup(units, classes), null)
         for one, other in combinations(range(len(present)), 2):
             classes = np.full(len(present), -1)
             classes[[one, other]] = 0, 1
@@ -155,21 +159,15 @@ class Measures:
         if units is None:
             self._note(f"CHI by {labels} in the {space} space: {len(np.unique(label))} classes need too much memory; left out")
             return
-        self._keep(place, layer, labels, space, units, "shuffle", label, self.samples.label[where])
+        matrix, null = layer.matrix(space), None
+        if self.params.permutations and matrix is not None:
+            rng = generator(self.seed, "null", place.cell.id, labels, space)
+            null = shuffled(matrix, label, self.samples.label[where], self.params.permutations, rng)
+        self._keep(place, labels, space, units, null)
 
-    def _keep(
-        self, place: Place, layer: Layer, labels: str, space: str, units: Units, how: str,
-        label: np.ndarray | None = None, strata: np.ndarray | None = None,
-    ) -> None:  # fmt: skip
-        if units.classes < 2 or units.count.sum() <= units.classes:
-            return
-        rng = generator(self.seed, "null", place.cell.id, labels, space)
-        null, matrix = None, layer.matrix(space)
-        if self.params.permutations and how == "relabel":
-            null = relabelled(units, self.params.permutations, rng)
-        elif self.params.permutations and matrix is not None and label is not None and strata is not None:
-            null = shuffled(matrix, label, strata, self.params.permutations, rng)
-        self.found[place.cell.model, place.layer, labels, space] = self._measured(units, null)
+    def _keep(self, place: Place, labels: str, space: str, units: Units, null: np.ndarray | None) -> None:
+        if units.classes > 1 and units.count.sum() > units.classes:
+            self.found[place.cell.model, place.layer, labels, space] = self._measured(units, null)
 
     def _measured(self, units: Units, null: np.ndarray | None = None) -> Found:
         value, drawn = separation(units), resampled(units, self.draws)
@@ -289,13 +287,13 @@ class Measures:
         absent = [name for code, name in enumerate(self.samples.labels) if code not in seen and len(self.samples.labels) > 1]
         if absent:
             flags.append(f"no sample with these labels was measured: {', '.join(absent)}")
-        equal = sorted({f"{key[0]} {key[1]}" for key, item in self.found.items() if item.separation.within == 0})
+        equal = list(dict.fromkeys(f"{key[0]} {key[1]}" for key, item in self.found.items() if item.separation.within == 0))
         if equal:
-            flags.append(f"identical points, no scatter within the classes, so no CHI: {', '.join(equal)}")
-        alone = sorted({f"{key[2]} ({key[0]} {key[1]})" for key, item in self.found.items() if item.separation.smallest == 1})
+            more = f" and {len(equal) - 6} more" if len(equal) > 6 else ""
+            flags.append(f"identical points, no scatter within the classes, so no CHI: {', '.join(equal[:6])}{more}")
+        alone = dict.fromkeys(key[2] for key, item in self.found.items() if item.separation.smallest == 1)
         if alone:
-            more = f" and {len(alone) - 4} more" if len(alone) > 4 else ""
-            flags.append(f"a class of one sample, whose scatter is 0 by definition: {', '.join(alone[:4])}{more}")
+            flags.append(f"a class of one sample, whose scatter is 0 by definition, by {', '.join(alone)}")
         images = max(item.images for item in self.found.values())
         notes = [
             f"{len(self.samples.contents)} contents of {len(self.samples.images)} images, {len(self.samples.labels)} degradations, "

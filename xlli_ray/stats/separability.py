@@ -21,9 +21,9 @@ that is 2 where there is no effect and goes to 1 for a strong one. `interval` th
 estimate: it says within which factor CHI would lie on other clusters, as many, of this kind. Ratios of two CHI from the same draws are
 paired. Classes that lie inside one cluster (contents of a photograph) are drawn with it, and drawn twice they are two classes.
 
-Null. What CHI would be if labels meant nothing: `relabelled` renames the classes in each cluster for itself and as a whole (the copies of a
-photograph are exchanged), or, where each cluster has one class, deals the classes anew among the clusters; `shuffled` permutes
-single samples within strata, for classes that lie inside clusters.
+Null. What CHI would be if labels meant nothing: `relabelled` exchanges the units of each cluster (the copies of a photograph under the
+degradations, as a whole), or, where each cluster has one unit, deals the classes anew among the clusters; `shuffled` permutes single
+samples within strata, for classes that lie inside clusters.
 
 >>> import numpy as np
 >>> x = np.array([[0.0], [2.0], [10.0], [12.0]])
@@ -297,28 +297,30 @@ def centred_logs(value: float, resamples: np.ndarray) -> np.ndarray:
     return logs - logs.mean()
 
 
-def relabelled(units: Units, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """CHI when the classes of each cluster are renamed at random, the cluster as a whole: float64 (resamples,)."""
-    classes, (_, cluster) = units.classes, np.unique(units.cluster, return_inverse=True)
-    clusters = int(cluster.max()) + 1
-    several = np.bincount(cluster).max() > 1
+def relabelled(units: Units, resamples: int, rng: np.random.Generator, *, joined: np.ndarray | None = None) -> np.ndarray:
+    """CHI when the units of each cluster exchange their classes at random: float64 (resamples,).
+
+    Every cluster keeps its number of units of each class, so contents stay balanced. Where each cluster has one unit, classes are dealt
+    anew among the clusters. `joined`: int (K,), classes that are exchanged for themselves and joined for CHI (levels of one type, say).
+    """
+    classes = units.label if joined is None else joined[units.label]
+    _, cluster = np.unique(units.cluster, return_inverse=True)
+    block = cluster if np.bincount(cluster).max() > 1 else np.zeros_like(cluster)
+    place = np.argsort(block, kind="stable")
     squares, everything = float(units.square.sum()), float(units.product.sum()) / float(units.count.sum())
-    explained, n = np.empty(resamples), float(units.count.sum())
-    step = max(1, _AT_ONCE // (len(units.label) + clusters * classes))
+    explained, n, count = np.empty(resamples), float(units.count.sum()), len(np.unique(classes))
+    step = max(1, _AT_ONCE // len(classes))
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
-        if several:
-            names = rng.permuted(np.broadcast_to(np.arange(classes), (size, clusters, classes)), axis=2)
-            label = names[:, cluster, units.label]
-        else:
-            label = rng.permuted(np.broadcast_to(units.label, (size, len(units.label))), axis=1)
+        label = np.empty((size, len(classes)), np.int64)
+        label[:, place] = classes[np.argsort(block + rng.random((size, len(classes))), axis=1)]  # each stays in its block
         total = np.zeros(size)
-        for one in range(classes):
+        for one in np.unique(classes):
             mine = (label == one).astype(np.float64)
             many = mine @ units.count
             total += np.divide(((mine @ units.product) * mine).sum(axis=1), many, out=np.zeros(size), where=many > 0)
         explained[start : start + size] = total
-    return _chi(explained - everything, squares - explained, n, classes)
+    return _chi(explained - everything, squares - explained, n, count)
 
 
 def shuffled(gram: np.ndarray, label: np.ndarray, strata: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
