@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xlli_ray.analyses.ddr_samples import type_of
-from xlli_ray.analyses.ddr_tables import FULL
+from xlli_ray.analyses.ddr_tables import FULL, LAST
 from xlli_ray.drawing import (
     INK,
     MARKERS,
@@ -111,6 +111,11 @@ def _curves(axis: Any, rows: Sequence[_Row], order: Mapping[str, list[str]], sty
             open_mark = null is not None and math.isfinite(null) and row["chi"] <= null
             axis.plot([place], [row["chi"]], mark, color=colour, markersize=5, markerfacecolor="white" if open_mark else colour,
                       markeredgewidth=1.1 if open_mark else 0.5, markeredgecolor=colour if open_mark else "white")  # fmt: skip
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    low, high = axis.get_ylim()
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 100 else (1.0, 2.0, 5.0)))
+    axis.yaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.spines["left"].set_visible(True)
     axis.tick_params(axis="y", labelsize=8, labelcolor=MUTED)
@@ -127,13 +132,13 @@ def contrasts(rows: Sequence[_Row], models: Sequence[str]) -> Iterator[Figure]:
     last = {model: max((row["depth"] for row in rows if row["model"] == model and row["depth"] is not None), default=0) for model in models}
     spaces = sorted({row["space"] for row in rows}, key=lambda space: space == FULL)
     chosen = {
-        "models": _last_common([row for row in rows if row["kind"] == "models"]),
+        "models": [row for row in rows if row["kind"] == "models" and row["layer"] == LAST and row["labels"] == "type"],
         "depth": [row for row in rows if row["kind"] == "depth" and row["labels"] == "type"],
         "labels": [row for row in rows if row["kind"] == "labels" and row["against"] == "content" and row["depth"] == last[row["model"]]],
         "levels": [row for row in rows if row["kind"] == "levels" and row["depth"] == last[row["model"]]],
     }
     about = {
-        "models": "CHI by type of the first model over that of the second, at their last common layer",
+        "models": "CHI by type of the first model over that of the second, each at its last layer",
         "depth": "CHI by type in the last third of the layers over that in the first third (geometric means)",
         "labels": "CHI by type over CHI by content, last layer",
         "levels": "CHI of clean and the stronger degradation over CHI of clean and the next weaker one, last layer",
@@ -159,15 +164,6 @@ def contrasts(rows: Sequence[_Row], models: Sequence[str]) -> Iterator[Figure]:
 def _name(row: _Row) -> str:
     subject = f"{row['subject']} / {row['against']}"
     return subject if row["kind"] == "models" else row["model"] if row["kind"] == "labels" else f"{row['model']}: {subject}"
-
-
-def _last_common(rows: Sequence[_Row]) -> list[_Row]:
-    """Of each pair of models the rows of the deepest layer that both have."""
-    deepest: dict[tuple[str, str], int] = {}
-    for row in rows:
-        pair = row["model"], row["other"]
-        deepest[pair] = max(deepest.get(pair, 0), row["depth"])
-    return [row for row in rows if row["depth"] == deepest[row["model"], row["other"]]]
 
 
 def _matrix(rows: Sequence[_Row], models: Sequence[str], about: str) -> Figure:
@@ -206,33 +202,40 @@ def pairs(rows: Sequence[_Row], models: Sequence[str], labels: Sequence[str]) ->
             model = shown[number]
             last = max(row["depth"] for row in mine if row["model"] == model)
             here = [row for row in mine if row["model"] == model and row["depth"] == last and _positive(row["chi"])]
-            grid = np.full((len(labels), len(labels)), np.nan)
+            edges = np.arange(len(labels)) - 0.5
+            grid = np.full((len(labels) - 1, len(labels) - 1), np.nan)  # the lower triangle: second label down, first across
             for row in here:
-                i, k = sorted((labels.index(row["label"]), labels.index(row["other"])), reverse=True)
-                grid[i, k] = math.log10(row["chi"])
-            mesh = axis.pcolormesh(np.arange(len(labels) + 1) - 0.5, np.arange(len(labels) + 1) - 0.5, np.ma.masked_invalid(grid),
-                                   cmap="cividis", vmin=low, vmax=high, edgecolors="white", linewidth=0.6)  # fmt: skip
+                first, second = sorted((labels.index(row["label"]), labels.index(row["other"])))
+                grid[second - 1, first] = math.log10(row["chi"])
+            mesh = axis.pcolormesh(edges, edges, np.ma.masked_invalid(grid), cmap="cividis", vmin=low, vmax=high, edgecolors="white",
+                                   linewidth=0.6)  # fmt: skip
             for (i, k), value in np.ndenumerate(grid):
                 if np.isfinite(value):
                     dark = (value - low) / ((high - low) or 1) < 0.55
-                    axis.text(k, i, f"{10**value:.2g}", ha="center", va="center", fontsize=small, color="white" if dark else INK)
-            axis.set_ylim(len(labels) - 0.5, -0.5)
+                    text = {"ha": "center", "va": "center", "fontsize": small, "color": "white" if dark else INK}
+                    axis.text(k, i, _short(value), **text)
+            axis.set_ylim(len(labels) - 1.5, -0.5)
             axis.set_aspect("equal")
             axis.grid(False)
             axis.spines["bottom"].set_visible(False)
             axis.set_title(f"{model}\n{here[0]['layer']}" if here else model, color=INK, fontsize=8, pad=4)
-            axis.set_xticks(range(len(labels)), list(labels), rotation=60, ha="right", rotation_mode="anchor")
-            axis.set_yticks(range(len(labels)), list(labels))
+            axis.set_xticks(range(len(labels) - 1), list(labels[:-1]), rotation=60, ha="right", rotation_mode="anchor", fontsize=7.5)
+            axis.set_yticks(range(len(labels) - 1), list(labels[1:]), fontsize=7.5)
             axis.tick_params(labelbottom=True, labelleft=number % count == 0)
             for tick in (*axis.get_xticklabels(), *axis.get_yticklabels()):
                 tick.set_color(family_colour(type_of(tick.get_text()), families))
-        bar = figure.colorbar(mesh, ax=axes, shrink=0.6, pad=0.02, format=lambda value, _: f"{10**value:.2g}")
+        bar = figure.colorbar(mesh, ax=axes, shrink=0.6, pad=0.02, format=lambda value, _: _short(value))
         bar.outline.set_edgecolor(RULE)
         bar.ax.tick_params(labelsize=7.5, colors=MUTED)
         svg = svg_text(figure, "CHI of each pair of degradations")
     space = mine[0]["space"]
     about = f"CHI of each pair of degradations in the space of {space}, last layer of each model"
     yield Figure("pairs", svg, f"{about}; one logarithmic colour scale.")
+
+
+def _short(log: float) -> str:
+    """10**log with two digits, written without an exponent."""
+    return f"{float(f'{10**log:.2g}'):g}"
 
 
 def _positive(value: float) -> bool:

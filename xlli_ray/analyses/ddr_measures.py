@@ -15,6 +15,7 @@ import numpy as np
 
 from xlli_ray.analyses.ddr_layers import Layer, buckets_of, layer_name
 from xlli_ray.analyses.ddr_samples import read_samples
+from xlli_ray.analyses.ddr_tables import LAST
 from xlli_ray.analyses.view import CellArray, View
 from xlli_ray.errors import AnalysisError, closest
 from xlli_ray.stats.bootstrap import Interval, generator, resample
@@ -229,14 +230,28 @@ class Measures:
                 "low": found.low, "high": found.high, "above": above, "images": images, **about}  # fmt: skip
 
     def _models(self) -> Iterator[_Row]:
-        for (model, layer, labels, space), item in self.found.items():
-            if labels != "type":
-                continue
-            for other in self.models[self.models.index(model) + 1 :]:
-                twin = self.found.get((other, layer, labels, space))
-                about = {**self.place(model, layer), "other": other, "labels": labels, "subject": model, "against": other, "space": space}
-                if twin is not None and (row := self._contrast("models", [item], [twin], about)) is not None:
-                    yield row
+        """Two models at layers of one name, by type; and each at its last layer, by type and for each pair of degradations."""
+        last = {place.cell.model: place.layer for place in self.places}
+        names = self.samples.labels
+        for one, other in combinations(self.models, 2):
+            about: _Row = {"model": one, "other": other, "subject": one, "against": other}
+            for (model, layer, labels, space), item in self.found.items():
+                if model != one or labels != "type":
+                    continue
+                sides = {layer: self.found.get((other, layer, labels, space))}
+                if layer == last[one]:
+                    sides[LAST] = self.found.get((other, last[other], labels, space))
+                for where, twin in sides.items():
+                    place = {"layer": LAST, "depth": None} if where == LAST else self.place(one, layer)
+                    extra = {**about, **place, **about, "labels": labels, "space": space}
+                    if twin is not None and (row := self._contrast("models", [item], [twin], extra)) is not None:
+                        yield row
+            for (model, layer, pair, space), item in self.pairs.items():
+                twin = self.pairs.get((other, last[other], pair, space))
+                if model == one and layer == last[one] and twin is not None:
+                    extra = {**about, "layer": LAST, "labels": f"{names[pair[0]]} – {names[pair[1]]}", "space": space}
+                    if (row := self._contrast("models", [item], [twin], extra)) is not None:
+                        yield row
 
     def _depths(self) -> Iterator[_Row]:
         """Last third of the layers against the first; what counts as depth is asked for with `depth`."""
@@ -273,7 +288,7 @@ class Measures:
                                 for code in (strong, weak)]  # fmt: skip
                         if ends[0] is None or ends[1] is None:
                             continue
-                        about = {**self.place(place.cell.model, place.layer), "labels": "pair", "space": space,
+                        about = {**self.place(place.cell.model, place.layer), "labels": "levels", "space": space,
                                  "subject": f"{names[clean]} – {names[strong]}", "against": f"{names[clean]} – {names[weak]}"}  # type: ignore[index]  # fmt: skip
                         if (row := self._contrast("levels", [ends[0]], [ends[1]], about)) is not None:
                             yield row

@@ -16,6 +16,8 @@ ROWS = 6
 """Layers of one figure; more make further figures."""
 THUMBNAILS = 4
 """Inputs drawn in a panel, at most; one a degradation."""
+MARGIN = 0.14
+"""Share of a panel's side, at each end, that is left to the inputs."""
 _TITLES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 _Row = dict[str, Any]
 
@@ -85,14 +87,12 @@ def _panel(
         axis.spines[name].set_visible(True)
         axis.spines[name].set_color(RULE)
     low, high = points.min(axis=0), points.max(axis=0)
-    middle, half = (low + high) / 2, 0.5 * float((high - low).max()) * 1.08 or 1.0
-    if picture.method == "pca":
-        reach = 0.54 * (high - low) + 1e-12  # scores: two directions of very different length
-        axis.set_xlim(middle[0] - reach[0], middle[0] + reach[0])
-        axis.set_ylim(middle[1] - reach[1], middle[1] + reach[1])
-    else:
-        axis.set_xlim(middle[0] - half, middle[0] + half)
-        axis.set_ylim(middle[1] - half, middle[1] + half)
+    # scores: two directions of very different length; the others have one unit. Inputs are drawn in a margin of their own.
+    size = high - low if picture.method == "pca" else np.full(2, float((high - low).max()))
+    reach = np.maximum(size, 1e-12) * (0.54 if not pixels else 0.54 / (1 - 2 * MARGIN))
+    middle = (low + high) / 2
+    axis.set_xlim(middle[0] - reach[0], middle[0] + reach[0])
+    axis.set_ylim(middle[1] - reach[1], middle[1] + reach[1])
     axis.set_box_aspect(1)
     _thumbnails(axis, picture, samples, colours, pixels, side)
 
@@ -108,7 +108,7 @@ def _thumbnails(
     points, label = picture.runs[0], samples.label[picture.places]
     codes = [code for code in range(len(samples.labels)) if (label == code).any()]
     chosen = [codes[round(i * (len(codes) - 1) / max(1, min(THUMBNAILS, len(codes)) - 1))] for i in range(min(THUMBNAILS, len(codes)))]
-    corners = [(0.13, 0.87), (0.87, 0.87), (0.87, 0.13), (0.13, 0.13)]
+    corners = [(0.09, 0.91), (0.91, 0.91), (0.91, 0.09), (0.09, 0.09)]
     for code in chosen:
         mine = np.flatnonzero(label == code)
         middle = np.median(points[mine], axis=0)
@@ -122,7 +122,7 @@ def _thumbnails(
         corners.remove(corner)
         colour = colours[samples.labels[code]]
         box = AnnotationBbox(
-            OffsetImage(image, zoom=0.21 * side * 72 / max(image.shape[:2]), interpolation="nearest"), points[point], xybox=corner,
+            OffsetImage(image, zoom=0.145 * side * 72 / max(image.shape[:2]), interpolation="nearest"), points[point], xybox=corner,
             xycoords="data", boxcoords="axes fraction", pad=0.12, bboxprops={"edgecolor": colour, "linewidth": 1.2},
             arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.7},
         )  # fmt: skip

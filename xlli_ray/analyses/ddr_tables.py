@@ -8,6 +8,8 @@ from xlli_ray.store.results import Column, Table
 
 FULL: Final = "full"
 """The space of all features, as stored."""
+LAST: Final = "last"
+"""In place of a layer: the last one of each of two models."""
 
 _WHERE = (
     Column("model", "string", "model id"),
@@ -64,14 +66,14 @@ CONTRASTS: Final = Table(
     "ddr_contrasts",
     "Ratios of two CHI on the same resampled images: what the paper says in signs",
     (
-        Column("kind", "string", "`models` at one layer; `depth` within a model, last third of the layers against the first; `labels` at "
-                                 "one layer, type against content; `levels`, a stronger degradation against the next weaker one, each "
-                                 "paired with clean"),
+        Column("kind", "string", "`models` at a layer of one name, or each at its last; `depth` within a model, last third of the layers "
+                                 "against the first; `labels` at one layer, type against content; `levels`, a stronger degradation "
+                                 "against the next weaker one, each paired with clean"),
         Column("model", "string", "the first model, or the only one"),
         Column("other", "string", "the second model; null for the other kinds"),
-        Column("layer", "string", "layer; null for `depth`"),
-        Column("depth", "int64", "its place among the model's layers; null for `depth`"),
-        Column("labels", "string", "labelling of the CHI"),
+        Column("layer", "string", f"layer; `{LAST}`: of each model its last one; null for `depth`"),
+        Column("depth", "int64", "its place among the model's layers; null where it is none"),
+        Column("labels", "string", "labelling of the CHI, or a pair of degradations"),
         Column("subject", "string", "what stands above the line"),
         Column("against", "string", "what stands below it"),
         _SPACE,
