@@ -83,7 +83,7 @@ def test_an_analysis_is_a_stage_that_measures_nothing(raw: dict[str, Any], parse
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        ({"lam_sumary": {}}, r"no stage 'lam_sumary'. Did you mean 'lam_summary'\? Stages: .*restore.*; analyses: lam_summary"),
+        ({"lam_sumary": {}}, r"no stage 'lam_sumary'. Did you mean 'lam_summary'\? Stages: .*restore.*; analyses: .*lam_summary"),
         ({"lam_summary": {"off": "lam"}}, r"stages\.lam_summary: off: there is no key 'off': did you mean 'of'\?"),
         ({"lam_summary": {"level": 95}}, r"stages\.lam_summary: level: .*less than 1"),
         ({"lam_summary": {"id": "restore"}}, "id 'restore' is given twice"),

@@ -378,4 +378,4 @@ def _fields_at(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
                 found = candidate
             stack.extend(get_args(candidate))
         here = found
-    return list(getattr(here, "model_fields", {}))
+    return [field.alias or name for name, field in getattr(here, "model_fields", {}).items()]

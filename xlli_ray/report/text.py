@@ -43,6 +43,8 @@ def _cell(value: Any) -> str:
         return f"{value:.5g}"
     if isinstance(value, list | tuple):
         return "×".join(map(str, value))
+    if isinstance(value, dict):  # a picture, a list of neighbours: for programs
+        return ", ".join(f"{name}: {len(item) if hasattr(item, '__len__') else item}" for name, item in value.items())
     return str(value)
 
 
