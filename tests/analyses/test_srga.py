@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from scipy.linalg import hadamard
 from srga_studies import DEGRADATIONS, LABELS, PICTURES, Srga, features_of, srga_recipe
 from toy_studies import Recipe, write_study
 
-from xlli_ray.analyses import srga_sets
+from xlli_ray.analyses import feature_gram, srga_sets
 from xlli_ray.analyses.protocol import Result
 from xlli_ray.analyses.srga import Srga as Analysis
 from xlli_ray.analyses.srga_figures import levels, ranking
@@ -123,21 +124,24 @@ def test_gram_matrices_and_stored_features_give_the_same_result(conclude: Conclu
             assert [a[k] for k in numbers] == pytest.approx([b[k] for k in numbers], rel=1e-6, abs=1e-6)
 
 
-def test_features_that_do_not_fit_into_memory_go_through_a_scratch_file(conclude: Conclude, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_that_do_not_fit_into_memory_go_through_a_scratch_file(
+    conclude: Conclude, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     held = conclude(srga_recipe(Srga("features")))
-    used: list[Path] = []
-    real = np.memmap
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    files: list[str] = []
+    real = feature_gram.np.memmap
 
     def spied(place: Any, *args: Any, **kwargs: Any) -> Any:
-        if Path(place).name == "features":
-            used.append(Path(place))
+        files.append(str(place))
         return real(place, *args, **kwargs)
 
-    monkeypatch.setattr(srga_sets, "HELD", 1000)
-    monkeypatch.setattr(srga_sets.np, "memmap", spied)
+    monkeypatch.setattr(srga_sets, "feature_gram", partial(feature_gram.feature_gram, memory=1000, scratch=str(scratch)))
+    monkeypatch.setattr(feature_gram.np, "memmap", spied)
     assert conclude(srga_recipe(Srga("features"), name="spilt")) == held
-    assert len(used) == 12
-    assert not any(path.parent.exists() for path in used), "nothing is left behind"
+    assert sum(name.startswith(str(scratch)) for name in files) == 12
+    assert list(scratch.iterdir()) == [], "nothing is left behind"
 
 
 @pytest.mark.parametrize("kind", ["gram", "features"])

@@ -3,32 +3,26 @@
 A **set** is what one degradation made of the contents of one input size. Sets of the same contents are `paired` with the reference. A
 content that failed in one set is struck from all of them, so that every set keeps the same number of samples.
 
-A stored Gram matrix is read row by row. Stored features become the same matrix from fixed ranges of features (`stats.gram`): the rows of
-one set, as they stream by shard after shard, go into a float32 matrix, in memory up to `HELD` bytes, else into a scratch file in the
-system's temporary folder, which is deleted afterwards; the ranges are then read from it. In memory are two shards, one range, and N²
-numbers.
+A stored Gram matrix is read as it is. Stored features become the same matrix from fixed ranges of features, whatever the memory
+(`feature_gram`).
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from xlli_ray.analyses.feature_gram import feature_gram, reader_of, table_rows, valid_rows
 from xlli_ray.analyses.view import CellArray, View
 from xlli_ray.errors import AnalysisError, closest
-from xlli_ray.stats.gram import gram
 from xlli_ray.store.manifest import Cell
 
 READS = ("gram", "features")
 """Kinds of stages that an index can be made from."""
-HELD = 256 << 20
-"""Bytes of one set's features that are kept in memory."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +107,8 @@ def _set(table: pa.Table, label: str) -> ImageSet:
 
 def measured(array: CellArray, sets: Sets) -> dict[str, np.ndarray]:
     """For each set, which of its samples were measured: label → bool (N,)."""
-    good = np.zeros(max(int(item.rows.max()) for item in sets.all) + 1, bool)
-    for reader in array.readers:
-        if reader.bucket.name == sets.bucket:
-            rows = np.concatenate([np.arange(first, first + count) for first, count in reader.bucket.segments])
-            good[rows[reader.valid & (rows < len(good))]] = True
-    return {item.label: good[item.rows] for item in sets.all}
+    good = valid_rows(reader_of(array, sets.bucket))
+    return {item.label: np.isin(item.rows, good) for item in sets.all}
 
 
 def kept_contents(array: CellArray, sets: Sets) -> tuple[np.ndarray, dict[str, str]]:
@@ -136,86 +126,25 @@ def kept_contents(array: CellArray, sets: Sets) -> tuple[np.ndarray, dict[str, s
 
 
 def grams(array: CellArray, kind: str, sets: Sets, refused: Collection[str] = ()) -> Iterator[tuple[ImageSet, np.ndarray]]:
-    """(set, Gram matrix float64 (N, N)) for each set, in the order stored; NaN where a sample failed.
+    """(set, Gram matrix float64 (N, N)) for each set, the reference first; NaN where a sample failed.
 
-    `kind`: of the cell, `gram` or `features`. `refused`: labels of sets that are left out. Reads each shard once.
+    `kind`: of the cell, `gram` or `features`. `refused`: labels of sets that are left out.
     """
-    wanted = [item for item in sets.all if item.label not in refused]
-    last = max(int(item.rows.max()) for item in wanted) + 1
-    number = np.full(last, -1)
-    for i, item in enumerate(wanted):
-        number[item.rows] = i
-    with tempfile.TemporaryDirectory(prefix="xlli-srga-") as folder:
-        collect: _Rows | None = None
-        current = -1
-        for block in array.blocks(sets.bucket):
-            inside = block.table_rows < last
-            which = np.where(inside, number[np.minimum(block.table_rows, last - 1)], -1)
-            cuts = np.flatnonzero(np.diff(which)) + 1
-            for rows in np.split(np.arange(len(which)), cuts):
-                if not len(rows) or which[rows[0]] < 0:
-                    continue
-                if which[rows[0]] != current:
-                    if collect is not None:
-                        yield wanted[current], collect.matrix()
-                    current = int(which[rows[0]])
-                    collect = _GramRows(wanted[current]) if kind == "gram" else _FeatureRows(wanted[current], Path(folder))
-                assert collect is not None
-                collect.add(block.values[rows[0] : rows[-1] + 1], block.table_rows[rows])
-        if collect is not None:
-            yield wanted[current], collect.matrix()
-
-
-class _Rows:
-    """What is stored of one set, until all of it has streamed by."""
-
-    def __init__(self, item: ImageSet) -> None:
-        self._rows = item.rows
-
-    def add(self, values: np.ndarray, table_rows: np.ndarray) -> None:
-        """Rows of the table, and what is stored of them."""
-        raise NotImplementedError
-
-    def matrix(self) -> np.ndarray:
-        """float64 (N, N)."""
-        raise NotImplementedError
-
-
-class _GramRows(_Rows):
-    """A stored Gram matrix."""
-
-    def __init__(self, item: ImageSet) -> None:
-        super().__init__(item)
-        self._matrix = np.full((len(item.rows), len(item.rows)), np.nan)
-
-    def add(self, values: np.ndarray, table_rows: np.ndarray) -> None:
-        if values.shape[1:] != self._matrix.shape[1:]:
-            raise AnalysisError(f"the Gram matrix has {values.shape[1:]} columns, its set {len(self._matrix)} samples; run `xlli verify`")
-        self._matrix[np.searchsorted(self._rows, table_rows)] = values
-
-    def matrix(self) -> np.ndarray:
-        return self._matrix
-
-
-class _FeatureRows(_Rows):
-    """The features of a set, in memory or in a scratch file that the next set overwrites."""
-
-    def __init__(self, item: ImageSet, folder: Path) -> None:
-        super().__init__(item)
-        self._folder = folder
-        self._features: np.ndarray | None = None
-
-    def add(self, values: np.ndarray, table_rows: np.ndarray) -> None:
-        flat = values.reshape(len(values), -1)
-        if self._features is None:
-            kind = np.float64 if flat.dtype == np.float64 else np.float32
-            shape = (len(self._rows), flat.shape[1])
-            if shape[0] * shape[1] * np.dtype(kind).itemsize <= HELD:
-                self._features = np.full(shape, np.nan, kind)
-            else:
-                self._features = np.memmap(self._folder / "features", kind, "w+", shape=shape)
-        self._features[np.searchsorted(self._rows, table_rows)] = flat
-
-    def matrix(self) -> np.ndarray:
-        assert self._features is not None
-        return gram(self._features)
+    reader = reader_of(array, sets.bucket)
+    known = table_rows(reader)
+    for item in sets.all:
+        if item.label in refused:
+            continue
+        matrix = np.full((len(item.rows), len(item.rows)), np.nan)
+        if kind == "features":
+            rows, found = feature_gram(array, sets.bucket, rows=item.rows)
+            place = np.searchsorted(item.rows, rows)
+            matrix[np.ix_(place, place)] = found
+        elif reader.meta.shape == matrix.shape[1:]:
+            matrix = reader.rows(np.searchsorted(known, item.rows))
+        else:
+            raise AnalysisError(
+                f"{array.cell.id}: the Gram matrix has {reader.meta.shape[0]} columns, the set {item.label} {len(item.rows)} samples; "
+                "run `xlli verify`"
+            )
+        yield item, matrix
