@@ -26,6 +26,23 @@ WIDTH = 11.1
 BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
 """Of Okabe and Ito's palette (2008), told apart by all common kinds of colour vision."""
 
+# Okabe and Ito, 2008: black (as ink), blue, vermillion, orange, sky blue, bluish green, reddish purple; no yellow on white.
+FAMILIES: dict[str, str] = {
+    "clean": "#3d4450",
+    "given": "#3d4450",
+    "blur": "#0072B2",
+    "noise": "#D55E00",
+    "jpeg": "#E69F00",
+    "blur+noise": "#CC79A7",
+    "blur+jpeg": "#56B4E9",
+    "noise+jpeg": "#009E73",
+    "blur+noise+jpeg": "#8C6D31",
+}
+SPARE = ("#009E73", "#56B4E9", "#CC79A7", "#8C6D31", "#E69F00", "#0072B2", "#D55E00")
+NETWORKS = ("#332288", "#CC6677", "#117733", "#AA4499", "#44AA99", "#882255", "#999933", "#88CCEE")
+"""Of networks, where colour tells them apart: P. Tol's muted scheme, none of which stands for a degradation. With MARKERS, for print."""
+MARKERS = "os^DvPX*"
+
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.family": ["DejaVu Sans"],  # matplotlib's own; the page's style sheet replaces it
@@ -194,6 +211,19 @@ def heat_figure(
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=7.5, colors=MUTED)
         return svg_text(figure, title)
+
+
+def family_colour(family: str, known: Sequence[str] = ()) -> str:
+    """Colour of a degradation family (`clean`, `blur`, `blur+noise`, …). `known`: all families of the study, in order."""
+    if family in FAMILIES:
+        return FAMILIES[family]
+    others = [name for name in known if name not in FAMILIES]
+    return SPARE[others.index(family) % len(SPARE)] if family in others else MUTED
+
+
+def paler(colour: str, share: float) -> str:
+    """`colour`, #rrggbb, mixed with white: `share` 0 leaves it, 1 is white."""
+    return "#" + "".join(f"{round(int(colour[i : i + 2], 16) * (1 - share) + 255 * share):02x}" for i in (1, 3, 5))
 
 
 @contextmanager

@@ -30,7 +30,7 @@ MAY = {
     "training": {"stats", "corpus", "models"},
     "store": set(),
     "drawing": {"stats"},
-    "analyses": {"stats", "store", "drawing"},
+    "analyses": {"stats", "store", "drawing", "corpus"},
     "recipe": {"corpus", "probes", "analyses", "store"},
     "study": {"analyses", "store"},
     "engine": EVERYTHING - {"report", "drawing", "study", "notebook"},

@@ -19,7 +19,7 @@ from xlli_ray.analyses.states import State
 from xlli_ray.errors import RecipeError, XlliError
 from xlli_ray.report.parts import Figure
 from xlli_ray.report.sections import paragraphs
-from xlli_ray.store.results import Column
+from xlli_ray.store.results import BULKY, Column
 from xlli_ray.study import Study, StudyResult
 
 ROWS = 400
@@ -96,9 +96,10 @@ def _section(state: State, result: StudyResult | None) -> ResultSection:
 
 
 def _shown(name: str, about: str, columns: tuple[Column, ...], table: pa.Table) -> Shown:
-    """Empty columns are left out: those that this study has nothing for."""
-    kept = tuple(column for column in columns if column.name in table.column_names and table[column.name].null_count < table.num_rows)
-    rows = table.slice(0, ROWS).to_pylist()
+    """Empty columns are left out, those that this study has nothing for, and pictures and lists, which are for programs."""
+    kept = tuple(column for column in columns if column.name in table.column_names and column.dtype not in BULKY
+                 and table[column.name].null_count < table.num_rows)  # fmt: skip
+    rows = table.select([column.name for column in kept]).slice(0, ROWS).to_pylist()
     texts = [[_text(row[column.name]) for column in kept] for row in rows]
     return Shown(name, about, kept, tuple(column.dtype in ("float64", "int64") for column in kept), texts, table.num_rows)
 

@@ -27,7 +27,15 @@ from xlli_ray.store.records import ARROW
 
 ROOT = "results"
 FORMAT = 1
-DType = Literal["float64", "int64", "string", "bool"]
+DType = Literal["float64", "int64", "string", "bool", "image", "neighbours"]
+TYPES = {
+    **ARROW,
+    "image": pa.struct([("bytes", pa.binary())]),
+    "neighbours": pa.struct([("ids", pa.list_(pa.int64())), ("distances", pa.list_(pa.float64()))]),
+}
+"""Types of columns. `image` (a PNG file) and `neighbours` (rows and how far they are) are as viewers of embeddings read them."""
+BULKY = ("image", "neighbours")
+"""Types that are for programs, not for the page."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class Table:
 
     @property
     def schema(self) -> pa.Schema:
-        return pa.schema([(column.name, ARROW[column.dtype]) for column in self.columns])
+        return pa.schema([(column.name, TYPES[column.dtype]) for column in self.columns])
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 NETWORKS: dict[str, str] = {
     "srresnet": "xlli_ray.models.networks.srresnet",
+    "classifier": "xlli_ray.models.networks.classifier",
     "imdn": "xlli_ray.models.networks.imdn",
     "rfdn": "xlli_ray.models.networks.rfdn",
     "rlfn": "xlli_ray.models.networks.rlfn",

@@ -174,6 +174,13 @@ def create(args: Mapping[str, Any], *, generator: torch.Generator) -> SRResNet:
     return net
 
 
+def untrained(width: int = 32, blocks: int = 8, global_residual: str = "bilinear", seed: int = 0) -> Built:
+    """First weights and nothing learned, as a baseline: `network: "xlli_ray.models.networks.srresnet:untrained"` without weights."""
+    args = {"width": width, "blocks": blocks, "global_residual": global_residual}
+    net = create(args, generator=torch.Generator().manual_seed(seed))
+    return Built(net, scale=SCALE, aliases=aliases(blocks))
+
+
 def from_state_dict(tensors: Mapping[str, Tensor], args: Mapping[str, Any]) -> Built:
     """Build the network that `tensors` describe: width and blocks from shapes, keys of three layouts. Range 0..1."""
     check_args(args, ARGS, network="srresnet")

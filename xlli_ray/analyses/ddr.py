@@ -1,0 +1,114 @@
+"""DDR: what do a network's features encode? How far degradations, levels and contents stand apart, layer by layer.
+
+Y. Liu, A. Liu, J. Gu, Z. Zhang, W. Wu, Y. Qiao, C. Dong, "Discovering Distinctive 'Semantics' in Super-Resolution Networks", arXiv
+2108.00406: deep degradation representations, DDR (some call the method DDS, after the title). The features of a super-resolution network
+cluster by the degradation of its input, those of a classifier by what is seen. For each layer the features of all samples are flattened,
+not pooled; CHI, the Calinski–Harabasz index (`stats.separability`), says how far the samples of one label stand apart from those of others.
+
+Two spaces stand side by side: the first 50 scores of one PCA of all samples of the layer, the headline, and all features. Values of
+different spaces, of pooled and whole features, and of different numbers of samples cannot be compared. Classes are types of degradation,
+levels within a type, contents (a patch with all its degraded copies), or images.
+
+Intervals resample images with all their patches and copies; the same draws serve every layer and network, so ratios of two CHI are paired.
+The null renames the degradations of each image at random: CHI at or below it says nothing. When every degradation has the same
+contents, what differs between contents is in the scatter within the classes, and CHI without effect is near 0; when each has contents of
+its own, it is near 1. An untrained network is the baseline: how much of the separation is in the input already.
+
+Pictures (PCA, t-SNE, UMAP of the scores; `stats.reduce`) are shown twice. With the same contents under every degradation the copies of a
+patch are neighbours, and no picture shows clusters however well they are separated; with contents of their own the clusters can be
+seen. CHI of a picture depends on its seed: mean and standard deviation are in a table, and no headline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from xlli_ray.analyses.ddr_tables import FULL, TABLES
+from xlli_ray.analyses.protocol import Result, Table, cells_of, whole
+from xlli_ray.analyses.view import View
+from xlli_ray.store.manifest import Cell
+
+
+class Params(BaseModel):
+    """Fields of a `ddr` stage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    source: str = Field(default="features", alias="from", description="id of the features stage")
+    layers: Literal["all"] | list[str] = Field(default="all", description="patterns over its layers, as `trunk.*`; in the recipe's order")
+    labels: list[Literal["type", "level", "content", "image"]] = Field(
+        default=["type", "level", "content"], min_length=1, description="what the classes are"
+    )
+    degradations: list[str] | None = Field(default=None, description="only samples with these labels, as `blur2`; null: all")
+    components: int = Field(default=50, ge=2, le=1000, description="of the PCA that the headline is computed on")
+    depth: Literal["all"] | list[str] = Field(default="all", description="layers whose last third is compared with the first, as `trunk.*`")
+    embed: list[Literal["pca", "tsne", "umap"]] = Field(default=["pca", "tsne", "umap"], description="pictures; []: none")
+    embed_layers: Literal["last", "all"] | list[str] = Field(default="last", description="of which layers: last of each model, or patterns")
+    seeds: int = Field(default=5, ge=1, le=100, description="runs of t-SNE and UMAP; the first is drawn")
+    thumbnails: bool = Field(default=True, description="small pictures of the inputs, read from the corpus again")
+    resamples: int = Field(default=2000, ge=200, le=100_000, description="bootstrap resamples of the images")
+    permutations: int = Field(default=500, ge=0, le=100_000, description="of the null; 0: none")
+    level: float = Field(default=0.95, gt=0.5, lt=1, description="of the intervals")
+
+
+class Ddr:
+    """CHI by degradation, level and content for every layer, ratios, and pictures. Writes `ddr`, `ddr_pairs`, `ddr_contrasts`,
+    `ddr_embeddings`, `ddr_points`."""
+
+    KIND: ClassVar[str] = "ddr"
+    VERSION: ClassVar[int] = 1
+    REFERENCE: ClassVar[str] = (
+        "Liu et al., arXiv 2108.00406 (DDR); Caliński and Harabasz, Communications in Statistics 3, 1974 (CHI); "
+        "van der Maaten and Hinton, JMLR 9, 2008 (t-SNE); McInnes et al., arXiv 1802.03426 (UMAP)"
+    )
+    TABLES: ClassVar[tuple[Table, ...]] = TABLES
+    Params: ClassVar[type[BaseModel]] = Params
+
+    @classmethod
+    def inputs(cls, params: BaseModel, cells: Sequence[Cell]) -> list[str]:
+        assert isinstance(params, Params)
+        return [cell.id for cell in cells_of(cells, params.source, "features", asked_by="ddr.from")]
+
+    @classmethod
+    def run(cls, params: BaseModel, view: View, seed: int) -> Result:
+        from xlli_ray.analyses import ddr_figures as draw
+        from xlli_ray.analyses.ddr_embeddings import embedding_row, pictures, point_rows
+        from xlli_ray.analyses.ddr_measures import Measures
+        from xlli_ray.analyses.ddr_scatter import scatter
+        from xlli_ray.analyses.pictures import inputs
+
+        assert isinstance(params, Params)
+        measures = Measures(view, params, seed)
+        measures.look(measures.embedded())
+        made = list(pictures(measures, params.embed, params.seeds)) if params.embed else []
+        shown = sorted({int(measures.samples.rows[place]) for picture in made for place in picture.places})
+        pixels = inputs(view, shown) if params.thumbnails and shown else {}
+        if params.thumbnails and len(pixels) < len(shown):
+            measures.notes.append(f"{len(shown) - len(pixels)} inputs could not be read again from the corpus: no thumbnails of them.")
+        separations, pairs, contrasts = measures.separations(), measures.pair_rows(), measures.contrasts()
+        embeddings = [embedding_row(measures, picture) for picture in made]
+        rows = {
+            "ddr": separations, "ddr_pairs": pairs, "ddr_contrasts": contrasts, "ddr_embeddings": embeddings,
+            "ddr_points": [row for picture in made for row in point_rows(measures, picture, pixels)],
+        }  # fmt: skip
+        flags, notes = measures.say()
+        figures = [
+            *draw.depth_curves(separations, measures.models),
+            *draw.contrasts(contrasts, measures.models),
+            *draw.pairs(pairs, measures.models, measures.samples.labels),
+            *scatter(made, embeddings, measures.samples, pixels),
+        ]
+        return Result(
+            {table.name: whole(rows[table.name], table.columns) for table in TABLES}, figures, _values(separations), flags, notes
+        )
+
+
+def _values(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """CHI of the last layer of each model, by labelling, in the space of the scores."""
+    out: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row["space"] != FULL:
+            out.setdefault(f"chi by {row['labels']}, last layer", {})[row["model"]] = row["chi"]  # the last one stays
+    return out

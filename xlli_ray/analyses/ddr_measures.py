@@ -1,0 +1,354 @@
+"""The numbers of `ddr`: CHI of every layer, labelling and space, with resamples and nulls, and the ratios of two of them.
+
+What they mean stands in `ddr` and in `ddr_tables`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import combinations, pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xlli_ray.analyses.ddr_layers import Layer, buckets_of, layer_name
+from xlli_ray.analyses.ddr_samples import read_samples
+from xlli_ray.analyses.ddr_tables import LAST
+from xlli_ray.analyses.view import CellArray, View
+from xlli_ray.errors import AnalysisError, closest
+from xlli_ray.stats.bootstrap import Interval, generator, resample
+from xlli_ray.stats.separability import (
+    Separation,
+    Units,
+    centred_logs,
+    interval,
+    regroup,
+    relabelled,
+    resampled,
+    separation,
+    shuffled,
+)
+from xlli_ray.store.manifest import Cell
+
+if TYPE_CHECKING:
+    from xlli_ray.analyses.ddr import Params
+
+FEW = 10
+"""Below this many images an interval is a rough guide."""
+_NAN = float("nan")
+_Row = dict[str, Any]
+Key = tuple[str, str, str, str]
+"""(model, layer, labels, space)."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """CHI of one labelling in one space of one layer."""
+
+    separation: Separation
+    resamples: np.ndarray
+    """float64 (resamples,)."""
+    images: int
+    interval: Interval
+    null: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """One layer of one model."""
+
+    cell: Cell
+    layer: str
+    depth: int
+
+
+class Measures:
+    """Everything that `ddr` computes of the layers, one at a time. After `look` the tables can be asked for."""
+
+    def __init__(self, view: View, params: Params, seed: int) -> None:
+        self.view, self.params, self.seed = view, params, seed
+        self.places = places_of(view.cells, params.layers, [model.id for model in view.models])
+        self.arrays: dict[str, CellArray] = {}
+        for place in self.places:
+            array = view.array(place.cell.id)
+            if any(reader.valid.any() for reader in array.readers):
+                self.arrays[place.cell.id] = array
+        if not self.arrays:
+            raise AnalysisError(f"stage {params.source} has no layer that was measured; `xlli query STUDY \"from failures\"` says why")
+        self.places = [place for place in self.places if place.cell.id in self.arrays]
+        sizes = buckets_of(self.arrays)
+        self.bucket = max(sizes, key=lambda name: (sizes[name], name))
+        self.other_sizes = sum(sizes.values()) - sizes[self.bucket]
+        self.samples = read_samples(view, self.bucket, params.degradations)
+        self.models = [model.id for model in view.models if any(place.cell.model == model.id for place in self.places)]
+        self.draws = resample(self.samples.clusters, params.resamples, generator(seed, "images"))
+        self.found: dict[Key, Found] = {}
+        self.pairs: dict[tuple[str, str, tuple[int, int], str], Found] = {}
+        self.scores: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
+        """(model, layer) → places among the samples, and scores, of the layers that are embedded."""
+        self.flags: list[str] = []
+        self.notes: list[str] = []
+        self.left_out = 0
+        self.residuals: list[float] = []
+
+    def embedded(self) -> list[Place]:
+        """The layers that pictures are made of."""
+        asked = self.params.embed_layers
+        if asked == "last":
+            return [[place for place in self.places if place.cell.model == model][-1] for model in self.models]
+        return [place for place in self.places if matches(place.layer, asked)]
+
+    def look(self, embedded: Sequence[Place]) -> None:
+        """Read each layer once and compute all that is said of it. `embedded`: layers of which the scores are kept."""
+        keep = {place.cell.id for place in embedded}
+        for place in self.places:
+            rng = generator(self.seed, "range", place.cell.id)
+            layer = Layer(self.arrays[place.cell.id], self.bucket, self.samples.rows, self.params.components, rng)
+            self.left_out += layer.left_out
+            self.residuals.append(layer.residual)
+            where = self.samples.of(layer.rows)
+            for space in layer.spaces:
+                self._degradations(place, layer, where, space)
+                for labels in self.params.labels:
+                    if labels in ("content", "image"):
+                        self._contents(place, layer, where, space, labels)
+            if place.cell.id in keep:
+                self.scores[place.cell.model, place.layer] = (where, layer.scores)
+        if not self.found:
+            raise AnalysisError(
+                "nothing to separate: CHI needs two classes, one of them with two samples. Add degradations, levels, or images to the "
+                f"corpus, or other `labels` (asked for: {', '.join(self.params.labels)})"
+            )
+
+    def _degradations(self, place: Place, layer: Layer, where: np.ndarray, space: str) -> None:
+        """Type, level and pairs: all from one set of units, a class for each degradation label."""
+        units = layer.units(space, self.samples.label[where], self.samples.cluster[where])
+        if units is None:
+            self._note(f"{space} space: too many classes and features for a stream; left out")
+            return
+        present = np.unique(self.samples.label[where])  # units number the labels that occur
+        for labels, classes in self._groupings(present):
+            base = regroup(units, np.where(classes < 0, -1, np.arange(len(classes))))
+            rng = generator(self.seed, "null", place.cell.id, labels, space)
+            some = self.params.permutations
+            null = relabelled(base, some, rng, joined=classes[classes >= 0]) if some else None
+            self._keep(place, labels, space, regroup(units, classes), null)
+        for one, other in combinations(range(len(present)), 2):
+            classes = np.full(len(present), -1)
+            classes[[one, other]] = 0, 1
+            pair = (int(present[one]), int(present[other]))
+            both = regroup(units, classes)
+            if both.count.sum() > 2:
+                self.pairs[place.cell.model, place.layer, pair, space] = self._measured(both)
+
+    def _groupings(self, present: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """(labels, class of each degradation that occurs): `type`, and `level T` for each type T with several levels."""
+        types = [self.samples.types[code] for code in present]
+        if "type" in self.params.labels and len(set(types)) > 1:
+            yield "type", np.array([list(self.samples.families).index(kind) for kind in types])
+        for family in self.samples.families if "level" in self.params.labels else ():
+            if types.count(family) > 1:
+                yield f"level {family}", np.array([i if kind == family else -1 for i, kind in enumerate(types)])
+
+    def _contents(self, place: Place, layer: Layer, where: np.ndarray, space: str, labels: str) -> None:
+        label = self.samples.content[where] if labels == "content" else self.samples.image[where]
+        if not 1 < len(np.unique(label)) < len(label):
+            return
+        units = layer.units(space, label, self.samples.cluster[where])
+        if units is None:
+            self._note(f"CHI by {labels} in the {space} space: {len(np.unique(label))} classes need too much memory; left out")
+            return
+        matrix, null = layer.matrix(space), None
+        if self.params.permutations and matrix is not None:
+            rng = generator(self.seed, "null", place.cell.id, labels, space)
+            null = shuffled(matrix, label, self.samples.label[where], self.params.permutations, rng)
+        self._keep(place, labels, space, units, null)
+
+    def _keep(self, place: Place, labels: str, space: str, units: Units, null: np.ndarray | None) -> None:
+        if units.classes > 1 and units.count.sum() > units.classes:
+            self.found[place.cell.model, place.layer, labels, space] = self._measured(units, null)
+
+    def _measured(self, units: Units, null: np.ndarray | None = None) -> Found:
+        value, drawn = separation(units), resampled(units, self.draws)
+        return Found(value, drawn, units.clusters, interval(value.chi, drawn, units.clusters, level=self.params.level), null)
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    # -- tables --------------------------------------------------------------------------------------------------
+
+    def place(self, model: str, layer: str) -> _Row:
+        """The first columns of every table."""
+        depth = next(place.depth for place in self.places if (place.cell.model, place.layer) == (model, layer))
+        return {"model": model, "layer": layer, "depth": depth}
+
+    def separations(self) -> list[_Row]:
+        """Rows of `ddr`."""
+        out = []
+        for (model, layer, labels, space), item in self.found.items():
+            value, null = item.separation, item.null
+            known = null is not None and bool(np.isfinite(null).all()) and bool(np.isfinite(value.chi))
+            out.append(
+                {**self.place(model, layer), "labels": labels, "space": space, "samples": value.samples, "classes": value.classes,
+                 "images": item.images, "chi": value.chi, "low": item.interval.low, "high": item.interval.high, "bd": value.between,
+                 "wd": value.within, "share": value.share, "smallest": value.smallest,
+                 "null_chi": float(null.mean()) if known and null is not None else _NAN,
+                 "null_high": float(np.quantile(null, 0.95)) if known and null is not None else _NAN,
+                 "p": (1 + float((null >= value.chi * (1 - 1e-9)).sum())) / (len(null) + 1) if known and null is not None else _NAN}
+            )  # fmt: skip
+        return out
+
+    def pair_rows(self) -> list[_Row]:
+        """Rows of `ddr_pairs`."""
+        names = self.samples.labels
+        return [
+            {**self.place(model, layer), "label": names[one], "other": names[other], "space": space, "samples": item.separation.samples,
+             "images": item.images, "chi": item.separation.chi, "low": item.interval.low, "high": item.interval.high,
+             "share": item.separation.share}
+            for (model, layer, (one, other), space), item in self.pairs.items()
+        ]  # fmt: skip
+
+    def contrasts(self) -> list[_Row]:
+        """Rows of `ddr_contrasts`."""
+        return [*self._models(), *self._depths(), *self._labels(), *self._levels()]
+
+    def _contrast(self, kind: str, one: Sequence[Found], other: Sequence[Found], about: _Row) -> _Row | None:
+        """A ratio of two CHI, each a geometric mean over some layers; None where it cannot be formed."""
+        values = [[item.separation.chi for item in side] for side in (one, other)]
+        if not all(np.isfinite(value) and value > 0 for side in values for value in side):
+            return None
+        top, below = (float(np.exp(np.mean(np.log(side)))) for side in values)
+        drawn = np.exp(sum(np.log(i.resamples) for i in one) / len(one) - sum(np.log(i.resamples) for i in other) / len(other))
+        images = min(item.images for item in (*one, *other))
+        found = interval(top / below, drawn, images, level=self.params.level)
+        logs = centred_logs(top / below, drawn)
+        above = float((logs + np.log(top / below) > 0).mean()) if logs.size and images > 1 else _NAN
+        return {"kind": kind, "other": None, "layer": None, "depth": None, "chi": top, "other_chi": below, "ratio": top / below,
+                "low": found.low, "high": found.high, "above": above, "images": images, **about}  # fmt: skip
+
+    def _models(self) -> Iterator[_Row]:
+        """Two models at layers of one name, by type; and each at its last layer, by type and for each pair of degradations."""
+        last = {place.cell.model: place.layer for place in self.places}
+        names = self.samples.labels
+        for one, other in combinations(self.models, 2):
+            about: _Row = {"model": one, "other": other, "subject": one, "against": other}
+            for (model, layer, labels, space), item in self.found.items():
+                if model != one or labels != "type":
+                    continue
+                sides = {layer: self.found.get((other, layer, labels, space))}
+                if layer == last[one]:
+                    sides[LAST] = self.found.get((other, last[other], labels, space))
+                for where, twin in sides.items():
+                    place = {"layer": LAST, "depth": None} if where == LAST else self.place(one, layer)
+                    extra = {**about, **place, **about, "labels": labels, "space": space}
+                    if twin is not None and (row := self._contrast("models", [item], [twin], extra)) is not None:
+                        yield row
+            for (model, layer, pair, space), item in self.pairs.items():
+                twin = self.pairs.get((other, last[other], pair, space))
+                if model == one and layer == last[one] and twin is not None:
+                    extra = {**about, "layer": LAST, "labels": f"{names[pair[0]]} – {names[pair[1]]}", "space": space}
+                    if (row := self._contrast("models", [item], [twin], extra)) is not None:
+                        yield row
+
+    def _depths(self) -> Iterator[_Row]:
+        """Last third of the layers against the first; what counts as depth is asked for with `depth`."""
+        for model in self.models:
+            layers = [place.layer for place in self.places if place.cell.model == model and matches(place.layer, self.params.depth)]
+            third = -(-len(layers) // 3)
+            if len(layers) < 2:
+                continue
+            for labels, space in dict.fromkeys((key[2], key[3]) for key in self.found if key[0] == model):
+                sides = [[self.found.get((model, layer, labels, space)) for layer in some] for some in (layers[-third:], layers[:third])]
+                whole = [[item for item in side if item is not None] for side in sides]
+                if any(len(some) != third for some in whole):
+                    continue
+                about = {"model": model, "labels": labels, "space": space, "subject": f"{layers[-third]} … {layers[-1]}",
+                         "against": f"{layers[0]} … {layers[third - 1]}"}  # fmt: skip
+                if (row := self._contrast("depth", whole[0], whole[1], about)) is not None:
+                    yield row
+
+    def _labels(self) -> Iterator[_Row]:
+        for (model, layer, labels, space), item in self.found.items():
+            for against in ("content", "image") if labels == "type" else ():
+                other = self.found.get((model, layer, against, space))
+                about = {**self.place(model, layer), "labels": labels, "subject": "type", "against": against, "space": space}
+                if other is not None and (row := self._contrast("labels", [item], [other], about)) is not None:
+                    yield row
+
+    def _levels(self) -> Iterator[_Row]:
+        clean, names = self.samples.clean, self.samples.labels
+        for family in self.samples.families if clean is not None else ():
+            for weak, strong in pairwise(self.samples.levels(family)):
+                for place in self.places:
+                    for space in dict.fromkeys(key[3] for key in self.pairs):
+                        ends = [self.pairs.get((place.cell.model, place.layer, tuple(sorted((clean, code))), space))  # type: ignore[arg-type,type-var]
+                                for code in (strong, weak)]  # fmt: skip
+                        if ends[0] is None or ends[1] is None:
+                            continue
+                        about = {**self.place(place.cell.model, place.layer), "labels": "levels", "space": space,
+                                 "subject": f"{names[clean]} – {names[strong]}", "against": f"{names[clean]} – {names[weak]}"}  # type: ignore[index]  # fmt: skip
+                        if (row := self._contrast("levels", [ends[0]], [ends[1]], about)) is not None:
+                            yield row
+
+    # -- what must be said ---------------------------------------------------------------------------------------
+
+    def say(self) -> tuple[list[str], list[str]]:
+        """Flags and notes."""
+        flags = list(self.flags)
+        seen = {code for (_, _, pair, _) in self.pairs for code in pair}
+        absent = [name for code, name in enumerate(self.samples.labels) if code not in seen and len(self.samples.labels) > 1]
+        if absent:
+            flags.append(f"no sample with these labels was measured: {', '.join(absent)}")
+        equal = list(dict.fromkeys(f"{key[0]} {key[1]}" for key, item in self.found.items() if item.separation.within == 0))
+        if equal:
+            more = f" and {len(equal) - 6} more" if len(equal) > 6 else ""
+            flags.append(f"identical points, no scatter within the classes, so no CHI: {', '.join(equal[:6])}{more}")
+        alone = dict.fromkeys(key[2] for key, item in self.found.items() if item.separation.smallest == 1)
+        if alone:
+            flags.append(f"a class of one sample, whose scatter is 0 by definition, by {', '.join(alone)}")
+        images = max(item.images for item in self.found.values())
+        notes = [
+            f"{len(self.samples.contents)} contents of {len(self.samples.images)} images, {len(self.samples.labels)} degradations, "
+            f"{len(self.models)} models, {len(self.places)} layers. Intervals: {100 * self.params.level:g} %, {self.params.resamples} "
+            f"resamples of the images, the same for all; nulls: {self.params.permutations} permutations.",
+            "CHI of `pcaK` and of `full`, of pooled and of whole features, and of different n cannot be compared with each other.",
+        ]
+        if images < FEW:
+            notes.append(f"{images} images are few: intervals are rough guides.")
+        if self.left_out:
+            notes.append(f"{self.left_out} measured samples hold NaN or infinity in a layer and are left out there.")
+        if self.other_sizes:
+            notes.append(f"Input size {self.bucket} only; {self.other_sizes} values of other sizes have features of other lengths.")
+        counts = np.bincount(self.samples.label, minlength=len(self.samples.labels))
+        if len(set(counts.tolist())) > 1:
+            notes.append("The degradations have different numbers of samples.")
+        if max(self.residuals) > 0:
+            notes.append(f"Scores by a range finder: up to {100 * max(self.residuals):.2g} % of the scatter is outside its directions.")
+        if "type" in self.params.labels and not any(key[2] == "type" for key in self.found):
+            notes.append("One type of degradation: there is nothing to separate by type.")
+        if any(labels == "level" for labels in self.params.labels) and not any(key[2].startswith("level") for key in self.found):
+            notes.append("No type has two levels: there is nothing to separate by level.")
+        return flags, [*notes, *self.notes]
+
+
+def matches(layer: str, globs: Any) -> bool:
+    """Whether one of the patterns names the layer, with or without its side; `all` names every one."""
+    return globs == "all" or any(fnmatchcase(layer, glob) or fnmatchcase(f"{layer}.out", glob) for glob in globs)
+
+
+def places_of(cells: Sequence[Cell], globs: Any, models: Sequence[str]) -> list[Place]:
+    """The layers asked for: models in the recipe's order, layers of each in depth order. Raises AnalysisError naming the nearest layers."""
+    out: list[Place] = []
+    for model in models:
+        mine = [cell for cell in cells if cell.model == model and matches(layer_name(cell.what), globs)]
+        out += [Place(cell, layer_name(cell.what), depth) for depth, cell in enumerate(mine)]
+    names = list(dict.fromkeys(layer_name(cell.what) for cell in cells))
+    for glob in globs if globs != "all" else ():
+        if not any(matches(name, [glob]) for name in names):
+            near = closest(glob, names, n=1)
+            hint = f"Did you mean {near[0]!r}? " if near else ""
+            raise AnalysisError(f"ddr.layers: {glob!r} matches no stored layer. {hint}Layers: {', '.join(names[:12])}")
+    return out

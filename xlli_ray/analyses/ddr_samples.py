@@ -1,0 +1,126 @@
+"""The samples that `ddr` looks at: their degradation, content and image as numbers, and which classes can be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from xlli_ray.analyses.view import View
+from xlli_ray.corpus.degradations import CLEAN, GIVEN, parse_label
+from xlli_ray.errors import AnalysisError, closest
+
+GROUPS = 256
+"""More images than this are dealt into so many groups that are resampled whole: the variance estimated is the same."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Rows of the sample table that are looked at, as columns. Codes count from 0."""
+
+    rows: np.ndarray
+    """int64 (n,), ascending."""
+    label: np.ndarray
+    """int64 (n,): degradation, in the recipe's order."""
+    content: np.ndarray
+    image: np.ndarray
+    labels: tuple[str, ...]
+    """Names of the degradations."""
+    images: tuple[str, ...]
+    """Names of the photographs' files."""
+    ids: tuple[str, ...]
+    contents: tuple[str, ...]
+
+    @cached_property
+    def cluster(self) -> np.ndarray:
+        """int64 (n,): what is resampled: images, or groups of them."""
+        return self.image % GROUPS
+
+    @property
+    def clusters(self) -> int:
+        return min(len(self.images), GROUPS)
+
+    @cached_property
+    def types(self) -> tuple[str, ...]:
+        """Degradation of each label without its level."""
+        return tuple(type_of(label) for label in self.labels)
+
+    @cached_property
+    def families(self) -> tuple[str, ...]:
+        """The types, each once, in the recipe's order."""
+        return tuple(dict.fromkeys(self.types))
+
+    def levels(self, family: str) -> list[int]:
+        """Codes of the labels of a type, by rising level (mixtures: in the recipe's order)."""
+        mine = [code for code, kind in enumerate(self.types) if kind == family]
+        return sorted(mine, key=lambda code: level_of(self.labels[code])) if "+" not in family else mine
+
+    @cached_property
+    def clean(self) -> int | None:
+        """Code of the clean samples, None when there are none."""
+        return self.labels.index(CLEAN) if CLEAN in self.labels else None
+
+    def of(self, rows: np.ndarray) -> np.ndarray:
+        """Places of some rows among these: int64 (m,)."""
+        return np.searchsorted(self.rows, rows)
+
+
+def read_samples(view: View, bucket: str, wanted: Sequence[str] | None) -> Samples:
+    """The samples of one input size, of the degradations `wanted` (None: all). Raises AnalysisError naming one that does not exist."""
+    known = view.labels
+    for name in wanted or ():
+        if name not in known:
+            near = closest(name, known, n=1)
+            hint = f"Did you mean {near[0]!r}? " if near else ""
+            raise AnalysisError(f"ddr.degradations: no sample has the label {name!r}. {hint}Labels: {', '.join(known)}")
+    table = view.sql(
+        "select row, sample_id, content, label, source, coalesce(source_sha, content) as image from samples where bucket = ? order by row",
+        [bucket],
+    )
+    column = {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
+    labels = tuple(label for label in known if wanted is None or label in wanted)
+    number = {label: code for code, label in enumerate(labels)}
+    label = np.array([number.get(name, -1) for name in column["label"]], np.int64)
+    kept = label >= 0
+    contents, content = np.unique(column["content"][kept], return_inverse=True)
+    images, first, image = np.unique(column["image"][kept], return_index=True, return_inverse=True)
+    names = tuple(str(text).replace("\\", "/").rsplit("/", 1)[-1] for text in column["source"][kept][first])
+    del images
+    return Samples(
+        column["row"][kept].astype(np.int64), label[kept], content.reshape(-1), image.reshape(-1), labels, names,
+        tuple(column["sample_id"][kept]), tuple(contents),
+    )  # fmt: skip
+
+
+def type_of(label: str) -> str:
+    """`blur2+noise10` → `blur+noise`."""
+    return label if label in (CLEAN, GIVEN) else parse_label(label).type
+
+
+def level_of(label: str) -> float:
+    """The first level of a label; 0 for a clean sample."""
+    parts = () if label in (CLEAN, GIVEN) else parse_label(label).parts
+    return parts[0][1] if parts else 0.0
+
+
+def own_contents(samples: Samples, places: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A choice in which each degradation has contents of its own: of each content one sample, of a label that is dealt to it.
+
+    `places`: int (n,), into `samples`. Within each image the contents are dealt round, from a label drawn for the image, so that every
+    degradation sees every image about equally often. Returns places, ascending; contents whose sample of the dealt label is absent are
+    left out.
+    """
+    count = len(samples.labels)
+    have = {(int(samples.content[place]), int(samples.label[place])): int(place) for place in places}
+    start = rng.integers(0, count, len(samples.images))
+    out, turn = [], dict[int, int]()
+    first = {int(samples.content[place]): int(samples.image[place]) for place in places}
+    for content in sorted(first):
+        image = first[content]
+        label = (int(start[image]) + turn.get(image, 0)) % count
+        turn[image] = turn.get(image, 0) + 1
+        if (content, label) in have:
+            out.append(have[content, label])
+    return np.array(sorted(out), np.int64)
