@@ -51,8 +51,8 @@ COMPONENTS = 300
 TRIM = 5.0
 """Standard deviations from the mean at which a score is dropped."""
 OVERSAMPLES = 10
-RESAMPLES = 20
-SPLITS = 10
+RESAMPLES = 40
+SPLITS = 20
 """Splits into halves that a floor is made of."""
 _ROUNDING = float(np.finfo(np.float32).eps)
 
