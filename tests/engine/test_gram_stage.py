@@ -96,7 +96,7 @@ def test_a_sample_that_kills_its_worker_is_marked_and_the_set_is_finished(recipe
 
 
 def test_sets_of_different_size_are_refused_by_name(recipe: Make, run: Run) -> None:
-    from xlli_ray.engine.plan import set_rows
+    from xlli_ray.engine.ranges import set_rows
     from xlli_ray.store.manifest import Bucket
 
     bucket = Bucket("h0032w0032", 32, 32, 0, 17, (("clean", 0, 10), ("web", 10, 7)))
