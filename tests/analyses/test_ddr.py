@@ -247,7 +247,14 @@ def test_samples_with_nan_are_left_out_and_counted(ddr: Ddr) -> None:
     kept = np.arange(len(x)) != 5
     found = row(result, "ddr", model="net1", layer="trunk.2", labels="type", space="full")
     assert found["chi"] == pytest.approx(calinski_harabasz_score(x[kept], np.array([0, 1, 1, 2])[label[kept]]), rel=parts(found))
-    with pytest.raises(AnalysisError, match="every sample holds NaN"):
+    def lost(layer: int) -> Callable[..., np.ndarray]:
+        return features(layer) if layer != 1 else lambda model, i, shape: np.full(shape, np.nan)
+
+    one = ddr(ddr_recipe(make=lost, name="one"))
+    assert len(one.flags) == 2
+    assert all("every sample holds NaN" in flag for flag in one.flags)
+    assert {r["layer"] for r in rows(one, "ddr")} == {"head", "trunk.1", "trunk.2"}
+    with pytest.raises(AnalysisError, match=r"no layer can be used.*every sample holds NaN"):
         ddr(ddr_recipe(make=lambda layer: lambda model, i, shape: np.full(shape, np.nan), name="all"))
 
 

@@ -8,7 +8,7 @@ from xlli_ray.store.results import Column, Table
 
 FULL: Final = "full"
 """The space of all features, as stored."""
-LAST: Final = "last"
+LAST: Final = "(last)"
 """In place of a layer: the last one of each of two models."""
 
 _WHERE = (
