@@ -213,7 +213,7 @@ class Measures:
         return [
             {**self.place(model, layer), "label": names[one], "other": names[other], "space": space, "samples": item.separation.samples,
              "images": item.images, "chi": item.separation.chi, "low": item.interval.low, "high": item.interval.high,
-             "share": item.separation.share}
+             "bd": item.separation.between, "wd": item.separation.within, "share": item.separation.share}
             for (model, layer, (one, other), space), item in self.pairs.items()
         ]  # fmt: skip
 

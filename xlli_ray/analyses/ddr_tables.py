@@ -58,6 +58,8 @@ PAIRS: Final = Table(
         Column("images", "int64", "images they come from"),
         Column("chi", "float64", "CHI of the two classes"),
         *_ENDS,
+        Column("bd", "float64", "scatter between the two: n / 4 times the squared distance of their means when equal in size"),
+        Column("wd", "float64", "scatter within the two"),
         Column("share", "float64", "BD / (BD + WD), 0…1"),
     ),
 )
