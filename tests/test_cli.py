@@ -181,6 +181,20 @@ def test_scan_writes_the_sample_table_and_lists_what_cannot_be_read(xlli: Xlli, 
     assert not (tmp_path / "out" / "arrays.zarr").exists()
 
 
+def test_scan_and_plan_say_the_sets_of_a_pies_corpus_and_how_many_patches_there_are(xlli: Xlli, tmp_path: Path) -> None:
+    write_recipe(tmp_path)
+    pies = {"patches": 800, "size": 16, "min_std": 0, "sets": ["clean", "blur", "noise20"]}
+    corpus = {"images": ["pictures/*.png"], "scale": 2, "pies": pies}
+    recipe = write_recipe(tmp_path, corpus=corpus, stages=[{"restore": {}}])
+    found = 4 * 9 + 2 * 12  # tiles of 16 pixels in four pictures of 48 × 48 and two of 48 × 64
+    for command in ("scan", "plan"):
+        result = xlli(command, recipe, "--out", tmp_path / "out")
+        assert result.code == 0, result.err
+        assert f"18 sets of {found} samples: clean, blur0.5 … blur8 (16), noise20" in result.out
+        assert f"note: corpus.pies: 800 patches a set were asked for, the images hold {found} (size 16, min_std 0)" in result.out
+        assert f"note: corpus.pies: {found} patches a set, PIES has 800" in result.out
+
+
 def test_plan_says_samples_sizes_units_bytes_and_hours_and_computes_nothing(xlli: Xlli, tmp_path: Path) -> None:
     result = xlli("plan", write_recipe(tmp_path), "--out", tmp_path / "out", "--workers", "2")
     assert result.code == 0, result.err

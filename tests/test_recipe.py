@@ -295,6 +295,36 @@ def test_pairs_lists_urls_home_and_built_in_weights_resolve(raw: dict[str, Any],
     assert resolve_path("~/a.pth", tmp_path) == str(Path.home() / "a.pth")
 
 
+def test_real_sets_resolve_named_or_called_after_their_folders(raw: dict[str, Any], parse: Parse, tmp_path: Path) -> None:
+    raw["corpus"]["pies"] = {"real": {"web": ["a/*.png", "s3://b/*.png"], "camera": "c/*.png"}}
+    recipe = parse(raw)
+    assert recipe.corpus.pies is not None
+    assert recipe.corpus.pies.real == {"web": [f"{tmp_path}/a/*.png", "s3://b/*.png"], "camera": [f"{tmp_path}/c/*.png"]}
+    assert parse_recipe(recipe.dump(), base=Path("/elsewhere")) == recipe
+    raw["corpus"]["pies"] = {"real": ["camera/*.png", "../lens/**/*.png"]}
+    recipe = parse(raw)
+    assert recipe.corpus.pies is not None
+    assert recipe.corpus.pies.real == {"camera": [f"{tmp_path}/camera/*.png"], "lens": [f"{tmp_path.parent}/lens/**/*.png"]}
+    raw["corpus"]["pies"] = {"real": ["https://me:secret@host/a/x.png"]}
+    with pytest.raises(RecipeError, match="credentials"):
+        parse(raw)
+
+
+@pytest.mark.parametrize(
+    ("pies", "message"),
+    [
+        ({"patchs": 800}, r"corpus\.pies\.patchs: there is no key 'patchs': did you mean 'patches'\?"),
+        ({"sets": ["blurr2"]}, r"corpus\.pies\.sets: degradation 'blurr' does not exist\. Closest: blur"),
+        ({"window": 4}, r"corpus\.pies: degradation blur: a window of 4 pixels; expected an odd number"),
+        ({"real": ["a/x/*.png", "b/x/*.png"]}, r"corpus\.pies\.real: two sets would be called 'x'"),
+    ],
+)
+def test_mistakes_in_a_pies_set_name_their_place(raw: dict[str, Any], parse: Parse, pies: dict[str, Any], message: str) -> None:
+    raw["corpus"]["pies"] = pies
+    with pytest.raises(RecipeError, match=message):
+        parse(raw)
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -421,5 +451,45 @@ def test_the_recipes_that_come_with_the_package_parse(root: Path) -> None:
     from xlli_ray.cli import builtin_recipe
 
     assert load_recipe(builtin_recipe(Path("quickstart"))).name == "quickstart"
-    for name in ("set5", "degraded_patches"):
+    for name in ("set5", "degraded_patches", "pies"):
         assert load_recipe(root / f"tests/recipes/{name}.yaml").name == name.replace("_", "-")
+
+
+# -- analyses that bring their measurements along ------------------------------------------------------------------
+
+
+@pytest.fixture
+def bringing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """lam_summary, as if it brought a lam stage of its own and a restore stage for the networks that give images."""
+    from xlli_ray.analyses.lam_summary import LamSummary
+
+    def brings(cls: type, params: dict[str, Any], stage_id: str, models: list[dict[str, Any]]) -> tuple[dict[str, Any], list[Any]]:
+        if "of" in params:
+            return params, []
+        images = [model["id"] for model in models if model.get("output") != "none"]
+        return {**params, "of": f"{stage_id}-lam"}, [{"lam": {"id": f"{stage_id}-lam"}}, {"restore": {"models": images}}]
+
+    monkeypatch.setattr(LamSummary, "brings", classmethod(brings), raising=False)
+
+
+@pytest.mark.usefixtures("bringing")
+def test_an_analysis_brings_what_it_needs_and_nothing_twice(raw: dict[str, Any], parse: Parse) -> None:
+    raw["models"].append({"id": "b", "network": "my:classifier", "output": "none"})
+    raw["stages"] = [{"lam_summary": {"id": "s", "resamples": 500}}]
+    alone = parse(raw)
+    assert [(stage.kind, stage.id) for stage in alone.stages] == [("lam", "s-lam"), ("restore", "restore"), ("lam_summary", "s")]
+    assert alone.stages[1].models == ["a"]
+    assert alone.stages[2].params == {"resamples": 500, "of": "s-lam"}
+    raw["stages"] = [{"restore": {"id": "mine"}}, {"lam_summary": {}}, {"lam_summary": {"id": "t", "of": "lam_summary-lam"}}]
+    assert [stage.id for stage in parse(raw).stages] == ["mine", "lam_summary-lam", "lam_summary", "t"]
+
+
+@pytest.mark.usefixtures("bringing")
+def test_what_was_brought_is_looked_at_with_the_analysis_own_models_and_study_json_parses_to_the_same(
+    raw: dict[str, Any], parse: Parse
+) -> None:
+    raw["models"].append({"id": "b", "weights": "b.pth", "network": "imdn"})
+    raw["stages"] = [{"lam_summary": {"models": ["b"]}}]
+    recipe = parse(raw)
+    assert [stage.models for stage in recipe.stages] == [["b"], ["b"], ["b"]]
+    assert parse(recipe.dump()).dump() == recipe.dump()

@@ -18,18 +18,21 @@ if TYPE_CHECKING:
     from xlli_ray.errors import XlliError
     from xlli_ray.notebook import LamResult, lam
     from xlli_ray.recipe import load_recipe
+    from xlli_ray.stats.srga import SrgaResult, srga
     from xlli_ray.study import Study, open_study
 
 __version__ = "0.1.0"
-__all__ = ["LamResult", "Study", "XlliError", "__version__", "lam", "load_recipe", "open_study", "run"]
+__all__ = ["LamResult", "SrgaResult", "Study", "XlliError", "__version__", "lam", "load_recipe", "open_study", "run", "srga"]
 
 _PUBLIC = {
+    "SrgaResult": "xlli_ray.stats.srga",
     "Study": "xlli_ray.study",
     "XlliError": "xlli_ray.errors",
     "LamResult": "xlli_ray.notebook",
     "lam": "xlli_ray.notebook",
     "load_recipe": "xlli_ray.recipe",
     "open_study": "xlli_ray.study",
+    "srga": "xlli_ray.stats.srga",
 }
 
 

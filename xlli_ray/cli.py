@@ -121,12 +121,18 @@ def _write_report(place: str) -> str:
 def scan(recipe: Path, /, *, out: Out = None, workers: Workers = 0, address: Address = None, set_: Set = ()) -> int:
     """Read the corpus and write the sample table."""
     from xlli_ray.engine.driver import scan_study
+    from xlli_ray.engine.scan import remarks
+    from xlli_ray.report.text import sets_text
 
     parsed = _recipe(recipe, set_)
     place = _out(out, parsed)
     manifest = scan_study(parsed, place, _options(workers=workers, address=address))
     assert manifest.samples is not None
     _say(f"{manifest.samples.rows} samples in {len(manifest.samples.buckets)} sizes, {manifest.samples.rejected} files rejected")
+    if sets := sets_text(manifest.samples):
+        _say(sets)
+    for note in remarks(parsed.corpus, manifest.samples):
+        _say(f"note: {note}")
     if manifest.samples.rejected:
         from xlli_ray.store.objects import open_objects
         from xlli_ray.store.tables import rejected
@@ -139,8 +145,9 @@ def scan(recipe: Path, /, *, out: Out = None, workers: Workers = 0, address: Add
 @app.command
 def plan(recipe: Path, /, *, out: Out = None, workers: Workers = None, set_: Set = ()) -> int:
     """Say what a run would do: samples, sizes, units, bytes of each array, projected hours. Refuses above the limits."""
-    from xlli_ray.engine.driver import Options, default_workers, plan_study
+    from xlli_ray.engine.driver import Options, plan_study
     from xlli_ray.engine.plan import check_limits
+    from xlli_ray.engine.pools import default_workers
     from xlli_ray.report.text import plan_table
 
     parsed = _recipe(recipe, set_)

@@ -220,6 +220,7 @@ def parse_recipe(raw: Mapping[str, Any], *, base: Path, where: str = "recipe") -
     data = dict(raw)
     data["stages"] = [_stage(stage, i, where, base) for i, stage in enumerate(_list(data, "stages", where))]
     data["models"] = [m for entry in _list(data, "models", where) for m in _models(entry, base, where)]
+    data["stages"] = _with_brought(data["stages"], data["models"], where, base)
     if isinstance(data.get("corpus"), Mapping):
         data["corpus"] = resolve_corpus(data["corpus"], base)
     try:
@@ -254,6 +255,27 @@ def _stage(entry: Any, index: int, where: str, base: Path) -> dict[str, Any]:
     if "models" in params:
         stage["models"] = params.pop("models")
     return stage
+
+
+def _with_brought(
+    stages: Sequence[dict[str, Any]], models: Sequence[dict[str, Any]], where: str, base: Path
+) -> list[dict[str, Any]]:
+    """The stages with those that analyses bring along, each before the analysis that needs it."""
+    out: list[dict[str, Any]] = []
+    for stage in stages:
+        brings = getattr(analysis_class(stage["kind"]), "brings", None) if stage["kind"] in ANALYSES else None
+        if brings is not None:
+            which = stage.get("models", "all")
+            looked = [m for m in models if "id" in m and chosen(which, m["id"], m.get("tags") or {})]
+            params, entries = brings(stage["params"], stage["id"], looked)
+            stage = {**stage, "params": params}
+            for entry in entries:
+                ((kind, fields),) = entry.items()
+                known = {other["id" if "id" in fields else "kind"] for other in (*stages, *out)}
+                if fields.get("id", kind) not in known:
+                    out.append(_stage({kind: {"models": which, **fields}}, len(out), where, base))
+        out.append(stage)
+    return out
 
 
 def _models(entry: Any, base: Path, where: str) -> list[dict[str, Any]]:
@@ -305,6 +327,10 @@ def resolve_corpus(corpus: Mapping[str, Any], base: Path) -> dict[str, Any]:
             out[key] = each(out[key])
     if isinstance(out.get("pairs"), Mapping):
         out["pairs"] = {key: each(value) for key, value in out["pairs"].items()}
+    if isinstance(pies := out.get("pies"), Mapping) and "real" in pies:
+        real = pies["real"]
+        named = {name: each(globs) for name, globs in real.items()} if isinstance(real, Mapping) else each(real)
+        out["pies"] = {**pies, "real": named}
     return out
 
 

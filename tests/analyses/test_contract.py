@@ -19,6 +19,7 @@ import pytest
 from ddr_studies import ddr_recipe
 from lam_studies import Lam, lam_recipe
 from pydantic import BaseModel
+from srga_studies import srga_recipe
 from toy_studies import Recipe, write_study
 
 from xlli_ray.analyses import ANALYSES, analysis_class
@@ -48,6 +49,10 @@ EXAMPLES: dict[str, Example] = {
           "permutations": 0, "level": 0.9}],
     ),
     "lam_summary": Example(lam_recipe(Lam()), [{"resamples": 300}, {"resamples": 200, "restore": None, "level": 0.9, "survives": 0.1}]),
+    "srga": Example(
+        srga_recipe(models=2, degradations=("clean", {"blur": 1})),
+        [{"components": 8, "resamples": 4, "of": "srga-gram"}, {"components": 5, "resamples": 0, "restore": None, "solver": "authors"}],
+    ),
 }
 
 KINDS = sorted(ANALYSES)

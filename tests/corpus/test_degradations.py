@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from xlli_ray.corpus import degradations, resize
-from xlli_ray.corpus.degradations import GIVEN, Mixture, check_draw, draw, get, parse, parse_label, versions
+from xlli_ray.corpus.degradations import GIVEN, REAL, Mixture, check_draw, draw, get, is_made, parse, parse_label, versions
 from xlli_ray.corpus.degradations import blur as blur_module
 from xlli_ray.errors import RecipeError
 
@@ -39,6 +39,22 @@ def test_label_and_type(spec: degradations.Spec, label: str, kind: str) -> None:
     mixture = parse(spec)
     assert (mixture.label, mixture.type) == (label, kind)
     assert parse_label(label) == mixture
+
+
+def test_a_window_is_part_of_a_blurs_label_and_of_nothing_without_blur() -> None:
+    mixture = Mixture((("blur", 2.0), ("noise", 10.0)), window=15)
+    assert (mixture.label, mixture.type) == ("blur2w15+noise10", "blur+noise")
+    assert parse_label("blur2w15+noise10") == mixture != parse_label("blur2+noise10")
+    assert (mixture.only("target").label, mixture.only("input").label) == ("blur2w15", "noise10")
+    assert mixture.versions() == parse_label("blur2+noise10").versions()
+    assert Mixture((("noise", 5.0),), window=15) == Mixture((("noise", 5.0),))
+    with pytest.raises(RecipeError, match="does not exist"):
+        parse({"blur": 2, "window": 15})  # of an evaluation set only: a trainer must not meet it
+
+
+def test_what_is_made_here_and_what_is_not() -> None:
+    assert [label for label in ("clean", "blur2w15", GIVEN, REAL + "camera") if is_made(label)] == ["clean", "blur2w15"]
+    assert versions([GIVEN, REAL + "camera"]) == {}
 
 
 def test_level_and_versions() -> None:
@@ -96,8 +112,10 @@ def test_wrong_recipes_say_what_is_expected(spec: object, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "label", ["", "blur", "blur2+", "noise10+blur2", "blur2.0", "blur02", "given", "blur2+blur2", "x1"]
-)
+    "label",
+    ["", "blur", "blur2+", "noise10+blur2", "blur2.0", "blur02", "given", "blur2+blur2", "x1",
+     "real-a", "blur2w", "blur2w14", "blur2w015", "blur2w513", "noise10w15", "blur2+noise10w15", "blurw15", "blur2w15w15"],
+)  # fmt: skip
 def test_only_canonical_labels_are_read(label: str) -> None:
     with pytest.raises(RecipeError):
         parse_label(label)
@@ -185,6 +203,29 @@ def test_blur_is_scipys_gaussian_with_mirrored_border(sigma: float) -> None:
 
 def test_blur_window_reaches_to_four_sigma() -> None:
     assert [len(blur_module.gaussian(sigma)) - 1 for sigma in (0.5, 1, 2.1, 8)] == [2, 4, 9, 32]
+
+
+@pytest.mark.parametrize(("sigma", "window"), [(0.5, 15), (2.0, 15), (4.0, 15), (8.0, 21), (2.0, 3)])
+def test_a_blur_in_a_window_is_the_gaussian_cut_there_and_summed_to_one(sigma: float, window: int) -> None:
+    """What OpenCV's GaussianBlur(image, (window, window), sigma) is documented to compute: exp(-x^2 / 2 sigma^2), scaled to sum 1."""
+    distance = np.arange(window) - window // 2
+    kernel = np.exp(-(distance**2) / (2 * sigma**2))
+    kernel /= kernel.sum()
+    expected = HR.astype(float)
+    for axis in (0, 1):
+        expected = scipy.ndimage.correlate1d(expected, kernel, axis=axis, mode="mirror")
+    made = parse_label(f"blur{sigma:g}w{window}").apply(HR, "target", key="")
+    np.testing.assert_allclose(made, expected, rtol=0, atol=3e-7)
+    assert not np.array_equal(made, get("blur").apply(HR, sigma, key=""))
+
+
+def test_the_authors_window_blurs_less_than_a_large_sigma_says() -> None:
+    """A flat window of 15 pixels has a standard deviation of sqrt(224 / 12) = 4.32; no Gaussian in it has more."""
+    spread = {sigma: np.sqrt(2 * (blur_module.gaussian(sigma, 15) * np.arange(8.0) ** 2).sum()) for sigma in (1.0, 4.0, 8.0, 64.0)}
+    flat = np.sqrt(224 / 12)
+    assert spread[1.0] == pytest.approx(1.0, abs=1e-5)
+    assert spread[4.0] < spread[8.0] < spread[64.0] < flat
+    assert spread[64.0] == pytest.approx(flat, abs=0.01)
 
 
 def test_blur_of_images_smaller_than_the_window() -> None:

@@ -87,6 +87,12 @@ def test_degraded_bytes(label: str) -> None:
     assert digest(one.apply(HR if one.DOMAIN == "target" else LR, level, key=KEY)) == expected
 
 
+def test_blurred_bytes_in_a_window() -> None:
+    found = {label: digest(degradations.parse_label(label).apply(HR, "target", key=KEY)) for label in ("blur2w15", "blur8w21")}
+    assert get("blur").VERSION == 1
+    assert found == {"blur2w15": "9f397ac449c847a7", "blur8w21": "eb40a0d8f1f18019"}
+
+
 def test_every_degradation_has_a_golden_hash() -> None:
     assert {part for label in GOLDEN for part, _ in degradations.parse_label(label).parts} == set(degradations.REGISTRY)
 

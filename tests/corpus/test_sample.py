@@ -301,7 +301,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         corpus.nonsense  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["ids", "resize", "degradations"])
+@pytest.mark.parametrize("name", ["ids", "resize", "degradations", "pies"])
 def test_examples_in_docstrings(name: str) -> None:
     import doctest
     import importlib

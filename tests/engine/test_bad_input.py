@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -203,30 +204,35 @@ def test_an_output_that_is_a_file_is_refused(recipe: Make, run: Run, tmp_path: P
         run(recipe())
 
 
-def test_two_drivers_at_once_one_stops_and_nothing_is_damaged(recipe: Make, run: Run, tmp_path: Path) -> None:
-    import threading
+def test_two_drivers_at_once_one_stops_and_nothing_is_damaged(
+    recipe: Make, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from threading import Event, Thread
 
+    from xlli_ray.engine import driver
     from xlli_ray.errors import LeaseError
 
-    outcomes: list[object] = []
+    made, inside, go_on = recipe(), Event(), Event()
+    create_arrays = driver.create_arrays
 
-    def go() -> None:
-        try:
-            outcomes.append(run(recipe()))
-        except LeaseError as error:
-            outcomes.append(error)
+    def held(*arguments: Any) -> None:  # the first driver is in the middle of its run for as long as the second one tries
+        inside.set()
+        assert go_on.wait(60)
+        create_arrays(*arguments)
 
-    made = recipe()
-    assert made
-    threads = [threading.Thread(target=go) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    stopped = [o for o in outcomes if isinstance(o, LeaseError)]
-    assert len(stopped) == 1
-    assert f"pid {os.getpid()}" in str(stopped[0])
-    run(recipe(), "undisturbed")
+    monkeypatch.setattr(driver, "create_arrays", held)
+    summaries: list[Summary] = []
+    first = Thread(target=lambda: summaries.append(run(made)))
+    first.start()
+    try:
+        assert inside.wait(60)
+        with pytest.raises(LeaseError, match=f"pid {os.getpid()}"):
+            run(made)
+    finally:
+        go_on.set()
+        first.join()
+    assert summaries[0].units_run == summaries[0].units > 0
+    run(made, "undisturbed")
     assert digest(tmp_path / "study") == digest(tmp_path / "undisturbed")
 
 

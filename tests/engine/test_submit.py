@@ -38,7 +38,7 @@ def no_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 # -- without Ray ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["set5", "degraded_patches"])
+@pytest.mark.parametrize("name", ["set5", "degraded_patches", "pies"])
 def test_what_is_sent_parses_back_to_the_same_recipe_in_any_folder(root: Path, tmp_path: Path, name: str) -> None:
     recipe = load_recipe(root / f"tests/recipes/{name}.yaml")
     sent = yaml.safe_load(yaml.safe_dump(submit.as_recipe(recipe), sort_keys=False))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from xlli_ray.corpus.sample import Sample
 from xlli_ray.engine.batches import batches_ahead
 from xlli_ray.engine.job import UnitJob
-from xlli_ray.engine.plan import SHARD_BYTES, UNIT_BYTES, UNIT_SECONDS, rows_a_unit
+from xlli_ray.engine.ranges import SHARD_BYTES, UNIT_BYTES, UNIT_SECONDS, rows_a_unit
 from xlli_ray.engine.units import after_loss
 from xlli_ray.store.manifest import BucketPlan, Cell
 from xlli_ray.store.records import COMPUTED, PASSED

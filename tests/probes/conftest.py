@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from xlli_ray.corpus.sample import Sample
 from xlli_ray.models.layers import capture, resolve
 from xlli_ray.models.model import Model, Range
-from xlli_ray.probes.protocol import Batch, Forward, Measurement, Shapes
+from xlli_ray.probes.protocol import Batch, Forward, Measurement, SetProbe, Shapes
 
 
 class Upscaler(nn.Module):
@@ -81,12 +82,19 @@ def shapes_of(model: Model, height: int, width: int, taps: tuple[Any, ...]) -> S
     patterns = [f"{tap.module}:{tap.side}" for tap in taps]
     infos = {i.tap: (i.shape, i.stride) for i in resolve(model, patterns, (1, model.channels, height, width))} if taps else {}
     output = (model.channels, height * model.scale, width * model.scale) if model.output == "image" else None
-    return Shapes(height, width, output, infos)
+    return Shapes(height, width, output, infos, together=3)
 
 
 def measure(probe: Any, model: Model, batch: Batch) -> Measurement:
-    """As a worker does: with the shared forward where the probe takes part in it, else alone."""
-    return probe.measure(model, batch, forward_of(model, batch, probe.taps()) if probe.SHARES_FORWARD else None)
+    """As a worker does: with the shared forward where the probe takes part in it, else alone; a set's arrays once the set is whole."""
+    measured = probe.measure(model, batch, forward_of(model, batch, probe.taps()) if probe.SHARES_FORWARD else None)
+    if not isinstance(probe, SetProbe):
+        return measured
+    gathering = probe.gather(len(batch.samples), "cpu")
+    good = np.array([bool(batch.ok[i]) and i not in measured.failed for i in range(len(batch.samples))])
+    for i in np.flatnonzero(good).tolist():
+        gathering.add(i, {name: array[i] for name, array in measured.arrays.items()})
+    return replace(measured, arrays=gathering.conclude(good))
 
 
 @pytest.fixture

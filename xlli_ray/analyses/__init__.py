@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 ANALYSES: dict[str, str] = {
     "ddr": "xlli_ray.analyses.ddr:Ddr",
     "lam_summary": "xlli_ray.analyses.lam_summary:LamSummary",
+    "srga": "xlli_ray.analyses.srga:Srga",
 }
 
 

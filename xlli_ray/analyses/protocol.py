@@ -28,7 +28,7 @@ from xlli_ray.store.results import Column, Figure, Result, Table
 if TYPE_CHECKING:
     from xlli_ray.analyses.view import View
 
-__all__ = ["Analysis", "Column", "Figure", "Result", "Table", "cells_of", "whole"]
+__all__ = ["Analysis", "Bringing", "Column", "Figure", "Result", "Table", "cells_of", "whole"]
 
 
 class Analysis(Protocol):
@@ -56,6 +56,21 @@ class Analysis(Protocol):
         """Compute. `view` holds the cells of `inputs` and nothing else. `seed` is keyed by the study's seed and the stage's id.
 
         Raises AnalysisError when nothing can be said; any other error is reported as a fault of the analysis, and the rest still runs.
+        """
+
+
+class Bringing(Protocol):
+    """What an analysis class may offer besides: it brings the measurements it needs along, so that a recipe names the question only."""
+
+    @classmethod
+    def brings(
+        cls, params: Mapping[str, Any], stage_id: str, models: Sequence[Mapping[str, Any]]
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The stage's parameters, completed, and the stages to add before it, each as a recipe writes one: `{"gram": {"id": …}}`.
+
+        `params`: as the recipe has them, not yet checked. `models`: the entries that the stage chose. A stage without an `id` is left out
+        where the recipe has one of its kind; one with an `id` where it has a stage of that id. It must bring nothing once its parameters
+        are complete: study.json holds the recipe with everything in it.
         """
 
 

@@ -6,6 +6,7 @@
     scan      one row per file: good or bad, its size, its patches
     table     rows -> sample table, streamed, sorted, the same on any machine
     patches   grid-aligned tiles          ids   what samples are called
+    pies      an evaluation set: which degradations, and how many patches of each image
     resize    MATLAB's bicubic            degradations/   blur, noise, jpeg: one file each
     sample    a row of the table -> input and target
 
@@ -24,6 +25,7 @@ _NAMES = {
     "Loaded": "sample",
     "Loader": "sample",
     "Mixture": "degradations",
+    "PiesSpec": "pies",
     "SCHEMA": "table",
     "Sample": "sample",
     "Source": "scan",

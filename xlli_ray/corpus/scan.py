@@ -41,34 +41,40 @@ __all__ = [
 
 @dataclass(frozen=True, order=True)
 class Source:
-    """One picture, or one pair, of the corpus. `uri`: the clean image or the input; `target`: of pairs only."""
+    """One picture, or one pair, of the corpus.
+
+    `uri`: the clean image or the input; `target`: of pairs only. `real`: name of the real set that an input belongs to, else empty.
+    """
 
     kind: Kind
     uri: str
     target: str | None = None
+    real: str = ""
 
 
 def list_sources(spec: CorpusSpec, base: Path | str) -> list[Source]:
-    """All sources of the corpus, sorted.
+    """All sources of the corpus, sorted; those of real sets come last.
 
     Relative paths start at the folder `base`; those inside a `list` file at its own folder. Raises RecipeError for a
     pattern that matches nothing, pairs that do not fit together, and a list that cannot be read.
     """
+    real = spec.pies.real if spec.pies is not None else {}
+    inputs = sorted(Source("inputs", uri, real=name) for name, globs in real.items() for uri in list_files(globs, base))
     if spec.images is not None:
-        return [Source("images", uri) for uri in list_files(spec.images, base)]
+        return [Source("images", uri) for uri in list_files(spec.images, base)] + inputs
     if spec.inputs is not None:
         return [Source("inputs", uri) for uri in list_files(spec.inputs, base)]
     if spec.pairs is not None:
         return [Source("pairs", *pair) for pair in pair_files(spec.pairs.input, spec.pairs.target, base)]
     assert spec.list is not None  # the spec has exactly one source
-    return _read_list(spec, base)
+    return _read_list(spec, base) + inputs
 
 
 def scan_source(source: Source, spec: CorpusSpec, seed: int) -> dict[str, Any]:
     """One row of plain values.
 
     `status` is `ok`, `failed` (a bad file) or `skipped` (a good file without a patch to look at).
-    Keys: kind, uri, target, status, reason (None when ok), sha, target_sha, bits, mode, scale (0: unknown), height and
+    Keys: kind, uri, target, real, status, reason (None when ok), sha, target_sha, bits, mode, scale (0: unknown), height and
     width (of the image or input), target_height and target_width (pairs), size (of patches; None: whole image), boxes
     ([top, left] in the order chosen, cut to per_image). What was not reached is None. Raises only EnvironmentFailure:
     see `read_bytes`.
@@ -77,21 +83,23 @@ def scan_source(source: Source, spec: CorpusSpec, seed: int) -> dict[str, Any]:
         "kind": source.kind,
         "uri": source.uri,
         "target": source.target,
+        "real": source.real,
         "status": "ok",
         "reason": None,
     }
     row |= dict.fromkeys(
         ("sha", "target_sha", "bits", "mode", "scale", "height", "width", "target_height", "target_width")
     )
-    row |= {"size": spec.patches.size if spec.patches else None, "boxes": None}
+    patches = spec.patches_of(source.kind)
+    row |= {"size": patches.size if patches else None, "boxes": None}
     try:
-        _measure(source, spec, seed, row)
+        _measure(source, spec, patches, seed, row)
     except SampleError as error:
         row |= {"status": "failed", "reason": str(error), "boxes": None}
     return row
 
 
-def _measure(source: Source, spec: CorpusSpec, seed: int, row: dict[str, Any]) -> None:
+def _measure(source: Source, spec: CorpusSpec, patches: PatchSpec | None, seed: int, row: dict[str, Any]) -> None:
     """Fill `row`. Raises SampleError."""
     limit = spec.max_pixels or MAX_PIXELS
     row["sha"], picture = _read(source.uri, limit)
@@ -118,10 +126,10 @@ def _measure(source: Source, spec: CorpusSpec, seed: int, row: dict[str, Any]) -
     else:
         scale = 0
     row["scale"] = scale
-    if spec.patches is not None:
-        if scale and spec.patches.size % scale:
-            raise SampleError(f"patches.size {spec.patches.size} is no multiple of this pair's scale {scale}")
-        _choose(row, to_u8(whole.pixels), spec.patches, seed)
+    if patches is not None:
+        if scale and patches.size % scale:
+            raise SampleError(f"patches.size {patches.size} is no multiple of this pair's scale {scale}")
+        _choose(row, to_u8(whole.pixels), patches, seed)
 
 
 def _choose(row: dict[str, Any], image: NDArray[np.uint8], patches: PatchSpec, seed: int) -> None:
@@ -165,9 +173,9 @@ def _read_list(spec: CorpusSpec, base: Path | str) -> list[Source]:
         raise RecipeError(
             "corpus.scale is missing: the list holds images; how many times smaller is the input? 1 for the same size"
         )
-    if names != ["image"] and (spec.scale is not None or spec.degradations is not None):
+    if names != ["image"] and (spec.scale is not None or spec.degradations is not None or spec.pies is not None):
         raise RecipeError(
-            "corpus.scale and corpus.degradations go only with images, and the list holds inputs: leave them out"
+            "corpus.scale, corpus.degradations and corpus.pies go only with images, and the list holds inputs: leave them out"
         )
     columns = []
     for name in names:

@@ -2,8 +2,8 @@
 torch nor files.
 
 Exactly one source: `images` (clean targets, the input is made from them), `inputs` (go in as they are), `pairs` (input
-and target) or `list` (a Parquet file of URIs, one of these three kinds by its columns). Defaults of `patches` are those
-of the PIES-like sets in the SRGA notes.
+and target) or `list` (a Parquet file of URIs, one of these three kinds by its columns). `pies` makes an evaluation set of
+the images: it says both which patches and what is done to them (`pies.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from xlli_ray.corpus.degradations import Mixture, parse
+from xlli_ray.corpus.pies import PiesSpec
 
 # Named here because inside CorpusSpec the field `list` hides the built-in.
 Strings: TypeAlias = list[str]
@@ -60,6 +61,7 @@ class CorpusSpec(BaseModel):
     )
     patches: PatchSpec | None = Field(default=None, description="null: whole images")
     degradations: Entries | None = Field(default=None, description="only with images; null: [clean]")
+    pies: PiesSpec | None = Field(default=None, description="only with images: instead of patches and degradations")
     max_pixels: int | None = Field(
         default=None, ge=1, description="files of more pixels are refused; null: 100 million"
     )
@@ -87,7 +89,7 @@ class CorpusSpec(BaseModel):
             found = f"found {' and '.join(given)}" if given else "found none"
             raise ValueError(f"expected exactly one source of {', '.join(SOURCES)}; {found}")
         if given[0] in ("inputs", "pairs"):
-            for name in ("scale", "degradations"):
+            for name in ("scale", "degradations", "pies"):
                 if getattr(self, name) is not None:
                     raise ValueError(
                         f"{name} goes only with images; {given[0]} are looked at as they are: leave it out"
@@ -96,14 +98,28 @@ class CorpusSpec(BaseModel):
             raise ValueError(
                 "scale is missing: how many times smaller is the input than the image? 1 for the same size"
             )
-        if self.scale is not None and self.patches is not None and self.patches.size % self.scale:
-            raise ValueError(f"patches.size {self.patches.size} is no multiple of scale {self.scale}")
+        if self.pies is not None:
+            for name in ("patches", "degradations"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} and pies are both given; pies says itself which patches and degradations: leave {name} out")
+        for name, tiles in (("patches", self.patches), ("pies", self.pies)):
+            if self.scale is not None and tiles is not None and tiles.size % self.scale:
+                raise ValueError(f"{name}.size {tiles.size} is no multiple of scale {self.scale}")
         return self
 
     @property
     def mixtures(self) -> tuple[Mixture, ...]:
         """What is done to each clean image, in the recipe's order."""
+        if self.pies is not None:
+            return self.pies.mixtures
         return tuple(parse(entry) for entry in self.degradations or ["clean"])
+
+    def patches_of(self, kind: str) -> PatchSpec | None:
+        """Which patches of sources of that kind; None: whole images. Pixels of the target, or of the input where there is no target."""
+        if self.pies is None:
+            return self.patches
+        size = self.pies.size if kind == "images" else self.pies.size // (self.scale or 1)
+        return PatchSpec(size=size, per_image=self.pies.most, min_std=self.pies.min_std)
 
 
 def _as_list(value: Any) -> Any:

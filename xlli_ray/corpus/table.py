@@ -5,6 +5,9 @@ and patch (the order chosen). So the table depends on the bytes of the files and
 or the order of scanning. Two files with equal bytes are one sample; the lower URI stands for both, the other is listed
 in `aliases`.
 
+A corpus is of one kind, but for the real sets of `pies`: they come after the made ones, each under its own label, with as many
+rows.
+
 Tables reach 10^7 rows: contents are kept in flat arrays (about 30 bytes each), and rows are built and handed out in
 batches.
 """
@@ -25,10 +28,13 @@ from xlli_ray.corpus import degradations
 from xlli_ray.corpus.degradations import GIVEN, Mixture
 from xlli_ray.corpus.ids import ID_DIGITS, content_id, order_key
 from xlli_ray.corpus.patches import Box
+from xlli_ray.corpus.pies import PiesSpec, real_label, spread
 from xlli_ray.corpus.sample import Kind
 from xlli_ray.corpus.spec import CorpusSpec
+from xlli_ray.errors import RecipeError
 
 BATCH_ROWS = 1 << 16
+REAL_TYPE = "real"  # column `type` of all real sets
 
 # One column of levels per degradation, in pipeline order; null where it is not part of the row's mixture.
 LEVELS = tuple(sorted(degradations.REGISTRY, key=lambda name: degradations.get(name).ORDER))
@@ -72,16 +78,21 @@ def expand(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int) -> Itera
     `rows`: as `scan.scan_source` makes them, in any order; read once, and those that are not ok are left out.
     """
     images = _unique(rows)
+    kinds = {image.kind for image in images if not image.real}
+    if len(kinds) > 1:
+        raise ValueError(f"rows of one corpus are of one kind, these are of {', '.join(sorted(kinds))}")
+    if spec.pies is not None:
+        images = _evenly(images, spec.pies, seed)
     if not images:
         return
     contents = _contents(images, spec, seed)
     columns = _image_columns(images)
-    kinds = {image.kind for image in images}
-    if len(kinds) > 1:
-        raise ValueError(f"rows of one corpus are of one kind, these are of {', '.join(sorted(kinds))}")
     labels = [(mixture.label, mixture.type, mixture) for mixture in spec.mixtures]
     if kinds != {"images"}:
         labels = [(GIVEN, GIVEN, Mixture())]
+    real = list(spec.pies.real) if spec.pies is not None else []
+    sets = [labels, *([(real_label(name), REAL_TYPE, Mixture())] for name in real)]
+    belongs = np.array([real.index(image.real) + 1 if image.real else 0 for image in images])[contents.image] if real else None
     # Sizes are a property of the image, so contents are grouped by image; a stable sort keeps image and patch order
     # inside.
     names = np.array([bucket_name(*image.input_size) for image in images])
@@ -91,12 +102,14 @@ def expand(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int) -> Itera
     bounds = np.searchsorted(code[order], np.arange(len(buckets) + 1))
     start = 0
     for number, bucket in enumerate(buckets.tolist()):
-        members = order[bounds[number] : bounds[number + 1]]
-        for label, kind, mixture in labels:
-            for first in range(0, len(members), BATCH_ROWS):
-                chunk = members[first : first + BATCH_ROWS]
-                yield _batch(chunk, contents, columns, bucket, (label, kind, mixture), seed, start)
-                start += len(chunk)
+        here = order[bounds[number] : bounds[number + 1]]
+        for which, labels in enumerate(sets):
+            members = here if belongs is None else here[belongs[here] == which]
+            for label, kind, mixture in labels:
+                for first in range(0, len(members), BATCH_ROWS):
+                    chunk = members[first : first + BATCH_ROWS]
+                    yield _batch(chunk, contents, columns, bucket, (label, kind, mixture), seed, start)
+                    start += len(chunk)
 
 
 @dataclass(slots=True)
@@ -104,6 +117,7 @@ class _Image:
     """What is left of a scanned row. Both sizes are of one sample; `target_size` is None where there is no target."""
 
     kind: Kind
+    real: str
     uri: str
     target: str | None
     sha: str
@@ -127,13 +141,13 @@ class _Contents:
 
 
 def _unique(rows: Iterable[dict[str, Any]]) -> list[_Image]:
-    """Good images sorted by sha256; files of equal bytes merged."""
-    found: dict[tuple[str, str], _Image] = {}
+    """Good images sorted by real set (none comes first) and sha256; files of equal bytes merged."""
+    found: dict[tuple[str, str, str], _Image] = {}
     for row in rows:
         if row["status"] != "ok":
             continue
         image = _image(row)
-        key = (image.sha, image.target_sha or "")
+        key = (image.real, image.sha, image.target_sha or "")
         other = found.setdefault(key, image)
         if other is not image:
             low, high = sorted((other, image), key=lambda one: (one.uri, one.target or ""))
@@ -158,6 +172,7 @@ def _image(row: dict[str, Any]) -> _Image:
         target = (row["target_height"], row["target_width"])
     return _Image(
         kind=row["kind"],
+        real=row.get("real", ""),  # records of scans from before there were real sets lack it
         uri=row["uri"],
         target=row["target"],
         sha=row["sha"],
@@ -169,6 +184,30 @@ def _image(row: dict[str, Any]) -> _Image:
         boxes=None if size is None else array("i", (edge for box in row["boxes"] for edge in box)),
         aliases=[],
     )
+
+
+def _evenly(images: list[_Image], pies: PiesSpec, seed: int) -> list[_Image]:
+    """The same number of patches for the made sets and for each real one, spread evenly over the images of each.
+
+    Raises RecipeError when a real set has fewer than the made ones.
+    """
+    members = {name: [image for image in images if image.real == name] for name in ("", *pies.real)}
+    have = {name: [len(image.boxes or ()) // 2 for image in some] for name, some in members.items()}
+    wanted = min(pies.patches, sum(have[""]))
+    if short := {name: sum(counts) for name, counts in have.items() if sum(counts) < wanted}:
+        fewest = min(short.values())
+        raise RecipeError(
+            f"corpus.pies.real: every set needs as many patches as the made ones, {wanted};"
+            f" {', '.join(f'{name} has {count}' for name, count in short.items())}."
+            f" {f'Lower corpus.pies.patches to {fewest}, add' if fewest else 'Add'} pictures, lower min_std, or leave the set out."
+        )
+    kept = []
+    for name, some in members.items():
+        for image, count in zip(some, spread(have[name], [order_key(seed, image.sha) for image in some], wanted), strict=True):
+            if count and image.boxes is not None:
+                image.boxes = image.boxes[: 2 * count]
+                kept.append(image)
+    return kept
 
 
 def _contents(images: list[_Image], spec: CorpusSpec, seed: int) -> _Contents:

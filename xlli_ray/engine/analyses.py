@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
+from threadpoolctl import threadpool_limits
+
 from xlli_ray.analyses.states import Asked, Task, resolve
 from xlli_ray.analyses.view import View
 from xlli_ray.engine.events import Events
@@ -44,9 +46,19 @@ def asked(stages: Sequence[Stage]) -> list[Asked]:
 
 
 def run_analyses(
-    objects: Objects, manifest: Manifest, wanted: Sequence[Asked], events: Events, *, check: Callable[[], None], again: Sequence[str] = ()
+    objects: Objects,
+    manifest: Manifest,
+    wanted: Sequence[Asked],
+    events: Events,
+    *,
+    check: Callable[[], None],
+    again: Sequence[str] = (),
+    threads: int = 1,
 ) -> Ran:
-    """Run what is not current. `check` raises when the lease is lost; `again`: ids that are run in any case (`--replace`)."""
+    """Run what is not current. `check` raises when the lease is lost; `again`: ids that are run in any case (`--replace`).
+
+    `threads`: of matrix products, as the recipe has them for workers: sums of another number of threads round differently.
+    """
     done, failed, flags = [], [], []
     for one in wanted:
         check()
@@ -57,7 +69,8 @@ def run_analyses(
             stored = read_result(objects, one.id)
             if stored is None or stored.made.fingerprint != task.made.fingerprint or one.id in again:
                 events.event("analysis", id=one.id, of=one.kind, fingerprint=task.made.fingerprint, state="begin")
-                result = _compute(task, objects, manifest)
+                with threadpool_limits(threads):
+                    result = _compute(task, objects, manifest)
                 check()
                 stored = write_result(objects, task.made, task.cls.TABLES, result, _software())
                 done.append(one.id)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xlli_ray.engine.plan import Plan
 from xlli_ray.store.layout import (
     ROOT,
     array_document,
@@ -22,6 +21,9 @@ from xlli_ray.store.objects import Missing, Objects
 from xlli_ray.store.read import valid_by_bucket
 from xlli_ray.store.records import pack_records
 from xlli_ray.store.tables import query, tables_are_fresh, write_tables
+
+if TYPE_CHECKING:
+    from xlli_ray.engine.plan import Plan
 
 
 def create_arrays(objects: Objects, manifest: Manifest, plan: Plan) -> None:

@@ -1,16 +1,18 @@
 """The driver: lease → scan → plan → units → tables → analyses. Its only state is the records; kill it and run the same command again.
 
 Errors of the surroundings stop the run at once and mark nothing; what becomes of lost workers is decided in `units`.
+
+What needs torch is imported inside functions: while it loads, and while the plan is made, a private Ray starts beside it (`pools`).
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from xlli_ray.analyses.states import check_asked
 from xlli_ray.corpus.decode import VERSION as DECODE_VERSION
@@ -18,12 +20,11 @@ from xlli_ray.engine.analyses import asked, run_analyses
 from xlli_ray.engine.arrays import create_arrays, finish
 from xlli_ray.engine.environment import device_name, version_changes, versions
 from xlli_ray.engine.events import Events
-from xlli_ray.engine.plan import Plan, check_limits, make_plan, with_models
-from xlli_ray.engine.pool import LocalPool, Pool
-from xlli_ray.engine.scan import scan_corpus
-from xlli_ray.engine.tasks import WorkerSpec, make_task
-from xlli_ray.engine.units import count_units, pending_jobs, run_units
-from xlli_ray.engine.weights import keep_models, load_study_model
+from xlli_ray.engine.pool import Pool
+from xlli_ray.engine.pools import Pools, default_workers
+from xlli_ray.engine.scan import remarks, scan_corpus
+from xlli_ray.engine.tasks import WorkerSpec
+from xlli_ray.engine.units import count_units, pending_jobs, run_units, unfinished
 from xlli_ray.errors import PlanError
 from xlli_ray.probes import probe_class
 from xlli_ray.recipe import Recipe
@@ -32,6 +33,9 @@ from xlli_ray.store.lease import Lease
 from xlli_ray.store.manifest import Manifest, ModelRecord, identity_hash, load_manifest, save_manifest
 from xlli_ray.store.objects import LocalObjects, Objects, open_objects, probe_create_only
 from xlli_ray.store.records import forget_records
+
+if TYPE_CHECKING:
+    from xlli_ray.engine.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -78,55 +82,6 @@ class Summary:
         return self.units_run == 0 and not self.analyses and not self.analyses_failed
 
 
-class _Pools:
-    """Makes the pool when it is first needed: a study that is complete starts no Ray."""
-
-    def __init__(self, options: Options, spec: WorkerSpec, objects: Objects, corpus: Sequence[str]) -> None:
-        self._options, self._spec, self._objects, self._corpus = options, spec, objects, corpus
-        self._pool: Pool | None = None
-
-    def __call__(self) -> Pool:
-        if self._pool is None:
-            self._pool = self._make()
-        return self._pool
-
-    def _make(self) -> Pool:
-        options = self._options
-        if options.workers == 0:
-            return LocalPool(lambda task: make_task(self._spec, task))
-        from xlli_ray.engine.ray_pool import RayPool, nodes_see
-
-        workers = options.workers or default_workers(options, self._spec.threads)
-        pool = RayPool(self._spec, workers=workers, gpus=options.gpus_per_worker, address=options.address)
-        if options.address is not None:
-            token = secrets.token_bytes(16)
-            key = f"lease/canary-{self._spec.epoch:06d}"
-            self._objects.put(key, token)
-            nodes_see(self._spec.study, key, token, list(self._corpus))
-        pool.wait_ready()
-        return pool
-
-    def close(self) -> None:
-        if self._pool is not None:
-            self._pool.close()
-
-
-def default_workers(options: Options, threads: int) -> int:
-    """One worker per GPU share or CPU slot of this machine or of the cluster."""
-    if options.address is not None:
-        from xlli_ray.engine.ray_pool import connect
-
-        connect(options.address, cpus=1)
-        import ray
-
-        resources = ray.cluster_resources()
-        if options.gpus_per_worker:
-            return max(1, int(resources.get("GPU", 0) / options.gpus_per_worker))
-        return max(1, int(resources.get("CPU", 1) // threads))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // threads)
-
-
 def import_path() -> tuple[str, ...]:
     """This process's import path, absolute; '' means the current folder."""
     return tuple(dict.fromkeys(os.path.abspath(path) for path in sys.path))
@@ -159,7 +114,7 @@ def _sweep(objects: Objects, *parts: str) -> None:
 def scan_study(recipe: Recipe, out: str, options: Options) -> Manifest:
     """Scan only. Returns the manifest with its sample table."""
     with _session(out, options, recipe.threads) as (objects, lease, events, spec):
-        pools = _Pools(options, spec, objects, ())
+        pools = Pools(options, spec, objects, ())
         try:
             return _scanned(recipe, objects, lease, events, pools, options)
         finally:
@@ -169,7 +124,7 @@ def scan_study(recipe: Recipe, out: str, options: Options) -> Manifest:
 def plan_study(recipe: Recipe, out: str, options: Options) -> tuple[Manifest, Plan]:
     """Scan if needed and plan; computes no unit and refuses nothing for its size."""
     with _session(out, options, recipe.threads) as (objects, lease, events, spec):
-        pools = _Pools(options, spec, objects, ())
+        pools = Pools(options, spec, objects, ())
         try:
             manifest = _scanned(recipe, objects, lease, events, pools, options)
             return _planned(recipe, objects, manifest, options, spec)
@@ -181,12 +136,16 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
     """Run a recipe to the end: only what is missing is computed."""
     with _session(out, options, recipe.threads) as (objects, lease, events, spec):
         events.event("start", command=options.command, epoch=lease.epoch, versions=versions())
-        pools = _Pools(options, spec, objects, _first_files(recipe))
+        pools = Pools(options, spec, objects, _first_files(recipe))
         try:
             before = load_manifest(objects)
+            if before is None or before.samples is None or unfinished(objects, before.cells):
+                pools.warm()
             manifest = _scanned(recipe, objects, lease, events, pools, options)
             manifest, plan = _planned(recipe, objects, manifest, options, spec)
             workers = options.workers if options.workers is not None else default_workers(options, recipe.threads)
+            from xlli_ray.engine.plan import check_limits
+
             check_limits(plan, recipe, workers=workers)
             for cell in plan.replaced:  # before the new plan is saved: killed in here, the old one is computed again
                 forget_records(objects, cell)
@@ -202,9 +161,10 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
                 if run_units(objects, manifest, jobs, pools, events, lease):
                     lease.check()
                     _sweep(objects, ROOT, "records")
+            pools.cool()
             failed = finish(objects, manifest, lease)
             ran = run_analyses(
-                objects, manifest, asked(recipe.analyses), events, check=lease.check, again=options.replace
+                objects, manifest, asked(recipe.analyses), events, check=lease.check, again=options.replace, threads=recipe.threads
             )
             assert manifest.samples is not None
             summary = Summary(
@@ -257,10 +217,8 @@ def _same_corpus(objects: Objects, recipe: Recipe, manifest: Manifest, options: 
     old = manifest.recipe
     if old.get("seed") != recipe.seed:
         raise PlanError(f"{objects.url}: seed was {old.get('seed')}, is now {recipe.seed}: use a new --out")
-    now = recipe.dump()["corpus"]
-    then = old.get("corpus", {})
-    # Where files lie may change (another mount); what is made of them may not.
-    fixed = [key for key in now if key not in ("images", "inputs", "pairs", "list") and now[key] != then.get(key)]
+    now, then = _without_places(recipe.dump()["corpus"]), _without_places(old.get("corpus", {}))
+    fixed = [key for key in now if now[key] != then.get(key)]
     if fixed:
         key = fixed[0]
         raise PlanError(
@@ -268,10 +226,21 @@ def _same_corpus(objects: Objects, recipe: Recipe, manifest: Manifest, options: 
         )
 
 
+def _without_places(corpus: Mapping[str, Any]) -> dict[str, Any]:
+    """Where files lie may change (another mount); what is made of them may not."""
+    out = {key: value for key, value in corpus.items() if key not in ("images", "inputs", "pairs", "list")}
+    if out.get("pies"):
+        out["pies"] = {**out["pies"], "real": list(out["pies"]["real"])}
+    return out
+
+
 def _planned(
     recipe: Recipe, objects: Objects, manifest: Manifest, options: Options, spec: WorkerSpec
 ) -> tuple[Manifest, Plan]:
     import torch
+
+    from xlli_ray.engine.plan import Plan, make_plan, with_models
+    from xlli_ray.engine.weights import keep_models, load_study_model
 
     before = torch.get_num_threads()
     try:
@@ -279,8 +248,9 @@ def _planned(
         device = "any" if options.any_device else _planned_device(manifest, options, spec)
         assert manifest.samples is not None
         mark = _plan_mark(recipe, manifest, records, device)
+        notes = tuple(remarks(recipe.corpus, manifest.samples)) if options.limit is None else ()
         if mark == manifest.planned and not options.replace:
-            plan = Plan(manifest.cells, kept=tuple(cell.id for cell in manifest.cells))
+            plan = Plan(manifest.cells, kept=tuple(cell.id for cell in manifest.cells), notes=notes)
             kept = replace(manifest, models=with_models(records, manifest.models))
             check_asked(asked(recipe.analyses), kept)
             return kept, plan
@@ -289,6 +259,7 @@ def _planned(
             lambda name: load_study_model(objects, next(r for r in records if r.id == name)),
             existing=manifest.cells, device=device, replace_ids=options.replace,
         )  # fmt: skip
+        plan = replace(plan, notes=(*notes, *plan.notes))
     finally:
         torch.set_num_threads(before)
     models = with_models(records, manifest.models)

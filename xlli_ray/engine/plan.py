@@ -3,38 +3,30 @@
 Nothing here comes from a clock or from the number of workers, because batch and ranges enter the identity of cells. Each model runs
 once per bucket on zeros (without data where the network allows it) for shapes and multiply-adds. A plan over 10⁷ samples costs no more than
 one over 10³ with the same buckets: it reads the sample table's summary only.
-
-Units: rows of one bucket, as many as keep the largest shard under 256 MiB, all shards of the unit under 1 GiB and the estimated time
-under 5 minutes, but no more than a sixteenth of the bucket, so that a small corpus still spreads over workers and a kill loses little
-(`docs/decisions/003-units.md`). Always whole batches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from xlli_ray.corpus import degradations
 from xlli_ray.corpus.decode import VERSION as DECODE_VERSION
+from xlli_ray.engine.ranges import SHARD_BYTES, choose_rows, rows_a_unit, set_rows
 from xlli_ray.errors import PlanError
 from xlli_ray.models.cost import survey
 from xlli_ray.models.layers import Tap, resolve
 from xlli_ray.models.model import Model
 from xlli_ray.probes import probe_class
-from xlli_ray.probes.protocol import Probe, Shapes
+from xlli_ray.probes.protocol import Probe, SetProbe, Shapes
 from xlli_ray.recipe import Recipe, Stage
 from xlli_ray.store.layout import ArrayMeta
 from xlli_ray.store.manifest import Bucket, BucketPlan, Cell, ModelRecord, SampleTable, identity_hash
 
-SHARD_BYTES = 256 << 20
-UNIT_BYTES = 1 << 30
-UNIT_SECONDS = 300.0
-UNITS_A_BUCKET = 16
 MACS_A_SECOND = 50e9
-GIVEN = "given"  # label of inputs that go in as they are
 ACTIVATIONS_CPU = 1 << 30
 ACTIVATIONS_GPU = 16 << 30
 BATCHES = (32, 16, 8, 4, 2, 1)
@@ -102,6 +94,7 @@ def make_plan(
     weights = {record.id: record.weights_sha256 for record in models}
     cells: list[Cell] = []
     added, kept, replaced, notes = [], [], [], []
+    held: dict[str, int] = {}
     for record in models:
         entry = next(m for m in recipe.models if m.id == record.id)
         stages = [stage for stage in recipe.stages if stage.chooses(entry)]
@@ -129,11 +122,30 @@ def make_plan(
         groups |= {cell.group for cell in made}
         cells += made
         notes += [f"{record.id}: inputs {b.name}: {b.refused}" for b in _refused(made)]
+        for stage_id, size in _held(made, new, shapes).items():
+            held[stage_id] = max(size, held.get(stage_id, 0))
+    notes += [
+        f"stage {name}: a worker holds up to {human_bytes(size)} of a set, above 1 GiB in a scratch file under TMPDIR that goes with it"
+        for name, size in held.items() if size > 5e8
+    ]  # fmt: skip
     # Cells that this recipe does not name stay in the study: leaving something out deletes nothing.
     named = {cell.id for cell in cells}
     left = [cell for cell in existing if cell.id not in named]
     ordered = sorted([*cells, *left], key=lambda cell: cell.id)
     return Plan(tuple(ordered), tuple(added), (*kept, *(c.id for c in left)), tuple(replaced), tuple(notes))
+
+
+def _held(cells: Iterable[Cell], wanted: Sequence[_Wanted], shapes: Mapping[str, tuple[Shapes | None, float, str]]) -> dict[str, int]:
+    """Stage → bytes that a worker holds of one set at once."""
+    found = {(cell.stage, cell.what): cell for cell in cells}
+    out: dict[str, int] = {}
+    for want in wanted:
+        if isinstance(want.probe, SetProbe):
+            for bucket in found[want.stage.id, want.probe.what].buckets:
+                shape = shapes[bucket.name][0]
+                held = want.probe.held_bytes(replace(shape, together=bucket.rows_per_unit)) if shape else 0
+                out[want.stage.id] = max(held, out.get(want.stage.id, 0))
+    return out
 
 
 def _refused(cells: Iterable[Cell]) -> list[BucketPlan]:
@@ -220,8 +232,8 @@ def _pattern(tap: Tap) -> str:
 
 
 def _degradation_versions(table: SampleTable) -> dict[str, int]:
-    """VERSION of each degradation that occurs, sorted; `given` inputs have none."""
-    labels = {label for bucket in table.buckets for label, _, _ in bucket.blocks} - {GIVEN}
+    """VERSION of each degradation that occurs, sorted; inputs that go in as they are have none."""
+    labels = {label for bucket in table.buckets for label, _, _ in bucket.blocks if degradations.is_made(label)}
     return dict(sorted({k: v for label in labels for k, v in degradations.parse_label(label).versions().items()}.items()))
 
 
@@ -256,32 +268,6 @@ def _identity(
     }
 
 
-def choose_rows(table: SampleTable, max_rows: int | None) -> dict[str, tuple[tuple[int, int], ...]]:
-    """Which rows of each bucket a cell covers: (first table row, rows). With `max_rows`: the first rows of each degradation's block,
-    the same number in each.
-
-    Blocks list the same contents in the same order, so the kept samples stay paired; buckets share by largest remainder. Raises
-    PlanError when not even one content fits.
-    """
-    if max_rows is None or max_rows >= table.rows:
-        return {b.name: ((b.start, b.rows),) if b.rows else () for b in table.buckets}
-    labels = max(len(b.blocks) for b in table.buckets)
-    contents = max_rows // labels
-    if not contents:
-        raise PlanError(
-            f"a stage that covers {max_rows} samples (max_rows, control_samples) covers less than one image under each of {labels} "
-            f"degradations; use {labels} or more"
-        )
-    sizes = [max(rows for _, _, rows in b.blocks) for b in table.buckets]
-    exact = [contents * size / sum(sizes) for size in sizes]
-    share = [int(value) for value in exact]
-    for index in sorted(range(len(exact)), key=lambda i: (share[i] - exact[i], i))[: contents - sum(share)]:
-        share[index] += 1
-    return {
-        b.name: tuple((start, min(rows, each)) for _, start, rows in b.blocks if each) for b, each in zip(table.buckets, share)
-    }
-
-
 def _cut(
     wanted: Sequence[_Wanted],
     model: str,
@@ -292,10 +278,12 @@ def _cut(
 ) -> list[Cell]:
     """Cut ranges for new cells: those that can share a forward share ranges."""
     together: dict[Any, list[_Wanted]] = {}
+    with_sets = any(isinstance(want.probe, SetProbe) for want in wanted)
     for want in wanted:
         shared = (tuple(sorted(want.batches.items())), tuple(sorted(want.segments.items())))
         alone = () if want.probe.SHARES_FORWARD else (want.stage.id, want.probe.what)
-        together.setdefault((*shared, alone), []).append(want)
+        sets = with_sets and (isinstance(want.probe, SetProbe) or _fits_sets(want, table, shapes))
+        together.setdefault((*shared, alone, sets), []).append(want)
     out = []
     for members in together.values():
         number = 0
@@ -323,6 +311,17 @@ def _cut(
     return out
 
 
+def _fits_sets(want: _Wanted, table: SampleTable, shapes: Mapping[str, tuple[Shapes | None, float, str]]) -> bool:
+    """Whether a cell may share the units of a `SetProbe`, and so its forward: its shards of a whole set stay within the limit."""
+    for bucket in table.buckets:
+        found = shapes[bucket.name][0]
+        rows = max((rows for _, _, rows in bucket.blocks), default=0)
+        for array in want.probe.arrays(found) if found else ():
+            if rows * int(np.prod(array.shape, dtype=np.int64)) * np.dtype(array.dtype).itemsize > SHARD_BYTES:
+                return False
+    return True
+
+
 def _cut_group(
     members: Sequence[_Wanted], table: SampleTable, shapes: Mapping[str, tuple[Shapes | None, float, str]]
 ) -> list[list[BucketPlan]]:
@@ -334,11 +333,15 @@ def _cut_group(
         if not rows:
             continue
         found, macs, refused = shapes[bucket.name]
+        whole = next((want for want in members if isinstance(want.probe, SetProbe)), None)  # then ranges are whole sets
+        sets = set_rows(bucket, segments, whole.stage.id) if whole else 0
+        if found and sets:
+            found = replace(found, together=sets)
         arrays = [want.probe.arrays(found) if found else () for want in members]
         batch = members[0].batches[bucket.name]
         sample_bytes = [int(np.prod(a.shape, dtype=np.int64)) * np.dtype(a.dtype).itemsize for some in arrays for a in some]
         seconds = macs * max(want.probe.cost for want in members) / MACS_A_SECOND
-        size = rows_a_unit(rows, batch, sample_bytes, seconds)
+        size = sets or rows_a_unit(rows, batch, sample_bytes, seconds)
         for want, some, plan in zip(members, arrays, plans):
             metas = []
             for array in some:
@@ -358,18 +361,6 @@ def _cut_group(
             )  # fmt: skip
         first_unit += -(-rows // size)
     return plans
-
-
-def rows_a_unit(rows: int, batch: int, sample_bytes: Sequence[int], seconds: float) -> int:
-    """Rows of one unit, a multiple of `batch` (see the module docstring)."""
-    limits = [float(-(-rows // UNITS_A_BUCKET))]
-    if sample_bytes:
-        limits += [SHARD_BYTES / max(1, *sample_bytes), UNIT_BYTES / max(1, sum(sample_bytes))]
-    if seconds > 0:
-        limits.append(min(1e15, UNIT_SECONDS / seconds))
-    whole = int(min(limits[1:], default=limits[0]) // batch) * batch
-    spread = -(-int(limits[0]) // batch) * batch  # rounded up: the spread is a wish, the other limits are not
-    return max(batch, min(whole, spread))
 
 
 def check_limits(plan: Plan, recipe: Recipe, *, workers: int) -> None:

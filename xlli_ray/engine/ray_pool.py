@@ -26,6 +26,7 @@ IN_FLIGHT = 2
 STORE_BYTES = 150 << 20
 START_SECONDS = 120
 RESTART_POLL_SECONDS = 0.2
+PRELOAD = "xlli_ray.engine.worker"
 
 
 class _Actor:
@@ -116,7 +117,8 @@ def connect(address: str | None, *, cpus: int, threads: int = 1) -> bool:
         if address is None:
             # The daemons pass their environment on: cheaper than a runtime_env, which starts each worker anew.
             # Ray starts workers at nice 15, so that beside anything else on a shared machine they starve.
-            with _environment({**process_settings(threads), "RAY_worker_niceness": "0"}):
+            # Workers load torch while this process still connects.
+            with _environment({**process_settings(threads), "RAY_worker_niceness": "0", "RAY_preload_python_modules": PRELOAD}):
                 ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
         else:
             ray.init(address=address, **quiet)

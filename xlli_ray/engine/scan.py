@@ -15,8 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from xlli_ray.corpus import degradations
 from xlli_ray.corpus.decode import VERSION as DECODE_VERSION
+from xlli_ray.corpus.pies import remarks as pies_remarks
 from xlli_ray.corpus.scan import Source, list_sources, scan_source
 from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.corpus.table import SCHEMA, expand
@@ -100,19 +100,24 @@ def scan_corpus(
     `pool` is called only when there is something to scan. `fixed`: the study has cells, so its samples may move to other paths but not
     change. Raises PlanError when the recipe matches no file, or when a fixed table would change; nothing is overwritten then.
     """
-    corpus = recipe.corpus.model_dump(mode="json")
+    spec = recipe.corpus
+    if limit is not None and spec.pies is not None:  # the first files are hardly ever all sets'; a try looks at the made ones
+        spec = spec.model_copy(update={"pies": spec.pies.model_copy(update={"real": {}})})
+    corpus = spec.model_dump(mode="json")
+    if spec.pies is None:
+        del corpus["pies"]  # so that what was scanned before there was such a field is still known
     versions = {"decode": DECODE_VERSION}
-    for entry in recipe.corpus.degradations or ():
-        versions |= degradations.parse(entry).versions()
+    for mixture in spec.mixtures:
+        versions |= mixture.versions()
     asked = corpus_hash({**corpus, "limit": limit}, recipe.seed, versions)
     if known is not None and known.corpus_hash == asked:
         return known
-    sources = list_sources(recipe.corpus, "/")
+    sources = list_sources(spec, "/")
     if not sources:
         raise PlanError(f"corpus: no file matches {_patterns(corpus)}; check the path (relative to the recipe's folder)")
     if limit is not None:
         sources = sources[:limit]
-    text = json.dumps([asked, [asdict(source) for source in sources]], sort_keys=True)
+    text = json.dumps([asked, [_plain(source) for source in sources]], sort_keys=True)
     scan = hashlib.sha256(text.encode()).hexdigest()[:12]
     done = list_records(objects, f"scan-{scan}")
     chunks = [tuple(sources[i : i + CHUNK]) for i in range(0, len(sources), CHUNK)]
@@ -152,7 +157,7 @@ def scan_corpus(
     )
 
     def batches() -> Iterator[pa.RecordBatch]:
-        found = expand(rows, recipe.corpus, recipe.seed)
+        found = expand(rows, spec, recipe.seed)
         return found if limit is None else _first(found, limit)
 
     if fixed and known is not None:
@@ -163,6 +168,18 @@ def scan_corpus(
                 "Files came, went or changed; use a new --out."
             )
     return write_sample_table(objects, batches(), SCHEMA, rejected, corpus_hash=asked)
+
+
+def remarks(corpus: CorpusSpec, table: SampleTable) -> list[str]:
+    """What to know about the sets of a `pies` corpus before its numbers are believed; nothing for other corpora."""
+    if corpus.pies is None or not table.rows:
+        return []
+    return pies_remarks(corpus.pies, min(table.labels.values()))
+
+
+def _plain(source: Source) -> dict[str, Any]:
+    """`source` as it enters the scan's id: without what it does not say."""
+    return {name: value for name, value in asdict(source).items() if name != "real" or value}
 
 
 def _first(batches: Iterator[pa.RecordBatch], limit: int) -> Iterator[pa.RecordBatch]:

@@ -26,6 +26,11 @@ def count_units(cells: Sequence[Cell]) -> int:
     return sum({cell.group: cell.units for cell in cells}.values())
 
 
+def unfinished(objects: Objects, cells: Sequence[Cell]) -> bool:
+    """Whether any unit lacks its record. Stops at the first cell that has one."""
+    return any(len(list_records(objects, cell.id)) < cell.units for cell in cells)
+
+
 def pending_jobs(objects: Objects, cells: Sequence[Cell], *, retry_failed: bool = False) -> deque[UnitJob]:
     """Units that lack a record in some cell (or, with `retry_failed`, have failed samples), model by model."""
     groups: dict[str, list[Cell]] = {}

@@ -33,7 +33,7 @@ from xlli_ray.errors import LeaseError, NetworkError, StudyError
 from xlli_ray.models.layers import capture
 from xlli_ray.models.model import Model
 from xlli_ray.probes import probe_class
-from xlli_ray.probes.protocol import Batch, Forward, Measurement, Probe
+from xlli_ray.probes.protocol import Batch, Forward, Gathering, Measurement, Probe, SetProbe
 from xlli_ray.store.layout import shard_key
 from xlli_ray.store.lease import superseded
 from xlli_ray.store.manifest import BucketPlan, Cell, load_manifest
@@ -51,12 +51,32 @@ class _CellState:
     columns: dict[str, list[Any]] = field(default_factory=dict)
     failed: dict[int, tuple[str, str]] = field(default_factory=dict)
     """Position in the unit → (kind, reason)."""
+    gathering: Gathering | None = None
+    """Of a `SetProbe`: what becomes the unit's arrays once all samples are in."""
+
+    def write(self, position: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Store one sample's arrays, or keep them until the set is whole."""
+        if self.gathering is not None:
+            self.gathering.add(position, arrays)
+            return
+        for name, array in arrays.items():
+            self.shards[name].write(position, array)
+
+    def conclude(self, samples: int) -> None:
+        """Store what follows from the whole set."""
+        if self.gathering is None:
+            return
+        ok = np.ones(samples, bool)
+        ok[list(self.failed)] = False
+        for name, array in self.gathering.conclude(ok).items():
+            for position in np.flatnonzero(ok).tolist():
+                self.shards[name].write(position, array[position])
 
 
 def make_loader(corpus: Mapping[str, Any]) -> Loader:
     """The loader for a recipe's corpus section. Decoded pictures are kept only where one is needed again soon: for its next patch, or
     its next degradation."""
-    needed_again = bool(corpus.get("patches")) or len(corpus.get("degradations") or ()) > 1
+    needed_again = bool(corpus.get("patches") or corpus.get("pies")) or len(corpus.get("degradations") or ()) > 1
     return Loader(max_pixels=corpus.get("max_pixels") or MAX_PIXELS, cache_bytes=CACHE_BYTES if needed_again else 0)
 
 
@@ -99,7 +119,7 @@ class Worker:
         try:
             with self._compute:
                 samples = self._read_rows(bucket, start, stop)
-                states = [self._state(cell, *cell.unit(job.unit)[:2]) for cell in cells]
+                states = [self._state(cell, *cell.unit(job.unit)) for cell in cells]
                 crashed = {i for i, sample in enumerate(samples) if sample.row in job.skip}
                 for state in states:
                     state.failed.update(dict.fromkeys(crashed, ("crash", "the worker died on this sample twice")))
@@ -112,19 +132,24 @@ class Worker:
                     if job.mode == "probe":
                         self._try_alone(job, model, states, samples, crashed)
                     one_by_one = self._measure(job, model, states, samples, crashed, bucket, clock)
+                    with clock("conclude"):
+                        for state in states:
+                            state.conclude(len(samples))
             return self._finish(job, states, samples, bucket, start, stop, clock, one_by_one)
         finally:
             # what was committed stays; of a unit that ends in an error nothing else does
             for state in states:
                 for shard in state.shards.values():
                     shard.abandon()
+                if state.gathering is not None:
+                    state.gathering.close()
 
     def _read_rows(self, bucket: BucketPlan, start: int, stop: int) -> list[Sample]:
         with self._sample_lock:
             tables = [self._samples.rows(first, last) for first, last in bucket.table_rows(start, stop)]
         return [sample_from_row(row) for table in tables for row in table.to_pylist()]
 
-    def _state(self, cell: Cell, bucket: BucketPlan, start: int) -> _CellState:
+    def _state(self, cell: Cell, bucket: BucketPlan, start: int, stop: int) -> _CellState:
         cls = probe_class(cell.kind)
         probe = cls(cls.Params(**cell.params), cell.spec)
         shards = {
@@ -135,7 +160,8 @@ class Worker:
             for meta in bucket.arrays
         }  # fmt: skip
         columns: dict[str, list[Any]] = {name: [] for name, _ in cell.columns}
-        return _CellState(cell, probe, shards, {"position": [], **columns} if cell.columns else {})
+        gathering = probe.gather(stop - start, str(self.device)) if isinstance(probe, SetProbe) else None
+        return _CellState(cell, probe, shards, {"position": [], **columns} if cell.columns else {}, gathering=gathering)
 
     def model(self, model_id: str) -> Model:
         """The model, loaded from the study's own weights; the last one stays."""
@@ -279,9 +305,9 @@ class Worker:
                     state.columns[name] += [values[k] for k in good]
                 if state.columns:
                     state.columns["position"] += [positions[rows[k]] for k in good]
-                for name, array in result.arrays.items():
+                if result.arrays:
                     for i in sorted({rows[k] for k in good}):
-                        state.shards[name].write(positions[i], array[i])
+                        state.write(positions[i], {name: array[i] for name, array in result.arrays.items()})
 
     def _finish(
         self,

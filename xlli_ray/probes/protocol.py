@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel
@@ -62,6 +62,8 @@ class Shapes:
     """(channels, height, width) of the output image; None for a network without one."""
     taps: Mapping[Tap, tuple[tuple[int, ...], tuple[float, float] | None]]
     """Shape without batch, and stride (y, x), of each tapped layer."""
+    together: int = 0
+    """Samples of one set, for a `SetProbe`."""
 
 
 @dataclass(frozen=True)
@@ -146,3 +148,31 @@ class Probe(Protocol):
 
     def measure(self, model: Model, batch: Batch, forward: Forward | None) -> Measurement:
         """Measure one batch. Raises only for what is wrong with the whole batch."""
+
+
+class Gathering(Protocol):
+    """What a `SetProbe` keeps of one set while its batches pass by. For one thread at a time."""
+
+    def add(self, position: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take one sample's part of a `Measurement`; `position` is its place in the set."""
+
+    def conclude(self, ok: np.ndarray) -> Mapping[str, np.ndarray]:
+        """The declared arrays of the whole set, (samples, *shape) each. `ok`: bool (samples,), False for what was never added."""
+
+    def close(self) -> None:
+        """Give back memory and files. Harmless at any time."""
+
+
+@runtime_checkable
+class SetProbe(Probe, Protocol):
+    """A probe that looks at all samples of one *set* together: those of one degradation and one size, in content order.
+
+    A set is one unit, on one worker. `measure` still sees batches; what it returns as arrays goes into a `Gathering`, and the arrays
+    that are stored come from its `conclude`. All sets of one size must have the same number of samples.
+    """
+
+    def gather(self, samples: int, device: str) -> Gathering:
+        """An empty gathering for a set of so many samples; `device` may do its arithmetic."""
+
+    def held_bytes(self, shapes: Shapes) -> int:
+        """Bytes that a worker holds of one set, in memory or in scratch files: for the plan."""

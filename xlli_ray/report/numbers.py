@@ -21,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from xlli_ray.corpus.degradations import REAL, is_real
 from xlli_ray.stats.bootstrap import Interval, bounds, resample, resampled_means
 from xlli_ray.store.tables import connect
 from xlli_ray.study import Study
@@ -72,7 +73,8 @@ class Summary:
     column: str
     values: dict[tuple[str, str], Interval]
     paired: dict[tuple[str, str], Interval]
-    """`models`: difference from the mean over all models. `labels`: change from the first label. Same contents on both sides."""
+    """`models`: difference from the mean over all models. `labels`: change from the first label. Same contents on both sides, so none for
+    real sets."""
     pairing: Pairing | None
     missing: int
     """Rows measured without a number (NaN or null)."""
@@ -85,9 +87,11 @@ def summarise(tables: Tables, kind: str, stage: str, column: str, *, models: Seq
 
     Of a stage whose models have several cells with scalars, only the first by name is taken: the others are its controls.
     """
-    pairing: Pairing | None = "models" if len(models) > 1 else "labels" if len(labels) > 1 else None
+    alike = [label for label in labels if not is_real(label)]  # of these labels, and not of real sets, the contents are the same
+    pairing: Pairing | None = "models" if len(models) > 1 else "labels" if len(alike) > 1 else None
+    of = f" and not starts_with(label, '{REAL}')" if pairing == "labels" else ""
     value = f'cast(t."{column}" as double)'
-    together, size = ("content, model", len(labels)) if pairing == "labels" else ("content, label", len(models))
+    together, size = ("content, model", len(alike)) if pairing == "labels" else ("content, label", len(models))
     main = f'(select min(what) from "{kind}" where stage = ?)'
     table = tables.arrow(
         f"""
@@ -99,7 +103,7 @@ def summarise(tables: Tables, kind: str, stage: str, column: str, *, models: Seq
         units as (
           select content, (row_number() over (order by content) - 1) % {UNITS} as unit from (select distinct content from per)
         ),
-        counted as (select *, count(*) over (partition by {together}) = {size} as whole from per)
+        counted as (select *, count(*) over (partition by {together}) = {size}{of} as whole from per)
         select model, label, unit, sum(v) as s, count(*) as n,
                coalesce(sum(v) filter (where whole), 0) as ps, count(*) filter (where whole) as pn
         from counted join units using (content) group by all order by all
@@ -147,7 +151,7 @@ def _intervals(sums: np.ndarray, counts: np.ndarray, models: Sequence[str], labe
     if not units or not totals.any():
         return {}
     low, high = bootstrap(sums.reshape(units, -1), counts.reshape(units, -1))
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         means = sums.sum(axis=0) / totals
     low, high = low.reshape(means.shape), high.reshape(means.shape)
     out = {}

@@ -130,10 +130,7 @@ def gather(study: Study, place: str) -> Page:
         return page
     with Tables(study) as tables:
         families = {row["label"]: row["type"] for row in tables.rows("select distinct label, type from samples")}
-        counts: dict[str, int] = {}
-        for bucket in table.buckets:
-            for label, _, rows in bucket.blocks:
-                counts[label] = counts.get(label, 0) + rows
+        counts = table.labels
         families = {label: families.get(label, label) for label in counts}
         kinds = list(dict.fromkeys(families.values()))
         page.colours = {family: family_colour(family, kinds) for family in kinds}

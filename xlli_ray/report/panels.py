@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xlli_ray.corpus.degradations import is_real
 from xlli_ray.corpus.sample import Loaded
 from xlli_ray.report.gallery import (
     CROP,
@@ -70,15 +71,17 @@ def about(meta: ArrayMeta) -> str:
 
 def corpus_block(samples: Samples, table: SampleTable, *, count: int = 8) -> Block | None:
     """What the networks are given: one content in all its degradations, or several contents."""
-    blocks = [block for bucket in table.buckets for block in bucket.blocks]
-    labels = list(dict.fromkeys(label for label, _, _ in blocks))
     if not table.rows:
         return None
-    if len(labels) > 1:
-        largest = max(table.buckets, key=lambda b: b.rows)
-        shown = spread(count, largest.blocks)
-        numbers = [first for _, first, _ in shown]
-        note = f"One content of {len(labels)} degradations" + (f", {len(shown)} shown." if len(shown) < len(labels) else ".")
+    if len(table.labels) > 1:
+        blocks = max(table.buckets, key=lambda b: b.rows).blocks
+        real = spread(2, [block for block in blocks if is_real(block[0])])
+        alike = [block for block in blocks if not is_real(block[0])]
+        shown = spread(count - len(real), alike)
+        numbers = [first for _, first, _ in (*shown, *real)]
+        note = f"One content of {len(alike)} degradations" + (f", {len(shown)} shown." if len(shown) < len(alike) else ".")
+        if real:
+            note += " A real set shows contents of its own."
     else:
         numbers = spread(count, range(table.rows))
         note = f"{len(numbers)} of {table.rows} inputs." if len(numbers) < table.rows else f"All {table.rows} inputs."

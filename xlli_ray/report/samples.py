@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xlli_ray.corpus.degradations import is_real
 from xlli_ray.corpus.sample import Loaded, Loader, sample_from_row
 from xlli_ray.errors import XlliError
 from xlli_ray.store.manifest import BucketPlan, SampleTable
@@ -86,10 +87,15 @@ def table_row(bucket: BucketPlan, place: int) -> int:
 
 
 def positions_by_label(table: SampleTable, plan: BucketPlan) -> dict[str, list[int]]:
-    """Degradation label → array rows of its first samples (at most 64), in table order: the same contents in each label."""
+    """Degradation label → array rows of its first samples (at most 64), in table order: the same contents in each label.
+
+    Real sets show other contents, and are left out.
+    """
     bucket = next(b for b in table.buckets if b.name == plan.name)
     out: dict[str, list[int]] = {}
     for label, first, rows in bucket.blocks:
+        if is_real(label):
+            continue
         offset = 0
         for start, count in plan.segments:
             low, high = max(first, start), min(first + rows, start + count)

@@ -49,6 +49,9 @@ def section(context: Context, stage: str) -> Section:
     if any(bucket.arrays for cell in cells for bucket in cell.buckets):
         out.stored = stored_lines(context, stage, cells)
         add_pictures(context, out, cells)
+    if not out.query and out.columns and not out.stored:  # nothing to average: the rows themselves
+        names = ", ".join(context.tables.name(column.name) for column in out.columns)
+        out.query = f"select sample_id, model, {names} from {context.tables.name(kind)} where stage = '{stage}' limit 10"
     if not out.query:
         out.query = f"select model, what, bucket, shape, dtype, bytes_stored from features where stage = '{stage}'"
     return out

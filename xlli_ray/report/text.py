@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from xlli_ray.study import open_study
 
 if TYPE_CHECKING:
     from xlli_ray.engine.plan import Plan
-    from xlli_ray.store.manifest import Manifest
+    from xlli_ray.store.manifest import Manifest, SampleTable
 
 
 SHOWN = 24
@@ -90,6 +91,21 @@ def result_table(place: str) -> str:
     return "\n\n".join(parts)
 
 
+def sets_text(samples: SampleTable) -> str:
+    """The degradations and how many samples each has, those of one type as first … last; '' where there is but one."""
+    from xlli_ray.corpus.degradations import is_made, parse_label
+
+    counts = samples.labels
+    if len(counts) < 2:
+        return ""
+    named = [
+        names[0] if len(names) == 1 else f"{names[0]} … {names[-1]} ({len(names)})"
+        for names in (list(group) for _, group in groupby(counts, lambda label: parse_label(label).type if is_made(label) else label))
+    ]
+    each = sorted(set(counts.values()))
+    return f"{len(counts)} sets of {each[0]}{f' to {each[-1]}' if len(each) > 1 else ''} samples: {', '.join(named)}"
+
+
 def plan_table(manifest: Manifest, plan: Plan, *, workers: int) -> str:
     """What a run would do."""
     from xlli_ray.engine.plan import human_bytes
@@ -106,8 +122,9 @@ def plan_table(manifest: Manifest, plan: Plan, *, workers: int) -> str:
         rows.append([cell.id, state, cell.rows, cell.units, "/".join(map(str, batches)), shape, human_bytes(size)])
     hours = plan.seconds / 3600
     sizes = ", ".join(f"{b.name} ({b.rows})" for b in samples.buckets[:6]) + (" …" if len(samples.buckets) > 6 else "")
+    sets = [text] if (text := sets_text(samples)) else []
     lines = [
-        f"{samples.rows} samples in {len(samples.buckets)} sizes: {sizes}; {samples.rejected} files rejected",
+        "\n".join([f"{samples.rows} samples in {len(samples.buckets)} sizes: {sizes}; {samples.rejected} files rejected", *sets]),
         grid(rows, ["cell", "state", "samples", "units", "batch", "first array", "bytes"]),
         f"{human_bytes(plan.nbytes)} before compression; about {hours / workers:.2f} hours on {workers} workers "
         f"({hours:.2f} worker hours at 50 GMAC/s)",

@@ -51,6 +51,15 @@ class SampleTable:
     row_group: int
     part_rows: int
 
+    @property
+    def labels(self) -> dict[str, int]:
+        """Degradation label → its samples in all sizes, in table order."""
+        counts: dict[str, int] = {}
+        for bucket in self.buckets:
+            for label, _, rows in bucket.blocks:
+                counts[label] = counts.get(label, 0) + rows
+        return counts
+
 
 @dataclass(frozen=True)
 class BucketPlan:

@@ -21,7 +21,7 @@ import importlib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal, Protocol, cast
 
@@ -32,7 +32,9 @@ from xlli_ray.corpus import resize
 from xlli_ray.errors import RecipeError, closest
 
 CLEAN = "clean"
+BLUR = "blur"  # the one degradation with something to choose beside its level
 GIVEN = "given"  # label of inputs and pairs: whatever was done to them was done elsewhere
+REAL = "real-"  # so begin the labels of sets of real inputs beside made ones (`pies`); no degradation's label does
 
 REGISTRY: dict[str, str] = {
     "blur": "xlli_ray.corpus.degradations.blur:BLUR",
@@ -96,18 +98,30 @@ def get(name: str) -> Degradation:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Degradations applied one after the other. `parts`: (name, level), sorted by ORDER; empty for a clean image."""
+    """Degradations applied one after the other.
+
+    `parts`: (name, level), sorted by ORDER; empty for a clean image. `window`: side of the blur's window in pixels, for parity with
+    others' scripts; None: the blur's own. It gives other pixels, so it is part of the label; without blur there is none.
+    """
 
     parts: tuple[tuple[str, float], ...] = ()
+    window: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.level(BLUR) is None:
+            object.__setattr__(self, "window", None)  # the same mixture, so equal and of the same label
+        elif self.window is not None:
+            self._part(BLUR)  # raises RecipeError for a window that cannot be
 
     @property
     def label(self) -> str:
-        """`clean`, `blur2`, `blur2+noise10`: goes into sample ids; `parse_label` reads it back."""
-        return "+".join(f"{name}{level:g}" for name, level in self.parts) or CLEAN
+        """`clean`, `blur2`, `blur2+noise10`, `blur2w15`: goes into sample ids; `parse_label` reads it back."""
+        window = "" if self.window is None else f"w{self.window}"
+        return "+".join(f"{name}{level:g}{window if name == BLUR else ''}" for name, level in self.parts) or CLEAN
 
     @property
     def type(self) -> str:
-        """`clean`, `blur`, `blur+noise`: the label without its levels."""
+        """`clean`, `blur`, `blur+noise`: the label without its levels and window."""
         return "+".join(name for name, _ in self.parts) or CLEAN
 
     def level(self, name: str) -> float | None:
@@ -120,7 +134,7 @@ class Mixture:
 
     def only(self, domain: Literal["target", "input"]) -> Mixture:
         """The parts that work in that domain."""
-        return Mixture(tuple((name, level) for name, level in self.parts if domain == get(name).DOMAIN))
+        return Mixture(tuple((name, level) for name, level in self.parts if domain == get(name).DOMAIN), self.window)
 
     def apply(self, array: NDArray[Any], domain: Literal["target", "input"], *, key: str) -> NDArray[Any]:
         """Run the parts of one domain in order; dtype and range as the domain says.
@@ -128,8 +142,15 @@ class Mixture:
         `array` itself when there are none.
         """
         for name, level in self.only(domain).parts:
-            array = get(name).apply(array, level, key=key)
+            array = self._part(name).apply(array, level, key=key)
         return array
+
+    def _part(self, name: str) -> Degradation:
+        if name != BLUR or self.window is None:
+            return get(name)
+        from xlli_ray.corpus.degradations.blur import Blur
+
+        return Blur(self.window)
 
 
 def parse(spec: Spec) -> Mixture:
@@ -150,23 +171,35 @@ def parse(spec: Spec) -> Mixture:
 def parse_label(label: str) -> Mixture:
     """Inverse of `Mixture.label`. Raises RecipeError for a text that no mixture has as its label."""
     levels: dict[str, float] = {}
+    window: int | None = None
     for part in [] if label == CLEAN else label.split("+"):
-        match = re.fullmatch(r"([a-z_]+)([0-9].*)", part)
+        match = re.fullmatch(r"([a-z_]+)([0-9][^w]*)(?:w([0-9]+))?", part)
         try:
             levels[match[1]] = float(match[2])  # type: ignore[index]
         except (TypeError, ValueError):
             raise RecipeError(
                 f"{label!r} is no label of a degradation; expected e.g. clean, blur2, blur2+noise10"
             ) from None
-    mixture = parse(levels) if levels else Mixture()
+        window = window if match is None or match[3] is None else int(match[3])
+    mixture = replace(parse(levels), window=window) if levels else Mixture()
     if mixture.label != label:
         raise RecipeError(f"{label!r} is no label of a degradation; the same mixture is written {mixture.label!r}")
     return mixture
 
 
+def is_real(label: str) -> bool:
+    """Whether this is the label of a set of real inputs beside made ones: its contents are its own."""
+    return label.startswith(REAL)
+
+
+def is_made(label: str) -> bool:
+    """Whether inputs of this label are made here, from clean images: not `given` ones, and not those of real sets."""
+    return label != GIVEN and not is_real(label)
+
+
 def versions(labels: Iterable[str]) -> dict[str, int]:
-    """VERSION of all that is done to samples of these labels: nothing to `given` ones, `resize` to all others."""
-    made = set(labels) - {GIVEN}
+    """VERSION of all that is done to samples of these labels: nothing to inputs that are not made here, `resize` to all others."""
+    made = {label for label in labels if is_made(label)}
     found = {"resize": resize.VERSION} if made else {}
     for label in made:
         found.update(parse_label(label).versions())

@@ -23,16 +23,26 @@ from xlli_ray.errors import RecipeError
 _BAND = 64  # rows worked on at a time
 _BLOCK = 1 << 14  # elements summed at a time: two buffers of 128 KiB
 _MAX_SIGMA = 64.0
+_MAX_WINDOW = 511
 
 
 class Blur:
-    """Degradation `blur`; the level is the standard deviation in pixels of the target, above 0 and at most 64."""
+    """Degradation `blur`; the level is the standard deviation in pixels of the target, above 0 and at most 64.
+
+    `window`: side of the square of pixels that are summed, an odd number from 3 to 511; None: as far as ceil(4 sigma). It stays the same
+    for all levels, as in OpenCV's `GaussianBlur` with a given size.
+    """
 
     NAME: Final = "blur"
     VERSION: Final = 1
     ORDER: Final = 10
     DOMAIN: Final[Literal["target"]] = "target"
     INTEGER: Final = False
+
+    def __init__(self, window: int | None = None) -> None:
+        if window is not None and (window % 2 == 0 or not 3 <= window <= _MAX_WINDOW):
+            raise RecipeError(f"degradation blur: a window of {window} pixels; expected an odd number from 3 to {_MAX_WINDOW}, or null")
+        self.window = window
 
     def check(self, level: float) -> None:
         """Raise RecipeError unless `level` is a usable sigma."""
@@ -47,7 +57,7 @@ class Blur:
         del key  # nothing is drawn
         if array.dtype not in (np.float32, np.float64):
             raise TypeError(f"blur takes a float image, not {array.dtype}")
-        weights = gaussian(level)
+        weights = gaussian(level, self.window)
         radius = len(weights) - 1
         height, width, channels = array.shape
         result = np.empty_like(array)
@@ -66,9 +76,9 @@ class Blur:
         return result
 
 
-def gaussian(sigma: float) -> NDArray[np.float64]:
-    """Half of the kernel: weights at distance 0, 1, ... ceil(4 sigma). The whole of it sums to 1 within 1e-7."""
-    radius = math.ceil(4.0 * sigma)
+def gaussian(sigma: float, window: int | None = None) -> NDArray[np.float64]:
+    """Half of the kernel: weights at distance 0, 1, ... ceil(4 sigma), or ... (window - 1) / 2. The whole of it sums to 1 within 1e-7."""
+    radius = math.ceil(4.0 * sigma) if window is None else window // 2
     half = [math.exp(-0.5 * (k / sigma) ** 2) for k in range(radius + 1)]
     total = half[0] + 2.0 * math.fsum(half[1:])
     return np.array([w / total for w in half], dtype=np.float32).astype(np.float64)

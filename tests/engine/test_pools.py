@@ -1,0 +1,104 @@
+"""When a pool is made and closed: ahead of its use, once, and never for nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xlli_ray.engine.driver import Options, Summary
+from xlli_ray.engine.pools import Pools
+from xlli_ray.engine.tasks import WorkerSpec
+from xlli_ray.errors import EnvironmentFailure
+from xlli_ray.recipe import Recipe
+from xlli_ray.store.objects import open_objects
+
+
+class Fake:
+    workers = 1
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def pools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Pools, list[Any]]]:
+    """Pools that make fakes, and the list of those made, each with the thread it was made in."""
+
+    def make(error: Exception | None = None, **options: Any) -> tuple[Pools, list[Any]]:
+        made: list[Any] = []
+
+        def one(self: Pools) -> Fake:
+            if error is not None:
+                raise error
+            made.append((Fake(), threading.current_thread()))
+            return made[-1][0]
+
+        monkeypatch.setattr(Pools, "_make", one)
+        return Pools(Options(**{"workers": 2, **options}), WorkerSpec(str(tmp_path), 1), open_objects(tmp_path), ()), made
+
+    return make
+
+
+def test_a_warmed_pool_is_made_once_in_another_thread_and_closed_once(pools: Any) -> None:
+    ours, made = pools()
+    ours.warm()
+    ours.warm()
+    assert ours() is ours() is made[0][0]
+    assert made[0][1] is not threading.current_thread()
+    ours.cool()
+    ours.close()
+    ours.close()
+    assert len(made) == 1
+    assert made[0][0].closed == 1
+
+
+def test_a_pool_that_was_warmed_and_never_used_is_closed(pools: Any) -> None:
+    ours, made = pools()
+    ours.warm()
+    ours.close()
+    assert made[0][0].closed == 1
+
+
+def test_without_work_nothing_is_made(pools: Any) -> None:
+    ours, made = pools()
+    ours.cool()
+    ours.close()
+    assert made == []
+
+
+@pytest.mark.parametrize("options", [{"workers": 0}, {"address": "auto"}], ids=["in process", "on a cluster"])
+def test_only_a_private_ray_is_started_ahead(pools: Any, options: dict[str, Any]) -> None:
+    ours, made = pools(**options)
+    ours.warm()
+    assert made == []
+    ours()
+    assert made[0][1] is threading.current_thread()
+    ours.close()
+
+
+def test_what_goes_wrong_ahead_comes_out_where_the_pool_is_needed(pools: Any) -> None:
+    ours, _ = pools(EnvironmentFailure(111, "cannot reach a private Ray"))
+    ours.warm()
+    with pytest.raises(EnvironmentFailure, match="private Ray"):
+        ours()
+    ours.close()
+
+
+def test_a_complete_study_starts_no_pool(
+    recipe: Callable[..., Recipe], run: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = recipe()
+    run(made)
+
+    def never(self: Pools) -> Any:
+        raise AssertionError("a pool was made for nothing")
+
+    monkeypatch.setattr(Pools, "_make", never)
+    assert run(made, workers=2).complete

@@ -1,0 +1,162 @@
+"""SRGA: does a network treat degraded inputs as it treats those it works well on?
+
+Y. Liu, H. Zhao, J. Gu, Y. Qiao, C. Dong, "Evaluating the Generalization Ability of Super-Resolution Networks", IEEE TPAMI 45, 2023. For
+each model and set of patches: PCA scores of the deepest features, pooled and trimmed, fitted by a generalized Gaussian; the index is
+log₁₀(KL(reference ‖ set) + 10⁻⁵) + 5. 0: the same distribution as on the reference; one more: ten times the divergence. Lower means that
+the network handles the set more like its reference. `stats.srga` has the definition and what differs from the authors' program.
+
+Read it beside PSNR. An untrained or dead network scores low as well, and its index rises with the degradation, too; so models far below
+the best one's PSNR on the reference are flagged. Networks that carry the picture itself in their last features (no global residual) score
+lower than those that carry a residual, for that reason alone: compare like with like.
+
+Sets must hold the same contents. Each set has as many samples as the others; a content that failed in one set of a model is struck from all
+of its sets. Sets of other contents (real photographs) are shown with the floor that other contents give for nothing, and are in no ranking.
+
+Intervals: subsamples of 3/4 of the samples, without replacement, the same for every set and model, scaled to the full number
+(`stats.subsampling`: Politis and Romano 1994). Patches of one picture are drawn together, so they speak of other pictures of this kind, not
+of other trainings. `draw: samples` draws patches singly, as if they were independent: shorter, for these pictures only. A ranking
+places two models apart when the interval of their paired difference does not hold 0 and the difference exceeds the split-half floor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from xlli_ray.analyses.protocol import Result, Table, cells_of, whole
+from xlli_ray.analyses.srga_sets import READS
+from xlli_ray.analyses.srga_tables import TABLES
+from xlli_ray.analyses.view import View
+from xlli_ray.errors import PlanError, closest
+from xlli_ray.store.manifest import Cell
+
+
+class Params(BaseModel):
+    """Fields of an `srga` stage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    layer: str = Field(default="*:last_conv_input", description="pattern of the layer, one for each model")
+    reference: str = Field(default="clean", description="label of the set that the others are compared with")
+    components: int = Field(default=300, ge=1, description="principal components; fewer than the samples of a set")
+    solver: Literal["exact", "authors"] = Field(default="exact", description="exact PCA, or the randomized one of the authors' program")
+    store_features: bool = Field(default=False, description="keep the features in the study, and read them; else only the Gram matrices")
+    of: str | None = Field(default=None, description="id of a gram or features stage to read; null: one is added")
+    restore: str | None = Field(default="auto", description="id of the restore stage that gives PSNR; auto: the only one; null: none")
+    resamples: int = Field(default=20, ge=0, le=1000, description="subsamples for the intervals; 0: none")
+    level: float = Field(default=0.95, gt=0.5, lt=1, description="of the intervals and floors")
+    draw: Literal["images", "samples"] = Field(default="images", description="what is drawn: pictures with all their patches, or patches")
+    refine: bool = Field(default=False, description="solve for alpha; false: the authors' grid of 0.001")
+    gate: float = Field(default=3.0, gt=0, description="dB under the best model's PSNR on the reference from which a model is flagged")
+    allow_float16: bool = Field(default=False, description="take stored float16 features, whose rounding lifts the spectrum's tail")
+
+
+class Srga:
+    """The generalization index per model and set, with intervals, floors, and a ranking with ties. Writes `srga`, `srga_families`,
+    `srga_pairs`, `srga_spectrum`."""
+
+    KIND: ClassVar[str] = "srga"
+    VERSION: ClassVar[int] = 1
+    REFERENCE: ClassVar[str] = "Liu et al., IEEE TPAMI 45, 2023 (index); Politis and Romano, Annals of Statistics 22, 1994 (intervals)"
+    TABLES: ClassVar[tuple[Table, ...]] = TABLES
+    Params: ClassVar[type[BaseModel]] = Params
+
+    @classmethod
+    def brings(
+        cls, params: Mapping[str, Any], stage_id: str, models: Sequence[Mapping[str, Any]]
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """A `gram` stage, or a `features` stage, to read; and `restore` for the quality beside the index. With `of` given, nothing."""
+        if params.get("of") is not None:
+            return dict(params), []
+        layers = [params.get("layer", Params.model_fields["layer"].default)]
+        if params.get("store_features"):
+            kind, fields = "features", {"layers": layers, "dtype": "float32", "codec": "blosc"}
+        else:
+            kind, fields = "gram", {"layers": layers}
+        of = f"{stage_id}-{kind}"
+        images = [model["id"] for model in models if model.get("output", "image") == "image"]
+        restored = [{"restore": {"models": images}}] if images and params.get("restore", "auto") == "auto" else []
+        return {**params, "of": of}, [{kind: {"id": of, **fields}}, *restored]
+
+    @classmethod
+    def inputs(cls, params: BaseModel, cells: Sequence[Cell]) -> list[str]:
+        assert isinstance(params, Params)
+        found = _measured(params, cells)
+        return [cell.id for cell in (*found, *_restore(params, cells, {cell.model for cell in found}))]
+
+    @classmethod
+    def run(cls, params: BaseModel, view: View, seed: int) -> Result:
+        from xlli_ray.analyses import srga_figures as draw
+        from xlli_ray.analyses.srga_measures import Measures
+
+        assert isinstance(params, Params)
+        measures = Measures(view, params, seed)
+        sets, families, pairs = measures.sets(), measures.families(), measures.pairs()
+        rows = {"srga": sets, "srga_families": families, "srga_pairs": pairs, "srga_spectrum": measures.spectra()}
+        figures = [
+            *draw.levels(sets, measures.models),
+            *draw.ranking(families, measures.models),
+            *draw.fits(measures.drawn_fits()),
+            *draw.spectra(measures.drawn_spectra(), params.components),
+        ]
+        return Result(
+            {table.name: whole(rows[table.name], table.columns) for table in TABLES},
+            figures,
+            measures.values(),
+            measures.flags(),
+            measures.notes(),
+        )
+
+
+def _measured(params: Params, cells: Sequence[Cell]) -> list[Cell]:
+    """The cells with Gram matrices or features, one for each model. Raises PlanError."""
+    stages = {cell.stage: cell.kind for cell in cells if cell.kind in READS}
+    of = params.of
+    if of is None:
+        grams = sorted(stage for stage, kind in stages.items() if kind == "gram")
+        if len(grams) != 1:
+            what = f"there are {len(grams)} gram stages ({', '.join(grams)})" if grams else "there is no gram stage here"
+            raise PlanError(f"srga.of: {what}: name the stage to read, or add one: `- gram: {{layers: [{params.layer!r}]}}`")
+        (of,) = grams
+    found = cells_of(cells, of, stages.get(of, "gram"), asked_by="srga.of")
+    by_model: dict[str, list[Cell]] = {}
+    for cell in found:
+        by_model.setdefault(cell.model, []).append(cell)
+    out = []
+    for model, mine in by_model.items():
+        fitting = [cell for cell in mine if params.layer in _names(cell)] if len(mine) > 1 else mine
+        if len(fitting) != 1:
+            listed = ", ".join(sorted(cell.what for cell in mine))
+            near = closest(params.layer, [cell.what for cell in mine], n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise PlanError(
+                f"srga.layer: {params.layer!r} does not choose one of the {len(mine)} layers of {model} in {of} ({listed}){hint}"
+            )
+        out += fitting
+    return out
+
+
+def _names(cell: Cell) -> set[str]:
+    """What a layer may be called: the tap's name in the store, or as a pattern, `module:side`."""
+    tap = cell.spec.get("tap", {})
+    names = {cell.what}
+    if "module" in tap:
+        names.add(f"{tap['module']}:{tap.get('side', 'output')}")
+        if tap.get("side", "output") == "output":
+            names.add(str(tap["module"]))
+    return names
+
+
+def _restore(params: Params, cells: Sequence[Cell], models: set[str]) -> list[Cell]:
+    """The cells that PSNR comes from. Raises PlanError when `auto` is not clear."""
+    if params.restore is None:
+        return []
+    stages = sorted({cell.stage for cell in cells if cell.kind == "restore"})
+    if params.restore == "auto":
+        if len(stages) > 1:
+            raise PlanError(f"srga.restore: there are {len(stages)} restore stages ({', '.join(stages)}): name one, or null")
+        found = [cell for cell in cells if cell.kind == "restore"]
+    else:
+        found = cells_of(cells, params.restore, "restore", asked_by="srga.restore")
+    return [cell for cell in found if cell.model in models]

@@ -1,0 +1,370 @@
+"""The numbers of `srga`: from Gram matrices to rows. What they mean stands in `srga`, in `srga_tables` and in `stats.srga`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xlli_ray.analyses.srga_sets import READS, ImageSet, Sets, grams, kept_contents, sets_of
+from xlli_ray.analyses.srga_tables import ALL
+from xlli_ray.analyses.view import View
+from xlli_ray.errors import AnalysisError
+from xlli_ray.stats.bootstrap import FEWEST, generator
+from xlli_ray.stats.ggd import Fit
+from xlli_ray.stats.srga import (
+    Errors,
+    Resampled,
+    SetFit,
+    chance,
+    divergence,
+    drawn_indices,
+    errors,
+    fit_scores,
+    half_differences,
+    index_of,
+    noise,
+    resample_gram,
+    scores_of,
+    warnings,
+)
+from xlli_ray.stats.subsampling import orders, quantile, standard_error
+from xlli_ray.store.manifest import Cell
+
+if TYPE_CHECKING:
+    from xlli_ray.analyses.srga import Params
+
+BINS = 61
+"""Of a histogram of scores, over ±`REACH` standard deviations of what was kept."""
+REACH = 5.0
+FEW = 300
+"""The authors ask for more patches than this."""
+SHOWN = 4
+"""Sets of one model in the figures of fits and spectra: the reference, and those with the highest indices."""
+_NAN = float("nan")
+_Row = dict[str, Any]
+
+
+NO_ERRORS = Errors(_NAN, _NAN, _NAN)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What was found for one model and set."""
+
+    item: ImageSet
+    state: str
+    reason: str
+    found: SetFit | None = None
+    some: Resampled | None = None
+    histogram: tuple[np.ndarray, np.ndarray] | None = None
+    """Centres of bins, float64 (BINS,), and the density of the kept scores in each."""
+    kl: float = _NAN
+    srga: float = _NAN
+    errors: Errors = NO_ERRORS
+
+    @property
+    def compared(self) -> bool:
+        """In rankings and means."""
+        return self.state == "ok"
+
+
+@dataclass(frozen=True)
+class ModelSets:
+    """One model, all sets."""
+
+    model: str
+    layer: str
+    kept: int
+    struck: int
+    images: int
+    sets: dict[str, Estimate]
+
+
+class Measures:
+    """All that `srga` says, computed model by model; one set's Gram matrix is in memory at a time."""
+
+    def __init__(self, view: View, params: Params, seed: int) -> None:
+        self.view, self.params, self.seed = view, params, seed
+        cells = {cell.model: cell for cell in view.cells if cell.kind in READS}
+        self.groups: Sets = sets_of(view, list(cells.values()), params.reference)
+        self._psnr = self._restored()
+        self.found: dict[str, ModelSets] = {}
+        self.refused: dict[str, str] = {}
+        for model in view.models:
+            if model.id in cells:
+                self._look_at(cells[model.id])
+        if not self.found:
+            raise AnalysisError("srga: no model can be measured: " + "; ".join(f"{m}: {text}" for m, text in self.refused.items()))
+        self.models = list(self.found)
+
+    def _look_at(self, cell: Cell) -> None:
+        array = self.view.array(cell.id)
+        dtype = {reader.meta.dtype for reader in array.readers}
+        if "float16" in dtype and not self.params.allow_float16:
+            raise AnalysisError(
+                f"{cell.id} is stored as float16, whose rounding lifts the tail of the spectrum and with it the index: store "
+                "`dtype: float32`, or say `allow_float16: true`"
+            )
+        kept, lost = kept_contents(array, self.groups)
+        samples = int(kept.sum())
+        if not samples:
+            self.refused[cell.model] = "no content was measured in every set; `xlli query STUDY \"from failures\"` says why"
+            return
+        if samples <= self.params.components:
+            self.refused[cell.model] = (
+                f"{samples} samples in each set, {self.params.components} components need at least {self.params.components + 1}: take more "
+                f"patches, or `components: {max(1, samples // 2)}` or fewer"
+            )
+            return
+        found = {item.label: self._estimate(item, matrix, kept) for item, matrix in grams(array, cell.kind, self.groups, lost)}
+        sets = {item.label: found[item.label] for item in self.groups.all if item.label in found}
+        for item in self.groups.all:
+            if item.label not in sets:
+                sets[item.label] = Estimate(item, "refused", lost.get(item.label, "not measured"))
+        reference = sets[self.params.reference]
+        sets = {label: self._against(reference, one, samples) for label, one in sets.items()}
+        images = len({image for image, good in zip(self.groups.reference.images, kept) if good})
+        self.found[cell.model] = ModelSets(cell.model, cell.what, samples, int((~kept).sum()), images, sets)
+
+    def _estimate(self, item: ImageSet, matrix: np.ndarray, kept: np.ndarray) -> Estimate:
+        whole = matrix[np.ix_(kept, kept)]
+        if not np.isfinite(whole).all():
+            return Estimate(item, "refused", "NaN in the Gram matrix of samples that count as measured: run `xlli verify`")
+        params = self.params
+        scores, eigenvalues = scores_of(whole, params.components, params.solver)
+        fit, dropped = fit_scores(scores, refine=params.refine)
+        found = SetFit(fit, len(whole), params.components, dropped, eigenvalues / len(whole))
+        drawn = self._orders(item, kept)
+        some = resample_gram(whole, drawn, params.components, params.solver, refine=params.refine)
+        return Estimate(item, "", "; ".join(warnings(found)), found, some, None if fit.degenerate else _histogram(scores, fit))
+
+    def _orders(self, item: ImageSet, kept: np.ndarray) -> np.ndarray:
+        """Orders of the kept samples, int (resamples, kept): one drawing for all sets of the reference's contents, of every model."""
+        images: Sequence[str] = item.images if self.params.draw == "images" else item.contents
+        key = "contents" if self.groups.paired(item) else f"contents of {item.label}"
+        place = np.cumsum(kept) - 1
+        drawn = orders(images, self.params.resamples, generator(self.seed, key))
+        return np.array([place[order[kept[order]]] for order in drawn], np.int64).reshape(-1, int(kept.sum()))
+
+    def _against(self, reference: Estimate, one: Estimate, samples: int) -> Estimate:
+        """The estimate with its index against the reference's."""
+        if one.found is None:
+            return one
+        if reference.found is None:
+            return Estimate(one.item, "refused", f"the reference cannot be used: {reference.reason}", one.found, one.some, one.histogram)
+        paired = self.groups.paired(one.item)
+        state = "ok" if paired else "unpaired"
+        if one.item.label == reference.item.label:
+            state = "reference"
+        reason = [one.reason] if one.reason else []
+        if one.found.fit.degenerate or reference.found.fit.degenerate:
+            state = "degenerate"
+            reason = reason or [f"the reference is degenerate: {reference.reason}"]
+        elif not paired:
+            reason.append("other contents than the reference: compare with its floor only")
+        value = index_of(reference.found.fit, one.found.fit)
+        assert reference.some is not None
+        assert one.some is not None
+        about = errors(value, reference.some, one.some, samples, paired=paired, level=self.params.level)
+        kl = divergence(reference.found.fit, one.found.fit)
+        return Estimate(one.item, state, "; ".join(reason), one.found, one.some, one.histogram, kl, value, about)
+
+    def _restored(self) -> dict[tuple[str, int], float]:
+        """(model, row) → PSNR."""
+        if not any(cell.kind == "restore" for cell in self.view.cells):
+            return {}
+        table = self.view.sql("select model, row, psnr_y from restore where status = 'ok' and isfinite(psnr_y)")
+        return {(model, row): value for model, row, value in zip(*(table[name].to_pylist() for name in ("model", "row", "psnr_y")))}
+
+    def psnr(self, model: str, item: ImageSet) -> float:
+        """Mean over a set; NaN without targets, or where less than half of the samples have one."""
+        known = [self._psnr[model, row] for row in item.rows.tolist() if (model, row) in self._psnr]
+        return float(np.mean(known)) if 2 * len(known) >= len(item.rows) else _NAN
+
+    def sets(self) -> list[_Row]:
+        """Rows of `srga`."""
+        out = []
+        for one in self.found.values():
+            for label, estimate in one.sets.items():
+                item, found = estimate.item, estimate.found
+                row: _Row = {
+                    "model": one.model, "label": label, "family": "reference" if label == self.params.reference else item.family,
+                    "level": item.level, "srga": estimate.srga, "low": estimate.errors.low, "high": estimate.errors.high,
+                    "floor": estimate.errors.floor, "psnr_y": self.psnr(one.model, item), "kl": estimate.kl, "state": estimate.state,
+                    "reason": estimate.reason, "struck": one.struck, "images": one.images, "layer": one.layer,
+                    "height": self.groups.height, "width": self.groups.width, "clipped": False, "under_floor": False,
+                }  # fmt: skip
+                if label == self.params.reference:
+                    row |= {"low": _NAN, "high": _NAN, "floor": _NAN if estimate.some is None else chance(estimate.some, self.params.level)}
+                if found is not None:
+                    row |= {"sigma": found.sigma, "alpha": found.alpha, "ratio": found.fit.ratio, "dropped": found.dropped,
+                            "clipped": found.fit.clipped, "n": found.samples, "k": found.components, "rank": found.rank,
+                            "under_floor": estimate.state in ("ok", "unpaired") and estimate.srga <= estimate.errors.floor}  # fmt: skip
+                out.append(row)
+        return out
+
+    @cached_property
+    def families_of(self) -> dict[str, list[str]]:
+        """Family → labels of the sets that every model can be compared on; last, all of them."""
+        labels = [item.label for item in self.groups.others if all(one.sets[item.label].compared for one in self.found.values())]
+        family = {item.label: item.family for item in self.groups.others}
+        out: dict[str, list[str]] = {}
+        for label in labels:
+            out.setdefault(family[label], []).append(label)
+        return {**out, ALL: labels} if len(out) > 1 else out
+
+    def _mean(self, model: str, labels: Sequence[str]) -> tuple[float, np.ndarray, np.ndarray]:
+        """Index, its draws (R,) and its half differences (splits,), each the mean over the sets."""
+        one = self.found[model]
+        reference = one.sets[self.params.reference].some
+        assert reference is not None
+        some = [one.sets[label] for label in labels]
+        draws = np.array([drawn_indices(reference, item.some) for item in some if item.some is not None])
+        differences = np.array([half_differences(reference, item.some) for item in some if item.some is not None])
+        return float(np.mean([item.srga for item in some])), draws.mean(axis=0), differences.mean(axis=0)
+
+    def _half(self, draws: np.ndarray, samples: int) -> float:
+        """Half the length of an interval."""
+        return quantile(int(np.isfinite(draws).sum()), self.params.level) * float(standard_error(draws, samples))
+
+    def _difference(self, model: str, other: str, labels: Sequence[str]) -> _Row:
+        (a, a_draws, a_halves), (b, b_draws, b_halves) = self._mean(model, labels), self._mean(other, labels)
+        half = self._half(a_draws - b_draws, min(self.found[model].kept, self.found[other].kept))
+        floor = noise(a_halves - b_halves, self.params.level)
+        apart = abs(a - b) > half and abs(a - b) > floor
+        return {"difference": a - b, "low": a - b - half, "high": a - b + half, "floor": floor, "apart": bool(apart)}
+
+    def pairs(self) -> list[_Row]:
+        """Rows of `srga_pairs`: every pair, in the recipe's order; families, then their sets."""
+        out = []
+        for i, model in enumerate(self.models):
+            for other in self.models[i + 1 :]:
+                for family, labels in self.families_of.items():
+                    about = {"model": model, "other": other, "family": family}
+                    out.append({**about, "label": None, **self._difference(model, other, labels)})
+                    if family != ALL:
+                        out += [{**about, "label": label, **self._difference(model, other, [label])} for label in labels]
+        return out
+
+    def families(self) -> list[_Row]:
+        """Rows of `srga_families`, sorted by the index within each family."""
+        out = []
+        for family, labels in self.families_of.items():
+            rows = []
+            for model in self.models:
+                value, draws, _ = self._mean(model, labels)
+                half = self._half(draws, self.found[model].kept)
+                apart = [self._difference(model, other, labels) for other in self.models if other != model]
+                below = sum(row["apart"] and row["difference"] > 0 for row in apart)
+                above = sum(row["apart"] and row["difference"] < 0 for row in apart)
+                rows.append({"model": model, "family": family, "sets": len(labels), "srga": value, "low": value - half, "high": value +
+                half,
+                             "first": 1 + below, "last": len(self.models) - above})  # fmt: skip
+            out += sorted(rows, key=lambda row: row["srga"])
+        return out
+
+    def spectra(self) -> list[_Row]:
+        """Rows of `srga_spectrum`."""
+        out = []
+        for one in self.found.values():
+            for label, estimate in one.sets.items():
+                if estimate.found is None:
+                    continue
+                total = float(estimate.found.spectrum.sum()) or 1.0
+                for i, value in enumerate(estimate.found.spectrum[: self.params.components].tolist()):
+                    out.append({"model": one.model, "label": label, "component": i + 1, "variance": value, "share": value / total})
+        return out
+
+    def _shown(self, one: ModelSets) -> list[Estimate]:
+        """The reference and the sets with the highest indices, in the recipe's order."""
+        fitted = [estimate for estimate in one.sets.values() if estimate.histogram is not None]
+        ranked = sorted((e for e in fitted if e.state in ("ok", "unpaired")), key=lambda e: -e.srga)[: SHOWN - 1]
+        return [e for e in fitted if e.state == "reference" or e in ranked]
+
+    def drawn_fits(self) -> list[tuple[str, str, np.ndarray, np.ndarray, Fit]]:
+        """(model, label, bin centres, densities, fit) of the sets to draw."""
+        return [(one.model, e.item.label, *e.histogram, e.found.fit) for one in self.found.values() for e in self._shown(one)
+                if e.histogram is not None and e.found is not None]  # fmt: skip
+
+    def drawn_spectra(self) -> list[tuple[str, str, np.ndarray]]:
+        """(model, label, variances of all components) of the sets to draw."""
+        return [(one.model, e.item.label, e.found.spectrum) for one in self.found.values() for e in self._shown(one) if e.found is not None]
+
+    def values(self) -> dict[str, Any]:
+        """The numbers one would quote."""
+        families = {
+            family: {row["model"]: row["srga"] for row in self.families() if row["family"] == family} for family in self.families_of
+        }
+        return {"srga": {m: {label: e.srga for label, e in one.sets.items()} for m, one in self.found.items()}, "families": families}
+
+    def flags(self) -> list[str]:
+        """What must be seen first."""
+        out = [f"{model} is not measured: {reason}" for model, reason in self.refused.items()]
+        everything = [(one.model, e) for one in self.found.values() for e in one.sets.values()]
+        for state, text in (("degenerate", "constant features, no index (a dead network is not a general one)"), ("refused", "no index")):
+            if bad := [f"{model} {e.item.label} ({e.reason})" for model, e in everything if e.state == state]:
+                out.append(f"{text}: {'; '.join(bad)}")
+        if clipped := [f"{model} {e.item.label}" for model, e in everything if e.found is not None and e.found.fit.clipped]:
+            out.append(f"alpha clipped at an end of the grid, index not to be relied on: {', '.join(clipped)}")
+        if thin := [f"{model} {e.item.label} ({e.found.rank})" for model, e in everything
+                    if e.found is not None and not e.found.fit.degenerate and e.found.rank < e.found.components]:  # fmt: skip
+            out.append(f"fewer than {self.params.components} components hold more than rounding: {', '.join(thin)}")
+        if other := sorted({e.item.label for _, e in everything if e.state == "unpaired"}):
+            out.append(
+                f"sets of other contents than {self.params.reference} score high for nothing, and are in no ranking: {', '.join(other)}"
+            )
+        out += self._gate()
+        if under := [f"{model} {e.item.label} ({e.srga:.2f} ≤ {e.errors.floor:.2f})" for model, e in everything
+                     if e.state in ("ok", "unpaired") and e.srga <= e.errors.floor]:  # fmt: skip
+            out.append(f"not told from chance: {', '.join(under)}")
+        return out
+
+    def _gate(self) -> list[str]:
+        """Models far below the best one's PSNR on the reference: a low index is no merit there."""
+        psnr = {model: self.psnr(model, self.groups.reference) for model in self.models}
+        known = {model: value for model, value in psnr.items() if math.isfinite(value)}
+        if len(known) < 2:
+            return []
+        best = max(known.values())
+        low = [f"{model} ({value:.1f} dB)" for model, value in known.items() if value < best - self.params.gate]
+        text = f"more than {self.params.gate:g} dB below the best model ({best:.1f} dB) on {self.params.reference}, where low is no "
+        return [f"{text}merit: {', '.join(low)}"] if low else []
+
+    def notes(self) -> list[str]:
+        """What one should know."""
+        groups, params = self.groups, self.params
+        images = max(one.images for one in self.found.values())
+        drawn = "pictures with all their patches" if params.draw == "images" else "patches, as if they were independent"
+        kept = [one.kept for one in self.found.values()]
+        intervals = f"Intervals: {100 * params.level:g} %, {params.resamples} subsamples of {drawn}."
+        out = [
+            f"{max(kept)} samples of {images} pictures in each of {len(groups.all)} sets, input {groups.height}×{groups.width}, "
+            f"{params.components} components, solver {params.solver}. "
+            + (intervals if params.resamples else "No intervals: `resamples: 0`.")
+        ]
+        if struck := {one.model: one.struck for one in self.found.values() if one.struck}:
+            out.append("Contents that failed in one set are left out of all: " + ", ".join(f"{m} {n}" for m, n in struck.items()) + ".")
+        if groups.left_out:
+            listed = ", ".join(f"{name} ({rows})" for name, rows in groups.left_out.items())
+            out.append(f"Samples of other input sizes are left out, features of two sizes cannot be compared: {listed}.")
+        if (few := min(kept)) <= FEW:
+            out.append(f"{few} samples are few: the authors ask for more than {FEW}. Compare within this study only.")
+        if params.draw == "images" and images < FEWEST:
+            out.append(f"{images} pictures are few: intervals are rough guides.")
+        if not self._psnr:
+            out.append("No PSNR beside the index: add a restore stage, or targets. A dead network scores 0 as well.")
+        if not self.families_of:
+            out.append("No set can be compared for every model: no ranking.")
+        return out
+
+
+def _histogram(scores: np.ndarray, fit: Fit) -> tuple[np.ndarray, np.ndarray]:
+    """Centres and densities of all scores, in bins over ±REACH σ of the fit; those beyond count in the total only."""
+    edges = np.linspace(-REACH, REACH, BINS + 1) * fit.sigma
+    counts, _ = np.histogram(scores, edges)
+    return (edges[1:] + edges[:-1]) / 2, counts / (scores.size * np.diff(edges))

@@ -1,0 +1,150 @@
+"""From stored rows to one Gram matrix a set: which samples make up a set, which must go, and how gigabytes of features are read.
+
+A **set** is what one degradation made of the contents of one input size. Sets of the same contents are `paired` with the reference. A
+content that failed in one set is struck from all of them, so that every set keeps the same number of samples.
+
+A stored Gram matrix is read as it is. Stored features become the same matrix from fixed ranges of features, whatever the memory
+(`feature_gram`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from xlli_ray.analyses.feature_gram import feature_gram, reader_of, table_rows, valid_rows
+from xlli_ray.analyses.view import CellArray, View
+from xlli_ray.errors import AnalysisError, closest
+from xlli_ray.store.manifest import Cell
+
+READS = ("gram", "features")
+"""Kinds of stages that an index can be made from."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """The samples of one set, in the order of the sample table: images and their patches have one order in every set."""
+
+    label: str
+    family: str
+    """Kinds of its degradation, as `blur` or `blur+noise`."""
+    level: float | None
+    """Level of its degradation, where it has one kind."""
+    rows: np.ndarray
+    """int64 (N,): rows of the sample table, ascending."""
+    contents: tuple[str, ...]
+    images: tuple[str, ...]
+    """The picture that each sample is from."""
+
+
+@dataclass(frozen=True)
+class Sets:
+    """All sets of one input size."""
+
+    reference: ImageSet
+    others: tuple[ImageSet, ...]
+    bucket: str
+    height: int
+    width: int
+    left_out: Mapping[str, int]
+    """Samples of other input sizes, by bucket."""
+
+    @property
+    def all(self) -> tuple[ImageSet, ...]:
+        """The reference first."""
+        return (self.reference, *self.others)
+
+    def paired(self, item: ImageSet) -> bool:
+        """Whether a set has the reference's contents."""
+        return item.contents == self.reference.contents
+
+    def refusal(self, item: ImageSet) -> str:
+        """Why a set cannot be compared with the reference; empty when it can."""
+        if len(item.rows) == len(self.reference.rows):
+            return ""
+        return (
+            f"unequal N: {len(item.rows)} samples, {self.reference.label} has {len(self.reference.rows)}; σ and α depend on N: take "
+            "the same contents in every set"
+        )
+
+
+def sets_of(view: View, cells: Sequence[Cell], reference: str) -> Sets:
+    """The sets of the input size that has most samples in `cells`. Raises AnalysisError when the reference is not among them."""
+    buckets: dict[str, list[tuple[int, int]]] = {}
+    for cell in cells:
+        for bucket in cell.buckets:
+            buckets.setdefault(bucket.name, list(bucket.segments))
+    held = {name: sum(count for _, count in segments) for name, segments in buckets.items()}
+    most = max(held, key=lambda name: (held[name], name))
+    table = view.sql("select * from samples where bucket = ? order by row", [most])
+    number = table["row"].to_numpy()
+    inside = np.zeros(len(number), bool)
+    for first, count in buckets[most]:
+        inside |= (number >= first) & (number < first + count)
+    mine = table.filter(pa.array(inside))
+    by_label = {label: _set(mine.filter(pc.equal(mine["label"], label)), label) for label in view.labels}
+    found = {label: item for label, item in by_label.items() if len(item.rows)}
+    if reference not in found:
+        near = closest(reference, found, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise AnalysisError(f"srga.reference: there is no set {reference!r} here; {hint}Sets: {', '.join(found)}")
+    return Sets(
+        found[reference], tuple(item for label, item in found.items() if label != reference), most, int(mine["height"][0].as_py()),
+        int(mine["width"][0].as_py()), {name: rows for name, rows in sorted(held.items()) if name != most},
+    )  # fmt: skip
+
+
+def _set(table: pa.Table, label: str) -> ImageSet:
+    family = table["type"][0].as_py() if table.num_rows else ""
+    level = table[family][0].as_py() if family in table.column_names and pa.types.is_floating(table[family].type) else None
+    images = [sha or content for sha, content in zip(table["source_sha"].to_pylist(), table["content"].to_pylist())]
+    return ImageSet(label, family or label, level, table["row"].to_numpy(), tuple(table["content"].to_pylist()), tuple(images))
+
+
+def measured(array: CellArray, sets: Sets) -> dict[str, np.ndarray]:
+    """For each set, which of its samples were measured: label → bool (N,)."""
+    good = valid_rows(reader_of(array, sets.bucket))
+    return {item.label: np.isin(item.rows, good) for item in sets.all}
+
+
+def kept_contents(array: CellArray, sets: Sets) -> tuple[np.ndarray, dict[str, str]]:
+    """Which contents are whole in every set that can be used, bool (N,); and label → why another one cannot.
+
+    A set of which most samples failed is given up itself, before it takes the contents from all others.
+    """
+    found = measured(array, sets)
+    refused = {item.label: text for item in sets.others if (text := sets.refusal(item))}
+    for item in sets.others:
+        good = int(found[item.label].sum())
+        if item.label not in refused and 2 * good < len(item.rows):
+            refused[item.label] = f"{good} of {len(item.rows)} samples were measured"
+    return np.logical_and.reduce([found[item.label] for item in sets.all if item.label not in refused]), refused
+
+
+def grams(array: CellArray, kind: str, sets: Sets, refused: Collection[str] = ()) -> Iterator[tuple[ImageSet, np.ndarray]]:
+    """(set, Gram matrix float64 (N, N)) for each set, the reference first; NaN where a sample failed.
+
+    `kind`: of the cell, `gram` or `features`. `refused`: labels of sets that are left out.
+    """
+    reader = reader_of(array, sets.bucket)
+    known = table_rows(reader)
+    for item in sets.all:
+        if item.label in refused:
+            continue
+        matrix = np.full((len(item.rows), len(item.rows)), np.nan)
+        if kind == "features":
+            rows, found = feature_gram(array, sets.bucket, rows=item.rows)
+            place = np.searchsorted(item.rows, rows)
+            matrix[np.ix_(place, place)] = found
+        elif reader.meta.shape == matrix.shape[1:]:
+            matrix = reader.rows(np.searchsorted(known, item.rows))
+        else:
+            raise AnalysisError(
+                f"{array.cell.id}: the Gram matrix has {reader.meta.shape[0]} columns, the set {item.label} {len(item.rows)} samples; "
+                "run `xlli verify`"
+            )
+        yield item, matrix

@@ -1,0 +1,93 @@
+"""What `srga` writes: the tables and their columns, with meanings."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from xlli_ray.store.results import Column, Table
+
+ALL: Final = "all"
+"""The family under which all paired sets but the reference are taken together."""
+
+_MODEL = Column("model", "string", "model id")
+_ENDS = (
+    Column("low", "float64", "lower end of its interval"),
+    Column("high", "float64", "upper end of its interval"),
+)
+
+SETS: Final = Table(
+    "srga",
+    "One row per model and set: its generalized Gaussian, and its index against the reference set of the same model",
+    (
+        _MODEL,
+        Column("label", "string", "the set: its degradation"),
+        Column("family", "string", "kinds of its degradation: `blur`, `blur+noise`, …; `reference` for the reference itself"),
+        Column("level", "float64", "level of its degradation where it has one kind; else null"),
+        Column("srga", "float64", "log₁₀(KL + 1e-5) + 5, 0…; lower: features more like the reference's. Null where `state` says why"),
+        *_ENDS,
+        Column("floor", "float64", "paired sets: differences of the index below this are noise (split halves); unpaired ones: "
+                                   "what other contents of the reference's kind score although nothing differs"),
+        Column("psnr_y", "float64", "mean PSNR of the same samples, dB; null without targets or a restore stage"),
+        Column("sigma", "float64", "standard deviation of the trimmed scores"),
+        Column("alpha", "float64", "shape of their generalized Gaussian, 0.2…9.999: 2 Gaussian, 1 Laplacian, lower: heavier tails"),
+        Column("ratio", "float64", "mean square over squared mean magnitude of the trimmed scores: what alpha is read from"),
+        Column("kl", "float64", "KL(reference ‖ set), nats"),
+        Column("state", "string", "`reference`; `ok`; `unpaired`: other contents than the reference, in no ranking; `degenerate`: constant "
+                                  "features; `refused`: see `reason`"),
+        Column("reason", "string", "what is wrong with the set, empty when nothing is"),
+        Column("dropped", "int64", "scores trimmed at 5 standard deviations, of n · k"),
+        Column("clipped", "bool", "the ratio lies beyond the grid of shapes: alpha is its end, kl and srga are not to be relied on"),
+        Column("under_floor", "bool", "the index does not exceed its floor"),
+        Column("n", "int64", "samples: the same in every set of a model"),
+        Column("k", "int64", "principal components"),
+        Column("rank", "int64", "of these, how many hold more variance than rounding of float32"),
+        Column("struck", "int64", "contents left out of all sets of the model because they failed in one"),
+        Column("images", "int64", "pictures that the samples are from"),
+        Column("height", "int64", "network-input pixels"),
+        Column("width", "int64", "as height"),
+        Column("layer", "string", "where the features were read"),
+    ),
+)  # fmt: skip
+
+FAMILIES: Final = Table(
+    "srga_families",
+    "One row per model and degradation family: the mean index over its paired sets, and the model's place among the models",
+    (
+        _MODEL,
+        Column("family", "string", f"kinds of degradation, or `{ALL}`: every paired set but the reference"),
+        Column("sets", "int64", "sets that the mean is over: those that every model has"),
+        Column("srga", "float64", "mean of the index over them"),
+        *_ENDS,
+        Column("first", "int64", "best place among the models that the paired differences leave open; 1: lowest index"),
+        Column("last", "int64", "worst place; models whose places overlap are tied"),
+    ),
+)
+
+PAIRS: Final = Table(
+    "srga_pairs",
+    "One row per pair of models and set, or family: differences of the index on the same contents",
+    (
+        Column("model", "string", "the first model"),
+        Column("other", "string", "the second model"),
+        Column("family", "string", f"kinds of degradation, or `{ALL}`"),
+        Column("label", "string", "the set; null: mean over the family"),
+        Column("difference", "float64", "index of `model` minus index of `other`; negative: `model` is nearer to its reference"),
+        *_ENDS,
+        Column("floor", "float64", "differences below this are noise, by split halves"),
+        Column("apart", "bool", "the interval does not hold 0 and the difference exceeds the floor"),
+    ),
+)
+
+SPECTRUM: Final = Table(
+    "srga_spectrum",
+    "One row per model, set and principal component",
+    (
+        _MODEL,
+        Column("label", "string", "the set"),
+        Column("component", "int64", "1…k, by falling variance"),
+        Column("variance", "float64", "of the features along it: squared singular value / n"),
+        Column("share", "float64", "of the total variance of the features, all n − 1 components"),
+    ),
+)
+
+TABLES: Final = (SETS, FAMILIES, PAIRS, SPECTRUM)

@@ -1,0 +1,93 @@
+"""The pool of a run: made when it is first needed, or ahead of that beside other work, and closed as soon as nothing more needs it.
+
+Starting a private Ray takes seconds, most of them waiting for its daemons. Loading torch and planning take seconds, too. So a run that
+knows that there is work begins the one in a thread while it does the other, and lets Ray go while tables are written.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from xlli_ray.engine.pool import LocalPool, Pool
+from xlli_ray.engine.tasks import WorkerSpec, make_task
+from xlli_ray.store.objects import Objects
+
+if TYPE_CHECKING:
+    from xlli_ray.engine.driver import Options
+
+
+class Pools:
+    """Gives the run's pool. A study that is complete starts no Ray."""
+
+    def __init__(self, options: Options, spec: WorkerSpec, objects: Objects, corpus: Sequence[str]) -> None:
+        self._options, self._spec, self._objects, self._corpus = options, spec, objects, corpus
+        self._pool: Pool | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="xlli-pool")
+        self._coming: Future[Pool] | None = None
+        self._going: Future[None] | None = None
+
+    def warm(self) -> None:
+        """Begin to start a private Ray, in a thread; errors come out where the pool is needed."""
+        if self._options.address is None and self._options.workers != 0 and self._coming is None:
+            self._coming = self._thread.submit(self._make)
+
+    def __call__(self) -> Pool:
+        """The pool, ready for work."""
+        if self._pool is None:
+            self._pool = self._coming.result() if self._coming is not None else self._make()
+        return self._pool
+
+    def _make(self) -> Pool:
+        options = self._options
+        if options.workers == 0:
+            return LocalPool(lambda task: make_task(self._spec, task))
+        from xlli_ray.engine.ray_pool import RayPool, nodes_see
+
+        workers = options.workers or default_workers(options, self._spec.threads)
+        pool = RayPool(self._spec, workers=workers, gpus=options.gpus_per_worker, address=options.address)
+        if options.address is not None:
+            token = secrets.token_bytes(16)
+            key = f"lease/canary-{self._spec.epoch:06d}"
+            self._objects.put(key, token)
+            nodes_see(self._spec.study, key, token, list(self._corpus))
+        pool.wait_ready()
+        return pool
+
+    def cool(self) -> None:
+        """No more work comes: begin to close, in a thread."""
+        if self._going is None and (self._pool is not None or self._coming is not None):
+            self._going = self._thread.submit(self._end)
+
+    def _end(self) -> None:
+        pool = self._pool
+        if pool is None and self._coming is not None and self._coming.exception() is None:
+            pool = self._coming.result()
+        if pool is not None:
+            pool.close()
+
+    def close(self) -> None:
+        """Close the pool and wait until it is closed."""
+        self.cool()
+        self._thread.shutdown(wait=True)
+        if self._going is not None:
+            self._going.result()
+
+
+def default_workers(options: Options, threads: int) -> int:
+    """One worker per GPU share or CPU slot of this machine or of the cluster."""
+    if options.address is not None:
+        from xlli_ray.engine.ray_pool import connect
+
+        connect(options.address, cpus=1)
+        import ray
+
+        resources = ray.cluster_resources()
+        if options.gpus_per_worker:
+            return max(1, int(resources.get("GPU", 0) / options.gpus_per_worker))
+        return max(1, int(resources.get("CPU", 1) // threads))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // threads)
