@@ -43,7 +43,7 @@ class Example:
 
 EXAMPLES: dict[str, Example] = {
     "ddr": Example(
-        ddr_recipe(),
+        ddr_recipe(layers=("head.out", "trunk.0.out")),
         [{"embed": ["pca", "tsne"], "seeds": 2, "resamples": 200, "permutations": 50},
          {"from": "features", "layers": ["trunk.*"], "labels": ["type", "image"], "components": 5, "embed": [], "resamples": 200,
           "permutations": 0, "level": 0.9}],

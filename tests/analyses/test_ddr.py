@@ -20,7 +20,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import calinski_harabasz_score
 from toy_studies import Recipe, write_study
 
-from xlli_ray.analyses import ddr_layers, feature_gram, pictures
+from xlli_ray.analyses import ddr_figures, ddr_layers, feature_gram, pictures
 from xlli_ray.analyses.ddr import Params
 from xlli_ray.analyses.ddr_samples import Samples, own_contents
 from xlli_ray.analyses.protocol import Result
@@ -38,10 +38,13 @@ QUICK: dict[str, Any] = {"embed": [], "resamples": 300, "permutations": 99, "thu
 
 
 @pytest.fixture
-def ddr(tmp_path: Path) -> Ddr:
-    """Writes a study and runs `ddr` over it; `.task` and `.objects` are those of the last run."""
+def ddr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ddr:
+    """Writes a study and runs `ddr` over it, without figures of numbers; `.task` and `.objects` are those of the last run."""
+    drawn = {name: getattr(ddr_figures, name) for name in ("depth_curves", "contrasts", "pairs")}
 
-    def go(recipe: Recipe, **params: Any) -> Result:
+    def go(recipe: Recipe, *, figures: bool = False, **params: Any) -> Result:
+        for name, draw in drawn.items():
+            monkeypatch.setattr(ddr_figures, name, draw if figures else lambda *_: [])
         place = tmp_path / recipe.name
         objects = open_objects(str(place))
         manifest = write_study(objects, recipe, tmp_path / f"{recipe.name}-pictures") if not place.exists() else None
@@ -247,7 +250,14 @@ def test_samples_with_nan_are_left_out_and_counted(ddr: Ddr) -> None:
     kept = np.arange(len(x)) != 5
     found = row(result, "ddr", model="net1", layer="trunk.2", labels="type", space="full")
     assert found["chi"] == pytest.approx(calinski_harabasz_score(x[kept], np.array([0, 1, 1, 2])[label[kept]]), rel=parts(found))
-    with pytest.raises(AnalysisError, match="every sample holds NaN"):
+    def lost(layer: int) -> Callable[..., np.ndarray]:
+        return features(layer) if layer != 1 else lambda model, i, shape: np.full(shape, np.nan)
+
+    one = ddr(ddr_recipe(make=lost, name="one"))
+    assert len(one.flags) == 2
+    assert all("every sample holds NaN" in flag for flag in one.flags)
+    assert {r["layer"] for r in rows(one, "ddr")} == {"head", "trunk.1", "trunk.2"}
+    with pytest.raises(AnalysisError, match=r"no layer can be used.*every sample holds NaN"):
         ddr(ddr_recipe(make=lambda layer: lambda model, i, shape: np.full(shape, np.nan), name="all"))
 
 
@@ -353,7 +363,7 @@ def test_thumbnails_are_the_inputs_of_the_network(ddr: Ddr, tmp_path: Path) -> N
 
 
 def test_figures_have_a_line_for_each_network_and_say_their_space(ddr: Ddr) -> None:
-    result = ddr(ddr_recipe(models=3))
+    result = ddr(ddr_recipe(models=3), figures=True)
     names = [figure.name for figure in result.figures]
     assert names == ["depth", "ratio_models", "ratio_depth", "ratio_labels", "ratio_levels", "pairs"]
     for figure in result.figures:

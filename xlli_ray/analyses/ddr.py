@@ -74,6 +74,7 @@ class Ddr:
     @classmethod
     def run(cls, params: BaseModel, view: View, seed: int) -> Result:
         from xlli_ray.analyses import ddr_figures as draw
+        from xlli_ray.analyses.ddr_contrasts import contrasts
         from xlli_ray.analyses.ddr_embeddings import embedding_row, pictures, point_rows
         from xlli_ray.analyses.ddr_measures import Measures
         from xlli_ray.analyses.ddr_scatter import scatter
@@ -87,16 +88,16 @@ class Ddr:
         pixels = inputs(view, shown) if params.thumbnails and shown else {}
         if params.thumbnails and len(pixels) < len(shown):
             measures.notes.append(f"{len(shown) - len(pixels)} inputs could not be read again from the corpus: no thumbnails of them.")
-        separations, pairs, contrasts = measures.separations(), measures.pair_rows(), measures.contrasts()
+        separations, pairs, ratios = measures.separations(), measures.pair_rows(), contrasts(measures)
         embeddings = [embedding_row(measures, picture) for picture in made]
         rows = {
-            "ddr": separations, "ddr_pairs": pairs, "ddr_contrasts": contrasts, "ddr_embeddings": embeddings,
+            "ddr": separations, "ddr_pairs": pairs, "ddr_contrasts": ratios, "ddr_embeddings": embeddings,
             "ddr_points": [row for picture in made for row in point_rows(measures, picture, pixels)],
         }  # fmt: skip
         flags, notes = measures.say()
         figures = [
             *draw.depth_curves(separations, measures.models),
-            *draw.contrasts(contrasts, measures.models),
+            *draw.contrasts(ratios, measures.models),
             *draw.pairs(pairs, measures.models, measures.samples.labels),
             *scatter(made, embeddings, measures.samples, pixels),
         ]

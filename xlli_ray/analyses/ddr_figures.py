@@ -234,7 +234,9 @@ def pairs(rows: Sequence[_Row], models: Sequence[str], labels: Sequence[str]) ->
 
 
 def _short(log: float) -> str:
-    """10**log with two digits, written without an exponent."""
+    """10**log with two digits, or one with an exponent where it is small."""
+    if log < -2:
+        return f"{10**log:.0e}".replace("e-0", "e−")
     return f"{float(f'{10**log:.2g}'):g}"
 
 

@@ -1,4 +1,4 @@
-"""The numbers of `ddr`: CHI of every layer, labelling and space, with resamples and nulls, and the ratios of two of them.
+"""The numbers of `ddr`: CHI of every layer, labelling and space, with resamples and nulls.
 
 What they mean stands in `ddr` and in `ddr_tables`.
 """
@@ -8,21 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import combinations, pairwise
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xlli_ray.analyses.ddr_layers import Layer, buckets_of, layer_name
 from xlli_ray.analyses.ddr_samples import read_samples
-from xlli_ray.analyses.ddr_tables import LAST
 from xlli_ray.analyses.view import CellArray, View
 from xlli_ray.errors import AnalysisError, closest
 from xlli_ray.stats.bootstrap import Interval, generator, resample
 from xlli_ray.stats.separability import (
     Separation,
     Units,
-    centred_logs,
     interval,
     regroup,
     relabelled,
@@ -103,9 +101,14 @@ class Measures:
     def look(self, embedded: Sequence[Place]) -> None:
         """Read each layer once and compute all that is said of it. `embedded`: layers of which the scores are kept."""
         keep = {place.cell.id for place in embedded}
-        for place in self.places:
+        for place in list(self.places):
             rng = generator(self.seed, "range", place.cell.id)
-            layer = Layer(self.arrays[place.cell.id], self.bucket, self.samples.rows, self.params.components, rng)
+            try:
+                layer = Layer(self.arrays[place.cell.id], self.bucket, self.samples.rows, self.params.components, rng)
+            except AnalysisError as error:  # one layer that cannot be used must not cost the others
+                self.places.remove(place)
+                self.flags.append(f"left out: {error}")
+                continue
             self.left_out += layer.left_out
             self.residuals.append(layer.residual)
             where = self.samples.of(layer.rows)
@@ -116,6 +119,9 @@ class Measures:
                         self._contents(place, layer, where, space, labels)
             if place.cell.id in keep:
                 self.scores[place.cell.model, place.layer] = (where, layer.scores)
+        self.models = [model for model in self.models if any(place.cell.model == model for place in self.places)]
+        if not self.places:
+            raise AnalysisError(f"no layer can be used; {self.flags[0]}")
         if not self.found:
             raise AnalysisError(
                 "nothing to separate: CHI needs two classes, one of them with two samples. Add degradations, levels, or images to the "
@@ -207,91 +213,9 @@ class Measures:
         return [
             {**self.place(model, layer), "label": names[one], "other": names[other], "space": space, "samples": item.separation.samples,
              "images": item.images, "chi": item.separation.chi, "low": item.interval.low, "high": item.interval.high,
-             "share": item.separation.share}
+             "bd": item.separation.between, "wd": item.separation.within, "share": item.separation.share}
             for (model, layer, (one, other), space), item in self.pairs.items()
         ]  # fmt: skip
-
-    def contrasts(self) -> list[_Row]:
-        """Rows of `ddr_contrasts`."""
-        return [*self._models(), *self._depths(), *self._labels(), *self._levels()]
-
-    def _contrast(self, kind: str, one: Sequence[Found], other: Sequence[Found], about: _Row) -> _Row | None:
-        """A ratio of two CHI, each a geometric mean over some layers; None where it cannot be formed."""
-        values = [[item.separation.chi for item in side] for side in (one, other)]
-        if not all(np.isfinite(value) and value > 0 for side in values for value in side):
-            return None
-        top, below = (float(np.exp(np.mean(np.log(side)))) for side in values)
-        drawn = np.exp(sum(np.log(i.resamples) for i in one) / len(one) - sum(np.log(i.resamples) for i in other) / len(other))
-        images = min(item.images for item in (*one, *other))
-        found = interval(top / below, drawn, images, level=self.params.level)
-        logs = centred_logs(top / below, drawn)
-        above = float((logs + np.log(top / below) > 0).mean()) if logs.size and images > 1 else _NAN
-        return {"kind": kind, "other": None, "layer": None, "depth": None, "chi": top, "other_chi": below, "ratio": top / below,
-                "low": found.low, "high": found.high, "above": above, "images": images, **about}  # fmt: skip
-
-    def _models(self) -> Iterator[_Row]:
-        """Two models at layers of one name, by type; and each at its last layer, by type and for each pair of degradations."""
-        last = {place.cell.model: place.layer for place in self.places}
-        names = self.samples.labels
-        for one, other in combinations(self.models, 2):
-            about: _Row = {"model": one, "other": other, "subject": one, "against": other}
-            for (model, layer, labels, space), item in self.found.items():
-                if model != one or labels != "type":
-                    continue
-                sides = {layer: self.found.get((other, layer, labels, space))}
-                if layer == last[one]:
-                    sides[LAST] = self.found.get((other, last[other], labels, space))
-                for where, twin in sides.items():
-                    place = {"layer": LAST, "depth": None} if where == LAST else self.place(one, layer)
-                    extra = {**about, **place, **about, "labels": labels, "space": space}
-                    if twin is not None and (row := self._contrast("models", [item], [twin], extra)) is not None:
-                        yield row
-            for (model, layer, pair, space), item in self.pairs.items():
-                twin = self.pairs.get((other, last[other], pair, space))
-                if model == one and layer == last[one] and twin is not None:
-                    extra = {**about, "layer": LAST, "labels": f"{names[pair[0]]} – {names[pair[1]]}", "space": space}
-                    if (row := self._contrast("models", [item], [twin], extra)) is not None:
-                        yield row
-
-    def _depths(self) -> Iterator[_Row]:
-        """Last third of the layers against the first; what counts as depth is asked for with `depth`."""
-        for model in self.models:
-            layers = [place.layer for place in self.places if place.cell.model == model and matches(place.layer, self.params.depth)]
-            third = -(-len(layers) // 3)
-            if len(layers) < 2:
-                continue
-            for labels, space in dict.fromkeys((key[2], key[3]) for key in self.found if key[0] == model):
-                sides = [[self.found.get((model, layer, labels, space)) for layer in some] for some in (layers[-third:], layers[:third])]
-                whole = [[item for item in side if item is not None] for side in sides]
-                if any(len(some) != third for some in whole):
-                    continue
-                about = {"model": model, "labels": labels, "space": space, "subject": f"{layers[-third]} … {layers[-1]}",
-                         "against": f"{layers[0]} … {layers[third - 1]}"}  # fmt: skip
-                if (row := self._contrast("depth", whole[0], whole[1], about)) is not None:
-                    yield row
-
-    def _labels(self) -> Iterator[_Row]:
-        for (model, layer, labels, space), item in self.found.items():
-            for against in ("content", "image") if labels == "type" else ():
-                other = self.found.get((model, layer, against, space))
-                about = {**self.place(model, layer), "labels": labels, "subject": "type", "against": against, "space": space}
-                if other is not None and (row := self._contrast("labels", [item], [other], about)) is not None:
-                    yield row
-
-    def _levels(self) -> Iterator[_Row]:
-        clean, names = self.samples.clean, self.samples.labels
-        for family in self.samples.families if clean is not None else ():
-            for weak, strong in pairwise(self.samples.levels(family)):
-                for place in self.places:
-                    for space in dict.fromkeys(key[3] for key in self.pairs):
-                        ends = [self.pairs.get((place.cell.model, place.layer, tuple(sorted((clean, code))), space))  # type: ignore[arg-type,type-var]
-                                for code in (strong, weak)]  # fmt: skip
-                        if ends[0] is None or ends[1] is None:
-                            continue
-                        about = {**self.place(place.cell.model, place.layer), "labels": "levels", "space": space,
-                                 "subject": f"{names[clean]} – {names[strong]}", "against": f"{names[clean]} – {names[weak]}"}  # type: ignore[index]  # fmt: skip
-                        if (row := self._contrast("levels", [ends[0]], [ends[1]], about)) is not None:
-                            yield row
 
     # -- what must be said ---------------------------------------------------------------------------------------
 
@@ -310,6 +234,8 @@ class Measures:
         if alone:
             flags.append(f"a class of one sample, whose scatter is 0 by definition, by {', '.join(alone)}")
         images = max(item.images for item in self.found.values())
+        if len(self.samples.images) > self.samples.clusters:
+            self._note(f"{len(self.samples.images)} images are dealt into {self.samples.clusters} groups, which are resampled whole.")
         notes = [
             f"{len(self.samples.contents)} contents of {len(self.samples.images)} images, {len(self.samples.labels)} degradations, "
             f"{len(self.models)} models, {len(self.places)} layers. Intervals: {100 * self.params.level:g} %, {self.params.resamples} "

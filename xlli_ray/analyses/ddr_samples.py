@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from xlli_ray.analyses.view import View
-from xlli_ray.corpus.degradations import CLEAN, GIVEN, parse_label
+from xlli_ray.corpus.degradations import CLEAN, is_made, parse_label
 from xlli_ray.errors import AnalysisError, closest
 
 GROUPS = 256
@@ -95,13 +95,13 @@ def read_samples(view: View, bucket: str, wanted: Sequence[str] | None) -> Sampl
 
 
 def type_of(label: str) -> str:
-    """`blur2+noise10` → `blur+noise`."""
-    return label if label in (CLEAN, GIVEN) else parse_label(label).type
+    """`blur2+noise10` → `blur+noise`; sets of real or given inputs are types of their own."""
+    return parse_label(label).type if is_made(label) else label
 
 
 def level_of(label: str) -> float:
-    """The first level of a label; 0 for a clean sample."""
-    parts = () if label in (CLEAN, GIVEN) else parse_label(label).parts
+    """The first level of a label; 0 for a sample that is clean, or whose level is not known."""
+    parts = parse_label(label).parts if is_made(label) else ()
     return parts[0][1] if parts else 0.0
 
 

@@ -8,7 +8,7 @@ from xlli_ray.store.results import Column, Table
 
 FULL: Final = "full"
 """The space of all features, as stored."""
-LAST: Final = "last"
+LAST: Final = "(last)"
 """In place of a layer: the last one of each of two models."""
 
 _WHERE = (
@@ -58,6 +58,8 @@ PAIRS: Final = Table(
         Column("images", "int64", "images they come from"),
         Column("chi", "float64", "CHI of the two classes"),
         *_ENDS,
+        Column("bd", "float64", "scatter between the two: n / 4 times the squared distance of their means when equal in size"),
+        Column("wd", "float64", "scatter within the two"),
         Column("share", "float64", "BD / (BD + WD), 0…1"),
     ),
 )
