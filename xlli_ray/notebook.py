@@ -79,8 +79,9 @@ def lam(
     *,
     target: str | os.PathLike[str] | NDArray[Any] | None = None,
     mode: Literal["accurate", "paper"] = "accurate",
-    nodes: int = 20,
+    nodes: int | None = None,
     tolerance: float | None = None,
+    gates: Literal["plain", "averaged"] = "plain",
     objective: Literal["gradient", "sum", "error"] = "gradient",
     path: Literal["blur", "linear_black", "linear_mean", "linear_blurred", "pair"] = "blur",
     **known: Any,
@@ -89,7 +90,8 @@ def lam(
 
     `model`: checkpoint path, `builtin:NAME`, torch module (then `scale=`), or `Model`; `known`: fields of a recipe's model entry. `image`:
     the network's input, a file or (H, W, 3) uint8 or float in 0..1. `window`: (top, left, size) in output pixels; None: the most
-    detailed one of 16. `target`: for objective `error` and path `pair`. Raises XlliError with what to do next.
+    detailed one of 16. `nodes`: 20, or 12 with averaged gates. `target`: for objective `error` and path `pair`. Raises XlliError with
+    what to do next.
     """
     import torch
 
@@ -98,9 +100,11 @@ def lam(
     from xlli_ray.probes.lam.attribution import Rule, attribute
     from xlli_ray.probes.lam.objectives import Objective, Window
     from xlli_ray.probes.lam.paths import make_path
+    from xlli_ray.probes.lam.probe import GATED_NODES, NODES
     from xlli_ray.probes.lam.receptive_field import proved_radius
     from xlli_ray.probes.lam.windows import enlarged, texture
 
+    nodes = nodes or (GATED_NODES if gates == "averaged" else NODES)
     network = open_model(model, **known)
     planes = _planes(image)
     truth = None if target is None else _planes(target)
@@ -110,12 +114,14 @@ def lam(
             raise XlliError(f"image of {planes.shape[2]}×{planes.shape[1]} pixels: its output holds no window of 16; give one")
         place = chosen[0]
     else:
-        place = Window(*window)
+        if len(window) != 3 or not all(isinstance(number, int | np.integer) for number in window):
+            raise XlliError(f"window: expected three whole numbers (top, left, size) in output pixels, got {window!r}")
+        place = Window(*map(int, window))
     x = network.prepare(torch.from_numpy(planes)[None].to(network.device))
     wanted = None if truth is None else network.prepare(torch.from_numpy(truth)[None].to(network.device))[0]
     way, end = make_path(path, x[0], wanted)
     (result,) = attribute(
-        network, x[0], [place], way, objective=Objective(objective), rule=Rule(mode, nodes, tolerance), end=end, target=wanted,
+        network, x[0], [place], way, objective=Objective(objective), rule=Rule(mode, nodes, tolerance, gates=gates), end=end, target=wanted,
         radius=proved_radius(network),
     )  # fmt: skip
     with torch.no_grad():
@@ -137,4 +143,10 @@ def _planes(image: str | os.PathLike[str] | NDArray[Any]) -> NDArray[np.float32]
         if given.ndim != 3 or given.shape[2] != 3:
             raise XlliError(f"image: expected an array (height, width, 3), got {given.shape}")
         pixels = given.astype(np.float32) / np.float32(255) if given.dtype == np.uint8 else given.astype(np.float32)
+        if not np.isfinite(pixels).all():
+            raise XlliError("image: holds NaN or infinity; a map of it would be undefined")
+        if pixels.size and (pixels.max() > 2 or pixels.min() < -1):
+            raise XlliError(
+                f"image: values from {pixels.min():g} to {pixels.max():g}; expected 0..1, or uint8 (divide by 255 what holds grey levels)"
+            )
     return np.ascontiguousarray(np.moveaxis(pixels, 2, 0), dtype=np.float32)

@@ -11,7 +11,9 @@ import pytest
 
 from xlli_ray.engine.driver import Summary
 from xlli_ray.errors import PlanError, RecipeError
+from xlli_ray.probes.lam.probe import Lam
 from xlli_ray.recipe import Recipe
+from xlli_ray.store.records import read_receipts
 from xlli_ray.store.verify import verify
 from xlli_ray.study import Study, open_study
 
@@ -19,10 +21,11 @@ Make, Go = Callable[..., Recipe], Callable[..., Summary]
 TWO = [{"id": "small", "network": "toy:small"}, {"id": "other", "network": "toy:small", "args": {"seed": 1}}]
 
 
-def lam(recipe: Make, models: list[dict[str, Any]] | None = None, **params: Any) -> Recipe:
+def lam(recipe: Make, models: list[dict[str, Any]] | None = None, *, save: bool = False, **params: Any) -> Recipe:
     corpus = {**recipe().dump()["corpus"], "degradations": ["clean"]}
     known = {key: value for key, value in corpus.items() if value is not None and key in ("images", "scale", "degradations")}
-    return recipe(corpus=known, models=models or TWO[:1], stages=[{"restore": {}}, {"lam": {"nodes": 2, **params}}], batch={"restore": 2})
+    stages = [{"restore": {"save": save}}, {"lam": {"nodes": 2, **params}}]
+    return recipe(corpus=known, models=models or TWO[:1], stages=stages, batch={"restore": 2})
 
 
 def placed(study: Study, model: str = "small") -> dict[str, list[tuple[int, int, int]]]:
@@ -75,7 +78,8 @@ def test_windows_from_a_file_travel_in_the_study(recipe: Make, run: Go, tmp_path
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("path,top,left\na,1,2\n", "size missing"), ("path,top,left,size\na,1,x,3\n", "line 2"), ("path,top,left,size\n", "no rows")],
+    [("path,top,left\na,1,2\n", "size missing"), ("path,top,left,size\na,1,x,3\n", "line 2"), ("path,top,left,size\n", "no rows"),
+     ("path,top,left,size\na,1,2,3\na,1,2,0\n", "line 3"), ("path,top,left,size\na,-1,2,3\n", "line 2")],
 )
 def test_a_windows_file_that_is_wrong_is_refused_with_the_place(recipe: Make, tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "w.csv").write_text(text)
@@ -110,6 +114,7 @@ def test_fewer_control_samples_than_degradations_are_refused_in_the_words_of_the
         ({"mode": "paper", "nodes": None, "path": "linear_black"}, "needs mode: accurate"),
         ({"tolerance": 0.1}, "give one of them"),
         ({"windows": [{"top": 0, "left": 0, "size": 0}]}, "greater than or equal to 1"),
+        ({"windows": {"size": 0}}, "greater than or equal to 1"),
         ({"windowz": {}}, "did you mean 'windows'"),
     ],
 )
@@ -126,6 +131,66 @@ def test_a_network_that_returns_nan_makes_failed_rows_and_the_rest_is_measured(r
     assert "not finite" in study.sql("select reason from failures where stage = 'lam'")["reason"][0].as_py()
 
 
+@pytest.mark.parametrize(
+    ("network", "failed", "words"),
+    [
+        ("toy:nan_weights", 12, "not finite: NaN or infinity in the network's output"),
+        ("toy:detached", 12, "model 'small': its output has no gradient"),
+        ("toy:wrong_size", 4, "declares scale 2: for input"),
+    ],
+)
+def test_networks_that_cannot_be_explained_are_failed_rows_that_say_why(
+    recipe: Make, run: Go, tmp_path: Path, network: str, failed: int, words: str
+) -> None:
+    """NaN weights, an output without a gradient, another size than the scale says (of the pictures that are not square)."""
+    models = [{"id": "small", "network": network}]
+    made = lam(recipe, models, windows={"size": 12, "per_sample": 1}, controls=["shifted_window"], crop="never")
+    assert run(made).failed == failed
+    study = open_study(tmp_path / "study")
+    rows = study.sql("select what, count(*) filter (where status = 'failed') as n, min(di) as di from lam group by all").to_pylist()
+    assert {row["what"]: row["n"] for row in rows} == {"accurate": failed, "accurate.shifted_window": failed}
+    reasons = set(study.sql("select reason from failures where stage = 'lam'")["reason"].to_pylist())
+    assert all(words in reason for reason in reasons)
+    assert list(verify(study.objects, study.manifest)) == []
+
+
+def test_a_network_that_ignores_its_input_has_maps_that_are_undefined_and_not_failed(recipe: Make, run: Go, tmp_path: Path) -> None:
+    models = [{"id": "small", "network": "toy:blind"}]
+    assert run(lam(recipe, models, windows={"size": 12, "per_sample": 1}), "blind").failed == 0
+    rows = open_study(tmp_path / "blind").sql("select undefined, isnan(di) as nan, n95 from lam").to_pylist()
+    assert rows == [{"undefined": True, "nan": True, "n95": 0}] * 12
+
+
+def test_out_of_memory_with_many_nodes_a_pass_is_tried_again_one_by_one_and_recorded(
+    recipe: Make, run: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU several nodes share a forward pass. The network here has memory for two of them."""
+    models = [{"id": "small", "network": "toy:hungry"}]
+    made = lam(recipe, models, nodes=4, windows={"size": 12, "per_sample": 2})
+    assert run(made, "plain").failed == 0
+    asked: list[bool] = []
+
+    def rows(self: Lam, device: str, *, alone: bool) -> int:
+        asked.append(alone)
+        return 1 if alone else 4
+
+    monkeypatch.setattr(Lam, "_rows_a_pass", rows)
+    assert run(made, "short").failed == 0
+    assert {True, False} <= set(asked)
+    studies = [open_study(tmp_path / name) for name in ("plain", "short")]
+    one_by_one = [{r.one_by_one for r in read_receipts(s.objects, "lam/small/accurate")} for s in studies]
+    assert one_by_one == [{False}, {True}]
+    tables = [study.sql("select sample_id, top, di from lam order by all").to_pylist() for study in studies]
+    assert tables[0] == tables[1]
+
+
+def test_several_nodes_a_pass_only_on_a_gpu_and_not_when_memory_was_short() -> None:
+    probe = Lam(Lam.Params(), {})
+    assert (probe._rows_a_pass("cpu", alone=False), probe._rows_a_pass("cuda", alone=True)) == (1, 1)
+    assert probe._rows_a_pass("cuda", alone=False) > 1
+    assert Lam(Lam.Params(tolerance=0.1), {})._rows_a_pass("cuda", alone=False) == 1, "a batch never mixes what refines by itself"
+
+
 def test_the_page_lists_where_a_window_lies_and_takes_no_mean_of_it(recipe: Make, run: Go, tmp_path: Path) -> None:
     from xlli_ray.report.page import gather
 
@@ -136,3 +201,44 @@ def test_the_page_lists_where_a_window_lies_and_takes_no_mean_of_it(recipe: Make
     averaged = {column.name for column in section.shown}
     assert "di" in averaged
     assert not averaged & {"top", "left", "size", "height", "width", "window"}
+
+
+def test_the_page_shows_window_map_area_signed_map_and_output_for_each_model(recipe: Make, run: Go, tmp_path: Path) -> None:
+    from xlli_ray.report.page import gather
+
+    made = lam(recipe, TWO, save=True, windows={"size": 12, "per_sample": 2}, signed=True, controls=["shifted_window"])
+    assert run(made).failed == 0
+    place = str(tmp_path / "study")
+    blocks = next(section for section in gather(open_study(place), place).sections if section.id == "lam").blocks
+    assert [block.title for block in blocks] == ["Networks side by side", "small", "other"]
+    names = [[tile.caption.split(",")[0] for tile in row.tiles if tile] for row in blocks[1].rows]
+    assert names == [["target and window", "map", "contribution area", "signed map", "target", "output"]] * 4
+
+
+def test_a_denoiser_and_a_network_with_attention_work_by_the_same_stage(
+    recipe: Make, run: Go, corpus: Path, tmp_path: Path, fixtures: Path
+) -> None:
+    """DnCNN: scale 1, one channel, also from the noisy input to the clean one. CRAFT: attention in windows, no finite reach."""
+    window = {"size": 12, "per_sample": 2}
+    denoise = recipe(
+        corpus={"images": [f"{corpus}/0[12].png"], "scale": 1, "degradations": [{"noise": 25}]},
+        models=[{"id": "dncnn", "weights": str(fixtures / "models/dncnn/dncnn_gray_s25.pth")}], batch={},
+        stages=[{"lam": {"nodes": 3, "windows": window, "signed": True}},
+                {"lam": {"id": "pair", "nodes": 1, "windows": window, "path": "pair"}}],
+    )  # fmt: skip
+    assert run(denoise, "denoise").failed == 0
+    study = open_study(tmp_path / "denoise")
+    rows = study.sql("select stage, height, width, undefined, di from lam").to_pylist()
+    assert len(rows) == 2 * 2 * 2
+    assert [(row["height"], row["width"], row["undefined"]) for row in rows] == [(48, 48, False)] * 8
+    assert all(0 < row["di"] < 100 for row in rows)
+    assert study.array("lam/dncnn/accurate", "attribution").reader().meta.shape == (2, 1, 48, 48)
+    attention = recipe(
+        corpus={"images": [f"{corpus}/01.png"], "scale": 4},
+        models=[{"id": "craft", "weights": str(fixtures / "models/craft/craft_x4.pth")}], batch={},
+        stages=[{"lam": {"nodes": 3, "windows": window}}],
+    )  # fmt: skip
+    assert run(attention, "attention").failed == 0
+    (row, _) = open_study(tmp_path / "attention").sql("select di, error_estimate from lam").to_pylist()
+    assert 0 < row["di"] < 100
+    assert row["error_estimate"] > 0

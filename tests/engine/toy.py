@@ -106,3 +106,49 @@ class Huge(_Wrapped):
 
 def huge() -> nn.Module:
     return Huge()
+
+
+def nan_weights() -> nn.Module:
+    """A network whose training diverged: one weight is NaN."""
+    network = Small()
+    network.head.weight.data[0, 0, 0, 0] = torch.nan
+    return network
+
+
+class Detached(_Wrapped):
+    """Restores, but lets no gradient through."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            y: Tensor = self.net(x)
+        return y
+
+
+def detached() -> nn.Module:
+    return Detached()
+
+
+class Blind(_Wrapped):
+    """The same output whatever it is given: a gradient of exactly 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.net(torch.zeros_like(x) * x)
+        return y
+
+
+def blind() -> nn.Module:
+    return Blind()
+
+
+class Hungry(_Wrapped):
+    """Out of memory for more than two rows with gradients, as a small GPU is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and len(x) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        y: Tensor = self.net(x)
+        return y
+
+
+def hungry() -> nn.Module:
+    return Hungry()

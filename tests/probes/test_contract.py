@@ -39,6 +39,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"nodes": 2, "windows": {"size": 8, "choose": "grid"}, "controls": ["randomised_weights", "shifted_window"], "signed": True},
         {"mode": "paper", "windows": [{"top": 2, "left": 3, "size": 4}], "objective": {"channel": 1}},
         {"tolerance": 0.3, "windows": {"size": 6, "per_sample": 1}, "path": "linear_mean", "objective": "error", "crop": "never"},
+        {"gates": "averaged", "nodes": 3, "windows": {"size": 6, "per_sample": 2}, "signed": True},
     ],
 }
 """Parameters under which each probe is tried on the small network of conftest.py."""

@@ -1,4 +1,4 @@
-"""For the tests of the page: studies made by hand; `toy_studies` can be imported by name."""
+"""For the tests of the page: studies made by hand; `toy_studies` and `lam_studies` can be imported by name."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-if str(Path(__file__).parent) not in sys.path:
-    sys.path.append(str(Path(__file__).parent))
+for folder in (Path(__file__).parent, Path(__file__).parents[1] / "analyses"):
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
 
-from toy_studies import Recipe, write_study
+from toy_studies import Recipe, write_study  # noqa: E402
 
-from xlli_ray.store.objects import open_objects
+from xlli_ray.store.objects import open_objects  # noqa: E402
 
 
 @pytest.fixture

@@ -293,7 +293,7 @@ def test_the_interval_is_about_as_wide_as_the_index_varies(groups: int) -> None:
         one = srga(reference, test, components=16, groups=group, resamples=12)
         found.append(one.srga)
         errors.append((one.high - one.srga) / 2.201)  # t of 11 degrees of freedom
-        floors.append(one.floor / 2.262)
+        floors.append(one.floor / 2.201)
     spread = float(np.std(found, ddof=1))
     for name, some in (("subsamples", errors), ("halves", floors)):
         ratio = math.sqrt(np.mean(np.square(some))) / spread

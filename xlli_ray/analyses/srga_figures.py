@@ -118,9 +118,8 @@ def _curves(axis: Any, title: str, xlabel: str, rows: Sequence[_Row], names: lis
         if hollow:
             axis.plot(x[order], [_number(mine[i]["floor"]) for i in order], "_", color=MUTED, markersize=7, zorder=3)
     if names is not None:
-        slanted = sum(map(len, names)) > 30
-        turned = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
-        axis.set_xticks(range(len(names)), names, **turned)
+        upright = sum(map(len, names)) > 30  # slanted ones would reach into the panel to the left
+        axis.set_xticks(range(len(names)), names, rotation=90 if upright else 0)
         axis.set_xlim(-0.6, len(names) - 0.4)
     else:
         if len(places) <= 9:
@@ -159,8 +158,9 @@ def ranking(rows: Sequence[_Row], models: Sequence[str]) -> Iterator[Figure]:
             axis.set_yticks(range(len(order)), order)
             axis.set_ylim(len(order) - 0.4, -0.6)
             axis.margins(x=0.18)
-        for axis in axes.flat[len(families) :]:
-            axis.set_visible(False)
+        for number, axis in enumerate(axes.flat):
+            axis.set_visible(number < len(families))
+            axis.tick_params(labelbottom=number + count >= len(families))  # also above a place that stays empty
         figure.supxlabel("SRGA, mean over the sets", fontsize=8.5, color=MUTED)
         svg = svg_text(figure, "SRGA ranking")
     caption = (

@@ -262,9 +262,9 @@ class Measures:
                 apart = [self._difference(model, other, labels) for other in self.models if other != model]
                 below = sum(row["apart"] and row["difference"] > 0 for row in apart)
                 above = sum(row["apart"] and row["difference"] < 0 for row in apart)
-                rows.append({"model": model, "family": family, "sets": len(labels), "srga": value, "low": value - half, "high": value +
-                half,
-                             "first": 1 + below, "last": len(self.models) - above})  # fmt: skip
+                ends = {"low": _not_below_zero(value - half), "high": value + half}
+                places = {"first": 1 + below, "last": len(self.models) - above}
+                rows.append({"model": model, "family": family, "sets": len(labels), "srga": value, **ends, **places})
             out += sorted(rows, key=lambda row: row["srga"])
         return out
 
@@ -361,6 +361,11 @@ class Measures:
         if not self.families_of:
             out.append("No set can be compared for every model: no ranking.")
         return out
+
+
+def _not_below_zero(value: float) -> float:
+    """The index has no values there; NaN stays."""
+    return 0.0 if value < 0 else value
 
 
 def _histogram(scores: np.ndarray, fit: Fit) -> tuple[np.ndarray, np.ndarray]:

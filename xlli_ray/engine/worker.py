@@ -232,7 +232,7 @@ class Worker:
             torch.cuda.empty_cache()
         each = []
         for i in np.flatnonzero(batch.ok).tolist():
-            single = Batch([batch.samples[i]], batch.input[i : i + 1], [batch.targets[i]], np.ones(1, bool))
+            single = Batch([batch.samples[i]], batch.input[i : i + 1], [batch.targets[i]], np.ones(1, bool), alone=True)
             try:
                 measured = self._forward(model, states, single)
                 each.append([_place(m, i, len(batch.ok)) for m in measured])

@@ -79,6 +79,8 @@ class Batch:
     """bool (B,): False where loading failed."""
     companions: Mapping[str, torch.Tensor] = field(default_factory=dict)
     """Outputs (B, C, sH, sW) of the other models that the probe asked for, by id."""
+    alone: bool = False
+    """One sample of a batch that failed as a whole, run again by itself: take as little memory as can be."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,13 @@
-"""The arrays of a probe: what is stored, and which of it is drawn how (`panels` draws)."""
+"""The arrays of a probe: what is stored, and which of it is drawn how.
+
+Dims and dtype decide (`panels` draws), so a new probe needs nothing here. Where they cannot say what a picture is about, GALLERIES names a
+function of the probe's own: a map of attributions is little without the window that it explains.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
 import numpy as np
 
@@ -15,6 +20,8 @@ from xlli_ray.store.layout import ArrayMeta
 from xlli_ray.store.manifest import Cell
 from xlli_ray.store.read import ArrayReader, open_readers
 
+GALLERIES: dict[str, str] = {"lam": "xlli_ray.report.lam_gallery:add_lam_pictures"}
+"""Kind of stage → what draws its section, in place of `add_pictures`: (context, section, cells) → None."""
 PANELS = 12
 """Layers drawn in one section."""
 MODELS_SHOWN = 6
@@ -56,7 +63,21 @@ def stored_lines(context: Context, stage: str, cells: Sequence[Cell]) -> list[St
 
 
 def add_pictures(context: Context, out: Section, cells: Sequence[Cell]) -> None:
-    """Galleries of the section: outputs beside targets, then maps and matrices of at most PANELS arrays."""
+    """The pictures of the section; what cannot be read is said, the numbers are still worth a page."""
+    draw: Callable[[Context, Section, Sequence[Cell]], None] = _by_dims
+    if out.kind in GALLERIES:
+        module, name = GALLERIES[out.kind].split(":")
+        draw = getattr(import_module(module), name)
+    try:
+        draw(context, out, cells)
+    except StudyError as error:  # a damaged shard
+        out.notes.append(f"Not all arrays can be read: {error}")
+    if not out.blocks and not any(line.valid for line in out.stored):
+        out.notes.append("No array holds a valid row yet.")
+
+
+def _by_dims(context: Context, out: Section, cells: Sequence[Cell]) -> None:
+    """Outputs beside targets, then maps and matrices of at most PANELS arrays."""
     arrays = [(cell, name) for cell in cells for name in dict.fromkeys(meta.name for bucket in cell.buckets for meta in bucket.arrays)]
     images = [(cell, name) for cell, name in arrays if panels.is_image(_meta(cell, name))]
     others = [(cell, name) for cell, name in arrays if (cell, name) not in images and _meta(cell, name).shape]
@@ -67,18 +88,13 @@ def add_pictures(context: Context, out: Section, cells: Sequence[Cell]) -> None:
     chosen = spread(PANELS, list(groups.values()))
     if len(chosen) < len(groups):
         out.notes.append(f"{len(chosen)} of {len(groups)} arrays are drawn, evenly spaced; all of them are in the table.")
-    try:
-        if images:
-            _gallery(context, out, images)
-        for members in chosen:
-            if len(members) > 1:
-                _beside(context, out, members)
-            else:
-                _alone(context, out, *members[0], rows=2 if len(chosen) <= PANELS // 2 else 1)
-    except StudyError as error:  # a damaged shard: the numbers are still worth a page
-        out.notes.append(f"Not all arrays can be read: {error}")
-    if not out.blocks and not any(line.valid for line in out.stored):
-        out.notes.append("No array holds a valid row yet.")
+    if images:
+        _gallery(context, out, images)
+    for members in chosen:
+        if len(members) > 1:
+            _beside(context, out, members)
+        else:
+            _alone(context, out, *members[0], rows=2 if len(chosen) <= PANELS // 2 else 1)
 
 
 def _meta(cell: Cell, name: str) -> ArrayMeta:

@@ -34,6 +34,7 @@ def add_scalars(context: Context, out: Section) -> None:
         out.notes.append(f"No sample has been measured yet ({counts['rows']} rows, none of them valid).")
         return
     summaries: list[Summary] = []
+    constant: list[str] = []
     for column in out.columns:
         if column.place:
             continue
@@ -48,8 +49,13 @@ def add_scalars(context: Context, out: Section) -> None:
             out.notes.append(f"{column.name}: {summary.missing} of {counts['good']} measured rows have no value.")
         if summary.infinite:
             out.notes.append(f"{column.name}: {summary.infinite} infinite values are left out of the means.")
+        if (same := _same(summary)) is not None:
+            constant.append(f"{column.name} {same:.4g}")
+            continue
         out.shown.append(column)
         summaries.append(summary)
+    if constant:
+        out.notes.append(f"The same everywhere: {', '.join(constant)}.")
     if not summaries:
         return
     present = [label for label in labels if any((model, label) in s.values for s in summaries for model in out.models)]
@@ -69,6 +75,12 @@ def add_scalars(context: Context, out: Section) -> None:
     )
 
 
+def _same(summary: Summary) -> float | None:
+    """The value that all intervals shrink to, None where there is no such: a figure of it would show a column of equal dots."""
+    ends = {value for item in summary.values.values() for value in (item.mean, item.low, item.high)}
+    return ends.pop() if len(ends) == 1 and len(summary.values) > 1 else None
+
+
 def _texts(context: Context, out: Section, column: Scalar) -> None:
     """A column of words: the most frequent ones, as a note."""
     found = context.tables.rows(
@@ -77,7 +89,7 @@ def _texts(context: Context, out: Section, column: Scalar) -> None:
         [out.id],
     )
     if found:
-        listed = ", ".join(f"{row['text']} ({row['n']})" for row in found[:5])
+        listed = ", ".join(f"{row['text'] or 'empty'} ({row['n']})" for row in found[:5])
         out.notes.append(f"{column.name}: {listed}{', …' if len(found) > 5 else ''}.")
 
 

@@ -24,6 +24,7 @@ Each index has an interval and a floor (`stats.subsampling`), from parts of the 
 that. In studies drawn from a known law the interval is right to a third too long.
 
 >>> import numpy as np
+>>> from xlli_ray.stats.ggd import Ggd
 >>> rng = np.random.default_rng(0)
 >>> reference = rng.normal(size=(64, 500)) / np.arange(1, 501)
 >>> found = srga(reference, 2 * reference, components=16)
@@ -50,8 +51,8 @@ COMPONENTS = 300
 TRIM = 5.0
 """Standard deviations from the mean at which a score is dropped."""
 OVERSAMPLES = 10
-RESAMPLES = 20
-SPLITS = 10
+RESAMPLES = 40
+SPLITS = 20
 """Splits into halves that a floor is made of."""
 _ROUNDING = float(np.finfo(np.float32).eps)
 

@@ -8,7 +8,7 @@ A bootstrap draws with replacement; samples that are drawn twice lower the rank 
 D. Politis, J. Romano, "Large sample confidence regions based on subsamples under minimal assumptions", Annals of Statistics 22, 1994: the
 spread at size b tells that at size N. The factor is theirs, b/N, with the correction for a finite population, 1/(1 − b/N), that draws
 without replacement need when b is not small; for the mean it is exact, and it makes this the delete-d jackknife of J. Shao, C. F. J. Wu
-(Annals of Statistics 17, 1989). The interval is θ ± t(R − 1) · standard error: with the few draws that a costly statistic can have (20),
+(Annals of Statistics 17, 1989). The interval is θ ± t(R − 1) · standard error: with the few draws that a costly statistic can have (40),
 percentiles would be the draws themselves, and the t quantile pays for the uncertain spread.
 
 Samples that are not independent (patches of one picture) are drawn together: an order of the groups is drawn, samples of a group stay

@@ -6,6 +6,7 @@ Reads everything once. Findings are lines that say what, where and what to do; n
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -108,7 +109,7 @@ def _verify_array(objects: Objects, cell: Cell, reader: ArrayReader, receipts: l
             first = block.start + int(np.flatnonzero(block.valid != expected)[0])
             yield f"{reader.cell.id}/{bucket.name}/{meta.name}: row {first} is recorded as measured, its bytes are missing"
         if block.values.dtype.kind == "f":
-            flat = block.values[block.valid].reshape(int(block.valid.sum()), -1)
+            flat = block.values[block.valid].reshape(int(block.valid.sum()), math.prod(meta.shape))  # none may be valid
             # where the probe declared gaps, NaN is a value; infinity never is
             finite = ~np.isinf(flat).any(axis=1) if meta.attributes.get("gaps") else np.isfinite(flat).all(axis=1)
             if not finite.all():

@@ -74,6 +74,31 @@ def test_a_straight_line_from_black_gives_slope_times_input(image: Tensor) -> No
     assert not found.attribution[:, :8].any()
 
 
+@pytest.mark.parametrize("rule", [Rule(nodes=1), Rule(nodes=5), Rule(tolerance=0.1), Rule(nodes=3, gates="averaged")])
+def test_the_way_of_a_pair_leads_from_the_degraded_input_to_the_clean_one(image: Tensor, rule: Rule) -> None:
+    clean = image.flip(1)
+    path, end = make_path("pair", image, clean)
+    (found,) = attribute(as_model(Linear()), image, [WINDOW], path, objective=Objective("sum"), rule=rule, end=end)
+    exact = torch.zeros_like(image)
+    WINDOW.cut(exact).copy_(WINDOW.cut(2 * (clean - image)))
+    np.testing.assert_allclose(found.attribution, exact.numpy(), atol=1e-5)
+    assert found.objective_baseline == pytest.approx(float(WINDOW.cut(2 * image).sum()), rel=1e-5)
+    assert found.objective_input == pytest.approx(float(WINDOW.cut(2 * clean).sum()), rel=1e-5)
+    with pytest.raises(NetworkError, match="clean target of the same size"):
+        make_path("pair", image, clean[:, 1:])
+
+
+@pytest.mark.parametrize("name", ["linear_mean", "linear_blurred"])
+def test_straight_lines_from_other_baselines_end_in_the_image_and_give_slope_times_way(image: Tensor, name: Any) -> None:
+    path, end = make_path(name, image)
+    start = image.mean(dim=(1, 2), keepdim=True).expand_as(image) if name == "linear_mean" else filtered(image, gaussian_kernels([1.2]))[0]
+    torch.testing.assert_close(path.points(image, [0.0, 1.0]), torch.stack([start, image]), atol=1e-6, rtol=0)
+    (found,) = attribute(as_model(Linear()), image, [WINDOW], path, objective=Objective("channel", 1), rule=Rule(nodes=2), end=end)
+    exact = torch.zeros_like(image)
+    WINDOW.cut(exact)[1] = WINDOW.cut(2 * (image - start))[1]
+    np.testing.assert_allclose(found.attribution, exact.numpy(), atol=1e-5)
+
+
 def test_midpoints_are_of_second_order_on_a_quadratic_and_the_demos_rule_of_first(image: Tensor) -> None:
     """D = Σ (S − 0)² on the identity: the exact share is x² − x₀²."""
     model, zero = as_model(Linear(1.0)), torch.zeros_like(image)

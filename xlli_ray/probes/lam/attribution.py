@@ -22,12 +22,15 @@ from torch import Tensor
 from xlli_ray.errors import NetworkError
 from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.diffusion_index import normalised_map
+from xlli_ray.probes.lam.gates import AveragedGates, Tape
 from xlli_ray.probes.lam.objectives import Objective, Window, flat_pixels
 from xlli_ray.probes.lam.paths import STEPS, BlurPath, Path
 from xlli_ray.probes.lam.quadrature import FIRST_CELLS, Cell, SecondDifferences, estimate, even_cells, worst_cell
 from xlli_ray.probes.lam.receptive_field import Crop, Radius, crop_for
 
 Mode = Literal["paper", "accurate"]
+BLOCK = 8
+"""Nodes that are blurred together; more would only take memory."""
 FORWARD_SHARE = 0.45
 """A forward pass as a part of one gradient (measured 0.39–0.46): decides when windows share forwards and when each has its crop."""
 
@@ -42,6 +45,8 @@ class Rule:
     max_nodes: int = 60
     rows: int = 1
     """Nodes per forward pass; the numbers depend on it in the last digits."""
+    gates: Literal["plain", "averaged"] = "plain"
+    """Averaged: a ReLU's gate is its mean over the node's cell (`gates`): not the network's gradient. With `nodes` only, one a pass."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ def attribute(
     out: list[WindowResult] = []
     for some, crop in jobs:
         out += _Walk(
-            model, image, some, path, objective, rule, image if end is None else end, target, crop, layout or layout_for(model)
+            model, image if end is None else end, some, path, objective, rule, target, crop, layout or layout_for(model)
         ).run()
     return out
 
@@ -134,13 +139,13 @@ def layout_for(model: Model) -> torch.memory_format:
 
 
 class _Walk:
-    """One walk along a path, for windows that share their forward passes."""
+    """One walk along a path to `image`, for windows that share their forward passes."""
 
     def __init__(
-        self, model: Model, image: Tensor, windows: list[Window], path: Path, objective: Objective, rule: Rule, end: Tensor,
+        self, model: Model, image: Tensor, windows: list[Window], path: Path, objective: Objective, rule: Rule,
         target: Tensor | None, crop: Crop | None, layout: torch.memory_format,
     ) -> None:  # fmt: skip
-        self.model, self.image, self.windows, self.path, self.rule, self.end = model, image, windows, path, rule, end
+        self.model, self.image, self.windows, self.path, self.rule = model, image, windows, path, rule
         self.objective, self.target, self.crop, self.layout = objective, target, crop, layout
         self.seen = [crop.moved(w, model.scale) for w in windows] if crop else windows
         if target is not None and crop is not None:
@@ -156,6 +161,8 @@ class _Walk:
         first, last = self._ends()
         if self.rule.mode == "paper":
             nodes, errors = self._paper()
+        elif self.rule.gates == "averaged":
+            nodes, errors = self._averaged()
         elif self.rule.tolerance is None:
             nodes, errors = self._midpoints()
         else:
@@ -189,12 +196,38 @@ class _Walk:
     def _midpoints(self) -> tuple[list[int], list[float]]:
         cells = even_cells(self.rule.nodes)
         errors = [SecondDifferences() for _ in self.windows]
-        for start in range(0, len(cells), self.rule.rows):
-            some = cells[start : start + self.rule.rows]
-            for k, (gradients, increment) in enumerate(self._gradients(*self._at(some)), start):
+        k = 0
+        for points, steps in self._nodes(cells):
+            for gradients, increment in self._gradients(points, steps):
                 for j, gradient in enumerate(gradients):
                     self._add(j, k, gradient, increment)
                     errors[j].add(gradient, increment)
+                k += 1
+        return [len(cells)] * len(self.windows), [error.relative_to(self._cut(t)) for error, t in zip(errors, self.totals)]
+
+    def _averaged(self) -> tuple[list[int], list[float]]:
+        """As `_midpoints`, with gates averaged over each node's cell: the next node's forward pass comes before a node's backward one."""
+        if self.rule.tolerance is not None:
+            raise NetworkError("gates: averaged takes `nodes`: cells that are cut as one goes have no fixed neighbours")
+        cells, tape = even_cells(self.rule.nodes), Tape()
+        errors = [SecondDifferences() for _ in self.windows]
+
+        def graphs() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+            for node, (point, step) in enumerate(self._nodes(cells, rows=1)):
+                with AveragedGates(tape, node):
+                    x, output = self._forward(point)
+                yield x, output, self._cut(step)[0]
+
+        ahead = graphs()
+        following = next(ahead, None)
+        for k in range(len(cells)):
+            assert following is not None
+            x, output, step = following
+            following = next(ahead, None)
+            for j, gradient in enumerate(self._backward(x, output, range(len(self.windows)))):
+                self._add(j, k, gradient[0], step)
+                errors[j].add(gradient[0], step)
+            tape.forget(k - 1)
         return [len(cells)] * len(self.windows), [error.relative_to(self._cut(t)) for error, t in zip(errors, self.totals)]
 
     def _refined(self, tolerance: float) -> tuple[list[int], list[float]]:
@@ -239,10 +272,17 @@ class _Walk:
         points = self.path.points(self.image, [float(cell.centre) for cell in cells])
         return points, self.path.increments(self.image, [float(c.start) for c in cells], [float(c.stop) for c in cells])
 
+    def _nodes(self, cells: Sequence[Cell], *, rows: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """`_at` of all cells in order, `rows` at a time (the rule's own); blurred several together, which costs a fifth."""
+        rows = rows or self.rule.rows
+        block = rows * -(-BLOCK // rows)
+        for start in range(0, len(cells), block):
+            yield from zip(*(some.split(rows) for some in self._at(cells[start : start + block])))
+
     def _ends(self) -> tuple[list[float], list[float]]:
         """Scores at the baseline and at the end of the path. Raises NetworkError when one is not finite."""
         with torch.no_grad():
-            both = torch.stack([self.path.points(self.image, [0.0])[0], self.end])
+            both = torch.stack([self.path.points(self.image, [0.0])[0], self.image])
             output = self.model.forward(self._cut(both).contiguous(memory_format=self.layout))
             scores = [self.objective(output, window, self.target) for window in self.seen]
         self.flat = [flat_pixels(output[1], window) for window in self.seen]
@@ -254,23 +294,32 @@ class _Walk:
         self, points: Tensor, increments: Tensor, *, only: Sequence[int] | None = None
     ) -> Iterator[tuple[list[Tensor], Tensor]]:
         """For each node: gradients of all windows (or of those in `only`), and its increment; all cut to the crop."""
-        chosen = range(len(self.windows)) if only is None else only
-        x = self._cut(points).contiguous(memory_format=self.layout).requires_grad_()
-        with torch.enable_grad():
-            output = self.model.forward(x)
-            if not output.requires_grad:
-                raise NetworkError(
-                    f"model {self.model.id!r}: its output has no gradient with respect to its input (it detaches, rounds, or runs under "
-                    "no_grad); LAM needs a differentiable network"
-                )
-            found = []
-            for position, j in enumerate(chosen):
-                score = self.objective(output, self.seen[j], self.target).sum()
-                (gradient,) = torch.autograd.grad(score, x, retain_graph=position + 1 < len(chosen))
-                found.append(gradient.contiguous())
+        found = self._backward(*self._forward(points), range(len(self.windows)) if only is None else only)
         steps = self._cut(increments)
         for row in range(len(points)):
             yield [gradient[row] for gradient in found], steps[row]
+
+    def _forward(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """The nodes as they enter the network, and its output, on one graph. Raises NetworkError when there is none."""
+        x = self._cut(points).contiguous(memory_format=self.layout).requires_grad_()
+        with torch.enable_grad():
+            output = self.model.forward(x)
+        if not output.requires_grad:
+            raise NetworkError(
+                f"model {self.model.id!r}: its output has no gradient with respect to its input (it detaches, rounds, or runs under "
+                "no_grad); LAM needs a differentiable network"
+            )
+        return x, output
+
+    def _backward(self, x: Tensor, output: Tensor, chosen: Sequence[int]) -> list[Tensor]:
+        """The gradient of each chosen window's score, as large as `x`. The graph is used up."""
+        found = []
+        for position, j in enumerate(chosen):
+            with torch.enable_grad():
+                score = self.objective(output, self.seen[j], self.target).sum()
+            (gradient,) = torch.autograd.grad(score, x, retain_graph=position + 1 < len(chosen))
+            found.append(gradient.contiguous())
+        return found
 
     def _add(self, j: int, k: int, gradient: Tensor, increment: Tensor) -> None:
         bad = ~torch.isfinite(gradient)

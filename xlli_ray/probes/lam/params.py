@@ -66,9 +66,12 @@ class Params(BaseModel):
 
     model_config = _STRICT
     mode: Literal["accurate", "paper"] = "accurate"
-    nodes: int | None = Field(default=None, ge=1, description="gradients of mode accurate [20]")
+    nodes: int | None = Field(default=None, ge=1, description="gradients of mode accurate [20; 12 with averaged gates]")
     tolerance: float | None = Field(default=None, gt=0, description="instead of nodes: refine until the error estimate is under this")
     max_nodes: int = Field(default=60, ge=6, description="where tolerance gives up")
+    gates: Literal["plain", "averaged"] = Field(
+        default="plain", description="averaged: a ReLU's gate is its mean over a node's cell; faster, but not the network's gradient"
+    )
     objective: Literal["gradient", "sum", "error"] | Channel = "gradient"
     path: Literal["blur", "linear_black", "linear_mean", "linear_blurred", "pair"] = "blur"
     windows: Chosen | Listed | list[Place] = Field(default_factory=Chosen)
@@ -84,6 +87,8 @@ class Params(BaseModel):
                 raise ValueError(f"mode: paper is the demo's blur path; path: {self.path} needs mode: accurate")
             if self.tolerance is not None or self.nodes is not None:
                 raise ValueError("mode: paper has the demo's 50 steps; nodes and tolerance belong to mode: accurate")
+        if self.gates == "averaged" and (self.mode == "paper" or self.tolerance is not None):
+            raise ValueError("gates: averaged goes with mode: accurate and nodes: it needs fixed neighbours, and is not the demo's map")
         if self.tolerance is not None and self.nodes is not None:
             raise ValueError("tolerance replaces nodes: give one of them")
         if isinstance(self.windows, list) and not self.windows:
@@ -114,6 +119,11 @@ def read_places(path: Path) -> dict[str, list[dict[str, int]]]:
                     place = {key: int(row[key]) for key in ("top", "left", "size")}
                 except (TypeError, ValueError) as error:
                     raise RecipeError(f"windows file {path}, line {reader.line_num}: whole numbers expected, found {dict(row)}") from error
+                if place["size"] < 1 or min(place["top"], place["left"]) < 0:
+                    raise RecipeError(
+                        f"windows file {path}, line {reader.line_num}: top and left from 0 and size from 1 on are expected, in output "
+                        f"pixels; found {place}"
+                    )
                 out.setdefault(row["path"].strip(), []).append(place)
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"windows file {path}: {error}. Give a CSV file with the columns path, top, left, size.") from error

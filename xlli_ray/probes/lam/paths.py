@@ -7,13 +7,16 @@ change happens between σ = 0.7 and 0.3, so `accurate` mode walks evenly in u in
 Straight lines, x = base + u (I − base), from black, from the image's mean colour, or from the blurred image: for networks whose baseline
 should not be a blur (a denoiser's noise vanishes with the blur, too). `pair`: from the degraded input to the clean target, for scale 1.
 
-Increments are differences of kernels applied to the image, not of two rounded images, and telescope to I − x(0).
+Increments are differences of kernels applied to the image, not of two rounded images, and telescope to I − x(0). A channel of one value
+has increments of exactly 0: the sum of a difference of kernels is 0 but for its last bits, and those bits would be the whole map of a
+constant image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, Protocol
 
 import numpy as np
@@ -68,6 +71,33 @@ def filtered(image: Tensor, kernels: NDArray[np.float64], *, dtype: torch.dtype 
     return F.conv2d(padded, bank).transpose(0, 1).to(image.dtype).contiguous()
 
 
+def changed(image: Tensor, kernels: NDArray[np.float64], *, dtype: torch.dtype = torch.float64) -> Tensor:
+    """As `filtered`, for kernels that sum to 0, such as differences of blurs: exactly 0 in channels of one value."""
+    out = filtered(image, kernels, dtype=dtype)
+    values = image.flatten(1)
+    out[:, values.amax(1) == values.amin(1)] = 0
+    return out
+
+
+@lru_cache(maxsize=4096)
+def _sigma(u: float, sigma: float, size: int) -> float:
+    """`BlurPath.sigma_at` of one u. Kept, since every window of every image asks for the same: found anew it cost a tenth of a map."""
+    if u <= 0 or u >= 1:
+        return sigma if u <= 0 else 0.0
+    squares = np.square(axis(size).astype(np.float64))
+    distance = squares[:, None] + squares[None, :]
+
+    def weight(value: float) -> float:
+        return 1.0 / float(np.exp(-distance / (2.0 * (value + 1e-5) ** 2)).sum())
+
+    first = weight(sigma)
+    wanted, low, high = first + (1.0 - first) * u, 0.0, sigma
+    for _ in range(60):
+        half = (low + high) / 2
+        low, high = (half, high) if weight(half) > wanted else (low, half)
+    return (low + high) / 2
+
+
 @dataclass(frozen=True)
 class BlurPath:
     """The Gaussian-blur path; `sigma` in input pixels, `size` odd."""
@@ -81,24 +111,14 @@ class BlurPath:
 
     def sigma_at(self, at: Sequence[float]) -> NDArray[np.float64]:
         """The σ where the kernel's centre weight is c(σ₀) + (1 − c(σ₀)) u: bisection, to the last bit that matters."""
-        middle = self.size // 2
-        first = gaussian_kernels([self.sigma], self.size)[0, middle, middle]
-        wanted = first + (1.0 - first) * np.asarray(at, np.float64)
-        low, high = np.zeros(len(wanted)), np.full(len(wanted), self.sigma)
-        for _ in range(60):
-            half = (low + high) / 2
-            above = gaussian_kernels(half.tolist(), self.size)[:, middle, middle] > wanted
-            low, high = np.where(above, half, low), np.where(above, high, half)
-        found = (low + high) / 2
-        ends = np.asarray(at, np.float64)
-        return np.where(ends <= 0, self.sigma, np.where(ends >= 1, 0.0, found))
+        return np.array([_sigma(float(u), self.sigma, self.size) for u in at])
 
     def points(self, image: Tensor, at: Sequence[float]) -> Tensor:
         return filtered(image, gaussian_kernels(self.sigma_at(at).tolist(), self.size))
 
     def increments(self, image: Tensor, start: Sequence[float], stop: Sequence[float]) -> Tensor:
         first, last = (gaussian_kernels(self.sigma_at(at).tolist(), self.size) for at in (start, stop))
-        return filtered(image, last - first)
+        return changed(image, last - first)
 
     def demo_steps(self, image: Tensor, steps: int = STEPS) -> tuple[Tensor, Tensor]:
         """Nodes and increments of the authors' demo: x_k and x_k − x_{k−1}, k = 1 … steps, evenly in σ; each (steps, C, H, W).
@@ -107,7 +127,8 @@ class BlurPath:
         differ by up to 0.4 %.
         """
         kernels = gaussian_kernels([self.sigma * (1 - k / steps) for k in range(steps + 1)], self.size)
-        return tuple(filtered(image, bank, dtype=torch.float32) for bank in (kernels[1:], kernels[1:] - kernels[:-1]))  # type: ignore[return-value]
+        nodes = filtered(image, kernels[1:], dtype=torch.float32)
+        return nodes, changed(image, kernels[1:] - kernels[:-1], dtype=torch.float32)
 
     def demo_null(self, steps: int = STEPS) -> NDArray[np.bool_]:
         """Which of the demo's steps move the image by less than 2e-5 of it (sum of the kernel's change): the last 8 of 50."""

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 NODES = 20
 """The default of mode accurate: docs/log.md says why."""
+GATED_NODES = 12
+"""The same with averaged gates."""
 ROWS_GPU = 16
 GRADIENT = 2.2
 """A gradient in forward passes (measured 2.2–2.6)."""
@@ -44,11 +46,11 @@ class Lam:
     network's input; with `signed` also `attribution`: (sample, window, channel, y, x). Unused windows are NaN."""
 
     KIND: ClassVar[str] = "lam"
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     SHARES_FORWARD: ClassVar[bool] = False
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("window", "int64", "number of the window within its sample: row of the array", place=True),
-        Column("mode", "string", "accurate or paper"),
+        Column("mode", "string", "accurate or paper; averaged: accurate with averaged gates"),
         Column("control", "string", "empty for the map itself; else what was changed so that the map ought to differ"),
         Column("objective", "string", "the score that is explained"),
         Column("path", "string", "from which baseline"),
@@ -81,9 +83,10 @@ class Lam:
         self.params: Params = params  # type: ignore[assignment]
         self.control = str(spec.get("control", ""))
         self.channels = int(spec.get("channels", 3))
-        self.what = self.params.mode + (f".{self.control}" if self.control else "")
+        self.mode = "averaged" if self.params.gates == "averaged" else self.params.mode
+        self.what = self.mode + (f".{self.control}" if self.control else "")
         self.max_rows = self.params.control_samples if self.control else None
-        self.nodes = self.params.nodes or NODES
+        self.nodes = self.params.nodes or (GATED_NODES if self.mode == "averaged" else NODES)
         nodes = PAPER_NODES if self.params.mode == "paper" else self.nodes
         self.cost = nodes * (1 + (GRADIENT - 1) * self._most(None)) + 2
         choose = getattr(self.params.windows, "choose", None)
@@ -134,7 +137,7 @@ class Lam:
     def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
         count = self._most(shapes.output)
         size = (shapes.height, shapes.width)
-        attributes = {"mode": self.params.mode, "control": self.control or "none", "about": "|sum of channels| / max"}
+        attributes = {"mode": self.mode, "control": self.control or "none", "about": "|sum of channels| / max"}
         plans = [ArrayPlan("map", (count, *size), "float32", ("window", "y", "x"), "blosc", (1.0, 1.0), attributes, gaps=True)]
         if self.params.signed:
             about = {**attributes, "about": "signed, in units of the objective"}
@@ -210,9 +213,12 @@ class Lam:
         p = self.params
         objective = Objective("channel", p.objective.channel) if isinstance(p.objective, Channel) else Objective(p.objective)
         path, end = make_path(p.path, image, target)
-        rows = ROWS_GPU if image.device.type == "cuda" and p.tolerance is None else 1
-        rule = Rule(p.mode, self.nodes, p.tolerance, p.max_nodes, rows)
+        rule = Rule(p.mode, self.nodes, p.tolerance, p.max_nodes, self._rows_a_pass(image.device.type, alone=batch.alone), p.gates)
         return attribute(network, image, windows, path, objective=objective, rule=rule, end=end, target=target, radius=radius)
+
+    def _rows_a_pass(self, device: str, *, alone: bool) -> int:
+        """Nodes a forward pass: one on a CPU, where more gain nothing, and one for a sample that is tried again alone."""
+        return ROWS_GPU if device == "cuda" and self.params.tolerance is None and not alone else 1
 
     def _ready(self, model: Model) -> tuple[Model, Radius | None]:
         """The network to explain (the model or its randomised twin) and its reach, found once."""
@@ -262,7 +268,7 @@ class Lam:
         pixels = n95(result.map) if not result.undefined else 0
         height, width = result.attribution.shape[1:]
         return {
-            "window": index, "mode": p.mode, "control": self.control,
+            "window": index, "mode": self.mode, "control": self.control,
             "objective": f"channel{p.objective.channel}" if isinstance(p.objective, Channel) else p.objective, "path": p.path,
             "top": window.top, "left": window.left, "size": window.size,
             "di": (1 - concentration) * 100, "gini": concentration, "n95": pixels, "area": pixels / (height * width),

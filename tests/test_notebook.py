@@ -1,0 +1,94 @@
+"""`xlli_ray.lam`, the three lines of the README: what it gives is what the parts give, its figure has what people expect of LAM, and what
+is wrong with an input is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import xlli_ray
+from xlli_ray.errors import NetworkError, XlliError
+from xlli_ray.models import open_model
+from xlli_ray.probes.lam.attribution import Rule, attribute
+from xlli_ray.probes.lam.objectives import Window
+from xlli_ray.probes.lam.paths import BlurPath
+
+PIXELS = np.random.default_rng(2).integers(0, 255, (20, 26, 3), dtype=np.uint8)
+
+
+def network(scale: int = 2) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3 * scale**2, 3, padding=1), nn.PixelShuffle(scale))
+
+
+def test_it_gives_the_map_that_the_parts_give_from_a_file_or_an_array(tmp_path: Path) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "small.png")
+    one = xlli_ray.lam(network(), tmp_path / "small.png", window=(10, 12, 8), scale=2, nodes=5)
+    other = xlli_ray.lam(network(), PIXELS.astype(np.float32) / np.float32(255), window=(10, 12, 8), scale=2, nodes=5)
+    image = torch.from_numpy(np.moveaxis(PIXELS, 2, 0).astype(np.float32) / np.float32(255))
+    (parts,) = attribute(open_model(network(), scale=2), image, [Window(10, 12, 8)], BlurPath(), rule=Rule(nodes=5))
+    np.testing.assert_allclose(one.attribution, parts.attribution, atol=1e-6 * np.abs(parts.attribution).max())
+    np.testing.assert_array_equal(one.attribution, other.attribution)
+    assert one.output.shape == (3, 40, 52)
+    assert one.map.shape == one.area.shape == (20, 26)
+    assert one.map.max() == 1
+    assert 0 < one.di < 100
+    assert f"DI {one.di:.2f}" in repr(one)
+
+
+def test_without_a_window_it_takes_the_most_detailed_one() -> None:
+    pixels = np.full((24, 24, 3), 90, np.uint8)
+    pixels[8:16, 8:16] = PIXELS[:8, :8]
+    assert xlli_ray.lam(network(), pixels, scale=2, nodes=1).result.window == Window(16, 16, 16)
+
+
+def test_its_figure_shows_window_map_area_signed_map_and_output(tmp_path: Path) -> None:
+    found = xlli_ray.lam(network(), PIXELS, window=(10, 12, 8), scale=2, nodes=3)
+    figure = found.figure(tmp_path / "lam.png")
+    titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
+    assert titles == ["output and window", f"map: DI {found.di:.2f}, error ≈ {found.error_estimate:.1%}", "contribution area",
+                      "signed attribution", "output, the window"]  # fmt: skip
+    for axis in figure.axes[:4]:
+        (frame,) = axis.patches
+        assert (frame.get_x(), frame.get_y(), frame.get_width(), frame.get_height()) == (12, 10, 8, 8)
+    low, high = figure.axes[3].images[0].get_clim()
+    assert low == -high, "signed values on a symmetric scale"
+    with Image.open(tmp_path / "lam.png") as image:
+        assert image.size[0] > 1000
+
+
+def test_a_constant_image_has_no_di_and_still_a_figure(tmp_path: Path) -> None:
+    found = xlli_ray.lam(network(), np.full((20, 20, 3), 77, np.uint8), window=(8, 8, 8), scale=2, nodes=2)
+    assert np.isnan(found.di)
+    assert not found.area.any()
+    found.figure(tmp_path / "none.png")
+
+
+@pytest.mark.parametrize(
+    ("image", "window", "kind", "words"),
+    [
+        (PIXELS, (38, 0, 8), NetworkError, "outside the output of 40 rows × 52 columns"),
+        (PIXELS, (0, 0, 0), NetworkError, "window size 0"),
+        (PIXELS, (4, 8), XlliError, "three whole numbers"),
+        (PIXELS, (4.5, 8, 8), XlliError, "three whole numbers"),
+        (PIXELS.astype(np.float32), (8, 8, 8), XlliError, "expected 0..1"),
+        (np.full((20, 20, 3), np.nan, np.float32), (8, 8, 8), XlliError, "NaN"),
+        (PIXELS[..., 0], (8, 8, 8), XlliError, r"\(height, width, 3\)"),
+        (PIXELS[:6, :6], None, XlliError, "holds no window of 16"),
+        ("nothing.png", None, XlliError, "cannot be read"),
+    ],
+)
+def test_what_is_wrong_with_an_input_is_said(image: Any, window: Any, kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=words):
+        xlli_ray.lam(network(), image, window, scale=2, nodes=1)
+
+
+def test_a_network_of_another_scale_than_it_says_is_refused() -> None:
+    with pytest.raises(XlliError, match="scale"):
+        xlli_ray.lam(network(scale=3), PIXELS, (8, 8, 8), scale=2, nodes=1)
