@@ -99,6 +99,12 @@ class View:
         samples = self._manifest.samples
         return tuple(dict.fromkeys(label for bucket in (samples.buckets if samples else ()) for label, _, _ in bucket.blocks))
 
+    @property
+    def max_pixels(self) -> int | None:
+        """The recipe's limit for files of the corpus; None: the default one."""
+        corpus = self._manifest.recipe.get("corpus") or {}
+        return corpus.get("max_pixels")
+
     def sql(self, statement: str, values: Sequence[Any] = ()) -> pa.Table:
         """Run SQL over `samples`, `models`, `failures` and one table per probe among the inputs; `values` stand for its `?`."""
         relation = self._connection.sql(statement, params=list(values))

@@ -166,7 +166,7 @@ def _weights() -> Iterator[Finding]:
     for name in builtin_names():
         try:
             tensors = read_state_dict(builtin_path(name), name=name).tensors
-            load_model(ModelSpec(name, weights=f"builtin:{name}", network="srresnet"), tensors)
+            load_model(ModelSpec(name, weights=f"builtin:{name}"), tensors)  # its card knows the network
             good.append(name)
         except (XlliError, OSError) as error:
             yield Finding("ILL", f"built-in weights: {error}")
