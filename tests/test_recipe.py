@@ -461,7 +461,7 @@ def test_the_recipes_that_come_with_the_package_parse(root: Path) -> None:
 @pytest.fixture
 def bringing(monkeypatch: pytest.MonkeyPatch) -> None:
     """lam_summary, as if it brought a lam stage of its own and a restore stage for the networks that give images."""
-    from xlli_ray.analyses.lam_summary import LamSummary
+    from xlli_ray.analyses.lam_summary.analysis import LamSummary
 
     def brings(cls: type, params: dict[str, Any], stage_id: str, models: list[dict[str, Any]]) -> tuple[dict[str, Any], list[Any]]:
         if "of" in params:

@@ -20,9 +20,11 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import calinski_harabasz_score
 from toy_studies import Recipe, write_study
 
-from xlli_ray.analyses import ddr_figures, ddr_layers, feature_gram, pictures
-from xlli_ray.analyses.ddr import Params
-from xlli_ray.analyses.ddr_samples import Samples, own_contents
+from xlli_ray.analyses import feature_gram, pictures
+from xlli_ray.analyses.ddr import figures as ddr_figures
+from xlli_ray.analyses.ddr import layers as ddr_layers
+from xlli_ray.analyses.ddr.analysis import Params
+from xlli_ray.analyses.ddr.samples import Samples, own_contents
 from xlli_ray.analyses.protocol import Result
 from xlli_ray.analyses.states import Asked, resolve
 from xlli_ray.analyses.view import View

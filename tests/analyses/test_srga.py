@@ -15,10 +15,11 @@ from scipy.linalg import hadamard
 from srga_studies import DEGRADATIONS, LABELS, PICTURES, Srga, features_of, srga_recipe
 from toy_studies import Recipe, write_study
 
-from xlli_ray.analyses import feature_gram, srga_sets
+from xlli_ray.analyses import feature_gram
 from xlli_ray.analyses.protocol import Result
-from xlli_ray.analyses.srga import Srga as Analysis
-from xlli_ray.analyses.srga_figures import levels, ranking
+from xlli_ray.analyses.srga import sets as srga_sets
+from xlli_ray.analyses.srga.analysis import Srga as Analysis
+from xlli_ray.analyses.srga.figures import levels, ranking
 from xlli_ray.analyses.states import asked_in, resolve
 from xlli_ray.analyses.view import View
 from xlli_ray.errors import AnalysisError, PlanError
@@ -33,7 +34,7 @@ Conclude = Callable[[Recipe], Result]
 @pytest.fixture
 def conclude(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Conclude:
     """Writes a study and runs its `srga` over it; figures have their own tests."""
-    from xlli_ray.analyses import srga_figures
+    from xlli_ray.analyses.srga import figures as srga_figures
 
     for name in ("levels", "ranking", "fits", "spectra"):
         monkeypatch.setattr(srga_figures, name, lambda *_: ())

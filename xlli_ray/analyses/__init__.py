@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from xlli_ray.analyses.protocol import Analysis
 
 ANALYSES: dict[str, str] = {
-    "ddr": "xlli_ray.analyses.ddr:Ddr",
-    "lam_summary": "xlli_ray.analyses.lam_summary:LamSummary",
-    "srga": "xlli_ray.analyses.srga:Srga",
+    "ddr": "xlli_ray.analyses.ddr.analysis:Ddr",
+    "lam_summary": "xlli_ray.analyses.lam_summary.analysis:LamSummary",
+    "srga": "xlli_ray.analyses.srga.analysis:Srga",
 }
 
 

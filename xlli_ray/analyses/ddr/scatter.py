@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from xlli_ray.analyses.ddr_embeddings import Picture
-from xlli_ray.analyses.ddr_samples import Samples, level_of
+from xlli_ray.analyses.ddr.embeddings import Picture
+from xlli_ray.analyses.ddr.samples import Samples, level_of
 from xlli_ray.drawing import INK, MUTED, RULE, WIDTH, canvas, family_colour, paler, svg_text
 from xlli_ray.store.results import Figure
 

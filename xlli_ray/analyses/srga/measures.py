@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xlli_ray.analyses.srga_sets import READS, ImageSet, Sets, grams, kept_contents, sets_of
-from xlli_ray.analyses.srga_tables import ALL
+from xlli_ray.analyses.srga.sets import READS, ImageSet, Sets, grams, kept_contents, sets_of
+from xlli_ray.analyses.srga.tables import ALL
 from xlli_ray.analyses.view import View
 from xlli_ray.errors import AnalysisError
 from xlli_ray.stats.bootstrap import FEWEST, generator
@@ -36,7 +36,7 @@ from xlli_ray.stats.subsampling import orders, quantile, standard_error
 from xlli_ray.store.manifest import Cell
 
 if TYPE_CHECKING:
-    from xlli_ray.analyses.srga import Params
+    from xlli_ray.analyses.srga.analysis import Params
 
 BINS = 61
 """Of a histogram of scores, over ±`REACH` standard deviations of what was kept."""

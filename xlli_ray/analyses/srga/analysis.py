@@ -26,8 +26,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from xlli_ray.analyses.protocol import Result, Table, cells_of, whole
-from xlli_ray.analyses.srga_sets import READS
-from xlli_ray.analyses.srga_tables import TABLES
+from xlli_ray.analyses.srga.sets import READS
+from xlli_ray.analyses.srga.tables import TABLES
 from xlli_ray.analyses.view import View
 from xlli_ray.errors import PlanError, closest
 from xlli_ray.store.manifest import Cell
@@ -87,8 +87,8 @@ class Srga:
 
     @classmethod
     def run(cls, params: BaseModel, view: View, seed: int) -> Result:
-        from xlli_ray.analyses import srga_figures as draw
-        from xlli_ray.analyses.srga_measures import Measures
+        from xlli_ray.analyses.srga import figures as draw
+        from xlli_ray.analyses.srga.measures import Measures
 
         assert isinstance(params, Params)
         measures = Measures(view, params, seed)

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from xlli_ray.analyses.ddr_tables import FULL
+from xlli_ray.analyses.ddr.tables import FULL
 from xlli_ray.analyses.feature_gram import MEMORY, feature_gram, feature_rows, reader_of, valid_rows
 from xlli_ray.analyses.view import CellArray
 from xlli_ray.errors import AnalysisError

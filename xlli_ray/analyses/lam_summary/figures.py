@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xlli_ray.analyses.lam_tables import ALL
+from xlli_ray.analyses.lam_summary.tables import ALL
 from xlli_ray.drawing import BLUE, GREEN, INK, MUTED, RULE, VERMILLION, Panel, canvas, dot_figure, heat_figure, limits_of, svg_text
 from xlli_ray.stats.bootstrap import Interval
 from xlli_ray.store.results import Figure

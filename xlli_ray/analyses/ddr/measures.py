@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xlli_ray.analyses.ddr_layers import Layer, buckets_of, layer_name
-from xlli_ray.analyses.ddr_samples import read_samples
+from xlli_ray.analyses.ddr.layers import Layer, buckets_of, layer_name
+from xlli_ray.analyses.ddr.samples import read_samples
 from xlli_ray.analyses.view import CellArray, View
 from xlli_ray.errors import AnalysisError, closest
 from xlli_ray.stats.bootstrap import Interval, generator, resample
@@ -31,7 +31,7 @@ from xlli_ray.stats.separability import (
 from xlli_ray.store.manifest import Cell
 
 if TYPE_CHECKING:
-    from xlli_ray.analyses.ddr import Params
+    from xlli_ray.analyses.ddr.analysis import Params
 
 FEW = 10
 """Below this many images an interval is a rough guide."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from xlli_ray.analyses.ddr_measures import Measures
-from xlli_ray.analyses.ddr_samples import own_contents
+from xlli_ray.analyses.ddr.measures import Measures
+from xlli_ray.analyses.ddr.samples import own_contents
 from xlli_ray.analyses.pictures import png
 from xlli_ray.stats.bootstrap import generator, key
 from xlli_ray.stats.gram import gram

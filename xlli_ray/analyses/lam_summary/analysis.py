@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xlli_ray.analyses.lam_tables import ALL, TABLES
+from xlli_ray.analyses.lam_summary.tables import ALL, TABLES
 from xlli_ray.analyses.protocol import Result, Table, cells_of, whole
 from xlli_ray.analyses.view import View
 from xlli_ray.errors import PlanError
@@ -66,8 +66,8 @@ class LamSummary:
 
     @classmethod
     def run(cls, params: BaseModel, view: View, seed: int) -> Result:
-        from xlli_ray.analyses import lam_figures as draw
-        from xlli_ray.analyses.lam_measures import Measures
+        from xlli_ray.analyses.lam_summary import figures as draw
+        from xlli_ray.analyses.lam_summary.measures import Measures
 
         assert isinstance(params, Params)
         measures = Measures(view, params, seed)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xlli_ray.analyses.srga_tables import ALL
+from xlli_ray.analyses.srga.tables import ALL
 from xlli_ray.drawing import BLUE, GREEN, INK, MUTED, RULE, VERMILLION, WIDTH, canvas, heat_figure, svg_text
 from xlli_ray.stats.ggd import Fit
 from xlli_ray.store.results import Figure

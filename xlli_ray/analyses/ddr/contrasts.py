@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from xlli_ray.analyses.ddr_measures import Found, Measures, matches
-from xlli_ray.analyses.ddr_tables import LAST
+from xlli_ray.analyses.ddr.measures import Found, Measures, matches
+from xlli_ray.analyses.ddr.tables import LAST
 from xlli_ray.stats.separability import centred_logs, interval
 
 _NAN = float("nan")

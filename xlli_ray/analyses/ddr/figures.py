@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from xlli_ray.analyses.ddr_samples import type_of
-from xlli_ray.analyses.ddr_tables import FULL, LAST
+from xlli_ray.analyses.ddr.samples import type_of
+from xlli_ray.analyses.ddr.tables import FULL, LAST
 from xlli_ray.drawing import (
     INK,
     MARKERS,

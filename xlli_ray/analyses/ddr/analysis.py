@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xlli_ray.analyses.ddr_tables import FULL, TABLES
+from xlli_ray.analyses.ddr.tables import FULL, TABLES
 from xlli_ray.analyses.protocol import Result, Table, cells_of, whole
 from xlli_ray.analyses.view import View
 from xlli_ray.store.manifest import Cell
@@ -73,11 +73,11 @@ class Ddr:
 
     @classmethod
     def run(cls, params: BaseModel, view: View, seed: int) -> Result:
-        from xlli_ray.analyses import ddr_figures as draw
-        from xlli_ray.analyses.ddr_contrasts import contrasts
-        from xlli_ray.analyses.ddr_embeddings import embedding_row, pictures, point_rows
-        from xlli_ray.analyses.ddr_measures import Measures
-        from xlli_ray.analyses.ddr_scatter import scatter
+        from xlli_ray.analyses.ddr import figures as draw
+        from xlli_ray.analyses.ddr.contrasts import contrasts
+        from xlli_ray.analyses.ddr.embeddings import embedding_row, pictures, point_rows
+        from xlli_ray.analyses.ddr.measures import Measures
+        from xlli_ray.analyses.ddr.scatter import scatter
         from xlli_ray.analyses.pictures import inputs
 
         assert isinstance(params, Params)

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xlli_ray.analyses.lam_controls import RANDOMISED, SHIFTED, control_maps, control_rows, median
-from xlli_ray.analyses.lam_tables import ALL
+from xlli_ray.analyses.lam_summary.controls import RANDOMISED, SHIFTED, control_maps, control_rows, median
+from xlli_ray.analyses.lam_summary.tables import ALL
 from xlli_ray.analyses.view import View
 from xlli_ray.errors import AnalysisError
 from xlli_ray.stats.bootstrap import Interval, bounds, cluster_means, deal, generator, mean_intervals, resample, resampled_means
 from xlli_ray.stats.rank import permutation_p, spearman, spearman_rows
 
 if TYPE_CHECKING:
-    from xlli_ray.analyses.lam_summary import Params
+    from xlli_ray.analyses.lam_summary.analysis import Params
 
 SIZES = 12
 """More input sizes than this have no rows of their own."""

@@ -1,0 +1,1 @@
+"""What a study's attribution maps say together: `analysis` is the stage."""
