@@ -4,7 +4,7 @@
                leaves them on); 50 steps
     paper      mode `paper` (the same numbers)
     accurate   20 midpoints
-    averaged   12 midpoints with averaged gates, which have about the error of 20 plain ones and are no gradient of the network
+    averaged   12 midpoints with averaged gates: 1.2 times the error of 20 plain ones (docs/log.md), no gradient of the network
     crop       the same on the part of the input that the window can depend on (networks with a finite reach)
 
 and 16 windows of one picture against one. Picture: 64 × 64 input pixels from `lam-reference` (scale 4), window of 16. CRAFT (attention) and
