@@ -84,6 +84,18 @@ def test_a_zombie_of_an_old_epoch_replaces_no_shard_and_leaves_nothing_behind(pl
     worker.close()
 
 
+def test_a_worker_of_a_study_that_was_removed_writes_nothing_into_the_one_made_in_its_place(planned: Path) -> None:
+    """`rm -rf` and a new run under a driver that is still ending: both are of epoch 1."""
+    objects = open_objects(planned)
+    objects.put(lease_key(1), b"the first driver")
+    worker = Worker(str(planned), 1)
+    objects.put(lease_key(1), b"another driver")
+    before = files(planned)
+    with pytest.raises(LeaseError, match="took this study over"):
+        worker.run(next(iter(pending_jobs(worker.objects, worker.manifest.cells))))
+    assert files(planned) == before
+
+
 def test_a_unit_that_ends_in_an_error_of_the_program_gives_its_files_up(planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from xlli_ray.engine import worker as module
 

@@ -35,7 +35,7 @@ from xlli_ray.models.model import Model
 from xlli_ray.probes import probe_class
 from xlli_ray.probes.protocol import Batch, Forward, Gathering, Measurement, Probe, SetProbe
 from xlli_ray.store.layout import shard_key
-from xlli_ray.store.lease import superseded
+from xlli_ray.store.lease import holder_mark, superseded
 from xlli_ray.store.manifest import BucketPlan, Cell, load_manifest
 from xlli_ray.store.objects import open_objects
 from xlli_ray.store.records import ARROW, COMPUTED, PASSED, Failure, Receipt, write_crash_note, write_record
@@ -93,6 +93,7 @@ class Worker:
             raise StudyError(f"{study}: no study.json with a sample table is there; a worker starts after the plan")
         self.manifest = manifest
         self.epoch = epoch
+        self._mark = holder_mark(self.objects, epoch)
         self.device = torch.device(device)
         self.threads = threads
         self._samples = SampleReader(self.objects, manifest.samples)
@@ -322,7 +323,7 @@ class Worker:
     ) -> UnitResult:
         """Put all shards, unless the study was taken over meanwhile; then create the records."""
         with clock("put"):
-            if superseded(self.objects, self.epoch):
+            if superseded(self.objects, self.epoch, self._mark):
                 raise LeaseError(f"{self.objects.url}: another run took this study over; this unit is dropped")
             shards = [{name: shard.commit() for name, shard in state.shards.items()} for state in states]
         total = sum(shard.bytes for some in shards for shard in some.values())

@@ -82,9 +82,18 @@ def last_epoch(objects: Objects) -> int:
     return max(epochs, default=0)
 
 
-def superseded(objects: Objects, epoch: int) -> bool:
-    """True when a later driver has taken the study over."""
-    return _exists(objects, lease_key(epoch + 1))
+def holder_mark(objects: Objects, epoch: int) -> bytes:
+    """Who holds `epoch`, as bytes to be compared; empty when nobody does."""
+    try:
+        return objects.get(lease_key(epoch))
+    except Missing:
+        return b""
+
+
+def superseded(objects: Objects, epoch: int, mark: bytes = b"") -> bool:
+    """True when a later driver has taken the study over. `mark`: of the holder that this work is for; another one of the same number means
+    that the folder was removed and a new study begun in its place."""
+    return _exists(objects, lease_key(epoch + 1)) or (bool(mark) and holder_mark(objects, epoch) != mark)
 
 
 def _exists(objects: Objects, key: str) -> bool:
