@@ -16,7 +16,7 @@ purpose)`, no clock, no order of a set); what cannot be computed is null and sai
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel
@@ -28,7 +28,7 @@ from xlli_ray.store.results import Column, Figure, Result, Table
 if TYPE_CHECKING:
     from xlli_ray.analyses.view import View
 
-__all__ = ["Analysis", "Bringing", "Column", "Figure", "Result", "Table", "cells_of", "whole"]
+__all__ = ["Analysis", "Bringing", "Column", "Figure", "Result", "Table", "cells_of", "restore_cells", "whole"]
 
 
 class Analysis(Protocol):
@@ -88,6 +88,22 @@ def cells_of(cells: Sequence[Cell], stage: str, kind: str, *, asked_by: str) -> 
     near = closest(stage, fitting, n=1) or fitting[:1]
     hint = f"did you mean {near[0]!r}?" if near else f"add one: `- {kind}: {{…}}`, or choose models that have it"
     raise PlanError(f"{asked_by}: no stage {stage!r} here: {hint}")
+
+
+def restore_cells(cells: Sequence[Cell], restore: str | None, models: Collection[str], *, asked_by: str) -> list[Cell]:
+    """The cells of `models` that PSNR comes from: of the stage `restore`, of the only one for `auto`, none for None.
+
+    Raises PlanError when `auto` is not clear, or when the stage is none. `asked_by`: as `cells_of`.
+    """
+    if restore is None:
+        return []
+    found = [cell for cell in cells if cell.kind == "restore"]
+    stages = sorted({cell.stage for cell in found})
+    if restore != "auto":
+        found = cells_of(cells, restore, "restore", asked_by=asked_by)
+    elif len(stages) > 1:
+        raise PlanError(f"{asked_by}: there are {len(stages)} restore stages ({', '.join(stages)}): name one, or null")
+    return [cell for cell in found if cell.model in models]
 
 
 def whole(values: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> list[dict[str, Any]]:

@@ -26,9 +26,8 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from xlli_ray.analyses.lam_summary.tables import ALL, TABLES
-from xlli_ray.analyses.protocol import Result, Table, cells_of, whole
+from xlli_ray.analyses.protocol import Result, Table, cells_of, restore_cells, whole
 from xlli_ray.analyses.view import View
-from xlli_ray.errors import PlanError
 from xlli_ray.store.manifest import Cell
 
 
@@ -62,7 +61,8 @@ class LamSummary:
     def inputs(cls, params: BaseModel, cells: Sequence[Cell]) -> list[str]:
         assert isinstance(params, Params)
         maps = cells_of(cells, params.of, "lam", asked_by="lam_summary.of")
-        return [cell.id for cell in (*maps, *_restore(params, cells))]
+        restored = restore_cells(cells, params.restore, {cell.model for cell in maps}, asked_by="lam_summary.restore")
+        return [cell.id for cell in (*maps, *restored)]
 
     @classmethod
     def run(cls, params: BaseModel, view: View, seed: int) -> Result:
@@ -88,21 +88,6 @@ class LamSummary:
             measures.flags(summary, controls),
             measures.notes(),
         )
-
-
-def _restore(params: Params, cells: Sequence[Cell]) -> list[Cell]:
-    """The cells that PSNR comes from. Raises PlanError when `auto` is not clear."""
-    if params.restore is None:
-        return []
-    looked = {cell.model for cell in cells if cell.stage == params.of}
-    stages = sorted({cell.stage for cell in cells if cell.kind == "restore"})
-    if params.restore == "auto":
-        if len(stages) > 1:
-            raise PlanError(f"lam_summary.restore: there are {len(stages)} restore stages ({', '.join(stages)}): name one, or null")
-        found = [cell for cell in cells if cell.kind == "restore"]
-    else:
-        found = cells_of(cells, params.restore, "restore", asked_by="lam_summary.restore")
-    return [cell for cell in found if cell.model in looked]
 
 
 def _values(models: Sequence[str], summary: Sequence[dict[str, Any]], against: Sequence[dict[str, Any]]) -> dict[str, Any]:

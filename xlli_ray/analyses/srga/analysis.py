@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xlli_ray.analyses.protocol import Result, Table, cells_of, whole
+from xlli_ray.analyses.protocol import Result, Table, cells_of, restore_cells, whole
 from xlli_ray.analyses.srga.sets import READS
 from xlli_ray.analyses.srga.tables import TABLES
 from xlli_ray.analyses.view import View
@@ -83,7 +83,8 @@ class Srga:
     def inputs(cls, params: BaseModel, cells: Sequence[Cell]) -> list[str]:
         assert isinstance(params, Params)
         found = _measured(params, cells)
-        return [cell.id for cell in (*found, *_restore(params, cells, {cell.model for cell in found}))]
+        restored = restore_cells(cells, params.restore, {cell.model for cell in found}, asked_by="srga.restore")
+        return [cell.id for cell in (*found, *restored)]
 
     @classmethod
     def run(cls, params: BaseModel, view: View, seed: int) -> Result:
@@ -146,17 +147,3 @@ def _names(cell: Cell) -> set[str]:
         if tap.get("side", "output") == "output":
             names.add(str(tap["module"]))
     return names
-
-
-def _restore(params: Params, cells: Sequence[Cell], models: set[str]) -> list[Cell]:
-    """The cells that PSNR comes from. Raises PlanError when `auto` is not clear."""
-    if params.restore is None:
-        return []
-    stages = sorted({cell.stage for cell in cells if cell.kind == "restore"})
-    if params.restore == "auto":
-        if len(stages) > 1:
-            raise PlanError(f"srga.restore: there are {len(stages)} restore stages ({', '.join(stages)}): name one, or null")
-        found = [cell for cell in cells if cell.kind == "restore"]
-    else:
-        found = cells_of(cells, params.restore, "restore", asked_by="srga.restore")
-    return [cell for cell in found if cell.model in models]
