@@ -2,7 +2,8 @@
 
 What makes it several times faster than a loop over steps (measured: tests/benchmarks/lam.py): no gradient of weights; the score on the
 window's slice only; tensors channels-last; one forward pass for all windows, then one vector-Jacobian product each on the
-kept graph; fewer nodes, better placed; and for networks with a finite reach only the part of the image that the window can depend on.
+kept graph; fewer nodes, better placed; for networks with a finite reach only the part of the image that the window can depend on; and what
+attention networks do, in the forms that run fastest (`equivalents`).
 
 Nothing here changes a network: inputs are laid out channels-last, weights are left as they are, since other probes share them.
 """
@@ -10,6 +11,7 @@ Nothing here changes a network: inputs are laid out channels-last, weights are l
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
@@ -22,6 +24,7 @@ from torch import Tensor
 from xlli_ray.errors import NetworkError
 from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.diffusion_index import normalised_map
+from xlli_ray.probes.lam.equivalents import Equivalents
 from xlli_ray.probes.lam.gates import AveragedGates, Tape
 from xlli_ray.probes.lam.objectives import Objective, Window, flat_pixels
 from xlli_ray.probes.lam.paths import STEPS, BlurPath, Path
@@ -156,6 +159,7 @@ class _Walk:
         self.bad = [0] * len(windows)
         self.sums: list[dict[int, float]] = [{} for _ in windows]
         self.flat = [0] * len(windows)
+        self.forms = True  # until `_ends` has seen that the network has nothing that they are for
 
     def run(self) -> list[WindowResult]:
         first, last = self._ends()
@@ -283,7 +287,9 @@ class _Walk:
         """Scores at the baseline and at the end of the path. Raises NetworkError when one is not finite."""
         with torch.no_grad():
             both = torch.stack([self.path.points(self.image, [0.0])[0], self.image])
-            output = self.model.forward(self._cut(both).contiguous(memory_format=self.layout))
+            with Equivalents() as forms:
+                output = self.model.forward(self._cut(both).contiguous(memory_format=self.layout))
+            self.forms = forms.used
             scores = [self.objective(output, window, self.target) for window in self.seen]
         self.flat = [flat_pixels(output[1], window) for window in self.seen]
         if not all(bool(torch.isfinite(score).all()) for score in scores):
@@ -302,7 +308,7 @@ class _Walk:
     def _forward(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """The nodes as they enter the network, and its output, on one graph. Raises NetworkError when there is none."""
         x = self._cut(points).contiguous(memory_format=self.layout).requires_grad_()
-        with torch.enable_grad():
+        with torch.enable_grad(), Equivalents() if self.forms else nullcontext():
             output = self.model.forward(x)
         if not output.requires_grad:
             raise NetworkError(
