@@ -16,8 +16,8 @@ The plain loops read with the same `Loader` (same decoding, same sha256 check), 
 with the fastest of three writers (measured first). All write the same bytes: checked by crc32c. Each variant is a process of its own;
 start-up is taken off by the difference between 6,000 and 2,000 images. Rounds are interleaved.
 
-On a machine with other load these differences swing by tens of percent, so the first bar is also measured another way, `steady`: in one
-process, plain loop and `Worker` take turns, two shards each, and the CPU time of each turn is compared with the turn beside it.
+On a virtual machine these differences swing by tens of percent from one minute to the next; `turns.py` measures the steady state by
+turns of seconds, one variant beside the other.
 """
 
 from __future__ import annotations
@@ -290,43 +290,7 @@ def child_ray_data(folder: Path, count: int, out: Path) -> None:
     ray.shutdown()
 
 
-def child_steady(folder: Path, count: int, out: Path) -> None:
-    """Turns of two shards: plain, ours, plain, ours … in one process; prints the CPU ms an image of each."""
-    import shutil
-    from concurrent.futures import ThreadPoolExecutor
-
-    from xlli_ray.engine.driver import pending_jobs
-    from xlli_ray.engine.worker import Worker
-    from xlli_ray.store.manifest import load_manifest
-    from xlli_ray.store.objects import open_objects
-    from xlli_ray.store.records import forget_records
-
-    shutil.copytree(folder / f"plan{count}", out / "study")
-    manifest = load_manifest(open_objects(out / "study"))
-    assert manifest is not None
-    worker, plain = Worker(str(out / "study"), 1), _Plain(folder / f"plan{count}", out / "plain")
-    jobs = list(pending_jobs(worker.objects, manifest.cells))
-    whole = len(jobs) - 1  # the last shard is shorter
-    taken: dict[str, list[float]] = {"plain": [], "ours": []}
-    with ThreadPoolExecutor(2) as threads:
-        for turn in range(-1, 16):
-            first = 2 * (turn % (whole // 2))
-            forget_records(worker.objects, manifest.cells[0].id)
-            for name in ("plain", "ours") if turn % 2 else ("ours", "plain"):
-                start = common.process_seconds()
-                if name == "plain":
-                    plain_loop(plain, range(first, first + 2))
-                else:
-                    list(threads.map(worker.run, jobs[first : first + 2]))
-                if turn >= 0:  # the first turn warms up
-                    taken[name].append((common.process_seconds() - start) / (2 * plain.meta.shard_rows) * 1e3)
-    print("RESULT " + json.dumps(taken))
-    sys.stdout.flush()
-    os._exit(0)  # the worker's threads wait for more work
-
-
 CHILDREN = {
-    "steady": child_steady,
     "plan": lambda f, n, o: child_plan(f, n, o),
     "plain": lambda f, n, o: child_plain(f, n, o),
     "plain-untuned": lambda f, n, o: child_plain(f, n, o, tuned=False),
@@ -438,7 +402,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--count", type=int)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--only", help="comma-separated variants; `steady` for none but the turns")
+    parser.add_argument("--only", help="comma-separated variants")
     parser.add_argument("--keep", type=Path, help="use (and keep) this folder for pictures")
     args = parser.parse_args()
     if args.child:
@@ -461,7 +425,6 @@ def main() -> None:
             folder = args.keep
             folder.mkdir(parents=True, exist_ok=True)
         prepare(folder, small, large)
-        turns = steady_turns(folder, small)
         runs: dict[tuple[str, int], list[common.Cost]] = {}
         for number in range(rounds):
             for name in [*steady, *once]:
@@ -470,21 +433,7 @@ def main() -> None:
                     runs.setdefault((name, count), []).append(cost)
                     print(f"round {number + 1} {name:12s} n={count}: {cost.cpu:6.1f} CPU-s, {cost.wall:6.1f} s", flush=True)
             result = summary(runs, steady, once, small, large)  # after each round: the last one stands
-    common.finish("extraction", n=[small, large], rounds=rounds, cpu_method=common.CPU_METHOD, writers=wrote, steady=turns, **result)
-
-
-def steady_turns(folder: Path, count: int) -> dict[str, Any]:
-    """`child_steady`, its ratios shown."""
-    import shutil
-
-    shutil.rmtree(folder / "out", ignore_errors=True)
-    cost = common.run_measured(_command(folder, "steady", count, folder / "out"), env=_env(folder))
-    taken = json.loads(cost.output.rsplit("RESULT ", 1)[1])
-    ratios = [a / b for a, b in zip(taken["ours"], taken["plain"])]
-    rows = [[name, common.spread(values)] for name, values in taken.items()]
-    head = ["in one process, turns of two shards", "min / median / max"]
-    common.show("Steady state, CPU ms an image", [*rows, ["ours / plain (<= 1.05)", common.spread(ratios)]], head)
-    return {**{name: common.spread(values) for name, values in taken.items()}, "ratio": common.spread(ratios)}
+    common.finish("extraction", n=[small, large], rounds=rounds, cpu_method=common.CPU_METHOD, writers=wrote, **result)
 
 
 def prepare(folder: Path, small: int, large: int) -> None:

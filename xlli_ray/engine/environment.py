@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import socket
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache, lru_cache
 
 from xlli_ray.errors import EnvironmentFailure
@@ -85,3 +88,25 @@ def _mallopt(settings: Mapping[int, int]) -> bool:
         return False
     accepted = [mallopt(name, value) for name, value in settings.items()]  # each of them, also after one that is refused
     return all(accepted)
+
+
+HAND_OVER_SECONDS = 2e-4
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """For a time in which modules load.
+
+    Nearly all that they make stays, so the collector of cycles rests: a tenth off the import of torch. And threads hand the interpreter
+    over after 0.2 ms, not 5: one that starts daemons asks for it hundreds of times.
+    """
+    collects, interval = gc.isenabled(), sys.getswitchinterval()
+    gc.disable()
+    sys.setswitchinterval(HAND_OVER_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+        if collects:
+            gc.freeze()  # what is there stays: later collections need not look at it
+            gc.enable()

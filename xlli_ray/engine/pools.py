@@ -10,8 +10,10 @@ import os
 import secrets
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from xlli_ray.engine.environment import loading
 from xlli_ray.engine.pool import LocalPool, Pool
 from xlli_ray.engine.tasks import WorkerSpec, make_task
 from xlli_ray.store.objects import Objects
@@ -29,16 +31,21 @@ class Pools:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="xlli-pool")
         self._coming: Future[Pool] | None = None
         self._going: Future[None] | None = None
+        self._loading = ExitStack()
 
     def warm(self) -> None:
         """Begin to start a private Ray, in a thread; errors come out where the pool is needed."""
         if self._options.address is None and self._options.workers != 0 and self._coming is None:
+            self._loading.enter_context(loading())
             self._coming = self._thread.submit(self._make)
 
     def __call__(self) -> Pool:
         """The pool, ready for work."""
         if self._pool is None:
-            self._pool = self._coming.result() if self._coming is not None else self._make()
+            try:
+                self._pool = self._coming.result() if self._coming is not None else self._make()
+            finally:
+                self._loading.close()
         return self._pool
 
     def _make(self) -> Pool:
@@ -71,6 +78,7 @@ class Pools:
 
     def close(self) -> None:
         """Close the pool and wait until it is closed."""
+        self._loading.close()
         self.cool()
         self._thread.shutdown(wait=True)
         if self._going is not None:

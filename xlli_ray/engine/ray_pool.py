@@ -1,16 +1,13 @@
 """Ray Core actors, one per GPU or CPU slot, at most two jobs in flight each.
 
 `max_restarts=-1` brings a lost actor back; `max_task_retries=0` leaves retries to the driver, so that no unit runs again behind
-the records' back. Only jobs and small results cross Ray (`docs/decisions/001-ray-core.md`).
-
-Without an address a private cluster starts: without a dashboard, and under a random token of its own, because Ray's daemons listen
-on all interfaces and whoever reaches them runs code. `ray.init()` without `address="local"` would join whatever cluster runs here.
+the records' back. Only jobs and small results cross Ray (`docs/decisions/001-ray-core.md`). Without an address a cluster of this run's
+own starts (`private_ray`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import sys
 import time
@@ -18,15 +15,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from xlli_ray.engine import private_ray
 from xlli_ray.engine.pool import Lost, Outcome
 from xlli_ray.engine.tasks import WorkerSpec
 from xlli_ray.errors import EnvironmentFailure, XlliError
 
 IN_FLIGHT = 2
-STORE_BYTES = 150 << 20
 START_SECONDS = 120
 RESTART_POLL_SECONDS = 0.2
-PRELOAD = "xlli_ray.engine.worker"
 
 
 class _Actor:
@@ -72,56 +68,20 @@ def _travels(error: BaseException) -> bool:
         return False
 
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-
-
-def process_settings(threads: int) -> dict[str, str]:
-    """What must be set before a worker process begins: thread counts before torch and BLAS load, glibc's arenas before Ray's own threads
-    have made one each (`environment.one_arena`)."""
-    return {**dict.fromkeys(THREADS, str(threads)), "MALLOC_ARENA_MAX": "1"}
-
-
-@contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
 def connect(address: str | None, *, cpus: int, threads: int = 1) -> bool:
     """Join the cluster at `address`, or start a private one of `cpus` slots. True when this call started Ray."""
-    import logging
-    import secrets
-
-    if address is None and "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
-        # Read when Ray's libraries load: set before the import.
-        os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
+    if address is None:
+        private_ray.prepare()
     import ray
 
     if ray.is_initialized():
         return False
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keeps the driver's GPU visibility as it is
-    worker_module: Any = importlib.import_module("ray._private.worker")
-    if hasattr(worker_module, "_worker_logs_enabled"):
-        # `log_to_driver` leaves out the raylet's page-long notices of every lost worker; our own events tell of them.
-        worker_module._worker_logs_enabled = False
+    private_ray.silence()
     try:
         if address is None:
-            # The daemons pass their environment on: cheaper than a runtime_env, which starts each worker anew.
-            # Ray starts workers at nice 15, so that beside anything else on a shared machine they starve.
-            # Workers load torch while this process still connects.
-            with _environment({**process_settings(threads), "RAY_worker_niceness": "0", "RAY_preload_python_modules": PRELOAD}):
-                ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
+            private_ray.start(cpus, threads)
         else:
-            ray.init(address=address, **quiet)
+            ray.init(address=address, **private_ray.QUIET)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         place = f"the cluster at {address}" if address else "a private Ray on this machine"
         text = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -139,7 +99,7 @@ class RayPool:
         self.workers = workers
         self._ray = ray
         # On a cluster that others started, the environment is theirs.
-        runtime_env = None if self._started and address is None else {"env_vars": process_settings(spec.threads)}
+        runtime_env = None if self._started and address is None else {"env_vars": private_ray.process_settings(spec.threads)}
         actor = ray.remote(_Actor).options(
             num_cpus=spec.threads, num_gpus=gpus, max_restarts=-1, max_task_retries=0,
             max_concurrency=IN_FLIGHT, runtime_env=runtime_env,

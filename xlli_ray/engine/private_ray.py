@@ -1,0 +1,108 @@
+"""A private Ray: a cluster of one node that lives as long as its run. How it starts quickly, quietly, and closed to others.
+
+Under a random token of its own, because Ray's daemons listen on all interfaces and whoever reaches them runs code. `ray.init()` without
+`address="local"` would join whatever cluster runs here. What makes its start and end five seconds in place of nine (two cores, docs/log.md)
+has no setting in Ray 2.60, so methods of Ray's are replaced while it starts; a Ray that has other names for them starts as it always did.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+STORE_BYTES = 150 << 20
+PRELOAD = "xlli_ray.engine.preload"
+QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+HELPERS = ("start_monitor", "start_api_server", "start_log_monitor")
+"""Autoscaler, API server, reader of logs: Python processes that Ray starts one after the other, waiting for each, two seconds of a start
+and one of the end; of no use to one node without a dashboard."""
+POLL_SECONDS = 0.02
+PATIENCE = 20.0
+
+
+def process_settings(threads: int) -> dict[str, str]:
+    """What must be set before a worker process begins: thread counts before torch and BLAS load, glibc's arenas before Ray's own threads
+    have made one each (`environment.one_arena`)."""
+    return {**dict.fromkeys(THREADS, str(threads)), "MALLOC_ARENA_MAX": "1"}
+
+
+def prepare() -> None:
+    """Set what Ray's libraries read when they load. Does nothing where Ray is loaded, or the user has chosen how to authenticate."""
+    if "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
+        os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
+
+
+def silence() -> None:
+    """Leave out the raylet's page-long notices of every lost worker, which `log_to_driver` keeps; our own events tell of them."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keeps the driver's GPU visibility as it is
+    module: Any = importlib.import_module("ray._private.worker")
+    if hasattr(module, "_worker_logs_enabled"):
+        module._worker_logs_enabled = False
+
+
+def start(cpus: int, threads: int) -> None:
+    """Start it, with `cpus` slots, and join it. Raises what `ray.init` raises."""
+    import ray
+
+    # The daemons pass their environment on: cheaper than a runtime_env, which starts each worker anew.
+    # Ray starts workers at nice 15, so that beside anything else on a shared machine they starve.
+    # Workers load torch while this process still connects.
+    settings = {**process_settings(threads), "RAY_worker_niceness": "0", "RAY_preload_python_modules": PRELOAD}
+    node: Any = getattr(importlib.import_module("ray._private.node"), "Node", None)
+    services: Any = importlib.import_module("ray._private.services")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_environment(settings))
+        for name in HELPERS:
+            stack.enter_context(_replaced(node, name, lambda _kept: lambda *_args, **_given: None))
+        stack.enter_context(_replaced(services, "get_node", _once_registered))
+        ray.init(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES, **QUIET)
+
+
+def _once_registered(get_node: Callable[..., Any]) -> Callable[..., Any]:
+    """Ray's `get_node` sleeps a second when a node is not yet there; this one first asks for any node, every 20 ms."""
+
+    def wait_and_get(gcs_address: str, node_id: str) -> Any:
+        with contextlib.suppress(Exception):
+            client = importlib.import_module("ray._raylet").GcsClient(address=gcs_address)
+            until = time.monotonic() + PATIENCE
+            while not client.get_all_node_info(timeout=1.0) and time.monotonic() < until:
+                time.sleep(POLL_SECONDS)
+        return get_node(gcs_address, node_id)
+
+    return wait_and_get
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, make: Callable[[Any], Any]) -> Iterator[None]:
+    """`owner.name` is `make` of itself; nothing happens where there is no such name."""
+    kept = getattr(owner, name, None)
+    if kept is None:
+        yield
+        return
+    setattr(owner, name, make(kept))
+    try:
+        yield
+    finally:
+        setattr(owner, name, kept)
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
