@@ -36,7 +36,7 @@ def below(pid: int) -> list[str]:
     return out
 
 
-@pytest.mark.skipif(not Path("/proc").exists(), reason="reads /proc")
+@pytest.mark.skipif(not Path("/proc").exists(), reason="finds processes in /proc, which is Linux's")
 def test_a_private_ray_starts_no_autoscaler_no_api_server_and_no_reader_of_logs(ray_session: None) -> None:
     commands = below(os.getpid())
     assert any("raylet" in command for command in commands)

@@ -26,6 +26,7 @@ HELPERS = ("start_monitor", "start_api_server", "start_log_monitor")
 and one of the end; of no use to one node without a dashboard."""
 POLL_SECONDS = 0.02
 PATIENCE = 20.0
+"""Seconds for which a starting node is asked for; after that Ray looks for it, and reports, in its own way."""
 
 
 def process_settings(threads: int) -> dict[str, str]:
@@ -41,8 +42,8 @@ def prepare() -> None:
 
 
 def silence() -> None:
-    """Leave out the raylet's page-long notices of every lost worker, which `log_to_driver` keeps; our own events tell of them."""
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keeps the driver's GPU visibility as it is
+    """Leave out the raylet's page-long notices of every lost worker, which `log_to_driver` keeps; our own events tell of them.
+    For a cluster of others, too."""
     module: Any = importlib.import_module("ray._private.worker")
     if hasattr(module, "_worker_logs_enabled"):
         module._worker_logs_enabled = False

@@ -77,6 +77,7 @@ def connect(address: str | None, *, cpus: int, threads: int = 1) -> bool:
     if ray.is_initialized():
         return False
     private_ray.silence()
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keeps the driver's GPU visibility as it is
     try:
         if address is None:
             private_ray.start(cpus, threads)

@@ -2,8 +2,9 @@
 
 An attention network spends much of a gradient on four things that PyTorch on a processor is slow at, and each has an equal that is not:
 
-- **Products with a narrow result.** Attention multiplies many small matrices, and in three products of a layer's six the result is tokens
-  by head width: 64 × 8 in CRAFT, 64 × 10 or 64 × 30 in SwinIR. Its transpose, a wide matrix, takes up to five times less: (bᵀ aᵀ)ᵀ.
+- **Products with a narrow result.** Attention multiplies many small matrices, and of the six products that PyTorch computes for a layer,
+  backward pass included, three have a result of tokens by head width: 64 × 8 in CRAFT, 64 × 10 or 64 × 30 in SwinIR. Its transpose, a wide
+  matrix, takes a fifth of the time at best: (bᵀ aᵀ)ᵀ.
 - **Depthwise convolutions backwards.** With frozen weights that is a convolution with the mirrored kernel, three times as fast.
 - **The variance** of layer normalisations written out (Restormer's and its heirs'): the mean square of the centred values, 20 times.
 - **Max-pooling** of tensors that are not channels-last: six times when they are made so.
