@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from xlli_ray.engine.driver import Options, Summary
-from xlli_ray.engine.pools import Pools
+from xlli_ray.engine.pools import Pools, with_readers
 from xlli_ray.engine.tasks import WorkerSpec
 from xlli_ray.errors import EnvironmentFailure
 from xlli_ray.recipe import Recipe
@@ -102,3 +102,17 @@ def test_a_complete_study_starts_no_pool(
 
     monkeypatch.setattr(Pools, "_make", never)
     assert run(made, workers=2).complete
+
+
+@pytest.mark.parametrize(
+    ("device", "threads", "workers", "cores", "readers"),
+    [
+        ("cpu", 1, 2, 2, 0),  # as many workers as cores
+        ("cpu", 1, 8, 2, 0),
+        ("cpu", 1, 1, 2, 2),  # a core to spare
+        ("cpu", 2, 1, 2, 2),  # would leave a core idle while it decodes
+        ("cuda", 1, 2, 2, 2),  # a GPU waits for nobody
+    ],
+)
+def test_workers_read_by_themselves_where_they_fill_the_cores(device: str, threads: int, workers: int, cores: int, readers: int) -> None:
+    assert with_readers(WorkerSpec("", 1, device, threads), workers=workers, cores=cores).readers == readers

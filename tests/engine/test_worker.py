@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +17,9 @@ import pytest
 import torch
 from helpers import QUIET
 
+from xlli_ray.corpus.ahead import Ahead
 from xlli_ray.corpus.sample import Loader, Sample, sample_from_row
+from xlli_ray.corpus.sources import read_bytes
 from xlli_ray.engine import batches as batches_module
 from xlli_ray.engine.arrays import create_arrays
 from xlli_ray.engine.batches import BatchReader
@@ -25,6 +31,7 @@ from xlli_ray.errors import LeaseError
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.lease import lease_key
 from xlli_ray.store.objects import open_objects
+from xlli_ray.store.records import read_records
 from xlli_ray.store.samples import SampleReader
 
 Make = Callable[..., Recipe]
@@ -123,8 +130,16 @@ def rows(study: Path) -> list[Sample]:
     return [sample_from_row(row) for row in table.to_pylist()]
 
 
+def reader_of(threads: int, **loader: int) -> BatchReader:
+    """A reader with `threads` readers; 0: whoever asks reads."""
+    if threads:
+        return BatchReader(Loader(**loader), torch.device("cpu"), threads=threads)
+    ahead = Ahead(read_bytes)
+    return BatchReader(Loader(**loader, read=ahead), torch.device("cpu"), ahead=ahead)
+
+
 @pytest.mark.parametrize("together", [1, 3, 8])
-@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("threads", [0, 1, 2, 5])
 def test_batches_hold_what_the_loader_gives_however_readers_share_the_work(
     planned: Path, monkeypatch: pytest.MonkeyPatch, together: int, threads: int
 ) -> None:
@@ -132,10 +147,10 @@ def test_batches_hold_what_the_loader_gives_however_readers_share_the_work(
     samples = rows(planned)
     gone = samples[1].source
     Path(gone).unlink()
-    reader = BatchReader(Loader(cache_bytes=0), torch.device("cpu"), threads=threads)
+    reader = reader_of(threads, cache_bytes=0)
     ranges = [range(i, min(i + 5, len(samples))) for i in range(0, len(samples), 5)]
     seen = 0
-    for positions, (batch, reasons) in zip(ranges, reader.batches(samples, ranges, {2}, Clock())):
+    for positions, batch, reasons in reader.batches(samples, ranges, {2}, Clock()):
         for i, position in enumerate(positions):
             sample = samples[position]
             good = sample.source != gone and position != 2
@@ -146,6 +161,55 @@ def test_batches_hold_what_the_loader_gives_however_readers_share_the_work(
             seen += 1
     assert seen == len(samples)
     reader.close()
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_batch_is_let_go_when_another_is_given(planned: Path, threads: int) -> None:
+    """A batch that lives on while others come made the heap of a worker grow, and fresh pages cost more than decoding."""
+    samples = rows(planned)
+    reader = reader_of(threads)
+    ranges = [range(i, i + 1) for i in range(len(samples))]
+    alive: list[weakref.ref[torch.Tensor]] = []
+    gc.disable()  # what only the collector of cycles lets go of stays for long
+    try:
+        for _, batch, _ in reader.batches(samples, ranges, set(), Clock()):
+            assert not [one for one in alive if one() is not None]
+            alive.append(weakref.ref(batch.input))
+            del batch
+    finally:
+        gc.enable()
+    assert len(alive) == len(samples) > 6
+    reader.close()
+
+
+def contents(study: Path) -> dict[str, bytes]:
+    """Of arrays, and of records without what tells where and how long."""
+    found = {name: (study / name).read_bytes() for name in files(study)}
+    objects = open_objects(study)
+    for cell in Worker(str(study), 1).manifest.cells:
+        for receipt, table in read_records(objects, cell.id):
+            found[f"{cell.id}/{receipt.unit}"] = repr((receipt.shards, receipt.failed, receipt.one_by_one, table.to_pylist())).encode()
+    return found
+
+
+@pytest.mark.parametrize("network", ["toy:small", "toy:nan_on_bright"])
+def test_a_worker_without_a_core_to_spare_stores_the_same_bytes(planned: Path, recipe: Make, tmp_path: Path, network: str) -> None:
+    place = tmp_path / "alone"
+    chosen = recipe(network, corpus={"images": [f"{tmp_path}/pictures/*.png"], "scale": 2, "patches": {"size": 16, "per_image": 3},
+                                     "degradations": ["clean", {"noise": 20}, {"blur": 1.0}]})  # fmt: skip
+    manifest, plan = plan_study(chosen, str(place), QUIET)
+    save_manifest(open_objects(place), manifest)
+    create_arrays(open_objects(place), manifest, plan)
+    Path(rows(place)[0].source).unlink()
+    other = tmp_path / "beside"
+    shutil.copytree(place, other)
+    for study, readers in ((place, 0), (other, 2)):
+        worker = Worker(str(study), 1, readers=readers)
+        with ThreadPoolExecutor(2) as threads:
+            done = list(threads.map(worker.run, pending_jobs(worker.objects, worker.manifest.cells)))
+        assert sum(result.failed for result in done) > 0
+        worker.close()
+    assert contents(place) == contents(other)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="arenas are a matter of glibc, which is Linux's")

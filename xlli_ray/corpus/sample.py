@@ -111,6 +111,13 @@ class Loader:
             input=_planes(_cut(source, sample.box, scale=sample.scale), into), target=_planes(_cut(target, sample.box))
         )
 
+    def files(self, sample: Sample) -> list[str]:
+        """URIs that `load` would read now: without those of pictures that are still in memory."""
+        wanted = [(sample.source, sample.source_sha)]
+        if sample.kind == "pairs" and sample.target is not None and sample.target_sha is not None:
+            wanted.append((sample.target, sample.target_sha))
+        return [uri for uri, sha in wanted if not self._cache.holds(("pixels", sha))]
+
     def _from_image(self, sample: Sample, into: NDArray[np.float32] | None) -> Loaded:
         mixture = parse_label(sample.label)
         clean = modcrop(self._pixels(sample.source, sample.source_sha), sample.scale)
@@ -182,6 +189,11 @@ class _Cache:
         self._sizes: dict[Hashable, int] = {}  # of entries that are counted; one that is being made is not
         self._entries: OrderedDict[Hashable, Future[NDArray[Any]]] = OrderedDict()
         self._lock = threading.Lock()
+
+    def holds(self, key: Hashable) -> bool:
+        """True when the array is there or being made."""
+        with self._lock:
+            return key in self._entries
 
     def get(self, key: Hashable, make: Callable[[], NDArray[_T]]) -> NDArray[_T]:
         with self._lock:

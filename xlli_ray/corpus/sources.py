@@ -67,6 +67,11 @@ def list_files(patterns: Sequence[str], base: Path | str) -> list[str]:
     return sorted(found)
 
 
+def is_remote(uri: str) -> bool:
+    """True for what is read through a client, not from a mounted file system."""
+    return _SCHEME.match(uri) is not None and not uri.startswith(_SKIMAGE)
+
+
 def read_bytes(uri: str) -> bytes:
     """All bytes of one file.
 

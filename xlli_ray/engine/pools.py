@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from xlli_ray.engine.environment import loading
@@ -51,11 +52,14 @@ class Pools:
     def _make(self) -> Pool:
         options = self._options
         if options.workers == 0:
-            return LocalPool(lambda task: make_task(self._spec, task))
+            spec = with_readers(self._spec, workers=1, cores=own_cores())
+            return LocalPool(lambda task: make_task(spec, task))
         from xlli_ray.engine.ray_pool import RayPool, nodes_see
 
         workers = options.workers or default_workers(options, self._spec.threads)
-        pool = RayPool(self._spec, workers=workers, gpus=options.gpus_per_worker, address=options.address)
+        cores = own_cores() if options.address is None else _resources(options.address).get("CPU", 0)
+        spec = with_readers(self._spec, workers=workers, cores=cores)
+        pool = RayPool(spec, workers=workers, gpus=options.gpus_per_worker, address=options.address)
         if options.address is not None:
             token = secrets.token_bytes(16)
             key = f"lease/canary-{self._spec.epoch:06d}"
@@ -87,15 +91,34 @@ class Pools:
 
 def default_workers(options: Options, threads: int) -> int:
     """One worker per GPU share or CPU slot of this machine or of the cluster."""
-    if options.address is not None:
-        from xlli_ray.engine.ray_pool import connect
+    if options.address is None:
+        return max(1, own_cores() // threads)
+    resources = _resources(options.address)
+    if options.gpus_per_worker:
+        return max(1, int(resources.get("GPU", 0) / options.gpus_per_worker))
+    return max(1, int(resources.get("CPU", 1) // threads))
 
-        connect(options.address, cpus=1)
-        import ray
 
-        resources = ray.cluster_resources()
-        if options.gpus_per_worker:
-            return max(1, int(resources.get("GPU", 0) / options.gpus_per_worker))
-        return max(1, int(resources.get("CPU", 1) // threads))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // threads)
+def own_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _resources(address: str) -> dict[str, float]:
+    """What the cluster has; joins it."""
+    from xlli_ray.engine.ray_pool import connect
+
+    connect(address, cpus=1)
+    import ray
+
+    return ray.cluster_resources()
+
+
+def with_readers(spec: WorkerSpec, *, workers: int, cores: float) -> WorkerSpec:
+    """`spec` with the threads that load pictures beside each worker's computing ones.
+
+    None where workers of one thread fill the cores: they decode by themselves (`batches`). A GPU should wait for nobody, and a network on
+    several threads would leave all but one idle while a picture is decoded, so there readers stay.
+    """
+    fills = spec.device == "cpu" and spec.threads == 1 and workers >= cores
+    return replace(spec, readers=0) if fills else spec

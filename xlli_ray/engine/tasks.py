@@ -17,6 +17,8 @@ class WorkerSpec:
     threads: int = 1
     paths: tuple[str, ...] = ()
     """The driver's import path: a network of the user's (`package.module:factory`) must import in workers too."""
+    readers: int = 2
+    """Threads that load pictures beside those that compute; 0 where there are no cores for them."""
 
 
 def make_task(spec: WorkerSpec, task: str) -> Callable[[Any], Any]:
@@ -24,7 +26,7 @@ def make_task(spec: WorkerSpec, task: str) -> Callable[[Any], Any]:
     if task == "unit":
         from xlli_ray.engine.worker import Worker
 
-        return Worker(spec.study, spec.epoch, device=spec.device, threads=spec.threads).run
+        return Worker(spec.study, spec.epoch, device=spec.device, threads=spec.threads, readers=spec.readers).run
     if task == "scan":
         from xlli_ray.engine.scan import Scanner
 

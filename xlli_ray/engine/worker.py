@@ -1,8 +1,9 @@
 """The worker: read → decode → batch → network → encode → one object per shard and array, then the record.
 
 A plain class, knowing nothing of Ray: the same object runs in this process and as an actor. One thread computes, a few read ahead, one
-encodes; queues are bounded, so memory does not grow with the unit. `run` may be called from two threads at once: while one unit waits for
-the disk, the next one computes.
+encodes; queues are bounded, so memory does not grow with the unit. Without a core to spare (`readers=0`) one thread does all three, and
+files are fetched ahead: the same bytes in less time. `run` may be called from two threads at once: while one unit waits for the disk, the
+next one computes.
 
 Crashes: a unit that was lost twice comes back with `mode="probe"`: each sample runs alone first, under a note that says which one is in
 progress, and only then the usual batches, so that survivors keep the bytes of an undisturbed run. Should even that be lost with no sample
@@ -15,73 +16,45 @@ import os
 import socket
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
+from xlli_ray.corpus.ahead import Ahead
 from xlli_ray.corpus.decode import MAX_PIXELS
 from xlli_ray.corpus.sample import CACHE_BYTES, Loader, Sample, sample_from_row
+from xlli_ray.corpus.sources import read_bytes
 from xlli_ray.engine.batches import BatchReader
 from xlli_ray.engine.environment import check_device, device_name, keep_freed_memory, versions
 from xlli_ray.engine.job import Clock, UnitJob, UnitResult
+from xlli_ray.engine.part import CellPart
 from xlli_ray.engine.weights import load_study_model
 from xlli_ray.errors import LeaseError, NetworkError, StudyError
 from xlli_ray.models.layers import capture
 from xlli_ray.models.model import Model
-from xlli_ray.probes import probe_class
-from xlli_ray.probes.protocol import Batch, Forward, Gathering, Measurement, Probe, SetProbe
-from xlli_ray.store.layout import shard_key
+from xlli_ray.probes.protocol import Batch, Forward, Measurement, Probe
 from xlli_ray.store.lease import holder_mark, superseded
-from xlli_ray.store.manifest import BucketPlan, Cell, load_manifest
+from xlli_ray.store.manifest import BucketPlan, load_manifest
 from xlli_ray.store.objects import open_objects
-from xlli_ray.store.records import ARROW, COMPUTED, PASSED, Failure, Receipt, write_crash_note, write_record
+from xlli_ray.store.records import COMPUTED, PASSED, Failure, Receipt, write_crash_note, write_record
 from xlli_ray.store.samples import SampleReader
-from xlli_ray.store.shard import ShardFile
 
 
-@dataclass
-class _CellState:
-    cell: Cell
-    probe: Probe
-    shards: dict[str, ShardFile]
-    columns: dict[str, list[Any]] = field(default_factory=dict)
-    failed: dict[int, tuple[str, str]] = field(default_factory=dict)
-    """Position in the unit → (kind, reason)."""
-    gathering: Gathering | None = None
-    """Of a `SetProbe`: what becomes the unit's arrays once all samples are in."""
+def make_loader(corpus: Mapping[str, Any], read: Callable[[str], bytes] = read_bytes) -> Loader:
+    """The loader for a recipe's corpus section, reading files with `read`.
 
-    def write(self, position: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Store one sample's arrays, or keep them until the set is whole."""
-        if self.gathering is not None:
-            self.gathering.add(position, arrays)
-            return
-        for name, array in arrays.items():
-            self.shards[name].write(position, array)
-
-    def conclude(self, samples: int) -> None:
-        """Store what follows from the whole set."""
-        if self.gathering is None:
-            return
-        ok = np.ones(samples, bool)
-        ok[list(self.failed)] = False
-        for name, array in self.gathering.conclude(ok).items():
-            for position in np.flatnonzero(ok).tolist():
-                self.shards[name].write(position, array[position])
-
-
-def make_loader(corpus: Mapping[str, Any]) -> Loader:
-    """The loader for a recipe's corpus section. Decoded pictures are kept only where one is needed again soon: for its next patch, or
-    its next degradation."""
+    Decoded pictures are kept only where one is needed again soon: for its next patch, or its next degradation.
+    """
     needed_again = bool(corpus.get("patches") or corpus.get("pies")) or len(corpus.get("degradations") or ()) > 1
-    return Loader(max_pixels=corpus.get("max_pixels") or MAX_PIXELS, cache_bytes=CACHE_BYTES if needed_again else 0)
+    return Loader(max_pixels=corpus.get("max_pixels") or MAX_PIXELS, cache_bytes=CACHE_BYTES if needed_again else 0, read=read)
 
 
 class Worker:
-    """Computes units of one study. `device` is a torch device; `threads` are torch threads."""
+    """Computes units of one study. `device` is a torch device; `threads` are torch threads; `readers` load pictures beside them, with one
+    thread that encodes (0: neither)."""
 
     def __init__(self, study: str, epoch: int, *, device: str = "cpu", threads: int = 1, readers: int = 2) -> None:
         import torch
@@ -99,8 +72,13 @@ class Worker:
         self._samples = SampleReader(self.objects, manifest.samples)
         self._sample_lock = threading.Lock()
         self._compute = threading.Lock()
-        self._reader = BatchReader(make_loader(manifest.recipe["corpus"]), self.device, threads=readers)
-        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="xlli-encode")
+        corpus = manifest.recipe["corpus"]
+        if readers:
+            self._reader = BatchReader(make_loader(corpus), self.device, threads=readers)
+        else:
+            ahead = Ahead(read_bytes)
+            self._reader = BatchReader(make_loader(corpus, ahead), self.device, ahead=ahead)
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="xlli-encode") if readers else None
         self._model: tuple[str, Model] | None = None
         self._companions: dict[str, Model] = {}
         check_device(manifest.device, device_name(device))
@@ -116,53 +94,36 @@ class Worker:
         cells = [self.manifest.cell(name) for name in job.cells]
         bucket, start, stop = cells[0].unit(job.unit)
         clock = Clock()
-        states: list[_CellState] = []
+        parts: list[CellPart] = []
         try:
             with self._compute:
                 samples = self._read_rows(bucket, start, stop)
-                states = [self._state(cell, *cell.unit(job.unit)) for cell in cells]
+                parts = [CellPart.begin(self.objects, cell, job.unit, str(self.device)) for cell in cells]
                 crashed = {i for i, sample in enumerate(samples) if sample.row in job.skip}
-                for state in states:
-                    state.failed.update(dict.fromkeys(crashed, ("crash", "the worker died on this sample twice")))
+                for part in parts:
+                    part.failed.update(dict.fromkeys(crashed, ("crash", "the worker died on this sample twice")))
                 one_by_one = False
                 if bucket.refused:
-                    for state in states:
-                        state.failed.update(dict.fromkeys(range(len(samples)), ("sample", bucket.refused)))
+                    for part in parts:
+                        part.failed.update(dict.fromkeys(range(len(samples)), ("sample", bucket.refused)))
                 else:
                     model = self.model(cells[0].model)
                     if job.mode == "probe":
-                        self._try_alone(job, model, states, samples, crashed)
-                    one_by_one = self._measure(job, model, states, samples, crashed, bucket, clock)
+                        self._try_alone(job, model, parts, samples, crashed)
+                    one_by_one = self._measure(job, model, parts, samples, crashed, bucket, clock)
                     with clock("conclude"):
-                        for state in states:
-                            state.conclude(len(samples))
-            return self._finish(job, states, samples, bucket, start, stop, clock, one_by_one)
+                        for part in parts:
+                            part.conclude(len(samples))
+            return self._finish(job, parts, samples, bucket, start, stop, clock, one_by_one)
         finally:
             # what was committed stays; of a unit that ends in an error nothing else does
-            for state in states:
-                for shard in state.shards.values():
-                    shard.abandon()
-                if state.gathering is not None:
-                    state.gathering.close()
+            for part in parts:
+                part.abandon()
 
     def _read_rows(self, bucket: BucketPlan, start: int, stop: int) -> list[Sample]:
         with self._sample_lock:
             tables = [self._samples.rows(first, last) for first, last in bucket.table_rows(start, stop)]
         return [sample_from_row(row) for table in tables for row in table.to_pylist()]
-
-    def _state(self, cell: Cell, bucket: BucketPlan, start: int, stop: int) -> _CellState:
-        cls = probe_class(cell.kind)
-        probe = cls(cls.Params(**cell.params), cell.spec)
-        shards = {
-            meta.name: ShardFile(
-                self.objects, shard_key(cell.id, bucket.name, meta, start // meta.shard_rows),
-                meta.shard_rows, meta.grid, np.dtype(meta.dtype), meta.codec,
-            )
-            for meta in bucket.arrays
-        }  # fmt: skip
-        columns: dict[str, list[Any]] = {name: [] for name, _ in cell.columns}
-        gathering = probe.gather(stop - start, str(self.device)) if isinstance(probe, SetProbe) else None
-        return _CellState(cell, probe, shards, {"position": [], **columns} if cell.columns else {}, gathering=gathering)
 
     def model(self, model_id: str) -> Model:
         """The model, loaded from the study's own weights; the last one stays."""
@@ -176,7 +137,7 @@ class Worker:
         self,
         job: UnitJob,
         model: Model,
-        states: Sequence[_CellState],
+        parts: Sequence[CellPart],
         samples: Sequence[Sample],
         crashed: set[int],
         bucket: BucketPlan,
@@ -191,21 +152,25 @@ class Worker:
         one_by_one = job.mode == "alone"
         encoding: deque[Future[None]] = deque()
         try:
-            for positions, (batch, reasons) in zip(ranges, self._reader.batches(samples, ranges, crashed, clock)):
-                for state in states:
-                    state.failed.update({positions[i]: ("sample", reason) for i, reason in reasons.items()})
+            for positions, batch, reasons in self._reader.batches(samples, ranges, crashed, clock):
+                for part in parts:
+                    part.failed.update({positions[i]: ("sample", reason) for i, reason in reasons.items()})
                 if job.mode == "alone":
                     self._note(job, samples[positions[0]].row)
                 if not batch.ok.any():
                     continue
                 with clock("compute"):
-                    results, alone = self._measure_batch(model, states, batch)
+                    results, alone = self._measure_batch(model, parts, batch)
                 one_by_one |= alone
                 with clock("write"):
                     while len(encoding) >= 2:
                         encoding.popleft().result()
                 for result in results:
-                    encoding.append(self._encoder.submit(self._encode, states, positions, batch.ok, result, clock))
+                    if self._encoder is None:
+                        self._encode(parts, positions, batch.ok, result, clock)
+                    else:
+                        encoding.append(self._encoder.submit(self._encode, parts, positions, batch.ok, result, clock))
+                del batch, results, result  # the next batch takes their memory
             with clock("write"):
                 while encoding:
                     encoding.popleft().result()
@@ -216,18 +181,18 @@ class Worker:
         return one_by_one
 
     def _measure_batch(
-        self, model: Model, states: Sequence[_CellState], batch: Batch
+        self, model: Model, parts: Sequence[CellPart], batch: Batch
     ) -> tuple[list[list[Measurement]], bool]:
         """All cells' measurements of a batch. Falls back to one sample at a time when the batch as a whole fails."""
         import torch
 
         try:
-            return [self._forward(model, states, batch)], False
+            return [self._forward(model, parts, batch)], False
         except (RuntimeError, ValueError, ArithmeticError, MemoryError, NetworkError) as error:
             whole = error
         if isinstance(whole, NetworkError):
             reason = {i: str(whole) for i in range(len(batch.ok))}
-            return [[Measurement({}, {}, [], reason) for _ in states]], False
+            return [[Measurement({}, {}, [], reason) for _ in parts]], False
         del whole
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -235,19 +200,19 @@ class Worker:
         for i in np.flatnonzero(batch.ok).tolist():
             single = Batch([batch.samples[i]], batch.input[i : i + 1], [batch.targets[i]], np.ones(1, bool), alone=True)
             try:
-                measured = self._forward(model, states, single)
+                measured = self._forward(model, parts, single)
                 each.append([_place(m, i, len(batch.ok)) for m in measured])
             except (RuntimeError, ValueError, ArithmeticError, MemoryError, NetworkError) as error:
                 text = (str(error).strip() or "no message").splitlines()[0][:300]
                 memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text
                 why = "out of memory alone" if memory else f"{type(error).__name__}: {text}"
-                each.append([Measurement({}, {}, [], {i: why}) for _ in states])
+                each.append([Measurement({}, {}, [], {i: why}) for _ in parts])
         return each, True
 
-    def _forward(self, model: Model, states: Sequence[_CellState], batch: Batch) -> list[Measurement]:
+    def _forward(self, model: Model, parts: Sequence[CellPart], batch: Batch) -> list[Measurement]:
         import torch
 
-        probes = [state.probe for state in states]
+        probes = [part.probe for part in parts]
         if not probes[0].SHARES_FORWARD:
             return [probe.measure(model, self._accompanied(probe, batch), None) for probe in probes]
         taps = tuple(dict.fromkeys(tap for probe in probes for tap in probe.taps()))
@@ -272,7 +237,7 @@ class Worker:
         return replace(batch, companions=outputs)
 
     def _try_alone(
-        self, job: UnitJob, model: Model, states: Sequence[_CellState], samples: Sequence[Sample], crashed: set[int]
+        self, job: UnitJob, model: Model, parts: Sequence[CellPart], samples: Sequence[Sample], crashed: set[int]
     ) -> None:
         """Run each sample alone under a note, results thrown away: the sample that kills the process leaves its name."""
         for i, sample in enumerate(samples):
@@ -285,7 +250,7 @@ class Worker:
             import torch
 
             data = torch.from_numpy(loaded.input)[None].to(self.device)
-            self._measure_batch(model, states, Batch([sample], data, [loaded.target], np.ones(1, bool)))
+            self._measure_batch(model, parts, Batch([sample], data, [loaded.target], np.ones(1, bool)))
         self._note(job, PASSED)
 
     def _note(self, job: UnitJob, row: int) -> None:
@@ -295,25 +260,16 @@ class Worker:
 
     @staticmethod
     def _encode(
-        states: Sequence[_CellState], positions: range, ok: np.ndarray, results: Sequence[Measurement], clock: Clock
+        parts: Sequence[CellPart], positions: range, ok: np.ndarray, results: Sequence[Measurement], clock: Clock
     ) -> None:
         with clock("encode"):
-            for state, result in zip(states, results):
-                state.failed.update({positions[i]: ("sample", reason) for i, reason in result.failed.items()})
-                rows = range(len(ok)) if result.positions is None else result.positions
-                good = [k for k, i in enumerate(rows) if ok[i] and i not in result.failed]
-                for name, values in result.columns.items():
-                    state.columns[name] += [values[k] for k in good]
-                if state.columns:
-                    state.columns["position"] += [positions[rows[k]] for k in good]
-                if result.arrays:
-                    for i in sorted({rows[k] for k in good}):
-                        state.write(positions[i], {name: array[i] for name, array in result.arrays.items()})
+            for part, result in zip(parts, results):
+                part.add(positions, ok, result)
 
     def _finish(
         self,
         job: UnitJob,
-        states: Sequence[_CellState],
+        parts: Sequence[CellPart],
         samples: Sequence[Sample],
         bucket: BucketPlan,
         start: int,
@@ -325,12 +281,12 @@ class Worker:
         with clock("put"):
             if superseded(self.objects, self.epoch, self._mark):
                 raise LeaseError(f"{self.objects.url}: another run took this study over; this unit is dropped")
-            shards = [{name: shard.commit() for name, shard in state.shards.items()} for state in states]
+            shards = [part.commit() for part in parts]
         total = sum(shard.bytes for some in shards for shard in some.values())
         new = True
-        for state, some in zip(states, shards):
+        for part, some in zip(parts, shards):
             receipt = Receipt(
-                cell=state.cell.id,
+                cell=part.cell.id,
                 unit=job.unit,
                 epoch=self.epoch,
                 bucket=bucket.name,
@@ -339,7 +295,7 @@ class Worker:
                 shards=some,
                 failed=tuple(
                     Failure(samples[i].row, start + i, samples[i].sample_id, kind, reason)
-                    for i, (kind, reason) in sorted(state.failed.items())
+                    for i, (kind, reason) in sorted(part.failed.items())
                 ),
                 seconds=clock.seconds(),
                 host=socket.gethostname(),
@@ -348,14 +304,15 @@ class Worker:
                 one_by_one=one_by_one,
                 versions=versions(),
             )
-            new &= write_record(self.objects, receipt, _rows(state, samples))
-        failed = len({i for state in states for i in state.failed})
+            new &= write_record(self.objects, receipt, part.table(samples))
+        failed = len({i for part in parts for i in part.failed})
         return UnitResult(job, len(samples), failed, total, clock.seconds(), done_before=not new)
 
     def close(self) -> None:
         """Stop the threads."""
         self._reader.close()
-        self._encoder.shutdown(wait=False, cancel_futures=True)
+        if self._encoder is not None:
+            self._encoder.shutdown(wait=False, cancel_futures=True)
 
 
 def _place(measured: Measurement, position: int, size: int) -> Measurement:
@@ -377,22 +334,3 @@ class _Shifted:
         if index != self._position:
             raise IndexError(index)
         return self._array[0]
-
-
-def _rows(state: _CellState, samples: Sequence[Sample]) -> pa.Table:
-    """The unit's scalar rows: measured ones, and one NaN row for each failed sample; in sample order."""
-    if not state.columns:
-        return pa.table({"row": pa.array([], pa.int64())})
-    measured = state.columns["position"]
-    failed = [i for i in sorted(state.failed) if i not in set(measured)]
-    where = [*measured, *failed]
-    order = np.argsort(where, kind="stable")
-    data: dict[str, pa.Array] = {
-        "row": pa.array([samples[where[k]].row for k in order], pa.int64()),
-        "sample_id": pa.array([samples[where[k]].sample_id for k in order], pa.string()),
-        "status": pa.array(["failed" if where[k] in state.failed else "ok" for k in order], pa.string()),
-    }
-    for name, dtype in state.cell.columns:
-        values = [*state.columns[name], *([float("nan") if dtype == "float64" else None] * len(failed))]
-        data[name] = pa.array([values[k] for k in order], ARROW[dtype])
-    return pa.table(data)
