@@ -88,7 +88,8 @@ def write_recipe(folder: Path, **sections: Any) -> Path:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(recipe, study) of one run, for all tests that only read."""
-    from xlli_ray.engine.driver import Options, run_study
+    from xlli_ray.engine.driver import run_study
+    from xlli_ray.engine.options import Options
     from xlli_ray.recipe import load_recipe
 
     folder = tmp_path_factory.mktemp("cli")

@@ -324,7 +324,8 @@ def test_scalars_without_their_record_are_not_in_the_table_and_integers_are_refu
 
 
 def test_a_study_that_was_only_scanned_can_be_asked(tmp_path: Path) -> None:
-    from xlli_ray.engine.driver import Options, scan_study
+    from xlli_ray.engine.driver import scan_study
+    from xlli_ray.engine.options import Options
 
     scan_study(xlli_ray.load_recipe(write_recipe(tmp_path)), str(tmp_path / "out"), Options(workers=0, quiet=True))
     study = open_study(tmp_path / "out")
@@ -373,7 +374,8 @@ ONE_CELL = ("models=[{id: small, network: 'toy:small'}]", "stages=[{restore: {sa
 
 
 def test_a_bucket_study_is_resumed_and_verified(place: Path) -> None:
-    from xlli_ray.engine.driver import Options, run_study
+    from xlli_ray.engine.driver import run_study
+    from xlli_ray.engine.options import Options
     from xlli_ray.store.verify import verify
 
     url = "memory://test-study/two"

@@ -44,7 +44,8 @@ def run(recipe: str, out: str, *, workers: int = 0, overrides: tuple[str, ...] =
     from xlli_ray.engine.environment import one_arena
 
     one_arena()
-    from xlli_ray.engine.driver import Options, run_study
+    from xlli_ray.engine.driver import run_study
+    from xlli_ray.engine.options import Options
     from xlli_ray.errors import AnalysisError
     from xlli_ray.recipe import load_recipe as load
     from xlli_ray.study import open_study as opened

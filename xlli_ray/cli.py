@@ -13,7 +13,7 @@ from xlli_ray import __version__
 from xlli_ray.errors import EnvironmentFailure, LeaseError, PlanError, XlliError
 
 if TYPE_CHECKING:
-    from xlli_ray.engine.driver import Options
+    from xlli_ray.engine.options import Options
     from xlli_ray.recipe import Recipe
 
 app = App(
@@ -52,7 +52,7 @@ def _out(out: str | None, recipe: Recipe, limit: int | None = None) -> str:
 
 
 def _options(**fields: Any) -> Options:
-    from xlli_ray.engine.driver import Options
+    from xlli_ray.engine.options import Options
 
     return Options(command=" ".join(["xlli", *sys.argv[1:]]), **fields)
 
@@ -145,7 +145,8 @@ def scan(recipe: Path, /, *, out: Out = None, workers: Workers = 0, address: Add
 @app.command
 def plan(recipe: Path, /, *, out: Out = None, workers: Workers = None, set_: Set = ()) -> int:
     """Say what a run would do: samples, sizes, units, bytes of each array, projected hours. Refuses above the limits."""
-    from xlli_ray.engine.driver import Options, plan_study
+    from xlli_ray.engine.driver import plan_study
+    from xlli_ray.engine.options import Options
     from xlli_ray.engine.plan import check_limits
     from xlli_ray.engine.pools import default_workers
     from xlli_ray.report.text import plan_table

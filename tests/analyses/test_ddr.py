@@ -23,7 +23,7 @@ from toy_studies import Recipe, write_study
 from xlli_ray.analyses import feature_gram, pictures
 from xlli_ray.analyses.ddr import figures as ddr_figures
 from xlli_ray.analyses.ddr import layers as ddr_layers
-from xlli_ray.analyses.ddr.analysis import Params
+from xlli_ray.analyses.ddr.params import Params
 from xlli_ray.analyses.ddr.samples import Samples, own_contents
 from xlli_ray.analyses.protocol import Result
 from xlli_ray.analyses.states import Asked, resolve

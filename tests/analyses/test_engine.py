@@ -18,7 +18,8 @@ import pytest
 
 import xlli_ray
 from xlli_ray.analyses import ANALYSES
-from xlli_ray.engine.driver import Options, Summary, plan_study, run_study
+from xlli_ray.engine.driver import Summary, plan_study, run_study
+from xlli_ray.engine.options import Options
 from xlli_ray.errors import EnvironmentFailure, PlanError, StudyError
 from xlli_ray.recipe import Recipe
 from xlli_ray.report.page import write_report

@@ -71,7 +71,8 @@ def sizes(folder: Path) -> list[int]:
 
 
 def child_ours(folder: Path, count: int, out: Path, *, workers: int) -> None:
-    from xlli_ray.engine.driver import Options, run_study
+    from xlli_ray.engine.driver import run_study
+    from xlli_ray.engine.options import Options
     from xlli_ray.recipe import parse_recipe
 
     summary = run_study(parse_recipe(recipe(folder, count), base=folder), str(out), Options(workers=workers, quiet=True))
@@ -80,7 +81,8 @@ def child_ours(folder: Path, count: int, out: Path, *, workers: int) -> None:
 
 def child_plan(folder: Path, count: int, out: Path) -> None:
     """Scan and plan: what ours-0 and ours-2 find done, and where the plain loops get rows and shard sizes from."""
-    from xlli_ray.engine.driver import Options, plan_study, save_manifest
+    from xlli_ray.engine.driver import plan_study, save_manifest
+    from xlli_ray.engine.options import Options
     from xlli_ray.recipe import parse_recipe
     from xlli_ray.store.objects import open_objects
 

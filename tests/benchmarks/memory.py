@@ -43,7 +43,8 @@ def child(folder: Path, case: str, count: int, workers: int) -> None:
     from xlli_ray.engine.environment import one_arena
 
     one_arena()  # first of all, as `xlli run` does
-    from xlli_ray.engine.driver import Options, run_study
+    from xlli_ray.engine.driver import run_study
+    from xlli_ray.engine.options import Options
     from xlli_ray.recipe import parse_recipe
 
     out = folder / f"out-{case}-{count}-{workers}"

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xlli_ray.corpus.box import Box
 from xlli_ray.corpus.decode import luma_full
 from xlli_ray.corpus.ids import content_id, order_key, sample_id, sha256_hex
-from xlli_ray.corpus.patches import Box, choose, crop, luma_std, tiles
+from xlli_ray.corpus.patches import choose, crop, luma_std, tiles
 
 SHA = sha256(b"image").hexdigest()
 TARGET = sha256(b"target").hexdigest()

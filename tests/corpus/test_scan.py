@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from xlli_ray.corpus import table as table_module
+from xlli_ray.corpus.box import Box
 from xlli_ray.corpus.decode import luma_full
 from xlli_ray.corpus.ids import content_id, sample_id
-from xlli_ray.corpus.patches import Box
 from xlli_ray.corpus.scan import SCHEMA, CorpusSpec, Source, expand, list_sources, scan_source
 from xlli_ray.errors import EnvironmentFailure, RecipeError
 

@@ -13,7 +13,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from xlli_ray.engine.driver import Options, Summary, run_study
+from xlli_ray.engine.driver import Summary, run_study
+from xlli_ray.engine.options import Options
 from xlli_ray.recipe import Recipe, load_recipe
 
 HERE = Path(__file__).parent

@@ -61,7 +61,8 @@ def test_broken_files_are_rejected_rows_with_reasons_and_the_rest_is_measured(
 def test_a_file_that_changed_since_the_scan_is_a_failed_row_and_can_be_retried(
     recipe: Make, run: Run, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from xlli_ray.engine.driver import Options, scan_study
+    from xlli_ray.engine.driver import scan_study
+    from xlli_ray.engine.options import Options
 
     scan_study(recipe(), str(tmp_path / "study"), Options(workers=0, quiet=True))
     original = (corpus / "01.png").read_bytes()

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from helpers import digest
 
-from xlli_ray.engine.driver import Options, Summary, run_study
+from xlli_ray.engine.driver import Summary, run_study
+from xlli_ray.engine.options import Options
 from xlli_ray.errors import PlanError
 from xlli_ray.recipe import Recipe
 from xlli_ray.stats.gram import gram

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from helpers import digest
 
-from xlli_ray.engine.driver import Options, Summary, scan_study
+from xlli_ray.engine.driver import Summary, scan_study
+from xlli_ray.engine.options import Options
 from xlli_ray.errors import PlanError, StudyError
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.verify import verify

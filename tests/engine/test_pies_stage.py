@@ -18,7 +18,8 @@ from xlli_ray.corpus.decode import decode
 from xlli_ray.corpus.degradations import parse_label
 from xlli_ray.corpus.resize import downscale
 from xlli_ray.corpus.sample import Loader
-from xlli_ray.engine.driver import Options, Summary, plan_study
+from xlli_ray.engine.driver import Summary, plan_study
+from xlli_ray.engine.options import Options
 from xlli_ray.errors import PlanError, RecipeError
 from xlli_ray.recipe import Recipe
 from xlli_ray.report.numbers import Tables, summarise

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from xlli_ray.engine.driver import Options, Summary
+from xlli_ray.engine.driver import Summary
+from xlli_ray.engine.options import Options
 from xlli_ray.engine.pools import Pools, with_readers
 from xlli_ray.engine.tasks import WorkerSpec
 from xlli_ray.errors import EnvironmentFailure

@@ -201,7 +201,8 @@ _CLUSTER = """
 import json, logging, sys, threading, time
 import ray
 from ray.cluster_utils import Cluster
-from xlli_ray.engine.driver import Options, run_study
+from xlli_ray.engine.driver import run_study
+from xlli_ray.engine.options import Options
 from xlli_ray.recipe import load_recipe
 
 recipe, out = load_recipe(sys.argv[1]), sys.argv[2]

@@ -35,7 +35,7 @@ MAY = {
     "study": {"analyses", "store"},
     "engine": EVERYTHING - {"report", "drawing", "study", "notebook"},
     "report": EVERYTHING - {"engine", "training", "recipe", "notebook"},
-    "notebook": {"corpus", "models", "probes", "report"},
+    "notebook": {"corpus", "models", "probes"},
     "cli": EVERYTHING,
     "__init__": {"recipe", "study", "engine", "notebook"},
 }
@@ -54,7 +54,7 @@ ONLY = {
     "duckdb": {"store"},
     "spandrel": {"models"},
     "torch": {"models", "probes", "training", "engine", "report", "stats", "analyses", "notebook"},
-    "matplotlib": {"drawing", "report", "training", "analyses"},
+    "matplotlib": {"drawing", "report", "training", "analyses", "notebook"},
 }
 """Library → the parts that may import it."""
 

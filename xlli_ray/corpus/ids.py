@@ -11,10 +11,8 @@ the chance that any two collide is 3e-6.
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from xlli_ray.corpus.patches import Box
+from xlli_ray.corpus.box import Box
 
 ID_DIGITS = 16
 

@@ -11,22 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xlli_ray.corpus.box import Box
 from xlli_ray.corpus.ids import order_key
-
-
-@dataclass(frozen=True, order=True)
-class Box:
-    """A square of `size` pixels whose upper left pixel is (top, left), in pixels of the target (or of a lone input)."""
-
-    top: int
-    left: int
-    size: int
 
 
 def tiles(height: int, width: int, size: int) -> list[Box]:

@@ -20,10 +20,11 @@ from typing import Any, Literal, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from xlli_ray.corpus.box import Box
 from xlli_ray.corpus.decode import MAX_PIXELS, decode
 from xlli_ray.corpus.degradations import Mixture, parse_label
 from xlli_ray.corpus.ids import sha256_hex
-from xlli_ray.corpus.patches import Box, crop
+from xlli_ray.corpus.patches import crop
 from xlli_ray.corpus.resize import downscale, modcrop
 from xlli_ray.corpus.sources import read_bytes
 from xlli_ray.errors import SampleError

@@ -25,9 +25,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from xlli_ray.corpus import degradations
+from xlli_ray.corpus.box import Box
 from xlli_ray.corpus.degradations import GIVEN, Mixture
 from xlli_ray.corpus.ids import ID_DIGITS, content_id, order_key
-from xlli_ray.corpus.patches import Box
 from xlli_ray.corpus.pies import PiesSpec, real_label, spread
 from xlli_ray.corpus.sample import Kind
 from xlli_ray.corpus.spec import CorpusSpec

@@ -20,6 +20,7 @@ from xlli_ray.engine.analyses import asked, run_analyses
 from xlli_ray.engine.arrays import create_arrays, finish
 from xlli_ray.engine.environment import device_name, version_changes, versions
 from xlli_ray.engine.events import Events
+from xlli_ray.engine.options import Options
 from xlli_ray.engine.pool import Pool
 from xlli_ray.engine.pools import Pools, default_workers
 from xlli_ray.engine.scan import remarks, scan_corpus
@@ -36,25 +37,6 @@ from xlli_ray.store.records import forget_records
 
 if TYPE_CHECKING:
     from xlli_ray.engine.plan import Plan
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to run; none of it is part of an identity."""
-
-    workers: int | None = None
-    """None: one per CPU slot; 0: in this process, without Ray."""
-    address: str | None = None
-    gpus_per_worker: float = 0.0
-    device: str | None = None
-    """None: cuda when gpus_per_worker > 0, else cpu."""
-    limit: int | None = None
-    takeover: bool = False
-    retry_failed: bool = False
-    replace: tuple[str, ...] = ()
-    any_device: bool = False
-    quiet: bool = False
-    command: str = ""
 
 
 @dataclass(frozen=True)

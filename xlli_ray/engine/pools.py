@@ -12,15 +12,12 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from xlli_ray.engine.environment import loading
+from xlli_ray.engine.options import Options
 from xlli_ray.engine.pool import LocalPool, Pool
 from xlli_ray.engine.tasks import WorkerSpec, make_task
 from xlli_ray.store.objects import Objects
-
-if TYPE_CHECKING:
-    from xlli_ray.engine.driver import Options
 
 
 class Pools:

@@ -22,35 +22,15 @@ seen. CHI of a picture depends on its seed: mean and standard deviation are in a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
+from xlli_ray.analyses.ddr.params import Params
 from xlli_ray.analyses.ddr.tables import FULL, TABLES
 from xlli_ray.analyses.protocol import Result, Table, cells_of, whole
 from xlli_ray.analyses.view import View
 from xlli_ray.store.manifest import Cell
-
-
-class Params(BaseModel):
-    """Fields of a `ddr` stage."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-    source: str = Field(default="features", alias="from", description="id of the features stage")
-    layers: Literal["all"] | list[str] = Field(default="all", description="patterns over its layers, as `trunk.*`; in the recipe's order")
-    labels: list[Literal["type", "level", "content", "image"]] = Field(
-        default=["type", "level", "content"], min_length=1, description="what the classes are"
-    )
-    degradations: list[str] | None = Field(default=None, description="only samples with these labels, as `blur2`; null: all")
-    components: int = Field(default=50, ge=2, le=1000, description="of the PCA that the headline is computed on")
-    depth: Literal["all"] | list[str] = Field(default="all", description="layers whose last third is compared with the first, as `trunk.*`")
-    embed: list[Literal["pca", "tsne", "umap"]] = Field(default=["pca", "tsne", "umap"], description="pictures; []: none")
-    embed_layers: Literal["last", "all"] | list[str] = Field(default="last", description="of which layers: last of each model, or patterns")
-    seeds: int = Field(default=5, ge=1, le=100, description="runs of t-SNE and UMAP; the first is drawn")
-    thumbnails: bool = Field(default=True, description="small pictures of the inputs, read from the corpus again")
-    resamples: int = Field(default=2000, ge=200, le=100_000, description="bootstrap resamples of the images")
-    permutations: int = Field(default=500, ge=0, le=100_000, description="of the null; 0: none")
-    level: float = Field(default=0.95, gt=0.5, lt=1, description="of the intervals")
 
 
 class Ddr:

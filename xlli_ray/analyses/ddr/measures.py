@@ -31,7 +31,7 @@ from xlli_ray.stats.separability import (
 from xlli_ray.store.manifest import Cell
 
 if TYPE_CHECKING:
-    from xlli_ray.analyses.ddr.analysis import Params
+    from xlli_ray.analyses.ddr.params import Params
 
 FEW = 10
 """Below this many images an interval is a rough guide."""

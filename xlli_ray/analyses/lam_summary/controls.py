@@ -11,7 +11,7 @@ from xlli_ray.analyses.view import CellArray, View
 from xlli_ray.stats.controls import alike, alike_beyond_place, followed
 
 if TYPE_CHECKING:
-    from xlli_ray.analyses.lam_summary.analysis import Params
+    from xlli_ray.analyses.lam_summary.params import Params
 
 RANDOMISED, SHIFTED = "randomised_weights", "shifted_window"
 SAME = 0.99

@@ -17,7 +17,7 @@ from xlli_ray.stats.bootstrap import Interval, bounds, cluster_means, deal, gene
 from xlli_ray.stats.rank import permutation_p, spearman, spearman_rows
 
 if TYPE_CHECKING:
-    from xlli_ray.analyses.lam_summary.analysis import Params
+    from xlli_ray.analyses.lam_summary.params import Params
 
 SIZES = 12
 """More input sizes than this have no rows of their own."""

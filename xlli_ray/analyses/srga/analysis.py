@@ -21,35 +21,17 @@ places two models apart when the interval of their paired difference does not ho
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
 from xlli_ray.analyses.protocol import Result, Table, cells_of, restore_cells, whole
+from xlli_ray.analyses.srga.params import Params
 from xlli_ray.analyses.srga.sets import READS
 from xlli_ray.analyses.srga.tables import TABLES
 from xlli_ray.analyses.view import View
 from xlli_ray.errors import PlanError, closest
 from xlli_ray.store.manifest import Cell
-
-
-class Params(BaseModel):
-    """Fields of an `srga` stage."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    layer: str = Field(default="*:last_conv_input", description="pattern of the layer, one for each model")
-    reference: str = Field(default="clean", description="label of the set that the others are compared with")
-    components: int = Field(default=300, ge=1, description="principal components; fewer than the samples of a set")
-    solver: Literal["exact", "authors"] = Field(default="exact", description="exact PCA, or the randomized one of the authors' program")
-    store_features: bool = Field(default=False, description="keep the features in the study, and read them; else only the Gram matrices")
-    of: str | None = Field(default=None, description="id of a gram or features stage to read; null: one is added")
-    restore: str | None = Field(default="auto", description="id of the restore stage that gives PSNR; auto: the only one; null: none")
-    resamples: int = Field(default=40, ge=0, le=1000, description="subsamples for the intervals; 0: none")
-    level: float = Field(default=0.95, gt=0.5, lt=1, description="of the intervals and floors")
-    draw: Literal["images", "samples"] = Field(default="images", description="what is drawn: pictures with all their patches, or patches")
-    refine: bool = Field(default=False, description="solve for alpha; false: the authors' grid of 0.001")
-    gate: float = Field(default=3.0, gt=0, description="dB under the best model's PSNR on the reference from which a model is flagged")
-    allow_float16: bool = Field(default=False, description="take stored float16 features, whose rounding lifts the spectrum's tail")
 
 
 class Srga:

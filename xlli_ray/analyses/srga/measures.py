@@ -36,7 +36,7 @@ from xlli_ray.stats.subsampling import orders, quantile, standard_error
 from xlli_ray.store.manifest import Cell
 
 if TYPE_CHECKING:
-    from xlli_ray.analyses.srga.analysis import Params
+    from xlli_ray.analyses.srga.params import Params
 
 BINS = 61
 """Of a histogram of scores, over ±`REACH` standard deviations of what was kept."""

@@ -1,0 +1,24 @@
+"""How a run is run: what `xlli run` is told beside the recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run; none of it is part of an identity."""
+
+    workers: int | None = None
+    """None: one per CPU slot; 0: in this process, without Ray."""
+    address: str | None = None
+    gpus_per_worker: float = 0.0
+    device: str | None = None
+    """None: cuda when gpus_per_worker > 0, else cpu."""
+    limit: int | None = None
+    takeover: bool = False
+    retry_failed: bool = False
+    replace: tuple[str, ...] = ()
+    any_device: bool = False
+    quiet: bool = False
+    command: str = ""
