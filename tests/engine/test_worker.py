@@ -7,9 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -132,10 +134,8 @@ def rows(study: Path) -> list[Sample]:
 
 def reader_of(threads: int, **loader: int) -> BatchReader:
     """A reader with `threads` readers; 0: whoever asks reads."""
-    if threads:
-        return BatchReader(Loader(**loader), torch.device("cpu"), threads=threads)
     ahead = Ahead(read_bytes)
-    return BatchReader(Loader(**loader, read=ahead), torch.device("cpu"), ahead=ahead)
+    return BatchReader(Loader(**loader, read=ahead), torch.device("cpu"), threads=threads, ahead=ahead)
 
 
 @pytest.mark.parametrize("together", [1, 3, 8])
@@ -179,6 +179,26 @@ def test_a_batch_is_let_go_when_another_is_given(planned: Path, threads: int) ->
     finally:
         gc.enable()
     assert len(alive) == len(samples) > 6
+    reader.close()
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_what_lies_in_a_bucket_comes_many_files_at_once(planned: Path, threads: int) -> None:
+    """Two readers that fetched for themselves would have two files in flight, and a GPU would wait for the network."""
+    samples = [replace(sample, source=f"memory://{sample.source}") for sample in rows(planned)]
+    several = len({sample.source for sample in samples[:8]})
+    assert several > 3
+    together = threading.Barrier(several)  # broken, with an error, unless all are asked for at the same time
+
+    def read(uri: str) -> bytes:
+        together.wait(30)
+        return read_bytes(uri.removeprefix("memory://"))
+
+    ahead = Ahead(read)
+    reader = BatchReader(Loader(read=ahead), torch.device("cpu"), threads=threads, ahead=ahead)
+    ((_, batch, reasons),) = reader.batches(samples[:8], [range(8)], set(), Clock())
+    assert batch.ok.all()
+    assert not reasons
     reader.close()
 
 

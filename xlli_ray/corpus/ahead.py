@@ -1,12 +1,13 @@
 """Bytes of files, fetched before they are asked for, so that a slow file system or bucket does not stop who computes.
 
-For a worker without a core to spare: there the computing thread decodes by itself, and all that is worth a thread is waiting.
+Waiting is all that such a thread does; decoding is done by who asks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 
 from xlli_ray.corpus.sources import is_remote
@@ -20,7 +21,7 @@ THREADS = 16
 class Ahead:
     """A function from URI to bytes, like the `read` it is made from, that may be told what comes.
 
-    One thread tells and asks. What was fetched is held until it is asked for, or forgotten: bounded by what is `fetch`ed.
+    One thread announces, any may ask. What was fetched is held until it is asked for, or forgotten: bounded by what is announced.
     """
 
     def __init__(self, read: Callable[[str], bytes]) -> None:
@@ -54,9 +55,9 @@ class Ahead:
 
     def forget(self) -> None:
         """Let go of what was not asked for."""
-        for future in self._coming.values():
-            future.cancel()
-        self._coming.clear()
+        while self._coming:
+            with suppress(KeyError):  # somebody asked for the last one meanwhile
+                self._coming.popitem()[1].cancel()
 
     def close(self) -> None:
         """Stop the threads."""

@@ -1,7 +1,8 @@
 """Samples to batches, read ahead by threads; what cannot be loaded keeps its place as zeros and says why.
 
 With cores to spare, readers decode while the network computes. Without, the computing thread decodes by itself and only the bytes of files
-are fetched ahead: threads that take turns on full cores cost about 5 % (pictures that one core made are cold for another).
+are fetched ahead: threads that take turns on full cores cost about 5 % (pictures that one core made are cold for another). What lies in a
+bucket is fetched ahead in either case: each file takes long to come, and two readers would wait for two files at a time.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from xlli_ray.corpus.ahead import Ahead
 from xlli_ray.corpus.sample import Loaded, Loader, Sample
+from xlli_ray.corpus.sources import is_remote
 from xlli_ray.engine.job import Clock
 from xlli_ray.errors import SampleError
 from xlli_ray.probes.protocol import Batch
@@ -47,35 +49,36 @@ def _empty(samples: Sequence[Sample]) -> torch.Tensor:
 
 
 class BatchReader:
-    """Loads samples with `threads` readers; memory is bounded by the batches ahead and the loader's cache.
+    """Loads samples with `threads` readers; 0: who asks for a batch loads it. `ahead`: what the loader reads files through.
 
-    With `ahead`, what the loader reads through, there are no readers: who asks for a batch loads it, of bytes that are there by then.
+    Memory is bounded by the batches ahead and the loader's cache.
     """
 
-    def __init__(self, loader: Loader, device: torch.device, *, threads: int = 1, ahead: Ahead | None = None) -> None:
+    def __init__(self, loader: Loader, device: torch.device, *, threads: int, ahead: Ahead) -> None:
         self._loader = loader
         self._device = device
         self._count = threads
         self._ahead = ahead
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="xlli-read")
+        self._threads = ThreadPoolExecutor(max(1, threads), thread_name_prefix="xlli-read")
 
     def batches(
         self, samples: Sequence[Sample], ranges: Sequence[range], crashed: set[int], clock: Clock
     ) -> Iterator[tuple[range, Batch, dict[int, str]]]:
         """Batches in order, each with its positions, and position in the batch → why it could not be loaded. Holds none that was given."""
         ahead = batches_ahead(len(ranges[0]), samples[0]) if ranges else 0
-        begin = self._spread if self._ahead is None else self._here
+        begin = self._spread if self._count else self._here
         waiting: deque[Callable[[], _Places]] = deque()
         index = 0
         try:
             for current in ranges:
                 while index < len(ranges) and len(waiting) < ahead:
-                    waiting.append(begin([samples[i] for i in ranges[index]], [i in crashed for i in ranges[index]], clock))
+                    chosen, bad = [samples[i] for i in ranges[index]], [i in crashed for i in ranges[index]]
+                    self._fetch(chosen, bad)
+                    waiting.append(begin(chosen, bad, clock))
                     index += 1
                 yield current, *self._batch([samples[i] for i in current], *waiting.popleft()())
         finally:
-            if self._ahead is not None:
-                self._ahead.forget()
+            self._ahead.forget()
 
     def _batch(self, samples: Sequence[Sample], data: torch.Tensor, loaded: Sequence[Loaded | str]) -> tuple[Batch, dict[int, str]]:
         import torch
@@ -98,6 +101,11 @@ class BatchReader:
             data[torch.from_numpy(~ok)] = 0.0
         return Batch(samples, data.to(self._device), targets, ok), reasons
 
+    def _fetch(self, samples: Sequence[Sample], crashed: Sequence[bool]) -> None:
+        """Have files fetched that somebody will soon ask for; readers wait for local ones themselves."""
+        uris = [uri for sample, bad in zip(samples, crashed) if not bad for uri in self._loader.files(sample)]
+        self._ahead.fetch([uri for uri in uris if is_remote(uri)] if self._count else uris)
+
     def _spread(self, samples: Sequence[Sample], crashed: Sequence[bool], clock: Clock) -> Callable[[], _Places]:
         """Have the readers load a batch. Returns what waits for it."""
         data = _empty(samples)
@@ -115,9 +123,7 @@ class BatchReader:
         return finish
 
     def _here(self, samples: Sequence[Sample], crashed: Sequence[bool], clock: Clock) -> Callable[[], _Places]:
-        """Have the files of a batch fetched. Returns what loads it."""
-        assert self._ahead is not None
-        self._ahead.fetch([uri for sample, bad in zip(samples, crashed) if not bad for uri in self._loader.files(sample)])
+        """Returns what loads a batch."""
 
         def finish() -> _Places:
             data = _empty(samples)
@@ -143,6 +149,5 @@ class BatchReader:
 
     def close(self) -> None:
         """Stop the threads."""
-        if self._ahead is not None:
-            self._ahead.close()
+        self._ahead.close()
         self._threads.shutdown(wait=False, cancel_futures=True)

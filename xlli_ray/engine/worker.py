@@ -72,12 +72,8 @@ class Worker:
         self._samples = SampleReader(self.objects, manifest.samples)
         self._sample_lock = threading.Lock()
         self._compute = threading.Lock()
-        corpus = manifest.recipe["corpus"]
-        if readers:
-            self._reader = BatchReader(make_loader(corpus), self.device, threads=readers)
-        else:
-            ahead = Ahead(read_bytes)
-            self._reader = BatchReader(make_loader(corpus, ahead), self.device, ahead=ahead)
+        ahead = Ahead(read_bytes)
+        self._reader = BatchReader(make_loader(manifest.recipe["corpus"], ahead), self.device, threads=readers, ahead=ahead)
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="xlli-encode") if readers else None
         self._model: tuple[str, Model] | None = None
         self._companions: dict[str, Model] = {}
