@@ -1,8 +1,8 @@
 """Samples to batches, read ahead by threads; what cannot be loaded keeps its place as zeros and says why.
 
-With cores to spare, readers decode while the network computes. Without, the computing thread decodes by itself and only the bytes of files
-are fetched ahead: threads that take turns on full cores cost about 5 % (pictures that one core made are cold for another). What lies in a
-bucket is fetched ahead in either case: each file takes long to come, and two readers would wait for two files at a time.
+The bytes of files are fetched ahead, many at a time where they take long to come (`corpus.ahead`). With cores to spare, readers decode them
+while the network computes. Without, the computing thread decodes by itself: threads that take turns on full cores cost about 5 %, for what
+one core made is cold for another.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import numpy as np
 
 from xlli_ray.corpus.ahead import Ahead
 from xlli_ray.corpus.sample import Loaded, Loader, Sample
-from xlli_ray.corpus.sources import is_remote
 from xlli_ray.engine.job import Clock
 from xlli_ray.errors import SampleError
 from xlli_ray.probes.protocol import Batch
@@ -102,9 +101,8 @@ class BatchReader:
         return Batch(samples, data.to(self._device), targets, ok), reasons
 
     def _fetch(self, samples: Sequence[Sample], crashed: Sequence[bool]) -> None:
-        """Have files fetched that somebody will soon ask for; readers wait for local ones themselves."""
-        uris = [uri for sample, bad in zip(samples, crashed) if not bad for uri in self._loader.files(sample)]
-        self._ahead.fetch([uri for uri in uris if is_remote(uri)] if self._count else uris)
+        """Have the files fetched that somebody will soon ask for."""
+        self._ahead.fetch([uri for sample, bad in zip(samples, crashed) if not bad for uri in self._loader.files(sample)])
 
     def _spread(self, samples: Sequence[Sample], crashed: Sequence[bool], clock: Clock) -> Callable[[], _Places]:
         """Have the readers load a batch. Returns what waits for it."""
