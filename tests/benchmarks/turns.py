@@ -96,7 +96,6 @@ def tree_seconds(leave_out: set[int]) -> dict[int, float]:
 def turns(folder: Path, count: int, out: Path, rounds: int) -> dict[str, dict[str, list[float]]]:
     """CPU and wall milliseconds an image of each variant, turn by turn."""
     from xlli_ray.engine.driver import pending_jobs
-    from xlli_ray.engine.pools import own_cores, with_readers
     from xlli_ray.engine.ray_pool import RayPool
     from xlli_ray.engine.tasks import WorkerSpec
     from xlli_ray.engine.worker import Worker
@@ -117,7 +116,7 @@ def turns(folder: Path, count: int, out: Path, rounds: int) -> dict[str, dict[st
     loops = Loops(folder, count, out)
     apart = {process.pid for process in loops.processes}
     spec = WorkerSpec(str(studies[1]), 1, paths=tuple(map(str, sys.path)))
-    pool = RayPool(with_readers(spec, workers=2, cores=own_cores()), workers=2)
+    pool = RayPool(spec, workers=2)
     workers = {pid for _, pid in pool.wait_ready()}
     single, worker, threads = Worker(str(studies[0]), 1, readers=0), Worker(str(studies[0]), 1), ThreadPoolExecutor(2)
 

@@ -11,8 +11,8 @@ import pytest
 
 from xlli_ray.engine.driver import Summary
 from xlli_ray.engine.options import Options
-from xlli_ray.engine.pools import Pools, with_readers
-from xlli_ray.engine.tasks import WorkerSpec
+from xlli_ray.engine.pools import Pools
+from xlli_ray.engine.tasks import WorkerSpec, with_readers
 from xlli_ray.errors import EnvironmentFailure
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.objects import open_objects
@@ -117,3 +117,24 @@ def test_a_complete_study_starts_no_pool(
 )
 def test_workers_read_by_themselves_where_they_fill_the_cores(device: str, threads: int, workers: int, cores: int, readers: int) -> None:
     assert with_readers(WorkerSpec("", 1, device, threads), workers=workers, cores=cores).readers == readers
+
+
+def test_who_joins_a_cluster_is_who_leaves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Had somebody joined before the pool, the pool would take Ray for the caller's own and leave it connected."""
+    from xlli_ray.engine import ray_pool
+
+    class Joins(Fake):
+        def __init__(self, spec: WorkerSpec, **_: Any) -> None:
+            super().__init__()
+
+        def wait_ready(self) -> None: ...
+
+    def joined_too_early(*_: Any, **__: Any) -> bool:
+        raise AssertionError("joined before the pool")
+
+    monkeypatch.setattr(ray_pool, "connect", joined_too_early)
+    monkeypatch.setattr(ray_pool, "nodes_see", lambda *_: None)
+    monkeypatch.setattr(ray_pool, "RayPool", Joins)
+    ours = Pools(Options(workers=2, address="head:6379"), WorkerSpec(str(tmp_path), 1), open_objects(tmp_path), ())
+    assert isinstance(ours(), Joins)
+    ours.close()

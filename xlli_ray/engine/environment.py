@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import socket
 import sys
 from collections.abc import Iterator, Mapping
@@ -38,6 +39,11 @@ def version_changes(then: Mapping[str, str]) -> list[str]:
     if not changed:
         return []
     return [f"versions changed since this study's last run: {', '.join(changed)}; what is computed now may round differently"]
+
+
+def own_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def device_name(device: str) -> str:

@@ -6,17 +6,15 @@ knows that there is work begins the one in a thread while it does the other, and
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
 
-from xlli_ray.engine.environment import loading
+from xlli_ray.engine.environment import loading, own_cores
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.pool import LocalPool, Pool
-from xlli_ray.engine.tasks import WorkerSpec, make_task
+from xlli_ray.engine.tasks import WorkerSpec, make_task, with_readers
 from xlli_ray.store.objects import Objects
 
 
@@ -54,9 +52,7 @@ class Pools:
         from xlli_ray.engine.ray_pool import RayPool, nodes_see
 
         workers = options.workers or default_workers(options, self._spec.threads)
-        cores = own_cores() if options.address is None else _resources(options.address).get("CPU", 0)
-        spec = with_readers(self._spec, workers=workers, cores=cores)
-        pool = RayPool(spec, workers=workers, gpus=options.gpus_per_worker, address=options.address)
+        pool = RayPool(self._spec, workers=workers, gpus=options.gpus_per_worker, address=options.address)
         if options.address is not None:
             token = secrets.token_bytes(16)
             key = f"lease/canary-{self._spec.epoch:06d}"
@@ -90,32 +86,12 @@ def default_workers(options: Options, threads: int) -> int:
     """One worker per GPU share or CPU slot of this machine or of the cluster."""
     if options.address is None:
         return max(1, own_cores() // threads)
-    resources = _resources(options.address)
+    from xlli_ray.engine.ray_pool import connect
+
+    connect(options.address, cpus=1)
+    import ray
+
+    resources = ray.cluster_resources()
     if options.gpus_per_worker:
         return max(1, int(resources.get("GPU", 0) / options.gpus_per_worker))
     return max(1, int(resources.get("CPU", 1) // threads))
-
-
-def own_cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _resources(address: str) -> dict[str, float]:
-    """What the cluster has; joins it."""
-    from xlli_ray.engine.ray_pool import connect
-
-    connect(address, cpus=1)
-    import ray
-
-    return ray.cluster_resources()
-
-
-def with_readers(spec: WorkerSpec, *, workers: int, cores: float) -> WorkerSpec:
-    """`spec` with the threads that load pictures beside each worker's computing ones.
-
-    None where workers of one thread fill the cores: they decode by themselves (`batches`). A GPU should wait for nobody, and a network on
-    several threads would leave all but one idle while a picture is decoded, so there readers stay.
-    """
-    fills = spec.device == "cpu" and spec.threads == 1 and workers >= cores
-    return replace(spec, readers=0) if fills else spec

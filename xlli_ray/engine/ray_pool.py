@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from xlli_ray.engine import private_ray
+from xlli_ray.engine.environment import own_cores
 from xlli_ray.engine.pool import Lost, Outcome
-from xlli_ray.engine.tasks import WorkerSpec
+from xlli_ray.engine.tasks import WorkerSpec, with_readers
 from xlli_ray.errors import EnvironmentFailure, XlliError
 
 IN_FLIGHT = 2
@@ -99,6 +100,8 @@ class RayPool:
 
         self.workers = workers
         self._ray = ray
+        cores = own_cores() if address is None else ray.cluster_resources().get("CPU", 0)
+        spec = with_readers(spec, workers=workers, cores=cores)
         # On a cluster that others started, the environment is theirs.
         runtime_env = None if self._started and address is None else {"env_vars": private_ray.process_settings(spec.threads)}
         actor = ray.remote(_Actor).options(

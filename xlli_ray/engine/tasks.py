@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -19,6 +19,16 @@ class WorkerSpec:
     """The driver's import path: a network of the user's (`package.module:factory`) must import in workers too."""
     readers: int = 2
     """Threads that load pictures beside those that compute; 0 where there are no cores for them."""
+
+
+def with_readers(spec: WorkerSpec, *, workers: int, cores: float) -> WorkerSpec:
+    """`spec` with the threads that load pictures beside each worker's computing ones.
+
+    None where workers of one thread fill the cores: they decode by themselves (`batches`). A GPU should wait for nobody, and a network on
+    several threads would leave all but one idle while a picture is decoded, so there readers stay.
+    """
+    fills = spec.device == "cpu" and spec.threads == 1 and workers >= cores
+    return replace(spec, readers=0) if fills else spec
 
 
 def make_task(spec: WorkerSpec, task: str) -> Callable[[Any], Any]:
