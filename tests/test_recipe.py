@@ -43,13 +43,13 @@ Parse = Callable[[dict[str, Any]], Recipe]
         (lambda r: r.update(thread=2), r"thread: there is no key 'thread': did you mean 'threads'\?"),
         (lambda r: r["corpus"].update(patchs={}), r"corpus\.patchs: .*did you mean 'patches'\?"),
         (lambda r: r["corpus"].update(patches={"siz": 64}), r"corpus\.patches\.siz: .*did you mean 'size'\?"),
-        (lambda r: r["models"][0].update(weigths="a"), r"models\.0\.weigths: .*did you mean 'weights'\?"),
+        (lambda r: r["models"][0].update(weigths="a"), r"models\[0\]\.weigths: .*did you mean 'weights'\?"),
         (lambda r: r.update(limits={"byte": 1}), r"limits\.byte: .*did you mean 'bytes'\?"),
-        (lambda r: r.update(stages=[{"restore": {"sav": True}}]), r"stages\.restore: sav: .*did you mean 'save'\?"),
-        (lambda r: r.update(stages=[{"features": {"layers": ["a"], "dtyp": "float32"}}]), r"stages\.features: dtyp: .*'dtype'"),
+        (lambda r: r.update(stages=[{"restore": {"sav": True}}]), r"stages\[0\]\.restore\.sav: .*did you mean 'save'\?"),
+        (lambda r: r.update(stages=[{"features": {"layers": ["a"], "dtyp": "float32"}}]), r"stages\[0\]\.features\.dtyp: .*'dtype'"),
         (
             lambda r: r.update(stages=[{"features": {"layers": ["a"], "pool": {"strid": 2}}}]),
-            r"(?s)stages\.features: pool.*strid: there is no key 'strid'.*stride",
+            r"stages\[0\]\.features\.pool\.strid: there is no key 'strid'.*stride",
         ),
     ],
     ids=["top", "corpus", "patches", "model", "limits", "restore", "features", "pool"],
@@ -84,8 +84,8 @@ def test_an_analysis_is_a_stage_that_measures_nothing(raw: dict[str, Any], parse
     ("stage", "message"),
     [
         ({"lam_sumary": {}}, r"no stage 'lam_sumary'. Did you mean 'lam_summary'\? Stages: .*restore.*; analyses: .*lam_summary"),
-        ({"lam_summary": {"off": "lam"}}, r"stages\.lam_summary: off: there is no key 'off': did you mean 'of'\?"),
-        ({"lam_summary": {"level": 95}}, r"stages\.lam_summary: level: .*less than 1"),
+        ({"lam_summary": {"off": "lam"}}, r"stages\[1\]\.lam_summary\.off: there is no key 'off': did you mean 'of'\?"),
+        ({"lam_summary": {"level": 95}}, r"stages\[1\]\.lam_summary\.level: .*less than 1"),
         ({"lam_summary": {"id": "restore"}}, "id 'restore' is given twice"),
         ({"lam_summary": {"models": ["nobody"]}}, "no model has the id 'nobody'"),
     ],
@@ -131,7 +131,7 @@ def test_a_missing_section_is_named(raw: dict[str, Any], parse: Parse, key: str)
 
 def test_a_missing_field_of_a_stage_is_named(raw: dict[str, Any], parse: Parse) -> None:
     raw["stages"] = [{"features": {}}]
-    with pytest.raises(RecipeError, match=r"stages\.features: layers: missing"):
+    with pytest.raises(RecipeError, match=r"stages\[0\]\.features\.layers: missing"):
         parse(raw)
 
 
@@ -392,8 +392,11 @@ def test_an_override_sets_one_field_with_a_value_in_yaml(raw: dict[str, Any], ov
     ("override", "message"),
     [
         ("seed", "write key.path=value"),
-        ("models.7.id=b", "no '7' to go into"),
-        ("models.first.id=b", "no 'first' to go into"),
+        ("models.7.id=b", r"'7' is no item of the list models; items by number: 0 \(a\)"),
+        ("models.-1.id=b", "'-1' is no item of the list models"),
+        ("=3", "write key.path=value"),
+        ("corpus..size=3", "write key.path=value"),
+        ("models.first.id=b", "'first' is no item of the list models"),
         ("models.9=b", "'9' is no item of the list"),
         ("name.first=b", "name holds a plain value, no fields"),
         ("name.first.second=b", "no 'second' to go into|no 'first' to go into|plain value"),

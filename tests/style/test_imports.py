@@ -27,7 +27,7 @@ MAY = {
     "corpus": set(),
     "models": {"stats", "corpus"},
     "probes": {"stats", "corpus", "models"},
-    "training": {"stats", "corpus", "models"},
+    "training": {"stats", "corpus", "models", "recipe"},
     "store": set(),
     "drawing": {"stats"},
     "analyses": {"stats", "store", "drawing", "corpus"},

@@ -87,7 +87,7 @@ def test_the_public_names_are_there_and_no_others() -> None:
     for name in xlli_ray.__all__:
         assert getattr(xlli_ray, name) is not None
     assert xlli_ray.open_study.__module__ == "xlli_ray.study"
-    assert xlli_ray.load_recipe.__module__ == "xlli_ray.recipe"
+    assert xlli_ray.load_recipe.__module__ == "xlli_ray.recipe.parse"
     with pytest.raises(AttributeError, match="no attribute 'open_studdy'"):
         xlli_ray.open_studdy  # noqa: B018
 

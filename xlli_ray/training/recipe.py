@@ -20,16 +20,20 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from xlli_ray.corpus.decode import MAX_PIXELS
 from xlli_ray.corpus.degradations import check_draw
 from xlli_ray.corpus.sources import absolute
-from xlli_ray.errors import RecipeError, closest
+from xlli_ray.errors import RecipeError
+from xlli_ray.recipe.overrides import read_override
+from xlli_ray.recipe.problems import Path as Place
+from xlli_ray.recipe.problems import Source, collected, explain
+from xlli_ray.recipe.yaml_text import read_file
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 Tag = str | int | float | bool
@@ -172,14 +176,15 @@ class TrainRecipe(BaseModel):
     grid: list[GridEntry] = Field(default_factory=list)
     tags: dict[str, Tag] = Field(default_factory=dict)
 
-    def jobs(self) -> list[Job]:
-        """The networks to train, in the order of the grid. Raises RecipeError with the entry's id."""
+    def jobs(self, source: Source | None = None) -> list[Job]:
+        """The networks to train, in the order of the grid. Raises RecipeError with the entry's id; `source` knows the file's lines."""
+        source = source or Source("recipe")
         entries = self.grid or [GridEntry(id=self.name)]
         ids = [entry.id for entry in entries]
         if len(set(ids)) < len(ids):
             raise RecipeError(f"grid: two entries have the same id {next(i for i in ids if ids.count(i) > 1)!r}")
         jobs = []
-        for entry in entries:
+        for number, entry in enumerate(entries):
             content = {
                 "id": entry.id,
                 "seed": self.seed if entry.seed is None else entry.seed,
@@ -189,7 +194,9 @@ class TrainRecipe(BaseModel):
                 "train": merged(self.train, entry.train),
                 "tags": {**self.tags, **entry.tags},
             }
-            jobs.append(_parsed(Job, content, f"grid entry {entry.id!r}"))
+            where = replace(source, name=f"{source.name}: grid entry {entry.id!r}") if self.grid else source
+            mine = {"train": entry.train, "corpus": entry.corpus, "tags": entry.tags}
+            jobs.append(_parsed(Job, content, where, ("grid", number), mine))
         return jobs
 
 
@@ -200,25 +207,23 @@ def load_recipe(path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) 
     Raises RecipeError, naming the nearest key for one that does not exist.
     """
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"recipe {path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"recipe {path}: not YAML: {error}") from error
+    content, lines = read_file(path)
     if not isinstance(content, dict):
         raise RecipeError(f"recipe {path}: expected keys such as name, corpus, train; found {type(content).__name__}")
+    if "stages" in content and "train" not in content:
+        raise RecipeError(f"recipe {path}: this recipe is a study (it has `stages`): xlli run {path}")
     content = _located(content, path.parent)
+    changed: list[Place] = []
     for override in overrides:
-        key, sign, text = override.partition("=")
-        if not sign or not key:
-            raise RecipeError(f"--set {override!r}: expected key.path=value, e.g. corpus.images=photos/train/*.png")
-        change: Any = yaml.safe_load(text)
-        for name in reversed(key.split(".")):
+        keys, value = read_override(override)
+        change: Any = value
+        for name in reversed(keys):
             change = {name: change}
         content = merged(content, _located(change, Path.cwd()))
-    recipe = _parsed(TrainRecipe, content, f"recipe {path}")
-    recipe.jobs()  # every entry is checked before the first one trains
+        changed.append(tuple(keys))
+    source = Source(f"recipe {path}", lines, tuple(changed))
+    recipe: TrainRecipe = _parsed(TrainRecipe, content, source)
+    recipe.jobs(source)  # every entry is checked before the first one trains
     return recipe
 
 
@@ -269,22 +274,18 @@ def _located(content: Any, base: Path) -> Any:
     return result
 
 
-def _parsed(model: type[Any], content: Any, where: str) -> Any:
+def _parsed(model: type[BaseModel], content: Any, source: Source, above: Place = (), own: Any = None) -> Any:
+    """`model` of `content`. Raises RecipeError: all problems, each with its path in the file: what `own` holds stands below `above`."""
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            location = ".".join(str(part) for part in problem["loc"])
-            if problem["type"] == "extra_forbidden":
-                near = closest(str(problem["loc"][-1]), _keys(), n=1)
-                lines.append(f"{location}: unknown key" + (f"; did you mean {near[0]!r}?" if near else ""))
-            else:
-                lines.append(f"{location}: {problem['msg']}".removeprefix(": "))
-        raise RecipeError(f"{where}: " + "; ".join(lines)) from error
+        problems = explain(error, model, content, lambda path: source.place((*above, *path) if _has(own, path) else path))
+        raise collected(source, problems) from error
 
 
-def _keys() -> list[str]:
-    models: list[type[BaseModel]] = [TrainRecipe, GridEntry, Train, Gan, TrainCorpus, Validate, Pairs]
-    names = {name for model in models for name in model.model_fields} - {"validate_on"}
-    return sorted(names | {"validate"})
+def _has(content: Any, path: Place) -> bool:
+    for part in path:
+        if not isinstance(content, Mapping) or part not in content:
+            return False
+        content = content[part]
+    return bool(path)

@@ -108,7 +108,9 @@ class Params(BaseModel):
 def read_places(path: Path) -> dict[str, list[dict[str, int]]]:
     """CSV with the columns path, top, left, size → path → windows, in the file's order. Raises RecipeError naming the line."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        if path.exists() and not path.is_file():
+            raise RecipeError(f"windows file {path}: not a file. Give a CSV file with the columns path, top, left, size.")
+        with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
             missing = {"path", "top", "left", "size"} - {str(name).strip() for name in reader.fieldnames or ()}
             if missing:
@@ -117,6 +119,8 @@ def read_places(path: Path) -> dict[str, list[dict[str, int]]]:
             for row in reader:
                 try:
                     place = {key: int(row[key]) for key in ("top", "left", "size")}
+                    if max(place.values()) >= 1 << 31:
+                        raise ValueError(place)
                 except (TypeError, ValueError) as error:
                     raise RecipeError(f"windows file {path}, line {reader.line_num}: whole numbers expected, found {dict(row)}") from error
                 if place["size"] < 1 or min(place["top"], place["left"]) < 0:
@@ -124,8 +128,10 @@ def read_places(path: Path) -> dict[str, list[dict[str, int]]]:
                         f"windows file {path}, line {reader.line_num}: top and left from 0 and size from 1 on are expected, in output "
                         f"pixels; found {place}"
                     )
-                out.setdefault(row["path"].strip(), []).append(place)
-    except (OSError, UnicodeDecodeError) as error:
+                out.setdefault(str(row["path"] or "").strip(), []).append(place)
+    except RecipeError:
+        raise
+    except (OSError, csv.Error, ValueError) as error:
         raise RecipeError(f"windows file {path}: {error}. Give a CSV file with the columns path, top, left, size.") from error
     if not out:
         raise RecipeError(f"windows file {path}: no rows below the header")

@@ -1,0 +1,17 @@
+"""The recipe: a YAML file that says what is looked at, with which models, what is measured, and what is concluded.
+
+Parsed strictly: an unknown key is refused with the nearest valid one, and every refusal names its place. Paths are relative to the
+recipe's folder and are resolved here, once. Nothing in this folder imports torch.
+"""
+
+from __future__ import annotations
+
+from xlli_ray.recipe.overrides import apply_override
+from xlli_ray.recipe.parse import load_recipe, parse_recipe
+from xlli_ray.recipe.paths import resolve_corpus, resolve_path
+from xlli_ray.recipe.schema import Limits, ModelEntry, Recipe, Stage, parse_bytes, stage_params
+
+__all__ = [
+    "Limits", "ModelEntry", "Recipe", "Stage", "apply_override", "load_recipe", "parse_bytes", "parse_recipe", "resolve_corpus",
+    "resolve_path", "stage_params",
+]  # fmt: skip

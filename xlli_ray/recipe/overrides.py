@@ -1,0 +1,55 @@
+"""`--set key.path=value`: one field of a recipe, changed on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from xlli_ray.errors import RecipeError
+from xlli_ray.recipe.yaml_text import read_text, written
+
+
+def read_override(override: str) -> tuple[list[str], Any]:
+    """`corpus.patches.size=64` → (`[corpus, patches, size]`, 64). Raises RecipeError."""
+    path, sign, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not sign or not all(keys):
+        raise RecipeError(f"--set {override!r}: write key.path=value, as in --set limits.hours=48")
+    value, _ = read_text(text, f"--set {override!r}")
+    return keys, value
+
+
+def apply_override(raw: dict[str, Any], override: str) -> tuple[str | int, ...]:
+    """Apply one `key.path=value` (value in YAML; list items by number) to `raw` in place; returns its path. Raises RecipeError."""
+    keys, value = read_override(override)
+    here: Any = raw
+    path: list[str | int] = []
+    for number, key in enumerate(keys):
+        last = number == len(keys) - 1
+        if isinstance(here, list):
+            part: str | int = _item(here, key, path, override)
+        elif isinstance(here, dict):
+            part = key
+            if not last and here.get(key) is None:
+                here[key] = {}
+        else:
+            raise RecipeError(f"--set {override!r}: {written(path)} holds a plain value, no fields, so there is no {key!r} to go into")
+        path.append(part)
+        if last:
+            here[part] = value
+        else:
+            here = here[part]  # type: ignore[index]
+    return tuple(path)
+
+
+def _item(items: list[Any], key: str, path: list[str | int], override: str) -> int:
+    if key.isascii() and key.isdigit() and len(key) < 10 and int(key) < len(items):
+        return int(key)
+    listed = ", ".join(f"{number} ({_called(item)})" for number, item in enumerate(items[:8]))
+    raise RecipeError(f"--set {override!r}: {key!r} is no item of the list {written(path)}; items by number: {listed or 'none'}")
+
+
+def _called(item: Any) -> str:
+    if isinstance(item, Mapping):
+        return str(item.get("id") or next(iter(item), "empty"))
+    return str(item)[:30]

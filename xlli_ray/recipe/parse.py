@@ -1,0 +1,235 @@
+"""From the text of a recipe to a `Recipe`: stages with what their analyses bring along, models with those of other files, paths resolved.
+
+Each stage and each model is checked where it stands, so that a problem is told with its place in the file (`stages[2].restore.save`), and
+all problems are told at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from xlli_ray.analyses import ANALYSES, analysis_class
+from xlli_ray.errors import RecipeError
+from xlli_ray.recipe import problems
+from xlli_ray.recipe.overrides import apply_override
+from xlli_ray.recipe.paths import resolve_corpus, resolve_path
+from xlli_ray.recipe.problems import Source, collected, explain
+from xlli_ray.recipe.schema import ModelEntry, Recipe, Stage, stage_params
+from xlli_ray.recipe.yaml_text import check_plain, read_file
+
+FILES_DEEP = 4
+"""Files of models that name files of models."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A stage or a model as plain data, and where it was written."""
+
+    data: dict[str, Any]
+    source: Source
+    path: problems.Path
+    fields: problems.Path = ()
+    """Where a stage's fields stand, below which `save` and its like are."""
+
+
+def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
+    """Read, override, validate and resolve the recipe at `path`. Raises RecipeError, all problems listed."""
+    path = Path(path)
+    raw, lines = read_file(path)
+    if not isinstance(raw, dict):
+        raise RecipeError(f"recipe {path}: expected a mapping with name, corpus, models, stages")
+    changed = tuple(apply_override(raw, override) for override in overrides)
+    return parse_recipe(raw, base=path.absolute().parent, where=str(path), source=Source(str(path), lines, changed))
+
+
+def parse_recipe(raw: Mapping[str, Any], *, base: Path, where: str = "recipe", source: Source | None = None) -> Recipe:
+    """Validate a recipe given as plain data; relative paths are relative to `base`. `where` names it in messages; `source` knows its lines.
+
+    Raises RecipeError, all problems listed, each with its path in the recipe.
+    """
+    source = source or Source(where)
+    if not isinstance(raw, Mapping):
+        raise source.error((), "expected a mapping with name, corpus, models, stages")
+    check_plain(raw, source.name, source.lines)
+    if "train" in raw and "stages" not in raw:
+        raise source.error((), f"this recipe trains networks (it has `train`): xlli train {where} --out FOLDER")
+    found: list[str] = []
+    stages = [part for i, entry in enumerate(_list(raw, "stages", source)) for part in _told(found, _stage, entry, i, source, base)]
+    models = [
+        part for i, entry in enumerate(_list(raw, "models", source)) for part in _told(found, _models, entry, base, source, ("models", i))
+    ]
+    data = {**raw, "stages": [part.data for part in stages], "models": [part.data for part in models]}
+    if not found:
+        stages = _with_brought(stages, models, base)
+        data["stages"] = [part.data for part in stages]
+    if isinstance(data.get("corpus"), Mapping):
+        data["corpus"] = next(iter(_told(found, _resolved, data["corpus"], base, source)), data["corpus"])
+
+    def place(path: problems.Path) -> str:
+        for name, parts in (("stages", stages), ("models", models)):
+            if len(path) > 1 and path[0] == name and isinstance(path[1], int) and path[1] < len(parts):
+                part = parts[path[1]]
+                return part.source.place((*part.path, *path[2:]))
+        return source.place(path)
+
+    try:
+        recipe = Recipe(**data)
+    except ValidationError as error:
+        bad = bool(found)  # what is left of the lists then says nothing more
+        found += explain(error, Recipe, data, place, keep=lambda path: not bad or path[:1] not in (("stages",), ("models",), ()))
+    if found:
+        raise collected(source, found)
+    return recipe
+
+
+def _told(found: list[str], make: Callable[..., list[Any]], *arguments: Any) -> list[Any]:
+    """What `make(*arguments)` gives; when it refuses, nothing, and why is added to `found`."""
+    try:
+        return make(*arguments)
+    except _Refused as error:
+        found += error.lines
+    return []
+
+
+class _Refused(Exception):
+    """Problems of one stage, model or section, each with its place."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*lines)
+        self.lines = lines
+
+
+def _list(data: Mapping[str, Any], key: str, source: Source) -> list[Any]:
+    value = data.get(key)
+    if not isinstance(value, list) or not value:
+        raise source.error((key,), "expected a list with at least one entry")
+    return value
+
+
+def _resolved(corpus: Mapping[str, Any], base: Path, source: Source) -> list[dict[str, Any]]:
+    try:
+        return [resolve_corpus(corpus, base)]
+    except RecipeError as error:
+        raise _Refused(f"{source.place(('corpus',))}{error}") from error
+
+
+def _checked(model: type[BaseModel], data: Mapping[str, Any], source: Source, path: problems.Path) -> Any:
+    """`model(**data)`. Raises _Refused with the problems' places below `path`."""
+    try:
+        return model(**data)
+    except ValidationError as error:
+        raise _Refused(*explain(error, model, data, lambda inner: source.place((*path, *inner)))) from error
+
+
+def _stage(entry: Any, index: int, source: Source, base: Path) -> list[_Part]:
+    """One stage, checked as far as it can be by itself."""
+    path: problems.Path = ("stages", index)
+    if isinstance(entry, Mapping) and {"kind", "id", "params"} <= set(entry):  # as study.json keeps it
+        stage, fields = dict(entry), (*path, "params")
+    elif not isinstance(entry, Mapping) or len(entry) != 1:
+        raise _Refused(f"{source.place(path)}write one stage a list item, as `- restore: {{}}`")
+    else:
+        ((kind, params),) = entry.items()
+        fields = (*path, kind)
+        if params is not None and not isinstance(params, Mapping):
+            raise _Refused(f"{source.place(fields)}expected the stage's fields, as `- restore: {{}}`, found {params!r:.60}")
+        params = dict(params or {})
+        stage = {"kind": kind, "id": params.pop("id", kind), "params": params}
+        if "models" in params:
+            stage["models"] = params.pop("models")
+    try:
+        Stage(**stage)
+    except ValidationError as error:
+        below = {"id": fields, "models": fields} if fields[-1] != "params" else {}
+
+        def at(inner: problems.Path) -> str:
+            return source.place((*below.get(str(inner[0]), path), *inner) if inner else path)
+
+        raise _Refused(*explain(error, Stage, stage, at)) from error
+    try:
+        cls = stage_params(stage["kind"])
+    except RecipeError as error:
+        raise _Refused(f"{source.place(path)}{error}") from error
+    _checked(cls, stage["params"], source, fields)
+    if inlined := getattr(cls, "inlined", None):  # parameters that name a file take its content along
+        try:
+            stage["params"] = inlined(stage["params"], lambda text: resolve_path(text, base))
+        except RecipeError as error:
+            raise _Refused(f"{source.place(fields)}{error}") from error
+    return [_Part(stage, source, path, fields)]
+
+
+def _with_brought(stages: Sequence[_Part], models: Sequence[_Part], base: Path) -> list[_Part]:
+    """The stages with those that analyses bring along, each before the analysis that needs it."""
+    out: list[_Part] = []
+    for part in stages:
+        stage = part.data
+        brings = getattr(analysis_class(stage["kind"]), "brings", None) if stage["kind"] in ANALYSES else None
+        if brings is not None:
+            chooses = Stage(**stage).chooses
+            looked = [m.data for m in models if chooses(ModelEntry(**m.data))]
+            params, entries = brings(stage["params"], stage["id"], looked)
+            part = replace(part, data={**stage, "params": params})
+            for entry in entries:
+                ((kind, fields),) = entry.items()
+                known = {other.data["id" if "id" in fields else "kind"] for other in (*stages, *out)}
+                if fields.get("id", kind) not in known:
+                    brought = {kind: {"models": stage.get("models", "all"), **fields}}
+                    try:
+                        (made,) = _stage(brought, 0, Source(part.source.name), base)
+                    except _Refused as error:
+                        raise part.source.error(part.path, f"{stage['kind']} brings a stage {kind}: {'; '.join(error.lines)}") from error
+                    out.append(replace(made, source=part.source, path=part.path))
+        out.append(part)
+    return out
+
+
+def _models(entry: Any, base: Path, source: Source, path: problems.Path, files: tuple[Path, ...] = ()) -> list[_Part]:
+    """The models of one list item: itself, or those of the file that it names."""
+    if isinstance(entry, Mapping) and set(entry) == {"from"}:
+        return _models_of_file(entry["from"], base, source, (*path, "from"), files)
+    if not isinstance(entry, Mapping):
+        raise _Refused(f"{source.place(path)}models: expected a mapping such as {{id: a, weights: a.pth}}, found {entry!r:.60}")
+    entry = dict(entry)
+    if files:  # models.yaml carries each file's sha256 for people; identity is taken from the tensors themselves
+        entry.pop("sha256", None)
+    weights = entry.get("weights")
+    if isinstance(weights, str) and not weights.startswith("builtin:"):
+        try:
+            entry["weights"] = resolve_path(weights, base)
+        except RecipeError as error:
+            raise _Refused(f"{source.place((*path, 'weights'))}{error}") from error
+    _checked(ModelEntry, entry, source, path)
+    return [_Part(entry, source, path)]
+
+
+def _models_of_file(name: Any, base: Path, source: Source, path: problems.Path, files: tuple[Path, ...]) -> list[_Part]:
+    if not isinstance(name, str):
+        raise _Refused(f"{source.place(path)}expected the path of a file of models, found {name!r:.60}")
+    try:
+        place = Path(resolve_path(name, base))
+        if place in files or len(files) >= FILES_DEEP:
+            raise RecipeError(f"models from {place}: files of models name one another; name the models themselves")
+        if place.exists() and not place.is_file():
+            raise RecipeError(f"models from {place}: not a file")
+        listed, lines = read_file(place, "models from")
+    except (RecipeError, OSError) as error:
+        raise _Refused(f"{source.place(path)}{error} `xlli train` writes such a file.") from error
+    nested = isinstance(listed, Mapping) and "models" in listed
+    entries = listed["models"] if nested else listed
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+        raise _Refused(f"{source.place(path)}models from {place}: expected a list of models, as `xlli train` writes it")
+    inner = Source(str(place), lines)
+    above: problems.Path = ("models",) if nested else ()
+    parts: list[_Part] = []
+    for number, entry in enumerate(entries):
+        try:
+            parts += _models(entry, place.absolute().parent, inner, (*above, number), (*files, place))
+        except _Refused as error:
+            raise _Refused(*(f"{source.place(path)}in {place}: {line}" for line in error.lines)) from error
+    return parts

@@ -1,0 +1,50 @@
+"""Paths and globs of a recipe, made absolute once, so that the copy in `study.json` means the same on any machine that sees the same
+folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from xlli_ray.errors import RecipeError, StudyError
+from xlli_ray.store.objects import is_url, refuse_secrets
+
+
+def resolve_path(text: str, base: Path) -> str:
+    """An absolute path, or the URL as it is. Raises RecipeError for URLs with credentials."""
+    if is_url(text):
+        try:
+            refuse_secrets(text)
+        except StudyError as error:
+            raise RecipeError(str(error)) from error
+        except ValueError as error:  # brackets that hold no IPv6 address
+            raise RecipeError(f"{text!r} is no URL: {error}") from error
+        return text
+    try:
+        home = Path(text).expanduser()
+    except RuntimeError as error:
+        raise RecipeError(f"{text!r}: {error}. Write the whole path.") from error
+    return os.path.normpath(base / home)
+
+
+def resolve_corpus(corpus: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """The corpus section with paths and globs made absolute."""
+
+    def each(value: Any) -> Any:
+        if isinstance(value, list):
+            return [each(item) for item in value]
+        return resolve_path(value, base) if isinstance(value, str) else value
+
+    out = dict(corpus)
+    for key in ("images", "inputs", "list"):
+        if key in out:
+            out[key] = each(out[key])
+    if isinstance(out.get("pairs"), Mapping):
+        out["pairs"] = {key: each(value) for key, value in out["pairs"].items()}
+    if isinstance(pies := out.get("pies"), Mapping) and "real" in pies:
+        real = pies["real"]
+        named = {name: each(globs) for name, globs in real.items()} if isinstance(real, Mapping) else each(real)
+        out["pies"] = {**pies, "real": named}
+    return out
