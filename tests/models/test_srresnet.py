@@ -194,7 +194,7 @@ def test_each_scores_on_set5_what_its_card_says(fixtures: Path, name: str) -> No
     module = srresnet.from_state_dict(read_state_dict(builtin_path(name)).tensors, {}).module
     folder = fixtures / "images/Set5/x4"
     cases = cases_of_pairs(Pairs(input=str(folder / "*_LR.png"), target=str(folder / "*_HR.png")))
-    found = score(module, cases, border=4)
+    found = score(module, cases, scale=4)
     assert found.psnr_y == pytest.approx(builtin_card(name)["scores"]["Set5"]["psnr_y"], abs=0.01)
     bars = {"srresnet-gr-clean": 30.8, "srresnet-nogr-clean": 30.5}
     assert found.psnr_y >= bars.get(name, 0.0)
@@ -209,7 +209,7 @@ def test_each_network_is_best_at_what_it_was_trained_on(fixtures: Path) -> None:
 
     def psnr(name: str, degradation: object) -> float:
         module = srresnet.from_state_dict(read_state_dict(builtin_path(name)).tensors, {}).module
-        return score(module, degraded(clean, 4, degradation), border=4).psnr_y
+        return score(module, degraded(clean, 4, degradation), scale=4).psnr_y
 
     assert psnr("srresnet-nogr-blur0_4", {"blur": 2}) >= psnr("srresnet-nogr-clean", {"blur": 2}) + 0.5
     assert psnr("srresnet-gr-noise20", {"noise": 20}) >= psnr("srresnet-gr-clean", {"noise": 20}) + 1.0

@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 from toy_pictures import textured
 
+from xlli_ray.corpus import degradations
 from xlli_ray.corpus.degradations import parse
+from xlli_ray.corpus.degradations.noise import generator
 from xlli_ray.corpus.resize import downscale
 from xlli_ray.errors import RecipeError
 from xlli_ray.training.data import Crops, Picture, degraded_crop, read_pictures
@@ -42,8 +44,8 @@ def test_a_batch_depends_on_seed_and_iteration_alone(pictures) -> None:
 
 def test_twins_are_cut_at_the_same_places_whatever_their_degradations(pictures) -> None:
     clean = crops(pictures).batch(5)
-    for degradations in ([{"blur": [0, 4]}], [{"noise": 20}], ["clean", {"jpeg": [30, 90]}]):
-        other = crops(pictures, degradations=degradations).batch(5)
+    for damage in ([{"blur": [0, 4]}], [{"noise": 20}], ["clean", {"jpeg": [30, 90]}]):
+        other = crops(pictures, degradations=damage).batch(5)
         assert np.array_equal(other.target, clean.target)
         assert np.array_equal(other.content, clean.content)
         assert not np.array_equal(other.input, clean.input)
@@ -71,7 +73,7 @@ def test_a_degraded_crop_is_a_crop_of_the_degraded_picture(scale: int, label: di
         (3, width // 2),
         (9, 11),
     ):
-        found = degraded_crop(target, mixture, scale, top, left, size).astype(int)
+        found = degraded_crop(target, mixture, scale, top, left, size, key="").astype(int)
         difference = np.abs(found - whole[top : top + size, left : left + size])
         assert difference.max() <= 1
         assert (difference > 0).mean() < 0.01
@@ -84,6 +86,60 @@ def test_noise_is_as_strong_as_its_name_says_and_never_the_same_twice(pictures) 
     assert abs(values.std() - 20) < 0.5
     assert not np.array_equal(noisy.batch(0).input[0], noisy.batch(0).input[1])
     assert not np.array_equal(noisy.batch(0).input, noisy.batch(1).input)
+
+
+class Stain:
+    """A random degradation of the whole target, of which the package has none."""
+
+    NAME, VERSION, ORDER, DOMAIN, INTEGER = "stain", 1, 5, "target", False
+
+    def check(self, level: float) -> None:
+        pass
+
+    def apply(self, array: np.ndarray, level: float, *, key: str) -> np.ndarray:
+        return np.clip(array + np.float32(level) * generator(f"{key}|stain").standard_normal(array.shape, dtype=np.float32), 0, 1)
+
+
+STAIN = Stain()
+
+
+@pytest.fixture
+def stain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(degradations.REGISTRY, "stain", f"{__name__}:STAIN")
+
+
+LEVELS = {"blur": 2.0, "noise": 20, "jpeg": 50, "stain": 0.2}
+
+
+def test_every_registered_degradation_has_a_level_to_be_tried_with(stain) -> None:
+    assert set(LEVELS) == set(degradations.REGISTRY)
+
+
+@pytest.mark.parametrize("name", sorted(LEVELS))
+def test_every_crop_of_every_step_has_draws_of_its_own(name: str, stain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A2: in the domain `target` the key was empty, so that all crops of a training had one and the same draw."""
+    level, part = LEVELS[name], degradations.get(name)
+    keys: list[str] = []
+    apply = type(part).apply
+
+    def watched(self, array: np.ndarray, level: float, *, key: str) -> np.ndarray:
+        keys.append(key)
+        return apply(self, array, level, key=key)
+
+    picture = textured(40, 40, 0)
+    given = picture if part.DOMAIN == "input" else picture.astype(np.float32) / np.float32(255)
+    random = not np.array_equal(part.apply(given, level, key="a"), part.apply(given, level, key="b"))
+    assert random == (name in ("noise", "stain"))
+    monkeypatch.setattr(type(part), "apply", watched)
+    flat = Picture("flat", "0" * 64, np.full((64, 64, 3), 128, np.uint8), np.full((16, 16, 3), 128, np.uint8))
+    made = crops([flat], degradations=[{name: level}], min_gradient=0.0, batch=3, crop=32)
+    first, later, again = (made.batch(iteration) for iteration in (0, 1, 0))
+    assert np.array_equal(first.input, again.input)
+    if random:
+        assert len(set(keys[:6])) == 6
+        assert keys[6:] == keys[:3]
+    draws = [image.tobytes() for image in (*first.input, *later.input)]
+    assert len(set(draws)) == (6 if random else 1)
 
 
 def test_crops_are_taken_where_there_is_something_to_learn() -> None:

@@ -12,6 +12,7 @@ import torch
 
 from xlli_ray.errors import NetworkError, RecipeError, WeightsError
 from xlli_ray.models.checkpoint import to_safetensors
+from xlli_ray.training.data import read_pictures
 from xlli_ray.training.loop import Trainer, build_network, learning_rate, read_log
 from xlli_ray.training.recipe import Job
 
@@ -61,11 +62,27 @@ def test_lines_logged_after_the_last_checkpoint_are_logged_once(make_job, make_t
 
 def test_a_folder_of_another_training_is_refused(make_job, make_trainer, photos: Path, tmp_path: Path) -> None:
     make_trainer(make_job(), tmp_path).run(until=2)
-    with pytest.raises(RecipeError, match="another recipe"):
+    with pytest.raises(RecipeError, match=r"another training, begun and not finished: train\.lr was 0\.001, is now 0\.5"):
         make_trainer(make_job(lr=0.5), tmp_path)
     fewer = make_job(corpus={"images": [str(photos / "photo[01].png")]})
-    with pytest.raises(RecipeError, match="other pictures"):
+    with pytest.raises(RecipeError, match="images: 2 now, 4 then"):
         make_trainer(fewer, tmp_path)
+
+
+def test_a_checkpoint_from_before_identities_goes_on_and_is_compared_by_its_hashes(make_job, make_trainer, photos, tmp_path: Path) -> None:
+    job = make_job()
+    make_trainer(job, tmp_path).run(until=2)
+    path = tmp_path / "checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    del state["identity"]
+    pictures, _ = read_pictures(job.corpus)
+    old = hashlib.sha256("".join(picture.sha256 for picture in pictures).encode()).hexdigest()
+    torch.save({**state, "recipe": job.recipe_hash(), "pictures": old}, path)
+    assert make_trainer(job, tmp_path).iteration == 2
+    with pytest.raises(RecipeError, match="the recipe's hash was"):
+        make_trainer(make_job(lr=0.5), tmp_path)
+    with pytest.raises(RecipeError, match="images: others"):
+        make_trainer(make_job(corpus={"images": [str(photos / "photo[01].png")]}), tmp_path)
 
 
 def test_twins_with_and_without_global_residual_start_from_the_same_draws(make_job) -> None:

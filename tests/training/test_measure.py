@@ -13,6 +13,9 @@ from toy_pictures import textured
 
 from xlli_ray.corpus.decode import to_u8
 from xlli_ray.corpus.resize import bicubic_up
+from xlli_ray.models.model import Model, Range
+from xlli_ray.probes.protocol import Batch, Forward
+from xlli_ray.probes.restore import Params, Restore
 from xlli_ray.training.measure import (
     Case,
     cases_of_images,
@@ -59,6 +62,45 @@ def test_psnr_is_that_of_luma_without_the_border() -> None:
     assert psnr_y == pytest.approx(20 * np.log10(255 / (10 * 219 / 255)), abs=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_training_and_restore_score_the_same_pixels_at_every_scale(scale: int) -> None:
+    """A4: at scale 1 a training's score cut one pixel, a `restore` stage none."""
+
+    class Enlarge(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.unused = nn.Parameter(torch.zeros(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.interpolate(x, scale_factor=scale, mode="nearest").roll(1, -1)  # wrong at the border most of all
+
+    target = textured(64, 64, 3)
+    small = np.ascontiguousarray(target[::scale, ::scale])
+    mine = score(Enlarge(), [Case("", small, target)], scale=scale).psnr_y
+    planes = torch.from_numpy(small.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255))
+    stage = Restore(Params(), {})
+    model = Model(
+        id="m", module=Enlarge(), network="x", network_version=1, scale=scale, channels=3, range=Range(0.0, 1.0), multiple=1, minimum=1,
+        output="image", weights_sha256="",
+    )  # fmt: skip
+    wanted = target.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+    with torch.no_grad():
+        forward = Forward(model(planes), {})
+    found = stage.measure(model, Batch([], planes, [wanted], np.ones(1, bool)), forward).columns["psnr_y"][0]
+    assert mine == pytest.approx(found, abs=1e-9)
+
+
+def test_images_without_a_score_do_not_poison_the_mean_of_a_training() -> None:
+    target = textured(64, 64, 0)
+    small = np.ascontiguousarray(target[::4, ::4])
+    good = score(Bicubic(), [Case("", small, target)], scale=4)
+    tiny = Case("tiny", np.zeros((2, 8, 3), np.uint8), np.zeros((8, 32, 3), np.uint8))  # nothing is left inside of the border
+    exact = Case("flat", np.full((16, 16, 3), 9, np.uint8), np.full((64, 64, 3), 9, np.uint8))
+    assert score(Bicubic(), [tiny, Case("", small, target), exact], scale=4) == good
+    assert good.images == 1
+    assert score(Bicubic(), [tiny], scale=4).images == 0
+
+
 def test_restoring_rounds_half_up_and_clamps() -> None:
     class Half(Bicubic):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -85,8 +127,8 @@ def test_degraded_cases_keep_their_targets(photos: Path) -> None:
 
 def test_scores_are_means_over_images(photos: Path) -> None:
     cases = cases_of_images([str(photos / "*.png")], 4)
-    all_of_them = score(Bicubic(), cases, border=4)
-    one_by_one = [score(Bicubic(), [Case("", case.input, case.target)], border=4) for case in cases]
+    all_of_them = score(Bicubic(), cases, scale=4)
+    one_by_one = [score(Bicubic(), [Case("", case.input, case.target)], scale=4) for case in cases]
     assert all_of_them.images == 4
     assert all_of_them.psnr_y == pytest.approx(np.mean([scored.psnr_y for scored in one_by_one]))
 

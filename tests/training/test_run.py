@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
+from toy_pictures import textured
 
-from xlli_ray.errors import RecipeError
+from xlli_ray.errors import RecipeError, WeightsError
 from xlli_ray.models import ModelSpec, load_model, read_state_dict
-from xlli_ray.models.builtin import check_card
+from xlli_ray.models.builtin import check_card, sealed
 from xlli_ray.training.run import train
 
 
@@ -88,7 +90,7 @@ def test_what_is_finished_is_not_trained_again_and_another_recipe_is_refused(rec
     train(recipe, tmp_path / "out", only=["gr", "nogr"], progress=seen.append)
     assert {progress.id for progress in seen} == {"nogr"}
     assert (tmp_path / "out/gr/weights.safetensors").stat().st_mtime_ns == before
-    with pytest.raises(RecipeError, match=r"another recipe .* Use another --out or id"):
+    with pytest.raises(RecipeError, match=r"another training, finished: train\.lr was 0\.001, is now 0\.5\. Use another --out or id"):
         train(recipe, tmp_path / "out", overrides=["train.lr=0.5"], only=["gr"])
 
 
@@ -96,8 +98,99 @@ def test_a_twin_of_weights_that_were_trained_again_is_not_taken_for_finished(rec
     train(recipe, tmp_path / "out", only=["gr", "late"])
     shutil.rmtree(tmp_path / "out/gr")
     train(recipe, tmp_path / "out", overrides=["train.lr=0.002"], only=["gr"])
-    with pytest.raises(RecipeError, match="other weights than gr"):
+    with pytest.raises(RecipeError, match=r"late starts from gr, .* gr of another recipe: train\.lr was 0\.002, is now 0\.001"):
         train(recipe, tmp_path / "out", only=["late"])
+    shutil.copytree(tmp_path / "out/late", tmp_path / "kept")
+    changed = tmp_path / "elsewhere.safetensors"
+    shutil.copy(tmp_path / "out/gr/weights.safetensors", changed)
+    folder = tmp_path / "out/late"
+    with pytest.raises(RecipeError, match=r"first weights \(train\.init\) were .*…, are now .*…"):
+        train(recipe, tmp_path / "out", overrides=[f"grid={_grid(recipe, 'late', init=str(changed))}"], only=["late"])
+    assert (folder / "card.json").read_bytes() == (tmp_path / "kept/card.json").read_bytes()
+
+
+def _grid(recipe: Path, entry: str, **train_fields) -> str:
+    grid = [item for item in yaml.safe_load(recipe.read_text())["grid"] if item["id"] == entry]
+    grid[0]["train"] |= train_fields
+    return json.dumps(grid)
+
+
+def test_other_photographs_under_the_same_names_are_refused_and_named(recipe: Path, photos: Path, tmp_path: Path) -> None:
+    """A1: the card was compared by a hash that drops file lists, so other training photographs counted as done."""
+    folder = shutil.copytree(photos, tmp_path / "mine")
+    mine = [f"corpus.images={folder}/*.png"]
+    train(recipe, tmp_path / "out", overrides=mine, only=["gr"])
+    Image.fromarray(textured(96, 128, 99)).save(folder / "photo2.png")
+    with pytest.raises(RecipeError, match=r"4 now, 4 then; 1 with bytes that it was not trained on \(photo2\.png\), 1 gone or changed"):
+        train(recipe, tmp_path / "out", overrides=mine, only=["gr"])
+    (folder / "photo2.png").unlink()
+    with pytest.raises(RecipeError, match=r"images: 3 now, 4 then; 1 gone or changed \(photo2\.png\)"):
+        train(recipe, tmp_path / "out", overrides=mine, only=["gr"])
+
+
+def test_the_same_photographs_elsewhere_and_by_other_names_are_the_same_training(recipe: Path, photos: Path, tmp_path: Path) -> None:
+    train(recipe, tmp_path / "out", only=["gr"])
+    (tmp_path / "moved").mkdir()
+    for index, path in enumerate(sorted(photos.glob("*.png"))):
+        shutil.copy(path, tmp_path / f"moved/{9 - index}.png")
+    seen = []
+    train(recipe, tmp_path / "out", overrides=[f"corpus.images={tmp_path}/moved/*.png"], only=["gr"], progress=seen.append)
+    assert not seen
+
+
+def test_an_unfinished_training_does_not_go_on_from_other_first_weights_or_pairs(make_job, make_trainer, photos, tmp_path: Path) -> None:
+    first = {key: value.clone() for key, value in make_trainer(make_job(), tmp_path / "init").network.state_dict().items()}
+    other = {**first, "last.bias": first["last.bias"] + 1}
+    make_trainer(make_job(init="x"), tmp_path / "a", init=first).run(until=2)
+    with pytest.raises(RecipeError, match=r"begun and not finished: first weights"):
+        make_trainer(make_job(init="x"), tmp_path / "a", init=other)
+    inputs = shutil.copytree(photos, tmp_path / "inputs")
+    pairs = {"pairs": {"input": f"{inputs}/*.png", "target": f"{photos}/*.png"}}
+    denoiser = {"network": "toy_trainees:Denoiser", "args": {"width": 4}, "corpus": pairs}
+    make_trainer(make_job(**denoiser), tmp_path / "b").run(until=2)
+    Image.fromarray(textured(96, 128, 99)).save(inputs / "photo0.png")  # another input of the same target
+    with pytest.raises(RecipeError, match=r"images: 4 now, 4 then; 1 with bytes that it was not trained on"):
+        make_trainer(make_job(**denoiser), tmp_path / "b")
+
+
+def test_a_card_from_before_is_compared_by_what_it_holds(recipe: Path, photos: Path, tmp_path: Path) -> None:
+    train(recipe, tmp_path / "out", only=["gr"])
+    path = tmp_path / "out/gr/card.json"
+    card = json.loads(path.read_text())
+    for name in ("versions", "identity_sha256"):
+        del card[name]  # as cards were written until these were counted
+    path.write_text(json.dumps(sealed(card)))
+    seen, said = [], []
+    train(recipe, tmp_path / "out", only=["gr"], progress=seen.append, say=said.append)
+    assert (seen, said) == ([], [])
+    path.write_text(json.dumps(sealed({**card, "images": []})))
+    train(recipe, tmp_path / "out", only=["gr"], progress=seen.append, say=said.append)
+    assert seen == []
+    assert said == ["gr: its card lists no images: they were not compared"]
+    with pytest.raises(RecipeError, match=r"train\.lr was"):
+        train(recipe, tmp_path / "out", overrides=["train.lr=0.5"], only=["gr"])
+
+
+def test_weights_that_are_not_those_of_the_card_do_not_count_as_trained(recipe: Path, tmp_path: Path) -> None:
+    train(recipe, tmp_path / "out", only=["gr"])
+    weights = tmp_path / "out/gr/weights.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(WeightsError, match=r"gr/weights\.safetensors: has the sha256 .* Delete the folder"):
+        train(recipe, tmp_path / "out", only=["gr"])
+    weights.unlink()
+    with pytest.raises(WeightsError, match=r"gr/weights\.safetensors: gone"):
+        train(recipe, tmp_path / "out", only=["gr"])
+
+
+def test_models_yaml_lists_only_what_this_recipe_trained(recipe: Path, tmp_path: Path) -> None:
+    train(recipe, tmp_path / "out", only=["gr", "nogr"])
+    shutil.rmtree(tmp_path / "out/gr")
+    said = []
+    path = train(recipe, tmp_path / "out", overrides=["train.lr=0.002"], only=["gr"], say=said.append)
+    assert [model["id"] for model in yaml.safe_load(path.read_text())["models"]] == ["gr"]
+    assert said == ["models.yaml lists no nogr: trained by another recipe than this one"]
 
 
 def test_tasks_can_be_mapped_elsewhere_one_wave_at_a_time(recipe: Path, tmp_path: Path) -> None:

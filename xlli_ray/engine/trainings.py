@@ -51,9 +51,9 @@ def train_recipe(
     from xlli_ray.training.run import train
 
     if workers == 0:
-        return train(recipe, out, overrides=list(overrides), progress=None if say is None else lambda step: say(step.line))
+        return train(recipe, out, overrides=list(overrides), progress=None if say is None else lambda step: say(step.line), say=say)
 
     def mapped(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
         return map_on_ray(function, items, workers=workers, address=address)
 
-    return train(recipe, out, overrides=list(overrides), map_tasks=mapped)
+    return train(recipe, out, overrides=list(overrides), say=say, map_tasks=mapped)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from xlli_ray.errors import PlanError
 from xlli_ray.probes.protocol import ArrayPlan, Batch, Column, Forward, Measurement, Shapes
-from xlli_ray.stats.fidelity import crop_border, luma_studio, psnr, ssim
+from xlli_ray.stats.fidelity import border_of, crop_border, luma_studio, psnr, ssim
 
 if TYPE_CHECKING:
     import torch
@@ -104,7 +104,7 @@ class Restore:
             if (height, width) != (high, wide):
                 failed[position] = f"wrong scale: the output is {width}×{height} pixels, the target {wide}×{high}"
                 continue
-            scores[position] = score(images[position], target, border=model.scale if model.scale > 1 else 0)
+            scores[position] = score(images[position], target, border=border_of(model.scale))
         names = [column.name for column in self.COLUMNS]
         columns = {name: scores[:, i].tolist() for i, name in enumerate(names)}
         return Measurement({"output": images} if self.params.save else {}, columns, failed=failed)

@@ -2,7 +2,8 @@
 
 PSNR: 10·log10(255² / MSE) on 8-bit values. SSIM: Wang et al., IEEE TIP 2004, 11×11 Gaussian window of σ 1.5, K1 = 0.01, K2 = 0.03,
 only where the window fits ("valid"). Y is BT.601 luma in studio range, 16–235, unrounded (MATLAB `rgb2ycbcr` on 8-bit input without the
-final rounding), the border of `scale` pixels is cut, sums are in float64. Higher is better; identical images give PSNR inf, SSIM 1.
+final rounding), the border of `scale` pixels is cut (`border_of`: none at scale 1), sums are in float64. Higher is better; identical
+images give PSNR inf, SSIM 1.
 
 >>> import numpy as np
 >>> a = np.zeros((16, 16)); b = a + 5.0
@@ -21,6 +22,11 @@ _K1, _K2, _SIGMA, _RADIUS = 0.01, 0.03, 1.5, 5
 def luma_studio(rgb: np.ndarray) -> np.ndarray:
     """BT.601 luma 16–235 of 8-bit RGB. `rgb`: uint8 (H, W, 3). Returns float64 (H, W)."""
     return rgb.astype(np.float64) @ _Y + 16.0
+
+
+def border_of(scale: int) -> int:
+    """Pixels of the output that are cut on each side before it is scored: `scale`, and none at scale 1, where every pixel was given."""
+    return scale if scale > 1 else 0
 
 
 def crop_border(image: np.ndarray, border: int) -> np.ndarray:

@@ -31,8 +31,10 @@ from xlli_ray.corpus.ids import sha256_hex
 from xlli_ray.corpus.resize import bicubic, downscale, modcrop
 from xlli_ray.corpus.sources import list_files, pair_files, read_bytes
 from xlli_ray.errors import RecipeError
+from xlli_ray.training.identity import Image
 from xlli_ray.training.recipe import Pairs, TrainCorpus
 
+VERSION = 1  # raised when the same recipe and images would give other crops
 U8 = NDArray[np.uint8]
 _SUPPORT = 2  # of the bicubic, in input pixels on each side of a crop
 
@@ -41,13 +43,15 @@ _SUPPORT = 2  # of the bicubic, in input pixels on each side of a crop
 class Picture:
     """One training picture. `target`: uint8 (sH, sW, 3); `small`: uint8 (H, W, 3), the input where nothing degrades it.
 
-    `small is target` for a corpus of inputs alone. `sha256`: of the file that the target (or input) was read from.
+    `small is target` for a corpus of inputs alone. `sha256`: of the file that the target (or input) was read from; `input_sha256`: of
+    the input's file of a pair.
     """
 
     name: str
     sha256: str
     target: U8
     small: U8
+    input_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ def read_pictures(corpus: TrainCorpus) -> tuple[list[Picture], int]:
 def _read_pairs(pairs: Pairs, *, max_pixels: int) -> tuple[list[Picture], int]:
     pictures, scales = [], set()
     for source, target in pair_files(pairs.input, pairs.target, "."):
-        small = to_u8(decode(read_bytes(source), max_pixels=max_pixels).pixels)
+        given = read_bytes(source)
+        small = to_u8(decode(given, max_pixels=max_pixels).pixels)
         data = read_bytes(target)
         large = to_u8(decode(data, max_pixels=max_pixels).pixels)
         scale, rest = divmod(large.shape[0], small.shape[0])
@@ -87,10 +92,10 @@ def _read_pairs(pairs: Pairs, *, max_pixels: int) -> tuple[list[Picture], int]:
                 " a target must be the same whole number of times as high and wide as its input"
             )
         scales.add(scale)
-        pictures.append(Picture(PurePath(target).name, sha256_hex(data), large, small))
+        pictures.append(Picture(PurePath(target).name, sha256_hex(data), large, small, sha256_hex(given)))
     if len(scales) > 1:
         raise RecipeError(f"pairs: scales {', '.join(map(str, sorted(scales)))} are mixed; train one scale at a time")
-    return sorted(pictures, key=lambda picture: picture.sha256), scales.pop()
+    return sorted(pictures, key=lambda picture: (picture.sha256, picture.input_sha256)), scales.pop()
 
 
 class Crops:
@@ -125,8 +130,13 @@ class Crops:
         return len(self._pictures)
 
     @property
+    def images(self) -> list[Image]:
+        """What the pictures were read from."""
+        return [Image(picture.name, picture.sha256, picture.input_sha256) for picture in self._pictures]
+
+    @property
     def pictures_sha256(self) -> str:
-        """One hash over the hashes of all pictures."""
+        """One hash over the hashes of all pictures: what old checkpoints hold."""
         return sha256_hex("".join(picture.sha256 for picture in self._pictures).encode())
 
     def batch(self, iteration: int) -> Batch:
@@ -142,8 +152,9 @@ class Crops:
             picture = self._pictures[content]
             top, left = divmod(place, picture.small.shape[1])
             mixture = draw(self._degradations, how)
-            small = self._input(picture, mixture, top, left)
-            small = mixture.apply(small, "input", key=f"{self._seed}|{iteration}|{index}")
+            key = f"{self._seed}|{iteration}|{index}"  # each crop of each step has draws of its own, in both domains
+            small = self._input(picture, mixture, top, left, key)
+            small = mixture.apply(small, "input", key=key)
             scale, size = self._scale, self._size
             large = picture.target[top * scale : (top + size) * scale, left * scale : (left + size) * scale]
             inputs.append(_turned(small, turn))
@@ -151,22 +162,23 @@ class Crops:
             contents.append(content)
         return Batch(_planes(inputs), _planes(targets), np.array(contents, dtype=np.int64))
 
-    def _input(self, picture: Picture, mixture: Mixture, top: int, left: int) -> U8:
+    def _input(self, picture: Picture, mixture: Mixture, top: int, left: int, key: str) -> U8:
         """The crop at (top, left), in input pixels, after the target-domain part of `mixture`; uint8."""
         parts = mixture.only("target").parts
         if not parts:
             return picture.small[top : top + self._size, left : left + self._size]
-        return degraded_crop(picture.target, mixture.only("target"), self._scale, top, left, self._size)
+        return degraded_crop(picture.target, mixture.only("target"), self._scale, top, left, self._size, key=key)
 
 
-def degraded_crop(target: U8, mixture: Mixture, scale: int, top: int, left: int, size: int) -> U8:
-    """What whole-picture degradation and downscaling give at (top, left, size) of the input: uint8 (size, size, 3).
+def degraded_crop(target: U8, mixture: Mixture, scale: int, top: int, left: int, size: int, *, key: str) -> U8:
+    """What whole-picture degradation and downscaling give at (top, left, size) of the input: uint8 (size, size, 3). `key`: of this crop's
+    draws.
 
     Equal to `downscale(mixture.apply(target))[top:top + size, left:left + size]`; where a crop is away from the border
     and blur is all there is, by small matrix products, which can differ by one grey level where a half is rounded.
     """
     if not all(name == "blur" for name, _ in mixture.parts):
-        whole = mixture.apply(target.astype(np.float32) / np.float32(255), "target", key="")
+        whole = mixture.apply(target.astype(np.float32) / np.float32(255), "target", key=key)
         return downscale(whole, scale)[top : top + size, left : left + size]
     sigma = mixture.level("blur") or 0.0
     radius = math.ceil(4.0 * sigma)
@@ -179,7 +191,7 @@ def degraded_crop(target: U8, mixture: Mixture, scale: int, top: int, left: int,
         return _interior(region, sigma, scale, size, margin)
     first_row, first_column = max(first_row, 0), max(first_column, 0)
     region = target[first_row * scale : last_row * scale, first_column * scale : last_column * scale]
-    blurred = mixture.apply(region.astype(np.float32) / np.float32(255), "target", key="")
+    blurred = mixture.apply(region.astype(np.float32) / np.float32(255), "target", key=key)
     small = downscale(blurred, scale)
     return small[top - first_row : top - first_row + size, left - first_column : left - first_column + size]
 

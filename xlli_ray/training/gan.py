@@ -20,6 +20,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from xlli_ray.training.recipe import Gan
 
+VERSION = 1  # raised when the same recipe would end with other weights
 BETAS = (0.9, 0.99)
 
 

@@ -27,11 +27,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xlli_ray.errors import NetworkError, RecipeError, WeightsError
+from xlli_ray.models.checkpoint import weights_sha256
 from xlli_ray.models.networks import network_file
 from xlli_ray.training.data import Crops
 from xlli_ray.training.gan import Adversary
+from xlli_ray.training.identity import identity_from, identity_of
 from xlli_ray.training.recipe import Job, Train
 
+VERSION = 1  # raised when the same recipe and crops would end with other weights
 LOG_EVERY = 50  # iterations
 BETAS = (0.9, 0.99)
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -127,6 +130,7 @@ class Trainer:
         self._adversary = None
         if train.gan is not None:
             self._adversary = Adversary(train.gan, seed=seed_of(job.seed, "discriminator"), device=self._device)
+        self.identity = identity_of(job, crops.images, weights_sha256(init) if init is not None else None)
         self.iteration = 0
         self._loss = torch.zeros((), device=self._device, dtype=torch.float64)  # summed since the last log line
         self._counted = 0
@@ -239,8 +243,7 @@ class Trainer:
 
     def _save(self) -> None:
         state = {
-            "recipe": self.job.recipe_hash(),
-            "pictures": self._crops.pictures_sha256,
+            "identity": json.dumps(self.identity.content()),
             "iteration": self.iteration,
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
@@ -258,20 +261,21 @@ class Trainer:
             os.fsync(file.fileno())
         partial.replace(path)
 
+    def _changed(self, state: Mapping[str, Any]) -> list[str]:
+        if "identity" not in state:
+            return _old_changes(state, self.job, self._crops)
+        return self.identity.differences(identity_from(json.loads(state["identity"])))
+
     def _resume(self) -> None:
         path, log = self._folder / "checkpoint.pt", self._folder / "log.jsonl"
         if not path.exists():
             log.unlink(missing_ok=True)
             return
         state = torch.load(path, map_location=self._device, weights_only=True)
-        if state["recipe"] != self.job.recipe_hash():
+        if changed := self._changed(state):
             raise RecipeError(
-                f"{self._folder} holds a training of another recipe (its hash is {state['recipe'][:12]}, this one's"
-                f" {self.job.recipe_hash()[:12]}). Use another --out or id, or delete the folder."
-            )
-        if state.get("pictures") != self._crops.pictures_sha256:
-            raise RecipeError(
-                f"{self._folder} holds a training on other pictures. Use another --out, or delete the folder."
+                f"{self._folder} holds another training, begun and not finished: {'; '.join(changed)}. Use another --out or id, or delete"
+                " the folder."
             )
         self.iteration = int(state["iteration"])
         self.network.load_state_dict(state["network"])
@@ -285,6 +289,16 @@ class Trainer:
         # Lines written after the checkpoint will be written again.
         kept = [line for line in read_log(log) if line["iteration"] <= self.iteration]
         log.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+
+
+def _old_changes(state: Mapping[str, Any], job: Job, crops: Crops) -> list[str]:
+    """What differs from a checkpoint of before `identity`: it holds two hashes, which name nothing finer."""
+    found = []
+    if state.get("recipe") != job.recipe_hash():
+        found.append(f"the recipe's hash was {str(state.get('recipe'))[:12]}, is now {job.recipe_hash()[:12]}")
+    if state.get("pictures") != crops.pictures_sha256:
+        found.append("images: others than it was trained on")
+    return found
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

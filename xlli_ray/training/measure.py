@@ -1,7 +1,7 @@
 """What a trained network scores: PSNR on luma, and how much fine detail it draws.
 
-PSNR as the literature has it: output clamped and rounded to 8 bits, BT.601 luma 16..235, a border of `scale` pixels
-cut.
+PSNR as the literature has it and as `restore` stages have it: output clamped and rounded to 8 bits, BT.601 luma 16..235, a border of
+`scale` pixels cut, none at scale 1 (`stats.fidelity.border_of`).
 
 High-frequency energy is the part of the luma's variance (grey levels squared) at spatial frequencies above a quarter of
 the sampling rate, that is above half of what pixels can carry; a Hann window keeps the border out. A network trained
@@ -24,7 +24,7 @@ from xlli_ray.corpus.degradations import parse
 from xlli_ray.corpus.ids import sha256_hex
 from xlli_ray.corpus.resize import downscale, modcrop
 from xlli_ray.corpus.sources import list_files, pair_files, read_bytes
-from xlli_ray.stats.fidelity import crop_border, luma_studio, psnr
+from xlli_ray.stats.fidelity import border_of, crop_border, luma_studio, psnr
 from xlli_ray.training.recipe import Pairs
 
 U8 = NDArray[np.uint8]
@@ -33,7 +33,10 @@ HIGH = 0.25  # cycles per pixel
 
 @dataclass(frozen=True)
 class Scored:
-    """Means over images: `psnr_y` in dB; `high_frequency` and `target_high_frequency` in grey levels squared."""
+    """Means over images: `psnr_y` in dB; `high_frequency` and `target_high_frequency` in grey levels squared.
+
+    `images`: how many they are of. One that is no larger than its border has no score, an exact copy an infinite one: both are left out.
+    """
 
     images: int
     psnr_y: float
@@ -102,9 +105,14 @@ def restore(network: nn.Module, image: U8) -> U8:
     return to_u8(output.transpose(1, 2, 0))
 
 
-def score(network: nn.Module, cases: Sequence[Case], *, border: int) -> Scored:
-    """Run `network` (in eval mode) over all cases. `border`: pixels cut from each side, usually the scale."""
-    rows = [compare(restore(network, case.input), case.target, border=border) for case in cases]
+def score(network: nn.Module, cases: Sequence[Case], *, scale: int) -> Scored:
+    """Run `network` (in eval mode) over all cases. `scale`: target size over input size; says what is cut at the border."""
+    border = border_of(scale)
+    scored = [case for case in cases if min(case.target.shape[:2]) > 2 * border]
+    rows = [compare(restore(network, case.input), case.target, border=border) for case in scored]
+    rows = [row for row in rows if np.isfinite(row[0])]
+    if not rows:
+        return Scored(0, *[float("nan")] * 3)
     psnrs, high, target_high = (float(np.mean(column)) for column in zip(*rows, strict=True))
     return Scored(len(rows), psnrs, high, target_high)
 

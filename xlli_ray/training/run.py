@@ -3,7 +3,7 @@
 Trainings are independent but for `init: <id of another entry>` (the adversarial twins start from their pixel-loss
 twins), so they go in waves: a wave is a list of tasks for `map_tasks`, one core each. The default runs them one after
 the other in this process; the engine hands in a map over Ray. A training that is finished is not run again, one that
-was interrupted goes on from its checkpoint.
+was interrupted goes on from its checkpoint; either only when it is the same training (`identity`).
 
     OUT/models.yaml             ids, weights, sha256, tags: `models: [{from: OUT/models.yaml}]` in a study
     OUT/<id>/weights.safetensors, card.json, curve.svg, log.jsonl, checkpoint.pt
@@ -15,14 +15,16 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from xlli_ray.corpus.sources import list_files, pair_files
-from xlli_ray.errors import RecipeError
+from xlli_ray.errors import RecipeError, WeightsError
+from xlli_ray.training.identity import flat_recipe, identity_from, identity_of, list_images
 from xlli_ray.training.recipe import Job, load_recipe
 
 MapTasks = Callable[[Callable[[Any], Any], list[Any]], list[Any]]
@@ -38,20 +40,22 @@ def train(
     workers: int = 0,
     address: str | None = None,
     progress: Callable[[Any], None] | None = None,
+    say: Callable[[str], None] | None = None,
     map_tasks: MapTasks | None = None,
 ) -> Path:
     """Train what the recipe says and return the path of `models.yaml`.
 
     `overrides`: "key.path=value". `only`: ids of the grid to train now (with the entries they start from already done).
     `workers` > 0 or an `address` needs `map_tasks` from the engine: (function, payloads) -> results in order; payloads
-    and results are plain dicts. `progress` receives a `loop.Progress` now and then, in this process only.
+    and results are plain dicts. `progress` receives a `loop.Progress` now and then, in this process only; `say` a line where something
+    about a finished training is worth knowing.
     Raises RecipeError before anything is trained when the recipe is wrong, or OUT holds another recipe's training.
     """
     if (workers or address) and map_tasks is None:
         raise RecipeError("training on workers goes through the engine: `xlli train --workers N`, or pass `map_tasks`")
     jobs = load_recipe(recipe_path, overrides=overrides).jobs()
-    known = {job.id for job in jobs}
-    if unknown := sorted(set(only) - known):
+    known = {job.id: job for job in jobs}
+    if unknown := sorted(set(only) - set(known)):
         raise RecipeError(f"only: {', '.join(unknown)} is not in the grid; it has {', '.join(sorted(known))}")
     chosen = [job for job in jobs if not only or job.id in only]
     _check_files(chosen)
@@ -64,8 +68,13 @@ def train(
             {"job": job.model_dump(mode="json"), "folder": str(root / job.id), "init": _init(job, known, root)}
             for job in wave
         ]
-        run(task, payloads)
-    return _write_models(jobs, root)
+        for done in run(task, payloads):
+            if say is not None and done.get("note"):
+                say(f"{done['id']}: {done['note']}")
+    listed, left_out = _write_models(jobs, root)
+    if say is not None and left_out:
+        say(f"{MODELS} lists no {', '.join(left_out)}: trained by another recipe than this one")
+    return listed
 
 
 def _check_files(jobs: Sequence[Job]) -> None:
@@ -116,7 +125,8 @@ def train_task(payload: dict[str, Any], progress: Callable[[Any], None] | None =
         init, init_sha = state.tensors, state.weights_sha256
     finished = _finished(job, folder, init_sha)
     if finished is not None:
-        return {"id": job.id, "sha256": finished["weights"]["sha256"]}
+        card, note = finished
+        return {"id": job.id, "sha256": card["weights"]["sha256"], "note": note}
     pictures, scale = read_pictures(job.corpus)
     crops = Crops(
         pictures, scale, crop=job.train.crop, batch=job.train.batch, degradations=job.corpus.degradations,
@@ -134,7 +144,7 @@ def train_task(payload: dict[str, Any], progress: Callable[[Any], None] | None =
     log = read_log(folder / "log.jsonl")
     digest = hashlib.sha256(data).hexdigest()
     scores = {
-        name: _rounded(measure.score(network, measure.cases_of_pairs(pairs), border=scale))
+        name: _rounded(measure.score(network, measure.cases_of_pairs(pairs), scale=scale))
         for name, pairs in job.measure.items()
     }
     recipe = job.model_dump(mode="json", exclude={"id", "tags", "measure", "validate_on"})
@@ -151,12 +161,14 @@ def train_task(payload: dict[str, Any], progress: Callable[[Any], None] | None =
         "recipe": recipe,
         "recipe_sha256": job.recipe_hash(),
         "init_sha256": init_sha,
+        "versions": dict(trainer.identity.versions),
+        "identity_sha256": trainer.identity.sha256,
         "iterations": trainer.iteration,
         "tags": job.tags,
         "scores": scores,
         "curve": cards.curve(log),
         "machine": cards.machine(),
-        "images": [{"file": picture.name, "sha256": picture.sha256} for picture in pictures],
+        "images": trainer.identity.content()["images"],
     }
     plot_curve(log, folder / "curve.svg", title=job.id)
     cards.write_json(folder / CARD, sealed(card))
@@ -180,67 +192,98 @@ def _validation(job: Job, scale: int) -> Callable[[Any], dict[str, float]] | Non
             cases["psnr_y" if label == "clean" else f"psnr_y {label}"] = measure.cases_of_images(
                 asked.images or [], scale, degradation=degradation, crop=asked.crop
             )
-    return lambda network: {name: measure.score(network, found, border=scale).psnr_y for name, found in cases.items()}
+    return lambda network: {name: measure.score(network, found, scale=scale).psnr_y for name, found in cases.items()}
 
 
 def _rounded(scored: Any) -> dict[str, float]:
     return {
         "images": scored.images,
-        "psnr_y": round(scored.psnr_y, 3),
-        "high_frequency": round(scored.high_frequency, 3),
-        "target_high_frequency": round(scored.target_high_frequency, 3),
+        **{name: round(getattr(scored, name), 3) for name in ("psnr_y", "high_frequency", "target_high_frequency") if scored.images},
     }
 
 
-def _finished(job: Job, folder: Path, init_sha: str | None) -> dict[str, Any] | None:
-    """The card of a finished training of this recipe from these first weights (`init_sha`), None when there is none.
+def _finished(job: Job, folder: Path, init_sha: str | None) -> tuple[dict[str, Any], str] | None:
+    """The card of a finished training with this identity, and what is worth knowing about it; None when there is none.
 
-    RecipeError for another recipe's, or one that started from other weights.
+    RecipeError, the change named, for one of another recipe, of other images, from other first weights (`init_sha`) or by other versions of
+    the code; WeightsError where the card or the weights beside it are not what was written.
     """
-    path = folder / CARD
+    card = _card(folder)
+    if card is None:
+        return None
+    now, then = identity_of(job, list_images(job.corpus), init_sha), identity_from(card)
+    if changed := now.differences(then):
+        raise RecipeError(
+            f"{folder} holds another training, finished: {'; '.join(changed)}. Use another --out or id, or delete the folder"
+            " to train it again."
+        )
+    return card, now.unknown(then)
+
+
+def _card(folder: Path) -> dict[str, Any] | None:
+    """The card of a finished training, its weights being those that it names; None when there is none. WeightsError for damage."""
+    from xlli_ray.models.builtin import check_card
+
+    path, weights = folder / CARD, folder / WEIGHTS
     if not path.exists():
         return None
-    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if card.get("recipe_sha256") != job.recipe_hash():
-        raise RecipeError(
-            f"{folder} holds the finished training of another recipe (hash {str(card.get('recipe_sha256'))[:12]}, this"
-            f" one's is {job.recipe_hash()[:12]}). Use another --out or id, or delete the folder."
-        )
-    if card.get("init_sha256") != init_sha:
-        raise RecipeError(
-            f"{folder} holds a training that started from other weights than {job.train.init} now has."
-            " Delete the folder to train it again."
+    try:
+        card = check_card(json.loads(path.read_text(encoding="utf-8")), name=str(path))
+    except ValueError as error:
+        raise WeightsError(f"{path}: damaged ({error}). Delete the folder to train the network again.") from error
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else None
+    if digest != card["weights"]["sha256"]:
+        raise WeightsError(
+            f"{weights}: {'gone' if digest is None else f'has the sha256 {digest[:12]}…'}, its card says"
+            f" {card['weights']['sha256'][:12]}…. Delete the folder to train the network again."
         )
     return card
 
 
-def _init(job: Job, known: set[str], root: Path) -> str | None:
+def _init(job: Job, known: Mapping[str, Job], root: Path) -> str | None:
     """What `init` names: the weights of a grid entry, built-in weights as they are, else a path."""
     if job.train.init is None or job.train.init.startswith("builtin:"):
         return job.train.init
     if job.train.init in known:
-        return str(root / job.train.init / WEIGHTS)
+        folder = root / job.train.init
+        if (first := known[job.train.init]) and (card := _card(folder)) and not _same_recipe(first, card):
+            changed = replace(identity_from(card), recipe=flat_recipe(first.model_dump(mode="json"))).differences(identity_from(card))
+            raise RecipeError(
+                f"{job.id} starts from {first.id}, and {folder} holds {first.id} of another recipe: {'; '.join(changed)}. Train {first.id}"
+                " again (delete its folder), or use another --out."
+            )
+        return str(folder / WEIGHTS)
     return str(Path(job.train.init).absolute())
 
 
-def _write_models(jobs: Sequence[Job], root: Path) -> Path:
-    """`models.yaml` of every finished training in `root`, in the order of the grid."""
-    models = []
+def _write_models(jobs: Sequence[Job], root: Path) -> tuple[Path, list[str]]:
+    """`models.yaml` of every finished training of this recipe in `root`, in the order of the grid; and the ids of those that another
+    recipe left there."""
+    models, left_out = [], []
     for job in jobs:
-        path = root / job.id / CARD
-        if path.exists():
-            card = json.loads(path.read_text(encoding="utf-8"))
-            models.append({
-                "id": job.id,
-                "weights": f"{job.id}/{WEIGHTS}",
-                "sha256": card["weights"]["sha256"],
-                "network": job.train.network,
-                "output": "none" if job.train.loss == "cross_entropy" else "image",
-                "tags": job.tags,
-            })  # fmt: skip
-            if ":" in job.train.network:
-                models[-1]["args"] = job.train.args
+        card = _card(root / job.id)
+        if card is None:
+            continue
+        if not _same_recipe(job, card):
+            left_out.append(job.id)
+            continue
+        models.append({
+            "id": job.id,
+            "weights": f"{job.id}/{WEIGHTS}",
+            "sha256": card["weights"]["sha256"],
+            "network": job.train.network,
+            "output": "none" if job.train.loss == "cross_entropy" else "image",
+            "tags": job.tags,
+        })  # fmt: skip
+        if ":" in job.train.network:
+            models[-1]["args"] = job.train.args
     partial = root / f"{MODELS}.partial"
     partial.write_text(yaml.safe_dump({"models": models}, sort_keys=False, allow_unicode=True), encoding="utf-8")
     os.replace(partial, root / MODELS)
-    return root / MODELS
+    return root / MODELS, left_out
+
+
+def _same_recipe(job: Job, card: Mapping[str, Any]) -> bool:
+    """Whether a card is of this recipe, as far as can be told without reading images."""
+    then = identity_from(card)
+    return not replace(then, recipe=flat_recipe(job.model_dump(mode="json"))).differences(then)

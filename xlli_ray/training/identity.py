@@ -1,0 +1,181 @@
+"""What the weights of a training follow from: its recipe without paths, the bytes of its images, its first weights, and the versions of
+the code that draws and steps.
+
+Two trainings with the same identity would end with the same weights on one device. So a finished folder, or one that was interrupted, is
+taken for this training only when its identity is the same; where it is not, `differences` names what changed. The processor and the
+versions of packages are no part of it: they move last bits, and stand in the card under `machine`.
+
+A VERSION of 1 is not written down, so cards from before a version was counted say what they always said. What an old card does not hold
+(the inputs of pairs) is not compared, and `unknown` says so. Imports no torch until the versions of a network are asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xlli_ray.corpus.decode import VERSION as DECODE_VERSION
+from xlli_ray.corpus.degradations import get, parse
+from xlli_ray.corpus.ids import sha256_hex
+from xlli_ray.corpus.resize import VERSION as RESIZE_VERSION
+from xlli_ray.corpus.sources import list_files, pair_files, read_bytes
+from xlli_ray.errors import RecipeError
+from xlli_ray.training.recipe import Job, TrainCorpus
+
+SOURCES = ("images", "inputs", "pairs")
+_NO_EFFECT = ("corpus.max_pixels", "train.checkpoint_every", "train.init")  # init: its bytes count, not where they lie
+
+
+@dataclass(frozen=True)
+class Image:
+    """One training image: `sha256` of the file of the target (or input alone), `input_sha256` of a pair's input. `file` is for people."""
+
+    file: str
+    sha256: str
+    input_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Identity:
+    """`recipe`: flat, e.g. `train.lr`; `images` sorted by hash; `versions`: those above 1."""
+
+    recipe: Mapping[str, Any]
+    images: tuple[Image, ...]
+    init_sha256: str | None
+    versions: Mapping[str, int]
+
+    def content(self) -> dict[str, Any]:
+        """JSON-able, for a checkpoint."""
+        images = [{"file": image.file, **_hashes(image)} for image in self.images]
+        return {"recipe": dict(self.recipe), "images": images, "init_sha256": self.init_sha256, "versions": dict(self.versions)}
+
+    @property
+    def sha256(self) -> str:
+        """One hash of all of it; names of files do not count."""
+        content = self.content()
+        content["images"] = sorted([image.sha256, image.input_sha256 or ""] for image in self.images)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def differences(self, then: Identity) -> list[str]:
+        """What is another one than in `then`, for people; empty when the trainings are the same."""
+        out = [
+            f"{name} was {then.recipe[name]!r}, is now {value!r}"
+            for name, value in self.recipe.items()
+            if name in then.recipe and then.recipe[name] != value
+        ]
+        out += _image_differences(then.images, self.images)
+        if self.init_sha256 != then.init_sha256:
+            out.append(f"first weights (train.init) were {_short(then.init_sha256)}, are now {_short(self.init_sha256)}")
+        for name in sorted({*self.versions, *then.versions}):
+            before, now = then.versions.get(name, 1), self.versions.get(name, 1)
+            if before != now:
+                out.append(f"version of {name} was {before}, is now {now}")
+        return out
+
+    def unknown(self, then: Identity) -> str:
+        """What `then`, an old card, does not say and so was not compared; '' when it says all."""
+        paired = any(image.input_sha256 for image in self.images)
+        if paired and then.images and not any(image.input_sha256 for image in then.images):
+            return "its card does not hold the sha256 of the inputs of its pairs: only the targets were compared"
+        return "" if then.images else "its card lists no images: they were not compared"
+
+
+def identity_of(job: Job, images: Sequence[Image], init_sha256: str | None) -> Identity:
+    """The identity of a training that is about to run, or would be."""
+    return Identity(flat_recipe(job.model_dump(mode="json")), _sorted(images), init_sha256, versions(job))
+
+
+def identity_from(content: Mapping[str, Any]) -> Identity:
+    """The identity that a card or a checkpoint holds: both have `recipe`, `images`, `init_sha256`; old ones no `versions`."""
+    images = [Image(image.get("file", ""), image["sha256"], image.get("input_sha256")) for image in content.get("images") or ()]
+    recipe = content.get("recipe") or {}
+    flat = recipe if "seed" in recipe and "train" not in recipe else flat_recipe(recipe)
+    return Identity(flat, _sorted(images), content.get("init_sha256"), content.get("versions") or {})
+
+
+def flat_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"seed": 0, "corpus.scale": 4, …}` of a resolved recipe: what decides the weights; of a source only which kind it is."""
+    out = {"seed": recipe.get("seed")}
+    for part in ("corpus", "train"):
+        out |= {f"{part}.{name}": value for name, value in (recipe.get(part) or {}).items()}
+    for name in SOURCES:
+        out[f"corpus.{name}"] = out.get(f"corpus.{name}") is not None
+    return {name: value for name, value in out.items() if name not in _NO_EFFECT}
+
+
+def list_images(corpus: TrainCorpus) -> list[Image]:
+    """The images of a corpus by name and sha256: read, not decoded."""
+
+    def sha(uri: str) -> str:
+        return sha256_hex(read_bytes(uri))
+
+    def name(uri: str) -> str:
+        return uri.rsplit("/", 1)[-1]
+
+    if corpus.pairs is not None:
+        pairs = pair_files(corpus.pairs.input, corpus.pairs.target, ".")
+        return [Image(name(target), sha(target), sha(source)) for source, target in pairs]
+    return [Image(name(uri), sha(uri)) for uri in list_files(corpus.images or corpus.inputs or [], ".")]
+
+
+def versions(job: Job) -> dict[str, int]:
+    """VERSION integers of all that this training runs through, where they are above 1."""
+    from xlli_ray.training import data, gan, loop
+
+    found = {"decode": DECODE_VERSION, "network": network_version(job.train.network), "crops": data.VERSION, "loop": loop.VERSION}
+    if job.train.gan is not None:
+        found["gan"] = gan.VERSION
+    if job.corpus.images is not None:
+        found["resize"] = RESIZE_VERSION
+        for entry in job.corpus.degradations:
+            names = entry if isinstance(entry, Mapping) else [name for name, _ in parse(entry).parts]
+            found |= {name: get(name).VERSION for name in names}
+    return {name: version for name, version in sorted(found.items()) if version != 1}
+
+
+def network_version(network: str) -> int:
+    """VERSION of the file of a network, ours or `package.module:factory`; 1 where it says none. RecipeError when it cannot be imported."""
+    if ":" in network:
+        try:
+            version = getattr(importlib.import_module(network.partition(":")[0]), "VERSION", 1)
+        except Exception as error:  # importing a user's module can raise anything
+            raise RecipeError(f"train.network {network!r}: cannot be imported ({type(error).__name__}: {error})") from error
+        return version if isinstance(version, int) else 1
+    from xlli_ray.models.networks import network_file
+
+    return int(network_file(network).VERSION)
+
+
+def _image_differences(then: Sequence[Image], now: Sequence[Image]) -> list[str]:
+    if not then:
+        return []
+    paired = any(image.input_sha256 for image in then)  # of an old card the targets are all there is to compare
+
+    def key(image: Image) -> tuple[str, str | None]:
+        return image.sha256, image.input_sha256 if paired else None
+
+    before, after = Counter(map(key, then)), Counter(map(key, now))
+    if before == after:
+        return []
+    gone = [image.file for image in then if (before - after)[key(image)]]
+    new = [image.file for image in now if (after - before)[key(image)]]
+    parts = [f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+             for names, what in ((new, "with bytes that it was not trained on"), (gone, "gone or changed")) if names]  # fmt: skip
+    return [f"images: {len(now)} now, {len(then)} then; " + ", ".join(parts)]
+
+
+def _hashes(image: Image) -> dict[str, str]:
+    return {"sha256": image.sha256, **({"input_sha256": image.input_sha256} if image.input_sha256 else {})}
+
+
+def _sorted(images: Sequence[Image]) -> tuple[Image, ...]:
+    return tuple(sorted(images, key=lambda image: (image.sha256, image.input_sha256 or "")))
+
+
+def _short(sha: str | None) -> str:
+    return "drawn from the seed" if sha is None else f"{sha[:12]}…"
