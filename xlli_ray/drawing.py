@@ -23,8 +23,8 @@ MUTED = "#6b7280"
 RULE = "#d9dde2"
 WIDTH = 11.1
 """Inches of a figure that fills the page's column."""
-BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
-"""Of Okabe and Ito's palette (2008), told apart by all common kinds of colour vision."""
+BLUE = "#0072B2"
+"""Of marks on pictures; in a figure it stands for blur."""
 
 # Okabe and Ito, 2008: black (as ink), blue, vermillion, orange, sky blue, bluish green, reddish purple; no yellow on white.
 FAMILIES: dict[str, str] = {
@@ -39,9 +39,10 @@ FAMILIES: dict[str, str] = {
     "blur+noise+jpeg": "#8C6D31",
 }
 SPARE = ("#009E73", "#56B4E9", "#CC79A7", "#8C6D31", "#E69F00", "#0072B2", "#D55E00")
-NETWORKS = ("#332288", "#CC6677", "#117733", "#AA4499", "#44AA99", "#882255", "#999933", "#88CCEE")
-"""Of networks, where colour tells them apart: P. Tol's muted scheme, none of which stands for a degradation. With MARKERS, for print."""
+NETWORKS = ("#332288", "#E7298A", "#117733", "#9B8CFF", "#661100", "#00CFC8", "#999933", "#882255")
+"""Of networks. None looks like a colour that stands for a degradation (CIE 1976 differences of 20 and more). With MARKERS, for print."""
 MARKERS = "os^DvPX*"
+LINES = ("-", "--", ":")
 
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -69,6 +70,23 @@ _STYLE: dict[str, Any] = {
     "ytick.major.size": 0,
     "ytick.labelsize": 8.5,
 }
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a network is drawn."""
+
+    colour: str
+    marker: str
+    line: str
+
+
+def network_looks(models: Sequence[str]) -> dict[str, Look]:
+    """The look of each network. `models`: all of the study in its order, so that one has the same look in every figure."""
+    return {
+        model: Look(NETWORKS[i % len(NETWORKS)], MARKERS[i % len(MARKERS)], LINES[i // len(NETWORKS) % len(LINES)])
+        for i, model in enumerate(models)
+    }
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from xlli_ray.analyses.srga.analysis import Srga as Analysis
 from xlli_ray.analyses.srga.figures import levels, ranking
 from xlli_ray.analyses.states import asked_in, resolve
 from xlli_ray.analyses.view import View
+from xlli_ray.drawing import FAMILIES, NETWORKS, network_looks
 from xlli_ray.errors import AnalysisError, PlanError
 from xlli_ray.stats.ggd import from_moments
 from xlli_ray.stats.gram import gram
@@ -360,11 +361,27 @@ def test_figures_for_many_models_and_none() -> None:
     nothing = {"low": None, "high": None, "floor": None}
     made = [{"model": f"m{i}", "label": label, "family": "blur", "level": 1.0 * k, "srga": 1.0 + i + k, "state": "ok", **nothing}
             for i in range(10) for k, label in enumerate(("blur1", "blur2"))]  # fmt: skip
-    (heat,) = levels(made, [f"m{i}" for i in range(10)])
+    many = [f"m{i}" for i in range(10)]
+    (heat,) = levels(made, many, network_looks(many))
     assert "m9" in heat.svg
-    assert list(levels([], ["a"])) == []
+    assert list(levels([], ["a"], network_looks(["a"]))) == []
     alone = {"model": "a", "family": "blur", "sets": 1, "srga": 1.0, "first": 1, "last": 1, **nothing}
-    assert list(ranking([alone], ["a"])) == []
+    assert list(ranking([alone], ["a"], network_looks(["a"]))) == []
+
+
+def test_a_network_is_drawn_in_no_degradations_colour() -> None:
+    """Two networks over blur: once the first was in blur's blue and the second in noise's orange."""
+    models = ["other", "a", "b"]  # the study's; `other` is no input, and the colours stay those of the study
+    looks = network_looks(models)
+    rows = [{"model": m, "label": f"blur{k}", "family": "blur", "level": 1.0 * k, "srga": 1.0 + k + i, "low": 1.0, "high": 4.0,
+             "floor": 0.1, "state": "ok"} for i, m in enumerate("ab") for k in (1, 2)]  # fmt: skip
+    ranked = [{"model": m, "family": "blur", "sets": 2, "srga": 1.0, "low": 0.5, "high": 1.5, "first": 1, "last": 2} for m in "ab"]
+    for figure in (*levels(rows, ["a", "b"], looks), *ranking(ranked, ["a", "b"], looks)):
+        drawn = figure.svg.lower()
+        for model in "ab":
+            assert looks[model].colour.lower() in drawn
+        assert not [name for name, colour in FAMILIES.items() if colour.lower() in drawn]
+        assert NETWORKS[0].lower() not in drawn, "the look of the model that is not here"
 
 
 def test_example_study_has_the_labels_that_its_features_are_keyed_by() -> None:

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from xlli_ray.drawing import NETWORKS, network_looks
 from xlli_ray.report.figures import FAMILIES, SPARE, Panel, dot_figure, family_colour, heat_figure
 from xlli_ray.report.numbers import Interval
 
@@ -73,3 +74,21 @@ def test_families_differ_for_the_colour_blind() -> None:
         seen = np.clip(rgb @ matrix.T, 0, 1) ** (1 / 2.2)
         apart = np.abs(seen[:, None] - seen[None]).sum(axis=2) + np.eye(len(names))
         assert apart.min() > 0.2
+
+
+def lab(colour: str) -> np.ndarray:
+    """CIE L*a*b* of #rrggbb, white D65."""
+    rgb = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ linear / [0.95047, 1, 1.08883]
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_no_network_looks_like_a_degradation_or_like_another_network() -> None:
+    families = {*FAMILIES.values(), *SPARE}
+    for i, colour in enumerate(NETWORKS):
+        assert min(np.linalg.norm(lab(colour) - lab(other)) for other in families) > 20
+        assert min(np.linalg.norm(lab(colour) - lab(other)) for other in NETWORKS[:i] + NETWORKS[i + 1 :]) > 25
+    looks = network_looks([f"m{i}" for i in range(24)])
+    assert len(set(looks.values())) == 24, "beyond eight, the line tells them apart"

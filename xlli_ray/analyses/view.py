@@ -93,6 +93,11 @@ class View:
         used = {cell.model for cell in self.cells}
         return tuple(model for model in self._manifest.models if model.id in used)
 
+    @property
+    def study_models(self) -> tuple[str, ...]:
+        """Ids of all models of the study, also of those that are no inputs: what a network's colour is chosen by."""
+        return tuple(model.id for model in self._manifest.models)
+
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """Degradation labels in the recipe's order."""

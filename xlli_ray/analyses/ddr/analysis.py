@@ -30,6 +30,7 @@ from xlli_ray.analyses.ddr.params import Params
 from xlli_ray.analyses.ddr.tables import FULL, TABLES
 from xlli_ray.analyses.protocol import Result, Table, cells_of, whole
 from xlli_ray.analyses.view import View
+from xlli_ray.drawing import network_looks
 from xlli_ray.store.manifest import Cell
 
 
@@ -38,7 +39,7 @@ class Ddr:
     `ddr_embeddings`, `ddr_points`."""
 
     KIND: ClassVar[str] = "ddr"
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2  # 2: networks in colours of their own
     REFERENCE: ClassVar[str] = (
         "Liu et al., arXiv 2108.00406 (DDR); Caliński and Harabasz, Communications in Statistics 3, 1974 (CHI); "
         "van der Maaten and Hinton, JMLR 9, 2008 (t-SNE); McInnes et al., arXiv 1802.03426 (UMAP)"
@@ -76,7 +77,7 @@ class Ddr:
         }  # fmt: skip
         flags, notes = measures.say()
         figures = [
-            *draw.depth_curves(separations, measures.models),
+            *draw.depth_curves(separations, measures.models, network_looks(view.study_models)),
             *draw.contrasts(ratios, measures.models),
             *draw.pairs(pairs, measures.models, measures.samples.labels),
             *scatter(made, embeddings, measures.samples, pixels),

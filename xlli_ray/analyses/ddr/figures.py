@@ -12,11 +12,10 @@ from xlli_ray.analyses.ddr.samples import type_of
 from xlli_ray.analyses.ddr.tables import FULL, LAST
 from xlli_ray.drawing import (
     INK,
-    MARKERS,
     MUTED,
-    NETWORKS,
     RULE,
     WIDTH,
+    Look,
     Panel,
     canvas,
     dot_figure,
@@ -32,20 +31,12 @@ DOTS = 24
 _Row = dict[str, Any]
 
 
-def network_style(models: Sequence[str]) -> dict[str, tuple[str, str, str]]:
-    """Model → colour, marker and line style."""
-    return {
-        model: (NETWORKS[i % len(NETWORKS)], MARKERS[i % len(MARKERS)], ("-", "--", ":")[i // len(NETWORKS) % 3])
-        for i, model in enumerate(models)
-    }
-
-
 def headline(rows: Sequence[_Row]) -> list[_Row]:
     """Rows in the space of the scores."""
     return [row for row in rows if row["space"] != FULL]
 
 
-def depth_curves(rows: Sequence[_Row], models: Sequence[str]) -> Iterator[Figure]:
+def depth_curves(rows: Sequence[_Row], models: Sequence[str], looks: Mapping[str, Look]) -> Iterator[Figure]:
     """CHI against layer, a line a model with its band, a panel a labelling."""
     mine = [row for row in headline(rows) if math.isfinite(row["chi"]) and row["chi"] > 0]
     labellings = list(dict.fromkeys(row["labels"] for row in mine))
@@ -56,7 +47,6 @@ def depth_curves(rows: Sequence[_Row], models: Sequence[str]) -> Iterator[Figure
     if not labellings or max(map(len, order.values())) < 2:
         return
     longest = max(models, key=lambda model: len(order[model]))
-    styles = network_style(models)
     count = min(3, len(labellings))
     lines = -(-len(labellings) // count)
     beside = 0.45 + 0.072 * max(map(len, models))
@@ -67,13 +57,13 @@ def depth_curves(rows: Sequence[_Row], models: Sequence[str]) -> Iterator[Figure
                 axis.set_visible(False)
                 continue
             some = [row for row in mine if row["labels"] == labellings[number]]
-            _curves(axis, some, order, styles)
+            _curves(axis, some, order, looks)
             axis.set_title(f"by {labellings[number]}", color=INK, fontweight="bold", pad=7)
             axis.set_xticks(_positions(len(order[longest])), order[longest], rotation=60, ha="right", rotation_mode="anchor", fontsize=7.5)
             if number % count == 0:
                 axis.set_ylabel("CHI")
-        handles = [axes.flat[0].plot([], [], marker=mark, color=colour, linestyle=line, markersize=5, label=model)[0]
-                   for model, (colour, mark, line) in styles.items()]  # fmt: skip
+        handles = [axes.flat[0].plot([], [], marker=look.marker, color=look.colour, linestyle=look.line, markersize=5, label=model)[0]
+                   for model in models for look in [looks[model]]]  # fmt: skip
         figure.get_layout_engine().set(rect=(0, 0, 1 - beside / WIDTH, 1))
         figure.legend(handles=handles, loc="center left", bbox_to_anchor=(1 - beside / WIDTH, 0.55), frameon=False, fontsize=8)
         svg = svg_text(figure, "CHI against depth")
@@ -91,7 +81,7 @@ def _positions(count: int) -> list[float]:
     return [i / max(1, count - 1) for i in range(count)]
 
 
-def _curves(axis: Any, rows: Sequence[_Row], order: Mapping[str, list[str]], styles: Mapping[str, tuple[str, str, str]]) -> None:
+def _curves(axis: Any, rows: Sequence[_Row], order: Mapping[str, list[str]], looks: Mapping[str, Look]) -> None:
     axis.set_yscale("log")
     axis.grid(True, axis="y")
     axis.grid(False, axis="x")
@@ -102,14 +92,14 @@ def _curves(axis: Any, rows: Sequence[_Row], order: Mapping[str, list[str]], sty
             continue
         x = [place for place, _ in some]
         y, low, high = (np.array([row[name] for _, row in some], float) for name in ("chi", "low", "high"))
-        colour, mark, line = styles[model]
+        look, colour = looks[model], looks[model].colour
         ends = np.where(np.isfinite(low), low, y), np.where(np.isfinite(high), high, y)
         axis.fill_between(x, *ends, color=colour, alpha=0.13, linewidth=0)
-        axis.plot(x, y, line, color=colour, linewidth=1.4)
+        axis.plot(x, y, look.line, color=colour, linewidth=1.4)
         for place, row in some:
             null = row["null_high"]
             open_mark = null is not None and math.isfinite(null) and row["chi"] <= null
-            axis.plot([place], [row["chi"]], mark, color=colour, markersize=5, markerfacecolor="white" if open_mark else colour,
+            axis.plot([place], [row["chi"]], look.marker, color=colour, markersize=5, markerfacecolor="white" if open_mark else colour,
                       markeredgewidth=1.1 if open_mark else 0.5, markeredgecolor=colour if open_mark else "white")  # fmt: skip
     from matplotlib.ticker import LogLocator, NullLocator
 

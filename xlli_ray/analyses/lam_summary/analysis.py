@@ -29,6 +29,7 @@ from xlli_ray.analyses.lam_summary.params import Params
 from xlli_ray.analyses.lam_summary.tables import ALL, TABLES
 from xlli_ray.analyses.protocol import Result, Table, cells_of, restore_cells, whole
 from xlli_ray.analyses.view import View
+from xlli_ray.drawing import network_looks
 from xlli_ray.store.manifest import Cell
 
 
@@ -37,7 +38,7 @@ class LamSummary:
     `lam_control_maps`."""
 
     KIND: ClassVar[str] = "lam_summary"
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2  # 2: networks in colours of their own
     REFERENCE: ClassVar[str] = (
         "Gu and Dong, CVPR 2021 (maps, DI); Adebayo et al., NeurIPS 2018 (controls); "
         "Hesterberg, The American Statistician 69, 2015 (intervals)"
@@ -63,11 +64,12 @@ class LamSummary:
         against = measures.against_psnr() if measures.psnr is not None else []
         maps, controls = measures.controls()
         rows = {"lam_summary": summary, "lam_pairs": pairs, "lam_psnr": against, "lam_controls": controls, "lam_control_maps": maps}
+        looks = network_looks(view.study_models)
         figures = [
-            *draw.indices(summary, measures.models, measures.labels),
+            *draw.indices(summary, measures.models, measures.labels, looks),
             *draw.pairs(pairs, measures.models),
-            *draw.against_psnr(measures.points(), against),
-            *draw.controls(maps, measures.models, params.survives, params.follows),
+            *draw.against_psnr(measures.points(), against, looks),
+            *draw.controls(maps, measures.models, params.survives, params.follows, looks),
         ]
         return Result(
             {table.name: whole(rows[table.name], table.columns) for table in TABLES},

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from xlli_ray.analyses.lam_summary.tables import ALL
-from xlli_ray.drawing import BLUE, GREEN, INK, MUTED, RULE, VERMILLION, Panel, canvas, dot_figure, heat_figure, limits_of, svg_text
+from xlli_ray.drawing import INK, MUTED, RULE, Look, Panel, canvas, dot_figure, heat_figure, limits_of, svg_text
 from xlli_ray.stats.bootstrap import Interval
 from xlli_ray.store.results import Figure
 
@@ -27,7 +27,7 @@ def _interval(row: _Row, name: str, low: str, high: str) -> Interval:
     return Interval(mean, lower, upper, int(row["images"]))
 
 
-def indices(summary: Sequence[_Row], models: Sequence[str], labels: Sequence[str]) -> Iterator[Figure]:
+def indices(summary: Sequence[_Row], models: Sequence[str], labels: Sequence[str], looks: Mapping[str, Look]) -> Iterator[Figure]:
     """DI of each model: one panel a degradation; of all sizes together where there are several."""
     mixed = any(row["height"] is None for row in summary)
     rows = [row for row in summary if (row["height"] is None) == mixed and row["windows"]]
@@ -42,7 +42,7 @@ def indices(summary: Sequence[_Row], models: Sequence[str], labels: Sequence[str
     whole = {(row["model"], row["label"]): row for row in rows}
     label = ALL if len(shown) > 1 else shown[0]
     order = sorted(models, key=lambda m: -(whole[m, label]["di"] if (m, label) in whole else -math.inf))
-    panels = [Panel(label if len(shown) > 1 else "", "DI", [found.get((m, label)) for m in order], [BLUE] * len(order))
+    panels = [Panel(label if len(shown) > 1 else "", "DI", [found.get((m, label)) for m in order], [looks[m].colour for m in order])
               for label in shown]  # fmt: skip
     yield Figure("di", dot_figure(order, panels, title="diffusion index by model"), f"{caption} Sorted by the mean.")
 
@@ -59,7 +59,7 @@ def pairs(rows: Sequence[_Row], models: Sequence[str]) -> Iterator[Figure]:
         order = sorted(mine, key=lambda row: -abs(row["difference"]))
         values = [_interval(row, "difference", "low", "high") for row in order]
         names = [f"{row['model']} − {row['other']}" for row in order]
-        colours = [BLUE if item.low > 0 or item.high < 0 else MUTED for item in values]
+        colours = [INK if item.low > 0 or item.high < 0 else MUTED for item in values]
         svg = dot_figure(names, [Panel("", "difference in DI", values, colours, zero=True)], title="paired differences in DI")
         yield Figure("pairs", svg, f"{about}, with its interval. Grey: the interval holds 0. Each interval is for itself.")
         return
@@ -74,7 +74,9 @@ def pairs(rows: Sequence[_Row], models: Sequence[str]) -> Iterator[Figure]:
     yield Figure("pairs", svg, f"{about}: row minus column. In brackets: the interval holds 0. Each interval is for itself.")
 
 
-def against_psnr(points: Sequence[tuple[str, str, Interval, Interval]], rows: Sequence[_Row]) -> Iterator[Figure]:
+def against_psnr(
+    points: Sequence[tuple[str, str, Interval, Interval]], rows: Sequence[_Row], looks: Mapping[str, Look]
+) -> Iterator[Figure]:
     """DI against PSNR: one point a model with both intervals, one panel a degradation (at most PANELS)."""
     labels = list(dict.fromkeys(label for label, *_ in points))[:PANELS]
     if len({model for _, model, *_ in points}) < 2:
@@ -93,7 +95,7 @@ def against_psnr(points: Sequence[tuple[str, str, Interval, Interval]], rows: Se
                 axis.set_visible(False)
                 continue
             mine = [point for point in points if point[0] == labels[number]]
-            _scatter(axis, mine, models, numbered=numbered)
+            _scatter(axis, mine, models, looks, numbered=numbered)
             row = rho.get(labels[number])
             text = f"ρ = {row['rho']:+.2f}, n = {row['models']}".replace("-", "−") if row and np.isfinite(row["rho"]) else "ρ undefined"
             axis.set_title(f"{labels[number]}: {text}" if len(labels) > 1 else text, color=INK, fontweight="bold", pad=7)
@@ -110,16 +112,19 @@ def against_psnr(points: Sequence[tuple[str, str, Interval, Interval]], rows: Se
                               f"ρ: Spearman's, across the models' means; with few models it says little.{more}")  # fmt: skip
 
 
-def _scatter(axis: Any, points: Sequence[tuple[str, str, Interval, Interval]], models: Sequence[str], *, numbered: bool) -> None:
+def _scatter(
+    axis: Any, points: Sequence[tuple[str, str, Interval, Interval]], models: Sequence[str], looks: Mapping[str, Look], *, numbered: bool
+) -> None:
     axis.grid(True, axis="both")
     axis.tick_params(axis="y", labelsize=8.0, labelcolor=MUTED)
     axis.spines["left"].set_visible(True)
-    for _, _, x, y in points:
-        if np.isfinite(x.low) and np.isfinite(y.low):
-            axis.plot([x.low, x.high], [y.mean, y.mean], color=BLUE, linewidth=1.0, alpha=0.35, zorder=2)
-            axis.plot([x.mean, x.mean], [y.low, y.high], color=BLUE, linewidth=1.0, alpha=0.35, zorder=2)
     for _, model, x, y in points:
-        axis.plot([x.mean], [y.mean], "o", color=BLUE, markersize=10 if numbered else 6, markeredgecolor="white", zorder=3)
+        colour = looks[model].colour
+        if np.isfinite(x.low) and np.isfinite(y.low):
+            axis.plot([x.low, x.high], [y.mean, y.mean], color=colour, linewidth=1.0, alpha=0.45, zorder=2)
+            axis.plot([x.mean, x.mean], [y.low, y.high], color=colour, linewidth=1.0, alpha=0.45, zorder=2)
+    for _, model, x, y in points:
+        axis.plot([x.mean], [y.mean], "o", color=looks[model].colour, markersize=10 if numbered else 6, markeredgecolor="white", zorder=3)
         if numbered:
             middle = {"color": "white", "fontsize": 6.5, "ha": "center", "va": "center_baseline", "zorder": 4}
             axis.text(x.mean, y.mean, str(models.index(model) + 1), **middle)
@@ -128,7 +133,9 @@ def _scatter(axis: Any, points: Sequence[tuple[str, str, Interval, Interval]], m
     axis.margins(x=0.12 if numbered else 0.22, y=0.12)
 
 
-def controls(maps: Sequence[_Row], models: Sequence[str], survives: float, follows: float) -> Iterator[Figure]:
+def controls(
+    maps: Sequence[_Row], models: Sequence[str], survives: float, follows: float, looks: Mapping[str, Look]
+) -> Iterator[Figure]:
     """One dot a map for each control, with the median and the limit."""
     panels = []
     for control, name, label, limit, below in (
@@ -146,15 +153,17 @@ def controls(maps: Sequence[_Row], models: Sequence[str], survives: float, follo
     with canvas(left + 4.6 * len(panels), 0.3 * len(rows) + 1.1) as figure:
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axis, (title, label, values, limit, below) in zip(axes, panels):
-            _strip(axis, rows, values, limit, below=below)
+            _strip(axis, rows, values, limit, looks, below=below)
             axis.set_title(title, color=INK, fontweight="bold", pad=7)
             axis.set_xlabel(label)
         svg = svg_text(figure, "controls of the maps")
     yield Figure("controls", svg, "One dot a map; the tick is the median. Shaded: where a map fails. "
-                                  "Orange: a model of which more than half of the maps fail.")  # fmt: skip
+                                  "Crosses: a model of which more than half of the maps fail.")  # fmt: skip
 
 
-def _strip(axis: Any, rows: Sequence[str], values: dict[str, np.ndarray], limit: float, *, below: bool) -> None:
+def _strip(
+    axis: Any, rows: Sequence[str], values: dict[str, np.ndarray], limit: float, looks: Mapping[str, Look], *, below: bool
+) -> None:
     some = np.concatenate([values[model] for model in rows])
     low, high = limits_of([*np.quantile(some, [0.01, 0.99]).tolist(), 0.0, 1.0])
     axis.axvspan(*((low, limit) if below else (limit, high)), color="#f3f4f6", zorder=0)
@@ -164,11 +173,12 @@ def _strip(axis: Any, rows: Sequence[str], values: dict[str, np.ndarray], limit:
         if not len(mine):
             continue
         failing = float(np.mean(mine < limit if below else mine >= limit)) > 0.5
-        colour = VERMILLION if failing else GREEN
+        colour = looks[model].colour
         shown = mine if len(mine) <= SWARM else np.quantile(mine, np.linspace(0, 1, SWARM))
         # golden-ratio steps: spread without a draw, neighbours apart
         offsets = ((np.arange(len(shown)) * 0.618034) % 1 - 0.5) * 0.5
-        axis.plot(shown.clip(low, high), place + offsets, "o", color=colour, markersize=2.6, alpha=0.55, markeredgewidth=0, zorder=2)
+        axis.plot(shown.clip(low, high), place + offsets, "x" if failing else "o", color=colour, markersize=2.6, alpha=0.55,
+                  markeredgewidth=0.8 if failing else 0, zorder=2)  # fmt: skip
         axis.plot([np.median(mine)] * 2, [place - 0.33, place + 0.33], color=INK, linewidth=1.8, zorder=3)
     axis.set_yticks(range(len(rows)), list(rows))
     axis.set_ylim(len(rows) - 0.4, -0.6)

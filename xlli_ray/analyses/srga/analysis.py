@@ -30,6 +30,7 @@ from xlli_ray.analyses.srga.params import Params
 from xlli_ray.analyses.srga.sets import READS
 from xlli_ray.analyses.srga.tables import TABLES
 from xlli_ray.analyses.view import View
+from xlli_ray.drawing import network_looks
 from xlli_ray.errors import PlanError, closest
 from xlli_ray.store.manifest import Cell
 
@@ -39,7 +40,7 @@ class Srga:
     `srga_pairs`, `srga_spectrum`."""
 
     KIND: ClassVar[str] = "srga"
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2  # 2: networks in colours of their own
     REFERENCE: ClassVar[str] = "Liu et al., IEEE TPAMI 45, 2023 (index); Politis and Romano, Annals of Statistics 22, 1994 (intervals)"
     TABLES: ClassVar[tuple[Table, ...]] = TABLES
     Params: ClassVar[type[BaseModel]] = Params
@@ -77,11 +78,12 @@ class Srga:
         measures = Measures(view, params, seed)
         sets, families, pairs = measures.sets(), measures.families(), measures.pairs()
         rows = {"srga": sets, "srga_families": families, "srga_pairs": pairs, "srga_spectrum": measures.spectra()}
+        looks = network_looks(view.study_models)
         figures = [
-            *draw.levels(sets, measures.models),
-            *draw.ranking(families, measures.models),
-            *draw.fits(measures.drawn_fits()),
-            *draw.spectra(measures.drawn_spectra(), params.components),
+            *draw.levels(sets, measures.models, looks),
+            *draw.ranking(families, measures.models, looks),
+            *draw.fits(measures.drawn_fits(), draw.set_colours(view.labels)),
+            *draw.spectra(measures.drawn_spectra(), params.components, draw.set_colours(view.labels)),
         ]
         return Result(
             {table.name: whole(rows[table.name], table.columns) for table in TABLES},

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from xlli_ray.analyses.srga.tables import ALL
-from xlli_ray.drawing import BLUE, GREEN, INK, MUTED, RULE, VERMILLION, WIDTH, canvas, heat_figure, svg_text
+from xlli_ray.corpus.degradations import is_made, parse_label
+from xlli_ray.drawing import INK, MUTED, NETWORKS, RULE, WIDTH, Look, canvas, family_colour, heat_figure, svg_text
 from xlli_ray.stats.ggd import Fit
 from xlli_ray.store.results import Figure
 
-COLOURS = (BLUE, VERMILLION, GREEN, "#CC79A7", "#E69F00", "#56B4E9", INK, "#8a6d3b")
-"""Okabe and Ito's palette (2008), one a model; with MARKERS, so that a print in grey can be read."""
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", "-.", ":")
 """Of the sets in the spectra."""
-MODELS = len(COLOURS)
+MODELS = len(NETWORKS)
 """More models than this become a heat map, and only so many are drawn elsewhere."""
 AXES = {"blur": "blur, σ in target pixels", "noise": "noise, σ in grey levels", "jpeg": "JPEG quality, worse to the right"}
 _FALLING = ("jpeg",)
@@ -26,11 +24,7 @@ _FALLING = ("jpeg",)
 _Row = dict[str, Any]
 
 
-def _colour(number: int) -> dict[str, Any]:
-    return {"color": COLOURS[number % MODELS], "marker": MARKERS[number % MODELS]}
-
-
-def levels(rows: Sequence[_Row], models: Sequence[str]) -> Iterator[Figure]:
+def levels(rows: Sequence[_Row], models: Sequence[str], looks: Mapping[str, Look]) -> Iterator[Figure]:
     """The index against the level: a panel a degradation, mixtures and single levels by name, other contents apart."""
     shown = [row for row in rows if row["state"] in ("ok", "unpaired") and _finite(row["srga"])]
     if not shown:
@@ -54,11 +48,11 @@ def levels(rows: Sequence[_Row], models: Sequence[str]) -> Iterator[Figure]:
             if number >= len(panels):
                 axis.set_visible(False)
                 continue
-            _curves(axis, *panels[number], models)
+            _curves(axis, *panels[number], models, looks)
             if number % count == 0:
                 axis.set_ylabel("SRGA")
         axes.flat[0].set_ylim(0, 1.05 * max(_number(row[key]) for row in shown for key in ("srga", "high") if _finite(row[key])))
-        _legend(figure, models, 1 - (beside - 0.2) / width)
+        _legend(figure, models, looks, 1 - (beside - 0.2) / width)
         svg = svg_text(figure, "SRGA against level")
     caption = (
         "SRGA with its interval; lower: features more like the reference's. Hollow: other contents than the reference, with the floor that "
@@ -91,7 +85,9 @@ def _panels(rows: Sequence[_Row]) -> list[tuple[str, str, list[_Row], list[str] 
     return out
 
 
-def _curves(axis: Any, title: str, xlabel: str, rows: Sequence[_Row], names: list[str] | None, models: Sequence[str]) -> None:
+def _curves(
+    axis: Any, title: str, xlabel: str, rows: Sequence[_Row], names: list[str] | None, models: Sequence[str], looks: Mapping[str, Look]
+) -> None:
     axis.grid(True, axis="both")
     axis.spines["left"].set_visible(True)
     axis.set_title(title, color=INK, fontweight="bold", pad=7)
@@ -108,13 +104,13 @@ def _curves(axis: Any, title: str, xlabel: str, rows: Sequence[_Row], names: lis
         order = np.argsort(x)
         y, low, high = (np.array([_number(row[key]) for row in mine])[order] for key in ("srga", "low", "high"))
         hollow = mine[0]["state"] == "unpaired"
-        style = _colour(number)
+        look = looks[model]
         if names is None:
-            axis.plot(x[order], y, "-", color=style["color"], linewidth=1.4, zorder=2)
-        axis.vlines(x[order], low, high, color=style["color"], linewidth=1.2, alpha=0.7, zorder=2)
-        face, edge, line = ("white", style["color"], 1.0) if hollow else (style["color"], "white", 0.6)
-        look = {"markerfacecolor": face, "markeredgecolor": edge, "markeredgewidth": line, "markersize": 4.6}
-        axis.plot(x[order], y, linestyle="none", marker=style["marker"], zorder=3, **look)
+            axis.plot(x[order], y, look.line, color=look.colour, linewidth=1.4, zorder=2)
+        axis.vlines(x[order], low, high, color=look.colour, linewidth=1.2, alpha=0.7, zorder=2)
+        face, edge, line = ("white", look.colour, 1.0) if hollow else (look.colour, "white", 0.6)
+        style = {"markerfacecolor": face, "markeredgecolor": edge, "markeredgewidth": line, "markersize": 4.6}
+        axis.plot(x[order], y, linestyle="none", marker=look.marker, zorder=3, **style)
         if hollow:
             axis.plot(x[order], [_number(mine[i]["floor"]) for i in order], "_", color=MUTED, markersize=7, zorder=3)
     if names is not None:
@@ -128,15 +124,16 @@ def _curves(axis: Any, title: str, xlabel: str, rows: Sequence[_Row], names: lis
             axis.invert_xaxis()
 
 
-def _legend(figure: Any, models: Sequence[str], left: float) -> None:
+def _legend(figure: Any, models: Sequence[str], looks: Mapping[str, Look], left: float) -> None:
     from matplotlib.lines import Line2D
 
-    look: dict[str, Any] = {"linewidth": 1.4, "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.6}
-    handles = [Line2D([], [], **look, **_colour(i)) for i in range(len(models))]
+    style: dict[str, Any] = {"linewidth": 1.4, "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.6}
+    shown = [looks[model] for model in models]
+    handles = [Line2D([], [], **style, color=look.colour, marker=look.marker, linestyle=look.line) for look in shown]
     figure.legend(handles, list(models), loc="upper left", bbox_to_anchor=(left, 0.98), frameon=False, fontsize=8.5, borderaxespad=0)
 
 
-def ranking(rows: Sequence[_Row], models: Sequence[str]) -> Iterator[Figure]:
+def ranking(rows: Sequence[_Row], models: Sequence[str], looks: Mapping[str, Look]) -> Iterator[Figure]:
     """Mean index of each model and family with its interval and its place; overlapping places are ties."""
     families = list(dict.fromkeys(row["family"] for row in rows))
     if len(models) < 2 or not families:
@@ -152,7 +149,7 @@ def ranking(rows: Sequence[_Row], models: Sequence[str]) -> Iterator[Figure]:
         axes = figure.subplots(lines, count, sharey=True, sharex=True, squeeze=False)
         for axis, family in zip(axes.flat, families):
             for place, model in enumerate(order):
-                _ranked(axis, place, at[model, family])
+                _ranked(axis, place, at[model, family], looks[model])
             sets = at[order[0], family]["sets"]
             axis.set_title(f"{family} ({sets} {'set' if sets == 1 else 'sets'})", color=INK, fontweight="bold", pad=7)
             axis.set_yticks(range(len(order)), order)
@@ -170,17 +167,24 @@ def ranking(rows: Sequence[_Row], models: Sequence[str]) -> Iterator[Figure]:
     yield Figure("ranking", svg, caption)
 
 
-def _ranked(axis: Any, place: int, row: _Row) -> None:
+def _ranked(axis: Any, place: int, row: _Row, look: Look) -> None:
     low, high = _number(row["low"]), _number(row["high"])
     if math.isfinite(low):
-        axis.plot([low, high], [place, place], color=BLUE, linewidth=1.8, alpha=0.75, zorder=2)
-    axis.plot([row["srga"]], [place], "o", color=BLUE, markersize=5.2, markeredgecolor="white", markeredgewidth=0.7, zorder=3)
+        axis.plot([low, high], [place, place], color=look.colour, linewidth=1.8, alpha=0.75, zorder=2)
+    edge = {"markeredgecolor": "white", "markeredgewidth": 0.7}
+    axis.plot([row["srga"]], [place], look.marker, color=look.colour, markersize=5.2, **edge, zorder=3)
     text = str(row["first"]) if row["first"] == row["last"] else f"{row['first']}–{row['last']}"
     right = high if math.isfinite(high) else row["srga"]
     axis.annotate(text, (right, place), (6, 0), textcoords="offset points", fontsize=8.0, color=INK, va="center")
 
 
-def fits(drawn: Sequence[tuple[str, str, np.ndarray, np.ndarray, Fit]]) -> Iterator[Figure]:
+def set_colours(labels: Sequence[str]) -> dict[str, str]:
+    """The colour of each set's degradation; levels of one family share it. `labels`: all of the study."""
+    family = {label: parse_label(label).type if is_made(label) else label for label in labels}
+    return {label: family_colour(family[label], list(dict.fromkeys(family.values()))) for label in labels}
+
+
+def fits(drawn: Sequence[tuple[str, str, np.ndarray, np.ndarray, Fit]], colours: Mapping[str, str]) -> Iterator[Figure]:
     """Histogram of the scores and the fitted curve, logarithmic: a row a model, the reference first."""
     models = list(dict.fromkeys(model for model, *_ in drawn))[:MODELS]
     if not models:
@@ -193,7 +197,7 @@ def fits(drawn: Sequence[tuple[str, str, np.ndarray, np.ndarray, Fit]]) -> Itera
             for axis in line[len(mine) :]:
                 axis.set_visible(False)
             for axis, (_, label, centres, density, fit) in zip(line, mine):
-                _fit(axis, centres, density, fit)
+                _fit(axis, centres, density, fit, colours[label])
                 axis.set_title(f"{model}, {label}" if axis is line[0] else label, color=INK, fontweight="bold", pad=5)
             line[0].set_ylabel("density · σ")
         seen = np.concatenate([density[density > 0] * fit.sigma for _, _, _, density, fit in drawn])
@@ -207,7 +211,7 @@ def fits(drawn: Sequence[tuple[str, str, np.ndarray, np.ndarray, Fit]]) -> Itera
     yield Figure("fits", svg, caption)
 
 
-def _fit(axis: Any, centres: np.ndarray, density: np.ndarray, fit: Fit) -> None:
+def _fit(axis: Any, centres: np.ndarray, density: np.ndarray, fit: Fit, colour: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axis.set_yscale("log")
@@ -216,8 +220,9 @@ def _fit(axis: Any, centres: np.ndarray, density: np.ndarray, fit: Fit) -> None:
     some = density > 0
     # even, so that zero lies between two points: for α ≤ 1 the peak there is a cusp, which no bin of the histogram shows
     x = np.linspace(-1.0, 1.0, 400) * centres[-1] / fit.sigma
-    axis.plot(centres[some] / fit.sigma, density[some] * fit.sigma, "o", color=BLUE, markersize=2.6, markeredgewidth=0, alpha=0.8, zorder=2)
-    axis.plot(x, fit.ggd.density(x * fit.sigma) * fit.sigma, color=VERMILLION, linewidth=1.4, zorder=3)
+    dots = {"color": colour, "markersize": 2.6, "markeredgewidth": 0}
+    axis.plot(centres[some] / fit.sigma, density[some] * fit.sigma, "o", **dots, alpha=0.8, zorder=2)
+    axis.plot(x, fit.ggd.density(x * fit.sigma) * fit.sigma, color=INK, linewidth=1.0, zorder=3)
     axis.set_xlim(x[0], x[-1])
     words = f"σ {fit.sigma:.3g}, α {fit.alpha:.3f}{', clipped' if fit.clipped else ''}"
     axis.text(0.5, 0.97, words, transform=axis.transAxes, va="top", ha="center", fontsize=8.0, color=INK,
@@ -244,7 +249,7 @@ def _power(value: float) -> str:
     return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def spectra(drawn: Sequence[tuple[str, str, np.ndarray]], components: int) -> Iterator[Figure]:
+def spectra(drawn: Sequence[tuple[str, str, np.ndarray]], components: int, colours: Mapping[str, str]) -> Iterator[Figure]:
     """Variance along the principal components, both axes logarithmic: a panel a model."""
     models = list(dict.fromkeys(model for model, *_ in drawn))[:MODELS]
     if not models:
@@ -265,7 +270,7 @@ def spectra(drawn: Sequence[tuple[str, str, np.ndarray]], components: int) -> It
             axis.axvline(components, color=RULE, linewidth=1.2, zorder=1)
             for i, (label, values) in enumerate(mine):
                 some = values[:-1][values[:-1] > 0]
-                colour = INK if i == 0 else COLOURS[(i - 1) % MODELS]
+                colour = colours[label]
                 axis.plot(np.arange(1, len(some) + 1), some, LINES[i % len(LINES)], color=colour, linewidth=1.4, label=label, zorder=2)
             _decades(axis.xaxis, 4)
             _decades(axis.yaxis, 6)
