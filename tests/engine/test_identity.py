@@ -192,3 +192,60 @@ def test_a_probe_that_gains_a_column_leaves_nulls_in_older_cells(
     assert isinstance(older[2], Column)
     rows = open_study(tmp_path / "study").sql("select stage, psnr_rgb from restore").to_pylist()
     assert all((row["psnr_rgb"] is None) == (row["stage"] == "restore") for row in rows)
+
+
+def test_a_complete_study_notices_a_raised_version_of_a_degradation_or_of_resizing(
+    recipe: Callable[..., Recipe], run: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A3: the plan's mark held neither, so the same command said "complete" over numbers of another degradation."""
+    from xlli_ray.corpus import resize
+    from xlli_ray.corpus.degradations.noise import Noise
+
+    run(recipe())
+    assert run(recipe()).complete
+    with monkeypatch.context() as patch:
+        patch.setattr(Noise, "VERSION", 2)
+        with pytest.raises(PlanError, match=r"degradation versions was \{'noise': 1\}, is now \{'noise': 2\}"):
+            run(recipe())
+    with monkeypatch.context() as patch:
+        patch.setattr(resize, "VERSION", 2)
+        with pytest.raises(PlanError, match=r"degradation versions was \{'noise': 1\}, is now \{'noise': 1, 'resize': 2\}"):
+            run(recipe())
+    assert run(recipe()).complete
+
+
+def test_a_raised_version_of_a_users_own_network_is_noticed_although_its_weights_are_the_same(
+    recipe: Callable[..., Recipe], run: Callable[..., Summary], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import toy
+    from safetensors.torch import save_file
+
+    save_file(toy.small().state_dict(), tmp_path / "small.safetensors")
+    models = [{"id": "small", "network": "toy:small", "weights": str(tmp_path / "small.safetensors")}]
+    run(recipe(models=models))
+    assert run(recipe(models=models)).complete
+    monkeypatch.setattr(toy, "VERSION", 2, raising=False)
+    with pytest.raises(PlanError, match="network version was 1, is now 2"):
+        run(recipe(models=models))
+    (tmp_path / "small.safetensors").unlink()  # the study has the weights; the network's code is still another
+    with pytest.raises(PlanError, match="network version was 1, is now 2"):
+        run(recipe(models=models))
+
+
+def test_what_an_entry_says_of_a_companion_is_part_of_the_identity_and_not_asked_of_older_cells(
+    recipe: Callable[..., Recipe], run: Callable[..., Summary], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows of `hardest: {by: other}` follow `other`'s output, which its range changes as much as its weights do."""
+    lam = {"lam": {"models": ["small"], "windows": {"size": 8, "per_sample": 1, "choose": {"hardest": {"by": "other"}}}, "nodes": 6}}
+    asked = {"stages": [lam], "corpus": {"images": [f"{tmp_path}/pictures/00.png"], "scale": 2}}
+    run(recipe(models=[SMALL, OTHER], **asked))
+    (cell,) = open_study(tmp_path / "study").manifest.cells
+    assert cell.identity["companion settings"] == {"other": {"args": {"seed": 1}}}
+    wider = [SMALL, {**OTHER, "range": [0, 255]}]
+    with pytest.raises(PlanError, match=r"companion settings was .*, is now .*'range': \[0\.0, 255\.0\]"):
+        run(recipe(models=wider, **asked))
+    with monkeypatch.context() as patch:
+        patch.setattr("xlli_ray.engine.plan._settings", lambda record: {})  # as it was before this was written down
+        run(recipe(models=[SMALL, OTHER], **asked), "older")
+    more = {**asked, "stages": [lam, {"restore": {}}]}
+    assert set(run(recipe(models=[SMALL, OTHER], **more), "older").added) == {"restore/small/restore", "restore/other/restore"}

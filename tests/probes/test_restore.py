@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,26 @@ def test_one_grey_level_everywhere_is_worked_out_by_hand() -> None:
     psnr_y, _, psnr_rgb = score(image, target, border=0)
     assert psnr_rgb == pytest.approx(20 * math.log10(255))
     assert psnr_y == pytest.approx(20 * math.log10(255 / ((65.481 + 128.553 + 24.966) / 255)))
+
+
+@pytest.mark.parametrize(("scale", "side", "good"), [(4, 2, False), (4, 3, True), (2, 2, False), (2, 3, True), (1, 1, True)])
+def test_an_image_of_which_the_border_is_all_is_a_failed_row_and_not_infinitely_good(scale: int, side: int, good: bool, tools: Any) -> None:
+    """D4: at most 2 × scale pixels had PSNR inf, and so had their model's mean."""
+    answer = np.full((1, 3, scale * side, 40), 0.25, np.float32)
+    batch = Batch([None], torch.zeros(1, 3, side, 40 // scale), [np.full(answer.shape[1:], 0.5, np.float32)], np.ones(1, bool))
+    measured = tools.measure(probe(save=True), replace(tools.as_model(Says(answer)), scale=scale), batch)
+    if good:
+        assert not measured.failed
+        assert measured.columns["psnr_rgb"][0] == pytest.approx(20 * math.log10(255 / 64))
+    else:
+        assert measured.failed == {0: f"too small to score: the target is 40×{scale * side} pixels, and {scale} are cut off on each side"}
+        assert all(math.isnan(column[0]) for column in measured.columns.values())
+
+
+def test_only_studies_with_such_images_are_of_another_version_than_before() -> None:
+    assert probe().version_for(4, [(480, 320), (3, 9)]) == 1
+    assert probe().version_for(4, [(480, 320), (9, 2)]) == 2
+    assert probe().version_for(1, [(1, 1)]) == 1
 
 
 def test_what_lies_in_the_border_does_not_count() -> None:

@@ -105,3 +105,8 @@ def test_both_are_symmetric_and_fall_as_the_disturbance_grows(seed: int, level: 
 
 def test_the_docstrings_example_runs() -> None:
     assert doctest.testmod(fidelity).failed == 0
+
+
+def test_no_pixels_have_no_psnr() -> None:
+    with pytest.raises(ValueError, match="larger than the border"):
+        psnr(np.zeros((0, 5)), np.zeros((0, 5)))

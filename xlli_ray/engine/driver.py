@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from xlli_ray.analyses.states import check_asked
-from xlli_ray.corpus.decode import VERSION as DECODE_VERSION
+from xlli_ray.corpus import decode, degradations
 from xlli_ray.engine.analyses import asked, run_analyses
 from xlli_ray.engine.arrays import create_arrays, finish
 from xlli_ray.engine.environment import device_name, version_changes, versions
@@ -27,7 +27,7 @@ from xlli_ray.engine.scan import remarks, scan_corpus
 from xlli_ray.engine.tasks import WorkerSpec
 from xlli_ray.engine.units import count_units, pending_jobs, run_units, unfinished
 from xlli_ray.errors import PlanError
-from xlli_ray.probes import probe_class
+from xlli_ray.probes import PROBES, probe_class
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.layout import ROOT
 from xlli_ray.store.lease import Lease
@@ -255,12 +255,13 @@ def _plan_mark(recipe: Recipe, manifest: Manifest, records: Sequence[ModelRecord
     measured = recipe.measured()
     dump = measured.dump()
     models = [[r.id, r.weights_sha256, r.network, r.network_version, dict(r.entry)] for r in records]
-    probes = sorted({(stage.kind, probe_class(stage.kind).VERSION) for stage in measured.stages})
+    probes = sorted((kind, probe_class(kind).VERSION) for kind in PROBES)  # all: one may be built on another
     asked = {key: dump[key] for key in ("stages", "batch", "threads")}
     assert manifest.samples is not None
     return identity_hash(
         {"asked": asked, "models": models, "tags": [dict(r.tags) for r in records], "probes": probes, "device": device,
-         "samples": manifest.samples.hash, "decode": DECODE_VERSION, "program": versions()}
+         "samples": manifest.samples.hash, "decode": decode.VERSION,
+         "degradations": degradations.versions(manifest.samples.labels), "program": versions()}
     )  # fmt: skip
 
 

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from xlli_ray.corpus import degradations
-from xlli_ray.corpus.decode import VERSION as DECODE_VERSION
+from xlli_ray.corpus import decode, degradations
 from xlli_ray.engine.ranges import SHARD_BYTES, choose_rows, rows_a_unit, set_rows
 from xlli_ray.errors import PlanError
 from xlli_ray.models.cost import survey
@@ -29,6 +28,8 @@ from xlli_ray.store.manifest import Bucket, BucketPlan, Cell, ModelRecord, Sampl
 MACS_A_SECOND = 50e9
 ACTIVATIONS_CPU = 1 << 30
 ACTIVATIONS_GPU = 16 << 30
+LATER = ("companion settings",)
+"""Fields of identities that cells of earlier versions lack although they have a value: not compared for those."""
 BATCHES = (32, 16, 8, 4, 2, 1)
 
 
@@ -91,7 +92,7 @@ def make_plan(
         raise PlanError(f"no sample can be read: {table.rejected} files were rejected; `xlli query STUDY \"from failures\"` says why")
     old = {cell.id: cell for cell in existing}
     groups = {cell.group for cell in existing}
-    weights = {record.id: record.weights_sha256 for record in models}
+    weights = {record.id: record for record in models}
     cells: list[Cell] = []
     added, kept, replaced, notes = [], [], [], []
     held: dict[str, int] = {}
@@ -113,7 +114,7 @@ def make_plan(
                 # also when nothing changed: this is how a damaged shard is computed anew
                 replaced.append(cell_id)
                 new.append(want)
-            elif there.hash == identity_hash(want.identity):
+            elif there.hash == identity_hash(_as_known(want.identity, there.identity)):
                 kept.append(cell_id)
                 cells.append(there)
             else:
@@ -152,6 +153,11 @@ def _refused(cells: Iterable[Cell]) -> list[BucketPlan]:
     return list({b.name: b for cell in cells for b in cell.buckets if b.refused}.values())
 
 
+def _as_known(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
+    """`wanted` without what was not written down when `there` was made, and so cannot be compared."""
+    return {name: value for name, value in wanted.items() if name in there or name not in LATER}
+
+
 def _changed(cell_id: str, stage: str, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     names = [name for name in dict.fromkeys([*there, *wanted]) if there.get(name) != wanted.get(name)]
     listed = "; ".join(f"{name} was {there.get(name)!r}, is now {wanted.get(name)!r}" for name in names)
@@ -165,7 +171,7 @@ def _changed(cell_id: str, stage: str, there: Mapping[str, Any], wanted: Mapping
 
 def _wanted(
     recipe: Recipe, stages: Sequence[Stage], model: Model, record: ModelRecord, table: SampleTable, device: str,
-    weights: Mapping[str, str],
+    weights: Mapping[str, ModelRecord],
 ) -> tuple[list[_Wanted], dict[str, tuple[Shapes | None, float, str]]]:  # fmt: skip
     """The cells of one model, and per bucket: shapes, multiply-adds a sample, reason why not."""
     import torch
@@ -210,7 +216,10 @@ def _wanted(
         segments = choose_rows(table, probe.max_rows)
         identity = _identity(recipe, table, record, probe, sizes, device)
         if probe.companions:
-            identity["companions"] = {name: weights[name] for name in probe.companions}
+            identity["companions"] = {name: weights[name].weights_sha256 for name in probe.companions}
+            settings = {name: _settings(weights[name]) for name in probe.companions}
+            if any(settings.values()):
+                identity["companion settings"] = settings
         wanted.append(_Wanted(stage, probe, spec, sizes, identity, segments))
     return wanted, found
 
@@ -232,9 +241,14 @@ def _pattern(tap: Tap) -> str:
 
 
 def _degradation_versions(table: SampleTable) -> dict[str, int]:
-    """VERSION of each degradation that occurs, sorted; inputs that go in as they are have none."""
-    labels = {label for bucket in table.buckets for label, _, _ in bucket.blocks if degradations.is_made(label)}
-    return dict(sorted({k: v for label in labels for k, v in degradations.parse_label(label).versions().items()}.items()))
+    """VERSION of each degradation that occurs and, above 1, of resizing; inputs that go in as they are have none."""
+    return degradations.counted(degradations.versions(table.labels))
+
+
+def _version(probe: Probe, scale: int, table: SampleTable) -> int:
+    """VERSION of a probe; of one whose last change touched few sizes, the one whose numbers these are."""
+    version_for = getattr(probe, "version_for", None)
+    return version_for(scale, [(bucket.height, bucket.width) for bucket in table.buckets]) if version_for else probe.VERSION
 
 
 def auto_batch(activation_bytes: int, device: str) -> int:
@@ -250,9 +264,9 @@ def _identity(
     sizes = sorted(set(batches.values()))
     return {
         "kind": probe.KIND,
-        "probe version": probe.VERSION,
+        "probe version": _version(probe, record.scale, table),
         "sample table": table.hash,
-        "decode version": DECODE_VERSION,
+        "decode version": decode.VERSION,
         "degradation versions": _degradation_versions(table),
         "weights sha256": record.weights_sha256,
         "network": record.network,
@@ -266,6 +280,12 @@ def _identity(
         "device": device,
         **probe.identity(),
     }
+
+
+def _settings(record: ModelRecord) -> dict[str, Any]:
+    """What else than its weights changes a companion's output, where it is not the usual: its network's version and its entry."""
+    said = {name: record.entry[name] for name in ("args", "scale", "range") if record.entry.get(name)}
+    return {**({"version": record.network_version} if record.network_version != 1 else {}), **said}
 
 
 def _cut(

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from xlli_ray.corpus.decode import VERSION as DECODE_VERSION
+from xlli_ray.corpus import decode, degradations
 from xlli_ray.corpus.pies import remarks as pies_remarks
 from xlli_ray.corpus.scan import Source, list_sources, scan_source
 from xlli_ray.corpus.spec import CorpusSpec
@@ -106,10 +106,7 @@ def scan_corpus(
     corpus = spec.model_dump(mode="json")
     if spec.pies is None:
         del corpus["pies"]  # so that what was scanned before there was such a field is still known
-    versions = {"decode": DECODE_VERSION}
-    for mixture in spec.mixtures:
-        versions |= mixture.versions()
-    asked = corpus_hash({**corpus, "limit": limit}, recipe.seed, versions)
+    asked = corpus_hash({**corpus, "limit": limit}, recipe.seed, scan_versions(spec))
     if known is not None and known.corpus_hash == asked:
         return known
     sources = list_sources(spec, "/")
@@ -168,6 +165,16 @@ def scan_corpus(
                 "Files came, went or changed; use a new --out."
             )
     return write_sample_table(objects, batches(), SCHEMA, rejected, corpus_hash=asked)
+
+
+def scan_versions(spec: CorpusSpec) -> dict[str, int]:
+    """VERSION integers of what is done to the corpus: a table made by others is made again, and compared."""
+    found = {"decode": decode.VERSION}
+    for mixture in spec.mixtures:
+        found |= mixture.versions()
+    if spec.images is not None:
+        found |= degradations.versions([degradations.CLEAN])
+    return degradations.counted(found)
 
 
 def remarks(corpus: CorpusSpec, table: SampleTable) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from xlli_ray.corpus.sources import read_bytes
 from xlli_ray.errors import RecipeError, SampleError, StudyError, WeightsError
+from xlli_ray.models import load
 from xlli_ray.models.checkpoint import read_state_dict, tensors_of, to_safetensors
 from xlli_ray.models.load import ModelSpec, load_model
 from xlli_ray.models.model import Model
@@ -40,13 +41,14 @@ def _keep(objects: Objects, entry: ModelEntry, known: ModelRecord | None) -> Mod
         data = _bytes(entry)
     except WeightsError:
         if known is not None and known.entry == _entry(entry):
-            return replace(known, tags=dict(entry.tags))
+            version = current_version(known.network, entry.network)
+            return replace(known, tags=dict(entry.tags), network_version=version or known.network_version)
         raise
     source_sha256 = hashlib.sha256(data).hexdigest() if data is not None else ""
-    if known is not None and data is not None and known.source_sha256 == source_sha256 and known.entry == _entry(entry):
-        version = current_version(known.network)
-        if version in (None, known.network_version) and _kept(objects, known.weights_sha256):
-            return replace(known, tags=dict(entry.tags))
+    same = known is not None and data is not None and known.source_sha256 == source_sha256 and known.entry == _entry(entry)
+    current = known is not None and same and current_version(known.network, entry.network) == known.network_version
+    if known is not None and current and _kept(objects, known.weights_sha256):
+        return replace(known, tags=dict(entry.tags))
     if data is None:
         tensors = _own_weights(entry)
     else:
@@ -83,11 +85,23 @@ def _kept(objects: Objects, digest: str) -> bool:
     return True
 
 
-def current_version(network: str) -> int | None:
-    """VERSION of a network of ours as it is now, None for others: a network whose VERSION was raised is looked at anew."""
-    if network not in NETWORKS:
+def current_version(network: str, asked: str | None) -> int | None:
+    """VERSION of a network as it is now: a model whose network's was raised is looked at anew. None where it cannot be told.
+
+    `network`: as the study has it; `asked`: as the recipe names it, None for one that was recognised. Only what the recipe names is
+    imported.
+    """
+    if network in NETWORKS:
+        return int(importlib.import_module(NETWORKS[network]).VERSION)
+    if network.startswith("spandrel:"):
+        return load.SPANDREL_VERSION
+    if asked is None or ":" not in asked:
         return None
-    return int(importlib.import_module(NETWORKS[network]).VERSION)
+    try:
+        version = getattr(importlib.import_module(asked.partition(":")[0]), "VERSION", 1)
+    except Exception:  # a user's module can raise anything; loading it says what
+        return None
+    return version if isinstance(version, int) else 1
 
 
 def _bytes(entry: ModelEntry) -> bytes | None:
@@ -117,7 +131,7 @@ def _own_weights(entry: ModelEntry) -> dict[str, torch.Tensor]:
 
 def load_study_model(objects: Objects, record: ModelRecord, device: torch.device | str = "cpu") -> Model:
     """Build a model from a study's own weights (`weights/<sha256>.safetensors`), checked against their name."""
-    from safetensors.torch import load
+    from safetensors.torch import load as tensors_from
 
     key = f"weights/{record.weights_sha256}.safetensors"
     try:
@@ -136,6 +150,6 @@ def load_study_model(objects: Objects, record: ModelRecord, device: torch.device
         range=tuple(entry["range"]) if entry.get("range") else None,
         output=entry.get("output", "image"),
     )
-    model = load_model(spec, load(data))
+    model = load_model(spec, tensors_from(data))
     model.module.to(device)
     return model

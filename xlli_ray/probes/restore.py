@@ -2,7 +2,8 @@
 
 The convention of the super-resolution literature: output clamped to 0..1, rounded to 8 bit; PSNR and SSIM on BT.601 Y (16–235) and PSNR on
 RGB, the border of `scale` pixels cut (none at scale 1), sums in float64 (`xlli_ray.stats.fidelity`). A one-channel network is scored on the
-luma it works on (full range). Without a target the numbers are NaN, and the output can still be kept.
+luma it works on (full range). Without a target the numbers are NaN, and the output can still be kept. Where the border is all there is of
+a target, the sample fails with that reason; an exact copy has PSNR inf, which no mean takes in.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Restore:
     """Scores each output. Writes table `restore`, and with `save` the array `output`: uint8 (sample, channel, y, x)."""
 
     KIND: ClassVar[str] = "restore"
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
+    """2: an output of which nothing lies inside the border is a failed row, no longer of PSNR inf; see `version_for`."""
     SHARES_FORWARD: ClassVar[bool] = True
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("psnr_y", "float64", "PSNR on luma, dB, higher is better; NaN without a target"),
@@ -64,6 +66,10 @@ class Restore:
 
     def identity(self) -> dict[str, Any]:
         return {"save": self.params.save}
+
+    def version_for(self, scale: int, sizes: Sequence[tuple[int, int]]) -> int:
+        """Whose numbers these are, for a network of `scale` and inputs of these (height, width): 2 changed only the smallest."""
+        return self.VERSION if self.VERSION > 2 or any(scale * min(size) <= 2 * border_of(scale) for size in sizes) else 1
 
     def taps(self) -> tuple[Tap, ...]:
         return ()
@@ -103,6 +109,11 @@ class Restore:
             (_, height, width), (_, high, wide) = output[position].shape, target.shape
             if (height, width) != (high, wide):
                 failed[position] = f"wrong scale: the output is {width}×{height} pixels, the target {wide}×{high}"
+                continue
+            if min(high, wide) <= 2 * border_of(model.scale):
+                failed[position] = (
+                    f"too small to score: the target is {wide}×{high} pixels, and {border_of(model.scale)} are cut off on each side"
+                )
                 continue
             scores[position] = score(images[position], target, border=border_of(model.scale))
         names = [column.name for column in self.COLUMNS]

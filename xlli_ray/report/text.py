@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from xlli_ray.analyses.states import asked_in
-from xlli_ray.store.tables import kind_columns, table_kinds
+from xlli_ray.report.means import mean_tables
 from xlli_ray.study import open_study
 
 if TYPE_CHECKING:
@@ -65,19 +65,7 @@ def format_rows(table: pa.Table, how: str = "table") -> str:
 def result_table(place: str) -> str:
     """Mean of each scalar per model and degradation: what `xlli run` prints at its end."""
     study = open_study(place)
-    parts = []
-    for kind, cells in table_kinds(study.manifest).items():
-        numbers = [name for name, dtype in kind_columns(cells).items() if dtype == "float64"]
-        if not numbers:
-            continue
-        means = ", ".join(f'avg("{name}") filter (where not isnan("{name}")) as "{name}"' for name in numbers)
-        # a stage with several cells a model (a map and its controls): one line each
-        what = "t.what, " if len({cell.what for cell in cells}) > 1 else ""
-        table = study.sql(
-            f"select t.stage, t.model, {what}s.label as degradation, count(*) filter (where t.status = 'ok') as n, {means} "
-            f'from "{kind}" t join samples s using (sample_id) group by all order by all'
-        )
-        parts.append(format_rows(table))
+    parts = ["\n".join([format_rows(table), *lines]) for table, lines in mean_tables(study)]
     for result in study.results.values():
         first = next(iter(result.tables.values()), None)
         if first is not None and first.num_rows and result.state == "current":

@@ -35,7 +35,9 @@ def crop_border(image: np.ndarray, border: int) -> np.ndarray:
 
 
 def psnr(image: np.ndarray, target: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB for values in 0..255; any equal shapes. inf when equal."""
+    """Peak signal-to-noise ratio in dB for values in 0..255; any equal shapes. inf when equal. ValueError for arrays without a value."""
+    if not image.size:
+        raise ValueError("PSNR of no pixels: an image must be larger than the border that is cut off")
     difference = image.astype(np.float64) - target.astype(np.float64)
     mse = float(np.mean(difference * difference))
     return float(10.0 * np.log10(255.0**2 / mse)) if mse > 0 else float("inf")

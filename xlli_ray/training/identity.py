@@ -19,10 +19,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xlli_ray.corpus.decode import VERSION as DECODE_VERSION
+from xlli_ray.corpus import decode, resize
 from xlli_ray.corpus.degradations import get, parse
 from xlli_ray.corpus.ids import sha256_hex
-from xlli_ray.corpus.resize import VERSION as RESIZE_VERSION
 from xlli_ray.corpus.sources import list_files, pair_files, read_bytes
 from xlli_ray.errors import RecipeError
 from xlli_ray.training.recipe import Job, TrainCorpus
@@ -127,11 +126,11 @@ def versions(job: Job) -> dict[str, int]:
     """VERSION integers of all that this training runs through, where they are above 1."""
     from xlli_ray.training import data, gan, loop
 
-    found = {"decode": DECODE_VERSION, "network": network_version(job.train.network), "crops": data.VERSION, "loop": loop.VERSION}
+    found = {"decode": decode.VERSION, "network": network_version(job.train.network), "crops": data.VERSION, "loop": loop.VERSION}
     if job.train.gan is not None:
         found["gan"] = gan.VERSION
     if job.corpus.images is not None:
-        found["resize"] = RESIZE_VERSION
+        found["resize"] = resize.VERSION
         for entry in job.corpus.degradations:
             names = entry if isinstance(entry, Mapping) else [name for name, _ in parse(entry).parts]
             found |= {name: get(name).VERSION for name in names}

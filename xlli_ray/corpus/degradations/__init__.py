@@ -206,6 +206,11 @@ def versions(labels: Iterable[str]) -> dict[str, int]:
     return found
 
 
+def counted(found: Mapping[str, int]) -> dict[str, int]:
+    """`versions` as identities hold them, sorted: without `resize` at 1, which was not counted when the first studies were made."""
+    return {name: version for name, version in sorted(found.items()) if (name, version) != ("resize", 1)}
+
+
 def draw(spec: DrawSpec | Sequence[DrawSpec], rng: np.random.Generator) -> Mixture:
     """A mixture for one training sample: `{blur: [0, 4]}` draws its level uniformly, numbers stay as they are.
 

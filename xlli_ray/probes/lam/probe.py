@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import BaseModel
 
+from xlli_ray.corpus import resize
 from xlli_ray.errors import NetworkError, PlanError
 from xlli_ray.probes.lam.params import Channel, Chosen, Hardest, Listed, Params
 from xlli_ray.probes.protocol import ArrayPlan, Batch, Column, Forward, Measurement, Shapes
@@ -110,6 +111,9 @@ class Lam:
         data = self.params.model_dump(mode="json", exclude={"controls", "control_samples"})
         if isinstance(self.params.windows, Listed):
             del data["windows"]["file"]
+        windows = self.params.windows
+        if resize.VERSION > 1 and isinstance(windows, Chosen) and windows.choose == "texture":
+            data["resize version"] = resize.VERSION  # without a target they are chosen on the enlarged input
         return {**data, "control": self.control, "control_samples": self.max_rows}
 
     def taps(self) -> tuple[Tap, ...]:

@@ -1,0 +1,238 @@
+"""Every VERSION integer of the package reaches the identity of all that it can change, and of nothing else.
+
+`CHANGES` says for each kind of place what its VERSION must change; a VERSION in a place that no rule names fails, so a new one is covered
+or noticed.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import xlli_ray
+from xlli_ray.analyses import ANALYSES, states
+from xlli_ray.engine import weights
+from xlli_ray.engine.driver import _plan_mark
+from xlli_ray.engine.plan import make_plan
+from xlli_ray.engine.scan import scan_versions
+from xlli_ray.models.networks import NETWORKS, Built
+from xlli_ray.probes import PROBES
+from xlli_ray.recipe import Recipe, parse_recipe
+from xlli_ray.store.manifest import Bucket, Manifest, ModelRecord, SampleTable, identity_hash
+from xlli_ray.store.objects import LocalObjects, open_objects
+from xlli_ray.training.identity import Image, identity_of
+from xlli_ray.training.recipe import Job, Train, TrainCorpus
+
+SOURCE = Path(xlli_ray.__file__).parent
+CORPORA = {
+    "made": {"images": ["a.png"], "scale": 2, "degradations": ["clean", {"blur": 2}, {"noise": 20}, {"jpeg": 50}]},
+    "clean": {"images": ["a.png"], "scale": 2},
+    "given": {"inputs": ["a.png"]},
+}
+STAGES = [
+    {"restore": {"models": ["srresnet"]}}, {"features": {"layers": ["*"], "models": ["srresnet"]}},
+    {"gram": {"layers": ["*"], "models": ["srresnet"]}}, {"inputs": {"models": ["srresnet"]}},
+    {"lam": {"models": ["srresnet"], "windows": {"size": 8, "choose": "texture"}}},
+]  # fmt: skip
+
+
+class Half(nn.Module):
+    """Enough of a network for a plan."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(3, 12, 3, padding=1)
+        self.up = nn.PixelShuffle(2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.up(self.body(x))
+
+
+# -- what there is ----------------------------------------------------------------------------------------------
+
+
+def written() -> Iterator[tuple[str, str]]:
+    """(module, `VERSION` | `X_VERSION` | `Class.VERSION`) of every integer in the source that is called a VERSION."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+        module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        for node in ast.parse(path.read_text()).body:
+            yield from ((module, name) for name in integers(node))
+            if isinstance(node, ast.ClassDef):
+                yield from ((module, f"{node.name}.{name}") for item in node.body for name in integers(item))
+
+
+def integers(node: ast.stmt) -> list[str]:
+    """Names of versions that this statement gives a number."""
+    if not isinstance(node, ast.Assign | ast.AnnAssign) or not isinstance(node.value, ast.Constant) or type(node.value.value) is not int:
+        return []
+    names = [target.id for target in (node.targets if isinstance(node, ast.Assign) else [node.target]) if isinstance(target, ast.Name)]
+    return [name for name in names if name == "VERSION" or name.endswith("_VERSION")]
+
+
+WRITTEN = list(written())
+
+
+def probe_of(module: str) -> str | None:
+    return next((kind for kind, place in PROBES.items() if place.split(":")[0] == module), None)
+
+
+def must_change(module: str) -> set[str] | None:
+    """Names (see `identities`) of what this VERSION can change; None where no rule says."""
+    scans = {f"scan {corpus}" for corpus in CORPORA}
+    cells = {f"{kind} {corpus}" for kind in PROBES for corpus in CORPORA}
+    marks = {f"plan {corpus}" for corpus in CORPORA}
+    trainings = {"training images", "training pairs"}
+    made = {"scan made", "plan made", "training images", *(f"{kind} made" for kind in PROBES)}
+    if module == "xlli_ray.corpus.decode":
+        return scans | marks | cells | trainings
+    if module == "xlli_ray.corpus.resize":
+        return made | {"scan clean", "plan clean", "training images", "lam given", *(f"{kind} clean" for kind in PROBES)}
+    if module.startswith("xlli_ray.corpus.degradations."):
+        return made
+    if module == "xlli_ray.models.networks.srresnet":
+        return marks | cells | trainings
+    if module == "xlli_ray.models.load":
+        return {"network spandrel"}
+    if module.startswith("xlli_ray.models.networks."):
+        return {f"network {module.rsplit('.', 1)[1]}"}
+    if (kind := probe_of(module)) is not None:
+        also = {"features": ["gram"]}.get(kind, [])
+        return marks | {f"{one} {corpus}" for one in [kind, *also] for corpus in CORPORA}
+    if any(place.split(":")[0] == module for place in ANALYSES.values()):
+        return {f"analysis {kind}" for kind, place in ANALYSES.items() if place.split(":")[0] == module}
+    if module in ("xlli_ray.training.data", "xlli_ray.training.loop"):
+        return trainings
+    if module == "xlli_ray.training.gan":
+        return {"training images"}  # the one with an adversary
+    return None
+
+
+# -- the identities of everything -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> tuple[LocalObjects, dict[str, Recipe], Mapping[str, ModelRecord]]:
+    """A study folder with one model, recipes over three corpora, and its record as an earlier run left it."""
+    folder = tmp_path_factory.mktemp("study")
+    objects = open_objects(str(folder))
+    entry = {"id": "srresnet", "weights": "builtin:srresnet-gr-clean", "network": "srresnet"}
+    rest = {"name": "v", "models": [entry], "stages": STAGES}
+    recipes = {name: parse_recipe({"corpus": corpus, **rest}, base=folder) for name, corpus in CORPORA.items()}
+    return objects, recipes, {name: weights.keep_models(objects, recipe, [])[0] for name, recipe in recipes.items()}
+
+
+def table(corpus: str, recipe: Recipe) -> SampleTable:
+    labels = ["given"] if corpus == "given" else [mixture.label for mixture in recipe.corpus.mixtures]
+    blocks = tuple((label, i * 4, 4) for i, label in enumerate(labels))
+    scales = (0,) if corpus == "given" else (2,)
+    bucket = Bucket("h0032w0032", 32, 32, 0, 4 * len(labels), blocks, 0 if corpus == "given" else 4 * len(labels), scales)
+    return SampleTable("0" * 16, "1" * 16, bucket.rows, 0, (bucket,), 16_384, 1 << 20)
+
+
+def identities(records: Any) -> dict[str, Any]:
+    """Everything that is compared to decide whether something may be used again."""
+    objects, recipes, known = records
+    out: dict[str, Any] = {}
+    for corpus, recipe in recipes.items():
+        out[f"scan {corpus}"] = scan_versions(recipe.corpus)
+        samples = table(corpus, recipe)
+        (record,) = weights.keep_models(objects, recipe, [known[corpus]])
+        plan = make_plan(recipe, samples, [record], _model)
+        for cell in plan.cells:
+            out[f"{cell.kind} {corpus}"] = identity_hash(cell.identity)
+        manifest = Manifest("v", 0, {}, samples)
+        out[f"plan {corpus}"] = _plan_mark(recipe, manifest, [record], "cpu")
+    for name in [*NETWORKS, "spandrel"]:
+        if name != "srresnet":  # whose record stands above
+            out[f"network {name}"] = weights.current_version("spandrel:X" if name == "spandrel" else name, None)
+    damages = [{"blur": [0, 4], "noise": 20, "jpeg": [30, 90]}]
+    train = {"network": "srresnet", "iterations": 1}
+    job = {"id": "x", "seed": 0}
+    images = TrainCorpus(images=["a.png"], degradations=damages)
+    pairs = TrainCorpus(pairs={"input": "a", "target": "b"})
+    for name, corpus, more in (("images", images, {"gan": {}}), ("pairs", pairs, {})):
+        out[f"training {name}"] = identity_of(Job(**job, corpus=corpus, train=Train(**train, **more)), [Image("a", "0")], None).sha256
+    for kind in ANALYSES:
+        out[f"analysis {kind}"] = _fingerprint(kind, objects)
+    return out
+
+
+def _model(name: str) -> Any:
+    from xlli_ray.models.load import ModelSpec, load_model
+
+    model = load_model(ModelSpec("srresnet", network=f"{__name__}:half"), {})
+    assert model.id == name
+    return model
+
+
+def half() -> Built:
+    return Built(Half(), scale=2)
+
+
+def _fingerprint(kind: str, objects: LocalObjects) -> str:
+    cls = states.analysis_class(kind)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(states, "inputs_of", lambda *_: (cls, cls.Params.model_construct(), ()))
+        return states.resolve(states.Asked("a", kind, {}), objects, Manifest("v", 0, {}, None)).made.fingerprint
+
+
+@pytest.fixture(scope="module")
+def before(records: Any) -> dict[str, Any]:
+    return identities(records)
+
+
+# -- the tests --------------------------------------------------------------------------------------------------
+
+
+def test_every_version_of_the_package_has_a_rule() -> None:
+    assert len(WRITTEN) >= 19
+    assert [(module, name) for module, name in WRITTEN if must_change(module) is None] == [], (
+        "a VERSION that no identity is known to hold: let it enter the identity of what it changes, and say so in `must_change`"
+    )
+
+
+def test_what_the_registries_name_has_a_version_of_its_own() -> None:
+    """A probe, analysis, network or degradation without one would have no way to say that its numbers changed."""
+    from xlli_ray.corpus.degradations import REGISTRY
+
+    with_version = {module for module, _ in WRITTEN}
+    named = {place.split(":")[0] for place in [*PROBES.values(), *ANALYSES.values(), *NETWORKS.values(), *REGISTRY.values()]}
+    assert named <= with_version
+
+
+@pytest.mark.parametrize(("module", "name"), WRITTEN, ids=[f"{module.removeprefix('xlli_ray.')}.{name}" for module, name in WRITTEN])
+def test_a_raised_version_changes_the_identity_of_all_that_it_can_change_and_of_nothing_else(
+    module: str, name: str, records: Any, before: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *owners, attribute = name.split(".")
+    place: Any = importlib.import_module(module)
+    for owner in owners:
+        place = getattr(place, owner)
+    monkeypatch.setattr(place, attribute, getattr(place, attribute) + 1)
+    after = identities(records)
+    assert {key for key in before if before[key] != after[key]} == must_change(module)
+
+
+def test_versions_are_read_where_they_stand_and_never_copied() -> None:
+    """`from module import VERSION` keeps the number of the time of import; and a copy is easily forgotten when one is raised."""
+    copies = [
+        f"{path.relative_to(SOURCE)}:{node.lineno}"
+        for path in SOURCE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and any(alias.name.endswith("VERSION") for alias in node.names)
+    ]
+    assert copies == []
+
+
+def test_version_one_of_resizing_is_left_out_so_that_studies_of_before_go_on(records: Any) -> None:
+    _, recipes, known = records
+    plan = make_plan(recipes["made"], table("made", recipes["made"]), [known["made"]], _model)
+    assert all(cell.identity["degradation versions"] == {"blur": 1, "jpeg": 1, "noise": 1} for cell in plan.cells)
