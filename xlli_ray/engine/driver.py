@@ -231,6 +231,7 @@ def _planned(
         assert manifest.samples is not None
         mark = _plan_mark(recipe, manifest, records, device)
         notes = tuple(remarks(recipe.corpus, manifest.samples)) if options.limit is None else ()
+        notes += tuple(f"model {record.id}: {note}" for record in records for note in record.notes)
         if mark == manifest.planned and not options.replace:
             plan = Plan(manifest.cells, kept=tuple(cell.id for cell in manifest.cells), notes=notes)
             kept = replace(manifest, models=with_models(records, manifest.models))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from xlli_ray.corpus.sources import read_bytes
 from xlli_ray.errors import RecipeError, SampleError, StudyError, WeightsError
 from xlli_ray.models import load
-from xlli_ray.models.checkpoint import read_state_dict, tensors_of, to_safetensors
+from xlli_ray.models.checkpoint import check_sha256, read_state_dict, tensors_of, to_safetensors
 from xlli_ray.models.load import ModelSpec, load_model
 from xlli_ray.models.model import Model
 from xlli_ray.models.networks import NETWORKS, Built
@@ -33,7 +33,9 @@ def keep_models(objects: Objects, recipe: Recipe, known: Sequence[ModelRecord]) 
 
 def _entry(entry: ModelEntry) -> Mapping[str, object]:
     data = entry.model_dump(mode="json")
-    return {key: value for key, value in data.items() if key not in ("id", "tags")}
+    if data["key"] is None:
+        del data["key"]  # entries of older studies do not have it
+    return {key: value for key, value in data.items() if key not in ("id", "tags", "sha256")}
 
 
 def _keep(objects: Objects, entry: ModelEntry, known: ModelRecord | None) -> ModelRecord:
@@ -45,14 +47,17 @@ def _keep(objects: Objects, entry: ModelEntry, known: ModelRecord | None) -> Mod
             return replace(known, tags=dict(entry.tags), network_version=version or known.network_version)
         raise
     source_sha256 = hashlib.sha256(data).hexdigest() if data is not None else ""
+    if data is not None and entry.sha256 is not None:
+        check_sha256(source_sha256, entry.sha256, name=f"model {entry.id}: {entry.weights}")
     same = known is not None and data is not None and known.source_sha256 == source_sha256 and known.entry == _entry(entry)
     current = known is not None and same and current_version(known.network, entry.network) == known.network_version
     if known is not None and current and _kept(objects, known.weights_sha256):
         return replace(known, tags=dict(entry.tags))
     if data is None:
-        tensors = _own_weights(entry)
+        tensors, notes = _own_weights(entry), ()
     else:
-        tensors = dict(read_state_dict(data, name=entry.weights or entry.id).tensors)
+        read = read_state_dict(data, name=f"model {entry.id}: {entry.weights}", key=entry.key)
+        tensors, notes = dict(read.tensors), read.notes
     canonical = to_safetensors(tensors)
     digest = hashlib.sha256(canonical).hexdigest()
     spec = ModelSpec(
@@ -74,6 +79,7 @@ def _keep(objects: Objects, entry: ModelEntry, known: ModelRecord | None) -> Mod
         output=model.output,
         entry=_entry(entry),
         tags=dict(entry.tags),
+        notes=notes,
     )
 
 

@@ -1,25 +1,22 @@
 """Checkpoints: from a file's bytes to plain named tensors, without running anything that the file brings along.
 
-A checkpoint here is data: names and numbers. PyTorch's own format is a pickle, which can hold code; it is read with
-`weights_only=True` always, so that a pickled network (`torch.save(model)`) is refused, never executed. Safetensors
-holds nothing but tensors and is preferred.
+A checkpoint here is data: names and numbers. PyTorch's own format is a pickle, which can hold code; it is followed by a machine of our own
+that makes tensors and nothing else (`pickled`, `torch_file`), so that a pickled network (`torch.save(model)`) is refused, never executed.
+Safetensors holds nothing but tensors and is preferred. What is neither is named by what it is (`filekind`).
 
-What is undone on the way: nesting (`params_ema`, `params`, `state_dict`, `net`, `model`), prefixes that wrappers add to
-every name (`module.`, `_orig_mod.`), half precision (all floating-point numbers become float32).
+What is undone on the way: nesting (`params_ema`, `params`, `state_dict`, …: `nests`), prefixes that wrappers add to every name (`module.`,
+`_orig_mod.`), half precision (all floating-point numbers become float32).
 
-The identity of weights is the sha256 of `to_safetensors`: the same tensors have the same identity whether they came as
-`.pth` or `.safetensors`, nested or flat.
+The identity of weights is the sha256 of `to_safetensors`: the same tensors have the same identity whether they came as `.pth` or
+`.safetensors`, nested or flat.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
-import re
 import struct
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +26,11 @@ import torch
 from torch import Tensor, nn
 
 from xlli_ray.errors import WeightsError
+from xlli_ray.models.filekind import not_weights
+from xlli_ray.models.nests import WRAPPERS, Chosen, choose
+from xlli_ray.models.pickled import Damaged, Foreign, Stored, Unusable
+from xlli_ray.models.torch_file import NotTorch, TorchFile, read_torch
 
-NESTS = ("params_ema", "params", "state_dict", "net", "model", "model_state_dict")  # the first one present is opened
-PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
 MAX_HEADER = 100_000_000  # bytes of a safetensors header, the format's own limit
 
 # The format's names of dtypes. Floating point is float32 by the time it is written; the rest are buffers.
@@ -44,10 +43,13 @@ _DTYPES = {
 @dataclass(frozen=True)
 class StateDict:
     """`tensors`: name -> tensor, on the CPU, contiguous, float32 (integer and boolean buffers keep their dtype).
-    `file_sha256`: of the bytes as read; it names the file, `weights_sha256` names the numbers."""
+    `file_sha256`: of the bytes as read; it names the file, `weights_sha256` names the numbers.
+    `notes`: what was decided while reading, for people. `checked`: whether the file's format has checksums; all of them agree then."""
 
     tensors: dict[str, Tensor]
     file_sha256: str
+    notes: tuple[str, ...] = ()
+    checked: bool = False
 
     @property
     def weights_sha256(self) -> str:
@@ -55,11 +57,15 @@ class StateDict:
         return weights_sha256(self.tensors)
 
 
-def read_state_dict(data: bytes | str | os.PathLike[str], *, name: str | None = None) -> StateDict:
+def read_state_dict(
+    data: bytes | str | os.PathLike[str], *, name: str | None = None, key: str | None = None, sha256: str | None = None
+) -> StateDict:
     """Read a checkpoint, given as its bytes or as a local path. `name` is what messages call it (default: the path).
 
-    Raises WeightsError when the file is absent, empty, damaged, no checkpoint, holds a pickled object (named in the
-    message and not executed), or no tensors at a place that is known.
+    `key`: where in the file the weights are, None: where they usually are (`nests`). `sha256`: of the file, 64 hex digits, to be checked.
+
+    Raises WeightsError when the file is absent, empty, damaged, of another kind, holds a pickled object (named in the message and not
+    executed), no tensors at a place that is known, or numbers that no network can use.
     """
     if not isinstance(data, bytes):
         path = Path(data)
@@ -71,8 +77,39 @@ def read_state_dict(data: bytes | str | os.PathLike[str], *, name: str | None = 
     name = name or "checkpoint"
     if not data:
         raise WeightsError(f"{name}: the file is empty. Copy it again.")
-    content = _read_safetensors(data, name) if _is_safetensors(data) else _read_pickle(data, name)
-    return StateDict(_plain(_unprefixed(_unnested(content, name)), name), hashlib.sha256(data).hexdigest())
+    digest = hashlib.sha256(data).hexdigest()
+    if sha256 is not None:
+        check_sha256(digest, sha256, name=name)
+    if _is_safetensors(data):
+        chosen = _chosen(_read_safetensors(data, name), name, key)
+        return StateDict(_plain(_unwrapped(chosen.tensors), name), digest, chosen.notes)
+    if kind := not_weights(data):
+        raise WeightsError(f"{name}: the file is {kind}.")
+    file = _read_torch(data, name)
+    try:
+        chosen = _chosen(file.content, name, key)
+    except WeightsError:
+        if file.foreign and key is None:
+            raise WeightsError(_refused(name, file.foreign[0], "is a pickled Python object that wants")) from None
+        raise
+    described = {k: v for k, v in chosen.tensors.items() if isinstance(v, Stored)}
+    try:
+        made = file.take({str(k): v for k, v in described.items()})
+    except Damaged as error:
+        raise WeightsError(f"{name}: {error}. Save the weights anew, or copy the file again.") from None
+    except MemoryError as error:
+        raise WeightsError(f"{name}: too large for the memory of this machine.") from error
+    content = {k: made[str(k)] if isinstance(v, Stored) else v for k, v in chosen.tensors.items()}
+    return StateDict(_plain(_unwrapped(content), name), digest, chosen.notes, file.checked)
+
+
+def check_sha256(digest: str, expected: str, *, name: str) -> None:
+    """WeightsError when a file's sha256 is not the expected one (hex digits, in any case)."""
+    if expected.lower() != digest:
+        raise WeightsError(
+            f"{name}: this is another file than `sha256` says, or it is damaged: it has {digest[:16]}…, expected {expected[:16]}…. Fetch it"
+            " again, or correct `sha256`."
+        )
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
@@ -90,7 +127,7 @@ def to_safetensors(tensors: Mapping[str, Tensor]) -> bytes:
     header: dict[str, dict[str, Any]] = {}
     blocks: list[bytes] = []
     offset = 0
-    for name, tensor in sorted(_plain(tensors, "weights").items()):
+    for name, tensor in sorted(_plain(tensors, "weights", check=False).items()):
         block = tensor.numpy().tobytes()
         kind = _DTYPES[tensor.dtype]
         header[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [offset, offset + len(block)]}
@@ -121,78 +158,88 @@ def _read_safetensors(data: bytes, name: str) -> Mapping[str, Any]:
         raise WeightsError(f"{name}: damaged safetensors file ({_first_line(error)}). Copy it again.") from error
 
 
-def _read_pickle(data: bytes, name: str) -> Any:
+def _read_torch(data: bytes, name: str) -> TorchFile:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols and sparse tensors: both end in messages of ours
-            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError, KeyError, ... on bad files
-        # Not chained: torch's text advises weights_only=False, which runs whatever the file says.
-        refused = re.search(r"GLOBAL (\S+)", str(error))
-        if refused:
-            raise WeightsError(
-                f"{name}: refused, not executed. The file is a pickled Python object that wants {refused.group(1)!r},"
-                " not a state dict; loading it would run code from the file. Where you trust it and can import that"
-                " class, save its weights once with torch.save(model.state_dict(), ...) (or as safetensors) and name"
-                " its `network`."
-            ) from None
-        if "TorchScript" in str(error):
-            raise WeightsError(
-                f"{name}: refused, not executed. The file is a TorchScript program, not a state dict. Save its weights"
-                " once with torch.save(torch.jit.load(...).state_dict(), ...) and name its `network`."
-            ) from None
+        file = read_torch(data)
+    except NotTorch as error:
+        raise WeightsError(f"{name}: the file is {error}.") from None
+    except Damaged as error:
         raise WeightsError(
-            f"{name}: no checkpoint that can be read: neither safetensors nor a PyTorch state dict, or damaged"
-            f" ({_first_line(error)}). Check the file, or copy it again."
+            f"{name}: no checkpoint that can be read: neither safetensors nor a PyTorch state dict, or damaged: {error}. Check the file, or"
+            " copy it again."
         ) from None
+    except MemoryError as error:
+        raise WeightsError(f"{name}: too large for the memory of this machine.") from error
+    if file.harmful:
+        raise WeightsError(_refused(name, file.harmful[0], "asks to call"))
+    return file
 
 
-def _unnested(content: Any, name: str) -> Mapping[str, Any]:
-    """The mapping that holds the tensors, found by the names in `NESTS`, however deep."""
-    while isinstance(content, Mapping):
-        nest = next((key for key in NESTS if isinstance(content.get(key), Mapping)), None)
-        if nest is None:
-            break
-        content = content[nest]
-    if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
-        what = f"the keys {', '.join(map(str, list(content)[:8]))}" if isinstance(content, Mapping) else "no mapping"
-        raise WeightsError(
-            f"{name}: no tensors where they are looked for (at the top, or under {', '.join(NESTS)}); found {what}."
-            " Save the state dict itself: torch.save(checkpoint[...], ...)."
-        )
-    return content
+def _refused(name: str, what: str, how: str) -> str:
+    return (
+        f"{name}: refused, not executed. The file {how} {what[:120]!r}, which no state dict needs; loading it elsewhere would run code"
+        " from the file. Where you trust it and can import that class, save its weights once with torch.save(model.state_dict(), ...)"
+        " (or as safetensors) and name its `network`."
+    )
 
 
-def _unprefixed(content: Mapping[str, Any]) -> Mapping[str, Any]:
+def _chosen(content: Any, name: str, key: str | None) -> Chosen:
+    try:
+        return choose(content, key=key)
+    except WeightsError as error:
+        raise WeightsError(f"{name}: {error}") from None
+
+
+def _unwrapped(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
     """Names without the prefixes that stand before every one of them."""
     while True:
-        prefix = next((p for p in PREFIXES if all(str(key).startswith(p) for key in content)), None)
+        prefix = next((p for p in WRAPPERS if content and all(str(key).startswith(p) for key in content)), None)
         if prefix is None:
             return content
         content = {str(key)[len(prefix) :]: value for key, value in content.items()}
 
 
-def _plain(content: Mapping[str, Any], name: str) -> dict[str, Tensor]:
+def _plain(content: Mapping[Any, Any], name: str, *, check: bool = True) -> dict[str, Tensor]:
     """Copies of the tensors: CPU, contiguous, float32 or an integer type. Numbers and texts beside them are dropped."""
     tensors: dict[str, Tensor] = {}
     for key, value in content.items():
         if not isinstance(value, Tensor):
             if value is None or isinstance(value, int | float | str):
                 continue  # an epoch, a version
+            what = value.name[:120] if isinstance(value, Foreign) else type(value).__name__
+            if isinstance(value, Unusable):
+                raise WeightsError(f"{name}: {key!r} is {value.why}; only plain tensors are read. Save it dequantised and dense.")
             raise WeightsError(
-                f"{name}: {key!r} is a {type(value).__name__}, expected a tensor. Save the state dict alone:"
-                " torch.save(model.state_dict(), ...)."
+                f"{name}: {key!r} is a {what}, expected a tensor. Save the state dict alone: torch.save(model.state_dict(), ...)."
             )
         if value.layout != torch.strided or value.is_quantized or value.is_complex():
             raise WeightsError(
                 f"{name}: {key!r} is sparse, quantised or complex; only plain tensors are read. Save it dequantised and"
                 " dense."
             )
+        if value.is_meta:
+            raise WeightsError(f"{name}: {key!r} has a shape and no numbers (it is on the meta device). Save the loaded network.")
         wanted = torch.float32 if value.is_floating_point() else value.dtype
         if wanted not in _DTYPES:
             raise WeightsError(f"{name}: {key!r} has dtype {value.dtype}, which no network here uses. Convert it.")
-        tensors[str(key)] = value.detach().to("cpu", wanted).clone(memory_format=torch.contiguous_format)
+        plain = value.detach().to("cpu", wanted).clone(memory_format=torch.contiguous_format)
+        if check and value.is_floating_point():
+            _check_numbers(plain, value, name, key)
+        tensors[str(key)] = plain
     return tensors
+
+
+def _check_numbers(plain: Tensor, value: Tensor, name: str, key: Any) -> None:
+    """Refuse NaN, and infinity that float32 made of a larger number; masks may hold an infinity of their own."""
+    if bool(torch.isfinite(plain).all()):
+        return
+    if count := int(plain.isnan().sum()):
+        raise WeightsError(
+            f"{name}: {key!r} holds NaN ({count} of {plain.numel()} numbers): the training broke down, or the file is damaged. Take an"
+            " earlier checkpoint, or copy the file again."
+        )
+    if bool((plain.isinf() & value.detach().cpu().isfinite()).any()):
+        raise WeightsError(f"{name}: {key!r} holds numbers above 3.4e38, which float32 cannot; everything is computed in float32.")
 
 
 def _first_line(error: Exception) -> str:

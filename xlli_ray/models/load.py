@@ -23,9 +23,10 @@ from torch import Tensor, nn
 
 from xlli_ray.errors import NetworkError, WeightsError
 from xlli_ray.models.builtin import builtin_card
-from xlli_ray.models.checkpoint import PREFIXES, tensors_of, weights_sha256
+from xlli_ray.models.checkpoint import tensors_of, weights_sha256
 from xlli_ray.models.dryrun import dry_run
 from xlli_ray.models.model import Model, Range
+from xlli_ray.models.nests import WRAPPERS as PREFIXES
 from xlli_ray.models.networks import NETWORKS, Built, load_strict, network_file
 from xlli_ray.models.spec import BUILTIN, ModelSpec
 

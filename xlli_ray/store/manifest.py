@@ -164,6 +164,8 @@ class ModelRecord:
     entry: Mapping[str, Any]
     """The recipe's entry: what a worker needs to build it again."""
     tags: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What was decided when it was read, for people."""
 
 
 @dataclass(frozen=True)
@@ -244,7 +246,7 @@ def _manifest(data: dict[str, Any]) -> Manifest:
             for b in samples["buckets"]
         )
         samples = SampleTable(**samples)
-    models = tuple(ModelRecord(**{**m, "range": tuple(m["range"])}) for m in data["models"])
+    models = tuple(ModelRecord(**{**m, "range": tuple(m["range"]), "notes": tuple(m.get("notes", ()))}) for m in data["models"])
     return Manifest(**{**data, "samples": samples, "models": models, "cells": tuple(_cell(c) for c in data["cells"])})
 
 
