@@ -240,7 +240,8 @@ def test_models_from_a_training_are_read_and_their_paths_are_relative_to_their_o
 ) -> None:
     trained = tmp_path / "trained"
     trained.mkdir()
-    listed = [{"id": f"m{i}", "weights": f"w{i}.safetensors", "network": "srresnet", "sha256": "ab", "tags": {"seed": i}} for i in (0, 1)]
+    files = [{"id": f"m{i}", "weights": f"w{i}.safetensors", "sha256": "ab" * 32, "tags": {"seed": i}} for i in (0, 1)]
+    listed = [{**file, "network": "srresnet"} for file in files]
     (trained / "models.yaml").write_text(yaml.safe_dump({"models": listed}))
     raw["models"] = [*raw["models"], {"from": "trained/models.yaml"}]
     models = parse(raw).models

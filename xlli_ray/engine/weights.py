@@ -53,8 +53,9 @@ def _keep(objects: Objects, entry: ModelEntry, known: ModelRecord | None) -> Mod
     current = known is not None and same and current_version(known.network, entry.network) == known.network_version
     if known is not None and current and _kept(objects, known.weights_sha256):
         return replace(known, tags=dict(entry.tags))
+    notes: tuple[str, ...] = ()
     if data is None:
-        tensors, notes = _own_weights(entry), ()
+        tensors = _own_weights(entry)
     else:
         read = read_state_dict(data, name=f"model {entry.id}: {entry.weights}", key=entry.key)
         tensors, notes = dict(read.tensors), read.notes

@@ -196,8 +196,6 @@ def _models(entry: Any, base: Path, source: Source, path: problems.Path, files: 
     if not isinstance(entry, Mapping):
         raise _Refused(f"{source.place(path)}models: expected a mapping such as {{id: a, weights: a.pth}}, found {entry!r:.60}")
     entry = dict(entry)
-    if files:  # models.yaml carries each file's sha256 for people; identity is taken from the tensors themselves
-        entry.pop("sha256", None)
     weights = entry.get("weights")
     if isinstance(weights, str) and not weights.startswith("builtin:"):
         try:

@@ -30,6 +30,8 @@ class ModelEntry(BaseModel):
     model_config = _STRICT
     id: str
     weights: str | None = Field(default=None, description="file, URL, or builtin:NAME")
+    key: str | None = Field(default=None, min_length=1, description="where in the file the weights are: params, generator_ema, …")
+    sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$", description="what the file of weights must have")
     network: str | None = Field(default=None, description="a network of ours, package.module:factory, or null: spandrel")
     args: dict[str, Any] = Field(default_factory=dict)
     scale: int | None = Field(default=None, ge=1)
