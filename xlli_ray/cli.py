@@ -86,7 +86,9 @@ def run(
     summary = run_study(parsed, place, options)
     for note in summary.notes:
         _say(f"note: {note}")
-    if summary.complete:
+    if summary.complete and summary.failed:
+        _say(f"nothing left to compute, but {_failures(summary.failed, summary.measurements)}; --retry-failed tries them again")
+    elif summary.complete:
         _say(f"complete: {summary.samples} samples, {summary.units} units; nothing to do")
     else:
         _say(f"done: {summary.units_run} of {summary.units} units computed, {summary.samples} samples")
@@ -102,7 +104,17 @@ def run(
         _say(f"FLAG {flag}")
     for name, reason in summary.analyses_failed:
         sys.stderr.write(f"AnalysisError: {name}: {reason}\n")
-    return 1 if summary.analyses_failed else 0
+    if nothing := 0 < summary.measurements <= summary.failed:
+        sys.stderr.write(
+            f"FAILED: {_failures(summary.failed, summary.measurements)}, this study holds no number. Why: xlli query {place} "
+            f'"select reason, count(*) as n from failures group by reason"; mend it and run again with --retry-failed\n'
+        )
+    return 1 if summary.analyses_failed or nothing else 0
+
+
+def _failures(failed: int, measurements: int) -> str:
+    """How many of the samples failed, each counted once a model."""
+    return f"ALL {failed} samples failed" if failed >= measurements else f"{failed} of {measurements} samples failed (counted once a model)"
 
 
 def _result_table(place: str) -> str:
@@ -186,6 +198,8 @@ def verify(study: str, /) -> int:
     for line in found:
         _say(line)
     _say(f"{len(found)} findings" if found else "whole: every array, row and crc is as the plan says")
+    if (failed := opened.status()["failures"]) and failed["samples"]:
+        _say(f"{_failures(failed['samples'], failed['of'])}: xlli query {study} \"from failures\"; --retry-failed tries them again")
     return 1 if found else 0
 
 

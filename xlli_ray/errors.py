@@ -9,7 +9,7 @@ XlliError
 ├── PlanError (ValueError)          the plan is refused: limits, other content under the same id
 ├── StudyError (ValueError)         a study folder that is absent, damaged or of another recipe
 ├── AnalysisError (RuntimeError)    an analysis failed, or cannot be made of what is there; the others are still run
-├── EnvironmentFailure (OSError)    disk full, read-only, credentials, folder not visible: stop at once
+├── EnvironmentFailure (OSError)    disk full, read-only, credentials, outages, folder not visible: stop, mark nothing
 └── LeaseError (RuntimeError)       another driver holds this study, or took it over
 """
 
@@ -58,6 +58,9 @@ class AnalysisError(XlliError, RuntimeError):
 class EnvironmentFailure(XlliError, OSError):
     """The surroundings fail (disk, rights, credentials, visibility); nothing is marked failed, work stops."""
 
+    passing = False
+    """True when the same call may succeed a moment later: a lost connection, a timeout, a server in trouble."""
+
 
 class LeaseError(XlliError, RuntimeError):
     """Another driver holds this study, or has taken it over."""
@@ -66,3 +69,24 @@ class LeaseError(XlliError, RuntimeError):
 def closest(word: str, valid: Iterable[str], *, n: int = 3) -> list[str]:
     """Names in `valid` most like `word`, best first: for "did you mean" in messages."""
     return difflib.get_close_matches(word, list(valid), n=n, cutoff=0.3)
+
+
+_BUCKET_ADVICE = (
+    (("NoSuchBucket", "bucket does not exist", "BucketNotFound", "ContainerNotFound"),
+     "There is no such bucket there: check its name, the region (AWS_REGION) and the server (AWS_ENDPOINT_URL)"),
+    (("InvalidAccessKeyId",), "The server does not know this access key: check AWS_ACCESS_KEY_ID (and AWS_ENDPOINT_URL)"),
+    (("SignatureDoesNotMatch",), "The secret does not fit the key: check AWS_SECRET_ACCESS_KEY (and AWS_REGION)"),
+    (("RequestTimeTooSkewed",), "The clock of this machine and the server's differ by too much: set the clock"),
+    (("ExpiredToken", "TokenRefreshRequired", "InvalidToken", "token included in the request is expired"),
+     "The session token is no longer valid: get new credentials (AWS_SESSION_TOKEN)"),
+    (("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint", "TemporaryRedirect"),
+     "The bucket is in another region, or another server's: set AWS_REGION (and AWS_ENDPOINT_URL)"),
+    (("URL scheme is not allowed", "BadScheme"), "The server is asked by plain http: set AWS_ALLOW_HTTP=true if that is meant"),
+    (("no credentials", "locate credentials", "missing credential", "169.254.169.254"),
+     "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the variables of your cloud), or AWS_SKIP_SIGNATURE=true for a public bucket"),
+)  # fmt: skip
+
+
+def bucket_advice(text: str) -> str:
+    """The way out of what an object store answered (`text`: its code and message), '' when the answer says nothing about configuration."""
+    return next((advice for words, advice in _BUCKET_ADVICE if any(word.lower() in text.lower() for word in words)), "")

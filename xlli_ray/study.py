@@ -215,12 +215,18 @@ class Study:
         samples = self.manifest.samples
         analyses = [asdict(state) for state in self.analyses]
         failed = self.sql("select stage, count(*) as n from failures where stage <> 'scan' group by stage order by stage").to_pylist()
+        # each sample counted once a model, however many stages it failed in
+        distinct = self.sql("select count(*) as n from (select distinct model, row from failures where stage <> 'scan')")
+        measured: dict[str, int] = {}
+        for cell in self.manifest.cells:
+            measured[cell.model] = max(measured.get(cell.model, 0), cell.rows)
         return {
             "name": self.manifest.name,
             "samples": samples.rows if samples else 0,
             "rejected": samples.rejected if samples else 0,
             "cells": cells,
             "failed": {row["stage"]: row["n"] for row in failed},
+            "failures": {"samples": distinct["n"][0].as_py(), "of": sum(measured.values())},
             "analyses": analyses,
             "complete": bool(cells)
             and all(cell["done"] >= cell["units"] for cell in cells)

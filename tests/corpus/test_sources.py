@@ -137,7 +137,8 @@ def test_reasons_for_unreadable_files_are_told_apart(folder: Path, monkeypatch: 
     # Root may read everything, so the system's answers are played.
     for number, kind, message in (
         (errno.EACCES, SampleError, "permission denied: .*a.png"),
-        (errno.EIO, SampleError, "unreadable file: .*a.png.*Input/output"),
+        (errno.EIO, EnvironmentFailure, "a.png cannot be read.*Input/output"),
+        (errno.ESTALE, EnvironmentFailure, "a.png cannot be read.*mount"),
         (errno.EMFILE, EnvironmentFailure, "Too many open files. Raise the limit"),
         (errno.ENOMEM, EnvironmentFailure, "cannot be opened"),
     ):

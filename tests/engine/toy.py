@@ -51,6 +51,17 @@ def nan_on_bright() -> nn.Module:
     return NanOnBright()
 
 
+class NanEverywhere(_Wrapped):
+    """NaN for every real sample."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(torch.full_like(x, torch.nan))
+
+
+def nan_everywhere() -> nn.Module:
+    return NanEverywhere()
+
+
 class KillOnBright(_Wrapped):
     """Ends its process when a bright sample comes, as a broken driver or a fatal bug in native code would."""
 

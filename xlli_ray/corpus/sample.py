@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from xlli_ray.corpus.box import Box
 from xlli_ray.corpus.decode import MAX_PIXELS, decode
 from xlli_ray.corpus.degradations import Mixture, parse_label
+from xlli_ray.corpus.faults import FileFault
 from xlli_ray.corpus.ids import sha256_hex
 from xlli_ray.corpus.patches import crop
 from xlli_ray.corpus.resize import downscale, modcrop
 from xlli_ray.corpus.sources import read_bytes
-from xlli_ray.errors import SampleError
 
 Kind = Literal["images", "inputs", "pairs"]
 CACHE_BYTES = 256 * 2**20
@@ -87,9 +87,11 @@ class Loader:
         max_pixels: int = MAX_PIXELS,
         cache_bytes: int = CACHE_BYTES,
         read: Callable[[str], bytes] = read_bytes,
+        blame: Callable[[str, FileFault, str], Exception] = lambda uri, fault, sha: fault,
     ) -> None:
+        """`blame`: what to raise for a file whose bytes are not those of the given sha256 (`watch.Watch.blame`)."""
         self._max_pixels = max_pixels
-        self._read = read
+        self._read, self._blame = read, blame
         self._cache = _Cache(cache_bytes)
 
     def load(self, sample: Sample, *, into: NDArray[np.float32] | None = None) -> Loaded:
@@ -98,7 +100,7 @@ class Loader:
         `into`: where the input goes if it has its shape, (3, H, W): a place in a batch spares a copy. `Loaded.input` says where it is.
 
         Raises SampleError when a file cannot be read or decoded, or is not the one that was scanned; EnvironmentFailure
-        as `read_bytes`.
+        as `read`.
         """
         if sample.kind == "images":
             return self._from_image(sample, into)
@@ -142,8 +144,11 @@ class Loader:
     def _pixels(self, uri: str, sha: str) -> NDArray[np.float32]:
         def make() -> NDArray[np.float32]:
             data = self._read(uri)
+            if sha256_hex(data) != sha:
+                data = self._read(uri)  # bytes that were cut or mixed up on their way are not the file's
             if (found := sha256_hex(data)) != sha:
-                raise SampleError(f"changed since scan: {uri}: expected sha256 {sha}, found {found}; scan again")
+                fault = FileFault("changed", f"changed since scan: {uri}: expected sha256 {sha}, found {found}; scan again")
+                raise self._blame(uri, fault, sha)
             return decode(data, max_pixels=self._max_pixels).pixels
 
         return self._cache.get(("pixels", sha), make)

@@ -7,6 +7,8 @@ the sample table of the rows. Nothing here depends on the order in which files a
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -24,7 +26,7 @@ from xlli_ray.corpus.sample import Kind, sample_from_row
 from xlli_ray.corpus.sources import absolute, list_files, pair_files, read_bytes
 from xlli_ray.corpus.spec import CorpusSpec, PairSpec, PatchSpec
 from xlli_ray.corpus.table import SCHEMA, expand
-from xlli_ray.errors import RecipeError, SampleError
+from xlli_ray.errors import EnvironmentFailure, RecipeError, SampleError
 
 __all__ = [
     "SCHEMA",
@@ -37,6 +39,10 @@ __all__ = [
     "sample_from_row",
     "scan_source",
 ]
+
+
+READINGS = 3
+"""Most times that a file is read whose bytes are no picture, until two readings agree."""
 
 
 @dataclass(frozen=True, order=True)
@@ -70,8 +76,8 @@ def list_sources(spec: CorpusSpec, base: Path | str) -> list[Source]:
     return _read_list(spec, base) + inputs
 
 
-def scan_source(source: Source, spec: CorpusSpec, seed: int) -> dict[str, Any]:
-    """One row of plain values.
+def scan_source(source: Source, spec: CorpusSpec, seed: int, read: Callable[[str], bytes] | None = None) -> dict[str, Any]:
+    """One row of plain values. `read`: from URI to bytes, `read_bytes` unless given.
 
     `status` is `ok`, `failed` (a bad file) or `skipped` (a good file without a patch to look at).
     Keys: kind, uri, target, real, status, reason (None when ok), sha, target_sha, bits, mode, scale (0: unknown), height and
@@ -93,23 +99,25 @@ def scan_source(source: Source, spec: CorpusSpec, seed: int) -> dict[str, Any]:
     patches = spec.patches_of(source.kind)
     row |= {"size": patches.size if patches else None, "boxes": None}
     try:
-        _measure(source, spec, patches, seed, row)
+        _measure(source, spec, patches, seed, row, read or read_bytes)
     except SampleError as error:
         row |= {"status": "failed", "reason": str(error), "boxes": None}
     return row
 
 
-def _measure(source: Source, spec: CorpusSpec, patches: PatchSpec | None, seed: int, row: dict[str, Any]) -> None:
+def _measure(
+    source: Source, spec: CorpusSpec, patches: PatchSpec | None, seed: int, row: dict[str, Any], read: Callable[[str], bytes]
+) -> None:
     """Fill `row`. Raises SampleError."""
     limit = spec.max_pixels or MAX_PIXELS
-    row["sha"], picture = _read(source.uri, limit)
+    row["sha"], picture = _read(source.uri, limit, read)
     row |= {"bits": picture.bits, "mode": picture.mode}
     row["height"], row["width"] = height, width = picture.pixels.shape[:2]
     whole = picture
     if source.kind == "pairs":
         assert source.target is not None
         try:
-            row["target_sha"], whole = _read(source.target, limit)
+            row["target_sha"], whole = _read(source.target, limit, read)
         except SampleError as error:
             raise SampleError(f"target {source.target}: {error}") from error
         row["target_height"], row["target_width"] = tall, wide = whole.pixels.shape[:2]
@@ -146,9 +154,21 @@ def _choose(row: dict[str, Any], image: NDArray[np.uint8], patches: PatchSpec, s
         row |= {"status": "skipped", "reason": f"no patch: min_std is {patches.min_std:g}, {best}"}
 
 
-def _read(uri: str, max_pixels: int) -> tuple[str, Decoded]:
-    data = read_bytes(uri)
-    return sha256_hex(data), decode(data, max_pixels=max_pixels)
+def _read(uri: str, max_pixels: int, read: Callable[[str], bytes]) -> tuple[str, Decoded]:
+    """sha256 and picture. What cannot be decoded is read once more: bytes that were cut or mixed up on their way are not the file's."""
+    data = read(uri)
+    for _ in range(READINGS):
+        try:
+            return sha256_hex(data), decode(data, max_pixels=max_pixels)
+        except SampleError:
+            again = read(uri)
+            if again == data:
+                raise
+            data = again
+    raise EnvironmentFailure(
+        errno.EIO, f"{uri} gives other bytes at each reading: is somebody writing it, or does the disk or the network fail? Nothing is "
+        "marked as failed; run the same command again when it is steady",
+    )  # fmt: skip
 
 
 def _read_list(spec: CorpusSpec, base: Path | str) -> list[Source]:

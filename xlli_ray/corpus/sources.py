@@ -6,18 +6,19 @@ It is only an address: identities are hashes of bytes, so a corpus may move.
 
 from __future__ import annotations
 
-import errno
 import fnmatch
 import glob
 import importlib.util
 import os
 import re
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
+from xlli_ray.corpus.faults import FileFault, judge, one_line
 from xlli_ray.errors import EnvironmentFailure, RecipeError, SampleError, closest
 
 # Colour photographs that the wheel itself carries (its other pictures are grey, drawn, or fetched on demand). The right
@@ -36,17 +37,6 @@ SKIMAGE = {
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _SKIMAGE = "skimage://"
 _SHOWN = 5  # files named in a message
-# Failures of the process or of its credentials, not of one file: work must stop, no sample is to blame.
-_PROCESS_ERRNO = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-_CREDENTIAL_ERRORS = {
-    "NoCredentialsError",
-    "PartialCredentialsError",
-    "ProfileNotFound",
-    "DefaultCredentialsError",
-    "RefreshError",
-    "ClientAuthenticationError",
-}
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
 
 
 def list_files(patterns: Sequence[str], base: Path | str) -> list[str]:
@@ -75,8 +65,8 @@ def is_remote(uri: str) -> bool:
 def read_bytes(uri: str) -> bytes:
     """All bytes of one file.
 
-    Raises SampleError when this file cannot be read, telling missing, permission denied and other reasons apart;
-    EnvironmentFailure when no file could be (a missing package, no credentials, too many open files).
+    Raises FileFault when this file seems to be at fault (missing, denied, no file at all; see `faults`), EnvironmentFailure when the
+    surroundings are (a lost connection, an error of the disk, a missing package, no credentials, too many open files).
     """
     try:
         if uri.startswith(_SKIMAGE):
@@ -84,12 +74,14 @@ def read_bytes(uri: str) -> bytes:
         elif _SCHEME.match(uri):
             with fsspec.open(uri, "rb") as remote:
                 return bytes(remote.read())
+        if not stat.S_ISREG(mode := os.stat(uri).st_mode) and not stat.S_ISDIR(mode):
+            raise FileFault("special", f"not a file but a pipe, a socket or a device: {uri}")  # opening it might wait for ever
         with open(uri, "rb") as local:
             return local.read()
     except (SampleError, EnvironmentFailure, MemoryError):
         raise
     except Exception as error:  # fsspec's filesystems raise whatever their clients do
-        raise _read_error(uri, error) from error
+        raise judge(uri, error) from error
 
 
 def pair_files(inputs: str | Sequence[str], targets: str | Sequence[str], base: Path | str) -> list[tuple[str, str]]:
@@ -164,15 +156,13 @@ def _list_url(pattern: str) -> list[str]:
         return [pattern]
     try:
         filesystem, path = fsspec.core.url_to_fs(pattern)
+        filesystem.invalidate_cache()  # a listing that is older than this run
         details: dict[str, dict[str, Any]] = filesystem.glob(path, detail=True)
-    except ImportError as error:
-        raise _missing_package(pattern, error) from error
+    except ValueError as error:
+        raise RecipeError(f"{pattern!r} cannot be listed: {one_line(error)}. Check the address.") from error
     except Exception as error:
-        if type(error).__name__ in _CREDENTIAL_ERRORS:
-            raise EnvironmentFailure(f"{pattern}: no credentials to list it: {error}") from error
-        raise RecipeError(
-            f"{pattern!r} cannot be listed: {error or type(error).__name__}. Check the address."
-        ) from error
+        found = judge(pattern, error)
+        raise (RecipeError(f"{pattern!r} cannot be listed: {found}") if isinstance(found, SampleError) else found) from error
     names = [name for name, info in details.items() if info.get("type") != "directory"]
     return [name if _SCHEME.match(name) else f"{protocol}://{name}{chain}{tail}" for name in names]
 
@@ -220,30 +210,6 @@ def _skimage_path(uri: str) -> str:
     if package is None or package.origin is None:
         raise EnvironmentFailure(f"{uri} needs the package scikit-image: pip install scikit-image")
     return os.path.join(os.path.dirname(package.origin), "data", SKIMAGE[name])
-
-
-def _read_error(uri: str, error: Exception) -> Exception:
-    if isinstance(error, ImportError):
-        return _missing_package(uri, error)
-    if type(error).__name__ in _CREDENTIAL_ERRORS:
-        return EnvironmentFailure(f"{uri}: no credentials to read it: {error}")
-    if isinstance(error, OSError) and error.errno in _PROCESS_ERRNO:
-        return EnvironmentFailure(
-            error.errno, f"{uri} cannot be opened: {error.strerror}. Raise the limit, or use fewer workers."
-        )
-    if isinstance(error, FileNotFoundError):
-        return SampleError(f"missing file: {uri}")
-    if isinstance(error, PermissionError):
-        return SampleError(f"permission denied: {uri}")
-    if isinstance(error, IsADirectoryError):
-        return SampleError(f"not a file but a folder: {uri}")
-    return SampleError(f"unreadable file: {uri}: {error or type(error).__name__}")
-
-
-def _missing_package(uri: str, error: ImportError) -> EnvironmentFailure:
-    extra = _EXTRAS.get(uri.partition("://")[0])
-    advice = f"pip install 'xlli_ray[{extra}]'" if extra else "install the package that it names"
-    return EnvironmentFailure(f"{uri} needs a package that is not installed ({error}): {advice}")
 
 
 def _where(pattern: str, base: Path | str) -> str:

@@ -57,6 +57,8 @@ class Summary:
     """(id, reason) of those that failed; all else is done."""
     flags: tuple[str, ...] = ()
     """What results want to have seen first."""
+    measurements: int = 0
+    """Samples, counted once for each model that measures them, as `failed` counts."""
 
     @property
     def complete(self) -> bool:
@@ -86,6 +88,14 @@ def _session(out: str, options: Options, threads: int) -> Iterator[tuple[Objects
         lease.release()
 
 
+def _measurements(manifest: Manifest) -> int:
+    """Samples, counted once for each model that measures them."""
+    rows: dict[str, int] = {}
+    for cell in manifest.cells:
+        rows[cell.model] = max(rows.get(cell.model, 0), cell.rows)
+    return sum(rows.values())
+
+
 def _sweep(objects: Objects, *parts: str) -> None:
     """Remove what killed writers left half-written. Never while units run: their shards grow under such names."""
     if isinstance(objects, LocalObjects):
@@ -98,7 +108,7 @@ def scan_study(recipe: Recipe, out: str, options: Options) -> Manifest:
     with _session(out, options, recipe.threads) as (objects, lease, events, spec):
         pools = Pools(options, spec, objects, ())
         try:
-            return _scanned(recipe, objects, lease, events, pools, options)
+            return _scanned(recipe, objects, lease, events, pools, options, again=True)
         finally:
             pools.close()
 
@@ -118,12 +128,13 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
     """Run a recipe to the end: only what is missing is computed."""
     with _session(out, options, recipe.threads) as (objects, lease, events, spec):
         events.event("start", command=options.command, epoch=lease.epoch, versions=versions())
-        pools = Pools(options, spec, objects, _first_files(recipe))
+        pools = Pools(options, spec, objects, _first_files(recipe) if options.address is not None else ())
         try:
             before = load_manifest(objects)
             if before is None or before.samples is None or unfinished(objects, before.cells):
                 pools.warm()
-            manifest = _scanned(recipe, objects, lease, events, pools, options)
+            notes: list[str] = []
+            manifest = _scanned(recipe, objects, lease, events, pools, options, again=options.retry_failed, notes=notes)
             manifest, plan = _planned(recipe, objects, manifest, options, spec)
             workers = options.workers if options.workers is not None else default_workers(options, recipe.threads)
             from xlli_ray.engine.plan import check_limits
@@ -151,7 +162,7 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             assert manifest.samples is not None
             summary = Summary(
                 objects.url, manifest.samples.rows, manifest.samples.rejected, count_units(plan.cells), run, failed,
-                plan.added, (*changes, *plan.notes), ran.run, ran.failed, ran.flags,
+                plan.added, (*notes, *changes, *plan.notes), ran.run, ran.failed, ran.flags, _measurements(manifest),
             )  # fmt: skip
             events.event("complete", **{k: v for k, v in summary.__dict__.items() if isinstance(v, int | str)})
             return summary
@@ -170,9 +181,10 @@ def _first_files(recipe: Recipe) -> list[str]:
 
 
 def _scanned(
-    recipe: Recipe, objects: Objects, lease: Lease, events: Events, pools: Callable[[], Pool], options: Options
-) -> Manifest:
-    """The study's manifest with the sample table of this recipe's corpus."""
+    recipe: Recipe, objects: Objects, lease: Lease, events: Events, pools: Callable[[], Pool], options: Options, *,
+    again: bool = False, notes: list[str] | None = None,
+) -> Manifest:  # fmt: skip
+    """The study's manifest with the sample table of this recipe's corpus. `again`, `notes`: see `scan_corpus`."""
     manifest = load_manifest(objects)
     if manifest is not None and manifest.name != recipe.name:
         raise PlanError(
@@ -183,8 +195,9 @@ def _scanned(
         _same_corpus(objects, recipe, manifest, options)
     fixed = bool(manifest is not None and manifest.cells)
     table = scan_corpus(
-        objects, recipe, pools, events, stop=lease.check, epoch=lease.epoch, limit=options.limit, known=known, fixed=fixed
-    )
+        objects, recipe, pools, events, stop=lease.check, epoch=lease.epoch, limit=options.limit, known=known, fixed=fixed,
+        again=again, notes=notes,
+    )  # fmt: skip
     base = manifest or Manifest(name=recipe.name, seed=recipe.seed, recipe={}, samples=None)
     manifest = replace(
         base, seed=recipe.seed, recipe=recipe.dump(), samples=table, versions=versions(), command=options.command

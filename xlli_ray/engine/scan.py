@@ -20,6 +20,7 @@ from xlli_ray.corpus.pies import remarks as pies_remarks
 from xlli_ray.corpus.scan import Source, list_sources, scan_source
 from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.corpus.table import SCHEMA, expand
+from xlli_ray.corpus.watch import Watch
 from xlli_ray.engine.events import Progress, Reporter
 from xlli_ray.engine.pool import Lost, Pool
 from xlli_ray.errors import EnvironmentFailure, PlanError
@@ -48,6 +49,8 @@ class ScanJob:
     """Leave a note before each file: the one that kills its reader is named by it."""
     skip: tuple[int, ...] = ()
     """Files of the chunk known to kill their reader."""
+    witnesses: tuple[str, ...] = ()
+    """Files of the whole corpus: whether they can be read tells what a bad file means."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Scanner:
 
     def run(self, job: ScanJob) -> ScanResult:
         spec = CorpusSpec(**job.corpus)
+        watch = Watch(lambda: [(uri, None) for uri in job.witnesses])
         cell, rows = f"scan-{job.scan}", []
         for number, source in enumerate(job.sources):
             if number in job.skip:
@@ -76,7 +80,9 @@ class Scanner:
                 continue
             if job.careful:
                 write_crash_note(self.objects, cell, job.unit, self.epoch, job.attempt, number)
-            rows.append(scan_source(source, spec, job.seed))
+            rows.append(scan_source(source, spec, job.seed, watch))
+        bad = [source for source, row in zip(job.sources, rows) if row["status"] == "failed"]
+        watch.confirm(uri for source in bad for uri in (source.uri, source.target) if uri is not None)
         table = pa.table({"json": [json.dumps(row) for row in rows]})
         receipt = Receipt(cell=cell, unit=job.unit, epoch=self.epoch, bucket="", start=0, stop=len(rows))
         write_record(self.objects, receipt, table)
@@ -94,11 +100,14 @@ def scan_corpus(
     limit: int | None = None,
     known: SampleTable | None = None,
     fixed: bool = False,
+    again: bool = False,
+    notes: list[str] | None = None,
 ) -> SampleTable:
     """The study's sample table: the one there if the corpus section is the same, else scanned now.
 
     `pool` is called only when there is something to scan. `fixed`: the study has cells, so its samples may move to other paths but not
-    change. Raises PlanError when the recipe matches no file, or when a fixed table would change; nothing is overwritten then.
+    change. `again`: read files that were rejected once more; a fixed table does not grow by those that are good now, and `notes` says so.
+    Raises PlanError when the recipe matches no file, or when a fixed table would change; nothing is overwritten then.
     """
     spec = recipe.corpus
     if limit is not None and spec.pies is not None:  # the first files are hardly ever all sets'; a try looks at the made ones
@@ -107,7 +116,8 @@ def scan_corpus(
     if spec.pies is None:
         del corpus["pies"]  # so that what was scanned before there was such a field is still known
     asked = corpus_hash({**corpus, "limit": limit}, recipe.seed, scan_versions(spec))
-    if known is not None and known.corpus_hash == asked:
+    again = again and (known is None or known.rejected > 0)
+    if known is not None and known.corpus_hash == asked and not again:
         return known
     sources = list_sources(spec, "/")
     if not sources:
@@ -116,10 +126,13 @@ def scan_corpus(
         sources = sources[:limit]
     text = json.dumps([asked, [_plain(source) for source in sources]], sort_keys=True)
     scan = hashlib.sha256(text.encode()).hexdigest()[:12]
-    done = list_records(objects, f"scan-{scan}")
+    done = set(list_records(objects, f"scan-{scan}"))
+    if again:
+        done -= {receipt.unit for receipt, table in read_records(objects, f"scan-{scan}") if _has_failed(table)}
+    witnesses = tuple(dict.fromkeys(sources[i].uri for i in (0, len(sources) // 2, -1)))
     chunks = [tuple(sources[i : i + CHUNK]) for i in range(0, len(sources), CHUNK)]
     jobs = deque(
-        ScanJob(scan, unit, corpus, recipe.seed, chunk) for unit, chunk in enumerate(chunks) if unit not in done
+        ScanJob(scan, unit, corpus, recipe.seed, chunk, witnesses=witnesses) for unit, chunk in enumerate(chunks) if unit not in done
     )
     if jobs:
         progress = Progress("scan", sum(len(job.sources) for job in jobs))
@@ -131,8 +144,8 @@ def scan_corpus(
                 lost[job.unit] = lost.get(job.unit, 0) + 1
                 reporter.event("lost", phase="scan", unit=job.unit, reason=outcome.reason)
                 note = read_crash_note(objects, f"scan-{scan}", job.unit, epoch, job.attempt) if job.careful else None
-                again = replace(job, attempt=job.attempt + 1, careful=lost[job.unit] >= 2)
-                jobs.append(again if note is None else replace(again, skip=(*job.skip, note)))
+                retry = replace(job, attempt=job.attempt + 1, careful=lost[job.unit] >= 2)
+                jobs.append(retry if note is None else replace(retry, skip=(*job.skip, note)))
                 fruitless = 0 if note is not None else fruitless + 1
                 if fruitless > MAX_FRUITLESS:
                     raise EnvironmentFailure(12, f"scanning lost its workers {fruitless} times in a row: {outcome.reason}")
@@ -159,6 +172,13 @@ def scan_corpus(
 
     if fixed and known is not None:
         now = write_sample_table(None, batches(), SCHEMA, rejected, corpus_hash=asked)
+        if now.hash != known.hash and known.corpus_hash == asked and now.rejected < known.rejected:
+            if notes is not None:
+                notes.append(
+                    f"{known.rejected - now.rejected} files that were rejected can be read now; the samples of this study are fixed, so "
+                    "they are not in it: use a new --out to have them"
+                )
+            return known
         if now.hash != known.hash:
             raise PlanError(
                 f"{objects.url}: the corpus gives other samples than this study holds ({known.rows} rows then, {now.rows} now). "
@@ -182,6 +202,11 @@ def remarks(corpus: CorpusSpec, table: SampleTable) -> list[str]:
     if corpus.pies is None or not table.rows:
         return []
     return pies_remarks(corpus.pies, min(table.labels.values()))
+
+
+def _has_failed(table: pa.Table) -> bool:
+    """Whether a chunk's record tells of a file that could not be read."""
+    return any(json.loads(text)["status"] == "failed" for text in table["json"].to_pylist())
 
 
 def _plain(source: Source) -> dict[str, Any]:

@@ -26,7 +26,7 @@ import numpy as np
 from xlli_ray.corpus.ahead import Ahead
 from xlli_ray.corpus.decode import MAX_PIXELS
 from xlli_ray.corpus.sample import CACHE_BYTES, Loader, Sample, sample_from_row
-from xlli_ray.corpus.sources import read_bytes
+from xlli_ray.corpus.watch import Watch, Witness
 from xlli_ray.engine.batches import BatchReader
 from xlli_ray.engine.environment import check_device, device_name, keep_freed_memory, versions
 from xlli_ray.engine.job import Clock, UnitJob, UnitResult
@@ -43,13 +43,14 @@ from xlli_ray.store.records import COMPUTED, PASSED, Failure, Receipt, write_cra
 from xlli_ray.store.samples import SampleReader
 
 
-def make_loader(corpus: Mapping[str, Any], read: Callable[[str], bytes] = read_bytes) -> Loader:
-    """The loader for a recipe's corpus section, reading files with `read`.
+def make_loader(corpus: Mapping[str, Any], watch: Watch, read: Callable[[str], bytes]) -> Loader:
+    """The loader for a recipe's corpus section, reading files with `read` (`watch`, or what fetches ahead through it).
 
     Decoded pictures are kept only where one is needed again soon: for its next patch, or its next degradation.
     """
     needed_again = bool(corpus.get("patches") or corpus.get("pies")) or len(corpus.get("degradations") or ()) > 1
-    return Loader(max_pixels=corpus.get("max_pixels") or MAX_PIXELS, cache_bytes=CACHE_BYTES if needed_again else 0, read=read)
+    cache = CACHE_BYTES if needed_again else 0
+    return Loader(max_pixels=corpus.get("max_pixels") or MAX_PIXELS, cache_bytes=cache, read=read, blame=watch.blame)
 
 
 class Worker:
@@ -72,8 +73,10 @@ class Worker:
         self._samples = SampleReader(self.objects, manifest.samples)
         self._sample_lock = threading.Lock()
         self._compute = threading.Lock()
-        ahead = Ahead(read_bytes)
-        self._reader = BatchReader(make_loader(manifest.recipe["corpus"], ahead), self.device, threads=readers, ahead=ahead)
+        self._watch = Watch(self._witnesses)
+        ahead = Ahead(self._watch)
+        loader = make_loader(manifest.recipe["corpus"], self._watch, ahead)
+        self._reader = BatchReader(loader, self.device, threads=readers, ahead=ahead)
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="xlli-encode") if readers else None
         self._model: tuple[str, Model] | None = None
         self._companions: dict[str, Model] = {}
@@ -120,6 +123,14 @@ class Worker:
         with self._sample_lock:
             tables = [self._samples.rows(first, last) for first, last in bucket.table_rows(start, stop)]
         return [sample_from_row(row) for table in tables for row in table.to_pylist()]
+
+    def _witnesses(self) -> list[Witness]:
+        """The first, the middle and the last file of the corpus: whether they can be read tells what a bad file means."""
+        assert self.manifest.samples is not None
+        last = self.manifest.samples.rows - 1
+        with self._sample_lock:
+            rows = [self._samples.rows(row, row + 1).to_pylist()[0] for row in sorted({0, last // 2, last})]
+        return list(dict.fromkeys((row["source"], row["source_sha"]) for row in rows))
 
     def model(self, model_id: str) -> Model:
         """The model, loaded from the study's own weights; the last one stays."""
@@ -273,7 +284,9 @@ class Worker:
         clock: Clock,
         one_by_one: bool,
     ) -> UnitResult:
-        """Put all shards, unless the study was taken over meanwhile; then create the records."""
+        """Put all shards, unless the study was taken over meanwhile or files were bad only for a while; then create the records."""
+        bad = [samples[i] for i in sorted({i for part in parts for i, (kind, _) in part.failed.items() if kind == "sample"})]
+        self._watch.confirm(uri for sample in bad for uri in (sample.source, sample.target) if uri is not None)
         with clock("put"):
             if superseded(self.objects, self.epoch, self._mark):
                 raise LeaseError(f"{self.objects.url}: another run took this study over; this unit is dropped")

@@ -127,6 +127,9 @@ def status_text(state: Mapping[str, Any]) -> str:
     rows = [[c["cell"], c["rows"], c["done"], c["units"], f"{100 * c['done'] / max(1, c['units']):.0f} %"] for c in state["cells"]]
     failed = ", ".join(f"{count} in {stage}" for stage, count in state["failed"].items()) or "none"
     head = "complete" if state["complete"] else "not complete: run the same command again"
+    if (bad := state["failures"])["samples"]:
+        lost = f"ALL {bad['samples']}" if bad["samples"] >= bad["of"] else f"{bad['samples']} of {bad['of']}"
+        head += f"; {lost} SAMPLES FAILED (why: xlli query STUDY \"from failures\"; `xlli run … --retry-failed` tries them again)"
     return "\n".join(
         [
             f"{state['name']}: {head}",
