@@ -90,7 +90,7 @@ def test_opening_what_is_no_study_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="damaged"):
         open_study(tmp_path)
     (tmp_path / "study.json").write_text('{"format": 99}')
-    with pytest.raises(StudyError, match="store format 99, this version reads 1; use the version that wrote it"):
+    with pytest.raises(StudyError, match="store format 99, this version reads 1 and 2; use the version that wrote it"):
         open_study(tmp_path)
 
 

@@ -21,7 +21,8 @@ import pyarrow as pa
 
 from xlli_ray.analyses.states import State, states
 from xlli_ray.errors import StudyError, closest
-from xlli_ray.store.manifest import Cell, Manifest, load_manifest
+from xlli_ray.store.documents import load_manifest
+from xlli_ray.store.manifest import Cell, Manifest
 from xlli_ray.store.objects import Objects, open_objects
 from xlli_ray.store.read import ArrayReader, Block, open_readers, open_xarray
 from xlli_ray.store.records import list_records
@@ -210,7 +211,7 @@ class Study:
         """Units done and failed samples per cell: what `xlli status` shows."""
         cells: list[dict[str, Any]] = []
         for cell in self.manifest.cells:
-            done = list_records(self.objects, cell.id)
+            done = list_records(self.objects, cell)
             cells.append({"cell": cell.id, "units": cell.units, "done": len(done), "rows": cell.rows})
         samples = self.manifest.samples
         analyses = [asdict(state) for state in self.analyses]

@@ -75,7 +75,7 @@ def make(tmp_path: Path) -> Make:
 
 def ran(place: Path, kind: str, params: dict[str, Any]) -> tuple[Any, Result]:
     """The task and what its analysis returns."""
-    from xlli_ray.store.manifest import load_manifest
+    from xlli_ray.store.documents import load_manifest
 
     objects = open_objects(str(place))
     manifest = load_manifest(objects)
@@ -202,7 +202,7 @@ def test_it_sees_its_inputs_and_nothing_else(kind: str, make: Make) -> None:
     place = make(EXAMPLES[kind].study)
     task, _ = ran(place, kind, EXAMPLES[kind].params[0])
     kinds = {cell.kind for cell in task.cells}
-    from xlli_ray.store.manifest import load_manifest
+    from xlli_ray.store.documents import load_manifest
 
     objects = open_objects(str(place))
     manifest = load_manifest(objects)

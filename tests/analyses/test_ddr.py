@@ -50,7 +50,7 @@ def ddr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ddr:
         place = tmp_path / recipe.name
         objects = open_objects(str(place))
         manifest = write_study(objects, recipe, tmp_path / f"{recipe.name}-pictures") if not place.exists() else None
-        from xlli_ray.store.manifest import load_manifest
+        from xlli_ray.store.documents import load_manifest
 
         manifest = manifest or load_manifest(objects)
         assert manifest is not None
@@ -178,7 +178,7 @@ def test_a_stream_says_what_the_gram_matrix_says(ddr: Ddr, monkeypatch: pytest.M
 def test_where_features_wait_changes_no_bit_and_nothing_stays_behind(ddr: Ddr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ddr(ddr_recipe())
     task, objects = ddr.task, ddr.objects  # type: ignore[attr-defined]
-    from xlli_ray.store.manifest import load_manifest
+    from xlli_ray.store.documents import load_manifest
 
     manifest = load_manifest(objects)
     assert manifest is not None
@@ -347,7 +347,7 @@ def test_a_corpus_that_is_gone_costs_the_thumbnails_only(ddr: Ddr, tmp_path: Pat
 
 def test_thumbnails_are_the_inputs_of_the_network(ddr: Ddr, tmp_path: Path) -> None:
     ddr(ddr_recipe(("clean", {"blur": 2})))
-    from xlli_ray.store.manifest import load_manifest
+    from xlli_ray.store.documents import load_manifest
 
     manifest = load_manifest(ddr.objects)  # type: ignore[attr-defined]
     assert manifest is not None

@@ -35,7 +35,7 @@ def over_memmap(file: Path, rows: int) -> Iterator[tuple[int, np.ndarray]]:
 def over_study(folder: Path) -> Iterator[tuple[int, np.ndarray]]:
     from xlli_ray.analyses.feature_gram import feature_rows, reader_of
     from xlli_ray.analyses.view import View
-    from xlli_ray.store.manifest import load_manifest
+    from xlli_ray.store.documents import load_manifest
     from xlli_ray.store.objects import open_objects
 
     objects = open_objects(str(folder))

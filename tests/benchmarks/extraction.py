@@ -99,7 +99,7 @@ class _Plain:
 
         from xlli_ray.corpus.sample import Loader, sample_from_row
         from xlli_ray.engine.environment import keep_freed_memory
-        from xlli_ray.store.manifest import load_manifest
+        from xlli_ray.store.documents import load_manifest
         from xlli_ray.store.objects import open_objects
         from xlli_ray.store.samples import SampleReader
 

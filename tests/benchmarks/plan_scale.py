@@ -73,7 +73,8 @@ def recipe(folder: Path) -> dict[str, Any]:
 def child_table(folder: Path, rows: int) -> dict[str, Any]:
     from xlli_ray.corpus.table import SCHEMA
     from xlli_ray.recipe import parse_recipe
-    from xlli_ray.store.manifest import Manifest, save_manifest
+    from xlli_ray.store.documents import save_manifest
+    from xlli_ray.store.manifest import Manifest
     from xlli_ray.store.objects import open_objects
     from xlli_ray.store.samples import write_sample_table
 
@@ -99,7 +100,7 @@ def child_plan(folder: Path, rows: int) -> dict[str, Any]:
     from xlli_ray.engine.weights import keep_models
     from xlli_ray.engine.worker import device_name, load_study_model
     from xlli_ray.recipe import parse_recipe
-    from xlli_ray.store.manifest import load_manifest, save_manifest
+    from xlli_ray.store.documents import load_manifest, save_manifest
     from xlli_ray.store.objects import open_objects
 
     steps.done("import")
@@ -129,7 +130,7 @@ def child_rows(folder: Path, rows: int) -> dict[str, Any]:
     """What a worker does before it can compute the first sample of a unit in the middle of the table."""
     from xlli_ray.engine.driver import pending_jobs
     from xlli_ray.engine.worker import Worker
-    from xlli_ray.store.manifest import load_manifest
+    from xlli_ray.store.documents import load_manifest
     from xlli_ray.store.objects import open_objects
 
     steps = _Steps()

@@ -99,7 +99,7 @@ def turns(folder: Path, count: int, out: Path, rounds: int) -> dict[str, dict[st
     from xlli_ray.engine.ray_pool import RayPool
     from xlli_ray.engine.tasks import WorkerSpec
     from xlli_ray.engine.worker import Worker
-    from xlli_ray.store.manifest import load_manifest
+    from xlli_ray.store.documents import load_manifest
     from xlli_ray.store.objects import open_objects
     from xlli_ray.store.records import forget_records
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import digest
+from helpers import digest, edit_study
 
 from xlli_ray.engine.driver import Summary, scan_study
 from xlli_ray.engine.options import Options
@@ -130,12 +129,10 @@ def test_another_torch_than_when_the_study_began_is_said(
     recipe: Callable[..., Recipe], run: Callable[..., Summary], tmp_path: Path
 ) -> None:
     run(recipe())
-    path = tmp_path / "study" / "study.json"
-    text = path.read_text()
-    version = json.loads(text)["versions"]["torch"]
-    path.write_text(text.replace(f'"torch": "{version}"', '"torch": "1.0"'))
+    version = open_study(tmp_path / "study").manifest.versions["torch"]
+    edit_study(tmp_path / "study", lambda document: document["versions"].update(torch="1.0"))
     assert run(recipe()).notes == (), "nothing is computed, nothing is said"
-    path.write_text(path.read_text().replace(f'"torch": "{version}"', '"torch": "1.0"'))
+    edit_study(tmp_path / "study", lambda document: document["versions"].update(torch="1.0"))
     (note,) = run(recipe(models=[SMALL, OTHER])).notes
     assert f"torch 1.0 → {version}" in note
 

@@ -84,7 +84,7 @@ def test_a_full_disk_is_ill_and_a_nearly_full_one_is_said(monkeypatch: pytest.Mo
 
 def test_a_study_is_opened_and_what_it_lacks_is_named(make_study: Make) -> None:
     text, ill = text_of(make_study(Recipe([Stage("restore")])))
-    assert "study: toy, store format 1, 6 samples, 2 models" in text
+    assert "study: toy, store format 2, 6 samples, 2 models" in text
     assert "an object cannot be created twice" in text
     assert ill  # a toy study keeps no weights
     assert "the weights of net0 are gone" in text

@@ -15,7 +15,8 @@ from toy_studies import Recipe, Stage, write_study
 
 from xlli_ray.errors import StudyError
 from xlli_ray.report.page import write_report
-from xlli_ray.store.manifest import Manifest, save_manifest
+from xlli_ray.store.documents import save_manifest
+from xlli_ray.store.manifest import Manifest
 from xlli_ray.store.objects import open_objects
 from xlli_ray.store.read import ArrayReader
 from xlli_ray.study import open_study

@@ -12,6 +12,7 @@ import pyarrow as pa
 from PIL import Image
 
 from xlli_ray.corpus.scan import SCHEMA, CorpusSpec, expand, list_sources, scan_source
+from xlli_ray.store.documents import save_manifest
 from xlli_ray.store.layout import (
     ROOT,
     ArrayMeta,
@@ -23,7 +24,7 @@ from xlli_ray.store.layout import (
     shard_key,
     write_companion,
 )
-from xlli_ray.store.manifest import BucketPlan, Cell, Manifest, ModelRecord, SampleTable, save_manifest
+from xlli_ray.store.manifest import BucketPlan, Cell, Manifest, ModelRecord, SampleTable
 from xlli_ray.store.objects import Objects
 from xlli_ray.store.records import Failure, Receipt, Shard, write_record
 from xlli_ray.store.samples import write_sample_table

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from xlli_ray.errors import EnvironmentFailure, StudyError
+from xlli_ray.store import beside
 from xlli_ray.store import objects as module
 from xlli_ray.store.objects import Missing, Objects, check_key, open_objects, probe_create_only
 
@@ -192,3 +194,61 @@ def test_a_url_with_credentials_is_refused_without_repeating_them(url: str) -> N
         open_objects(url)
     assert "secret" not in str(caught.value)
     assert "=abc" not in str(caught.value)
+
+
+# -- folders without hard links ------------------------------------------------------------------------------------
+
+NO_LINK = [errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK, errno.EPERM]
+
+
+def without_links(monkeypatch: pytest.MonkeyPatch, code: int, *, rename: bool) -> None:
+    """os.link fails as exFAT, network drives and FUSE have it fail; `rename`: whether renameat2(RENAME_NOREPLACE) works there."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(beside.os, "link", refuse)
+    if not rename:
+        monkeypatch.setattr(beside, "_rename_noreplace", lambda *_: errno.EINVAL)
+
+
+@pytest.mark.parametrize("code", NO_LINK)
+def test_a_folder_without_hard_links_still_creates_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    without_links(monkeypatch, code, rename=True)
+    objects = open_objects(tmp_path)
+    probe_create_only(objects)
+    assert objects.create("records/a", b"first")
+    assert not objects.create("records/a", b"second")
+    both = [beside.Beside(tmp_path / "records/b", tmp_path, threading.Semaphore(2)) for _ in range(2)]
+    for number, one in enumerate(both):  # both have looked: no object is there
+        one.write(b"%d" % number)
+    assert [one.create() for one in both] == [True, False]
+    assert (objects.get("records/a"), objects.get("records/b")) == (b"first", b"0")
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("code", NO_LINK)
+def test_a_folder_that_can_neither_link_nor_rename_without_replacing_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    without_links(monkeypatch, code, rename=False)
+    with pytest.raises(EnvironmentFailure, match=r"neither hard links \(.*\) nor a rename .*choose another --out"):
+        probe_create_only(open_objects(tmp_path))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+# -- what is no file ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(20)
+def test_a_fifo_a_folder_and_a_device_where_a_file_is_expected_are_named_and_nobody_waits(tmp_path: Path) -> None:
+    objects = open_objects(tmp_path)
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "device").symlink_to("/dev/zero")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for name, kind in (("fifo", "a FIFO"), ("folder", "a folder"), ("device", "a device"), ("circle", "no file")):
+        for read in (lambda key: objects.get(key), lambda key: objects.get_range(key, 0, 4), lambda key: objects.get_range(key, -4, 4)):
+            with pytest.raises(StudyError, match=f"{name}: {kind}.*move it away"):
+                read(name)
+        assert not objects.create(name, b"x"), "and nothing takes its place"

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from xlli_ray.store.layout import (
-    ROOT,
-    array_document,
-    companion_document,
-    create_document,
-    group_document,
-    group_key,
-    write_companion,
-)
+from xlli_ray.store.hierarchy import bucket_documents, group_documents, row_numbers
+from xlli_ray.store.layout import create_document, group_key, write_companion
 from xlli_ray.store.lease import Lease
 from xlli_ray.store.manifest import Cell, Manifest
 from xlli_ray.store.objects import Missing, Objects
@@ -29,36 +20,22 @@ if TYPE_CHECKING:
 def create_arrays(objects: Objects, manifest: Manifest, plan: Plan) -> None:
     """Make all zarr.json and `row` companions before the first unit; existing ones must be the same."""
     groups: set[str] = set()
-
-    def group(key: str, attributes: dict[str, Any] | None = None) -> None:
-        if key not in groups:
-            create_document(objects, key, group_document(attributes or {}))
-            groups.add(key)
-
     for cell in plan.cells:
-        if not any(bucket.arrays for bucket in cell.buckets):
-            continue
-        group(ROOT, {"xlli_ray": {"format": manifest.format}})
-        group(f"{ROOT}/{cell.stage}")
-        group(f"{ROOT}/{cell.stage}/{cell.model}")
-        model = manifest.model(cell.model)
-        facts = {"cell": cell.hash, "kind": cell.kind, "weights_sha256": model.weights_sha256, "network": model.network}
-        group(f"{ROOT}/{cell.id}", facts)
+        for key, document in group_documents(manifest, cell):
+            if key not in groups:
+                create_document(objects, key, document)
+                groups.add(key)
         for bucket in cell.buckets:
             if not bucket.arrays:
                 continue
             key = group_key(cell.id, bucket.name)
-            group(key, {"height": bucket.height, "width": bucket.width})
-            for meta in bucket.arrays:
-                create_document(objects, f"{key}/{meta.name}", array_document(meta))
-            if _has(objects, f"{key}/row/zarr.json"):
-                continue
-            about = {"valid": "only rows with true may be read", "row": "row number in the sample table"}
-            rows = np.concatenate([np.arange(first, first + count) for first, count in bucket.segments])
-            write_companion(objects, f"{key}/row", rows.astype(np.int64))
-            create_document(objects, f"{key}/valid", companion_document(bucket.rows, "bool", {"about": about["valid"]}))
-            # `row` comes last: its document says that the group is whole
-            create_document(objects, f"{key}/row", companion_document(bucket.rows, "int64", {"about": about["row"]}))
+            whole = _has(objects, f"{key}/row/zarr.json")
+            for place, document in bucket_documents(cell, bucket):
+                if whole and place in (f"{key}/valid", f"{key}/row"):
+                    continue
+                if place == f"{key}/row":
+                    write_companion(objects, place, row_numbers(bucket))
+                create_document(objects, place, document)
 
 
 def _has(objects: Objects, key: str) -> bool:

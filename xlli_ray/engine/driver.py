@@ -29,10 +29,12 @@ from xlli_ray.engine.units import count_units, pending_jobs, run_units, unfinish
 from xlli_ray.errors import PlanError
 from xlli_ray.probes import PROBES, probe_class
 from xlli_ray.recipe import Recipe
+from xlli_ray.store.documents import load_manifest, save_manifest
+from xlli_ray.store.fence import Fence
 from xlli_ray.store.layout import ROOT
 from xlli_ray.store.lease import Lease
-from xlli_ray.store.manifest import Manifest, ModelRecord, identity_hash, load_manifest, save_manifest
-from xlli_ray.store.objects import LocalObjects, Objects, open_objects, probe_create_only
+from xlli_ray.store.manifest import Manifest, ModelRecord, identity_hash
+from xlli_ray.store.objects import LocalObjects, Objects, fenced, open_objects, probe_create_only
 from xlli_ray.store.records import forget_records
 
 if TYPE_CHECKING:
@@ -77,9 +79,11 @@ def _session(out: str, options: Options, threads: int) -> Iterator[tuple[Objects
     objects = open_objects(out)
     probe_create_only(objects)
     lease = Lease.acquire(objects, takeover=options.takeover)
+    open_to_all, fence = objects, Fence(lease)
+    objects = fenced(objects, fence)
     if lease.after_crash:
         _sweep(objects, ROOT, "records", "tables", "results", "samples", "weights", "events")
-    events = Events(objects, lease.epoch, quiet=options.quiet)
+    events = Events(open_to_all, lease.epoch, quiet=options.quiet)  # of names that only this run has, also when it lost the study
     device = options.device or ("cuda" if options.gpus_per_worker else "cpu")
     try:
         yield objects, lease, events, WorkerSpec(objects.url, lease.epoch, device, threads, import_path())
@@ -143,7 +147,7 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             for cell in plan.replaced:  # before the new plan is saved: killed in here, the old one is computed again
                 forget_records(objects, cell)
                 objects.delete(list(objects.list(f"{ROOT}/{cell}")))
-            save_manifest(objects, manifest)
+            manifest = save_manifest(objects, manifest, epoch=lease.epoch)
             create_arrays(objects, manifest, plan)
             jobs = pending_jobs(objects, plan.cells, retry_failed=options.retry_failed)
             run = len(jobs)
@@ -203,7 +207,7 @@ def _scanned(
         base, seed=recipe.seed, recipe=recipe.dump(), samples=table, versions=versions(), command=options.command
     )
     if not fixed:  # a study with cells changes only once the plan is accepted
-        save_manifest(objects, manifest)
+        manifest = save_manifest(objects, manifest, epoch=lease.epoch)
     return manifest
 
 

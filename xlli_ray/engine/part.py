@@ -19,8 +19,8 @@ from xlli_ray.probes.protocol import Gathering, Measurement, Probe, SetProbe
 from xlli_ray.store.layout import shard_key
 from xlli_ray.store.manifest import Cell
 from xlli_ray.store.objects import Objects
-from xlli_ray.store.records import ARROW, Shard
-from xlli_ray.store.shard import ShardFile
+from xlli_ray.store.records import ARROW
+from xlli_ray.store.shard import Shard, ShardFile
 
 
 @dataclass

@@ -28,7 +28,7 @@ def count_units(cells: Sequence[Cell]) -> int:
 
 def unfinished(objects: Objects, cells: Sequence[Cell]) -> bool:
     """Whether any unit lacks its record. Stops at the first cell that has one."""
-    return any(len(list_records(objects, cell.id)) < cell.units for cell in cells)
+    return any(len(list_records(objects, cell)) < cell.units for cell in cells)
 
 
 def pending_jobs(objects: Objects, cells: Sequence[Cell], *, retry_failed: bool = False) -> deque[UnitJob]:
@@ -41,9 +41,9 @@ def pending_jobs(objects: Objects, cells: Sequence[Cell], *, retry_failed: bool 
         members = groups[group]
         missing: dict[int, list[str]] = {}
         for cell in members:
-            done = set(list_records(objects, cell.id))
+            done = set(list_records(objects, cell))
             if retry_failed:
-                done -= {receipt.unit for receipt in read_receipts(objects, cell.id) if receipt.failed}
+                done -= {receipt.unit for receipt in read_receipts(objects, cell) if receipt.failed}
             for unit in range(cell.units):
                 if unit not in done:
                     missing.setdefault(unit, []).append(cell.id)

@@ -36,8 +36,9 @@ from xlli_ray.errors import LeaseError, NetworkError, StudyError
 from xlli_ray.models.layers import capture
 from xlli_ray.models.model import Model
 from xlli_ray.probes.protocol import Batch, Forward, Measurement, Probe
+from xlli_ray.store.documents import load_manifest
 from xlli_ray.store.lease import holder_mark, superseded
-from xlli_ray.store.manifest import BucketPlan, load_manifest
+from xlli_ray.store.manifest import BucketPlan
 from xlli_ray.store.objects import open_objects
 from xlli_ray.store.records import COMPUTED, PASSED, Failure, Receipt, write_crash_note, write_record
 from xlli_ray.store.samples import SampleReader

@@ -230,7 +230,7 @@ def _import(name: str) -> str | None:
 
 
 def _study(place: str) -> Iterator[Finding]:
-    from xlli_ray.store.manifest import load_manifest
+    from xlli_ray.store.documents import load_manifest
     from xlli_ray.store.objects import LocalObjects, open_objects, probe_create_only
 
     objects = open_objects(place)

@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -52,11 +53,12 @@ class Beside:
     """One object on its way. `slots` bounds the files that a folder keeps open: without a free one, bytes are held in memory.
 
     The file stays open from its first byte to its fsync, because an error of the kernel's late writing is told only to who has it open.
-    Any error, of any call, leaves nothing behind.
+    Any error, of any call, leaves nothing behind. `before` is asked when all is durable, just before the object takes its name.
     """
 
-    def __init__(self, path: Path, root: Path, slots: threading.Semaphore) -> None:
+    def __init__(self, path: Path, root: Path, slots: threading.Semaphore, *, before: Callable[[], None] | None = None) -> None:
         self._path, self._root, self._slots = path, root, slots
+        self._before = before
         self._beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
         self._file: BinaryIO | None = None
         self._held: list[bytes] = []
@@ -77,6 +79,8 @@ class Beside:
         """Make or replace the object: atomically, and durably when this returns."""
         with self._cleaned():
             self._seal()
+            if self._before is not None:
+                self._before()
             with self._there():
                 os.replace(self._beside, self._path)
             self._over = True
@@ -86,9 +90,11 @@ class Beside:
         """As `commit`, if no object has the name. False, and nothing changed, if one has."""
         with self._cleaned():
             self._seal()
+            if self._before is not None:
+                self._before()
             try:
                 with self._there():
-                    os.link(self._beside, self._path)
+                    take_name(self._beside, self._path)
             except FileExistsError:
                 return False
             finally:
@@ -150,6 +156,48 @@ class Beside:
         if self._has_slot:
             self._has_slot = False
             self._slots.release()
+
+
+NO_LINKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EINVAL}
+"""What file systems say that have no hard links: exFAT, FAT, many network drives and FUSE."""
+
+
+def take_name(beside: Path, path: Path) -> None:
+    """Give `beside` the name `path`; what `beside` is called afterwards does not matter. Raises FileExistsError, and changes nothing, when
+    the name is taken: of two that try at once, on whatever machines, one does.
+
+    By a hard link; where there are none by a rename that replaces nothing, which exFAT, FAT and CIFS have. Raises EnvironmentFailure on a
+    file system with neither: what remains (looking first, or filling a file that has its name already) would let two runs damage a study.
+    """
+    try:
+        os.link(beside, path)
+        return
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        no_link = error
+    code = _rename_noreplace(beside, path)
+    if code in (0, errno.EEXIST):
+        if code:
+            raise FileExistsError(code, os.strerror(code), str(path))
+        return
+    if code in NO_LINKS:
+        raise EnvironmentFailure(
+            code, f"{path.parent}: this file system has neither hard links ({no_link.strerror}) nor a rename that replaces nothing "
+            f"({os.strerror(code)}), so two runs could not be kept apart: choose another --out, on a local disk or in a bucket",
+        ) from no_link  # fmt: skip
+    raise OSError(code, os.strerror(code), str(path))
+
+
+def _rename_noreplace(old: Path, new: Path) -> int:
+    """renameat2(…, RENAME_NOREPLACE) of Linux: 0, or the errno."""
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return errno.ENOSYS
+    here = -100  # AT_FDCWD
+    ctypes.set_errno(0)
+    return 0 if call(here, os.fsencode(old), here, os.fsencode(new), ctypes.c_uint(1)) == 0 else ctypes.get_errno() or errno.ENOSYS
 
 
 def sync_folder(folder: Path) -> None:

@@ -25,14 +25,14 @@ INDEX = "tables/index.json"
 
 def records_mark(objects: Objects, cell: Cell) -> str:
     """Changes when a record of the cell came or went. From the names alone."""
-    units = sorted((entry.unit, entry.epoch) for entry in list_records(objects, cell.id).values())
+    units = sorted((entry.unit, entry.epoch) for entry in list_records(objects, cell).values())
     return hashlib.sha256(json.dumps([cell.id, cell.hash, units]).encode()).hexdigest()[:16]
 
 
 def cell_digest(objects: Objects, cell: Cell) -> str:
     """16 hex digits over what the cell's records say, in unit order."""
     digest = hashlib.sha256(f"{cell.id}\n{cell.hash}\n".encode())
-    for receipt, rows in read_records(objects, cell.id):
+    for receipt, rows in read_records(objects, cell):
         shards = sorted((name, shard.crc32c, shard.bytes) for name, shard in receipt.shards.items())
         failed = [(f.row, f.position, f.sample_id, f.kind, f.reason) for f in receipt.failed]
         head = [receipt.unit, receipt.bucket, receipt.start, receipt.stop, shards, failed, rows.column_names]

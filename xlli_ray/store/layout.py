@@ -19,12 +19,13 @@ import numpy as np
 from xlli_ray.errors import StudyError
 from xlli_ray.store.objects import Missing, Objects
 from xlli_ray.store.shard import Codec, InnerGrid, inner_grid
+from xlli_ray.store.strict import STRICT, Natural, Positive
 
 FORMAT = 1  # raised when the layout below changes; readers refuse what they do not know
 ROOT = "arrays.zarr"
 NAME = re.compile(r"[A-Za-z0-9_.-]+")
 COMPANION_CHUNK = 1 << 20
-_DTYPES = {"float16", "float32", "float64", "uint8", "uint16", "int8", "int16", "int32", "int64", "bool"}
+DTYPES = {"float16", "float32", "float64", "uint8", "uint16", "int8", "int16", "int32", "int64", "bool"}
 _CODECS = {"bytes", "blosc", "sharding_indexed", "crc32c"}
 
 
@@ -32,10 +33,12 @@ _CODECS = {"bytes", "blosc", "sharding_indexed", "crc32c"}
 class ArrayMeta:
     """One sharded data array of a bucket group: rows × `shape`, shards of `shard_rows` along the sample axis."""
 
+    __pydantic_config__ = STRICT
+
     name: str
-    rows: int
-    shard_rows: int
-    shape: tuple[int, ...]
+    rows: Natural
+    shard_rows: Positive
+    shape: tuple[Positive, ...]
     dtype: str
     dims: tuple[str, ...]
     codec: Codec
@@ -155,8 +158,14 @@ def create_document(objects: Objects, key: str, document: Mapping[str, Any]) -> 
     data = dump(document)
     if objects.create(f"{key}/zarr.json", data):
         return
-    there = json.loads(objects.get(f"{key}/zarr.json"))
     wanted = json.loads(data)
+    try:
+        there = json.loads(objects.get(f"{key}/zarr.json"))
+        if not isinstance(there, dict):
+            raise ValueError("no object")
+    except (ValueError, RecursionError):  # damaged: what must stand there is known
+        objects.put(f"{key}/zarr.json", data)
+        return
     if there == wanted:
         return
     changed = [name for name in {*there, *wanted} if there.get(name) != wanted.get(name)]
@@ -184,6 +193,8 @@ def read_companion(objects: Objects, key: str, rows: int, dtype: str) -> np.ndar
             data = objects.get(f"{key}/c/{index}")
         except Missing:
             continue
+        if len(data) != min(rows, COMPANION_CHUNK) * out.itemsize:
+            raise StudyError(f"{objects.url}/{key}/c/{index}: not as long as its array says; `xlli verify --repair` writes it again")
         out[start : start + COMPANION_CHUNK] = np.frombuffer(data, dtype)[: rows - start]
     return out
 
@@ -194,13 +205,14 @@ def read_array_meta(objects: Objects, key: str) -> ArrayMeta:
     Zarr v3 only, an allow-list of codecs and dtypes (some codecs of other formats execute code), our sharding. Raises StudyError.
     """
     try:
-        document = json.loads(objects.get(f"{key}/zarr.json"))
+        data = objects.get(f"{key}/zarr.json")
     except Missing as error:
         raise StudyError(f"{objects.url}/{key}: no array is there") from error
     try:
+        document = json.loads(data)
         if document["zarr_format"] != 3 or document["node_type"] != "array":
             raise StudyError(f"{objects.url}/{key}: not a Zarr v3 array")
-        if document["data_type"] not in _DTYPES:
+        if document["data_type"] not in DTYPES:
             raise StudyError(f"{objects.url}/{key}: data type {document['data_type']!r} is not read")
         (sharding,) = document["codecs"]
         inner = sharding["configuration"]["codecs"]
@@ -221,6 +233,8 @@ def read_array_meta(objects: Objects, key: str) -> ArrayMeta:
         )
         if tuple(sharding["configuration"]["chunk_shape"]) != (1, *meta.grid.chunk):
             raise StudyError(f"{objects.url}/{key}: inner chunks are not cut as this version cuts them")
-    except (KeyError, ValueError, IndexError, TypeError) as error:
+    except StudyError:
+        raise
+    except (KeyError, ValueError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise StudyError(f"{objects.url}/{key}/zarr.json: not as the store format says ({error!r})") from error
     return meta

@@ -8,17 +8,17 @@ that was believed dead and comes back cannot change what its successor wrote.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import re
 import socket
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from xlli_ray.errors import EnvironmentFailure, LeaseError
+from xlli_ray.errors import EnvironmentFailure, LeaseError, StudyError
 from xlli_ray.store.objects import Missing, Objects
+from xlli_ray.store.seal import read_json, sealed_json
 
 BEAT_SECONDS = 2.0
 _HELD: set[tuple[str, int]] = set()
@@ -76,10 +76,12 @@ def _process_start(pid: int) -> str:
     return "" if fields[0] in "ZX" else fields[19]
 
 
+_LEASE = re.compile(r"lease/(\d{6})\.json")
+
+
 def last_epoch(objects: Objects) -> int:
     """The highest epoch ever taken, 0 when none."""
-    epochs = [int(key[6:-5]) for key in objects.list("lease") if key.endswith(".json")]
-    return max(epochs, default=0)
+    return max((int(match[1]) for key in objects.list("lease") if (match := _LEASE.fullmatch(key))), default=0)
 
 
 def holder_mark(objects: Objects, epoch: int) -> bytes:
@@ -107,9 +109,10 @@ def _exists(objects: Objects, key: str) -> bool:
 class Lease:
     """Held from `acquire` to `release`; `check` raises LeaseError once another driver took over."""
 
-    def __init__(self, objects: Objects, epoch: int, *, after_crash: bool = False) -> None:
+    def __init__(self, objects: Objects, epoch: int, *, after_crash: bool = False, mark: bytes = b"") -> None:
         self.objects = objects
         self.epoch = epoch
+        self._mark = mark
         self.after_crash = after_crash
         """The last holder did not end its lease."""
         _HELD.add((objects.url, epoch))
@@ -127,36 +130,42 @@ class Lease:
             holder = _holder(objects, last)
             if _is_alive(objects, last, holder):
                 raise LeaseError(
-                    f"{objects.url}: another run holds this study: host {holder.host}, pid {holder.pid}. "
+                    f"{objects.url}: another run holds this study: {_who(objects, last)}. "
                     "Wait for it, stop it there, or take the study over with --takeover."
                 )
-        mine = json.dumps(Holder.here().__dict__).encode()
+        mine = sealed_json(asdict(Holder.here()))
         if not objects.create(lease_key(last + 1), mine):
-            holder = _holder(objects, last + 1)
             raise LeaseError(
-                f"{objects.url}: another run was a moment faster: host {holder.host}, pid {holder.pid}. "
+                f"{objects.url}: another run was a moment faster: {_who(objects, last + 1)}. "
                 "Wait for it, or run the same command again when it has ended."
             )
-        return cls(objects, last + 1, after_crash=unended)
+        return cls(objects, last + 1, after_crash=unended, mark=mine)
 
     def _beat(self) -> None:
         count = 0
         while True:
             try:
-                self.objects.put(_beat_key(self.epoch), str(count).encode())
+                self.objects.put(_beat_key(self.epoch), sealed_json({"count": count}))
                 if superseded(self.objects, self.epoch):
-                    holder = _holder(self.objects, self.epoch + 1)
-                    self._lost = f"host {holder.host}, pid {holder.pid}"
-            except (EnvironmentFailure, OSError):
+                    self._lost = _who(self.objects, self.epoch + 1)
+            except (EnvironmentFailure, StudyError, OSError):
                 pass  # the work itself will meet the same trouble and say it better
             count += 1
             if self._stop.wait(BEAT_SECONDS):
                 return
 
     def check(self) -> None:
-        """Raise LeaseError when another driver took over."""
+        """Raise LeaseError when another driver took over, as far as the last beat saw."""
         if self._lost:
             raise LeaseError(f"{self.objects.url}: the study was taken over by {self._lost}; this run stops.")
+
+    def confirm(self) -> None:
+        """As `check`, but looks now."""
+        self.check()
+        if _exists(self.objects, lease_key(self.epoch + 1)):
+            raise LeaseError(f"{self.objects.url}: the study was taken over by {_who(self.objects, self.epoch + 1)}; this run stops.")
+        if self._mark and holder_mark(self.objects, self.epoch) != self._mark:
+            raise LeaseError(f"{self.objects.url}: {lease_key(self.epoch)} is not of this run: was the folder removed? This run stops.")
 
     def release(self) -> None:
         """End the lease: the next run starts without waiting."""
@@ -167,16 +176,37 @@ class Lease:
             self.objects.put(_end_key(self.epoch), b"1")
 
 
-def _holder(objects: Objects, epoch: int) -> Holder:
-    fields: dict[str, Any] = json.loads(objects.get(lease_key(epoch)))
-    return Holder(**fields)
+def read_holder(objects: Objects, epoch: int) -> Holder:
+    """Who took an epoch. Raises StudyError when that cannot be read."""
+    where, way_out = f"{objects.url}/{lease_key(epoch)}", "if no other run is going on, say --takeover"
+    fields = read_json(objects.get(lease_key(epoch)), where, way_out)
+    try:
+        return Holder(str(fields["host"]), int(fields["pid"]), str(fields["started"]), str(fields["machine"]))
+    except (KeyError, ValueError, TypeError) as error:
+        raise StudyError(f"{where}: not as the store format says ({error!r}); {way_out}") from error
 
 
-def _is_alive(objects: Objects, epoch: int, holder: Holder) -> bool:
+def _who(objects: Objects, epoch: int) -> str:
+    try:
+        holder = read_holder(objects, epoch)
+    except (Missing, StudyError):
+        return f"an unknown host (its {lease_key(epoch)} cannot be read)"
+    return f"host {holder.host}, pid {holder.pid}"
+
+
+def _holder(objects: Objects, epoch: int) -> Holder | None:
+    """None when the lease cannot be read: then only its beats tell whether somebody lives."""
+    try:
+        return read_holder(objects, epoch)
+    except (Missing, StudyError):
+        return None
+
+
+def _is_alive(objects: Objects, epoch: int, holder: Holder | None) -> bool:
     if holder == Holder.here():
         # This very process: a run here that could not write its end (the disk was full) does not hold anything any more.
         return (objects.url, epoch) in _HELD
-    dead = holder.is_dead_here()
+    dead = holder.is_dead_here() if holder else None
     if dead is not None:
         return not dead
     first = _beat(objects, epoch)

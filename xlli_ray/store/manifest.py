@@ -1,8 +1,10 @@
-"""`study.json`: the resolved recipe, the sample table's summary, the models, and the cells with their identity and row ranges.
+"""The plan of a study: the resolved recipe, the sample table's summary, the models, and the cells with their identity and row ranges.
 
 A **cell** is the unit of identity: (sample table, model, stage, one output). Its `identity` holds everything that can change its numbers
 and nothing else; adding a model, a layer or a stage adds cells and leaves the others alone. A **unit** is a row range of one bucket
 of one cell, and owns one whole shard of each array. Cells of one `group` share their ranges, so that one forward pass serves them.
+
+How it is kept, `study/<epoch>.<number>.json` with the copy `study.json`: `documents`.
 """
 
 from __future__ import annotations
@@ -11,31 +13,34 @@ import bisect
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from xlli_ray.errors import StudyError
-from xlli_ray.store.layout import FORMAT, ArrayMeta
-from xlli_ray.store.objects import Missing, Objects
+from xlli_ray.store.layout import ArrayMeta
+from xlli_ray.store.strict import STRICT, Natural, Positive
 
-KEY = "study.json"
+FORMAT = 2
+"""Of these documents. 1: only `study.json`, without a seal; it is read, and written as 2."""
 
 
 @dataclass(frozen=True)
 class Bucket:
     """All samples of one input size: a contiguous range of the sample table, cut by degradation."""
 
+    __pydantic_config__ = STRICT
+
     name: str
-    height: int
-    width: int
-    start: int
-    rows: int
-    blocks: tuple[tuple[str, int, int], ...] = ()
+    height: Positive
+    width: Positive
+    start: Natural
+    rows: Natural
+    blocks: tuple[tuple[str, Natural, Natural], ...] = ()
     """(degradation label, first row of the table, rows), in table order."""
-    targets: int = 0
+    targets: Natural = 0
     """How many of the rows have a target."""
-    scales: tuple[int, ...] = ()
+    scales: tuple[Natural, ...] = ()
     """The scales that occur (0: unknown, inputs without target)."""
 
 
@@ -43,13 +48,15 @@ class Bucket:
 class SampleTable:
     """Summary of `samples/`: what a plan needs of it."""
 
+    __pydantic_config__ = STRICT
+
     hash: str
     corpus_hash: str
-    rows: int
-    rejected: int
+    rows: Natural
+    rejected: Natural
     buckets: tuple[Bucket, ...]
-    row_group: int
-    part_rows: int
+    row_group: Positive
+    part_rows: Positive
 
     @property
     def labels(self) -> dict[str, int]:
@@ -65,14 +72,16 @@ class SampleTable:
 class BucketPlan:
     """The part of a cell that lies in one bucket."""
 
+    __pydantic_config__ = STRICT
+
     name: str
-    height: int
-    width: int
-    rows: int
-    batch: int
-    rows_per_unit: int
-    first_unit: int
-    segments: tuple[tuple[int, int], ...]
+    height: Positive
+    width: Positive
+    rows: Natural
+    batch: Positive
+    rows_per_unit: Positive
+    first_unit: Natural
+    segments: tuple[tuple[Natural, Natural], ...]
     """(first table row, rows): which samples, in array order."""
     arrays: tuple[ArrayMeta, ...]
     macs: float = 0.0
@@ -98,6 +107,8 @@ class BucketPlan:
 @dataclass(frozen=True)
 class Cell:
     """One output of one stage for one model."""
+
+    __pydantic_config__ = STRICT
 
     stage: str
     kind: str
@@ -151,6 +162,8 @@ class Cell:
 class ModelRecord:
     """A model as a study keeps it; its tensors are in `weights/<weights_sha256>.safetensors`."""
 
+    __pydantic_config__ = STRICT
+
     id: str
     weights_sha256: str
     source: str
@@ -170,7 +183,9 @@ class ModelRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole of `study.json`."""
+    """The whole of a study's document."""
+
+    __pydantic_config__ = STRICT
 
     name: str
     seed: int
@@ -184,6 +199,8 @@ class Manifest:
     planned: str = ""
     """Hash of all that the last plan was made from: when it is the same, the cells above are the plan."""
     format: int = FORMAT
+    document: str = ""
+    """`<epoch>.<number>`: which of the study's documents this is; `study.json` is a copy of one."""
 
     def cell(self, cell_id: str) -> Cell:
         if cell_id not in self._by_id:
@@ -213,56 +230,3 @@ def chosen(which: Any, model: str, tags: Mapping[str, Any]) -> bool:
 def identity_hash(identity: Mapping[str, Any]) -> str:
     """First 16 hex digits of the sha256 of the identity's canonical JSON."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
-
-
-def save_manifest(objects: Objects, manifest: Manifest) -> None:
-    """Replace `study.json`. Only the holder of the lease may."""
-    objects.put(KEY, (json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n").encode())
-
-
-def load_manifest(objects: Objects) -> Manifest | None:
-    """Read `study.json`, None when there is none. Raises StudyError when it is damaged or of a later format."""
-    try:
-        data = json.loads(objects.get(KEY))
-    except Missing:
-        return None
-    except ValueError as error:
-        raise StudyError(f"{objects.url}/{KEY}: damaged ({error}); restore it, or use a new --out") from error
-    if data.get("format") != FORMAT:
-        raise StudyError(
-            f"{objects.url}: store format {data.get('format')}, this version reads {FORMAT}; use the version that wrote it"
-        )
-    try:
-        return _manifest(data)
-    except (KeyError, TypeError) as error:
-        raise StudyError(f"{objects.url}/{KEY}: not as the store format says ({error!r})") from error
-
-
-def _manifest(data: dict[str, Any]) -> Manifest:
-    samples = data["samples"]
-    if samples is not None:
-        samples["buckets"] = tuple(
-            Bucket(**{**b, "blocks": tuple((x[0], x[1], x[2]) for x in b["blocks"]), "scales": tuple(b["scales"])})
-            for b in samples["buckets"]
-        )
-        samples = SampleTable(**samples)
-    models = tuple(ModelRecord(**{**m, "range": tuple(m["range"]), "notes": tuple(m.get("notes", ()))}) for m in data["models"])
-    return Manifest(**{**data, "samples": samples, "models": models, "cells": tuple(_cell(c) for c in data["cells"])})
-
-
-def _cell(data: dict[str, Any]) -> Cell:
-    buckets = tuple(
-        BucketPlan(
-            **{
-                **bucket,
-                "segments": tuple((first, count) for first, count in bucket["segments"]),
-                "arrays": tuple(_array(array) for array in bucket["arrays"]),
-            }
-        )
-        for bucket in data["buckets"]
-    )
-    return Cell(**{**data, "columns": tuple((name, dtype) for name, dtype in data["columns"]), "buckets": buckets})
-
-
-def _array(data: dict[str, Any]) -> ArrayMeta:
-    return ArrayMeta(**{**data, "shape": tuple(data["shape"]), "dims": tuple(data["dims"])})

@@ -13,14 +13,16 @@ Keys are relative, `/`-separated, `[A-Za-z0-9_.=-]` only: never built from file 
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import os
 import re
 import secrets
+import stat
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 from urllib.parse import urlsplit
 
 from xlli_ray.errors import EnvironmentFailure, StudyError
@@ -73,6 +75,27 @@ class Objects(Protocol):
         """Remove the objects; absent ones are no error."""
 
 
+class Fence(Protocol):
+    """Stands before every change of a driver: `store.fence`."""
+
+    def check(self) -> None:
+        """Raises LeaseError when the study is another driver's by now."""
+
+    def wrote(self, key: str, data: Buffers) -> None:
+        """Told of what was put."""
+
+    def gone(self, key: str) -> None:
+        """Told of what was deleted."""
+
+
+def fenced(objects: Objects, fence: Fence) -> Objects:
+    """The same folder or bucket, whose changes pass the fence first."""
+    assert isinstance(objects, LocalObjects | BucketObjects)
+    out = copy.copy(objects)
+    out.fence = fence
+    return out
+
+
 def check_key(key: str) -> str:
     """`key` itself, or ValueError when it could leave the folder or hides a file name."""
     if not _KEY.fullmatch(key) or ".." in key.split("/"):
@@ -80,8 +103,31 @@ def check_key(key: str) -> str:
     return key
 
 
+def open_regular(path: Path | str) -> BinaryIO:
+    """Open a file for reading without waiting for anybody. Raises Missing; StudyError when it is no file (a FIFO would wait for ever)."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise Missing(str(path)) from error
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.ENODEV, errno.ELOOP):  # a socket, a device that is not there, links in a circle
+            raise StudyError(f"{path}: no file, a study holds files only; {REMOVE_IT}") from error
+        raise
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        raise StudyError(f"{path}: {_KINDS.get(stat.S_IFMT(mode), 'something')}, not a file; {REMOVE_IT}")
+    return os.fdopen(handle, "rb")
+
+
+REMOVE_IT = "move it away, then run `xlli verify --repair` or the same `xlli run` again"
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
+
+
 class LocalObjects:
-    """A folder on this machine, or on a network file system that has hard links and atomic rename."""
+    """A folder on this machine, or on a network file system that has hard links or a rename that replaces nothing."""
+
+    fence: Fence | None = None
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -92,32 +138,32 @@ class LocalObjects:
         return self.root / check_key(key)
 
     def get(self, key: str) -> bytes:
-        try:
-            return self._path(key).read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-            raise Missing(key) from error
+        with surroundings(str(self.root)), open_regular(self._path(key)) as file:
+            return file.read()
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        try:
-            with self._path(key).open("rb") as file:
-                if start < 0:
-                    size = os.fstat(file.fileno()).st_size
-                    start = max(0, size + start)
-                return os.pread(file.fileno(), length, start)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise Missing(key) from error
+        with surroundings(str(self.root)), open_regular(self._path(key)) as file:
+            if start < 0:
+                size = os.fstat(file.fileno()).st_size
+                start = max(0, size + start)
+            return os.pread(file.fileno(), length, start)
 
     def begin(self, key: str) -> Beside:
-        return Beside(self._path(key), self.root, self._slots)
+        return Beside(self._path(key), self.root, self._slots, before=self.fence.check if self.fence else None)
 
     def put(self, key: str, data: Buffers) -> None:
         self._filled(key, data).commit()
+        if self.fence:
+            self.fence.wrote(key, data)
 
     def create(self, key: str, data: Buffers) -> bool:
         with surroundings(str(self.root)):
-            if self._path(key).exists():
+            if os.path.lexists(self._path(key)):
                 return False
-        return self._filled(key, data).create()
+        made = self._filled(key, data).create()
+        if made and self.fence:
+            self.fence.wrote(key, data)
+        return made
 
     def _filled(self, key: str, data: Buffers) -> Beside:
         made = self.begin(key)
@@ -129,13 +175,18 @@ class LocalObjects:
         found = []
         for folder, _, names in os.walk(self._path(prefix)):
             here = Path(folder).relative_to(self.root).as_posix()
-            # a killed writer leaves litter named .x.partial: never an object
-            found += [f"{here}/{name}" for name in names if not name.startswith(".")]
+            # a killed writer leaves litter named .x.partial: never an object; neither is what no writer here would call so
+            found += [key for name in names if not name.startswith(".") and _KEY.fullmatch(key := f"{here}/{name}")]
         yield from sorted(found)
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
-            self._path(key).unlink(missing_ok=True)
+            with surroundings(str(self.root)):
+                if self.fence:
+                    self.fence.check()
+                self._path(key).unlink(missing_ok=True)
+            if self.fence:
+                self.fence.gone(key)
 
     def sweep(self, prefix: str) -> int:
         """Remove what killed writers left half-written; returns how many. Only while holding the lease."""
@@ -143,6 +194,8 @@ class LocalObjects:
         for folder, _, names in os.walk(self._path(prefix)):
             for name in names:
                 if name.startswith(".") and name.endswith(".partial"):
+                    if self.fence:
+                        self.fence.check()  # a successor's shards grow under such names
                     (Path(folder) / name).unlink(missing_ok=True)
                     count += 1
         return count
@@ -174,6 +227,8 @@ class _Held:
 class BucketObjects:
     """An object store (s3, gs, az, …) through obstore. Credentials come from the environment, never from the URL."""
 
+    fence: Fence | None = None
+
     def __init__(self, url: str, store: object) -> None:
         self.url = url
         self._store = store
@@ -200,13 +255,19 @@ class BucketObjects:
     def put(self, key: str, data: Buffers) -> None:
         import obstore
 
+        if self.fence:
+            self.fence.check()
         with _bucket_errors(self.url, key):
             obstore.put(self._store, check_key(key), data if isinstance(data, bytes) else b"".join(data))
+        if self.fence:
+            self.fence.wrote(key, data)
 
     def create(self, key: str, data: Buffers) -> bool:
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
+        if self.fence:
+            self.fence.check()
         with _bucket_errors(self.url, key):
             try:
                 obstore.put(
@@ -214,7 +275,9 @@ class BucketObjects:
                 )
             except AlreadyExistsError:
                 return False
-            return True
+        if self.fence:
+            self.fence.wrote(key, data)
+        return True
 
     def list(self, prefix: str) -> Iterator[str]:
         import obstore
@@ -227,8 +290,12 @@ class BucketObjects:
         import obstore
 
         for key in keys:
+            if self.fence:
+                self.fence.check()
             with _bucket_errors(self.url, key), contextlib.suppress(Missing):
                 obstore.delete(self._store, check_key(key))
+            if self.fence:
+                self.fence.gone(key)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from xlli_ray.errors import StudyError
 from xlli_ray.store.layout import ArrayMeta, group_key, shard_key
 from xlli_ray.store.manifest import BucketPlan, Cell
 from xlli_ray.store.objects import LocalObjects, Missing, Objects
-from xlli_ray.store.records import read_receipts
+from xlli_ray.store.records import Seen, read_receipts
 from xlli_ray.store.shard import ABSENT, ChunkDecoder, index_bytes, read_index
 
 COALESCE_BYTES = 64 << 10  # gaps up to this are read through: one request to a bucket is dearer than 64 KiB
@@ -41,10 +41,10 @@ class Block:
     """bool (rows,)."""
 
 
-def valid_by_bucket(objects: Objects, cell: Cell) -> dict[str, np.ndarray]:
+def valid_by_bucket(objects: Objects, cell: Cell, *, seen: Seen | None = None) -> dict[str, np.ndarray]:
     """bool (rows,) per bucket, from the records themselves: the `valid` arrays are only as fresh as the last run's end."""
     valid = {bucket.name: np.zeros(bucket.rows, bool) for bucket in cell.buckets}
-    for receipt in read_receipts(objects, cell.id):
+    for receipt in read_receipts(objects, cell, seen=seen):
         here = valid[receipt.bucket]
         here[receipt.start : receipt.stop] = True
         here[[failure.position for failure in receipt.failed]] = False

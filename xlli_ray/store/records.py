@@ -4,6 +4,8 @@ A record is an Arrow IPC file: the unit's scalar rows as the table, its receipt 
 driver's epoch, `records/<cell>/0000012.000003.arrow`; of several epochs the highest wins, and within one epoch the first writer wins, so a
 worker that was believed dead finds its key taken. Every 1,000 consecutive finished units are packed into one Parquet object; resuming
 needs only the names.
+
+Each is sealed (`seal`), and is believed only when it speaks of the cell, unit and epoch in its name: `DamagedRecord` names one that is not.
 """
 
 from __future__ import annotations
@@ -11,14 +13,21 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 
 import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
+from xlli_ray.errors import StudyError
+from xlli_ray.store.manifest import Cell
 from xlli_ray.store.objects import Missing, Objects
+from xlli_ray.store.seal import PLACE, check, crc_hex, seal, sealed_parquet
+from xlli_ray.store.shard import Shard
+from xlli_ray.store.strict import STRICT, Natural
 
 ARROW = {"float64": pa.float64(), "int64": pa.int64(), "string": pa.string(), "bool": pa.bool_()}
 """Types of scalars, in records, tables and results."""
@@ -27,22 +36,25 @@ _RECORD = re.compile(r"(\d{7})\.(\d{6})\.arrow")
 _PACK = re.compile(r"pack-(\d{7})\.(\d{6})\.parquet")
 
 
-@dataclass(frozen=True)
-class Shard:
-    """One shard object of a unit."""
+class DamagedRecord(StudyError):
+    """A record or pack that cannot be believed; `key` is its object."""
 
-    key: str
-    crc32c: int
-    bytes: int
+    def __init__(self, objects: Objects, key: str, why: str) -> None:
+        super().__init__(
+            f"{objects.url}/{key}: {why}; the same `xlli run`, or `xlli verify --repair`, removes it, and its units are computed again"
+        )
+        self.key = key
 
 
 @dataclass(frozen=True)
 class Failure:
     """One sample that a unit could not measure."""
 
-    row: int
+    __pydantic_config__ = STRICT
+
+    row: Natural
     """Row in the sample table."""
-    position: int
+    position: Natural
     """Row within the bucket group's arrays."""
     sample_id: str
     kind: str
@@ -54,12 +66,14 @@ class Failure:
 class Receipt:
     """What one unit of one cell did. `start`, `stop` are rows of the bucket group's arrays."""
 
+    __pydantic_config__ = STRICT
+
     cell: str
-    unit: int
-    epoch: int
+    unit: Natural
+    epoch: Natural
     bucket: str
-    start: int
-    stop: int
+    start: Natural
+    stop: Natural
     shards: Mapping[str, Shard] = field(default_factory=dict)
     failed: tuple[Failure, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -75,10 +89,13 @@ class Receipt:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Receipt:
-        data = json.loads(text)
-        data["shards"] = {name: Shard(**shard) for name, shard in data["shards"].items()}
-        data["failed"] = tuple(Failure(**failure) for failure in data["failed"])
-        return cls(**data)
+        """Raises ValueError for anything but a receipt."""
+        return _receipts().validate_json(text)
+
+
+@cache
+def _receipts() -> TypeAdapter[Receipt]:
+    return TypeAdapter(Receipt)
 
 
 @dataclass(frozen=True)
@@ -97,20 +114,22 @@ def record_key(cell: str, unit: int, epoch: int) -> str:
 
 def write_record(objects: Objects, receipt: Receipt, rows: pa.Table) -> bool:
     """Create the record. False when another worker of the same epoch was first: the unit is then already done."""
-    schema = rows.schema.with_metadata({b"receipt": receipt.to_json().encode()})
+    schema = rows.schema.with_metadata({b"receipt": receipt.to_json().encode(), b"seal": PLACE})
     sink = io.BytesIO()
     with pa.ipc.new_file(sink, schema) as writer:
         writer.write_table(rows.replace_schema_metadata(schema.metadata))
-    return objects.create(record_key(receipt.cell, receipt.unit, receipt.epoch), sink.getvalue())
+    return objects.create(record_key(receipt.cell, receipt.unit, receipt.epoch), seal(sink.getvalue()))
 
 
-def list_records(objects: Objects, cell: str) -> dict[int, Entry]:
-    """Unit → its newest record, from the names alone."""
+def list_records(objects: Objects, cell: Cell | str) -> dict[int, Entry]:
+    """Unit → its newest record, from the names alone. Of a `Cell` only the units that are planned."""
     found: dict[int, Entry] = {}
-    prefix = f"records/{cell}"
+    prefix = f"records/{cell_id(cell)}"
 
     def offer(entry: Entry) -> None:
         old = found.get(entry.unit)
+        if isinstance(cell, Cell) and entry.unit >= cell.units:
+            return
         if old is None or (entry.epoch, entry.packed) > (old.epoch, old.packed):
             found[entry.unit] = entry
 
@@ -125,51 +144,109 @@ def list_records(objects: Objects, cell: str) -> dict[int, Entry]:
     return found
 
 
-def read_records(objects: Objects, cell: str) -> Iterator[tuple[Receipt, pa.Table]]:
-    """The newest record of each unit, in unit order. Holds one record or one pack at a time."""
+def cell_id(cell: Cell | str) -> str:
+    """`stage/model/what`; scans have no more than a name."""
+    return cell if isinstance(cell, str) else cell.id
+
+
+Seen = Callable[[str, int, str], None]
+"""Told of each object that is read: key, bytes, crc32c as hex."""
+
+
+def read_records(objects: Objects, cell: Cell | str, *, seen: Seen | None = None) -> Iterator[tuple[Receipt, pa.Table]]:
+    """The newest record of each unit, in unit order. Holds one record or one pack at a time.
+
+    Raises DamagedRecord for one that cannot be read, or speaks of another cell, unit or epoch than its name; with a `Cell` also for one
+    that is not of its plan.
+    """
     entries = list_records(objects, cell)
     pack_key, pack = "", {}
     for unit in sorted(entries):
         entry = entries[unit]
-        if not entry.packed:
-            yield _read_record(objects.get(entry.key))
-            continue
         if entry.key != pack_key:
-            pack_key, pack = entry.key, _read_pack(objects.get(entry.key))
-        yield pack[unit]
+            data = objects.get(entry.key)
+            if seen is not None:
+                seen(entry.key, len(data), crc_hex(data))
+            found = read_object(objects, cell, entry.key, data)
+            if entry.packed:
+                pack_key, pack = entry.key, found
+        yield (pack if entry.packed else found)[unit]
 
 
-def read_receipts(objects: Objects, cell: str) -> Iterator[Receipt]:
+def read_receipts(objects: Objects, cell: Cell | str, *, seen: Seen | None = None) -> Iterator[Receipt]:
     """As `read_records`, without the rows."""
-    for receipt, _ in read_records(objects, cell):
+    for receipt, _ in read_records(objects, cell, seen=seen):
         yield receipt
 
 
-def _read_record(data: bytes) -> tuple[Receipt, pa.Table]:
+def read_object(objects: Objects, cell: Cell | str, key: str, data: bytes) -> dict[int, tuple[Receipt, pa.Table]]:
+    """What a record or pack says, by unit, if it can be believed. Raises DamagedRecord."""
+    name = key.rsplit("/", 1)[-1]
+    try:
+        check(data, "", "")
+        if match := _RECORD.fullmatch(name):
+            out = _read_record(data)
+            units, epochs = range(int(match[1]), int(match[1]) + 1), range(int(match[2]), int(match[2]) + 1)
+        elif match := _PACK.fullmatch(name):
+            out = _read_pack(data)
+            units, epochs = range(int(match[1]), int(match[1]) + PACK), range(int(match[2]) + 1)
+        else:
+            raise ValueError("no name of a record")
+    except (pa.ArrowException, StudyError, OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        why = str(error).strip(": ;").splitlines() or [""]
+        raise DamagedRecord(objects, key, f"damaged ({why[0][:200]})") from error
+    if sorted(out) != list(units):
+        raise DamagedRecord(objects, key, f"says what became of unit {min(out, default='?')}: a copy under another name")
+    for receipt, _ in out.values():
+        if receipt.cell != cell_id(cell) or receipt.epoch not in epochs:
+            raise DamagedRecord(objects, key, f"is of {receipt.cell} in run {receipt.epoch}: a copy under another name")
+        if isinstance(cell, Cell) and receipt.unit < cell.units:
+            bucket, start, stop = cell.unit(receipt.unit)
+            if (receipt.bucket, receipt.start, receipt.stop) != (bucket.name, start, stop):
+                found = f"{receipt.start}–{receipt.stop} of unit {receipt.unit}"
+                raise DamagedRecord(objects, key, f"is of rows {found}, the plan says {start}–{stop}")
+            if any(not start <= failure.position < stop for failure in receipt.failed):
+                raise DamagedRecord(objects, key, f"names failed rows that are not in unit {receipt.unit}")
+    return out
+
+
+def damaged_records(objects: Objects, cell: Cell) -> Iterator[DamagedRecord]:
+    """Each record and pack that counts for a planned unit and cannot be believed. Reads all."""
+    for key in sorted({entry.key for entry in list_records(objects, cell).values()}):
+        try:
+            read_object(objects, cell, key, objects.get(key))
+        except DamagedRecord as error:
+            yield error
+
+
+def _read_record(data: bytes) -> dict[int, tuple[Receipt, pa.Table]]:
     with pa.ipc.open_file(io.BytesIO(data)) as reader:
         table = reader.read_all()
-    receipt = Receipt.from_json(table.schema.metadata[b"receipt"])
-    return receipt, table.replace_schema_metadata(None)
+    table.validate(full=True)
+    receipt = Receipt.from_json((table.schema.metadata or {})[b"receipt"])
+    return {receipt.unit: (receipt, table.replace_schema_metadata(None))}
 
 
 def _read_pack(data: bytes) -> dict[int, tuple[Receipt, pa.Table]]:
     table = pq.read_table(io.BytesIO(data))
-    listed = json.loads(table.schema.metadata[b"receipts"])
+    listed = json.loads((table.schema.metadata or {})[b"receipts"])
     table = table.replace_schema_metadata(None)
     out, offset = {}, 0
     for item in listed:
         receipt = Receipt.from_json(item["receipt"])
         out[receipt.unit] = (receipt, table.slice(offset, item["rows"]))
         offset += item["rows"]
+    if offset != table.num_rows:
+        raise ValueError(f"{table.num_rows} rows where its receipts say {offset}")
     return out
 
 
-def pack_records(objects: Objects, cell: str, *, epoch: int) -> int:
+def pack_records(objects: Objects, cell: Cell | str, *, epoch: int) -> int:
     """Pack each complete thousand of units into one object, then remove the single ones. Returns the packs written.
 
     Safe to kill at any point: the pack is durable before a record goes, and until then both say the same.
     """
-    entries = list_records(objects, cell)
+    entries, name = list_records(objects, cell), cell_id(cell)
     written = 0
     for first in range(0, max(entries, default=-1) + 1, PACK):
         units = range(first, first + PACK)
@@ -178,18 +255,21 @@ def pack_records(objects: Objects, cell: str, *, epoch: int) -> int:
         tables, listed = [], []
         for unit in units:
             entry = entries[unit]
-            data = objects.get(entry.key)
-            receipt, table = _read_pack(data)[unit] if entry.packed else _read_record(data)
+            receipt, table = read_object(objects, cell, entry.key, objects.get(entry.key))[unit]
             tables.append(table)
             listed.append({"receipt": receipt.to_json(), "rows": table.num_rows})
-        merged = pa.concat_tables(tables)
-        sink = io.BytesIO()
-        pq.write_table(merged.replace_schema_metadata({b"receipts": json.dumps(listed).encode()}), sink, compression="zstd")
-        objects.put(f"records/{cell}/pack-{first:07d}.{epoch:06d}.parquet", sink.getvalue())
-        stale = [key for key in objects.list(f"records/{cell}") if _superseded(key, cell, units, epoch)]
+        schema = tables[0].schema.with_metadata({b"receipts": json.dumps(listed).encode()})
+        merged = pa.concat_tables(tables).replace_schema_metadata(schema.metadata)
+        objects.put(pack_key(name, first, epoch), sealed_parquet(schema, [merged]))
+        stale = [key for key in objects.list(f"records/{name}") if _superseded(key, name, units, epoch)]
         objects.delete(stale)
         written += 1
     return written
+
+
+def pack_key(cell: str, first: int, epoch: int) -> str:
+    """Key of the pack of units `first … first + 999`."""
+    return f"records/{cell}/pack-{first:07d}.{epoch:06d}.parquet"
 
 
 def _superseded(key: str, cell: str, units: range, epoch: int) -> bool:

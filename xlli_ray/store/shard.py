@@ -16,11 +16,22 @@ import google_crc32c
 import numpy as np
 
 from xlli_ray.store.objects import Objects
-from xlli_ray.store.records import Shard
+from xlli_ray.store.strict import STRICT, Natural
 
 Codec = Literal["blosc", "none"]
 ABSENT = np.uint64(2**64 - 1)
 """Offset and length of a chunk that was never written (a failed row)."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard object of a unit, as a record names it."""
+
+    __pydantic_config__ = STRICT
+
+    key: str
+    crc32c: Natural
+    bytes: Natural
 
 
 @dataclass(frozen=True)

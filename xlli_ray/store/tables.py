@@ -44,7 +44,7 @@ STORED = pa.schema(
 def fingerprint(objects: Objects, manifest: Manifest) -> str:
     """Changes when a record came or went: tells whether `tables/` is up to date."""
     def units(cell: Cell) -> list[tuple[int, int]]:
-        return sorted((entry.unit, entry.epoch) for entry in list_records(objects, cell.id).values())
+        return sorted((entry.unit, entry.epoch) for entry in list_records(objects, cell).values())
 
     text = json.dumps([(cell.id, cell.hash, units(cell)) for cell in manifest.cells])
     tags = json.dumps([[m.id, dict(m.tags), m.weights_sha256] for m in manifest.models])
@@ -75,7 +75,7 @@ def kind_batches(objects: Objects, cells: Sequence[Cell]) -> Iterator[pa.Table]:
     """Rows of one probe kind, a record at a time, in order."""
     schema = kind_schema(cells)
     for cell in cells:
-        for _, rows in read_records(objects, cell.id):
+        for _, rows in read_records(objects, cell):
             if not rows.num_rows:
                 continue
             about = {"stage": cell.stage, "model": cell.model, "what": cell.what}
@@ -91,7 +91,7 @@ def stored_table(objects: Objects, manifest: Manifest) -> pa.Table:
     for cell in sorted(manifest.cells, key=lambda c: (c.stage, c.model, c.what)):
         sums: dict[tuple[str, str], list[int]] = {}
         if any(bucket.arrays for bucket in cell.buckets):
-            for receipt in read_receipts(objects, cell.id):
+            for receipt in read_receipts(objects, cell):
                 for name, shard in receipt.shards.items():
                     entry = sums.setdefault((receipt.bucket, name), [0, 0])
                     entry[0] += receipt.stop - receipt.start - len(receipt.failed)
@@ -115,7 +115,7 @@ def failure_table(objects: Objects, manifest: Manifest) -> pa.Table:
     for item in rejected(objects).to_pylist():
         rows.append({"stage": "scan", "kind": "rejected", "reason": item["reason"], "source": item["source"]})
     for cell in sorted(manifest.cells, key=lambda c: (c.stage, c.model, c.what)):
-        for receipt in read_receipts(objects, cell.id):
+        for receipt in read_receipts(objects, cell):
             for failure in receipt.failed:
                 rows.append(
                     {"stage": cell.stage, "model": cell.model, "what": cell.what, "sample_id": failure.sample_id,

@@ -1,0 +1,11 @@
+"""How strictly what a study says is read back: no field more, no value of another type, no count below zero."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+STRICT = ConfigDict(extra="forbid", strict=True)
+Natural = Annotated[int, Field(ge=0, le=1 << 52)]
+Positive = Annotated[int, Field(ge=1, le=1 << 52)]
