@@ -76,14 +76,14 @@ def kill_on_bright() -> nn.Module:
 
 
 class KillOnce(_Wrapped):
-    """Ends its process at the n-th real forward, once: the marker file remembers."""
+    """Ends its process at the n-th real forward of a worker, once: the marker file remembers. The driver tries each network before."""
 
     def __init__(self, marker: str, after: int) -> None:
         super().__init__()
         self.marker, self.after, self.count = Path(marker), after, 0
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "meta":
+        if x.device.type != "meta" and "RAY_RAYLET_PID" in os.environ:
             self.count += 1
             if self.count >= self.after and not self.marker.exists():
                 self.marker.touch()
@@ -174,3 +174,69 @@ class Copying(nn.Module):
 
 def copying() -> nn.Module:
     return Copying()
+
+
+class BatchNormalised(_Wrapped):
+    """Batch normalisation that kept no running statistics: in eval mode, too, it uses those of the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3, track_running_stats=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.net(self.norm(x))
+        return y
+
+
+class ByMaximum(_Wrapped):
+    """Divides by the largest value of the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.net(x / x.max().clamp(min=1e-3))
+        return y
+
+
+class OneOnly(_Wrapped):
+    """Takes one image at a time."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > 1:
+            raise RuntimeError("only one image at a time")
+        y: Tensor = self.net(x)
+        return y
+
+
+class Dropping(_Wrapped):
+    """Dropout that is on in eval mode, too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.net(nn.functional.dropout(x, 0.5, training=True))
+        return y
+
+
+class Remembering(_Wrapped):
+    """Adds what it saw before."""
+
+    before: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.net(x + (0.1 if self.before is None else self.before))
+        self.before = x.mean()
+        return y
+
+
+class Choosy(_Wrapped):
+    """Skips its tail for bright images: a layer that not every input passes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "meta" and bool((x.mean(dim=(1, 2, 3)) > NanOnBright.level).any()):
+            return x.repeat_interleave(2, -1).repeat_interleave(2, -2)
+        y: Tensor = self.net(x)
+        return y
+
+
+NEIGHBOURS = {c.__name__: c for c in (BatchNormalised, ByMaximum, OneOnly, Dropping, Remembering, Choosy)}
+
+
+def neighbours(kind: str) -> nn.Module:
+    return NEIGHBOURS[kind]()

@@ -19,6 +19,7 @@ from xlli_ray.errors import PlanError
 from xlli_ray.models.cost import survey
 from xlli_ray.models.layers import Tap, resolve
 from xlli_ray.models.model import Model
+from xlli_ray.models.neighbours import manners
 from xlli_ray.probes import probe_class
 from xlli_ray.probes.protocol import Probe, SetProbe, Shapes
 from xlli_ray.recipe import Recipe, Stage
@@ -102,7 +103,8 @@ def make_plan(
         if not stages:
             continue
         model = load(record.id)
-        wanted, shapes = _wanted(recipe, stages, model, record, table, device, weights)
+        wanted, shapes, said = _wanted(recipe, stages, model, record, table, device, weights, load)
+        notes += [f"{record.id}: {text}" for text in said]
         new: list[_Wanted] = []
         for want in wanted:
             cell_id = want.id(record.id)
@@ -163,6 +165,8 @@ def _changed(cell_id: str, stage: str, there: Mapping[str, Any], wanted: Mapping
     listed = "; ".join(f"{name} was {there.get(name)!r}, is now {wanted.get(name)!r}" for name in names)
     if names == ["weights sha256"]:
         listed += " (a network that draws its own weights must draw them from a fixed seed)"
+    if names[:1] == ["batch"] and wanted.get("batch") == 1:
+        listed += " (a network whose results change with the other images of a batch runs with one image at a time: `xlli plan` says why)"
     return (
         f"{cell_id}: this study holds other content under the same id: {listed}. "
         f"Use a new id for the stage or model, `--replace {stage}` to compute it anew, or a new --out."
@@ -171,9 +175,9 @@ def _changed(cell_id: str, stage: str, there: Mapping[str, Any], wanted: Mapping
 
 def _wanted(
     recipe: Recipe, stages: Sequence[Stage], model: Model, record: ModelRecord, table: SampleTable, device: str,
-    weights: Mapping[str, ModelRecord],
-) -> tuple[list[_Wanted], dict[str, tuple[Shapes | None, float, str]]]:  # fmt: skip
-    """The cells of one model, and per bucket: shapes, multiply-adds a sample, reason why not."""
+    weights: Mapping[str, ModelRecord], load: Callable[[str], Model],
+) -> tuple[list[_Wanted], dict[str, tuple[Shapes | None, float, str]], list[str]]:  # fmt: skip
+    """The cells of one model; per bucket: shapes, multiply-adds a sample, reason why not; and what to know of the model."""
     import torch
 
     usable = [bucket for bucket in table.buckets if not _too_small(model, bucket)]
@@ -209,10 +213,14 @@ def _wanted(
         features = {tap: (seen.shapes[tap], strides[tap]) for tap in taps}
         found[bucket.name] = (Shapes(bucket.height, bucket.width, output, features), float(seen.multiply_adds), "")
         batches[bucket.name] = auto_batch(seen.activation_bytes, device)
+    own = manners(model, taps)
+    notes = [f"batches of one: {own.alone}"] if own.alone else []
     wanted = []
     for stage, probe, spec in probes:
         fixed = recipe.batch.get(stage.kind, "auto")
-        sizes = {name: size if fixed == "auto" else int(fixed) for name, size in batches.items()}
+        found_manners = [own, *(manners(load(name)) for name in probe.companions)]
+        alone = any(one.alone for one in found_manners)
+        sizes = {name: 1 if alone else size if fixed == "auto" else int(fixed) for name, size in batches.items()}
         segments = choose_rows(table, probe.max_rows)
         identity = _identity(recipe, table, record, probe, sizes, device)
         if probe.companions:
@@ -220,8 +228,10 @@ def _wanted(
             settings = {name: _settings(weights[name]) for name in probe.companions}
             if any(settings.values()):
                 identity["companion settings"] = settings
+        if any(one.draws for one in found_manners):
+            identity["draws"] = "keyed by sample"
         wanted.append(_Wanted(stage, probe, spec, sizes, identity, segments))
-    return wanted, found
+    return wanted, found, notes
 
 
 def _too_small(model: Model, bucket: Bucket) -> str:

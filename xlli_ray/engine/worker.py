@@ -16,8 +16,9 @@ import os
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +36,7 @@ from xlli_ray.engine.weights import load_study_model
 from xlli_ray.errors import LeaseError, NetworkError, StudyError
 from xlli_ray.models.layers import capture
 from xlli_ray.models.model import Model
+from xlli_ray.models.neighbours import sample_seed
 from xlli_ray.probes.protocol import Batch, Forward, Measurement, Probe
 from xlli_ray.store.documents import load_manifest
 from xlli_ray.store.lease import holder_mark, superseded
@@ -196,12 +198,8 @@ class Worker:
 
         try:
             return [self._forward(model, parts, batch)], False
-        except (RuntimeError, ValueError, ArithmeticError, MemoryError, NetworkError) as error:
-            whole = error
-        if isinstance(whole, NetworkError):
-            reason = {i: str(whole) for i in range(len(batch.ok))}
-            return [[Measurement({}, {}, [], reason) for _ in parts]], False
-        del whole
+        except (RuntimeError, ValueError, ArithmeticError, MemoryError, NetworkError):
+            pass  # of which sample it is shows when each runs alone: a neighbour must not share its fate
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         each = []
@@ -214,6 +212,7 @@ class Worker:
                 text = (str(error).strip() or "no message").splitlines()[0][:300]
                 memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text
                 why = "out of memory alone" if memory else f"{type(error).__name__}: {text}"
+                why = str(error) if isinstance(error, NetworkError) else why
                 each.append([Measurement({}, {}, [], {i: why}) for _ in parts])
         return each, True
 
@@ -221,13 +220,26 @@ class Worker:
         import torch
 
         probes = [part.probe for part in parts]
-        if not probes[0].SHARES_FORWARD:
-            return [probe.measure(model, self._accompanied(probe, batch), None) for probe in probes]
-        taps = tuple(dict.fromkeys(tap for probe in probes for tap in probe.taps()))
-        with torch.no_grad(), capture(model, taps) as found:
-            output = model.forward(model.prepare(batch.input))
+        with self._own_draws(parts, batch):
+            if not probes[0].SHARES_FORWARD:
+                return [probe.measure(model, self._accompanied(probe, batch), None) for probe in probes]
+            taps = tuple(dict.fromkeys(tap for probe in probes for tap in probe.taps()))
+            with torch.no_grad(), capture(model, taps) as found:
+                output = model.forward(model.prepare(batch.input))
         forward = Forward(output if model.output == "image" else None, found)
         return [probe.measure(model, batch, forward) for probe in probes]
+
+    @contextmanager
+    def _own_draws(self, parts: Sequence[CellPart], batch: Batch) -> Iterator[None]:
+        """For a network that draws: torch's generator set by the sample, of which such a batch holds one. Afterwards as it was."""
+        import torch
+
+        if not any("draws" in part.cell.identity for part in parts):
+            yield
+            return
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(sample_seed(batch.samples[0].sample_id))
+            yield
 
     def _accompanied(self, probe: Probe, batch: Batch) -> Batch:
         """The batch with the outputs of the other models that the probe looks at."""
