@@ -26,6 +26,9 @@ app = App(
 Out = Annotated[str | None, Parameter(help="study folder or s3://, gs://, az:// prefix [default: studies/NAME]")]
 Set = Annotated[tuple[str, ...], Parameter(name="--set", help="override a recipe field: key.path=value", negative=())]
 Workers = Annotated[int | None, Parameter(help="worker processes; 0 runs in this process without Ray [default: one per CPU slot]")]
+Against = Annotated[
+    str | None, Parameter(help="model that each other one is compared with [default: every pair of up to six, the first of more]")
+]
 Address = Annotated[str | None, Parameter(help="a running Ray cluster: auto or ray://host:port [default: a private local one]")]
 
 
@@ -123,10 +126,10 @@ def _result_table(place: str) -> str:
     return result_table(place)
 
 
-def _write_report(place: str) -> str:
+def _write_report(place: str, against: str | None = None) -> str:
     from xlli_ray.report.page import write_report
 
-    return write_report(place)
+    return write_report(place, against)
 
 
 @app.command
@@ -231,9 +234,9 @@ def layers(
 
 
 @app.command
-def report(study: str, /) -> int:
+def report(study: str, /, *, against: Against = None) -> int:
     """Write the study's page again: STUDY/report/index.html."""
-    _say(f"report: {_write_report(study)}")
+    _say(f"report: {_write_report(study, against)}")
     return 0
 
 

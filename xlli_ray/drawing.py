@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from xlli_ray.stats.bootstrap import Interval
+from xlli_ray.stats.intervals import Interval
 
 INK = "#1f2328"
 MUTED = "#6b7280"

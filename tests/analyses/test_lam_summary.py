@@ -97,6 +97,33 @@ def test_the_order_of_windows_changes_nothing(summarise: Summarise) -> None:
     assert once == back
 
 
+def test_one_di_has_one_interval_on_the_page_and_in_the_summary(summarise: Summarise, tmp_path: Path) -> None:
+    """Unequal windows and a map without a DI: the page weighed windows and this analysis images, with two intervals for one DI."""
+    from xlli_ray.report.numbers import Asked, Tables
+    from xlli_ray.report.numbers import summarise as of_page
+    from xlli_ray.study import open_study
+
+    lam = Lam(di=lambda m, r, w: None if (m, r, w) in ((0, 1, 2), (1, 3, 0)) else steady(m, r, w) * (1 + r), controls=None)
+    result = summarise(lam_recipe(lam, models=2, name="one"))
+    with Tables(open_study(str(tmp_path / "one"))) as tables:
+        asked = Asked("lam", "lam", "di", (0.0, 100.0), ["window", "top", "left", "size", "height", "width"])
+        page = of_page(tables, asked, models=["net0", "net1"], labels=["clean"])
+    for model in ("net0", "net1"):
+        item, found = page.values[model, "clean"], row(result, "lam_summary", model=model)
+        assert (item.mean, item.low, item.high) == pytest.approx((found["di"], found["di_low"], found["di_high"]), rel=1e-12)
+        assert (item.photographs, item.values) == (found["images"], found["windows"])
+    (apart,) = page.differences
+    pair = row(result, "lam_pairs", model="net0", other="net1")
+    ends = (-apart.interval.mean, -apart.interval.high, -apart.interval.low)
+    assert ends == pytest.approx((pair["difference"], pair["low"], pair["high"]), rel=1e-9)
+
+
+def test_two_images_have_no_interval(summarise: Summarise) -> None:
+    found = row(summarise(lam_recipe(pictures=2)), "lam_summary", model="net0")
+    assert found["di"] is not None
+    assert (found["di_low"], found["di_high"], found["extent_low"]) == (None, None, None)
+
+
 def test_ten_times_the_windows_are_no_more_images(summarise: Summarise) -> None:
     same = lambda m, r, w: 10.0 + m + image_effect(r)  # noqa: E731
     few, many = (summarise(lam_recipe(Lam(windows=n, di=same, controls=None), name=f"w{n}")) for n in (1, 10))

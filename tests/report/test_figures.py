@@ -8,7 +8,7 @@ import pytest
 
 from xlli_ray.drawing import NETWORKS, network_looks
 from xlli_ray.report.figures import FAMILIES, SPARE, Panel, dot_figure, family_colour, heat_figure
-from xlli_ray.report.numbers import Interval
+from xlli_ray.stats.intervals import Interval
 
 NAN = float("nan")
 

@@ -7,66 +7,88 @@ import numpy as np
 import pytest
 from toy_studies import Recipe, Stage
 
-from xlli_ray.report import numbers
-from xlli_ray.report.numbers import Summary, Tables, bootstrap, summarise
+from xlli_ray.report.numbers import Asked, Summary, Tables, summarise
+from xlli_ray.stats.intervals import Interval, intervals, photograph_means
+from xlli_ray.stats.pairs import compared
 from xlli_ray.study import open_study
 
 Make = Callable[[Recipe], str]
 ONE = (("v", "float64"),)
 
 
-def summary_of(place: str, *, models: int = 2, labels: tuple[str, ...] = ("clean", "blur2")) -> Summary:
+def summary_of(
+    place: str, *, models: int = 2, labels: tuple[str, ...] = ("clean", "blur2"), against: str | None = None, asked: Asked | None = None
+) -> Summary:
+    asked = asked or Asked("restore", "restore", "v")
     with Tables(open_study(place)) as tables:
-        return summarise(tables, "restore", "restore", "v", models=[f"net{i}" for i in range(models)], labels=labels)
+        return summarise(tables, asked, models=[f"net{i}" for i in range(models)], labels=labels, against=against)
 
 
 def study_of(make: Make, value: Callable[[int, int, str], float], **fields: Any) -> str:
     return make(Recipe([Stage("restore", columns=ONE, value=lambda m, row, label: {"v": value(m, row, label)})], **fields))
 
 
-def test_the_interval_is_the_one_of_a_plain_loop() -> None:
-    values = np.random.default_rng(1).normal(size=(30, 2))
-    low, high = bootstrap(values, np.ones_like(values))
-    rng = np.random.default_rng(numbers.SEED)
-    drawn = [rng.multinomial(30, np.full(30, 1 / 30)) @ values / 30 for _ in range(numbers.RESAMPLES)]
-    np.testing.assert_allclose((low, high), np.percentile(drawn, [2.5, 97.5], axis=0), rtol=1e-12)
-    assert (low < values.mean(axis=0)).all()
-    assert (high > values.mean(axis=0)).all()
+def difference(summary: Summary, name: str, where: str = "clean") -> Interval:
+    (found,) = [item.interval for item in summary.differences if (item.name, item.where) == (name, where)]
+    return found
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(2)
-    draws = rng.normal(size=(400, 40)).T  # 400 studies of 40 contents, true mean 0
-    low, high = bootstrap(draws, np.ones_like(draws))
-    assert 0.90 < np.mean((low < 0) & (high > 0)) < 0.98
+def test_the_page_has_the_interval_that_every_analysis_has(make_study: Make) -> None:
+    place = study_of(make_study, lambda model, row, label: float(np.exp(np.sin(7.0 * row + model))), pictures=7)
+    found = summary_of(place)
+    table = open_study(place).sql("select model, label, row, v from restore join samples using (sample_id, row)").to_pylist()
+    for (model, label), item in found.values.items():
+        rows = [row["v"] for row in table if (row["model"], row["label"]) == (model, label)]
+        (same,) = intervals(*photograph_means(np.array(rows)[:, None], np.arange(7), 7))
+        assert (item.mean, item.low, item.high) == pytest.approx((same.mean, same.low, same.high), rel=1e-12)
+        assert (item.photographs, item.values) == (7, 7)
 
 
-def test_a_group_without_values_has_no_interval() -> None:
-    sums, counts = np.zeros((5, 2)), np.zeros((5, 2))
-    sums[:, 0], counts[:, 0] = range(5), 1
-    counts[3, 0] = sums[3, 0] = 0
-    low, high = bootstrap(sums, counts)
-    assert np.isfinite([low[0], high[0]]).all()
-    assert np.isnan([low[1], high[1]]).all()
+def test_several_windows_of_a_photograph_are_one(make_study: Make) -> None:
+    """Five windows a picture: the interval is that of the pictures' means, not of forty windows."""
+    columns = (("window", "int64"), ("v", "float64"))
+
+    def value(model: int, row: int, label: str) -> list[dict[str, Any]]:
+        return [{"window": i, "v": 10.0 * (row % 8) + i + model * (row % 3)} for i in range(5)]
+
+    place = make_study(Recipe([Stage("restore", columns=columns, value=value)], pictures=8, degradations=["clean"]))
+    found = summary_of(place, labels=("clean",), asked=Asked("restore", "restore", "v", places=["window"]))
+    (same,) = intervals(10.0 * np.arange(8)[:, None] + 2)
+    item = found.values["net0", "clean"]
+    assert (item.low, item.high) == pytest.approx((same.low, same.high))
+    assert (item.photographs, item.values) == (8, 40)
+    apart = difference(found, "net1 − net0")
+    assert apart.mean == pytest.approx(np.mean([row % 3 for row in range(8)]))
+    assert (apart.photographs, apart.values) == (8, 40)
 
 
-def test_differences_of_networks_are_taken_picture_by_picture(make_study: Make) -> None:
+def test_two_networks_differ_by_b_minus_a_and_not_by_half_of_it(make_study: Make) -> None:
     # Pictures differ by 10, networks by 0.2 on each of them: means are uncertain, the difference is not.
     place = study_of(make_study, lambda model, row, label: 10.0 * (row % 5) + 0.2 * model, pictures=5)
     found = summary_of(place)
-    wide, paired = found.values["net0", "clean"], found.paired["net1", "clean"]
+    wide, paired = found.values["net0", "clean"], difference(found, "net1 − net0")
     assert found.pairing == "models"
     assert wide.high - wide.low > 8
-    assert (paired.mean, paired.low, paired.high) == pytest.approx((0.1, 0.1, 0.1))
-    assert wide.contents == 5
+    assert (paired.mean, paired.low, paired.high) == pytest.approx((0.2, 0.2, 0.2))
+    assert wide.photographs == 5
+
+
+def test_a_few_networks_are_compared_pair_by_pair_and_many_with_one(make_study: Make) -> None:
+    place = study_of(make_study, lambda model, row, label: float(row + model), models=7, degradations=["clean"])
+    few, many = (summary_of(place, models=count, labels=("clean",)) for count in (3, 7))
+    assert [item.name for item in few.differences] == ["net1 − net0", "net2 − net0", "net2 − net1"]
+    assert [item.name for item in many.differences] == [f"net{i} − net0" for i in range(1, 7)]
+    chosen = summary_of(place, models=3, labels=("clean",), against="net1")
+    assert [(item.name, item.interval.mean) for item in chosen.differences] == [("net0 − net1", -1.0), ("net2 − net1", 1.0)]
+    assert len(compared([f"m{i}" for i in range(40)])) == 39
+    assert len(compared([f"m{i}" for i in range(6)])) == 15
 
 
 def test_one_network_is_compared_with_itself_on_the_first_degradation(make_study: Make) -> None:
     place = study_of(make_study, lambda model, row, label: 10.0 * (row % 3) - (label != "clean"), models=1)
     found = summary_of(place, models=1)
     assert found.pairing == "labels"
-    assert found.paired["net0", "blur2"].mean == pytest.approx(-1.0)
-    assert found.paired["net0", "clean"].mean == 0.0
+    assert [(item.name, item.where, item.interval.mean) for item in found.differences] == [("blur2 − clean", "net0", pytest.approx(-1.0))]
 
 
 def test_a_picture_that_one_network_lacks_counts_in_its_mean_but_in_no_difference(make_study: Make) -> None:
@@ -74,27 +96,27 @@ def test_a_picture_that_one_network_lacks_counts_in_its_mean_but_in_no_differenc
         return float("nan") if model == 1 and row == 0 else 10.0 * row + model
 
     found = summary_of(study_of(make_study, value, degradations=["clean"]), labels=("clean",))
-    assert found.values["net0", "clean"].contents == 3
-    assert found.values["net1", "clean"].contents == 2
-    assert {found.paired[model, "clean"].contents for model in ("net0", "net1")} == {2}
-    assert found.paired["net1", "clean"].mean == pytest.approx(0.5)
+    assert found.values["net0", "clean"].photographs == 3
+    assert found.values["net1", "clean"].photographs == 2
+    assert difference(found, "net1 − net0").photographs == 2
+    assert difference(found, "net1 − net0").mean == pytest.approx(1.0)
     assert found.missing == 1
 
 
-def test_one_content_has_a_mean_and_no_interval(make_study: Make) -> None:
-    found = summary_of(study_of(make_study, lambda model, row, label: 1.0, pictures=1))
-    assert found.values["net0", "clean"].mean == 1.0
-    assert np.isnan(found.values["net0", "clean"].low)
+def test_two_pictures_have_a_mean_and_a_reason_in_place_of_an_interval(make_study: Make) -> None:
+    found = summary_of(study_of(make_study, lambda model, row, label: float(row), pictures=2))
+    item = found.values["net0", "clean"]
+    assert np.isfinite(item.mean)
+    assert np.isnan([item.low, item.high]).all()
+    assert item.reason == "2 photographs: an interval takes 3"
 
 
-def test_many_contents_are_resampled_in_groups_with_the_same_result(make_study: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = study_of(make_study, lambda model, row, label: float(np.sin(row * 7)), pictures=60, size=16)
-    one_by_one = summary_of(place).values["net0", "clean"]
-    monkeypatch.setattr(numbers, "UNITS", 20)
-    grouped = summary_of(place).values["net0", "clean"]
-    assert grouped.mean == pytest.approx(one_by_one.mean)
-    assert grouped.contents == 60
-    assert grouped.high - grouped.low == pytest.approx(one_by_one.high - one_by_one.low, rel=0.35)
+def test_ends_stay_in_the_range_of_the_column(make_study: Make) -> None:
+    place = study_of(make_study, lambda model, row, label: 0.99 if row % 4 else 0.2, pictures=4, degradations=["clean"])
+    free, bound = (summary_of(place, labels=("clean",), asked=Asked("restore", "restore", "v", limits))
+                   for limits in ((None, None), (0.0, 1.0)))  # fmt: skip
+    assert free.values["net0", "clean"].high > 1
+    assert bound.values["net0", "clean"].high == 1
 
 
 def test_failed_rows_are_in_no_mean(make_study: Make) -> None:

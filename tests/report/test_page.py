@@ -129,8 +129,51 @@ def test_the_numbers_of_the_page_are_the_means_over_contents(make_study: Make) -
     table = open_study(place).sql("select model, label, avg(psnr_y) as v from restore join samples using (sample_id) group by all")
     for row in table.to_pylist():
         assert f"{row['v']:.2f}" in page.text
-    # The networks differ by 0.1 dB on each picture: half of it from their mean, without any doubt.
-    assert "Δ +0.050 [+0.050, +0.050]" in page.text
+    # The networks differ by 0.1 dB on each picture: b − a is all of it, not the half that lies between one and their mean.
+    assert re.search(r"net1−net033\+0.100\+0.100…\+0.100", page.text.replace(" ", ""))
+    assert "Mean over photographs, each weighing the same, with 95 %, skewness-corrected t over photographs." in page.text
+    assert "value by value, mean over photographs, with 95 %, t over photographs" in page.text
+
+
+def test_a_column_that_lacks_a_picture_says_how_many_its_mean_is_over(make_study: Make) -> None:
+    def value(model: int, row: int, label: str) -> dict[str, Any]:
+        return {"psnr_y": 30.0 + row, "ssim_y": 0.8 + 0.01 * row, **({"psnr_y": float("inf")} if row == 0 else {})}
+
+    _, page = page_of(make_study(Recipe([Stage("restore", value=value)], pictures=5, degradations=["clean"])))
+    assert "over 4 of 5" in page.text
+    assert "photographsvalues" in page.text.replace(" ", "")
+
+
+def test_two_photographs_have_no_interval_and_the_page_says_why(make_study: Make) -> None:
+    html, page = page_of(make_study(Recipe([Stage("restore")], pictures=2)))
+    assert "Means over fewer than 3 photographs have no interval" in page.text
+    assert '<span class="range">' not in html
+
+
+def test_one_model_can_be_chosen_to_compare_with(make_study: Make) -> None:
+    place = make_study(Recipe([Stage("restore")], models=3))
+    write_report(place, "net1")
+    html = Path(f"{place}/report/index.html").read_text(encoding="utf-8")
+    assert "net0 − net1" in html
+    assert "net1 − net0" not in html
+    with pytest.raises(StudyError, match=r"no model .net7. to compare with\. Did you mean .net"):
+        write_report(place, "net7")
+
+
+def test_forty_networks_do_not_put_780_pairs_on_the_page() -> None:
+    import pyarrow as pa
+
+    from xlli_ray.report.results import _shown
+    from xlli_ray.store.results import Column
+
+    models = [f"m{i}" for i in range(40)]
+    rows = [{"model": a, "other": b, "difference": 1.0} for i, a in enumerate(models) for b in models[i + 1 :]]
+    columns = tuple(Column(name, "string", "") for name in ("model", "other", "difference"))
+    shown = _shown("lam_pairs", "pairs", columns, pa.Table.from_pylist(rows), models)
+    assert len(rows) == 780
+    assert len(shown.rows) == 39
+    assert shown.note == "Each model against m0; 741 rows of other pairs: xlli query"
+    assert len(_shown("lam_pairs", "pairs", columns, pa.Table.from_pylist(rows), models, "m7").rows) == 39
 
 
 def test_the_query_that_the_page_offers_gives_its_numbers(make_study: Make) -> None:
@@ -379,7 +422,7 @@ def test_an_analysis_has_a_section_with_its_flags_first_and_every_tag_closed(tmp
     assert page.text.index("Flag.") < page.text.index("Diffusion index, mean over images")
     assert "#result-lam_summary" in [link for name, link in page.links if name == "href"]
     assert "Local Attribution Maps" in page.text
-    assert "Hesterberg" in page.text.split("What was measured, by the definitions of")[1]
+    assert "Hall, Journal of the Royal Statistical Society" in page.text.split("What was measured, by the definitions of")[1]
     assert "Not there yet. it was not run yet." in page.text
     assert "never<b>" in page.text
     assert html.count("<svg") >= 4

@@ -34,6 +34,8 @@ class Column:
     """Meaning, range, unit, direction: shown in the report and in `docs`."""
     place: bool = False
     """Says which row this is (a number, a position, a size), not what was measured: a mean of it means nothing."""
+    limits: tuple[float | None, float | None] = (None, None)
+    """Lowest and highest value there can be: the interval of a mean ends there."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class Restore:
     SHARES_FORWARD: ClassVar[bool] = True
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("psnr_y", "float64", "PSNR on luma, dB, higher is better; NaN without a target"),
-        Column("ssim_y", "float64", "SSIM on luma, at most 1, higher is better; NaN without a target or below 11 px"),
+        Column("ssim_y", "float64", "SSIM on luma, at most 1, higher is better; NaN without a target or below 11 px", limits=(-1.0, 1.0)),
         Column("psnr_rgb", "float64", "PSNR over the three channels, dB; NaN for one-channel networks"),
     )
     REFERENCE: ClassVar[str] = "SSIM: Wang et al., IEEE TIP 13(4), 2004"

@@ -1,12 +1,8 @@
-"""Means with intervals for the page: read through one SQL connection, resampled over contents.
+"""Means with intervals for the page: moments over photographs by SQL, ends by `stats.intervals`.
 
-A *content* is one picture or patch; its degraded copies share it, and so do all models. So the interval of a mean says what another
-choice of pictures would have given, and a difference between two models is taken content by content before it is averaged: pictures
-differ by many dB, models on the same picture by tenths.
-
-Percentile bootstrap, 2.5 % and 97.5 % of 2,000 resamples of the contents (Efron and Tibshirani, 1993, ch. 13), one fixed seed, the same
-draws for every model, degradation and column. Above 2,000 contents they are dealt into 2,000 groups that are resampled whole, which
-estimates the same variance. With few contents the interval is a rough guide: the page says how many there were.
+The photograph is the unit, as in every analysis: the mean of its values (patches, windows) is taken first, photographs weigh the same. A
+network's copies of a photograph under several degradations are averaged apart. A difference of two networks is taken value by value, where
+both have one, then averaged over each photograph: photographs differ by many dB, networks on the same photograph by tenths.
 """
 
 from __future__ import annotations
@@ -21,16 +17,13 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from xlli_ray.corpus.degradations import REAL, is_real
-from xlli_ray.stats.bootstrap import Interval, bounds, resample, resampled_means
+from xlli_ray.corpus.degradations import is_real
+from xlli_ray.stats.intervals import UNLIMITED, Interval, Limits, ends, refusal
+from xlli_ray.stats.pairs import compared
 from xlli_ray.store.tables import connect
 from xlli_ray.study import Study
 
-RESAMPLES = 2000
-UNITS = 2000
-SEED = 0
-FEW = 10
-"""Below this many contents the page warns about intervals."""
+LEVEL = 0.95
 
 Pairing = Literal["models", "labels"]
 
@@ -67,14 +60,30 @@ class Tables:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """`other` minus `one`, on the same values."""
+
+    one: str
+    other: str
+    where: str
+    """The degradation that both networks saw; of two degradations, the network that saw both."""
+    interval: Interval
+
+    @property
+    def name(self) -> str:
+        """`b − a`."""
+        return f"{self.other} − {self.one}"
+
+
+@dataclass(frozen=True)
 class Summary:
     """One scalar column of one stage. Keys are (model, degradation label); what was never measured has no key."""
 
     column: str
     values: dict[tuple[str, str], Interval]
-    paired: dict[tuple[str, str], Interval]
-    """`models`: difference from the mean over all models. `labels`: change from the first label. Same contents on both sides, so none for
-    real sets."""
+    differences: list[Difference]
+    """`models`: pairs of networks under each degradation. `labels`: each degradation minus the first, of the only network; none for real
+    sets, which hold other contents."""
     pairing: Pairing | None
     missing: int
     """Rows measured without a number (NaN or null)."""
@@ -82,93 +91,89 @@ class Summary:
     """Rows left out because they are infinite: PSNR of an exact copy."""
 
 
-def summarise(tables: Tables, kind: str, stage: str, column: str, *, models: Sequence[str], labels: Sequence[str]) -> Summary:
-    """Means and intervals of `column` (a number or a bool) of the SQL table `kind`, per model and label.
+@dataclass(frozen=True)
+class Asked:
+    """What is summarised: a numeric or bool column of the SQL table `kind`, of one stage."""
 
-    Of a stage whose models have several cells with scalars, only the first by name is taken: the others are its controls.
+    kind: str
+    stage: str
+    column: str
+    limits: Limits = UNLIMITED
+    places: Sequence[str] = ()
+    """Columns that tell several rows of a sample apart, as the number of a window."""
+
+
+_MOMENTS = """
+select {by}, count(*) as photographs, sum(n) as n, min(least) + avg(m - least) as mean,
+       sqrt(sum(d * d) / greatest(count(*) - 1, 1)) as spread, avg(d * d * d) as third
+from (
+  select *, m - least - avg(m - least) over (partition by {by}) as d
+  from (select *, min(m) over (partition by {by}) as least from per)
+) group by {by} order by all
+"""
+"""About the least photograph's mean: photographs that are all alike then have exactly their value, and no spread."""
+
+
+def summarise(
+    tables: Tables, asked: Asked, *, models: Sequence[str], labels: Sequence[str], against: str | None = None
+) -> Summary:
+    """Means, intervals and differences of a column, per model and label.
+
+    Of a stage whose models have several cells with scalars, only the first by name is taken: the others are its controls. `against`: the
+    model that each other is compared with; None: every pair of a few models, the first with each other of many.
     """
-    alike = [label for label in labels if not is_real(label)]  # of these labels, and not of real sets, the contents are the same
-    pairing: Pairing | None = "models" if len(models) > 1 else "labels" if len(alike) > 1 else None
-    of = f" and not starts_with(label, '{REAL}')" if pairing == "labels" else ""
-    value = f'cast(t."{column}" as double)'
-    together, size = ("content, model", len(alike)) if pairing == "labels" else ("content, label", len(models))
-    main = f'(select min(what) from "{kind}" where stage = ?)'
-    table = tables.arrow(
-        f"""
-        with per as (
-          select t.model, s.label, s.content, avg({value}) as v
-          from "{kind}" t join samples s on t.row = s.row
-          where t.stage = ? and t.what = {main} and t.status = 'ok' and isfinite({value}) group by all
-        ),
-        units as (
-          select content, (row_number() over (order by content) - 1) % {UNITS} as unit from (select distinct content from per)
-        ),
-        counted as (select *, count(*) over (partition by {together}) = {size}{of} as whole from per)
-        select model, label, unit, sum(v) as s, count(*) as n,
-               coalesce(sum(v) filter (where whole), 0) as ps, count(*) filter (where whole) as pn
-        from counted join units using (content) group by all order by all
-        """,
-        [stage, stage],
-    )
+    value = f'cast(t."{asked.column}" as double)'
+    main = f'(select min(what) from "{asked.kind}" where stage = ?)'
+    of = f'"{asked.kind}" t where t.stage = ? and t.what = {main} and t.status = \'ok\''
+    own = ", ".join(["s.content", *(f"coalesce(cast(t.\"{name}\" as varchar), '')" for name in asked.places)])
+    measured = f"""
+        measured as (
+          select t.model, s.label, coalesce(s.source_sha, s.content) as photograph, concat_ws('|', {own}) as own, avg({value}) as v,
+                 count(*) as n
+          from (select * from {of}) t join samples s on t.row = s.row where isfinite({value}) group by all
+        )"""
+    stage = [asked.stage, asked.stage]
+    per = "per as (select model, label, photograph, sum(v * n) / sum(n) as m, sum(n) as n from measured group by all)"
+    found = tables.arrow(f"with {measured}, {per} {_MOMENTS.format(by='model, label')}", stage)
+    values = {(model, label): item for (model, label), item in _intervals(found, ("model", "label"), asked.limits).items()
+              if model in models and label in labels}  # fmt: skip
     left_out = tables.rows(
-        f"select count(*) filter (where {value} is null or isnan({value})) as missing, "
-        f"count(*) filter (where isinf({value})) as infinite from \"{kind}\" t where stage = ? and what = {main} and status = 'ok'",
-        [stage, stage],
-    )[0]
-    shape = (int(np.max(table["unit"].to_numpy(), initial=-1)) + 1, len(models), len(labels))
-    cubes = _cubes(table, shape, models, labels)
-    values = _intervals(cubes["s"], cubes["n"], models, labels)
-    paired: dict[tuple[str, str], Interval] = {}
-    if pairing is not None and shape[0]:
-        sums = cubes["ps"]
-        reference = sums.mean(axis=1, keepdims=True) if pairing == "models" else sums[:, :, :1]
-        paired = _intervals(sums - reference, cubes["pn"], models, labels)
-        size_of_values = max((abs(item.mean) for item in values.values()), default=0.0)
-        if all(abs(item.mean) <= 1e-12 * size_of_values for item in paired.values()):
-            paired = {}  # the same everywhere, but for the rounding of sums: nothing to compare
-    return Summary(column, values, paired, pairing if paired else None, left_out["missing"], left_out["infinite"])
+        f"select count(*) filter (where {value} is null or isnan({value})) as missing, count(*) filter (where isinf({value})) as infinite "
+        f"from {of}", stage
+    )[0]  # fmt: skip
+
+    alike = [label for label in labels if not is_real(label)]  # of these, and not of real sets, the contents are the same
+    pairing: Pairing | None = "models" if len(models) > 1 else "labels" if len(alike) > 1 else None
+    differences: list[Difference] = []
+    if pairing is not None and values:
+        pairs = compared(models, against if against in models else None) if pairing == "models" else [(alike[0], x) for x in alike[1:]]
+        same, fixed = ("model", "label") if pairing == "models" else ("label", "model")
+        listed = ", ".join("(?, ?)" for _ in pairs)
+        per = f"""
+            pairs(one, other) as (values {listed}),
+            per as (
+              select p.one, p.other, a.{fixed} as place, a.photograph, avg(b.v - a.v) as m, count(*) as n
+              from pairs p join measured a on a.{same} = p.one
+              join measured b on b.{same} = p.other and b.{fixed} = a.{fixed} and b.own = a.own group by all
+            )"""
+        found = tables.arrow(f"with {measured}, {per} {_MOMENTS.format(by='one, other, place')}",
+                             [*stage, *(name for pair in pairs for name in pair)])  # fmt: skip
+        apart = _intervals(found, ("one", "other", "place"), UNLIMITED, difference=True)
+        places = labels if pairing == "models" else models
+        differences = [Difference(*pair, place, apart[*pair, place]) for place in places for pair in pairs if (*pair, place) in apart]
+        size = max(abs(item.mean) for item in values.values())
+        if all(abs(item.interval.mean) <= 1e-12 * size for item in differences):
+            differences = []  # the same everywhere, but for the rounding of sums: nothing to compare
+    return Summary(asked.column, values, differences, pairing if differences else None, left_out["missing"], left_out["infinite"])
 
 
-def _cubes(table: pa.Table, shape: tuple[int, int, int], models: Sequence[str], labels: Sequence[str]) -> dict[str, np.ndarray]:
-    """float64 (units, models, labels) of each sum and count."""
-    where = {name: {text: i for i, text in enumerate(texts)} for name, texts in (("model", models), ("label", labels))}
-    places = (
-        table["unit"].to_numpy(),
-        np.array([where["model"].get(text, -1) for text in table["model"].to_pylist()], dtype=np.int64),
-        np.array([where["label"].get(text, -1) for text in table["label"].to_pylist()], dtype=np.int64),
-    )
-    known = (places[1] >= 0) & (places[2] >= 0)
-    out = {}
-    for name in ("s", "n", "ps", "pn"):
-        out[name] = np.zeros(shape)
-        out[name][tuple(place[known] for place in places)] = table[name].to_numpy()[known]
-    return out
-
-
-def _intervals(sums: np.ndarray, counts: np.ndarray, models: Sequence[str], labels: Sequence[str]) -> dict[tuple[str, str], Interval]:
-    units = len(sums)
-    totals = counts.sum(axis=0)
-    if not units or not totals.any():
+def _intervals(table: pa.Table, keys: Sequence[str], limits: Limits, *, difference: bool = False) -> dict[tuple[str, ...], Interval]:
+    """By the values of `keys`: the interval of each row of moments."""
+    if not table.num_rows:
         return {}
-    low, high = bootstrap(sums.reshape(units, -1), counts.reshape(units, -1))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = sums.sum(axis=0) / totals
-    low, high = low.reshape(means.shape), high.reshape(means.shape)
-    out = {}
-    for i, model in enumerate(models):
-        for k, label in enumerate(labels):
-            if number := int(totals[i, k]):
-                alone = number < 2
-                ends = (float("nan"), float("nan")) if alone else (float(low[i, k]), float(high[i, k]))
-                out[model, label] = Interval(float(means[i, k]), *ends, number)
-    return out
-
-
-def bootstrap(sums: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """95 % interval of the mean of each column.
-
-    `sums`, `counts`: float64 (units, groups), the sum and the number of values of each unit; units are drawn with replacement. Returns
-    low and high, float64 (groups,); NaN for a group without values.
-    """
-    draws = resample(len(sums), RESAMPLES, np.random.default_rng(SEED))
-    return bounds(resampled_means(sums, counts, draws))
+    mean, spread, third, number = (table[name].to_numpy().astype(np.float64) for name in ("mean", "spread", "third", "photographs"))
+    low, high = ends(mean, spread, third, number, level=LEVEL, limits=limits, difference=difference)
+    named = zip(*(table[name].to_pylist() for name in keys))
+    counts = zip(table["photographs"].to_pylist(), table["n"].to_pylist())
+    return {key: Interval(float(m), float(a), float(b), n, int(v), refusal(n))
+            for key, m, a, b, (n, v) in zip(named, mean, low, high, counts)}  # fmt: skip

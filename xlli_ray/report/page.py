@@ -18,9 +18,10 @@ import yaml
 
 from xlli_ray import __version__
 from xlli_ray.corpus.sample import Loader
+from xlli_ray.errors import StudyError, closest
 from xlli_ray.report.figures import family_colour
 from xlli_ray.report.gallery import Block
-from xlli_ray.report.numbers import RESAMPLES, Tables
+from xlli_ray.report.numbers import Tables
 from xlli_ray.report.panels import corpus_block
 from xlli_ray.report.parts import Context, Section
 from xlli_ray.report.results import ResultSection, result_sections
@@ -77,7 +78,6 @@ class Page:
     sample: str = ""
     recipe: str = ""
     version: str = __version__
-    resamples: int = RESAMPLES
 
     @property
     def complete(self) -> bool:
@@ -110,18 +110,24 @@ class Page:
         return json.dumps(self.place, ensure_ascii=False)
 
 
-def write_report(place: str) -> str:
+def write_report(place: str, against: str | None = None) -> str:
     """Write the page of the study at `place` (a folder or a URL) into the study. Returns its path or URL.
 
-    Raises StudyError when there is no study.
+    `against`: id of the model that each other one is compared with; None: every pair of a few, the first with each other one of many.
+    Raises StudyError when there is no study, or no such model.
     """
     study = open_study(place)
-    study.objects.put(KEY, render(gather(study, place)).encode())
+    models = [model.id for model in study.manifest.models]
+    if against is not None and against not in models:
+        near = closest(against, models, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise StudyError(f"{place}: there is no model {against!r} to compare with.{hint} Models: {', '.join(models)}")
+    study.objects.put(KEY, render(gather(study, place, against)).encode())
     return f"{study.objects.url.rstrip('/')}/{KEY}"
 
 
-def gather(study: Study, place: str) -> Page:
-    """Everything the page says, read from the study."""
+def gather(study: Study, place: str, against: str | None = None) -> Page:
+    """Everything the page says, read from the study. `against`: as of `write_report`."""
     manifest = study.manifest
     page = Page(manifest.name, place, shlex.quote(place), manifest)
     page.recipe = yaml.safe_dump(json.loads(json.dumps(manifest.recipe)), sort_keys=False, allow_unicode=True, width=120)
@@ -141,7 +147,7 @@ def gather(study: Study, place: str) -> Page:
         limit = manifest.recipe.get("corpus", {}).get("max_pixels")
         samples = Samples(study, Loader(**({"max_pixels": limit} if limit else {})))
         page.corpus = corpus_block(samples, table)
-        page.sections = stage_sections(Context(study, table, tables, samples, families))
+        page.sections = stage_sections(Context(study, table, tables, samples, families, against))
     _units(page, study)
     page.tags = sorted({tag for model in manifest.models for tag in model.tags})
     page.models = [
@@ -151,7 +157,7 @@ def gather(study: Study, place: str) -> Page:
     ]  # fmt: skip
     _example(page, study)
     kinds_used = dict.fromkeys(section.kind for section in page.sections)
-    page.results = result_sections(study)
+    page.results = result_sections(study, against)
     page.references = [(kind, reference) for kind in kinds_used if (reference := describe(kind)[1])]
     page.references += [(result.kind, result.reference) for result in page.results if result.reference]
     page.references = list(dict.fromkeys(page.references))

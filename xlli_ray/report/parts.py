@@ -9,6 +9,7 @@ from xlli_ray.report.figures import family_colour
 from xlli_ray.report.gallery import Block
 from xlli_ray.report.numbers import Tables
 from xlli_ray.report.samples import Samples
+from xlli_ray.stats.intervals import UNLIMITED, Limits
 from xlli_ray.store.manifest import SampleTable
 from xlli_ray.study import Study
 
@@ -23,6 +24,8 @@ class Context:
     samples: Samples
     families: Mapping[str, str]
     """Degradation label → family, in the sample table's order."""
+    against: str | None = None
+    """The model that each other one is compared with; None: every pair of a few, the first with each other one of many."""
 
     def colour(self, label: str) -> str:
         """The colour of a degradation label."""
@@ -38,6 +41,7 @@ class Scalar:
     about: str
     place: bool = False
     """Says which row it is: listed, not averaged."""
+    limits: Limits = UNLIMITED
 
 
 @dataclass(frozen=True)
@@ -46,16 +50,21 @@ class Value:
 
     mean: str
     interval: str = ""
-    paired: str = ""
+    over: str = ""
+    """How many photographs it is over, where these are fewer than its line says."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One row of the table of numbers."""
+    """One row of the table of means, or of that of differences."""
 
-    model: str
-    label: str
-    contents: int
+    name: str
+    """The model; of differences, `b − a`."""
+    place: str
+    """The degradation; of differences of two degradations, the model."""
+    photographs: int
+    numbers: int
+    """Values measured, of which the photographs' means are made."""
     values: Sequence[Value | None]
 
 
@@ -97,7 +106,12 @@ class Section:
     shown: list[Scalar] = field(default_factory=list)
     """The columns of the table of numbers: those with at least one value."""
     lines: list[Line] = field(default_factory=list)
+    differences: list[Line] = field(default_factory=list)
     pairing: str = ""
+    means: str = ""
+    """What the means and their intervals are, in words."""
+    apart: str = ""
+    """The same of the differences."""
     figures: list[Figure] = field(default_factory=list)
     stored: list[Stored] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)

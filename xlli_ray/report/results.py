@@ -19,6 +19,7 @@ from xlli_ray.analyses.states import State
 from xlli_ray.errors import RecipeError, XlliError
 from xlli_ray.report.parts import Figure
 from xlli_ray.report.sections import paragraphs
+from xlli_ray.stats.pairs import compared
 from xlli_ray.store.results import BULKY, Column
 from xlli_ray.study import Study, StudyResult
 
@@ -38,6 +39,8 @@ class Shown:
     numeric: tuple[bool, ...]
     rows: list[list[str]]
     total: int
+    note: str = ""
+    """What is left out."""
 
     @property
     def folded(self) -> bool:
@@ -63,13 +66,14 @@ class ResultSection:
     fingerprint: str = ""
 
 
-def result_sections(study: Study) -> list[ResultSection]:
-    """The sections of a study's analyses: in the recipe's order, then results of earlier recipes."""
+def result_sections(study: Study, against: str | None = None) -> list[ResultSection]:
+    """The sections of a study's analyses: in the recipe's order, then results of earlier recipes. `against`: as of `page.write_report`."""
     results = study.results
-    return [_section(state, results.get(state.id)) for state in study.analyses]
+    models = [model.id for model in study.manifest.models]
+    return [_section(state, results.get(state.id), models, against) for state in study.analyses]
 
 
-def _section(state: State, result: StudyResult | None) -> ResultSection:
+def _section(state: State, result: StudyResult | None, models: Sequence[str], against: str | None) -> ResultSection:
     out = ResultSection(state.id, state.kind, state)
     try:
         cls = analysis_class(state.kind)
@@ -89,19 +93,38 @@ def _section(state: State, result: StudyResult | None) -> ResultSection:
             text = re.sub(r"<metadata>.*?</metadata>", "", svg[file.name], count=1, flags=re.DOTALL)
             out.figures.append(Figure(text, file.about))
         for file in result.stored.tables:
-            out.tables.append(_shown(file.name, file.about, file.columns, result.tables[file.name]))
+            out.tables.append(_shown(file.name, file.about, file.columns, result.tables[file.name], models, against))
     except XlliError as error:  # a file that is gone or damaged: the page says so, the rest of it stands
         out.flags = [*out.flags, str(error)]
     return out
 
 
-def _shown(name: str, about: str, columns: tuple[Column, ...], table: pa.Table) -> Shown:
-    """Empty columns are left out, those that this study has nothing for, and pictures and lists, which are for programs."""
+def _shown(
+    name: str, about: str, columns: tuple[Column, ...], table: pa.Table, models: Sequence[str] = (), against: str | None = None
+) -> Shown:
+    """Empty columns are left out, those that this study has nothing for, and pictures and lists, which are for programs. Of the pairs of
+    many models, those with one of them are shown."""
     kept = tuple(column for column in columns if column.name in table.column_names and column.dtype not in BULKY
                  and table[column.name].null_count < table.num_rows)  # fmt: skip
+    table, note = _compared(table, models, against)
     rows = table.select([column.name for column in kept]).slice(0, ROWS).to_pylist()
     texts = [[_text(row[column.name]) for column in kept] for row in rows]
-    return Shown(name, about, kept, tuple(column.dtype in ("float64", "int64") for column in kept), texts, table.num_rows)
+    return Shown(name, about, kept, tuple(column.dtype in ("float64", "int64") for column in kept), texts, table.num_rows, note)
+
+
+def _compared(table: pa.Table, models: Sequence[str], against: str | None) -> tuple[pa.Table, str]:
+    """The rows of a table of pairs that are shown (`stats.pairs`), and what is left out."""
+    if not {"model", "other"} <= set(table.column_names):
+        return table, ""
+    pairs = [frozenset(pair) for pair in zip(table["model"].to_pylist(), table["other"].to_pylist())]
+    here = [model for model in models if any(model in pair for pair in pairs if None not in pair)]
+    if not here:
+        return table, ""
+    chosen = against if against in here else None
+    wanted = {frozenset(pair) for pair in compared(here, chosen)}
+    kept = [i for i, pair in enumerate(pairs) if None in pair or pair in wanted]
+    left = len(pairs) - len(kept)
+    return table.take(kept), f"Each model against {chosen or here[0]}; {left} rows of other pairs: xlli query" if left else ""
 
 
 def _text(value: Any) -> str:

@@ -1,7 +1,7 @@
-"""The columns of a probe: a table of means with intervals, and a figure of each.
+"""The columns of a probe: tables of means and of differences with their intervals, and figures of each.
 
-One degradation or one network: one axis, means at the left and paired differences at the right. Both: the longer list goes down and the
-shorter one makes the panels. Too many dots: a heat map.
+One degradation or one network: one axis. Both: the longer list goes down and the shorter one makes the panels. Too many dots: a heat map.
+Differences have figures of their own, one row a pair.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 
 from xlli_ray.report import figures
 from xlli_ray.report.figures import Panel
-from xlli_ray.report.numbers import FEW, Summary, summarise
+from xlli_ray.report.numbers import LEVEL, Asked, Summary, summarise
 from xlli_ray.report.parts import Context, Figure, Line, Scalar, Section, Value
-from xlli_ray.stats.bootstrap import Interval
+from xlli_ray.stats.intervals import FEW, FEWEST, SHARE, Interval, kind
 
 DOTS = 160
 """More dots than this in one figure become a heat map."""
@@ -41,7 +41,9 @@ def add_scalars(context: Context, out: Section) -> None:
         if column.dtype not in _NUMBERS:
             _texts(context, out, column)
             continue
-        summary = summarise(context.tables, out.kind, out.id, column.name, models=out.models, labels=labels)
+        limits = SHARE if column.dtype == "bool" else column.limits
+        asked = Asked(out.kind, out.id, column.name, limits, [other.name for other in out.columns if other.place])
+        summary = summarise(context.tables, asked, models=out.models, labels=labels, against=context.against)
         if not summary.values:
             out.notes.append(f"{column.name}: no value in {counts['good']} measured rows (there may be no targets).")
             continue
@@ -59,26 +61,50 @@ def add_scalars(context: Context, out: Section) -> None:
     if not summaries:
         return
     present = [label for label in labels if any((model, label) in s.values for s in summaries for model in out.models)]
-    out.pairing = summaries[0].pairing or ""
     out.lines = _lines(out.models, present, summaries)
-    fewest = min(item.contents for summary in summaries for item in summary.values.values())
-    if fewest < FEW:
-        out.notes.append(f"Means over as few as {fewest} contents: such intervals are rough guides.")
+    out.means = f"Mean over photographs, each weighing the same, with {kind(LEVEL)}."
+    _differences(out, summaries, present)
+    _few(out, summaries)
     for column, summary in zip(out.shown, summaries):
         about = f"{column.name}: {column.about}" if column.about else column.name
         for svg, more in _draw(context, out.models, present, summary):
             out.figures.append(Figure(svg, f"{about.rstrip('.')}. {more}".strip()))
-    means = ", ".join(f"avg({context.tables.name(column.name)})" for column in out.shown)
+    names = [context.tables.name(column.name) for column in out.shown]
+    finite = ", ".join(f"avg({name}) filter (where isfinite({name}::double)) as {name}" for name in names)
+    what = f" and what = '{_main(context, out)}'" if len(out.models) else ""
     out.query = (
-        f"select model, label, {means} from {context.tables.name(out.kind)} join samples using (sample_id) "
-        f"where stage = '{out.id}' and status = 'ok' group by all order by all"
+        f"select model, label, count(*) as photographs, {', '.join(f'avg({name})' for name in names)} from (select model, label, "
+        f"coalesce(source_sha, content) as photograph, {finite} from {context.tables.name(out.kind)} join samples using (sample_id) "
+        f"where stage = '{out.id}'{what} and status = 'ok' group by all) group by model, label order by all"
     )
 
 
+def _main(context: Context, out: Section) -> str:
+    """The cell that is averaged: the first by name; the others are its controls."""
+    return str(context.tables.rows(f'select min(what) as what from "{out.kind}" where stage = ?', [out.id])[0]["what"])
+
+
+def _few(out: Section, summaries: Sequence[Summary]) -> None:
+    """What must be said of means over few photographs."""
+    over = [item.photographs for summary in summaries for item in summary.values.values()]
+    if min(over) < FEWEST:
+        out.notes.append(f"Means over fewer than {FEWEST} photographs have no interval: two say nothing about others.")
+    if any(FEWEST <= count < FEW for count in over):
+        fewest = min(count for count in over if count >= FEWEST)
+        out.notes.append(
+            f"Means over as few as {fewest} photograph{'' if fewest == 1 else 's'}: below {FEW}, intervals of skewed quantities hold the "
+            "truth less often than they say (docs/decisions/008-intervals.md)."
+        )
+
+
 def _same(summary: Summary) -> float | None:
-    """The value that all intervals shrink to, None where there is no such: a figure of it would show a column of equal dots."""
-    ends = {value for item in summary.values.values() for value in (item.mean, item.low, item.high)}
-    return ends.pop() if len(ends) == 1 and len(summary.values) > 1 else None
+    """The value that all means are, without spread, None where there is no such: a figure of it would show a column of equal dots."""
+    means = [item.mean for item in summary.values.values()]
+    near = 1e-12 * max(map(abs, means))
+    spread = max(means) - min(means) > near or not all(
+        min(item.mean - item.low, item.high - item.mean) <= near for item in summary.values.values() if np.isfinite(item.low)
+    )
+    return None if spread or len(means) < 2 else means[0]
 
 
 def _texts(context: Context, out: Section, column: Scalar) -> None:
@@ -109,76 +135,101 @@ def _lines(models: Sequence[str], labels: Sequence[str], summaries: Sequence[Sum
     out = []
     for label in labels:
         for model in models:
-            if not any((model, label) in summary.values for summary in summaries):
-                continue
-            values: list[Value | None] = []
-            for summary in summaries:
-                item, paired = summary.values.get((model, label)), summary.paired.get((model, label))
-                places = digits([value.mean for value in summary.values.values()])
-                if summary.pairing == "labels" and label == labels[0]:
-                    paired = None  # the reference itself
-                values.append(_value(item, paired, places) if item is not None else None)
-            contents = max(summary.values[model, label].contents for summary in summaries if (model, label) in summary.values)
-            out.append(Line(model, label, contents, values))
+            found = [summary.values.get((model, label)) for summary in summaries]
+            if any(found):
+                places = [digits([item.mean for item in summary.values.values()]) for summary in summaries]
+                out.append(_line(model, label, found, places))
     return out
 
 
-def _value(item: Interval, paired: Interval | None, places: int) -> Value:
-    interval = f"{number(item.low, places)} … {number(item.high, places)}" if np.isfinite(item.low) else ""
-    if paired is None:
-        return Value(number(item.mean, places), interval)
-    finer = places + (places == 2)  # models differ by hundredths of a dB
-    text = number(paired.mean, finer, sign=True)
-    if np.isfinite(paired.low):
-        text += f" [{number(paired.low, finer, sign=True)}, {number(paired.high, finer, sign=True)}]"
-    return Value(number(item.mean, places), interval, text)
+def _differences(out: Section, summaries: Sequence[Summary], labels: Sequence[str]) -> None:
+    """One line a pair: `b − a`, value by value."""
+    known = [summary for summary in summaries if summary.differences]
+    if not known:
+        return
+    out.pairing = known[0].pairing or ""
+    keys = dict.fromkeys((item.where, item.name) for summary in known for item in summary.differences)
+    order = labels if out.pairing == "models" else out.models
+    for where, name in sorted(keys, key=lambda key: order.index(key[0])):
+        found, places = [], []
+        for summary in summaries:
+            at = {(item.where, item.name): item.interval for item in summary.differences}
+            size = digits([item.mean for item in summary.values.values()])
+            found.append(at.get((where, name)))
+            places.append(size + (size == 2))  # networks differ by hundredths of a dB
+        out.differences.append(_line(name, where, found, places, sign=True))
+    what = "the second network minus the first" if out.pairing == "models" else "each degradation minus the first"
+    out.apart = f"Differences, {what}, value by value, mean over photographs, with {kind(LEVEL, difference=True)}."
+
+
+def _line(name: str, place: str, found: Sequence[Interval | None], places: Sequence[int], *, sign: bool = False) -> Line:
+    photographs = max(item.photographs for item in found if item is not None)
+    numbers = max(item.values for item in found if item is not None)
+    values = [None if item is None else _value(item, size, photographs, sign=sign) for item, size in zip(found, places)]
+    return Line(name, place, photographs, numbers, values)
+
+
+def _value(item: Interval, places: int, photographs: int, *, sign: bool) -> Value:
+    ends = f"{number(item.low, places, sign=sign)} … {number(item.high, places, sign=sign)}" if np.isfinite(item.low) else ""
+    over = f"over {item.photographs} of {photographs}" if item.photographs < photographs else ""
+    return Value(number(item.mean, places, sign=sign), ends, over)
 
 
 def _draw(context: Context, models: Sequence[str], labels: Sequence[str], summary: Summary) -> Iterator[tuple[str, str]]:
-    """(figure, what its caption adds to the column's own words); a second one where paired differences need their own."""
+    """(figure, what its caption adds to the column's own words): means, then differences."""
     name = summary.column
+    means = f"Means over photographs with {kind(LEVEL)}."
     if len(labels) == 1 or len(models) == 1:
-        yield _one_axis(context, models, labels, summary), ""
-        return
-    difference = "Difference from the mean over the models, content by content"
-    if len(models) * len(labels) > DOTS:
-        yield _heat(context, models, labels, summary.values, f"{name}: means"), ""
-        if summary.paired:
-            yield _heat(context, models, labels, summary.paired, f"{name}: differences", diverging=True), f"{difference}."
-        return
-    # The longer list goes down, the shorter one makes the panels: comparisons within a panel are the easy ones.
-    across, down = (models, labels) if len(labels) >= len(models) else (labels, models)
-    for values, paired in ((summary.values, False), (summary.paired, True)):
-        if not values:
-            continue
+        yield _one_axis(context, models, labels, summary), means
+    elif len(models) * len(labels) > DOTS:
+        yield _heat(context, models, labels, summary.values, f"{name}: means"), "Means over photographs."
+    else:
+        # The longer list goes down, the shorter one makes the panels: comparisons within a panel are the easy ones.
+        across, down = (models, labels) if len(labels) >= len(models) else (labels, models)
         parts = []
         for head in across:
             keys = [(head, row) if across is models else (row, head) for row in down]
-            spans = [] if paired or across is labels else [_span(summary.values, models, row) for row in down]
-            xlabel = f"{name}, difference from the mean over the models" if paired else name
-            colours = [context.colour(label) for _, label in keys]
-            found = [values.get(key) for key in keys]
-            parts.append(Panel(head, xlabel, found, colours, spans, zero=paired))
-        title = f"{name}: {'differences of models' if paired else 'means'} by degradation and model"
-        bars = "Light bars: range of the means over all models." if across is models else ""
-        yield figures.dot_figure(down, parts, title=title), f"{difference}; the line is no difference." if paired else bars
+            spans = [_span(summary.values, models, row) for row in down] if across is models else []
+            parts.append(Panel(head, name, [summary.values.get(key) for key in keys], [context.colour(label) for _, label in keys], spans))
+        bars = " Light bars: range of the means over all models." if across is models else ""
+        yield figures.dot_figure(down, parts, title=f"{name}: means by degradation and model"), f"{means}{bars}"
+    if summary.differences:
+        yield from _draw_differences(context, labels, summary)
+
+
+def _draw_differences(context: Context, labels: Sequence[str], summary: Summary) -> Iterator[tuple[str, str]]:
+    name, found = summary.column, summary.differences
+    rows = list(dict.fromkeys(item.name for item in found))
+    about = f"Differences, value by value, with {kind(LEVEL, difference=True)}; the line is no difference. Each interval is for itself."
+    if summary.pairing == "labels":
+        colours = [context.colour(item.other) for item in found]
+        panel = Panel("", f"difference in {name}", [item.interval for item in found], colours, zero=True)
+        yield figures.dot_figure(rows, [panel], title=f"{name}: change from {found[0].one}"), about
+        return
+    at = {(item.name, item.where): item.interval for item in found}
+    shown = [label for label in labels if any(item.where == label for item in found)]
+    if len(at) > DOTS:
+        yield _heat(context, rows, shown, at, f"{name}: differences", diverging=True), "Differences, value by value, mean over photographs."
+        return
+    across, down = (rows, shown) if len(shown) > len(rows) else (shown, rows)
+    parts = []
+    for head in across:
+        keys = [(head, row) if across is rows else (row, head) for row in down]
+        colours = [context.colour(label) for _, label in keys]
+        title = head if len(shown) > 1 else ""
+        parts.append(Panel(title, f"difference in {name}", [at.get(key) for key in keys], colours, zero=True))
+    yield figures.dot_figure(down, parts, title=f"{name}: differences of models by degradation"), about
 
 
 def _one_axis(context: Context, models: Sequence[str], labels: Sequence[str], summary: Summary) -> str:
-    """One degradation or one network: means at the left, paired differences at the right."""
+    """One degradation or one network: means."""
     name, alone = summary.column, len(labels) == 1
     keys: list[_Key] = [(model, label) for label in labels for model in models]
     if alone:  # best on top tells more than the recipe's order
         keys.sort(key=lambda key: -summary.values[key].mean if key in summary.values else np.inf)
-    colours = [context.colour(label) for _, label in keys]
-    means = [summary.values.get(key) for key in keys]
-    parts = [Panel("mean" if alone else f"mean · {models[0]}", name, means, colours, share="mean")]
-    if summary.pairing is not None:
-        against = "against the mean of the models" if summary.pairing == "models" else f"against {labels[0]}"
-        paired = [summary.paired.get(key) for key in keys]
-        parts.append(Panel(against, f"difference in {name}, same contents", paired, colours, zero=True, share="paired"))
+    panel = Panel("" if alone else models[0], name, [summary.values.get(key) for key in keys], [context.colour(label) for _, label in keys])
     rows = [model if alone else label for model, label in keys]
-    return figures.dot_figure(rows, parts, title=f"{name} by {'model' if alone else 'degradation'}")
+    return figures.dot_figure(rows, [panel], title=f"{name} by {'model' if alone else 'degradation'}")
 
 
 def _span(values: Mapping[_Key, Interval], models: Sequence[str], label: str) -> tuple[float, float] | None:

@@ -41,7 +41,7 @@ def section(context: Context, stage: str) -> Section:
     out.prose, out.reference, columns = describe(kind)
     for name, dtype in kind_columns(cells).items():
         known = columns.get(name)
-        out.columns.append(Scalar(name, dtype, known.about, known.place) if known else Scalar(name, dtype, ""))
+        out.columns.append(Scalar(name, dtype, known.about, known.place, known.limits) if known else Scalar(name, dtype, ""))
     for text in dict.fromkeys(bucket.refused for cell in cells for bucket in cell.buckets if bucket.refused):
         out.notes.append(f"Refused: {text}.")
     if out.columns:

@@ -1,32 +1,26 @@
-"""Intervals of means by the bootstrap over clusters: pictures are drawn again with replacement, and everything measured on them follows.
+"""Draws of clusters with replacement, for what is no mean over photographs: ratios of scatter, rank correlations. Means: `stats.intervals`.
 
 B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 13 (percentile interval), ch. 8.3 (draw what is independent: here
-the picture, with all its windows, patches, degradations and networks; windows of one picture are not independent).
+the photograph, with all its windows, patches, degradations and networks; windows of one photograph are not independent). One matrix of
+draws serves every column: each network sees the same resampled photographs, so that paired comparisons stay paired.
 
-One matrix of draws serves every column. Each network and each difference of two networks sees the same resampled pictures, so that
-paired comparisons stay paired: a constant shift between two networks has an interval of length zero.
-
-Small samples. The percentile interval is too short by sqrt((n−1)/n) and takes normal instead of t quantiles: with 8 pictures it covers
+Small samples. The percentile interval is too short by sqrt((n−1)/n) and takes normal instead of t quantiles: with 8 photographs it covers
 about 89 % where 95 % is said. T. Hesterberg ("What Teachers Should Know About the Bootstrap", The American Statistician 69, 2015, section
-5.3) widens the percentiles to Φ(−sqrt(n/(n−1)) · t(α/2, n−1)), which is exact for normal data and nothing for large n. That is `expanded`.
-No resample of n clusters leaves their range, so when all of them lie on one side of a value, no bootstrap interval holds it, however large
-the level: with 3 clusters that happens by chance once in four. Below FEWEST clusters the interval is therefore Student's t, with the
-linearised variance of a ratio. BCa corrects skewness, which matters less than this below 30 pictures, and it needs a jackknife of each
-column: not built.
+5.3) widens the percentiles to Φ(−sqrt(n/(n−1)) · t(α/2, n−1)), which is exact for normal data and nothing for large n (`bounds` with
+`clusters`). No resample of n clusters leaves their range, so when all of them lie on one side of a value, no bootstrap interval holds it,
+however large the level: with 3 clusters that happens by chance once in four. Below FEWEST clusters use Student's t.
 
 >>> import numpy as np
->>> sums, counts = np.arange(8.0)[:, None], np.ones((8, 1))
 >>> draws = resample(8, 2000, np.random.default_rng(0))
->>> one, = mean_intervals(sums, counts, draws)
->>> one.mean, one.low < 3.5 < one.high, one.contents
-(3.5, True, 8)
+>>> low, high = bounds(resampled_means(np.arange(8.0)[:, None], np.ones((8, 1)), draws), clusters=np.array([8]))
+>>> bool(low[0] < 3.5 < high[0])
+True
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -34,17 +28,7 @@ CLUSTERS = 2000
 """More clusters than this are dealt into so many groups that are drawn whole: the variance estimated is the same."""
 RESAMPLES_AT_ONCE = 512
 FEWEST = 8
-"""Fewer clusters than this get an interval by t: at 8, all on one side happens once in 128."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over `contents` clusters with its interval; `low` and `high` are NaN when there are fewer than two clusters."""
-
-    mean: float
-    low: float
-    high: float
-    contents: int
+"""Fewer clusters than this need an interval by t: at 8, all on one side happens once in 128."""
 
 
 def generator(seed: int, *purpose: object) -> np.random.Generator:
@@ -120,46 +104,3 @@ def tail(clusters: int, level: float) -> float:
     if clusters < 2:
         return math.nan
     return float(norm.cdf(math.sqrt(clusters / (clusters - 1)) * t.ppf((1 - level) / 2, clusters - 1)))
-
-
-def mean_intervals(
-    sums: np.ndarray, counts: np.ndarray, draws: np.ndarray, *, level: float = 0.95, expanded: bool = True
-) -> list[Interval]:
-    """Mean and interval of each column; arguments as of `resampled_means`. A column without values has NaN and 0 contents."""
-    contents = (counts > 0).sum(axis=0)
-    # means in units of the column's first value: a constant column then has exactly its constant at both ends
-    origin = np.array([column[mask][0] / count[mask][0] if mask.any() else 0.0
-                       for column, count, mask in zip(sums.T, counts.T, (counts > 0).T)])  # fmt: skip
-    shifted = sums - counts * origin
-    low, high = bounds(resampled_means(shifted, counts, draws), level=level, clusters=contents if expanded else None)
-    with np.errstate(invalid="ignore"):
-        means = shifted.sum(axis=0) / counts.sum(axis=0) + origin
-    for column in np.flatnonzero((contents >= 2) & (contents < FEWEST)) if expanded else ():
-        half = _student(shifted[:, column], counts[:, column], int(contents[column]), level)
-        low[column], high[column] = means[column] - origin[column] - half, means[column] - origin[column] + half
-    low, high = low + origin, high + origin
-    alone = contents < 2
-    low[alone] = high[alone] = np.nan
-    return [Interval(float(mean), float(a), float(b), int(n)) for mean, a, b, n in zip(means, low, high, contents)]
-
-
-def _student(sums: np.ndarray, counts: np.ndarray, clusters: int, level: float) -> float:
-    """Half the length of the t interval of Σ sums / Σ counts."""
-    from scipy.stats import t
-
-    residuals = sums - counts * (sums.sum() / counts.sum())
-    error = math.sqrt(clusters / (clusters - 1) * float(residuals @ residuals)) / float(counts.sum())
-    return float(-t.ppf((1 - level) / 2, clusters - 1)) * error
-
-
-def cluster_means(values: np.ndarray, cluster: np.ndarray, clusters: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of each cluster's finite values, as sums and counts for `mean_intervals`: every cluster weighs the same.
-
-    `values`: float64 (rows, columns), NaN where nothing was measured. `cluster`: int (rows,), the cluster of each row. Returns two float64
-    (clusters, columns): the means (0 where there is none) and 1 or 0.
-    """
-    finite = np.isfinite(values)
-    sums, counts = np.zeros((2, clusters, values.shape[1]))
-    np.add.at(sums, cluster, np.where(finite, values, 0.0))
-    np.add.at(counts, cluster, finite)
-    return np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0), (counts > 0).astype(np.float64)

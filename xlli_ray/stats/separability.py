@@ -40,8 +40,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xlli_ray.stats.bootstrap import FEWEST, Interval, bounds
+from xlli_ray.stats.bootstrap import FEWEST, bounds
 from xlli_ray.stats.gram import blocks
+from xlli_ray.stats.intervals import Interval
 
 NOTHING = 1e-13
 """Scatter below this share of the squares that it is the difference of is rounding, and taken as none."""

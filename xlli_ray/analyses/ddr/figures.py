@@ -23,7 +23,7 @@ from xlli_ray.drawing import (
     heat_figure,
     svg_text,
 )
-from xlli_ray.stats.bootstrap import Interval
+from xlli_ray.stats.intervals import Interval
 from xlli_ray.store.results import Figure
 
 DOTS = 24

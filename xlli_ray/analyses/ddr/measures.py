@@ -17,7 +17,8 @@ from xlli_ray.analyses.ddr.layers import Layer, buckets_of, layer_name
 from xlli_ray.analyses.ddr.samples import read_samples
 from xlli_ray.analyses.view import CellArray, View
 from xlli_ray.errors import AnalysisError, closest
-from xlli_ray.stats.bootstrap import Interval, generator, resample
+from xlli_ray.stats.bootstrap import generator, resample
+from xlli_ray.stats.intervals import Interval
 from xlli_ray.stats.separability import (
     Separation,
     Units,

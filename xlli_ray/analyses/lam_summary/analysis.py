@@ -5,9 +5,9 @@ a map grows with the share of input pixels that a network uses for one window. I
 border of zeros has a smaller DI), so means stand for one input size; differences and ratios of two networks are taken on the same windows,
 which are equal in size. `extent`, DI / 100 × pixels, is not changed by such a border.
 
-Intervals come from resampling images with all their windows, patches and degradations, which are not independent of each other
-(`stats.bootstrap`, expanded percentiles; Student's t below 8 images); the same draws serve every network. They speak of other images of
-this kind, not of other trainings of the networks. Each is for itself: of 20 pairs without any difference, one will lie apart at 95 %.
+Intervals are over images: an image's windows, patches and degradations, which are not independent of each other, are averaged first
+(`stats.intervals`: skewness-corrected t; t for differences and ratios; none below 3 images). They speak of other images of this kind, not
+of other trainings of the networks. Each is for itself: of 20 pairs without any difference, one will lie apart at 95 %.
 
 DI against PSNR: Spearman's ρ over the networks, for each image and for the networks' means; undefined below 3 networks, and with few
 networks an association is weak evidence even at ρ = 1 (4 networks: p = 0.08).
@@ -38,10 +38,10 @@ class LamSummary:
     `lam_control_maps`."""
 
     KIND: ClassVar[str] = "lam_summary"
-    VERSION: ClassVar[int] = 2  # 2: networks in colours of their own
+    VERSION: ClassVar[int] = 3  # 2: networks in colours of their own; 3: intervals
     REFERENCE: ClassVar[str] = (
         "Gu and Dong, CVPR 2021 (maps, DI); Adebayo et al., NeurIPS 2018 (controls); "
-        "Hesterberg, The American Statistician 69, 2015 (intervals)"
+        "Hall, Journal of the Royal Statistical Society B 54, 1992 (intervals)"
     )
     TABLES: ClassVar[tuple[Table, ...]] = TABLES
     Params: ClassVar[type[BaseModel]] = Params

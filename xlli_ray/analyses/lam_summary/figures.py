@@ -10,7 +10,7 @@ import numpy as np
 
 from xlli_ray.analyses.lam_summary.tables import ALL
 from xlli_ray.drawing import INK, MUTED, RULE, Look, Panel, canvas, dot_figure, heat_figure, limits_of, svg_text
-from xlli_ray.stats.bootstrap import Interval
+from xlli_ray.stats.intervals import Interval
 from xlli_ray.store.results import Figure
 
 PANELS = 8

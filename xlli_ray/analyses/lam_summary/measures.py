@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,8 @@ from xlli_ray.analyses.lam_summary.controls import RANDOMISED, SHIFTED, control_
 from xlli_ray.analyses.lam_summary.tables import ALL
 from xlli_ray.analyses.view import View
 from xlli_ray.errors import AnalysisError
-from xlli_ray.stats.bootstrap import Interval, bounds, cluster_means, deal, generator, mean_intervals, resample, resampled_means
+from xlli_ray.stats.bootstrap import bounds, deal, generator, resample, resampled_means
+from xlli_ray.stats.intervals import FEW, FEWEST, SHARE, UNLIMITED, Interval, Limits, intervals, kind, photograph_means
 from xlli_ray.stats.rank import permutation_p, spearman, spearman_rows
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
 SIZES = 12
 """More input sizes than this have no rows of their own."""
-FEW = 10
-"""Below this many images an interval is a rough guide."""
+PERCENT: Limits = (0.0, 100.0)
+POSITIVE: Limits = (0.0, None)
+CORRELATION: Limits = (-1.0, 1.0)
 _NAN = float("nan")
 _Row = dict[str, Any]
 
@@ -91,14 +93,15 @@ class Measures:
 
     @cached_property
     def draws(self) -> np.ndarray:
-        """One matrix of draws for every interval: this is what keeps comparisons paired."""
+        """Draws of the images, for what is no mean over them: ρ of the models' means."""
         return resample(len(deal(np.zeros((self.images, 1)))), self.params.resamples, generator(self.seed, "images"))
 
-    def intervals(self, values: np.ndarray, image: np.ndarray) -> list[Interval]:
-        """Mean over images of each column of `values`, (rows, columns), with its interval; `image`: int (rows,)."""
-        sums, counts = cluster_means(values, image, self.images)
-        found = mean_intervals(deal(sums), deal(counts), self.draws, level=self.params.level)
-        return [replace(item, contents=int(count)) for item, count in zip(found, counts.sum(axis=0))]
+    def intervals(
+        self, values: np.ndarray, image: np.ndarray, limits: Limits = UNLIMITED, *, difference: bool = False
+    ) -> list[Interval]:
+        """Mean over images of each column of `values`, (rows, columns), with its interval; `image`: int (rows,). See `stats.intervals`."""
+        found = photograph_means(values, image, self.images)
+        return intervals(*found, level=self.params.level, limits=limits, difference=difference)
 
     @cached_property
     def psnr(self) -> np.ndarray | None:
@@ -134,24 +137,24 @@ class Measures:
 
     def summary(self) -> list[_Row]:
         """Rows of `lam_summary`."""
-        count = len(self.models)
         gini, area = self.matrix(self.data["gini"]), self.matrix(self.data["area"])
         undefined, nonfinite = self.matrix(self.data["undefined"]), self.matrix(self.data["nonfinite"])
         error, residual = self.matrix(self.data["error_estimate"]), np.abs(self.matrix(self.data["completeness"]))
         defined = np.isfinite(self.di)
-        parts = [self.di, self.di / 100 * self.pixels[:, None], *(np.where(defined, some, np.nan) for some in (gini, area))]
+        parts = [(self.di, PERCENT), (self.di / 100 * self.pixels[:, None], POSITIVE)]
+        parts += [(np.where(defined, some, np.nan), SHARE) for some in (gini, area)]
         if self.psnr is not None:
-            parts.append(self.psnr)
+            parts.append((self.psnr, UNLIMITED))
         out = []
         for group in self.groups():
             mask = group.mask
-            found = self.intervals(np.hstack([part[mask] for part in parts]), self.image[mask])
+            found = [self.intervals(part[mask], self.image[mask], limits) for part, limits in parts]
             for i, model in enumerate(self.models):
                 if not (defined[mask, i].any() or (undefined[mask, i] == 1).any()):
                     continue
-                di, extent, others, spread, *psnr = found[i::count]
+                di, extent, others, spread, *psnr = (some[i] for some in found)
                 out.append(
-                    {"model": model, "label": group.label, "height": group.height, "width": group.width, "images": di.contents,
+                    {"model": model, "label": group.label, "height": group.height, "width": group.width, "images": di.photographs,
                      "windows": int(defined[mask, i].sum()), "di": di.mean, "di_low": di.low, "di_high": di.high,
                      "extent": extent.mean, "extent_low": extent.low, "extent_high": extent.high,
                      "gini": others.mean, "area": spread.mean, "psnr_y": psnr[0].mean if psnr else _NAN,
@@ -171,22 +174,20 @@ class Measures:
         for label in [*self.labels, *([ALL] if len(self.labels) > 1 else [])]:
             mask = np.ones(len(self.windows), bool) if label == ALL else self.label == label
             a, b, image = self.di[mask][:, one], self.di[mask][:, other], self.image[mask]
-            means, _ = cluster_means(a - b, image, self.images)
-            better = np.where(means > 0, 1.0, np.where(means < 0, 0.0, 0.5))
+            means, _ = photograph_means(a - b, image, self.images)
+            better = np.where(means > 0, 1.0, np.where(means < 0, 0.0, np.where(means == 0, 0.5, np.nan)))
             with np.errstate(divide="ignore", invalid="ignore"):
                 ratio = np.log(a) - np.log(b)
-            found, ratios = self.intervals(a - b, image), self.intervals(ratio, image)
-            both = np.isfinite(a - b)
-            _, seen = cluster_means(a - b, image, self.images)
+            found, ratios = (self.intervals(some, image, difference=True) for some in (a - b, ratio))
             for n, (i, k) in enumerate(where):
                 item, factor = found[n], ratios[n]
-                if not item.contents:
+                if not item.photographs:
                     continue
                 out.append(
-                    {"model": self.models[i], "other": self.models[k], "label": label, "images": item.contents,
-                     "windows": int(both[:, n].sum()), "difference": item.mean, "low": item.low, "high": item.high,
+                    {"model": self.models[i], "other": self.models[k], "label": label, "images": item.photographs,
+                     "windows": item.values, "difference": item.mean, "low": item.low, "high": item.high,
                      "ratio": float(np.exp(factor.mean)), "ratio_low": float(np.exp(factor.low)),
-                     "ratio_high": float(np.exp(factor.high)), "share": float(better[seen[:, n] > 0, n].mean())}
+                     "ratio_high": float(np.exp(factor.high)), "share": float(np.nanmean(better[:, n]))}
                 )  # fmt: skip
         return out
 
@@ -198,7 +199,7 @@ class Measures:
         both = np.hstack([self.di[mask][:, models], self.psnr[mask][:, models]])
         whole = np.isfinite(both).all(axis=1)
         rows, place = np.unique(self.windows[mask, 0][whole], return_inverse=True)
-        means, _ = cluster_means(both[whole], place.reshape(-1), len(rows))
+        means, _ = photograph_means(both[whole], place.reshape(-1), len(rows))  # of each sample's windows
         image = np.zeros(len(rows), np.int64)
         image[place.reshape(-1)] = self.image[mask][whole]
         return models, means[:, : len(models)], means[:, len(models) :], image
@@ -210,20 +211,20 @@ class Measures:
             models, di, psnr, image = self._complete(label)
             images = len(set(image.tolist()))
             about = {"label": label, "models": len(models), "images": images}
-            (within,) = self.intervals(spearman_rows(di, psnr)[:, None], image)
+            (within,) = self.intervals(spearman_rows(di, psnr)[:, None], image, CORRELATION)
             out.append({"scope": "within images", **about, "rho": within.mean, "low": within.low, "high": within.high, "p": _NAN})
             # both sides from the same images, so a model is not better for having been given easier ones
-            sums, counts = cluster_means(np.hstack([di, psnr]), image, self.images)
-            found = mean_intervals(deal(sums), deal(counts), self.draws)
-            means = np.array([item.mean for item in found]).reshape(2, -1)
+            each, seen = photograph_means(np.hstack([di, psnr]), image, self.images)
+            sums, counts = np.nan_to_num(each), (seen > 0).astype(np.float64)
+            means = np.array([item.mean for item in intervals(each, seen)]).reshape(2, -1)
             rho, p, low, high = _NAN, _NAN, _NAN, _NAN
             if len(models) > 2 and len(image):
                 rho = spearman(means[0], means[1])
                 p = permutation_p(means[0], means[1], generator(self.seed, "permutations", label))
                 drawn = resampled_means(deal(sums), deal(counts), self.draws)
-                each = spearman_rows(drawn[:, : len(models)], drawn[:, len(models) :])[:, None]
-                ends = bounds(each, level=self.params.level, clusters=None)
-                low, high = (float(end[0]) for end in ends) if images > 1 else (_NAN, _NAN)
+                rhos = spearman_rows(drawn[:, : len(models)], drawn[:, len(models) :])[:, None]
+                ends = bounds(rhos, level=self.params.level, clusters=None)
+                low, high = (float(end[0]) for end in ends) if images >= FEWEST else (_NAN, _NAN)
             out.append({"scope": "across models", **about, "rho": rho, "low": low, "high": high, "p": p})
         return out
 
@@ -242,8 +243,8 @@ class Measures:
             for values in (di, psnr):
                 middle = values.mean(axis=1, keepdims=True)
                 (level,) = self.intervals(middle, image)
-                sides.append([Interval(item.mean + level.mean, item.low + level.mean, item.high + level.mean, item.contents)
-                              for item in self.intervals(values - middle, image)])  # fmt: skip
+                sides.append([Interval(item.mean + level.mean, item.low + level.mean, item.high + level.mean, item.photographs)
+                              for item in self.intervals(values - middle, image, difference=True)])  # fmt: skip
             out += [(label, self.models[i], x, y) for i, x, y in zip(models, *sides)]
         return out
 
@@ -279,10 +280,10 @@ class Measures:
 
     def notes(self) -> list[str]:
         """What one should know."""
-        out = [f"{self.images} images, {len(self.windows)} windows, {len(self.models)} models. Intervals: {100 * self.params.level:g} %, "
-               f"{self.params.resamples} resamples of the images, the same for all models."]  # fmt: skip
+        out = [f"{self.images} images, {len(self.windows)} windows, {len(self.models)} models. Intervals: {kind(self.params.level)}; of "
+               f"differences and ratios: t."]  # fmt: skip
         if self.images < FEW:
-            out.append(f"{self.images} images are few: intervals are rough guides.")
+            out.append(f"{self.images} images are few: intervals hold the truth less often than they say.")
         if self.sizes > 1:
             out.append(
                 f"The maps are of {self.sizes} input sizes, and DI depends on the size. Rows without height and width mix them: look at "

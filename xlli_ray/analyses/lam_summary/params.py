@@ -11,7 +11,7 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     of: str = Field(default="lam", description="id of the lam stage")
     restore: str | None = Field(default="auto", description="id of the restore stage that gives PSNR; auto: the only one; null: none")
-    resamples: int = Field(default=4000, ge=200, le=100_000, description="bootstrap resamples of the images")
+    resamples: int = Field(default=4000, ge=200, le=100_000, description="bootstrap resamples of the images, for ρ across models")
     level: float = Field(default=0.95, gt=0.5, lt=1, description="of the intervals")
     survives: float = Field(default=0.7, gt=0, le=1, description="rank correlation beyond place from which a map survives")
     follows: float = Field(default=0.25, ge=0, le=1, description="share of the window's way below which a map does not follow")

@@ -10,22 +10,22 @@ ALL: Final = "all"
 """The label under which all degradations are taken together."""
 
 _ENDS = (
-    Column("low", "float64", "lower end of the interval"),
+    Column("low", "float64", "lower end of the interval, t over images; null below 3 images"),
     Column("high", "float64", "upper end of the interval"),
 )
 
 SUMMARY: Final = Table(
     "lam_summary",
-    "One row per model, degradation label and input size: means over images, intervals by resampling images",
+    "One row per model, degradation label and input size: means over images, which weigh the same, with intervals over images",
     (
         Column("model", "string", "model id"),
         Column("label", "string", f"degradation, or `{ALL}`: all of them together"),
         Column("height", "int64", "network-input pixels; null: all sizes together"),
         Column("width", "int64", "as height"),
-        Column("images", "int64", "images with at least one map that is defined: what is resampled"),
+        Column("images", "int64", "images with at least one map that is defined: what the means are over"),
         Column("windows", "int64", "maps that are defined"),
         Column("di", "float64", "diffusion index, 0…100, mean over images; higher: more pixels count. Comparable at equal input size only"),
-        Column("di_low", "float64", "lower end of its interval"),
+        Column("di_low", "float64", "lower end of its interval, skewness-corrected t over images; null below 3 images"),
         Column("di_high", "float64", "upper end of its interval"),
         Column("extent", "float64", "DI / 100 × height × width, input pixels: a border of zeros does not change it"),
         Column("extent_low", "float64", "lower end of its interval"),
