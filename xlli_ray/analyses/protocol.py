@@ -10,6 +10,8 @@ no worker computes any more. Nothing in the protocol asks for that. `run` gets p
 that streams through gigabytes may later be sent to the pool as it is. It reads large arrays shard by shard (`CellArray.blocks`), never
 whole.
 
+One that needs more samples, sets or classes than a corpus may have says so when planning (`Checking`), not when all is computed.
+
 What an analysis must keep: the same inputs, parameters and seed give the same bytes (draws come from `stats.bootstrap.generator(seed,
 purpose)`, no clock, no order of a set); what cannot be computed is null and said in `notes`; what would mislead is said in `flags`.
 """
@@ -22,13 +24,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from pydantic import BaseModel
 
 from xlli_ray.errors import PlanError, closest
-from xlli_ray.store.manifest import Cell
+from xlli_ray.store.manifest import Cell, SampleTable
 from xlli_ray.store.results import Column, Figure, Result, Table
 
 if TYPE_CHECKING:
     from xlli_ray.analyses.view import View
 
-__all__ = ["Analysis", "Bringing", "Column", "Figure", "Result", "Table", "cells_of", "restore_cells", "whole"]
+__all__ = [
+    "Analysis", "Bringing", "Checking", "Column", "Figure", "Result", "Table", "cells_of", "planned_sets", "restore_cells", "whole",
+]  # fmt: skip
 
 
 class Analysis(Protocol):
@@ -72,6 +76,37 @@ class Bringing(Protocol):
         where the recipe has one of its kind; one with an `id` where it has a stage of that id. It must bring nothing once its parameters
         are complete: study.json holds the recipe with everything in it.
         """
+
+
+class Checking(Protocol):
+    """What an analysis class may offer besides: it refuses when planning what must fail once everything is computed."""
+
+    @classmethod
+    def check(cls, params: BaseModel, cells: Sequence[Cell], samples: SampleTable) -> list[str]:
+        """Notes for the plan. Raises PlanError naming the field, the numbers and what would work.
+
+        `cells`: those of `inputs`, planned and not yet measured. `samples`: how many there are of each size and degradation.
+        """
+
+
+def planned_sets(cells: Sequence[Cell], samples: SampleTable) -> tuple[str, dict[str, int]]:
+    """The input size with most planned samples, which is the one that is looked at, and in it degradation label → samples of a cell."""
+    held: dict[str, int] = {}
+    segments: dict[str, tuple[tuple[int, int], ...]] = {}
+    for cell in cells:
+        for bucket in cell.buckets:
+            if not bucket.refused:
+                held[bucket.name] = held.get(bucket.name, 0) + bucket.rows
+                segments.setdefault(bucket.name, bucket.segments)
+    if not held:
+        return "", {}
+    name = max(held, key=lambda bucket: (held[bucket], bucket))
+    blocks = next((bucket.blocks for bucket in samples.buckets if bucket.name == name), ())
+    counts = {
+        label: sum(max(0, min(first + rows, start + count) - max(first, start)) for start, count in segments[name])
+        for label, first, rows in blocks
+    }
+    return name, {label: count for label, count in counts.items() if count}
 
 
 def cells_of(cells: Sequence[Cell], stage: str, kind: str, *, asked_by: str) -> list[Cell]:

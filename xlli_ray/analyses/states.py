@@ -79,20 +79,30 @@ def inputs_of(asked: Asked, manifest: Manifest) -> tuple[type[Analysis], BaseMod
     return cls, params, tuple(sorted((cell for cell in cells if cell.id in names), key=lambda cell: cell.id))
 
 
-def check_asked(asked: Sequence[Asked], manifest: Manifest) -> None:
-    """Refuse, before anything is computed, analyses without inputs and names that are taken twice. Raises PlanError."""
+def check_asked(asked: Sequence[Asked], manifest: Manifest) -> list[str]:
+    """Refuse, before anything is computed, analyses without inputs, those that the corpus is too small for, and names that are taken twice.
+
+    `manifest`: with the planned cells; without a sample table, sizes are not looked at. Returns notes for the plan. Raises PlanError.
+    """
+    notes: list[str] = []
     probes = set(table_kinds(manifest))
     owners: dict[str, str] = {}
     stages = {cell.stage for cell in manifest.cells}
     for one in asked:
         if one.id in stages:
             raise PlanError(f"stage {one.id}: this study has measurements of a stage of that id; give the analysis another `id`")
-        cls, _, _ = inputs_of(one, manifest)
+        cls, params, cells = inputs_of(one, manifest)
+        if manifest.samples is not None and (check := getattr(cls, "check", None)) is not None:
+            try:
+                notes += check(params, cells, manifest.samples)
+            except PlanError as error:
+                raise PlanError(f"stage {one.id}: {error}") from error
         for table in cls.TABLES:
             owner = owners.setdefault(table.name, one.kind)
             if table.name in RESERVED or table.name in probes or owner != one.kind:
                 other = f"the analysis {owner}" if owner != one.kind else "the study itself or a probe"
                 raise PlanError(f"stage {one.id}: the SQL table {table.name} of {one.kind} is taken by {other}")
+    return notes
 
 
 def resolve(asked: Asked, objects: Objects, manifest: Manifest) -> Task:

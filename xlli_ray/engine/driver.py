@@ -122,8 +122,9 @@ def plan_study(recipe: Recipe, out: str, options: Options) -> tuple[Manifest, Pl
     with _session(out, options, recipe.threads) as (objects, lease, events, spec):
         pools = Pools(options, spec, objects, ())
         try:
+            records = _checked(recipe, objects, load_manifest(objects), options)
             manifest = _scanned(recipe, objects, lease, events, pools, options)
-            return _planned(recipe, objects, manifest, options, spec)
+            return _planned(recipe, objects, manifest, options, spec, records)
         finally:
             pools.close()
 
@@ -137,9 +138,10 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             before = load_manifest(objects)
             if before is None or before.samples is None or unfinished(objects, before.cells):
                 pools.warm()
+            records = _checked(recipe, objects, before, options)
             notes: list[str] = []
             manifest = _scanned(recipe, objects, lease, events, pools, options, again=options.retry_failed, notes=notes)
-            manifest, plan = _planned(recipe, objects, manifest, options, spec)
+            manifest, plan = _planned(recipe, objects, manifest, options, spec, records)
             workers = options.workers if options.workers is not None else default_workers(options, recipe.threads)
             from xlli_ray.engine.plan import check_limits
 
@@ -233,17 +235,35 @@ def _without_places(corpus: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
+def _checked(recipe: Recipe, objects: Objects, before: Manifest | None, options: Options) -> list[ModelRecord]:
+    """The models, their weights kept, once all that does not depend on the corpus has been checked: before an image is read."""
+    import torch
+
+    from xlli_ray.engine.precheck import check_recipe, check_replace
+    from xlli_ray.engine.weights import keep_models, load_study_model
+
+    cells = before.cells if before is not None else ()
+    check_replace(options.replace, recipe, cells)
+    threads = torch.get_num_threads()
+    try:
+        records = keep_models(objects, recipe, before.models if before is not None else ())
+        by_id = {record.id: record for record in records}
+        check_recipe(recipe, records, lambda name: load_study_model(objects, by_id[name]), existing=cells, seed=recipe.seed)
+    finally:
+        torch.set_num_threads(threads)
+    return records
+
+
 def _planned(
-    recipe: Recipe, objects: Objects, manifest: Manifest, options: Options, spec: WorkerSpec
+    recipe: Recipe, objects: Objects, manifest: Manifest, options: Options, spec: WorkerSpec, records: Sequence[ModelRecord]
 ) -> tuple[Manifest, Plan]:
     import torch
 
     from xlli_ray.engine.plan import Plan, make_plan, with_models
-    from xlli_ray.engine.weights import keep_models, load_study_model
+    from xlli_ray.engine.weights import load_study_model
 
     before = torch.get_num_threads()
     try:
-        records = keep_models(objects, recipe, manifest.models)
         device = "any" if options.any_device else _planned_device(manifest, options, spec)
         assert manifest.samples is not None
         mark = _plan_mark(recipe, manifest, records, device)
@@ -252,8 +272,7 @@ def _planned(
         if mark == manifest.planned and not options.replace:
             plan = Plan(manifest.cells, kept=tuple(cell.id for cell in manifest.cells), notes=notes)
             kept = replace(manifest, models=with_models(records, manifest.models))
-            check_asked(asked(recipe.analyses), kept)
-            return kept, plan
+            return kept, replace(plan, notes=(*plan.notes, *check_asked(asked(recipe.analyses), kept)))
         plan = make_plan(
             recipe.measured(), manifest.samples, records,
             lambda name: load_study_model(objects, next(r for r in records if r.id == name)),
@@ -264,8 +283,7 @@ def _planned(
         torch.set_num_threads(before)
     models = with_models(records, manifest.models)
     planned = replace(manifest, models=models, cells=plan.cells, device=device, planned=mark)
-    check_asked(asked(recipe.analyses), planned)
-    return planned, plan
+    return planned, replace(plan, notes=(*plan.notes, *check_asked(asked(recipe.analyses), planned)))
 
 
 def _plan_mark(recipe: Recipe, manifest: Manifest, records: Sequence[ModelRecord], device: str) -> str:

@@ -31,7 +31,7 @@ from xlli_ray.analyses.ddr.tables import FULL, TABLES
 from xlli_ray.analyses.protocol import Result, Table, cells_of, whole
 from xlli_ray.analyses.view import View
 from xlli_ray.drawing import network_looks
-from xlli_ray.store.manifest import Cell
+from xlli_ray.store.manifest import Cell, SampleTable
 
 
 class Ddr:
@@ -51,6 +51,13 @@ class Ddr:
     def inputs(cls, params: BaseModel, cells: Sequence[Cell]) -> list[str]:
         assert isinstance(params, Params)
         return [cell.id for cell in cells_of(cells, params.source, "features", asked_by="ddr.from")]
+
+    @classmethod
+    def check(cls, params: BaseModel, cells: Sequence[Cell], samples: SampleTable) -> list[str]:
+        from xlli_ray.analyses.ddr.check import check
+
+        assert isinstance(params, Params)
+        return check(params, cells, samples)
 
     @classmethod
     def run(cls, params: BaseModel, view: View, seed: int) -> Result:

@@ -32,7 +32,7 @@ from xlli_ray.analyses.srga.tables import TABLES
 from xlli_ray.analyses.view import View
 from xlli_ray.drawing import network_looks
 from xlli_ray.errors import PlanError, closest
-from xlli_ray.store.manifest import Cell
+from xlli_ray.store.manifest import Cell, SampleTable
 
 
 class Srga:
@@ -70,6 +70,13 @@ class Srga:
         return [cell.id for cell in (*found, *restored)]
 
     @classmethod
+    def check(cls, params: BaseModel, cells: Sequence[Cell], samples: SampleTable) -> list[str]:
+        from xlli_ray.analyses.srga.check import check
+
+        assert isinstance(params, Params)
+        return check(params, [cell for cell in cells if cell.kind in READS], samples)
+
+    @classmethod
     def run(cls, params: BaseModel, view: View, seed: int) -> Result:
         from xlli_ray.analyses.srga import figures as draw
         from xlli_ray.analyses.srga.measures import Measures
@@ -83,7 +90,7 @@ class Srga:
             *draw.levels(sets, measures.models, looks),
             *draw.ranking(families, measures.models, looks),
             *draw.fits(measures.drawn_fits(), draw.set_colours(view.labels)),
-            *draw.spectra(measures.drawn_spectra(), params.components, draw.set_colours(view.labels)),
+            *draw.spectra(measures.drawn_spectra(), measures.components, draw.set_colours(view.labels)),
         ]
         return Result(
             {table.name: whole(rows[table.name], table.columns) for table in TABLES},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xlli_ray.analyses.srga.params import default_components
 from xlli_ray.analyses.srga.sets import READS, ImageSet, Sets, grams, kept_contents, sets_of
 from xlli_ray.analyses.srga.tables import ALL
 from xlli_ray.analyses.view import View
@@ -89,9 +90,10 @@ class Measures:
     """All that `srga` says, computed model by model; one set's Gram matrix is in memory at a time."""
 
     def __init__(self, view: View, params: Params, seed: int) -> None:
-        self.view, self.params, self.seed = view, params, seed
         cells = {cell.model: cell for cell in view.cells if cell.kind in READS}
         self.groups: Sets = sets_of(view, list(cells.values()), params.reference)
+        self.components = params.components or default_components(len(self.groups.reference.rows))
+        self.view, self.params, self.seed = view, params, seed
         self._psnr = self._restored()
         self.found: dict[str, ModelSets] = {}
         self.refused: dict[str, str] = {}
@@ -115,9 +117,9 @@ class Measures:
         if not samples:
             self.refused[cell.model] = "no content was measured in every set; `xlli query STUDY \"from failures\"` says why"
             return
-        if samples <= self.params.components:
+        if samples <= self.components:
             self.refused[cell.model] = (
-                f"{samples} samples in each set, {self.params.components} components need at least {self.params.components + 1}: take more "
+                f"{samples} samples in each set, {self.components} components need at least {self.components + 1}: take more "
                 f"patches, or `components: {max(1, samples // 2)}` or fewer"
             )
             return
@@ -136,11 +138,11 @@ class Measures:
         if not np.isfinite(whole).all():
             return Estimate(item, "refused", "NaN in the Gram matrix of samples that count as measured: run `xlli verify`")
         params = self.params
-        scores, eigenvalues = scores_of(whole, params.components, params.solver)
+        scores, eigenvalues = scores_of(whole, self.components, params.solver)
         fit, dropped = fit_scores(scores, refine=params.refine)
-        found = SetFit(fit, len(whole), params.components, dropped, eigenvalues / len(whole))
+        found = SetFit(fit, len(whole), self.components, dropped, eigenvalues / len(whole))
         drawn = self._orders(item, kept)
-        some = resample_gram(whole, drawn, params.components, params.solver, refine=params.refine)
+        some = resample_gram(whole, drawn, self.components, params.solver, refine=params.refine)
         return Estimate(item, "", "; ".join(warnings(found)), found, some, None if fit.degenerate else _histogram(scores, fit))
 
     def _orders(self, item: ImageSet, kept: np.ndarray) -> np.ndarray:
@@ -276,7 +278,7 @@ class Measures:
                 if estimate.found is None:
                     continue
                 total = float(estimate.found.spectrum.sum()) or 1.0
-                for i, value in enumerate(estimate.found.spectrum[: self.params.components].tolist()):
+                for i, value in enumerate(estimate.found.spectrum[: self.components].tolist()):
                     out.append({"model": one.model, "label": label, "component": i + 1, "variance": value, "share": value / total})
         return out
 
@@ -313,7 +315,7 @@ class Measures:
             out.append(f"alpha clipped at an end of the grid, index not to be relied on: {', '.join(clipped)}")
         if thin := [f"{model} {e.item.label} ({e.found.rank})" for model, e in everything
                     if e.found is not None and not e.found.fit.degenerate and e.found.rank < e.found.components]:  # fmt: skip
-            out.append(f"fewer than {self.params.components} components hold more than rounding: {', '.join(thin)}")
+            out.append(f"fewer than {self.components} components hold more than rounding: {', '.join(thin)}")
         if other := sorted({e.item.label for _, e in everything if e.state == "unpaired"}):
             out.append(
                 f"sets of other contents than {self.params.reference} score high for nothing, and are in no ranking: {', '.join(other)}"
@@ -341,10 +343,11 @@ class Measures:
         images = max(one.images for one in self.found.values())
         drawn = "pictures with all their patches" if params.draw == "images" else "patches, as if they were independent"
         kept = [one.kept for one in self.found.values()]
+        chosen = "" if params.components else " (the recipe says nothing: 300, or half of the samples where that is fewer)"
         intervals = f"Intervals: {100 * params.level:g} %, {params.resamples} subsamples of {drawn}."
         out = [
             f"{max(kept)} samples of {images} pictures in each of {len(groups.all)} sets, input {groups.height}×{groups.width}, "
-            f"{params.components} components, solver {params.solver}. "
+            f"{self.components} components{chosen}, solver {params.solver}. "
             + (intervals if params.resamples else "No intervals: `resamples: 0`.")
         ]
         if struck := {one.model: one.struck for one in self.found.values() if one.struck}:

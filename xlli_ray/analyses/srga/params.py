@@ -13,7 +13,10 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     layer: str = Field(default="*:last_conv_input", description="pattern of the layer, one for each model")
     reference: str = Field(default="clean", description="label of the set that the others are compared with")
-    components: int = Field(default=300, ge=1, description="principal components; fewer than the samples of a set")
+    components: int | None = Field(
+        default=None, ge=1, le=1_000_000,
+        description="principal components, fewer than the samples of a set; null: 300, or half of the samples where that is fewer",
+    )  # fmt: skip
     solver: Literal["exact", "authors"] = Field(default="exact", description="exact PCA, or the randomized one of the authors' program")
     store_features: bool = Field(default=False, description="keep the features in the study, and read them; else only the Gram matrices")
     of: str | None = Field(default=None, description="id of a gram or features stage to read; null: one is added")
@@ -24,3 +27,12 @@ class Params(BaseModel):
     refine: bool = Field(default=False, description="solve for alpha; false: the authors' grid of 0.001")
     gate: float = Field(default=3.0, gt=0, description="dB under the best model's PSNR on the reference from which a model is flagged")
     allow_float16: bool = Field(default=False, description="take stored float16 features, whose rounding lifts the spectrum's tail")
+
+
+AUTHORS = 300
+"""Components of the authors' program, of 800 patches."""
+
+
+def default_components(samples: int) -> int:
+    """How many components a set of so many samples gets when the recipe says nothing: 300, or half of the samples."""
+    return max(1, min(AUTHORS, samples // 2))

@@ -1,0 +1,51 @@
+"""Whether a corpus has what separability needs, told when planning: layers and labels that exist, and classes that can be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xlli_ray.analyses.ddr.measures import matches, places_of
+from xlli_ray.analyses.ddr.params import Params
+from xlli_ray.analyses.ddr.samples import type_of
+from xlli_ray.analyses.protocol import planned_sets
+from xlli_ray.corpus.degradations import is_real
+from xlli_ray.errors import AnalysisError, PlanError, closest
+from xlli_ray.store.manifest import Cell, SampleTable
+
+
+def check(params: Params, cells: Sequence[Cell], samples: SampleTable) -> list[str]:
+    """Notes for the plan. `cells`: of the features stage. Raises PlanError for what would only fail after computing."""
+    try:
+        places = places_of(cells, params.layers, list(dict.fromkeys(cell.model for cell in cells)))
+    except AnalysisError as error:
+        raise PlanError(str(error)) from error
+    layers = list(dict.fromkeys(place.layer for place in places))
+    for name, globs in (("embed_layers", params.embed_layers), ("depth", params.depth)):
+        for glob in globs if isinstance(globs, list) else ():
+            if not any(matches(layer, [glob]) for layer in layers):
+                raise PlanError(f"ddr.{name}: {glob!r} matches none of the layers that are looked at: {', '.join(layers[:12])}")
+    size, counts = planned_sets(cells, samples)
+    if not counts:
+        return []
+    for label in params.degradations or ():
+        if label not in samples.labels:
+            near = closest(label, samples.labels, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise PlanError(f"ddr.degradations: no sample has the label {label!r}: {hint}Labels: {', '.join(samples.labels)}")
+    wanted = {label: count for label, count in counts.items() if params.degradations is None or label in params.degradations}
+    if sum(wanted.values()) < 3:
+        raise PlanError(f"ddr: {sum(wanted.values())} samples of inputs {size}; separability needs three: take more patches or images")
+    types = [type_of(label) for label in wanted]
+    shared = [count for label, count in wanted.items() if not is_real(label)]
+    possible = {
+        "type": len(set(types)) > 1,
+        "level": len(set(types)) < len(types),
+        "content": len(shared) > 1 and max(shared) > 1,  # the copies of a patch are a class
+        "image": True,  # how many images there are is known when the table is read
+    }
+    if not any(possible[name] for name in params.labels):
+        raise PlanError(
+            f"ddr.labels: nothing to separate by {', '.join(params.labels)} in {', '.join(f'{n} {label}' for label, n in wanted.items())} "
+            f"(inputs {size}): add degradations, levels or images to the corpus, or ask for other `labels`"
+        )
+    return []

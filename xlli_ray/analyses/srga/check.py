@@ -1,0 +1,45 @@
+"""Whether a corpus has what an index needs, told when planning: the reference set, and more samples in it than components."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xlli_ray.analyses.protocol import planned_sets
+from xlli_ray.analyses.srga.params import Params, default_components
+from xlli_ray.errors import PlanError, closest
+from xlli_ray.store.manifest import Cell, SampleTable
+
+
+def check(params: Params, cells: Sequence[Cell], samples: SampleTable) -> list[str]:
+    """Notes for the plan. `cells`: with Gram matrices or features. Raises PlanError for what would only fail after computing."""
+    halves = [cell.id for cell in cells if any(array.dtype == "float16" for bucket in cell.buckets for array in bucket.arrays)]
+    if halves and not params.allow_float16:
+        raise PlanError(
+            f"srga.of: {halves[0]} is stored as float16, whose rounding lifts the tail of the spectrum and with it the index: store "
+            "`dtype: float32`, or say `allow_float16: true`"
+        )
+    size, counts = planned_sets(cells, samples)
+    if not counts:
+        return []
+    if params.reference not in counts:
+        near = closest(params.reference, counts, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise PlanError(f"srga.reference: there is no set {params.reference!r} of inputs {size}: {hint}Sets: {', '.join(counts)}")
+    have = counts[params.reference]
+    if have < 2:
+        raise PlanError(f"srga: the set {params.reference!r} has {have} sample of inputs {size}; an index needs two: take more patches")
+    if params.components is not None and have <= params.components:
+        raise PlanError(
+            f"srga.components: {params.components} components need at least {params.components + 1} samples in each set, and there are "
+            f"{have} of inputs {size}: take more patches, leave `components` out ({default_components(have)} then), or say "
+            f"{default_components(have)} or fewer"
+        )
+    notes = []
+    if params.components is None and default_components(have) != 300:
+        chosen = default_components(have)
+        notes.append(f"srga: {chosen} components, half of the {have} samples in a set; `components` would say another number")
+    if unequal := [f"{label} has {count}" for label, count in counts.items() if count != have]:
+        notes.append(f"srga: sets with other numbers of samples than {params.reference} ({have}) are left out: {', '.join(unequal)}")
+    if len(counts) == 1:
+        notes.append(f"srga: {params.reference} is the only set of inputs {size}: there is nothing to compare it with")
+    return notes
