@@ -22,6 +22,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from xlli_ray import __version__, cli
+from xlli_ray.engine.ending import SIGNALS
 
 ENGINE_TESTS = Path(__file__).parent / "engine"
 if str(ENGINE_TESTS) not in sys.path:
@@ -48,7 +49,7 @@ Xlli = Callable[..., Result]
 @pytest.fixture
 def xlli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Xlli]:
     """The entry point, in this process: a fresh interpreter a command would cost seconds."""
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def go(*arguments: str | Path) -> Result:
         monkeypatch.setattr(sys, "argv", ["xlli", *map(str, arguments)])
@@ -60,7 +61,8 @@ def xlli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
         return Result(int(ended.value.code or 0), out, err)
 
     yield go
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def write_recipe(folder: Path, **sections: Any) -> Path:

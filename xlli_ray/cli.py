@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from xlli_ray import __version__
-from xlli_ray.errors import EnvironmentFailure, LeaseError, PlanError, XlliError
+from xlli_ray.errors import ClusterLost, EnvironmentFailure, LeaseError, PlanError, XlliError
 
 if TYPE_CHECKING:
     from xlli_ray.engine.options import Options
@@ -298,32 +298,49 @@ def doctor(study: str | None = None, /) -> int:
     return 1 if ill else 0
 
 
-EXIT = {PlanError: 2, EnvironmentFailure: 3, LeaseError: 4}
+EXIT = {PlanError: 2, ClusterLost: 75, EnvironmentFailure: 3, LeaseError: 4}
+"""Exit codes, the first that fits. 75 (EX_TEMPFAIL of <sysexits.h>): run the same command again, and it goes on."""
+
+
+def program() -> None:
+    """Entry point of the installed program: `main`, and then the end of this process (`engine.ending`). Does not return."""
+    from xlli_ray.engine.ending import end
+
+    code = 1
+    try:
+        main()
+    except SystemExit as asked:
+        code = asked.code if isinstance(asked.code, int) else int(asked.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    end(code)
 
 
 def main() -> None:
-    """Entry point: errors of ours are one message on stderr, never a traceback."""
-    import signal
-
+    """One command: errors of ours are one message on stderr, never a traceback. Raises SystemExit with the exit code."""
+    from xlli_ray.engine.ending import STOPPED, heed_signals, was_asked
     from xlli_ray.engine.environment import one_arena
 
     one_arena()
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: `network: my_module:make` is found beside the user
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
+        heed_signals()
         code = app(result_action="return_value")
     except XlliError as error:
         text = error.strerror if isinstance(error, EnvironmentFailure) and error.strerror else str(error)
         sys.stderr.write(f"{type(error).__name__}: {text}\n")
         code = next((code for kind, code in EXIT.items() if isinstance(error, kind)), 1)
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; what is done is kept, run the same command again to go on\n")
-        code = 130
     except BrokenPipeError:
         code = 0
+    except BaseException as error:
+        # an interrupted import or call may have made something else of the interrupt
+        if not isinstance(error, KeyboardInterrupt) and (isinstance(error, SystemExit) or not was_asked()):
+            raise
+        sys.stderr.write("stopped; what is done is kept, run the same command again to go on\n")
+        code = STOPPED
     sys.exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":
-    main()
+    program()

@@ -10,6 +10,7 @@ XlliError
 ├── StudyError (ValueError)         a study folder that is absent, damaged or of another recipe
 ├── AnalysisError (RuntimeError)    an analysis failed, or cannot be made of what is there; the others are still run
 ├── EnvironmentFailure (OSError)    disk full, read-only, credentials, outages, folder not visible: stop, mark nothing
+│   └── ClusterLost                 Ray itself died under a run: run the same command again
 └── LeaseError (RuntimeError)       another driver holds this study, or took it over
 """
 
@@ -60,6 +61,10 @@ class EnvironmentFailure(XlliError, OSError):
 
     passing = False
     """True when the same call may succeed a moment later: a lost connection, a timeout, a server in trouble."""
+
+
+class ClusterLost(EnvironmentFailure):
+    """Ray itself, or the cluster's head, died under a run; what is done is kept, and the same command again goes on."""
 
 
 class LeaseError(XlliError, RuntimeError):

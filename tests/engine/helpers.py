@@ -104,11 +104,10 @@ def digest(study: Path) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """One private Ray for all tests of the session: starting one takes seconds."""
-    import ray
-
+    from xlli_ray.engine import private_ray
     from xlli_ray.engine.ray_pool import connect
 
     started = connect(None, cpus=2)
     yield
     if started:
-        ray.shutdown()
+        private_ray.stop()

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import http.client
+import ipaddress
 import os
+import signal
+import stat
 import sys
+import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -45,9 +51,63 @@ def test_a_private_ray_starts_no_autoscaler_no_api_server_and_no_reader_of_logs(
         assert not any(name in command for command in commands), name
 
 
+def test_a_private_ray_listens_on_the_loopback_interface_only_and_serves_no_metrics(ray_session: None) -> None:
+    import psutil
+    import ray
+
+    ray.get(ray.remote(lambda: None).remote())  # a worker is there
+    listening = {}
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):
+            for socket in process.net_connections("inet"):
+                if socket.status == psutil.CONN_LISTEN:
+                    listening[process.name(), socket.laddr.port] = socket.laddr.ip
+    names = {name for name, _ in listening}
+    assert {"gcs_server", "raylet"} <= names
+    beyond = {who: where for who, where in listening.items() if not ipaddress.ip_address(where.removeprefix("::ffff:")).is_loopback}
+    assert beyond == {}
+    for _, port in listening:
+        try:
+            urllib.request.urlopen(f"http://{private_ray.LOOPBACK}:{port}/metrics", timeout=5)
+        except (OSError, http.client.HTTPException):  # refused, no HTTP, or no such page
+            continue
+        raise AssertionError(f"port {port} serves metrics")
+
+
+def test_only_its_user_can_enter_the_folder_of_a_private_ray_and_every_process_of_it_is_known_by_it(ray_session: None) -> None:
+    from xlli_ray.engine.folder import processes
+
+    folder = private_ray._folder
+    assert folder is not None
+    assert [stat.S_IMODE(place.stat().st_mode) for place in (folder, folder.parent)] == [0o700, 0o700]
+    assert any(folder.rglob("sockets/*"))
+    names = {process.name() for process in processes(folder)}
+    assert {"gcs_server", "raylet"} <= names
+    assert any(name.startswith("ray::") for name in names)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asks the C library, where signals are handled")
+def test_a_private_ray_leaves_signals_to_python(ray_session: None) -> None:
+    import ctypes
+
+    handler = ctypes.pythonapi.PyOS_getsig
+    handler.restype = ctypes.c_void_p
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        pythons = handler(int(signal.SIGTERM))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    signal.signal(signal.SIGUSR2, signal.default_int_handler)
+    assert handler(int(signal.SIGUSR2)) == pythons
+    assert os.environ["RAY_DISABLE_FAILURE_SIGNAL_HANDLER"] == "1"
+
+
 def test_ray_has_its_own_methods_back(ray_session: None) -> None:
     from ray._private import node, services
 
+    for name in ("resolve_ip_for_localhost", "start_ray_process", "ConsolePopen"):
+        assert getattr(services, name).__module__ == "ray._private.services"
     for name in private_ray.HELPERS:
         assert getattr(node.Node, name).__module__ == "ray._private.node"
     assert services.get_node.__module__ == "ray._private.services"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import torch
@@ -240,3 +241,16 @@ NEIGHBOURS = {c.__name__: c for c in (BatchNormalised, ByMaximum, OneOnly, Dropp
 
 def neighbours(kind: str) -> nn.Module:
     return NEIGHBOURS[kind]()
+
+
+class Slow(_Wrapped):
+    """Takes its time in a process that the environment tells to: `XLLI_TOY_SECONDS` a pass. Its numbers are another's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "meta":
+            time.sleep(float(os.environ.get("XLLI_TOY_SECONDS", "0")))
+        return self.net(x)
+
+
+def slow() -> nn.Module:
+    return Slow()

@@ -307,9 +307,9 @@ def _planned_device(manifest: Manifest, options: Options, spec: WorkerSpec) -> s
     if manifest.cells:
         return manifest.device
     if spec.device.startswith("cuda") and options.address is not None:
-        from xlli_ray.engine.ray_pool import connect
+        from xlli_ray.engine.ray_pool import join
 
-        connect(options.address, cpus=1)
+        join(options.address)
         import ray
 
         return str(ray.get(ray.remote(num_gpus=options.gpus_per_worker)(device_name).remote(spec.device)))

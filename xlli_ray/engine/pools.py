@@ -7,6 +7,8 @@ knows that there is work begins the one in a thread while it does the other, and
 from __future__ import annotations
 
 import secrets
+import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -28,6 +30,7 @@ class Pools:
         self._coming: Future[Pool] | None = None
         self._going: Future[None] | None = None
         self._loading = ExitStack()
+        self._leaving = threading.Event()
 
     def warm(self) -> None:
         """Begin to start a private Ray, in a thread; errors come out where the pool is needed."""
@@ -52,13 +55,17 @@ class Pools:
         from xlli_ray.engine.ray_pool import RayPool, nodes_see
 
         workers = options.workers or default_workers(options, self._spec.threads)
-        pool = RayPool(self._spec, workers=workers, gpus=options.gpus_per_worker, address=options.address)
-        if options.address is not None:
-            token = secrets.token_bytes(16)
-            key = f"lease/canary-{self._spec.epoch:06d}"
-            self._objects.put(key, token)
-            nodes_see(self._spec.study, key, token, list(self._corpus))
-        pool.wait_ready()
+        pool = RayPool(self._spec, workers=workers, gpus=options.gpus_per_worker, address=options.address, leaving=self._leaving)
+        try:
+            if options.address is not None:
+                token = secrets.token_bytes(16)
+                key = f"lease/canary-{self._spec.epoch:06d}"
+                self._objects.put(key, token)
+                nodes_see(self._spec.study, key, token, list(self._corpus))
+            pool.wait_ready()
+        except BaseException:
+            pool.close()
+            raise
         return pool
 
     def cool(self) -> None:
@@ -75,20 +82,27 @@ class Pools:
 
     def close(self) -> None:
         """Close the pool and wait until it is closed."""
+        self._leaving.set()
         self._loading.close()
         self.cool()
         self._thread.shutdown(wait=True)
-        if self._going is not None:
-            self._going.result()
+        try:
+            if self._going is not None:
+                self._going.result()
+        finally:
+            if "xlli_ray.engine.ray_pool" in sys.modules:
+                from xlli_ray.engine.ray_pool import leave
+
+                leave()
 
 
 def default_workers(options: Options, threads: int) -> int:
     """One worker per GPU share or CPU slot of this machine or of the cluster."""
     if options.address is None:
         return max(1, own_cores() // threads)
-    from xlli_ray.engine.ray_pool import connect
+    from xlli_ray.engine.ray_pool import join
 
-    connect(options.address, cpus=1)
+    join(options.address)
     import ray
 
     resources = ray.cluster_resources()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -19,10 +20,15 @@ from xlli_ray.engine import private_ray
 from xlli_ray.engine.environment import own_cores
 from xlli_ray.engine.pool import Lost, Outcome
 from xlli_ray.engine.tasks import WorkerSpec, with_readers
+from xlli_ray.engine.watch import Watch
 from xlli_ray.errors import EnvironmentFailure, XlliError
 
 IN_FLIGHT = 2
 START_SECONDS = 120
+POLL_SECONDS = 0.5
+LOSSES = ("RayActorError", "WorkerCrashedError", "ObjectLostError", "RaySystemError", "TaskUnschedulableError", "GetTimeoutError")
+GET_SECONDS = 10.0
+"""For a result that is there; it takes milliseconds."""
 RESTART_POLL_SECONDS = 0.2
 
 
@@ -35,7 +41,6 @@ class _Actor:
         self._functions: dict[str, Callable[[Any], Any]] = {}
 
     def run(self, task: str, job: Any) -> tuple[str, Any]:
-        import threading
         import traceback
 
         from xlli_ray.engine.tasks import make_task
@@ -69,8 +74,15 @@ def _travels(error: BaseException) -> bool:
         return False
 
 
+def _reason(error: BaseException) -> str:
+    """The line of Ray's text that says what happened: its last one, under the stack."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
 def connect(address: str | None, *, cpus: int, threads: int = 1) -> bool:
     """Join the cluster at `address`, or start a private one of `cpus` slots. True when this call started Ray."""
+    private_ray.keep_signals()
     if address is None:
         private_ray.prepare()
     import ray
@@ -91,15 +103,41 @@ def connect(address: str | None, *, cpus: int, threads: int = 1) -> bool:
     return True
 
 
-class RayPool:
-    """Actors on a cluster. `gpus` per worker may be a fraction."""
+_ahead = False
+"""Whether this process has joined a cluster before its pool was made, which then leaves it."""
 
-    def __init__(self, spec: WorkerSpec, *, workers: int, gpus: float = 0.0, address: str | None = None) -> None:
-        self._started = connect(address, cpus=workers * spec.threads, threads=spec.threads)
+
+def join(address: str) -> None:
+    """Join the cluster at `address` ahead of the pool, to ask it something."""
+    global _ahead
+    _ahead |= connect(address, cpus=1)
+
+
+def leave() -> None:
+    """Leave a cluster that was joined ahead of a pool which was never made."""
+    if _take():
+        private_ray.stop()
+
+
+def _take() -> bool:
+    global _ahead
+    was, _ahead = _ahead, False
+    return was
+
+
+class RayPool:
+    """Actors on a cluster. `gpus` per worker may be a fraction. Nobody is waited for once `leaving` is set."""
+
+    def __init__(
+        self, spec: WorkerSpec, *, workers: int, gpus: float = 0.0, address: str | None = None, leaving: threading.Event | None = None
+    ) -> None:
+        self._started = connect(address, cpus=workers * spec.threads, threads=spec.threads) | _take()
         import ray
 
         self.workers = workers
         self._ray = ray
+        self._watch = Watch(address)
+        self._leaving = leaving or threading.Event()
         cores = own_cores() if address is None else ray.cluster_resources().get("CPU", 0)
         spec = with_readers(spec, workers=workers, cores=cores)
         # On a cluster that others started, the environment is theirs.
@@ -111,16 +149,26 @@ class RayPool:
         self._actors = [actor.remote(spec) for _ in range(workers)]
 
     def wait_ready(self) -> list[tuple[str, int]]:
-        """Host and pid of each worker. Raises EnvironmentFailure when the cluster has no room for the first one."""
+        """Host and pid of each worker that has started when the first has. Raises EnvironmentFailure when the cluster has no room for it,
+        ClusterLost when Ray dies meanwhile."""
         refs = [actor.where.remote() for actor in self._actors]
-        ready, _ = self._ray.wait(refs, num_returns=1, timeout=START_SECONDS)
-        if not ready:
-            have = {k: v for k, v in self._ray.cluster_resources().items() if k in ("CPU", "GPU")}
-            raise EnvironmentFailure(
-                11, f"no worker could start within {START_SECONDS} s; the cluster has {have}. Ask for fewer --workers or --gpus-per-worker."
-            )
-        ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=5)
-        return [self._ray.get(ref) for ref in ready]
+        until = time.monotonic() + START_SECONDS
+        ready: list[Any] = []
+        while not ready and not self._leaving.is_set():
+            self._watch.check()
+            if time.monotonic() > until:
+                have = {k: v for k, v in self._ray.cluster_resources().items() if k in ("CPU", "GPU")}
+                raise EnvironmentFailure(
+                    11, f"no worker could start within {START_SECONDS} s; the cluster has {have}. Ask for fewer --workers or "
+                    "--gpus-per-worker.",
+                )  # fmt: skip
+            ready, _ = self._ray.wait(refs, num_returns=1, timeout=POLL_SECONDS)
+        ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0 if self._leaving.is_set() else 5)
+        try:
+            return [self._ray.get(ref, timeout=GET_SECONDS) for ref in ready]
+        except self._ray.exceptions.RayError as error:
+            self._watch.check()
+            raise EnvironmentFailure(12, f"a worker could not start: {_reason(error)}. Can each node import xlli_ray?") from error
 
     def run(self, task: str, jobs: deque[Any], stop: Callable[[], None]) -> Iterator[tuple[Any, Outcome]]:
         ray = self._ray
@@ -131,6 +179,7 @@ class RayPool:
         try:
             while jobs or flying:
                 stop()
+                self._watch.check()
                 while jobs:
                     free = [i for i in range(len(load)) if load[i] < IN_FLIGHT and i not in calling.values()]
                     if not free:
@@ -155,16 +204,17 @@ class RayPool:
                         calling[self._actors[index].answers.remote()] = index
                     yield job, outcome
         finally:
-            for ref in flying:
+            for ref in () if self._watch.lost else flying:
                 with contextlib.suppress(Exception):
                     ray.cancel(ref, force=False)
 
     def _result(self, ref: Any) -> Outcome:
-        from ray.exceptions import ObjectLostError, RayActorError, RaySystemError, TaskUnschedulableError, WorkerCrashedError
+        from ray import exceptions as ray_errors
 
         try:
-            kind, value = self._ray.get(ref)
-        except (RayActorError, WorkerCrashedError, ObjectLostError, RaySystemError, TaskUnschedulableError) as error:
+            kind, value = self._ray.get(ref, timeout=GET_SECONDS)
+        except tuple(getattr(ray_errors, name) for name in LOSSES) as error:
+            self._watch.check()
             return Lost(str(error).splitlines()[0])
         if kind == "ok":
             return value
@@ -173,11 +223,13 @@ class RayPool:
         raise RuntimeError(f"a worker met an error in the program:\n{value}")
 
     def close(self) -> None:
-        for actor in self._actors:
-            with contextlib.suppress(Exception):
-                self._ray.kill(actor)
+        self._watch.close()
+        if not self._watch.lost:
+            for actor in self._actors:
+                with contextlib.suppress(Exception):
+                    self._ray.kill(actor)
         if self._started:
-            self._ray.shutdown()
+            private_ray.stop(lost=bool(self._watch.lost))
 
 
 def nodes_see(study: str, key: str, expected: bytes, corpus: list[str]) -> None:

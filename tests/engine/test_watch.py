@@ -1,0 +1,142 @@
+"""Ray dies under a run: the driver notices, ends what it started, says "run again", and the next run goes on to the same bytes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+from helpers import digest
+
+from xlli_ray.engine import watch as watch_module
+from xlli_ray.engine.driver import Summary
+from xlli_ray.engine.watch import Watch, dead_daemon
+from xlli_ray.errors import ClusterLost
+from xlli_ray.recipe import Recipe
+
+HERE = Path(__file__).parent
+
+
+def daemon(code: int | None) -> SimpleNamespace:
+    return SimpleNamespace(process=SimpleNamespace(pid=7, poll=lambda: code))
+
+
+@pytest.mark.parametrize(
+    ("codes", "says"),
+    [
+        ({"gcs_server": None, "raylet": None}, None),
+        ({"gcs_server": None, "raylet": -9}, r"lost its raylet \(process 7, killed by signal 9\)"),
+        ({"gcs_server": 1, "raylet": None}, r"lost its gcs_server \(process 7, exit code 1\)"),
+    ],
+)
+def test_a_daemon_that_has_ended_is_named_with_how_it_ended(codes: dict[str, int | None], says: str | None) -> None:
+    watch = Watch(None)
+    watch._worker = SimpleNamespace(_global_node=SimpleNamespace(all_processes={name: [daemon(code)] for name, code in codes.items()}))
+    if says is None:
+        watch.check()
+    else:
+        with pytest.raises(ClusterLost, match=f"{says}.*run the same command again"):
+            watch.check()
+        watch._worker = None
+        with pytest.raises(ClusterLost):  # what is gone stays gone
+            watch.check()
+
+
+def test_a_ray_that_keeps_its_daemons_in_another_way_is_believed_to_live() -> None:
+    assert dead_daemon(None) == dead_daemon(SimpleNamespace()) == ""
+
+
+def test_a_head_that_no_longer_answers_is_gone_and_one_that_answers_now_and_then_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray._raylet
+
+    answers = [True, False, True]
+    monkeypatch.setattr(watch_module, "PING_SECONDS", 0.01)
+
+    class Client:
+        def __init__(self, address: str) -> None:
+            assert address == "head:6379"
+
+        def internal_kv_keys(self, *_: object, timeout: float) -> list[bytes]:
+            if answers and answers.pop(0):
+                return []
+            raise TimeoutError("no answer")
+
+    monkeypatch.setattr(ray._raylet, "GcsClient", Client)
+    monkeypatch.setattr("ray._private.worker._global_node", SimpleNamespace(gcs_address="head:6379"))
+    watch = Watch("head:6379")
+    try:
+        while answers:
+            watch.check()
+            time.sleep(0.01)
+        watch.check()
+        monkeypatch.setattr(watch_module, "PATIENCE_SECONDS", 0.1)
+        time.sleep(0.2)
+        with pytest.raises(ClusterLost, match="the head of the cluster at head:6379 has not answered"):
+            watch.check()
+    finally:
+        watch.close()
+
+
+def lost_run(recipe: Path, study: Path, daemon: str) -> tuple[int, str, list[str]]:
+    """Exit code and messages of a run whose `daemon` was killed once units were being done, and what was left of it."""
+    mark = uuid.uuid4().hex
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])]), "XLLI_TRIAL": mark}
+    environment["XLLI_TOY_SECONDS"] = "0.2"
+    command = [sys.executable, "-m", "xlli_ray.cli", "run", str(recipe), "--workers", "1", "--out", str(study)]
+    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 120
+    while len(_units(study)) < 5 and child.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    assert child.poll() is None, child.communicate()
+    victims = [process for process in psutil.Process(child.pid).children(recursive=True) if daemon in process.name()]
+    assert len(victims) == 1, victims
+    os.kill(victims[0].pid, signal.SIGKILL)
+    _, errors = child.communicate(timeout=60)
+    return child.returncode, errors, [str(process) for process in psutil.process_iter() if _carries(process, mark)]
+
+
+def _units(study: Path) -> list[Path]:
+    """Records of units that are done."""
+    return [path for path in (study / "records").glob("*/*") if not path.parent.name.startswith("scan") and not path.name.startswith(".")]
+
+
+def _carries(process: psutil.Process, mark: str) -> bool:
+    try:
+        return process.environ().get("XLLI_TRIAL") == mark and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="finds processes by their environment")
+@pytest.mark.parametrize(
+    "daemon",
+    [
+        "raylet",
+        pytest.param("gcs_server", marks=pytest.mark.slow),
+        pytest.param("DashboardAgent", marks=pytest.mark.slow),
+        pytest.param("RuntimeEnvAgent", marks=pytest.mark.slow),
+    ],
+)
+def test_a_daemon_of_rays_killed_under_a_run_costs_nothing_but_running_it_again(
+    recipe: Callable[..., Recipe], run: Callable[..., Summary], tmp_path: Path, daemon: str
+) -> None:
+    slow = recipe("toy:slow", batch={"features": 1, "restore": 1})
+    code, errors, left = lost_run(tmp_path / "recipe.yaml", tmp_path / "lost", daemon)
+    assert code == 75, errors
+    assert errors.count("ClusterLost") == 1
+    assert "run the same command again" in errors
+    assert "Traceback" not in errors
+    assert left == []
+    assert list((tmp_path / "lost" / "lease").glob("*.end"))  # given back
+    summary = run(slow, "lost")
+    assert 0 < summary.units_run < summary.units
+    run(slow, "undisturbed")
+    assert digest(tmp_path / "lost") == digest(tmp_path / "undisturbed")

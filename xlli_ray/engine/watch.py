@@ -1,0 +1,76 @@
+"""Whether the Ray under a run is still there. Without its raylet or its GCS, Ray itself waits: for minutes, or for ever.
+
+Of a private Ray the daemons are children of this process, and asking after them costs a system call each; the raylet ends five seconds
+after either of its agents. The head of a cluster of others is asked by a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import threading
+import time
+from typing import Any
+
+from xlli_ray.errors import ClusterLost
+
+PING_SECONDS = 4.0
+ANSWER_SECONDS = 5.0
+PATIENCE_SECONDS = 18.0
+"""For how long a cluster's head may give no answer; with one answer's time it makes less than 30 s."""
+
+
+class Watch:
+    """Over the Ray that this process has joined. `check` raises ClusterLost once it is gone."""
+
+    def __init__(self, address: str | None) -> None:
+        self._worker: Any = importlib.import_module("ray._private.worker")
+        self._address = address
+        self._seen = time.monotonic()
+        self._over = threading.Event()
+        self.lost = ""
+        """What is gone, empty as long as nothing is."""
+        if address is not None and not address.startswith("ray://"):
+            threading.Thread(target=self._ask, name="xlli-watch", daemon=True).start()
+
+    def check(self) -> None:
+        """Raises ClusterLost. Cheap: called between any two jobs."""
+        if not self.lost:
+            self.lost = self._missing()
+        if self.lost:
+            raise ClusterLost(111, f"{self.lost}. What is done is kept; run the same command again to go on.")
+
+    def close(self) -> None:
+        self._over.set()
+
+    def _missing(self) -> str:
+        if self._address is None:
+            return dead_daemon(getattr(self._worker, "_global_node", None))
+        silent = time.monotonic() - self._seen
+        if silent > PATIENCE_SECONDS:
+            return f"the head of the cluster at {self._address} has not answered for {silent:.0f} s"
+        return ""
+
+    def _ask(self) -> None:
+        """Ask the head until the watch is over."""
+        client = None
+        while not self._over.wait(PING_SECONDS):
+            asked = time.monotonic()
+            with contextlib.suppress(Exception):
+                if client is None:
+                    node = self._worker._global_node
+                    client = importlib.import_module("ray._raylet").GcsClient(address=node.gcs_address)
+                client.internal_kv_keys(b"xlli", None, timeout=ANSWER_SECONDS)
+                self._seen = asked
+
+
+def dead_daemon(node: Any) -> str:
+    """Names a daemon of this process's own Ray that has ended, '' when none has or Ray keeps them in another way."""
+    for kind, daemons in dict(getattr(node, "all_processes", None) or {}).items():
+        for daemon in daemons:
+            code = daemon.process.poll()
+            if code is not None:
+                how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+                what = f"the private Ray of this run has lost its {kind} (process {daemon.process.pid}, {how})"
+                return f"{what}: out of memory, or ended by somebody"
+    return ""
