@@ -5,6 +5,7 @@ XlliError
 ├── SampleError (ValueError)        one sample cannot be measured: it becomes a failed row, the rest goes on
 ├── WeightsError (ValueError)       a checkpoint cannot be read, or is not what it says
 ├── NetworkError (ValueError)       a network cannot be built or does not behave as it declares
+│   └── ForwardError                its own code raised something, for this input
 ├── LayerPatternError (LookupError) a layer pattern matches nothing, or a layer that runs many times
 ├── PlanError (ValueError)          the plan is refused: limits, other content under the same id
 ├── StudyError (ValueError)         a study folder that is absent, damaged or of another recipe
@@ -38,6 +39,10 @@ class WeightsError(XlliError, ValueError):
 
 class NetworkError(XlliError, ValueError):
     """A network cannot be built, or does not behave as it declares."""
+
+
+class ForwardError(NetworkError):
+    """A network's own code raised something while it ran; for another input it may not."""
 
 
 class LayerPatternError(XlliError, LookupError):

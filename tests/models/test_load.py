@@ -64,17 +64,63 @@ def test_ffdnet_is_refused_from_sorted_safetensors_too(fixtures: Path) -> None:
 
 
 def test_an_unknown_state_dict_is_refused_with_the_way_out(load: Callable[..., Model]) -> None:
-    with pytest.raises(WeightsError, match=r"span_x4_ch28.*does not recognise.*`network: package\.module:factory`"):
+    with pytest.raises(WeightsError, match=r"span_x4_ch28.*does not recognise.*`network: FILE\.py:factory`"):
         load("span/span_x4_ch28.pth")
 
 
-@pytest.mark.parametrize("network", ["imdn", "rfdn", "rlfn", "carn_m"])
-def test_a_state_dict_of_ours_without_a_name_is_refused_with_the_name(
+@pytest.mark.parametrize("network", ["imdn", "rfdn", "rlfn"])
+def test_a_state_dict_that_just_one_of_ours_fits_needs_no_name_and_it_is_said(
     network: str, fixtures: Path, load: Callable[..., Model]
 ) -> None:
     file = next((fixtures / "models" / network).glob("*.pth"))
-    with pytest.raises(WeightsError, match=f"It fits `network: {network}`"):
-        load(f"{network}/{file.name}")
+    found, named = load(f"{network}/{file.name}"), load(f"{network}/{file.name}", network=network)
+    assert found.notes == (f"recognised as `network: {network}`",)
+    assert named.notes == ()
+    assert (found.network, found.range, found.weights_sha256) == (named.network, named.range, named.weights_sha256)
+
+
+def test_a_recognised_network_asks_for_what_its_weights_do_not_say(load: Callable[..., Model]) -> None:
+    with pytest.raises(NetworkError, match=r"holds scales 2, 3, 4 and none is chosen. Write e.g. `scale: 4`"):
+        load("carn_m/carn_m.pth")
+    assert load("carn_m/carn_m.pth", scale=3).network == "carn_m"
+
+
+def test_a_state_dict_that_several_of_ours_fit_is_refused_with_their_names(monkeypatch: pytest.MonkeyPatch, fixtures: Path) -> None:
+    from xlli_ray.models import networks
+
+    monkeypatch.setitem(networks.NETWORKS, "twin", "xlli_ray.models.networks.imdn")
+    tensors = read_state_dict(fixtures / "models/imdn/imdn_x4.pth").tensors
+    with pytest.raises(WeightsError, match=r"fits several networks of ours: imdn, twin\. Name one: `network: imdn`"):
+        load_model(ModelSpec("m"), tensors)
+
+
+@pytest.mark.parametrize("part", ["_call_fn", "size_requirements", "supports_half", "scale"])
+def test_a_spandrel_that_renamed_what_is_used_of_it_is_refused(
+    part: str, monkeypatch: pytest.MonkeyPatch, load: Callable[..., Model]
+) -> None:
+    """Asked for with a default, a renamed `_call_fn` left networks without their noise map or range, silently."""
+    import spandrel
+
+    real = spandrel.ModelLoader.load_from_state_dict
+
+    class Renamed:
+        """The descriptor without one of its parts."""
+
+        def __init__(self, descriptor: object) -> None:
+            self.__dict__["descriptor"] = descriptor
+
+        def __getattr__(self, name: str) -> object:
+            if name == part:
+                raise AttributeError(name)
+            return getattr(self.__dict__["descriptor"], name)
+
+        @property
+        def __class__(self) -> type:  # type: ignore[override]
+            return type(self.__dict__["descriptor"])
+
+    monkeypatch.setattr(spandrel.ModelLoader, "load_from_state_dict", lambda self, tensors: Renamed(real(self, tensors)))
+    with pytest.raises(NetworkError, match=rf"model 'dncnn_gray_s25' .*spandrel [0-9.]+ sees DnCNN, .*has no '{part}'.*spandrel==0\.4"):
+        load("dncnn/dncnn_gray_s25.pth")
 
 
 def test_arguments_without_a_network_are_refused(load: Callable[..., Model]) -> None:
@@ -154,10 +200,15 @@ def test_a_classifier_is_loaded_when_the_recipe_says_that_it_gives_no_image() ->
 @pytest.mark.parametrize(
     ("network", "words"),
     [
-        ("no_such_package:make", "cannot be imported: ModuleNotFoundError: No module named 'no_such_package'"),
+        ("no_such_package:make", "cannot be imported: .*No module named.*looked for as no_such_package.py in .*installed"),
         ("toy_networks:absent", "cannot be imported: .*absent"),
         (":make", "cannot be imported"),
-        ("toy_networks:not_a_module", "gave a int; expected an nn.Module"),
+        ("toy_networks:not_a_module", r"not_a_module\(\) gave a int; expected an nn.Module"),
+        ("toy_networks:a_class", r"gave the class Upscaler, not a network: call it, as in `return Upscaler\(...\)`"),
+        ("toy_networks:leaving", r"leaving\(\) raised SystemExit: 3"),
+        ("toy_networks:upscalr", "has no 'upscalr'. Did you mean 'upscaler'?"),
+        ("no/such/file.py:make", "there is no file no/such/file.py; it was looked for in"),
+        ("make", "'make' is not one of ours"),
         ("toy_networks:failing", r"failing\(\) raised RuntimeError: no such depth"),
         ("imdnn", "'imdnn' is not one of ours"),
     ],

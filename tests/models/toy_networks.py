@@ -71,8 +71,81 @@ def strict_size() -> Built:
     return Built(Function(halves), scale=1, multiple=4, aliases={"all": "**"})
 
 
+class UNet(nn.Module):
+    """Halves its image `depth` times and joins what it finds on the way up: sizes are multiples of 2**depth."""
+
+    def __init__(self, depth: int = 3, width: int = 4) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, width, 3, padding=1)
+        self.down = nn.ModuleList(nn.Conv2d(width, width, 3, stride=2, padding=1) for _ in range(depth))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(width, width, 2, stride=2) for _ in range(depth))
+        self.mix = nn.ModuleList(nn.Conv2d(2 * width, width, 3, padding=1) for _ in range(depth))
+        self.last = nn.Conv2d(width, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = [self.first(x)]
+        for down in self.down:
+            seen.append(F.relu(down(seen[-1])))
+        y = seen.pop()
+        for up, mix in zip(self.up, self.mix):
+            y = F.relu(mix(torch.cat((up(y), seen.pop()), dim=1)))
+        return x + self.last(y)
+
+
+def unet(depth: int = 3) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return UNet(depth)
+
+
+def built_unet() -> Built:
+    return Built(unet(2), scale=1)
+
+
+def in_windows(window: int = 7) -> nn.Module:
+    """Means over windows: height and width are multiples of their side."""
+
+    def forward(x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        cut = x.reshape(batch, channels, height // window, window, width // window, window)
+        return (cut - cut.mean((3, 5), keepdim=True)).reshape(x.shape)
+
+    return Function(forward)
+
+
+def in_precision(dtype: str) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Conv2d(3, 3, 3, padding=1).to(getattr(torch, dtype))
+
+
+class Casting(nn.Module):
+    """Turns its input into bfloat16 by itself, and gives that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1).bfloat16()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x.bfloat16())
+
+
+def casting() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Casting()
+
+
 def not_a_module() -> int:
     return 3
+
+
+def a_class() -> type:
+    return Upscaler
+
+
+def leaving() -> nn.Module:
+    raise SystemExit(3)
 
 
 def failing() -> nn.Module:

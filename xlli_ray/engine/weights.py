@@ -9,12 +9,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from xlli_ray.corpus.sources import read_bytes
-from xlli_ray.errors import RecipeError, SampleError, StudyError, WeightsError
+from xlli_ray.errors import NetworkError, RecipeError, SampleError, StudyError, WeightsError
 from xlli_ray.models import load
 from xlli_ray.models.checkpoint import check_sha256, read_state_dict, tensors_of, to_safetensors
+from xlli_ray.models.factory import Factory, find_factory, make
 from xlli_ray.models.load import ModelSpec, load_model
 from xlli_ray.models.model import Model
-from xlli_ray.models.networks import NETWORKS, Built
+from xlli_ray.models.networks import NETWORKS
 from xlli_ray.recipe import ModelEntry, Recipe
 from xlli_ray.store.manifest import ModelRecord
 from xlli_ray.store.objects import Missing, Objects
@@ -35,7 +36,7 @@ def _entry(entry: ModelEntry) -> Mapping[str, object]:
     data = entry.model_dump(mode="json")
     if data["key"] is None:
         del data["key"]  # entries of older studies do not have it
-    return {key: value for key, value in data.items() if key not in ("id", "tags", "sha256")}
+    return {key: value for key, value in data.items() if key not in ("id", "tags", "sha256", "folder")}
 
 
 def _keep(objects: Objects, entry: ModelEntry, known: ModelRecord | None) -> ModelRecord:
@@ -43,16 +44,19 @@ def _keep(objects: Objects, entry: ModelEntry, known: ModelRecord | None) -> Mod
         data = _bytes(entry)
     except WeightsError:
         if known is not None and known.entry == _entry(entry):
-            version = current_version(known.network, entry.network)
-            return replace(known, tags=dict(entry.tags), network_version=version or known.network_version)
+            version = current_version(known.network, entry)
+            found = _where(entry)
+            return replace(
+                known, tags=dict(entry.tags), network_version=version or known.network_version, folder=found or known.folder
+            )
         raise
     source_sha256 = hashlib.sha256(data).hexdigest() if data is not None else ""
     if data is not None and entry.sha256 is not None:
         check_sha256(source_sha256, entry.sha256, name=f"model {entry.id}: {entry.weights}")
     same = known is not None and data is not None and known.source_sha256 == source_sha256 and known.entry == _entry(entry)
-    current = known is not None and same and current_version(known.network, entry.network) == known.network_version
+    current = known is not None and same and current_version(known.network, entry) == known.network_version
     if known is not None and current and _kept(objects, known.weights_sha256):
-        return replace(known, tags=dict(entry.tags))
+        return replace(known, tags=dict(entry.tags), folder=_where(entry))
     notes: tuple[str, ...] = ()
     if data is None:
         tensors = _own_weights(entry)
@@ -63,7 +67,7 @@ def _keep(objects: Objects, entry: ModelEntry, known: ModelRecord | None) -> Mod
     digest = hashlib.sha256(canonical).hexdigest()
     spec = ModelSpec(
         id=entry.id, weights=entry.weights, network=entry.network, args=dict(entry.args), scale=entry.scale,
-        range=entry.range, output=entry.output,
+        range=entry.range, output=entry.output, folder=entry.folder,
     )  # fmt: skip
     model = load_model(spec, tensors)  # before anything is written: a checkpoint that does not load is refused here
     objects.create(f"weights/{digest}.safetensors", canonical)
@@ -80,7 +84,9 @@ def _keep(objects: Objects, entry: ModelEntry, known: ModelRecord | None) -> Mod
         output=model.output,
         entry=_entry(entry),
         tags=dict(entry.tags),
-        notes=notes,
+        notes=(*notes, *model.notes),
+        folder=model.folder,
+        sizes=(model.multiple, model.minimum, model.square),
     )
 
 
@@ -92,23 +98,33 @@ def _kept(objects: Objects, digest: str) -> bool:
     return True
 
 
-def current_version(network: str, asked: str | None) -> int | None:
+def _factory(entry: ModelEntry) -> Factory | None:
+    """The factory that the recipe names; None when it names none, or none that can be imported: loading it says why."""
+    if entry.network is None or ":" not in entry.network:
+        return None
+    try:
+        return find_factory(entry.network, entry.folder)
+    except NetworkError:
+        return None
+
+
+def _where(entry: ModelEntry) -> str:
+    """The folder of the recipe's factory, "" for an installed one or none."""
+    factory = _factory(entry)
+    return factory.folder if factory else ""
+
+
+def current_version(network: str, entry: ModelEntry) -> int | None:
     """VERSION of a network as it is now: a model whose network's was raised is looked at anew. None where it cannot be told.
 
-    `network`: as the study has it; `asked`: as the recipe names it, None for one that was recognised. Only what the recipe names is
-    imported.
+    `network`: as the study has it; `entry`: the recipe's. Only what the recipe names is imported.
     """
     if network in NETWORKS:
         return int(importlib.import_module(NETWORKS[network]).VERSION)
     if network.startswith("spandrel:"):
         return load.SPANDREL_VERSION
-    if asked is None or ":" not in asked:
-        return None
-    try:
-        version = getattr(importlib.import_module(asked.partition(":")[0]), "VERSION", 1)
-    except Exception:  # a user's module can raise anything; loading it says what
-        return None
-    return version if isinstance(version, int) else 1
+    factory = _factory(entry)
+    return factory.version if factory else None
 
 
 def _bytes(entry: ModelEntry) -> bytes | None:
@@ -128,12 +144,11 @@ def _own_weights(entry: ModelEntry) -> dict[str, torch.Tensor]:
     """State of a network that brings its own weights (a factory without `weights`)."""
     if not entry.network or ":" not in entry.network:
         raise RecipeError(f"model {entry.id}: give `weights`, or `network: package.module:factory` that brings its own")
-    module, name = entry.network.split(":", 1)
     try:
-        made = getattr(importlib.import_module(module), name)(**entry.args)
-    except (ImportError, AttributeError, TypeError) as error:
-        raise RecipeError(f"model {entry.id}: network {entry.network}: {error}") from error
-    return tensors_of(made.module if isinstance(made, Built) else made)
+        return tensors_of(make(find_factory(entry.network, entry.folder), entry.args).module)
+    except (NetworkError, WeightsError) as error:
+        error.args = (f"model {entry.id!r}: {error}",)
+        raise
 
 
 def load_study_model(objects: Objects, record: ModelRecord, device: torch.device | str = "cpu") -> Model:
@@ -156,6 +171,8 @@ def load_study_model(objects: Objects, record: ModelRecord, device: torch.device
         scale=entry.get("scale"),
         range=tuple(entry["range"]) if entry.get("range") else None,
         output=entry.get("output", "image"),
+        folder=record.folder or None,
+        sizes=record.sizes,
     )
     model = load_model(spec, tensors_from(data))
     model.module.to(device)

@@ -45,6 +45,9 @@ from xlli_ray.store.objects import open_objects
 from xlli_ray.store.records import COMPUTED, PASSED, Failure, Receipt, write_crash_note, write_record
 from xlli_ray.store.samples import SampleReader
 
+# What a network and its gradients may raise for one input. A network's own code comes as ForwardError, whatever it raised.
+_SAMPLE_FAULTS = (RuntimeError, ValueError, ArithmeticError, MemoryError, LookupError, TypeError, AttributeError, AssertionError)
+
 
 def make_loader(corpus: Mapping[str, Any], watch: Watch, read: Callable[[str], bytes]) -> Loader:
     """The loader for a recipe's corpus section, reading files with `read` (`watch`, or what fetches ahead through it).
@@ -198,7 +201,7 @@ class Worker:
 
         try:
             return [self._forward(model, parts, batch)], False
-        except (RuntimeError, ValueError, ArithmeticError, MemoryError, NetworkError):
+        except _SAMPLE_FAULTS:
             pass  # of which sample it is shows when each runs alone: a neighbour must not share its fate
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -208,7 +211,7 @@ class Worker:
             try:
                 measured = self._forward(model, parts, single)
                 each.append([_place(m, i, len(batch.ok)) for m in measured])
-            except (RuntimeError, ValueError, ArithmeticError, MemoryError, NetworkError) as error:
+            except _SAMPLE_FAULTS as error:
                 text = (str(error).strip() or "no message").splitlines()[0][:300]
                 memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text
                 why = "out of memory alone" if memory else f"{type(error).__name__}: {text}"

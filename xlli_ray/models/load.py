@@ -1,17 +1,16 @@
 """From a recipe's words and a state dict to a `Model`: networks of our own, spandrel's, or the user's factory.
 
 `network: imdn`              one of `NETWORKS`, whose file reads widths and depths off the state dict.
-`network: pkg.module:make`   `make(**args)` gives an `nn.Module`, or a `Built` that also says range, sizes and aliases.
-no `network`                 spandrel recognises the state dict. Its descriptor's own call runs without gradients and
-                             clamps, so only its parts are used: the module, and the arch's way to run it on a batch.
+`network: my.py:make`        `make(**args)` gives an `nn.Module`, or a `Built` that also says range, sizes and aliases (`factory`).
+no `network`                 spandrel recognises the state dict, or just one of ours fits it, which is said. The descriptor's own call runs
+                             without gradients and clamps, so only its parts are used: the module, and the way to run it on a batch.
 
-Loading is strict everywhere: a tensor that is missing or left over is an error that names it. Everything happens on the
-CPU; `Model.to` moves it.
+Loading is strict everywhere: a tensor that is missing or left over is an error that names it; names may stand behind a wrapper's beginning
+(`variants`). Everything happens on the CPU; `Model.to` moves it.
 """
 
 from __future__ import annotations
 
-import importlib
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -25,28 +24,31 @@ from xlli_ray.errors import NetworkError, WeightsError
 from xlli_ray.models.builtin import builtin_card
 from xlli_ray.models.checkpoint import tensors_of, weights_sha256
 from xlli_ray.models.dryrun import dry_run
+from xlli_ray.models.factory import find_factory, make
 from xlli_ray.models.model import Model, Range
-from xlli_ray.models.nests import WRAPPERS as PREFIXES
-from xlli_ray.models.networks import NETWORKS, Built, load_strict, network_file
+from xlli_ray.models.networks import NETWORKS, Built, built, load_strict, network_file
+from xlli_ray.models.sizes import BASES, SizeRule, find_rule, shape_given
 from xlli_ray.models.spec import BUILTIN, ModelSpec
+from xlli_ray.models.variants import Variant, under, variants
 
 __all__ = ["ModelSpec", "load_model"]
 
 SPANDREL_VERSION = 1  # raised when what is done here with spandrel's parts changes
-PROBE_SIZE = 64  # pixels along an axis; a factory's scale and channels are measured on a black image of this size
 
 
 @dataclass(frozen=True)
 class _Made:
-    """A network with what the three ways know beyond `Built`."""
+    """A network with what the three ways know beyond `Built`. `sizes` None: to be found by trying."""
 
     built: Built
     network: str
     version: int
     tensors: Mapping[str, Tensor]
-    square: bool = False
+    sizes: SizeRule | None
     supports_half: bool = True
     call: Callable[[Any, Tensor], Any] | None = None
+    notes: tuple[str, ...] = ()
+    folder: str = ""
 
 
 def load_model(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> Model:
@@ -73,85 +75,121 @@ def load_model(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> Model:
 
 def _from_registry(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> _Made:
     assert spec.network is not None
-    file = network_file(spec.network)
+    network_file(spec.network)  # an unknown name is the first thing to say
     if not tensors:
         raise WeightsError(f"network {spec.network!r} needs `weights`: a path, or builtin:NAME.")
+    first: WeightsError | None = None
+    for variant in variants(tensors):
+        try:
+            return _registered(spec.network, spec, tensors, variant)
+        except WeightsError as error:
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def _registered(name: str, spec: ModelSpec, tensors: Mapping[str, Tensor], variant: Variant, *notes: str) -> _Made:
+    """A network of ours with the tensors of one variant. WeightsError when they do not fit."""
+    file = network_file(name)
     args = dict(spec.args)
     if spec.scale is not None and "scale" in getattr(file, "ARGS", ()):
         args.setdefault("scale", spec.scale)
-    return _Made(file.from_state_dict(tensors, args), spec.network, file.VERSION, tensors)
+    made = built(name, variant.tensors, args)
+    return _Made(made, name, file.VERSION, tensors, SizeRule(made.multiple or 1, made.minimum or 1), notes=(*notes, *variant.notes))
 
 
 def _from_factory(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> _Made:
     assert spec.network is not None
-    path, _, name = spec.network.partition(":")
-    try:
-        file = importlib.import_module(path)
-        factory = getattr(file, name)
-    except Exception as error:  # importing a user's module can raise anything
-        raise NetworkError(
-            f"network {spec.network!r} cannot be imported: {type(error).__name__}: {error}. Expected"
-            f" package.module:factory, where `import {path or 'package.module'}` works wherever the study runs."
-        ) from error
-    try:
-        built = factory(**spec.args)
-    except Exception as error:
-        raise NetworkError(
-            f"{spec.network}({', '.join(f'{k}={v!r}' for k, v in spec.args.items())}) raised"
-            f" {type(error).__name__}: {error}. Check `args`."
-        ) from error
-    module = built.module if isinstance(built, Built) else built
-    if not isinstance(module, nn.Module):
-        raise NetworkError(f"{spec.network} gave a {type(module).__name__}; expected an nn.Module or a Built.")
+    factory = find_factory(spec.network, spec.folder)
+    product = make(factory, spec.args)
+    module = product.module
+    notes: list[str] = []
+    kinds = {p.dtype for p in module.parameters() if p.is_floating_point()}
+    native = kinds.pop() if len(kinds) == 1 else torch.float32
     module.cpu().float().eval().requires_grad_(False)
     if tensors:
-        load_strict(module, _with_prefix_of(module, tensors), network=spec.network)
+        variant = under(tensors, set(module.state_dict()))
+        load_strict(module, variant.tensors, network=spec.network)
+        notes += variant.notes
     tensors = tensors or tensors_of(module)
-    if not isinstance(built, Built):
-        built = Built(module, scale=1, output="none") if spec.output == "none" else _measured(spec, module)
-    version = getattr(file, "VERSION", 1)
-    return _Made(built, spec.network, version if isinstance(version, int) else 1, tensors)
+    if native != torch.float32:
+        notes.append(f"weights in {str(native).removeprefix('torch.')} are computed in float32")
+    if product.built is not None:
+        found = product.built
+    elif spec.output == "none":
+        found = Built(module, scale=1, output="none")
+    else:
+        try:
+            found = _measured(spec, module)
+        except NetworkError:
+            if native == torch.float32:
+                raise
+            found = _measured(spec, module.to(native))  # it turns its input into its own dtype
+            notes[-1] = f"computed in {str(native).removeprefix('torch.')}, as the network does by itself; its output becomes float32"
+    declared = None if found.multiple is None and found.minimum is None else SizeRule(found.multiple or 1, found.minimum or 1)
+    return _Made(found, spec.network, factory.version, tensors, declared, notes=tuple(notes), folder=factory.folder)
 
 
-def _with_prefix_of(module: nn.Module, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Puts a wrapper's prefix back that reading took off, where the module itself has it before all of its names."""
-    own = list(module.state_dict())
-    for prefix in PREFIXES:
-        if own and all(key.startswith(prefix) for key in own) and not any(key.startswith(prefix) for key in tensors):
-            return {prefix + key: tensor for key, tensor in tensors.items()}
-    return tensors
+def _probe(spec: ModelSpec, module: nn.Module, *, channels: int = 3, scale: int = 1, output: Any = "none") -> Model:
+    """A model to try sizes on."""
+    return Model(
+        id=spec.id, module=module, network=str(spec.network), network_version=1, scale=scale, channels=channels,
+        range=Range(0.0, 1.0), multiple=1, minimum=1, output=output, weights_sha256="",
+    )  # fmt: skip
 
 
 def _measured(spec: ModelSpec, module: nn.Module) -> Built:
-    """Channels and scale of a module that says neither: it is run on a black image, RGB and then grey."""
-    failures = []
-    for channels in (3, 1):
-        probe = Model(
-            id=spec.id, module=module, network=str(spec.network), network_version=1, scale=1, channels=channels,
-            range=Range(0.0, 1.0), multiple=1, minimum=1, output="none", weights_sha256="",
-        )  # fmt: skip
+    """Channels and scale of a module that says neither: it is run on black images, RGB and then grey, of several sizes."""
+    failures: dict[str, str] = {}
+    for side in BASES:
+        for channels in (3, 1):
+            probe = _probe(spec, module, channels=channels)
 
-        def visit(twin: nn.Module, x: Tensor) -> Any:
-            with torch.no_grad():
-                y = twin(x)
-            return tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+            def visit(twin: nn.Module, x: Tensor, probe: Model = probe) -> Any:
+                with torch.no_grad():
+                    return shape_given(probe.run(twin, x))
 
-        try:
-            shape, _ = dry_run(probe, visit, shape=(1, channels, PROBE_SIZE, PROBE_SIZE))
-        except Exception as error:
-            failures.append(f"with {channels} channels, {type(error).__name__}: {str(error)[:200]}")
-            continue
-        if isinstance(shape, tuple) and len(shape) == 4 and shape[:2] == (1, channels) and shape[2] == shape[3]:
-            scale, rest = divmod(shape[2], PROBE_SIZE)
-            if scale >= 1 and not rest:
-                return Built(module, scale=scale, channels=channels)
-        failures.append(f"with {channels} channels it gave {shape}")
+            try:
+                shape, _ = dry_run(probe, visit, shape=(1, channels, side, side))
+            except NetworkError as error:
+                cause = error.__cause__ or error
+                said = (str(cause).strip() or "no message").splitlines()[0][:200]
+                failures.setdefault(f"{type(cause).__name__}: {said}", f"{channels}×{side}×{side}")
+                continue
+            if isinstance(shape, tuple) and len(shape) == 4 and shape[:2] == (1, channels) and shape[2] == shape[3]:
+                scale, rest = divmod(shape[2], side)
+                if scale >= 1 and not rest:
+                    return Built(module, scale=scale, channels=channels)
+            failures.setdefault(f"it gave {shape}", f"{channels}×{side}×{side}")
     raise NetworkError(
-        f"{spec.network}: scale and channels cannot be measured on a {PROBE_SIZE} x {PROBE_SIZE} image: "
-        + "; ".join(failures)
+        f"{spec.network}: scale and channels cannot be measured on black images of {min(BASES)} to {max(BASES)} pixels a side: "
+        + "; ".join(f"for {size}, {said}" for said, size in list(failures.items())[:4])
         + ". Expected (1, C, s*H, s*W) for (1, C, H, W). Let the factory return xlli_ray.models.networks.Built(module,"
         " scale=..., channels=..., multiple=..., minimum=...), or say `output: none` for a network that gives no image."
     )
+
+
+def _sizes(spec: ModelSpec, made: _Made) -> tuple[SizeRule, tuple[str, ...]]:
+    """The size rule of a network, and what to say about it."""
+    if made.sizes is not None:
+        return made.sizes, ()
+    if spec.sizes is not None:
+        return SizeRule(*spec.sizes), ()
+    output = "none" if spec.output == "none" else made.built.output
+    probe = _probe(spec, made.built.module, channels=made.built.channels, scale=made.built.scale, output=output)
+    for side in BASES:
+        try:
+            rule = find_rule(probe, side)
+        except NetworkError:
+            continue
+        if rule is None:
+            return SizeRule(), (f"takes images of {side}×{side} pixels, and no rule for other sizes was found",)
+        if (rule.multiple, rule.square) == (1, False):
+            return rule, ()
+        square = ", equal" if rule.square else ""
+        said = f"takes heights and widths in multiples of {rule.multiple}{square} (found by trying)"
+        return rule, (f"{said}: other images are padded by reflection",)
+    return SizeRule(), ("no size was found that the network takes: black images of 8 to 256 pixels a side failed",)
 
 
 def _from_spandrel(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> _Made:
@@ -165,25 +203,46 @@ def _from_spandrel(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> _Made:
             f"`args` ({', '.join(spec.args)}) need a `network` that takes them: {ours}, or package.module:factory."
         )
     _refuse_ffdnet(tensors)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, about calls inside spandrel's architectures
-            descriptor = spandrel.ModelLoader(device="cpu").load_from_state_dict(dict(tensors))
-    except spandrel.UnsupportedModelError:
-        some = ", ".join(list(tensors)[:4])
-        fits = next((name for name in NETWORKS if _fits(name, tensors)), None)
-        advice = f"It fits `network: {fits}`." if fits else f"None of ours ({ours}) fits it either."
-        raise WeightsError(
-            f"spandrel does not recognise this state dict ({len(tensors)} tensors, the first: {some}). {advice}"
-            " For a network of your own write `network: package.module:factory`."
-        ) from None
-    except Exception as error:  # strict loading, or shapes that contradict what was detected
+    broken: Exception | None = None
+    for variant in variants(tensors):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of torch, about calls inside spandrel's architectures
+                descriptor = spandrel.ModelLoader(device="cpu").load_from_state_dict(dict(variant.tensors))
+        except spandrel.UnsupportedModelError:
+            continue
+        except Exception as error:  # strict loading, or shapes that contradict what was detected
+            broken = broken or error
+            continue
+        return _described(descriptor, tensors, variant, ours)
+    fits: dict[str, Variant] = {}
+    for variant in variants(tensors):
+        for name in NETWORKS:
+            if name not in fits and _fits(name, variant.tensors):
+                fits[name] = variant
+    if len(fits) == 1:
+        ((name, variant),) = fits.items()
+        return _registered(name, spec, tensors, variant, f"recognised as `network: {name}`")
+    if fits:
+        raise WeightsError(f"this state dict fits several networks of ours: {', '.join(fits)}. Name one: `network: {next(iter(fits))}`.")
+    if broken is not None:
         raise WeightsError(
             "spandrel recognises this state dict, but cannot load it:"
-            f" {type(error).__name__}: {str(error).strip()[:300]}. Name the network: one of {ours}, or"
+            f" {type(broken).__name__}: {str(broken).strip()[:300]}. Name the network: one of {ours}, or"
             " package.module:factory."
         ) from None
-    found = descriptor.architecture.id
+    some = ", ".join(list(tensors)[:4])
+    raise WeightsError(
+        f"spandrel does not recognise this state dict ({len(tensors)} tensors, the first: {some}). None of ours ({ours}) fits it either."
+        " For a network of your own write `network: FILE.py:factory` or `package.module:factory`."
+    )
+
+
+def _described(descriptor: Any, tensors: Mapping[str, Tensor], variant: Variant, ours: str) -> _Made:
+    """The parts of spandrel's descriptor that are used here."""
+    import spandrel
+
+    found = _part(descriptor, "architecture").id
     if not isinstance(descriptor, spandrel.ImageModelDescriptor):
         raise NetworkError(f"spandrel sees {found}, which needs a mask beside the image; that is not supported.")
     channels = descriptor.input_channels
@@ -192,26 +251,44 @@ def _from_spandrel(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> _Made:
             f"spandrel sees {found} with {channels} input and {descriptor.output_channels} output channels; expected 1"
             f" or 3 of both. If it is mistaken, name the network: one of {ours}, or package.module:factory."
         )
-    needs = descriptor.size_requirements
-    module = descriptor.model.float().eval().requires_grad_(False)
-    built = Built(
-        module, scale=descriptor.scale, channels=channels, multiple=needs.multiple_of, minimum=max(needs.minimum, 1)
-    )
+    needs = _part(descriptor, "size_requirements")
+    module = _part(descriptor, "model").float().eval().requires_grad_(False)
     # Some architectures give a tuple, another range, or want a noise map; spandrel keeps how to run them in this one
     # function. Unlike the descriptor's own call it neither pads, clamps nor stops gradients.
-    call = getattr(descriptor, "_call_fn", None)
+    call = _part(descriptor, "_call_fn")
+    if not callable(call):
+        raise NetworkError(_renamed(found, "_call_fn"))
     return _Made(
-        built, f"spandrel:{found}", SPANDREL_VERSION, tensors, needs.square, descriptor.supports_half, call
+        Built(module, scale=_part(descriptor, "scale"), channels=channels), f"spandrel:{found}", SPANDREL_VERSION, tensors,
+        SizeRule(needs.multiple_of, max(needs.minimum, 1), needs.square), _part(descriptor, "supports_half"), call, variant.notes,
     )  # fmt: skip
 
 
-def _fits(name: str, tensors: Mapping[str, Tensor]) -> bool:
-    """Whether a network of ours loads this state dict; asked only to give advice."""
+def _part(descriptor: Any, name: str) -> Any:
+    """A part of spandrel's descriptor. NetworkError when this version of it has none: without it the numbers would be others."""
     try:
-        network_file(name).from_state_dict(tensors, {})
+        return getattr(descriptor, name)
+    except AttributeError:
+        raise NetworkError(_renamed(getattr(getattr(descriptor, "architecture", None), "id", "a network"), name)) from None
+
+
+def _renamed(found: str, name: str) -> str:
+    from importlib.metadata import version
+
+    return (
+        f"spandrel {version('spandrel')} sees {found}, but its descriptor has no {name!r}, by which it says how the network is run (a noise"
+        " map, a value range, sizes). Without it the numbers would be wrong. Install the version of spandrel that this package was tested"
+        " with (pip install 'spandrel==0.4.2'), or name the network as FILE.py:factory."
+    )
+
+
+def _fits(name: str, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a network of ours loads this state dict."""
+    try:
+        built(name, tensors, {})
     except NetworkError:
         return True  # the weights fit, an argument is missing (carn_m: the scale)
-    except Exception:
+    except WeightsError:
         return False
     return True
 
@@ -235,6 +312,7 @@ def _refuse_ffdnet(tensors: Mapping[str, Tensor]) -> None:
 def _finished(spec: ModelSpec, made: _Made) -> Model:
     built = made.built
     output = "none" if spec.output == "none" else built.output
+    sizes, about_sizes = _sizes(spec, made)
     if spec.scale is not None and spec.scale != built.scale and output == "image":
         raise NetworkError(
             f"the recipe says scale {spec.scale}, but {made.network} with these weights has scale {built.scale}."
@@ -251,12 +329,14 @@ def _finished(spec: ModelSpec, made: _Made) -> Model:
         scale=built.scale,
         channels=built.channels,
         range=Range(float(lo), float(hi)),
-        multiple=built.multiple,
-        minimum=built.minimum,
+        multiple=sizes.multiple,
+        minimum=sizes.minimum,
         output=output,
         weights_sha256=weights_sha256(made.tensors),
-        square=made.square,
+        square=sizes.square,
         aliases=dict(built.aliases),
         supports_half=made.supports_half,
         call=made.call,
+        notes=(*made.notes, *about_sizes),
+        folder=made.folder,
     )

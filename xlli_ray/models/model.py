@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import PurePath
 from typing import Any, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xlli_ray.errors import NetworkError
+from xlli_ray.errors import ForwardError, NetworkError, XlliError
 
 LUMA = (0.299, 0.587, 0.114)  # BT.601, full range
 
@@ -45,6 +46,8 @@ class Model:
     `aliases`         further names of taps, see `layers`.
     `supports_half`   False where the network is known to go wrong in float16.
     `call`            how to run the module on a batch; None: by calling it.
+    `notes`           what was decided while it was loaded, for people.
+    `folder`          of a factory: where its file was found, "" for an installed package.
     """
 
     id: str
@@ -62,6 +65,8 @@ class Model:
     aliases: Mapping[str, str] = field(default_factory=dict)
     supports_half: bool = True
     call: Callable[[Any, Tensor], Any] | None = None
+    notes: tuple[str, ...] = ()
+    folder: str = ""
 
     @property
     def device(self) -> torch.device:
@@ -92,8 +97,8 @@ class Model:
         """(B, channels, H, W) in 0..1 -> (B, channels, scale*H, scale*W) in about 0..1, not clamped.
 
         Gradients flow from the output to `x` when they are enabled. With `output: none`: the module's own output.
-        Raises NetworkError for a wrong number of channels, an input too small, or an output of another size than
-        declared.
+        Raises NetworkError for a wrong number of channels, an input too small, or an output of another kind or size than
+        declared; ForwardError for whatever the network itself raises.
         """
         if x.ndim != 4 or x.shape[1] != self.channels:
             raise NetworkError(
@@ -122,14 +127,43 @@ class Model:
                 + f" it should give {expected}, but gave {got}. Check `scale` and `network` in the recipe, or say"
                 " `output: none` for a network that gives no image."
             )
+        if not y.is_floating_point():
+            raise NetworkError(
+                f"model {self.id!r} ({self.network}) gave numbers of {y.dtype}; expected floating point in the range [{lo:g}, {hi:g}]."
+                " Leave out what rounds and converts at its end."
+            )
+        if y.dtype.itemsize < 4:  # bfloat16 or float16: what follows is computed in float32
+            y = y.float()
         y = y[..., : self.scale * height, : self.scale * width]
         return y if (lo, hi) == (0.0, 1.0) else (y - lo) / (hi - lo)
 
     __call__ = forward
 
     def run(self, module: nn.Module, x: Tensor) -> Any:
-        """Run `module`, this model's own or a twin of it, on a batch in the module's range and of a size it takes."""
-        return module(x) if self.call is None else self.call(module, x)
+        """Run `module`, this model's own or a twin of it, on a batch in the module's range and of a size it takes.
+
+        Raises ForwardError for whatever its code raises, `sys.exit` included; running out of memory is no fault of it."""
+        try:
+            return module(x) if self.call is None else self.call(module, x)
+        except (XlliError, MemoryError, torch.OutOfMemoryError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            if _is_no_fault(error):
+                raise
+            said = (str(error).strip() or "no message").splitlines()[0][:300]
+            raise ForwardError(
+                f"model {self.id!r} ({self.network}) raised {type(error).__name__} for an input of {'×'.join(map(str, x.shape))}: {said}"
+            ) from error
+
+
+def _is_no_fault(error: BaseException) -> bool:
+    """Whether an exception that came up in a network is none of its own: memory that ran out, or a signal that ends the process."""
+    if isinstance(error, RuntimeError):
+        return "can't allocate memory" in str(error) or "not enough memory" in str(error)
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return isinstance(error, SystemExit) and last is not None and "ray" in PurePath(last.tb_frame.f_code.co_filename).parts
 
 
 def _extend(x: Tensor, height: int, width: int) -> Tensor:

@@ -18,11 +18,13 @@ class ModelSpec:
     """One entry of a recipe's `models`, as `load_model` wants it.
 
     `weights`  path or URI of the checkpoint, "builtin:NAME", or None for a factory that brings its own.
-    `network`  one of `NETWORKS`, "package.module:factory", or None: spandrel recognises the state dict.
+    `network`  one of `NETWORKS`, "FILE.py:factory", "package.module:factory", or None: the state dict is recognised.
     `args`     for the network or factory.
     `scale`    None: the network's own. Otherwise it chooses (carn_m) or is checked.
     `range`    (lo, hi) of the module's input and output; None: the network's own.
     `output`   "none" for a network that gives no image: its output is neither checked nor mapped.
+    `folder`   where a factory is looked for first: the recipe's folder, or where it was found before.
+    `sizes`    (multiple, minimum, square) as found before, for a factory's network that does not say them; None: found by trying.
     """
 
     id: str
@@ -32,6 +34,8 @@ class ModelSpec:
     scale: int | None = None
     range: tuple[float, float] | None = None
     output: Literal["image", "none"] = "image"
+    folder: str | None = None
+    sizes: tuple[int, int, bool] | None = None
 
 
 def builtin_names() -> list[str]:

@@ -203,6 +203,8 @@ def _models(entry: Any, base: Path, source: Source, path: problems.Path, files: 
         except RecipeError as error:
             raise _Refused(f"{source.place((*path, 'weights'))}{error}") from error
     _checked(ModelEntry, entry, source, path)
+    if isinstance(entry.get("network"), str) and ":" in entry["network"]:
+        entry["folder"] = str(base / entry["folder"]) if entry.get("folder") else str(base)
     return [_Part(entry, source, path)]
 
 

@@ -179,6 +179,10 @@ class ModelRecord:
     tags: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     """What was decided when it was read, for people."""
+    folder: str = ""
+    """Of a factory: where its file was found, "" for an installed package."""
+    sizes: tuple[int, int, bool] | None = None
+    """(multiple, minimum, square) of the sizes that the network takes; None in studies of before: to be found again."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,13 @@ A file here holds three things::
 
     def from_state_dict(tensors, args) -> Built     # widths and depths read from the shapes; strict loading
 
-Module names are those of the state dict, so that nothing is renamed on the way in and a layer pattern can be read off
-the checkpoint's keys. Adding a network is one file and one line in `NETWORKS`.
+Module names are those of the state dict, so that a layer pattern can be read off the checkpoint's keys. Where the same network
+is published under several sets of names, the file lists them as `RENAMES`, pairs of a pattern and what to write in its place,
+and hands its tensors to `renamed` first; the other names become `aliases` of the layers. Adding a network is one file and one
+line in `NETWORKS`.
+
+`from_state_dict` is called with PyTorch's meta device as the default (`built`): modules that it makes have shapes and no memory
+until `load_strict` has compared every shape with the file's, so that a few kilobytes cannot ask for terabytes.
 
 A file may name the `args` of a recipe that it takes: `ARGS = ("scale",)`. A model's `scale:` is handed on as the
 argument `scale` to a file that takes one. Importing this package imports no torch; `network_file` imports the one file
@@ -51,8 +56,9 @@ class Built:
     `scale`     output pixels per input pixel along one axis; 1 for a network that keeps the size.
     `channels`  1 (luma) or 3 (RGB).
     `range`     (lo, hi) of the values that go in and come out, unless the recipe says otherwise.
-    `multiple`  the module needs H and W divisible by this (the caller pads).
-    `minimum`   smallest H and W, in pixels, that the module can take.
+    `multiple`  the module needs H and W divisible by this (the caller pads). None: of a factory's network it is found by
+                trying (`sizes`), for networks of ours it is 1.
+    `minimum`   smallest H and W, in pixels, that the module can take. None: as above.
     `output`    "image", or "none" for a network whose output is no image (a classifier).
     `aliases`   other names for taps, e.g. {"RB16": "trunk.15"}; a value is a layer pattern, so ":input" may follow.
     """
@@ -61,8 +67,8 @@ class Built:
     scale: int
     channels: int = 3
     range: tuple[float, float] = (0.0, 1.0)
-    multiple: int = 1
-    minimum: int = 1
+    multiple: int | None = None
+    minimum: int | None = None
     output: Literal["image", "none"] = "image"
     aliases: dict[str, str] = field(default_factory=dict)
 
@@ -91,27 +97,71 @@ def check_args(args: Mapping[str, Any], allowed: Iterable[str], *, network: str)
             )
 
 
-def shape_of(tensors: Mapping[str, Tensor], key: str, *, network: str) -> tuple[int, ...]:
-    """Shape of one tensor of a state dict. WeightsError when absent: then this is not a checkpoint of `network`."""
+def built(name: str, tensors: Mapping[str, Tensor], args: Mapping[str, Any]) -> Built:
+    """A registered network with its weights. WeightsError when they are not a checkpoint of it, NetworkError for `args`."""
+    import torch
+
+    file = network_file(name)
+    try:
+        with torch.device("meta"):
+            made: Built = file.from_state_dict(tensors, args)
+    except (WeightsError, NetworkError):
+        raise
+    except Exception as error:  # what a file does with shapes that no checkpoint of it has
+        said = (str(error).strip() or "no message").splitlines()[0][:200]
+        raise WeightsError(
+            f"these tensors do not have the shapes of network {name!r} ({type(error).__name__}: {said}). Name the right `network`, or copy"
+            " the file again."
+        ) from error
+    return made
+
+
+def renamed(tensors: Mapping[str, Tensor], renames: Iterable[tuple[str, str]]) -> dict[str, Tensor]:
+    """`tensors` under this package's names: each key goes through all of `renames`, (regular expression, replacement)."""
+    out: dict[str, Tensor] = {}
+    rules = list(renames)
+    for key, tensor in tensors.items():
+        name = key
+        for pattern, new in rules:
+            name = re.sub(pattern, new, name)
+        if name in out:
+            raise WeightsError(f"two tensors of this state dict mean {name!r}, one of them {key!r}. Which one is meant cannot be told.")
+        out[name] = tensor
+    return out
+
+
+def shape_of(tensors: Mapping[str, Tensor], key: str, *, network: str, axes: int = 4) -> tuple[int, ...]:
+    """Shape of one tensor of a state dict: `axes` numbers, none of them 0. WeightsError when it is absent or of another
+    shape: then this is not a checkpoint of `network`."""
     if key not in tensors:
         some = ", ".join(list(tensors)[:4])
         raise WeightsError(
             f"this is not a checkpoint of network {network!r}: it has no tensor {key!r}; it has {len(tensors)} tensors,"
             f" the first: {some or 'none'}. Name the right `network`, or leave it out to let spandrel recognise it."
         )
-    return tuple(tensors[key].shape)
+    shape = tuple(tensors[key].shape)
+    if len(shape) != axes or 0 in shape:
+        raise WeightsError(
+            f"this is not a checkpoint of network {network!r}: {key!r} has shape {shape}, expected {axes} axes, none of them empty. Copy"
+            " the file again, or name the right `network`."
+        )
+    return shape
 
 
 def numbered(tensors: Mapping[str, Tensor], pattern: str) -> int:
-    """How many blocks a state dict has: one more than the largest number that group 1 of `pattern` matches, else 0."""
+    """How many blocks a state dict has: one more than the largest number that group 1 of `pattern` matches, else 0.
+    WeightsError when that is more than there are tensors: no network of ours leaves numbers out."""
     found = [re.match(pattern, key) for key in tensors]
-    return max((int(match.group(1)) + 1 for match in found if match), default=0)
+    count = max((int(match.group(1)[:9]) + 1 for match in found if match), default=0)
+    if count > len(tensors) + 1:
+        raise WeightsError(f"the names of this state dict count to {count}, with {len(tensors)} tensors in it. Copy the file again.")
+    return count
 
 
 def shuffle_scale(outputs: int, channels: int, *, network: str) -> int:
     """Scale of a pixel shuffle that turns `outputs` feature maps into `channels`: outputs = channels * scale**2."""
     scale = math.isqrt(outputs // channels)
-    if channels * scale**2 != outputs:
+    if channels * scale**2 != outputs or scale < 1:
         raise WeightsError(
             f"the last convolution of network {network!r} gives {outputs} maps, which is not {channels} (the channels"
             f" of its input) times a square; so its scale cannot be read off. Is this a checkpoint of {network!r}?"
@@ -133,16 +183,25 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], *, network: st
         for key in own
         if key in tensors and tensors[key].shape != own[key].shape
     ]
-    if missing or unexpected or other:
+    kinds = [
+        f"{key}: {tensors[key].dtype} in the file, {own[key].dtype} in the network"
+        for key in own
+        if key in tensors and tensors[key].is_floating_point() != own[key].is_floating_point()
+    ]
+    if missing or unexpected or other or kinds:
         parts = [
             f"{what} ({len(found)}): {', '.join(found[:6])}{', …' if len(found) > 6 else ''}"
-            for what, found in (("missing", missing), ("unexpected", unexpected), ("of another shape", other))
+            for what, found in (("missing", missing), ("unexpected", unexpected), ("of another shape", other), ("of another kind", kinds))
             if found
         ]
         raise WeightsError(
             f"the weights do not fit network {network!r}. {'; '.join(parts)}."
             " Check `network` and its `args`, or that the file holds this network and not another one."
         )
-    module.load_state_dict(dict(tensors), strict=True)
+    if any(tensor.is_meta for tensor in own.values()):  # shapes agree: now there may be memory
+        fresh = {key: tensor.to(own[key].dtype, copy=True) for key, tensor in tensors.items()}
+        module.load_state_dict(fresh, strict=True, assign=True)
+    else:
+        module.load_state_dict(dict(tensors), strict=True)
     module.eval()
     module.requires_grad_(False)

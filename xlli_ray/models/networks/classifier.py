@@ -94,6 +94,6 @@ def from_state_dict(tensors: Mapping[str, Tensor], args: Mapping[str, Any]) -> B
     check_args(args, ARGS, network="classifier")
     blocks = numbered(tensors, r"trunk\.(\d+)\.")
     widths = tuple(shape_of(tensors, f"trunk.{i}.conv1.weight", network="classifier")[0] for i in range(0, blocks, EACH))
-    module = Classifier(shape_of(tensors, "last.weight", network="classifier")[0], widths or WIDTHS)
+    module = Classifier(shape_of(tensors, "last.weight", network="classifier", axes=2)[0], widths or WIDTHS)
     load_strict(module, tensors, network="classifier")
     return Built(module, scale=1, minimum=4, output="none", aliases={"Conv1": "head"})

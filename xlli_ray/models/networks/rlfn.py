@@ -7,6 +7,9 @@ A block is RFDN's without distillation: three 3x3 convolutions with activation, 
 convolution, and enhanced spatial attention with a single convolution in its group. Blocks follow one another inside one
 long skip. Activations are LeakyReLU of slope 0.05. The public checkpoints work on values in 0..255 (with 0..1 they fall
 below bicubic).
+
+Two sets of names are read: the paper's repository's (`conv_1`, `block_1` .., `conv_2`), which the modules have, and the
+challenge's (`fea_conv`, `B1` .., `LR_conv`; its network is cut to 46 channels, 48 inside a block), which name the same layers.
 """
 
 from __future__ import annotations
@@ -17,11 +20,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xlli_ray.models.networks import Built, check_args, load_strict, numbered, shape_of, shuffle_scale
+from xlli_ray.models.networks import Built, check_args, load_strict, numbered, renamed, shape_of, shuffle_scale
 from xlli_ray.models.networks.esa import MINIMUM, SpatialAttention
 
 VERSION = 1
 SLOPE = 0.05  # of every LeakyReLU
+RENAMES = ((r"^fea_conv\.", "conv_1."), (r"^B(\d+)\.", r"block_\1."), (r"^LR_conv\.", "conv_2."))
 
 
 class Block(nn.Module):
@@ -64,6 +68,8 @@ class Rlfn(nn.Module):
 def from_state_dict(tensors: Mapping[str, Tensor], args: Mapping[str, Any]) -> Built:
     """Build the network that the keys and shapes of `tensors` describe. Takes no `args`. Range 0..255."""
     check_args(args, (), network="rlfn")
+    other_names = "fea_conv.weight" in tensors
+    tensors = renamed(tensors, RENAMES)
     width, images = shape_of(tensors, "conv_1.weight", network="rlfn")[:2]
     middle = shape_of(tensors, "block_1.c1_r.weight", network="rlfn")[0]
     narrow = shape_of(tensors, "block_1.esa.conv1.weight", network="rlfn")[0]
@@ -71,4 +77,6 @@ def from_state_dict(tensors: Mapping[str, Tensor], args: Mapping[str, Any]) -> B
     scale = shuffle_scale(shape_of(tensors, "upsampler.0.weight", network="rlfn")[0], images, network="rlfn")
     module = Rlfn(images, width, middle, narrow, blocks, scale)
     load_strict(module, tensors, network="rlfn")
-    return Built(module, scale=scale, channels=images, range=(0.0, 255.0), minimum=MINIMUM)
+    theirs = {"fea_conv": "conv_1", "LR_conv": "conv_2", **{f"B{i}": f"block_{i}" for i in range(1, blocks + 1)}}
+    aliases = theirs if other_names else {}
+    return Built(module, scale=scale, channels=images, range=(0.0, 255.0), minimum=MINIMUM, aliases=aliases)

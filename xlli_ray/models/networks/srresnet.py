@@ -30,7 +30,6 @@ layouts of keys are read too: `conv_first, body.N, upconv1, upconv2, conv_hr, co
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,7 +38,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xlli_ray.errors import NetworkError
-from xlli_ray.models.networks import Built, check_args, load_strict, numbered, shape_of
+from xlli_ray.models.networks import Built, check_args, load_strict, numbered, renamed, shape_of
 
 VERSION = 1
 SCALE = 4
@@ -48,7 +47,7 @@ RESIDUALS = ("bilinear", "none")
 ARGS = ("global_residual",)
 
 # Keys of the two public layouts, older names second.
-_RENAMES = (
+RENAMES = (
     (r"^conv_first\.", "head.conv."),
     (r"^(?:body|recon_trunk)\.(\d+)\.", r"trunk.\1."),
     (r"^upconv1\.", "up1.conv."),
@@ -184,15 +183,11 @@ def untrained(width: int = 32, blocks: int = 8, global_residual: str = "bilinear
 def from_state_dict(tensors: Mapping[str, Tensor], args: Mapping[str, Any]) -> Built:
     """Build the network that `tensors` describe: width and blocks from shapes, keys of three layouts. Range 0..1."""
     check_args(args, ARGS, network="srresnet")
-    renamed: dict[str, Tensor] = {}
-    for key, tensor in tensors.items():
-        for pattern, new in _RENAMES:
-            key = re.sub(pattern, new, key)
-        renamed[key] = tensor
-    width, images = shape_of(renamed, "head.conv.weight", network="srresnet")[:2]
-    blocks = numbered(renamed, r"trunk\.(\d+)\.")
-    residual = _residual_of(renamed, args)
-    renamed["global_residual"] = torch.tensor(int(residual == "bilinear"))
+    own = renamed(tensors, RENAMES)
+    width, images = shape_of(own, "head.conv.weight", network="srresnet")[:2]
+    blocks = numbered(own, r"trunk\.(\d+)\.")
+    residual = _residual_of(own, args)
+    own["global_residual"] = torch.tensor(int(residual == "bilinear"), device="cpu")
     module = SRResNet(width, blocks, residual, images=images)
-    load_strict(module, renamed, network="srresnet")
+    load_strict(module, own, network="srresnet")
     return Built(module, scale=SCALE, channels=images, aliases=aliases(blocks))

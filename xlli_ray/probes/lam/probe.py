@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from xlli_ray.corpus import resize
-from xlli_ray.errors import NetworkError, PlanError
+from xlli_ray.errors import ForwardError, NetworkError, PlanError
 from xlli_ray.probes.lam.params import Channel, Chosen, Hardest, Listed, Params
 from xlli_ray.probes.protocol import ArrayPlan, Batch, Column, Forward, Measurement, Shapes
 
@@ -180,6 +180,8 @@ class Lam:
             try:
                 results = self._sample(model, batch, i)
             except NetworkError as error:
+                if isinstance(error, ForwardError) and not batch.alone:
+                    raise  # in smaller passes it may run
                 failed[i] = str(error)
                 continue
             for j, result in enumerate(results):

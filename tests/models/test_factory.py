@@ -1,0 +1,189 @@
+"""A user's own file: found beside the recipe, imports its neighbours, and whatever it raises is said and is no traceback."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from xlli_ray.errors import ForwardError, NetworkError
+from xlli_ray.models import ModelSpec, load_model
+from xlli_ray.models.factory import find_factory, make
+from xlli_ray.models.model import Model
+
+FILE = """
+from torch import nn
+import blocks
+
+VERSION = {version}
+
+def make(width=3, **more):
+    import late                     # a neighbour that is imported when the factory is called
+    net = nn.Conv2d(3, width, 3, padding=1)
+    net.said = blocks.SAID + late.SAID
+    return net
+"""
+
+
+def folder(at: Path, said: str, *, name: str = "mine", version: object = 1) -> Path:
+    at.mkdir()
+    (at / f"{name}.py").write_text(FILE.format(version=version))
+    (at / "blocks.py").write_text(f"SAID = {said!r}")
+    (at / "late.py").write_text(f"SAID = {said.upper()!r}")
+    return at
+
+
+def said(network: str, place: Path | None) -> str:
+    return make(find_factory(network, None if place is None else str(place)), {}).module.said  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("network", ["mine.py:make", "./mine.py:make", "mine:make"])
+def test_a_factory_beside_the_recipe_is_found_first_and_imports_its_neighbours(
+    network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside, here = folder(tmp_path / "recipe", "a"), folder(tmp_path / "here", "b")
+    monkeypatch.chdir(here)
+    assert said(network, beside) == "aA"
+    assert said(network, None) == "bB"  # then the current folder
+    assert said(network, beside) == "aA"  # neighbours of one name in two folders are two modules
+    assert said(network, tmp_path) == "bB"
+    assert find_factory(network, str(beside)).folder == str(beside)
+
+
+def test_the_import_path_is_as_before_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    beside, before = folder(tmp_path / "recipe", "a"), list(sys.path)
+    monkeypatch.chdir(tmp_path)
+    said("mine:make", beside)
+    with pytest.raises(NetworkError):
+        find_factory("broken:make", str(beside))
+    assert sys.path == before
+
+
+def test_packages_and_files_of_any_name_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder(tmp_path / "nets", "p")
+    (tmp_path / "nets/__init__.py").touch()
+    inner = "from nets.blocks import SAID\nfrom torch import nn\ndef make():\n    return nn.Conv2d(3, 3, 1)"
+    (tmp_path / "nets/inner.py").write_text(inner)
+    assert isinstance(make(find_factory("nets.inner:make", str(tmp_path)), {}).module, nn.Conv2d)
+    folder(tmp_path / "odd", "o", name="my-net.v2")
+    assert said("odd/my-net.v2.py:make", tmp_path) == "oO"
+    folder(tmp_path / "clash", "c", name="json")  # a module of that name is imported already
+    assert said("clash/json.py:make", tmp_path) == "cC"
+    import json
+
+    assert json.loads("1") == 1
+
+
+def test_an_installed_factory_is_found_last(tmp_path: Path) -> None:
+    found = find_factory("torch.nn:Identity", str(tmp_path))
+    assert (found.call, found.folder) == (nn.Identity, "")
+
+
+def test_the_error_says_where_it_was_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    beside = folder(tmp_path / "recipe", "a")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NetworkError, match=rf"looked for as my_edsr\.py in {beside} and {tmp_path}, and among installed"):
+        find_factory("my_edsr:make", str(beside))
+    with pytest.raises(NetworkError, match=rf"no file my_edsr\.py; it was looked for in {beside} and {tmp_path}"):
+        find_factory("my_edsr.py:make", str(beside))
+    (beside / "needy.py").write_text("import not_installed_anywhere")
+    with pytest.raises(NetworkError, match=r"imports what is not there: ModuleNotFoundError: .*'not_installed_anywhere'"):
+        find_factory("needy:make", str(beside))
+    (beside / "quits.py").write_text("import sys\nsys.exit('I quit')")
+    with pytest.raises(NetworkError, match="cannot be imported: SystemExit: I quit"):
+        find_factory("quits.py:make", str(beside))
+
+
+def test_a_version_that_is_no_number_is_refused_not_taken_for_1(tmp_path: Path) -> None:
+    beside = folder(tmp_path / "recipe", "a", version="'2'")
+    with pytest.raises(NetworkError, match=r"VERSION in .*mine\.py is '2'; expected a whole number"):
+        find_factory("mine.py:make", str(beside))
+
+
+def test_arguments_that_it_does_not_take_are_answered_with_those_that_it_does() -> None:
+    with pytest.raises(NetworkError, match=r"upscaler\(depth=3\) raised TypeError.*it takes \(channels.*width.*scale"):
+        load_model(ModelSpec("mine", network="toy_networks:upscaler", args={"depth": 3}), {})
+
+
+# -- what it raises and gives -------------------------------------------------------------------------------------------
+
+
+class Odd(BaseException):
+    """Not even an Exception."""
+
+
+@pytest.mark.parametrize(
+    "error", [AssertionError("too dark"), KeyError("x"), SystemExit(4), Odd("?"), NotImplementedError(), ZeroDivisionError()]
+)
+def test_whatever_a_network_raises_names_model_and_size(error: BaseException) -> None:
+    from toy_networks import Function, as_model
+
+    def raising(x: Tensor) -> Tensor:
+        if x.sum() > 0:
+            raise error
+        return x
+
+    model = as_model(Function(raising))
+    assert model.forward(torch.zeros(1, 3, 4, 4)).shape == (1, 3, 4, 4)
+    name = type(error).__name__
+    with pytest.raises(ForwardError, match=rf"model 'toy' \(toy_networks:toy\) raised {name} for an input of 2×3×5×6: ") as caught:
+        model.forward(torch.ones(2, 3, 5, 6))
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("GPU"), RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+                                   KeyboardInterrupt()])  # fmt: skip
+def test_memory_that_ran_out_and_an_interrupt_are_no_fault_of_the_network(error: BaseException) -> None:
+    from toy_networks import Function, as_model
+
+    def raising(x: Tensor) -> Tensor:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        as_model(Function(raising)).forward(torch.zeros(1, 3, 4, 4))
+    assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    ("give", "words"),
+    [
+        (lambda x: (x, x), "gave a tuple"),
+        (lambda x: {"out": x}, "gave a dict"),
+        (lambda x: x[:, :2], r"should give \(1, 3, 4, 4\), but gave \(1, 2, 4, 4\)"),
+        (lambda x: (255 * x).byte(), "gave numbers of torch.uint8; expected floating point"),
+        (lambda x: x.numpy(), "gave a ndarray"),
+        (lambda x: None, "gave a NoneType"),
+    ],
+)
+def test_an_output_that_is_no_image_is_named(give: Any, words: str) -> None:
+    from toy_networks import Function, as_model
+
+    with pytest.raises(NetworkError, match=rf"model 'toy' \(toy_networks:toy\) .*{words}"):
+        as_model(Function(give)).forward(torch.zeros(1, 3, 4, 4))
+
+
+# -- dtypes -------------------------------------------------------------------------------------------------------------
+
+
+def loaded(network: str, **args: Any) -> Model:
+    return load_model(ModelSpec("mine", network=f"toy_networks:{network}", args=args), {})
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_a_network_in_another_precision_is_computed_in_float32_and_it_is_said(dtype: str) -> None:
+    model = loaded("in_precision", dtype=dtype)
+    assert {p.dtype for p in model.module.parameters()} == {torch.float32}
+    assert model.notes == (f"weights in {dtype} are computed in float32",)
+    assert model.forward(torch.rand(1, 3, 8, 8)).dtype == torch.float32
+
+
+def test_a_network_that_turns_its_input_into_bfloat16_itself_runs_in_it_and_gives_float32() -> None:
+    model = loaded("casting")
+    assert {p.dtype for p in model.module.parameters()} == {torch.bfloat16}
+    assert model.notes == ("computed in bfloat16, as the network does by itself; its output becomes float32",)
+    assert model.forward(torch.rand(1, 3, 8, 8)).dtype == torch.float32

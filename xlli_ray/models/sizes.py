@@ -1,0 +1,81 @@
+"""Which image sizes a network can take, found by trying: for networks that do not say it themselves.
+
+A U-Net that halves its image three times needs heights and widths in multiples of 8; a window of attention wants multiples of its side;
+some want squares. Nothing in a module says so. Each candidate is tried on a few sizes, without data where the network can run without (the
+meta device), on black images otherwise, and the smallest multiple whose sizes all work is the rule. Everything that chooses a size asks it:
+padding, plans, the reach that LAM crops by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xlli_ray.errors import XlliError
+from xlli_ray.models.dryrun import dry_run, on_meta
+from xlli_ray.models.model import Model
+
+MULTIPLES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96, 128)
+BASES = (64, 48, 96, 128, 60, 112, 224, 256, 32, 16, 8)
+"""Sides of the images that a network is first tried on."""
+
+
+@dataclass(frozen=True)
+class SizeRule:
+    """Height and width are multiples of `multiple`, at least `minimum`, and equal if `square`."""
+
+    multiple: int = 1
+    minimum: int = 1
+    square: bool = False
+
+
+def find_rule(model: Model, base: int) -> SizeRule | None:
+    """The rule of a network that takes images of `base` x `base`. None when no multiple explains it: a network of one fixed size."""
+    works = _trial(model, base)
+    for square in (False, True):
+        for multiple in MULTIPLES:
+            if base % multiple:
+                continue
+            k = base // multiple
+            sizes = ((k + 1, k + 1), (k + 2, k + 2)) if square else ((k + 1, k + 2), (k, k + 3))
+            if all(works(multiple * high, multiple * wide) for high, wide in sizes):
+                return SizeRule(multiple, _smallest(works, multiple, k), square)
+    return None
+
+
+def _smallest(works: Callable[[int, int], bool], multiple: int, k: int) -> int:
+    """The smallest side that works, by halving: what works stays working upwards."""
+    low, high = 0, k  # low fails, high works
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if works(multiple * middle, multiple * middle) else (middle, high)
+    return multiple * high
+
+
+def _trial(model: Model, base: int) -> Callable[[int, int], bool]:
+    """Whether the network takes an image of (height, width) and gives one of the right size, or anything with `output: none`."""
+
+    def visit(module: nn.Module, x: Tensor) -> Any:
+        with torch.no_grad():
+            return shape_given(model.run(module, x))
+
+    _, real = dry_run(model, visit, shape=(1, model.channels, base, base))
+
+    def works(height: int, width: int) -> bool:
+        shape = (1, model.channels, height, width)
+        try:
+            given = dry_run(model, visit, shape=shape)[0] if real else on_meta(model, visit, shape=shape)
+        except (XlliError, RuntimeError, MemoryError):  # of the network itself, or of a machine too small for this size
+            return False
+        return model.output == "none" or given == (1, model.channels, model.scale * height, model.scale * width)
+
+    return works
+
+
+def shape_given(output: Any) -> Any:
+    """The shape of a tensor, or what else it is in words."""
+    return tuple(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
