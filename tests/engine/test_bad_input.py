@@ -111,9 +111,35 @@ def test_a_network_that_returns_another_size_than_its_scale_says_gives_failed_ro
     recipe: Make, run: Run, tmp_path: Path
 ) -> None:
     summary = run(recipe("toy:wrong_size"))
-    assert summary.failed == 8, "the pictures that are not square"
+    assert summary.failed == 4, "two bright pictures, two degradations"
     reasons = set(open_study(tmp_path / "study").failures["reason"].to_pylist())
     assert all("declares scale 2" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("how", ["assert", "exit"])
+def test_a_network_that_raises_for_one_image_costs_that_image_alone(recipe: Make, run: Run, tmp_path: Path, how: str) -> None:
+    """An AssertionError ended the run in a traceback, sys.exit without a word."""
+    name = {"assert": "AssertionError", "exit": "SystemExit"}[how]
+    models = [{"id": "small", "network": "toy:asserts", "args": {"how": how}}]
+    summary = run(recipe(models=models, stages=[{"features": {"layers": ["net.tail"]}}, {"restore": {}}]))
+    assert summary.failed == 4, "two bright pictures, two degradations"
+    rows = open_study(tmp_path / "study").failures.to_pylist()
+    assert all(f"model 'small' (toy:asserts) raised {name} for an input of 1×3×" in row["reason"] for row in rows)
+    assert all("too bright" in row["reason"] for row in rows)
+
+
+def test_a_network_that_computes_in_bfloat16_is_measured_and_its_numbers_are_float32(recipe: Make, run: Run, tmp_path: Path) -> None:
+    layers = {"features": {"layers": ["net.tail"], "dtype": "float32"}}
+    summary = run(recipe("toy:half_inside", stages=[layers, {"features": {"id": "pooled", "layers": ["net.tail"], "pool": "moments"}},
+                                                    {"restore": {"save": True}}]))  # fmt: skip
+    assert summary.failed == 0
+    assert open_study(tmp_path / "study").sql("select count(*) n from restore where psnr_y > 0")["n"].to_pylist() == [summary.samples]
+
+
+def test_the_sizes_that_a_network_takes_are_found_when_planning_and_obeyed(recipe: Make, run: Run, tmp_path: Path) -> None:
+    summary = run(recipe("toy:square", stages=[{"features": {"layers": ["net.tail"]}}, {"restore": {}}, {"lam": {"nodes": 2}}]))
+    assert summary.failed == 0
+    assert "model small: takes squares alone (found by trying): other images are padded by reflection" in summary.notes
 
 
 def test_a_wrong_scale_is_refused_before_any_work(recipe: Make, run: Run, corpus: Path) -> None:

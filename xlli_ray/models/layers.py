@@ -143,6 +143,8 @@ def capture(model: Model, taps: Sequence[Tap], *, detach: bool = True) -> Iterat
                 f"model {model.id!r}: the {tap.side} of {tap.module} is a {type(value).__name__}, not one tensor."
                 " Choose a layer inside it, or the one after it."
             )
+        if tensor.is_floating_point() and tensor.dtype.itemsize < 4:
+            tensor = tensor.float()  # of a network that computes in bfloat16 by itself
         # `contiguous_format`, since a clone of a view keeps its strides, and with them the layout of what is stored.
         captured[tap.name] = (tensor.detach() if detach else tensor).clone(memory_format=torch.contiguous_format)
 

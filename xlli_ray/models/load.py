@@ -186,8 +186,8 @@ def _sizes(spec: ModelSpec, made: _Made) -> tuple[SizeRule, tuple[str, ...]]:
             return SizeRule(), (f"takes images of {side}×{side} pixels, and no rule for other sizes was found",)
         if (rule.multiple, rule.square) == (1, False):
             return rule, ()
-        square = ", equal" if rule.square else ""
-        said = f"takes heights and widths in multiples of {rule.multiple}{square} (found by trying)"
+        multiples = f"heights and widths in multiples of {rule.multiple}" if rule.multiple > 1 else ""
+        said = f"takes {' and '.join(filter(None, (multiples, 'squares alone' * rule.square)))} (found by trying)"
         return rule, (f"{said}: other images are padded by reflection",)
     return SizeRule(), ("no size was found that the network takes: black images of 8 to 256 pixels a side failed",)
 
