@@ -1,0 +1,131 @@
+"""How often intervals hold the truth, by simulation: seeded, one JSON line a case.
+
+    python tests/benchmarks/coverage.py means          # five methods for means over photographs
+    python tests/benchmarks/coverage.py differences    # two equal networks: how often they are told apart
+    python tests/benchmarks/coverage.py srga           # index, paired differences, equal networks, floor of other contents
+    python tests/benchmarks/coverage.py ddr            # CHI, and ratios of two
+
+`hall` is what the package does (`stats.intervals`); the others are what was tried: Student's t, t on the scale of a logarithm or logit
+about the mean, bootstrap-t, and BCa with expanded percentiles (B. Efron, R. Tibshirani 1993, ch. 12 and 14; T. Hesterberg 2015). What came
+of it: docs/decisions/008-intervals.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm, t
+
+sys.path.append(str(Path(__file__).parents[1] / "stats"))
+from quantities import QUANTITIES, STRESS, Quantity, differences, means
+
+from xlli_ray.stats.intervals import Limits, intervals
+
+Ends = tuple[np.ndarray, np.ndarray]
+DRAWS = 1000
+PHOTOGRAPHS = (3, 5, 8, 12, 20, 40, 100)
+PATCHES = ((1, 0.5), (4, 0.3), (8, 0.6), (0, 0.45))
+"""(patches a photograph, correlation within it); 0: unequal, 1 to 16."""
+
+
+def hall(values: np.ndarray, limits: Limits) -> Ends:
+    found = intervals(values, limits=limits)
+    return np.array([item.low for item in found]), np.array([item.high for item in found])
+
+
+def plain_t(values: np.ndarray, _: Limits) -> Ends:
+    found = intervals(values, difference=True)
+    return np.array([item.low for item in found]), np.array([item.high for item in found])
+
+
+def on_a_scale(values: np.ndarray, limits: Limits) -> Ends:
+    """t by the delta method: logit between two limits, logarithm above one."""
+    low, high = limits
+    mean, reach = values.mean(axis=0), t.ppf(0.975, len(values) - 1) * values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    if low is None:
+        return mean - reach, mean + reach
+    if high is None:
+        return mean * np.exp(-reach / mean), mean * np.exp(reach / mean)
+    middle, half = np.log((mean - low) / (high - mean)), reach * (high - low) / ((mean - low) * (high - mean))
+    return tuple(low + (high - low) / (1 + np.exp(-(middle + sign * half))) for sign in (-1, 1))  # type: ignore[return-value]
+
+
+def bootstrap_t(values: np.ndarray, _: Limits) -> Ends:
+    count = len(values)
+    draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), DRAWS).astype(float)
+    mean = values.mean(axis=0)
+    away = values - mean
+    moved = draws @ away / count
+    error = np.sqrt(np.maximum(draws @ away**2 / count - moved**2, 1e-300) / (count - 1))
+    high, low = np.quantile(moved / error, [0.025, 0.975], axis=0)
+    own = values.std(axis=0, ddof=1) / np.sqrt(count)
+    return mean - low * own, mean - high * own
+
+
+def expanded_bca(values: np.ndarray, _: Limits) -> Ends:
+    count = len(values)
+    draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), DRAWS).astype(float)
+    mean, drawn = values.mean(axis=0), np.sort(draws @ values / count, axis=0)
+    bias = norm.ppf(np.clip(((drawn < mean).mean(axis=0) + (drawn <= mean).mean(axis=0)) / 2, 1 / DRAWS, 1 - 1 / DRAWS))
+    away = values - mean
+    bend = (away**3).sum(axis=0) / (6 * (away**2).sum(axis=0) ** 1.5)
+    out = []
+    for sign in (-1, 1):
+        z = bias + sign * np.sqrt(count / (count - 1)) * t.ppf(0.975, count - 1)
+        place = (norm.cdf(bias + z / (1 - bend * z)) * DRAWS).astype(int).clip(0, DRAWS - 1)
+        out.append(np.take_along_axis(drawn, place[None], axis=0)[0])
+    return out[0], out[1]
+
+
+METHODS: dict[str, Callable[[np.ndarray, Limits], Ends]] = {
+    "hall": hall, "t": plain_t, "t on a scale": on_a_scale, "bootstrap-t": bootstrap_t, "expanded BCa": expanded_bca,
+}  # fmt: skip
+
+
+def cases(studies: int, draw: Callable[..., np.ndarray]) -> Iterator[tuple[dict[str, Any], Quantity, np.ndarray]]:
+    for name, quantity in (QUANTITIES | STRESS).items():
+        for photographs in PHOTOGRAPHS:
+            for patches, alike in PATCHES if draw is means else PATCHES[:3]:
+                rng = np.random.default_rng([photographs, patches])
+                about = {"quantity": name, "photographs": photographs, "patches": patches or "1–16", "alike": alike}
+                yield about, quantity, draw(rng, quantity, studies, photographs, patches, alike)
+
+
+def of_means(studies: int) -> Iterator[dict[str, Any]]:
+    for about, quantity, values in cases(studies, means):
+        truth = quantity.mean
+        for name, method in METHODS.items():
+            if name in ("bootstrap-t", "expanded BCa") and about["photographs"] > 40:
+                continue
+            with np.errstate(all="ignore"):
+                low, high = method(values, quantity.limits)
+            yield {**about, "method": name, "held": float(((low <= truth) & (truth <= high)).mean()), "above": float((low > truth).mean()),
+                   "below": float((high < truth).mean()), "length": float(np.nanmedian(high - low) / abs(truth or 1.0))}  # fmt: skip
+
+
+def of_differences(studies: int) -> Iterator[dict[str, Any]]:
+    for about, _, values in cases(studies, differences):
+        for name, method in (("t", plain_t), ("hall", hall)):
+            low, high = method(values, (None, None))
+            yield {**about, "method": name, "told apart": float(((low > 0) | (high < 0)).mean())}
+
+
+MODES: dict[str, tuple[Callable[[int], Iterator[dict[str, Any]]], int]] = {
+    "means": (of_means, 4000), "differences": (of_differences, 4000),
+}  # fmt: skip
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=MODES)
+    parser.add_argument("--studies", type=int, help="simulated studies of each case")
+    asked = parser.parse_args()
+    run, usual = MODES[asked.what]
+    for line in run(asked.studies or usual):
+        print(json.dumps({key: round(value, 4) if isinstance(value, float) else value for key, value in line.items()}, ensure_ascii=False),
+              flush=True)  # fmt: skip
