@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.stats import f, norm, t
 
 sys.path.append(str(Path(__file__).parents[1] / "stats"))
+import srga_worlds
 from quantities import QUANTITIES, STRESS, Quantity, differences, means
 
 from xlli_ray.stats.intervals import Limits, intervals
+from xlli_ray.stats.subsampling import halves, orders, standard_error
 
 Ends = tuple[np.ndarray, np.ndarray]
 DRAWS = 1000
@@ -116,8 +118,73 @@ def of_differences(studies: int) -> Iterator[dict[str, Any]]:
             yield {**about, "method": name, "told apart": float(((low > 0) | (high < 0)).mean())}
 
 
+LAWS = (
+    srga_worlds.Law(60, 60, 20), srga_worlds.Law(60, 30, 20), srga_worlds.Law(60, 15, 20), srga_worlds.Law(64, 8, 20),
+    srga_worlds.Law(96, 24, 40, amount=0.1, alike=0.3), srga_worlds.Law(60, 20, 40, power=0.4, alike=0.7),
+    srga_worlds.Law(60, 20, 20, amount=0.4, power=1.2),
+)  # fmt: skip
+SPLITS = 40
+
+
+def of_srga(studies: int) -> Iterator[dict[str, Any]]:
+    """What intervals and floors of SRGA claim, against what many studies of one law show."""
+    for law in LAWS:
+        srga_worlds.check(law)
+        found = [_srga_study(law, seed) for seed in range(studies)]
+        about = {"samples": law.samples, "photographs": law.photographs, "components": law.components, "power": law.power,
+                 "alike": law.alike, "amount": law.amount}  # fmt: skip
+        quantile = t.ppf(0.975, law.photographs - 1)
+        for name in ("index", "difference", "difference of equals"):
+            values = np.array([study[name][0] for study in found])
+            for how, place in (("halves", 1), ("three quarters", 2)):
+                errors = np.array([study[name][place] for study in found])
+                reach = errors * (quantile if how == "halves" else t.ppf(0.975, SPLITS - 1))
+                truth = 0.0 if name == "difference of equals" else values.mean()
+                yield {**about, "what": name, "error by": how, "mean": float(values.mean()), "spread": float(values.std(ddof=1)),
+                       "error / spread": float(np.sqrt(np.mean(errors**2)) / values.std(ddof=1)),
+                       "held": float(np.mean(np.abs(values - truth) <= reach)), "length": float(np.median(2 * reach))}  # fmt: skip
+        other, splits = (np.array([study[name] for study in found]) for name in ("other contents", "splits"))
+        ratio = other / splits.mean(axis=1)
+        above = {f"F({ends}, G − 1)": ratio > f.ppf(0.95, ends, law.photographs - 1) for ends in (1, 2)}
+        above |= {f"95 % quantile of {some} splits": other > np.quantile(splits[:, :some], 0.95, axis=1) for some in (20, SPLITS)}
+        for how, which in above.items():
+            yield {**about, "what": "floor of other contents", "floor by": how, "exceeded": float(which.mean()),
+                   "mean ratio": float(ratio.mean())}  # fmt: skip
+
+
+def _srga_study(law: srga_worlds.Law, seed: int) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    drawn = orders(law.group, SPLITS, np.random.default_rng([seed, 1]))
+    cut = np.array([half for order in drawn for half in halves(order)])
+    quarters = np.sort(drawn[:, : 3 * law.samples // 4], axis=1)
+    shares = (np.arange(law.samples)[None], cut, quarters)
+    for name, more in (("difference", 1.15), ("difference of equals", 1.0)):
+        networks = law.networks(np.random.default_rng([seed, 2]), more)
+        found = []
+        for pair in networks:
+            made = [[srga_worlds.fits(srga_worlds.parts(gram, chosen), law.kept(chosen.shape[1])) for chosen in shares]
+                    for gram in (some @ some.T for some in pair)]  # fmt: skip
+            found.append([srga_worlds.indices(srga_worlds.divergences(a, b)) for a, b in zip(*made)])
+            if name == "difference" and pair is networks[0]:
+                whole, (sigma, alpha), _ = made[0]
+                out["splits"] = srga_worlds.divergences((sigma[::2], alpha[::2]), (sigma[1::2], alpha[1::2])) / 2
+        if name == "difference":
+            out["index"] = _errors(found[0])
+            stranger = law.networks(np.random.default_rng([seed, 3]), more)[0][0]
+            strange = srga_worlds.fits((stranger @ stranger.T)[None], law.components)
+            out["other contents"] = float(srga_worlds.divergences(whole, strange)[0])
+        out[name] = _errors([a - b for a, b in zip(*found)])
+    return out
+
+
+def _errors(found: list[np.ndarray]) -> tuple[float, float, float]:
+    """A statistic of all samples, its error by halves, and that by subsamples of three quarters."""
+    whole, split, quarters = found
+    return float(whole[0]), standard_error(split[::2] - split[1::2]), float(quarters.std(ddof=1) * np.sqrt(3))
+
+
 MODES: dict[str, tuple[Callable[[int], Iterator[dict[str, Any]]], int]] = {
-    "means": (of_means, 4000), "differences": (of_differences, 4000),
+    "means": (of_means, 4000), "differences": (of_differences, 4000), "srga": (of_srga, 400),
 }  # fmt: skip
 
 if __name__ == "__main__":

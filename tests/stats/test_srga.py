@@ -20,14 +20,15 @@ from xlli_ray.stats.srga import (
     chance,
     fit_gram,
     fit_scores,
+    half_differences,
     index_of,
-    noise,
+    reach,
     resample_gram,
     scores_of,
     srga,
     trimmed,
 )
-from xlli_ray.stats.subsampling import orders
+from xlli_ray.stats.subsampling import orders, quantile
 
 N, K = 512, 300
 J = np.arange(1, K + 1)
@@ -287,18 +288,33 @@ def world(seed: int, samples: int = 48, groups: int = 48) -> tuple[np.ndarray, n
 @pytest.mark.parametrize("groups", [48, 16])
 def test_the_interval_is_about_as_wide_as_the_index_varies(groups: int) -> None:
     """Sixty studies of one law: the spread of their indices, and the errors that they give themselves."""
-    found, errors, floors = [], [], []
+    found, errors = [], []
     for seed in range(60):
         reference, test, group = world(seed, groups=groups)
         one = srga(reference, test, components=16, groups=group, resamples=12)
         found.append(one.srga)
-        errors.append((one.high - one.srga) / 2.201)  # t of 11 degrees of freedom
-        floors.append(one.floor / 2.201)
-    spread = float(np.std(found, ddof=1))
-    for name, some in (("subsamples", errors), ("halves", floors)):
-        ratio = math.sqrt(np.mean(np.square(some))) / spread
-        print(f"groups {groups}, {name}: {ratio:.2f}, spread {spread:.3f}")
-        assert 0.7 < ratio < 1.5, name
+        errors.append((one.high - one.srga) / quantile(groups, 0.95))
+        assert one.floor == pytest.approx(one.high - one.srga)
+    assert 0.8 < math.sqrt(np.mean(np.square(errors))) / float(np.std(found, ddof=1)) < 1.3
+
+
+def test_the_interval_of_a_paired_difference_is_not_twice_too_wide() -> None:
+    """Subsamples of three quarters gave 1.7 to 2.2 times the error: differences that are there were called ties."""
+    found, errors = [], []
+    for seed in range(60):
+        reference, test, group = world(seed, groups=24)
+        gains = 1 + 0.5 * np.sin(np.arange(120) * 0.7)  # another network, on the same contents
+        # which contents lose, and how much, is the network's own
+        other = reference * gains * (0.8 - 0.2 * (np.random.default_rng([seed, 1]).random((24, 1))[group] > 0.5))
+        drawn = orders(group, 20, np.random.default_rng([seed, 2]))
+        halved = []
+        for pair in ((reference, test), (reference * gains, other)):
+            some = [resample_gram(gram(features), drawn, 24, 16) for features in pair]
+            halved.append((index_of(*(fit_gram(gram(features), 16).fit for features in pair)), half_differences(*some)))
+        (a, a_halves), (b, b_halves) = halved
+        found.append(a - b)
+        errors.append(reach(a_halves - b_halves, 24) / quantile(24, 0.95))
+    assert 0.75 < math.sqrt(np.mean(np.square(errors))) / float(np.std(found, ddof=1)) < 1.35
 
 
 def test_draws_that_take_alike_samples_for_independent_ones_are_too_sure() -> None:
@@ -311,19 +327,21 @@ def test_draws_that_take_alike_samples_for_independent_ones_are_too_sure() -> No
     assert np.median(together) > 1.3 * np.median(alone)
 
 
-def test_other_contents_score_high_and_the_floor_says_so() -> None:
-    """Two halves of one law as reference and test: no degradation at all."""
-    above = 0
-    values = []
-    for seed in range(30):
-        reference, _, _ = world(seed, samples=96, groups=96)
-        one = srga(reference[:48], reference[48:], components=16, paired=False)
-        values.append(one.srga)
-        above += one.srga > one.floor
+@pytest.mark.parametrize("groups", [48, 12])
+def test_other_contents_score_high_and_exceed_their_floor_in_five_of_a_hundred(groups: int) -> None:
+    """Two sets of one law: no degradation at all. The 95 % quantile of twenty splits was exceeded in 8 to 17 of 100."""
+    studies, above, values = 160, 0, []
+    for seed in range(studies):
+        grams = []
+        for half in (0, 1):
+            features, _, group = world(2 * seed + half, groups=groups)
+            grams.append(gram(features))
+        value = index_of(*(fit_gram(matrix, 16).fit for matrix in grams))
+        drawn = orders(group, 20, np.random.default_rng([seed, 3]))
+        above += value > chance(resample_gram(grams[0], drawn, groups, 16))
+        values.append(value)
     assert np.median(values) > 1.5, "no degradation, and yet"
-    assert above <= 6, "the floor is a 95 % one, from few splits"
-    reference, test, group = world(1)
-    assert srga(reference, test, components=16, groups=group).srga > 2
+    assert above / studies < 0.065 + 2 * math.sqrt(0.05 * 0.95 / studies)
 
 
 def test_resampling_is_keyed_and_paired() -> None:
@@ -335,10 +353,11 @@ def test_resampling_is_keyed_and_paired() -> None:
     alone = srga(reference, 2 * reference, components=16, groups=group, paired=False)
     assert twice.high - twice.low < 0.5 * (alone.high - alone.low), "the same contents in both: what they have in common drops out"
     drawn = orders(group, 4, np.random.default_rng(0))
-    some = resample_gram(gram(reference), drawn, 16)
-    assert (len(some.subsamples), len(some.halves)) == (4, 4)
-    assert math.isnan(noise(np.array([np.nan, 1.0])))
-    assert math.isnan(chance(resample_gram(gram(reference), drawn[:0], 16)))
+    some = resample_gram(gram(reference), drawn, 48, 16)
+    assert (some.groups, len(some.halves)) == (48, 4)
+    assert math.isnan(reach(np.array([np.nan, 1.0]), 48))
+    assert math.isnan(chance(resample_gram(gram(reference), drawn[:0], 48, 16)))
+    assert math.isnan(chance(resample_gram(gram(reference), drawn, 2, 16))), "two pictures"
 
 
 def test_arrays_of_any_shape_and_memory_maps(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Subsampling: orders that keep groups together, a factor that is exact for the mean, halves that do not overlap."""
+"""Split halves: orders that keep groups together, halves that do not overlap, an error that is exact for the mean."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from xlli_ray.stats.subsampling import halves, orders, quantile, standard_error, subsample
+from xlli_ray.stats.subsampling import halves, orders, quantile, standard_error
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -35,42 +35,45 @@ def test_samples_of_their_own_are_shuffled_freely() -> None:
     assert counts.min() > 8
 
 
-def test_subsamples_and_halves_have_equal_sizes_and_halves_share_nothing() -> None:
-    order = rng(2).permutation(11)
-    assert subsample(order).tolist() == sorted(order[:8].tolist())
-    one, other = halves(order)
+def test_halves_are_equal_and_share_nothing() -> None:
+    one, other = halves(rng(2).permutation(11))
     assert (len(one), len(other)) == (5, 5)
     assert not set(one) & set(other)
-    assert len(subsample(np.arange(800))) == 600
 
 
 def test_the_error_of_a_mean_is_the_textbooks() -> None:
-    """For a mean the factor is exact: over all subsamples, s/√N."""
-    values = rng(3).normal(size=40)
-    drawn = orders(range(40), 20_000, rng(4))
-    means = np.array([values[subsample(order)].mean() for order in drawn])
-    assert float(standard_error(means, 40)) == pytest.approx(values.std(ddof=1) / math.sqrt(40), rel=0.02)
+    """For a mean it is exact: over all splits, s/√N."""
+    values = rng(7).normal(size=60)
+    differences = np.array([values[a].mean() - values[b].mean() for a, b in map(halves, orders(range(60), 4000, rng(8)))])
+    assert standard_error(differences) == pytest.approx(values.std(ddof=1) / math.sqrt(60), rel=0.05)
 
 
 def test_the_error_of_a_mean_of_groups_is_that_of_independent_groups() -> None:
     """Ten values that are copies of each other are one: an error that took them for ten would be three times too small."""
     values = rng(5).normal(size=24).repeat(10)
     drawn = orders(np.arange(24).repeat(10), 4000, rng(6))
-    means = np.array([values[subsample(order)].mean() for order in drawn])
-    assert float(standard_error(means, 240)) == pytest.approx(values[::10].std(ddof=1) / math.sqrt(24), rel=0.05)
+    differences = np.array([values[a].mean() - values[b].mean() for a, b in map(halves, drawn)])
+    assert standard_error(differences) == pytest.approx(values[::10].std(ddof=1) / math.sqrt(24), rel=0.05)
 
 
-def test_half_a_difference_of_halves_is_an_error_too() -> None:
-    values = rng(7).normal(size=60)
-    differences = [values[a].mean() - values[b].mean() for a, b in map(halves, orders(range(60), 4000, rng(8)))]
-    assert math.sqrt(np.mean(np.square(differences))) / 2 == pytest.approx(values.std(ddof=1) / math.sqrt(60), rel=0.05)
+def test_of_a_median_a_split_in_halves_is_right_where_small_cuts_are_not() -> None:
+    """The median is not smooth: the jackknife's error of it is known to be wrong however many values there are."""
+    spread, split, jackknife = [], [], []
+    for seed in range(300):
+        values = rng(seed).normal(size=60)
+        spread.append(np.median(values))
+        drawn = map(halves, orders(range(60), 40, rng(seed + 1000)))
+        split.append(standard_error(np.array([np.median(values[a]) - np.median(values[b]) for a, b in drawn])))
+        without = np.array([np.median(np.delete(values, i)) for i in range(60)])
+        jackknife.append(math.sqrt(59 / 60 * ((without - without.mean()) ** 2).sum()))
+    truth = float(np.std(spread))
+    assert math.sqrt(np.mean(np.square(split))) == pytest.approx(truth, rel=0.12)
+    assert math.sqrt(np.mean(np.square(jackknife))) > 1.2 * truth
 
 
-def test_columns_nan_and_too_few_draws() -> None:
-    draws = np.array([[1.0, 1.0, np.nan], [3.0, np.nan, np.nan], [5.0, 2.0, 4.0]])
-    found = standard_error(draws, 8)  # b = 6: variance × 6 / 2
-    assert found[:2] == pytest.approx([2 * math.sqrt(3), math.sqrt(0.5) * math.sqrt(3)])
-    assert math.isnan(found[2])
-    assert math.isnan(float(standard_error(np.zeros(0), 8)))
-    assert math.isnan(quantile(1, 0.95))
+def test_nan_and_too_few() -> None:
+    assert standard_error(np.array([2.0, np.nan, -2.0])) == pytest.approx(1.0)
+    assert math.isnan(standard_error(np.zeros(0)))
+    assert math.isnan(standard_error(np.array([1.0])))
+    assert math.isnan(quantile(2, 0.95))
     assert quantile(20, 0.95) == pytest.approx(float(t.ppf(0.975, 19)))

@@ -12,10 +12,10 @@ lower than those that carry a residual, for that reason alone: compare like with
 Sets must hold the same contents. Each set has as many samples as the others; a content that failed in one set of a model is struck from all
 of its sets. Sets of other contents (real photographs) are shown with the floor that other contents give for nothing, and are in no ranking.
 
-Intervals: subsamples of 3/4 of the samples, without replacement, the same for every set and model, scaled to the full number
-(`stats.subsampling`: Politis and Romano 1994). Patches of one picture are drawn together, so they speak of other pictures of this kind, not
-of other trainings. `draw: samples` draws patches singly, as if they were independent: shorter, for these pictures only. A ranking
-places two models apart when the interval of their paired difference does not hold 0 and the difference exceeds the split-half floor.
+Intervals: the samples are split into halves, the same for every set and model; half of the root mean square difference is the standard
+error (`stats.subsampling`: McCarthy 1969). Patches of one picture stay together, so intervals speak of other pictures of this kind, not
+of other trainings. `draw: samples` deals patches singly, as if they were independent: shorter, for these pictures only. A ranking
+places two models apart when the interval of their paired difference does not hold 0.
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ class Srga:
     `srga_pairs`, `srga_spectrum`."""
 
     KIND: ClassVar[str] = "srga"
-    VERSION: ClassVar[int] = 2  # 2: networks in colours of their own
-    REFERENCE: ClassVar[str] = "Liu et al., IEEE TPAMI 45, 2023 (index); Politis and Romano, Annals of Statistics 22, 1994 (intervals)"
+    VERSION: ClassVar[int] = 3  # 2: networks in colours of their own; 3: intervals and floors
+    REFERENCE: ClassVar[str] = (
+        "Liu et al., IEEE TPAMI 45, 2023 (index); McCarthy, Review of the International Statistical Institute 37, 1969 (intervals)"
+    )
     TABLES: ClassVar[tuple[Table, ...]] = TABLES
     Params: ClassVar[type[BaseModel]] = Params
 

@@ -15,25 +15,25 @@ from xlli_ray.analyses.srga.sets import READS, ImageSet, Sets, grams, kept_conte
 from xlli_ray.analyses.srga.tables import ALL
 from xlli_ray.analyses.view import View
 from xlli_ray.errors import AnalysisError
-from xlli_ray.stats.bootstrap import FEWEST, generator
+from xlli_ray.stats.bootstrap import generator
 from xlli_ray.stats.ggd import Fit
+from xlli_ray.stats.intervals import FEWEST
 from xlli_ray.stats.srga import (
     Errors,
     Resampled,
     SetFit,
     chance,
     divergence,
-    drawn_indices,
     errors,
     fit_scores,
     half_differences,
     index_of,
-    noise,
+    reach,
     resample_gram,
     scores_of,
     warnings,
 )
-from xlli_ray.stats.subsampling import orders, quantile, standard_error
+from xlli_ray.stats.subsampling import orders
 from xlli_ray.store.manifest import Cell
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ BINS = 61
 REACH = 5.0
 FEW = 300
 """The authors ask for more patches than this."""
+FEW_PICTURES = 8
+"""Fewer pictures than this make a rough error."""
 SHOWN = 4
 """Sets of one model in the figures of fits and spectra: the reference, and those with the highest indices."""
 _NAN = float("nan")
@@ -129,7 +131,7 @@ class Measures:
             if item.label not in sets:
                 sets[item.label] = Estimate(item, "refused", lost.get(item.label, "not measured"))
         reference = sets[self.params.reference]
-        sets = {label: self._against(reference, one, samples) for label, one in sets.items()}
+        sets = {label: self._against(reference, one) for label, one in sets.items()}
         images = len({image for image, good in zip(self.groups.reference.images, kept) if good})
         self.found[cell.model] = ModelSets(cell.model, cell.what, samples, int((~kept).sum()), images, sets)
 
@@ -141,19 +143,21 @@ class Measures:
         scores, eigenvalues = scores_of(whole, self.components, params.solver)
         fit, dropped = fit_scores(scores, refine=params.refine)
         found = SetFit(fit, len(whole), self.components, dropped, eigenvalues / len(whole))
-        drawn = self._orders(item, kept)
-        some = resample_gram(whole, drawn, self.components, params.solver, refine=params.refine)
+        drawn, groups = self._orders(item, kept)
+        some = resample_gram(whole, drawn, groups, self.components, params.solver, refine=params.refine)
         return Estimate(item, "", "; ".join(warnings(found)), found, some, None if fit.degenerate else _histogram(scores, fit))
 
-    def _orders(self, item: ImageSet, kept: np.ndarray) -> np.ndarray:
-        """Orders of the kept samples, int (resamples, kept): one drawing for all sets of the reference's contents, of every model."""
+    def _orders(self, item: ImageSet, kept: np.ndarray) -> tuple[np.ndarray, int]:
+        """Orders of the kept samples, int (resamples, kept), and how many groups they are in: one drawing for all sets of the reference's
+        contents, of every model."""
         images: Sequence[str] = item.images if self.params.draw == "images" else item.contents
         key = "contents" if self.groups.paired(item) else f"contents of {item.label}"
         place = np.cumsum(kept) - 1
         drawn = orders(images, self.params.resamples, generator(self.seed, key))
-        return np.array([place[order[kept[order]]] for order in drawn], np.int64).reshape(-1, int(kept.sum()))
+        groups = len({image for image, good in zip(images, kept) if good})
+        return np.array([place[order[kept[order]]] for order in drawn], np.int64).reshape(-1, int(kept.sum())), groups
 
-    def _against(self, reference: Estimate, one: Estimate, samples: int) -> Estimate:
+    def _against(self, reference: Estimate, one: Estimate) -> Estimate:
         """The estimate with its index against the reference's."""
         if one.found is None:
             return one
@@ -172,7 +176,7 @@ class Measures:
         value = index_of(reference.found.fit, one.found.fit)
         assert reference.some is not None
         assert one.some is not None
-        about = errors(value, reference.some, one.some, samples, paired=paired, level=self.params.level)
+        about = errors(value, reference.some, one.some, paired=paired, level=self.params.level)
         kl = divergence(reference.found.fit, one.found.fit)
         return Estimate(one.item, state, "; ".join(reason), one.found, one.some, one.histogram, kl, value, about)
 
@@ -220,26 +224,19 @@ class Measures:
             out.setdefault(family[label], []).append(label)
         return {**out, ALL: labels} if len(out) > 1 else out
 
-    def _mean(self, model: str, labels: Sequence[str]) -> tuple[float, np.ndarray, np.ndarray]:
-        """Index, its draws (R,) and its half differences (splits,), each the mean over the sets."""
+    def _mean(self, model: str, labels: Sequence[str]) -> tuple[float, np.ndarray, int]:
+        """Index and its half differences (splits,), each the mean over the sets, and how many groups were dealt into halves."""
         one = self.found[model]
         reference = one.sets[self.params.reference].some
         assert reference is not None
         some = [one.sets[label] for label in labels]
-        draws = np.array([drawn_indices(reference, item.some) for item in some if item.some is not None])
         differences = np.array([half_differences(reference, item.some) for item in some if item.some is not None])
-        return float(np.mean([item.srga for item in some])), draws.mean(axis=0), differences.mean(axis=0)
-
-    def _half(self, draws: np.ndarray, samples: int) -> float:
-        """Half the length of an interval."""
-        return quantile(int(np.isfinite(draws).sum()), self.params.level) * float(standard_error(draws, samples))
+        return float(np.mean([item.srga for item in some])), differences.mean(axis=0), reference.groups
 
     def _difference(self, model: str, other: str, labels: Sequence[str]) -> _Row:
-        (a, a_draws, a_halves), (b, b_draws, b_halves) = self._mean(model, labels), self._mean(other, labels)
-        half = self._half(a_draws - b_draws, min(self.found[model].kept, self.found[other].kept))
-        floor = noise(a_halves - b_halves, self.params.level)
-        apart = abs(a - b) > half and abs(a - b) > floor
-        return {"difference": a - b, "low": a - b - half, "high": a - b + half, "floor": floor, "apart": bool(apart)}
+        (a, a_halves, groups), (b, b_halves, others) = self._mean(model, labels), self._mean(other, labels)
+        half = reach(a_halves - b_halves, min(groups, others), self.params.level)
+        return {"difference": a - b, "low": a - b - half, "high": a - b + half, "floor": half, "apart": bool(abs(a - b) > half)}
 
     def pairs(self) -> list[_Row]:
         """Rows of `srga_pairs`: every pair, in the recipe's order; families, then their sets."""
@@ -259,8 +256,8 @@ class Measures:
         for family, labels in self.families_of.items():
             rows = []
             for model in self.models:
-                value, draws, _ = self._mean(model, labels)
-                half = self._half(draws, self.found[model].kept)
+                value, halves, groups = self._mean(model, labels)
+                half = reach(halves, groups, self.params.level)
                 apart = [self._difference(model, other, labels) for other in self.models if other != model]
                 below = sum(row["apart"] and row["difference"] > 0 for row in apart)
                 above = sum(row["apart"] and row["difference"] < 0 for row in apart)
@@ -344,7 +341,8 @@ class Measures:
         drawn = "pictures with all their patches" if params.draw == "images" else "patches, as if they were independent"
         kept = [one.kept for one in self.found.values()]
         chosen = "" if params.components else " (the recipe says nothing: 300, or half of the samples where that is fewer)"
-        intervals = f"Intervals: {100 * params.level:g} %, {params.resamples} subsamples of {drawn}."
+        intervals = f"Intervals: {100 * params.level:g} %, t over {'pictures' if params.draw == 'images' else 'patches'}, from "
+        intervals += f"{params.resamples} splits of {drawn} into halves."
         out = [
             f"{max(kept)} samples of {images} pictures in each of {len(groups.all)} sets, input {groups.height}×{groups.width}, "
             f"{self.components} components{chosen}, solver {params.solver}. "
@@ -357,8 +355,8 @@ class Measures:
             out.append(f"Samples of other input sizes are left out, features of two sizes cannot be compared: {listed}.")
         if (few := min(kept)) <= FEW:
             out.append(f"{few} samples are few: the authors ask for more than {FEW}. Compare within this study only.")
-        if params.draw == "images" and images < FEWEST:
-            out.append(f"{images} pictures are few: intervals are rough guides.")
+        if params.draw == "images" and images < FEW_PICTURES:
+            out.append(f"{images} pictures are few: intervals are rough guides{'; none below 3' if images < FEWEST else ''}.")
         if not self._psnr:
             out.append("No PSNR beside the index: add a restore stage, or targets. A dead network scores 0 as well.")
         if not self.families_of:

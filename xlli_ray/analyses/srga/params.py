@@ -21,7 +21,7 @@ class Params(BaseModel):
     store_features: bool = Field(default=False, description="keep the features in the study, and read them; else only the Gram matrices")
     of: str | None = Field(default=None, description="id of a gram or features stage to read; null: one is added")
     restore: str | None = Field(default="auto", description="id of the restore stage that gives PSNR; auto: the only one; null: none")
-    resamples: int = Field(default=40, ge=0, le=1000, description="subsamples for the intervals; 0: none")
+    resamples: int = Field(default=40, ge=0, le=1000, description="splits into halves for the intervals; 0: none")
     level: float = Field(default=0.95, gt=0.5, lt=1, description="of the intervals and floors")
     draw: Literal["images", "samples"] = Field(default="images", description="what is drawn: pictures with all their patches, or patches")
     refine: bool = Field(default=False, description="solve for alpha; false: the authors' grid of 0.001")

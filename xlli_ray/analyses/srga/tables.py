@@ -25,8 +25,8 @@ SETS: Final = Table(
         Column("level", "float64", "level of its degradation where it has one kind; else null"),
         Column("srga", "float64", "log₁₀(KL + 1e-5) + 5, 0…; lower: features more like the reference's. Null where `state` says why"),
         *_ENDS,
-        Column("floor", "float64", "paired sets: differences of the index below this are noise (split halves); unpaired ones: "
-                                   "what other contents of the reference's kind score although nothing differs"),
+        Column("floor", "float64", "paired sets: half the length of the interval; unpaired ones: what other contents of the "
+                                   "reference's kind score although nothing differs, not exceeded in `level` of the cases"),
         Column("psnr_y", "float64", "mean PSNR of the same samples, dB; null without targets or a restore stage"),
         Column("sigma", "float64", "standard deviation of the trimmed scores"),
         Column("alpha", "float64", "shape of their generalized Gaussian, 0.2…9.999: 2 Gaussian, 1 Laplacian, lower: heavier tails"),
@@ -73,8 +73,8 @@ PAIRS: Final = Table(
         Column("label", "string", "the set; null: mean over the family"),
         Column("difference", "float64", "index of `model` minus index of `other`; negative: `model` is nearer to its reference"),
         *_ENDS,
-        Column("floor", "float64", "differences below this are noise, by split halves"),
-        Column("apart", "bool", "the interval does not hold 0 and the difference exceeds the floor"),
+        Column("floor", "float64", "half the length of the interval: smaller differences are noise"),
+        Column("apart", "bool", "the interval does not hold 0"),
     ),
 )
 
