@@ -20,6 +20,7 @@ from xlli_ray.models.cost import survey
 from xlli_ray.models.layers import Tap, resolve
 from xlli_ray.models.model import Model
 from xlli_ray.models.neighbours import manners
+from xlli_ray.models.plausible import range_remark
 from xlli_ray.probes import probe_class
 from xlli_ray.probes.protocol import Probe, SetProbe, Shapes
 from xlli_ray.recipe import Recipe, Stage
@@ -215,6 +216,8 @@ def _wanted(
         batches[bucket.name] = auto_batch(seen.activation_bytes, device)
     own = manners(model, taps)
     notes = [f"batches of one: {own.alone}"] if own.alone else []
+    if remark := range_remark(model):
+        notes.append(remark)
     wanted = []
     for stage, probe, spec in probes:
         fixed = recipe.batch.get(stage.kind, "auto")

@@ -27,6 +27,7 @@ from xlli_ray.models.dryrun import dry_run
 from xlli_ray.models.factory import find_factory, make
 from xlli_ray.models.model import Model, Range
 from xlli_ray.models.networks import NETWORKS, Built, built, load_strict, network_file
+from xlli_ray.models.plausible import span_fault
 from xlli_ray.models.sizes import BASES, SizeRule, find_rule, shape_given
 from xlli_ray.models.spec import BUILTIN, ModelSpec
 from xlli_ray.models.variants import Variant, under, variants
@@ -321,6 +322,8 @@ def _finished(spec: ModelSpec, made: _Made) -> Model:
     lo, hi = built.range if spec.range is None else spec.range
     if not lo < hi:
         raise NetworkError(f"`range: [{lo}, {hi}]` is empty; expected e.g. [0, 1], [0, 255] or [-1, 1].")
+    if spec.range is not None and (fault := span_fault(lo, hi)):
+        raise NetworkError(fault)
     return Model(
         id=spec.id,
         module=built.module,
