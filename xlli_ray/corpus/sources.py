@@ -6,6 +6,7 @@ It is only an address: identities are hashes of bytes, so a corpus may move.
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import glob
 import importlib.util
@@ -19,7 +20,7 @@ from typing import Any
 import fsspec
 
 from xlli_ray.corpus.faults import FileFault, judge, one_line
-from xlli_ray.errors import EnvironmentFailure, RecipeError, SampleError, closest
+from xlli_ray.errors import EnvironmentFailure, RecipeError, SampleError, bucket_advice, closest
 
 # Colour photographs that the wheel itself carries (its other pictures are grey, drawn, or fetched on demand). The right
 # half of the stereo pair `motorcycle` is left out: it shows the same scene again, and `*` should give distinct
@@ -37,6 +38,7 @@ SKIMAGE = {
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _SKIMAGE = "skimage://"
 _SHOWN = 5  # files named in a message
+BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 
 
 def list_files(patterns: Sequence[str], base: Path | str) -> list[str]:
@@ -72,8 +74,9 @@ def read_bytes(uri: str) -> bytes:
         if uri.startswith(_SKIMAGE):
             uri = _skimage_path(uri)
         elif _SCHEME.match(uri):
-            with fsspec.open(uri, "rb") as remote:
-                return bytes(remote.read())
+            filesystem, path = fsspec.core.url_to_fs(uri)
+            # s3fs would ask for the size first: two requests, of which the first one's errors have no text
+            return bytes(filesystem.cat_file(path, **({"max_concurrency": 1} if "s3" in filesystem.protocol else {})))
         if not stat.S_ISREG(mode := os.stat(uri).st_mode) and not stat.S_ISDIR(mode):
             raise FileFault("special", f"not a file but a pipe, a socket or a device: {uri}")  # opening it might wait for ever
         with open(uri, "rb") as local:
@@ -152,6 +155,9 @@ def _list_url(pattern: str) -> list[str]:
     head, chain, tail = pattern.partition("::")
     protocol = _SCHEME.match(pattern)[1]  # type: ignore[index]
     magic = "*" if protocol.startswith("http") else "*?["
+    if protocol not in fsspec.available_protocols():
+        near = f"; did you mean {' or '.join(near)}?" if (near := closest(protocol, BUCKETS)) else ""
+        raise RecipeError(f"{pattern!r} cannot be listed: no files can be read from {protocol}://{near}")
     if not any(character in head for character in magic):
         return [pattern]
     try:
@@ -163,8 +169,24 @@ def _list_url(pattern: str) -> list[str]:
     except Exception as error:
         found = judge(pattern, error)
         raise (RecipeError(f"{pattern!r} cannot be listed: {found}") if isinstance(found, SampleError) else found) from error
+    if not details and "://" not in path:
+        _see_bucket(filesystem, path.partition("/")[0], protocol, pattern)
     names = [name for name, info in details.items() if info.get("type") != "directory"]
     return [name if _SCHEME.match(name) else f"{protocol}://{name}{chain}{tail}" for name in names]
+
+
+def _see_bucket(filesystem: Any, bucket: str, protocol: str, pattern: str) -> None:
+    """Raise EnvironmentFailure unless the bucket that nothing was found in is there and may be listed."""
+    if protocol not in BUCKETS or not bucket:
+        return
+    try:
+        filesystem.ls(bucket)
+    except Exception as error:
+        found = judge(f"{protocol}://{bucket}", error)
+        if not isinstance(found, EnvironmentFailure):
+            advice = bucket_advice("NoSuchBucket")
+            found = EnvironmentFailure(errno.ENOENT, f"{pattern}: the bucket {bucket!r} cannot be listed: {found}. {advice}")
+        raise found from error
 
 
 def _by_wildcards(pattern: str, base: Path | str) -> dict[tuple[str, ...], str]:

@@ -32,6 +32,8 @@ FEWEST = 3
 SHARE = 0.5
 """Of the last WINDOW files, at least FEWEST, and more than SHARE of them, bad in the same way: that is no matter of single files."""
 
+_CHANCE = random.Random()  # of its own: the caller's random state is not touched
+
 
 class Watch:
     """`read` (`read_bytes` unless given), from URI to bytes, that tells bad files from bad surroundings. Safe to use from many threads.
@@ -65,7 +67,7 @@ class Watch:
             except EnvironmentFailure as failure:
                 if pause is None or not failure.passing:
                     raise self._stop(failure) from None
-                self._over.wait(pause * random.uniform(0.5, 1.0))
+                self._over.wait(pause * _CHANCE.uniform(0.5, 1.0))
             else:
                 self._note(uri, "")
                 return data

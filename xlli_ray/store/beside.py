@@ -96,11 +96,18 @@ class Beside:
                 with self._there():
                     take_name(self._beside, self._path)
             except FileExistsError:
-                return False
+                if not self._has_name():
+                    return False
             finally:
                 self.abandon()
             sync_folder(self._path.parent)
             return True
+
+    def _has_name(self) -> bool:
+        """Whether the name is this object's after all: a network file system that lost an answer asks again, and hears that it is taken."""
+        with contextlib.suppress(OSError):
+            return os.path.samefile(self._beside, self._path)
+        return False
 
     def abandon(self) -> None:
         """Leave nothing behind. Harmless at any time; after a commit it does nothing."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import socket
 import threading
 import time
@@ -133,7 +134,8 @@ class Lease:
                     f"{objects.url}: another run holds this study: {_who(objects, last)}. "
                     "Wait for it, stop it there, or take the study over with --takeover."
                 )
-        mine = sealed_json(asdict(Holder.here()))
+        # the token tells this attempt from any other one, where an answer was lost and the lease is read to see whose it is
+        mine = sealed_json({**asdict(Holder.here()), "token": secrets.token_hex(8)})
         if not objects.create(lease_key(last + 1), mine):
             raise LeaseError(
                 f"{objects.url}: another run was a moment faster: {_who(objects, last + 1)}. "

@@ -12,7 +12,6 @@ Keys are relative, `/`-separated, `[A-Za-z0-9_.=-]` only: never built from file 
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import errno
 import os
@@ -27,12 +26,11 @@ from urllib.parse import urlsplit
 
 from xlli_ray.errors import EnvironmentFailure, StudyError
 from xlli_ray.store.beside import OPEN_FILES, Beside, surroundings
+from xlli_ray.store.bucket import Bucket, open_stores
+from xlli_ray.store.bucket import Missing as Missing
 
 Buffers = bytes | Sequence[bytes]
 _KEY = re.compile(r"[A-Za-z0-9_.=\-]+(/[A-Za-z0-9_.=\-]+)*")
-
-class Missing(KeyError):
-    """No object has this key."""
 
 
 class Pending(Protocol):
@@ -229,90 +227,54 @@ class BucketObjects:
 
     fence: Fence | None = None
 
-    def __init__(self, url: str, store: object) -> None:
+    def __init__(self, url: str, store: object, once: object | None = None) -> None:
+        """`store`: of obstore; `once`: the same one without retries of its own (`store.bucket`)."""
         self.url = url
         self._store = store
+        self._bucket = Bucket(url, store, once)
 
     def get(self, key: str) -> bytes:
-        import obstore
+        return self._bucket.get(check_key(key))
 
-        with _bucket_errors(self.url, key):
-            return bytes(obstore.get(self._store, check_key(key)).bytes())
+    def size(self, key: str) -> int:
+        """Bytes of an object. Raises Missing."""
+        return self._bucket.size(check_key(key))
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        import obstore
-
-        with _bucket_errors(self.url, key):
-            if start < 0:
-                size = obstore.head(self._store, check_key(key))["size"]
-                start = max(0, size + start)
-                length = min(length, size - start)
-            return bytes(obstore.get_range(self._store, check_key(key), start=start, length=length))
+        if start < 0:
+            size = self.size(key)
+            start = max(0, size + start)
+            length = min(length, size - start)
+        return self._bucket.get_range(check_key(key), start, length)
 
     def begin(self, key: str) -> _Held:
         return _Held(self, check_key(key))
 
     def put(self, key: str, data: Buffers) -> None:
-        import obstore
-
         if self.fence:
             self.fence.check()
-        with _bucket_errors(self.url, key):
-            obstore.put(self._store, check_key(key), data if isinstance(data, bytes) else b"".join(data))
+        self._bucket.put(check_key(key), data if isinstance(data, bytes) else b"".join(data))
         if self.fence:
             self.fence.wrote(key, data)
 
     def create(self, key: str, data: Buffers) -> bool:
-        import obstore
-        from obstore.exceptions import AlreadyExistsError
-
         if self.fence:
             self.fence.check()
-        with _bucket_errors(self.url, key):
-            try:
-                obstore.put(
-                    self._store, check_key(key), data if isinstance(data, bytes) else b"".join(data), mode="create"
-                )
-            except AlreadyExistsError:
-                return False
-        if self.fence:
+        made = self._bucket.create(check_key(key), data if isinstance(data, bytes) else b"".join(data))
+        if made and self.fence:
             self.fence.wrote(key, data)
-        return True
+        return made
 
     def list(self, prefix: str) -> Iterator[str]:
-        import obstore
-
-        with _bucket_errors(self.url, prefix):
-            found = [item["path"] for batch in obstore.list(self._store, prefix=check_key(prefix)) for item in batch]
-        yield from sorted(found)
+        yield from self._bucket.list(check_key(prefix))
 
     def delete(self, keys: Iterable[str]) -> None:
-        import obstore
-
         for key in keys:
             if self.fence:
                 self.fence.check()
-            with _bucket_errors(self.url, key), contextlib.suppress(Missing):
-                obstore.delete(self._store, check_key(key))
+            self._bucket.delete(check_key(key))
             if self.fence:
                 self.fence.gone(key)
-
-
-@contextlib.contextmanager
-def _bucket_errors(url: str, key: str) -> Iterator[None]:
-    from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
-
-    try:
-        yield
-    except (NotFoundError, FileNotFoundError) as error:
-        raise Missing(key) from error
-    except AlreadyExistsError:
-        raise
-    except (BaseError, OSError) as error:
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise EnvironmentFailure(
-            errno.EIO, f"{url}: {text}; check the credentials and the network, then run the same command again"
-        ) from error
 
 
 def is_url(place: str) -> bool:
@@ -323,7 +285,7 @@ def is_url(place: str) -> bool:
 def open_objects(place: str | Path) -> Objects:
     """The folder or bucket prefix at `place`: a path, `file://…`, or `s3://`, `gs://`, `az://`, `memory://`.
 
-    Raises StudyError for a URL with credentials in it (they would end up in study.json).
+    Raises StudyError for a URL with credentials in it (they would end up in study.json), or that names no such place.
     """
     text = str(place)
     if not is_url(text):
@@ -334,9 +296,7 @@ def open_objects(place: str | Path) -> Objects:
     refuse_secrets(text)
     if parts.scheme == "memory":
         return _MEMORY.setdefault(text, BucketObjects(text, _memory_store()))
-    import obstore.store
-
-    return BucketObjects(text, obstore.store.from_url(text))
+    return BucketObjects(text, *open_stores(text))
 
 
 _MEMORY: dict[str, BucketObjects] = {}

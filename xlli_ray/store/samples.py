@@ -72,9 +72,7 @@ def open_parquet(objects: Objects, key: str) -> pq.ParquetFile:
     data = objects.get_range(key, -(1 << 16), 1 << 16)  # raises Missing; the footer tells nothing of the size
     if len(data) < 1 << 16:
         return pq.ParquetFile(io.BytesIO(objects.get(key)))
-    import obstore
-
-    size = obstore.head(objects._store, key)["size"]  # type: ignore[attr-defined]
+    size = objects.size(key)  # type: ignore[attr-defined]
     return pq.ParquetFile(pa.PythonFile(_Window(objects, key, size), mode="r"))
 
 

