@@ -304,7 +304,7 @@ def test_status_of_an_unfinished_study_says_what_to_do(xlli: Xlli, damaged: Path
 def test_verify_of_a_whole_study_is_0(xlli: Xlli, study: Path) -> None:
     result = xlli("verify", study)
     assert result.code == 0
-    assert result.out == "whole: every array, row and crc is as the plan says\n"
+    assert result.out == "whole: every object is as it was written\n"
 
 
 def _delete_shard(study: Path) -> str:
@@ -356,7 +356,7 @@ def _delete_record(study: Path) -> str:
 def _delete_weights(study: Path) -> str:
     (weights,) = study.glob("weights/*.safetensors")
     weights.unlink()
-    return f"weights/{weights.name}: missing; run the recipe again"
+    return f"weights/{weights.name}: missing (model small); run the recipe again"
 
 
 def _change_array_document(study: Path) -> str:
@@ -372,7 +372,7 @@ def _forge_valid(study: Path) -> str:
     data = bytearray(chunk.read_bytes())
     data[3] = 0
     chunk.write_bytes(data)
-    return "arrays.zarr/features/small/head.out/h0024w0024/valid: does not say what the records say"
+    return "arrays.zarr/features/small/head.out/h0024w0024/valid/c/0: does not say what the records say"
 
 
 

@@ -191,19 +191,33 @@ def status(study: str, /, *, json_: Annotated[bool, Parameter(name="--json", neg
 
 
 @app.command
-def verify(study: str, /) -> int:
-    """Check every record, shard, crc and row. Exit 1 and the list when something is missing or damaged."""
+def verify(
+    study: str,
+    /,
+    *,
+    repair: Annotated[bool, Parameter(help="make again what can be; the rest is computed by the next run", negative=())] = False,
+    takeover: Annotated[bool, Parameter(help="with --repair: take the study from a run that still beats", negative=())] = False,
+) -> int:
+    """Check every byte against what was written. Exit 1 and the list when something is missing or damaged."""
     from xlli_ray.store.verify import verify as findings
     from xlli_ray.study import open_study
 
-    opened = open_study(study)
-    found = list(findings(opened.objects, opened.manifest))
-    for line in found:
+    if repair:
+        from xlli_ray.engine.repair import repair_study
+
+        for line in repair_study(study, takeover=takeover):
+            _say(f"repaired: {line}")
+    opened, count = open_study(study), 0
+    notes: list[str] = []
+    for line in findings(opened.objects, opened.manifest, notes=notes):
+        count += 1
         _say(line)
-    _say(f"{len(found)} findings" if found else "whole: every array, row and crc is as the plan says")
+    for note in notes:
+        _say(f"note: {note}")
+    _say(f"{count} findings" if count else "whole: every object is as it was written")
     if (failed := opened.status()["failures"]) and failed["samples"]:
         _say(f"{_failures(failed['samples'], failed['of'])}: xlli query {study} \"from failures\"; --retry-failed tries them again")
-    return 1 if found else 0
+    return 1 if count else 0
 
 
 @app.command

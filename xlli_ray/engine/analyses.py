@@ -24,7 +24,7 @@ from xlli_ray.stats.bootstrap import key
 from xlli_ray.store.digests import remember_digests
 from xlli_ray.store.manifest import Manifest
 from xlli_ray.store.objects import Objects
-from xlli_ray.store.results import Result, read_result, write_failure, write_result
+from xlli_ray.store.results import Result, read_result, result_is_whole, write_failure, write_result
 
 SOFTWARE = ("xlli_ray", "numpy", "scipy", "matplotlib", "pyarrow")
 
@@ -67,7 +67,8 @@ def run_analyses(
             task = resolve(one, objects, manifest)
             remember_digests(objects, task.cells, {item.cell: item.digest for item in task.made.inputs})
             stored = read_result(objects, one.id)
-            if stored is None or stored.made.fingerprint != task.made.fingerprint or one.id in again:
+            current = stored is not None and stored.made.fingerprint == task.made.fingerprint and result_is_whole(objects, stored)
+            if stored is None or not current or one.id in again:
                 events.event("analysis", id=one.id, of=one.kind, fingerprint=task.made.fingerprint, state="begin")
                 with threadpool_limits(threads):
                     result = _compute(task, objects, manifest)

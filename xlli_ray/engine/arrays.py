@@ -55,7 +55,7 @@ def finish(objects: Objects, manifest: Manifest, lease: Lease) -> int:
     if not tables_are_fresh(objects, manifest):
         for cell in manifest.cells:
             lease.check()
-            pack_records(objects, cell.id, epoch=lease.epoch)
+            pack_records(objects, cell, epoch=lease.epoch)
             _write_valid(objects, cell)
         write_tables(objects, manifest)
     failures = query(objects, manifest, "select count(*) as n from (select distinct model, row from failures where stage <> 'scan')")
@@ -63,6 +63,7 @@ def finish(objects: Objects, manifest: Manifest, lease: Lease) -> int:
 
 
 def _write_valid(objects: Objects, cell: Cell) -> None:
-    for name, valid in valid_by_bucket(objects, cell).items():
+    seen = objects.fence.saw if objects.fence else None  # digests.json wants to know each record's crc32c: this is where they are read
+    for name, valid in valid_by_bucket(objects, cell, seen=seen).items():
         if cell.bucket(name).arrays:
             write_companion(objects, f"{group_key(cell.id, name)}/valid", valid)

@@ -23,6 +23,7 @@ from xlli_ray.engine.events import Events
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.pool import Pool
 from xlli_ray.engine.pools import Pools, default_workers
+from xlli_ray.engine.repair import set_free
 from xlli_ray.engine.scan import remarks, scan_corpus
 from xlli_ray.engine.tasks import WorkerSpec
 from xlli_ray.engine.units import count_units, pending_jobs, run_units, unfinished
@@ -35,7 +36,8 @@ from xlli_ray.store.layout import ROOT
 from xlli_ray.store.lease import Lease
 from xlli_ray.store.manifest import Manifest, ModelRecord, identity_hash
 from xlli_ray.store.objects import LocalObjects, Objects, fenced, open_objects, probe_create_only
-from xlli_ray.store.records import forget_records
+from xlli_ray.store.records import DamagedRecord, forget_records
+from xlli_ray.store.root import write_root
 
 if TYPE_CHECKING:
     from xlli_ray.engine.plan import Plan
@@ -112,7 +114,9 @@ def scan_study(recipe: Recipe, out: str, options: Options) -> Manifest:
     with _session(out, options, recipe.threads) as (objects, lease, events, spec):
         pools = Pools(options, spec, objects, ())
         try:
-            return _scanned(recipe, objects, lease, events, pools, options, again=True)
+            manifest = _scanned(recipe, objects, lease, events, pools, options, again=True)
+            write_root(objects, lease.epoch)
+            return manifest
         finally:
             pools.close()
 
@@ -124,7 +128,9 @@ def plan_study(recipe: Recipe, out: str, options: Options) -> tuple[Manifest, Pl
         try:
             records = _checked(recipe, objects, load_manifest(objects), options)
             manifest = _scanned(recipe, objects, lease, events, pools, options)
-            return _planned(recipe, objects, manifest, options, spec, records)
+            planned = _planned(recipe, objects, manifest, options, spec, records)
+            write_root(objects, lease.epoch)
+            return planned
         finally:
             pools.close()
 
@@ -161,10 +167,22 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
                     lease.check()
                     _sweep(objects, ROOT, "records")
             pools.cool()
-            failed = finish(objects, manifest, lease)
+            try:
+                failed = finish(objects, manifest, lease)
+            except DamagedRecord:  # bytes that changed since they were written: these units once more
+                notes += [f"{key}: damaged, its units were computed again" for key in set_free(objects, plan.cells)]
+                jobs = pending_jobs(objects, plan.cells)
+                run += len(jobs)
+                others = Pools(options, spec, objects, ())
+                try:
+                    run_units(objects, manifest, jobs, others, events, lease)
+                finally:
+                    others.close()
+                failed = finish(objects, manifest, lease)
             ran = run_analyses(
                 objects, manifest, asked(recipe.analyses), events, check=lease.check, again=options.replace, threads=recipe.threads
             )
+            write_root(objects, lease.epoch)
             assert manifest.samples is not None
             summary = Summary(
                 objects.url, manifest.samples.rows, manifest.samples.rejected, count_units(plan.cells), run, failed,

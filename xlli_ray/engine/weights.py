@@ -70,7 +70,8 @@ def _keep(objects: Objects, entry: ModelEntry, known: ModelRecord | None) -> Mod
         range=entry.range, output=entry.output, folder=entry.folder,
     )  # fmt: skip
     model = load_model(spec, tensors)  # before anything is written: a checkpoint that does not load is refused here
-    objects.create(f"weights/{digest}.safetensors", canonical)
+    if not objects.create(f"weights/{digest}.safetensors", canonical) and not _kept(objects, digest):
+        objects.put(f"weights/{digest}.safetensors", canonical)  # what was there was damaged
     return ModelRecord(
         id=entry.id,
         weights_sha256=digest,
@@ -92,10 +93,9 @@ def _keep(objects: Objects, entry: ModelEntry, known: ModelRecord | None) -> Mod
 
 def _kept(objects: Objects, digest: str) -> bool:
     try:
-        objects.get_range(f"weights/{digest}.safetensors", 0, 8)
+        return hashlib.sha256(objects.get(f"weights/{digest}.safetensors")).hexdigest() == digest
     except Missing:
         return False
-    return True
 
 
 def _factory(entry: ModelEntry) -> Factory | None:

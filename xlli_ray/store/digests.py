@@ -16,9 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from xlli_ray.errors import StudyError
 from xlli_ray.store.manifest import Cell
 from xlli_ray.store.objects import Missing, Objects
 from xlli_ray.store.records import list_records, read_records
+from xlli_ray.store.seal import read_json, sealed_json
 
 INDEX = "tables/index.json"
 
@@ -44,7 +46,7 @@ def cell_digest(objects: Objects, cell: Cell) -> str:
 
 def cell_digests(objects: Objects, cells: Iterable[Cell]) -> dict[str, str]:
     """Cell id → digest; read from the records only where `tables/index.json` does not know it."""
-    known = _remembered(objects)
+    known = remembered(objects)
     out = {}
     for cell in cells:
         mark = records_mark(objects, cell)
@@ -56,20 +58,24 @@ def cell_digests(objects: Objects, cells: Iterable[Cell]) -> dict[str, str]:
 def remember_digests(objects: Objects, cells: Iterable[Cell], digests: Mapping[str, str]) -> None:
     """Keep the digests in `tables/index.json`. Only the holder of the lease may."""
     try:
-        index = json.loads(objects.get(INDEX))
-    except (Missing, ValueError):
+        index = read_json(objects.get(INDEX), INDEX, "")
+    except (Missing, StudyError):
         return
     marks = {cell.id: [records_mark(objects, cell), digests[cell.id]] for cell in cells}
-    if any(index.get("digests", {}).get(name) != mark for name, mark in marks.items()):
-        index["digests"] = {**index.get("digests", {}), **marks}
-        objects.put(INDEX, json.dumps(index).encode())
+    there = remembered(objects)
+    if any(there.get(name) != mark for name, mark in marks.items()):
+        index["digests"] = {**there, **marks}
+        objects.put(INDEX, sealed_json(index))
 
 
-def _remembered(objects: Objects) -> dict[str, Any]:
+def remembered(objects: Objects) -> dict[str, list[str]]:
+    """Cell → [mark, digest], as far as `tables/index.json` is whole."""
     try:
-        return dict(json.loads(objects.get(INDEX)).get("digests", {}))
-    except (Missing, ValueError, AttributeError):
+        found = read_json(objects.get(INDEX), INDEX, "").get("digests")
+    except (Missing, StudyError):
         return {}
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {cell: pair for cell, pair in pairs if isinstance(pair, list) and len(pair) == 2 and all(isinstance(x, str) for x in pair)}
 
 
 def _column(column: pa.ChunkedArray) -> bytes:

@@ -22,7 +22,6 @@ class Fence:
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
         self.known: dict[str, tuple[int, str] | None] = {}
-        """Key → (bytes, crc32c as hex) of what was put since, None of what was deleted."""
 
     def check(self) -> None:
         """Raises LeaseError when another driver took the study over."""
@@ -33,6 +32,9 @@ class Fence:
         for part in [data] if isinstance(data, bytes) else data:
             value, size = google_crc32c.extend(value, bytes(part)), size + len(part)
         self.known[key] = (size, f"{value:08x}")
+
+    def saw(self, key: str, size: int, crc: str) -> None:
+        self.known.setdefault(key, (size, crc))
 
     def gone(self, key: str) -> None:
         self.known[key] = None

@@ -178,11 +178,19 @@ def create_document(objects: Objects, key: str, document: Mapping[str, Any]) -> 
 
 def write_companion(objects: Objects, key: str, values: np.ndarray) -> None:
     """Write all chunks of `valid` or `row` at array key `key`."""
-    for index, start in enumerate(range(0, len(values), COMPANION_CHUNK)):
+    for index, chunk in enumerate(companion_chunks(values)):
+        objects.put(f"{key}/c/{index}", chunk)
+
+
+def companion_chunks(values: np.ndarray) -> list[bytes]:
+    """The chunks of `valid` or `row`, in order."""
+    out = []
+    for start in range(0, len(values), COMPANION_CHUNK):
         chunk = np.zeros(min(len(values), COMPANION_CHUNK), values.dtype)
         piece = values[start : start + COMPANION_CHUNK]
         chunk[: len(piece)] = piece
-        objects.put(f"{key}/c/{index}", chunk.astype(values.dtype.newbyteorder("<")).tobytes())
+        out.append(chunk.astype(values.dtype.newbyteorder("<")).tobytes())
+    return out
 
 
 def read_companion(objects: Objects, key: str, rows: int, dtype: str) -> np.ndarray:

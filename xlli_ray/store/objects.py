@@ -46,10 +46,31 @@ class Pending(Protocol):
         """Leave nothing behind. Harmless at any time; after a commit it does nothing."""
 
 
+class Fence(Protocol):
+    """Stands before every change of a driver: `store.fence`."""
+
+    known: dict[str, tuple[int, str] | None]
+    """Key → (bytes, crc32c as hex) of what was put or read since, None of what was deleted."""
+
+    def saw(self, key: str, size: int, crc: str) -> None:
+        """Told of what was read whole, and believed."""
+
+    def check(self) -> None:
+        """Raises LeaseError when the study is another driver's by now."""
+
+    def wrote(self, key: str, data: Buffers) -> None:
+        """Told of what was put."""
+
+    def gone(self, key: str) -> None:
+        """Told of what was deleted."""
+
+
 class Objects(Protocol):
     """A folder or bucket prefix."""
 
     url: str
+    fence: Fence | None
+    """What changes pass first; None for readers and workers."""
 
     def get(self, key: str) -> bytes:
         """The whole object. Raises Missing."""
@@ -71,19 +92,6 @@ class Objects(Protocol):
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove the objects; absent ones are no error."""
-
-
-class Fence(Protocol):
-    """Stands before every change of a driver: `store.fence`."""
-
-    def check(self) -> None:
-        """Raises LeaseError when the study is another driver's by now."""
-
-    def wrote(self, key: str, data: Buffers) -> None:
-        """Told of what was put."""
-
-    def gone(self, key: str) -> None:
-        """Told of what was deleted."""
 
 
 def fenced(objects: Objects, fence: Fence) -> Objects:

@@ -13,8 +13,8 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 
 import pyarrow as pa
@@ -43,7 +43,7 @@ class DamagedRecord(StudyError):
         super().__init__(
             f"{objects.url}/{key}: {why}; the same `xlli run`, or `xlli verify --repair`, removes it, and its units are computed again"
         )
-        self.key = key
+        self.key, self.why = key, why
 
 
 @dataclass(frozen=True)
@@ -279,6 +279,22 @@ def _superseded(key: str, cell: str, units: range, epoch: int) -> bool:
     if match := _PACK.fullmatch(name):
         return int(match[1]) == units.start and int(match[2]) < epoch
     return False
+
+
+def forget_units(objects: Objects, cell: Cell, units: Collection[int], *, epoch: int) -> None:
+    """Remove what is recorded of these units, of all epochs; what is packed with them becomes single records of this epoch first."""
+    keys = list(objects.list(f"records/{cell.id}"))
+    counting = list_records(objects, cell)
+    for key in keys:
+        match = _PACK.fullmatch(key.rsplit("/", 1)[-1])
+        first = int(match[1]) if match else 0
+        if not match or not any(first <= unit < first + PACK for unit in units):
+            continue
+        for unit, (receipt, rows) in read_object(objects, cell, key, objects.get(key)).items():
+            if unit not in units and counting[unit].key == key:
+                write_record(objects, replace(receipt, epoch=epoch), rows)
+        objects.delete([key])
+    objects.delete(key for key in keys if (match := _RECORD.fullmatch(key.rsplit("/", 1)[-1])) and int(match[1]) in units)
 
 
 def forget_records(objects: Objects, cell: str) -> None:

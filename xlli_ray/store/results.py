@@ -24,6 +24,7 @@ from xlli_ray.errors import AnalysisError
 from xlli_ray.store.layout import check_name
 from xlli_ray.store.objects import Missing, Objects
 from xlli_ray.store.records import ARROW
+from xlli_ray.store.seal import read_json, sealed_json
 
 ROOT = "results"
 FORMAT = 1
@@ -169,13 +170,13 @@ def write_result(
     stored = Stored(
         made, tuple(tables), tuple(figures), plain(dict(result.values)), tuple(result.flags), tuple(result.notes), dict(software)
     )
-    text = json.dumps(plain(asdict(stored)), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    text = sealed_json(plain(asdict(stored)), indent=1, ensure_ascii=False, allow_nan=False)
     objects.delete([f"{place}/result.json"])  # from here on there is no result, until the new one is whole
     for name, data in files.items():
         objects.put(f"{place}/{name}", data)
     gone = [key for key in objects.list(place) if key.rsplit("/", 1)[-1] not in files]
     objects.delete(gone)
-    objects.put(f"{place}/result.json", text.encode())
+    objects.put(f"{place}/result.json", text)
     return stored
 
 
@@ -232,7 +233,7 @@ def read_results(objects: Objects) -> dict[str, Stored]:
 def read_result(objects: Objects, analysis: str) -> Stored | None:
     """The result of one analysis, None when there is none that can be read."""
     try:
-        data = json.loads(objects.get(f"{folder(analysis)}/result.json"))
+        data = read_json(objects.get(f"{folder(analysis)}/result.json"), f"{objects.url}/{folder(analysis)}/result.json", "")
         if data["format"] != FORMAT:
             return None
         made = Made(**{**data["made"], "inputs": tuple(Input(**item) for item in data["made"]["inputs"])})
@@ -265,12 +266,25 @@ def read_table(objects: Objects, analysis: str, file: StoredFile) -> pa.Table:
 
 def write_failure(objects: Objects, analysis: str, reason: str) -> None:
     """Say why an analysis failed: `failed.json` beside its last result, if there is one; the next result removes it."""
-    objects.put(f"{folder(analysis)}/failed.json", (json.dumps({"error": reason}, ensure_ascii=False) + "\n").encode())
+    objects.put(f"{folder(analysis)}/failed.json", sealed_json({"error": reason}, ensure_ascii=False))
 
 
 def read_failure(objects: Objects, analysis: str) -> str:
     """Why the last attempt failed, '' when it did not."""
     try:
-        return str(json.loads(objects.get(f"{folder(analysis)}/failed.json"))["error"])
-    except (Missing, ValueError, KeyError):
+        data = objects.get(f"{folder(analysis)}/failed.json")
+        return str(read_json(data, f"{folder(analysis)}/failed.json", "")["error"])
+    except (Missing, KeyError):
         return ""
+    except ValueError:
+        return "its failed.json is damaged"
+
+
+def result_is_whole(objects: Objects, stored: Stored) -> bool:
+    """Whether each table and figure has the bytes that `result.json` names."""
+    try:
+        for file in (*stored.tables, *stored.figures):
+            read_file(objects, stored.made.analysis, file)
+    except (AnalysisError, ValueError):
+        return False
+    return True

@@ -20,10 +20,12 @@ import pyarrow.parquet as pq
 
 from xlli_ray.errors import StudyError
 from xlli_ray.store.manifest import Bucket, SampleTable
-from xlli_ray.store.objects import LocalObjects, Missing, Objects
+from xlli_ray.store.objects import LocalObjects, Missing, Objects, open_regular
+from xlli_ray.store.seal import PLACE, seal, sealed_parquet
 
 PART_ROWS = 1 << 20
 ROW_GROUP = 1 << 14
+REPAIR = "`xlli verify --repair`, then the same `xlli run`, makes the sample table again from what the scan recorded"
 _HASHED = ("sample_id", "content", "bucket", "label", "scale")
 
 
@@ -66,9 +68,8 @@ def open_parquet(objects: Objects, key: str) -> pq.ParquetFile:
     """Open a Parquet object without reading it whole."""
     if isinstance(objects, LocalObjects):
         path = objects.root / key
-        if not path.exists():
-            raise Missing(key)
-        return pq.ParquetFile(path, memory_map=True)
+        open_regular(path).close()
+        return pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
     data = objects.get_range(key, -(1 << 16), 1 << 16)  # raises Missing; the footer tells nothing of the size
     if len(data) < 1 << 16:
         return pq.ParquetFile(io.BytesIO(objects.get(key)))
@@ -91,15 +92,16 @@ def write_sample_table(
     def close() -> None:
         nonlocal part, in_part, sink, writer
         if writer is not None:
+            writer.add_key_value_metadata({"seal": PLACE.decode()})
             writer.close()
             assert objects is not None
-            objects.put(part_key(part), sink.getvalue())
+            objects.put(part_key(part), seal(sink.getvalue()))
             part, in_part, sink, writer = part + 1, 0, io.BytesIO(), None
 
     for batch in _regroup(batches, schema):
         table = pa.Table.from_batches([batch])
         if objects is not None:
-            writer = writer or pq.ParquetWriter(sink, schema, compression="zstd")
+            writer = writer or pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True)
             writer.write_table(table, row_group_size=ROW_GROUP)
         for name in _HASHED:
             for value in (table[name].combine_chunks(),):
@@ -112,12 +114,9 @@ def write_sample_table(
     close()
     if objects is not None:
         if rows == 0:
-            pq.write_table(schema.empty_table(), sink)
-            objects.put(part_key(0), sink.getvalue())
+            objects.put(part_key(0), sealed_parquet(schema, [schema.empty_table()]))
         objects.delete([key for key in objects.list("samples") if "/part-" in key and key >= part_key(max(1, part))])
-        out = io.BytesIO()
-        pq.write_table(rejected, out, compression="zstd")
-        objects.put("samples/rejected.parquet", out.getvalue())
+        objects.put("samples/rejected.parquet", sealed_parquet(rejected.schema, [rejected]))
     return SampleTable(
         hash=digest.hexdigest()[:16],
         corpus_hash=corpus_hash,
@@ -197,17 +196,29 @@ class SampleReader:
             per_part = self._summary.part_rows // self._summary.row_group
             part, group = divmod(number, per_part)
             if part not in self._files:
-                try:
-                    self._files[part] = open_parquet(self._objects, part_key(part))
-                except Missing as error:
-                    raise StudyError(f"{self._objects.url}: {part_key(part)} is gone; run `xlli scan` again") from error
-            self._groups[number] = self._files[part].read_row_group(group, use_threads=False)
+                self._files[part] = self._open(part)
+            try:
+                self._groups[number] = self._files[part].read_row_group(group, use_threads=False)
+            except (pa.ArrowException, OSError, IndexError) as error:
+                raise self._damaged(part, error) from error
             while len(self._groups) > 2:
                 self._groups.popitem(last=False)
         return self._groups[number]
 
+    def _open(self, part: int) -> pq.ParquetFile:
+        try:
+            return open_parquet(self._objects, part_key(part))
+        except Missing as error:
+            raise StudyError(f"{self._objects.url}/{part_key(part)}: gone; {REPAIR}") from error
+        except (pa.ArrowException, EOFError) as error:
+            raise self._damaged(part, error) from error
+
+    def _damaged(self, part: int, error: Exception) -> StudyError:
+        why = (str(error).splitlines() or [""])[0]
+        return StudyError(f"{self._objects.url}/{part_key(part)}: damaged ({why}); {REPAIR}")
+
     def rows(self, start: int, stop: int) -> pa.Table:
-        """Table rows [start, stop)."""
+        """Table rows [start, stop). Raises StudyError that names the part when it is damaged."""
         size = self._summary.row_group
         pieces = []
         for number in range(start // size, -(-stop // size)):

@@ -22,12 +22,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xlli_ray.errors import StudyError
-from xlli_ray.store.digests import INDEX
+from xlli_ray.store.digests import INDEX, remembered
 from xlli_ray.store.layout import ROOT
 from xlli_ray.store.manifest import Cell, Manifest
 from xlli_ray.store.objects import LocalObjects, Missing, Objects
 from xlli_ray.store.records import ARROW, list_records, read_receipts, read_records
 from xlli_ray.store.results import folder, read_results, read_table
+from xlli_ray.store.root import digest_of
+from xlli_ray.store.samples import REPAIR
+from xlli_ray.store.seal import check, crc_hex, read_json, sealed_json, sealed_parquet
 
 RESERVED = ("samples", "models", "features", "failures")
 FAILURES = pa.schema(
@@ -146,43 +149,44 @@ def model_table(manifest: Manifest) -> pa.Table:
 def rejected(objects: Objects) -> pa.Table:
     """Files that the scan could not read."""
     try:
-        return pq.read_table(io.BytesIO(objects.get("samples/rejected.parquet")))
-    except Missing:
+        data = objects.get("samples/rejected.parquet")
+        check(data, f"{objects.url}/samples/rejected.parquet", REPAIR)
+        return pq.read_table(io.BytesIO(data)).select(["source", "target", "reason"])
+    except (pa.ArrowException, KeyError, OSError) as error:
+        if not isinstance(error, Missing):
+            raise StudyError(f"{objects.url}/samples/rejected.parquet: damaged ({str(error)[:200]}); {REPAIR}") from error
         return pa.table({"source": pa.array([], pa.string()), "target": pa.array([], pa.string()), "reason": pa.array([], pa.string())})
 
 
 def tables_are_fresh(objects: Objects, manifest: Manifest) -> bool:
-    """Whether `tables/` tells of exactly the records that are there."""
+    """Whether `tables/` tells of exactly the records that are there, with the bytes that were written."""
     try:
-        return bool(json.loads(objects.get(INDEX))["fingerprint"] == fingerprint(objects, manifest))
-    except (Missing, ValueError, KeyError):
+        index = read_json(objects.get(INDEX), f"{objects.url}/{INDEX}", "")
+        if index.get("fingerprint") != fingerprint(objects, manifest):
+            return False
+        return all(tuple(digest) == digest_of(objects, f"tables/{name}.parquet") for name, digest in dict(index.get("files", {})).items())
+    except (Missing, StudyError, ValueError, TypeError):
         return False
 
 
 def write_tables(objects: Objects, manifest: Manifest) -> None:
     """Make `tables/` anew; its index comes last."""
     mark = fingerprint(objects, manifest)
-    kinds = table_kinds(manifest)
-    for kind, cells in kinds.items():
-        sink = io.BytesIO()
-        with pq.ParquetWriter(sink, kind_schema(cells), compression="zstd") as writer:
-            for rows in _regroup(kind_batches(objects, cells)):
-                writer.write_table(rows)
-        objects.put(f"tables/{kind}.parquet", sink.getvalue())
+    made: dict[str, bytes] = {}
+    for kind, cells in table_kinds(manifest).items():
+        made[kind] = sealed_parquet(kind_schema(cells), _regroup(kind_batches(objects, cells)))
+        objects.put(f"tables/{kind}.parquet", made[kind])
     others = {
         "models": model_table(manifest),
         "features": stored_table(objects, manifest),
         "failures": failure_table(objects, manifest),
     }
     for name, table in others.items():
-        sink = io.BytesIO()
-        pq.write_table(table, sink, compression="zstd")
-        objects.put(f"tables/{name}.parquet", sink.getvalue())
-    try:
-        digests = json.loads(objects.get(INDEX)).get("digests", {})  # each still says for which records it holds
-    except (Missing, ValueError):
-        digests = {}
-    objects.put(INDEX, json.dumps({"fingerprint": mark, "tables": sorted([*kinds, *others]), "digests": digests}).encode())
+        made[name] = sealed_parquet(table.schema, [table])
+        objects.put(f"tables/{name}.parquet", made[name])
+    files = {name: (len(data), crc_hex(data)) for name, data in made.items()}
+    index = {"fingerprint": mark, "tables": sorted(made), "files": files, "digests": remembered(objects)}
+    objects.put(INDEX, sealed_json(index))  # a digest of before still says for which records it holds
 
 
 def _regroup(tables: Iterator[pa.Table], size: int = 1 << 16) -> Iterator[pa.Table]:
