@@ -1,6 +1,6 @@
 """`digests.json`: the root from which every object of a study is covered.
 
-Its seal covers itself. It names the study's document, the sample table, the tables and the results with bytes and crc32c, and for each
+Its seal covers itself. It names the study's document, leases, the sample table, the tables and the results with bytes and crc32c, for each
 folder of records one digest over their names, bytes and crc32c. The rest hangs on these: the document says which Zarr documents and `row`
 there must be, and the sha256 of weights; a record names the crc32c of its shards and what `valid` must say; `result.json` the sha256 of its
 files. It is written last, by the holder of the lease, from bytes at hand (`fence`); what a run did not touch keeps the digest that it had.
@@ -98,7 +98,8 @@ def write_root(objects: Objects, epoch: int) -> None:
         return known.get(key) or digest_of(objects, key)
 
     named: dict[str, Digest] = {}
-    for key in [COPY, *(key for part in PARTS for key in objects.list(part))]:
+    leases = [key for key in objects.list("lease") if key.endswith(".json")]
+    for key in [COPY, *leases, *(key for part in PARTS for key in objects.list(part))]:
         named[key] = known.get(key) or (old.objects.get(key) if old else None) or digest_of(objects, key)
     records = {}
     for folder, keys in record_folders(objects).items():
