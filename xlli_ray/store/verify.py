@@ -315,7 +315,8 @@ def _root(
 
 def _rooted(objects: Objects, root: Root, accounted: set[str], digests: dict[str, Digest]) -> Iterator[Finding]:
     since = f"not as the run of lease {root.epoch} left it (digests.json)"
-    kinds: dict[str, Kind] = {"results": "result", "study": "plan", COPY: "plan", "lease": "lease", "samples": "samples", "tables": "tables"}
+    same: tuple[Kind, ...] = ("lease", "samples", "tables")
+    kinds: dict[str, Kind] = {"results": "result", "study": "plan", COPY: "plan", **{kind: kind for kind in same}}
     for key, wanted in root.objects.items():
         kind = kinds.get(key.split("/")[0], "foreign")
         owner = key.split("/")[1] if kind == "result" and key.count("/") == 2 else ""
