@@ -124,6 +124,8 @@ def test_who_joins_a_cluster_is_who_leaves_it(tmp_path: Path, monkeypatch: pytes
     from xlli_ray.engine import ray_pool
 
     class Joins(Fake):
+        room = 2
+
         def __init__(self, spec: WorkerSpec, **_: Any) -> None:
             super().__init__()
 

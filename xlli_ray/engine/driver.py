@@ -25,9 +25,10 @@ from xlli_ray.engine.pool import Pool
 from xlli_ray.engine.pools import Pools, default_workers
 from xlli_ray.engine.repair import set_free
 from xlli_ray.engine.scan import remarks, scan_corpus
+from xlli_ray.engine.slots import check_cluster, check_here, check_options
 from xlli_ray.engine.tasks import WorkerSpec
 from xlli_ray.engine.units import count_units, pending_jobs, run_units, unfinished
-from xlli_ray.errors import PlanError
+from xlli_ray.errors import EnvironmentFailure, PlanError
 from xlli_ray.probes import PROBES, probe_class
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.documents import load_manifest, save_manifest
@@ -41,6 +42,9 @@ from xlli_ray.store.root import write_root
 
 if TYPE_CHECKING:
     from xlli_ray.engine.plan import Plan
+
+DEVICE_SECONDS = 20.0
+"""For a worker of a cluster to say which GPU it has."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ def import_path() -> tuple[str, ...]:
 @contextmanager
 def _session(out: str, options: Options, threads: int) -> Iterator[tuple[Objects, Lease, Events, WorkerSpec]]:
     """Objects, lease, events and worker spec of one run; released whatever happens."""
+    check_options(options)
+    check_here(options)
     objects = open_objects(out)
     probe_create_only(objects)
     lease = Lease.acquire(objects, takeover=options.takeover)
@@ -330,5 +336,14 @@ def _planned_device(manifest: Manifest, options: Options, spec: WorkerSpec) -> s
         join(options.address)
         import ray
 
-        return str(ray.get(ray.remote(num_gpus=options.gpus_per_worker)(device_name).remote(spec.device)))
+        check_cluster(ray.nodes, options.address, threads=1, gpus=options.gpus_per_worker)
+        asked = ray.remote(num_gpus=options.gpus_per_worker)(device_name).remote(spec.device)
+        try:
+            return str(ray.get(asked, timeout=DEVICE_SECONDS))
+        except ray.exceptions.GetTimeoutError as error:
+            ray.cancel(asked, force=True)
+            raise EnvironmentFailure(
+                11, f"no GPU of the cluster at {options.address} came free within {DEVICE_SECONDS:.0f} s, to be asked for its model: wait "
+                "for others to end, or ask for a smaller --gpus-per-worker",
+            ) from error  # fmt: skip
     return device_name(spec.device)

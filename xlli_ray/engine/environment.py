@@ -47,11 +47,18 @@ def own_cores() -> int:
 
 
 def device_name(device: str) -> str:
-    """What decides rounding: the GPU's model, or the CPU's vector instructions."""
+    """What decides rounding: the GPU's model, or the CPU's vector instructions. EnvironmentFailure where torch has no GPU."""
     import torch
 
     if device.startswith("cuda"):
-        return f"cuda/{torch.cuda.get_device_name(torch.device(device))}"
+        try:
+            return f"cuda/{torch.cuda.get_device_name(torch.device(device))}"
+        except (RuntimeError, AssertionError) as error:  # no driver; torch without CUDA
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            built = f"torch {torch.__version__} is built " + (f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA")
+            raise EnvironmentFailure(
+                19, f"torch cannot use a GPU on {socket.gethostname()}: {reason} ({built}). Leave --gpus-per-worker out for the CPU"
+            ) from error
     return f"cpu/{torch.backends.cpu.get_cpu_capability()}"
 
 

@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from xlli_ray.engine.environment import loading, own_cores
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.pool import LocalPool, Pool
+from xlli_ray.engine.slots import check_cluster, workers_here
 from xlli_ray.engine.tasks import WorkerSpec, make_task, with_readers
 from xlli_ray.store.objects import Objects
 
@@ -63,6 +64,8 @@ class Pools:
                 self._objects.put(key, token)
                 nodes_see(self._spec.study, key, token, list(self._corpus))
             pool.wait_ready()
+            if pool.room < workers and not options.quiet:
+                sys.stderr.write(f"room for {pool.room} of {workers} workers at {options.address}; the others begin when nodes come\n")
         except BaseException:
             pool.close()
             raise
@@ -99,13 +102,10 @@ class Pools:
 def default_workers(options: Options, threads: int) -> int:
     """One worker per GPU share or CPU slot of this machine or of the cluster."""
     if options.address is None:
-        return max(1, own_cores() // threads)
+        return workers_here(options, threads)
     from xlli_ray.engine.ray_pool import join
 
     join(options.address)
     import ray
 
-    resources = ray.cluster_resources()
-    if options.gpus_per_worker:
-        return max(1, int(resources.get("GPU", 0) / options.gpus_per_worker))
-    return max(1, int(resources.get("CPU", 1) // threads))
+    return check_cluster(ray.nodes, options.address, threads=threads, gpus=options.gpus_per_worker)

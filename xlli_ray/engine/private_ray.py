@@ -122,12 +122,17 @@ def stop(*, lost: bool = False) -> None:
         leaver.start()
         leaver.join(LEAVE_SECONDS)
         if leaver.is_alive():
-            atexit.unregister(importlib.import_module("ray._private.worker").shutdown)  # it would be waited for once more
+            abandon()
         return
     with contextlib.suppress(Exception):
         ray.shutdown()
     if folder is not None:
         remove_folder(folder)
+
+
+def abandon() -> None:
+    """Ray does not answer: do not wait for it once more at the end of this process."""
+    atexit.unregister(importlib.import_module("ray._private.worker").shutdown)
 
 
 def _with_a_small_agent(start_ray_process: Callable[..., Any]) -> Callable[..., Any]:

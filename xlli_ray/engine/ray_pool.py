@@ -17,14 +17,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from xlli_ray.engine import private_ray
+from xlli_ray.engine.cluster import JOIN_SECONDS, quiet_libraries, reach, use_token, within
 from xlli_ray.engine.environment import own_cores
 from xlli_ray.engine.pool import Lost, Outcome
+from xlli_ray.engine.slots import check_cluster, describe, room_on
 from xlli_ray.engine.tasks import WorkerSpec, with_readers
 from xlli_ray.engine.watch import Watch
 from xlli_ray.errors import EnvironmentFailure, XlliError
 
 IN_FLIGHT = 2
 START_SECONDS = 120
+BUSY_SECONDS = 15.0
 POLL_SECONDS = 0.5
 LOSSES = ("RayActorError", "WorkerCrashedError", "ObjectLostError", "RaySystemError", "TaskUnschedulableError", "GetTimeoutError")
 GET_SECONDS = 10.0
@@ -59,10 +62,10 @@ class _Actor:
     def answers(self) -> tuple[str, None]:
         return "ok", None
 
-    def where(self) -> tuple[str, int]:
+    def where(self) -> tuple[str, tuple[str, int]]:
         import socket
 
-        return socket.gethostname(), os.getpid()
+        return "ok", (socket.gethostname(), os.getpid())
 
 
 def _travels(error: BaseException) -> bool:
@@ -81,10 +84,13 @@ def _reason(error: BaseException) -> str:
 
 
 def connect(address: str | None, *, cpus: int, threads: int = 1) -> bool:
-    """Join the cluster at `address`, or start a private one of `cpus` slots. True when this call started Ray."""
+    """Join the cluster at `address`, or start a private one of `cpus` slots. True when this call started Ray. Raises EnvironmentFailure, in
+    less than 30 s, when there is none to be joined."""
     private_ray.keep_signals()
     if address is None:
         private_ray.prepare()
+    else:
+        use_token(anywhere=address == "auto")
     import ray
 
     if ray.is_initialized():
@@ -95,12 +101,26 @@ def connect(address: str | None, *, cpus: int, threads: int = 1) -> bool:
         if address is None:
             private_ray.start(cpus, threads)
         else:
-            ray.init(address=address, **private_ray.QUIET)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            _join(reach(address))
+    except EnvironmentFailure:
+        raise
+    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         place = f"the cluster at {address}" if address else "a private Ray on this machine"
         text = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise EnvironmentFailure(111, f"cannot reach {place}: {text}. Check with `xlli doctor`, or run with --workers 0.") from error
     return True
+
+
+def _join(address: str) -> None:
+    """`ray.init`, which has no limit of its own to how long it may take."""
+    import ray
+
+    try:
+        with quiet_libraries():
+            within(JOIN_SECONDS, lambda: ray.init(address=address, **private_ray.QUIET))
+    except (TimeoutError, KeyboardInterrupt):
+        private_ray.abandon()
+        raise
 
 
 _ahead = False
@@ -138,8 +158,18 @@ class RayPool:
         self._ray = ray
         self._watch = Watch(address)
         self._leaving = leaving or threading.Event()
+        self._calling: dict[Any, int] = {}
         cores = own_cores() if address is None else ray.cluster_resources().get("CPU", 0)
         spec = with_readers(spec, workers=workers, cores=cores)
+        self.room = workers
+        self._gpus, self._address, self._threads = gpus, address, spec.threads
+        if address is not None:
+            try:
+                self.room = check_cluster(ray.nodes, address, threads=spec.threads, gpus=gpus)
+            except EnvironmentFailure:
+                self._actors: list[Any] = []
+                self.close()
+                raise
         # On a cluster that others started, the environment is theirs.
         runtime_env = None if self._started and address is None else {"env_vars": private_ray.process_settings(spec.threads)}
         actor = ray.remote(_Actor).options(
@@ -152,30 +182,37 @@ class RayPool:
         """Host and pid of each worker that has started when the first has. Raises EnvironmentFailure when the cluster has no room for it,
         ClusterLost when Ray dies meanwhile."""
         refs = [actor.where.remote() for actor in self._actors]
-        until = time.monotonic() + START_SECONDS
+        began = time.monotonic()
         ready: list[Any] = []
         while not ready and not self._leaving.is_set():
             self._watch.check()
-            if time.monotonic() > until:
-                have = {k: v for k, v in self._ray.cluster_resources().items() if k in ("CPU", "GPU")}
+            waited = time.monotonic() - began
+            if waited > START_SECONDS or (waited > BUSY_SECONDS and self._busy()):
+                free = {name: value for name, value in self._ray.available_resources().items() if name in ("CPU", "GPU")}
                 raise EnvironmentFailure(
-                    11, f"no worker could start within {START_SECONDS} s; the cluster has {have}. Ask for fewer --workers or "
-                    "--gpus-per-worker.",
+                    11, f"no worker could start within {waited:.0f} s. The nodes have {describe(self._ray.nodes())}; free now: {free}. "
+                    "Wait for others to end, or ask for a smaller --gpus-per-worker or fewer threads.",
                 )  # fmt: skip
             ready, _ = self._ray.wait(refs, num_returns=1, timeout=POLL_SECONDS)
-        ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0 if self._leaving.is_set() else 5)
+        ready, late = self._ray.wait(refs, num_returns=len(refs), timeout=0 if self._leaving.is_set() else 5)
+        # Those without a place yet are given no work; one that comes late, with a node that comes late, is.
+        self._calling = {ref: refs.index(ref) for ref in late}
         try:
-            return [self._ray.get(ref, timeout=GET_SECONDS) for ref in ready]
+            return [self._ray.get(ref, timeout=GET_SECONDS)[1] for ref in ready]
         except self._ray.exceptions.RayError as error:
             self._watch.check()
             raise EnvironmentFailure(12, f"a worker could not start: {_reason(error)}. Can each node import xlli_ray?") from error
+
+    def _busy(self) -> bool:
+        """Whether all that such a worker could use is held by others: then none is about to start."""
+        return self._address is not None and not room_on(self._ray.available_resources(), threads=self._threads, gpus=self._gpus)
 
     def run(self, task: str, jobs: deque[Any], stop: Callable[[], None]) -> Iterator[tuple[Any, Outcome]]:
         ray = self._ray
         flying: dict[Any, tuple[int, Any]] = {}
         load = [0] * len(self._actors)
         # An actor that died is not given work until it answers again: a call while it restarts would be lost a second time.
-        calling: dict[Any, int] = {}
+        calling = self._calling
         try:
             while jobs or flying:
                 stop()

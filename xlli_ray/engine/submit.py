@@ -8,7 +8,6 @@ set.
 
 from __future__ import annotations
 
-import os
 import shlex
 import tempfile
 import time
@@ -19,41 +18,52 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from xlli_ray.engine.cluster import has_token, try_port, use_token, within
 from xlli_ray.errors import EnvironmentFailure, RecipeError
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.objects import is_url, refuse_secrets
 
+ANSWER_SECONDS = 20.0
+"""For one answer of the Jobs API, a recipe's few kilobytes sent."""
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 def _client(address: str) -> Any:
     host = urlsplit(address).hostname or ""
-    has_token = bool(os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"))
-    has_token |= (Path.home() / ".ray" / "auth_token").exists()
-    if host not in LOOPBACK and not has_token:
+    if host not in LOOPBACK and not has_token():
         raise EnvironmentFailure(
             1, f"{address}: no token. Start the cluster with RAY_AUTH_MODE=token and give its token here (RAY_AUTH_TOKEN, or "
             "~/.ray/auth_token; `ray get-auth-token --generate` makes one); without it anyone who reaches the port runs code.",
         )  # fmt: skip
-    if has_token:
-        # Read when Ray's libraries load: set before the import.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    use_token(anywhere=True)
+    try_port(*_host_and_port(address), address, "Is it the head's Jobs API (http://HEAD:8265), and is the cluster up?")
     from ray.exceptions import RayError  # a token that is missing or wrong
     from ray.job_submission import JobSubmissionClient
 
     try:
-        return JobSubmissionClient(address)
-    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        return within(ANSWER_SECONDS, lambda: JobSubmissionClient(address))
+    except (ConnectionError, RuntimeError, ValueError, RayError, TimeoutError) as error:
         text = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise EnvironmentFailure(111, f"{address}: {text}. Is it the head's Jobs API (port 8265), and is the token right?") from error
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(address)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        port = None
+    if port is None or not parts.hostname:
+        raise EnvironmentFailure(22, f"{address}: write the head's Jobs API as http://HEAD:8265")
+    return parts.hostname, port
 
 
 def _call(address: str, function: Callable[[], Any]) -> Any:
     from ray.exceptions import RayError
 
     try:
-        return function()
-    except (ConnectionError, RuntimeError, RayError) as error:
+        return within(ANSWER_SECONDS, function)
+    except (ConnectionError, RuntimeError, RayError, TimeoutError) as error:
         text = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise EnvironmentFailure(111, f"{address}: {text}") from error
 
