@@ -176,6 +176,21 @@ def test_forty_networks_do_not_put_780_pairs_on_the_page() -> None:
     assert len(_shown("lam_pairs", "pairs", columns, pa.Table.from_pylist(rows), models, "m7").rows) == 39
 
 
+def test_a_column_called_other_that_names_no_model_hides_no_row() -> None:
+    """DDR's contrasts: `other` is a degradation there, or the model itself; no row was left, and the page ended in a traceback."""
+    import pyarrow as pa
+
+    from xlli_ray.report.results import _shown
+    from xlli_ray.store.results import Column
+
+    models = [f"m{i}" for i in range(8)]
+    columns = tuple(Column(name, "string", "") for name in ("model", "other"))
+    for other in ("blur2", "m0", None):
+        table = pa.table({"model": pa.array(["m0", "m0"]), "other": pa.array([other, other], pa.string())})
+        shown = _shown("ddr_contrasts", "contrasts", columns, table, models)
+        assert (len(shown.rows), shown.note) == (2, ""), other
+
+
 def test_the_query_that_the_page_offers_gives_its_numbers(make_study: Make) -> None:
     place = make_study(Recipe([Stage("restore")]))
     html, _ = page_of(place)

@@ -116,15 +116,18 @@ def _compared(table: pa.Table, models: Sequence[str], against: str | None) -> tu
     """The rows of a table of pairs that are shown (`stats.pairs`), and what is left out."""
     if not {"model", "other"} <= set(table.column_names):
         return table, ""
-    pairs = [frozenset(pair) for pair in zip(table["model"].to_pylist(), table["other"].to_pylist())]
-    here = [model for model in models if any(model in pair for pair in pairs if None not in pair)]
+    # In some tables `other` is a degradation, or the same model: only two models are a pair.
+    known = set(models)
+    named = zip(table["model"].to_pylist(), table["other"].to_pylist())
+    pairs = [frozenset(pair) if known.issuperset(pair) and pair[0] != pair[1] else None for pair in named]
+    here = [model for model in models if any(pair and model in pair for pair in pairs)]
     if not here:
         return table, ""
     chosen = against if against in here else None
     wanted = {frozenset(pair) for pair in compared(here, chosen)}
-    kept = [i for i, pair in enumerate(pairs) if None in pair or pair in wanted]
+    kept = [i for i, pair in enumerate(pairs) if pair is None or pair in wanted]
     left = len(pairs) - len(kept)
-    return table.take(kept), f"Each model against {chosen or here[0]}; {left} rows of other pairs: xlli query" if left else ""
+    return table.take(pa.array(kept, pa.int64())), f"Each model against {chosen or here[0]}; {left} rows of other pairs: xlli query" if left else ""
 
 
 def _text(value: Any) -> str:
