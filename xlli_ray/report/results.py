@@ -127,7 +127,8 @@ def _compared(table: pa.Table, models: Sequence[str], against: str | None) -> tu
     wanted = {frozenset(pair) for pair in compared(here, chosen)}
     kept = [i for i, pair in enumerate(pairs) if pair is None or pair in wanted]
     left = len(pairs) - len(kept)
-    return table.take(pa.array(kept, pa.int64())), f"Each model against {chosen or here[0]}; {left} rows of other pairs: xlli query" if left else ""
+    note = f"Each model against {chosen or here[0]}; {left} rows of other pairs: xlli query" if left else ""
+    return table.take(pa.array(kept, pa.int64())), note
 
 
 def _text(value: Any) -> str:
