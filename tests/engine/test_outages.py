@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import threading
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from xlli_ray.engine.events import Events
 from xlli_ray.engine.options import Options
 from xlli_ray.errors import EnvironmentFailure
 from xlli_ray.recipe import Recipe, load_recipe
+from xlli_ray.store.objects import open_objects
 from xlli_ray.store.verify import verify
 from xlli_ray.study import open_study
 
@@ -169,6 +171,62 @@ def test_a_folder_that_is_unmounted_while_units_run(
     assert digest(tmp_path / "study") == digest(tmp_path / "undisturbed")
 
 
+@pytest.mark.parametrize("moment", [2, 4])
+@pytest.mark.parametrize("how", ["gone", "another device"])
+def test_a_study_that_is_unmounted_while_units_run_is_not_begun_anew_where_it_was(
+    undisturbed: tuple[Recipe, dict[str, str]], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int, how: str
+) -> None:
+    made, wanted = undisturbed
+    study, away = tmp_path / "study", tmp_path / "away"
+    event = Events.event
+    units = []
+
+    def unmount(self: Events, kind: str, **fields: Any) -> None:
+        event(self, kind, **fields)
+        if kind == "unit":
+            units.append(fields)
+        if len(units) == moment and not away.exists():
+            study.rename(away)
+            if how != "gone":  # what lies below a mount point is a folder, of another file system
+                study.mkdir()
+                stat = os.stat
+                monkeypatch.setattr(
+                    os, "stat", lambda path, **kw: os.stat_result([*stat(path, **kw)[:2], -1, *stat(path, **kw)[3:]])
+                    if path == study else stat(path, **kw),
+                )  # fmt: skip
+
+    monkeypatch.setattr(Events, "event", unmount)
+    with pytest.raises(EnvironmentFailure, match=r"is gone|another file system|vanished"):
+        run(made)
+    monkeypatch.undo()
+    assert not study.exists() or list(study.iterdir()) == [], "nothing was written where the study had been"
+    if study.exists():
+        study.rmdir()
+    away.rename(study)
+    run(made)
+    assert digest(study) == wanted
+
+
+def test_a_folder_of_records_that_cannot_be_listed_is_no_empty_one(
+    undisturbed: tuple[Recipe, dict[str, str]], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, _ = undisturbed
+    run(made)
+    objects = open_objects(tmp_path / "study")
+    scandir = os.scandir
+
+    def fail(path: Any) -> Any:
+        if "records" in str(path):
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", fail)
+    with pytest.raises(EnvironmentFailure, match="mount it again"):
+        list(objects.list("records"))
+    with pytest.raises(EnvironmentFailure, match="mount it again"):
+        run(made)
+
+
 def test_an_outage_is_told_across_ray_too(
     recipe: Make, run: Run, corpus: Path, tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,8 +330,6 @@ def test_a_study_whose_samples_all_failed_says_so_loudly_everywhere(
 def test_a_picture_that_is_replaced_by_a_pipe_does_not_hang_the_run(
     recipe: Make, run: Run, corpus: Path, tmp_path: Path
 ) -> None:
-    import os
-
     os.mkfifo(corpus / "99.png")
     Image.fromarray(picture(99)).save(corpus / "98.png")
     summary = run(recipe())

@@ -53,12 +53,16 @@ class Beside:
     """One object on its way. `slots` bounds the files that a folder keeps open: without a free one, bytes are held in memory.
 
     The file stays open from its first byte to its fsync, because an error of the kernel's late writing is told only to who has it open.
-    Any error, of any call, leaves nothing behind. `before` is asked when all is durable, just before the object takes its name.
+    Any error, of any call, leaves nothing behind. `there` is asked before folders are made; `before` when all is durable, just before the
+    object takes its name.
     """
 
-    def __init__(self, path: Path, root: Path, slots: threading.Semaphore, *, before: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, path: Path, root: Path, slots: threading.Semaphore, *, there: Callable[[], None] = lambda: None,
+        before: Callable[[], None] | None = None,
+    ) -> None:
         self._path, self._root, self._slots = path, root, slots
-        self._before = before
+        self._asks_there, self._before = there, before
         self._beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
         self._file: BinaryIO | None = None
         self._held: list[bytes] = []
@@ -126,7 +130,7 @@ class Beside:
         if self._over:
             raise ValueError(f"{self._path.name}: committed or abandoned before")
         try:
-            with surroundings(str(self._root)):
+            with surroundings(str(self._root)), self._there():
                 yield
         except BaseException:
             self.abandon()
@@ -144,6 +148,7 @@ class Beside:
             ) from error  # fmt: skip
 
     def _open(self) -> None:
+        self._asks_there()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._beside.open("wb", buffering=_BUFFER)
         for part in self._held:

@@ -19,6 +19,7 @@ import re
 import secrets
 import stat
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -139,23 +140,48 @@ class LocalObjects:
         self.root = root
         self.url = str(root)
         self._slots = threading.Semaphore(OPEN_FILES)
+        self._device: int | None = None
 
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
 
+    def _open(self, key: str) -> BinaryIO:
+        try:
+            return open_regular(self._path(key))
+        except Missing:
+            self._still_there()
+            raise
+
+    def _still_there(self) -> None:
+        """Raise EnvironmentFailure when the folder is not there any more, or another file system is in its place: what was unmounted must
+        not look like a study that is empty, and nothing may be written where it was."""
+        try:
+            device = os.stat(self.root).st_dev
+        except FileNotFoundError:
+            device = None
+        if self._device is None:
+            self._device = device
+        elif device != self._device:
+            what = "is gone" if device is None else "lies on another file system than before"
+            raise EnvironmentFailure(
+                errno.ENOENT, f"{self.root}: the folder {what}: was it unmounted, moved or removed? Nothing that is done is damaged; put "
+                "it back and run the same command again",
+            )  # fmt: skip
+
     def get(self, key: str) -> bytes:
-        with surroundings(str(self.root)), open_regular(self._path(key)) as file:
+        with surroundings(str(self.root)), self._open(key) as file:
             return file.read()
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        with surroundings(str(self.root)), open_regular(self._path(key)) as file:
+        with surroundings(str(self.root)), self._open(key) as file:
             if start < 0:
                 size = os.fstat(file.fileno()).st_size
                 start = max(0, size + start)
             return os.pread(file.fileno(), length, start)
 
     def begin(self, key: str) -> Beside:
-        return Beside(self._path(key), self.root, self._slots, before=self.fence.check if self.fence else None)
+        before = self.fence.check if self.fence else None
+        return Beside(self._path(key), self.root, self._slots, there=self._still_there, before=before)
 
     def put(self, key: str, data: Buffers) -> None:
         self._filled(key, data).commit()
@@ -164,6 +190,7 @@ class LocalObjects:
 
     def create(self, key: str, data: Buffers) -> bool:
         with surroundings(str(self.root)):
+            self._still_there()
             if os.path.lexists(self._path(key)):
                 return False
         made = self._filled(key, data).create()
@@ -179,7 +206,7 @@ class LocalObjects:
 
     def list(self, prefix: str) -> Iterator[str]:
         found = []
-        for folder, _, names in os.walk(self._path(prefix)):
+        for folder, names in self._folders(prefix):
             here = Path(folder).relative_to(self.root).as_posix()
             # a killed writer leaves litter named .x.partial: never an object; neither is what no writer here would call so
             found += [key for name in names if not name.startswith(".") and _KEY.fullmatch(key := f"{here}/{name}")]
@@ -188,16 +215,28 @@ class LocalObjects:
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
             with surroundings(str(self.root)):
+                self._still_there()
                 if self.fence:
                     self.fence.check()
                 self._path(key).unlink(missing_ok=True)
             if self.fence:
                 self.fence.gone(key)
 
+    def _folders(self, prefix: str) -> Iterator[tuple[str, Sequence[str]]]:
+        """(folder, names of its files). A folder that cannot be read is no empty one: raises EnvironmentFailure."""
+        errors = deque[OSError]()
+        with surroundings(str(self.root)):
+            self._still_there()
+            for folder, _, names in os.walk(self._path(prefix), onerror=errors.append):
+                yield folder, names
+            if serious := [error for error in errors if not isinstance(error, FileNotFoundError | NotADirectoryError)]:
+                raise serious[0]
+            self._still_there()
+
     def sweep(self, prefix: str) -> int:
         """Remove what killed writers left half-written; returns how many. Only while holding the lease."""
         count = 0
-        for folder, _, names in os.walk(self._path(prefix)):
+        for folder, names in self._folders(prefix):
             for name in names:
                 if name.startswith(".") and name.endswith(".partial"):
                     if self.fence:
