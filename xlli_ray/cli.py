@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 
 from xlli_ray import __version__
 from xlli_ray.errors import ClusterLost, EnvironmentFailure, LeaseError, PlanError, XlliError
+from xlli_ray.terminal import forgive, say
 
 if TYPE_CHECKING:
     from xlli_ray.engine.options import Options
@@ -30,10 +31,6 @@ Against = Annotated[
     str | None, Parameter(help="model that each other one is compared with [default: every pair of up to six, the first of more]")
 ]
 Address = Annotated[str | None, Parameter(help="a running Ray cluster: auto or ray://host:port [default: a private local one]")]
-
-
-def _say(text: str = "") -> None:
-    sys.stdout.write(text + "\n")
 
 
 def _recipe(recipe: Path, sets: tuple[str, ...]) -> Recipe:
@@ -88,29 +85,30 @@ def run(
     place = _out(out, parsed, limit)
     summary = run_study(parsed, place, options)
     for note in summary.notes:
-        _say(f"note: {note}")
+        say(f"note: {note}")
     if summary.complete and summary.failed:
-        _say(f"nothing left to compute, but {_failures(summary.failed, summary.measurements)}; --retry-failed tries them again")
+        say(f"nothing left to compute, but {_failures(summary.failed, summary.measurements)}; --retry-failed tries them again")
     elif summary.complete:
-        _say(f"complete: {summary.samples} samples, {summary.units} units; nothing to do")
+        say(f"complete: {summary.samples} samples, {summary.units} units; nothing to do")
     else:
-        _say(f"done: {summary.units_run} of {summary.units} units computed, {summary.samples} samples")
+        say(f"done: {summary.units_run} of {summary.units} units computed, {summary.samples} samples")
     if summary.analyses:
-        _say(f"analysed: {', '.join(summary.analyses)}")
+        say(f"analysed: {', '.join(summary.analyses)}")
     if summary.failed or summary.rejected:
-        _say(f"{summary.failed} samples failed, {summary.rejected} files rejected: xlli query {place} \"from failures\"")
+        say(f"{summary.failed} samples failed, {summary.rejected} files rejected: xlli query {place} \"from failures\"")
     page = _write_report(place)
     if not quiet:
-        _say(_result_table(place))
-        _say(f"report: {page}")
+        say(_result_table(place))
+        say(f"report: {page}")
     for flag in summary.flags:
-        _say(f"FLAG {flag}")
+        say(f"FLAG {flag}")
     for name, reason in summary.analyses_failed:
-        sys.stderr.write(f"AnalysisError: {name}: {reason}\n")
+        say(f"AnalysisError: {name}: {reason}", sys.stderr)
     if nothing := 0 < summary.measurements <= summary.failed:
-        sys.stderr.write(
+        say(
             f"FAILED: {_failures(summary.failed, summary.measurements)}, this study holds no number. Why: xlli query {place} "
-            f'"select reason, count(*) as n from failures group by reason"; mend it and run again with --retry-failed\n'
+            f'"select reason, count(*) as n from failures group by reason"; mend it and run again with --retry-failed',
+            sys.stderr,
         )
     return 1 if summary.analyses_failed or nothing else 0
 
@@ -143,17 +141,17 @@ def scan(recipe: Path, /, *, out: Out = None, workers: Workers = 0, address: Add
     place = _out(out, parsed)
     manifest = scan_study(parsed, place, _options(workers=workers, address=address))
     assert manifest.samples is not None
-    _say(f"{manifest.samples.rows} samples in {len(manifest.samples.buckets)} sizes, {manifest.samples.rejected} files rejected")
+    say(f"{manifest.samples.rows} samples in {len(manifest.samples.buckets)} sizes, {manifest.samples.rejected} files rejected")
     if sets := sets_text(manifest.samples):
-        _say(sets)
+        say(sets)
     for note in remarks(parsed.corpus, manifest.samples):
-        _say(f"note: {note}")
+        say(f"note: {note}")
     if manifest.samples.rejected:
         from xlli_ray.store.objects import open_objects
         from xlli_ray.store.tables import rejected
 
         for row in rejected(open_objects(place)).slice(0, 10).to_pylist():
-            _say(f"  {row['source']}: {row['reason']}")
+            say(f"  {row['source']}: {row['reason']}")
     return 0
 
 
@@ -169,7 +167,7 @@ def plan(recipe: Path, /, *, out: Out = None, workers: Workers = None, set_: Set
     parsed = _recipe(recipe, set_)
     manifest, made = plan_study(parsed, _out(out, parsed), _options(workers=0))
     count = workers if workers else default_workers(Options(), parsed.threads)
-    _say(plan_table(manifest, made, workers=count))
+    say(plan_table(manifest, made, workers=count))
     check_limits(made, parsed, workers=count)
     return 0
 
@@ -180,13 +178,13 @@ def status(study: str, /, *, json_: Annotated[bool, Parameter(name="--json", neg
     if study.startswith("http"):
         from xlli_ray.engine.submit import job_status
 
-        _say(job_status(study))
+        say(job_status(study))
         return 0
     from xlli_ray.report.text import status_text
     from xlli_ray.study import open_study
 
     state = open_study(study).status()
-    _say(json.dumps(state, indent=1) if json_ else status_text(state))
+    say(json.dumps(state, indent=1) if json_ else status_text(state))
     return 0
 
 
@@ -206,17 +204,17 @@ def verify(
         from xlli_ray.engine.repair import repair_study
 
         for line in repair_study(study, takeover=takeover):
-            _say(f"repaired: {line}")
+            say(f"repaired: {line}")
     opened, count = open_study(study), 0
     notes: list[str] = []
     for line in findings(opened.objects, opened.manifest, notes=notes):
         count += 1
-        _say(line)
+        say(line)
     for note in notes:
-        _say(f"note: {note}")
-    _say(f"{count} findings" if count else "whole: every object is as it was written")
+        say(f"note: {note}")
+    say(f"{count} findings" if count else "whole: every object is as it was written")
     if (failed := opened.status()["failures"]) and failed["samples"]:
-        _say(f"{_failures(failed['samples'], failed['of'])}: xlli query {study} \"from failures\"; --retry-failed tries them again")
+        say(f"{_failures(failed['samples'], failed['of'])}: xlli query {study} \"from failures\"; --retry-failed tries them again")
     return 1 if count else 0
 
 
@@ -226,7 +224,7 @@ def query(study: str, sql: str, /, *, format_: Annotated[Literal["table", "csv",
     from xlli_ray.report.text import format_rows
     from xlli_ray.study import open_study
 
-    _say(format_rows(open_study(study).sql(sql), format_))
+    say(format_rows(open_study(study).sql(sql), format_), raw=format_ != "table")
     return 0
 
 
@@ -243,14 +241,14 @@ def layers(
     """List the layers of a checkpoint: name, shape for an input of this size, stride in input pixels, parameters."""
     from xlli_ray.report.text import layer_table
 
-    _say(layer_table(weights, pattern, network=network, size=size, scale=scale))
+    say(layer_table(weights, pattern, network=network, size=size, scale=scale))
     return 0
 
 
 @app.command
 def report(study: str, /, *, against: Against = None) -> int:
     """Write the study's page again: STUDY/report/index.html."""
-    _say(f"report: {_write_report(study, against)}")
+    say(f"report: {_write_report(study, against)}")
     return 0
 
 
@@ -267,7 +265,7 @@ def train(
     """Train small networks for causal experiments (a recipe with `train:` and perhaps `grid:`)."""
     from xlli_ray.engine.trainings import train_recipe
 
-    _say(f"models: {train_recipe(recipe, out, overrides=set_, workers=workers, address=address, say=_say)}")
+    say(f"models: {train_recipe(recipe, out, overrides=set_, workers=workers, address=address, say=say)}")
     return 0
 
 
@@ -288,8 +286,8 @@ def submit(
 
     parsed = _recipe(recipe, set_)
     job = submit_recipe(parsed, address=address, out=_out(out, parsed), workers=workers, gpus_per_worker=gpus_per_worker)
-    _say(f"job {job}: xlli status {address}#{job} · xlli stop {address}#{job}")
-    return follow_job(address, job, _say) if follow else 0
+    say(f"job {job}: xlli status {address}#{job} · xlli stop {address}#{job}")
+    return follow_job(address, job, say) if follow else 0
 
 
 @app.command
@@ -297,7 +295,7 @@ def stop(job: str, /) -> int:
     """Stop a submitted job, given as http://head:8265#JOB. What is done is kept; submit again to go on."""
     from xlli_ray.engine.submit import stop_job
 
-    _say(stop_job(job))
+    say(stop_job(job))
     return 0
 
 
@@ -308,7 +306,7 @@ def doctor(study: str | None = None, /) -> int:
 
     lines, ill = examine(study)
     for line in lines:
-        _say(line)
+        say(line)
     return 1 if ill else 0
 
 
@@ -335,6 +333,7 @@ def main() -> None:
     from xlli_ray.engine.ending import STOPPED, heed_signals, was_asked
     from xlli_ray.engine.environment import one_arena
 
+    forgive()
     one_arena()
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: `network: my_module:make` is found beside the user
@@ -343,7 +342,7 @@ def main() -> None:
         code = app(result_action="return_value")
     except XlliError as error:
         text = error.strerror if isinstance(error, EnvironmentFailure) and error.strerror else str(error)
-        sys.stderr.write(f"{type(error).__name__}: {text}\n")
+        say(f"{type(error).__name__}: {text}", sys.stderr)
         code = next((code for kind, code in EXIT.items() if isinstance(error, kind)), 1)
     except BrokenPipeError:
         code = 0
@@ -351,7 +350,7 @@ def main() -> None:
         # an interrupted import or call may have made something else of the interrupt
         if not isinstance(error, KeyboardInterrupt) and (isinstance(error, SystemExit) or not was_asked()):
             raise
-        sys.stderr.write("stopped; what is done is kept, run the same command again to go on\n")
+        say("stopped; what is done is kept, run the same command again to go on", sys.stderr)
         code = STOPPED
     sys.exit(code if isinstance(code, int) else 0)
 

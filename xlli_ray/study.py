@@ -22,6 +22,7 @@ import pyarrow as pa
 from xlli_ray.analyses.states import State, states
 from xlli_ray.errors import StudyError, closest
 from xlli_ray.store.documents import load_manifest
+from xlli_ray.store.lease import running
 from xlli_ray.store.manifest import Cell, Manifest
 from xlli_ray.store.objects import Objects, open_objects
 from xlli_ray.store.read import ArrayReader, Block, open_readers, open_xarray
@@ -223,6 +224,7 @@ class Study:
             measured[cell.model] = max(measured.get(cell.model, 0), cell.rows)
         return {
             "name": self.manifest.name,
+            "running": running(self.objects),
             "samples": samples.rows if samples else 0,
             "rejected": samples.rejected if samples else 0,
             "cells": cells,

@@ -6,6 +6,7 @@ import struct
 import warnings
 import zlib
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile, ImageOps
 
+from xlli_ray.corpus import decode as decode_module
 from xlli_ray.corpus.decode import decode, luma_full, to_u8
 from xlli_ray.errors import EnvironmentFailure, SampleError
 
@@ -175,14 +177,47 @@ def tiff(values: np.ndarray, photometric: int, bits: int) -> bytes:
     return b"II*\x00" + struct.pack("<I", at + len(extra)) + data + extra + directory
 
 
-def test_16_bit_tiff_is_read_only_where_pillow_reads_it_right() -> None:
+def test_16_bit_tiff_is_read_whole_and_refused_where_pillow_would_read_it_wrong() -> None:
     deep = RNG.integers(0, 65536, (3, 4, 3), dtype=np.uint16)
-    found = decode(tiff(deep[:, :, :1], 1, 16))
-    np.testing.assert_array_equal(found.pixels[:, :, 0], deep[:, :, 0].astype(np.float32) / np.float32(65535))
-    with pytest.raises(SampleError, match="TIFF of this kind is refused"):
-        decode(tiff(deep, 2, 16))
+    for photometric, channels in ((1, 1), (2, 3)):
+        found = decode(tiff(deep[:, :, :channels], photometric, 16))
+        assert found.bits == 16
+        np.testing.assert_array_equal(found.pixels, np.broadcast_to(deep[:, :, :channels], deep.shape) / np.float32(65535))
     with pytest.raises(SampleError, match="TIFF of this kind is refused"):
         decode(tiff(deep[:, :, :1], 0, 16))  # white is zero: Pillow does not invert it
+
+
+@pytest.mark.parametrize("options", [{}, {"byteorder": ">"}, {"compression": "zlib"}, {"compression": "zlib", "byteorder": ">"},
+                                     {"compression": "zlib", "predictor": True}, {"tile": (16, 16)},
+                                     {"tile": (16, 16), "compression": "zlib"}],
+                         ids=str)  # fmt: skip
+@pytest.mark.parametrize("channels", [3, 4])
+def test_all_16_bits_of_a_colour_tiff_are_read_however_it_is_laid_out(options: dict[str, Any], channels: int) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    deep = RNG.integers(0, 65536, (20, 37, channels), dtype=np.uint16)
+    extra = {"extrasamples": ["unassalpha"]} if channels == 4 else {}
+    file = BytesIO()
+    tifffile.imwrite(file, deep, photometric="rgb", **options, **extra)
+    np.testing.assert_array_equal(decode(file.getvalue()).pixels, deep[:, :, :3] / np.float32(65535))
+
+
+@pytest.mark.parametrize("options", [{"planarconfig": "separate"}, {"extrasamples": ["assocalpha"]}], ids=str)
+def test_16_bit_colour_tiff_that_pillow_would_change_is_refused(options: dict[str, Any]) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    shape = (3, 20, 30) if "planarconfig" in options else (20, 30, 4)
+    file = BytesIO()
+    tifffile.imwrite(file, np.zeros(shape, np.uint16), photometric="rgb", **options)
+    with pytest.raises(SampleError, match="refused"):
+        decode(file.getvalue())
+
+
+def test_numbers_of_a_large_picture_are_rounded_strip_by_strip_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = RNG.random((50, 30, 3)).astype(np.float32) * 1.2 - 0.1
+    whole = to_u8(values)
+    monkeypatch.setattr(decode_module, "_STRIP", 200)
+    np.testing.assert_array_equal(to_u8(values), whole)
+    assert to_u8(np.float32(0.5)) == 128
+    assert to_u8(np.empty((0, 3, 3), np.float32)).shape == (0, 3, 3)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

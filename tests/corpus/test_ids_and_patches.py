@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from xlli_ray.corpus.box import Box
 from xlli_ray.corpus.decode import luma_full
 from xlli_ray.corpus.ids import content_id, order_key, sample_id, sha256_hex
-from xlli_ray.corpus.patches import choose, crop, luma_std, tiles
+from xlli_ray.corpus.patches import choose, crop, luma_std, tile_stds, tiles
 
 SHA = sha256(b"image").hexdigest()
 TARGET = sha256(b"target").hexdigest()
@@ -97,3 +97,9 @@ def test_a_larger_number_keeps_the_smaller_choice_and_the_seed_changes_it() -> N
     first = min(zip(CONTENTS, BOXES, strict=True), key=lambda pair: sha256(f"5|{pair[0]}".encode()).hexdigest())[1]
     assert choose(BOXES, CONTENTS, 5, 1) == [first]
     assert order_key(5, "ab") == sha256(b"5|ab").digest()
+
+
+@pytest.mark.parametrize(("height", "width", "size"), [(64, 80, 16), (65, 79, 8), (5, 5, 8), (7, 30, 7), (128, 128, 128)])
+def test_all_tiles_of_a_picture_at_once_are_as_flat_as_one_by_one(height: int, width: int, size: int) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    assert tile_stds(image, size) == [luma_std(crop(image, box)) for box in tiles(height, width, size)]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
+import sys
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
@@ -407,3 +409,28 @@ def test_buckets_group_equal_sizes_only() -> None:
     assert [row["source_sha"] for row in made] == [f"{k:064x}" for rest in range(3) for k in range(rest, 400, 3)]
     assert [row["bucket"] for row in made] == sorted(f"h0032w{16 + k % 3:04d}" for k in range(400))
     assert all(row["bucket"] == f"h{row['height']:04d}w{row['width']:04d}" for row in made)
+
+
+def test_a_picture_of_a_few_kilobytes_that_decodes_to_a_gigabyte_is_refused_unless_the_recipe_says_so(tmp_path: Path) -> None:
+    sys.path.insert(0, str(Path(__file__).parents[1] / "fuzz"))
+    from fuzz_images import bomb
+
+    (tmp_path / "bomb.png").write_bytes(bomb(9_500))
+    source = Source("inputs", str(tmp_path / "bomb.png"))
+    assert (tmp_path / "bomb.png").stat().st_size < 400_000
+    row = scan_source(source, CorpusSpec(inputs=["x"]), 0)
+    assert row["status"] == "failed"
+    assert row["reason"].startswith("too large: 9500 x 9500 = 90250000 pixels by its header, 1.1 GB decoded; the limit is 89478485 pixels")
+    (tmp_path / "small.png").write_bytes(bomb(60))
+    assert scan_source(Source("inputs", str(tmp_path / "small.png")), CorpusSpec(inputs=["x"], max_pixels=100), 0)["status"] == "failed"
+
+
+def test_a_name_that_is_not_utf8_is_a_row_with_a_reason(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/\xff\xe4.png"
+    with open(path, "wb") as file:
+        file.write(b"")
+    (source,) = list_sources(CorpusSpec(inputs=[f"{tmp_path}/*.png"]), "/")
+    row = scan_source(source, CorpusSpec(inputs=["x"]), 0)
+    assert row["status"] == "failed"
+    assert row["reason"] == rf"its name is not UTF-8: {tmp_path}/\xff\xe4.png; rename the file"
+    assert row["uri"].encode("utf-8").endswith(rb"\xff\xe4.png")

@@ -55,13 +55,73 @@ def test_brackets_in_the_base_folder_are_no_wildcards(folder: Path) -> None:
     assert names(folder, list_files(["*.png"], folder / "[x]")) == ["[x]/f.png"]
 
 
-def test_a_pattern_without_match_and_a_folder_are_refused_with_advice(folder: Path) -> None:
-    with pytest.raises(RecipeError, match=r"'\*\.tif' matches no file under .*"):
+def test_a_pattern_without_match_says_where_it_looked_and_what_is_there(folder: Path) -> None:
+    with pytest.raises(RecipeError, match=rf"'\*\.tif' matches no file: {folder} holds 6 files \(5 \.png, 1 \.jpg\)"):
         list_files(["*.png", "*.tif"], folder)
-    with pytest.raises(RecipeError, match=r"'sub' is a folder.*sub/\*\.png"):
-        list_files(["sub"], folder)
+    with pytest.raises(RecipeError, match=rf"'sib/\*\.png' matches no file: there is no folder {folder}/sib; {folder} holds .*sub"):
+        list_files(["sib/*.png"], folder)
+    (folder / "sub" / "IMG.PNG").write_bytes(b"")
+    (folder / "photos").mkdir()
+    (folder / "photos" / "IMG.PNG").write_bytes(b"")
+    with pytest.raises(RecipeError, match=r"'photos/\*\.png' matches no file: 1 file differs in letter case only, as IMG\.PNG"):
+        list_files(["photos/*.png"], folder)
     with pytest.raises(RecipeError, match="the photographs are astronaut"):
         list_files(["skimage://zebra"], folder)
+
+
+def test_a_folder_means_all_images_below_it_whatever_the_case_of_their_endings(tmp_path: Path) -> None:
+    wanted = ["a.png", "B.JPG", "deep/er/c.TIFF", "deep/d.webp"]
+    others = ["notes.txt", ".hidden.png", ".git/e.png", "__MACOSX/a.png", "deep/data.npy"]
+    for name in (*wanted, *others):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert sorted(names(tmp_path, list_files(["."], tmp_path))) == sorted(wanted)
+    assert list_files([str(tmp_path)], "/") == list_files(["."], tmp_path)
+    assert names(tmp_path, list_files(["deep"], tmp_path)) == ["deep/d.webp", "deep/er/c.TIFF"]
+
+
+def test_a_folder_without_images_says_what_it_holds(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt", "c.npy", "README"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(RecipeError, match=r"without images: it holds 4 files \(2 \.txt, 1 \.npy, 1 without ending\).*Images end in \.png"):
+        list_files([str(tmp_path)], "/")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RecipeError, match="without images: it holds no file"):
+        list_files(["empty"], tmp_path)
+
+
+def test_braces_stand_for_alternatives(tmp_path: Path) -> None:
+    for name in ("a.png", "b.jpg", "c.tif", "x/d.png", "y/d.png", "{z}.png", "u,v.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert names(tmp_path, list_files(["?.{png,jpg,webp}"], tmp_path)) == ["a.png", "b.jpg"]
+    assert names(tmp_path, list_files(["{x,y}/*.{p{ng,pm},tif}"], tmp_path)) == ["x/d.png", "y/d.png"]
+    assert names(tmp_path, list_files(["{z}.png"], tmp_path)) == ["{z}.png"], "braces without a comma are themselves"
+    with pytest.raises(RecipeError, match=r"its braces stand for more than 1000 patterns"):
+        list_files(["{a,b}" * 20], tmp_path)
+    with pytest.raises(RecipeError, match=r"'\*\.\{bmp,gif\}' matches no file: "):
+        list_files(["*.{bmp,gif}"], tmp_path)
+
+
+def test_pairs_are_told_by_braces_and_by_folders_too(tmp_path: Path) -> None:
+    for name in ("1_LR.png", "1_HR.png", "2_LR.jpg", "2_HR.jpg", "lr/s/3.png", "hr/s/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found = pair_files("*_LR.{png,jpg}", "*_HR.{png,jpg}", tmp_path)
+    assert [names(tmp_path, pair) for pair in found] == [["1_LR.png", "1_HR.png"], ["2_LR.jpg", "2_HR.jpg"]]
+    assert [names(tmp_path, pair) for pair in pair_files("lr", "hr", tmp_path)] == [["lr/s/3.png", "hr/s/3.png"]]
+
+
+def test_brackets_and_braces_in_the_recipes_own_folder_are_no_wildcards(tmp_path: Path) -> None:
+    from xlli_ray.recipe.paths import resolve_glob
+
+    home = tmp_path / "study [1] {a,b} *"
+    (home / "photos").mkdir(parents=True)
+    (home / "photos" / "a.png").write_bytes(b"")
+    for pattern in ("photos/*.png", "photos", "photos/a.png"):
+        assert list_files([resolve_glob(pattern, home)], "/") == [str(home / "photos" / "a.png")], pattern
+    with pytest.raises(RecipeError, match=r"holds 1 file \(1 \.png\)"):
+        list_files([resolve_glob("photos/*.tif", home)], "/")
 
 
 def test_file_urls_are_local_paths(folder: Path) -> None:

@@ -16,9 +16,7 @@ import copy
 import json
 import random
 import re
-import resource
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -33,32 +31,13 @@ import yaml
 from PIL import Image
 from pydantic import BaseModel, TypeAdapter
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from limits import Hang, less_memory, limited
+
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 5
 MEMORY = 12 * 2**30
-
-
-class Hang(BaseException):
-    """A trial took too long."""
-
-
-@contextlib.contextmanager
-def limited(seconds: int) -> Iterator[None]:
-    """Raises Hang in here after so many seconds of work, or twelve times as many of waiting. Only in the main thread."""
-
-    def ring(*_: Any) -> None:
-        raise Hang
-
-    timers = {signal.SIGPROF: (signal.ITIMER_PROF, seconds), signal.SIGALRM: (signal.ITIMER_REAL, 12 * seconds)}
-    before = {number: signal.signal(number, ring) for number in timers}
-    for timer, length in timers.values():
-        signal.setitimer(timer, length)
-    try:
-        yield
-    finally:
-        for number, (timer, _) in timers.items():
-            signal.setitimer(timer, 0)
-            signal.signal(number, before[number])
 
 
 def seeds() -> dict[str, dict[str, Any]]:
@@ -357,54 +336,49 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder for recipes with findings")
     options = parser.parse_args(arguments)
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, hard))
     begun = time.monotonic()
     outcomes: Counter[str] = Counter()
     findings: list[dict[str, Any]] = []
     slowest = 0.0
-    try:
-        with tempfile.TemporaryDirectory() as where:
-            folder = Path(where)
-            tiny(folder)
-            known = {name: shrunk(raw, folder) for name, raw in seeds().items()}
-            names = sorted(known)
-            path, out, canary = folder / "recipe.yaml", folder / "study", folder / "canary"
-            path.write_text(yaml.safe_dump(known["quickstart.yaml"]))
-            trial(path, out, training=False, overrides=())  # torch loads, which takes longer than a trial may
-            shutil.rmtree(out)
-            for number in range(options.trials):
-                rng = random.Random(f"{options.seed}/{number}")
-                name = names[number % len(names)]
-                if number < len(names):
-                    data = text_of(known[name], _Still(), canary)
-                elif rng.random() < 0.5:
-                    data = text_of(fitted(known[name], rng), _Still(), canary)
-                else:
-                    data = text_of(mutated(known[name], rng), rng, canary)
-                path.write_bytes(data)
-                sets = (f"{rng.choice(('seed', 'corpus.scale', 'stages.0', 'models.0.id', 'limits.bytes', 'a..b', '', 'name.x'))}"
-                        f"={rng.choice(('1', 'x', '[', '.nan', '!!python/name:os.system', '{a: 1}', ''))}",)  # fmt: skip
-                start = time.monotonic()
-                try:
-                    with limited(SECONDS):
-                        outcome = trial(path, out, training="train" in known[name], overrides=sets if rng.random() < 0.1 else ())
-                    outcomes[outcome] += 1
-                except (Exception, Hang) as error:
-                    frames = traceback.extract_tb(error.__traceback__)
-                    spot = next((f"{f.filename}:{f.lineno}" for f in reversed(frames) if "xlli_ray/" in f.filename), "")
-                    findings.append({"trial": number, "seed": name, "error": f"{type(error).__name__}: {error}"[:300], "at": spot})
-                    if options.keep:
-                        options.keep.mkdir(parents=True, exist_ok=True)
-                        (options.keep / f"{options.seed}-{number}.yaml").write_bytes(data)
-                        (options.keep / f"{options.seed}-{number}.txt").write_text("".join(traceback.format_exception(error)))
-                slowest = max(slowest, time.monotonic() - start)
-                if canary.exists():
-                    findings.append({"trial": number, "seed": name, "error": "code of a YAML tag ran", "at": ""})
-                    canary.unlink()
-                shutil.rmtree(out, ignore_errors=True)
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    with tempfile.TemporaryDirectory() as where, less_memory(MEMORY):
+        folder = Path(where)
+        tiny(folder)
+        known = {name: shrunk(raw, folder) for name, raw in seeds().items()}
+        names = sorted(known)
+        path, out, canary = folder / "recipe.yaml", folder / "study", folder / "canary"
+        path.write_text(yaml.safe_dump(known["quickstart.yaml"]))
+        trial(path, out, training=False, overrides=())  # torch loads, which takes longer than a trial may
+        shutil.rmtree(out)
+        for number in range(options.trials):
+            rng = random.Random(f"{options.seed}/{number}")
+            name = names[number % len(names)]
+            if number < len(names):
+                data = text_of(known[name], _Still(), canary)
+            elif rng.random() < 0.5:
+                data = text_of(fitted(known[name], rng), _Still(), canary)
+            else:
+                data = text_of(mutated(known[name], rng), rng, canary)
+            path.write_bytes(data)
+            sets = (f"{rng.choice(('seed', 'corpus.scale', 'stages.0', 'models.0.id', 'limits.bytes', 'a..b', '', 'name.x'))}"
+                    f"={rng.choice(('1', 'x', '[', '.nan', '!!python/name:os.system', '{a: 1}', ''))}",)  # fmt: skip
+            start = time.monotonic()
+            try:
+                with limited(SECONDS):
+                    outcome = trial(path, out, training="train" in known[name], overrides=sets if rng.random() < 0.1 else ())
+                outcomes[outcome] += 1
+            except (Exception, Hang) as error:
+                frames = traceback.extract_tb(error.__traceback__)
+                spot = next((f"{f.filename}:{f.lineno}" for f in reversed(frames) if "xlli_ray/" in f.filename), "")
+                findings.append({"trial": number, "seed": name, "error": f"{type(error).__name__}: {error}"[:300], "at": spot})
+                if options.keep:
+                    options.keep.mkdir(parents=True, exist_ok=True)
+                    (options.keep / f"{options.seed}-{number}.yaml").write_bytes(data)
+                    (options.keep / f"{options.seed}-{number}.txt").write_text("".join(traceback.format_exception(error)))
+            slowest = max(slowest, time.monotonic() - start)
+            if canary.exists():
+                findings.append({"trial": number, "seed": name, "error": "code of a YAML tag ran", "at": ""})
+                canary.unlink()
+            shutil.rmtree(out, ignore_errors=True)
     return {
         "trials": options.trials, "seed": options.seed, "recipes": len(names), "outcomes": dict(sorted(outcomes.items())),
         "findings": findings, "slowest_seconds": round(slowest, 2), "seconds": round(time.monotonic() - begun, 1),

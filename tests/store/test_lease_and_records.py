@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -118,3 +119,20 @@ def test_packing_keeps_every_row_and_a_kill_between_its_steps_changes_nothing(
     assert [p for p in packed if p[0].unit != 7] == [b for b in before if b[0].unit != 7]
     assert len(list(objects.list("records"))) == 4, "one pack and the three units beyond the thousand"
     assert pack_records(objects, "s/m/w", epoch=3) == 0
+
+
+def test_a_run_in_progress_is_told_with_its_process_and_a_run_that_ended_or_died_is_none(tmp_path: Path) -> None:
+    from xlli_ray.store.lease import Holder, running
+
+    objects = open_objects(tmp_path)
+    assert running(objects) is None
+    lease = Lease.acquire(objects)
+    found = running(objects)
+    assert found is not None
+    assert found["pid"] == os.getpid()
+    assert found["seconds"] >= 0
+    lease.release()
+    assert running(objects) is None
+    dead = {"host": Holder.here().host, "pid": 2**22 + 5, "started": "1", "machine": Holder.here().machine}
+    objects.create("lease/000002.json", json.dumps(dead).encode())
+    assert running(objects) is None, "killed without a word"

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / PACKAGE
 
 EVERYTHING = {"corpus", "models", "probes", "store", "engine", "stats", "drawing", "analyses", "training", "report", "recipe", "study",
-              "notebook"}  # fmt: skip
+              "notebook", "terminal"}  # fmt: skip
 MAY = {
     "errors": set(),
     "stats": set(),
@@ -30,6 +30,7 @@ MAY = {
     "training": {"stats", "corpus", "models", "recipe"},
     "store": set(),
     "drawing": {"stats"},
+    "terminal": set(),
     "analyses": {"stats", "store", "drawing", "corpus"},
     "recipe": {"corpus", "probes", "analyses", "store"},
     "study": {"analyses", "store"},

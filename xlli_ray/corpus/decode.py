@@ -4,10 +4,10 @@ What other loaders leave to chance is fixed here:
 
 - EXIF orientation is applied. Palettes become RGB first. Alpha is dropped, never composited. Grey is repeated to RGB.
   Nothing is colour managed: embedded profiles are ignored, as every super-resolution benchmark does.
-- 8 bit is divided by 255 and 16 bit by 65535. Pillow reads 16-bit colour PNG as 8 bit without a word; here all 16 bits
-  are read.
-- CMYK, Lab, float and 32-bit files, 16-bit colour outside PNG, and animations are refused: there is no one right way to
-  read them.
+- 8 bit is divided by 255 and 16 bit by 65535. Pillow reads 16-bit colour PNG and TIFF as 8 bit without a word; here all
+  16 bits are read.
+- CMYK, Lab, float and 32-bit files, 16-bit colour outside PNG and TIFF, and animations are refused: there is no one right
+  way to read them.
 - The pixel limit is checked from the header, before any pixel is decoded. It is ours: Pillow's own limit is a module
   global that other code may change, so its format plugins are called directly instead of `Image.open`.
 
@@ -18,6 +18,7 @@ scripts) a truncated file would silently become a half grey picture, so decoding
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -41,6 +42,8 @@ from xlli_ray.errors import EnvironmentFailure, SampleError
 
 VERSION = 1
 MAX_PIXELS = 100_000_000
+PIXEL_BYTES = 12
+"""A decoded pixel: three float32."""
 
 _FORMATS: tuple[tuple[str, tuple[bytes, ...], Callable[[BytesIO], ImageFile.ImageFile]], ...] = (
     ("PNG", (b"\x89PNG\r\n\x1a\n",), PngImagePlugin.PngImageFile),
@@ -53,7 +56,8 @@ _FORMATS: tuple[tuple[str, tuple[bytes, ...], Callable[[BytesIO], ImageFile.Imag
 )
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "I;16", "I;16B", "I;16L")
 _ORIENTATION = 0x0112  # the EXIF tag
-_TIFF_BITS, _TIFF_PHOTOMETRIC = 258, 262  # tags; photometric 0: white is zero
+_TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_PLANAR = 258, 262, 284  # tags; photometric 0: white is zero, 2: RGB
+_STRIP = 1 << 20  # pixels that are converted at once
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     try:
         with image:
             _check_header(image, max_pixels)
-            values = _colour16(image, data) if name == "PNG" else None
+            values = _colour16(image, data) if name == "PNG" else _tiff16(image, data) if name == "TIFF" else None
             if values is None:
                 image.load()
                 values = _values(image)
@@ -105,9 +109,14 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
 
 def to_u8(x: NDArray[Any]) -> NDArray[np.uint8]:
     """Float in 0..1 (clipped) -> uint8, rounded half up. Inverse of the division by 255 for all 256 values."""
-    scaled = np.clip(x, 0.0, 1.0)
-    scaled = scaled * np.asarray(255, dtype=scaled.dtype)
-    return np.floor(scaled + np.asarray(0.5, dtype=scaled.dtype)).astype(np.uint8)
+    out = np.empty(x.shape, np.uint8)
+    step = max(1, _STRIP // max(1, x[:1].size)) if x.ndim else 1
+    for first in range(0, len(x) if x.ndim else 1, step):  # a large picture is not held three times
+        part = slice(first, first + step) if x.ndim else ()
+        scaled = np.clip(x[part], 0.0, 1.0)
+        scaled = scaled * np.asarray(255, dtype=scaled.dtype)
+        out[part] = np.floor(scaled + np.asarray(0.5, dtype=scaled.dtype))
+    return out
 
 
 def luma_full(rgb: NDArray[Any]) -> NDArray[Any]:
@@ -141,8 +150,8 @@ def _check_header(image: ImageFile.ImageFile, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise SampleError(
-            f"too large: {width} x {height} = {width * height} pixels by its header, the limit is {max_pixels};"
-            " raise corpus.max_pixels if the file can be trusted"
+            f"too large: {width} x {height} = {width * height} pixels by its header, {width * height * PIXEL_BYTES / 1e9:.1f} GB decoded;"
+            f" the limit is {max_pixels} pixels; raise corpus.max_pixels if the file can be trusted"
         )
     if image.mode not in _MODES:
         raise SampleError(
@@ -164,7 +173,7 @@ def _misread(image: ImageFile.ImageFile) -> bool:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         bits = max(image.tag_v2.get(_TIFF_BITS, (1,)))
         grey = image.mode.startswith("I;16") and bits == 16 and image.tag_v2.get(_TIFF_PHOTOMETRIC) == 1
-        return bits > 8 and not grey  # colour loses its lower byte; 12-bit grey has another white; 0 may be white
+        return bits > 8 and not grey and not _is_tiff16(image)  # 12 bits have another white; in grey, 0 may be white
     return False
 
 
@@ -204,6 +213,40 @@ def _colour16(image: ImageFile.ImageFile, data: bytes) -> NDArray[np.uint16] | N
         for end in "BL"
     )
     return high.astype(np.uint16) << 8 | low
+
+
+def _is_tiff16(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """16-bit RGB with or without alpha, its channels side by side: what `_tiff16` reads."""
+    tags = image.tag_v2
+    rgb = set(tags.get(_TIFF_BITS, ())) == {16} and tags.get(_TIFF_PHOTOMETRIC) == 2 and tags.get(_TIFF_PLANAR, 1) == 1
+    return rgb and image.mode in ("RGB", "RGBA") and bool(image.tile) and all(_ending(tile) in ("L", "B", "N") for tile in image.tile)
+
+
+def _ending(tile: Any) -> str:
+    """Byte order in the name of a tile's layout, as `RGB;16L`; '' for others, such as alpha that is multiplied in (`RGBa;16L`)."""
+    layout = str(tile[3][0]) if isinstance(tile[3], tuple) else ""
+    return layout[-1] if layout[:-1] in ("RGB;16", "RGBA;16", "RGBX;16") else ""
+
+
+def _tiff16(image: ImageFile.ImageFile, data: bytes) -> NDArray[np.uint16] | None:
+    """All 16 bits of a 16-bit TIFF with colour, None for other TIFF: its bytes are decoded twice, as in `_colour16`."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile) or not _is_tiff16(image):
+        return None
+    halves: dict[str, NDArray[np.uint8]] = {}
+    native = "L" if sys.byteorder == "little" else "B"
+    orders = {native if _ending(tile) == "N" else _ending(tile) for tile in image.tile}
+    if len(orders) > 1:
+        raise SampleError("16-bit TIFF with two byte orders in one file; save it as PNG")
+    for order in "LB":
+        with TiffImagePlugin.TiffImageFile(BytesIO(data)) as half:
+            tiles: list[Any] = half.tile
+            half.tile = [tile._replace(args=(f"{tile.args[0][:-1]}{order}", *tile.args[1:])) for tile in tiles]
+            half.load()
+            halves[order] = np.asarray(half)[:, :, :3]
+    high, low = halves["L"], halves["B"]
+    if orders == {"B"}:
+        high, low = low, high
+    return np.left_shift(high, 8, dtype=np.uint16) | low
 
 
 def _png_data(data: bytes) -> bytes:

@@ -44,6 +44,20 @@ def luma_std(image: NDArray[np.uint8]) -> float:
     return math.sqrt(count * squares - total * total) / (1000.0 * count)
 
 
+def tile_stds(image: NDArray[np.uint8], size: int) -> list[float]:
+    """`luma_std` of each of `tiles(height, width, size)`, in their order: the same numbers, a row of tiles at a time."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise TypeError(f"tile_stds() takes uint8 (H, W, 3), not {image.dtype} {image.shape}")
+    across, count = image.shape[1] // size, size * size
+    out: list[float] = []
+    for top in range(0, image.shape[0] - size + 1, size):
+        rgb = image[top : top + size, : across * size].astype(np.int64)
+        luma = (299 * rgb[..., 0] + 587 * rgb[..., 1] + 114 * rgb[..., 2]).reshape(size, across, size)
+        totals, squares = luma.sum(axis=(0, 2)).tolist(), (luma * luma).sum(axis=(0, 2)).tolist()
+        out += [math.sqrt(count * square - total * total) / (1000.0 * count) for total, square in zip(totals, squares, strict=True)]
+    return out
+
+
 def choose(boxes: Sequence[Box], contents: Sequence[str], seed: int, per_image: int | None) -> list[Box]:
     """The first `per_image` boxes (None: all) in the order of sha256(seed | content).
 

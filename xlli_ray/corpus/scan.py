@@ -19,9 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from xlli_ray.corpus.decode import MAX_PIXELS, Decoded, decode, to_u8
+from xlli_ray.corpus.decode import PIXEL_BYTES, Decoded, decode, to_u8
 from xlli_ray.corpus.ids import content_id, sha256_hex
-from xlli_ray.corpus.patches import choose, crop, luma_std, tiles
+from xlli_ray.corpus.patches import choose, tile_stds, tiles
+from xlli_ray.corpus.patterns import shown
 from xlli_ray.corpus.sample import Kind, sample_from_row
 from xlli_ray.corpus.sources import absolute, list_files, pair_files, read_bytes
 from xlli_ray.corpus.spec import CorpusSpec, PairSpec, PatchSpec
@@ -43,6 +44,12 @@ __all__ = [
 
 READINGS = 3
 """Most times that a file is read whose bytes are no picture, until two readings agree."""
+
+
+SCAN_BYTES = 2**30
+"""A picture that would be larger once decoded is refused, unless the recipe says `max_pixels`: a file of 11 kB can hold 10,000² pixels.
+
+Workers do not ask again: what a scan took in stays in."""
 
 
 @dataclass(frozen=True, order=True)
@@ -99,6 +106,9 @@ def scan_source(source: Source, spec: CorpusSpec, seed: int, read: Callable[[str
     patches = spec.patches_of(source.kind)
     row |= {"size": patches.size if patches else None, "boxes": None}
     try:
+        if unnamed := [uri for uri in (source.uri, source.target) if uri is not None and shown(uri) != uri]:
+            row |= {"uri": shown(source.uri), "target": source.target and shown(source.target)}
+            raise SampleError(f"its name is not UTF-8: {shown(unnamed[0])}; rename the file")
         _measure(source, spec, patches, seed, row, read or read_bytes)
     except SampleError as error:
         row |= {"status": "failed", "reason": str(error), "boxes": None}
@@ -109,7 +119,7 @@ def _measure(
     source: Source, spec: CorpusSpec, patches: PatchSpec | None, seed: int, row: dict[str, Any], read: Callable[[str], bytes]
 ) -> None:
     """Fill `row`. Raises SampleError."""
-    limit = spec.max_pixels or MAX_PIXELS
+    limit = spec.max_pixels or SCAN_BYTES // PIXEL_BYTES
     row["sha"], picture = _read(source.uri, limit, read)
     row |= {"bits": picture.bits, "mode": picture.mode}
     row["height"], row["width"] = height, width = picture.pixels.shape[:2]
@@ -143,7 +153,7 @@ def _measure(
 def _choose(row: dict[str, Any], image: NDArray[np.uint8], patches: PatchSpec, seed: int) -> None:
     height, width = image.shape[:2]
     candidates = tiles(height, width, patches.size)
-    spreads = [luma_std(crop(image, box)) for box in candidates]
+    spreads = tile_stds(image, patches.size)
     boxes = [box for box, spread in zip(candidates, spreads, strict=True) if spread >= patches.min_std]
     contents = [content_id(row["sha"], row["target_sha"], box) for box in boxes]
     row["boxes"] = [[box.top, box.left] for box in choose(boxes, contents, seed, patches.per_image)]

@@ -19,6 +19,7 @@ from typing import Any
 
 import fsspec
 
+from xlli_ray.corpus import patterns as globs
 from xlli_ray.corpus.faults import FileFault, judge, one_line
 from xlli_ray.errors import EnvironmentFailure, RecipeError, SampleError, bucket_advice, closest
 
@@ -44,17 +45,15 @@ BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 def list_files(patterns: Sequence[str], base: Path | str) -> list[str]:
     """Sorted, unique URIs of the files that match any of `patterns`.
 
-    Local patterns (`photos/**/*.png`) are relative to the folder `base` and give absolute paths; URLs may hold
-    wildcards where their filesystem can list. A name without wildcards is taken as it is when it is a URL, and must
-    exist when it is local. Raises RecipeError for a pattern that matches no file.
+    Local patterns (`photos/**/*.{png,jpg}`) are relative to the folder `base` and give absolute paths; a folder stands for all
+    images below it; URLs may hold wildcards where their filesystem can list. A name without wildcards is taken as it is when
+    it is a URL, and must exist when it is local. Raises RecipeError for a pattern that matches no file.
     """
     found: set[str] = set()
     for pattern in patterns:
-        matched = _list(pattern, base)
+        matched = [uri for one in _expanded(pattern, base) for uri in _list(one, base)]
         if not matched:
-            raise RecipeError(
-                f"{pattern!r} matches no file{_where(pattern, base)}. Check the path, or the pattern's wildcards."
-            )
+            raise RecipeError(f"{pattern!r} matches no file: {_why(pattern, base)}. Check the path, or the pattern's wildcards.")
         found.update(matched)
     return sorted(found)
 
@@ -138,8 +137,15 @@ def _list(pattern: str, base: Path | str) -> list[str]:
     path = absolute(pattern, base)
     if os.path.isfile(path):
         return [path]  # brackets in a file's own name are then no wildcards
+    if not os.path.isdir(path):
+        path = globs.unescape(path)
     if os.path.isdir(path):
-        raise RecipeError(f"{pattern!r} is a folder; expected files: write {os.path.join(pattern, '*.png')!r}")
+        if not (images := globs.images_below(path)):
+            raise RecipeError(
+                f"{pattern!r} is a folder without images: it holds {globs.holds(path)}. Images end in {', '.join(globs.IMAGES)}."
+            )
+        return images
+    path = absolute(pattern, base)
     # A relative pattern is globbed inside `base`, so that brackets in the folder's own name are no wildcards.
     inside = pattern if not os.path.isabs(os.path.expanduser(pattern)) and not pattern.startswith("file://") else None
     if inside is None:
@@ -193,6 +199,8 @@ def _by_wildcards(pattern: str, base: Path | str) -> dict[tuple[str, ...], str]:
     """URI of each matching file by the texts of its wildcards."""
     if pattern.startswith(_SKIMAGE):
         raise RecipeError(f"pairs: {pattern!r} holds single photographs, no pairs; expected files")
+    if not _SCHEME.match(pattern) and os.path.isdir(folder := absolute(pattern, base)):
+        return {(os.path.relpath(uri, folder),): uri for uri in list_files([pattern], base)}
     expression = _regex(absolute(pattern, base).partition("::")[0], literal=absolute("", base))
     found: dict[tuple[str, ...], str] = {}
     for uri in list_files([pattern], base):
@@ -212,15 +220,22 @@ def _regex(pattern: str, *, literal: str) -> re.Pattern[str]:
     start = len(literal) if literal != os.sep and pattern.startswith(literal + os.sep) else 0
     text = re.escape(pattern[:start])
     tokens = {"**/": r"(?:(.*)/)?", "**": "(.*)", "*": "([^/]*)", "?": "([^/])"}
-    for token in re.findall(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", pattern[start:], flags=re.DOTALL):
+    for token in re.findall(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|\{[^{}]*,[^{}]*\}|.", pattern[start:], flags=re.DOTALL):
         if token in tokens:
             text += tokens[token]
+        elif token.startswith("{") and len(token) > 1:
+            text += f"({'|'.join(_inner(part) for part in token[1:-1].split(','))})"
         elif len(token) > 1:
             inner = token[1:-1].replace("\\", "\\\\")
             text += f"([^{inner[1:]}])" if inner.startswith("!") else f"([{inner}])"
         else:
             text += re.escape(token)
     return re.compile(text, flags=re.DOTALL)
+
+
+def _inner(part: str) -> str:
+    """An alternative of braces as a regular expression: its own wildcards are not told apart."""
+    return "".join({"*": "[^/]*", "?": "[^/]"}.get(character, re.escape(character)) for character in part)
 
 
 def _skimage_path(uri: str) -> str:
@@ -234,10 +249,23 @@ def _skimage_path(uri: str) -> str:
     return os.path.join(os.path.dirname(package.origin), "data", SKIMAGE[name])
 
 
-def _where(pattern: str, base: Path | str) -> str:
+def _expanded(pattern: str, base: Path | str) -> list[str]:
+    """The patterns that braces stand for; a name that exists as it is, or a URL's query, has none."""
+    if not _SCHEME.match(pattern) and os.path.lexists(absolute(pattern, base)):
+        return [pattern]
+    head, chain, tail = pattern.partition("::")
+    try:
+        return [one + chain + tail for one in globs.expand(head)]
+    except ValueError as error:
+        raise RecipeError(f"{pattern!r}: {error}") from error
+
+
+def _why(pattern: str, base: Path | str) -> str:
     if pattern.startswith(_SKIMAGE):
-        return f"; the photographs are {', '.join(SKIMAGE)}"
-    return "" if _SCHEME.match(pattern) else f" under {os.path.abspath(base)}"
+        return f"the photographs are {', '.join(SKIMAGE)}"
+    if _SCHEME.match(pattern) and not pattern.startswith("file://"):
+        return "nothing there has such a name"
+    return globs.nothing_matches(absolute(pattern, base))
 
 
 def _some(uris: list[str], noun: str) -> str:

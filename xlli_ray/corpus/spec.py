@@ -63,7 +63,7 @@ class CorpusSpec(BaseModel):
     degradations: Entries | None = Field(default=None, description="only with images; null: [clean]")
     pies: PiesSpec | None = Field(default=None, description="only with images: instead of patches and degradations")
     max_pixels: int | None = Field(
-        default=None, ge=1, description="files of more pixels are refused; null: 100 million"
+        default=None, ge=1, description="files of more pixels are refused; null: those above 1 GiB decoded, 89 million pixels"
     )
 
     @field_validator("images", "inputs", mode="before")

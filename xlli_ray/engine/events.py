@@ -16,6 +16,7 @@ from typing import Any, Protocol, TextIO
 
 from xlli_ray.errors import EnvironmentFailure
 from xlli_ray.store.objects import Objects
+from xlli_ray.terminal import say
 
 INTERVAL_SECONDS = 30.0
 SEGMENT_SECONDS = 60.0
@@ -119,7 +120,7 @@ class Events:
             self._bar.update(self._task, completed=progress.done, rest=rest)
         elif not self._quiet and time.monotonic() - self._spoken > INTERVAL_SECONDS:
             self._spoken = time.monotonic()
-            self._stream.write(progress.line() + "\n")
+            say(progress.line(), self._stream)
             self._stream.flush()
             self.event("progress", line=progress.line())
 
@@ -129,7 +130,7 @@ class Events:
             self._bar.stop()
             self._bar = None
         elif not self._quiet:
-            self._stream.write(progress.line() + "\n")
+            say(progress.line(), self._stream)
         self.event("end", phase=progress.phase, done=progress.done, failed=progress.failed, split=progress.split)
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from xlli_ray.corpus import decode, degradations
+from xlli_ray.corpus.patterns import shown
 from xlli_ray.corpus.pies import remarks as pies_remarks
 from xlli_ray.corpus.scan import Source, list_sources, scan_source
 from xlli_ray.corpus.spec import CorpusSpec
@@ -76,7 +77,8 @@ class Scanner:
         for number, source in enumerate(job.sources):
             if number in job.skip:
                 reason = "reading this file killed its worker twice"
-                rows.append({"source": source.uri, "target": source.target, "status": "failed", "reason": reason})
+                target = source.target and shown(source.target)
+                rows.append({"source": shown(source.uri), "target": target, "status": "failed", "reason": reason})
                 continue
             if job.careful:
                 write_crash_note(self.objects, cell, job.unit, self.epoch, job.attempt, number)

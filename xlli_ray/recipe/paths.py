@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from xlli_ray.corpus.patterns import escape
 from xlli_ray.errors import RecipeError, StudyError
 from xlli_ray.store.objects import is_url, refuse_secrets
 
@@ -29,18 +30,27 @@ def resolve_path(text: str, base: Path) -> str:
     return os.path.normpath(base / home)
 
 
+def resolve_glob(text: str, base: Path) -> str:
+    """A pattern, its folder made absolute: brackets and braces in the name of the recipe's own folder are no wildcards."""
+    if is_url(text) or os.path.isabs(os.path.expanduser(text)):
+        return resolve_path(text, base)
+    return resolve_path(text, Path(escape(str(base))))
+
+
 def resolve_corpus(corpus: Mapping[str, Any], base: Path) -> dict[str, Any]:
     """The corpus section with paths and globs made absolute."""
 
     def each(value: Any) -> Any:
         if isinstance(value, list):
             return [each(item) for item in value]
-        return resolve_path(value, base) if isinstance(value, str) else value
+        return resolve_glob(value, base) if isinstance(value, str) else value
 
     out = dict(corpus)
-    for key in ("images", "inputs", "list"):
+    for key in ("images", "inputs"):
         if key in out:
             out[key] = each(out[key])
+    if isinstance(out.get("list"), str):
+        out["list"] = resolve_path(out["list"], base)
     if isinstance(out.get("pairs"), Mapping):
         out["pairs"] = {key: each(value) for key, value in out["pairs"].items()}
     if isinstance(pies := out.get("pies"), Mapping) and "real" in pies:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from xlli_ray.analyses.states import asked_in
 from xlli_ray.report.means import mean_tables
 from xlli_ray.study import open_study
+from xlli_ray.terminal import harmless
 
 if TYPE_CHECKING:
     from xlli_ray.engine.plan import Plan
@@ -45,7 +46,7 @@ def _cell(value: Any) -> str:
         return "×".join(map(str, value))
     if isinstance(value, dict):  # a picture, a list of neighbours: for programs
         return ", ".join(f"{name}: {len(item) if hasattr(item, '__len__') else item}" for name, item in value.items())
-    return str(value)
+    return harmless(str(value), line=True)
 
 
 def format_rows(table: pa.Table, how: str = "table") -> str:
@@ -126,7 +127,7 @@ def status_text(state: Mapping[str, Any]) -> str:
     """`xlli status` for people."""
     rows = [[c["cell"], c["rows"], c["done"], c["units"], f"{100 * c['done'] / max(1, c['units']):.0f} %"] for c in state["cells"]]
     failed = ", ".join(f"{count} in {stage}" for stage, count in state["failed"].items()) or "none"
-    head = "complete" if state["complete"] else "not complete: run the same command again"
+    head = _standing(state)
     if (bad := state["failures"])["samples"]:
         lost = f"ALL {bad['samples']}" if bad["samples"] >= bad["of"] else f"{bad['samples']} of {bad['of']}"
         head += f"; {lost} SAMPLES FAILED (why: xlli query STUDY \"from failures\"; `xlli run … --retry-failed` tries them again)"
@@ -139,6 +140,32 @@ def status_text(state: Mapping[str, Any]) -> str:
               f"{' – ' + one['why'] if one['why'] else ''}" for one in state["analyses"]),
         ]
     )  # fmt: skip
+
+
+def _standing(state: Mapping[str, Any]) -> str:
+    """Complete, running, or what would help: never a command that cannot."""
+    units = sum(cell["units"] for cell in state["cells"])
+    done = sum(cell["done"] for cell in state["cells"])
+    percent = f"{100 * done / units:.0f} % of its units done" if units else "no units yet"
+    if run := state["running"]:
+        return f"running on {run['host']}, pid {run['pid']}, for {_duration(run['seconds'])}: {percent}"
+    if state["complete"]:
+        return "complete"
+    if not units or done < units:
+        return f"not complete, {percent}: run the same command again"
+    wanted = [one for one in state["analyses"] if one["wanted"] and one["state"] != "current"]
+    failed = [one["id"] for one in wanted if one["state"] == "failed"]
+    if len(failed) < len(wanted):
+        return "measured, analyses are left: run the same command again"
+    return f"measured, but {', '.join(failed)} failed: the same command fails again; change what the reason below names"
+
+
+def _duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3 h 5 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def layer_table(weights: str, pattern: str | None, *, network: str | None, size: int, scale: int | None) -> str:

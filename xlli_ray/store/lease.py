@@ -225,3 +225,19 @@ def _beat(objects: Objects, epoch: int) -> bytes:
         return objects.get(_beat_key(epoch))
     except Missing:
         return b""
+
+
+def running(objects: Objects) -> dict[str, object] | None:
+    """The run that holds this study now: `host`, `pid`, and `seconds` since it began, by its own heartbeat; None when none does.
+
+    Where the holder is on another machine its heartbeat is watched for a few seconds. Never raises for what a lease holds.
+    """
+    last = last_epoch(objects)
+    if not last or _exists(objects, _end_key(last)):
+        return None
+    holder = _holder(objects, last)
+    if not _is_alive(objects, last, holder):
+        return None
+    beats = _beat(objects, last)
+    seconds = BEAT_SECONDS * int(beats) if beats.isdigit() else 0.0
+    return {"host": holder.host if holder else "an unknown host", "pid": holder.pid if holder else 0, "seconds": seconds}

@@ -1,0 +1,18 @@
+"""A short run of the picture fuzzer; the long one is a script."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import fuzz_images
+import pytest
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow, about tags of damaged files
+def test_mutated_pictures_are_read_or_refused_with_a_reason() -> None:
+    summary = fuzz_images.main(["--trials", "500", "--seed", "3"])
+    assert summary["findings"] == []
+    assert summary["outcomes"]["read"] > 60

@@ -1,0 +1,56 @@
+"""What goes to a terminal: text that cannot move its cursor, and that its encoding can show.
+
+File names, reasons and notes come from elsewhere: a name may hold escape sequences that recolour, retitle or overwrite. And a terminal, a
+log or a pipe may know Latin-1 or ASCII only; a finished run must not fail over a dash.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TextIO
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but tab and newline, marks that turn the direction of writing, and bytes of names that are no text."""
+_PLAIN = str.maketrans({
+    "─": "-", "━": "-", "–": "-", "—": "-", "−": "-", "×": "x", "…": "...", "·": ".", "→": "->", "≤": "<=", "≥": ">=", "Δ": "D",
+    "σ": "sigma", "α": "alpha", "ρ": "rho", "±": "+-", "²": "2", "³": "3", "’": "'", "“": '"', "”": '"', "√": "sqrt", "½": "1/2",
+    "₁": "1", "₀": "0",
+})  # fmt: skip
+
+
+def harmless(text: str, *, line: bool = False) -> str:
+    r"""`text` with control characters written out, as `\x1b`. `line`: newlines and tabs, too, for a cell of a table."""
+    text = _CONTROL.sub(_written, text)
+    return text.replace("\n", "\\n").replace("\t", "\\t") if line else text
+
+
+def _written(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte of a file's name that is not UTF-8
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def fitting(text: str, encoding: str | None) -> str:
+    """`text` as far as `encoding` can show it: rules, dashes and signs become ASCII, all else that it lacks its number."""
+    encoding = encoding or "utf-8"
+    try:
+        text.encode(encoding)
+        return text
+    except UnicodeEncodeError:
+        return text.translate(_PLAIN).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def say(text: str = "", stream: TextIO | None = None, *, raw: bool = False) -> None:
+    """Write a line to standard output, or to `stream`. `raw`: for programs; then only a terminal is spared control characters."""
+    stream = sys.stdout if stream is None else stream
+    shown = text if raw and not stream.isatty() else harmless(text)
+    stream.write(fitting(shown, stream.encoding) + "\n")
+
+
+def forgive() -> None:
+    """What others write to the standard streams, as a progress bar, never fails over a character either."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
