@@ -50,7 +50,7 @@ def fingerprint(objects: Objects, manifest: Manifest) -> str:
         return sorted((entry.unit, entry.epoch) for entry in list_records(objects, cell).values())
 
     text = json.dumps([(cell.id, cell.hash, units(cell)) for cell in manifest.cells])
-    tags = json.dumps([[m.id, dict(m.tags), m.weights_sha256] for m in manifest.models])
+    tags = json.dumps([[m.id, dict(m.tags), m.weights_sha256] for m in manifest.models], sort_keys=True)
     return hashlib.sha256((text + tags).encode()).hexdigest()[:16]
 
 
