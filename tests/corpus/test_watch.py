@@ -115,6 +115,19 @@ def test_trouble_that_passes_is_waited_for(folder: Path, name: str) -> None:
     assert watch_of(folder, faulty(bad))(str(folder / "1.png")) == b"1"
 
 
+def test_when_patience_is_over_there_is_no_further_try(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", -1.0)
+    tries: list[str] = []
+
+    def bad(uri: str) -> Exception | None:
+        tries.append(uri)
+        return SURROUNDINGS["reset"]
+
+    with pytest.raises(EnvironmentFailure):
+        watch_of(folder, faulty(bad))(str(folder / "1.png"))
+    assert len(tries) == 1
+
+
 def test_a_file_that_is_missing_for_a_moment_is_read_a_moment_later(folder: Path) -> None:
     seen: set[str] = set()
 

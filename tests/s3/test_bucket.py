@@ -68,6 +68,16 @@ def test_a_fault_without_end_is_an_end_with_the_reason_after_a_bounded_number_of
     assert len(place.get("big")) == 200_000
 
 
+def test_when_patience_is_over_there_is_no_further_try(place: Objects, proxy: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that takes requests and never answers must not cost half a minute for each of many tries."""
+    monkeypatch.setattr(module, "PATIENCE", -1.0)
+    before = proxy.requests
+    proxy.rule = lambda request: "reset"
+    with pytest.raises(EnvironmentFailure):
+        place.create("new", b"1")
+    assert proxy.requests == before + 1
+
+
 def test_of_many_creators_exactly_one_wins_however_many_answers_are_lost(place: Objects, proxy: Faulty) -> None:
     proxy.rule = at_random(3, 0.4, ("lost", "cut", "503", "reset"))
     won: list[int] = []

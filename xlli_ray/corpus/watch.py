@@ -12,6 +12,7 @@ import errno
 import os
 import random
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
@@ -25,6 +26,8 @@ Witness = tuple[str, str | None]
 
 PAUSES = (0.2, 0.8, 3.2, 12.8)
 """Seconds before trouble that may pass is tried again, each shortened by chance to between a half and the whole."""
+PATIENCE = 60.0
+"""Seconds since a file's first try after which there is no further one: clients try again by themselves, and may take long to give up."""
 SECOND_LOOK = 0.2
 """Seconds before a file that seems bad is looked at once more."""
 WINDOW = 64
@@ -53,7 +56,7 @@ class Watch:
 
     def __call__(self, uri: str) -> bytes:
         """All bytes of the file. Raises FileFault when it is bad among good ones, EnvironmentFailure when the surroundings are."""
-        looked = False
+        looked, end = False, time.monotonic() + PATIENCE
         for pause in (*PAUSES, None):
             if self._failure is not None:
                 raise self._failure
@@ -65,7 +68,7 @@ class Watch:
                 looked = True
                 self._over.wait(SECOND_LOOK)
             except EnvironmentFailure as failure:
-                if pause is None or not failure.passing:
+                if pause is None or not failure.passing or time.monotonic() > end:
                     raise self._stop(failure) from None
                 self._over.wait(pause * _CHANCE.uniform(0.5, 1.0))
             else:

@@ -21,6 +21,8 @@ from xlli_ray.errors import EnvironmentFailure, StudyError, bucket_advice
 
 PAUSES = (0.1, 0.4, 1.6, 6.4, 12.8, 12.8)
 """Seconds before the next try, each shortened by chance to between a half and the whole."""
+PATIENCE = 60.0
+"""Seconds since a call began after which there is no further try: a server that takes requests and never answers costs 30 s a request."""
 FIRST_PAUSES = PAUSES[:3]
 """As long as no call has succeeded: an address with a mistake in it should not take half a minute to be told."""
 WITHIN = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
@@ -111,6 +113,7 @@ class Bucket:
 
         # A store that did not come back within all pauses is asked once until it answers: a run that ends has several things to say to it.
         pauses = () if self._down else PAUSES if self._proven else FIRST_PAUSES
+        end = time.monotonic() + PATIENCE
         for pause in (*pauses, None):
             try:
                 out = attempt()
@@ -119,7 +122,7 @@ class Bucket:
                     self._proven, self._down = True, False
                     raise Missing(key) from error
                 failure = failure_of(self.url, error)
-                if not failure.passing or pause is None:
+                if not failure.passing or pause is None or time.monotonic() > end:
                     self._down = failure.passing
                     raise failure from error
                 time.sleep(pause * _CHANCE.uniform(0.5, 1.0))
