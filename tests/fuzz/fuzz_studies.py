@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import argparse
 import copy
+import faulthandler
 import json
+import multiprocessing
 import os
-import select
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -29,7 +29,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from small_study import small_study
+from small_study import PACKED, small_study
 
 from xlli_ray.engine.driver import run_study
 from xlli_ray.engine.options import Options
@@ -38,6 +38,7 @@ from xlli_ray.errors import XlliError
 from xlli_ray.recipe import Recipe
 from xlli_ray.report.page import write_report
 from xlli_ray.report.text import status_text
+from xlli_ray.store import records
 from xlli_ray.store.seal import sealed_json
 from xlli_ray.store.verify import verify
 from xlli_ray.study import open_study
@@ -233,34 +234,46 @@ def actions(random: Random, recipe: Recipe, study: Path) -> list[tuple[str, Call
     return out
 
 
-def in_a_process(work: Callable[[], dict[str, Any]], seconds: float) -> dict[str, Any]:
-    """What `work` returns, from a fork; {"died": …} when it does not come back."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
+def serve(recipe: Recipe, inbox: Any, outbox: Any) -> None:
+    """A process that is asked for trials until it is told nothing more; a stack goes to stderr when one hangs."""
+    records.PACK = PACKED
+    while (asked := inbox.recv()) is not None:
+        seeds, study = asked
+        faulthandler.dump_traceback_later(SECONDS - 5, exit=False)
+        outbox.send(trial(np.random.default_rng(seeds), recipe, Path(study)))
+        faulthandler.cancel_dump_traceback_later()
+
+
+class Server:
+    """The process of `serve`, made anew when a trial kills it or makes it hang."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._process: Any = None
+
+    def ask(self, seeds: tuple[int, ...], study: Path) -> dict[str, Any]:
+        if self._process is None:
+            context = multiprocessing.get_context("spawn")  # a fork would inherit locks of threads that it does not have
+            inbox, self._questions = context.Pipe(duplex=False)
+            self._answers, outbox = context.Pipe(duplex=False)
+            self._process = context.Process(target=serve, args=(self._recipe, inbox, outbox), daemon=True)
+            self._process.start()
+            outbox.close()
+        self._questions.send((seeds, str(study)))
         try:
-            data = json.dumps(work()).encode()
-        except BaseException:
-            data = json.dumps({"died": traceback.format_exc()}).encode()
-        with os.fdopen(writer, "wb") as pipe:
-            pipe.write(data)
-        os._exit(0)
-    os.close(writer)
-    data, end = b"", time.monotonic() + seconds
-    with os.fdopen(reader, "rb") as pipe:
-        while time.monotonic() < end:
-            if select.select([pipe], [], [], 0.5)[0]:
-                piece = os.read(pipe.fileno(), 1 << 16)
-                if not piece:
-                    break
-                data += piece
-        else:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            return {"died": f"took longer than {seconds} s"}
-    _, how = os.waitpid(child, 0)
-    return dict(json.loads(data)) if data else {"died": f"exit {how}"}
+            if self._answers.poll(SECONDS):
+                return dict(self._answers.recv())
+            why = f"took longer than {SECONDS} s"
+        except EOFError:
+            why = "the process died"
+        self.close()
+        return {"damage": [], "outcomes": {}, "findings": [{"action": "?", "traceback": why}]}
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._process = None
 
 
 def trial(random: Random, recipe: Recipe, study: Path) -> dict[str, Any]:
@@ -273,29 +286,25 @@ def trial(random: Random, recipe: Recipe, study: Path) -> dict[str, Any]:
             damage.append(f"not twice: {error!r}")  # there was no such file or value any more
     asked = actions(random, recipe, study)
 
-    def work() -> dict[str, Any]:
-        outcomes, findings = {}, []
-        for name, action in asked:
-            start = time.monotonic()
-            try:
-                action()
-                outcomes[name] = "ok"
-            except XlliError as error:
-                outcomes[name] = type(error).__name__
-            except BaseException as error:
-                outcomes[name] = f"TRACEBACK {type(error).__name__}"
-                findings.append({"action": name, "traceback": traceback.format_exc()[-2500:]})
-            if time.monotonic() - start > SECONDS / 4:
-                findings.append({"action": name, "slow": time.monotonic() - start})
-        return {"outcomes": outcomes, "findings": findings}
-
-    done = in_a_process(work, SECONDS)
-    if "died" in done:
-        done = {"outcomes": {}, "findings": [{"action": "?", "traceback": done["died"]}]}
+    outcomes, findings = {}, []
+    for name, action in asked:
+        start = time.monotonic()
+        try:
+            action()
+            outcomes[name] = "ok"
+        except XlliError as error:
+            outcomes[name] = type(error).__name__
+        except BaseException as error:
+            outcomes[name] = f"TRACEBACK {type(error).__name__}"
+            findings.append({"action": name, "traceback": traceback.format_exc()[-2500:]})
+        if time.monotonic() - start > SECONDS / 4:
+            findings.append({"action": name, "traceback": f"slow: {time.monotonic() - start:.0f} s"})
     if (study.parent / "ran").exists():
-        done["findings"].append({"action": "?", "traceback": "CODE WAS EXECUTED"})
-        (study.parent / "ran").rmdir()
-    return {"damage": damage, **done}
+        findings.append({"action": "?", "traceback": "CODE WAS EXECUTED"})
+    outside = study.parent / "outside"
+    if outside.exists() and outside.read_text() != "somebody's file":
+        findings.append({"action": "?", "traceback": "A FILE OUTSIDE WAS CHANGED"})
+    return {"damage": damage, "outcomes": outcomes, "findings": findings}
 
 
 def main(arguments: Sequence[str] | None = None, *, made: tuple[Recipe, Path] | None = None) -> dict[str, Any]:
@@ -309,17 +318,18 @@ def main(arguments: Sequence[str] | None = None, *, made: tuple[Recipe, Path] | 
     counts: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
         recipe, whole = made or small_study(Path(folder) / "made")
+        server = Server(recipe)
         for number in range(asked.first, asked.first + asked.trials):
             copied = Path(folder) / "damaged" / "study"
             shutil.copytree(whole, copied)
-            done = trial(np.random.default_rng((asked.seed, number)), recipe, copied)
+            done = server.ask((asked.seed, number), copied)
             for name, outcome in done["outcomes"].items():
                 counts[f"{name.split(' from')[0]}: {outcome}"] = counts.get(f"{name.split(' from')[0]}: {outcome}", 0) + 1
-            outside = copied.parent / "outside"
-            if outside.exists() and outside.read_text() != "somebody's file":
-                done["findings"].append({"action": "?", "traceback": "A FILE OUTSIDE WAS CHANGED"})
-            findings += [{"trial": number, "damage": done["damage"], **finding} for finding in done["findings"]]
+            for finding in done["findings"]:
+                findings.append({"trial": number, "damage": done["damage"], **finding})
+                sys.stderr.write(json.dumps(findings[-1]) + "\n")
             shutil.rmtree(copied.parent)
+        server.close()
     summary = {"trials": asked.trials, "seed": asked.seed, "outcomes": dict(sorted(counts.items())), "findings": findings}
     print(json.dumps(summary, indent=1))
     return summary
