@@ -180,6 +180,8 @@ def hostile(random: Random, study: Path) -> str:
     """A document that names code, sealed as if it were ours."""
     where = study.parent / "ran"
     for path in [*(study / "study").glob("*.json"), study / "study.json"]:
+        if not path.is_file():
+            continue  # a FIFO would wait
         try:
             document = json.loads(path.read_text())
             document["models"], document["cells"]
@@ -308,7 +310,7 @@ def trial(random: Random, recipe: Recipe, study: Path) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None, *, made: tuple[Recipe, Path] | None = None) -> dict[str, Any]:
-    """`made`: a small study that is there already, and is left as it was."""
+    """`made`: a small study that is there already, and is left as it was; it is then tried in this process."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--trials", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
@@ -322,7 +324,8 @@ def main(arguments: Sequence[str] | None = None, *, made: tuple[Recipe, Path] | 
         for number in range(asked.first, asked.first + asked.trials):
             copied = Path(folder) / "damaged" / "study"
             shutil.copytree(whole, copied)
-            done = server.ask((asked.seed, number), copied)
+            seeds = (asked.seed, number)
+            done = trial(np.random.default_rng(seeds), recipe, copied) if made else server.ask(seeds, copied)
             for name, outcome in done["outcomes"].items():
                 counts[f"{name.split(' from')[0]}: {outcome}"] = counts.get(f"{name.split(' from')[0]}: {outcome}", 0) + 1
             for finding in done["findings"]:

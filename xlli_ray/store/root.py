@@ -100,7 +100,10 @@ def write_root(objects: Objects, epoch: int) -> None:
     named: dict[str, Digest] = {}
     leases = [key for key in objects.list("lease") if key.endswith(".json")]
     for key in [COPY, *leases, *(key for part in PARTS for key in objects.list(part))]:
-        named[key] = known.get(key) or (old.objects.get(key) if old else None) or digest_of(objects, key)
+        try:
+            named[key] = known.get(key) or (old.objects.get(key) if old else None) or digest_of(objects, key)
+        except (Missing, StudyError):
+            continue  # a FIFO, a folder: none of the study's, and verify says so
     records = {}
     for folder, keys in record_folders(objects).items():
         there = old.records.get(folder) if old else None

@@ -131,24 +131,22 @@ def _sealed(objects: Objects, key: str, kind: Kind, *, must: bool = False) -> It
 def _samples(objects: Objects, manifest: Manifest, notes: list[str], accounted: set[str]) -> Iterator[Finding]:
     table = manifest.samples
     assert table is not None
-    rows, unsealed = 0, False
+    rows, unsealed, sound = 0, False, True
     for part in range(max(1, -(-table.rows // table.part_rows))):
         accounted.add(part_key(part))
         try:
-            sealed = False
             data = bytearray()
             for piece in pieces(objects, part_key(part)):
                 data += piece
-            sealed = check(bytes(data), part_key(part), "")
-            unsealed |= not sealed
+            unsealed |= not check(bytes(data), part_key(part), "")
             rows += open_parquet(objects, part_key(part)).metadata.num_rows
         except Missing:
             yield Finding("samples", part_key(part), "missing")
-            return
+            sound = False
         except (StudyError, pa.ArrowException, OSError) as error:
             yield Finding("samples", part_key(part), f"damaged ({_line(error)})")
-            return
-    if rows != table.rows:
+            sound = False
+    if sound and rows != table.rows:
         yield Finding("samples", "samples", f"{rows} rows, the plan says {table.rows}")
     key = "samples/rejected.parquet"
     accounted.add(key)
@@ -320,7 +318,6 @@ def _rooted(objects: Objects, root: Root, accounted: set[str], digests: dict[str
     for key, wanted in root.objects.items():
         kind = kinds.get(key.split("/")[0], "foreign")
         owner = key.split("/")[1] if kind == "result" and key.count("/") == 2 else ""
-        accounted.add(key)
         try:
             if digest_of(objects, key) != wanted:
                 yield Finding(kind, key, since, owner)
