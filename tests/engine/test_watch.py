@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -85,27 +87,41 @@ def test_a_head_that_no_longer_answers_is_gone_and_one_that_answers_now_and_then
         watch.close()
 
 
-def lost_run(recipe: Path, study: Path, daemon: str) -> tuple[int, str, list[str]]:
-    """Exit code and messages of a run whose `daemon` was killed once units were being done, and what was left of it."""
+@pytest.mark.usefixtures("ray_session")
+def test_the_raylet_of_this_session_is_found_and_lives() -> None:
+    from ray._private.worker import _global_node
+
+    found = watch_module.raylet_of(_global_node)
+    assert found is not None
+    assert found.pid == _global_node.all_processes["raylet"][0].process.pid
+    assert watch_module._lives(found)
+
+
+def lost_run(recipe: Path, study: Path, victim: Callable[[int], psutil.Process], *options: str) -> tuple[int, str, list[str]]:
+    """Exit code and messages of a run under which a process was killed once units were being done, and what was left of the run."""
     mark = uuid.uuid4().hex
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])]), "XLLI_TRIAL": mark}
     environment["XLLI_TOY_SECONDS"] = "0.2"
-    command = [sys.executable, "-m", "xlli_ray.cli", "run", str(recipe), "--workers", "1", "--out", str(study)]
+    command = [sys.executable, "-m", "xlli_ray.cli", "run", str(recipe), "--workers", "1", "--out", str(study), *options]
     child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 120
     while len(_units(study)) < 5 and child.poll() is None and time.monotonic() < until:
         time.sleep(0.05)
     assert child.poll() is None, child.communicate()
-    victims = [process for process in psutil.Process(child.pid).children(recursive=True) if daemon in process.name()]
-    assert len(victims) == 1, victims
-    os.kill(victims[0].pid, signal.SIGKILL)
+    os.kill(victim(child.pid).pid, signal.SIGKILL)
     _, errors = child.communicate(timeout=60)
     return child.returncode, errors, [str(process) for process in psutil.process_iter() if _carries(process, mark)]
 
 
+def below(pid: int, name: str) -> psutil.Process:
+    """The one process of that name below `pid`."""
+    (found,) = [process for process in psutil.Process(pid).children(recursive=True) if name in process.name()]
+    return found
+
+
 def _units(study: Path) -> list[Path]:
     """Records of units that are done."""
-    return [path for path in (study / "records").glob("*/*") if not path.parent.name.startswith("scan") and not path.name.startswith(".")]
+    return [path for path in (study / "records").rglob("*.arrow") if "scan-" not in str(path.relative_to(study)) and path.name[0] != "."]
 
 
 def _carries(process: psutil.Process, mark: str) -> bool:
@@ -129,13 +145,60 @@ def test_a_daemon_of_rays_killed_under_a_run_costs_nothing_but_running_it_again(
     recipe: Callable[..., Recipe], run: Callable[..., Summary], tmp_path: Path, daemon: str
 ) -> None:
     slow = recipe("toy:slow", batch={"features": 1, "restore": 1})
-    code, errors, left = lost_run(tmp_path / "recipe.yaml", tmp_path / "lost", daemon)
+    code, errors, left = lost_run(tmp_path / "recipe.yaml", tmp_path / "lost", lambda driver: below(driver, daemon))
     assert code == 75, errors
     assert errors.count("ClusterLost") == 1
     assert "run the same command again" in errors
     assert "Traceback" not in errors
     assert left == []
     assert list((tmp_path / "lost" / "lease").glob("*.end"))  # given back
+    summary = run(slow, "lost")
+    assert 0 < summary.units_run < summary.units
+    run(slow, "undisturbed")
+    assert digest(tmp_path / "lost") == digest(tmp_path / "undisturbed")
+
+
+@pytest.fixture
+def head() -> Iterator[tuple[str, int]]:
+    """Address and pid of a cluster of one node, started as an operator would, with a token."""
+    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder:
+        ray = Path(sys.executable).with_name("ray")
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64, "XLLI_TOY_SECONDS": "0.5"}
+        with socket.create_server(("", 0)) as one, socket.create_server(("", 0)) as other:
+            port, clients = one.getsockname()[1], other.getsockname()[1]
+        command = [str(ray), "start", "--head", "--block", f"--port={port}", "--num-cpus=1", "--include-dashboard=false"]
+        command += [f"--temp-dir={folder}", f"--ray-client-server-port={clients}", "--disable-usage-stats"]
+        child = subprocess.Popen(
+            command, env={**os.environ, **token}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            current = Path(folder) / "ray_current_cluster"
+            until = time.monotonic() + 60
+            while not current.exists() and child.poll() is None and time.monotonic() < until:
+                time.sleep(0.1)
+            yield current.read_text().strip(), child.pid
+        finally:
+            daemons = psutil.Process(child.pid).children(recursive=True)
+            child.terminate()
+            child.wait(30)
+            for process in psutil.wait_procs(daemons, timeout=10)[1]:
+                process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["gcs_server", "raylet"])
+def test_the_head_of_a_cluster_killed_under_a_run_costs_nothing_but_running_it_again(
+    recipe: Callable[..., Recipe], run: Callable[..., Summary], tmp_path: Path, head: tuple[str, int], victim: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    slow = recipe("toy:slow", batch={"features": 1, "restore": 1})
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+    address, pid = head
+    code, errors, _ = lost_run(tmp_path / "recipe.yaml", tmp_path / "lost", lambda _driver: below(pid, victim), "--address", address)
+    assert code == 75, errors
+    assert errors.count("ClusterLost") == 1
+    assert "Traceback" not in errors
     summary = run(slow, "lost")
     assert 0 < summary.units_run < summary.units
     run(slow, "undisturbed")

@@ -32,7 +32,8 @@ LONGEST_SOCKET = 103
 """Bytes of a Unix socket's path: 107 on Linux, 103 on macOS."""
 UNMARKED_SECONDS = 3600.0
 """A folder without a marker is being made, or its maker was killed before it wrote one; after this long, the second."""
-END_SECONDS = 3.0
+END_SECONDS = 0.3
+GONE_SECONDS = 3.0
 POLL_SECONDS = 0.05
 
 
@@ -96,7 +97,7 @@ def remove_folder(folder: Path, *, patience: float = END_SECONDS) -> None:
     for process in alive:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(alive, timeout=END_SECONDS)
+    psutil.wait_procs(alive, timeout=GONE_SECONDS)
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -27,7 +27,8 @@ from xlli_ray.errors import EnvironmentFailure, XlliError
 
 IN_FLIGHT = 2
 START_SECONDS = 120
-BUSY_SECONDS = 15.0
+BUSY_SECONDS = 20.0
+"""For a cluster whose slots others hold to give one back."""
 POLL_SECONDS = 0.5
 LOSSES = ("RayActorError", "WorkerCrashedError", "ObjectLostError", "RaySystemError", "TaskUnschedulableError", "GetTimeoutError")
 GET_SECONDS = 10.0
@@ -162,10 +163,12 @@ class RayPool:
         cores = own_cores() if address is None else ray.cluster_resources().get("CPU", 0)
         spec = with_readers(spec, workers=workers, cores=cores)
         self.room = workers
-        self._gpus, self._address, self._threads = gpus, address, spec.threads
+        self._busy = False
         if address is not None:
             try:
                 self.room = check_cluster(ray.nodes, address, threads=spec.threads, gpus=gpus)
+                # asked before our own workers hold what is free
+                self._busy = not room_on(ray.available_resources(), threads=spec.threads, gpus=gpus)
             except EnvironmentFailure:
                 self._actors: list[Any] = []
                 self.close()
@@ -187,7 +190,7 @@ class RayPool:
         while not ready and not self._leaving.is_set():
             self._watch.check()
             waited = time.monotonic() - began
-            if waited > START_SECONDS or (waited > BUSY_SECONDS and self._busy()):
+            if waited > START_SECONDS or (waited > BUSY_SECONDS and self._busy):
                 free = {name: value for name, value in self._ray.available_resources().items() if name in ("CPU", "GPU")}
                 raise EnvironmentFailure(
                     11, f"no worker could start within {waited:.0f} s. The nodes have {describe(self._ray.nodes())}; free now: {free}. "
@@ -202,10 +205,6 @@ class RayPool:
         except self._ray.exceptions.RayError as error:
             self._watch.check()
             raise EnvironmentFailure(12, f"a worker could not start: {_reason(error)}. Can each node import xlli_ray?") from error
-
-    def _busy(self) -> bool:
-        """Whether all that such a worker could use is held by others: then none is about to start."""
-        return self._address is not None and not room_on(self._ray.available_resources(), threads=self._threads, gpus=self._gpus)
 
     def run(self, task: str, jobs: deque[Any], stop: Callable[[], None]) -> Iterator[tuple[Any, Outcome]]:
         ray = self._ray

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from xlli_ray.engine.driver import import_path
+from xlli_ray.engine.options import Options
 from xlli_ray.engine.pool import Lost
+from xlli_ray.engine.slots import check_options
 from xlli_ray.engine.tasks import WorkerSpec
 from xlli_ray.errors import EnvironmentFailure
 
@@ -17,12 +19,14 @@ def map_on_ray(function: Callable[[Any], Any], items: Sequence[Any], *, workers:
     """`[function(item) …]` on actors, each item at most three times. `function` must be importable by name."""
     from xlli_ray.engine.ray_pool import RayPool
 
+    check_options(Options(workers=workers, address=address))
     pool = RayPool(WorkerSpec("", 0, paths=import_path()), workers=workers, address=address)
     jobs: deque[Any] = deque((function, item) for item in items)
     place = {id(job): number for number, job in enumerate(jobs)}
     results: list[Any] = [None] * len(items)
     lost: dict[int, int] = {}
     try:
+        pool.wait_ready()
         for job, outcome in pool.run("call", jobs, lambda: None):
             number = place[id(job)]
             if not isinstance(outcome, Lost):

@@ -1,7 +1,7 @@
 """Whether the Ray under a run is still there. Without its raylet or its GCS, Ray itself waits: for minutes, or for ever.
 
 Of a private Ray the daemons are children of this process, and asking after them costs a system call each; the raylet ends five seconds
-after either of its agents. The head of a cluster of others is asked by a thread.
+after either of its agents. Of a cluster of others a thread asks the head, and looks after the raylet on this machine.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import importlib
 import threading
 import time
 from typing import Any
+
+import psutil
 
 from xlli_ray.errors import ClusterLost
 
@@ -53,15 +55,33 @@ class Watch:
 
     def _ask(self) -> None:
         """Ask the head until the watch is over."""
-        client = None
+        client, raylet = None, raylet_of(getattr(self._worker, "_global_node", None))
         while not self._over.wait(PING_SECONDS):
             asked = time.monotonic()
+            if raylet is not None and not _lives(raylet):
+                self.lost = self.lost or f"the raylet of the cluster at {self._address} on this machine has ended (process {raylet.pid})"
             with contextlib.suppress(Exception):
                 if client is None:
                     node = self._worker._global_node
                     client = importlib.import_module("ray._raylet").GcsClient(address=node.gcs_address)
                 client.internal_kv_keys(b"xlli", None, timeout=ANSWER_SECONDS)
                 self._seen = asked
+
+
+def raylet_of(node: Any) -> psutil.Process | None:
+    """The daemon on this machine through which a driver speaks with a cluster of others, None where it cannot be found."""
+    socket = str(getattr(node, "raylet_socket_name", "") or "")
+    for process in psutil.process_iter(["name", "cmdline"]):
+        if socket and process.info["name"] == "raylet" and any(word.endswith(f"={socket}") for word in process.info["cmdline"] or ()):
+            return process
+    return None
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def dead_daemon(node: Any) -> str:
