@@ -449,8 +449,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_layers_lists_names_shapes_strides_and_parameters(xlli: Xlli, checkpoint: Path) -> None:
     result = xlli("layers", checkpoint, "--network", "toy:small", "--size", "20")
     assert result.code == 0, result.err
-    head, header, _, *rows = result.out.splitlines()
+    head, note, header, _, *rows = result.out.splitlines()
     assert head == "toy:small, ×2, 3 channels, range 0…1, input 20×20"
+    assert note == "note: its format has no checksums: `sha256` in the model's entry has the file checked"
     assert header.split("  ")[0] == "layer"
     listed = {row.split()[0]: row.split()[1:] for row in rows}
     assert listed["head"][1:4] == ["6×20×20", "1×1", "168"]
@@ -458,8 +459,47 @@ def test_layers_lists_names_shapes_strides_and_parameters(xlli: Xlli, checkpoint
     assert listed["shuffle"][2] == "0.5×0.5"
 
 
+def test_layers_takes_a_factory_without_weights_and_its_arguments(xlli: Xlli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the user and nowhere on the import path, as a file or as a module."""
+    (tmp_path / "my_net.py").write_text(
+        "from torch import nn\nimport my_parts\n"
+        "def make(width=4, names=()):\n    return nn.Sequential(nn.Conv2d(3, width, 3, padding=1), my_parts.last(width))\n"
+    )
+    (tmp_path / "my_parts.py").write_text("from torch import nn\ndef last(width):\n    return nn.Conv2d(width, 3, 3, padding=1)\n")
+    monkeypatch.chdir(tmp_path)
+    for arguments in (
+        ("my_net.py:make", "--args", "width=7"),
+        ("my_net:make", "--args", '{"width": 7, "names": ["a"]}'),
+        ("--network", "my_net.py:make", "--args", "width=7"),
+        ("my_net.py:make", "*", "--args", "width=7"),
+        ("0", "--network", "my_net.py:make", "--args", "width=7"),
+    ):
+        result = xlli("layers", *arguments, "--size", "16")
+        assert result.code == 0, result.err
+        rows = {row.split()[0]: row.split()[2] for row in result.out.splitlines()[3:]}
+        assert rows["0"] == "7×16×16"
+    for wrong in ("width", "width=[", "{", "1=2"):
+        result = xlli("layers", "my_net.py:make", "--args", wrong)
+        assert result.code == 1
+        assert result.err.startswith("RecipeError: --args ")
+    assert "it takes (width=4, names=())" in xlli("layers", "my_net.py:make", "--args", "depth=3").err
+    assert xlli("layers").err.startswith("WeightsError: give a file of weights")
+
+
+def test_layers_says_which_weights_were_taken(xlli: Xlli, tmp_path: Path) -> None:
+    import torch
+    import toy
+
+    weights = {name: tensor.clone() for name, tensor in toy.small().state_dict().items()}
+    torch.save({"params": weights, "params_ema": weights | {"head.bias": weights["head.bias"] + 1}}, tmp_path / "w.pth")
+    both = xlli("layers", tmp_path / "w.pth", "head", "--network", "toy:small")
+    assert "note: averaged weights taken (params_ema); `key: params` takes those of the last step" in both.out
+    last = xlli("layers", tmp_path / "w.pth", "--network", "toy:small", "--key", "params")
+    assert "note: weights taken from params, as `key` says" in last.out
+
+
 def test_layers_takes_a_pattern_and_names_the_closest_when_none_matches(xlli: Xlli, checkpoint: Path) -> None:
-    rows = xlli("layers", checkpoint, "body.*:input", "--network", "toy:small").out.splitlines()[3:]
+    rows = xlli("layers", checkpoint, "body.*:input", "--network", "toy:small").out.splitlines()[4:]
     assert [row.split()[0] for row in rows] == ["body.0:input", "body.1:input"]
     wrong = xlli("layers", checkpoint, "boody.1", "--network", "toy:small")
     assert wrong.code == 1

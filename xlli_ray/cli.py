@@ -230,18 +230,20 @@ def query(study: str, sql: str, /, *, format_: Annotated[Literal["table", "csv",
 
 @app.command
 def layers(
-    weights: str,
+    weights: str | None = None,
     pattern: str | None = None,
     /,
     *,
-    network: Annotated[str | None, Parameter(help="a network of ours or package.module:factory [default: spandrel]")] = None,
+    network: Annotated[str | None, Parameter(help="one of ours, FILE.py:factory, package.module:factory [default: recognised]")] = None,
+    args: Annotated[tuple[str, ...], Parameter(help="for the network: key=value, or a JSON mapping", negative=())] = (),
+    key: Annotated[str | None, Parameter(help="where in the file the weights are, e.g. params")] = None,
     size: Annotated[int, Parameter(help="side of the square input, pixels")] = 64,
     scale: int | None = None,
 ) -> int:
-    """List the layers of a checkpoint: name, shape for an input of this size, stride in input pixels, parameters."""
-    from xlli_ray.report.text import layer_table
+    """List the layers of a checkpoint, or of a factory (FILE.py:factory): name, shape for an input of this size, stride, parameters."""
+    from xlli_ray.report.layers import layer_table, parse_args
 
-    say(layer_table(weights, pattern, network=network, size=size, scale=scale))
+    say(layer_table(weights, pattern, network=network, size=size, scale=scale, args=parse_args(args), key=key))
     return 0
 
 

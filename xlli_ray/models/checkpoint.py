@@ -208,20 +208,20 @@ def _plain(content: Mapping[Any, Any], name: str, *, check: bool = True) -> dict
                 continue  # an epoch, a version
             what = value.name[:120] if isinstance(value, Foreign) else type(value).__name__
             if isinstance(value, Unusable):
-                raise WeightsError(f"{name}: {key!r} is {value.why}; only plain tensors are read. Save it dequantised and dense.")
+                raise WeightsError(f"{name}: {_named(key)} is {value.why}; only plain tensors are read. Save it dequantised and dense.")
             raise WeightsError(
-                f"{name}: {key!r} is a {what}, expected a tensor. Save the state dict alone: torch.save(model.state_dict(), ...)."
+                f"{name}: {_named(key)} is a {what}, expected a tensor. Save the state dict alone: torch.save(model.state_dict(), ...)."
             )
         if value.layout != torch.strided or value.is_quantized or value.is_complex():
             raise WeightsError(
-                f"{name}: {key!r} is sparse, quantised or complex; only plain tensors are read. Save it dequantised and"
+                f"{name}: {_named(key)} is sparse, quantised or complex; only plain tensors are read. Save it dequantised and"
                 " dense."
             )
         if value.is_meta:
-            raise WeightsError(f"{name}: {key!r} has a shape and no numbers (it is on the meta device). Save the loaded network.")
+            raise WeightsError(f"{name}: {_named(key)} has a shape and no numbers (it is on the meta device). Save the loaded network.")
         wanted = torch.float32 if value.is_floating_point() else value.dtype
         if wanted not in _DTYPES:
-            raise WeightsError(f"{name}: {key!r} has dtype {value.dtype}, which no network here uses. Convert it.")
+            raise WeightsError(f"{name}: {_named(key)} has dtype {value.dtype}, which no network here uses. Convert it.")
         plain = value.detach().to("cpu", wanted).clone(memory_format=torch.contiguous_format)
         if check and value.is_floating_point():
             _check_numbers(plain, value, name, key)
@@ -235,11 +235,16 @@ def _check_numbers(plain: Tensor, value: Tensor, name: str, key: Any) -> None:
         return
     if count := int(plain.isnan().sum()):
         raise WeightsError(
-            f"{name}: {key!r} holds NaN ({count} of {plain.numel()} numbers): the training broke down, or the file is damaged. Take an"
-            " earlier checkpoint, or copy the file again."
+            f"{name}: {_named(key)} holds NaN ({count} of {plain.numel()} numbers): the training broke down, or the file is damaged. Take"
+            " an earlier checkpoint, or copy the file again."
         )
     if bool((plain.isinf() & value.detach().cpu().isfinite()).any()):
-        raise WeightsError(f"{name}: {key!r} holds numbers above 3.4e38, which float32 cannot; everything is computed in float32.")
+        raise WeightsError(f"{name}: {_named(key)} holds numbers above 3.4e38, which float32 cannot; everything is computed in float32.")
+
+
+def _named(key: Any) -> str:
+    """A tensor's name for a message."""
+    return repr(str(key)[:80])
 
 
 def _first_line(error: Exception) -> str:

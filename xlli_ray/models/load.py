@@ -26,7 +26,7 @@ from xlli_ray.models.checkpoint import tensors_of, weights_sha256
 from xlli_ray.models.dryrun import dry_run
 from xlli_ray.models.factory import find_factory, make
 from xlli_ray.models.model import Model, Range
-from xlli_ray.models.networks import NETWORKS, Built, built, load_strict, network_file
+from xlli_ray.models.networks import NETWORKS, Built, built, load_strict, network_file, shown_name
 from xlli_ray.models.plausible import span_fault
 from xlli_ray.models.sizes import BASES, SizeRule, find_rule, shape_given
 from xlli_ray.models.spec import BUILTIN, ModelSpec
@@ -229,10 +229,10 @@ def _from_spandrel(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> _Made:
     if broken is not None:
         raise WeightsError(
             "spandrel recognises this state dict, but cannot load it:"
-            f" {type(broken).__name__}: {str(broken).strip()[:300]}. Name the network: one of {ours}, or"
+            f" {type(broken).__name__}: {' '.join(str(broken).split())[:300]}. Name the network: one of {ours}, or"
             " package.module:factory."
         ) from None
-    some = ", ".join(list(tensors)[:4])
+    some = ", ".join(map(shown_name, list(tensors)[:4]))
     raise WeightsError(
         f"spandrel does not recognise this state dict ({len(tensors)} tensors, the first: {some}). None of ours ({ours}) fits it either."
         " For a network of your own write `network: FILE.py:factory` or `package.module:factory`."

@@ -52,8 +52,8 @@ class TorchFile:
             total += _checked(name, stored)
             if total > most:
                 raise Damaged(
-                    f"{name!r}: shape {_shape(stored.size)} over a storage of {stored.storage.numel:,} numbers would take the tensors of"
-                    f" this file of {self._source.length:,} bytes above {most:,} bytes in memory"
+                    f"{name[:80]!r}: shape {_shape(stored.size)} over a storage of {stored.storage.numel:,} numbers would take the tensors"
+                    f" of this file of {self._source.length:,} bytes above {most:,} bytes in memory"
                 )
         read: dict[str, bytes] = {}
         return {name: _view(stored, read, self._source) for name, stored in tensors.items()}
@@ -66,12 +66,12 @@ def _shape(size: Iterable[int]) -> str:
 def _checked(name: str, stored: Stored) -> int:
     """Bytes that the tensor takes. Raises Damaged when it reaches outside of its storage."""
     if stored.dtype is None or stored.storage.dtype is None:
-        raise Damaged(f"{name!r} has a dtype that this version does not know")
+        raise Damaged(f"{name[:80]!r} has a dtype that this version does not know")
     held = stored.storage.numel * stored.storage.dtype.itemsize // stored.dtype.itemsize
     count = math.prod(stored.size)
     last = stored.offset + sum((n - 1) * step for n, step in zip(stored.size, stored.stride)) if count else 0
     if count and last >= held:
-        raise Damaged(f"{name!r}: shape {_shape(stored.size)} reaches outside of its storage of {held:,} numbers")
+        raise Damaged(f"{name[:80]!r}: shape {_shape(stored.size)} reaches outside of its storage of {held:,} numbers")
     return count * max(stored.dtype.itemsize, 4)
 
 

@@ -166,32 +166,3 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def layer_table(weights: str, pattern: str | None, *, network: str | None, size: int, scale: int | None) -> str:
-    """`xlli layers`."""
-    import torch
-
-    from xlli_ray.corpus.sources import read_bytes
-    from xlli_ray.errors import SampleError, WeightsError
-    from xlli_ray.models.builtin import builtin_path
-    from xlli_ray.models.checkpoint import read_state_dict
-    from xlli_ray.models.layers import list_layers, resolve
-    from xlli_ray.models.load import ModelSpec, load_model
-    from xlli_ray.models.spec import BUILTIN
-
-    try:
-        data = builtin_path(weights).read_bytes() if weights.startswith(BUILTIN) else read_bytes(weights)
-    except SampleError as error:
-        raise WeightsError(f"weights: {error}") from error
-    tensors = read_state_dict(data, name=weights).tensors
-    model = load_model(ModelSpec(id="checkpoint", weights=weights, network=network, scale=scale), tensors)
-    example = torch.zeros(1, model.channels, size, size)
-    infos = resolve(model, [pattern], example) if pattern else list_layers(model, example)
-    rows = [
-        [f"{i.tap.module}{':input' if i.tap.side == 'input' else ''}", i.kind, list(i.shape),
-         f"{i.stride[0]:g}×{i.stride[1]:g}" if i.stride else None, i.parameters, i.calls]
-        for i in infos
-    ]  # fmt: skip
-    head = f"{model.network}, ×{model.scale}, {model.channels} channels, range {model.range[0]:g}…{model.range[1]:g}, input {size}×{size}"
-    return head + "\n" + grid(rows, ["layer", "kind", "shape", "stride (input px)", "parameters", "calls"])

@@ -125,7 +125,7 @@ def renamed(tensors: Mapping[str, Tensor], renames: Iterable[tuple[str, str]]) -
         for pattern, new in rules:
             name = re.sub(pattern, new, name)
         if name in out:
-            raise WeightsError(f"two tensors of this state dict mean {name!r}, one of them {key!r}. Which one is meant cannot be told.")
+            raise WeightsError(f"two tensors of this state dict mean {shown_name(name)!r}. Which one is meant cannot be told.")
         out[name] = tensor
     return out
 
@@ -134,7 +134,7 @@ def shape_of(tensors: Mapping[str, Tensor], key: str, *, network: str, axes: int
     """Shape of one tensor of a state dict: `axes` numbers, none of them 0. WeightsError when it is absent or of another
     shape: then this is not a checkpoint of `network`."""
     if key not in tensors:
-        some = ", ".join(list(tensors)[:4])
+        some = ", ".join(map(shown_name, list(tensors)[:4]))
         raise WeightsError(
             f"this is not a checkpoint of network {network!r}: it has no tensor {key!r}; it has {len(tensors)} tensors,"
             f" the first: {some or 'none'}. Name the right `network`, or leave it out to let spandrel recognise it."
@@ -169,6 +169,12 @@ def shuffle_scale(outputs: int, channels: int, *, network: str) -> int:
     return scale
 
 
+def shown_name(name: str) -> str:
+    """A tensor's name from a file, on one line of a message: quoted when it holds what does not print, cut when it is long."""
+    short = name if len(name) <= 80 else f"{name[:60]}… ({len(name):,} characters)"
+    return short if short.isprintable() and short else repr(short)
+
+
 def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], *, network: str) -> None:
     """Copy `tensors` into `module`, names and shapes exactly equal, and make it ready to be looked into.
 
@@ -177,7 +183,7 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], *, network: st
     """
     own = module.state_dict()
     missing = [key for key in own if key not in tensors]
-    unexpected = [key for key in tensors if key not in own]
+    unexpected = [shown_name(key) for key in tensors if key not in own]
     other = [
         f"{key}: {tuple(tensors[key].shape)} in the file, {tuple(own[key].shape)} in the network"
         for key in own
