@@ -146,7 +146,7 @@ class Trial:
 
     def odd(self, tensor: Tensor) -> Any:
         makers: list[Callable[[], Any]] = [
-            lambda: torch.zeros(0), lambda: torch.zeros(()), lambda: tensor.flatten(), lambda: tensor[None], lambda: tensor[:0],
+            lambda: torch.zeros(0), lambda: torch.zeros(()), lambda: tensor.flatten(), lambda: tensor[None], lambda: tensor.reshape(-1)[:0],
             lambda: tensor.T if tensor.ndim == 2 else tensor.flip(0), lambda: tensor.half(), lambda: tensor.double(),
             lambda: tensor.bfloat16(), lambda: tensor.int(), lambda: tensor.bool(), lambda: tensor.to(torch.complex64),
             lambda: tensor.to(torch.uint16),

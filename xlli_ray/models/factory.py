@@ -174,7 +174,7 @@ def _beside(folder: str) -> Iterator[None]:
             del sys.modules[name]
         own = _LOADED.setdefault(folder, {})
         sys.modules.update(own)
-        before = set(sys.modules)
+        before = set(sys.modules.copy())
         sys.path.insert(0, folder)
         importlib.invalidate_caches()
         try:
@@ -182,7 +182,7 @@ def _beside(folder: str) -> Iterator[None]:
         finally:
             if folder in sys.path:
                 sys.path.remove(folder)
-            own.update({name: module for name, module in sys.modules.items() if name not in before and _below(module, folder)})
+            own.update({name: module for name, module in sys.modules.copy().items() if name not in before and _below(module, folder)})
             for name, module in away.items():
                 sys.modules.setdefault(name, module)
 

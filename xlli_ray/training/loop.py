@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import importlib
 import json
 import math
 import os
@@ -28,6 +27,7 @@ from torch.nn import functional as F
 
 from xlli_ray.errors import NetworkError, RecipeError, WeightsError
 from xlli_ray.models.checkpoint import weights_sha256
+from xlli_ray.models.factory import find_factory, make
 from xlli_ray.models.networks import network_file
 from xlli_ray.training.data import Crops
 from xlli_ray.training.gan import Adversary
@@ -67,13 +67,7 @@ def build_network(train: Train, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):  # torch's layers draw their first weights from the global state
         torch.manual_seed(seed_of(seed, "init"))
         if ":" in train.network:
-            module, _, name = train.network.partition(":")
-            try:
-                factory = getattr(importlib.import_module(module), name)
-            except (ImportError, AttributeError) as error:
-                raise NetworkError(f"network {train.network!r}: cannot be imported ({error})") from error
-            built: nn.Module = factory(**train.args)
-            return built
+            return make(find_factory(train.network), train.args).module
         file = network_file(train.network)
         if not hasattr(file, "create"):
             raise NetworkError(
