@@ -332,6 +332,7 @@ def main(arguments: Sequence[str] | None = None, *, made: tuple[Recipe, Path] | 
                 findings.append({"trial": number, "damage": done["damage"], **finding})
                 sys.stderr.write(json.dumps(findings[-1]) + "\n")
             shutil.rmtree(copied.parent)
+            sys.stderr.write(f"{number + 1 - asked.first} of {asked.trials}, {len(findings)} findings\n")
         server.close()
     summary = {"trials": asked.trials, "seed": asked.seed, "outcomes": dict(sorted(counts.items())), "findings": findings}
     print(json.dumps(summary, indent=1))

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from xlli_ray.errors import StudyError
+from xlli_ray.errors import EnvironmentFailure, StudyError
 from xlli_ray.store.manifest import Bucket, SampleTable
 from xlli_ray.store.objects import LocalObjects, Missing, Objects, open_regular
 from xlli_ray.store.seal import PLACE, seal, sealed_parquet
@@ -199,6 +199,8 @@ class SampleReader:
                 self._files[part] = self._open(part)
             try:
                 self._groups[number] = self._files[part].read_row_group(group, use_threads=False)
+            except EnvironmentFailure:
+                raise
             except (pa.ArrowException, OSError, IndexError) as error:
                 raise self._damaged(part, error) from error
             while len(self._groups) > 2:
@@ -210,7 +212,9 @@ class SampleReader:
             return open_parquet(self._objects, part_key(part))
         except Missing as error:
             raise StudyError(f"{self._objects.url}/{part_key(part)}: gone; {REPAIR}") from error
-        except (pa.ArrowException, EOFError) as error:
+        except EnvironmentFailure:
+            raise
+        except (pa.ArrowException, EOFError, OSError) as error:  # a damaged footer is an OSError to pyarrow
             raise self._damaged(part, error) from error
 
     def _damaged(self, part: int, error: Exception) -> StudyError:
