@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from xlli_ray.analyses.baseline import below_baseline
 from xlli_ray.analyses.states import check_asked
 from xlli_ray.corpus import decode, degradations
 from xlli_ray.engine.analyses import asked, run_analyses
@@ -39,6 +40,7 @@ from xlli_ray.store.manifest import Manifest, ModelRecord, identity_hash
 from xlli_ray.store.objects import LocalObjects, Objects, fenced, open_objects, probe_create_only
 from xlli_ray.store.records import DamagedRecord, forget_records
 from xlli_ray.store.root import write_root
+from xlli_ray.store.tables import query
 
 if TYPE_CHECKING:
     from xlli_ray.engine.plan import Plan
@@ -190,14 +192,20 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             )
             write_root(objects, lease.epoch)
             assert manifest.samples is not None
+            below = _below(objects, manifest)
             summary = Summary(
                 objects.url, manifest.samples.rows, manifest.samples.rejected, count_units(plan.cells), run, failed,
-                plan.added, (*notes, *changes, *plan.notes), ran.run, ran.failed, ran.flags, _measurements(manifest),
+                plan.added, (*notes, *changes, *plan.notes), ran.run, ran.failed, (*below, *ran.flags), _measurements(manifest),
             )  # fmt: skip
             events.event("complete", **{k: v for k, v in summary.__dict__.items() if isinstance(v, int | str)})
             return summary
         finally:
             pools.close()
+
+
+def _below(objects: Objects, manifest: Manifest) -> list[str]:
+    """A flag for each network that is worse than the baseline beside it."""
+    return [f"{one.stage}: {one.text}" for one in below_baseline(manifest, lambda statement: query(objects, manifest, statement))]
 
 
 def _first_files(recipe: Recipe) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from xlli_ray.analyses.baseline import below_baseline
 from xlli_ray.store.tables import kind_columns, table_kinds
 
 if TYPE_CHECKING:
@@ -40,4 +41,5 @@ def _means(study: Study, kind: str, cells: Sequence[Cell], numbers: Sequence[str
     infinite = ", ".join(f"count(*) filter (where isinf(\"{name}\") and status = 'ok') as \"{name}\"" for name in numbers)
     (counts,) = study.sql(f'select {infinite} from "{kind}"').to_pylist()
     about = ", ".join(f"{count} of {name}" for name, count in counts.items() if count)
-    return table, [f"left out of the means as infinite (exact copies): {about}"] if about else []
+    below = [one.text for one in below_baseline(study.manifest, study.sql)] if kind == "restore" else []
+    return table, [*below, *([f"left out of the means as infinite (exact copies): {about}"] if about else [])]

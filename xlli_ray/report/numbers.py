@@ -8,7 +8,7 @@ both have one, then averaged over each photograph: photographs differ by many dB
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -115,12 +115,13 @@ from (
 
 
 def summarise(
-    tables: Tables, asked: Asked, *, models: Sequence[str], labels: Sequence[str], against: str | None = None
+    tables: Tables, asked: Asked, *, models: Sequence[str], labels: Sequence[str], against: str | None = None, apart: Collection[str] = ()
 ) -> Summary:
     """Means, intervals and differences of a column, per model and label.
 
     Of a stage whose models have several cells with scalars, only the first by name is taken: the others are its controls. `against`: the
     model that each other is compared with; None: every pair of a few models, the first with each other of many.
+    `apart`: models without differences, unless `against` is one of them.
     """
     value = f'cast(t."{asked.column}" as double)'
     main = f'(select min(what) from "{asked.kind}" where stage = ?)'
@@ -143,10 +144,11 @@ def summarise(
     )[0]  # fmt: skip
 
     alike = [label for label in labels if not is_real(label)]  # of these, and not of real sets, the contents are the same
-    pairing: Pairing | None = "models" if len(models) > 1 else "labels" if len(alike) > 1 else None
+    others = [model for model in models if model not in apart or model == against]
+    pairing: Pairing | None = "models" if len(others) > 1 else "labels" if len(alike) > 1 else None
     differences: list[Difference] = []
     if pairing is not None and values:
-        pairs = compared(models, against if against in models else None) if pairing == "models" else [(alike[0], x) for x in alike[1:]]
+        pairs = compared(others, against if against in models else None) if pairing == "models" else [(alike[0], x) for x in alike[1:]]
         same, fixed = ("model", "label") if pairing == "models" else ("label", "model")
         listed = ", ".join("(?, ?)" for _ in pairs)
         per = f"""
@@ -158,9 +160,9 @@ def summarise(
             )"""
         found = tables.arrow(f"with {measured}, {per} {_MOMENTS.format(by='one, other, place')}",
                              [*stage, *(name for pair in pairs for name in pair)])  # fmt: skip
-        apart = _intervals(found, ("one", "other", "place"), UNLIMITED, difference=True)
-        places = labels if pairing == "models" else models
-        differences = [Difference(*pair, place, apart[*pair, place]) for place in places for pair in pairs if (*pair, place) in apart]
+        between = _intervals(found, ("one", "other", "place"), UNLIMITED, difference=True)
+        places = labels if pairing == "models" else others
+        differences = [Difference(*pair, place, between[*pair, place]) for place in places for pair in pairs if (*pair, place) in between]
         size = max(abs(item.mean) for item in values.values())
         if all(abs(item.interval.mean) <= 1e-12 * size for item in differences):
             differences = []  # the same everywhere, but for the rounding of sums: nothing to compare

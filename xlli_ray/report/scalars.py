@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from xlli_ray.analyses.baseline import baselines, below_baseline
 from xlli_ray.report import figures
 from xlli_ray.report.figures import Panel
 from xlli_ray.report.numbers import LEVEL, Asked, Summary, summarise
@@ -43,7 +44,8 @@ def add_scalars(context: Context, out: Section) -> None:
             continue
         limits = SHARE if column.dtype == "bool" else column.limits
         asked = Asked(out.kind, out.id, column.name, limits, [other.name for other in out.columns if other.place])
-        summary = summarise(context.tables, asked, models=out.models, labels=labels, against=context.against)
+        apart = set(baselines(context.study.manifest))
+        summary = summarise(context.tables, asked, models=out.models, labels=labels, against=context.against, apart=apart)
         if not summary.values:
             out.notes.append(f"{column.name}: no value in {counts['good']} measured rows (there may be no targets).")
             continue
@@ -64,6 +66,9 @@ def add_scalars(context: Context, out: Section) -> None:
     out.lines = _lines(out.models, present, summaries)
     out.means = f"Mean over photographs, each weighing the same, with {kind(LEVEL)}."
     _differences(out, summaries, present)
+    if out.kind == "restore":
+        found = below_baseline(context.study.manifest, context.tables.arrow)
+        out.notes[:0] = [f"Flag: {one.text}." for one in found if one.stage == out.id]
     _few(out, summaries)
     for column, summary in zip(out.shown, summaries):
         about = f"{column.name}: {column.about}" if column.about else column.name

@@ -1,0 +1,59 @@
+"""The baseline as a model of a restore stage: it is bicubic to the bit, and a network below it is flagged everywhere."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
+
+from xlli_ray.analyses.baseline import NETWORK
+from xlli_ray.corpus.resize import bicubic_up
+from xlli_ray.engine.driver import run_study
+from xlli_ray.engine.options import Options
+from xlli_ray.models.networks.bicubic import make
+from xlli_ray.models.plausible import picture
+from xlli_ray.recipe import load_recipe
+from xlli_ray.report.page import write_report
+from xlli_ray.report.text import result_table
+from xlli_ray.study import open_study
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_the_network_is_the_operator_of_the_corpus(scale: int) -> None:
+    image = picture(32, 0)[:24]
+    found = make(scale).module(torch.from_numpy(image.transpose(2, 0, 1)[None].copy()))[0].numpy().transpose(1, 2, 0)
+    assert found.shape == (24 * scale, 32 * scale, 3)
+    assert np.abs(found - bicubic_up(image, scale)).max() <= (1e-6 if scale > 1 else 0)
+
+
+def test_a_network_below_the_baseline_is_flagged_in_the_run_the_table_and_the_page(tmp_path: Path) -> None:
+    """A7: a network that bicubic beats said nothing of it."""
+    for seed in range(3):
+        Image.fromarray(np.round(picture(64, seed) * 255).astype(np.uint8)).save(tmp_path / f"{seed}.png")
+    path = tmp_path / "recipe.yaml"
+    models = [
+        {"id": "bicubic", "network": NETWORK, "args": {"scale": 2}}, {"id": "nearest", "network": "toy:copying"},
+        {"id": "luma", "network": NETWORK, "args": {"scale": 2, "channels": 1}},
+    ]  # fmt: skip
+    path.write_text(yaml.safe_dump({
+        "name": "s", "corpus": {"images": ["*.png"], "scale": 2}, "models": models, "stages": [{"restore": {}}],
+    }))  # fmt: skip
+    out = str(tmp_path / "study")
+    summary = run_study(load_recipe(path), out, Options(workers=0, quiet=True))
+    (flag,) = summary.flags
+    assert flag.startswith("restore: nearest is ")
+    assert " dB below bicubic (psnr_y, clean, mean over the same 3 samples)" in flag
+    rows = open_study(out).sql("select model, avg(psnr_y) as v from restore group by model order by v").to_pylist()
+    assert {row["model"] for row in rows} == {"bicubic", "nearest", "luma"}
+    assert "nearest is " in result_table(out)
+    page = (Path(write_report(out)) if Path(write_report(out)).is_absolute() else Path(out, "report/index.html")).read_text()
+    assert "Flag: nearest is " in page
+    assert "bicubic − nearest" not in page
+    assert "nearest − bicubic" not in page

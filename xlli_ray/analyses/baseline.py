@@ -1,0 +1,60 @@
+"""Which networks are worse than the baseline: bicubic upscaling, or the input itself at scale 1, as a model of the same `restore` stage.
+
+A network below it was given a wrong range, scale or degradation far more often than it is that bad. Compared on the samples that both
+have, degradation by degradation; one channel with one channel, since luma and RGB are scored on different scales.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from xlli_ray.store.manifest import Manifest
+
+NETWORK = "xlli_ray.models.networks.bicubic:make"
+
+
+@dataclass(frozen=True)
+class Below:
+    """A network whose mean PSNR on luma is under the baseline's. `by`: dB, above 0, mean over `samples`."""
+
+    stage: str
+    model: str
+    baseline: str
+    label: str
+    by: float
+    samples: int
+
+    @property
+    def text(self) -> str:
+        """For a terminal and the page."""
+        return (
+            f"{self.model} is {self.by:.2f} dB below {self.baseline} (psnr_y, {self.label}, mean over the same {self.samples}"
+            f" sample{'s' if self.samples != 1 else ''}): look at its range, scale and weights"
+        )
+
+
+def baselines(manifest: Manifest) -> dict[str, int]:
+    """Models that are the baseline → their channels."""
+    return {model.id: model.channels for model in manifest.models if model.network == NETWORK}
+
+
+def below_baseline(manifest: Manifest, sql: Callable[[str], pa.Table]) -> list[Below]:
+    """All of them, in the order of stage, model and degradation. `sql` runs one statement over the study's tables."""
+    known = baselines(manifest)
+    if not known or not any(cell.kind == "restore" for cell in manifest.cells):
+        return []
+    channels = {model.id: model.channels for model in manifest.models}
+    table = sql(
+        "select a.stage, a.model, b.model as baseline, s.label, avg(b.psnr_y - a.psnr_y) as by_db, count(*) as n from restore a"
+        " join restore b on a.stage = b.stage and a.row = b.row and a.model <> b.model join samples s on s.row = a.row"
+        " where a.status = 'ok' and b.status = 'ok' and isfinite(a.psnr_y) and isfinite(b.psnr_y)"
+        " group by all having by_db > 0 order by all"
+    )
+    return [
+        Below(row["stage"], row["model"], row["baseline"], row["label"], row["by_db"], row["n"])
+        for row in table.to_pylist()
+        if row["baseline"] in known and row["model"] not in known and channels.get(row["model"]) == known[row["baseline"]]
+    ]
