@@ -17,6 +17,7 @@ from PIL import Image
 
 from xlli_ray.corpus import sources, watch
 from xlli_ray.corpus.faults import FileFault, judge
+from xlli_ray.corpus.sources import list_files
 from xlli_ray.engine.driver import Summary, run_study, scan_study
 from xlli_ray.engine.events import Events
 from xlli_ray.engine.options import Options
@@ -228,10 +229,11 @@ def test_a_folder_of_records_that_cannot_be_listed_is_no_empty_one(
 
 
 def test_an_outage_is_told_across_ray_too(
-    recipe: Make, run: Run, corpus: Path, tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch
+    undisturbed: tuple[Recipe, dict[str, str]], run: Run, tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, away = recipe(), corpus.with_name("away")
-    run(made, "undisturbed")
+    made, wanted = undisturbed
+    corpus = Path(list_files(made.corpus.images or [], "/")[0]).parent
+    away = corpus.with_name("away")
     event = Events.event
 
     def unmount(self: Events, kind: str, **fields: Any) -> None:
@@ -240,13 +242,15 @@ def test_an_outage_is_told_across_ray_too(
             corpus.rename(away)
 
     monkeypatch.setattr(Events, "event", unmount)
-    with pytest.raises(EnvironmentFailure, match="is it mounted"):
-        run(made, workers=1)
+    try:
+        with pytest.raises(EnvironmentFailure, match="is it mounted"):
+            run(made, workers=1)
+    finally:
+        away.rename(corpus)
     monkeypatch.undo()
     assert failures(tmp_path / "study") == []
-    away.rename(corpus)
-    run(made, workers=1)
-    assert digest(tmp_path / "study") == digest(tmp_path / "undisturbed")
+    run(made)
+    assert digest(tmp_path / "study") == wanted
 
 
 @pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 40))])

@@ -161,6 +161,7 @@ def test_one_file_that_may_not_be_read_is_a_failed_row(world: World, proxy: Faul
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("workers", [0, 1])
 def test_the_command_line_stops_with_3_and_one_message_or_finishes(world: World, proxy: Faulty, workers: int) -> None:
     """With real pauses, in processes of their own, on Ray, too."""
