@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from helpers import HERE
+
+from xlli_ray.engine.folder import processes
+from xlli_ray.recipe import Recipe
 
 LIBC = "import ctypes, atexit, sys; from xlli_ray.engine.ending import *\natexit.register(print, 'python ended')\n"
 
@@ -74,3 +83,33 @@ def test_a_signal_that_was_ignored_stays_so_as_under_nohup() -> None:
     code = "import os, signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\nfrom xlli_ray.engine.ending import heed_signals\n"
     done = python(code + "heed_signals()\nos.kill(os.getpid(), signal.SIGHUP)\nprint('goes on')")
     assert (done.returncode, done.stdout) == (0, "goes on\n")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").exists(), reason="finds processes by their environment")
+@pytest.mark.parametrize("wait", [0.0, 0.5, 1.5, 3.0])
+def test_a_signal_while_ray_starts_ends_the_run_in_order_and_leaves_nothing(
+    recipe: Callable[..., Recipe], tmp_path: Path, wait: float
+) -> None:
+    """Ray's own handler would abort the process three seconds after the signal, with the lease held."""
+    recipe("toy:small")
+    temporary = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])]), "TMPDIR": str(temporary)}
+    command = [sys.executable, "-m", "xlli_ray.cli", "run", str(tmp_path / "recipe.yaml"), "--workers", "1", "--out", str(tmp_path / "s")]
+    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        until = time.monotonic() + 120
+        while not (folders := list(temporary.glob("xlli-ray-*/*-*"))) and child.poll() is None and time.monotonic() < until:
+            time.sleep(0.02)
+        time.sleep(wait)
+        child.terminate()
+        _, errors = child.communicate(timeout=120)
+        assert child.returncode == 130, errors
+        assert errors.splitlines()[-1].startswith("stopped; what is done is kept")
+        assert "***" not in errors
+        assert list((tmp_path / "s" / "lease").glob("*.end"))
+        assert not folders[0].exists()
+        assert list(processes(folders[0])) == []
+    finally:
+        child.kill()
+        shutil.rmtree(temporary)
