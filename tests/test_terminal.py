@@ -14,7 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from xlli_ray.report.text import grid, status_text
+from xlli_ray.report.text import counted, excerpt, grid, status_text
 from xlli_ray.terminal import fitting, harmless, say
 
 
@@ -119,3 +119,29 @@ def analysis(state: str) -> dict[str, Any]:
 )
 def test_status_says_how_it_stands_and_advises_only_what_can_help(change: dict[str, Any], told: str) -> None:
     assert status_text({**STATE, **change}).startswith(told)
+
+
+def test_a_table_at_the_end_of_a_run_is_narrow_and_says_how_to_have_the_rest() -> None:
+    import pyarrow as pa
+
+    wide = pa.table({f"c{number}": list(range(30)) for number in range(11)})
+    text = excerpt(wide, "srga", "studies/x", ("c9", "c0"))
+    assert text.splitlines()[0].split() == ["c9", "c0"]
+    assert text.splitlines()[-1] == '… 6 more rows and 9 more columns: xlli query studies/x "from srga"'
+    assert len(excerpt(wide, "", "x").splitlines()[0].split()) == 8
+    assert "more" not in excerpt(wide.select(["c1"]).slice(0, 3), "", "x")
+
+
+def test_every_headline_is_a_table_of_its_analysis_with_at_most_eight_of_its_columns() -> None:
+    from xlli_ray.analyses import ANALYSES, analysis_class
+
+    for kind in ANALYSES:
+        cls = analysis_class(kind)
+        name, columns = cls.HEADLINE  # type: ignore[attr-defined]
+        (table,) = (table for table in cls.TABLES if table.name == name)
+        assert set(columns) <= {column.name for column in table.columns}, kind
+        assert len(columns) <= 8
+
+
+def test_numbers_and_nouns_agree() -> None:
+    assert [counted(number, "file") for number in (0, 1, 2)] == ["0 files", "1 file", "2 files"]

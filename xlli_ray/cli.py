@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from xlli_ray import __version__
 from xlli_ray.errors import ClusterLost, EnvironmentFailure, LeaseError, PlanError, XlliError
@@ -23,6 +24,8 @@ app = App(
     version=__version__,
     suppress_keyboard_interrupt=False,  # `main` says what an interrupt means; cyclopts would end without a word
 )
+
+app.register_install_completion_command(add_to_startup=False)
 
 Out = Annotated[str | None, Parameter(help="study folder or s3://, gs://, az:// prefix [default: studies/NAME]")]
 Set = Annotated[tuple[str, ...], Parameter(name="--set", help="override a recipe field: key.path=value", negative=())]
@@ -66,7 +69,10 @@ def run(
     workers: Workers = None,
     address: Address = None,
     gpus_per_worker: Annotated[float, Parameter(help="GPUs a worker holds, a fraction to share one")] = 0.0,
-    limit: Annotated[int | None, Parameter(help="try the first N samples, in a folder of its own")] = None,
+    limit: Annotated[
+        int | None,
+        Parameter(help="try at most N samples, spread over images and degradations, in a folder of its own", validator=Number(gte=1)),
+    ] = None,
     set_: Set = (),
     takeover: Annotated[bool, Parameter(help="take the study from a run that still beats", negative=())] = False,
     retry_failed: Annotated[bool, Parameter(help="run units with failed samples again", negative=())] = False,
@@ -135,13 +141,13 @@ def scan(recipe: Path, /, *, out: Out = None, workers: Workers = 0, address: Add
     """Read the corpus and write the sample table."""
     from xlli_ray.engine.driver import scan_study
     from xlli_ray.engine.scan import remarks
-    from xlli_ray.report.text import sets_text
+    from xlli_ray.report.text import scanned_text, sets_text
 
     parsed = _recipe(recipe, set_)
     place = _out(out, parsed)
     manifest = scan_study(parsed, place, _options(workers=workers, address=address))
     assert manifest.samples is not None
-    say(f"{manifest.samples.rows} samples in {len(manifest.samples.buckets)} sizes, {manifest.samples.rejected} files rejected")
+    say(scanned_text(manifest.samples))
     if sets := sets_text(manifest.samples):
         say(sets)
     for note in remarks(parsed.corpus, manifest.samples):

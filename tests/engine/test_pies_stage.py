@@ -169,7 +169,7 @@ def test_a_study_knows_its_set_and_its_real_folder_may_move(pies: Make, run: Run
 def test_a_try_looks_at_made_sets_only(pies: Make, run: Run, tmp_path: Path) -> None:
     summary = run(pies(), "try", limit=3)
     assert (summary.samples, summary.notes) == (3, ())
-    assert set(open_study(str(tmp_path / "try")).sql("select label from samples")["label"].to_pylist()) == {"clean"}
+    assert set(open_study(str(tmp_path / "try")).sql("select label from samples")["label"].to_pylist()) == {"clean", "blur1", "noise20"}
 
 
 def test_a_plain_corpus_is_asked_for_as_before_there_were_such_sets(recipe: Make, run: Run, tmp_path: Path) -> None:

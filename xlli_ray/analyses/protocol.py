@@ -44,7 +44,9 @@ class Analysis(Protocol):
     REFERENCE: ClassVar[str]
     """Where the definition comes from: papers."""
     TABLES: ClassVar[tuple[Table, ...]]
-    """The first one is shown by `xlli run`. Names are those of SQL tables: begin them with the analysis' name or its subject."""
+    """The first one is shown by `xlli run`, unless `HEADLINE: ClassVar` names another and its columns, (table, (column, …)).
+
+    Names are those of SQL tables: begin them with the analysis' name or its subject."""
     Params: ClassVar[type[BaseModel]]
 
     @classmethod

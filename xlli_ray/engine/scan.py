@@ -23,6 +23,7 @@ from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.corpus.table import SCHEMA, expand
 from xlli_ray.corpus.watch import Watch
 from xlli_ray.engine.events import Progress, Reporter
+from xlli_ray.engine.limit import some_files, some_rows
 from xlli_ray.engine.pool import Lost, Pool
 from xlli_ray.errors import EnvironmentFailure, PlanError
 from xlli_ray.recipe import Recipe
@@ -125,7 +126,7 @@ def scan_corpus(
     if not sources:
         raise PlanError(f"corpus: no file matches {_patterns(corpus)}; check the path (relative to the recipe's folder)")
     if limit is not None:
-        sources = sources[:limit]
+        sources = some_files([source.uri for source in sources], sources, limit, recipe.seed)
     text = json.dumps([asked, [_plain(source) for source in sources]], sort_keys=True)
     scan = hashlib.sha256(text.encode()).hexdigest()[:12]
     done = set(list_records(objects, f"scan-{scan}"))
@@ -170,7 +171,7 @@ def scan_corpus(
 
     def batches() -> Iterator[pa.RecordBatch]:
         found = expand(rows, spec, recipe.seed)
-        return found if limit is None else _first(found, limit)
+        return found if limit is None else some_rows(found, limit, recipe.seed)
 
     if fixed and known is not None:
         now = write_sample_table(None, batches(), SCHEMA, rejected, corpus_hash=asked)
@@ -214,14 +215,6 @@ def _has_failed(table: pa.Table) -> bool:
 def _plain(source: Source) -> dict[str, Any]:
     """`source` as it enters the scan's id: without what it does not say."""
     return {name: value for name, value in asdict(source).items() if name != "real" or value}
-
-
-def _first(batches: Iterator[pa.RecordBatch], limit: int) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        yield batch.slice(0, limit)
-        limit -= min(limit, batch.num_rows)
-        if not limit:
-            return
 
 
 def _patterns(corpus: dict[str, Any]) -> str:

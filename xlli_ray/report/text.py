@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from xlli_ray.analyses import ANALYSES, analysis_class
 from xlli_ray.analyses.states import asked_in
 from xlli_ray.report.means import mean_tables
 from xlli_ray.study import open_study
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 
 SHOWN = 24
-"""Rows of an analysis' first table at the end of a run."""
+"""Rows of a table at the end of a run."""
+WIDEST = 8
+"""Columns of such a table."""
 
 
 def grid(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> str:
@@ -64,20 +67,47 @@ def format_rows(table: pa.Table, how: str = "table") -> str:
 
 
 def result_table(place: str) -> str:
-    """Mean of each scalar per model and degradation: what `xlli run` prints at its end."""
+    """What `xlli run` prints at its end: of each analysis, in the recipe's order, the table with its finding; then means of all scalars."""
     study = open_study(place)
-    parts = ["\n".join([format_rows(table), *lines]) for table, lines in mean_tables(study)]
-    for result in study.results.values():
-        first = next(iter(result.tables.values()), None)
-        if first is not None and first.num_rows and result.state == "current":
-            more = f"\n… {first.num_rows - SHOWN} more rows" if first.num_rows > SHOWN else ""
-            parts.append(format_rows(first.slice(0, SHOWN)) + more)
+    parts = []
+    kinds = {one.id: one.kind for one in asked_in(study.manifest)}
+    order = list(kinds)
+    for name, result in sorted(study.results.items(), key=lambda one: order.index(one[0]) if one[0] in order else len(order)):
+        kind = kinds.get(name, "")
+        headline, columns = getattr(analysis_class(kind), "HEADLINE", ("", ())) if kind in ANALYSES else ("", ())
+        table = headline if headline in result.tables else next(iter(result.tables), "")
+        if table and result.tables[table].num_rows and result.state == "current":
+            parts.append(excerpt(result.tables[table], table, place, columns))
+    parts += ["\n".join([excerpt(table, "", place), *lines]) for table, lines in mean_tables(study)]
     stored = study.sql("select count(*) as n, sum(bytes_stored) as size from features").to_pylist()[0]
     if stored["n"]:
         from xlli_ray.engine.plan import human_bytes
 
-        parts.append(f"{stored['n']} arrays, {human_bytes(stored['size'] or 0)}: xlli query {place} \"from features\"")
+        parts.append(f"{counted(stored['n'], 'array')}, {human_bytes(stored['size'] or 0)}: xlli query {place} \"from features\"")
     return "\n\n".join(parts)
+
+
+def excerpt(table: pa.Table, name: str, place: str, columns: Sequence[str] = ()) -> str:
+    """The first rows and at most eight columns of a table, and how to have the rest. `columns`: those that tell the finding."""
+    wanted = [column for column in columns if column in table.column_names] or table.column_names
+    left = [counted(table.num_rows - SHOWN, "more row")] if table.num_rows > SHOWN else []
+    if (hidden := table.num_columns - len(wanted[:WIDEST])) > 0:
+        left.append(counted(hidden, "more column"))
+    where = f': xlli query {place} "from {name}"' if name else f": xlli query {place}"
+    more = f"\n… {' and '.join(left)}{where}" if left else ""
+    return format_rows(table.select(wanted[:WIDEST]).slice(0, SHOWN)) + more
+
+
+def scanned_text(samples: SampleTable, sizes: str = "") -> str:
+    """`12 samples in 1 size, 1 file rejected`; with `sizes`, these are listed between."""
+    listed = f": {sizes};" if sizes else ","
+    rejected = f"{counted(samples.rejected, 'file')} rejected"
+    return f"{counted(samples.rows, 'sample')} in {counted(len(samples.buckets), 'size')}{listed} {rejected}"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 file`, `3 files`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def sets_text(samples: SampleTable) -> str:
@@ -113,7 +143,7 @@ def plan_table(manifest: Manifest, plan: Plan, *, workers: int) -> str:
     sizes = ", ".join(f"{b.name} ({b.rows})" for b in samples.buckets[:6]) + (" …" if len(samples.buckets) > 6 else "")
     sets = [text] if (text := sets_text(samples)) else []
     lines = [
-        "\n".join([f"{samples.rows} samples in {len(samples.buckets)} sizes: {sizes}; {samples.rejected} files rejected", *sets]),
+        "\n".join([scanned_text(samples, sizes), *sets]),
         grid(rows, ["cell", "state", "samples", "units", "batch", "first array", "bytes"]),
         f"{human_bytes(plan.nbytes)} before compression; about {hours / workers:.2f} hours on {workers} workers "
         f"({hours:.2f} worker hours at 50 GMAC/s)",
@@ -134,7 +164,7 @@ def status_text(state: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             f"{state['name']}: {head}",
-            f"{state['samples']} samples, {state['rejected']} files rejected, failed: {failed}",
+            f"{counted(state['samples'], 'sample')}, {counted(state['rejected'], 'file')} rejected, failed: {failed}",
             grid(rows, ["cell", "samples", "units done", "of", ""]) if rows else "no cells yet",
             *(f"analysis {one['id']}: {one['state']}{', kept from an earlier recipe' if not one['wanted'] else ''}"
               f"{' – ' + one['why'] if one['why'] else ''}" for one in state["analyses"]),

@@ -45,6 +45,9 @@ class Ddr:
         "van der Maaten and Hinton, JMLR 9, 2008 (t-SNE); McInnes et al., arXiv 1802.03426 (UMAP)"
     )
     TABLES: ClassVar[tuple[Table, ...]] = TABLES
+    HEADLINE: ClassVar[tuple[str, tuple[str, ...]]] = (
+        "ddr_contrasts", ("kind", "model", "other", "layer", "labels", "ratio", "low", "high"),
+    )  # fmt: skip
     Params: ClassVar[type[BaseModel]] = Params
 
     @classmethod

@@ -44,6 +44,9 @@ class LamSummary:
         "Hall, Journal of the Royal Statistical Society B 54, 1992 (intervals)"
     )
     TABLES: ClassVar[tuple[Table, ...]] = TABLES
+    HEADLINE: ClassVar[tuple[str, tuple[str, ...]]] = (
+        "lam_summary", ("model", "label", "height", "width", "images", "di", "di_low", "di_high"),
+    )  # fmt: skip
     Params: ClassVar[type[BaseModel]] = Params
 
     @classmethod

@@ -45,6 +45,7 @@ class Srga:
         "Liu et al., IEEE TPAMI 45, 2023 (index); McCarthy, Review of the International Statistical Institute 37, 1969 (intervals)"
     )
     TABLES: ClassVar[tuple[Table, ...]] = TABLES
+    HEADLINE: ClassVar[tuple[str, tuple[str, ...]]] = ("srga_families", ("model", "family", "sets", "srga", "low", "high", "first", "last"))
     Params: ClassVar[type[BaseModel]] = Params
 
     @classmethod
