@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from toy_networks import Function, UNet, as_model
 
-from xlli_ray.models import Model, ModelSpec, load_model
+from xlli_ray.models import Model, ModelSpec, load_model, open_model
 from xlli_ray.models.layers import list_layers
 from xlli_ray.models.sizes import SizeRule, find_rule
 from xlli_ray.probes.lam.receptive_field import find_radius, proved_radius
@@ -70,6 +70,13 @@ def test_a_factorys_u_net_takes_any_image_and_it_is_said() -> None:
     assert model.notes == ("takes heights and widths in multiples of 8 (found by trying): other images are padded by reflection",)
     assert model.forward(torch.rand(1, 3, 97, 96)).shape == (1, 3, 97, 96)
     assert list_layers(model, (1, 3, 97, 96))[0].shape[1:] == (104, 96)
+
+
+def test_a_module_from_a_notebook_has_its_sizes_found_unless_they_are_said() -> None:
+    found = open_model(UNet(3), scale=1)
+    assert (found.multiple, found.minimum) == (8, 8)
+    assert found.forward(torch.rand(1, 3, 33, 20)).shape == (1, 3, 33, 20)
+    assert open_model(UNet(3), scale=1, multiple=16).multiple == 16
 
 
 def test_a_rule_that_was_found_before_is_not_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from xlli_ray.models.builtin import builtin_path
 from xlli_ray.models.checkpoint import read_state_dict
 from xlli_ray.models.load import load_model
 from xlli_ray.models.model import Model, Range
+from xlli_ray.models.sizes import with_rule
 from xlli_ray.models.spec import BUILTIN, ModelSpec
 
 
@@ -20,7 +21,8 @@ def open_model(source: str | os.PathLike[str] | nn.Module | Model, **known: Any)
     """A model from a checkpoint's path, `builtin:NAME`, a torch module, or a `Model`, which is given back as it is.
 
     `known`: fields of a recipe's model entry (`network`, `scale`, `range`, `args`, …). A bare module needs `scale`; it takes and gives RGB
-    in 0..1 unless `range` or `channels` say otherwise. Raises WeightsError and NetworkError.
+    in 0..1 unless `range` or `channels` say otherwise; its sizes are found by trying unless `multiple` or `minimum` say them.
+    Raises WeightsError and NetworkError.
     """
     if isinstance(source, Model):
         return source
@@ -32,7 +34,8 @@ def open_model(source: str | os.PathLike[str] | nn.Module | Model, **known: Any)
             "channels": 3, "multiple": 1, "minimum": 1, "output": "image", "weights_sha256": "", **known,
         }  # fmt: skip
         fields["range"] = Range(*fields.get("range", (0.0, 1.0)))
-        return Model(module=source.eval().requires_grad_(False), **fields)
+        made = Model(module=source.eval().requires_grad_(False), **fields)
+        return made if known.keys() & {"multiple", "minimum", "square"} else with_rule(made)
     text = os.fspath(source)
     data = builtin_path(text) if text.startswith(BUILTIN) else Path(text)
     read = read_state_dict(data, name=text, key=known.pop("key", None), sha256=known.pop("sha256", None))

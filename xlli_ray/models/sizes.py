@@ -9,7 +9,7 @@ padding, plans, the reach that LAM crops by.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -45,6 +45,17 @@ def find_rule(model: Model, base: int) -> SizeRule | None:
             if all(works(multiple * high, multiple * wide) for high, wide in sizes):
                 return SizeRule(multiple, _smallest(works, multiple, k), square)
     return None
+
+
+def with_rule(model: Model) -> Model:
+    """The model with the size rule that is found for it; as it is where none is."""
+    for base in BASES:
+        try:
+            rule = find_rule(model, base)
+        except (XlliError, RuntimeError):
+            continue
+        return model if rule is None else replace(model, multiple=rule.multiple, minimum=rule.minimum, square=rule.square)
+    return model
 
 
 def _smallest(works: Callable[[int, int], bool], multiple: int, k: int) -> int:
