@@ -119,9 +119,9 @@ def of_differences(studies: int) -> Iterator[dict[str, Any]]:
 
 
 LAWS = (
-    srga_worlds.Law(60, 60, 20), srga_worlds.Law(60, 30, 20), srga_worlds.Law(60, 15, 20), srga_worlds.Law(64, 8, 20),
-    srga_worlds.Law(96, 24, 40, amount=0.1, alike=0.3), srga_worlds.Law(60, 20, 40, power=0.4, alike=0.7),
-    srga_worlds.Law(60, 20, 20, amount=0.4, power=1.2),
+    srga_worlds.Law(60, 15, 20), srga_worlds.Law(60, 60, 20), srga_worlds.Law(60, 30, 20), srga_worlds.Law(64, 8, 20),
+    srga_worlds.Law(60, 20, 40, power=0.4, alike=0.7), srga_worlds.Law(60, 20, 20, amount=0.4, power=1.2),
+    srga_worlds.Law(96, 24, 40, amount=0.1, alike=0.3),
 )  # fmt: skip
 SPLITS = 40
 
@@ -136,9 +136,9 @@ def of_srga(studies: int) -> Iterator[dict[str, Any]]:
         quantile = t.ppf(0.975, law.photographs - 1)
         for name in ("index", "difference", "difference of equals"):
             values = np.array([study[name][0] for study in found])
-            for how, place in (("halves", 1), ("three quarters", 2)):
+            for place, how in enumerate(("halves, k/2", "halves, k", "three quarters, k"), 1):
                 errors = np.array([study[name][place] for study in found])
-                reach = errors * (quantile if how == "halves" else t.ppf(0.975, SPLITS - 1))
+                reach = errors * (quantile if how.startswith("halves") else t.ppf(0.975, SPLITS - 1))
                 truth = 0.0 if name == "difference of equals" else values.mean()
                 yield {**about, "what": name, "error by": how, "mean": float(values.mean()), "spread": float(values.std(ddof=1)),
                        "error / spread": float(np.sqrt(np.mean(errors**2)) / values.std(ddof=1)),
@@ -157,16 +157,17 @@ def _srga_study(law: srga_worlds.Law, seed: int) -> dict[str, Any]:
     drawn = orders(law.group, SPLITS, np.random.default_rng([seed, 1]))
     cut = np.array([half for order in drawn for half in halves(order)])
     quarters = np.sort(drawn[:, : 3 * law.samples // 4], axis=1)
-    shares = (np.arange(law.samples)[None], cut, quarters)
+    shares = ((np.arange(law.samples)[None], law.components), (cut, law.share(cut.shape[1])), (cut, law.kept(cut.shape[1])),
+              (quarters, law.kept(quarters.shape[1])))  # fmt: skip
     for name, more in (("difference", 1.15), ("difference of equals", 1.0)):
         networks = law.networks(np.random.default_rng([seed, 2]), more)
         found = []
         for pair in networks:
-            made = [[srga_worlds.fits(srga_worlds.parts(gram, chosen), law.kept(chosen.shape[1])) for chosen in shares]
+            made = [[srga_worlds.fits(srga_worlds.parts(gram, chosen), components) for chosen, components in shares]
                     for gram in (some @ some.T for some in pair)]  # fmt: skip
             found.append([srga_worlds.indices(srga_worlds.divergences(a, b)) for a, b in zip(*made)])
             if name == "difference" and pair is networks[0]:
-                whole, (sigma, alpha), _ = made[0]
+                whole, (sigma, alpha), *_ = made[0]
                 out["splits"] = srga_worlds.divergences((sigma[::2], alpha[::2]), (sigma[1::2], alpha[1::2])) / 2
         if name == "difference":
             out["index"] = _errors(found[0])
@@ -177,10 +178,10 @@ def _srga_study(law: srga_worlds.Law, seed: int) -> dict[str, Any]:
     return out
 
 
-def _errors(found: list[np.ndarray]) -> tuple[float, float, float]:
-    """A statistic of all samples, its error by halves, and that by subsamples of three quarters."""
-    whole, split, quarters = found
-    return float(whole[0]), standard_error(split[::2] - split[1::2]), float(quarters.std(ddof=1) * np.sqrt(3))
+def _errors(found: list[np.ndarray]) -> tuple[float, ...]:
+    """A statistic of all samples, its errors by halves, and that by subsamples of three quarters."""
+    whole, *splits, quarters = found
+    return float(whole[0]), *(standard_error(split[::2] - split[1::2]) for split in splits), float(quarters.std(ddof=1) * np.sqrt(3))
 
 
 MODES: dict[str, tuple[Callable[[int], Iterator[dict[str, Any]]], int]] = {

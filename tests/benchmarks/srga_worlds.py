@@ -38,8 +38,12 @@ class Law:
         return np.arange(self.samples) % self.photographs
 
     def kept(self, samples: int) -> int:
-        """Components of a part of the samples: as many as of all, or, where it has too few, the same share."""
-        return self.components if self.components < samples else self.components * samples // self.samples
+        """Components of a part of the samples: as many as of all, or, where it has too few, its share."""
+        return self.components if self.components < samples else self.share(samples)
+
+    def share(self, samples: int) -> int:
+        """Components of a part of the samples, in proportion."""
+        return max(1, self.components * samples // self.samples)
 
     def contents(self, rng: np.random.Generator) -> tuple[Array, Array]:
         """Features of contents, (N, D), and how loud each is, (N, 1)."""

@@ -20,8 +20,7 @@ it can be run on the N × N factor of the Gram matrix, with the same draws and, 
 same set of scores as their loop. Clipped and degenerate fits are said. Features are float32 or wider: rounding to 16 bit adds a floor to
 the spectrum that lifts the many small scores.
 
-Each index has an interval and a floor, from halves of the set (`stats.subsampling`), fitted with the same k where they have more samples
-than that. How often they hold is simulated in `tests/benchmarks/coverage.py`.
+Each index has an interval and a floor, from halves of the set (`stats.subsampling`), fitted with half of k. How often they hold is simulated in `tests/benchmarks/coverage.py`.
 
 >>> import numpy as np
 >>> from xlli_ray.stats.ggd import Ggd
@@ -173,8 +172,8 @@ def resample_gram(
     """Fits of halves; `drawn`: int (R, N), of `subsampling.orders` of so many `groups`. Sets that share `drawn` stay paired."""
 
     def part(chosen: np.ndarray) -> Fit:
-        # as many as of the whole set, unless so few samples do not have them: then the same share of the spectrum
-        kept = components if components < len(chosen) else max(1, components * len(chosen) // len(matrix))
+        # its share of the components: as many as of all samples would reach further down the spectrum, which varies less (docs/srga.md)
+        kept = max(1, components * len(chosen) // len(matrix))
         return fit_gram(matrix[np.ix_(chosen, chosen)], kept, solver, refine=refine, seed=seed).fit
 
     return Resampled(groups, tuple((part(one), part(other)) for one, other in map(halves, drawn)))
