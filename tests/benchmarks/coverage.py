@@ -7,7 +7,7 @@
 
 `hall` is what the package does (`stats.intervals`); the others are what was tried: Student's t, t on the scale of a logarithm or logit
 about the mean, bootstrap-t, and BCa with expanded percentiles (B. Efron, R. Tibshirani 1993, ch. 12 and 14; T. Hesterberg 2015). What came
-of it: docs/decisions/008-intervals.md.
+of it: docs/decisions/009-intervals.md.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def _few(out: Section, summaries: Sequence[Summary]) -> None:
         fewest = min(count for count in over if count >= FEWEST)
         out.notes.append(
             f"Means over as few as {fewest} photograph{'' if fewest == 1 else 's'}: below {FEW}, intervals of skewed quantities hold the "
-            "truth less often than they say (docs/decisions/008-intervals.md)."
+            "truth less often than they say (docs/decisions/009-intervals.md)."
         )
 
 

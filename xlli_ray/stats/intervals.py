@@ -21,7 +21,7 @@ Range: ends do not leave what the quantity can be (a diffusion index 0…100, a 
 photograph has C. Clopper and E. Pearson's exact end (Biometrika 26, 1934), not an interval of no length. Fewer than three photographs have
 no interval: with two, t has one degree of freedom and reaches nine standard deviations to each side.
 
-How often these intervals hold the truth, and what other methods do: `tests/benchmarks/coverage.py`, `docs/decisions/008-intervals.md`.
+How often these intervals hold the truth, and what other methods do: `tests/benchmarks/coverage.py`, `docs/decisions/009-intervals.md`.
 
 >>> import numpy as np
 >>> one, = intervals(np.arange(8.0)[:, None])

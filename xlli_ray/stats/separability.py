@@ -15,11 +15,12 @@ Merging. A *unit* is the samples of one class in one cluster (all patches of one
 unit its number, its sum and its sum of squares, about any fixed point c; these add up over rows in any order. BD and WD then need only the
 inner products of the units' sums, so they come from a Gram matrix (`units_of_gram`) or from a stream (`Sums`, `units_of_sums`) alike.
 
-Interval. Samples of one cluster are not independent, so clusters are drawn again with replacement (`resampled`): weights on the units,
-nothing is recomputed. A resample holds copies, and copies count the noise of the class means twice, so its CHI is too large by a factor
-that is 2 where there is no effect and goes to 1 for a strong one. `interval` therefore takes logarithms and moves their mean to the
-estimate: it says within which factor CHI would lie on other clusters, as many, of this kind. Ratios of two CHI from the same draws are
-paired. Classes that lie inside one cluster (contents of a photograph) are drawn with it, and drawn twice they are two classes.
+Interval. Samples of one cluster are not independent, so each cluster is left out once (`left_out`): weights on the units, nothing is
+recomputed. The logarithms of CHI so found give the jackknife's standard error (B. Efron, C. Stein, "The jackknife estimate of variance",
+Annals of Statistics 9, 1981), and the interval is t over clusters, about the value: within which factor CHI would lie on other clusters,
+as many, of this kind. Ratios of two CHI leave out the same cluster on both sides, so they are paired. A bootstrap over clusters is worse
+here: a resample holds copies, which count the noise of the class means twice; re-centred, its intervals of ratios told equal networks
+apart in 4 to 11 % of simulated studies, these in 3 to 7 %. Classes that lie inside one cluster (contents of a photograph) go with it.
 
 Null. What CHI would be if labels meant nothing: `relabelled` exchanges the units of each cluster (the copies of a photograph under the
 degradations, as a whole), or, where each cluster has one unit, deals the classes anew among the clusters; `shuffled` permutes single
@@ -40,9 +41,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xlli_ray.stats.bootstrap import FEWEST, bounds
 from xlli_ray.stats.gram import blocks
-from xlli_ray.stats.intervals import Interval
+from xlli_ray.stats.intervals import FEWEST, Interval, refusal
 
 NOTHING = 1e-13
 """Scatter below this share of the squares that it is the difference of is rounding, and taken as none."""
@@ -243,9 +243,9 @@ def _chi(between: np.ndarray | float, within: np.ndarray | float, n: np.ndarray 
 
 
 def resampled(units: Units, draws: np.ndarray) -> np.ndarray:
-    """CHI of each resample of the clusters; float64 (resamples,), NaN where a class was not drawn or nothing scatters.
+    """CHI with weights on the clusters; float64 (resamples,), NaN where a class has no weight or nothing scatters.
 
-    `draws`: float64 (resamples, clusters), how often each cluster is drawn (`stats.bootstrap.resample`): a column for each number.
+    `draws`: float64 (resamples, clusters), how often each cluster counts: a column for each number.
     """
     if draws.shape[1] <= units.cluster.max():
         raise ValueError(f"draws of {draws.shape[1]} clusters; the samples lie in clusters up to number {units.cluster.max()}")
@@ -270,32 +270,49 @@ def resampled(units: Units, draws: np.ndarray) -> np.ndarray:
     return out
 
 
-def interval(value: float, resamples: np.ndarray, clusters: int, *, level: float = 0.95) -> Interval:
-    """Interval of a CHI, or of a ratio of two, from its resamples: in logarithms, about the value (see the module).
-
-    `resamples`: float64 (resamples,), NaN left out. Expanded percentiles; Student's t below `FEWEST` clusters. NaN ends for fewer than two
-    clusters, or a value that is not finite and positive.
-    """
-    logs = centred_logs(value, resamples)
-    if clusters < 2 or not logs.size:
-        return Interval(value, math.nan, math.nan, clusters)
-    if clusters < FEWEST:
-        from scipy.stats import t
-
-        error = float(logs.std()) * math.sqrt(clusters / (clusters - 1))
-        half = float(-t.ppf((1 - level) / 2, clusters - 1)) * error
-        return Interval(value, value * math.exp(-half), value * math.exp(min(half, 700.0)), clusters)
-    low, high = bounds(logs[:, None], level=level, clusters=np.array([clusters]))
-    return Interval(value, value * math.exp(float(low[0])), value * math.exp(float(high[0])), clusters)
+def left_out(units: Units, clusters: int) -> np.ndarray:
+    """CHI without each of `clusters` clusters: float64 (clusters,), NaN for those without samples here, or whose class goes with them."""
+    present = np.unique(units.cluster)
+    weights = np.ones((len(present), clusters))
+    weights[np.arange(len(present)), present] = 0.0
+    out = np.full(clusters, np.nan)
+    out[present] = resampled(units, weights)
+    return out
 
 
-def centred_logs(value: float, resamples: np.ndarray) -> np.ndarray:
-    """log(resample / value), moved so that their mean is 0: (r,), without what is not finite; empty for a value without a logarithm."""
-    good = resamples[np.isfinite(resamples) & (resamples > 0)]
-    if not (math.isfinite(value) and value > 0) or not good.size:
-        return np.empty(0)
-    logs = np.log(good)
-    return logs - logs.mean()
+def shifts(value: float, left: np.ndarray) -> np.ndarray:
+    """log(CHI without a cluster / CHI), NaN where there is none: of a ratio, the difference of those of its sides."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log(left / value) if math.isfinite(value) and value > 0 else np.full(left.shape, np.nan)
+
+
+def error(shift: np.ndarray) -> tuple[float, int]:
+    """Standard error of the logarithm by the jackknife, and of how many clusters, from `shifts`; NaN below FEWEST."""
+    finite = shift[np.isfinite(shift)]
+    n = len(finite)
+    return (math.sqrt((n - 1) / n * float(((finite - finite.mean()) ** 2).sum())) if n >= FEWEST else math.nan), n
+
+
+def interval(value: float, shift: np.ndarray, *, level: float = 0.95) -> Interval:
+    """Interval of a CHI, or of a ratio of two, from its `shifts`: t in logarithms (see the module)."""
+    from scipy.stats import t
+
+    found, n = error(shift)
+    if math.isnan(found) or not (math.isfinite(value) and value > 0):
+        return Interval(value, math.nan, math.nan, n, n, refusal(n))
+    half = float(t.ppf((1 + level) / 2, n - 1)) * found
+    return Interval(value, value * math.exp(-half), value * math.exp(min(half, 700.0)), n, n)
+
+
+def above_one(value: float, shift: np.ndarray) -> float:
+    """One-sided: how much of t about the logarithm of a ratio lies above 0; NaN where there is no interval."""
+    from scipy.stats import t
+
+    found, n = error(shift)
+    if math.isnan(found) or not (math.isfinite(value) and value > 0):
+        return math.nan
+    away = math.log(value)
+    return float(t.cdf(away / found, n - 1)) if found > 0 else float(away > 0) + 0.5 * (away == 0)
 
 
 def relabelled(units: Units, resamples: int, rng: np.random.Generator, *, joined: np.ndarray | None = None) -> np.ndarray:

@@ -20,7 +20,8 @@ it can be run on the N × N factor of the Gram matrix, with the same draws and, 
 same set of scores as their loop. Clipped and degenerate fits are said. Features are float32 or wider: rounding to 16 bit adds a floor to
 the spectrum that lifts the many small scores.
 
-Each index has an interval and a floor, from halves of the set (`stats.subsampling`), fitted with half of k. How often they hold is simulated in `tests/benchmarks/coverage.py`.
+Each index has an interval and a floor, from halves of the set (`stats.subsampling`), fitted with half of k. How often they hold is
+simulated in `tests/benchmarks/coverage.py`.
 
 >>> import numpy as np
 >>> from xlli_ray.stats.ggd import Ggd

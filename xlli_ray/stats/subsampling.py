@@ -10,8 +10,8 @@ P. McCarthy, "Pseudo-replication: half samples", Review of the International Sta
 Smaller cuts are worse: leaving out a quarter and scaling by b/(N − b) (D. Politis, J. Romano, Annals of Statistics 22, 1994) gives an
 index of SRGA 1.3–1.5 times its error, and a paired difference 1.7–2.2 times; leaving out one group in twenty (the jackknife) 1.5–2.5 and
 2.8–4 times. What a small cut changes is mostly not what other samples would change (J. Shao, C. F. J. Wu, Annals of Statistics 17, 1989:
-the jackknife of what is not smooth needs large cuts), and the scaling multiplies it. Halves give 1.0–1.1 and 1.0–1.25
-(`tests/benchmarks/coverage.py srga`).
+the jackknife of what is not smooth needs large cuts), and the scaling multiplies it. Halves give 1.0–1.1 of both; on disjoint subsets of
+real patches 0.7–1.4, where three quarters give 0.9–1.6 (`tests/benchmarks/coverage.py srga`, `docs/decisions/009-intervals.md`).
 
 The interval is θ ± t(G − 1) · standard error, G the number of groups: with few of them the error itself is uncertain.
 

@@ -9,7 +9,8 @@ Two spaces stand side by side: the first 50 scores of one PCA of all samples of 
 different spaces, of pooled and whole features, and of different numbers of samples cannot be compared. Classes are types of degradation,
 levels within a type, contents (a patch with all its degraded copies), or images.
 
-Intervals resample images with all their patches and copies; the same draws serve every layer and network, so ratios of two CHI are paired.
+Intervals leave out each image once, with all its patches and copies (`stats.separability`), for every layer and network alike, so ratios of
+two CHI are paired; t over images in logarithms, none below 3 images.
 The null renames the degradations of each image at random: CHI at or below it says nothing. When every degradation has the same
 contents, what differs between contents is in the scatter within the classes, and CHI without effect is near 0; when each has contents of
 its own, it is near 1. An untrained network is the baseline: how much of the separation is in the input already.
@@ -39,7 +40,7 @@ class Ddr:
     `ddr_embeddings`, `ddr_points`."""
 
     KIND: ClassVar[str] = "ddr"
-    VERSION: ClassVar[int] = 2  # 2: networks in colours of their own
+    VERSION: ClassVar[int] = 3  # 2: networks in colours of their own; 3: intervals
     REFERENCE: ClassVar[str] = (
         "Liu et al., arXiv 2108.00406 (DDR); Caliński and Harabasz, Communications in Statistics 3, 1974 (CHI); "
         "van der Maaten and Hinton, JMLR 9, 2008 (t-SNE); McInnes et al., arXiv 1802.03426 (UMAP)"

@@ -1,4 +1,4 @@
-"""The ratios of `ddr`: two CHI on the same resampled images, between networks, depths, labellings and levels."""
+"""The ratios of `ddr`: two CHI on the same images, each left out once, between networks, depths, labellings and levels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from xlli_ray.analyses.ddr.measures import Found, Measures, matches
 from xlli_ray.analyses.ddr.tables import LAST
-from xlli_ray.stats.separability import centred_logs, interval
+from xlli_ray.stats.separability import above_one, interval
 
 _NAN = float("nan")
 _Row = dict[str, Any]
@@ -27,11 +27,13 @@ def _contrast(measures: Measures, kind: str, one: Sequence[Found], other: Sequen
     if not all(np.isfinite(value) and value > 0 for side in values for value in side):
         return None
     top, below = (float(np.exp(np.mean(np.log(side)))) for side in values)
-    drawn = np.exp(sum(np.log(i.resamples) for i in one) / len(one) - sum(np.log(i.resamples) for i in other) / len(other))
+    sides = [np.array([item.shifts for item in side]) for side in (one, other)]
+    some = np.logical_or.reduce([np.isfinite(side).any(axis=0) for side in sides])
+    # an image that one side lacks moves the other side only
+    shift = np.where(some, np.nan_to_num(sides[0]).mean(axis=0) - np.nan_to_num(sides[1]).mean(axis=0), np.nan)
     images = min(item.images for item in (*one, *other))
-    found = interval(top / below, drawn, images, level=measures.params.level)
-    logs = centred_logs(top / below, drawn)
-    above = float((logs + np.log(top / below) > 0).mean()) if logs.size and images > 1 else _NAN
+    found = interval(top / below, shift, level=measures.params.level)
+    above = above_one(top / below, shift)
     return {"kind": kind, "other": None, "layer": None, "depth": None, "chi": top, "other_chi": below, "ratio": top / below,
             "low": found.low, "high": found.high, "above": above, "images": images, **about}  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The numbers of `ddr`: CHI of every layer, labelling and space, with resamples and nulls.
+"""The numbers of `ddr`: CHI of every layer, labelling and space, with intervals and nulls.
 
 What they mean stands in `ddr` and in `ddr_tables`.
 """
@@ -17,16 +17,17 @@ from xlli_ray.analyses.ddr.layers import Layer, buckets_of, layer_name
 from xlli_ray.analyses.ddr.samples import read_samples
 from xlli_ray.analyses.view import CellArray, View
 from xlli_ray.errors import AnalysisError, closest
-from xlli_ray.stats.bootstrap import generator, resample
-from xlli_ray.stats.intervals import Interval
+from xlli_ray.stats.bootstrap import generator
+from xlli_ray.stats.intervals import FEW, Interval
 from xlli_ray.stats.separability import (
     Separation,
     Units,
     interval,
+    left_out,
     regroup,
     relabelled,
-    resampled,
     separation,
+    shifts,
     shuffled,
 )
 from xlli_ray.store.manifest import Cell
@@ -34,8 +35,6 @@ from xlli_ray.store.manifest import Cell
 if TYPE_CHECKING:
     from xlli_ray.analyses.ddr.params import Params
 
-FEW = 10
-"""Below this many images an interval is a rough guide."""
 _NAN = float("nan")
 _Row = dict[str, Any]
 Key = tuple[str, str, str, str]
@@ -47,8 +46,8 @@ class Found:
     """CHI of one labelling in one space of one layer."""
 
     separation: Separation
-    resamples: np.ndarray
-    """float64 (resamples,)."""
+    shifts: np.ndarray
+    """float64 (clusters,): of `stats.separability.shifts`."""
     images: int
     interval: Interval
     null: np.ndarray | None = None
@@ -82,7 +81,6 @@ class Measures:
         self.other_sizes = sum(sizes.values()) - sizes[self.bucket]
         self.samples = read_samples(view, self.bucket, params.degradations)
         self.models = [model.id for model in view.models if any(place.cell.model == model.id for place in self.places)]
-        self.draws = resample(self.samples.clusters, params.resamples, generator(seed, "images"))
         self.found: dict[Key, Found] = {}
         self.pairs: dict[tuple[str, str, tuple[int, int], str], Found] = {}
         self.scores: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
@@ -178,8 +176,9 @@ class Measures:
             self.found[place.cell.model, place.layer, labels, space] = self._measured(units, null)
 
     def _measured(self, units: Units, null: np.ndarray | None = None) -> Found:
-        value, drawn = separation(units), resampled(units, self.draws)
-        return Found(value, drawn, units.clusters, interval(value.chi, drawn, units.clusters, level=self.params.level), null)
+        value = separation(units)
+        shift = shifts(value.chi, left_out(units, self.samples.clusters))
+        return Found(value, shift, units.clusters, interval(value.chi, shift, level=self.params.level), null)
 
     def _note(self, text: str) -> None:
         if text not in self.notes:
@@ -236,11 +235,11 @@ class Measures:
             flags.append(f"a class of one sample, whose scatter is 0 by definition, by {', '.join(alone)}")
         images = max(item.images for item in self.found.values())
         if len(self.samples.images) > self.samples.clusters:
-            self._note(f"{len(self.samples.images)} images are dealt into {self.samples.clusters} groups, which are resampled whole.")
+            self._note(f"{len(self.samples.images)} images are dealt into {self.samples.clusters} groups, which are left out whole.")
         notes = [
             f"{len(self.samples.contents)} contents of {len(self.samples.images)} images, {len(self.samples.labels)} degradations, "
-            f"{len(self.models)} models, {len(self.places)} layers. Intervals: {100 * self.params.level:g} %, {self.params.resamples} "
-            f"resamples of the images, the same for all; nulls: {self.params.permutations} permutations.",
+            f"{len(self.models)} models, {len(self.places)} layers. Intervals: {100 * self.params.level:g} %, t over images, "
+            f"each left out once; nulls: {self.params.permutations} permutations.",
             "CHI of `pcaK` and of `full`, of pooled and of whole features, and of different n cannot be compared with each other.",
         ]
         if images < FEW:

@@ -13,7 +13,7 @@ from xlli_ray.corpus.degradations import CLEAN, is_made, parse_label
 from xlli_ray.errors import AnalysisError, closest
 
 GROUPS = 256
-"""More images than this are dealt into so many groups that are resampled whole: the variance estimated is the same."""
+"""More images than this are dealt into so many groups that are left out whole: the variance estimated is the same."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Samples:
 
     @cached_property
     def cluster(self) -> np.ndarray:
-        """int64 (n,): what is resampled: images, or groups of them."""
+        """int64 (n,): what is left out for intervals: images, or groups of them."""
         return self.image % GROUPS
 
     @property

@@ -19,7 +19,7 @@ _WHERE = (
 _SPACE = Column("space", "string", "where CHI was computed: `pcaK`, the first K scores of one PCA of all samples; `full`, all features. "
                                    "Values of different spaces cannot be compared")  # fmt: skip
 _ENDS = (
-    Column("low", "float64", "lower end of its interval; null below two images"),
+    Column("low", "float64", "lower end of its interval, t over images in logarithms; null below 3 images"),
     Column("high", "float64", "upper end of its interval"),
 )
 
@@ -32,7 +32,7 @@ SEPARATION: Final = Table(
         _SPACE,
         Column("samples", "int64", "samples n; CHI grows with n − classes, so n belongs to the number"),
         Column("classes", "int64", "classes K"),
-        Column("images", "int64", "images, which are what is resampled"),
+        Column("images", "int64", "images, each of which is left out once for the interval"),
         Column("chi", "float64", "Calinski–Harabasz index, (BD / (K − 1)) / (WD / (n − K)), 0…∞; higher: further apart. Null: WD is 0"),
         *_ENDS,
         Column("bd", "float64", "scatter between the classes, a sum of squares, not divided by its degrees of freedom"),
@@ -66,7 +66,7 @@ PAIRS: Final = Table(
 
 CONTRASTS: Final = Table(
     "ddr_contrasts",
-    "Ratios of two CHI on the same resampled images: what the paper says in signs",
+    "Ratios of two CHI on the same images: what the paper says in signs",
     (
         Column("kind", "string", "`models` at a layer of one name, or each at its last; `depth` within a model, last third of the layers "
                                  "against the first; `labels` at one layer, type against content; `levels`, a stronger degradation "
@@ -83,8 +83,8 @@ CONTRASTS: Final = Table(
         Column("other_chi", "float64", "CHI of `against`"),
         Column("ratio", "float64", "chi / other_chi; 1: no difference"),
         *_ENDS,
-        Column("above", "float64", "share of the resamples, moved to the ratio, that lie above 1"),
-        Column("images", "int64", "images resampled"),
+        Column("above", "float64", "one-sided: how much of the t distribution about the logarithm of the ratio lies above that of 1"),
+        Column("images", "int64", "images, each left out once on both sides"),
     ),
 )  # fmt: skip
 
