@@ -187,10 +187,11 @@ def status(study: str, /, *, json_: Annotated[bool, Parameter(name="--json", neg
         say(job_status(study))
         return 0
     from xlli_ray.report.text import status_text
+    from xlli_ray.store.results import plain
     from xlli_ray.study import open_study
 
     state = open_study(study).status()
-    say(json.dumps(state, indent=1) if json_ else status_text(state))
+    say(json.dumps(plain(state), indent=1, allow_nan=False) if json_ else status_text(state))
     return 0
 
 
@@ -225,12 +226,23 @@ def verify(
 
 
 @app.command
-def query(study: str, sql: str, /, *, format_: Annotated[Literal["table", "csv", "json"], Parameter(name="--format")] = "table") -> int:
+def query(
+    study: str,
+    sql: str,
+    /,
+    *,
+    format_: Annotated[Literal["table", "csv", "json"], Parameter(name="--format")] = "table",
+    unsafe: Annotated[bool, Parameter(help="let the statement reach files, network and settings (COPY … TO, ATTACH)", negative=())] = False,
+) -> int:
     """Run SQL over a study: tables samples, models, features, failures, one per probe (restore, …), those of analyses (lam_pairs, …)."""
     from xlli_ray.report.text import format_rows
+    from xlli_ray.store.sql import RENAMED
     from xlli_ray.study import open_study
 
-    say(format_rows(open_study(study).sql(sql), format_), raw=format_ != "table")
+    table = open_study(study).sql(sql, unsafe=unsafe)
+    say(format_rows(table, format_), raw=format_ != "table")
+    if renamed := (table.schema.metadata or {}).get(RENAMED):
+        sys.stderr.write(f"note: columns of one name were numbered: {renamed.decode()}\n")
     return 0
 
 

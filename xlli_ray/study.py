@@ -25,7 +25,7 @@ from xlli_ray.store.documents import load_manifest
 from xlli_ray.store.lease import running
 from xlli_ray.store.manifest import Cell, Manifest
 from xlli_ray.store.objects import Objects, open_objects
-from xlli_ray.store.read import ArrayReader, Block, open_readers, open_xarray
+from xlli_ray.store.read import ArrayReader, Block, open_readers
 from xlli_ray.store.records import list_records
 from xlli_ray.store.results import Stored, read_failure, read_file, read_results, read_table
 from xlli_ray.store.samples import SampleReader
@@ -69,6 +69,8 @@ class StudyArray:
 
     def xarray(self, bucket: str | None = None) -> Any:
         """Lazy xarray.DataArray (sample, …) with the sample columns and `valid` as coordinates."""
+        from xlli_ray.store.xarrays import open_xarray
+
         reader = self.reader(bucket)
         return open_xarray(self._study.objects, reader, self.samples(reader.bucket.name))
 
@@ -147,9 +149,13 @@ class Study:
         rows = self.manifest.samples.rows if self.manifest.samples else 0
         return f"<study {self.manifest.name}: {rows} samples, {len(self.manifest.models)} models, {len(self.manifest.cells)} cells>"
 
-    def sql(self, statement: str) -> pa.Table:
-        """Run SQL (DuckDB) over samples, models, features, failures, one table per probe with scalars, and the tables of results."""
-        return query(self.objects, self.manifest, statement)
+    def sql(self, statement: str, *, unsafe: bool = False) -> pa.Table:
+        """Run SQL (DuckDB) over samples, models, features, failures, one table per probe with scalars, and the tables of results.
+
+        A second column of one name is called `psnr_y_1`. A statement sees these tables and nothing else; `unsafe` gives it files, network
+        and settings, for `copy … to 'mine.csv'`, and only for statements that you trust. Raises StudyError.
+        """
+        return query(self.objects, self.manifest, statement, unsafe=unsafe)
 
     def array(self, name: str, array: str | None = None) -> StudyArray:
         """The stored array of cell `stage/model/what` (`array` names one of several). Raises StudyError with the nearest names."""

@@ -19,6 +19,7 @@ from xlli_ray.errors import AnalysisError
 from xlli_ray.store.manifest import Cell, Manifest, ModelRecord
 from xlli_ray.store.objects import Objects
 from xlli_ray.store.read import ArrayReader, open_readers
+from xlli_ray.store.sql import Database
 from xlli_ray.store.tables import connect
 
 
@@ -84,7 +85,7 @@ class View:
             self._connection.close()
 
     @cached_property
-    def _connection(self) -> Any:
+    def _connection(self) -> Database:
         return connect(self._objects, self._manifest, cells=self.cells)
 
     @cached_property
@@ -112,8 +113,7 @@ class View:
 
     def sql(self, statement: str, values: Sequence[Any] = ()) -> pa.Table:
         """Run SQL over `samples`, `models`, `failures` and one table per probe among the inputs; `values` stand for its `?`."""
-        relation = self._connection.sql(statement, params=list(values))
-        return relation.to_arrow_table() if hasattr(relation, "to_arrow_table") else relation.arrow()
+        return self._connection.query(statement, values)
 
     def array(self, cell: str, name: str | None = None) -> CellArray:
         """The stored array of the cell `stage/model/what`; `name` chooses one of several. Raises AnalysisError."""

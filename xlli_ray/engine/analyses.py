@@ -18,13 +18,13 @@ from threadpoolctl import threadpool_limits
 from xlli_ray.analyses.states import Asked, Task, resolve
 from xlli_ray.analyses.view import View
 from xlli_ray.engine.events import Events
-from xlli_ray.errors import EnvironmentFailure, LeaseError, XlliError
+from xlli_ray.errors import EnvironmentFailure, LeaseError, StudyError, XlliError
 from xlli_ray.recipe import Stage
 from xlli_ray.stats.bootstrap import key
 from xlli_ray.store.digests import remember_digests
 from xlli_ray.store.manifest import Manifest
 from xlli_ray.store.objects import Objects
-from xlli_ray.store.results import Result, read_result, result_is_whole, write_failure, write_result
+from xlli_ray.store.results import Result, Stored, read_result, result_is_whole, write_failure, write_result
 
 SOFTWARE = ("xlli_ray", "numpy", "scipy", "matplotlib", "pyarrow")
 
@@ -66,7 +66,7 @@ def run_analyses(
         try:
             task = resolve(one, objects, manifest)
             remember_digests(objects, task.cells, {item.cell: item.digest for item in task.made.inputs})
-            stored = read_result(objects, one.id)
+            stored = _there(objects, one.id)
             current = stored is not None and stored.made.fingerprint == task.made.fingerprint and result_is_whole(objects, stored)
             if stored is None or not current or one.id in again:
                 events.event("analysis", id=one.id, of=one.kind, fingerprint=task.made.fingerprint, state="begin")
@@ -85,6 +85,14 @@ def run_analyses(
             failed.append((one.id, reason))
             events.event("analysis", id=one.id, state="failed", reason=reason, traceback=traceback.format_exc())
     return Ran(tuple(done), tuple(failed), tuple(flags))
+
+
+def _there(objects: Objects, name: str) -> Stored | None:
+    """The result that is there, None also for one that says what no analysis says: it is made again."""
+    try:
+        return read_result(objects, name)
+    except StudyError:
+        return None
 
 
 def _compute(task: Task, objects: Objects, manifest: Manifest) -> Result:

@@ -19,6 +19,7 @@ from xlli_ray.report.scalars import digits, number
 from xlli_ray.store.layout import ArrayMeta
 from xlli_ray.store.manifest import Cell
 from xlli_ray.store.read import ArrayReader, open_readers
+from xlli_ray.store.sql import quoted
 
 GALLERIES: dict[str, str] = {"lam": "xlli_ray.report.lam_gallery:add_lam_pictures"}
 """Kind of stage → what draws its section, in place of `add_pictures`: (context, section, cells) → None."""
@@ -143,8 +144,8 @@ def _gallery(context: Context, out: Section, images: Sequence[tuple[Cell, str]])
     if len(by_model) > MODELS_SHOWN:
         if score is not None:
             means = context.tables.rows(
-                f'select model, avg("{score.name}") as v from "{out.kind}" where stage = ? and status = \'ok\' '
-                f'and isfinite("{score.name}") group by all order by v desc, model',
+                f"select model, avg({quoted(score.name)}) as v from {quoted(out.kind)} where stage = ? and status = 'ok' "
+                f"and isfinite({quoted(score.name)}) group by all order by v desc, model",
                 [out.id],
             )
             by_model = {row["model"]: by_model[row["model"]] for row in means if row["model"] in by_model} or by_model
@@ -165,12 +166,12 @@ def _gallery(context: Context, out: Section, images: Sequence[tuple[Cell, str]])
 
 def _ranked(context: Context, out: Section, score: Scalar, models: Sequence[str]) -> list[panels.Shown]:
     """Samples with the highest, the median and the lowest mean score over `models`, of those that all of them measured."""
-    values = ", ".join("?" for _ in models)
+    values, column, source = ", ".join("?" for _ in models), quoted(score.name), quoted(out.kind)
     rows = context.tables.rows(
         f"""
         with per as (
-          select row, avg("{score.name}") as v from "{out.kind}"
-          where stage = ? and status = 'ok' and isfinite("{score.name}") and model in ({values})
+          select row, avg({column}) as v from {source}
+          where stage = ? and status = 'ok' and isfinite({column}) and model in ({values})
           group by row having count(distinct model) = {len(models)}
         ),
         ranked as (select row, v, row_number() over (order by v desc, row) as place, count(*) over () as n from per)
@@ -181,7 +182,7 @@ def _ranked(context: Context, out: Section, score: Scalar, models: Sequence[str]
     if not rows:
         return []
     each = context.tables.rows(
-        f'select row, model, avg("{score.name}") as v from "{out.kind}" where stage = ? and status = \'ok\' '
+        f"select row, model, avg({column}) as v from {source} where stage = ? and status = 'ok' "
         f"and row in ({', '.join(str(row['row']) for row in rows)}) group by all",
         [out.id],
     )

@@ -20,6 +20,7 @@ import pyarrow as pa
 from xlli_ray.corpus.degradations import is_real
 from xlli_ray.stats.intervals import UNLIMITED, Interval, Limits, ends, refusal
 from xlli_ray.stats.pairs import compared
+from xlli_ray.store.sql import quoted
 from xlli_ray.store.tables import connect
 from xlli_ray.study import Study
 
@@ -43,7 +44,7 @@ class Tables:
     def name(self, text: str) -> str:
         """`text` as an SQL name, in quotes only where it needs them."""
         plain = re.fullmatch(r"[a-z_][a-z0-9_]*", text) and text not in self._keywords
-        return text if plain else f'"{text}"'
+        return text if plain else quoted(text)
 
     @cached_property
     def _keywords(self) -> set[str]:
@@ -52,7 +53,7 @@ class Tables:
 
     def arrow(self, sql: str, values: Sequence[Any] = ()) -> pa.Table:
         """The result of one statement; `values` stand for its `?`."""
-        return self._connection.sql(sql, params=list(values)).to_arrow_table()
+        return self._connection.query(sql, values)
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """As `arrow`, as dictionaries."""
@@ -123,10 +124,10 @@ def summarise(
     model that each other is compared with; None: every pair of a few models, the first with each other of many.
     `apart`: models without differences, unless `against` is one of them.
     """
-    value = f'cast(t."{asked.column}" as double)'
-    main = f'(select min(what) from "{asked.kind}" where stage = ?)'
-    of = f'"{asked.kind}" t where t.stage = ? and t.what = {main} and t.status = \'ok\''
-    own = ", ".join(["s.content", *(f"coalesce(cast(t.\"{name}\" as varchar), '')" for name in asked.places)])
+    value, source = f"cast(t.{quoted(asked.column)} as double)", quoted(asked.kind)
+    main = f"(select min(what) from {source} where stage = ?)"
+    of = f"{source} t where t.stage = ? and t.what = {main} and t.status = 'ok'"
+    own = ", ".join(["s.content", *(f"coalesce(cast(t.{quoted(name)} as varchar), '')" for name in asked.places)])
     measured = f"""
         measured as (
           select t.model, s.label, coalesce(s.source_sha, s.content) as photograph, concat_ws('|', {own}) as own, avg({value}) as v,

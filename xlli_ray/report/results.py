@@ -20,7 +20,8 @@ from xlli_ray.errors import RecipeError, XlliError
 from xlli_ray.report.parts import Figure
 from xlli_ray.report.sections import paragraphs
 from xlli_ray.stats.pairs import compared
-from xlli_ray.store.results import BULKY, Column
+from xlli_ray.store.results import BULKY, Column, StoredFile
+from xlli_ray.store.sql import quoted, text
 from xlli_ray.study import Study, StudyResult
 
 ROWS = 400
@@ -39,6 +40,8 @@ class Shown:
     numeric: tuple[bool, ...]
     rows: list[list[str]]
     total: int
+    query: str
+    """What gives its rows."""
     note: str = ""
     """What is left out."""
 
@@ -90,26 +93,28 @@ def _section(state: State, result: StudyResult | None, models: Sequence[str], ag
     try:
         svg = result.figures
         for file in result.stored.figures:
-            text = re.sub(r"<metadata>.*?</metadata>", "", svg[file.name], count=1, flags=re.DOTALL)
-            out.figures.append(Figure(text, file.about))
+            drawn = re.sub(r"<metadata>.*?</metadata>", "", svg[file.name], count=1, flags=re.DOTALL)
+            out.figures.append(Figure(drawn, file.about))
         for file in result.stored.tables:
-            out.tables.append(_shown(file.name, file.about, file.columns, result.tables[file.name], models, against))
+            out.tables.append(_shown(file, result.tables[file.name], state.id, models, against))
     except XlliError as error:  # a file that is gone or damaged: the page says so, the rest of it stands
         out.flags = [*out.flags, str(error)]
     return out
 
 
 def _shown(
-    name: str, about: str, columns: tuple[Column, ...], table: pa.Table, models: Sequence[str] = (), against: str | None = None
+    file: StoredFile, table: pa.Table, stage: str, models: Sequence[str] = (), against: str | None = None
 ) -> Shown:
     """Empty columns are left out, those that this study has nothing for, and pictures and lists, which are for programs. Of the pairs of
     many models, those with one of them are shown."""
-    kept = tuple(column for column in columns if column.name in table.column_names and column.dtype not in BULKY
+    kept = tuple(column for column in file.columns if column.name in table.column_names and column.dtype not in BULKY
                  and table[column.name].null_count < table.num_rows)  # fmt: skip
     table, note = _compared(table, models, against)
     rows = table.select([column.name for column in kept]).slice(0, ROWS).to_pylist()
     texts = [[_text(row[column.name]) for column in kept] for row in rows]
-    return Shown(name, about, kept, tuple(column.dtype in ("float64", "int64") for column in kept), texts, table.num_rows, note)
+    query = f"select * from {quoted(file.name)} where stage = {text(stage)}"
+    numeric = tuple(column.dtype in ("float64", "int64") for column in kept)
+    return Shown(file.name, file.about, kept, numeric, texts, table.num_rows, query, note)
 
 
 def _compared(table: pa.Table, models: Sequence[str], against: str | None) -> tuple[pa.Table, str]:

@@ -16,6 +16,7 @@ from xlli_ray.report.figures import Panel
 from xlli_ray.report.numbers import LEVEL, Asked, Summary, summarise
 from xlli_ray.report.parts import Context, Figure, Line, Scalar, Section, Value
 from xlli_ray.stats.intervals import FEW, FEWEST, SHARE, Interval, kind
+from xlli_ray.store.sql import quoted, text
 
 DOTS = 160
 """More dots than this in one figure become a heat map."""
@@ -29,7 +30,7 @@ def add_scalars(context: Context, out: Section) -> None:
     """Fill `shown`, `lines`, `figures`, `notes` and `query` of a section whose probe has columns."""
     labels = list(context.families)
     counts = context.tables.rows(
-        f"select count(*) filter (where status = 'ok') as good, count(*) as rows from \"{out.kind}\" where stage = ?", [out.id]
+        f"select count(*) filter (where status = 'ok') as good, count(*) as rows from {quoted(out.kind)} where stage = ?", [out.id]
     )[0]
     if not counts["good"]:
         out.notes.append(f"No sample has been measured yet ({counts['rows']} rows, none of them valid).")
@@ -76,11 +77,11 @@ def add_scalars(context: Context, out: Section) -> None:
             out.figures.append(Figure(svg, f"{about.rstrip('.')}. {more}".strip()))
     names = [context.tables.name(column.name) for column in out.shown]
     finite = ", ".join(f"avg({name}) filter (where isfinite({name}::double)) as {name}" for name in names)
-    what = f" and what = '{_main(context, out)}'" if len(out.models) else ""
+    what = f" and what = {text(_main(context, out))}" if len(out.models) else ""
     out.query = (
         f"select model, label, count(*) as photographs, {', '.join(f'avg({name})' for name in names)} from (select model, label, "
         f"coalesce(source_sha, content) as photograph, {finite} from {context.tables.name(out.kind)} join samples using (sample_id) "
-        f"where stage = '{out.id}'{what} and status = 'ok' group by all) group by model, label order by all"
+        f"where stage = {text(out.id)}{what} and status = 'ok' group by all) group by model, label order by all"
     )
 
 
@@ -115,7 +116,7 @@ def _same(summary: Summary) -> float | None:
 def _texts(context: Context, out: Section, column: Scalar) -> None:
     """A column of words: the most frequent ones, as a note."""
     found = context.tables.rows(
-        f'select "{column.name}" as text, count(*) as n from "{out.kind}" where stage = ? and status = \'ok\' '
+        f"select {quoted(column.name)} as text, count(*) as n from {quoted(out.kind)} where stage = ? and status = 'ok' "
         "group by all order by n desc, text limit 6",
         [out.id],
     )

@@ -17,6 +17,7 @@ from xlli_ray.report.arrays import add_pictures, stored_lines
 from xlli_ray.report.parts import Context, Scalar, Section
 from xlli_ray.report.samples import natural
 from xlli_ray.report.scalars import add_scalars
+from xlli_ray.store.sql import text
 from xlli_ray.store.tables import kind_columns
 
 
@@ -42,8 +43,8 @@ def section(context: Context, stage: str) -> Section:
     for name, dtype in kind_columns(cells).items():
         known = columns.get(name)
         out.columns.append(Scalar(name, dtype, known.about, known.place, known.limits) if known else Scalar(name, dtype, ""))
-    for text in dict.fromkeys(bucket.refused for cell in cells for bucket in cell.buckets if bucket.refused):
-        out.notes.append(f"Refused: {text}.")
+    for reason in dict.fromkeys(bucket.refused for cell in cells for bucket in cell.buckets if bucket.refused):
+        out.notes.append(f"Refused: {reason}.")
     if out.columns:
         add_scalars(context, out)
     if any(bucket.arrays for cell in cells for bucket in cell.buckets):
@@ -51,9 +52,9 @@ def section(context: Context, stage: str) -> Section:
         add_pictures(context, out, cells)
     if not out.query and out.columns and not out.stored:  # nothing to average: the rows themselves
         names = ", ".join(context.tables.name(column.name) for column in out.columns)
-        out.query = f"select sample_id, model, {names} from {context.tables.name(kind)} where stage = '{stage}' limit 10"
+        out.query = f"select sample_id, model, {names} from {context.tables.name(kind)} where stage = {text(stage)} limit 10"
     if not out.query:
-        out.query = f"select model, what, bucket, shape, dtype, bytes_stored from features where stage = '{stage}'"
+        out.query = f"select model, what, bucket, shape, dtype, bytes_stored from features where stage = {text(stage)}"
     return out
 
 

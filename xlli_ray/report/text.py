@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import pyarrow as pa
 from xlli_ray.analyses import ANALYSES, analysis_class
 from xlli_ray.analyses.states import asked_in
 from xlli_ray.report.means import mean_tables
+from xlli_ray.store.results import plain
 from xlli_ray.study import open_study
 from xlli_ray.terminal import harmless
 
@@ -56,7 +58,7 @@ def format_rows(table: pa.Table, how: str = "table") -> str:
     """A query's result as an aligned table, csv or JSON."""
     rows = table.to_pylist()
     if how == "json":
-        return json.dumps(rows, indent=1, default=str)
+        return json.dumps(plain(rows), indent=1, default=str, allow_nan=False)
     if how == "csv":
         sink = io.StringIO()
         writer = csv.writer(sink, lineterminator="\n")
@@ -83,7 +85,7 @@ def result_table(place: str) -> str:
     if stored["n"]:
         from xlli_ray.engine.plan import human_bytes
 
-        parts.append(f"{counted(stored['n'], 'array')}, {human_bytes(stored['size'] or 0)}: xlli query {place} \"from features\"")
+        parts.append(f"{counted(stored['n'], 'array')}, {human_bytes(stored['size'] or 0)}: xlli query {shlex.quote(place)} \"from features\"")
     return "\n\n".join(parts)
 
 

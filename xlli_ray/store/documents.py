@@ -14,6 +14,7 @@ from functools import cache
 from pydantic import TypeAdapter, ValidationError
 
 from xlli_ray.errors import StudyError
+from xlli_ray.store.checked import check_manifest
 from xlli_ray.store.layout import DTYPES, check_name
 from xlli_ray.store.manifest import FORMAT, BucketPlan, Cell, Manifest, SampleTable
 from xlli_ray.store.objects import Missing, Objects
@@ -96,7 +97,7 @@ def parse(data: bytes, where: str, way_out: str) -> Manifest:
         raise StudyError(f"{where}: not as the store format says ({place}: {first['msg']}); {way_out}") from error
     except (StudyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise StudyError(f"{where}: not as the store format says ({error}); {way_out}") from error
-    return manifest
+    return check_manifest(manifest, where)
 
 
 def _check(manifest: Manifest) -> None:

@@ -79,6 +79,9 @@ class Objects(Protocol):
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """`length` bytes from `start`; a negative `start` counts from the end. Raises Missing."""
 
+    def size(self, key: str) -> int:
+        """Bytes of the object. Raises Missing."""
+
     def put(self, key: str, data: Buffers) -> None:
         """Replace or make the object, atomically and durably."""
 
@@ -178,6 +181,12 @@ class LocalObjects:
                 size = os.fstat(file.fileno()).st_size
                 start = max(0, size + start)
             return os.pread(file.fileno(), length, start)
+
+    def size(self, key: str) -> int:
+        try:
+            return self._path(key).stat().st_size
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise Missing(key) from error
 
     def begin(self, key: str) -> Beside:
         before = self.fence.check if self.fence else None

@@ -1,4 +1,4 @@
-"""Reading arrays: rows by number, scans shard by shard, and lazy xarray.
+"""Reading arrays: rows by number, and scans shard by shard.
 
 Rows: a reader of our own (shard index, coalesced ranges, uncompressed bytes straight into the result) because zarr-python's `oindex` on
 shards is 10–100 times slower (`docs/decisions/002-own-shard-codec.md`, `tests/benchmarks/row_gather.py`). A row counts only if its unit has
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from xlli_ray.errors import StudyError
-from xlli_ray.store.layout import ArrayMeta, group_key, shard_key
+from xlli_ray.store.layout import ArrayMeta, shard_key
 from xlli_ray.store.manifest import BucketPlan, Cell
 from xlli_ray.store.objects import LocalObjects, Missing, Objects
 from xlli_ray.store.records import Seen, read_receipts
@@ -303,29 +303,3 @@ def open_readers(objects: Objects, cell: Cell) -> list[ArrayReader]:
     return [
         ArrayReader(objects, cell, bucket, meta, valid=valid[bucket.name]) for bucket in cell.buckets for meta in bucket.arrays
     ]
-
-
-def open_xarray(objects: Objects, reader: ArrayReader, samples: Any) -> Any:
-    """Lazy DataArray of one bucket, through zarr, with the sample columns as coordinates along `sample`.
-
-    `samples`: pyarrow table of the array's rows, in order.
-    """
-    import xarray as xr
-
-    key = group_key(reader.cell.id, reader.bucket.name)
-    data = xr.open_zarr(_zarr_store(objects), group=key, consolidated=False, chunks=None)[reader.meta.name]
-    coordinates = {"valid": ("sample", reader.valid)}
-    for name in samples.column_names:
-        column = samples[name]
-        if str(column.type).startswith("list"):
-            continue
-        coordinates[name] = ("sample", column.to_numpy())
-    return data.assign_coords(coordinates)
-
-
-def _zarr_store(objects: Objects) -> Any:
-    if isinstance(objects, LocalObjects):
-        return str(objects.root)
-    from zarr.storage import ObjectStore
-
-    return ObjectStore(objects._store, read_only=True)  # type: ignore[attr-defined]

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xlli_ray.errors import AnalysisError
+from xlli_ray.store.checked import check_result
 from xlli_ray.store.layout import check_name
 from xlli_ray.store.objects import Missing, Objects
 from xlli_ray.store.records import ARROW
@@ -231,20 +232,22 @@ def read_results(objects: Objects) -> dict[str, Stored]:
 
 
 def read_result(objects: Objects, analysis: str) -> Stored | None:
-    """The result of one analysis, None when there is none that can be read."""
+    """The result of one analysis, None when there is none that can be read. Raises StudyError for names that are none."""
+    key = f"{folder(analysis)}/result.json"
     try:
-        data = read_json(objects.get(f"{folder(analysis)}/result.json"), f"{objects.url}/{folder(analysis)}/result.json", "")
+        data = read_json(objects.get(key), f"{objects.url}/{key}", "")
         if data["format"] != FORMAT:
             return None
         made = Made(**{**data["made"], "inputs": tuple(Input(**item) for item in data["made"]["inputs"])})
         tables, figures = (
-            tuple(StoredFile(**{**item, "columns": tuple(Column(**column) for column in item["columns"])}) for item in data[key])
-            for key in ("tables", "figures")
+            tuple(StoredFile(**{**item, "columns": tuple(Column(**column) for column in item["columns"])}) for item in data[part])
+            for part in ("tables", "figures")
         )
-        return Stored(**{**data, "made": made, "tables": tables, "figures": figures,
-                         "flags": tuple(data["flags"]), "notes": tuple(data["notes"])})  # fmt: skip
+        stored = Stored(**{**data, "made": made, "tables": tables, "figures": figures,
+                           "flags": tuple(data["flags"]), "notes": tuple(data["notes"])})  # fmt: skip
     except (Missing, ValueError, KeyError, TypeError):
         return None
+    return check_result(stored, f"{objects.url}/{key}", analysis)
 
 
 def read_file(objects: Objects, analysis: str, file: StoredFile) -> bytes:

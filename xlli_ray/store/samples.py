@@ -73,8 +73,7 @@ def open_parquet(objects: Objects, key: str) -> pq.ParquetFile:
     data = objects.get_range(key, -(1 << 16), 1 << 16)  # raises Missing; the footer tells nothing of the size
     if len(data) < 1 << 16:
         return pq.ParquetFile(io.BytesIO(objects.get(key)))
-    size = objects.size(key)  # type: ignore[attr-defined]
-    return pq.ParquetFile(pa.PythonFile(_Window(objects, key, size), mode="r"))
+    return pq.ParquetFile(pa.PythonFile(_Window(objects, key, objects.size(key)), mode="r"))
 
 
 def write_sample_table(

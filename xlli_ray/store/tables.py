@@ -25,12 +25,13 @@ from xlli_ray.errors import StudyError
 from xlli_ray.store.digests import INDEX, remembered
 from xlli_ray.store.layout import ROOT
 from xlli_ray.store.manifest import Cell, Manifest
-from xlli_ray.store.objects import LocalObjects, Missing, Objects
+from xlli_ray.store.objects import Missing, Objects
 from xlli_ray.store.records import ARROW, list_records, read_receipts, read_records
-from xlli_ray.store.results import folder, read_results, read_table
+from xlli_ray.store.results import folder, read_results
 from xlli_ray.store.root import digest_of
 from xlli_ray.store.samples import REPAIR
 from xlli_ray.store.seal import check, crc_hex, read_json, sealed_json, sealed_parquet
+from xlli_ray.store.sql import Database, text
 
 RESERVED = ("samples", "models", "features", "failures")
 FAILURES = pa.schema(
@@ -49,9 +50,9 @@ def fingerprint(objects: Objects, manifest: Manifest) -> str:
     def units(cell: Cell) -> list[tuple[int, int]]:
         return sorted((entry.unit, entry.epoch) for entry in list_records(objects, cell).values())
 
-    text = json.dumps([(cell.id, cell.hash, units(cell)) for cell in manifest.cells])
+    cells = json.dumps([(cell.id, cell.hash, units(cell)) for cell in manifest.cells])
     tags = json.dumps([[m.id, dict(m.tags), m.weights_sha256] for m in manifest.models], sort_keys=True)
-    return hashlib.sha256((text + tags).encode()).hexdigest()[:16]
+    return hashlib.sha256((cells + tags).encode()).hexdigest()[:16]
 
 
 def table_kinds(manifest: Manifest) -> dict[str, list[Cell]]:
@@ -204,56 +205,63 @@ def _regroup(tables: Iterator[pa.Table], size: int = 1 << 16) -> Iterator[pa.Tab
         yield pa.concat_tables(waiting).combine_chunks()
 
 
-def connect(objects: Objects, manifest: Manifest, *, cells: Sequence[Cell] | None = None) -> Any:
-    """A DuckDB connection in memory with all tables. Uses `tables/` when up to date, else reads the records.
+def connect(objects: Objects, manifest: Manifest, *, cells: Sequence[Cell] | None = None, unsafe: bool = False) -> Database:
+    """An SQL connection with all tables, shut (`store.sql`). Uses `tables/` when up to date, else reads the records.
 
     `cells`: only rows of these cells are seen, and neither `features` nor results: what an analysis declared as its inputs.
+    `unsafe`: files, network and settings stay within a statement's reach. Raises StudyError for a sample table that cannot be read.
     """
-    import duckdb
+    database = Database()
+    try:
+        _fill(database, objects, manifest, cells)
+        if not unsafe:
+            database.shut()
+    except BaseException:
+        database.close()
+        raise
+    return database
 
-    connection = duckdb.connect(":memory:")
+
+def _fill(database: Database, objects: Objects, manifest: Manifest, cells: Sequence[Cell] | None) -> None:
     fresh = tables_are_fresh(objects, manifest)
     kinds = table_kinds(manifest)
     wanted = {cell.kind for cell in cells} if cells is not None else set(kinds)
     for name in [*(kind for kind in kinds if kind in wanted), "models", "failures", *([] if cells is not None else ["features"])]:
         only = "" if cells is None else _only(name, cells)
-        if fresh and isinstance(objects, LocalObjects):
-            _view(connection, name, [str(objects.root / f"tables/{name}.parquet")], only=only)
-            continue
         if fresh:
-            table = pq.read_table(io.BytesIO(objects.get(f"tables/{name}.parquet")))
-        elif name in kinds:
+            try:
+                database.add_parquet(name, objects, [f"tables/{name}.parquet"], where=only)
+                continue
+            except StudyError:
+                pass  # gone or damaged: the records say the same
+        if name in kinds:
             ids = {cell.id for cell in cells or ()}
             shown = [cell for cell in kinds[name] if cells is None or cell.id in ids]
             table = pa.concat_tables([kind_schema(kinds[name]).empty_table(), *kind_batches(objects, shown)])
         else:
             make = {"models": lambda *_: model_table(manifest), "features": stored_table, "failures": failure_table}[name]
             table = make(objects, manifest)
-        _register(connection, name, table, only=only)
+        database.add(name, table, where=only)
     parts = [key for key in objects.list("samples") if key.rsplit("/", 1)[-1].startswith("part-")]
-    if isinstance(objects, LocalObjects):
-        _view(connection, "samples", [str(objects.root / key) for key in parts])
-    elif parts:
-        connection.register("samples", pa.concat_tables([pq.read_table(io.BytesIO(objects.get(key))) for key in parts]))
+    if parts:
+        database.add_parquet("samples", objects, parts)
     if cells is None:
-        _results(connection, objects, {*kinds, *RESERVED})
-    return connection
+        _results(database, objects, {*kinds, *RESERVED})
 
 
-def _results(connection: Any, objects: Objects, taken: set[str]) -> None:
+def _results(database: Database, objects: Objects, taken: set[str]) -> None:
     """The tables of all results; those of two analyses of one kind are one SQL table, told apart by `stage`."""
-    found: dict[str, list[tuple[str, Any]]] = {}
+    found: dict[str, list[str]] = {}
     for name, stored in read_results(objects).items():
         for file in stored.tables:
-            found.setdefault(file.name, []).append((name, file))
+            found.setdefault(file.name, []).append(f"{folder(name)}/{file.file}")
     for table, files in found.items():
         if table in taken:
             continue  # a probe of a later version took the name; the result is still read by `study.result`
-        if isinstance(objects, LocalObjects):
-            _view(connection, table, [str(objects.root / folder(name) / file.file) for name, file in files], union=True)
-        else:
-            tables = [read_table(objects, name, file) for name, file in files]
-            connection.register(table, pa.concat_tables(tables, promote_options="default"))
+        try:
+            database.add_parquet(table, objects, files, union=True)
+        except StudyError as error:  # must not keep one from asking for the others
+            database.lacks(f"{table} cannot be read: {error}")
 
 
 def result_tables(objects: Objects) -> list[str]:
@@ -264,42 +272,16 @@ def result_tables(objects: Objects) -> list[str]:
 def _only(name: str, cells: Sequence[Cell]) -> str:
     """The condition that keeps the rows of these cells."""
     if name == "models":
-        return f" where id in ({_texts({cell.model for cell in cells})})"
-    return f" where concat(stage, '/', model, '/', what) in ({_texts({cell.id for cell in cells})})"
+        return f"id in ({_texts({cell.model for cell in cells})})"
+    return f"concat(stage, '/', model, '/', what) in ({_texts({cell.id for cell in cells})})"
 
 
 def _texts(values: Iterable[str]) -> str:
     """Values as SQL texts, sorted."""
-    return ", ".join("'" + value.replace("'", "''") + "'" for value in sorted(values))
+    return ", ".join(text(value) for value in sorted(values))
 
 
-def _view(connection: Any, name: str, paths: list[str], *, only: str = "", union: bool = False) -> None:
-    """`union`: the files may differ in columns (results of two versions of an analysis)."""
-    if paths:
-        source = f"read_parquet([{_texts(paths)}]{', union_by_name=true' if union else ''})"
-        connection.execute(f'create view "{name}" as select * from {source}{only}')
-
-
-def _register(connection: Any, name: str, table: pa.Table, *, only: str) -> None:
-    if not only:
-        connection.register(name, table)
-        return
-    connection.register(f"_every_{name}", table)
-    connection.execute(f'create view "{name}" as select * from "_every_{name}"{only}')
-
-
-def query(objects: Objects, manifest: Manifest, sql: str) -> pa.Table:
-    """Run one SQL statement over the study's tables. Raises StudyError with DuckDB's reason and the table names."""
-    import duckdb
-
-    with connect(objects, manifest) as connection:
-        try:
-            relation = connection.sql(sql)
-            if relation is None:  # a statement without a result
-                return pa.table({})
-            # DuckDB 2 names it to_arrow_table; `arrow` gave a table before
-            table = relation.to_arrow_table() if hasattr(relation, "to_arrow_table") else relation.arrow()
-        except duckdb.Error as error:
-            names = [row[0] for row in connection.execute("select table_name from information_schema.tables order by 1").fetchall()]
-            raise StudyError(f"{str(error).strip()}\nTables: {', '.join(names)}") from error
-    return table if isinstance(table, pa.Table) else table.read_all()
+def query(objects: Objects, manifest: Manifest, sql: str, *, unsafe: bool = False) -> pa.Table:
+    """Run SQL over the study's tables. Raises StudyError with DuckDB's reason and the table names."""
+    with connect(objects, manifest, unsafe=unsafe) as database:
+        return database.query(sql)

@@ -1,0 +1,56 @@
+"""Stored arrays as lazy xarray, through zarr.
+
+Only the one array is opened, after `read_array_meta` has looked at what it is: whatever else lies in its group, perhaps of an older Zarr
+whose codecs run code, is not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import xarray as xr
+import zarr
+from xarray.core.indexing import IndexingSupport, LazilyIndexedArray, explicit_indexing_adapter
+from zarr.storage import LocalStore, ObjectStore
+
+from xlli_ray.store.layout import group_key, read_array_meta
+from xlli_ray.store.objects import LocalObjects, Objects
+from xlli_ray.store.read import ArrayReader
+
+
+class _Lazy(xr.backends.BackendArray):  # type: ignore[misc]
+    """Reads what is indexed."""
+
+    def __init__(self, stored: zarr.Array) -> None:
+        self._stored = stored
+        self.shape, self.dtype = stored.shape, stored.dtype
+
+    def __getitem__(self, place: Any) -> Any:
+        return explicit_indexing_adapter(place, self.shape, IndexingSupport.OUTER, self._read)
+
+    def _read(self, place: tuple[Any, ...]) -> Any:
+        return self._stored.oindex[place]
+
+
+def open_xarray(objects: Objects, reader: ArrayReader, samples: Any) -> xr.DataArray:
+    """Lazy DataArray of one bucket with the sample columns and `valid` as coordinates along `sample`.
+
+    `samples`: pyarrow table of the array's rows, in order. Raises StudyError for an array of another kind than this store writes.
+    """
+    key = f"{group_key(reader.cell.id, reader.bucket.name)}/{reader.meta.name}"
+    meta = read_array_meta(objects, key)
+    stored = zarr.open_array(_zarr_store(objects), path=key, mode="r", zarr_format=3)
+    coordinates: dict[str, Any] = {"valid": ("sample", reader.valid)}
+    for name in samples.column_names:
+        column = samples[name]
+        if str(column.type).startswith("list"):
+            continue
+        coordinates[name] = ("sample", column.to_numpy())
+    values = xr.Variable(("sample", *meta.dims), LazilyIndexedArray(_Lazy(stored)), dict(stored.attrs))
+    return xr.DataArray(values, coordinates, name=meta.name)
+
+
+def _zarr_store(objects: Objects) -> Any:
+    if isinstance(objects, LocalObjects):
+        return LocalStore(objects.root, read_only=True)
+    return ObjectStore(objects._store, read_only=True)  # type: ignore[attr-defined]
