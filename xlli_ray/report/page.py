@@ -201,7 +201,7 @@ def _units(page: Page, study: Study) -> None:
 
 
 def render(page: Page) -> str:
-    """The page as HTML. Every text is escaped; only the figures, which are ours, go in as they are."""
+    """The page as HTML. Every text is escaped; only figures drawn here and now go in as they are, those that lay in the study as images."""
     import jinja2
 
     environment = jinja2.Environment(

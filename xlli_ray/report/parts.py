@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +14,8 @@ from xlli_ray.report.samples import Samples
 from xlli_ray.stats.intervals import UNLIMITED, Limits
 from xlli_ray.store.manifest import SampleTable
 from xlli_ray.study import Study
+
+PIXELS_A_POINT = 4 / 3
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,19 @@ class Figure:
 
     svg: str
     caption: str
+    foreign: bool = False
+    """Read from the study, which may have come from a stranger: shown as an image, in which nothing runs and which loads nothing."""
+
+    @property
+    def uri(self) -> str:
+        """The drawing as the source of an `<img>`."""
+        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg.encode()).decode()}"
+
+    @property
+    def width(self) -> int:
+        """Pixels that the drawing asks for."""
+        found = re.search(r'\bviewBox="[\d.\-]+ [\d.\-]+ ([\d.]{1,7}) ', self.svg[:2000])
+        return min(2000, round(float(found[1]) * PIXELS_A_POINT)) if found else 720
 
 
 @dataclass(frozen=True)

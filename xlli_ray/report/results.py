@@ -94,7 +94,7 @@ def _section(state: State, result: StudyResult | None, models: Sequence[str], ag
         svg = result.figures
         for file in result.stored.figures:
             drawn = re.sub(r"<metadata>.*?</metadata>", "", svg[file.name], count=1, flags=re.DOTALL)
-            out.figures.append(Figure(drawn, file.about))
+            out.figures.append(Figure(drawn, file.about, foreign=True))
         for file in result.stored.tables:
             out.tables.append(_shown(file, result.tables[file.name], state.id, models, against))
     except XlliError as error:  # a file that is gone or damaged: the page says so, the rest of it stands

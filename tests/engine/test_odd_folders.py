@@ -1,0 +1,77 @@
+"""Whatever the path of a study holds is a path: no pattern, partition, option, URL or escape to anything that opens it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xlli_ray.engine.driver import Summary
+from xlli_ray.recipe import Recipe
+from xlli_ray.report.page import write_report
+from xlli_ray.report.text import format_rows
+from xlli_ray.store.verify import verify
+from xlli_ray.study import open_study
+
+Make, Run = Callable[..., Recipe], Callable[..., Summary]
+SECTIONS = {
+    "corpus": {"images": ["*.png"], "scale": 2, "degradations": ["clean"]},
+    "stages": [{"features": {"layers": ["head"]}}, {"restore": {"save": True}}],
+}
+ODD = ["model=swinir", "seed=7/stage=x", "[ab]", "*", "a?b", "%20%2F", "a#b?c=d", "two words", "it's", 'say "x"', "größe→", "new\nline",
+       "a::b", "{x,y}", "~", "-rf", "$HOME", "memory:", "back\\slash"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {"folder": tmp_path_factory.mktemp("made")}
+
+
+@pytest.fixture
+def study(made: dict[str, Path], corpus: Path, recipe: Make, run: Run, tmp_path: Path) -> Path:
+    """One study for all, made once."""
+    if "study" not in made:
+        sections = {**SECTIONS, "corpus": {**SECTIONS["corpus"], "images": [f"{corpus}/0*.png"]}}  # type: ignore[dict-item]
+        run(recipe(**sections), "plain")
+        made["study"] = Path(shutil.copytree(tmp_path / "plain", made["folder"] / "study"))
+        made["pictures"] = Path(shutil.copytree(corpus, made["folder"] / "pictures"))
+    return made["study"]
+
+
+def seen(place: Path) -> tuple[object, ...]:
+    """What a reader gets of a study."""
+    opened = open_study(place)
+    array = opened.array("features/small/head.out")
+    bucket = array.buckets[0]
+    return (
+        format_rows(opened.sql("from restore join samples using (sample_id) order by all"), "csv"),
+        format_rows(opened.sql("from features order by all"), "json"),
+        opened.models.to_pylist(), opened.failures.to_pylist(), opened.status(), list(verify(opened.objects, opened.manifest)),
+        array.reader(bucket).rows([1, 0]).tobytes(), np.asarray(array.xarray(bucket)[:2]).tobytes(), array.samples(bucket).to_pylist(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_study_is_the_same_below_any_folder(study: Path, tmp_path: Path, odd: str) -> None:
+    for decoy in ("a", "b", "x", "seed=7"):
+        shutil.copytree(study / "samples", tmp_path / decoy / "st" / "samples")
+    place = tmp_path / odd / "st"
+    shutil.copytree(study, place)
+    assert seen(place) == seen(study)
+    page = Path(write_report(str(place)))
+    assert page == place / "report/index.html"
+    assert "<title>" in page.read_text()
+
+
+def test_a_recipe_is_run_below_an_odd_folder(study: Path, recipe: Make, run: Run, corpus: Path, tmp_path: Path) -> None:
+    odd = "model=swinir/seed=7/[ab]*?/%20#a 'b\" ü{x}\nst"
+    sections = {**SECTIONS, "corpus": {**SECTIONS["corpus"], "images": [f"{corpus}/0*.png"]}}  # type: ignore[dict-item]
+    run(recipe(**sections), odd)
+    mine, plain = open_study(tmp_path / odd), open_study(study)
+    statement = "select * exclude (source, aliases) from restore join samples using (sample_id) order by all"
+    assert mine.sql(statement).to_pylist() == plain.sql(statement).to_pylist()
+    assert run(recipe(**sections), odd).complete
+    assert not list(verify(mine.objects, mine.manifest))

@@ -1,0 +1,164 @@
+"""A study from a stranger: its names reach neither SQL nor the page as anything but names, and its figures run and load nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable
+from hashlib import sha256
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy_studies import Recipe, Stage
+
+from xlli_ray.errors import StudyError
+from xlli_ray.report.page import write_report
+from xlli_ray.report.text import result_table, status_text
+from xlli_ray.store.results import Column, Figure, Made, Result, Table, write_failure, write_result
+from xlli_ray.study import open_study
+
+Make = Callable[[Recipe], str]
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'`"
+QUOTE = 'x" as select 1; copy (select 1) to \'planted.csv\'; create view "y'
+SVG = """<svg class="plot" viewBox="0 0 72 36" xmlns="http://www.w3.org/2000/svg"
+ xmlns:xlink="http://www.w3.org/1999/xlink" onload="alert(1)">
+<style>@import url(http://localhost:1/x.css); rect {fill: url(http://localhost:1/x.svg#a)}</style><script>alert(1)</script>
+<foreignObject><body xmlns="http://www.w3.org/1999/xhtml"><iframe src="http://localhost:1/"></iframe></body></foreignObject>
+<a xlink:href="javascript:alert(1)"><rect width="9" height="9"/></a><image href="http://localhost:1/x.png"/></svg>
+<script>alert(2)</script>"""
+
+
+class Elements(HTMLParser):
+    """All elements with their attributes, and the text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def page_of(place: str) -> Elements:
+    parser = Elements()
+    parser.feed(Path(write_report(place)).read_text())
+    return parser
+
+
+@pytest.fixture
+def place(make_study: Make) -> Path:
+    """A study with one result."""
+    where = make_study(Recipe([Stage("restore")]))
+    columns = (Column("word", "string", "what `it` says"), Column("x", "float64", "a number"))
+    made = Made("found", "unheard_of", 1, "Nobody, 2020", {"note": "p"}, "all", 0, "f" * 16, ())
+    figure = Figure("drawn", SVG.split("\n<script>")[0], "caption")
+    result = Result({"finding": [{"word": "w", "x": 1.0}]}, [figure], {"x": 1.0}, ["flag"], ["note"])
+    write_result(open_study(where).objects, made, [Table("finding", "about", columns)], result, {"python": "3"})
+    return Path(where)
+
+
+def change(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    data = json.loads(path.read_text())
+    edit(data)
+    path.write_text(json.dumps(data))
+
+
+def put(place: str, value: str) -> Callable[[dict[str, Any]], None]:
+    """Sets `a.0.b` to a value; a last part that names a list's field is replaced."""
+    keys = [int(key) if key.isdigit() else key for key in place.split(".")]
+
+    def edit(data: Any) -> None:
+        for key in keys[:-1]:
+            data = data[key]
+        data[keys[-1]] = value
+
+    return edit
+
+
+FIELDS = [
+    "name", "samples.buckets.0.name", "samples.buckets.0.blocks.0.0", "models.0.id", "cells.0.stage", "cells.0.model", "cells.0.what",
+    "cells.0.kind", "cells.0.group", "cells.0.columns.0.0", "cells.0.columns.0.1", "cells.0.buckets.0.name", "recipe.stages.0.id",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("evil", [QUOTE, EVIL, "../../x", "a\nb", "", 7, "a" * 300])
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_name_in_study_json_that_no_recipe_gives_is_refused_with_file_and_field(place: Path, field: str, evil: Any) -> None:
+    change(place / "study.json", put(field, evil))
+    with pytest.raises(StudyError, match=rf"{place}/study.json: .*{field.split('.')[0]}"):
+        open_study(place)
+
+
+@pytest.mark.parametrize("evil", [QUOTE, EVIL, "../../x", "a\nb", ""])
+@pytest.mark.parametrize(
+    "field", ["tables.0.name", "tables.0.file", "tables.0.columns.0.name", "figures.0.name", "figures.0.file", "made.analysis"]
+)
+def test_a_name_in_result_json_reaches_no_statement(place: Path, monkeypatch: pytest.MonkeyPatch, field: str, evil: str) -> None:
+    monkeypatch.chdir(place)
+    change(place / "results/found/result.json", put(field, evil))
+    before = {path for path in place.parent.rglob("*") if path.is_file()}
+    study = open_study(place)
+    for ask in (lambda: study.sql("from finding"), lambda: study.results, lambda: write_report(str(place)), study.status):
+        with pytest.raises(StudyError, match=r"results/found/result.json: "):
+            ask()
+    assert {path for path in place.parent.rglob("*") if path.is_file()} == before
+
+
+def test_texts_of_a_study_are_text_on_the_page(place: Path) -> None:
+    def texts(data: dict[str, Any]) -> None:
+        data |= {"command": EVIL, "device": EVIL, "versions": {EVIL: EVIL}}
+        data["recipe"]["note"] = EVIL
+        for model in data["models"]:
+            model |= {"source": EVIL, "network": EVIL, "output": EVIL, "tags": {"<script>x</script>": EVIL}}
+        for cell in data["cells"]:
+            cell["params"] = {"a": EVIL}
+            cell["buckets"][0]["refused"] = EVIL
+
+    def words(data: dict[str, Any]) -> None:
+        data |= {"flags": [EVIL, f"`{EVIL}`"], "notes": [EVIL], "values": {EVIL: 1}}
+        data["made"] |= {"reference": EVIL, "params": {"a": EVIL}}
+        data["tables"][0]["about"] = data["tables"][0]["columns"][0]["about"] = data["figures"][0]["about"] = EVIL
+
+    change(place / "study.json", texts)
+    change(place / "results/found/result.json", words)
+    write_failure(open_study(place).objects, "found", EVIL)
+    page = page_of(str(place))
+    assert not {"script", "iframe", "object", "embed", "link", "base", "form"} & {tag for tag, _ in page.found}
+    assert not [name for _, attributes in page.found for name in attributes if name.startswith("on")]
+    assert all((attributes.get("src") or "data:").startswith("data:") for _, attributes in page.found)
+    assert page.text.count("<script>alert(1)</script>") >= 15
+    assert status_text(open_study(place).status())
+    assert result_table(str(place))
+
+
+def test_a_tampered_figure_is_an_image_in_which_nothing_runs(place: Path) -> None:
+    (place / "results/found/drawn.svg").write_text(SVG)
+    change(place / "results/found/result.json", put("figures.0.sha256", sha256(SVG.encode()).hexdigest()))
+    page = page_of(str(place))
+    (shown,) = (attributes for tag, attributes in page.found if tag == "img" and attributes.get("alt") == "caption")
+    assert base64.b64decode((shown["src"] or "").removeprefix("data:image/svg+xml;base64,")).decode() == SVG
+    assert shown["width"] == "96"
+    assert not {"script", "foreignobject", "iframe"} & {tag for tag, _ in page.found}
+    assert all((attributes.get("href") or "#").startswith("#") for _, attributes in page.found)
+    assert "localhost" not in Path(place, "report/index.html").read_text()
+
+
+def test_the_page_allows_itself_neither_scripts_nor_connections(place: Path) -> None:
+    page = page_of(str(place))
+    (policy,) = (found["content"] for _, found in page.found if found.get("http-equiv") == "Content-Security-Policy")
+    rules = dict(re.split(r"\s+", rule.strip(), maxsplit=1) for rule in (policy or "").split(";"))
+    assert rules.pop("img-src") == "data:"
+    assert rules.pop("style-src") == "'unsafe-inline'"
+    assert rules == {"default-src": "'none'", "base-uri": "'none'", "form-action": "'none'"}
+
+
+def test_a_study_of_odd_tags_is_queried_by_their_names(place: Path) -> None:
+    change(place / "study.json", lambda data: [model["tags"].update({'a"b; --': 5}) for model in data["models"]] and None)
+    assert open_study(place).sql('select "a""b; --" as x from models')["x"].to_pylist() == [5, 5]
