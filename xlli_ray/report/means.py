@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from xlli_ray.analyses.baseline import below_baseline
+from xlli_ray.store.sql import quoted
 from xlli_ray.store.tables import kind_columns, table_kinds
 
 if TYPE_CHECKING:
@@ -31,15 +32,15 @@ def mean_tables(study: Study) -> list[tuple[pa.Table, list[str]]]:
 
 
 def _means(study: Study, kind: str, cells: Sequence[Cell], numbers: Sequence[str]) -> tuple[pa.Table, list[str]]:
-    means = ", ".join(f'avg("{name}") filter (where isfinite("{name}")) as "{name}"' for name in numbers)
+    means = ", ".join(f"avg({name}) filter (where isfinite({name})) as {name}" for name in map(quoted, numbers))
     # a stage with several cells a model (a map and its controls): one line each
     what = "t.what, " if len({cell.what for cell in cells}) > 1 else ""
     table = study.sql(
         f"select t.stage, t.model, {what}s.label as degradation, count(*) filter (where t.status = 'ok') as n, {means} "
-        f'from "{kind}" t join samples s using (sample_id) group by all order by all'
+        f"from {quoted(kind)} t join samples s using (sample_id) group by all order by all"
     )
-    infinite = ", ".join(f"count(*) filter (where isinf(\"{name}\") and status = 'ok') as \"{name}\"" for name in numbers)
-    (counts,) = study.sql(f'select {infinite} from "{kind}"').to_pylist()
+    infinite = ", ".join(f"count(*) filter (where isinf({name}) and status = 'ok') as {name}" for name in map(quoted, numbers))
+    (counts,) = study.sql(f"select {infinite} from {quoted(kind)}").to_pylist()
     about = ", ".join(f"{count} of {name}" for name, count in counts.items() if count)
     below = [one.text for one in below_baseline(study.manifest, study.sql)] if kind == "restore" else []
     return table, [*below, *([f"left out of the means as infinite (exact copies): {about}"] if about else [])]
