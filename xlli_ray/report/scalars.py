@@ -87,7 +87,7 @@ def add_scalars(context: Context, out: Section) -> None:
 
 def _main(context: Context, out: Section) -> str:
     """The cell that is averaged: the first by name; the others are its controls."""
-    return str(context.tables.rows(f'select min(what) as what from "{out.kind}" where stage = ?', [out.id])[0]["what"])
+    return str(context.tables.rows(f"select min(what) as what from {quoted(out.kind)} where stage = ?", [out.id])[0]["what"])
 
 
 def _few(out: Section, summaries: Sequence[Summary]) -> None:
