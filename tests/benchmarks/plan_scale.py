@@ -95,8 +95,9 @@ def child_plan(folder: Path, rows: int) -> dict[str, Any]:
     steps = _Steps()
     from dataclasses import replace
 
-    from xlli_ray.engine.driver import pending_jobs
+    from xlli_ray.engine.gate import make_gate
     from xlli_ray.engine.plan import make_plan
+    from xlli_ray.engine.units import pending_jobs
     from xlli_ray.engine.weights import keep_models
     from xlli_ray.engine.worker import device_name, load_study_model
     from xlli_ray.recipe import parse_recipe
@@ -118,7 +119,7 @@ def child_plan(folder: Path, rows: int) -> dict[str, Any]:
     manifest = replace(manifest, models=tuple(models.values()), cells=plan.cells, device=device_name("cpu"))
     save_manifest(objects, manifest)
     steps.done("save study.json")
-    jobs = pending_jobs(objects, plan.cells)
+    jobs = pending_jobs(objects, plan.cells, make_gate(manifest.models))
     steps.done("pending jobs")
     return {
         "steps": steps.steps, "cells": len(plan.cells), "units": len(jobs), "study_json": (folder / "study" / "study.json").stat().st_size,
@@ -128,7 +129,8 @@ def child_plan(folder: Path, rows: int) -> dict[str, Any]:
 
 def child_rows(folder: Path, rows: int) -> dict[str, Any]:
     """What a worker does before it can compute the first sample of a unit in the middle of the table."""
-    from xlli_ray.engine.driver import pending_jobs
+    from xlli_ray.engine.gate import make_gate
+    from xlli_ray.engine.units import pending_jobs
     from xlli_ray.engine.worker import Worker
     from xlli_ray.store.documents import load_manifest
     from xlli_ray.store.objects import open_objects
@@ -137,7 +139,7 @@ def child_rows(folder: Path, rows: int) -> dict[str, Any]:
     objects = open_objects(folder / "study")
     manifest = load_manifest(objects)
     assert manifest is not None
-    jobs = pending_jobs(objects, manifest.cells)
+    jobs = pending_jobs(objects, manifest.cells, make_gate(manifest.models))
     worker = Worker(str(folder / "study"), 1)
     steps.done("worker opens the study")
     job = jobs[len(jobs) // 2]

@@ -95,9 +95,10 @@ def tree_seconds(leave_out: set[int]) -> dict[int, float]:
 
 def turns(folder: Path, count: int, out: Path, rounds: int) -> dict[str, dict[str, list[float]]]:
     """CPU and wall milliseconds an image of each variant, turn by turn."""
-    from xlli_ray.engine.driver import pending_jobs
+    from xlli_ray.engine.gate import make_gate
     from xlli_ray.engine.ray_pool import RayPool
     from xlli_ray.engine.tasks import WorkerSpec
+    from xlli_ray.engine.units import pending_jobs
     from xlli_ray.engine.worker import Worker
     from xlli_ray.store.documents import load_manifest
     from xlli_ray.store.objects import open_objects
@@ -110,7 +111,7 @@ def turns(folder: Path, count: int, out: Path, rounds: int) -> dict[str, dict[st
     manifest = load_manifest(objects[0])
     assert manifest is not None
     (bucket,) = manifest.cells[0].buckets
-    jobs = list(pending_jobs(objects[0], manifest.cells))
+    jobs = list(pending_jobs(objects[0], manifest.cells, make_gate(manifest.models)))
     whole = (len(jobs) - 1) // SHARDS * SHARDS  # the last shard is shorter
     images = SHARDS * bucket.arrays[0].shard_rows
     loops = Loops(folder, count, out)

@@ -26,6 +26,7 @@ from xlli_ray.engine import batches as batches_module
 from xlli_ray.engine.arrays import create_arrays
 from xlli_ray.engine.batches import BatchReader
 from xlli_ray.engine.driver import plan_study, save_manifest
+from xlli_ray.engine.gate import make_gate
 from xlli_ray.engine.job import Clock
 from xlli_ray.engine.units import pending_jobs
 from xlli_ray.engine.worker import Worker
@@ -71,7 +72,7 @@ def test_shards_get_their_names_only_after_the_look_for_a_later_run(planned: Pat
 
     monkeypatch.setattr(module, "superseded", look)
     worker = Worker(str(planned), 1)
-    job = next(iter(pending_jobs(worker.objects, worker.manifest.cells)))
+    job = next(iter(pending_jobs(worker.objects, worker.manifest.cells, make_gate(worker.manifest.models))))
     worker.run(job)
     assert seen[0], "chunks were written beside while the unit was computed"
     assert all(name.endswith(".partial") for name in seen[0])
@@ -84,7 +85,7 @@ def test_a_zombie_of_an_old_epoch_replaces_no_shard_and_leaves_nothing_behind(pl
     worker = Worker(str(planned), 1)
     before = files(planned)
     worker.objects.put(lease_key(2), b"{}")
-    for job in list(pending_jobs(worker.objects, worker.manifest.cells))[:3]:
+    for job in list(pending_jobs(worker.objects, worker.manifest.cells, make_gate(worker.manifest.models)))[:3]:
         with pytest.raises(LeaseError, match="took this study over"):
             worker.run(job)
     assert files(planned) == before
@@ -101,7 +102,7 @@ def test_a_worker_of_a_study_that_was_removed_writes_nothing_into_the_one_made_i
     objects.put(lease_key(1), b"another driver")
     before = files(planned)
     with pytest.raises(LeaseError, match="took this study over"):
-        worker.run(next(iter(pending_jobs(worker.objects, worker.manifest.cells))))
+        worker.run(next(iter(pending_jobs(worker.objects, worker.manifest.cells, make_gate(worker.manifest.models)))))
     assert files(planned) == before
 
 
@@ -117,7 +118,7 @@ def test_a_unit_that_ends_in_an_error_of_the_program_gives_its_files_up(planned:
     monkeypatch.setattr(module, "superseded", fail)
     worker = Worker(str(planned), 1)
     with pytest.raises(KeyError, match="a bug"):
-        worker.run(next(iter(pending_jobs(worker.objects, worker.manifest.cells))))
+        worker.run(next(iter(pending_jobs(worker.objects, worker.manifest.cells, make_gate(worker.manifest.models)))))
     assert growing[0], "shards were on their way"
     assert files(planned) == before
     assert handles(planned) == []
@@ -226,7 +227,7 @@ def test_a_worker_without_a_core_to_spare_stores_the_same_bytes(planned: Path, r
     for study, readers in ((place, 0), (other, 2)):
         worker = Worker(str(study), 1, readers=readers)
         with ThreadPoolExecutor(2) as threads:
-            done = list(threads.map(worker.run, pending_jobs(worker.objects, worker.manifest.cells)))
+            done = list(threads.map(worker.run, pending_jobs(worker.objects, worker.manifest.cells, make_gate(worker.manifest.models))))
         assert sum(result.failed for result in done) > 0
         worker.close()
     assert contents(place) == contents(other)

@@ -21,6 +21,7 @@ from xlli_ray.engine.analyses import asked, run_analyses
 from xlli_ray.engine.arrays import create_arrays, finish
 from xlli_ray.engine.environment import device_name, version_changes, versions
 from xlli_ray.engine.events import Events
+from xlli_ray.engine.gate import admitted, make_gate
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.pool import Pool
 from xlli_ray.engine.pools import Pools, default_workers
@@ -36,7 +37,7 @@ from xlli_ray.store.documents import load_manifest, save_manifest
 from xlli_ray.store.fence import Fence
 from xlli_ray.store.layout import ROOT
 from xlli_ray.store.lease import Lease
-from xlli_ray.store.manifest import Manifest, ModelRecord, identity_hash
+from xlli_ray.store.manifest import Cell, Manifest, ModelRecord, identity_hash
 from xlli_ray.store.objects import LocalObjects, Objects, fenced, open_objects, probe_create_only
 from xlli_ray.store.records import DamagedRecord, forget_records
 from xlli_ray.store.root import write_root
@@ -156,6 +157,7 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             notes: list[str] = []
             manifest = _scanned(recipe, objects, lease, events, pools, options, again=options.retry_failed, notes=notes)
             manifest, plan = _planned(recipe, objects, manifest, options, spec, records)
+            gate = make_gate(manifest.model(entry.id) for entry in recipe.models)
             workers = options.workers if options.workers is not None else default_workers(options, recipe.threads)
             from xlli_ray.engine.plan import check_limits
 
@@ -165,7 +167,9 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
                 objects.delete(list(objects.list(f"{ROOT}/{cell}")))
             manifest = save_manifest(objects, manifest, epoch=lease.epoch)
             create_arrays(objects, manifest, plan)
-            jobs = pending_jobs(objects, plan.cells, retry_failed=options.retry_failed)
+            wanted, waiting = admitted(gate, plan.cells)
+            notes += _waiting(objects, waiting)
+            jobs = pending_jobs(objects, wanted, gate, retry_failed=options.retry_failed)
             run = len(jobs)
             changes = version_changes(before.versions) if before is not None and before.cells and jobs else []
             if jobs:
@@ -206,6 +210,14 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
 def _below(objects: Objects, manifest: Manifest) -> list[str]:
     """A flag for each network that is worse than the baseline beside it."""
     return [f"{one.stage}: {one.text}" for one in below_baseline(manifest, lambda statement: query(objects, manifest, statement))]
+
+
+def _waiting(objects: Objects, cells: Sequence[Cell]) -> list[str]:
+    """A note on the units of models that only the study names: they are not built (`gate`)."""
+    models = dict.fromkeys(cell.model for cell in cells if unfinished(objects, [cell]))
+    if not models:
+        return []
+    return [f"units of {', '.join(models)} wait for a recipe that names their models: what only a study names is not built"]
 
 
 def _first_files(recipe: Recipe) -> list[str]:

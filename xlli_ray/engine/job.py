@@ -23,6 +23,8 @@ class UnitJob:
     mode: Mode = "batches"
     skip: tuple[int, ...] = ()
     """Table rows known to crash the worker."""
+    models: tuple[tuple[str, str], ...] = ()
+    """(id, digest) of the models that it may build (`gate`)."""
 
     @property
     def key(self) -> tuple[str, int]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from xlli_ray.engine.events import Events, Progress
+from xlli_ray.engine.gate import Gate, needed
 from xlli_ray.engine.job import UnitJob
 from xlli_ray.engine.pool import Lost, Pool
 from xlli_ray.errors import EnvironmentFailure
@@ -31,8 +32,8 @@ def unfinished(objects: Objects, cells: Sequence[Cell]) -> bool:
     return any(len(list_records(objects, cell)) < cell.units for cell in cells)
 
 
-def pending_jobs(objects: Objects, cells: Sequence[Cell], *, retry_failed: bool = False) -> deque[UnitJob]:
-    """Units that lack a record in some cell (or, with `retry_failed`, have failed samples), model by model."""
+def pending_jobs(objects: Objects, cells: Sequence[Cell], gate: Gate, *, retry_failed: bool = False) -> deque[UnitJob]:
+    """Units that lack a record in some cell (or, with `retry_failed`, have failed samples), model by model. `gate` admits their models."""
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.group, []).append(cell)
@@ -47,7 +48,8 @@ def pending_jobs(objects: Objects, cells: Sequence[Cell], *, retry_failed: bool 
             for unit in range(cell.units):
                 if unit not in done:
                     missing.setdefault(unit, []).append(cell.id)
-        jobs.extend(UnitJob(group, unit, tuple(names)) for unit, names in sorted(missing.items()))
+        models = tuple((name, gate[name]) for name in dict.fromkeys(name for cell in members for name in needed(cell))) if missing else ()
+        jobs.extend(UnitJob(group, unit, tuple(names), models=models) for unit, names in sorted(missing.items()))
     return jobs
 
 

@@ -45,10 +45,8 @@ def _keep(objects: Objects, entry: ModelEntry, known: ModelRecord | None) -> Mod
     except WeightsError:
         if known is not None and known.entry == _entry(entry):
             version = current_version(known.network, entry)
-            found = _where(entry)
-            return replace(
-                known, tags=dict(entry.tags), network_version=version or known.network_version, folder=found or known.folder
-            )
+            # where a factory's file lies is what the recipe finds, never what the study says
+            return replace(known, tags=dict(entry.tags), network_version=version or known.network_version, folder=_where(entry))
         raise
     source_sha256 = hashlib.sha256(data).hexdigest() if data is not None else ""
     if data is not None and entry.sha256 is not None:

@@ -30,6 +30,7 @@ from xlli_ray.corpus.sample import CACHE_BYTES, Loader, Sample, sample_from_row
 from xlli_ray.corpus.watch import Watch, Witness
 from xlli_ray.engine.batches import BatchReader
 from xlli_ray.engine.environment import check_device, device_name, keep_freed_memory, versions
+from xlli_ray.engine.gate import check_gate, needed
 from xlli_ray.engine.job import Clock, UnitJob, UnitResult
 from xlli_ray.engine.part import CellPart
 from xlli_ray.engine.weights import load_study_model
@@ -112,6 +113,8 @@ class Worker:
                     for part in parts:
                         part.failed.update(dict.fromkeys(range(len(samples)), ("sample", bucket.refused)))
                 else:
+                    for name in dict.fromkeys(name for cell in cells for name in needed(cell)):
+                        check_gate(dict(job.models), self.manifest.model(name), self.objects.url)
                     model = self.model(cells[0].model)
                     if job.mode == "probe":
                         self._try_alone(job, model, parts, samples, crashed)
