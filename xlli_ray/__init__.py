@@ -11,8 +11,39 @@ Importing this imports neither torch nor ray.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import os
+import sys
+
+
+def leave_current_folder() -> None:
+    """Take the current folder, and empty and relative entries, off the import path of a command and of what it starts.
+
+    `cd STUDY; xlli verify .` must not run STUDY/numpy.py. Before anything else is imported (`os` and `sys` are there since Python began).
+    A current folder that stands in PYTHONPATH by its full name stays, and so does the one that holds this package.
+    """
+    listed = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    kept = [path for path in listed if os.path.isabs(path)]
+    if kept != listed:
+        os.environ["PYTHONPATH"] = os.pathsep.join(kept)
+        if not kept:
+            del os.environ["PYTHONPATH"]
+    wanted = {*kept, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}
+    here = {os.getcwd(), os.path.realpath(os.curdir)} - wanted
+    sys.path[:] = [path for path in sys.path if os.path.isabs(path) and path not in here]
+
+
+def _is_command() -> bool:
+    """Whether this process is `xlli`, or `python -m xlli_ray.cli`, which looks for the package while `sys.argv[0]` is -m."""
+    if not sys.argv:
+        return False
+    return os.path.basename(sys.argv[0]) in ("xlli", "xlli.exe") or (sys.argv[0] == "-m" and "xlli_ray.cli" in sys.orig_argv)
+
+
+if _is_command():
+    leave_current_folder()
+
+from importlib import import_module  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
     from xlli_ray.errors import XlliError

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from xlli_ray import __version__
+from xlli_ray import __version__, leave_current_folder
 from xlli_ray.errors import ClusterLost, EnvironmentFailure, LeaseError, PlanError, XlliError
 from xlli_ray.terminal import forgive, say
 
@@ -355,8 +355,7 @@ def main() -> None:
 
     forgive()
     one_arena()
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: `network: my_module:make` is found beside the user
+    leave_current_folder()
     try:
         heed_signals()
         code = app(result_action="return_value")

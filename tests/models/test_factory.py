@@ -187,3 +187,14 @@ def test_a_network_that_turns_its_input_into_bfloat16_itself_runs_in_it_and_give
     assert {p.dtype for p in model.module.parameters()} == {torch.bfloat16}
     assert model.notes == ("computed in bfloat16, as the network does by itself; its output becomes float32",)
     assert model.forward(torch.rand(1, 3, 8, 8)).dtype == torch.float32
+
+
+def test_a_file_of_the_current_folder_does_not_stand_in_for_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One may stand in a study of a stranger's."""
+    installed, here = folder(tmp_path / "installed", "i", name="some_package"), folder(tmp_path / "here", "h", name="some_package")
+    monkeypatch.syspath_prepend(str(installed))
+    monkeypatch.chdir(here)
+    (tmp_path / "recipe").mkdir()
+    found = find_factory("some_package:make", str(tmp_path / "recipe"))
+    assert (found.folder, Path(found.call.__code__.co_filename).parent) == ("", installed)
+    sys.modules.pop("some_package")

@@ -59,6 +59,26 @@ def prepare() -> None:
         os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
 
 
+class _Fixed(list[str]):
+    """A list that Ray cannot add to."""
+
+    def extend(self, _: Any) -> None:
+        pass
+
+
+def job_config() -> Any:
+    """Workers look for modules where the driver does (`WorkerSpec.paths`), and not first in its current folder and its program's, which Ray
+    adds: a file of a study there would be run as `numpy`. The folder of this package is named where it is not installed."""
+    import sysconfig
+
+    from ray.job_config import JobConfig
+
+    config = JobConfig()
+    package = str(Path(__file__).resolve().parents[2])
+    config._py_driver_sys_path = _Fixed([] if package in sysconfig.get_paths().values() else [package])
+    return config
+
+
 def silence() -> None:
     """Leave out the raylet's page-long notices of every lost worker, which `log_to_driver` keeps; our own events tell of them.
     For a cluster of others, too."""
@@ -95,7 +115,7 @@ def start(cpus: int, threads: int) -> None:
             stack.enter_context(_replaced(services, "ConsolePopen", lambda kept: functools.partial(kept, process_group=0)))
             ray.init(
                 address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES,
-                _node_ip_address=LOOPBACK, _temp_dir=str(folder), **QUIET,
+                _node_ip_address=LOOPBACK, _temp_dir=str(folder), job_config=job_config(), **QUIET,
             )  # fmt: skip
     except BaseException:
         remove_folder(folder, patience=0.0)

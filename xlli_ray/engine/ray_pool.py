@@ -116,9 +116,10 @@ def _join(address: str) -> None:
     """`ray.init`, which has no limit of its own to how long it may take."""
     import ray
 
+    own = {} if address.startswith("ray://") else {"job_config": private_ray.job_config()}  # a client's is made by its server
     try:
         with quiet_libraries():
-            within(JOIN_SECONDS, lambda: ray.init(address=address, **private_ray.QUIET))
+            within(JOIN_SECONDS, lambda: ray.init(address=address, **own, **private_ray.QUIET))
     except (TimeoutError, KeyboardInterrupt):
         private_ray.abandon()
         raise

@@ -1,6 +1,6 @@
 """A user's own network: `network: FILE.py:make` or `package.module:make`, found, called, and given its weights.
 
-Where it is looked for, in this order: the recipe's folder, the current folder, what is installed. The folder where it lies is at the front
+Where it is looked for, in this order: the recipe's folder, what is installed, the current folder. The folder where it lies is at the front
 of the import path while its file is imported and the factory is called, and only then, so that it may import its neighbours; and neighbours
 of one name in two folders are two modules. Whatever the file, the factory or the network raises is a NetworkError that says who raised it.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.util
 import inspect
 import sys
@@ -111,8 +112,11 @@ def _module(network: str, path: str, places: list[str]) -> tuple[ModuleType, str
                     return _from_file(file.resolve().stem, file, str(file.parent.absolute())), str(file.parent.absolute())
             raise NetworkError(f"network {network!r}: there is no file {path}; it was looked for in {looked}.")
         inside = Path(*path.split("."))
-        for place in places:
-            for file in (Path(place, inside).with_suffix(".py"), Path(place, inside, "__init__.py")):
+        # The current folder may be a study of a stranger's: what is installed goes before it.
+        for place in [places[0], "", *places[1:]]:
+            if not place and _installed(path):
+                break
+            for file in (Path(place, inside).with_suffix(".py"), Path(place, inside, "__init__.py")) if place else ():
                 if file.is_file():
                     return _from_file(path, file, place), place
         return importlib.import_module(path), ""
@@ -127,6 +131,11 @@ def _module(network: str, path: str, places: list[str]) -> tuple[ModuleType, str
         raise NetworkError(f"network {network!r} cannot be imported: it imports what is not there: {_what(error)}.") from error
     except BaseException as error:  # importing a user's file can raise anything
         raise NetworkError(f"network {network!r} cannot be imported: {_what(error)}.") from error
+
+
+def _installed(path: str) -> bool:
+    """Whether the import path has the module's package."""
+    return importlib.machinery.PathFinder.find_spec(path.partition(".")[0]) is not None
 
 
 def _from_file(name: str, file: Path, folder: str) -> ModuleType:
