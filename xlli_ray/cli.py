@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from xlli_ray import __version__, leave_current_folder
+import xlli_ray
 from xlli_ray.errors import ClusterLost, EnvironmentFailure, LeaseError, PlanError, XlliError
 from xlli_ray.terminal import forgive, say
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 app = App(
     name="xlli",
     help="Why do super-resolution and restoration networks work or fail? Features and attribution maps at corpus scale.",
-    version=__version__,
+    version=xlli_ray.__version__,
     suppress_keyboard_interrupt=False,  # `main` says what an interrupt means; cyclopts would end without a word
 )
 
@@ -355,7 +355,7 @@ def main() -> None:
 
     forgive()
     one_arena()
-    leave_current_folder()
+    xlli_ray.leave_current_folder()
     try:
         heed_signals()
         code = app(result_action="return_value")

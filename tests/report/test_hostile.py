@@ -66,18 +66,16 @@ def place(make_study: Make) -> Path:
 
 
 def change(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    """Sealed again: a seal is no protection against people."""
     data = json.loads(path.read_text())
+    data.pop("seal")
     edit(data)
-    path.write_text(json.dumps(data))
+    path.write_bytes(sealed_json(data))
 
 
 def change_study(place: Path, edit: Callable[[dict[str, Any]], None]) -> None:
-    """Sealed again: a seal is no protection against people."""
     for path in [*(place / "study").glob("*.json"), place / "study.json"]:
-        data = json.loads(path.read_text())
-        data.pop("seal")
-        edit(data)
-        path.write_bytes(sealed_json(data))
+        change(path, edit)
 
 
 def put(place: str, value: str) -> Callable[[dict[str, Any]], None]:

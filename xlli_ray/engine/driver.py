@@ -183,7 +183,7 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
                 failed = finish(objects, manifest, lease)
             except DamagedRecord:  # bytes that changed since they were written: these units once more
                 notes += [f"{key}: damaged, its units were computed again" for key in set_free(objects, plan.cells)]
-                jobs = pending_jobs(objects, plan.cells)
+                jobs = pending_jobs(objects, wanted, gate)
                 run += len(jobs)
                 others = Pools(options, spec, objects, ())
                 try:
