@@ -85,7 +85,8 @@ def result_table(place: str) -> str:
     if stored["n"]:
         from xlli_ray.engine.plan import human_bytes
 
-        parts.append(f"{counted(stored['n'], 'array')}, {human_bytes(stored['size'] or 0)}: xlli query {shlex.quote(place)} \"from features\"")
+        size = human_bytes(stored["size"] or 0)
+        parts.append(f"{counted(stored['n'], 'array')}, {size}: xlli query {shlex.quote(place)} \"from features\"")
     return "\n\n".join(parts)
 
 
