@@ -36,6 +36,7 @@ class Server:
         self.folder = folder
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._sockets: list[Path] = []
 
     @property
     def url(self) -> str:
@@ -50,11 +51,14 @@ class Server:
         user = {"name": "tests", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin", "Read", "Write", "List"]}
         (self.folder / "s3.json").write_text(json.dumps({"identities": [user]}))
         master, master_grpc, volume, volume_grpc, filer, filer_grpc, self.port, s3_grpc = free_ports(8)
+        parts = {"master": master_grpc, "volume": volume_grpc, "filer": filer_grpc, "s3": s3_grpc}
+        self._sockets = [Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock") for part, port in parts.items()]  # it has no flag for these
         command = [
             weed, "server", f"-dir={self.folder}/data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3",
             f"-master.port={master}", f"-master.port.grpc={master_grpc}", "-master.volumeSizeLimitMB=64", "-master.telemetry=false",
             f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}", "-volume.max=100", "-volume.preStopSeconds=0",
-            f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}",
+            f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}", f"-filer.localSocket={self.folder}/filer.sock",
+            f"-s3.localSocket={self.folder}/s3.sock",  # else they stay in /tmp
             f"-s3.port={self.port}", f"-s3.port.grpc={s3_grpc}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false",
             f"-s3.config={self.folder}/s3.json", "-s3.autoCreateBucket=false",
         ]  # fmt: skip
@@ -98,3 +102,5 @@ class Server:
         if self._process is not None:
             self._process.kill()  # asked politely it takes ten seconds, and nothing of it is kept
             self._process.wait()
+        for socket_file in self._sockets:
+            socket_file.unlink(missing_ok=True)
