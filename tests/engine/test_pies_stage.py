@@ -22,7 +22,7 @@ from xlli_ray.engine.driver import Summary, plan_study
 from xlli_ray.engine.options import Options
 from xlli_ray.errors import PlanError, RecipeError
 from xlli_ray.recipe import Recipe
-from xlli_ray.report.numbers import Tables, summarise
+from xlli_ray.report.numbers import Asked, Tables, summarise
 from xlli_ray.report.panels import corpus_block
 from xlli_ray.report.samples import Samples, positions_by_label
 from xlli_ray.report.text import sets_text
@@ -97,14 +97,17 @@ def test_the_page_compares_only_what_shows_the_same_contents(study: Study) -> No
     table = study.manifest.samples
     assert table is not None
     with Tables(study) as tables:
-        found = summarise(tables, "restore", "restore", "psnr_y", models=["small"], labels=list(table.labels))
-        bits = summarise(tables, "inputs", "inputs", "bits", models=["small"], labels=list(table.labels))
-    assert {label for _, label in found.paired} == set(SETS), "a real set has no score, and takes none from the others"
-    assert found.paired["small", "noise20"].mean == pytest.approx(
-        found.values["small", "noise20"].mean - found.values["small", "clean"].mean
-    )
+        found = summarise(tables, Asked("restore", "restore", "psnr_y"), models=["small"], labels=list(table.labels))
+        bits = summarise(tables, Asked("inputs", "inputs", "bits"), models=["small"], labels=list(table.labels))
+        number = summarise(tables, Asked("inputs", "inputs", "row"), models=["small"], labels=list(table.labels))
+    assert {label for _, label in found.values} == set(SETS), "a real set has no score"
+    assert {(item.one, item.other) for item in found.differences} == {("clean", label) for label in SETS[1:]}
+    noise = next(item for item in found.differences if item.other == "noise20")
+    assert noise.interval.mean == pytest.approx(found.values["small", "noise20"].mean - found.values["small", "clean"].mean)
     assert {label for _, label in bits.values} == {*SETS, "real-camera"}
-    assert bits.paired == {}
+    assert bits.differences == [], "8 everywhere: nothing to compare"
+    assert {label for _, label in number.values} == {*SETS, "real-camera"}
+    assert {item.other for item in number.differences} == set(SETS[1:]), "a number that all have: other contents are compared with nothing"
     block = corpus_block(Samples(study, Loader()), table)
     assert block is not None
     assert block.note == "One content of 5 degradations. A real set shows contents of its own."
