@@ -19,7 +19,6 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -290,7 +289,6 @@ def trial(random: Random, recipe: Recipe, study: Path) -> dict[str, Any]:
 
     outcomes, findings = {}, []
     for name, action in asked:
-        start = time.monotonic()
         try:
             action()
             outcomes[name] = "ok"
@@ -299,8 +297,6 @@ def trial(random: Random, recipe: Recipe, study: Path) -> dict[str, Any]:
         except BaseException as error:
             outcomes[name] = f"TRACEBACK {type(error).__name__}"
             findings.append({"action": name, "traceback": traceback.format_exc()[-2500:]})
-        if time.monotonic() - start > SECONDS / 4:
-            findings.append({"action": name, "traceback": f"slow: {time.monotonic() - start:.0f} s"})
     if (study.parent / "ran").exists():
         findings.append({"action": "?", "traceback": "CODE WAS EXECUTED"})
     outside = study.parent / "outside"

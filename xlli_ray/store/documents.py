@@ -145,6 +145,9 @@ def _check_bucket(cell: Cell, bucket: BucketPlan, table: SampleTable | None) -> 
     for meta in bucket.arrays:
         check_name(meta.name, "array")
         _must(meta.rows == bucket.rows and meta.shard_rows == bucket.rows_per_unit, f"{where}/{meta.name}: rows")
+        stride = meta.attributes.get("stride")
+        pair = isinstance(stride, list | tuple) and len(stride) == 2 and all(isinstance(step, int | float) for step in stride)
+        _must(stride is None or pair, f"{where}/{meta.name}: stride")
         _must(meta.dtype in DTYPES and len(meta.dims) == len(meta.shape), f"{where}/{meta.name}: dtype or dims")
 
 
