@@ -40,6 +40,9 @@ class StudyArray:
         self.cell = cell
         self.readers = list(readers)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StudyArray, (self._study, self.cell, self.readers)
+
     @property
     def name(self) -> str:
         """`stage/model/what`."""
@@ -112,7 +115,7 @@ class StudyResult:
     """What one analysis concluded. `state` is `current`, or `stale` when its inputs are others by now: run the recipe again."""
 
     def __init__(self, objects: Objects, stored: Stored, state: State) -> None:
-        self._objects = objects
+        self._objects, self._state = objects, state
         self.stored = stored
         self.state = state.state
         self.why = state.why
@@ -121,6 +124,9 @@ class StudyResult:
         self.flags = stored.flags
         """What must be seen before a number is believed."""
         self.notes = stored.notes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StudyResult, (self._objects, self.stored, self._state)
 
     def __repr__(self) -> str:
         about = f", {self.state}: {self.why}" if self.state != "current" else ""
@@ -144,6 +150,9 @@ class Study:
     def __init__(self, objects: Objects, manifest: Manifest) -> None:
         self.objects = objects
         self.manifest = manifest
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Study, (self.objects, self.manifest)
 
     def __repr__(self) -> str:
         rows = self.manifest.samples.rows if self.manifest.samples else 0

@@ -6,11 +6,12 @@ retries, marking and stopping are the driver's.
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Protocol, TypeVar
 
 Job = TypeVar("Job")
@@ -48,10 +49,16 @@ class LocalPool:
         self._functions: dict[str, Callable[[Any], Any]] = {}
 
     def run(self, task: str, jobs: deque[Any], stop: Callable[[], None]) -> Iterator[tuple[Any, Outcome]]:
+        if task == "scan":  # decodes: needs no torch, and must not wait for it
+            yield from self._run(task, jobs, stop)
+            return
+        with _settings_kept():
+            yield from self._run(task, jobs, stop)
+
+    def _run(self, task: str, jobs: deque[Any], stop: Callable[[], None]) -> Iterator[tuple[Any, Outcome]]:
         if task not in self._functions:
             self._functions[task] = self._make(task)
         work = self._functions[task]
-        threads_before = _torch_threads()
         flying: dict[Future[Any], Any] = {}
         with ThreadPoolExecutor(2, thread_name_prefix="xlli-unit") as threads:
             try:
@@ -67,17 +74,26 @@ class LocalPool:
             finally:
                 for future in flying:
                     future.cancel()
-                _torch_threads(threads_before)
 
     def close(self) -> None:
         self._functions.clear()
 
 
-def _torch_threads(count: int | None = None) -> int | None:
-    """Torch's thread count, if torch is loaded; with `count`, set back to it: a run in a notebook leaves the setting as it was."""
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return None
-    if count is not None:
-        torch.set_num_threads(count)
-    return int(torch.get_num_threads())
+_FLAGS = ("backends.cuda.matmul.allow_tf32", "backends.cudnn.allow_tf32", "backends.cudnn.benchmark", "backends.cudnn.deterministic")
+
+
+@contextmanager
+def _settings_kept() -> Iterator[None]:
+    """Torch's thread count and the flags that a worker sets are afterwards as before: a run in a notebook leaves no trace there."""
+    import torch
+
+    threads = torch.get_num_threads()
+    flags = {name: attrgetter(name)(torch) for name in _FLAGS}
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        for name, value in flags.items():
+            place, _, field = name.rpartition(".")
+            if attrgetter(name)(torch) != value:
+                setattr(attrgetter(place)(torch), field, value)

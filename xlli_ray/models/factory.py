@@ -25,6 +25,7 @@ from torch import nn
 
 from xlli_ray.errors import NetworkError, XlliError, closest
 from xlli_ray.models.networks import Built
+from xlli_ray.models.randomness import randomness_kept
 
 _LOADED: dict[str, dict[str, ModuleType]] = {}  # folder -> the modules that were imported from it
 _LOCK = threading.RLock()
@@ -71,6 +72,7 @@ def find_factory(network: str, folder: str | None = None) -> Factory:
     return Factory(network, getattr(module, name), where, version)
 
 
+@randomness_kept()
 def make(factory: Factory, args: Mapping[str, Any]) -> Product:
     """Call the factory. NetworkError when it raises, does not take the arguments, or gives no module."""
     said = f"{factory.network}({', '.join(f'{key}={value!r}' for key, value in args.items())})"

@@ -28,6 +28,7 @@ from xlli_ray.models.factory import find_factory, make
 from xlli_ray.models.model import Model, Range
 from xlli_ray.models.networks import NETWORKS, Built, built, load_strict, network_file, shown_name
 from xlli_ray.models.plausible import span_fault
+from xlli_ray.models.randomness import randomness_kept
 from xlli_ray.models.sizes import BASES, SizeRule, find_rule, shape_given
 from xlli_ray.models.spec import BUILTIN, ModelSpec
 from xlli_ray.models.variants import Variant, under, variants
@@ -52,6 +53,7 @@ class _Made:
     folder: str = ""
 
 
+@randomness_kept()
 def load_model(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> Model:
     """The model that `spec` describes, with the weights `tensors` (see `read_state_dict`), on the CPU.
 

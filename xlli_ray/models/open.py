@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from xlli_ray.errors import NetworkError
@@ -21,7 +23,8 @@ def open_model(source: str | os.PathLike[str] | nn.Module | Model, **known: Any)
     """A model from a checkpoint's path, `builtin:NAME`, a torch module, or a `Model`, which is given back as it is.
 
     `known`: fields of a recipe's model entry (`network`, `scale`, `range`, `args`, …). A bare module needs `scale`; it takes and gives RGB
-    in 0..1 unless `range` or `channels` say otherwise; its sizes are found by trying unless `multiple` or `minimum` say them.
+    in 0..1 unless `range` or `channels` say otherwise; its sizes are found by trying unless `multiple` or `minimum` say them. A copy of
+    it is looked at: the caller's, which may be in training, stays as it is.
     Raises WeightsError and NetworkError.
     """
     if isinstance(source, Model):
@@ -34,10 +37,29 @@ def open_model(source: str | os.PathLike[str] | nn.Module | Model, **known: Any)
             "channels": 3, "multiple": 1, "minimum": 1, "output": "image", "weights_sha256": "", **known,
         }  # fmt: skip
         fields["range"] = Range(*fields.get("range", (0.0, 1.0)))
-        made = Model(module=source.eval().requires_grad_(False), **fields)
+        made = Model(module=_copied(source).eval().requires_grad_(False), **fields)
         return made if known.keys() & {"multiple", "minimum", "square"} else with_rule(made)
     text = os.fspath(source)
     data = builtin_path(text) if text.startswith(BUILTIN) else Path(text)
     read = read_state_dict(data, name=text, key=known.pop("key", None), sha256=known.pop("sha256", None))
     spec = ModelSpec(**{"id": Path(text.removeprefix(BUILTIN)).stem, "weights": text, **known})
     return load_model(spec, read.tensors)
+
+
+def _copied(source: nn.Module) -> nn.Module:
+    """A copy with its own tensors, without gradients. Tensors that are computed from others (weight norm) are copied as they are now."""
+    memo: dict[int, Any] = {}
+    for module in source.modules():
+        for value in vars(module).values():
+            if isinstance(value, torch.Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+        for parameter in module.parameters(recurse=False):
+            copied = parameter.detach().clone(memory_format=torch.preserve_format)
+            memo[id(parameter)] = nn.Parameter(copied, requires_grad=False)
+    try:
+        return copy.deepcopy(source, memo)
+    except Exception as error:  # a module may hold anything
+        raise NetworkError(
+            f"{type(source).__name__} cannot be copied ({type(error).__name__}: {error}), and the network itself must stay as it is:"
+            " give the path of its checkpoint, or a module that copy.deepcopy takes"
+        ) from error

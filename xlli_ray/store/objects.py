@@ -22,7 +22,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
 
 from xlli_ray.errors import EnvironmentFailure, StudyError
@@ -144,6 +144,9 @@ class LocalObjects:
         self.url = str(root)
         self._slots = threading.Semaphore(OPEN_FILES)
         self._device: int | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LocalObjects, (self.root,)  # for reading elsewhere: whoever holds the lease stays here
 
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
@@ -288,6 +291,9 @@ class BucketObjects:
         self.url = url
         self._store = store
         self._bucket = Bucket(url, store, once)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_objects, (self.url,)
 
     def get(self, key: str) -> bytes:
         return self._bucket.get(check_key(key))

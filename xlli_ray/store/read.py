@@ -7,6 +7,7 @@ a record and did not fail; the caller gets NaN (float) or an error (integer), ne
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -112,6 +113,9 @@ class ArrayReader:
         self._index_bytes = index_bytes(meta.shard_rows, self._grid)
         self._indices: OrderedDict[int, tuple[Any, np.ndarray]] = OrderedDict()
         self._before, self._after = self._key(0).rsplit("/c/0", 1)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(ArrayReader, valid=self.valid), (self.objects, self.cell, self.bucket, self.meta)
 
     def _key(self, shard: int) -> str:
         return shard_key(self.cell.id, self.bucket.name, self.meta, shard)

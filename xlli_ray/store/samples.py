@@ -190,6 +190,9 @@ class SampleReader:
         self._files: dict[int, pq.ParquetFile] = {}
         self._groups: OrderedDict[int, pa.Table] = OrderedDict()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SampleReader, (self._objects, self._summary)
+
     def _group(self, number: int) -> pa.Table:
         if number not in self._groups:
             per_part = self._summary.part_rows // self._summary.row_group
