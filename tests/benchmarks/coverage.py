@@ -3,7 +3,6 @@
     python tests/benchmarks/coverage.py means          # five methods for means over photographs
     python tests/benchmarks/coverage.py differences    # two equal networks: how often they are told apart
     python tests/benchmarks/coverage.py srga           # index, paired differences, equal networks, floor of other contents
-    python tests/benchmarks/coverage.py ddr            # CHI, and ratios of two
 
 `hall` is what the package does (`stats.intervals`); the others are what was tried: Student's t, t on the scale of a logarithm or logit
 about the mean, bootstrap-t, and BCa with expanded percentiles (B. Efron, R. Tibshirani 1993, ch. 12 and 14; T. Hesterberg 2015). What came
