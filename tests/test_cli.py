@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from pydantic import BaseModel, ConfigDict
 
 from xlli_ray import __version__, cli
 from xlli_ray.engine.ending import SIGNALS
+from xlli_ray.errors import AnalysisError
 
 ENGINE_TESTS = Path(__file__).parent / "engine"
 if str(ENGINE_TESTS) not in sys.path:
@@ -246,7 +248,9 @@ class Broken:
         from xlli_ray.store.results import Result
 
         if "good" in Path.cwd().name:
-            return Result({}, flags=["look here first"])
+            return Result({}, flags=["broken: look here first"])
+        if "named" in Path.cwd().name:
+            raise AnalysisError("stage broken: broken: names itself")
         raise RuntimeError("what a pity")
 
 
@@ -271,6 +275,12 @@ def test_run_ends_with_1_when_an_analysis_failed_and_0_when_it_is_mended(
     status = xlli("status", out).out
     assert "toy: measured, but broken failed: the same command fails again" in status
     assert "analysis broken: failed – RuntimeError: what a pity" in status
+    (tmp_path / "named").mkdir()
+    with monkeypatch.context() as there:
+        there.chdir(tmp_path / "named")
+        again = xlli("run", recipe, "--out", out, "--workers", "0")
+    assert again.err.splitlines()[-1] == "AnalysisError: broken: names itself", "its name once, whoever says it"
+    assert "analysis broken: failed – names itself" in xlli("status", out).out
     (tmp_path / "good").mkdir()
     monkeypatch.chdir(tmp_path / "good")
     mended = xlli("run", recipe, "--out", out, "--workers", "0")
@@ -389,7 +399,7 @@ def test_verify_finds_what_is_missing_or_damaged_and_is_1(xlli: Xlli, damaged: P
     result = xlli("verify", damaged)
     assert result.code == 1, result.out
     assert any(line.startswith(expected) for line in result.out.splitlines()), result.out
-    assert result.out.splitlines()[-1].endswith("findings")
+    assert re.fullmatch(r"1 finding|([02-9]|[1-9]\d+) findings", result.out.splitlines()[-1])
 
 
 # -- query ------------------------------------------------------------------------------------------------------

@@ -82,6 +82,7 @@ def run(
 ) -> int:
     """Run a recipe, or go on where it stopped. The same command again computes only what is missing."""
     from xlli_ray.engine.driver import run_study
+    from xlli_ray.report.text import counted
 
     parsed = _recipe(recipe, set_)
     options = _options(
@@ -95,13 +96,14 @@ def run(
     if summary.complete and summary.failed:
         say(f"nothing left to compute, but {_failures(summary.failed, summary.measurements)}; --retry-failed tries them again")
     elif summary.complete:
-        say(f"complete: {summary.samples} samples, {summary.units} units; nothing to do")
+        say(f"complete: {counted(summary.samples, 'sample')}, {counted(summary.units, 'unit')}; nothing to do")
     else:
-        say(f"done: {summary.units_run} of {summary.units} units computed, {summary.samples} samples")
+        say(f"done: {summary.units_run} of {counted(summary.units, 'unit')} computed, {counted(summary.samples, 'sample')}")
     if summary.analyses:
         say(f"analysed: {', '.join(summary.analyses)}")
     if summary.failed or summary.rejected:
-        say(f"{summary.failed} samples failed, {summary.rejected} files rejected: xlli query {place} \"from failures\"")
+        failed, rejected = counted(summary.failed, "measurement"), counted(summary.rejected, "file")
+        say(f"{failed} failed (a sample counts once a model), {rejected} rejected: xlli query {place} \"from failures\"")
     page = _write_report(place)
     if not quiet:
         say(_result_table(place))
@@ -120,8 +122,12 @@ def run(
 
 
 def _failures(failed: int, measurements: int) -> str:
-    """How many of the samples failed, each counted once a model."""
-    return f"ALL {failed} samples failed" if failed >= measurements else f"{failed} of {measurements} samples failed (counted once a model)"
+    """How many of the measurements failed: samples, each counted once a model."""
+    from xlli_ray.report.text import counted
+
+    if failed >= measurements:
+        return f"ALL {counted(failed, 'measurement')} failed"
+    return f"{failed} of {counted(measurements, 'measurement')} failed (a sample counts once a model)"
 
 
 def _result_table(place: str) -> str:
@@ -204,6 +210,7 @@ def verify(
     takeover: Annotated[bool, Parameter(help="with --repair: take the study from a run that still beats", negative=())] = False,
 ) -> int:
     """Check every byte against what was written. Exit 1 and the list when something is missing or damaged."""
+    from xlli_ray.report.text import counted
     from xlli_ray.store.verify import verify as findings
     from xlli_ray.study import open_study
 
@@ -219,7 +226,7 @@ def verify(
         say(line)
     for note in notes:
         say(f"note: {note}")
-    say(f"{count} findings" if count else "whole: every object is as it was written")
+    say(counted(count, "finding") if count else "whole: every object is as it was written")
     if (failed := opened.status()["failures"]) and failed["samples"]:
         say(f"{_failures(failed['samples'], failed['of'])}: xlli query {study} \"from failures\"; --retry-failed tries them again")
     return 1 if count else 0

@@ -81,6 +81,14 @@ def closest(word: str, valid: Iterable[str], *, n: int = 3) -> list[str]:
     return difflib.get_close_matches(word, list(valid), n=n, cutoff=0.3)
 
 
+def without_lead(text: str, name: str) -> str:
+    """`text` without `NAME: ` or `stage NAME: ` in front, however often: whoever shows it names the stage once."""
+    leads = (f"{name}: ", f"stage {name}: ")
+    while lead := next((lead for lead in leads if text.startswith(lead)), ""):
+        text = text[len(lead) :]
+    return text
+
+
 _BUCKET_ADVICE = (
     (("NoSuchBucket", "bucket does not exist", "BucketNotFound", "ContainerNotFound"),
      "There is no such bucket there: check its name, the region (AWS_REGION) and the server (AWS_ENDPOINT_URL)"),

@@ -325,10 +325,10 @@ def test_a_study_whose_samples_all_failed_says_so_loudly_everywhere(
     for _ in range(2):
         code, said = call(*arguments[1:])
         assert code == 1
-        assert "ALL 24 samples failed" in said
+        assert "ALL 24 measurements failed" in said
         assert "nothing to do" not in said
-    assert "ALL 24 SAMPLES FAILED" in call("status", str(tmp_path / "study"))[1]
-    assert "ALL 24 samples failed" in call("verify", str(tmp_path / "study"))[1]
+    assert "ALL 24 MEASUREMENTS FAILED" in call("status", str(tmp_path / "study"))[1]
+    assert "ALL 24 measurements failed" in call("verify", str(tmp_path / "study"))[1]
 
 
 def test_a_picture_that_is_replaced_by_a_pipe_does_not_hang_the_run(

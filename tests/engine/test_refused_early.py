@@ -90,7 +90,7 @@ def test_more_components_than_samples_are_refused_by_the_plan_with_what_would_wo
 def test_components_that_are_not_given_follow_from_the_samples_and_the_result_says_so(recipe: Make, tmp_path: Path) -> None:
     out = str(tmp_path / "study")
     _, plan = plan_study(recipe(**sets()), out, QUIET)
-    assert "srga: 4 components, half of the 8 samples in a set; `components` would say another number" in plan.notes
+    assert "stage srga: 4 components, half of the 8 samples in a set; `components` would say another number" in plan.notes
     summary = run_study(recipe(**sets()), out, QUIET)
     assert summary.analyses == ("srga",)
     from xlli_ray.study import open_study

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from xlli_ray.analyses import ANALYSES, analysis_class
 from xlli_ray.analyses.protocol import Analysis
-from xlli_ray.errors import PlanError, XlliError
+from xlli_ray.errors import PlanError, XlliError, without_lead
 from xlli_ray.store.digests import cell_digests
 from xlli_ray.store.manifest import Cell, Manifest, chosen, identity_hash
 from xlli_ray.store.objects import Objects
@@ -73,7 +73,7 @@ def inputs_of(asked: Asked, manifest: Manifest) -> tuple[type[Analysis], BaseMod
     try:
         names = set(cls.inputs(params, cells))
     except PlanError as error:
-        raise PlanError(f"stage {asked.id}: {error}") from error
+        raise PlanError(f"stage {asked.id}: {without_lead(str(error), asked.id)}") from error
     if not names:
         raise PlanError(f"stage {asked.id}: {asked.kind} found nothing to read in this study for the models it was given")
     return cls, params, tuple(sorted((cell for cell in cells if cell.id in names), key=lambda cell: cell.id))
@@ -94,9 +94,9 @@ def check_asked(asked: Sequence[Asked], manifest: Manifest) -> list[str]:
         cls, params, cells = inputs_of(one, manifest)
         if manifest.samples is not None and (check := getattr(cls, "check", None)) is not None:
             try:
-                notes += check(params, cells, manifest.samples)
+                notes += [f"stage {one.id}: {without_lead(note, one.id)}" for note in check(params, cells, manifest.samples)]
             except PlanError as error:
-                raise PlanError(f"stage {one.id}: {error}") from error
+                raise PlanError(f"stage {one.id}: {without_lead(str(error), one.id)}") from error
         for table in cls.TABLES:
             owner = owners.setdefault(table.name, one.kind)
             if table.name in RESERVED or table.name in probes or owner != one.kind:
@@ -138,7 +138,7 @@ def _state(asked: Asked, objects: Objects, manifest: Manifest, stored: Stored | 
             return State(asked.id, asked.kind, "current", wanted=wanted)
         why = changes(stored.made, made) if stored is not None else ""
     except (XlliError, ValueError) as error:
-        why = str(error)
+        why = without_lead(str(error), asked.id)
     if failure:
         return State(asked.id, asked.kind, "failed", failure, wanted)
     return State(asked.id, asked.kind, "stale" if stored is not None else "missing", why or "it was not run yet", wanted)

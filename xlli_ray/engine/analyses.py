@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from xlli_ray.analyses.states import Asked, Task, resolve
 from xlli_ray.analyses.view import View
 from xlli_ray.engine.events import Events
-from xlli_ray.errors import EnvironmentFailure, LeaseError, StudyError, XlliError
+from xlli_ray.errors import EnvironmentFailure, LeaseError, StudyError, XlliError, without_lead
 from xlli_ray.recipe import Stage
 from xlli_ray.stats.bootstrap import key
 from xlli_ray.store.digests import remember_digests
@@ -76,11 +76,11 @@ def run_analyses(
                 stored = write_result(objects, task.made, task.cls.TABLES, result, _software())
                 done.append(one.id)
                 events.event("analysis", id=one.id, state="end", seconds=round(time.monotonic() - start, 3))
-            flags += [f"{one.id}: {flag}" for flag in stored.flags]
+            flags += [f"{one.id}: {without_lead(flag, one.id)}" for flag in stored.flags]
         except (EnvironmentFailure, LeaseError):
             raise
         except Exception as error:  # whatever is wrong with one analysis must not cost the others
-            reason = _reason(error)
+            reason = without_lead(_reason(error), one.id)
             write_failure(objects, one.id, reason)
             failed.append((one.id, reason))
             events.event("analysis", id=one.id, state="failed", reason=reason, traceback=traceback.format_exc())

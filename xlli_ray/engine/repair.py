@@ -101,7 +101,7 @@ def _apply(objects: Objects, manifest: Manifest, found: Sequence[Finding], lease
             done.append(f"{finding.key}: removed, a later one counts")
     for name, units in free.items():
         forget_units(objects, cells[name], units, epoch=lease.epoch)
-        done.append(f"{name}: {len(units)} units are free to be computed again")
+        done.append(f"{name}: {len(units)} unit{' is' if len(units) == 1 else 's are'} free to be computed again")
     if any(finding.kind in ("document", "companion") for finding in found):
         done += _mend_arrays(objects, manifest, {finding.key for finding in found})
     if any(finding.kind in ("tables", "record", "shard", "companion") for finding in found):

@@ -148,7 +148,7 @@ def plan_table(manifest: Manifest, plan: Plan, *, workers: int) -> str:
     lines = [
         "\n".join([scanned_text(samples, sizes), *sets]),
         grid(rows, ["cell", "state", "samples", "units", "batch", "first array", "bytes"]),
-        f"{human_bytes(plan.nbytes)} before compression; about {hours / workers:.2f} hours on {workers} workers "
+        f"{human_bytes(plan.nbytes)} before compression; about {hours / workers:.2f} hours on {counted(workers, 'worker')} "
         f"({hours:.2f} worker hours at 50 GMAC/s)",
         *(f"note: {note}" for note in plan.notes),
         *([f"then: {', '.join(one.id for one in asked_in(manifest))}"] if asked_in(manifest) else []),
@@ -162,8 +162,9 @@ def status_text(state: Mapping[str, Any]) -> str:
     failed = ", ".join(f"{count} in {stage}" for stage, count in state["failed"].items()) or "none"
     head = _standing(state)
     if (bad := state["failures"])["samples"]:
-        lost = f"ALL {bad['samples']}" if bad["samples"] >= bad["of"] else f"{bad['samples']} of {bad['of']}"
-        head += f"; {lost} SAMPLES FAILED (why: xlli query STUDY \"from failures\"; `xlli run … --retry-failed` tries them again)"
+        of = counted(bad["of"], "measurement").upper()
+        lost = f"ALL {of}" if bad["samples"] >= bad["of"] else f"{bad['samples']} of {of}"
+        head += f"; {lost} FAILED (why: xlli query STUDY \"from failures\"; `xlli run … --retry-failed` tries them again)"
     return "\n".join(
         [
             f"{state['name']}: {head}",

@@ -34,7 +34,7 @@ def check(params: Params, cells: Sequence[Cell], samples: SampleTable) -> list[s
             raise PlanError(f"ddr.degradations: no sample has the label {label!r}: {hint}Labels: {', '.join(samples.labels)}")
     wanted = {label: count for label, count in counts.items() if params.degradations is None or label in params.degradations}
     if sum(wanted.values()) < 3:
-        raise PlanError(f"ddr: {sum(wanted.values())} samples of inputs {size}; separability needs three: take more patches or images")
+        raise PlanError(f"{sum(wanted.values())} samples of inputs {size}; separability needs three: take more patches or images")
     types = [type_of(label) for label in wanted]
     shared = [count for label, count in wanted.items() if not is_real(label)]
     possible = {

@@ -27,7 +27,7 @@ def check(params: Params, cells: Sequence[Cell], samples: SampleTable) -> list[s
         raise PlanError(f"srga.reference: there is no set {params.reference!r} of inputs {size}: {hint}Sets: {', '.join(counts)}")
     have = counts[params.reference]
     if have < 2:
-        raise PlanError(f"srga: the set {params.reference!r} has {have} sample of inputs {size}; an index needs two: take more patches")
+        raise PlanError(f"the set {params.reference!r} has {have} sample of inputs {size}; an index needs two: take more patches")
     if params.components is not None and have <= params.components:
         raise PlanError(
             f"srga.components: {params.components} components need at least {params.components + 1} samples in each set, and there are "
@@ -37,9 +37,9 @@ def check(params: Params, cells: Sequence[Cell], samples: SampleTable) -> list[s
     notes = []
     if params.components is None and default_components(have) != 300:
         chosen = default_components(have)
-        notes.append(f"srga: {chosen} components, half of the {have} samples in a set; `components` would say another number")
+        notes.append(f"{chosen} components, half of the {have} samples in a set; `components` would say another number")
     if unequal := [f"{label} has {count}" for label, count in counts.items() if count != have]:
-        notes.append(f"srga: sets with other numbers of samples than {params.reference} ({have}) are left out: {', '.join(unequal)}")
+        notes.append(f"sets with other numbers of samples than {params.reference} ({have}) are left out: {', '.join(unequal)}")
     if len(counts) == 1:
-        notes.append(f"srga: {params.reference} is the only set of inputs {size}: there is nothing to compare it with")
+        notes.append(f"{params.reference} is the only set of inputs {size}: there is nothing to compare it with")
     return notes

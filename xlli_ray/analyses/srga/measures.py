@@ -103,7 +103,7 @@ class Measures:
             if model.id in cells:
                 self._look_at(cells[model.id])
         if not self.found:
-            raise AnalysisError("srga: no model can be measured: " + "; ".join(f"{m}: {text}" for m, text in self.refused.items()))
+            raise AnalysisError("no model can be measured: " + "; ".join(f"{m}: {text}" for m, text in self.refused.items()))
         self.models = list(self.found)
 
     def _look_at(self, cell: Cell) -> None:
