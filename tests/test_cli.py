@@ -286,6 +286,7 @@ def test_run_ends_with_1_when_an_analysis_failed_and_0_when_it_is_mended(
     mended = xlli("run", recipe, "--out", out, "--workers", "0")
     assert mended.code == 0, mended.err
     assert "analysed: broken" in mended.out
+    assert mended.err.index("analysis broken …") < mended.err.index("analysis broken: done in ")
     assert "FLAG broken: look here first" in mended.out
     assert "FLAG broken" in xlli("run", recipe, "--out", out, "--workers", "0").out, "as long as it is true"
 
@@ -648,6 +649,22 @@ def test_help_lists_all_commands_and_imports_neither_torch_nor_ray() -> None:
     assert done.stderr.strip() == ""
     words = done.stdout.split()
     assert [name for name in COMMANDS if name not in words] == []
+
+
+@pytest.mark.parametrize("command", ["run", "scan", "plan", "verify", "report", "layers", "train", "submit"])
+def test_help_says_a_default_once_and_none_of_what_is_off(xlli: Xlli, command: str) -> None:
+    lines = xlli(command, "--help").out.splitlines()
+    assert not [line for line in lines if line.count("[default") > 1 or "[default: ()]" in line or "[default: False]" in line]
+
+
+def test_completion_is_installed_and_says_where(xlli: Xlli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    done = xlli("--install-completion", "--shell", "bash")
+    assert done.code == 0, done.err
+    (script,) = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert "xlli" in script.read_text()
+    assert str(script) in "".join(done.out.split("\n"))
 
 
 def test_every_command_has_help_of_its_own(xlli: Xlli) -> None:

@@ -27,9 +27,12 @@ app = App(
 
 app.register_install_completion_command(add_to_startup=False)
 
+OFF: Any = {"negative": (), "show_default": False}
+"""Of a flag, and of what may be given many times: there is no --no-…, and that it is off goes without saying."""
 Out = Annotated[str | None, Parameter(help="study folder or s3://, gs://, az:// prefix [default: studies/NAME]")]
-Set = Annotated[tuple[str, ...], Parameter(name="--set", help="override a recipe field: key.path=value", negative=())]
+Set = Annotated[tuple[str, ...], Parameter(name="--set", help="override a recipe field: key.path=value", **OFF)]
 Workers = Annotated[int | None, Parameter(help="worker processes; 0 runs in this process without Ray [default: one per CPU slot]")]
+Here = Annotated[int | None, Parameter(help="worker processes; 0 runs in this process without Ray")]
 Against = Annotated[
     str | None, Parameter(help="model that each other one is compared with [default: every pair of up to six, the first of more]")
 ]
@@ -74,11 +77,11 @@ def run(
         Parameter(help="try at most N samples, spread over images and degradations, in a folder of its own", validator=Number(gte=1)),
     ] = None,
     set_: Set = (),
-    takeover: Annotated[bool, Parameter(help="take the study from a run that still beats", negative=())] = False,
-    retry_failed: Annotated[bool, Parameter(help="run units with failed samples again", negative=())] = False,
-    replace: Annotated[tuple[str, ...], Parameter(help="compute this stage, model or cell anew", negative=())] = (),
-    any_device: Annotated[bool, Parameter(help="accept workers that round differently", negative=())] = False,
-    quiet: Annotated[bool, Parameter(negative=())] = False,
+    takeover: Annotated[bool, Parameter(help="take the study from a run that still beats", **OFF)] = False,
+    retry_failed: Annotated[bool, Parameter(help="run units with failed samples again", **OFF)] = False,
+    replace: Annotated[tuple[str, ...], Parameter(help="compute this stage, model or cell anew", **OFF)] = (),
+    any_device: Annotated[bool, Parameter(help="accept workers that round differently", **OFF)] = False,
+    quiet: Annotated[bool, Parameter(**OFF)] = False,
 ) -> int:
     """Run a recipe, or go on where it stopped. The same command again computes only what is missing."""
     from xlli_ray.engine.driver import run_study
@@ -143,7 +146,7 @@ def _write_report(place: str, against: str | None = None) -> str:
 
 
 @app.command
-def scan(recipe: Path, /, *, out: Out = None, workers: Workers = 0, address: Address = None, set_: Set = ()) -> int:
+def scan(recipe: Path, /, *, out: Out = None, workers: Here = 0, address: Address = None, set_: Set = ()) -> int:
     """Read the corpus and write the sample table."""
     from xlli_ray.engine.driver import scan_study
     from xlli_ray.engine.scan import remarks
@@ -185,7 +188,7 @@ def plan(recipe: Path, /, *, out: Out = None, workers: Workers = None, set_: Set
 
 
 @app.command
-def status(study: str, /, *, json_: Annotated[bool, Parameter(name="--json", negative=())] = False) -> int:
+def status(study: str, /, *, json_: Annotated[bool, Parameter(name="--json", **OFF)] = False) -> int:
     """Units done, failed samples and analyses of a study, or the state of a submitted job (http://…#job)."""
     if study.startswith("http"):
         from xlli_ray.engine.submit import job_status
@@ -206,8 +209,8 @@ def verify(
     study: str,
     /,
     *,
-    repair: Annotated[bool, Parameter(help="make again what can be; the rest is computed by the next run", negative=())] = False,
-    takeover: Annotated[bool, Parameter(help="with --repair: take the study from a run that still beats", negative=())] = False,
+    repair: Annotated[bool, Parameter(help="make again what can be; the rest is computed by the next run", **OFF)] = False,
+    takeover: Annotated[bool, Parameter(help="with --repair: take the study from a run that still beats", **OFF)] = False,
 ) -> int:
     """Check every byte against what was written. Exit 1 and the list when something is missing or damaged."""
     from xlli_ray.report.text import counted
@@ -239,7 +242,7 @@ def query(
     /,
     *,
     format_: Annotated[Literal["table", "csv", "json"], Parameter(name="--format")] = "table",
-    unsafe: Annotated[bool, Parameter(help="let the statement reach files, network and settings (COPY … TO, ATTACH)", negative=())] = False,
+    unsafe: Annotated[bool, Parameter(help="let the statement reach files, network and settings (COPY … TO, ATTACH)", **OFF)] = False,
 ) -> int:
     """Run SQL over a study: tables samples, models, features, failures, one per probe (restore, …), those of analyses (lam_pairs, …)."""
     from xlli_ray.report.text import format_rows
@@ -260,7 +263,7 @@ def layers(
     /,
     *,
     network: Annotated[str | None, Parameter(help="one of ours, FILE.py:factory, package.module:factory [default: recognised]")] = None,
-    args: Annotated[tuple[str, ...], Parameter(help="for the network: key=value, or a JSON mapping", negative=())] = (),
+    args: Annotated[tuple[str, ...], Parameter(help="for the network: key=value, or a JSON mapping", **OFF)] = (),
     key: Annotated[str | None, Parameter(help="where in the file the weights are, e.g. params")] = None,
     size: Annotated[int, Parameter(help="side of the square input, pixels")] = 64,
     scale: int | None = None,
@@ -305,7 +308,7 @@ def submit(
     out: Out = None,
     workers: Workers = None,
     gpus_per_worker: float = 0.0,
-    follow: Annotated[bool, Parameter(help="print the job's log until it ends", negative=())] = False,
+    follow: Annotated[bool, Parameter(help="print the job's log until it ends", **OFF)] = False,
     set_: Set = (),
 ) -> int:
     """Run a recipe on a cluster through the Ray Jobs API (token from RAY_AUTH_TOKEN or ~/.ray/auth_token)."""

@@ -70,11 +70,13 @@ def run_analyses(
             current = stored is not None and stored.made.fingerprint == task.made.fingerprint and result_is_whole(objects, stored)
             if stored is None or not current or one.id in again:
                 events.event("analysis", id=one.id, of=one.kind, fingerprint=task.made.fingerprint, state="begin")
+                events.tell(f"analysis {one.id} …")
                 with threadpool_limits(threads):
                     result = _compute(task, objects, manifest)
                 check()
                 stored = write_result(objects, task.made, task.cls.TABLES, result, _software())
                 done.append(one.id)
+                events.tell(f"analysis {one.id}: done in {time.monotonic() - start:.0f} s")
                 events.event("analysis", id=one.id, state="end", seconds=round(time.monotonic() - start, 3))
             flags += [f"{one.id}: {without_lead(flag, one.id)}" for flag in stored.flags]
         except (EnvironmentFailure, LeaseError):

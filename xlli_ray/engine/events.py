@@ -98,6 +98,12 @@ class Events:
             self._lines = []
         self._flushed = time.monotonic()
 
+    def tell(self, text: str) -> None:
+        """One line for people, nothing when quiet."""
+        if not self._quiet:
+            say(text, self._stream)
+            self._stream.flush()
+
     def begin(self, progress: Progress) -> None:
         self.event("begin", phase=progress.phase, total=progress.total)
         self._spoken = time.monotonic()
