@@ -2,12 +2,14 @@
 
     import xlli_ray
     found = xlli_ray.lam("builtin:srresnet-gr-clean", "low_resolution.png", window=(64, 80, 16))
-    found.di, found.map, found.figure("lam.png")
+    found.di, found.map, found.figure("lam.png")     # others=[…]: several networks
 """
 
 from __future__ import annotations
 
+import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -62,9 +64,25 @@ class LamResult:
         place = f"window top {w.top} left {w.left} size {w.size}"
         return f"<LAM of {self.model}, {place}: DI {self.di:.2f}, estimated error {self.error_estimate:.1%}>"
 
-    def figure(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """The window, the map, the contribution area and the signed map side by side: a matplotlib figure, saved when `path` is given."""
-        found = _drawn(self)
+    def _repr_html_(self) -> str:
+        from xlli_ray.views.html import grid, image_tag
+
+        sink = io.BytesIO()
+        self.figure().savefig(sink, format="png", dpi=64)
+        return grid(repr(self).strip("<>"), [[image_tag(sink.getvalue(), f"LAM of {self.model}")]])
+
+    def figure(self, path: str | os.PathLike[str] | None = None, *, others: Sequence[LamResult] = ()) -> Any:
+        """The window, the map, the contribution area and the signed map side by side: a matplotlib figure, saved when `path` is given.
+
+        `others`: results of other networks for the same input and window; then a line for each network: output with the window, the zoom
+        around it, map, contribution area. Raises XlliError when they are of another input or window.
+        """
+        if others:
+            from xlli_ray.views.lam import compared
+
+            found = compared([self, *others])
+        else:
+            found = _drawn(self)
         if path is not None:
             found.savefig(path, dpi=160)
         return found
@@ -183,7 +201,8 @@ def _drawn(found: LamResult) -> Any:
         axis.add_patch(Rectangle((w.left, w.top), w.size, w.size, fill=False, ec="#d62728", lw=1.5))
     for axis in axes:
         axis.set_axis_off()
-    figure.suptitle(f"{found.model}: what it uses for the window at row {w.top}, column {w.left}, size {w.size}", fontsize=11)
+    title = f"{found.model}: what it uses for the window at row {w.top}, column {w.left}, size {w.size}"
+    figure.suptitle(title, fontsize=11, parse_math=False)
     return figure
 
 

@@ -6,6 +6,8 @@
     features.rows(ids)                                                      # float array, or a list when the ids span buckets
     features.xarray()                                                       # lazy, sample columns as coordinates
     study.result("lam_summary").tables["lam_pairs"]                         # what an analysis concluded; .flags first
+    study.sample(ids[0]).input                                              # a sample as people see it; also .target, .output(model)
+    study.show(ids[:3], window=(40, 64, 32)).save("three.png")
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +32,11 @@ from xlli_ray.store.records import list_records
 from xlli_ray.store.results import Stored, read_failure, read_file, read_results, read_table
 from xlli_ray.store.samples import SampleReader
 from xlli_ray.store.tables import query
+from xlli_ray.views.html import card
+
+if TYPE_CHECKING:
+    from xlli_ray.views.comparison import Comparison
+    from xlli_ray.views.sample import SampleView
 
 
 class StudyArray:
@@ -55,6 +62,10 @@ class StudyArray:
     def __repr__(self) -> str:
         shapes = ", ".join(f"{r.bucket.name}: {r.meta.rows}×{list(r.meta.shape)} {r.meta.dtype}" for r in self.readers[:4])
         return f"<{self.name} {shapes}{', …' if len(self.readers) > 4 else ''}>"
+
+    def _repr_html_(self) -> str:
+        lines = [(r.bucket.name, f"{r.meta.rows} × {list(r.meta.shape)} {r.meta.dtype}") for r in self.readers]
+        return card(f"array {self.name}", lines)
 
     def reader(self, bucket: str | None = None) -> ArrayReader:
         """The reader of one bucket; of the only one when there is no choice."""
@@ -133,6 +144,11 @@ class StudyResult:
         flags = f", {len(self.flags)} flags" if self.flags else ""
         return f"<result {self.stored.made.analysis}: tables {', '.join(f.name for f in self.stored.tables)}{flags}{about}>"
 
+    def _repr_html_(self) -> str:
+        lines = [("state", f"{self.state}: {self.why}" if self.state != "current" else self.state)]
+        lines += [("flag", str(flag)) for flag in self.flags] + [("table", file.name) for file in self.stored.tables]
+        return card(f"result {self.stored.made.analysis}", lines)
+
     @cached_property
     def tables(self) -> dict[str, pa.Table]:
         """Name → table, with the column `stage` first. Raises AnalysisError when a file is not the one that was written."""
@@ -157,6 +173,11 @@ class Study:
     def __repr__(self) -> str:
         rows = self.manifest.samples.rows if self.manifest.samples else 0
         return f"<study {self.manifest.name}: {rows} samples, {len(self.manifest.models)} models, {len(self.manifest.cells)} cells>"
+
+    def _repr_html_(self) -> str:
+        rows = self.manifest.samples.rows if self.manifest.samples else 0
+        lines = [("samples", str(rows)), *(("model", model.id) for model in self.manifest.models)]
+        return card(f"study {self.manifest.name}", [*lines, *(("array", name) for name in self.arrays)])
 
     def sql(self, statement: str, *, unsafe: bool = False) -> pa.Table:
         """Run SQL (DuckDB) over samples, models, features, failures, one table per probe with scalars, and the tables of results.
@@ -223,6 +244,27 @@ class Study:
         """Rows [start, stop) of the sample table."""
         return self._reader.rows(start, stop)
 
+    def sample(self, sample_id: str) -> SampleView:
+        """One sample as people see it. Raises StudyError for an id that the sample table does not hold."""
+        from xlli_ray.views.sample import SampleView
+
+        found = self.sql(f"select row from samples where sample_id = {_text(sample_id)}")["row"].to_pylist()
+        if not found:
+            raise StudyError(f"no sample {sample_id!r} in this study; `study.sql(\"select sample_id, source from samples\")` lists them")
+        return SampleView(self, self.sample_rows(found[0], found[0] + 1).to_pylist()[0])
+
+    def show(
+        self, ids: str | Sequence[str], models: Sequence[str] | None = None, window: tuple[int, int, int] | None = None
+    ) -> Comparison:
+        """Samples side by side with what the networks made of them: shown by a notebook, `save(path)` for a file.
+
+        `models`: in this order; None: all whose outputs are stored. `window`: (top, left, size) in output pixels, framed and enlarged.
+        Raises StudyError for an unknown sample or model, an output that is not stored, a window beyond the picture.
+        """
+        from xlli_ray.views.comparison import compare
+
+        return compare([self.sample(name) for name in ([ids] if isinstance(ids, str) else ids)], models, window)
+
     def status(self) -> dict[str, Any]:
         """Units done and failed samples per cell: what `xlli status` shows."""
         cells: list[dict[str, Any]] = []
@@ -250,6 +292,11 @@ class Study:
             and all(cell["done"] >= cell["units"] for cell in cells)
             and all(state["state"] == "current" for state in analyses if state["wanted"]),
         }
+
+
+def _text(value: str) -> str:
+    """`value` as a text of SQL."""
+    return "'" + str(value).replace("'", "''") + "'"
 
 
 def open_study(path: str | Path) -> Study:

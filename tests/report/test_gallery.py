@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xlli_ray.report.gallery import Colours, busiest, framed, jpeg, lut, most_varying, overview, png, shrunk, to_image
+from xlli_ray.report.gallery import Colours, busiest, jpeg, lut, most_varying, overview, png
 from xlli_ray.report.panels import _resized
 from xlli_ray.report.samples import natural, spread
+from xlli_ray.views.pixels import framed, shrunk, to_image
 
 
 def pixels(uri: str) -> np.ndarray:

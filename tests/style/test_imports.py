@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / PACKAGE
 
 EVERYTHING = {"corpus", "models", "probes", "store", "engine", "stats", "drawing", "analyses", "training", "report", "recipe", "study",
-              "notebook", "terminal"}  # fmt: skip
+              "notebook", "terminal", "views"}  # fmt: skip
 MAY = {
     "errors": set(),
     "stats": set(),
@@ -33,10 +33,11 @@ MAY = {
     "terminal": set(),
     "analyses": {"stats", "store", "drawing", "corpus"},
     "recipe": {"corpus", "probes", "analyses", "store"},
-    "study": {"analyses", "store"},
-    "engine": EVERYTHING - {"report", "drawing", "study", "notebook"},
+    "views": {"corpus", "store", "drawing"},
+    "study": {"analyses", "store", "views"},
+    "engine": EVERYTHING - {"report", "drawing", "study", "notebook", "views"},
     "report": EVERYTHING - {"engine", "training", "recipe", "notebook"},
-    "notebook": {"corpus", "models", "probes"},
+    "notebook": {"corpus", "models", "probes", "views"},
     "cli": EVERYTHING,
     "__init__": {"recipe", "study", "engine", "notebook"},
 }
@@ -55,7 +56,7 @@ ONLY = {
     "duckdb": {"store"},
     "spandrel": {"models"},
     "torch": {"models", "probes", "training", "engine", "report", "stats", "analyses", "notebook"},
-    "matplotlib": {"drawing", "report", "training", "analyses", "notebook"},
+    "matplotlib": {"drawing", "report", "training", "analyses", "notebook", "views"},
 }
 """Library → the parts that may import it."""
 

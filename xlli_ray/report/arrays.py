@@ -20,6 +20,7 @@ from xlli_ray.store.layout import ArrayMeta
 from xlli_ray.store.manifest import Cell
 from xlli_ray.store.read import ArrayReader, open_readers
 from xlli_ray.store.sql import quoted
+from xlli_ray.views.stored import is_image
 
 GALLERIES: dict[str, str] = {"lam": "xlli_ray.report.lam_gallery:add_lam_pictures"}
 """Kind of stage → what draws its section, in place of `add_pictures`: (context, section, cells) → None."""
@@ -80,7 +81,7 @@ def add_pictures(context: Context, out: Section, cells: Sequence[Cell]) -> None:
 def _by_dims(context: Context, out: Section, cells: Sequence[Cell]) -> None:
     """Outputs beside targets, then maps and matrices of at most PANELS arrays."""
     arrays = [(cell, name) for cell in cells for name in dict.fromkeys(meta.name for bucket in cell.buckets for meta in bucket.arrays)]
-    images = [(cell, name) for cell, name in arrays if panels.is_image(_meta(cell, name))]
+    images = [(cell, name) for cell, name in arrays if is_image(_meta(cell, name))]
     others = [(cell, name) for cell, name in arrays if (cell, name) not in images and _meta(cell, name).shape]
     groups: dict[tuple[str, str], list[tuple[Cell, str]]] = {}
     for cell, name in others:

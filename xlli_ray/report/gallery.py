@@ -11,12 +11,11 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
+from xlli_ray.views.pixels import Pixels, framed, png_bytes, shrunk
 
 CROP = 128
 """Side of a crop, pixels of the output."""
@@ -71,14 +70,7 @@ class Block:
 
 def png(image: Pixels, *, colours: Pixels | None = None) -> str:
     """Data URI of an image: uint8 (H, W, 3) or (H, W); with `colours`, uint8 (256, 3), `image` holds their numbers."""
-    from PIL import Image
-
-    picture = Image.fromarray(np.ascontiguousarray(image))
-    if colours is not None:
-        picture.putpalette(colours.tobytes())
-    sink = io.BytesIO()
-    picture.save(sink, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(sink.getvalue()).decode()
+    return "data:image/png;base64," + base64.b64encode(png_bytes(image, colours=colours)).decode()
 
 
 def jpeg(image: Pixels) -> str:
@@ -90,26 +82,6 @@ def jpeg(image: Pixels) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(sink.getvalue()).decode()
 
 
-def to_image(planes: NDArray[Any]) -> Pixels:
-    """(C, H, W), C 1 or 3, float in 0..1 or uint8 → uint8 (H, W, 3)."""
-    values = planes if planes.dtype == np.uint8 else np.floor(np.clip(planes, 0, 1) * 255 + 0.5).astype(np.uint8)
-    colour: Pixels = np.repeat(values, 3, axis=0) if len(values) == 1 else values
-    return np.moveaxis(colour, 0, 2)
-
-
-def shrunk(values: NDArray, side: int) -> NDArray:
-    """Averaged over whole blocks of pixels until no side of the first two axes is above `side`; small ones stay as they are."""
-    factor = -(-max(values.shape[:2]) // side)
-    if factor <= 1:
-        return values
-    height, width = (max(1, size // factor) * factor for size in values.shape[:2])
-    padded = values[:height, :width].astype(np.float64)
-    if padded.shape[0] < factor or padded.shape[1] < factor:  # a strip thinner than one block
-        return values[:: min(factor, values.shape[0]), :: min(factor, values.shape[1])]
-    blocks = padded.reshape(height // factor, factor, width // factor, factor, *values.shape[2:]).mean(axis=(1, 3))
-    return np.floor(blocks + 0.5).astype(np.uint8) if values.dtype == np.uint8 else blocks
-
-
 def overview(image: Pixels, *, side: int = THUMB_SIDE, box: tuple[int, int, int, int] | None = None) -> str:
     """A whole image, at most `side` pixels long; `box` (top, left, height, width) is framed. Small images stay lossless."""
     small = shrunk(image, side)
@@ -117,20 +89,6 @@ def overview(image: Pixels, *, side: int = THUMB_SIDE, box: tuple[int, int, int,
         factor = image.shape[0] / small.shape[0]
         small = framed(small, tuple(int(value / factor) for value in box))
     return png(small) if small.size <= 3 * 64 * 64 else jpeg(small)
-
-
-def framed(image: Pixels, box: tuple[int, ...]) -> Pixels:
-    """A copy with a white frame, dark on both sides, around `box` (top, left, height, width)."""
-    out = image.copy()
-    top, left, height, width = box
-    for inset, shade in ((0, 0), (1, 255), (2, 0)):
-        low, high = max(0, top + inset), min(out.shape[0], top + height - inset) - 1
-        near, far = max(0, left + inset), min(out.shape[1], left + width - inset) - 1
-        if low >= high or near >= far:
-            break
-        out[[low, high], near : far + 1] = shade
-        out[low : high + 1, [near, far]] = shade
-    return out
 
 
 def busiest(image: Pixels, side: int, *, step: int) -> tuple[int, int, int, int]:

@@ -21,25 +21,20 @@ from numpy.typing import NDArray
 from xlli_ray.corpus.sample import Loaded
 from xlli_ray.drawing import BLUE
 from xlli_ray.probes.lam.area import contribution_area
-from xlli_ray.report.gallery import Block, Colours, Pixels, Row, Tile, framed, jpeg, lut, png, shrunk, to_image
-from xlli_ray.report.panels import is_image
+from xlli_ray.report.gallery import Block, Colours, Row, Tile, jpeg, lut, png
 from xlli_ray.report.parts import Context, Section
-from xlli_ray.report.samples import ROW_BYTES, row_of, spread
+from xlli_ray.report.samples import ROW_BYTES, spread
 from xlli_ray.store.manifest import Cell
 from xlli_ray.store.read import ArrayReader, open_readers
+from xlli_ray.views.pixels import SIDE, Pixels, boxed, detail, enlarged, to_image
+from xlli_ray.views.stored import is_image, row_of
 
 WINDOWS = 4
 """Windows shown, in as many pictures as there are."""
 MODELS = 6
 """Networks shown."""
-SIDE = 240
-"""Maps and pictures are drawn about this large: small inputs enlarged by whole numbers, large ones averaged down."""
-DETAIL = 192
-"""The same for a window with its surroundings."""
-FRAME = 3
-"""Pixels that a frame is wide on pictures; it lies around the window and hides nothing of it."""
 LINE = 2
-"""The same on maps, in BLUE: what lies beside the window counts there."""
+"""Pixels that a frame is wide on maps (on pictures: FRAME), in BLUE: what lies beside the window counts there."""
 FAINT = 0.4
 """How opaque a share of the peak is drawn: to this power."""
 
@@ -173,29 +168,17 @@ def _signed(values: NDArray) -> Tile:
 
 def _boxed(image: NDArray, item: Seen, scale: int, *, on_map: bool = False) -> Pixels:
     """`image` at about SIDE pixels with the window framed; `scale`: output pixels a pixel of `image`."""
+    if not on_map:
+        return boxed(image, item.top, item.left, item.size, scale=scale)
     large = enlarged(image, SIDE)
     factor = large.shape[0] / image.shape[0] / scale
-    wide = LINE if on_map else FRAME
-    top, left = (round(value * factor) - wide for value in (item.top, item.left))
-    side = round(item.size * factor) + 2 * wide
-    return outlined(large, top, left, side) if on_map else framed(large, (top, left, side, side))
+    top, left = (round(value * factor) - LINE for value in (item.top, item.left))
+    return outlined(large, top, left, round(item.size * factor) + 2 * LINE)
 
 
 def _detail(picture: Pixels, item: Seen) -> Pixels:
-    """The window with as much around it, moved inwards at borders; framed."""
-    side = min(3 * item.size, *picture.shape[:2])
-    top, left = (min(max(0, place - item.size), size - side) for place, size in zip((item.top, item.left), picture.shape[:2]))
-    part = enlarged(picture[top : top + side, left : left + side], DETAIL)
-    factor = part.shape[0] / side
-    corner = [round((place - start) * factor) - FRAME for place, start in ((item.top, top), (item.left, left))]
-    wide = round(item.size * factor) + 2 * FRAME
-    return framed(part, (*corner, wide, wide))
-
-
-def enlarged(values: NDArray, side: int) -> NDArray:
-    """Repeated pixel by pixel to at most `side` along the longer axis, or averaged down to it."""
-    factor = side // max(values.shape[:2])
-    return values.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else shrunk(values, side)
+    """The window with as much around it."""
+    return detail(picture, item.top, item.left, item.size)
 
 
 def outlined(image: Pixels, top: int, left: int, side: int) -> Pixels:

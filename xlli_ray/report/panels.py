@@ -28,13 +28,13 @@ from xlli_ray.report.gallery import (
     most_varying,
     overview,
     png,
-    shrunk,
-    to_image,
 )
-from xlli_ray.report.samples import Samples, pick, row_of, spread, table_row
+from xlli_ray.report.samples import Samples, pick, spread, table_row
 from xlli_ray.store.layout import ArrayMeta
 from xlli_ray.store.manifest import Cell, SampleTable
 from xlli_ray.store.read import ArrayReader
+from xlli_ray.views.pixels import shrunk, to_image
+from xlli_ray.views.stored import row_of
 
 MAPS = 8
 """Maps of one sample shown."""
@@ -44,11 +44,6 @@ LEADING = 8
 
 
 # -- what kind of array -----------------------------------------------------------------------------------------
-
-
-def is_image(meta: ArrayMeta) -> bool:
-    """True for what can be looked at as it is."""
-    return meta.dtype == "uint8" and len(meta.shape) == 3 and meta.shape[0] in (1, 3) and tuple(meta.dims[1:]) == ("y", "x")
 
 
 def is_map(meta: ArrayMeta) -> bool:

@@ -70,16 +70,6 @@ class Samples:
         return table is not None and len({block[0] for bucket in table.buckets for block in bucket.blocks}) > 1
 
 
-def position(bucket: BucketPlan, row: int) -> int | None:
-    """Array row of the sample in table row `row`, None when the cell does not cover it."""
-    offset = 0
-    for first, count in bucket.segments:
-        if first <= row < first + count:
-            return offset + row - first
-        offset += count
-    return None
-
-
 def table_row(bucket: BucketPlan, place: int) -> int:
     """Table row behind array row `place`."""
     ((first, _),) = bucket.table_rows(place, place + 1)
@@ -135,15 +125,6 @@ def pick(table: SampleTable, readers: Sequence[ArrayReader], count: int) -> list
         if first.valid[chosen].all():
             return [(first, place) for place in chosen]
     return [(first, int(place)) for place in np.flatnonzero(first.valid)[:count]]
-
-
-def row_of(readers: Sequence[ArrayReader], number: int) -> np.ndarray | None:
-    """The array's values for the sample in table row `number`, None where they are not stored or not valid."""
-    for reader in readers:
-        place = position(reader.bucket, number)
-        if place is not None and reader.valid[place]:
-            return reader.rows([place])[0]
-    return None
 
 
 def natural(text: str) -> list[tuple[int, int | str]]:

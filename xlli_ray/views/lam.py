@@ -1,0 +1,60 @@
+"""Maps of several networks for one window: a line each, with the zoom around the window and the DI, so that they can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xlli_ray.errors import XlliError
+from xlli_ray.views.pixels import detail, to_image
+
+if TYPE_CHECKING:
+    from xlli_ray.notebook import LamResult
+
+
+def compared(results: Sequence[LamResult]) -> Any:
+    """A matplotlib figure, one line a network: output with the window, zoom, map over the grey input, contribution area.
+
+    Raises XlliError when the results are not of one input and one window: their maps and DI would not be comparable.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    first = results[0]
+    w = first.result.window
+    for other in results[1:]:
+        if other.result.window != w or other.input.shape != first.input.shape or not np.array_equal(other.input, first.input):
+            raise XlliError(
+                f"{other.model}: another input or window than {first.model}'s; give `xlli_ray.lam` the same image and window"
+            )
+    height, width = first.input.shape[1:]
+    figure = Figure(figsize=(12, len(results) * (3 * height / width + 0.35) + 0.4), layout="constrained")
+    axes = figure.subplots(len(results), 4, squeeze=False)
+    grey = np.tensordot([0.299, 0.587, 0.114], first.input, axes=1)
+    for line, found in zip(axes, results):
+        picture = to_image(found.output)
+        scale = picture.shape[0] // height
+        extent = (0, width * scale, height * scale, 0)
+        line[0].imshow(picture, extent=extent)
+        line[0].set_title(found.model, fontsize=10, parse_math=False)
+        line[1].imshow(detail(picture, w.top, w.left, w.size), interpolation="nearest")
+        line[1].set_title("its output around the window", fontsize=10)
+        values = np.nan_to_num(found.map)
+        _reds(line[2], grey, values, np.sqrt(values).clip(0, 1), extent)
+        line[2].set_title(f"map: DI {found.di:.2f}", fontsize=10)
+        _reds(line[3], grey, found.area, 0.75 * found.area, extent)
+        line[3].set_title("contribution area", fontsize=10)
+        for axis in (line[0], line[2], line[3]):
+            axis.add_patch(Rectangle((w.left, w.top), w.size, w.size, fill=False, ec="#0072B2", lw=1.5))
+        for axis in line:
+            axis.set_axis_off()
+    figure.suptitle(f"What they use for the window at row {w.top}, column {w.left}, size {w.size}", fontsize=11)
+    return figure
+
+
+def _reds(axis: Any, grey: NDArray[Any], values: NDArray[Any], alpha: NDArray[Any], extent: tuple[int, int, int, int]) -> None:
+    axis.imshow(grey, extent=extent, cmap="gray", vmin=-0.6, vmax=1.6)
+    axis.imshow(values, extent=extent, cmap="Reds", vmin=0, vmax=1, alpha=alpha, interpolation="nearest")

@@ -1,0 +1,35 @@
+"""The stored values of single samples: which array row is theirs, and what is an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from xlli_ray.store.layout import ArrayMeta
+from xlli_ray.store.manifest import BucketPlan
+from xlli_ray.store.read import ArrayReader
+
+
+def is_image(meta: ArrayMeta) -> bool:
+    """True for what can be looked at as it is."""
+    return meta.dtype == "uint8" and len(meta.shape) == 3 and meta.shape[0] in (1, 3) and tuple(meta.dims[1:]) == ("y", "x")
+
+
+def position(bucket: BucketPlan, row: int) -> int | None:
+    """Array row of the sample in table row `row`, None when the cell does not cover it."""
+    offset = 0
+    for first, count in bucket.segments:
+        if first <= row < first + count:
+            return offset + row - first
+        offset += count
+    return None
+
+
+def row_of(readers: Sequence[ArrayReader], number: int) -> np.ndarray | None:
+    """The array's values for the sample in table row `number`, None where they are not stored or not valid."""
+    for reader in readers:
+        place = position(reader.bucket, number)
+        if place is not None and reader.valid[place]:
+            return reader.rows([place])[0]
+    return None
