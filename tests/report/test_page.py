@@ -182,13 +182,14 @@ def test_a_column_called_other_that_names_no_model_hides_no_row() -> None:
     import pyarrow as pa
 
     from xlli_ray.report.results import _shown
-    from xlli_ray.store.results import Column
+    from xlli_ray.store.results import Column, StoredFile
 
     models = [f"m{i}" for i in range(8)]
     columns = tuple(Column(name, "string", "") for name in ("model", "other"))
+    file = StoredFile("ddr_contrasts", "contrasts", "ddr_contrasts.parquet", "", 2, columns)
     for other in ("blur2", "m0", None):
         table = pa.table({"model": pa.array(["m0", "m0"]), "other": pa.array([other, other], pa.string())})
-        shown = _shown("ddr_contrasts", "contrasts", columns, table, models)
+        shown = _shown(file, table, "ddr", models)
         assert (len(shown.rows), shown.note) == (2, ""), other
 
 
@@ -424,6 +425,9 @@ def test_an_analysis_has_a_section_with_its_flags_first_and_every_tag_closed(tmp
 
     class Silent:
         def event(self, *_: Any, **__: Any) -> None:
+            pass
+
+        def tell(self, text: str) -> None:
             pass
 
     place = tmp_path / "lam"
