@@ -65,7 +65,7 @@ def test_a_run_in_a_folder_runs_none_of_its_files_in_workers_either_and_finds_th
     done = call("python -m", ["run", "../mine/recipe.yaml", "--out", ".", "--workers", "1", "--quiet"], trap)
     assert marks(trap) == ""
     assert done.returncode == 0, done.stderr
-    assert "done: 1 of 1 units" in done.stdout
+    assert "done: 1 of 1 unit " in done.stdout
 
 
 def test_importing_the_package_leaves_the_callers_import_path_alone(trap: Path) -> None:
