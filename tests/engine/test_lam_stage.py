@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from xlli_ray.engine.driver import Summary
-from xlli_ray.errors import PlanError, RecipeError
+from xlli_ray.errors import PlanError, RecipeError, WeightsError
 from xlli_ray.probes.lam.probe import Lam
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.records import read_receipts
@@ -134,15 +134,14 @@ def test_a_network_that_returns_nan_makes_failed_rows_and_the_rest_is_measured(r
 @pytest.mark.parametrize(
     ("network", "failed", "words"),
     [
-        ("toy:nan_weights", 12, "not finite: NaN or infinity in the network's output"),
         ("toy:detached", 12, "model 'small': its output has no gradient"),
-        ("toy:wrong_size", 4, "declares scale 2: for input"),
+        ("toy:wrong_size", 2, "declares scale 2: for input"),
     ],
 )
 def test_networks_that_cannot_be_explained_are_failed_rows_that_say_why(
     recipe: Make, run: Go, tmp_path: Path, network: str, failed: int, words: str
 ) -> None:
-    """NaN weights, an output without a gradient, another size than the scale says (of the pictures that are not square)."""
+    """An output without a gradient, another size than the scale says (of the bright images)."""
     models = [{"id": "small", "network": network}]
     made = lam(recipe, models, windows={"size": 12, "per_sample": 1}, controls=["shifted_window"], crop="never")
     assert run(made).failed == failed
@@ -152,6 +151,11 @@ def test_networks_that_cannot_be_explained_are_failed_rows_that_say_why(
     reasons = set(study.sql("select reason from failures where stage = 'lam'")["reason"].to_pylist())
     assert all(words in reason for reason in reasons)
     assert list(verify(study.objects, study.manifest)) == []
+
+
+def test_a_network_with_nan_weights_is_refused_before_a_map_is_made(recipe: Make, run: Go) -> None:
+    with pytest.raises(WeightsError, match=r"model 'small'.*'head\.weight' holds NaN"):
+        run(lam(recipe, [{"id": "small", "network": "toy:nan_weights"}], windows={"size": 12, "per_sample": 1}))
 
 
 def test_a_network_that_ignores_its_input_has_maps_that_are_undefined_and_not_failed(recipe: Make, run: Go, tmp_path: Path) -> None:
