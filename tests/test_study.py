@@ -37,6 +37,7 @@ def write_recipe(folder: Path, **sections: Any) -> Path:
         Image.fromarray((fine * 255).astype(np.uint8)).save(pictures / f"{i}.png")
     data = {
         "name": "toy",
+        "baseline": False,
         "corpus": {"images": ["pictures/*.png"], "scale": 2, "degradations": ["clean", {"noise": 20}]},
         "models": [
             {"id": "small", "network": "toy:small", "tags": {"family": "toy", "depth": 2}},

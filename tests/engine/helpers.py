@@ -52,6 +52,7 @@ def recipe(corpus: Path, tmp_path: Path) -> Callable[..., Recipe]:
         args = sections.pop("args", {})
         data: dict[str, Any] = {
             "name": "toy",
+            "baseline": False,  # counts of units and rows are of the toy networks
             "corpus": {"images": [f"{corpus}/*.png"], "scale": 2, "degradations": ["clean", {"noise": 20}]},
             "models": [{"id": "small", "network": network, "args": args}],
             "stages": [{"features": {"layers": ["head", "tail:input"] if network == "toy:small" else ["net.head"]}}, {"restore": {}}],

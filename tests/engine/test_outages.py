@@ -91,6 +91,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, dict[
         Image.fromarray(picture(i, *((48, 48) if i % 3 else (40, 56)))).save(place / "pictures" / f"{i:02d}.png")
     (place / "recipe.yaml").write_text(yaml.safe_dump({
         "name": "toy",
+        "baseline": False,
         "corpus": {"images": [f"{place}/pictures/*.png"], "scale": 2, "degradations": ["clean", {"noise": 20}]},
         "models": [{"id": "small", "network": "toy:small"}],
         "stages": [{"features": {"layers": ["head"]}}, {"restore": {}}],

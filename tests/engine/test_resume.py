@@ -97,6 +97,7 @@ def write_recipe(tmp_path: Path, corpus: Path) -> Path:
     path = tmp_path / "killed.yaml"
     data = {
         "name": "toy",
+        "baseline": False,
         "corpus": {"images": [f"{corpus}/*.png"], "scale": 2, "degradations": ["clean", {"noise": 20}, {"blur": 1}]},
         "models": [{"id": f"m{i}", "network": "toy:small", "args": {"seed": i}} for i in range(3)],
         "stages": [{"features": {"layers": ["head", "tail:input"]}}, {"restore": {"save": True}}],

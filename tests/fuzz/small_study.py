@@ -34,6 +34,7 @@ def write_small_recipe(folder: Path) -> Path:
     (pictures / "broken.png").write_bytes(b"no picture")
     data = {
         "name": "small",
+        "baseline": False,
         "corpus": {"images": ["pictures/*.png"], "scale": 2},
         "models": [{"id": "small", "network": "toy:small", "tags": {"size": 1}},
                    {"id": "other", "network": "toy:small", "args": {"seed": 1}, "tags": {"size": 2}}],

@@ -61,6 +61,7 @@ def world(server: Server, proxy: Faulty, tmp_path_factory: pytest.TempPathFactor
         for name, images in (("local", f"{place}/pictures/*.png"), ("s3", f"s3://{CORPUS}/pictures/*.png")):
             (place / f"{name}.yaml").write_text(yaml.safe_dump({
                 "name": "toy",
+                "baseline": False,
                 "corpus": {"images": [images], "scale": 2, "degradations": ["clean", {"noise": 20}]},
                 "models": [{"id": "small", "network": "toy:small"}],
                 "stages": [{"features": {"layers": ["head"]}}, {"restore": {}}],

@@ -69,7 +69,11 @@ def inputs_of(asked: Asked, manifest: Manifest) -> tuple[type[Analysis], BaseMod
     cls = analysis_class(asked.kind)
     params = cls.Params(**asked.params)
     tags = {model.id: model.tags for model in manifest.models}
-    cells = [cell for cell in manifest.cells if chosen(asked.models, cell.model, tags.get(cell.model, {}))]
+    beside = {model.id for model in manifest.models if model.entry.get("baseline")}
+    cells = [
+        cell for cell in manifest.cells
+        if chosen(asked.models, cell.model, tags.get(cell.model, {}), kind=asked.kind, baseline=cell.model in beside)
+    ]  # fmt: skip
     try:
         names = set(cls.inputs(params, cells))
     except PlanError as error:

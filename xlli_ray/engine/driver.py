@@ -137,6 +137,7 @@ def plan_study(recipe: Recipe, out: str, options: Options) -> tuple[Manifest, Pl
         try:
             records = _checked(recipe, objects, load_manifest(objects), options)
             manifest = _scanned(recipe, objects, lease, events, pools, options)
+            recipe, records = _with_baseline(recipe, objects, manifest, records)
             planned = _planned(recipe, objects, manifest, options, spec, records)
             write_root(objects, lease.epoch)
             return planned
@@ -156,6 +157,7 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             records = _checked(recipe, objects, before, options)
             notes: list[str] = []
             manifest = _scanned(recipe, objects, lease, events, pools, options, again=options.retry_failed, notes=notes)
+            recipe, records = _with_baseline(recipe, objects, manifest, records)
             manifest, plan = _planned(recipe, objects, manifest, options, spec, records)
             gate = make_gate(manifest.model(entry.id) for entry in recipe.models)
             workers = options.workers if options.workers is not None else default_workers(options, recipe.threads)
@@ -286,8 +288,10 @@ def _checked(recipe: Recipe, objects: Objects, before: Manifest | None, options:
     from xlli_ray.engine.precheck import check_recipe, check_replace
     from xlli_ray.engine.weights import keep_models, load_study_model
 
-    cells = before.cells if before is not None else ()
-    check_replace(options.replace, recipe, cells)
+    named = {model.id for model in recipe.models}
+    beside = {model.id for model in (before.models if before else ()) if model.entry.get("baseline")} - named
+    cells = [cell for cell in (before.cells if before is not None else ()) if cell.model not in beside]
+    check_replace(options.replace, recipe, before.cells if before is not None else (), sorted(beside))
     threads = torch.get_num_threads()
     try:
         records = keep_models(objects, recipe, before.models if before is not None else ())
@@ -296,6 +300,21 @@ def _checked(recipe: Recipe, objects: Objects, before: Manifest | None, options:
     finally:
         torch.set_num_threads(threads)
     return records
+
+
+def _with_baseline(
+    recipe: Recipe, objects: Objects, manifest: Manifest, records: list[ModelRecord]
+) -> tuple[Recipe, list[ModelRecord]]:
+    """Recipe and records with the baseline of this corpus. The study keeps the recipe as it was asked."""
+    from xlli_ray.engine.baseline import baseline_entries
+    from xlli_ray.engine.weights import keep_models
+
+    assert manifest.samples is not None
+    entries = baseline_entries(recipe, manifest.samples, records, manifest.models)
+    if not entries:
+        return recipe, records
+    kept = keep_models(objects, recipe.model_copy(update={"models": entries}), manifest.models)
+    return recipe.model_copy(update={"models": [*recipe.models, *entries]}), [*records, *kept]
 
 
 def _planned(

@@ -7,7 +7,7 @@ network knows its layers.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from xlli_ray.analyses.states import check_asked
@@ -24,9 +24,12 @@ SIDE = 64
 """Pixels of the black image, where the recipe's patches do not say another size."""
 
 
-def check_replace(ids: Sequence[str], recipe: Recipe, cells: Sequence[Cell]) -> None:
-    """Refuse `--replace` of what is neither a stage, a model, an analysis nor a cell, with the nearest that is. Raises PlanError."""
-    known = [*(stage.id for stage in recipe.stages), *(model.id for model in recipe.models), *(cell.id for cell in cells)]
+def check_replace(ids: Sequence[str], recipe: Recipe, cells: Sequence[Cell], beside: Collection[str] = ()) -> None:
+    """Refuse `--replace` of what is neither a stage, a model, an analysis nor a cell, with the nearest that is. Raises PlanError.
+
+    `beside`: the study's baselines, which the recipe need not name.
+    """
+    known = [*(stage.id for stage in recipe.stages), *(model.id for model in recipe.models), *beside, *(cell.id for cell in cells)]
     for name in ids:
         if name not in known:
             near = closest(name, known, n=1)

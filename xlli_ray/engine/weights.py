@@ -36,6 +36,8 @@ def _entry(entry: ModelEntry) -> Mapping[str, object]:
     data = entry.model_dump(mode="json")
     if data["key"] is None:
         del data["key"]  # entries of older studies do not have it
+    if not data["baseline"]:
+        del data["baseline"]
     return {key: value for key, value in data.items() if key not in ("id", "tags", "sha256", "folder")}
 
 

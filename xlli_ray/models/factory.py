@@ -113,6 +113,8 @@ def _module(network: str, path: str, places: list[str]) -> tuple[ModuleType, str
                 if file.is_file():
                     return _from_file(file.resolve().stem, file, str(file.parent.absolute())), str(file.parent.absolute())
             raise NetworkError(f"network {network!r}: there is no file {path}; it was looked for in {looked}.")
+        if path.partition(".")[0] == __package__.partition(".")[0]:
+            return importlib.import_module(path), ""  # of this package: never what a folder has under its name
         inside = Path(*path.split("."))
         # The current folder may be a study of a stranger's: what is installed goes before it.
         for place in [places[0], "", *places[1:]]:

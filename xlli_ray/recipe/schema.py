@@ -39,6 +39,7 @@ class ModelEntry(BaseModel):
     range: tuple[float, float] | None = Field(default=None, description="[0, 1] | [0, 255] | [-1, 1]")
     output: Literal["image", "none"] = "image"
     tags: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    baseline: bool = Field(default=False, description="in every restore stage, and in others only where they name it")
 
     @field_validator("id")
     @classmethod
@@ -79,7 +80,7 @@ class Stage(BaseModel):
 
     def chooses(self, model: ModelEntry) -> bool:
         """Whether this stage looks at `model`."""
-        return chosen(self.models, model.id, model.tags)
+        return chosen(self.models, model.id, model.tags, kind=self.kind, baseline=model.baseline)
 
 
 class Limits(BaseModel):
@@ -107,6 +108,7 @@ class Recipe(BaseModel):
     batch: dict[str, int | Literal["auto"]] = Field(default_factory=dict, description="probe kind → samples a batch")
     threads: int = Field(default=1, ge=1, le=1024)
     limits: Limits = Limits()
+    baseline: bool = Field(default=True, description="bicubic, or the input at scale 1, beside the networks of every restore stage")
 
     @field_validator("name")
     @classmethod

@@ -222,10 +222,15 @@ class Manifest:
         raise StudyError(f"no model {model_id!r} in this study; models: {', '.join(m.id for m in self.models)}")
 
 
-def chosen(which: Any, model: str, tags: Mapping[str, Any]) -> bool:
-    """Whether a stage's `models` field chooses this model: `all`, a list of ids, or {tag: value}, all of which must match."""
-    if which == "all":
+def chosen(which: Any, model: str, tags: Mapping[str, Any], *, kind: str, baseline: bool) -> bool:
+    """Whether a stage's `models` field chooses this model: `all`, a list of ids, or {tag: value}, all of which must match.
+
+    A `baseline` belongs to every stage of the kind `restore`, and to others only where it is named.
+    """
+    if baseline and kind == "restore":
         return True
+    if which == "all":
+        return not baseline
     if isinstance(which, Mapping):
         return all(tags.get(tag) == value for tag, value in which.items())
     return model in which
