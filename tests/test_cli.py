@@ -566,7 +566,7 @@ def test_an_unknown_recipe_key_is_refused_with_the_nearest_one(xlli: Xlli, tmp_p
     recipe = write_recipe(tmp_path, thread=2)
     result = xlli("run", recipe, "--out", tmp_path / "out", "--workers", "0")
     assert result.code == 1
-    assert result.err.startswith(f"RecipeError: {recipe}: thread (line 24): there is no key 'thread': did you mean 'threads'?")
+    assert result.err.startswith(f"RecipeError: {recipe}: thread (line 25): there is no key 'thread': did you mean 'threads'?")
     assert not (tmp_path / "out").exists()
 
 
