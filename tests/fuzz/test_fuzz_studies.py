@@ -14,6 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import fuzz_flips
+import fuzz_studies
 from small_study import PACKED, small_study
 
 from xlli_ray.engine.driver import run_study
@@ -21,7 +22,7 @@ from xlli_ray.engine.options import Options
 from xlli_ray.engine.repair import repair_study
 from xlli_ray.errors import StudyError
 from xlli_ray.recipe import Recipe
-from xlli_ray.store import records
+from xlli_ray.store import records, tables
 from xlli_ray.store.verify import verify
 from xlli_ray.study import open_study
 
@@ -173,3 +174,41 @@ def test_a_scan_without_a_plan_is_no_whole_study(made: tuple[Recipe, Path], tmp_
 
     scan_study(made[0], str(tmp_path / "scanned"), QUIET)
     assert [line for line in whole(tmp_path / "scanned") if "nothing was planned yet" in line and "run the same command again" in line]
+
+
+def test_whatever_lies_in_a_study_every_command_answers_or_says_which_file(made: tuple[Recipe, Path]) -> None:
+    summary = fuzz_studies.main(["--trials", "4", "--seed", "3"], made=made)
+    assert summary["findings"] == []
+    assert summary["outcomes"]
+
+
+def test_an_array_whose_document_or_shard_zarr_refuses_is_named_by_xarray(study: Path) -> None:
+    document = one(study, "arrays.zarr/restore/other/restore/*/output/zarr.json")
+    cell, bucket, name = "restore/other/restore", document.parent.parent.name, "output"
+    before = document.read_bytes()
+    document.write_text(json.dumps({**json.loads(before), "foreign": {"must_understand": True}}))
+    with pytest.raises(StudyError, match=rf"{bucket}/{name}/zarr.json: Zarr does not open it .*`xlli verify --repair`"):
+        open_study(study).array(cell, name).xarray(bucket)
+    document.write_bytes(before)
+    flip(one(document.parent, "c/0/0/0/0"), 1.0)
+    array = open_study(study).array(cell, name).xarray(bucket)
+    with pytest.raises(StudyError, match=rf"{bucket}/{name}: Zarr does not read its shards .*`xlli verify`"):
+        array.values  # noqa: B018
+
+
+def test_a_query_reads_the_end_of_a_table_and_sees_that_it_was_cut_or_replaced(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, table = open_study(study), study / "tables/restore.parquet"
+    before, rows = table.read_bytes(), open_study(study).sql("from restore")
+    whole_files: list[str] = []
+    monkeypatch.setattr(tables, "digest_of", lambda objects, key: whole_files.append(key))
+    assert tables.tables_are_fresh(opened.objects, opened.manifest)
+    assert whole_files == []
+    monkeypatch.undo()
+    for data in (before[:-9], before + b"x", before[:-30] + b"?" + before[-29:]):
+        table.write_bytes(data)
+        assert not tables.tables_are_fresh(opened.objects, opened.manifest)
+        assert open_study(study).sql("from restore").equals(rows)
+    table.write_bytes(before)
+    flip(table, 0.0)
+    assert not tables.tables_are_fresh(opened.objects, opened.manifest, read=True)
+    assert [line for line in whole(study) if line.startswith("tables/restore.parquet: ")]

@@ -52,7 +52,7 @@ def finish(objects: Objects, manifest: Manifest, lease: Lease) -> int:
     Skipped when the tables already tell of exactly these records: their index is written last, so a run that was killed in here
     does it again.
     """
-    if not tables_are_fresh(objects, manifest):
+    if not tables_are_fresh(objects, manifest, read=True):
         for cell in manifest.cells:
             lease.check()
             pack_records(objects, cell, epoch=lease.epoch)
