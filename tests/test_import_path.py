@@ -61,6 +61,7 @@ def test_a_run_in_a_folder_runs_none_of_its_files_in_workers_either_and_finds_th
     )
     (mine / "recipe.yaml").write_text(
         "name: x\ncorpus: {images: [a.png], scale: 2}\nmodels: [{id: a, network: 'toy_of_mine:make'}]\nstages: [{restore: {}}]\n"
+        "baseline: false\n"
     )
     done = call("python -m", ["run", "../mine/recipe.yaml", "--out", ".", "--workers", "1", "--quiet"], trap)
     assert marks(trap) == ""

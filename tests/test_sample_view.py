@@ -38,6 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fine = np.kron(coarse, np.ones((4, 4, 1))).clip(0, 1)
         Image.fromarray((fine * 255).astype(np.uint8)).save(folder / "pictures" / name)
     (folder / "recipe.yaml").write_text(yaml.safe_dump({
+        "baseline": False,
         "name": "toy", "corpus": {"images": ["pictures"], "scale": 2},
         "models": [{"id": "small", "network": "toy:small"}, {"id": "fragile", "network": "toy:nan_on_bright"},
                    {"id": "silent", "network": "toy:small"}],
