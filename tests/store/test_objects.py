@@ -252,3 +252,14 @@ def test_a_fifo_a_folder_and_a_device_where_a_file_is_expected_are_named_and_nob
             with pytest.raises(StudyError, match=f"{name}: {kind}.*move it away"):
                 read(name)
         assert not objects.create(name, b"x"), "and nothing takes its place"
+
+
+def test_a_folder_where_an_object_belongs_is_named_and_nothing_is_lost(tmp_path: Path) -> None:
+    objects = open_objects(tmp_path)
+    (tmp_path / "tables" / "index.json").mkdir(parents=True)
+    (tmp_path / "tables" / "index.json" / "mine.txt").write_text("kept")
+    for change in (lambda: objects.put("tables/index.json", b"x"), lambda: objects.delete(["tables/index.json"])):
+        with pytest.raises(StudyError, match=r"tables/index\.json: a folder lies where a file of the study belongs; move it away"):
+            change()
+    assert (tmp_path / "tables" / "index.json" / "mine.txt").read_text() == "kept"
+    assert [path.name for path in (tmp_path / "tables").iterdir()] == ["index.json"]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from xlli_ray.errors import EnvironmentFailure
+from xlli_ray.errors import EnvironmentFailure, StudyError
 
 OPEN_FILES = 128
 """Most that are kept open at once: a unit of hundreds of layers has as many shards, and many systems give a process 256 or 1024."""
@@ -37,11 +37,16 @@ _SURROUNDINGS = {
 
 @contextlib.contextmanager
 def surroundings(where: str) -> Iterator[None]:
-    """Turn the operating system's errors about the surroundings into EnvironmentFailure with the way out."""
+    """Turn the operating system's errors about the surroundings into EnvironmentFailure with the way out, and a folder in a file's place
+    into StudyError."""
     try:
         yield
     except EnvironmentFailure:
         raise
+    except IsADirectoryError as error:
+        place = error.filename2 or error.filename
+        way_out = "move it away, then run the same command again"
+        raise StudyError(f"{place}: a folder lies where a file of the study belongs; {way_out}") from error
     except OSError as error:
         way_out = _SURROUNDINGS.get(error.errno or 0)
         if way_out is None:
