@@ -45,8 +45,8 @@ def surroundings(where: str) -> Iterator[None]:
         raise
     except IsADirectoryError as error:
         place = error.filename2 or error.filename
-        way_out = "move it away, then run the same command again"
-        raise StudyError(f"{place}: a folder lies where a file of the study belongs; {way_out}") from error
+        advice = "move it away, then run the same command again"
+        raise StudyError(f"{place}: a folder lies where a file of the study belongs; {advice}") from error
     except OSError as error:
         way_out = _SURROUNDINGS.get(error.errno or 0)
         if way_out is None:
