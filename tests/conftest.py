@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -15,7 +16,11 @@ FIXTURES = Path(os.environ.get("XLLI_FIXTURES") or ROOT.parent / "shared" / "fix
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """In CI the fixtures must be there: a skip would hide what they prove."""
+    """In CI the fixtures must be there: a skip would hide what they prove. Signals that whoever started us ignores (nohup, background)
+    are as usual again, for the programs that tests start and signal."""
+    for name, usual in (("SIGINT", signal.default_int_handler), ("SIGTERM", signal.SIG_DFL), ("SIGHUP", signal.SIG_DFL)):
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
+            signal.signal(getattr(signal, name), usual)
     if os.environ.get("XLLI_REQUIRE_FIXTURES") == "1" and not (FIXTURES / "MANIFEST.md").exists():
         raise pytest.UsageError(f"XLLI_REQUIRE_FIXTURES=1, but there are no fixtures at {FIXTURES}: set XLLI_FIXTURES")
 
