@@ -237,6 +237,13 @@ def test_a_scan_gives_every_row_once_and_the_same_bytes_as_rows(study: Study) ->
         assert np.array_equal(np.concatenate([block.values for block in blocks]), array.rows(ids(study, where)))
 
 
+def test_another_table_in_the_place_of_the_samples_is_named_and_not_taken_for_them(copy: Path) -> None:
+    for name in ("tables/models.parquet", "samples/rejected.parquet"):
+        shutil.copyfile(copy / name, copy / "samples/part-00000.parquet")
+        with pytest.raises(StudyError, match=r"samples/part-00000\.parquet: damaged .another table of \d+ rows, not 14 samples.*--repair"):
+            open_study(copy).array(HEAD).xarray("h0024w0024")
+
+
 # -- xarray -----------------------------------------------------------------------------------------------------
 
 

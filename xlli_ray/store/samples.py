@@ -211,13 +211,17 @@ class SampleReader:
 
     def _open(self, part: int) -> pq.ParquetFile:
         try:
-            return open_parquet(self._objects, part_key(part))
+            file = open_parquet(self._objects, part_key(part))
         except Missing as error:
             raise StudyError(f"{self._objects.url}/{part_key(part)}: gone; {REPAIR}") from error
         except EnvironmentFailure:
             raise
         except (pa.ArrowException, EOFError, OSError) as error:  # a damaged footer is an OSError to pyarrow
             raise self._damaged(part, error) from error
+        expected = min(self._summary.part_rows, self._summary.rows - part * self._summary.part_rows)
+        if file.metadata.num_rows != expected or "sample_id" not in file.schema_arrow.names:
+            raise self._damaged(part, ValueError(f"another table of {file.metadata.num_rows} rows, not {expected} samples"))
+        return file
 
     def _damaged(self, part: int, error: Exception) -> StudyError:
         why = (str(error).splitlines() or [""])[0]
