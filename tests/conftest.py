@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -44,3 +45,16 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_wait_for_the_disk() -> Iterator[None]:
+    """What this process writes is not forced to the disk: no test cuts the power, and every object of every study would wait for it twice.
+    Tests of a disk that fails put their own `fsync` here; programs and workers that tests start keep the system's."""
+
+    def at_once(handle: int) -> None:
+        os.fstat(handle)  # a handle that is closed is an error still
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", at_once)
+        yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import random
 import threading
@@ -143,25 +144,31 @@ def test_one_bad_file_is_a_failed_row_and_the_rest_is_measured(
     assert digest(tmp_path / "study") == digest(tmp_path / "undisturbed")
 
 
+def after_units(monkeypatch: pytest.MonkeyPatch, number: int, do: Callable[[], object]) -> None:
+    """`do` is called once, when that many units have ended."""
+    event, ended = Events.event, itertools.count(1)
+
+    def heard(self: Events, kind: str, **fields: Any) -> None:
+        event(self, kind, **fields)
+        if kind == "unit" and next(ended) == number:
+            do()
+
+    monkeypatch.setattr(Events, "event", heard)
+
+
 @pytest.mark.parametrize("moment", ["gone", "empty"])
 def test_a_folder_that_is_unmounted_while_units_run(
     recipe: Make, run: Run, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     made, away = recipe(), corpus.with_name("away")
     run(made, "undisturbed")
-    event = Events.event
-    units = []
 
-    def unmount(self: Events, kind: str, **fields: Any) -> None:
-        event(self, kind, **fields)
-        if kind == "unit":
-            units.append(fields)
-        if len(units) == 2 and corpus.exists() and not away.exists():
-            corpus.rename(away)
-            if moment == "empty":
-                corpus.mkdir()
+    def unmount() -> None:
+        corpus.rename(away)
+        if moment == "empty":
+            corpus.mkdir()
 
-    monkeypatch.setattr(Events, "event", unmount)
+    after_units(monkeypatch, 2, unmount)
     with pytest.raises(EnvironmentFailure, match="is it mounted"):
         run(made)
     monkeypatch.undo()
@@ -180,24 +187,18 @@ def test_a_study_that_is_unmounted_while_units_run_is_not_begun_anew_where_it_wa
 ) -> None:
     made, wanted = undisturbed
     study, away = tmp_path / "study", tmp_path / "away"
-    event = Events.event
-    units = []
 
-    def unmount(self: Events, kind: str, **fields: Any) -> None:
-        event(self, kind, **fields)
-        if kind == "unit":
-            units.append(fields)
-        if len(units) == moment and not away.exists():
-            study.rename(away)
-            if how != "gone":  # what lies below a mount point is a folder, of another file system
-                study.mkdir()
-                stat = os.stat
-                monkeypatch.setattr(
-                    os, "stat", lambda path, **kw: os.stat_result([*stat(path, **kw)[:2], -1, *stat(path, **kw)[3:]])
-                    if path == study else stat(path, **kw),
-                )  # fmt: skip
+    def unmount() -> None:
+        study.rename(away)
+        if how != "gone":  # what lies below a mount point is a folder, of another file system
+            study.mkdir()
+            stat = os.stat
+            monkeypatch.setattr(
+                os, "stat", lambda path, **kw: os.stat_result([*stat(path, **kw)[:2], -1, *stat(path, **kw)[3:]])
+                if path == study else stat(path, **kw),
+            )  # fmt: skip
 
-    monkeypatch.setattr(Events, "event", unmount)
+    after_units(monkeypatch, moment, unmount)
     with pytest.raises(EnvironmentFailure, match=r"is gone|another file system|vanished"):
         run(made)
     monkeypatch.undo()
