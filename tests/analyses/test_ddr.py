@@ -26,17 +26,18 @@ from xlli_ray.analyses.ddr import layers as ddr_layers
 from xlli_ray.analyses.ddr.params import Params
 from xlli_ray.analyses.ddr.samples import Samples, own_contents
 from xlli_ray.analyses.protocol import Result
-from xlli_ray.analyses.states import Asked, resolve
+from xlli_ray.analyses.states import Asked, check_asked, resolve
 from xlli_ray.analyses.view import View
 from xlli_ray.errors import AnalysisError, EnvironmentFailure, PlanError, RecipeError
 from xlli_ray.recipe import parse_recipe
 from xlli_ray.stats.gram import gram
+from xlli_ray.store.documents import load_manifest
 from xlli_ray.store.objects import open_objects
 from xlli_ray.store.results import read_file, write_result
 
 LABELS = ("clean", "blur1", "blur2", "noise20")
 Ddr = Callable[..., Result]
-QUICK: dict[str, Any] = {"embed": [], "resamples": 300, "permutations": 99, "thumbnails": False}
+QUICK: dict[str, Any] = {"embed": [], "permutations": 99, "thumbnails": False}
 
 
 @pytest.fixture
@@ -50,8 +51,6 @@ def ddr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ddr:
         place = tmp_path / recipe.name
         objects = open_objects(str(place))
         manifest = write_study(objects, recipe, tmp_path / f"{recipe.name}-pictures") if not place.exists() else None
-        from xlli_ray.store.documents import load_manifest
-
         manifest = manifest or load_manifest(objects)
         assert manifest is not None
         go.objects, go.task = objects, resolve(Asked("ddr", "ddr", {**QUICK, **params}), objects, manifest)  # type: ignore[attr-defined]
@@ -289,6 +288,20 @@ def test_the_word_from_survives_recipe_study_and_result() -> None:
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------
+
+
+def test_a_recipe_that_asks_for_resamples_still_runs_is_told_that_they_have_no_effect_and_means_the_same(ddr: Ddr) -> None:
+    ddr(ddr_recipe())
+    manifest = load_manifest(ddr.objects)  # type: ignore[attr-defined]
+    assert manifest is not None
+    without = ddr.task.made  # type: ignore[attr-defined]
+    asked = Asked("ddr", "ddr", {**QUICK, "resamples": 300})
+    made = resolve(asked, ddr.objects, manifest).made  # type: ignore[attr-defined]
+    assert made.fingerprint == without.fingerprint
+    assert "resamples" not in made.params
+    (note,) = check_asked([asked], manifest)
+    assert note.startswith("stage ddr: `resamples` no longer has an effect")
+    assert check_asked([Asked("ddr", "ddr", QUICK)], manifest) == []
 
 
 def test_own_contents_are_each_there_once_and_every_degradation_sees_every_image(ddr: Ddr) -> None:

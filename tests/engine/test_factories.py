@@ -103,3 +103,15 @@ def test_a_factory_that_is_nowhere_is_refused_with_the_places_before_anything_is
     monkeypatch.chdir(tmp_path)
     with pytest.raises(NetworkError, match=rf"model 'a': .*my_edsr\.py in {place.parent} and {tmp_path}, and among installed packages"):
         plan_study(load_recipe(place), str(tmp_path / "study"), QUIET)
+
+
+def test_a_factory_in_a_folder_below_the_recipes_is_found_by_the_plan_and_by_workers(
+    beside: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = beside("nets/net_of_mine.py:make")
+    (place.parent / "nets").mkdir()
+    for name in ("net_of_mine.py", "parts.py", "late.py"):
+        (place.parent / name).rename(place.parent / "nets" / name)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run_study(load_recipe(place), str(tmp_path / "study"), QUIET).failed == 0

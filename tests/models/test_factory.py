@@ -84,6 +84,37 @@ def test_an_installed_factory_is_found_last(tmp_path: Path) -> None:
     assert (found.call, found.folder) == (nn.Identity, "")
 
 
+@pytest.fixture
+def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installed package `installed_nets`, and a current folder that holds one under its name. Gives the mark that running it leaves."""
+    folder(tmp_path / "site", "i", name="installed_nets")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    received = tmp_path / "received"
+    received.mkdir()
+    mark = tmp_path / "mark"
+    (received / "installed_nets.py").write_text(f"open({str(mark)!r}, 'w').close()\nfrom torch import nn\nmake = nn.Identity\n")
+    monkeypatch.chdir(received)
+    return mark
+
+
+@pytest.mark.parametrize("place", [None, ""])
+def test_a_file_in_the_current_folder_does_not_pass_for_an_installed_package(place: str | None, hostile: Path) -> None:
+    assert find_factory("installed_nets:make", place).folder == ""
+    assert not hostile.exists()
+
+
+def test_a_studys_model_of_a_package_that_is_gone_is_not_looked_for_in_the_current_folder(
+    hostile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if not path.endswith("/site")])
+    sys.modules.pop("installed_nets", None)
+    with pytest.raises(NetworkError, match=r"No module named 'installed_nets'\. It was looked for among installed packages"):
+        find_factory("installed_nets:make", "")
+    with pytest.raises(NetworkError, match=r"no file installed_nets\.py; it was looked for in no folder"):
+        find_factory("installed_nets.py:make", "")
+    assert not hostile.exists()
+
+
 def test_the_error_says_where_it_was_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     beside = folder(tmp_path / "recipe", "a")
     monkeypatch.chdir(tmp_path)

@@ -87,6 +87,19 @@ def test_a_wrong_recipe_is_refused_with_the_place_and_the_nearest_key(tmp_path: 
         load_recipe(written(tmp_path, **change))
 
 
+def test_a_factory_of_the_recipe_is_looked_for_in_the_recipes_folder_and_one_of_an_override_in_the_current(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")
+    grid = [{"id": "mine"}, {"id": "nets", "train": {"network": "other.py:make", "folder": "nets"}}]
+    recipe = written(tmp_path, train={**BASE["train"], "network": "mine.py:make"}, grid=grid)
+    assert [job.train.folder for job in load_recipe(recipe).jobs()] == [str(tmp_path), str(tmp_path / "nets")]
+    assert load_recipe(recipe, overrides=["train.network=else.py:make"]).jobs()[0].train.folder == "/"
+    assert load_recipe(written(tmp_path)).jobs()[0].train.folder is None
+    moved = load_recipe(recipe, overrides=["train.folder=/elsewhere"]).jobs()[0]
+    assert moved.recipe_hash() == load_recipe(recipe).jobs()[0].recipe_hash()  # where it lies decides nothing
+
+
 def test_twins_that_start_from_each_other_wait_for_their_wave(tmp_path: Path) -> None:
     grid = [
         {"id": "late", "train": {"init": "early"}},

@@ -16,6 +16,7 @@ from toy_pictures import textured
 from xlli_ray.errors import RecipeError, WeightsError
 from xlli_ray.models import ModelSpec, load_model, read_state_dict
 from xlli_ray.models.builtin import check_card, sealed
+from xlli_ray.recipe import parse_recipe
 from xlli_ray.training.run import train
 
 
@@ -81,6 +82,42 @@ def test_a_study_reads_the_list_and_its_tags(recipe: Path, photos: Path, tmp_pat
     models = study.load_recipe(path).models
     assert [(model.id, model.tags["residual"]) for model in models] == [("gr", True), ("nogr", False)]
     assert models[0].weights == str(tmp_path / "out/gr/weights.safetensors")
+
+
+NET = """
+from torch import nn
+import parts
+VERSION = {version}
+def make(width=4):
+    return nn.Sequential(nn.Conv2d(3, width, 3, padding=1), parts.Act(), nn.Conv2d(width, 48, 3, padding=1), nn.PixelShuffle(4))
+"""
+
+
+def test_a_network_beside_the_recipe_is_trained_from_any_folder_and_found_by_the_study(
+    recipe: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A study looks beside the recipe first (C6); a training looked in the current folder only."""
+    (tmp_path / "net_to_train.py").write_text(NET.format(version=1))
+    (tmp_path / "parts.py").write_text("from torch import nn\nAct = nn.ReLU\n")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    grid = [{"id": "mine", "train": {"network": "net_to_train.py:make", "args": {"width": 5}}}]
+    content = yaml.safe_load(recipe.read_text())
+    content["train"].pop("args")
+    recipe.write_text(yaml.safe_dump({**content, "grid": grid}))
+    listed = train(recipe, tmp_path / "out")
+    corpus = {"images": [str(photos / "*.png")], "scale": 4}
+    study = parse_recipe(
+        {"name": "s", "corpus": corpus, "models": [{"from": str(listed)}], "stages": [{"restore": {}}]}, base=tmp_path / "elsewhere"
+    )
+    entry = study.models[0]
+    assert entry.folder is not None
+    assert Path(entry.folder).resolve() == tmp_path.resolve()
+    state = read_state_dict(Path(str(entry.weights)))
+    model = load_model(ModelSpec("mine", entry.weights, entry.network, entry.args, folder=entry.folder), state.tensors)
+    assert model.scale == 4
+    card = json.loads((tmp_path / "out/mine/card.json").read_text())
+    assert str(tmp_path) not in json.dumps(card["recipe"])
 
 
 def test_what_is_finished_is_not_trained_again_and_another_recipe_is_refused(recipe: Path, tmp_path: Path) -> None:

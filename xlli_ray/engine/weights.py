@@ -171,7 +171,7 @@ def load_study_model(objects: Objects, record: ModelRecord, device: torch.device
         scale=entry.get("scale"),
         range=tuple(entry["range"]) if entry.get("range") else None,
         output=entry.get("output", "image"),
-        folder=record.folder or None,
+        folder=record.folder,  # "": among installed packages only, never in the folder that a worker or the user happens to stand in
         sizes=record.sizes,
     )
     model = load_model(spec, tensors_from(data))

@@ -1,8 +1,9 @@
 """A user's own network: `network: FILE.py:make` or `package.module:make`, found, called, and given its weights.
 
-Where it is looked for, in this order: the recipe's folder, what is installed, the current folder. The folder where it lies is at the front
-of the import path while its file is imported and the factory is called, and only then, so that it may import its neighbours; and neighbours
-of one name in two folders are two modules. Whatever the file, the factory or the network raises is a NetworkError that says who raised it.
+Where it is looked for, in this order: the recipe's folder, what is installed, the current folder. What was found among installed packages
+is looked for there and nowhere else from then on. The folder where it lies is at the front of the import path while its file is imported
+and the factory is called, and only then, so that it may import its neighbours; and neighbours of one name in two folders are two modules.
+Whatever the file, the factory or the network raises is a NetworkError that says who raised it.
 """
 
 from __future__ import annotations
@@ -33,12 +34,17 @@ _LOCK = threading.RLock()
 
 @dataclass(frozen=True)
 class Factory:
-    """A callable that makes a network. `folder`: where it was found, "" for an installed package. `version`: its file's VERSION, else 1."""
+    """A callable that makes a network.
+
+    `folder`: from where it was found, so that looking there first finds it again; "" for an installed package. `beside`: the folder where
+    its file lies, for the import of neighbours. `version`: its file's VERSION, else 1.
+    """
 
     network: str
     call: Any
     folder: str
     version: int
+    beside: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,16 +56,20 @@ class Product:
 
 
 def find_factory(network: str, folder: str | None = None) -> Factory:
-    """Import what `network` ("FILE.py:make", "package.module:make") names. `folder`: where to look first, None: the current folder.
+    """Import what `network` ("FILE.py:make", "package.module:make") names.
+
+    `folder`: where to look first; None: nowhere, so that what is installed goes before the current folder; "": among installed packages
+    only, as for a study's model whose factory was found there.
 
     NetworkError says where it was looked for, or what its import raised.
     """
     path, _, name = network.rpartition(":")
     if not path or not name.isidentifier():
         raise NetworkError(f"network {network!r} cannot be imported: expected FILE.py:factory or package.module:factory.")
-    places = list(dict.fromkeys(str(Path(place).absolute()) for place in (folder, ".") if place is not None))
+    first = str(Path(folder).absolute()) if folder else None
+    places = list(dict.fromkeys(place for place in (first, str(Path.cwd()) if folder != "" else None) if place is not None))
     with _LOCK:
-        module, where = _module(network, path, places)
+        module, where, beside = _module(network, path, first, places)
     if not hasattr(module, name):
         near = closest(name, [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")])
         raise NetworkError(
@@ -69,7 +79,7 @@ def find_factory(network: str, folder: str | None = None) -> Factory:
     version = getattr(module, "VERSION", 1)
     if isinstance(version, bool) or not isinstance(version, int):
         raise NetworkError(f"network {network!r}: VERSION in {getattr(module, '__file__', path)} is {version!r}; expected a whole number.")
-    return Factory(network, getattr(module, name), where, version)
+    return Factory(network, getattr(module, name), where, version, beside)
 
 
 @randomness_kept()
@@ -77,7 +87,7 @@ def make(factory: Factory, args: Mapping[str, Any]) -> Product:
     """Call the factory. NetworkError when it raises, does not take the arguments, or gives no module."""
     said = f"{factory.network}({', '.join(f'{key}={value!r}' for key, value in args.items())})"
     try:
-        with _beside(factory.folder):
+        with _beside(factory.beside):
             given = factory.call(**args)
     except KeyboardInterrupt:
         raise
@@ -103,34 +113,40 @@ def _what(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}"
 
 
-def _module(network: str, path: str, places: list[str]) -> tuple[ModuleType, str]:
-    """The module and the folder where it was found, "" for an installed one."""
-    looked = " and ".join(places)
+def _module(network: str, path: str, first: str | None, places: list[str]) -> tuple[ModuleType, str, str]:
+    """The module, the place from where it was found and the folder where its file lies, both "" for an installed one.
+
+    `first`: of `places`, what goes before installed packages.
+    """
+    looked = " and ".join(places) or "no folder: this study had it among installed packages"
     try:
         if path.endswith(".py") or "/" in path:
             for place in places:
-                file = Path(place, path).expanduser()
+                file = Path(place, Path(path).expanduser())
                 if file.is_file():
-                    return _from_file(file.resolve().stem, file, str(file.parent.absolute())), str(file.parent.absolute())
+                    beside = str(file.parent.absolute())
+                    return _from_file(file.resolve().stem, file, beside), place, beside
             raise NetworkError(f"network {network!r}: there is no file {path}; it was looked for in {looked}.")
         if path.partition(".")[0] == __package__.partition(".")[0]:
-            return importlib.import_module(path), ""  # of this package: never what a folder has under its name
+            return importlib.import_module(path), "", ""  # of this package: never what a folder has under its name
         inside = Path(*path.split("."))
         # The current folder may be a study of a stranger's: what is installed goes before it.
-        for place in [places[0], "", *places[1:]]:
+        before = [place for place in places if place == first]
+        for place in [*before, "", *(place for place in places if place != first)]:
             if not place and _installed(path):
                 break
             for file in (Path(place, inside).with_suffix(".py"), Path(place, inside, "__init__.py")) if place else ():
                 if file.is_file():
-                    return _from_file(path, file, place), place
-        return importlib.import_module(path), ""
+                    return _from_file(path, file, place), place, place
+        return importlib.import_module(path), "", ""
     except (XlliError, KeyboardInterrupt):
         raise
     except ModuleNotFoundError as error:
         if error.name and (path == error.name or path.startswith(f"{error.name}.")):
             raise NetworkError(
-                f"network {network!r} cannot be imported: {_what(error)}. It was looked for as {inside}.py in {looked}, and among installed"
-                " packages. Write FILE.py:factory with the path from the recipe's folder, or install the package."
+                f"network {network!r} cannot be imported: {_what(error)}. It was looked for"
+                + (f" as {inside}.py in {looked}, and" if places else "")
+                + " among installed packages. Write FILE.py:factory with the path from the recipe's folder, or install the package."
             ) from error
         raise NetworkError(f"network {network!r} cannot be imported: it imports what is not there: {_what(error)}.") from error
     except BaseException as error:  # importing a user's file can raise anything

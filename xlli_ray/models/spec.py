@@ -23,7 +23,7 @@ class ModelSpec:
     `scale`    None: the network's own. Otherwise it chooses (carn_m) or is checked.
     `range`    (lo, hi) of the module's input and output; None: the network's own.
     `output`   "none" for a network that gives no image: its output is neither checked nor mapped.
-    `folder`   where a factory is looked for first: the recipe's folder, or where it was found before.
+    `folder`   where a factory is looked for first: the recipe's folder, or where it was found before ("": among installed packages).
     `sizes`    (multiple, minimum, square) as found before, for a factory's network that does not say them; None: found by trying.
     """
 

@@ -12,7 +12,6 @@ A VERSION of 1 is not written down, so cards from before a version was counted s
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,11 +22,11 @@ from xlli_ray.corpus import decode, resize
 from xlli_ray.corpus.degradations import get, parse
 from xlli_ray.corpus.ids import sha256_hex
 from xlli_ray.corpus.sources import list_files, pair_files, read_bytes
-from xlli_ray.errors import RecipeError
+from xlli_ray.errors import NetworkError, RecipeError
 from xlli_ray.training.recipe import Job, TrainCorpus
 
 SOURCES = ("images", "inputs", "pairs")
-_NO_EFFECT = ("corpus.max_pixels", "train.checkpoint_every", "train.init")  # init: its bytes count, not where they lie
+_NO_EFFECT = ("corpus.max_pixels", "train.checkpoint_every", "train.init", "train.folder")  # init: its bytes count, not where they lie
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,8 @@ def versions(job: Job) -> dict[str, int]:
     """VERSION integers of all that this training runs through, where they are above 1."""
     from xlli_ray.training import data, gan, loop
 
-    found = {"decode": decode.VERSION, "network": network_version(job.train.network), "crops": data.VERSION, "loop": loop.VERSION}
+    network = network_version(job.train.network, job.train.folder)
+    found = {"decode": decode.VERSION, "network": network, "crops": data.VERSION, "loop": loop.VERSION}
     if job.train.gan is not None:
         found["gan"] = gan.VERSION
     if job.corpus.images is not None:
@@ -137,14 +137,15 @@ def versions(job: Job) -> dict[str, int]:
     return {name: version for name, version in sorted(found.items()) if version != 1}
 
 
-def network_version(network: str) -> int:
-    """VERSION of the file of a network, ours or `package.module:factory`; 1 where it says none. RecipeError when it cannot be imported."""
+def network_version(network: str, folder: str | None = None) -> int:
+    """VERSION of the file of a network, ours or a factory's; 1 where it says none. RecipeError when it cannot be imported."""
     if ":" in network:
+        from xlli_ray.models.factory import find_factory
+
         try:
-            version = getattr(importlib.import_module(network.partition(":")[0]), "VERSION", 1)
-        except Exception as error:  # importing a user's module can raise anything
-            raise RecipeError(f"train.network {network!r}: cannot be imported ({type(error).__name__}: {error})") from error
-        return version if isinstance(version, int) else 1
+            return find_factory(network, folder).version
+        except NetworkError as error:
+            raise RecipeError(f"train.{error}") from error
     from xlli_ray.models.networks import network_file
 
     return int(network_file(network).VERSION)

@@ -67,7 +67,7 @@ def build_network(train: Train, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):  # torch's layers draw their first weights from the global state
         torch.manual_seed(seed_of(seed, "init"))
         if ":" in train.network:
-            return make(find_factory(train.network), train.args).module
+            return make(find_factory(train.network, train.folder), train.args).module
         file = network_file(train.network)
         if not hasattr(file, "create"):
             raise NetworkError(

@@ -110,7 +110,8 @@ class Train(BaseModel):
     """How one network is trained."""
 
     model_config = _STRICT
-    network: str = Field(description="a network of ours, or package.module:factory")
+    network: str = Field(description="a network of ours, FILE.py:factory, or package.module:factory")
+    folder: str | None = Field(default=None, description="where a factory is looked for first; null: the recipe's own folder")
     args: dict[str, Any] = Field(default_factory=dict)
     iterations: int = Field(ge=1)
     batch: int = Field(default=8, ge=1)
@@ -158,7 +159,7 @@ class Job(BaseModel):
         content = self.model_dump(mode="json", exclude={"id", "tags", "measure", "validate_on"})
         for source in ("images", "inputs", "pairs"):
             content["corpus"][source] = content["corpus"][source] is not None
-        for display in ("checkpoint_every",):
+        for display in ("checkpoint_every", "folder"):
             content["train"].pop(display)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -255,9 +256,19 @@ def _located(content: Any, base: Path) -> Any:
             result["pairs"] = {key: resolve(value) for key, value in corpus["pairs"].items()}
         return result
 
+    def network(train: Any) -> Any:
+        """With the folder where a factory is looked for first, as in a study's models."""
+        if not isinstance(train, dict):
+            return train
+        if isinstance(given := train.get("folder"), str):
+            return {**train, "folder": resolve(given)}
+        return {**train, "folder": str(base.absolute())} if isinstance(name := train.get("network"), str) and ":" in name else train
+
     if not isinstance(content, dict):
         return content
     result = dict(content)
+    if "train" in result:
+        result["train"] = network(result["train"])
     for key in ("corpus", "validate"):
         if key in result:
             result[key] = source(result[key])
@@ -268,7 +279,9 @@ def _located(content: Any, base: Path) -> Any:
         }
     if isinstance(result.get("grid"), list):
         result["grid"] = [
-            {**entry, "corpus": source(entry["corpus"])} if isinstance(entry, dict) and "corpus" in entry else entry
+            {**entry, **{key: place(entry[key]) for key, place in (("corpus", source), ("train", network)) if key in entry}}
+            if isinstance(entry, dict)
+            else entry
             for entry in result["grid"]
         ]
     return result

@@ -148,7 +148,8 @@ def train_task(payload: dict[str, Any], progress: Callable[[Any], None] | None =
         for name, pairs in job.measure.items()
     }
     recipe = job.model_dump(mode="json", exclude={"id", "tags", "measure", "validate_on"})
-    for source in ("images", "inputs", "pairs"):  # where they lay on this machine tells nobody anything
+    recipe["train"].pop("folder")  # where files lay on this machine tells nobody anything
+    for source in ("images", "inputs", "pairs"):
         if recipe["corpus"][source] is not None:
             recipe["corpus"][source] = f"{len(pictures)} files, listed under images"
     card = {
@@ -277,6 +278,8 @@ def _write_models(jobs: Sequence[Job], root: Path) -> tuple[Path, list[str]]:
         })  # fmt: skip
         if ":" in job.train.network:
             models[-1]["args"] = job.train.args
+            if job.train.folder is not None:
+                models[-1]["folder"] = os.path.relpath(job.train.folder, root)
     partial = root / f"{MODELS}.partial"
     partial.write_text(yaml.safe_dump({"models": models}, sort_keys=False, allow_unicode=True), encoding="utf-8")
     os.replace(partial, root / MODELS)

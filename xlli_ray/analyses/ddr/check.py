@@ -12,6 +12,8 @@ from xlli_ray.corpus.degradations import is_real
 from xlli_ray.errors import AnalysisError, PlanError, closest
 from xlli_ray.store.manifest import Cell, SampleTable
 
+_RESAMPLES = "`resamples` no longer has an effect, since intervals are not resampled any more: leave it out"
+
 
 def check(params: Params, cells: Sequence[Cell], samples: SampleTable) -> list[str]:
     """Notes for the plan. `cells`: of the features stage. Raises PlanError for what would only fail after computing."""
@@ -24,9 +26,10 @@ def check(params: Params, cells: Sequence[Cell], samples: SampleTable) -> list[s
         for glob in globs if isinstance(globs, list) else ():
             if not any(matches(layer, [glob]) for layer in layers):
                 raise PlanError(f"ddr.{name}: {glob!r} matches none of the layers that are looked at: {', '.join(layers[:12])}")
+    notes = [] if params.resamples is None else [_RESAMPLES]
     size, counts = planned_sets(cells, samples)
     if not counts:
-        return []
+        return notes
     for label in params.degradations or ():
         if label not in samples.labels:
             near = closest(label, samples.labels, n=1)
@@ -48,4 +51,4 @@ def check(params: Params, cells: Sequence[Cell], samples: SampleTable) -> list[s
             f"ddr.labels: nothing to separate by {', '.join(params.labels)} in {', '.join(f'{n} {label}' for label, n in wanted.items())} "
             f"(inputs {size}): add degradations, levels or images to the corpus, or ask for other `labels`"
         )
-    return []
+    return notes

@@ -23,6 +23,8 @@ class Params(BaseModel):
     embed_layers: Literal["last", "all"] | list[str] = Field(default="last", description="of which layers: last of each model, or patterns")
     seeds: int = Field(default=5, ge=1, le=100, description="runs of t-SNE and UMAP; the first is drawn")
     thumbnails: bool = Field(default=True, description="small pictures of the inputs, read from the corpus again")
-    resamples: int = Field(default=2000, ge=200, le=100_000, description="of no effect since version 3")
+    resamples: int | None = Field(
+        default=None, ge=200, le=100_000, exclude=True, description="no longer has an effect: leave it out; old recipes may have it"
+    )
     permutations: int = Field(default=500, ge=0, le=100_000, description="of the null; 0: none")
     level: float = Field(default=0.95, gt=0.5, lt=1, description="of the intervals")
