@@ -289,6 +289,8 @@ def test_run_ends_with_1_when_an_analysis_failed_and_0_when_it_is_mended(
     assert "analysed: broken" in mended.out
     assert mended.err.index("analysis broken …") < mended.err.index("analysis broken: done in ")
     assert "FLAG broken: look here first" in mended.out
+    quiet = xlli("run", recipe, "--out", out, "--workers", "0", "--replace", "broken", "--quiet")
+    assert ("analysed: broken" in quiet.out, quiet.err) == (True, ""), "analyses are quiet, too, when that is asked for"
     assert "FLAG broken" in xlli("run", recipe, "--out", out, "--workers", "0").out, "as long as it is true"
 
 
@@ -362,7 +364,7 @@ def _empty(study: Path) -> str:
 
 def _delete_record(study: Path) -> str:
     sorted(study.glob("records/restore/small/restore/*.arrow"))[2].unlink()
-    return "restore/small/restore: 1 of 6 units have no record (first: 2); run the same command again"
+    return "restore/small/restore: 1 of 6 units without a record (first: 2); run the same command again"
 
 
 def _delete_weights(study: Path) -> str:

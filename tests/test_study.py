@@ -400,7 +400,7 @@ def test_a_bucket_study_is_resumed_and_verified(place: Path) -> None:
     there = open_study(url)
     gone = [key for key in there.objects.list(f"records/{KEPT}") if key.endswith(".arrow")][2:4]
     there.objects.delete(gone)
-    assert [line for line in verify(there.objects, there.manifest) if "2 of 7 units have no record" in line]
+    assert [line for line in verify(there.objects, there.manifest) if "2 of 7 units without a record" in line]
     again = run_study(recipe, url, Options(workers=0, quiet=True))
     assert again.units_run == 2
     there = open_study(url)

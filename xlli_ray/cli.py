@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 import xlli_ray
-from xlli_ray.errors import ClusterLost, EnvironmentFailure, LeaseError, PlanError, XlliError
+from xlli_ray.errors import ClusterLost, EnvironmentFailure, LeaseError, PlanError, XlliError, counted
 from xlli_ray.terminal import forgive, say
 
 if TYPE_CHECKING:
@@ -85,7 +85,6 @@ def run(
 ) -> int:
     """Run a recipe, or go on where it stopped. The same command again computes only what is missing."""
     from xlli_ray.engine.driver import run_study
-    from xlli_ray.report.text import counted
 
     parsed = _recipe(recipe, set_)
     options = _options(
@@ -126,8 +125,6 @@ def run(
 
 def _failures(failed: int, measurements: int) -> str:
     """How many of the measurements failed: samples, each counted once a model."""
-    from xlli_ray.report.text import counted
-
     if failed >= measurements:
         return f"ALL {counted(failed, 'measurement')} failed"
     return f"{failed} of {counted(measurements, 'measurement')} failed (a sample counts once a model)"
@@ -213,7 +210,6 @@ def verify(
     takeover: Annotated[bool, Parameter(help="with --repair: take the study from a run that still beats", **OFF)] = False,
 ) -> int:
     """Check every byte against what was written. Exit 1 and the list when something is missing or damaged."""
-    from xlli_ray.report.text import counted
     from xlli_ray.store.verify import verify as findings
     from xlli_ray.study import open_study
 

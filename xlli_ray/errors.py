@@ -81,6 +81,11 @@ def closest(word: str, valid: Iterable[str], *, n: int = 3) -> list[str]:
     return difflib.get_close_matches(word, list(valid), n=n, cutoff=0.3)
 
 
+def counted(number: int, noun: str, many: str = "") -> str:
+    """`1 file`, `3 files`; `many` where the plural has no s at its end: `2 analyses`."""
+    return f"{number} {noun if number == 1 else many or noun + 's'}"
+
+
 def without_lead(text: str, name: str) -> str:
     """`text` without `NAME: ` or `stage NAME: ` in front, however often: whoever shows it names the stage once."""
     leads = (f"{name}: ", f"stage {name}: ")

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from xlli_ray.analyses.states import State, states
-from xlli_ray.errors import StudyError, closest
+from xlli_ray.errors import StudyError, closest, counted
 from xlli_ray.store.documents import load_manifest
 from xlli_ray.store.lease import running
 from xlli_ray.store.manifest import Cell, Manifest
@@ -141,7 +141,7 @@ class StudyResult:
 
     def __repr__(self) -> str:
         about = f", {self.state}: {self.why}" if self.state != "current" else ""
-        flags = f", {len(self.flags)} flags" if self.flags else ""
+        flags = f", {counted(len(self.flags), 'flag')}" if self.flags else ""
         return f"<result {self.stored.made.analysis}: tables {', '.join(f.name for f in self.stored.tables)}{flags}{about}>"
 
     def _repr_html_(self) -> str:
@@ -172,7 +172,8 @@ class Study:
 
     def __repr__(self) -> str:
         rows = self.manifest.samples.rows if self.manifest.samples else 0
-        return f"<study {self.manifest.name}: {rows} samples, {len(self.manifest.models)} models, {len(self.manifest.cells)} cells>"
+        counts = ((rows, "sample"), (len(self.manifest.models), "model"), (len(self.manifest.cells), "cell"))
+        return f"<study {self.manifest.name}: {', '.join(counted(number, noun) for number, noun in counts)}>"
 
     def _repr_html_(self) -> str:
         rows = self.manifest.samples.rows if self.manifest.samples else 0

@@ -162,7 +162,7 @@ def test_a_content_that_failed_in_one_set_is_struck_from_all(kind: str, conclude
 def test_a_set_that_mostly_failed_is_given_up_before_it_takes_the_others_along(conclude: Conclude) -> None:
     result = conclude(srga_recipe(Srga(failed=frozenset(range(PICTURES, PICTURES + 14)))))
     lost = row(result, "srga", model="net0", label="blur1")
-    assert (lost["state"], lost["reason"], lost["srga"]) == ("refused", "10 of 24 samples were measured", None)
+    assert (lost["state"], lost["reason"], lost["srga"]) == ("refused", "10 of 24 samples measured", None)
     assert row(result, "srga", model="net0", label="blur2")["struck"] == 0
     assert any("net1 blur1 (10 of 24" in flag for flag in result.flags)
     with pytest.raises(AnalysisError, match="net0: no content was measured in every set"):

@@ -168,7 +168,7 @@ def test_a_corpus_of_nothing_but_broken_files_is_refused_with_the_count(
     folder = tmp_path / "broken"
     folder.mkdir()
     (folder / "a.png").write_bytes(b"no")
-    with pytest.raises(PlanError, match="no sample can be read: 1 files were rejected"):
+    with pytest.raises(PlanError, match="no sample can be read, 1 file rejected"):
         run(recipe(corpus={"images": [f"{folder}/*.png"], "scale": 2}))
     with pytest.raises((PlanError, RecipeError), match=r"nothing\*"):
         run(recipe(corpus={"images": [f"{folder}/nothing*.png"], "scale": 2}))

@@ -303,7 +303,7 @@ def test_a_study_that_was_measured_does_not_grow_by_files_that_are_good_now_and_
     assert not run(recipe(), retry_failed=True).notes
     (corpus / "05.png").write_bytes(good)
     again = run(recipe(), retry_failed=True)
-    assert "1 files that were rejected can be read now" in again.notes[0]
+    assert "1 rejected file can be read now" in again.notes[0]
     assert digest(tmp_path / "study") == before
 
 

@@ -94,7 +94,7 @@ def test_each_kind_of_damage_is_named_repaired_and_ends_in_the_same_bytes(made: 
     assert any("study.json: made of study/" in line for line in said)
     left = whole(study)
     assert left
-    assert all("units have no record" in line or "samples" in line for line in left), left
+    assert all("units without a record" in line or "samples" in line for line in left), left
     summary = run_study(made[0], str(study), QUIET)
     assert 0 < summary.units_run < summary.units, "what was whole is not computed again"
     assert whole(study) == []

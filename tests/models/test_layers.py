@@ -107,7 +107,7 @@ def test_aliases_of_the_network_may_carry_a_side_and_be_overruled(toy: Model) ->
         ("model.2:before", "is not NAME, NAME:input"),
         ("model.2#first", "is not NAME, NAME:input"),
         ("", "is not NAME, NAME:input"),
-        ("model.2#3", "names nothing to store: model.2 runs 1 times, so its calls are #0 to #0"),
+        ("model.2#3", "names nothing to store: model.2 runs 1 time, so its calls are #0 to #0"),
     ],
 )
 def test_a_pattern_without_a_match_says_what_is_near(pattern: str, words: str, load: Callable[..., Model]) -> None:

@@ -215,7 +215,7 @@ def test_words_from_files_and_networks_cannot_become_markup(make_study: Make) ->
 
 def test_a_study_that_is_not_finished_says_so(make_study: Make) -> None:
     _, page = page_of(make_study(Recipe([images(), features()], done=0.5)))
-    assert "Not finished. 8 of 12 units are done" in page.text
+    assert "Not finished. 8 of 12 units done so far" in page.text
 
 
 @pytest.mark.parametrize("recipe", [

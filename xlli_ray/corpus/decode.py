@@ -38,7 +38,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from xlli_ray.errors import EnvironmentFailure, SampleError
+from xlli_ray.errors import EnvironmentFailure, SampleError, counted
 
 VERSION = 1
 MAX_PIXELS = 100_000_000
@@ -143,7 +143,7 @@ def _open(data: bytes) -> tuple[str, ImageFile.ImageFile]:
             except Exception as error:
                 raise SampleError(_damage(name, data, error)) from error
     known = ", ".join(name for name, _, _ in _FORMATS)
-    raise SampleError(f"not an image: {len(data)} bytes that begin with {data[:8]!r}; expected one of {known}")
+    raise SampleError(f"not an image: {counted(len(data), 'byte')}, beginning with {data[:8]!r}; expected one of {known}")
 
 
 def _check_header(image: ImageFile.ImageFile, max_pixels: int) -> None:
@@ -286,4 +286,4 @@ def _turn(values: NDArray[Any], orientation: int) -> NDArray[Any]:
 def _damage(name: str, data: bytes, error: Exception) -> str:
     text = str(error) or type(error).__name__
     short = any(word in text.lower() for word in ("truncated", "not enough", "unexpected end", "eof", "incomplete"))
-    return f"{'truncated' if short else 'damaged'} {name} file of {len(data)} bytes: {text}"
+    return f"{'truncated' if short else 'damaged'} {name} file of {counted(len(data), 'byte')}: {text}"

@@ -23,6 +23,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from xlli_ray.corpus.degradations import REAL, Mixture, parse, parse_label
+from xlli_ray.errors import counted
 
 PUBLISHED = 800  # patches a set in PIES
 
@@ -154,10 +155,11 @@ def remarks(spec: PiesSpec, found: int) -> list[str]:
     if found < spec.patches:
         cap = "" if spec.per_image is None else f", per_image {spec.per_image}"
         how = f"size {spec.size}, min_std {spec.min_std:g}{cap}"
-        out.append(f"corpus.pies: {spec.patches} patches a set were asked for, the images hold {found} ({how})")
+        out.append(f"corpus.pies: {counted(spec.patches, 'patch', 'patches')} a set were asked for, the images hold {found} ({how})")
     if found < PUBLISHED:
         out.append(
-            f"corpus.pies: {found} patches a set, PIES has {PUBLISHED}: intervals are wider, and SRGA compares only with sets of {found}"
+            f"corpus.pies: {counted(found, 'patch', 'patches')} a set, PIES has {PUBLISHED}: intervals are wider, and "
+            f"SRGA compares only with sets of {found}"
         )
     return out
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from xlli_ray.corpus import decode, degradations
 from xlli_ray.engine.ranges import SHARD_BYTES, choose_rows, rows_a_unit, set_rows
-from xlli_ray.errors import PlanError
+from xlli_ray.errors import PlanError, counted
 from xlli_ray.models.cost import survey
 from xlli_ray.models.layers import Tap, resolve
 from xlli_ray.models.model import Model
@@ -91,7 +91,7 @@ def make_plan(
     Raises PlanError: no samples, wrong scale, or the same id with other content (the changed field named).
     """
     if not table.rows:
-        raise PlanError(f"no sample can be read: {table.rejected} files were rejected; `xlli query STUDY \"from failures\"` says why")
+        raise PlanError(f"no sample can be read, {counted(table.rejected, 'file')} rejected: `xlli query STUDY \"from failures\"` says why")
     old = {cell.id: cell for cell in existing}
     groups = {cell.group for cell in existing}
     weights = {record.id: record for record in models}
@@ -410,7 +410,7 @@ def check_limits(plan: Plan, recipe: Recipe, *, workers: int) -> None:
         )
     if hours > recipe.limits.hours:
         raise PlanError(
-            f"this study needs about {hours:.2g} hours on {workers} workers; the limit is {recipe.limits.hours:g}. "
+            f"this study needs about {hours:.2g} hours on {counted(workers, 'worker')}; the limit is {recipe.limits.hours:g}. "
             "Faster: more --workers, fewer patches or models; or raise limits.hours (--set limits.hours=…)."
         )
 

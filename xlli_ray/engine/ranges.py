@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xlli_ray.errors import PlanError
+from xlli_ray.errors import PlanError, counted
 from xlli_ray.store.manifest import Bucket, SampleTable
 
 SHARD_BYTES = 256 << 20
@@ -31,8 +31,8 @@ def choose_rows(table: SampleTable, max_rows: int | None) -> dict[str, tuple[tup
     contents = max_rows // labels
     if not contents:
         raise PlanError(
-            f"a stage that covers {max_rows} samples (max_rows, control_samples) covers less than one image under each of {labels} "
-            f"degradations; use {labels} or more"
+            f"a stage that covers {counted(max_rows, 'sample')} (max_rows, control_samples) covers less than one image under each of "
+            f"{labels} degradations; use {labels} or more"
         )
     sizes = [max(rows for _, _, rows in b.blocks) for b in table.buckets]
     exact = [contents * size / sum(sizes) for size in sizes]

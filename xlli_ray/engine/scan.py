@@ -25,7 +25,7 @@ from xlli_ray.corpus.watch import Watch
 from xlli_ray.engine.events import Progress, Reporter
 from xlli_ray.engine.limit import some_files, some_rows
 from xlli_ray.engine.pool import Lost, Pool
-from xlli_ray.errors import EnvironmentFailure, PlanError
+from xlli_ray.errors import EnvironmentFailure, PlanError, counted
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.manifest import SampleTable
 from xlli_ray.store.objects import Objects, open_objects
@@ -178,14 +178,14 @@ def scan_corpus(
         if now.hash != known.hash and known.corpus_hash == asked and now.rejected < known.rejected:
             if notes is not None:
                 notes.append(
-                    f"{known.rejected - now.rejected} files that were rejected can be read now; the samples of this study are fixed, so "
-                    "they are not in it: use a new --out to have them"
+                    f"{counted(known.rejected - now.rejected, 'rejected file')} can be read now; the samples of this study are fixed, so "
+                    "it goes on without: use a new --out to have them"
                 )
             return known
         if now.hash != known.hash:
             raise PlanError(
-                f"{objects.url}: the corpus gives other samples than this study holds ({known.rows} rows then, {now.rows} now). "
-                "Files came, went or changed; use a new --out."
+                f"{objects.url}: the corpus gives other samples than this study holds ({counted(known.rows, 'sample')} then, {now.rows} "
+                "now). Files came, went or changed; use a new --out."
             )
     return write_sample_table(objects, batches(), SCHEMA, rejected, corpus_hash=asked)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from xlli_ray.engine.environment import own_cores
 from xlli_ray.engine.options import Options
-from xlli_ray.errors import EnvironmentFailure, PlanError
+from xlli_ray.errors import EnvironmentFailure, PlanError, counted
 
 NODES_SECONDS = 8.0
 """For nodes of a cluster that are just coming."""
@@ -44,9 +44,10 @@ def check_here(options: Options, gpus: Callable[[], int] | None = None) -> None:
     room = room_on({"CPU": math.inf, "GPU": have}, threads=1, gpus=share)
     asked = 1 if options.workers is None else max(options.workers, 1)
     if asked > room:
-        holds = f"--workers {asked} with --gpus-per-worker {share:g} hold {asked * share:g} GPUs, {have} can be seen here{seen}"
+        held = f"{asked * share:g} GPU{'' if asked * share == 1 else 's'}"
+        holds = f"--workers {asked} with --gpus-per-worker {share:g} hold {held}, {have} can be seen here{seen}"
         raise EnvironmentFailure(
-            11, f"{holds}: room for {room} workers" + (f", --workers {room}" if room else "") + f". Or {LESS}"
+            11, f"{holds}: room for {counted(room, 'worker')}" + (f", --workers {room}" if room else "") + f". Or {LESS}"
         )
 
 

@@ -26,7 +26,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from xlli_ray.errors import LayerPatternError, NetworkError, closest
+from xlli_ray.errors import LayerPatternError, NetworkError, closest, counted
 from xlli_ray.models.model import Model
 from xlli_ray.models.trace import WIDE_BATCH, Trace, first_tensor, trace
 
@@ -210,7 +210,7 @@ class _Survey:
         if not calls:
             return "is not called in a forward pass"
         if isinstance(tap.call, int) and tap.call >= len(calls):
-            return f"runs {len(calls)} times, so its calls are #0 to #{len(calls) - 1} and #last"
+            return f"runs {counted(len(calls), 'time')}, so its calls are #0 to #{len(calls) - 1} and #last"
         shape = self.shape(tap)
         if shape is None:
             return f"has an {tap.side} that is not one tensor"
@@ -303,6 +303,6 @@ def _no_match(text: str, modules: Mapping[str, nn.Module], model: Model) -> str:
 
 def _many(module: str, k: int, model: Model, *, at_least: bool) -> str:
     return (
-        f"layer {module!r} of model {model.id!r} runs {'at least ' if at_least else ''}{k} times in one forward pass."
+        f"layer {module!r} of model {model.id!r} runs {'at least ' if at_least else ''}{counted(k, 'time')} in one forward pass."
         f" Choose one: {module}#0 .. {module}#{k - 1}, or {module}#last."
     )

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xlli_ray.errors import NetworkError, WeightsError
+from xlli_ray.errors import NetworkError, WeightsError, counted
 from xlli_ray.models.builtin import builtin_card
 from xlli_ray.models.checkpoint import tensors_of, weights_sha256
 from xlli_ray.models.dryrun import dry_run
@@ -236,8 +236,8 @@ def _from_spandrel(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> _Made:
         ) from None
     some = ", ".join(map(shown_name, list(tensors)[:4]))
     raise WeightsError(
-        f"spandrel does not recognise this state dict ({len(tensors)} tensors, the first: {some}). None of ours ({ours}) fits it either."
-        " For a network of your own write `network: FILE.py:factory` or `package.module:factory`."
+        f"spandrel does not recognise this state dict ({counted(len(tensors), 'tensor')}, the first: {some}). None of ours ({ours}) fits "
+        "it either. For a network of your own write `network: FILE.py:factory` or `package.module:factory`."
     )
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-from xlli_ray.errors import XlliError
+from xlli_ray.errors import XlliError, counted
 
 State = Literal["ok", "note", "ILL"]
 
@@ -121,7 +121,8 @@ def _torch() -> Iterator[Finding]:
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding(
-        "ok", f"cpu: {cores} cores, torch rounds as {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads by default"
+        "ok", f"cpu: {counted(cores or 1, 'core')}, torch rounds as {torch.backends.cpu.get_cpu_capability()}, "
+        f"{counted(torch.get_num_threads(), 'thread')} by default"
     )
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -254,8 +255,8 @@ def _study(place: str) -> Iterator[Finding]:
         rows = manifest.samples.rows if manifest.samples else 0
         yield Finding(
             "ok",
-            f"study: {manifest.name}, store format {manifest.format}, {rows} samples, {len(manifest.models)} models, "
-            f"{len(manifest.cells)} cells, planned for {manifest.device}",
+            f"study: {manifest.name}, store format {manifest.format}, {counted(rows, 'sample')}, {counted(len(manifest.models), 'model')}, "
+            f"{counted(len(manifest.cells), 'cell')}, planned for {manifest.device}",
         )
         yield from _device(manifest.device)
     try:

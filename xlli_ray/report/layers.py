@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from xlli_ray.errors import RecipeError, SampleError, WeightsError
+from xlli_ray.errors import RecipeError, SampleError, WeightsError, counted
 from xlli_ray.report.text import grid
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def layer_table(
          f"{i.stride[0]:g}×{i.stride[1]:g}" if i.stride else None, i.parameters, i.calls]
         for i in infos
     ]  # fmt: skip
-    head = f"{model.network}, ×{model.scale}, {model.channels} channels, range {model.range[0]:g}…{model.range[1]:g}, input {size}×{size}"
+    head = f"{model.network}, ×{model.scale}, {counted(model.channels, 'channel')}, "
+    head += f"range {model.range[0]:g}…{model.range[1]:g}, input {size}×{size}"
     notes = [f"note: {note}" for note in (*checked, *model.notes)]
     return "\n".join([head, *notes, grid(rows, ["layer", "kind", "shape", "stride (input px)", "parameters", "calls"])])
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from xlli_ray.corpus.degradations import is_real
 from xlli_ray.corpus.sample import Loaded
+from xlli_ray.errors import counted
 from xlli_ray.report.gallery import (
     CROP,
     MAP_SIDE,
@@ -74,7 +75,7 @@ def corpus_block(samples: Samples, table: SampleTable, *, count: int = 8) -> Blo
         alike = [block for block in blocks if not is_real(block[0])]
         shown = spread(count - len(real), alike)
         numbers = [first for _, first, _ in (*shown, *real)]
-        note = f"One content of {len(alike)} degradations" + (f", {len(shown)} shown." if len(shown) < len(alike) else ".")
+        note = f"One content of {counted(len(alike), 'degradation')}" + (f", {len(shown)} shown." if len(shown) < len(alike) else ".")
         if real:
             note += " A real set shows contents of its own."
     else:
@@ -299,7 +300,8 @@ def matrix_block(samples: Samples, readers: Sequence[ArrayReader], *, title: str
         rows.append(Row("", "", [Tile(uri, f"{names[i]}: {ends}" if lead > 1 else ends, height=20 + 5 * len(chosen))]))
     across = " × ".join(meta.dims[1:] if lead > 1 else meta.dims)
     left = ", degradation at the left edge" if marks else ""
-    note = f"{about(meta)}. {len(chosen)} of {total} samples from top to bottom, in table order{left}; {across} from left to right."
+    note = f"{about(meta)}. {len(chosen)} of {counted(total, 'sample')} from top to bottom, in table order{left}; "
+    note += f"{across} from left to right."
     return Block(title, f"{note} Each picture has its own scale.", 1, rows)
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from xlli_ray.analyses import analysis_class
 from xlli_ray.analyses.states import State
-from xlli_ray.errors import RecipeError, XlliError
+from xlli_ray.errors import RecipeError, XlliError, counted
 from xlli_ray.report.parts import Figure
 from xlli_ray.report.sections import paragraphs
 from xlli_ray.stats.pairs import compared
@@ -132,7 +132,7 @@ def _compared(table: pa.Table, models: Sequence[str], against: str | None) -> tu
     wanted = {frozenset(pair) for pair in compared(here, chosen)}
     kept = [i for i, pair in enumerate(pairs) if pair is None or pair in wanted]
     left = len(pairs) - len(kept)
-    note = f"Each model against {chosen or here[0]}; {left} rows of other pairs: xlli query" if left else ""
+    note = f"Each model against {chosen or here[0]}; {counted(left, 'row')} of other pairs: xlli query" if left else ""
     return table.take(pa.array(kept, pa.int64())), note
 
 

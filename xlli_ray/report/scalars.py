@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from xlli_ray.analyses.baseline import baselines, below_baseline
+from xlli_ray.errors import counted
 from xlli_ray.report import figures
 from xlli_ray.report.figures import Panel
 from xlli_ray.report.numbers import LEVEL, Asked, Summary, summarise
@@ -33,7 +34,7 @@ def add_scalars(context: Context, out: Section) -> None:
         f"select count(*) filter (where status = 'ok') as good, count(*) as rows from {quoted(out.kind)} where stage = ?", [out.id]
     )[0]
     if not counts["good"]:
-        out.notes.append(f"No sample has been measured yet ({counts['rows']} rows, none of them valid).")
+        out.notes.append(f"No sample has been measured yet ({counted(counts['rows'], 'row')}, none valid).")
         return
     summaries: list[Summary] = []
     constant: list[str] = []

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from xlli_ray.analyses import ANALYSES, analysis_class
 from xlli_ray.analyses.states import asked_in
+from xlli_ray.errors import counted
 from xlli_ray.report.means import mean_tables
 from xlli_ray.store.results import plain
 from xlli_ray.study import open_study
@@ -108,11 +109,6 @@ def scanned_text(samples: SampleTable, sizes: str = "") -> str:
     return f"{counted(samples.rows, 'sample')} in {counted(len(samples.buckets), 'size')}{listed} {rejected}"
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 file`, `3 files`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def sets_text(samples: SampleTable) -> str:
     """The degradations and how many samples each has, those of one type as first … last; '' where there is but one."""
     from xlli_ray.corpus.degradations import is_made, parse_label
@@ -125,7 +121,7 @@ def sets_text(samples: SampleTable) -> str:
         for names in (list(group) for _, group in groupby(counts, lambda label: parse_label(label).type if is_made(label) else label))
     ]
     each = sorted(set(counts.values()))
-    return f"{len(counts)} sets of {each[0]}{f' to {each[-1]}' if len(each) > 1 else ''} samples: {', '.join(named)}"
+    return f"{len(counts)} sets of {f'{each[0]} to ' if len(each) > 1 else ''}{counted(each[-1], 'sample')}: {', '.join(named)}"
 
 
 def plan_table(manifest: Manifest, plan: Plan, *, workers: int) -> str:

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xlli_ray.errors import counted
 from xlli_ray.stats.gram import blocks
 
 PERPLEXITY = 30.0
@@ -98,7 +99,7 @@ def tsne(scores: np.ndarray, seed: int, *, perplexity: float = PERPLEXITY, start
 
     samples = len(scores)
     if samples < 4:
-        raise ValueError(f"{samples} samples: t-SNE needs 4 or more")
+        raise ValueError(f"{counted(samples, 'sample')}: t-SNE needs 4 or more")
     first = scores[:, :2].astype(np.float64) if scores.shape[1] > 1 else np.hstack([scores, np.zeros_like(scores)]).astype(np.float64)
     if start == "random":
         first = np.random.default_rng(seed).standard_normal((samples, 2))
@@ -121,7 +122,7 @@ def umap(scores: np.ndarray, seed: int, *, neighbours: int = NEIGHBOURS, least: 
 
     samples = len(scores)
     if samples < 5:
-        raise ValueError(f"{samples} samples: UMAP needs 5 or more")
+        raise ValueError(f"{counted(samples, 'sample')}: UMAP needs 5 or more")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of one thread, which a seed asks for, and of a spectral start that falls back on a random one
         from umap import UMAP

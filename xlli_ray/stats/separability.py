@@ -41,6 +41,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xlli_ray.errors import counted
 from xlli_ray.stats.gram import blocks
 from xlli_ray.stats.intervals import FEWEST, Interval, refusal
 
@@ -224,7 +225,7 @@ def separation(units: Units) -> Separation:
     if classes < 2:
         raise ValueError(f"one class: all {n} samples have the same label, and CHI compares two or more")
     if n <= classes:
-        raise ValueError(f"{n} samples in {classes} classes: CHI needs a class of two, or more")
+        raise ValueError(f"{counted(n, 'sample')} in {counted(classes, 'class', 'classes')}: CHI needs a class of two, or more")
     starts = units.starts()
     own = np.array([units.product[a:b, a:b].sum() for a, b in zip(starts, [*starts[1:], len(units.label)])])
     explained = float((own / sizes).sum())

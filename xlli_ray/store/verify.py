@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xlli_ray.errors import StudyError
+from xlli_ray.errors import StudyError, counted
 from xlli_ray.store.digests import INDEX
 from xlli_ray.store.documents import COPY, document_key, documents
 from xlli_ray.store.findings import Finding, Kind
@@ -147,14 +147,14 @@ def _samples(objects: Objects, manifest: Manifest, notes: list[str], accounted: 
             yield Finding("samples", part_key(part), f"damaged ({_line(error)})")
             sound = False
     if sound and rows != table.rows:
-        yield Finding("samples", "samples", f"{rows} rows, the plan says {table.rows}")
+        yield Finding("samples", "samples", f"{counted(rows, 'row')}, the plan says {table.rows}")
     key = "samples/rejected.parquet"
     accounted.add(key)
     try:
         data = bytearray(objects.get(key))
         unsealed |= not check(bytes(data), key, "")
         if pq.read_table(pa.BufferReader(bytes(data))).num_rows != table.rejected:
-            yield Finding("samples", key, f"not the {table.rejected} files that the plan says were refused")
+            yield Finding("samples", key, f"not the {counted(table.rejected, 'file')} that the plan counts as refused")
     except Missing:
         yield Finding("samples", key, "missing")
     except (StudyError, pa.ArrowException, OSError) as error:

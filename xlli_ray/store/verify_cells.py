@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from xlli_ray.errors import StudyError
+from xlli_ray.errors import StudyError, counted
 from xlli_ray.store.findings import Finding, Kind
 from xlli_ray.store.hierarchy import bucket_documents, row_numbers
 from xlli_ray.store.layout import ArrayMeta, companion_chunks, dump, group_key, shard_key
@@ -27,7 +27,8 @@ def verify_cell(objects: Objects, cell: Cell, accounted: set[str], saw: Seen) ->
     yield from _records(objects, cell, receipts, accounted, saw)
     missing = [unit for unit in range(cell.units) if unit not in receipts]
     if missing:
-        yield Finding("missing", cell.id, f"{len(missing)} of {cell.units} units have no record (first: {missing[0]})", cell.id)
+        share = f"{len(missing)} of {counted(cell.units, 'unit')}"
+        yield Finding("missing", cell.id, f"{share} without a record (first: {missing[0]})", cell.id)
     valid = {bucket.name: np.zeros(bucket.rows, bool) for bucket in cell.buckets}
     for receipt in receipts.values():
         valid[receipt.bucket][receipt.start : receipt.stop] = True
@@ -88,7 +89,7 @@ def _wrong_rows(cell: Cell, receipt: Receipt, rows: pa.Table) -> str:
         return f"has other columns than the plan: {', '.join(sorted(wanted ^ set(rows.column_names)))}"
     numbers = rows["row"].to_pylist()
     if set(numbers) != planned:
-        return f"has scalars of {len(set(numbers))} samples, {len(planned)} are planned"
+        return f"has scalars of {counted(len(set(numbers)), 'sample')}, {len(planned)} planned"
     if len(numbers) > len(planned) and len(set(zip(*(map(str, rows[name].to_pylist()) for name in rows.column_names)))) < len(numbers):
         return "has a row twice"
     return ""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xlli_ray.errors import StudyError
+from xlli_ray.errors import StudyError, counted
 from xlli_ray.views.html import grid, picture
 from xlli_ray.views.pixels import SIDE, Pixels, boxed, detail, enlarged, to_image
 from xlli_ray.views.sample import SampleView
@@ -32,7 +32,7 @@ class Comparison:
     rows: tuple[tuple[Shown, ...], ...]
 
     def __repr__(self) -> str:
-        return f"<{len(self.rows)} samples side by side; .save(path) writes a PNG>"
+        return f"<{counted(len(self.rows), 'sample')} side by side; .save(path) writes a PNG>"
 
     def _repr_html_(self) -> str:
         parts = []

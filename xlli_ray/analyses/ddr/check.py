@@ -9,7 +9,7 @@ from xlli_ray.analyses.ddr.params import Params
 from xlli_ray.analyses.ddr.samples import type_of
 from xlli_ray.analyses.protocol import planned_sets
 from xlli_ray.corpus.degradations import is_real
-from xlli_ray.errors import AnalysisError, PlanError, closest
+from xlli_ray.errors import AnalysisError, PlanError, closest, counted
 from xlli_ray.store.manifest import Cell, SampleTable
 
 _RESAMPLES = "`resamples` no longer has an effect, since intervals are not resampled any more: leave it out"
@@ -37,7 +37,8 @@ def check(params: Params, cells: Sequence[Cell], samples: SampleTable) -> list[s
             raise PlanError(f"ddr.degradations: no sample has the label {label!r}: {hint}Labels: {', '.join(samples.labels)}")
     wanted = {label: count for label, count in counts.items() if params.degradations is None or label in params.degradations}
     if sum(wanted.values()) < 3:
-        raise PlanError(f"{sum(wanted.values())} samples of inputs {size}; separability needs three: take more patches or images")
+        have = counted(sum(wanted.values()), "sample")
+        raise PlanError(f"{have} of inputs {size}; separability needs three: take more patches or images")
     types = [type_of(label) for label in wanted]
     shared = [count for label, count in wanted.items() if not is_real(label)]
     possible = {

@@ -11,6 +11,7 @@ import numpy as np
 from xlli_ray.analyses.ddr.measures import Measures
 from xlli_ray.analyses.ddr.samples import own_contents
 from xlli_ray.analyses.pictures import png
+from xlli_ray.errors import counted
 from xlli_ray.stats.bootstrap import generator, key
 from xlli_ray.stats.gram import gram
 from xlli_ray.stats.reduce import NEIGHBOURS, chance, continuity, nearest, purity, trustworthiness, tsne, umap
@@ -49,7 +50,8 @@ def pictures(measures: Measures, methods: Sequence[str], seeds: int) -> Iterator
             places = own_contents(samples, where, rng) if contents == "own" else where
             places = _thinned(measures, places)
             if len(places) < FEWEST:
-                measures.notes.append(f"{model} {layer}: {len(places)} samples with {contents} contents are too few for a picture.")
+                few = counted(len(places), "sample")
+                measures.notes.append(f"{model} {layer}: {few} with {contents} contents: too few for a picture.")
                 continue
             mine = scores[np.searchsorted(where, places)]
             for method in methods:

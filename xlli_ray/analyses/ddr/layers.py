@@ -14,7 +14,7 @@ import numpy as np
 from xlli_ray.analyses.ddr.tables import FULL
 from xlli_ray.analyses.feature_gram import MEMORY, feature_gram, feature_rows, reader_of, valid_rows
 from xlli_ray.analyses.view import CellArray
-from xlli_ray.errors import AnalysisError
+from xlli_ray.errors import AnalysisError, counted
 from xlli_ray.stats.gram import centred, pca
 from xlli_ray.stats.reduce import range_pca
 from xlli_ray.stats.separability import Sums, Units, number, units_of_gram, units_of_sums
@@ -51,7 +51,7 @@ class Layer:
 
     def _enough(self, array: CellArray) -> None:
         if len(self.rows) < 3:
-            raise AnalysisError(f"{array.cell.id}: {len(self.rows)} samples were measured; separability needs three, or more")
+            raise AnalysisError(f"{array.cell.id}: only {counted(len(self.rows), 'sample')} measured; separability needs three, or more")
 
     def _finite(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for taken, values in feature_rows(self._reader, self._asked):

@@ -16,7 +16,7 @@ import numpy as np
 from xlli_ray.analyses.ddr.layers import Layer, buckets_of, layer_name
 from xlli_ray.analyses.ddr.samples import read_samples
 from xlli_ray.analyses.view import CellArray, View
-from xlli_ray.errors import AnalysisError, closest
+from xlli_ray.errors import AnalysisError, closest, counted
 from xlli_ray.stats.bootstrap import generator
 from xlli_ray.stats.intervals import FEW, Interval
 from xlli_ray.stats.separability import (
@@ -237,13 +237,14 @@ class Measures:
         if len(self.samples.images) > self.samples.clusters:
             self._note(f"{len(self.samples.images)} images are dealt into {self.samples.clusters} groups, which are left out whole.")
         notes = [
-            f"{len(self.samples.contents)} contents of {len(self.samples.images)} images, {len(self.samples.labels)} degradations, "
-            f"{len(self.models)} models, {len(self.places)} layers. Intervals: {100 * self.params.level:g} %, t over images, "
+            f"{counted(len(self.samples.contents), 'content')} of {counted(len(self.samples.images), 'image')}, "
+            f"{counted(len(self.samples.labels), 'degradation')}, {counted(len(self.models), 'model')}, "
+            f"{counted(len(self.places), 'layer')}. Intervals: {100 * self.params.level:g} %, t over images, "
             f"each left out once; nulls: {self.params.permutations} permutations.",
             "CHI of `pcaK` and of `full`, of pooled and of whole features, and of different n cannot be compared with each other.",
         ]
         if images < FEW:
-            notes.append(f"{images} images are few: intervals are rough guides.")
+            notes.append(f"Few images ({images}): intervals are rough guides.")
         if self.left_out:
             notes.append(f"{self.left_out} measured samples hold NaN or infinity in a layer and are left out there.")
         if self.other_sizes:

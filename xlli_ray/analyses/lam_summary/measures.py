@@ -12,7 +12,7 @@ import numpy as np
 from xlli_ray.analyses.lam_summary.controls import RANDOMISED, SHIFTED, control_maps, control_rows, median
 from xlli_ray.analyses.lam_summary.tables import ALL
 from xlli_ray.analyses.view import View
-from xlli_ray.errors import AnalysisError
+from xlli_ray.errors import AnalysisError, counted
 from xlli_ray.stats.bootstrap import bounds, deal, generator, resample, resampled_means
 from xlli_ray.stats.intervals import FEW, FEWEST, SHARE, UNLIMITED, Interval, Limits, intervals, kind, photograph_means
 from xlli_ray.stats.rank import permutation_p, spearman, spearman_rows
@@ -280,10 +280,10 @@ class Measures:
 
     def notes(self) -> list[str]:
         """What one should know."""
-        out = [f"{self.images} images, {len(self.windows)} windows, {len(self.models)} models. Intervals: {kind(self.params.level)}; of "
-               f"differences and ratios: t."]  # fmt: skip
+        out = [f"{counted(self.images, 'image')}, {counted(len(self.windows), 'window')}, {counted(len(self.models), 'model')}. Intervals: "
+               f"{kind(self.params.level)}; of differences and ratios: t."]  # fmt: skip
         if self.images < FEW:
-            out.append(f"{self.images} images are few: intervals hold the truth less often than they say.")
+            out.append(f"Few images ({self.images}): intervals hold the truth less often than they say.")
         if self.sizes > 1:
             out.append(
                 f"The maps are of {self.sizes} input sizes, and DI depends on the size. Rows without height and width mix them: look at "
@@ -291,9 +291,9 @@ class Measures:
             )
         if len(self.models) > 1 and not np.isfinite(self.di).all():
             lacking = int((~np.isfinite(self.di).all(axis=1)).sum())
-            out.append(f"{lacking} of {len(self.windows)} windows lack a map of some model; pairs leave them out.")
+            out.append(f"{lacking} of {counted(len(self.windows), 'window')} lack a map of some model; pairs leave them out.")
         if self.failed:
-            out.append(f"{self.failed} maps failed to be measured; `failures` says why.")
+            out.append(f"{counted(self.failed, 'map')} failed to be measured; `failures` says why.")
         if self.psnr is None:
             out.append("No PSNR: there is no restore stage for these models, or no targets.")
         elif len(self.models) < 3:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from xlli_ray.analyses.protocol import planned_sets
 from xlli_ray.analyses.srga.params import Params, default_components
-from xlli_ray.errors import PlanError, closest
+from xlli_ray.errors import PlanError, closest, counted
 from xlli_ray.store.manifest import Cell, SampleTable
 
 
@@ -37,7 +37,9 @@ def check(params: Params, cells: Sequence[Cell], samples: SampleTable) -> list[s
     notes = []
     if params.components is None and default_components(have) != 300:
         chosen = default_components(have)
-        notes.append(f"{chosen} components, half of the {have} samples in a set; `components` would say another number")
+        notes.append(
+            f"{counted(chosen, 'component')}, half of the {counted(have, 'sample')} in a set; `components` would say another number"
+        )
     if unequal := [f"{label} has {count}" for label, count in counts.items() if count != have]:
         notes.append(f"sets with other numbers of samples than {params.reference} ({have}) are left out: {', '.join(unequal)}")
     if len(counts) == 1:

@@ -14,7 +14,7 @@ from xlli_ray.analyses.srga.params import default_components
 from xlli_ray.analyses.srga.sets import READS, ImageSet, Sets, grams, kept_contents, sets_of
 from xlli_ray.analyses.srga.tables import ALL
 from xlli_ray.analyses.view import View
-from xlli_ray.errors import AnalysisError
+from xlli_ray.errors import AnalysisError, counted
 from xlli_ray.stats.bootstrap import generator
 from xlli_ray.stats.ggd import Fit
 from xlli_ray.stats.intervals import FEWEST
@@ -121,8 +121,8 @@ class Measures:
             return
         if samples <= self.components:
             self.refused[cell.model] = (
-                f"{samples} samples in each set, {self.components} components need at least {self.components + 1}: take more "
-                f"patches, or `components: {max(1, samples // 2)}` or fewer"
+                f"{counted(samples, 'sample')} in each set, {counted(self.components, 'component')} need at least "
+                f"{self.components + 1}: take more patches, or `components: {max(1, samples // 2)}` or fewer"
             )
             return
         found = {item.label: self._estimate(item, matrix, kept) for item, matrix in grams(array, cell.kind, self.groups, lost)}
@@ -344,8 +344,9 @@ class Measures:
         intervals = f"Intervals: {100 * params.level:g} %, t over {'pictures' if params.draw == 'images' else 'patches'}, from "
         intervals += f"{params.resamples} splits of {drawn} into halves."
         out = [
-            f"{max(kept)} samples of {images} pictures in each of {len(groups.all)} sets, input {groups.height}×{groups.width}, "
-            f"{self.components} components{chosen}, solver {params.solver}. "
+            f"{counted(max(kept), 'sample')} of {counted(images, 'picture')} in each of "
+            f"{counted(len(groups.all), 'set')}, input {groups.height}×{groups.width}, "
+            f"{counted(self.components, 'component')}{chosen}, solver {params.solver}. "
             + (intervals if params.resamples else "No intervals: `resamples: 0`.")
         ]
         if struck := {one.model: one.struck for one in self.found.values() if one.struck}:
@@ -354,9 +355,9 @@ class Measures:
             listed = ", ".join(f"{name} ({rows})" for name, rows in groups.left_out.items())
             out.append(f"Samples of other input sizes are left out, features of two sizes cannot be compared: {listed}.")
         if (few := min(kept)) <= FEW:
-            out.append(f"{few} samples are few: the authors ask for more than {FEW}. Compare within this study only.")
+            out.append(f"Few samples ({few}): the authors ask for more than {FEW}. Compare within this study only.")
         if params.draw == "images" and images < FEW_PICTURES:
-            out.append(f"{images} pictures are few: intervals are rough guides{'; none below 3' if images < FEWEST else ''}.")
+            out.append(f"Few pictures ({images}): intervals are rough guides{'; none below 3' if images < FEWEST else ''}.")
         if not self._psnr:
             out.append("No PSNR beside the index: add a restore stage, or targets. A dead network scores 0 as well.")
         if not self.families_of:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from xlli_ray.analyses.feature_gram import feature_gram, reader_of, table_rows, valid_rows
 from xlli_ray.analyses.view import CellArray, View
-from xlli_ray.errors import AnalysisError, closest
+from xlli_ray.errors import AnalysisError, closest, counted
 from xlli_ray.store.manifest import Cell
 
 READS = ("gram", "features")
@@ -67,8 +67,8 @@ class Sets:
         if len(item.rows) == len(self.reference.rows):
             return ""
         return (
-            f"unequal N: {len(item.rows)} samples, {self.reference.label} has {len(self.reference.rows)}; σ and α depend on N: take "
-            "the same contents in every set"
+            f"unequal N: {counted(len(item.rows), 'sample')}, {self.reference.label} has {len(self.reference.rows)}; σ and α depend "
+            "on N: take the same contents in every set"
         )
 
 
@@ -121,7 +121,7 @@ def kept_contents(array: CellArray, sets: Sets) -> tuple[np.ndarray, dict[str, s
     for item in sets.others:
         good = int(found[item.label].sum())
         if item.label not in refused and 2 * good < len(item.rows):
-            refused[item.label] = f"{good} of {len(item.rows)} samples were measured"
+            refused[item.label] = f"{good} of {counted(len(item.rows), 'sample')} measured"
     return np.logical_and.reduce([found[item.label] for item in sets.all if item.label not in refused]), refused
 
 

@@ -30,7 +30,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from xlli_ray.errors import NetworkError, WeightsError, closest
+from xlli_ray.errors import NetworkError, WeightsError, closest, counted
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -136,7 +136,7 @@ def shape_of(tensors: Mapping[str, Tensor], key: str, *, network: str, axes: int
     if key not in tensors:
         some = ", ".join(map(shown_name, list(tensors)[:4]))
         raise WeightsError(
-            f"this is not a checkpoint of network {network!r}: it has no tensor {key!r}; it has {len(tensors)} tensors,"
+            f"this is not a checkpoint of network {network!r}: it has no tensor {key!r}; it has {counted(len(tensors), 'tensor')},"
             f" the first: {some or 'none'}. Name the right `network`, or leave it out to let spandrel recognise it."
         )
     shape = tuple(tensors[key].shape)
@@ -154,7 +154,8 @@ def numbered(tensors: Mapping[str, Tensor], pattern: str) -> int:
     found = [re.match(pattern, key) for key in tensors]
     count = max((int(match.group(1)[:9]) + 1 for match in found if match), default=0)
     if count > len(tensors) + 1:
-        raise WeightsError(f"the names of this state dict count to {count}, with {len(tensors)} tensors in it. Copy the file again.")
+        held = counted(len(tensors), "tensor")
+        raise WeightsError(f"the names of this state dict count to {count}, with {held} in it. Copy the file again.")
     return count
 
 

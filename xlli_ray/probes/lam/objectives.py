@@ -18,6 +18,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from xlli_ray.errors import counted
+
 ObjectiveName = Literal["gradient", "sum", "error", "channel"]
 
 
@@ -66,7 +68,7 @@ class Objective:
             return patch.sum(dim=(1, 2, 3))
         if self.name == "channel":
             if self.channel >= patch.shape[1]:
-                raise ValueError(f"objective: channel {self.channel} of an output with {patch.shape[1]} channels")
+                raise ValueError(f"objective: channel {self.channel} of an output with {counted(patch.shape[1], 'channel')}")
             return patch[:, self.channel].sum(dim=(1, 2))
         if target is None:
             raise ValueError("objective `error` needs a target")

@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from xlli_ray.corpus import resize
-from xlli_ray.errors import ForwardError, NetworkError, PlanError
+from xlli_ray.errors import ForwardError, NetworkError, PlanError, counted
 from xlli_ray.probes.lam.params import Channel, Chosen, Hardest, Listed, Params
 from xlli_ray.probes.protocol import ArrayPlan, Batch, Column, Forward, Measurement, Shapes
 
@@ -106,7 +106,8 @@ class Lam:
                 "Leave it out with `models: [...]` in the lam stage."
             )
         if isinstance(params.objective, Channel) and params.objective.channel >= model.channels:
-            raise PlanError(f"lam: objective channel {params.objective.channel}: the output of {model.id} has {model.channels} channels")
+            has = counted(model.channels, "channel")
+            raise PlanError(f"lam: objective channel {params.objective.channel}: the output of {model.id} has {has}")
         return [{"control": control, "channels": model.channels} for control in ("", *params.controls)]
 
     def identity(self) -> dict[str, Any]:
