@@ -118,3 +118,72 @@ def test_what_an_analysis_cannot_conclude_from_this_corpus_is_refused_by_the_pla
 ) -> None:
     with pytest.raises(PlanError, match=told):
         plan_study(recipe(stages=stages, batch={}), str(tmp_path / "study"), QUIET)
+
+
+@pytest.mark.parametrize(
+    ("stage", "told"),
+    [
+        (
+            {"lam": {"windows": [{"top": 90, "left": 2, "size": 12}]}},
+            r"stage lam: model small can measure none of 12 samples: window \(top 90, left 2, size 12\) lies outside the output of 48 "
+            r"rows × 48 columns: top \+ size must be below 48.*Change what the stage asks for",
+        ),
+        (
+            {"lam": {"windows": {"size": 64}}},
+            r"none of 12 samples: no window: an output of 48 rows × 48 columns holds none of size 64; windows of up to 47 fit",
+        ),
+        ({"lam": {"windows": {"size": 48, "choose": "grid"}}}, "none of 12 samples: .* windows of up to 47 fit .and 1 other reason."),
+        ({"lam": {"windows": {"file": "gone.csv"}}}, "none of 12 samples: no window: the windows file has no line for .*ends of those of"),
+        ({"lam": {"windows": {"file": "large.csv"}}}, r"none of 12 samples: window \(top 47, left 0, size 9\) lies outside"),
+        ({"lam": {"windows": {"choose": {"hardest": {"by": "triple"}}}, "models": ["small"]}}, "model triple, which enlarges ×3, for .*×2"),
+    ],
+    ids=["list", "size", "grid", "no line", "file", "companion"],
+)
+def test_windows_that_fit_nothing_are_refused_by_the_plan_before_any_unit(
+    recipe: Make, tmp_path: Path, stage: dict[str, Any], told: str
+) -> None:
+    (tmp_path / "gone.csv").write_text("path,top,left,size\nother/00.png,3,4,8\n")
+    (tmp_path / "large.csv").write_text("path,top,left,size\n" + "".join(f"{i:02}.png,47,0,9\n" for i in range(12)))
+    triple = {"id": "triple", "network": "toy:small", "args": {"scale": 3}}
+    models = [{"id": "small", "network": "toy:small"}, *([triple] if "models" in stage["lam"] else [])]
+    study = tmp_path / "study"
+    sections = {"models": models, "stages": [{"lam": {"nodes": 2, **stage["lam"]}}], "batch": {}, "corpus": one_each(recipe)}
+    for go in (plan_study, run_study):
+        with pytest.raises(PlanError, match=f"(?s){told}"):
+            go(recipe(**sections), str(study), QUIET)
+    assert not list(study.glob("records/lam/**/*")), "nothing was computed"
+
+
+def one_each(recipe: Make) -> dict[str, Any]:
+    """The pictures themselves: four of 40 × 56 pixels and eight of 48 × 48, as outputs."""
+    corpus = recipe().dump()["corpus"]
+    return {"images": corpus["images"], "scale": corpus["scale"], "degradations": ["clean"]}
+
+
+def test_the_plan_counts_the_samples_that_some_windows_do_not_fit(recipe: Make, tmp_path: Path) -> None:
+    """Fits in 48 × 48, not in 40 × 56; and a file that names two of twelve."""
+    (tmp_path / "two.csv").write_text("path,top,left,size\n00.png,3,4,8\npictures/01.png,5,6,8\n")
+    stages = [
+        {"lam": {"id": "low", "nodes": 2, "windows": [{"top": 30, "left": 2, "size": 12}]}},
+        {"lam": {"id": "few", "nodes": 2, "windows": {"file": "two.csv"}, "controls": ["shifted_window"], "control_samples": 4}},
+    ]
+    asked = recipe(stages=stages, batch={}, corpus=one_each(recipe))
+    out = str(tmp_path / "study")
+    _, plan = plan_study(asked, out, QUIET)
+    few, low = (note for note in plan.notes if "cannot be measured" in note)
+    failed = "cannot be measured and will be failed rows:"
+    assert low.startswith(f"stage low, small: 4 of 12 samples {failed} window (top 30, left 2, size 12)")
+    assert "the output of 40 rows × 56 columns" in low
+    assert few.startswith(f"stage few, small: 10 of 12 samples {failed} no window: the windows file has no line for ")
+    assert run_study(asked, out, QUIET).failed == 11, "10 and 4, three of them in both"
+    assert {low, few} <= set(run_study(asked, out, QUIET).notes), "as long as it is true, also when there is nothing to do"
+
+
+def test_what_is_too_small_to_score_is_refused_when_it_is_everything(recipe: Make, tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    from PIL import Image
+
+    Image.new("RGB", (4, 8)).save(tmp_path / "tiny" / "a.png")
+    tiny = recipe(stages=[{"restore": {}}], batch={}, corpus={"images": ["tiny/*.png"], "scale": 2}, baseline=False)
+    with pytest.raises(PlanError, match="stage restore: model small can measure none of 1 sample: too small to score: the target is 4×8"):
+        plan_study(tiny, str(tmp_path / "study"), QUIET)

@@ -21,6 +21,7 @@ from xlli_ray.engine.analyses import asked, run_analyses
 from xlli_ray.engine.arrays import create_arrays, finish
 from xlli_ray.engine.environment import device_name, version_changes, versions
 from xlli_ray.engine.events import Events
+from xlli_ray.engine.fitting import check_fit
 from xlli_ray.engine.gate import admitted, make_gate
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.pool import Pool
@@ -335,7 +336,7 @@ def _planned(
         if mark == manifest.planned and not options.replace:
             plan = Plan(manifest.cells, kept=tuple(cell.id for cell in manifest.cells), notes=notes)
             kept = replace(manifest, models=with_models(records, manifest.models))
-            return kept, replace(plan, notes=(*plan.notes, *check_asked(asked(recipe.analyses), kept)))
+            return kept, replace(plan, notes=(*plan.notes, *check_fit(objects, kept), *check_asked(asked(recipe.analyses), kept)))
         plan = make_plan(
             recipe.measured(), manifest.samples, records,
             lambda name: load_study_model(objects, next(r for r in records if r.id == name)),
@@ -346,7 +347,8 @@ def _planned(
         torch.set_num_threads(before)
     models = with_models(records, manifest.models)
     planned = replace(manifest, models=models, cells=plan.cells, device=device, planned=mark)
-    return planned, replace(plan, notes=(*plan.notes, *check_asked(asked(recipe.analyses), planned)))
+    unfit = check_fit(objects, planned, {*plan.added, *plan.replaced})
+    return planned, replace(plan, notes=(*plan.notes, *unfit, *check_asked(asked(recipe.analyses), planned)))
 
 
 def _plan_mark(recipe: Recipe, manifest: Manifest, records: Sequence[ModelRecord], device: str) -> str:

@@ -154,6 +154,18 @@ class Probe(Protocol):
         """Measure one batch. Raises only for what is wrong with the whole batch."""
 
 
+@runtime_checkable
+class Selective(Probe, Protocol):
+    """A probe that not every sample has room for. The plan refuses settings that fit none, and counts those that some do not fit."""
+
+    by_source: bool
+    """Whether a sample's file decides, not only its size: then the plan looks at each."""
+
+    def unfit(self, scale: int, height: int, width: int, source: str, *, target: bool) -> str:
+        """Why an input of (height, width) pixels, from the file `source`, cannot be measured with a network of `scale`; '' when it can.
+        `target`: whether it has one. `measure` gives the same reason as that of a failed row."""
+
+
 class Gathering(Protocol):
     """What a `SetProbe` keeps of one set while its batches pass by. For one thread at a time."""
 

@@ -54,6 +54,7 @@ class Restore:
         self.cost = 1.0
         self.max_rows: int | None = None
         self.companions: tuple[str, ...] = ()
+        self.by_source = False
 
     @classmethod
     def cells(cls, params: BaseModel, model: Model, example: torch.Tensor) -> list[dict[str, Any]]:
@@ -83,6 +84,13 @@ class Restore:
             f"use `corpus.scale: {model.scale}` or pairs of that scale, or leave the model out of this stage"
         )
 
+    def unfit(self, scale: int, height: int, width: int, source: str, *, target: bool) -> str:
+        """See `probes.protocol.Selective`."""
+        border = border_of(scale)
+        if not target or scale * min(height, width) > 2 * border:
+            return ""
+        return f"too small to score: the target is {scale * width}×{scale * height} pixels, and {border} are cut off on each side"
+
     def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
         if not self.params.save:
             return ()
@@ -110,10 +118,8 @@ class Restore:
             if (height, width) != (high, wide):
                 failed[position] = f"wrong scale: the output is {width}×{height} pixels, the target {wide}×{high}"
                 continue
-            if min(high, wide) <= 2 * border_of(model.scale):
-                failed[position] = (
-                    f"too small to score: the target is {wide}×{high} pixels, and {border_of(model.scale)} are cut off on each side"
-                )
+            if problem := self.unfit(model.scale, high // model.scale, wide // model.scale, "", target=True):
+                failed[position] = problem
                 continue
             scores[position] = score(images[position], target, border=border_of(model.scale))
         names = [column.name for column in self.COLUMNS]

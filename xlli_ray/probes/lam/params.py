@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,6 +60,21 @@ class Listed(BaseModel):
     model_config = _STRICT
     file: str
     places: dict[str, list[Place]] = Field(default_factory=dict)
+
+    def of(self, source: str) -> list[Place]:
+        """The windows of the file `source`, under its own path or the longest in the list that it ends with at a '/'; empty: none."""
+        parts = source.split("/")
+        tails = ["/".join(parts[i:]) for i in range(1, len(parts))]
+        fitting = [path for tail in tails for path in self._by_tail.get(tail, ())] + ([source] if source in self.places else [])
+        return self.places[max(fitting, key=len)] if fitting else []
+
+    @cached_property
+    def _by_tail(self) -> dict[str, list[str]]:
+        """Path without leading dots and slashes → how the list has it."""
+        out: dict[str, list[str]] = {}
+        for path in self.places:
+            out.setdefault(path.lstrip("./"), []).append(path)
+        return out
 
 
 class Params(BaseModel):

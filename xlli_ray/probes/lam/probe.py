@@ -142,6 +142,17 @@ class Lam:
             return f"{needs[0]} needs a target, and this corpus has inputs without one; use images or pairs"
         return None
 
+    @property
+    def by_source(self) -> bool:
+        """Whether the file of a sample decides on its windows."""
+        return isinstance(self.params.windows, Listed)
+
+    def unfit(self, scale: int, height: int, width: int, source: str, *, target: bool = False) -> str:
+        """See `probes.protocol.Selective`."""
+        from xlli_ray.probes.lam.fitting import no_room
+
+        return no_room(self.params, scale, height, width, source)
+
     def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
         count = self._most(shapes.output)
         size = (shapes.height, shapes.width)
@@ -211,13 +222,9 @@ class Lam:
         height, width = (model.scale * n for n in image.shape[1:])
         if target is not None and tuple(target.shape[1:]) != (height, width):
             raise NetworkError(f"wrong scale: the output is {width}×{height} pixels, the target {target.shape[2]}×{target.shape[1]}")
+        if problem := self.unfit(model.scale, image.shape[1], image.shape[2], batch.samples[i].source):
+            raise NetworkError(problem)
         windows = self._windows(model, batch, i, image, target)
-        if not windows:
-            side = getattr(self.params.windows, "size", "asked for")
-            raise NetworkError(f"no window: an output of {width}×{height} pixels holds none of size {side}")
-        for window in windows:
-            if problem := window.problem(height, width):
-                raise NetworkError(problem)
         if self.control == "shifted_window":
             windows = [shifted(window, height, width) for window in windows]
         p = self.params
@@ -250,10 +257,7 @@ class Lam:
         if isinstance(asked, list):
             return [Window(place.top, place.left, place.size) for place in asked]
         if isinstance(asked, Listed):
-            places = asked.places.get(_listed_as(asked, batch.samples[i].source), [])
-            if not places:
-                raise NetworkError(f"no window: the windows file has no line for {batch.samples[i].source}")
-            return [Window(place.top, place.left, place.size) for place in places]
+            return [Window(place.top, place.left, place.size) for place in asked.of(batch.samples[i].source)]
         assert isinstance(asked, Chosen)
         if asked.choose == "grid":
             return candidates(model.scale * image.shape[1], model.scale * image.shape[2], asked.size)
@@ -286,9 +290,3 @@ class Lam:
             "objective_baseline": result.objective_baseline, "objective_input": result.objective_input,
             "nonfinite": result.nonfinite, "flat": result.flat, "undefined": result.undefined, "height": height, "width": width,
         }  # fmt: skip
-
-
-def _listed_as(asked: Listed, source: str) -> str:
-    """The path in the windows file that means `source`: the same, or the longest that `source` ends with at a '/'."""
-    fitting = [path for path in asked.places if source == path or source.endswith("/" + path.lstrip("./"))]
-    return max(fitting, key=len, default="")

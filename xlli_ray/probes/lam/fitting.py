@@ -1,0 +1,32 @@
+"""Which inputs a LAM stage can measure: those with room for its windows and for its path.
+
+The plan asks before anything is computed, and each sample once more, so that both say the same.
+"""
+
+from __future__ import annotations
+
+from xlli_ray.probes.lam.objectives import Window
+from xlli_ray.probes.lam.params import Chosen, Listed, Params
+from xlli_ray.probes.lam.paths import SIZE
+
+
+def no_room(params: Params, scale: int, height: int, width: int, source: str) -> str:
+    """Why an input of (height, width) pixels, from the file `source`, has no map; '' when it has. Windows lie in the output, `scale` times
+    as large."""
+    if params.path in ("blur", "linear_blurred") and min(height, width) <= SIZE // 2:
+        return f"the blur path needs inputs above {SIZE // 2} pixels on each side, this one has {height} rows × {width} columns"
+    rows, columns = scale * height, scale * width
+    asked = params.windows
+    if isinstance(asked, Chosen):
+        if asked.size < min(rows, columns):
+            return ""
+        return (
+            f"no window: an output of {rows} rows × {columns} columns holds none of size {asked.size}; windows of up to "
+            f"{min(rows, columns) - 1} fit"
+        )
+    places = asked.of(source) if isinstance(asked, Listed) else asked
+    if not places:
+        some = ", ".join(list(asked.places)[:3]) if isinstance(asked, Listed) else ""
+        return f"no window: the windows file has no line for {source}; its paths are ends of those of images ({some}, …)"
+    problems = (Window(place.top, place.left, place.size).problem(rows, columns) for place in places)
+    return next((problem for problem in problems if problem), "")
