@@ -49,7 +49,7 @@ def test_a_network_below_the_baseline_is_flagged_in_the_run_the_table_and_the_pa
     summary = run_study(load_recipe(path), out, Options(workers=0, quiet=True))
     (flag,) = summary.flags
     assert flag.startswith("restore: nearest is ")
-    assert " dB below bicubic (psnr_y, clean, mean over the same 3 samples)" in flag
+    assert " dB below bicubic (psnr_y, clean, mean over photographs, of the same 3 samples)" in flag
     rows = open_study(out).sql("select model, avg(psnr_y) as v from restore group by model order by v").to_pylist()
     assert {row["model"] for row in rows} == {"bicubic", "nearest", "luma"}
     assert "nearest is " in result_table(out)

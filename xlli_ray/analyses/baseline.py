@@ -1,7 +1,8 @@
 """Which networks are worse than the baseline: bicubic upscaling, or the input itself at scale 1, as a model of the same `restore` stage.
 
 A network below it was given a wrong range, scale or degradation far more often than it is that bad. Compared on the samples that both
-have, degradation by degradation; one channel with one channel, since luma and RGB are scored on different scales.
+have, degradation by degradation, with the photograph as the unit as everywhere; one channel with one channel, since luma and RGB are
+scored on different scales.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from xlli_ray.errors import counted
 from xlli_ray.store.manifest import Manifest
 
 NETWORK = "xlli_ray.models.networks.bicubic:make"
@@ -18,7 +20,7 @@ NETWORK = "xlli_ray.models.networks.bicubic:make"
 
 @dataclass(frozen=True)
 class Below:
-    """A network whose mean PSNR on luma is under the baseline's. `by`: dB, above 0, mean over `samples`."""
+    """A network whose mean PSNR on luma is under the baseline's. `by`: dB, above 0, mean over the photographs of `samples`."""
 
     stage: str
     model: str
@@ -31,8 +33,8 @@ class Below:
     def text(self) -> str:
         """For a terminal and the page."""
         return (
-            f"{self.model} is {self.by:.2f} dB below {self.baseline} (psnr_y, {self.label}, mean over the same {self.samples}"
-            f" sample{'s' if self.samples != 1 else ''}): look at its range, scale and weights"
+            f"{self.model} is {self.by:.2f} dB below {self.baseline} (psnr_y, {self.label}, mean over photographs, of the same "
+            f"{counted(self.samples, 'sample')}): look at its range, scale and weights"
         )
 
 
@@ -48,10 +50,12 @@ def below_baseline(manifest: Manifest, sql: Callable[[str], pa.Table]) -> list[B
         return []
     channels = {model.id: model.channels for model in manifest.models}
     table = sql(
-        "select a.stage, a.model, b.model as baseline, s.label, avg(b.psnr_y - a.psnr_y) as by_db, count(*) as n from restore a"
+        "select stage, model, baseline, label, avg(by_db) as by_db, sum(n)::bigint as n from ("
+        "select a.stage, a.model, b.model as baseline, s.label, coalesce(s.source_sha, s.content) as photograph,"
+        " avg(b.psnr_y - a.psnr_y) as by_db, count(*) as n from restore a"
         " join restore b on a.stage = b.stage and a.row = b.row and a.model <> b.model join samples s on s.row = a.row"
-        " where a.status = 'ok' and b.status = 'ok' and isfinite(a.psnr_y) and isfinite(b.psnr_y)"
-        " group by all having by_db > 0 order by all"
+        " where a.status = 'ok' and b.status = 'ok' and isfinite(a.psnr_y) and isfinite(b.psnr_y) group by all"
+        ") group by stage, model, baseline, label having avg(by_db) > 0 order by all"
     )
     return [
         Below(row["stage"], row["model"], row["baseline"], row["label"], row["by_db"], row["n"])

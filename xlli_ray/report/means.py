@@ -1,5 +1,7 @@
 """What `xlli run` prints of measurements at its end: the mean of each scalar per stage, model and degradation, and how many it is of.
 
+The photograph is the unit, as on the page: the mean of its values (patches, windows) is taken first, and photographs weigh the same.
+
 A value that is not finite has no part in a mean: NaN (no target) says that nothing was measured, and the infinite PSNR of an exact copy
 would make every mean infinite. How many were left out stands below the table.
 """
@@ -32,15 +34,22 @@ def mean_tables(study: Study) -> list[tuple[pa.Table, list[str]]]:
 
 
 def _means(study: Study, kind: str, cells: Sequence[Cell], numbers: Sequence[str]) -> tuple[pa.Table, list[str]]:
-    means = ", ".join(f"avg({name}) filter (where isfinite({name})) as {name}" for name in map(quoted, numbers))
+    names = [quoted(name) for name in numbers]
+    own = ", ".join(f"avg({name}) filter (where isfinite({name})) as {name}" for name in names)
     # a stage with several cells a model (a map and its controls): one line each
-    what = "t.what, " if len({cell.what for cell in cells}) > 1 else ""
-    table = study.sql(
-        f"select t.stage, t.model, {what}s.label as degradation, count(*) filter (where t.status = 'ok') as n, {means} "
-        f"from {quoted(kind)} t join samples s using (sample_id) group by all order by all"
+    what = "what, " if len({cell.what for cell in cells}) > 1 else ""
+    photographs = (
+        f"select t.stage, t.model, {f't.{what}' if what else ''}s.label as degradation, coalesce(s.source_sha, s.content) as photograph, "
+        f"count(*) filter (where t.status = 'ok') as n, {own} from {quoted(kind)} t join samples s using (sample_id) group by all"
     )
+    table = study.sql(
+        f"select stage, model, {what}degradation, sum(n)::bigint as n, {', '.join(f'avg({name}) as {name}' for name in names)} "
+        f"from ({photographs}) group by all order by all"
+    )
+    (several,) = study.sql(f"select max(n) > 1 as several from ({photographs})").to_pylist()
     infinite = ", ".join(f"count(*) filter (where isinf({name}) and status = 'ok') as {name}" for name in map(quoted, numbers))
     (counts,) = study.sql(f"select {infinite} from {quoted(kind)}").to_pylist()
     about = ", ".join(f"{count} of {name}" for name, count in counts.items() if count)
     below = [one.text for one in below_baseline(study.manifest, study.sql)] if kind == "restore" else []
-    return table, [*below, *([f"left out of the means as infinite (exact copies): {about}"] if about else [])]
+    unit = ["means over photographs, each weighing the same; n counts values"] if several["several"] else []
+    return table, [*unit, *below, *([f"left out of the means as infinite (exact copies): {about}"] if about else [])]
