@@ -17,6 +17,7 @@ from xlli_ray.store import lease as lease_module
 from xlli_ray.store.lease import Lease, last_epoch, superseded
 from xlli_ray.store.objects import Objects, open_objects
 from xlli_ray.store.records import PACK, Receipt, list_records, pack_records, read_records, write_record
+from xlli_ray.store.seal import sealed_json
 
 
 @pytest.fixture
@@ -121,6 +122,24 @@ def test_packing_keeps_every_row_and_a_kill_between_its_steps_changes_nothing(
     assert pack_records(objects, "s/m/w", epoch=3) == 0
 
 
+@pytest.mark.parametrize("beat", [sealed_json({"count": 450}), b"450"], ids=["sealed", "as it was written before there were seals"])
+def test_a_run_in_progress_says_for_how_long_by_its_own_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beat: bytes) -> None:
+    from xlli_ray.store.lease import BEAT_SECONDS, running
+
+    monkeypatch.setattr(Lease, "_beat", lambda self: None)
+    objects = open_objects(tmp_path)
+    lease = Lease.acquire(objects)
+    objects.put("lease/000001.beat", beat)
+    found = running(objects)
+    assert found is not None
+    assert found["seconds"] == 450 * BEAT_SECONDS
+    objects.put("lease/000001.beat", b"half a bea")
+    found = running(objects)
+    assert found is not None
+    assert found["seconds"] == 0, "unknown, and no reason to fail"
+    lease.release()
+
+
 def test_a_run_in_progress_is_told_with_its_process_and_a_run_that_ended_or_died_is_none(tmp_path: Path) -> None:
     from xlli_ray.store.lease import Holder, running
 
@@ -130,7 +149,6 @@ def test_a_run_in_progress_is_told_with_its_process_and_a_run_that_ended_or_died
     found = running(objects)
     assert found is not None
     assert found["pid"] == os.getpid()
-    assert found["seconds"] >= 0
     lease.release()
     assert running(objects) is None
     dead = {"host": Holder.here().host, "pid": 2**22 + 5, "started": "1", "machine": Holder.here().machine}

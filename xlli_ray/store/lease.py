@@ -174,7 +174,7 @@ class Lease:
         self._stop.set()
         self._thread.join(timeout=BEAT_SECONDS)
         _HELD.discard((self.objects.url, self.epoch))
-        with contextlib.suppress(EnvironmentFailure, OSError):  # the next run then looks whether this process lives
+        with contextlib.suppress(EnvironmentFailure, StudyError, OSError):  # the next run then looks whether this process lives
             self.objects.put(_end_key(self.epoch), b"1")
 
 
@@ -211,20 +211,33 @@ def _is_alive(objects: Objects, epoch: int, holder: Holder | None) -> bool:
     dead = holder.is_dead_here() if holder else None
     if dead is not None:
         return not dead
-    first = _beat(objects, epoch)
+    first = _last_beat(objects, epoch)
     end = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < end:
         time.sleep(BEAT_SECONDS / 4)
-        if _beat(objects, epoch) != first:
+        if _last_beat(objects, epoch) != first:
             return True
     return False
 
 
-def _beat(objects: Objects, epoch: int) -> bytes:
+def _last_beat(objects: Objects, epoch: int) -> bytes:
+    """The heartbeat as it is there, empty before the first one."""
     try:
         return objects.get(_beat_key(epoch))
     except Missing:
         return b""
+
+
+def _beats(objects: Objects, epoch: int) -> int:
+    """How often the holder has beaten; 0 where that cannot be read."""
+    data = _last_beat(objects, epoch)
+    if data.isdigit():  # of versions that wrote the number alone
+        return int(data)
+    try:
+        count = read_json(data, _beat_key(epoch), "").get("count")
+    except StudyError:
+        return 0
+    return count if isinstance(count, int) else 0
 
 
 def running(objects: Objects) -> dict[str, object] | None:
@@ -238,6 +251,5 @@ def running(objects: Objects) -> dict[str, object] | None:
     holder = _holder(objects, last)
     if not _is_alive(objects, last, holder):
         return None
-    beats = _beat(objects, last)
-    seconds = BEAT_SECONDS * int(beats) if beats.isdigit() else 0.0
+    seconds = BEAT_SECONDS * _beats(objects, last)
     return {"host": holder.host if holder else "an unknown host", "pid": holder.pid if holder else 0, "seconds": seconds}
