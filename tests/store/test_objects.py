@@ -13,6 +13,7 @@ import pytest
 from xlli_ray.errors import EnvironmentFailure, StudyError
 from xlli_ray.store import beside
 from xlli_ray.store import objects as module
+from xlli_ray.store.bucket import Bucket
 from xlli_ray.store.objects import Missing, Objects, check_key, open_objects, probe_create_only
 
 
@@ -263,3 +264,15 @@ def test_a_folder_where_an_object_belongs_is_named_and_nothing_is_lost(tmp_path:
             change()
     assert (tmp_path / "tables" / "index.json" / "mine.txt").read_text() == "kept"
     assert [path.name for path in (tmp_path / "tables").iterdir()] == ["index.json"]
+
+
+def test_removing_what_is_not_there_is_no_error_on_stores_that_say_so(tmp_path: Path) -> None:
+    """S3 does not; Google's, Azure's and this local store of obstore's answer 404."""
+    from obstore.store import LocalStore
+
+    bucket = Bucket("gs://bucket", LocalStore(tmp_path))
+    bucket.put("results/a/result.json", b"1")
+    for _ in range(2):  # the second is what a retry meets whose first answer was lost
+        bucket.delete("results/a/result.json")
+    with pytest.raises(Missing):
+        bucket.get("results/a/result.json")

@@ -104,9 +104,17 @@ class Bucket:
         return self._call(prefix, lambda: sorted(one["path"] for some in obstore.list(self._store, prefix=prefix) for one in some))
 
     def delete(self, key: str) -> None:
+        """Absent ones are no error: S3 says nothing of them, Google's and Azure's stores do, also at a second try of what went through."""
         import obstore
 
-        self._call(key, lambda: obstore.delete(self._store, key), writes=True)
+        def attempt() -> None:
+            try:
+                obstore.delete(self._store, key)
+            except FileNotFoundError as error:
+                if bucket_advice(_code(error)):  # the bucket itself is not there
+                    raise
+
+        self._call(key, attempt, writes=True)
 
     def _call(self, key: str, attempt: Callable[[], T], *, writes: bool = False) -> T:
         from obstore.exceptions import BaseError
