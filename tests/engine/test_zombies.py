@@ -15,7 +15,7 @@ from helpers import QUIET, digest
 
 from xlli_ray.engine.driver import Summary, run_study
 from xlli_ray.engine.options import Options
-from xlli_ray.errors import LeaseError
+from xlli_ray.errors import EnvironmentFailure, LeaseError
 from xlli_ray.recipe import Recipe, load_recipe
 from xlli_ray.store.fence import Fence
 from xlli_ray.store.lease import last_epoch, lease_key
@@ -113,12 +113,31 @@ def test_a_zombie_sweeps_nothing_of_its_successor(tmp_path: Path) -> None:
     lease.release()
 
 
+def test_a_run_that_cannot_sweep_what_a_crash_left_gives_its_lease_back(
+    recipe: Make, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(recipe())
+    (tmp_path / "study/lease/000001.end").unlink()  # as after a kill, of a process that is gone
+    monkeypatch.setattr("xlli_ray.store.lease.Holder.is_dead_here", lambda self: True)
+    monkeypatch.setattr("xlli_ray.store.lease._HELD", set())
+
+    def full(self: object, prefix: str) -> int:
+        raise EnvironmentFailure(30, "read-only")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("xlli_ray.store.objects.LocalObjects.sweep", full)
+        with pytest.raises(EnvironmentFailure, match="read-only"):
+            run(recipe())
+    assert (tmp_path / "study/lease/000002.end").exists()
+    assert run(recipe()).complete
+
+
 PAUSED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[3])
 import xlli_ray.engine.driver as driver
 from xlli_ray.engine.options import Options
-from xlli_ray.errors import LeaseError
+from xlli_ray.errors import EnvironmentFailure, LeaseError
 from xlli_ray.recipe import load_recipe
 
 real = getattr(driver, sys.argv[4])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +150,20 @@ def test_a_shard_written_chunk_by_chunk_is_the_one_that_is_put_at_once(tmp_path:
     told = grows.commit()
     assert objects.get("c/0") == b"".join(parts)
     assert (told.key, told.crc32c, told.bytes) == ("c/0", crc32c(parts), sum(map(len, parts)))
+
+
+@pytest.mark.parametrize("codec", ["blosc", "none"])
+def test_a_shard_that_is_a_fifo_a_folder_or_empty_is_named_and_nobody_waits(tmp_path: Path, codec: str) -> None:
+    meta = ArrayMeta("features", 2, 2, (3,), "float32", ("c",), codec)  # type: ignore[arg-type]
+    reader = write(tmp_path, meta, np.ones((2, 3), np.float32), set())
+    shard = tmp_path / shard_key("s/m/w", "h0004w0004", meta, 0)
+    shard.unlink()
+    for make in (lambda: os.mkfifo(shard), shard.mkdir, shard.touch):
+        make()
+        for ask in (lambda: reader.rows([0]), lambda: list(reader.scan())):
+            with pytest.raises(StudyError, match=r"features/c/0/0.*(a FIFO|a folder|fails its crc32c)"):
+                ask()
+        if shard.is_dir():
+            shard.rmdir()
+        else:
+            shard.unlink()

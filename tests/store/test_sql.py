@@ -237,7 +237,7 @@ def test_a_file_that_is_gone_or_cut_is_named(tmp_path: Path) -> None:
         with pytest.raises(StudyError, match=rf"{tmp_path}/tables/nothing.parquet is gone"):
             database.add_parquet("nothing", objects, ["tables/nothing.parquet"])
         os.mkfifo(tmp_path / "tables/pipe.parquet")
-        with pytest.raises(StudyError, match=rf"{tmp_path}/tables/pipe.parquet is no file"):
+        with pytest.raises(StudyError, match=rf"{tmp_path}/tables/pipe.parquet: a FIFO, not a file"):
             database.add_parquet("pipe", objects, ["tables/pipe.parquet"])
         (tmp_path / "tables/scores.parquet").write_bytes(b"PAR1" + os.urandom(50))
         with pytest.raises(StudyError, match=rf"{tmp_path}/tables/scores.parquet"):

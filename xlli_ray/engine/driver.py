@@ -91,17 +91,18 @@ def _session(out: str, options: Options, threads: int) -> Iterator[tuple[Objects
     objects = open_objects(out)
     probe_create_only(objects)
     lease = Lease.acquire(objects, takeover=options.takeover)
-    open_to_all, fence = objects, Fence(lease)
-    objects = fenced(objects, fence)
-    if lease.after_crash:
-        _sweep(objects, ROOT, "records", "tables", "results", "samples", "weights", "events")
-    events = Events(open_to_all, lease.epoch, quiet=options.quiet)  # of names that only this run has, also when it lost the study
+    events = Events(objects, lease.epoch, quiet=options.quiet)  # of names that only this run has, also when it lost the study
+    objects = fenced(objects, Fence(lease))
     device = options.device or ("cuda" if options.gpus_per_worker else "cpu")
     try:
+        if lease.after_crash:
+            _sweep(objects, ROOT, "records", "tables", "results", "samples", "weights", "events")
         yield objects, lease, events, WorkerSpec(objects.url, lease.epoch, device, threads, import_path())
     finally:
-        events.close()
-        lease.release()
+        try:
+            events.close()
+        finally:
+            lease.release()
 
 
 def _measurements(manifest: Manifest) -> int:

@@ -29,7 +29,7 @@ Outcome = Any
 
 
 class Pool(Protocol):
-    """Runs jobs. `task` names what the workers do: `unit` (Worker.run) or `scan`."""
+    """Runs jobs. `task` names what the workers do: see `tasks.make_task`."""
 
     workers: int
 

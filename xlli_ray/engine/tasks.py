@@ -32,7 +32,7 @@ def with_readers(spec: WorkerSpec, *, workers: int, cores: float) -> WorkerSpec:
 
 
 def make_task(spec: WorkerSpec, task: str) -> Callable[[Any], Any]:
-    """`unit` → runs a UnitJob; `scan` → runs a ScanJob; `train` → trains one network."""
+    """`unit` → runs a UnitJob; `scan` → runs a ScanJob; `call` → (function, argument), calls the one with the other."""
     if task == "unit":
         from xlli_ray.engine.worker import Worker
 

@@ -65,11 +65,6 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
-def bucket_name(height: int, width: int) -> str:
-    """`h0064w0086` for inputs of 64 × 86 pixels."""
-    return f"h{height:04d}w{width:04d}"
-
-
 def group_key(cell: str, bucket: str) -> str:
     """Key of the bucket group of cell `stage/model/what`."""
     return f"{ROOT}/{cell}/{bucket}"

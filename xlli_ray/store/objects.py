@@ -115,6 +115,11 @@ def check_key(key: str) -> str:
 
 def open_regular(path: Path | str) -> BinaryIO:
     """Open a file for reading without waiting for anybody. Raises Missing; StudyError when it is no file (a FIFO would wait for ever)."""
+    return os.fdopen(regular_handle(path), "rb")
+
+
+def regular_handle(path: Path | str) -> int:
+    """As `open_regular`, the file's descriptor, for who reads by place."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -127,7 +132,7 @@ def open_regular(path: Path | str) -> BinaryIO:
     if not stat.S_ISREG(mode):
         os.close(handle)
         raise StudyError(f"{path}: {_KINDS.get(stat.S_IFMT(mode), 'something')}, not a file; {REMOVE_IT}")
-    return os.fdopen(handle, "rb")
+    return handle
 
 
 REMOVE_IT = "move it away, then run `xlli verify --repair` or the same `xlli run` again"
@@ -186,10 +191,12 @@ class LocalObjects:
             return os.pread(file.fileno(), length, start)
 
     def size(self, key: str) -> int:
-        try:
-            return self._path(key).stat().st_size
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise Missing(key) from error
+        with surroundings(str(self.root)):
+            try:
+                return self._path(key).stat().st_size
+            except (FileNotFoundError, NotADirectoryError) as error:
+                self._still_there()
+                raise Missing(key) from error
 
     def begin(self, key: str) -> Beside:
         before = self.fence.check if self.fence else None

@@ -20,7 +20,7 @@ import numpy as np
 from xlli_ray.errors import StudyError
 from xlli_ray.store.layout import ArrayMeta, shard_key
 from xlli_ray.store.manifest import BucketPlan, Cell
-from xlli_ray.store.objects import LocalObjects, Missing, Objects
+from xlli_ray.store.objects import LocalObjects, Missing, Objects, open_regular, regular_handle
 from xlli_ray.store.records import Seen, read_receipts
 from xlli_ray.store.shard import ABSENT, ChunkDecoder, index_bytes, read_index
 
@@ -58,10 +58,7 @@ class _File:
     gap = COALESCE_LOCAL
 
     def __init__(self, path: str) -> None:
-        try:
-            self._handle = os.open(path, os.O_RDONLY)
-        except FileNotFoundError as error:
-            raise Missing(path) from error
+        self._handle = regular_handle(path)
         about = os.fstat(self._handle)
         self._size = about.st_size
         self.stamp: tuple[int, ...] | None = (about.st_ino, about.st_mtime_ns, about.st_size)
@@ -241,9 +238,10 @@ class ArrayReader:
         try:
             if isinstance(self.objects, LocalObjects):
                 # mapped, not copied: a scan of stored bytes then costs what a memmap of them costs
-                return np.memmap(self.objects.root / key, dtype=np.uint8, mode="r")
+                with open_regular(self.objects.root / key) as file:
+                    return np.memmap(file, dtype=np.uint8, mode="r") if os.fstat(file.fileno()).st_size else b""
             return self.objects.get(key)
-        except (Missing, FileNotFoundError):
+        except Missing:
             return None
 
     def _block(self, shard: int, data: bytes | np.ndarray | None) -> Block:

@@ -17,8 +17,9 @@ from functools import cache
 from pydantic import TypeAdapter, ValidationError
 
 from xlli_ray.errors import StudyError
+from xlli_ray.store.beside import surroundings
 from xlli_ray.store.documents import COPY
-from xlli_ray.store.objects import LocalObjects, Missing, Objects, open_regular
+from xlli_ray.store.objects import LocalObjects, Missing, Objects, check_key, open_regular
 from xlli_ray.store.seal import is_sealed, read_json, sealed_json
 from xlli_ray.store.strict import STRICT, Natural
 
@@ -48,17 +49,18 @@ class Root:
 
 
 def pieces(objects: Objects, key: str) -> Iterator[bytes]:
-    """The object piece by piece, so that a large one is never held whole (in a bucket it is). Raises Missing."""
+    """The object piece by piece, so that a large one is never held whole (in a bucket it is). Raises Missing; ValueError for what is no
+    key: lists of keys may come from a stranger's file."""
     if not isinstance(objects, LocalObjects):
         yield objects.get(key)
         return
-    with open_regular(objects.root / key) as file:
+    with surroundings(objects.url), open_regular(objects.root / check_key(key)) as file:
         while piece := file.read(_PIECE):
             yield piece
 
 
 def digest_of(objects: Objects, key: str) -> Digest:
-    """Bytes and crc32c of an object as it is there. Raises Missing."""
+    """Bytes and crc32c of an object as it is there. Raises as `pieces`."""
     import google_crc32c
 
     value = size = 0

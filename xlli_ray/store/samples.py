@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from xlli_ray.errors import EnvironmentFailure, StudyError
+from xlli_ray.store.beside import surroundings
 from xlli_ray.store.manifest import Bucket, SampleTable
 from xlli_ray.store.objects import LocalObjects, Missing, Objects, open_regular
 from xlli_ray.store.seal import PLACE, seal, sealed_parquet
@@ -68,7 +69,8 @@ def open_parquet(objects: Objects, key: str) -> pq.ParquetFile:
     """Open a Parquet object without reading it whole."""
     if isinstance(objects, LocalObjects):
         path = objects.root / key
-        open_regular(path).close()
+        with surroundings(objects.url):  # pyarrow would say no more of a right that is missing than of damage
+            open_regular(path).close()
         return pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
     data = objects.get_range(key, -(1 << 16), 1 << 16)  # raises Missing; the footer tells nothing of the size
     if len(data) < 1 << 16:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import stat
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -22,13 +21,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 from fsspec.spec import AbstractFileSystem
 
 from xlli_ray.errors import StudyError, XlliError
-from xlli_ray.store.objects import LocalObjects, Missing, Objects, check_key
+from xlli_ray.store.objects import LocalObjects, Missing, Objects, check_key, regular_handle
 
 SCHEME = "study://"
 HELD_BYTES = 16 << 20
@@ -196,8 +195,9 @@ class _Files(AbstractFileSystem):  # type: ignore[misc]
         return message
 
     def close(self) -> None:
-        for source in self._sources.values():
-            source.end()
+        """Let go of all objects; a second time does nothing."""
+        while self._sources:
+            self._sources.popitem()[1].end()
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
@@ -233,16 +233,16 @@ class _Files(AbstractFileSystem):  # type: ignore[misc]
         return datetime.fromtimestamp(0, UTC)
 
 
-class _Source:
+class _Source(Protocol):
     """Bytes of an object by place, for any thread."""
 
     size: int
 
     def bytes(self, start: int, length: int) -> bytes:
-        raise NotImplementedError
+        """At most `length` bytes from `start`."""
 
     def end(self) -> None:
-        pass
+        """Let go of what is held open."""
 
 
 def _source(objects: Objects, key: str) -> _Source:
@@ -251,18 +251,16 @@ def _source(objects: Objects, key: str) -> _Source:
             return _Local(objects.root / check_key(key))
         size = objects.size(key)
         return _Ranges(objects, key, size) if size > HELD_BYTES else _Held(objects.get(key))
-    except (Missing, FileNotFoundError, NotADirectoryError) as error:
+    except Missing as error:
         raise StudyError(f"{objects.url}/{key} is gone; run the recipe again") from error
 
 
-class _Local(_Source):
+class _Local:
+    """A file, kept open, so that it stays the one that was there when it was first asked for."""
+
     def __init__(self, path: Path) -> None:
-        self._handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would keep us waiting
-        about = os.fstat(self._handle)
-        self.size = about.st_size
-        if not stat.S_ISREG(about.st_mode):
-            self.end()
-            raise StudyError(f"{path} is no file; remove it and run the recipe again")
+        self._handle = regular_handle(path)
+        self.size = os.fstat(self._handle).st_size
 
     def bytes(self, start: int, length: int) -> bytes:
         return os.pread(self._handle, length, start)
@@ -271,20 +269,30 @@ class _Local(_Source):
         os.close(self._handle)
 
 
-class _Held(_Source):
+class _Held:
+    """A small object of a bucket, whole."""
+
     def __init__(self, data: bytes) -> None:
         self._data, self.size = data, len(data)
 
     def bytes(self, start: int, length: int) -> bytes:
         return self._data[start : start + length]
 
+    def end(self) -> None:
+        self._data = b""
 
-class _Ranges(_Source):
+
+class _Ranges:
+    """A large object of a bucket, a request a range."""
+
     def __init__(self, objects: Objects, key: str, size: int) -> None:
         self._objects, self._key, self.size = objects, key, size
 
     def bytes(self, start: int, length: int) -> bytes:
         return self._objects.get_range(self._key, start, length) if length else b""
+
+    def end(self) -> None:
+        pass
 
 
 class _Reader(io.RawIOBase):

@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xlli_ray.errors import StudyError
+from xlli_ray.errors import EnvironmentFailure, StudyError
 from xlli_ray.store.digests import INDEX, remembered
 from xlli_ray.store.layout import ROOT
 from xlli_ray.store.manifest import Cell, Manifest
@@ -149,15 +149,17 @@ def model_table(manifest: Manifest) -> pa.Table:
 
 
 def rejected(objects: Objects) -> pa.Table:
-    """Files that the scan could not read."""
+    """Files that the scan could not read: text columns source, target, reason. Raises StudyError when the list is damaged."""
     try:
         data = objects.get("samples/rejected.parquet")
         check(data, f"{objects.url}/samples/rejected.parquet", REPAIR)
         return pq.read_table(io.BytesIO(data)).select(["source", "target", "reason"])
-    except (pa.ArrowException, KeyError, OSError) as error:
-        if not isinstance(error, Missing):
-            raise StudyError(f"{objects.url}/samples/rejected.parquet: damaged ({str(error)[:200]}); {REPAIR}") from error
+    except Missing:
         return pa.table({"source": pa.array([], pa.string()), "target": pa.array([], pa.string()), "reason": pa.array([], pa.string())})
+    except EnvironmentFailure:  # an OSError, too, and none of the file's
+        raise
+    except (pa.ArrowException, KeyError, OSError) as error:
+        raise StudyError(f"{objects.url}/samples/rejected.parquet: damaged ({str(error)[:200]}); {REPAIR}") from error
 
 
 def tables_are_fresh(objects: Objects, manifest: Manifest, *, read: bool = False) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xlli_ray.errors import StudyError, counted
+from xlli_ray.errors import EnvironmentFailure, StudyError, counted
 from xlli_ray.store.digests import INDEX
 from xlli_ray.store.documents import COPY, document_key, documents
 from xlli_ray.store.findings import Finding, Kind
@@ -143,6 +143,8 @@ def _samples(objects: Objects, manifest: Manifest, notes: list[str], accounted: 
         except Missing:
             yield Finding("samples", part_key(part), "missing")
             sound = False
+        except EnvironmentFailure:  # an outage is no damage
+            raise
         except (StudyError, pa.ArrowException, OSError) as error:
             yield Finding("samples", part_key(part), f"damaged ({_line(error)})")
             sound = False
@@ -157,6 +159,8 @@ def _samples(objects: Objects, manifest: Manifest, notes: list[str], accounted: 
             yield Finding("samples", key, f"not the {counted(table.rejected, 'file')} that the plan counts as refused")
     except Missing:
         yield Finding("samples", key, "missing")
+    except EnvironmentFailure:
+        raise
     except (StudyError, pa.ArrowException, OSError) as error:
         yield Finding("samples", key, f"damaged ({_line(error)})")
     if unsealed:
@@ -225,7 +229,7 @@ def _tables(objects: Objects, manifest: Manifest, accounted: set[str], *, comple
                 yield Finding("tables", key, "damaged: not the bytes that tables/index.json names")
         except Missing:
             yield Finding("tables", key, "missing")
-        except StudyError as error:
+        except ValueError as error:  # StudyError, and a name in the index that is none
             yield Finding("foreign", key, str(error))
     if complete and index.get("fingerprint") != fingerprint(objects, manifest):
         yield Finding("tables", "tables", "do not tell of the records that are there")

@@ -1,0 +1,77 @@
+"""Verify: an outage is no damage, and what a stranger's study lists is looked for inside it only."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pytest
+
+from xlli_ray.errors import EnvironmentFailure
+from xlli_ray.store import objects as objects_module
+from xlli_ray.store import root as root_module
+from xlli_ray.store.manifest import Manifest, SampleTable
+from xlli_ray.store.objects import Objects, open_objects
+from xlli_ray.store.samples import part_key
+from xlli_ray.store.seal import sealed_json, sealed_parquet
+from xlli_ray.store.tables import rejected
+from xlli_ray.store.verify import findings
+
+REJECTED = "samples/rejected.parquet"
+EMPTY = pa.table({name: pa.array([], pa.string()) for name in ("source", "target", "reason")})
+MANIFEST = Manifest("study", 0, {}, SampleTable("hash", "corpus", 0, 0, (), 1, 1))
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> Objects:
+    """A study with a sample table of no rows."""
+    out = open_objects(tmp_path / "study")
+    for key in (part_key(0), REJECTED):
+        out.put(key, sealed_parquet(EMPTY.schema, [EMPTY]))
+    return out
+
+
+@pytest.mark.parametrize("key", [part_key(0), REJECTED])
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_a_sample_table_that_cannot_be_reached_is_an_outage_and_not_damage(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch, key: str, code: int
+) -> None:
+    assert not [finding for finding in findings(objects, MANIFEST) if finding.kind == "samples"]
+    usual = objects_module.open_regular
+
+    def out_of_reach(path: Path | str) -> BinaryIO:
+        if str(path).endswith(key):
+            raise OSError(code, "gone for now", str(path))
+        return usual(path)
+
+    monkeypatch.setattr(objects_module, "open_regular", out_of_reach)
+    monkeypatch.setattr(root_module, "open_regular", out_of_reach)
+    with pytest.raises(EnvironmentFailure):
+        list(findings(objects, MANIFEST))
+    if key == REJECTED:
+        with pytest.raises(EnvironmentFailure):
+            rejected(objects)
+
+
+def test_names_in_a_strangers_lists_that_lead_outside_are_findings_and_nothing_outside_is_opened(
+    objects: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret.parquet").write_bytes(b"secret")
+    outside = str(tmp_path / "secret.parquet")
+    objects.put("tables/index.json", sealed_json({"fingerprint": "", "files": {"../../secret": [6, "00000000"]}, "tables": []}))
+    named = {"../secret.parquet": [6, "00000000"], outside: [6, "00000000"]}
+    objects.put("digests.json", sealed_json({"epoch": 1, "objects": named, "records": {}, "format": 1}))
+    opened: list[str] = []
+    usual = root_module.open_regular
+
+    def noted(path: Path | str) -> BinaryIO:
+        opened.append(str(Path(path).resolve()))
+        return usual(path)
+
+    monkeypatch.setattr(root_module, "open_regular", noted)
+    found = {finding.key for finding in findings(objects, MANIFEST)}
+    assert {"tables/../../secret.parquet", "../secret.parquet", outside} <= found
+    assert opened
+    assert outside not in opened
