@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xlli_ray.errors import WeightsError
 from xlli_ray.models.checkpoint import StateDict, read_state_dict
+from xlli_ray.models.nests import choose
 
 LAST = {"conv.weight": torch.ones(2, 3), "conv.bias": torch.zeros(2)}
 MEAN = {key: tensor + 0.5 for key, tensor in LAST.items()}
@@ -128,3 +129,20 @@ def test_a_key_that_is_not_there_is_answered_with_what_is() -> None:
         read(AVERAGED["BasicSR"], key="parms")
     with pytest.raises(WeightsError, match=r"`key: model` names no tensors\. Inside it are 'model/state_dict'"):
         read({"model": {"state_dict": LAST}}, key="model")
+
+
+@pytest.mark.parametrize("tensor", [True, False])
+def test_a_mapping_that_is_named_twenty_thousand_times_is_looked_at_once(tensor: bool) -> None:
+    """Looked at under each name, it would take minutes; a pickle says a name again in a few bytes."""
+    shared: dict[str, Any] = {f"a{number}": number for number in range(20_000)}
+    if tensor:
+        shared["weight"] = torch.ones(2)
+    content = {f"ema_{number}": {"inside": shared} if number % 2 else shared for number in range(20_000)}
+    if tensor:
+        with pytest.raises(WeightsError, match=r"several sets of weights: 'ema_0', .* \(20000\)"):
+            choose(content)
+        with pytest.raises(WeightsError, match="nothing under `key: gone`"):
+            choose(content, key="gone")
+    else:
+        with pytest.raises(WeightsError, match="no tensors where they are looked for"):
+            choose(content)

@@ -116,6 +116,16 @@ def test_a_tensor_that_repeats_one_number_three_billion_times_allocates_nothing(
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
 
 
+def test_many_views_of_one_storage_hold_its_numbers_once() -> None:
+    flat = torch.arange(50_000.0)
+    for zipped in (True, False):
+        file = read_torch(saved({str(i): flat[100 * i : 100 * i + 100] for i in range(500)}, _use_new_zipfile_serialization=zipped))
+        views = file.take(file.content)
+        assert torch.equal(torch.cat(list(views.values())), flat)
+        first = views["0"].data_ptr()
+        assert [view.data_ptr() - first for view in views.values()] == [400 * i for i in range(500)]
+
+
 def test_many_views_of_one_storage_are_counted_together() -> None:
     large = torch.zeros(1_000_000)
     with pytest.raises(WeightsError, match=r"above .* bytes in memory"):
@@ -169,6 +179,23 @@ def test_a_key_that_would_take_for_ever_to_hash_is_passed_over() -> None:
     """((x, x), (x, x)) 60 levels deep is 200 bytes of pickle and 2**60 steps of hashing."""
     program = b"\x80\x02}K\x01" + b"2\x86" * 60 + b"K\x02s."
     assert Machine().load(io.BytesIO(program)) == {}
+
+
+def test_thirty_thousand_names_that_mean_nothing_here_are_read_in_one_pass() -> None:
+    """Each once, in order. Looked up in a list, they would take minutes."""
+    count = 30_000
+    calls = b"".join(b"cplace%d\nmake\n)R0" % number for number in range(count))
+    machine = Machine()
+    machine.load(io.BytesIO(b"\x80\x02" + calls * 2 + b"}."))
+    assert list(machine.foreign) == [f"place{number}.make" for number in range(count)]
+
+
+def test_whole_numbers_that_all_have_one_hash_are_no_keys() -> None:
+    modulus = 2**61 - 1  # of Python's hash of whole numbers
+    keys = [modulus * number for number in range(5, 30_000)]
+    assert len({hash(key) for key in keys}) == 1
+    program = b"\x80\x02}(" + b"".join(b"\x8a\x0a" + key.to_bytes(10, "little") + b"K\x01" for key in keys) + b"K\x02K\x03u."
+    assert Machine().load(io.BytesIO(program)) == {2: 3}
 
 
 def test_a_memo_number_allocates_nothing() -> None:

@@ -9,7 +9,7 @@ that lists what there is; `key` in a model's entry decides: names of mappings, w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,8 +66,9 @@ def choose(content: Any, *, key: str | None = None) -> Chosen:
         return _asked(content, key)
     notes: list[str] = []
     path: list[str] = []
+    leading = _leading(content)
     while isinstance(content, Mapping) and len(path) <= DEEPEST:
-        inner = {name: value for name, value in content.items() if isinstance(value, Mapping) and _holds_tensors(value)}
+        inner = {name: value for name, value in content.items() if id(value) in leading}
         name = _pick(content, inner, path, notes)
         if name is None:
             break
@@ -88,13 +89,13 @@ def choose(content: Any, *, key: str | None = None) -> Chosen:
 def _pick(content: Mapping[Any, Any], inner: Mapping[Any, Any], path: list[str], notes: list[str]) -> str | None:
     """The inner mapping to go into, None to stay here."""
     names = [name for name in inner if isinstance(name, str)]
-    averaged = [name for name in names if is_averaged(name)]
+    averaged = dict.fromkeys(name for name in names if is_averaged(name))
     plain = [name for name in PLAIN if name in names] + [n for n in names if n not in PLAIN and _ALSO_PLAIN.match(n) and not is_other(n)]
     plain = [name for name in plain if name not in averaged]
     here = any(map(is_tensor, content.values()))
     before = "".join(f"{name}/" for name in path)
     if averaged:
-        name = _one_of(averaged, inner, path)
+        name = _one_of(list(averaged), inner, path)
         if plain or here:
             beside = plain[0] if plain else "the others"
             way = f"`key: {before}{beside}`" if plain else "naming them in a file of their own"
@@ -112,7 +113,7 @@ def _pick(content: Mapping[Any, Any], inner: Mapping[Any, Any], path: list[str],
         return rest[0]
     if names:
         raise WeightsError(
-            f"the file holds {', '.join(_shown(name) for name in names)} only: no network to look into."
+            f"the file holds {_listed(names)} only: no network to look into."
             f" Write `key: {before}{names[0]}` if you mean it."
         )
     return None
@@ -120,7 +121,8 @@ def _pick(content: Mapping[Any, Any], inner: Mapping[Any, Any], path: list[str],
 
 def _one_of(names: list[str], inner: Mapping[Any, Any], path: list[str]) -> str:
     """The first name when all stand for the same tensors. WeightsError that lists them otherwise."""
-    if len(names) == 1 or all(_same(inner[names[0]], inner[name]) for name in names[1:]):
+    others = {id(inner[name]): inner[name] for name in names[1:]}  # each once, however many names it has
+    if all(_same(inner[names[0]], other) for other in others.values()):
         return names[0]
     raise WeightsError(_several(names, path))
 
@@ -128,7 +130,7 @@ def _one_of(names: list[str], inner: Mapping[Any, Any], path: list[str]) -> str:
 def _several(names: list[str], path: list[str]) -> str:
     before = "".join(f"{name}/" for name in path)
     return (
-        f"the file holds several sets of weights: {', '.join(_shown(before + name) for name in names)}."
+        f"the file holds several sets of weights: {_listed([before + name for name in names])}."
         f" Choose one in the model's entry: `key: {before}{names[0]}`."
     )
 
@@ -146,21 +148,33 @@ def _view(value: Any) -> tuple[Any, ...] | None:
     return (value.storage.key, value.storage.start, value.offset, value.size, value.stride) if isinstance(value, Stored) else None
 
 
-def _holds_tensors(value: Mapping[Any, Any]) -> bool:
-    """Whether a tensor lies in the mapping or in one inside it; each mapping is looked at once."""
-    seen: set[int] = set()
-    todo: list[tuple[Mapping[Any, Any], int]] = [(value, 0)]
+def _leading(content: Any) -> set[int]:
+    """Ids of the mappings that hold a tensor, themselves or in mappings inside them.
+
+    Each is looked at once, and from those with tensors the way back is followed: the work is linear in the file, however often it names
+    one mapping.
+    """
+    above: dict[int, list[int]] = {}
+    found: list[int] = []
+    todo = [content] if isinstance(content, Mapping) else []
+    seen = {id(content)}
     while todo:
-        mapping, depth = todo.pop()
-        if id(mapping) in seen or depth > DEEPEST:
-            continue
-        seen.add(id(mapping))
+        mapping = todo.pop()
+        if any(map(is_tensor, mapping.values())):
+            found.append(id(mapping))
         for item in mapping.values():
-            if is_tensor(item):
-                return True
             if isinstance(item, Mapping):
-                todo.append((item, depth + 1))
-    return False
+                above.setdefault(id(item), []).append(id(mapping))
+                if id(item) not in seen:
+                    seen.add(id(item))
+                    todo.append(item)
+    leading: set[int] = set()
+    while found:
+        here = found.pop()
+        if here not in leading:
+            leading.add(here)
+            found += above.get(here, ())
+    return leading
 
 
 def _asked(content: Any, key: str) -> Chosen:
@@ -174,7 +188,7 @@ def _asked(content: Any, key: str) -> Chosen:
         named = here.items() if isinstance(here, Mapping) else ()
         group = {k[len(beginning) :]: v for k, v in named if isinstance(k, str) and k.startswith(beginning)}
         if not group:
-            there = list(dict.fromkeys(_names(content)))
+            there = list(dict.fromkeys(_names(content, _leading(content))))
             near = closest(key, there)
             raise WeightsError(
                 f"there is nothing under `key: {key}`; the file holds {', '.join(map(_shown, there[:12])) or 'no mappings'}."
@@ -187,20 +201,28 @@ def _asked(content: Any, key: str) -> Chosen:
     return Chosen(here, (f"weights taken from {key}, as `key` says",))
 
 
-def _names(content: Any) -> Iterator[str]:
-    """Names of mappings that hold tensors, two levels deep, and beginnings of names."""
+def _names(content: Any, leading: set[int]) -> Iterator[str]:
+    """Names of mappings that hold tensors, two levels deep, each looked into once, and beginnings of names."""
     if not isinstance(content, Mapping):
         return
+    seen: set[int] = set()
     for name, value in content.items():
-        if isinstance(name, str) and isinstance(value, Mapping) and _holds_tensors(value):
+        if isinstance(name, str) and id(value) in leading:
             yield name
+            if id(value) in seen:
+                continue
+            seen.add(id(value))
             for inside, more in value.items():
-                if isinstance(inside, str) and isinstance(more, Mapping) and _holds_tensors(more):
+                if isinstance(inside, str) and id(more) in leading:
                     yield f"{name}/{inside}"
                 elif isinstance(inside, str) and is_tensor(more) and "." in inside:
                     yield f"{name}/{inside.partition('.')[0]}"
         elif isinstance(name, str) and is_tensor(value) and "." in name:
             yield name.partition(".")[0]
+
+
+def _listed(names: Sequence[Any]) -> str:
+    return ", ".join(map(_shown, names[:12])) + (f", … ({len(names)})" if len(names) > 12 else "")
 
 
 def _shown(name: Any) -> str:

@@ -93,10 +93,10 @@ class Unusable:
 
 @dataclass
 class Machine:
-    """Follows pickles; `foreign` and `harmful` hold, once and in order, the names of what was not made."""
+    """Follows pickles; the keys of `foreign` and `harmful` are, in order, the names of what was not made."""
 
-    foreign: list[str] = field(default_factory=list)
-    harmful: list[str] = field(default_factory=list)
+    foreign: dict[str, None] = field(default_factory=dict)
+    harmful: dict[str, None] = field(default_factory=dict)
     storages: dict[str, Storage] = field(default_factory=dict)
     _stack: list[Any] = field(default_factory=list)
     _marks: list[int] = field(default_factory=list)
@@ -179,8 +179,8 @@ class Machine:
         full = f"{module}.{name}"
         top = module.partition(".")[0]
         plain = full in _PLAIN or (top == "builtins" and name in _PLAIN_BUILTINS)
-        if (top in _HARMFUL or top == "builtins") and not plain and full not in self.harmful:
-            self.harmful.append(full)
+        if (top in _HARMFUL or top == "builtins") and not plain:
+            self.harmful[full] = None
         self.push(Global(full))
 
     def storage(self) -> None:
@@ -219,8 +219,7 @@ class Machine:
         elif (made := _tensor(name, args)) is not None:
             self.push(made)
         else:
-            if name not in self.foreign:
-                self.foreign.append(name)
+            self.foreign[name] = None
             self.push(Foreign(name))
 
 
@@ -237,8 +236,13 @@ def _sizes(values: Any) -> tuple[int, ...]:
 
 
 def _pairs(pairs: Iterable[tuple[Any, Any]]) -> Iterable[tuple[Any, Any]]:
-    """Pairs whose key is plain: a tuple may be made to take for ever to hash."""
-    return ((key, value) for key, value in pairs if key is None or isinstance(key, str | bytes | int | float))
+    """Pairs whose key is plain: a tuple may be made to take for ever to hash, and large whole numbers may all have one hash."""
+    return ((key, value) for key, value in pairs if key is None or isinstance(key, str | bytes | float) or _is_small(key))
+
+
+def _is_small(key: Any) -> bool:
+    """Whether a key is a whole number of 64 bits; above them Python hashes modulo 2**61 - 1."""
+    return isinstance(key, int) and -(1 << 63) <= key < 1 << 63
 
 
 def _tensor(name: str, args: tuple[Any, ...]) -> Any:

@@ -46,7 +46,7 @@ class TorchFile:
     _source: _Archive | _Old
 
     def take(self, tensors: Mapping[str, Stored]) -> dict[str, Tensor]:
-        """The tensors, on the CPU, in their dtypes; views of equal storages share memory. Raises Damaged, naming the tensor."""
+        """The tensors, on the CPU, in their dtypes; views of one storage share its memory. Raises Damaged, naming the tensor."""
         total, most = 0, GROWTH * self._source.length + ROOM
         for name, stored in tensors.items():
             total += _checked(name, stored)
@@ -55,7 +55,7 @@ class TorchFile:
                     f"{name[:80]!r}: shape {_shape(stored.size)} over a storage of {stored.storage.numel:,} numbers would take the tensors"
                     f" of this file of {self._source.length:,} bytes above {most:,} bytes in memory"
                 )
-        read: dict[str, bytes] = {}
+        read: dict[str, bytearray] = {}
         return {name: _view(stored, read, self._source) for name, stored in tensors.items()}
 
 
@@ -75,13 +75,14 @@ def _checked(name: str, stored: Stored) -> int:
     return count * max(stored.dtype.itemsize, 4)
 
 
-def _view(stored: Stored, read: dict[str, bytes], source: _Archive | _Old) -> Tensor:
+def _view(stored: Stored, read: dict[str, bytearray], source: _Archive | _Old) -> Tensor:
+    """The tensor over its storage's bytes, which `read` holds once however many views there are."""
     assert stored.dtype is not None
     if not math.prod(stored.size):
         return torch.empty(stored.size, dtype=stored.dtype)
     if stored.storage.key not in read:
-        read[stored.storage.key] = source.storage(stored.storage)
-    numbers = bytearray(read[stored.storage.key])  # PyTorch wants memory that could be written
+        read[stored.storage.key] = bytearray(source.storage(stored.storage))  # PyTorch wants memory that could be written
+    numbers = read[stored.storage.key]
     assert stored.storage.dtype is not None
     skipped = stored.storage.start * stored.storage.dtype.itemsize
     flat = torch.frombuffer(numbers, dtype=stored.dtype, offset=skipped)
