@@ -40,6 +40,18 @@ def root() -> Path:
     return ROOT
 
 
+@pytest.fixture
+def own_process() -> None:
+    """Networks of a recipe's own run apart while the study is planned, as for users."""
+
+
+@pytest.fixture(autouse=True)
+def _networks_are_planned_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Toy networks are the tests' own and harm nobody: no process for each study, which would cost seconds each. See `own_process`."""
+    if "own_process" not in request.fixturenames:
+        monkeypatch.setattr("xlli_ray.engine.apart.OWN_PROCESS", False)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     import torch

@@ -18,6 +18,7 @@ from xlli_ray.analyses.baseline import below_baseline
 from xlli_ray.analyses.states import check_asked
 from xlli_ray.corpus import decode, degradations
 from xlli_ray.engine.analyses import asked, run_analyses
+from xlli_ray.engine.apart import Apart, is_foreign
 from xlli_ray.engine.arrays import create_arrays, finish
 from xlli_ray.engine.environment import device_name, version_changes, versions
 from xlli_ray.engine.events import Events
@@ -105,6 +106,10 @@ def _session(out: str, options: Options, threads: int) -> Iterator[tuple[Objects
             lease.release()
 
 
+def _apart(recipe: Recipe, objects: Objects, spec: WorkerSpec) -> Apart:
+    return Apart(objects, foreign=is_foreign([model.network for model in recipe.models]), paths=spec.paths)
+
+
 def _measurements(manifest: Manifest) -> int:
     """Samples, counted once for each model that measures them."""
     rows: dict[str, int] = {}
@@ -135,15 +140,17 @@ def scan_study(recipe: Recipe, out: str, options: Options) -> Manifest:
 def plan_study(recipe: Recipe, out: str, options: Options) -> tuple[Manifest, Plan]:
     """Scan if needed and plan; computes no unit and refuses nothing for its size."""
     with _session(out, options, recipe.threads) as (objects, lease, events, spec):
+        apart = _apart(recipe, objects, spec)
         pools = Pools(options, spec, objects, ())
         try:
-            records = _checked(recipe, objects, load_manifest(objects), options)
+            records = _checked(recipe, objects, load_manifest(objects), options, apart)
             manifest = _scanned(recipe, objects, lease, events, pools, options)
             recipe, records = _with_baseline(recipe, objects, manifest, records)
-            planned = _planned(recipe, objects, manifest, options, spec, records)
+            planned = _planned(recipe, objects, manifest, options, spec, records, apart)
             write_root(objects, lease.epoch)
             return planned
         finally:
+            apart.close()
             pools.close()
 
 
@@ -151,16 +158,18 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
     """Run a recipe to the end: only what is missing is computed."""
     with _session(out, options, recipe.threads) as (objects, lease, events, spec):
         events.event("start", command=options.command, epoch=lease.epoch, versions=versions())
+        apart = _apart(recipe, objects, spec)
         pools = Pools(options, spec, objects, _first_files(recipe) if options.address is not None else ())
         try:
             before = load_manifest(objects)
             if before is None or before.samples is None or unfinished(objects, before.cells):
                 pools.warm()
-            records = _checked(recipe, objects, before, options)
+            records = _checked(recipe, objects, before, options, apart)
             notes: list[str] = []
             manifest = _scanned(recipe, objects, lease, events, pools, options, again=options.retry_failed, notes=notes)
             recipe, records = _with_baseline(recipe, objects, manifest, records)
-            manifest, plan = _planned(recipe, objects, manifest, options, spec, records)
+            manifest, plan = _planned(recipe, objects, manifest, options, spec, records, apart)
+            apart.close()
             gate = make_gate(manifest.model(entry.id) for entry in recipe.models)
             workers = options.workers if options.workers is not None else default_workers(options, recipe.threads)
             from xlli_ray.engine.plan import check_limits
@@ -208,6 +217,7 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             events.event("complete", **{k: v for k, v in summary.__dict__.items() if isinstance(v, int | str)})
             return summary
         finally:
+            apart.close()
             pools.close()
 
 
@@ -283,12 +293,12 @@ def _without_places(corpus: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _checked(recipe: Recipe, objects: Objects, before: Manifest | None, options: Options) -> list[ModelRecord]:
+def _checked(recipe: Recipe, objects: Objects, before: Manifest | None, options: Options, apart: Apart) -> list[ModelRecord]:
     """The models, their weights kept, once all that does not depend on the corpus has been checked: before an image is read."""
     import torch
 
-    from xlli_ray.engine.precheck import check_recipe, check_replace
-    from xlli_ray.engine.weights import keep_models, load_study_model
+    from xlli_ray.engine.precheck import check_replace, checked
+    from xlli_ray.engine.weights import keep_models
 
     named = {model.id for model in recipe.models}
     beside = {model.id for model in (before.models if before else ()) if model.entry.get("baseline")} - named
@@ -296,9 +306,8 @@ def _checked(recipe: Recipe, objects: Objects, before: Manifest | None, options:
     check_replace(options.replace, recipe, before.cells if before is not None else (), sorted(beside))
     threads = torch.get_num_threads()
     try:
-        records = keep_models(objects, recipe, before.models if before is not None else ())
-        by_id = {record.id: record for record in records}
-        check_recipe(recipe, records, lambda name: load_study_model(objects, by_id[name]), existing=cells, seed=recipe.seed)
+        records = keep_models(objects, recipe, before.models if before is not None else (), apart)
+        apart(checked, recipe, records, existing=cells, seed=recipe.seed)
     finally:
         torch.set_num_threads(threads)
     return records
@@ -320,12 +329,12 @@ def _with_baseline(
 
 
 def _planned(
-    recipe: Recipe, objects: Objects, manifest: Manifest, options: Options, spec: WorkerSpec, records: Sequence[ModelRecord]
+    recipe: Recipe, objects: Objects, manifest: Manifest, options: Options, spec: WorkerSpec, records: Sequence[ModelRecord], apart: Apart
 ) -> tuple[Manifest, Plan]:
     import torch
 
-    from xlli_ray.engine.plan import Plan, make_plan, with_models
-    from xlli_ray.engine.weights import load_study_model
+    from xlli_ray.engine.plan import Plan, with_models
+    from xlli_ray.engine.tried import plan_apart
 
     before = torch.get_num_threads()
     try:
@@ -338,11 +347,9 @@ def _planned(
             plan = Plan(manifest.cells, kept=tuple(cell.id for cell in manifest.cells), notes=notes)
             kept = replace(manifest, models=with_models(records, manifest.models))
             return kept, replace(plan, notes=(*plan.notes, *check_fit(objects, kept), *check_asked(asked(recipe.analyses), kept)))
-        plan = make_plan(
-            recipe.measured(), manifest.samples, records,
-            lambda name: load_study_model(objects, next(r for r in records if r.id == name)),
-            existing=manifest.cells, device=device, replace_ids=options.replace,
-        )  # fmt: skip
+        plan = plan_apart(
+            apart, recipe.measured(), manifest.samples, records, existing=manifest.cells, device=device, replace_ids=options.replace
+        )
         plan = replace(plan, notes=(*notes, *plan.notes))
     finally:
         torch.set_num_threads(before)

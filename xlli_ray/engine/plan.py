@@ -15,12 +15,11 @@ import numpy as np
 
 from xlli_ray.corpus import decode, degradations
 from xlli_ray.engine.ranges import SHARD_BYTES, choose_rows, rows_a_unit, set_rows
+from xlli_ray.engine.tried import manners_of, remark_of
 from xlli_ray.errors import PlanError, counted
 from xlli_ray.models.cost import survey
 from xlli_ray.models.layers import Tap, resolve
 from xlli_ray.models.model import Model
-from xlli_ray.models.neighbours import manners
-from xlli_ray.models.plausible import range_remark
 from xlli_ray.probes import probe_class
 from xlli_ray.probes.protocol import Probe, SetProbe, Shapes
 from xlli_ray.recipe import Recipe, Stage
@@ -85,8 +84,10 @@ def make_plan(
     existing: Sequence[Cell] = (),
     device: str = "cpu",
     replace_ids: Sequence[str] = (),
+    unsure: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Resolve the recipe into cells. `load` gives a model by id; `existing` are the study's cells, which keep their ranges.
+    """Resolve the recipe into cells. `load` gives a model by id; `existing` are the study's cells, which keep their ranges. `unsure`:
+    models that are not to be tried, by id, and why.
 
     Raises PlanError: no samples, wrong scale, or the same id with other content (the changed field named).
     """
@@ -104,7 +105,7 @@ def make_plan(
         if not stages:
             continue
         model = load(record.id)
-        wanted, shapes, said = _wanted(recipe, stages, model, record, table, device, weights, load)
+        wanted, shapes, said = _wanted(recipe, stages, model, record, table, device, weights, load, unsure or {})
         notes += [f"{record.id}: {text}" for text in said]
         new: list[_Wanted] = []
         for want in wanted:
@@ -176,7 +177,7 @@ def _changed(cell_id: str, stage: str, there: Mapping[str, Any], wanted: Mapping
 
 def _wanted(
     recipe: Recipe, stages: Sequence[Stage], model: Model, record: ModelRecord, table: SampleTable, device: str,
-    weights: Mapping[str, ModelRecord], load: Callable[[str], Model],
+    weights: Mapping[str, ModelRecord], load: Callable[[str], Model], unsure: Mapping[str, str],
 ) -> tuple[list[_Wanted], dict[str, tuple[Shapes | None, float, str]], list[str]]:  # fmt: skip
     """The cells of one model; per bucket: shapes, multiply-adds a sample, reason why not; and what to know of the model."""
     import torch
@@ -214,14 +215,14 @@ def _wanted(
         features = {tap: (seen.shapes[tap], strides[tap]) for tap in taps}
         found[bucket.name] = (Shapes(bucket.height, bucket.width, output, features), float(seen.multiply_adds), "")
         batches[bucket.name] = auto_batch(seen.activation_bytes, device)
-    own = manners(model, taps)
+    own = manners_of(model, unsure, taps)
     notes = [f"batches of one: {own.alone}"] if own.alone else []
-    if remark := range_remark(model):
+    if remark := remark_of(model, unsure):
         notes.append(remark)
     wanted = []
     for stage, probe, spec in probes:
         fixed = recipe.batch.get(stage.kind, "auto")
-        found_manners = [own, *(manners(load(name)) for name in probe.companions)]
+        found_manners = [own, *(manners_of(load(name), unsure) for name in probe.companions)]
         alone = any(one.alone for one in found_manners)
         sizes = {name: 1 if alone else size if fixed == "auto" else int(fixed) for name, size in batches.items()}
         segments = choose_rows(table, probe.max_rows)

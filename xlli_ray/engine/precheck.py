@@ -16,6 +16,7 @@ from xlli_ray.errors import LayerPatternError, PlanError, closest
 from xlli_ray.probes import probe_class
 from xlli_ray.recipe import Recipe, Stage
 from xlli_ray.store.manifest import Cell, Manifest, ModelRecord
+from xlli_ray.store.objects import Objects
 
 if TYPE_CHECKING:
     from xlli_ray.models.model import Model
@@ -56,6 +57,14 @@ def check_recipe(
     if recipe.analyses:
         manifest = Manifest(recipe.name, seed, {}, None, models=tuple(records), cells=tuple(cells.values()))
         check_asked(asked(recipe.analyses), manifest)
+
+
+def checked(objects: Objects, recipe: Recipe, records: Sequence[ModelRecord], *, existing: Sequence[Cell], seed: int) -> None:
+    """`check_recipe` with the models of a study."""
+    from xlli_ray.engine.weights import load_study_model
+
+    by_id = {record.id: record for record in records}
+    check_recipe(recipe, records, lambda name: load_study_model(objects, by_id[name]), existing=existing, seed=seed)
 
 
 def _plain(params: object) -> str:

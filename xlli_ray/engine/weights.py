@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from xlli_ray.corpus.sources import read_bytes
+from xlli_ray.engine.apart import Apart, Ended, is_foreign
 from xlli_ray.errors import NetworkError, RecipeError, SampleError, StudyError, WeightsError
 from xlli_ray.models import load
 from xlli_ray.models.checkpoint import check_sha256, read_state_dict, tensors_of, to_safetensors
@@ -24,12 +25,27 @@ if TYPE_CHECKING:
     import torch
 
 
-def keep_models(objects: Objects, recipe: Recipe, known: Sequence[ModelRecord]) -> list[ModelRecord]:
+def keep_models(objects: Objects, recipe: Recipe, known: Sequence[ModelRecord], apart: Apart | None = None) -> list[ModelRecord]:
     """Records of the recipe's models, their weights put under `weights/`. Raises WeightsError, NetworkError, RecipeError.
 
-    A checkpoint that is gone is no error when the study has it from an earlier run of the same entry.
+    A checkpoint that is gone is no error when the study has it from an earlier run of the same entry. `apart`: where networks of others are
+    looked at; None: here.
     """
-    return [_keep(objects, entry, next((r for r in known if r.id == entry.id), None)) for entry in recipe.models]
+    records = []
+    for entry in recipe.models:
+        before = next((record for record in known if record.id == entry.id), None)
+        if apart is None or not is_foreign([entry.network]):
+            record, canonical = looked_at(objects, entry, before)
+        else:
+            try:
+                record, canonical = apart(looked_at, entry, before)
+            except Ended as error:
+                raise NetworkError(f"model {entry.id} ({entry.network}): {error}") from error
+        key = f"weights/{record.weights_sha256}.safetensors"
+        if canonical and not objects.create(key, canonical) and not _kept(objects, record.weights_sha256):
+            objects.put(key, canonical)  # what was there was damaged
+        records.append(record)
+    return records
 
 
 def _entry(entry: ModelEntry) -> Mapping[str, object]:
@@ -41,14 +57,15 @@ def _entry(entry: ModelEntry) -> Mapping[str, object]:
     return {key: value for key, value in data.items() if key not in ("id", "tags", "sha256", "folder")}
 
 
-def _keep(objects: Objects, entry: ModelEntry, known: ModelRecord | None) -> ModelRecord:
+def looked_at(objects: Objects, entry: ModelEntry, known: ModelRecord | None) -> tuple[ModelRecord, bytes]:
+    """The record of a model, and its weights as safetensors; b"" where the study has them. Writes nothing."""
     try:
         data = _bytes(entry)
     except WeightsError:
         if known is not None and known.entry == _entry(entry):
             version = current_version(known.network, entry)
             # where a factory's file lies is what the recipe finds, never what the study says
-            return replace(known, tags=dict(entry.tags), network_version=version or known.network_version, folder=_where(entry))
+            return replace(known, tags=dict(entry.tags), network_version=version or known.network_version, folder=_where(entry)), b""
         raise
     source_sha256 = hashlib.sha256(data).hexdigest() if data is not None else ""
     if data is not None and entry.sha256 is not None:
@@ -56,7 +73,7 @@ def _keep(objects: Objects, entry: ModelEntry, known: ModelRecord | None) -> Mod
     same = known is not None and data is not None and known.source_sha256 == source_sha256 and known.entry == _entry(entry)
     current = known is not None and same and current_version(known.network, entry) == known.network_version
     if known is not None and current and _kept(objects, known.weights_sha256):
-        return replace(known, tags=dict(entry.tags), folder=_where(entry))
+        return replace(known, tags=dict(entry.tags), folder=_where(entry)), b""
     notes: tuple[str, ...] = ()
     if data is None:
         tensors = _own_weights(entry)
@@ -69,10 +86,8 @@ def _keep(objects: Objects, entry: ModelEntry, known: ModelRecord | None) -> Mod
         id=entry.id, weights=entry.weights, network=entry.network, args=dict(entry.args), scale=entry.scale,
         range=entry.range, output=entry.output, folder=entry.folder,
     )  # fmt: skip
-    model = load_model(spec, tensors)  # before anything is written: a checkpoint that does not load is refused here
-    if not objects.create(f"weights/{digest}.safetensors", canonical) and not _kept(objects, digest):
-        objects.put(f"weights/{digest}.safetensors", canonical)  # what was there was damaged
-    return ModelRecord(
+    model = load_model(spec, tensors)  # a checkpoint that does not load is refused here
+    record = ModelRecord(
         id=entry.id,
         weights_sha256=digest,
         source=entry.weights or f"{entry.network}()",
@@ -89,6 +104,7 @@ def _keep(objects: Objects, entry: ModelEntry, known: ModelRecord | None) -> Mod
         folder=model.folder,
         sizes=(model.multiple, model.minimum, model.square),
     )
+    return record, canonical
 
 
 def _kept(objects: Objects, digest: str) -> bool:

@@ -27,6 +27,7 @@ from torch import nn
 from xlli_ray.errors import NetworkError, XlliError, closest
 from xlli_ray.models.networks import Built
 from xlli_ray.models.randomness import randomness_kept
+from xlli_ray.models.steps import step
 
 _LOADED: dict[str, dict[str, ModuleType]] = {}  # folder -> the modules that were imported from it
 _LOCK = threading.RLock()
@@ -68,6 +69,7 @@ def find_factory(network: str, folder: str | None = None) -> Factory:
         raise NetworkError(f"network {network!r} cannot be imported: expected FILE.py:factory or package.module:factory.")
     first = str(Path(folder).absolute()) if folder else None
     places = list(dict.fromkeys(place for place in (first, str(Path.cwd()) if folder != "" else None) if place is not None))
+    step("%s was imported", network)
     with _LOCK:
         module, where, beside = _module(network, path, first, places)
     if not hasattr(module, name):
@@ -86,6 +88,7 @@ def find_factory(network: str, folder: str | None = None) -> Factory:
 def make(factory: Factory, args: Mapping[str, Any]) -> Product:
     """Call the factory. NetworkError when it raises, does not take the arguments, or gives no module."""
     said = f"{factory.network}({', '.join(f'{key}={value!r}' for key, value in args.items())})"
+    step("%s was called", said)
     try:
         with _beside(factory.beside):
             given = factory.call(**args)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xlli_ray.errors import ForwardError, NetworkError, XlliError
+from xlli_ray.models.steps import step
 
 LUMA = (0.299, 0.587, 0.114)  # BT.601, full range
 
@@ -143,6 +144,7 @@ class Model:
         """Run `module`, this model's own or a twin of it, on a batch in the module's range and of a size it takes.
 
         Raises ForwardError for whatever its code raises, `sys.exit` included; running out of memory is no fault of it."""
+        step("model %s (%s) was given", self.id, self.network, shape=x.shape)
         try:
             return module(x) if self.call is None else self.call(module, x)
         except (XlliError, MemoryError, torch.OutOfMemoryError, KeyboardInterrupt):

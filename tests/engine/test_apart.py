@@ -1,0 +1,118 @@
+"""A network of the user's that ends its process or hangs costs neither the plan nor the program that asked for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xlli_ray.engine import apart
+from xlli_ray.engine.apart import is_foreign
+from xlli_ray.engine.driver import plan_study
+from xlli_ray.engine.options import Options
+from xlli_ray.errors import NetworkError
+from xlli_ray.recipe import Recipe
+
+Make = Callable[..., Recipe]
+QUIET = Options(workers=0, quiet=True)
+NET = """
+import ctypes, os, signal, subprocess, time
+import torch
+from torch import nn
+{at_import}
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.PixelShuffle(2))
+
+    def forward(self, x):
+        {at_forward}
+        return self.net(x)
+
+def make():
+    {at_call}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Net()
+"""
+KILL = "os.kill(os.getpid(), signal.SIGKILL)"
+
+
+@pytest.fixture
+def net(recipe: Make, tmp_path: Path) -> Callable[..., Recipe]:
+    """A recipe whose network's file does this and that."""
+
+    def make(*, at_import: str = "pass", at_call: str = "pass", at_forward: str = "pass", **sections: Any) -> Recipe:
+        (tmp_path / "ending_net.py").write_text(NET.format(at_import=at_import, at_call=at_call, at_forward=at_forward))
+        return recipe("ending_net.py:make", stages=[{"restore": {}}], batch={"restore": 2}, **sections)
+
+    return make
+
+
+@pytest.mark.usefixtures("own_process")
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"at_import": "os._exit(3)"}, r"exit code 3\) when ending_net\.py:make was imported"),
+        ({"at_call": "ctypes.string_at(0)"}, r"signal SIGSEGV when ending_net\.py:make\(\) was called"),
+        ({"at_forward": KILL}, r"signal SIGKILL .*memory.* when model small \(ending_net\.py:make\) was given an input of 1×3×64×64"),
+    ],
+    ids=["import", "native", "forward"],
+)
+def test_a_network_that_ends_its_process_ends_no_plan_and_is_named_with_its_input(
+    net: Callable[..., Recipe], tmp_path: Path, how: dict[str, str], message: str
+) -> None:
+    with pytest.raises(NetworkError, match=message) as caught:
+        plan_study(net(**how), str(tmp_path / "study"), QUIET)
+    assert str(caught.value).startswith("model small (ending_net.py:make): ended its process")
+    assert "raise an exception instead" in str(caught.value)
+
+
+@pytest.mark.usefixtures("own_process")
+def test_a_network_that_dies_on_trial_only_is_planned_with_one_image_at_a_time_and_a_note(
+    net: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    """Bright pictures kill; shapes and sizes are found without any. What becomes of such samples in workers: `test_resume`."""
+    bright = net(at_forward=f"if x.device.type != 'meta' and float(x.mean()) > 0.45: {KILL}")
+    manifest, plan = plan_study(bright, str(tmp_path / "study"), QUIET)
+    (note,) = [note for note in plan.notes if "batches of one" in note]
+    assert "SIGKILL" in note
+    assert "was given an input of 1×3×" in note
+    assert {bucket.batch for cell in manifest.cells for bucket in cell.buckets} == {1}
+
+
+@pytest.mark.usefixtures("own_process")
+def test_a_network_that_hangs_is_ended_with_what_it_started_and_named(
+    net: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apart, "STEP_SECONDS", 4.0)
+    pid = tmp_path / "pid"
+    hangs = f"open({str(pid)!r}, 'w').write(str(subprocess.Popen(['sleep', '600']).pid)); time.sleep(600)"
+    with pytest.raises(NetworkError, match=r"did not go on for 4 s when ending_net\.py:make\(\) was called: it hangs"):
+        plan_study(net(at_call=hangs), str(tmp_path / "study"), QUIET)
+    stat = Path(f"/proc/{int(pid.read_text())}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.mark.usefixtures("own_process")
+def test_what_is_planned_apart_is_what_is_planned_here(
+    net: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cells, records, notes, and the errors of the package, which keep their kind."""
+    made, there = plan_study(net(), str(tmp_path / "there"), QUIET)
+    wrong = net()
+    layers = wrong.stages[0].model_copy(update={"kind": "features", "params": {"layers": ["nett.*"]}})
+    with pytest.raises(LookupError, match=r"layer pattern 'nett\.\*' matches no layer of model 'small'.*Closest: net"):
+        plan_study(wrong.model_copy(update={"stages": [layers]}), str(tmp_path / "wrong"), QUIET)
+    monkeypatch.setattr(apart, "OWN_PROCESS", False)
+    here_made, here = plan_study(net(), str(tmp_path / "here"), QUIET)
+    assert there == here
+    assert made.models == here_made.models
+
+
+def test_only_code_of_others_needs_a_process() -> None:
+    assert is_foreign([None, "imdn", "my.py:make"])
+    assert not is_foreign([None, "imdn"])
