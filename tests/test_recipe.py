@@ -169,6 +169,20 @@ def test_ids_given_twice_are_refused(raw: dict[str, Any], parse: Parse) -> None:
     assert [stage.id for stage in parse(raw).stages] == ["restore", "kept"]
 
 
+def test_ids_that_differ_in_case_only_are_refused_by_name(raw: dict[str, Any], parse: Parse) -> None:
+    """They name folders: on exFAT, on macOS and on Windows the second would overwrite the first."""
+    raw["stages"] = [{"restore": {}}, {"restore": {"id": "Restore"}}]
+    with pytest.raises(RecipeError, match="stages: the ids 'restore' and 'Restore' differ in case only"):
+        parse(raw)
+    raw["stages"] = [{"restore": {}}]
+    raw["models"] = [{**raw["models"][0], "id": name} for name in ("edsr", "EDSR")]
+    with pytest.raises(RecipeError, match="models: the ids 'edsr' and 'EDSR' differ in case only"):
+        parse(raw)
+    raw["models"][1]["id"] = "e\u0301dsr"  # é in two signs: no name that could be written in two ways
+    with pytest.raises(RecipeError, match="names are made of letters, digits"):
+        parse(raw)
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "../a", ".hidden", "ä", "a b", "a..b"])
 def test_names_that_could_not_be_folders_are_refused(raw: dict[str, Any], parse: Parse, name: str) -> None:
     for change in ({"name": name}, {"models": [{**raw["models"][0], "id": name}]}, {"stages": [{"restore": {"id": name}}]}):

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from xlli_ray.engine import precheck
 from xlli_ray.engine.driver import Summary
+from xlli_ray.errors import PlanError
 from xlli_ray.recipe import Recipe
 from xlli_ray.report.page import write_report
 from xlli_ray.report.text import format_rows
@@ -75,3 +77,17 @@ def test_a_recipe_is_run_below_an_odd_folder(study: Path, recipe: Make, run: Run
     assert mine.sql(statement).to_pylist() == plain.sql(statement).to_pylist()
     assert run(recipe(**sections), odd).complete
     assert not list(verify(mine.objects, mine.manifest))
+
+
+def test_a_study_whose_cells_a_file_system_takes_for_one_overwrites_none(
+    recipe: Make, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that the study has as `SMALL` and the recipe now calls `small`: one folder where case does not count."""
+    stages = {"stages": [{"features": {"layers": ["head"]}}], "corpus": {**SECTIONS["corpus"], "images": [f"{tmp_path}/pictures/0*.png"]}}  # type: ignore[dict-item]
+    run(recipe(models=[{"id": "SMALL", "network": "toy:small"}], **stages))
+    assert not precheck.folds_case(open_study(tmp_path / "study").objects)
+    before = {path: path.read_bytes() for path in (tmp_path / "study" / "arrays.zarr").rglob("*") if path.is_file()}
+    monkeypatch.setattr(precheck, "folds_case", lambda objects: True)
+    with pytest.raises(PlanError, match=r"does not tell features/SMALL/head.out from features/small/head.out.*use an --out"):
+        run(recipe(**stages))
+    assert {path: path.read_bytes() for path in before} == before

@@ -100,6 +100,11 @@ def test_a_factory_of_the_recipe_is_looked_for_in_the_recipes_folder_and_one_of_
     assert moved.recipe_hash() == load_recipe(recipe).jobs()[0].recipe_hash()  # where it lies decides nothing
 
 
+def test_ids_that_some_file_systems_take_for_one_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"grid: the ids 'gr' and 'GR' differ in case only"):
+        load_recipe(written(tmp_path, grid=[{"id": "gr"}, {"id": "GR"}]))
+
+
 def test_twins_that_start_from_each_other_wait_for_their_wave(tmp_path: Path) -> None:
     grid = [
         {"id": "late", "train": {"init": "early"}},

@@ -334,6 +334,7 @@ def _planned(
     import torch
 
     from xlli_ray.engine.plan import Plan, with_models
+    from xlli_ray.engine.precheck import check_names
     from xlli_ray.engine.tried import plan_apart
 
     before = torch.get_num_threads()
@@ -350,6 +351,7 @@ def _planned(
         plan = plan_apart(
             apart, recipe.measured(), manifest.samples, records, existing=manifest.cells, device=device, replace_ids=options.replace
         )
+        check_names(objects, plan.cells)  # layers, too, name folders
         plan = replace(plan, notes=(*notes, *plan.notes))
     finally:
         torch.set_num_threads(before)

@@ -15,8 +15,9 @@ from xlli_ray.engine.analyses import asked
 from xlli_ray.errors import LayerPatternError, PlanError, closest
 from xlli_ray.probes import probe_class
 from xlli_ray.recipe import Recipe, Stage
+from xlli_ray.recipe.names import alike
 from xlli_ray.store.manifest import Cell, Manifest, ModelRecord
-from xlli_ray.store.objects import Objects
+from xlli_ray.store.objects import LocalObjects, Objects
 
 if TYPE_CHECKING:
     from xlli_ray.models.model import Model
@@ -65,6 +66,21 @@ def checked(objects: Objects, recipe: Recipe, records: Sequence[ModelRecord], *,
 
     by_id = {record.id: record for record in records}
     check_recipe(recipe, records, lambda name: load_study_model(objects, by_id[name]), existing=existing, seed=seed)
+
+
+def check_names(objects: Objects, cells: Sequence[Cell]) -> None:
+    """Refuse cells that this study's folder would take for one: ids of an older recipe or layers that differ in case. Raises PlanError."""
+    pair = alike(cell.id for cell in cells)
+    if pair is not None and folds_case(objects):
+        raise PlanError(
+            f"{objects.url}: this file system does not tell {pair[0]} from {pair[1]}, so the second would overwrite the first. Rename a"
+            " stage or a model, choose one of the layers, or use an --out on a file system that tells case apart."
+        )
+
+
+def folds_case(objects: Objects) -> bool:
+    """Whether the study lies where `A` and `a` are one name."""
+    return isinstance(objects, LocalObjects) and (objects.root / "LEASE").exists()
 
 
 def _plain(params: object) -> str:

@@ -11,6 +11,7 @@ from xlli_ray.analyses import ANALYSES, analysis_class
 from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.errors import RecipeError, StudyError, closest
 from xlli_ray.probes import PROBES, probe_class
+from xlli_ray.recipe.names import alike
 from xlli_ray.store.layout import check_name
 from xlli_ray.store.manifest import chosen
 
@@ -121,6 +122,11 @@ class Recipe(BaseModel):
             twice = sorted({i for i in ids if ids.count(i) > 1})
             if twice:
                 raise ValueError(f"{what}: id {twice[0]!r} is given twice; every id must be unique")
+            if pair := alike(ids):
+                raise ValueError(
+                    f"{what}: the ids {pair[0]!r} and {pair[1]!r} differ in case only; they name folders, which some file systems take for"
+                    " one. Rename one of them"
+                )
         known = {m.id for m in self.models}
         for stage in self.stages:
             if isinstance(stage.models, list):

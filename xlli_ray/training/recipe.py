@@ -30,6 +30,7 @@ from xlli_ray.corpus.decode import MAX_PIXELS
 from xlli_ray.corpus.degradations import check_draw
 from xlli_ray.corpus.sources import absolute
 from xlli_ray.errors import RecipeError
+from xlli_ray.recipe.names import alike
 from xlli_ray.recipe.overrides import read_override
 from xlli_ray.recipe.problems import Path as Place
 from xlli_ray.recipe.problems import Source, collected, explain
@@ -184,6 +185,11 @@ class TrainRecipe(BaseModel):
         ids = [entry.id for entry in entries]
         if len(set(ids)) < len(ids):
             raise RecipeError(f"grid: two entries have the same id {next(i for i in ids if ids.count(i) > 1)!r}")
+        if pair := alike(ids):
+            raise RecipeError(
+                f"grid: the ids {pair[0]!r} and {pair[1]!r} differ in case only; they name folders, which some file systems take for one."
+                " Rename one of them"
+            )
         jobs = []
         for number, entry in enumerate(entries):
             content = {
