@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -463,8 +464,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_layers_lists_names_shapes_strides_and_parameters(xlli: Xlli, checkpoint: Path) -> None:
     result = xlli("layers", checkpoint, "--network", "toy:small", "--size", "20")
     assert result.code == 0, result.err
-    head, note, header, _, *rows = result.out.splitlines()
+    head, digest, note, header, _, *rows = result.out.splitlines()
     assert head == "toy:small, ×2, 3 channels, range 0…1, input 20×20"
+    assert digest == f"sha256: {hashlib.sha256(checkpoint.read_bytes()).hexdigest()}", "as it stands in a model's entry"
     assert note == "note: its format has no checksums: `sha256` in the model's entry has the file checked"
     assert header.split("  ")[0] == "layer"
     listed = {row.split()[0]: row.split()[1:] for row in rows}
@@ -513,7 +515,7 @@ def test_layers_says_which_weights_were_taken(xlli: Xlli, tmp_path: Path) -> Non
 
 
 def test_layers_takes_a_pattern_and_names_the_closest_when_none_matches(xlli: Xlli, checkpoint: Path) -> None:
-    rows = xlli("layers", checkpoint, "body.*:input", "--network", "toy:small").out.splitlines()[4:]
+    rows = xlli("layers", checkpoint, "body.*:input", "--network", "toy:small").out.splitlines()[5:]
     assert [row.split()[0] for row in rows] == ["body.0:input", "body.1:input"]
     wrong = xlli("layers", checkpoint, "boody.1", "--network", "toy:small")
     assert wrong.code == 1

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import toy
 
-from xlli_ray.engine.weights import keep_models, load_study_model
+from xlli_ray.engine.weights import about_files, keep_models, load_study_model
 from xlli_ray.errors import WeightsError
 from xlli_ray.models.builtin import builtin_path
-from xlli_ray.models.checkpoint import read_state_dict
-from xlli_ray.recipe import parse_recipe
+from xlli_ray.models.checkpoint import read_state_dict, to_safetensors
+from xlli_ray.recipe import Recipe, parse_recipe
 from xlli_ray.store.objects import Objects, open_objects
 
 
@@ -64,3 +66,31 @@ def test_an_entry_of_an_older_study_is_known_again(two: Path, objects: Objects) 
     assert set(known[0].entry) == {"weights", "network", "args", "scale", "range", "output"}
     two.unlink()
     assert keep_models(objects, recipe(two), known) == known
+
+
+def test_a_file_that_could_not_tell_that_it_is_damaged_is_said_once_until_its_sha256_is_given(tmp_path: Path) -> None:
+    """Safetensors has no checksums: one flipped bit is another network, without a word."""
+    data = to_safetensors(toy.small().state_dict())
+    files = {"a": tmp_path / "a.safetensors", "b": tmp_path / "b.safetensors", "c": tmp_path / "c.pth"}
+    for name, path in files.items():
+        path.write_bytes(data) if name != "c" else torch.save(toy.small().state_dict(), path)
+
+    def entries(**sha256: str) -> Recipe:
+        models = [{"id": name, "weights": str(path), "network": "toy:small", **({"sha256": sha256[name]} if name in sha256 else {})}
+                  for name, path in files.items()]  # fmt: skip
+        return parse_recipe(
+            {"name": "x", "corpus": {"images": ["a.png"], "scale": 2}, "models": models, "stages": [{"restore": {}}]}, base=tmp_path
+        )
+
+    objects, digest = open_objects(str(tmp_path / "study")), hashlib.sha256(data).hexdigest()
+    first = keep_models(objects, entries(), ())
+    digests, note = about_files(first)
+    assert digests.startswith(f"weights: a sha256 {digest[:12]}…, b sha256 {digest[:12]}…, c sha256 ")
+    assert note.startswith("a, b: the format (safetensors, PyTorch before 1.6) has no checksums")
+    assert keep_models(objects, entries(), first) == first
+    given = keep_models(objects, entries(a=digest), first)
+    assert about_files(given)[1].startswith("b: ")
+    assert len(about_files(keep_models(objects, entries(a=digest, b=digest), given))) == 1
+    files["a"].write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(WeightsError, match="another file than `sha256` says"):
+        keep_models(objects, entries(a=digest), given)

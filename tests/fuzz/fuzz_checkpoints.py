@@ -8,7 +8,7 @@ under the name of a checkpoint; then the file is read, and loaded as the network
 is no XlliError, a message of more than one line or with PyTorch's advice, a trial of more than five seconds of work, memory far above the
 file's, the canary of a malicious pickle, and **other weights without a word**: numbers that are not the seed's from a file whose format has
 checksums, or whose sha256 the recipe knows. Formats without checksums (safetensors, PyTorch before 1.6) cannot tell a flipped bit of a
-number: these are counted as `unseen without sha256`, and every one of them must be seen where the recipe gives `sha256`.
+number: these are counted apart, and every damaged file, whatever its format, must be seen where the recipe gives `sha256`.
 Prints one JSON object; the exit code is 1 when something was found.
 """
 
@@ -340,7 +340,7 @@ def attempt(trial: Trial, path: Path, findings: list[str], counts: Counter[str])
                 if found.checked or trial.kind not in ("bits", "bytes", "cut"):
                     findings.append(f"{about}: other weights without a word")
                 else:
-                    counts["unseen without sha256"] += 1
+                    counts[f"other weights, unseen without sha256: {trial.format}"] += 1
             load_model(ModelSpec("m", weights=path.name, network=network), found.tensors)
             counts["loaded"] += 1
     except XlliError as error:
@@ -362,9 +362,9 @@ def attempt(trial: Trial, path: Path, findings: list[str], counts: Counter[str])
 
         try:
             read_state_dict(path, sha256=hashlib.sha256(trial.whole).hexdigest())
-            findings.append(f"{about}: the sha256 was not looked at")
+            findings.append(f"{about}: other bytes without a word, though the sha256 was given")
         except XlliError:
-            counts["seen by sha256"] += 1
+            counts[f"damage seen with sha256: {trial.format}"] += 1
 
 
 def fuzz(trials: int, seed: int, folder: Path) -> dict[str, Any]:

@@ -336,6 +336,7 @@ def _planned(
     from xlli_ray.engine.plan import Plan, with_models
     from xlli_ray.engine.precheck import check_names
     from xlli_ray.engine.tried import plan_apart
+    from xlli_ray.engine.weights import notes_on
 
     before = torch.get_num_threads()
     try:
@@ -343,7 +344,7 @@ def _planned(
         assert manifest.samples is not None
         mark = _plan_mark(recipe, manifest, records, device)
         notes = tuple(remarks(recipe.corpus, manifest.samples)) if options.limit is None else ()
-        notes += tuple(f"model {record.id}: {note}" for record in records for note in record.notes)
+        notes += tuple(notes_on(records))
         if mark == manifest.planned and not options.replace:
             plan = Plan(manifest.cells, kept=tuple(cell.id for cell in manifest.cells), notes=notes)
             kept = replace(manifest, models=with_models(records, manifest.models))
@@ -374,7 +375,6 @@ def _plan_mark(recipe: Recipe, manifest: Manifest, records: Sequence[ModelRecord
          "samples": manifest.samples.hash, "decode": decode.VERSION,
          "degradations": degradations.versions(manifest.samples.labels), "program": versions()}
     )  # fmt: skip
-
 
 
 def _planned_device(manifest: Manifest, options: Options, spec: WorkerSpec) -> str:

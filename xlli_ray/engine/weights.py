@@ -12,7 +12,7 @@ from xlli_ray.corpus.sources import read_bytes
 from xlli_ray.engine.apart import Apart, Ended, is_foreign
 from xlli_ray.errors import NetworkError, RecipeError, SampleError, StudyError, WeightsError
 from xlli_ray.models import load
-from xlli_ray.models.checkpoint import check_sha256, read_state_dict, tensors_of, to_safetensors
+from xlli_ray.models.checkpoint import check_sha256, has_checksums, read_state_dict, tensors_of, to_safetensors
 from xlli_ray.models.factory import Factory, find_factory, make
 from xlli_ray.models.load import ModelSpec, load_model
 from xlli_ray.models.model import Model
@@ -23,6 +23,26 @@ from xlli_ray.store.objects import Missing, Objects
 
 if TYPE_CHECKING:
     import torch
+
+
+UNCHECKED = "its file's format has no checksums"
+
+
+def about_files(records: Sequence[ModelRecord]) -> list[str]:
+    """Notes on the files of weights: the sha256 of each, and, once, which cannot tell that a number of theirs is damaged."""
+    files = [record for record in records if record.source_sha256 and not record.source.startswith("builtin:")]
+    notes = [f"weights: {', '.join(f'{record.id} sha256 {record.source_sha256[:12]}…' for record in files)}"] if files else []
+    if unchecked := [record.id for record in files if UNCHECKED in record.notes]:
+        notes.append(
+            f"{', '.join(unchecked)}: the format (safetensors, PyTorch before 1.6) has no checksums; with `sha256` in the model's entry"
+            " damage is seen, and `xlli layers FILE` prints that line"
+        )
+    return notes
+
+
+def notes_on(records: Sequence[ModelRecord]) -> list[str]:
+    """What was decided when each model was read, and `about_files`."""
+    return [f"model {one.id}: {note}" for one in records for note in one.notes if note != UNCHECKED] + about_files(records)
 
 
 def keep_models(objects: Objects, recipe: Recipe, known: Sequence[ModelRecord], apart: Apart | None = None) -> list[ModelRecord]:
@@ -60,7 +80,7 @@ def _entry(entry: ModelEntry) -> Mapping[str, object]:
 def looked_at(objects: Objects, entry: ModelEntry, known: ModelRecord | None) -> tuple[ModelRecord, bytes]:
     """The record of a model, and its weights as safetensors; b"" where the study has them. Writes nothing."""
     try:
-        data = _bytes(entry)
+        data = _bytes(entry)  # None: the factory brings its own
     except WeightsError:
         if known is not None and known.entry == _entry(entry):
             version = current_version(known.network, entry)
@@ -70,10 +90,13 @@ def looked_at(objects: Objects, entry: ModelEntry, known: ModelRecord | None) ->
     source_sha256 = hashlib.sha256(data).hexdigest() if data is not None else ""
     if data is not None and entry.sha256 is not None:
         check_sha256(source_sha256, entry.sha256, name=f"model {entry.id}: {entry.weights}")
+    silent = data is not None and entry.sha256 is None and not has_checksums(data) and not str(entry.weights).startswith("builtin:")
+    mark = (UNCHECKED,) if silent else ()
     same = known is not None and data is not None and known.source_sha256 == source_sha256 and known.entry == _entry(entry)
     current = known is not None and same and current_version(known.network, entry) == known.network_version
     if known is not None and current and _kept(objects, known.weights_sha256):
-        return replace(known, tags=dict(entry.tags), folder=_where(entry)), b""
+        said = tuple(note for note in known.notes if note != UNCHECKED)
+        return replace(known, tags=dict(entry.tags), folder=_where(entry), notes=(*said, *mark)), b""
     notes: tuple[str, ...] = ()
     if data is None:
         tensors = _own_weights(entry)
@@ -100,7 +123,7 @@ def looked_at(objects: Objects, entry: ModelEntry, known: ModelRecord | None) ->
         output=model.output,
         entry=_entry(entry),
         tags=dict(entry.tags),
-        notes=(*notes, *model.notes),
+        notes=(*notes, *model.notes, *mark),
         folder=model.folder,
         sizes=(model.multiple, model.minimum, model.square),
     )

@@ -112,6 +112,11 @@ def check_sha256(digest: str, expected: str, *, name: str) -> None:
         )
 
 
+def has_checksums(data: bytes) -> bool:
+    """Whether a file of weights is of a format that notices a flipped bit: a zip archive. Safetensors and PyTorch before 1.6 do not."""
+    return data.startswith(b"PK")
+
+
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     """The state dict of a module as `read_state_dict` would give it: copies on the CPU, float32. For networks that
     come with their own weights."""

@@ -50,7 +50,7 @@ def layer_table(
         source, network = None, source
     if source is not None and network is not None and ":" in network and pattern is None and _is_pattern(source):
         source, pattern = None, source
-    model, checked = _model(source, network=network, scale=scale, args=dict(args or {}), key=key)
+    model, checked, digest = _model(source, network=network, scale=scale, args=dict(args or {}), key=key)
     example = torch.zeros(1, model.channels, size, size)
     infos = resolve(model, [pattern], example) if pattern else list_layers(model, example)
     rows = [
@@ -61,7 +61,7 @@ def layer_table(
     head = f"{model.network}, ×{model.scale}, {counted(model.channels, 'channel')}, "
     head += f"range {model.range[0]:g}…{model.range[1]:g}, input {size}×{size}"
     notes = [f"note: {note}" for note in (*checked, *model.notes)]
-    return "\n".join([head, *notes, grid(rows, ["layer", "kind", "shape", "stride (input px)", "parameters", "calls"])])
+    return "\n".join([head, *digest, *notes, grid(rows, ["layer", "kind", "shape", "stride (input px)", "parameters", "calls"])])
 
 
 def _is_factory(source: str) -> bool:
@@ -77,8 +77,8 @@ def _is_pattern(source: str) -> bool:
 
 def _model(
     source: str | None, *, network: str | None, scale: int | None, args: dict[str, Any], key: str | None
-) -> tuple[Model, tuple[str, ...]]:
-    """The model, and what reading its file had to say."""
+) -> tuple[Model, tuple[str, ...], tuple[str, ...]]:
+    """The model, what reading its file had to say, and the line of a model's entry that has the file checked."""
     from xlli_ray.corpus.sources import read_bytes
     from xlli_ray.models.builtin import builtin_path
     from xlli_ray.models.checkpoint import read_state_dict
@@ -89,11 +89,12 @@ def _model(
     if source is None:
         if network is None:
             raise WeightsError("give a file of weights, builtin:NAME, or a factory: xlli layers FILE.py:factory")
-        return load_model(spec, {}), ()
+        return load_model(spec, {}), (), ()
     try:
         data = builtin_path(source).read_bytes() if source.startswith(BUILTIN) else read_bytes(source)
     except SampleError as error:
         raise WeightsError(f"weights: {error}") from error
     read = read_state_dict(data, name=source, key=key)
+    line = () if source.startswith(BUILTIN) else (f"sha256: {read.file_sha256}",)
     unchecked = "its format has no checksums: `sha256` in the model's entry has the file checked"
-    return load_model(spec, read.tensors), (*read.notes, *([] if read.checked or source.startswith(BUILTIN) else [unchecked]))
+    return load_model(spec, read.tensors), (*read.notes, *([unchecked] if line and not read.checked else [])), line
