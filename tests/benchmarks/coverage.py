@@ -3,6 +3,7 @@
     python tests/benchmarks/coverage.py means          # five methods for means over photographs
     python tests/benchmarks/coverage.py differences    # two equal networks: how often they are told apart
     python tests/benchmarks/coverage.py srga           # index, paired differences, equal networks, floor of other contents
+    python tests/benchmarks/coverage.py subsets        # the same on disjoint subsets of worlds of a law, or of `--study` FOLDER …
 
 `hall` is what the package does (`stats.intervals`); the others are what was tried: Student's t, t on the scale of a logarithm or logit
 about the mean, bootstrap-t, and BCa with expanded percentiles (B. Efron, R. Tibshirani 1993, ch. 12 and 14; T. Hesterberg 2015). What came
@@ -22,6 +23,7 @@ import numpy as np
 from scipy.stats import f, norm, t
 
 sys.path.append(str(Path(__file__).parents[1] / "stats"))
+import srga_subsets
 import srga_worlds
 from quantities import QUANTITIES, STRESS, Quantity, differences, means
 
@@ -185,12 +187,14 @@ def _errors(found: list[np.ndarray]) -> tuple[float, ...]:
 
 MODES: dict[str, tuple[Callable[[int], Iterator[dict[str, Any]]], int]] = {
     "means": (of_means, 4000), "differences": (of_differences, 4000), "srga": (of_srga, 400),
+    "subsets": (lambda worlds: srga_subsets.lines(asked.study, worlds), 40),
 }  # fmt: skip
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=MODES)
     parser.add_argument("--studies", type=int, help="simulated studies of each case")
+    parser.add_argument("--study", type=Path, nargs="*", default=[], help="subsets: finished studies of pipelines/srga_x4.yaml")
     asked = parser.parse_args()
     run, usual = MODES[asked.what]
     for line in run(asked.studies or usual):

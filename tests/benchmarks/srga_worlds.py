@@ -32,9 +32,13 @@ class Law:
     alike: float = 0.5
     """Share of the variance that patches of a photograph have in common."""
     dimensions: int = 120
+    uneven: tuple[int, ...] = ()
+    """Patches of each photograph, where they differ; else `samples` are dealt."""
 
     @property
     def group(self) -> Array:
+        if self.uneven:
+            return np.repeat(np.arange(self.photographs), self.uneven)
         return np.arange(self.samples) % self.photographs
 
     def kept(self, samples: int) -> int:

@@ -28,7 +28,7 @@ from xlli_ray.stats.srga import (
     srga,
     trimmed,
 )
-from xlli_ray.stats.subsampling import orders, quantile
+from xlli_ray.stats.subsampling import Dealt, dealt, orders, quantile
 
 N, K = 512, 300
 J = np.arange(1, K + 1)
@@ -293,7 +293,7 @@ def test_the_interval_is_about_as_wide_as_the_index_varies(groups: int) -> None:
         reference, test, group = world(seed, groups=groups)
         one = srga(reference, test, components=16, groups=group, resamples=12)
         found.append(one.srga)
-        errors.append((one.high - one.srga) / quantile(groups, 0.95))
+        errors.append((one.high - one.srga) / quantile(Dealt(groups, groups, 1.0), 0.95))
         assert one.floor == pytest.approx(one.high - one.srga)
     assert 0.8 < math.sqrt(np.mean(np.square(errors))) / float(np.std(found, ddof=1)) < 1.3
 
@@ -309,11 +309,11 @@ def test_the_interval_of_a_paired_difference_is_not_twice_too_wide() -> None:
         drawn = orders(group, 20, np.random.default_rng([seed, 2]))
         halved = []
         for pair in ((reference, test), (reference * gains, other)):
-            some = [resample_gram(gram(features), drawn, 24, 16) for features in pair]
+            some = [resample_gram(gram(features), drawn, dealt(group, drawn), 16) for features in pair]
             halved.append((index_of(*(fit_gram(gram(features), 16).fit for features in pair)), half_differences(*some)))
         (a, a_halves), (b, b_halves) = halved
         found.append(a - b)
-        errors.append(reach(a_halves - b_halves, 24) / quantile(24, 0.95))
+        errors.append(reach(a_halves - b_halves, some[0].dealt) / quantile(some[0].dealt, 0.95))
     assert 0.75 < math.sqrt(np.mean(np.square(errors))) / float(np.std(found, ddof=1)) < 1.35
 
 
@@ -338,7 +338,7 @@ def test_other_contents_score_high_and_exceed_their_floor_in_five_of_a_hundred(g
             grams.append(gram(features))
         value = index_of(*(fit_gram(matrix, 16).fit for matrix in grams))
         drawn = orders(group, 20, np.random.default_rng([seed, 3]))
-        above += value > chance(resample_gram(grams[0], drawn, groups, 16))
+        above += value > chance(resample_gram(grams[0], drawn, dealt(group, drawn), 16))
         values.append(value)
     assert np.median(values) > 1.5, "no degradation, and yet"
     assert above / studies < 0.065 + 2 * math.sqrt(0.05 * 0.95 / studies)
@@ -353,11 +353,11 @@ def test_resampling_is_keyed_and_paired() -> None:
     alone = srga(reference, 2 * reference, components=16, groups=group, paired=False)
     assert twice.high - twice.low < 0.5 * (alone.high - alone.low), "the same contents in both: what they have in common drops out"
     drawn = orders(group, 4, np.random.default_rng(0))
-    some = resample_gram(gram(reference), drawn, 48, 16)
-    assert (some.groups, len(some.halves)) == (48, 4)
-    assert math.isnan(reach(np.array([np.nan, 1.0]), 48))
-    assert math.isnan(chance(resample_gram(gram(reference), drawn[:0], 48, 16)))
-    assert math.isnan(chance(resample_gram(gram(reference), drawn, 2, 16))), "two pictures"
+    some = resample_gram(gram(reference), drawn, dealt(group, drawn), 16)
+    assert (some.dealt.groups, len(some.halves)) == (48, 4)
+    assert math.isnan(reach(np.array([np.nan, 1.0]), some.dealt))
+    assert math.isnan(chance(resample_gram(gram(reference), drawn[:0], dealt(group, drawn[:0]), 16)))
+    assert math.isnan(chance(resample_gram(gram(reference), drawn, Dealt(2, 2.0, 1.0), 16))), "two pictures"
 
 
 def test_arrays_of_any_shape_and_memory_maps(tmp_path: Path) -> None:

@@ -44,8 +44,7 @@ import numpy as np
 from xlli_ray.stats.bootstrap import generator
 from xlli_ray.stats.ggd import Fit, fit, from_moments, index, kl
 from xlli_ray.stats.gram import centred, gram, pca
-from xlli_ray.stats.intervals import FEWEST
-from xlli_ray.stats.subsampling import halves, orders, quantile, standard_error
+from xlli_ray.stats.subsampling import Dealt, dealt, freedom, halves, orders, quantile, standard_error
 
 Solver = Literal["exact", "authors"]
 COMPONENTS = 300
@@ -92,7 +91,7 @@ class SetFit:
 class Resampled:
     """Fits of one set on halves of its samples."""
 
-    groups: int
+    dealt: Dealt
     """What was dealt into halves: pictures, or samples."""
     halves: tuple[tuple[Fit, Fit], ...]
 
@@ -168,16 +167,16 @@ def fit_gram(matrix: np.ndarray, components: int, solver: Solver = "exact", *, r
 
 
 def resample_gram(
-    matrix: np.ndarray, drawn: np.ndarray, groups: int, components: int, solver: Solver = "exact", *, refine: bool = False, seed: int = 0
+    matrix: np.ndarray, drawn: np.ndarray, about: Dealt, components: int, solver: Solver = "exact", *, refine: bool = False, seed: int = 0
 ) -> Resampled:
-    """Fits of halves; `drawn`: int (R, N), of `subsampling.orders` of so many `groups`. Sets that share `drawn` stay paired."""
+    """Fits of halves; `drawn`: int (R, N), of `subsampling.orders`, and how it deals. Sets that share `drawn` stay paired."""
 
     def part(chosen: np.ndarray) -> Fit:
         # its share of the components: as many as of all samples would reach further down the spectrum, which varies less (docs/srga.md)
         kept = max(1, components * len(chosen) // len(matrix))
         return fit_gram(matrix[np.ix_(chosen, chosen)], kept, solver, refine=refine, seed=seed).fit
 
-    return Resampled(groups, tuple((part(one), part(other)) for one, other in map(halves, drawn)))
+    return Resampled(about, tuple((part(one), part(other)) for one, other in map(halves, drawn)))
 
 
 def divergence(reference: Fit, test: Fit) -> float:
@@ -198,9 +197,9 @@ def half_differences(reference: Resampled, test: Resampled) -> np.ndarray:
     return np.array([index_of(r_one, t_one) - index_of(r_other, t_other) for (r_one, r_other), (t_one, t_other) in pairs])
 
 
-def reach(differences: np.ndarray, groups: int, level: float = 0.95) -> float:
+def reach(differences: np.ndarray, about: Dealt, level: float = 0.95) -> float:
     """Half the length of an interval, from `half_differences` of an index, or of a difference of two. NaN below two splits."""
-    return quantile(groups, level) * standard_error(differences)
+    return quantile(about, level) * standard_error(differences, about.shown)
 
 
 def chance(reference: Resampled, level: float = 0.95) -> float:
@@ -209,19 +208,21 @@ def chance(reference: Resampled, level: float = 0.95) -> float:
     The divergence of two halves is, on average, twice that of two sets of N: it goes with the variance of the fits. Quantiles over splits
     of one sample are too low, since these all share it: in 8 to 17 % other contents exceed their 95 % one, however many splits. So only
     the mean is taken from the splits, and the law from theory: a divergence is nearly a square of one normal difference (σ and α go
-    together), so its ratio to the mean of so uncertain an estimate follows F(1, G − 1), G the number of groups.
+    together), so its ratio to the mean of so uncertain an estimate follows F(1, G' − 1), G' the effective number of groups. What halves do
+    not show of the variance between groups is added, as for intervals (`stats.subsampling`).
     """
     from scipy.stats import f
 
     found = np.array([divergence(one, other) / 2 for one, other in reference.halves])
-    if not len(found) or not np.isfinite(found).all() or reference.groups < FEWEST:
+    about = reference.dealt
+    if not len(found) or not np.isfinite(found).all() or math.isnan(freedom(about)) or not about.shown > 0:
         return math.nan
-    return index(float(found.mean() * f.ppf(level, 1, reference.groups - 1)))
+    return index(float(found.mean() / about.shown * f.ppf(level, 1, freedom(about))))
 
 
 def errors(value: float, reference: Resampled, test: Resampled, *, paired: bool = True, level: float = 0.95) -> Errors:
     """Interval and floor of the index `value`. The interval does not go below 0."""
-    half = reach(half_differences(reference, test), min(reference.groups, test.groups), level)
+    half = reach(half_differences(reference, test), reference.dealt.least(test.dealt), level)
     floor = half if paired else chance(reference, level)
     low = value - half
     return Errors(low if math.isnan(low) else max(0.0, low), value + half, floor)
@@ -294,8 +295,7 @@ def srga(
     labels = list(range(sizes["test"])) if groups is None else list(groups)
     drawn = orders(labels, resamples, generator(seed, "srga", "orders"))
     other = drawn if paired else orders(labels, resamples, generator(seed, "srga", "orders", "test"))
-    count = len(set(labels))
-    some = {name: resample_gram(grams[name], order, count, components, solver, refine=refine, seed=seed)
+    some = {name: resample_gram(grams[name], order, dealt(labels, order), components, solver, refine=refine, seed=seed)
             for name, order in (("reference", drawn), ("test", other))}  # fmt: skip
     about = errors(value, some["reference"], some["test"], paired=paired, level=level)
     flags = [f"{name}: {text}" for name, item in fits.items() for text in warnings(item)]

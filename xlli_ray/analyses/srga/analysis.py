@@ -40,7 +40,7 @@ class Srga:
     `srga_pairs`, `srga_spectrum`."""
 
     KIND: ClassVar[str] = "srga"
-    VERSION: ClassVar[int] = 3  # 2: networks in colours of their own; 3: intervals and floors
+    VERSION: ClassVar[int] = 4  # 2: networks in colours of their own; 3: intervals and floors; 4: photographs in both halves, uneven ones
     REFERENCE: ClassVar[str] = (
         "Liu et al., IEEE TPAMI 45, 2023 (index); McCarthy, Review of the International Statistical Institute 37, 1969 (intervals)"
     )

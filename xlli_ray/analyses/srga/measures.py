@@ -33,7 +33,7 @@ from xlli_ray.stats.srga import (
     scores_of,
     warnings,
 )
-from xlli_ray.stats.subsampling import orders
+from xlli_ray.stats.subsampling import Dealt, dealt, orders
 from xlli_ray.store.manifest import Cell
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ BINS = 61
 REACH = 5.0
 FEW = 300
 """The authors ask for more patches than this."""
-FEW_PICTURES = 8
-"""Fewer pictures than this make a rough error."""
+FEW_PICTURES = 20
+"""Fewer pictures than this, as equal ones, make a rough error."""
 SHOWN = 4
 """Sets of one model in the figures of fits and spectra: the reference, and those with the highest indices."""
 _NAN = float("nan")
@@ -143,19 +143,19 @@ class Measures:
         scores, eigenvalues = scores_of(whole, self.components, params.solver)
         fit, dropped = fit_scores(scores, refine=params.refine)
         found = SetFit(fit, len(whole), self.components, dropped, eigenvalues / len(whole))
-        drawn, groups = self._orders(item, kept)
-        some = resample_gram(whole, drawn, groups, self.components, params.solver, refine=params.refine)
+        drawn, about = self._orders(item, kept)
+        some = resample_gram(whole, drawn, about, self.components, params.solver, refine=params.refine)
         return Estimate(item, "", "; ".join(warnings(found)), found, some, None if fit.degenerate else _histogram(scores, fit))
 
-    def _orders(self, item: ImageSet, kept: np.ndarray) -> tuple[np.ndarray, int]:
-        """Orders of the kept samples, int (resamples, kept), and how many groups they are in: one drawing for all sets of the reference's
+    def _orders(self, item: ImageSet, kept: np.ndarray) -> tuple[np.ndarray, Dealt]:
+        """Orders of the kept samples, int (resamples, kept), and how they are dealt: one drawing for all sets of the reference's
         contents, of every model."""
         images: Sequence[str] = item.images if self.params.draw == "images" else item.contents
         key = "contents" if self.groups.paired(item) else f"contents of {item.label}"
         place = np.cumsum(kept) - 1
         drawn = orders(images, self.params.resamples, generator(self.seed, key))
-        groups = len({image for image, good in zip(images, kept) if good})
-        return np.array([place[order[kept[order]]] for order in drawn], np.int64).reshape(-1, int(kept.sum())), groups
+        found = np.array([place[order[kept[order]]] for order in drawn], np.int64).reshape(-1, int(kept.sum()))
+        return found, dealt([image for image, good in zip(images, kept) if good], found)
 
     def _against(self, reference: Estimate, one: Estimate) -> Estimate:
         """The estimate with its index against the reference's."""
@@ -224,18 +224,18 @@ class Measures:
             out.setdefault(family[label], []).append(label)
         return {**out, ALL: labels} if len(out) > 1 else out
 
-    def _mean(self, model: str, labels: Sequence[str]) -> tuple[float, np.ndarray, int]:
-        """Index and its half differences (splits,), each the mean over the sets, and how many groups were dealt into halves."""
+    def _mean(self, model: str, labels: Sequence[str]) -> tuple[float, np.ndarray, Dealt]:
+        """Index and its half differences (splits,), each the mean over the sets, and how samples were dealt into halves."""
         one = self.found[model]
         reference = one.sets[self.params.reference].some
         assert reference is not None
         some = [one.sets[label] for label in labels]
         differences = np.array([half_differences(reference, item.some) for item in some if item.some is not None])
-        return float(np.mean([item.srga for item in some])), differences.mean(axis=0), reference.groups
+        return float(np.mean([item.srga for item in some])), differences.mean(axis=0), reference.dealt
 
     def _difference(self, model: str, other: str, labels: Sequence[str]) -> _Row:
-        (a, a_halves, groups), (b, b_halves, others) = self._mean(model, labels), self._mean(other, labels)
-        half = reach(a_halves - b_halves, min(groups, others), self.params.level)
+        (a, a_halves, mine), (b, b_halves, theirs) = self._mean(model, labels), self._mean(other, labels)
+        half = reach(a_halves - b_halves, mine.least(theirs), self.params.level)
         return {"difference": a - b, "low": a - b - half, "high": a - b + half, "floor": half, "apart": bool(abs(a - b) > half)}
 
     def pairs(self) -> list[_Row]:
@@ -256,8 +256,8 @@ class Measures:
         for family, labels in self.families_of.items():
             rows = []
             for model in self.models:
-                value, halves, groups = self._mean(model, labels)
-                half = reach(halves, groups, self.params.level)
+                value, halves, about = self._mean(model, labels)
+                half = reach(halves, about, self.params.level)
                 apart = [self._difference(model, other, labels) for other in self.models if other != model]
                 below = sum(row["apart"] and row["difference"] > 0 for row in apart)
                 above = sum(row["apart"] and row["difference"] < 0 for row in apart)
@@ -356,13 +356,22 @@ class Measures:
             out.append(f"Samples of other input sizes are left out, features of two sizes cannot be compared: {listed}.")
         if (few := min(kept)) <= FEW:
             out.append(f"Few samples ({few}): the authors ask for more than {FEW}. Compare within this study only.")
-        if params.draw == "images" and images < FEW_PICTURES:
-            out.append(f"Few pictures ({images}): intervals are rough guides{'; none below 3' if images < FEWEST else ''}.")
+        out += self._few(images)
         if not self._psnr:
             out.append("No PSNR beside the index: add a restore stage, or targets. A dead network scores 0 as well.")
         if not self.families_of:
             out.append("No set can be compared for every model: no ranking.")
         return out
+
+    def _few(self, images: int) -> list[str]:
+        """How far intervals over so many pictures can be trusted."""
+        first = next(iter(self.found.values())).sets[self.params.reference].some
+        if self.params.draw != "images" or first is None or first.dealt.effective >= FEW_PICTURES:
+            return []
+        worth = first.dealt.effective
+        uneven = f", of unequal numbers of patches: they say as much as {worth:.1f} of equal ones" if worth < 0.9 * images else ""
+        less = "; none below 3" if images < FEWEST else ""
+        return [f"Few pictures ({images}{uneven}): intervals are rough guides (docs/decisions/009-intervals.md){less}."]
 
 
 def _not_below_zero(value: float) -> float:
