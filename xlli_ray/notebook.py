@@ -21,6 +21,7 @@ from xlli_ray.errors import XlliError
 
 if TYPE_CHECKING:
     from xlli_ray.probes.lam.attribution import WindowResult
+    from xlli_ray.probes.lam.objectives import Window
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class LamResult:
     result: WindowResult
     area: NDArray[np.float64]
     """(H, W) in 0..1: the contribution area (`probes.lam.area`)."""
+
+    @property
+    def window(self) -> Window:
+        """In output pixels."""
+        return self.result.window
 
     @property
     def map(self) -> NDArray[np.float32]:
@@ -60,7 +66,7 @@ class LamResult:
         return self.result.error_estimate
 
     def __repr__(self) -> str:
-        w = self.result.window
+        w = self.window
         place = f"window top {w.top} left {w.left} size {w.size}"
         return f"<LAM of {self.model}, {place}: DI {self.di:.2f}, estimated error {self.error_estimate:.1%}>"
 
@@ -78,9 +84,9 @@ class LamResult:
         around it, map, contribution area. Raises XlliError when they are of another input or window.
         """
         if others:
-            from xlli_ray.views.lam import compared
+            from xlli_ray.views.lam import side_by_side
 
-            found = compared([self, *others])
+            found = side_by_side([self, *others])
         else:
             found = _drawn(self)
         if path is not None:
@@ -173,7 +179,7 @@ def _drawn(found: LamResult) -> Any:
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    w, scale = found.result.window, found.output.shape[1] // found.input.shape[1]
+    w, scale = found.window, found.output.shape[1] // found.input.shape[1]
     height, width = found.input.shape[1:]
     figure = Figure(figsize=(16, 16 / 5 * height / width + 0.75), layout="constrained")
     axes = figure.subplots(1, 5)

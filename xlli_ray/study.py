@@ -252,7 +252,7 @@ class Study:
         found = self.sql(f"select row from samples where sample_id = {_text(sample_id)}")["row"].to_pylist()
         if not found:
             raise StudyError(f"no sample {sample_id!r} in this study; `study.sql(\"select sample_id, source from samples\")` lists them")
-        return SampleView(self, self.sample_rows(found[0], found[0] + 1).to_pylist()[0])
+        return SampleView(self.objects, self.manifest, self.sample_rows(found[0], found[0] + 1).to_pylist()[0])
 
     def show(
         self, ids: str | Sequence[str], models: Sequence[str] | None = None, window: tuple[int, int, int] | None = None

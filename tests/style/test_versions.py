@@ -27,7 +27,8 @@ from xlli_ray.probes import PROBES
 from xlli_ray.recipe import Recipe, parse_recipe
 from xlli_ray.store.manifest import Bucket, Manifest, ModelRecord, SampleTable, identity_hash
 from xlli_ray.store.objects import LocalObjects, open_objects
-from xlli_ray.training.identity import Image, identity_of
+from xlli_ray.training.identity import identity_of
+from xlli_ray.training.images import Image
 from xlli_ray.training.recipe import Job, Train, TrainCorpus
 
 SOURCE = Path(xlli_ray.__file__).parent
@@ -108,7 +109,7 @@ def must_change(module: str) -> set[str] | None:
         return marks | {f"{one} {corpus}" for one in [kind, *also] for corpus in CORPORA}
     if any(place.split(":")[0] == module for place in ANALYSES.values()):
         return {f"analysis {kind}" for kind, place in ANALYSES.items() if place.split(":")[0] == module}
-    if module in ("xlli_ray.training.data", "xlli_ray.training.loop"):
+    if module in ("xlli_ray.training.data", "xlli_ray.training.steps"):
         return trainings
     if module == "xlli_ray.training.gan":
         return {"training images"}  # the one with an adversary

@@ -13,8 +13,9 @@ import torch
 from xlli_ray.errors import NetworkError, RecipeError, WeightsError
 from xlli_ray.models.checkpoint import to_safetensors
 from xlli_ray.training.data import read_pictures
-from xlli_ray.training.loop import Trainer, build_network, learning_rate, read_log
+from xlli_ray.training.loop import Trainer, read_log
 from xlli_ray.training.recipe import Job
+from xlli_ray.training.steps import build_network, learning_rate
 
 MIXED = [{"blur": [0, 4], "noise": [0, 20]}]
 

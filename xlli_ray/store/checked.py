@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xlli_ray.errors import StudyError
 from xlli_ray.store.layout import DTYPES
+from xlli_ray.store.manifest import Manifest
 from xlli_ray.store.records import ARROW
-
-if TYPE_CHECKING:
-    from xlli_ray.store.manifest import Manifest
-    from xlli_ray.store.results import Stored
 
 LONGEST = 255  # as file systems have it
 NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9_\-][A-Za-z0-9_.\-]*")
@@ -41,38 +38,26 @@ _MEANT = {
     CODEC: "none or blosc",
     SCALAR: f"one of {', '.join(ARROW)}",
 }
-_Said = tuple[str, Any, re.Pattern[str]]
+Said = tuple[str, Any, re.Pattern[str]]
+"""(field, what it says, what it must look like)"""
+ADVICE = "no recipe gives that; restore the file, or trust nothing in this folder"
 
 
 def check_manifest(manifest: Manifest, where: str) -> Manifest:
     """`manifest` itself. Raises StudyError naming the file `where` and the field when a name is none."""
-    _check(where, _of_manifest(manifest))
+    check_said(where, _of_manifest(manifest))
     return manifest
 
 
-def check_result(stored: Stored, where: str, analysis: str) -> Stored:
-    """`stored` itself, the result in the folder `analysis`. Raises StudyError naming the file `where` and the field when a name is none."""
-    if stored.made.analysis != analysis:
-        raise StudyError(f"{where}: made.analysis is {stored.made.analysis!r}, in the folder of {analysis!r}: {_ADVICE}")
-    _check(where, _of_result(stored))
-    for files, ending in ((stored.tables, "parquet"), (stored.figures, "svg")):
-        for file in files:
-            if file.file != f"{file.name}.{ending}":
-                raise StudyError(f"{where}: {file.name}: file is {file.file!r}, expected {file.name}.{ending}: {_ADVICE}")
-    return stored
-
-
-_ADVICE = "no recipe gives that; restore the file, or trust nothing in this folder"
-
-
-def _check(where: str, said: Iterator[_Said]) -> None:
+def check_said(where: str, said: Iterator[Said]) -> None:
+    """Raise StudyError naming the file `where` and the first field that says what it cannot."""
     for place, value, pattern in said:
         if not isinstance(value, str) or len(value) > LONGEST or not pattern.fullmatch(value):
             shown = repr(value)[:80]
-            raise StudyError(f"{where}: {place} is {shown}, expected {_MEANT[pattern]}: {_ADVICE}")
+            raise StudyError(f"{where}: {place} is {shown}, expected {_MEANT[pattern]}: {ADVICE}")
 
 
-def _of_manifest(manifest: Manifest) -> Iterator[_Said]:
+def _of_manifest(manifest: Manifest) -> Iterator[Said]:
     yield "name", manifest.name, NAME
     if manifest.samples is not None:
         for i, bucket in enumerate(manifest.samples.buckets):
@@ -103,13 +88,3 @@ def _of_manifest(manifest: Manifest) -> Iterator[_Said]:
     stages = manifest.recipe.get("stages", []) if hasattr(manifest.recipe, "get") else []
     for i, stage in enumerate(stages if isinstance(stages, list) else []):
         yield f"recipe.stages[{i}].id", stage.get("id") if isinstance(stage, dict) else stage, NAME
-
-
-def _of_result(stored: Stored) -> Iterator[_Said]:
-    yield "made.kind", stored.made.kind, IDENTIFIER
-    for i, file in enumerate(stored.tables):
-        yield f"tables[{i}].name", file.name, IDENTIFIER
-        for k, column in enumerate(file.columns):
-            yield f"tables[{i}].columns[{k}].name", column.name, IDENTIFIER
-    for i, file in enumerate(stored.figures):
-        yield f"figures[{i}].name", file.name, NAME

@@ -13,15 +13,15 @@ import io
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xlli_ray.errors import AnalysisError
-from xlli_ray.store.checked import check_result
+from xlli_ray.errors import AnalysisError, StudyError
+from xlli_ray.store.checked import ADVICE, IDENTIFIER, NAME, Said, check_said
 from xlli_ray.store.layout import check_name
 from xlli_ray.store.objects import Missing, Objects
 from xlli_ray.store.records import ARROW
@@ -247,7 +247,29 @@ def read_result(objects: Objects, analysis: str) -> Stored | None:
                            "flags": tuple(data["flags"]), "notes": tuple(data["notes"])})  # fmt: skip
     except (Missing, ValueError, KeyError, TypeError):
         return None
-    return check_result(stored, f"{objects.url}/{key}", analysis)
+    _check(stored, f"{objects.url}/{key}", analysis)
+    return stored
+
+
+def _check(stored: Stored, where: str, analysis: str) -> None:
+    """Raise StudyError naming the file `where` and the field when a name in the result of the folder `analysis` is none."""
+    if stored.made.analysis != analysis:
+        raise StudyError(f"{where}: made.analysis is {stored.made.analysis!r}, in the folder of {analysis!r}: {ADVICE}")
+    check_said(where, _names(stored))
+    for files, ending in ((stored.tables, "parquet"), (stored.figures, "svg")):
+        for file in files:
+            if file.file != f"{file.name}.{ending}":
+                raise StudyError(f"{where}: {file.name}: file is {file.file!r}, expected {file.name}.{ending}: {ADVICE}")
+
+
+def _names(stored: Stored) -> Iterator[Said]:
+    yield "made.kind", stored.made.kind, IDENTIFIER
+    for i, file in enumerate(stored.tables):
+        yield f"tables[{i}].name", file.name, IDENTIFIER
+        for k, column in enumerate(file.columns):
+            yield f"tables[{i}].columns[{k}].name", column.name, IDENTIFIER
+    for i, file in enumerate(stored.figures):
+        yield f"figures[{i}].name", file.name, NAME
 
 
 def read_file(objects: Objects, analysis: str, file: StoredFile) -> bytes:

@@ -31,7 +31,7 @@ from xlli_ray.corpus.ids import sha256_hex
 from xlli_ray.corpus.resize import bicubic, downscale, modcrop
 from xlli_ray.corpus.sources import list_files, pair_files, read_bytes
 from xlli_ray.errors import RecipeError, counted
-from xlli_ray.training.identity import Image
+from xlli_ray.training.images import Image
 from xlli_ray.training.recipe import Pairs, TrainCorpus
 
 VERSION = 1  # raised when the same recipe and images would give other crops

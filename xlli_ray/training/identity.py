@@ -20,22 +20,12 @@ from typing import Any
 
 from xlli_ray.corpus import decode, resize
 from xlli_ray.corpus.degradations import get, parse
-from xlli_ray.corpus.ids import sha256_hex
-from xlli_ray.corpus.sources import list_files, pair_files, read_bytes
 from xlli_ray.errors import NetworkError, RecipeError
-from xlli_ray.training.recipe import Job, TrainCorpus
+from xlli_ray.training.images import Image
+from xlli_ray.training.recipe import Job
 
 SOURCES = ("images", "inputs", "pairs")
 _NO_EFFECT = ("corpus.max_pixels", "train.checkpoint_every", "train.init", "train.folder")  # init: its bytes count, not where they lie
-
-
-@dataclass(frozen=True)
-class Image:
-    """One training image: `sha256` of the file of the target (or input alone), `input_sha256` of a pair's input. `file` is for people."""
-
-    file: str
-    sha256: str
-    input_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,27 +96,12 @@ def flat_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in out.items() if name not in _NO_EFFECT}
 
 
-def list_images(corpus: TrainCorpus) -> list[Image]:
-    """The images of a corpus by name and sha256: read, not decoded."""
-
-    def sha(uri: str) -> str:
-        return sha256_hex(read_bytes(uri))
-
-    def name(uri: str) -> str:
-        return uri.rsplit("/", 1)[-1]
-
-    if corpus.pairs is not None:
-        pairs = pair_files(corpus.pairs.input, corpus.pairs.target, ".")
-        return [Image(name(target), sha(target), sha(source)) for source, target in pairs]
-    return [Image(name(uri), sha(uri)) for uri in list_files(corpus.images or corpus.inputs or [], ".")]
-
-
 def versions(job: Job) -> dict[str, int]:
     """VERSION integers of all that this training runs through, where they are above 1."""
-    from xlli_ray.training import data, gan, loop
+    from xlli_ray.training import data, gan, steps
 
     network = network_version(job.train.network, job.train.folder)
-    found = {"decode": decode.VERSION, "network": network, "crops": data.VERSION, "loop": loop.VERSION}
+    found = {"decode": decode.VERSION, "network": network, "crops": data.VERSION, "loop": steps.VERSION}
     if job.train.gan is not None:
         found["gan"] = gan.VERSION
     if job.corpus.images is not None:

@@ -10,7 +10,6 @@ recipe gives the same bytes, interrupted or not; on a GPU it does not, since its
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import math
 import os
@@ -27,16 +26,13 @@ from torch.nn import functional as F
 
 from xlli_ray.errors import NetworkError, RecipeError, WeightsError
 from xlli_ray.models.checkpoint import weights_sha256
-from xlli_ray.models.factory import find_factory, make
-from xlli_ray.models.networks import network_file
 from xlli_ray.training.data import Crops
 from xlli_ray.training.gan import Adversary
 from xlli_ray.training.identity import identity_from, identity_of
-from xlli_ray.training.recipe import Job, Train
+from xlli_ray.training.recipe import Job
+from xlli_ray.training.steps import BETAS, build_network, learning_rate, seed_of
 
-VERSION = 1  # raised when the same recipe and crops would end with other weights
 LOG_EVERY = 50  # iterations
-BETAS = (0.9, 0.99)
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -60,34 +56,6 @@ class Progress:
         return (
             f"{self.id}  {self.iteration}/{self.iterations}  loss {self.loss:.4f}  {self.rate:.1f} it/s  {left}{scores}"
         )
-
-
-def build_network(train: Train, seed: int) -> nn.Module:
-    """The network of a recipe with its first weights, drawn from `seed`. Takes and gives values in 0..1."""
-    with torch.random.fork_rng(devices=[]):  # torch's layers draw their first weights from the global state
-        torch.manual_seed(seed_of(seed, "init"))
-        if ":" in train.network:
-            return make(find_factory(train.network, train.folder), train.args).module
-        file = network_file(train.network)
-        if not hasattr(file, "create"):
-            raise NetworkError(
-                f"network {train.network!r} is read from checkpoints only; its file has no `create`. Of ours, srresnet"
-                " can be trained, and any network of your own as 'package.module:factory'."
-            )
-        network: nn.Module = file.create(train.args, generator=torch.Generator().manual_seed(seed_of(seed, "init")))
-        return network
-
-
-def seed_of(seed: int, purpose: str) -> int:
-    """63 bits from (seed, purpose): a stream of its own for each use."""
-    return int.from_bytes(hashlib.sha256(f"{seed}|{purpose}".encode()).digest()[:8], "big") >> 1
-
-
-def learning_rate(train: Train, iteration: int) -> float:
-    """Of the step that follows `iteration` finished ones: linear warm-up times a cosine from 1 to `final_lr`."""
-    warm = min(1.0, (iteration + 1) / train.warmup) if train.warmup else 1.0
-    cosine = 0.5 * (1.0 + math.cos(math.pi * iteration / train.iterations))
-    return train.lr * warm * (train.final_lr + (1.0 - train.final_lr) * cosine)
 
 
 class Trainer:

@@ -24,7 +24,8 @@ import yaml
 
 from xlli_ray.corpus.sources import list_files, pair_files
 from xlli_ray.errors import RecipeError, WeightsError
-from xlli_ray.training.identity import flat_recipe, identity_from, identity_of, list_images
+from xlli_ray.training.identity import flat_recipe, identity_from, identity_of
+from xlli_ray.training.images import list_images
 from xlli_ray.training.recipe import Job, load_recipe
 
 MapTasks = Callable[[Callable[[Any], Any], list[Any]], list[Any]]

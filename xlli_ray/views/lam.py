@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,42 @@ from numpy.typing import NDArray
 from xlli_ray.errors import XlliError
 from xlli_ray.views.pixels import detail, to_image
 
-if TYPE_CHECKING:
-    from xlli_ray.notebook import LamResult
+
+class Window(Protocol):
+    """A square in output pixels."""
+
+    @property
+    def top(self) -> int: ...
+    @property
+    def left(self) -> int: ...
+    @property
+    def size(self) -> int: ...
 
 
-def compared(results: Sequence[LamResult]) -> Any:
+class Map(Protocol):
+    """What is drawn of one network: `notebook.LamResult`."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def window(self) -> Window: ...
+    @property
+    def input(self) -> NDArray[np.float32]:
+        """(3, H, W) in 0..1."""
+    @property
+    def output(self) -> NDArray[np.float32]:
+        """(C, sH, sW)."""
+    @property
+    def map(self) -> NDArray[np.float32]:
+        """(H, W) in 0..1."""
+    @property
+    def area(self) -> NDArray[np.float64]:
+        """(H, W) in 0..1."""
+    @property
+    def di(self) -> float: ...
+
+
+def side_by_side(results: Sequence[Map]) -> Any:
     """A matplotlib figure, one line a network: output with the window, zoom, map over the grey input, contribution area.
 
     Raises XlliError when the results are not of one input and one window: their maps and DI would not be comparable.
@@ -24,9 +55,9 @@ def compared(results: Sequence[LamResult]) -> Any:
     from matplotlib.patches import Rectangle
 
     first = results[0]
-    w = first.result.window
+    w = first.window
     for other in results[1:]:
-        if other.result.window != w or other.input.shape != first.input.shape or not np.array_equal(other.input, first.input):
+        if other.window != w or other.input.shape != first.input.shape or not np.array_equal(other.input, first.input):
             raise XlliError(
                 f"{other.model}: another input or window than {first.model}'s; give `xlli_ray.lam` the same image and window"
             )

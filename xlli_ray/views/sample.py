@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from xlli_ray.corpus.decode import MAX_PIXELS
 from xlli_ray.corpus.sample import Loaded, Loader, sample_from_row
 from xlli_ray.errors import StudyError, closest
+from xlli_ray.store.manifest import Manifest
+from xlli_ray.store.objects import Objects
 from xlli_ray.store.read import ArrayReader, open_readers
 from xlli_ray.views.html import grid, picture
 from xlli_ray.views.pixels import SIDE, enlarged, png_bytes, shrunk, to_image
 from xlli_ray.views.stored import is_image, row_of
-
-if TYPE_CHECKING:
-    from xlli_ray.study import Study
 
 THUMB = 160
 """Longest side of a thumbnail, pixels."""
@@ -28,7 +27,9 @@ THUMB = 160
 class SampleView:
     """A sample. `input`, `target` and what is drawn of them raise SampleError or EnvironmentFailure when the corpus is gone or changed."""
 
-    study: Study = field(repr=False)
+    objects: Objects = field(repr=False)
+    manifest: Manifest = field(repr=False)
+    """Of its study."""
     row: dict[str, Any] = field(repr=False)
     """Its row of the sample table."""
 
@@ -52,7 +53,7 @@ class SampleView:
 
     @cached_property
     def _loaded(self) -> Loaded:
-        limit = self.study.manifest.recipe.get("corpus", {}).get("max_pixels") or MAX_PIXELS
+        limit = self.manifest.recipe.get("corpus", {}).get("max_pixels") or MAX_PIXELS
         return Loader(max_pixels=limit).load(sample_from_row(self.row))
 
     @property
@@ -73,14 +74,14 @@ class SampleView:
     @property
     def models(self) -> list[str]:
         """Networks whose outputs are stored and valid for this sample, in the study's order."""
-        return [model.id for model in self.study.manifest.models if row_of(self._readers(model.id), self.row["row"]) is not None]
+        return [model.id for model in self.manifest.models if row_of(self._readers(model.id), self.row["row"]) is not None]
 
     def output(self, model: str) -> NDArray[np.uint8]:
         """(C, sH, sW), 8 bit, as the stage `restore: {save: true}` stored it.
 
         Raises StudyError for an unknown network, where nothing is stored, and where this sample failed.
         """
-        known = [entry.id for entry in self.study.manifest.models]
+        known = [entry.id for entry in self.manifest.models]
         if model not in known:
             raise StudyError(f"no model {model!r} in this study; nearest: {', '.join(closest(model, known) or known)}")
         readers = self._readers(model)
@@ -95,8 +96,8 @@ class SampleView:
         return found
 
     def _readers(self, model: str) -> list[ArrayReader]:
-        cells = [cell for cell in self.study.manifest.cells if cell.kind == "restore" and cell.model == model]
-        return [reader for cell in cells for reader in open_readers(self.study.objects, cell) if is_image(reader.meta)]
+        cells = [cell for cell in self.manifest.cells if cell.kind == "restore" and cell.model == model]
+        return [reader for cell in cells for reader in open_readers(self.objects, cell) if is_image(reader.meta)]
 
     def _repr_html_(self) -> str:
         from xlli_ray.errors import XlliError
