@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -242,6 +243,29 @@ class Pooled(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x) * torch.sigmoid(x.mean((2, 3), keepdim=True))
+
+
+@pytest.mark.parametrize("window", [Window(0, 0, 3), Window(20, 24, 3), Window(0, 13, 3), Window(10, 12, 3)])
+def test_the_crop_of_a_corner_is_never_smaller_than_the_network_takes(image: Tensor, window: Window) -> None:
+    """The crop that proves the reach lies in the middle and is large enough; one in a corner has less to see, and raised."""
+    model = replace(as_model(convolutions()), minimum=11)
+    radius = proved_radius(model)
+    assert radius is not None
+    assert crop_for(Window(0, 0, 3), radius, 1, 24, 28).area < 11 * 11
+    (whole,), (cropped,) = (attribute(model, image, [window], BlurPath(), radius=r) for r in (None, radius))
+    np.testing.assert_allclose(cropped.attribution, whole.attribution, atol=2e-6 * np.abs(whole.attribution).max())
+
+
+def test_a_network_of_multiples_of_8_and_64_pixels_is_explained_on_the_smallest_image_that_it_takes() -> None:
+    """Its image is padded and never cropped: windows in all corners have maps."""
+    model = replace(as_model(convolutions()), minimum=64, multiple=8)
+    assert proved_radius(model) is None
+    picture = torch.rand(3, 57, 60, generator=torch.Generator().manual_seed(3))
+    for window in (Window(0, 0, 8), Window(48, 51, 8)):
+        (found,) = attribute(model, picture, [window], BlurPath(), radius=None)
+        assert np.abs(found.attribution).sum() > 0
+    with pytest.raises(NetworkError, match="needs at least 64 x 64 pixels"):
+        attribute(model, picture[:, :56], [Window(0, 0, 8)], BlurPath(), radius=None)
 
 
 def test_global_pooling_has_no_radius_and_is_never_cropped() -> None:

@@ -112,7 +112,7 @@ def attribute(
     for window in windows:
         if problem := window.problem(height, width):
             raise NetworkError(problem)
-    crops = _crops(windows, radius, model.scale, image, objective)
+    crops = _crops(windows, radius, model, image)
     jobs: list[tuple[list[Window], Crop | None]] = [([w], c) for w, c in zip(windows, crops)] if crops else [(list(windows), None)]
     out: list[WindowResult] = []
     for some, crop in jobs:
@@ -122,14 +122,12 @@ def attribute(
     return out
 
 
-def _crops(
-    windows: Sequence[Window], radius: Radius | None, scale: int, image: Tensor, objective: Objective
-) -> list[Crop] | None:
+def _crops(windows: Sequence[Window], radius: Radius | None, model: Model, image: Tensor) -> list[Crop] | None:
     """A crop for each window, or None where one shared forward pass over the whole image is cheaper."""
     if radius is None:
         return None
     height, width = image.shape[-2:]
-    crops = [crop_for(window, radius, scale, height, width) for window in windows]
+    crops = [crop_for(window, radius, model.scale, height, width, least=model.minimum) for window in windows]
     whole = height * width * (FORWARD_SHARE + (1 - FORWARD_SHARE) * len(windows))
     return crops if sum(crop.area for crop in crops) < whole else None
 

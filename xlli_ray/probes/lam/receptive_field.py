@@ -92,13 +92,23 @@ def _reach(model: Model, side: int, offset: int) -> Radius | None:
     return Radius(before=high - centre, after=centre - low)
 
 
-def crop_for(window: Window, radius: Radius, scale: int, height: int, width: int, margin: int = 1) -> Crop:
-    """The input pixels that the window (and the `margin` that its objective reads) can depend on; `height`, `width` of the input."""
+def crop_for(window: Window, radius: Radius, scale: int, height: int, width: int, margin: int = 1, least: int = 1) -> Crop:
+    """The input pixels that the window (and the `margin` that its objective reads) can depend on; `height`, `width` of the input.
+
+    `least`: pixels a side that the network needs; the crop of a corner that has fewer grows into the image.
+    """
     last_row, last_column = window.top + window.size - 1 + margin, window.left + window.size - 1 + margin
-    return Crop(
-        max(0, window.top // scale - radius.before), min(height, last_row // scale + radius.after + 1),
-        max(0, window.left // scale - radius.before), min(width, last_column // scale + radius.after + 1),
-    )  # fmt: skip
+    rows = max(0, window.top // scale - radius.before), min(height, last_row // scale + radius.after + 1)
+    columns = max(0, window.left // scale - radius.before), min(width, last_column // scale + radius.after + 1)
+    return Crop(*_grown(*rows, least, height), *_grown(*columns, least, width))
+
+
+def _grown(low: int, high: int, least: int, size: int) -> tuple[int, int]:
+    """The range [low, high) with at least `least` of the `size` pixels, as far as there are so many."""
+    if high - low >= least:
+        return low, high
+    high = min(size, low + least)
+    return max(0, high - least), high
 
 
 def proved_radius(model: Model) -> Radius | None:
