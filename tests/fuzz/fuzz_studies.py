@@ -57,6 +57,13 @@ def files(study: Path) -> list[Path]:
     return [path for path in sorted(study.rglob("*")) if path.is_file() and path.relative_to(study).parts[0] not in ("events", "report")]
 
 
+def write(path: Path, data: bytes) -> None:
+    """Damage a file of the study, never what a link that an earlier damage made leads to."""
+    if path.is_symlink():
+        path.unlink()
+    path.write_bytes(data)
+
+
 def pick(random: Random, study: Path) -> Path:
     """A file: first a folder of the study, so that the many small documents do not hide the rest."""
     by_part: dict[str, list[Path]] = {}
@@ -71,13 +78,13 @@ def flip(random: Random, study: Path) -> str:
     data = bytearray(path.read_bytes() or b"\0")
     for _ in range(int(random.integers(1, 20))):
         data[int(random.integers(len(data)))] ^= 1 << int(random.integers(8))
-    path.write_bytes(data)
+    write(path, data)
     return f"flip {path}"
 
 
 def truncate(random: Random, study: Path) -> str:
     path = pick(random, study)
-    path.write_bytes(path.read_bytes()[: int(random.integers(0, path.stat().st_size + 1))])
+    write(path, path.read_bytes()[: int(random.integers(0, path.stat().st_size + 1))])
     return f"truncate {path}"
 
 
@@ -93,15 +100,15 @@ def delete(random: Random, study: Path) -> str:
 def swap(random: Random, study: Path) -> str:
     one, other = pick(random, study), pick(random, study)
     first, second = one.read_bytes(), other.read_bytes()
-    one.write_bytes(second)
-    other.write_bytes(first)
+    write(one, second)
+    write(other, first)
     return f"swap {one} {other}"
 
 
 def another_name(random: Random, study: Path) -> str:
     path = pick(random, study)
     name = path.name.replace("0", "1", 1) if "0" in path.name and random.random() < 0.7 else f"copy of {path.name}"
-    shutil.copyfile(path, path.with_name(name))
+    write(path.with_name(name), path.read_bytes())
     return f"copy {path} as {name}"
 
 
@@ -110,7 +117,7 @@ def zeros(random: Random, study: Path) -> str:
     data = bytearray(path.read_bytes())
     start, stop = sorted(random.integers(0, len(data) + 1, 2).tolist())
     data[start:stop] = bytes(stop - start)
-    path.write_bytes(data)
+    write(path, data)
     return f"zeros {path} {start}:{stop}"
 
 
@@ -118,7 +125,7 @@ def no_file(random: Random, study: Path) -> str:
     path = pick(random, study)
     how = str(random.choice(["fifo", "folder", "zero", "outside", "circle", "bad name"]))
     if how == "bad name":
-        path.with_name(os.fsdecode(b"\xff\xfe 'a\".json")).write_bytes(path.read_bytes())
+        write(path.with_name(os.fsdecode(b"\xff\xfe 'a\".json")), path.read_bytes())
         return f"bad name beside {path}"
     path.unlink()
     if how == "fifo":
@@ -165,13 +172,13 @@ def garbage(random: Random, study: Path) -> str:
         else:
             holder[last] = GARBAGE[int(random.integers(len(GARBAGE)))]
     if how == "sealed" and document:
-        path.write_bytes(sealed_json(document, indent=1))
+        write(path, sealed_json(document, indent=1))
     else:
         if how == "raw" and seal is not None:
             document["seal"] = seal
         elif "format" in document and path.parent.name == "study":
             document["format"] = 1
-        path.write_text(json.dumps(document))
+        write(path, json.dumps(document).encode())
     return f"garbage {path} {how}"
 
 
@@ -191,7 +198,7 @@ def hostile(random: Random, study: Path) -> str:
             model["network"], model["entry"]["network"], model["entry"]["args"] = "os:mkdir", "os:mkdir", {"path": str(where)}
         for cell in document["cells"]:
             cell["spec"] = {**cell["spec"], "network": "os:mkdir"}
-        path.write_bytes(sealed_json(document, indent=1))
+        write(path, sealed_json(document, indent=1))
     return f"hostile {study}"
 
 

@@ -125,6 +125,16 @@ def test_a_name_in_result_json_reaches_no_statement(place: Path, monkeypatch: py
     assert {path for path in place.parent.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize(
+    ("field", "evil"), [("notes", [3]), ("flags", "abc"), ("figures.0.about", None), ("tables.0.rows", "many"), ("more", 1)]
+)
+def test_a_result_whose_values_are_of_other_types_is_as_good_as_none(place: Path, field: str, evil: Any) -> None:
+    """A note that was a number ended the page in a traceback."""
+    change(place / "results/found/result.json", put(field, evil))
+    assert open_study(place).results == {}
+    assert write_report(str(place))
+
+
 def test_texts_of_a_study_are_text_on_the_page(place: Path) -> None:
     def texts(data: dict[str, Any]) -> None:
         data |= {"command": EVIL, "device": EVIL, "versions": {EVIL: EVIL}}

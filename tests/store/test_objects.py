@@ -249,7 +249,7 @@ def test_a_fifo_a_folder_and_a_device_where_a_file_is_expected_are_named_and_nob
     (tmp_path / "device").symlink_to("/dev/zero")
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
     for name, kind in (("fifo", "a FIFO"), ("folder", "a folder"), ("device", "a device"), ("circle", "no file")):
-        for read in (lambda key: objects.get(key), lambda key: objects.get_range(key, 0, 4), lambda key: objects.get_range(key, -4, 4)):
+        for read in (objects.get, objects.size, lambda key: objects.get_range(key, 0, 4), lambda key: objects.get_range(key, -4, 4)):
             with pytest.raises(StudyError, match=f"{name}: {kind}.*move it away"):
                 read(name)
         assert not objects.create(name, b"x"), "and nothing takes its place"

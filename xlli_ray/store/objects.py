@@ -191,12 +191,8 @@ class LocalObjects:
             return os.pread(file.fileno(), length, start)
 
     def size(self, key: str) -> int:
-        with surroundings(str(self.root)):
-            try:
-                return self._path(key).stat().st_size
-            except (FileNotFoundError, NotADirectoryError) as error:
-                self._still_there()
-                raise Missing(key) from error
+        with surroundings(str(self.root)), self._open(key) as file:
+            return os.fstat(file.fileno()).st_size
 
     def begin(self, key: str) -> Beside:
         before = self.fence.check if self.fence else None

@@ -15,10 +15,12 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
 from xlli_ray.errors import AnalysisError, StudyError
 from xlli_ray.store.checked import ADVICE, IDENTIFIER, NAME, Said, check_said
@@ -26,6 +28,7 @@ from xlli_ray.store.layout import check_name
 from xlli_ray.store.objects import Missing, Objects
 from xlli_ray.store.records import ARROW
 from xlli_ray.store.seal import read_json, sealed_json
+from xlli_ray.store.strict import STRICT
 
 ROOT = "results"
 FORMAT = 1
@@ -43,6 +46,8 @@ BULKY = ("image", "neighbours")
 @dataclass(frozen=True)
 class Column:
     """One column of a table of results."""
+
+    __pydantic_config__ = STRICT
 
     name: str
     dtype: DType
@@ -91,6 +96,8 @@ class Result:
 class Input:
     """A cell that an analysis read: its id, the hash of its identity, the digest of its records."""
 
+    __pydantic_config__ = STRICT
+
     cell: str
     identity: str
     digest: str
@@ -99,6 +106,8 @@ class Input:
 @dataclass(frozen=True)
 class Made:
     """How a result came about: everything that can change it."""
+
+    __pydantic_config__ = STRICT
 
     analysis: str
     """The stage's id."""
@@ -117,6 +126,8 @@ class Made:
 class StoredFile:
     """A table or a figure beside `result.json`."""
 
+    __pydantic_config__ = STRICT
+
     name: str
     about: str
     """What the table holds, or the figure's caption."""
@@ -129,6 +140,8 @@ class StoredFile:
 @dataclass(frozen=True)
 class Stored:
     """The whole of `result.json`."""
+
+    __pydantic_config__ = STRICT
 
     made: Made
     tables: tuple[StoredFile, ...]
@@ -238,13 +251,7 @@ def read_result(objects: Objects, analysis: str) -> Stored | None:
         data = read_json(objects.get(key), f"{objects.url}/{key}", "")
         if data["format"] != FORMAT:
             return None
-        made = Made(**{**data["made"], "inputs": tuple(Input(**item) for item in data["made"]["inputs"])})
-        tables, figures = (
-            tuple(StoredFile(**{**item, "columns": tuple(Column(**column) for column in item["columns"])}) for item in data[part])
-            for part in ("tables", "figures")
-        )
-        stored = Stored(**{**data, "made": made, "tables": tables, "figures": figures,
-                           "flags": tuple(data["flags"]), "notes": tuple(data["notes"])})  # fmt: skip
+        stored = _adapter().validate_json(json.dumps(data))
     except (Missing, ValueError, KeyError, TypeError):
         return None
     _check(stored, f"{objects.url}/{key}", analysis)
@@ -270,6 +277,11 @@ def _names(stored: Stored) -> Iterator[Said]:
             yield f"tables[{i}].columns[{k}].name", column.name, IDENTIFIER
     for i, file in enumerate(stored.figures):
         yield f"figures[{i}].name", file.name, NAME
+
+
+@cache
+def _adapter() -> TypeAdapter[Stored]:
+    return TypeAdapter(Stored)
 
 
 def read_file(objects: Objects, analysis: str, file: StoredFile) -> bytes:
