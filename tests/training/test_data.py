@@ -149,7 +149,7 @@ def test_crops_are_taken_where_there_is_something_to_learn() -> None:
     batches = crops([Picture("half", "0" * 64, half, small)], batch=32, crop=32).batch(0)
     assert batches.target.std(axis=(1, 2, 3)).min() > 0.02
     flat = Picture("flat", "1" * 64, np.full((96, 96, 3), 9, np.uint8), np.full((24, 24, 3), 9, np.uint8))
-    with pytest.raises(RecipeError, match=r"none of 1 pictures has a place .* 12 input pixels"):
+    with pytest.raises(RecipeError, match=r"none of the images \(1\) has a place .* 12 input pixels"):
         crops([flat])
 
 

@@ -30,7 +30,7 @@ from xlli_ray.corpus.degradations.noise import generator
 from xlli_ray.corpus.ids import sha256_hex
 from xlli_ray.corpus.resize import bicubic, downscale, modcrop
 from xlli_ray.corpus.sources import list_files, pair_files, read_bytes
-from xlli_ray.errors import RecipeError, counted
+from xlli_ray.errors import RecipeError
 from xlli_ray.training.images import Image
 from xlli_ray.training.recipe import Pairs, TrainCorpus
 
@@ -118,7 +118,7 @@ class Crops:
         weights = np.sqrt([len(places) for places in self._places])
         if not weights.sum():
             raise RecipeError(
-                f"none of {counted(len(self._pictures), 'picture')} has a place for a crop of {self._size} input pixels with a"
+                f"none of the images ({len(self._pictures)}) has a place for a crop of {self._size} input pixels with a"
                 f" mean gradient of {min_gradient:g} grey levels. Lower train.crop or train.min_gradient, or larger"
                 " pictures."
             )
