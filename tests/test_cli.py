@@ -214,6 +214,7 @@ def test_plan_says_samples_sizes_units_bytes_and_hours_and_computes_nothing(xlli
     # 6 channels of 2 bytes over 8 pictures of 24 × 24 and 4 of 24 × 32
     assert f"{6 * 2 * (8 * 24 * 24 + 4 * 24 * 32) / 1000:.1f} kB" in rows[0]
     assert "hours on 2 workers" in result.out
+    assert re.search(r"timed here: \d+ s of one worker for what is left, \d+ s on 2 workers", result.out)
     assert not (tmp_path / "out" / "arrays.zarr").exists()
 
 

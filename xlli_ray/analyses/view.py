@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from xlli_ray.errors import AnalysisError
+from xlli_ray.errors import AnalysisError, counted
 from xlli_ray.store.manifest import Cell, Manifest, ModelRecord
 from xlli_ray.store.objects import Objects
 from xlli_ray.store.read import ArrayReader, open_readers
@@ -76,6 +76,14 @@ class View:
     def __init__(self, objects: Objects, manifest: Manifest, cells: Sequence[Cell]) -> None:
         self._objects, self._manifest = objects, manifest
         self.cells = tuple(cells)
+        self._opened: dict[str, None] = {}
+        self._begun = "begins"
+
+    @property
+    def standing(self) -> str:
+        """How far it is with its inputs, for people: the last array that was opened, and how many of the cells with arrays were."""
+        arrays = sum(any(bucket.arrays for bucket in cell.buckets) for cell in self.cells)
+        return f"{self._begun}, {len(self._opened)} of {counted(arrays, 'input')} opened" if self._opened else self._begun
 
     def __enter__(self) -> View:
         return self
@@ -113,6 +121,7 @@ class View:
 
     def sql(self, statement: str, values: Sequence[Any] = ()) -> pa.Table:
         """Run SQL over `samples`, `models`, `failures` and one table per probe among the inputs; `values` stand for its `?`."""
+        self._begun = "reads tables"
         return self._connection.query(statement, values)
 
     def array(self, cell: str, name: str | None = None) -> CellArray:
@@ -120,6 +129,8 @@ class View:
         found = next((item for item in self.cells if item.id == cell), None)
         if found is None:
             raise AnalysisError(f"{cell} is not among the inputs of this analysis: {', '.join(item.id for item in self.cells[:5])}, …")
+        self._opened[cell] = None
+        self._begun = f"at {cell}"
         readers = [reader for reader in open_readers(self._objects, found) if name in (None, reader.meta.name)]
         names = {reader.meta.name for reader in readers}
         if len(names) != 1:

@@ -72,7 +72,7 @@ def run_analyses(
                 events.event("analysis", id=one.id, of=one.kind, fingerprint=task.made.fingerprint, state="begin")
                 events.tell(f"analysis {one.id} …")
                 with threadpool_limits(threads):
-                    result = _compute(task, objects, manifest)
+                    result = _compute(task, objects, manifest, events)
                 check()
                 stored = write_result(objects, task.made, task.cls.TABLES, result, _software())
                 done.append(one.id)
@@ -97,9 +97,10 @@ def _there(objects: Objects, name: str) -> Stored | None:
         return None
 
 
-def _compute(task: Task, objects: Objects, manifest: Manifest) -> Result:
-    with View(objects, manifest, task.cells) as view:
-        return task.cls.run(task.params, view, key(manifest.seed, task.made.analysis))
+def _compute(task: Task, objects: Objects, manifest: Manifest, events: Events) -> Result:
+    name = task.made.analysis
+    with View(objects, manifest, task.cells) as view, events.beating(lambda: f"analysis {name}: {view.standing}"):
+        return task.cls.run(task.params, view, key(manifest.seed, name))
 
 
 def _software() -> dict[str, str]:

@@ -139,6 +139,8 @@ def scan_study(recipe: Recipe, out: str, options: Options) -> Manifest:
 
 def plan_study(recipe: Recipe, out: str, options: Options) -> tuple[Manifest, Plan]:
     """Scan if needed and plan; computes no unit and refuses nothing for its size."""
+    from xlli_ray.engine.projection import timed
+
     with _session(out, options, recipe.threads) as (objects, lease, events, spec):
         apart = _apart(recipe, objects, spec)
         pools = Pools(options, spec, objects, ())
@@ -146,9 +148,9 @@ def plan_study(recipe: Recipe, out: str, options: Options) -> tuple[Manifest, Pl
             records = _checked(recipe, objects, load_manifest(objects), options, apart)
             manifest = _scanned(recipe, objects, lease, events, pools, options)
             recipe, records = _with_baseline(recipe, objects, manifest, records)
-            planned = _planned(recipe, objects, manifest, options, spec, records, apart)
+            manifest, plan = _planned(recipe, objects, manifest, options, spec, records, apart)
             write_root(objects, lease.epoch)
-            return planned
+            return manifest, replace(plan, timed=timed(apart, manifest, [model.id for model in recipe.models], threads=recipe.threads))
         finally:
             apart.close()
             pools.close()

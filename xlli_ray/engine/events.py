@@ -1,65 +1,23 @@
-"""What happens, as events: one JSON line each, always; a bar on a terminal, one plain line an interval elsewhere.
-
-Every line shows done/total, failed, samples a second, and how the workers' time splits into reading, computing and writing, which
-tells at once whether the network starves.
-"""
+"""What happens, as events: one JSON line each, always; a bar on a terminal, one plain line an interval elsewhere (`progress`)."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import sys
+import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, TextIO
 
+from xlli_ray.engine.progress import Progress
 from xlli_ray.errors import EnvironmentFailure
 from xlli_ray.store.objects import Objects
 from xlli_ray.terminal import say
 
 INTERVAL_SECONDS = 30.0
 SEGMENT_SECONDS = 60.0
-
-
-@dataclass
-class Progress:
-    """Counts of one phase (scan or run)."""
-
-    phase: str
-    total: int
-    done: int = 0
-    failed: int = 0
-    units: int = 0
-    bytes: int = 0
-    started: float = field(default_factory=time.monotonic)
-    split: dict[str, float] = field(default_factory=dict)
-
-    def add(self, samples: int, failed: int, nbytes: int, seconds: Mapping[str, float]) -> None:
-        self.done += samples
-        self.failed += failed
-        self.units += 1
-        self.bytes += nbytes
-        for kind, value in seconds.items():
-            self.split[kind] = self.split.get(kind, 0.0) + value
-
-    @property
-    def rate(self) -> float:
-        """Samples a second since the phase began."""
-        return self.done / max(1e-6, time.monotonic() - self.started)
-
-    def shares(self) -> str:
-        """`read 12 % · compute 80 % · write 8 %` of the workers' busy time."""
-        groups = {"read": ("read",), "compute": ("compute",), "write": ("encode", "put")}
-        sums = {name: sum(self.split.get(kind, 0.0) for kind in kinds) for name, kinds in groups.items()}
-        total = sum(sums.values())
-        return " · ".join(f"{name} {100 * value / total:.0f} %" for name, value in sums.items()) if total else ""
-
-    def line(self) -> str:
-        left = (self.total - self.done) / self.rate if self.done else float("nan")
-        eta = f", {left:.0f} s left" if 0 < left < 1e7 else ""
-        split = f" ({self.shares()})" if self.split else ""
-        return f"{self.phase}: {self.done}/{self.total} samples, {self.failed} failed, {self.rate:.1f}/s{eta}{split}"
 
 
 class Reporter(Protocol):
@@ -104,25 +62,42 @@ class Events:
             say(text, self._stream)
             self._stream.flush()
 
+    @contextmanager
+    def beating(self, text: Callable[[], str]) -> Iterator[None]:
+        """While something long runs that says nothing itself: `text()` and how long it has been, every interval."""
+        ended, started = threading.Event(), time.monotonic()
+
+        def beat() -> None:
+            while not ended.wait(INTERVAL_SECONDS):
+                self.tell(f"{text()}, {time.monotonic() - started:.0f} s so far")
+
+        thread = threading.Thread(target=beat, name="xlli-heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
     def begin(self, progress: Progress) -> None:
         self.event("begin", phase=progress.phase, total=progress.total)
         self._spoken = time.monotonic()
         if self._quiet or not self._stream.isatty():
             return
         from rich.console import Console
-        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bar
 
         self._bar = Bar(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-            TextColumn("{task.fields[rest]}"), TimeRemainingColumn(), console=Console(file=self._stream),
+            TextColumn("{task.fields[rest]}"), console=Console(file=self._stream),
         )  # fmt: skip
         self._bar.start()
         self._task = self._bar.add_task(progress.phase, total=progress.total, rest="")
 
     def update(self, progress: Progress) -> None:
         if self._bar is not None:
-            rest = f"{progress.failed} failed, {progress.rate:.1f}/s {progress.shares()}"
+            rest = f"{progress.failed} failed, {progress.paces()} {progress.shares()}"
             self._bar.update(self._task, completed=progress.done, rest=rest)
         elif not self._quiet and time.monotonic() - self._spoken > INTERVAL_SECONDS:
             self._spoken = time.monotonic()

@@ -42,6 +42,8 @@ class UnitResult:
     seconds: Mapping[str, float]
     done_before: bool = False
     """True when another worker of this epoch had already recorded it."""
+    rows: int = 0
+    """Rows of the table that were measured: maps, where a sample has several."""
 
 
 class Clock:

@@ -43,6 +43,8 @@ class Plan:
     kept: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default_factory=tuple)
+    timed: float | None = None
+    """Seconds of one worker here for what is left (`projection`); None where nothing was tried."""
 
     @property
     def nbytes(self) -> int:

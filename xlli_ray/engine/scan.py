@@ -22,9 +22,10 @@ from xlli_ray.corpus.scan import Source, list_sources, scan_source
 from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.corpus.table import SCHEMA, expand
 from xlli_ray.corpus.watch import Watch
-from xlli_ray.engine.events import Progress, Reporter
+from xlli_ray.engine.events import Reporter
 from xlli_ray.engine.limit import some_files, some_rows
 from xlli_ray.engine.pool import Lost, Pool
+from xlli_ray.engine.progress import Progress
 from xlli_ray.errors import EnvironmentFailure, PlanError, counted
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.manifest import SampleTable
@@ -138,7 +139,7 @@ def scan_corpus(
         ScanJob(scan, unit, corpus, recipe.seed, chunk, witnesses=witnesses) for unit, chunk in enumerate(chunks) if unit not in done
     )
     if jobs:
-        progress = Progress("scan", sum(len(job.sources) for job in jobs))
+        progress = Progress("scan", sum(len(job.sources) for job in jobs), "file")
         reporter.begin(progress)
         lost: dict[int, int] = {}
         fruitless = 0

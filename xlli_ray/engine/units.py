@@ -10,11 +10,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from xlli_ray.engine.events import Events, Progress
+from xlli_ray.engine.events import Events
 from xlli_ray.engine.gate import Gate, needed
 from xlli_ray.engine.job import UnitJob
 from xlli_ray.engine.pool import Lost, Pool
+from xlli_ray.engine.progress import Progress
 from xlli_ray.errors import EnvironmentFailure
+from xlli_ray.probes import probe_class
 from xlli_ray.store.lease import Lease
 from xlli_ray.store.manifest import Cell, Manifest
 from xlli_ray.store.objects import Objects
@@ -62,11 +64,24 @@ def run_units(
         _, start, stop = manifest.cell(job.cells[0]).unit(job.unit)
         return stop - start
 
+    def work(job: UnitJob) -> tuple[str, float]:
+        """What the unit makes, and multiply-adds: cells that share a forward are counted once."""
+        cells = [manifest.cell(name) for name in job.cells]
+        noun = getattr(probe_class(cells[0].kind), "ROW", "")
+        return noun or "sample", size(job) * max(1.0, *(cell.unit(job.unit)[0].macs for cell in cells))
+
     progress = Progress("run", sum(size(job) for job in jobs))
+    for job in jobs:
+        progress.expect(*work(job))
     events.begin(progress)
+
+    def watch() -> None:
+        lease.check()
+        events.update(progress)  # a unit may take minutes, and one line an interval says that all is well
+
     lost: dict[tuple[str, int], int] = {}
     fruitless = 0
-    for job, outcome in pools().run("unit", jobs, lease.check):
+    for job, outcome in pools().run("unit", jobs, watch):
         if isinstance(outcome, Lost):
             lost[job.key] = lost.get(job.key, 0) + 1
             events.event("lost", group=job.group, unit=job.unit, mode=job.mode, reason=outcome.reason)
@@ -82,7 +97,9 @@ def run_units(
             jobs.appendleft(again)
             continue
         fruitless = 0
-        progress.add(outcome.samples, outcome.failed, outcome.bytes, outcome.seconds)
+        noun, done = work(job)
+        made = outcome.samples if noun == progress.noun else outcome.rows
+        progress.add(outcome.samples, outcome.failed, outcome.bytes, outcome.seconds, noun=noun, made=made, work=done)
         events.event(
             "unit", group=job.group, unit=job.unit, samples=outcome.samples, failed=outcome.failed, bytes=outcome.bytes,
             seconds=dict(outcome.seconds), done_before=outcome.done_before, attempt=job.attempt,

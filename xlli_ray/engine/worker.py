@@ -334,7 +334,8 @@ class Worker:
             )
             new &= write_record(self.objects, receipt, part.table(samples))
         failed = len({i for part in parts for i in part.failed})
-        return UnitResult(job, len(samples), failed, total, clock.seconds(), done_before=not new)
+        rows = max(len(part.columns.get("position", ())) for part in parts)
+        return UnitResult(job, len(samples), failed, total, clock.seconds(), done_before=not new, rows=rows)
 
     def close(self) -> None:
         """Stop the threads."""

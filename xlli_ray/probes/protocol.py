@@ -118,6 +118,7 @@ class Probe(Protocol):
     SHARES_FORWARD: ClassVar[bool]
     """True: reads layers or the output of one plain forward that other cells share."""
     COLUMNS: ClassVar[tuple[Column, ...]]
+    """One row a sample; what a row is where a sample has several (`map`) is said by `ROW: ClassVar[str]`, for the rate of a run."""
     REFERENCE: ClassVar[str]
     """Where the definition comes from: paper and equation."""
     Params: ClassVar[type[BaseModel]]
@@ -164,6 +165,25 @@ class Selective(Probe, Protocol):
     def unfit(self, scale: int, height: int, width: int, source: str, *, target: bool) -> str:
         """Why an input of (height, width) pixels, from the file `source`, cannot be measured with a network of `scale`; '' when it can.
         `target`: whether it has one. `measure` gives the same reason as that of a failed row."""
+
+
+class Timing(Protocol):
+    """What a probe costs here, found by trying: seconds of one worker."""
+
+    @property
+    def once(self) -> float:
+        """Of each unit, before its first sample."""
+
+    def sample(self, height: int, width: int) -> float:
+        """Of one input of this size."""
+
+
+@runtime_checkable
+class Timed(Probe, Protocol):
+    """A probe that costs more than forward passes and can say how much, for what `xlli plan` tells people. Nothing stored depends on it."""
+
+    def timing(self, model: Model) -> Timing:
+        """Try a little, in about a second."""
 
 
 class Gathering(Protocol):

@@ -146,6 +146,8 @@ def plan_table(manifest: Manifest, plan: Plan, *, workers: int) -> str:
         grid(rows, ["cell", "state", "samples", "units", "batch", "first array", "bytes"]),
         f"{human_bytes(plan.nbytes)} before compression; about {hours / workers:.2f} hours on {counted(workers, 'worker')} "
         f"({hours:.2f} worker hours at 50 GMAC/s)",
+        *([f"timed here: {_duration(plan.timed)} of one worker for what is left, {_duration(plan.timed / workers)} on "
+           f"{counted(workers, 'worker')}"] if plan.timed is not None else []),
         *(f"note: {note}" for note in plan.notes),
         *([f"then: {', '.join(one.id for one in asked_in(manifest))}"] if asked_in(manifest) else []),
     ]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from xlli_ray.probes.lam.attribution import WindowResult
     from xlli_ray.probes.lam.objectives import Window
     from xlli_ray.probes.lam.receptive_field import Radius
+    from xlli_ray.probes.lam.timing import MapTime
 
 NODES = 20
 """The default of mode accurate: docs/log.md says why."""
@@ -49,6 +50,7 @@ class Lam:
     KIND: ClassVar[str] = "lam"
     VERSION: ClassVar[int] = 2
     SHARES_FORWARD: ClassVar[bool] = False
+    ROW: ClassVar[str] = "map"
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("window", "int64", "number of the window within its sample: row of the array", place=True),
         Column("mode", "string", "accurate or paper; averaged: accurate with averaged gates"),
@@ -152,6 +154,12 @@ class Lam:
         from xlli_ray.probes.lam.fitting import no_room
 
         return no_room(self.params, scale, height, width, source)
+
+    def timing(self, model: Model) -> MapTime:
+        """See `probes.protocol.Timed`."""
+        from xlli_ray.probes.lam.timing import time_maps
+
+        return time_maps(self, model)
 
     def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
         count = self._most(shapes.output)

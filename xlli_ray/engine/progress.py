@@ -1,0 +1,102 @@
+"""How far a phase is, and how fast, in the words of what is measured: samples or files a second, seconds a map.
+
+A run mixes units that cost a millisecond a sample with others that cost a minute, model by model. So what is left is told from the plan's
+multiply-adds of each kind and the time that such work took until now, never from counts. How the workers' time splits into reading,
+computing and writing tells at once whether the network starves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Pace:
+    """Of one kind of thing: how many were made, in which wall time, and the work (any unit) that is planned and done."""
+
+    made: int = 0
+    seconds: float = 0.0
+    planned: float = 0.0
+    done: float = 0.0
+
+
+@dataclass
+class Progress:
+    """Counts of one phase (scan or run)."""
+
+    phase: str
+    total: int
+    noun: str = "sample"
+    """What `total` counts."""
+    done: int = 0
+    failed: int = 0
+    units: int = 0
+    bytes: int = 0
+    started: float = field(default_factory=time.monotonic)
+    split: dict[str, float] = field(default_factory=dict)
+    by: dict[str, Pace] = field(default_factory=dict)
+    """What is made (`sample`, `map`) → its pace."""
+    _last: float = field(default_factory=time.monotonic)
+
+    def expect(self, noun: str, work: float) -> None:
+        """So much work of this kind is planned."""
+        self.by.setdefault(noun, Pace()).planned += work
+
+    def add(
+        self, samples: int, failed: int, nbytes: int, seconds: Mapping[str, float], *, noun: str = "", made: int = 0, work: float = 0.0
+    ) -> None:
+        """One unit is done. `seconds`: the worker's, by kind of doing. `made`: how many of `noun` it gave, without both `samples`."""
+        now = time.monotonic()
+        pace = self.by.setdefault(noun or self.noun, Pace())
+        pace.made += made if noun else samples
+        pace.done += work
+        pace.seconds += now - self._last  # units of several kinds at once are rare: models come one after another
+        self._last = now
+        self.done += samples
+        self.failed += failed
+        self.units += 1
+        self.bytes += nbytes
+        for kind, value in seconds.items():
+            self.split[kind] = self.split.get(kind, 0.0) + value
+
+    def shares(self) -> str:
+        """`read 12 % · compute 80 % · write 8 %` of the workers' busy time."""
+        groups = {"read": ("read",), "compute": ("compute",), "write": ("encode", "put")}
+        sums = {name: sum(self.split.get(kind, 0.0) for kind in kinds) for name, kinds in groups.items()}
+        total = sum(sums.values())
+        return " · ".join(f"{name} {100 * value / total:.0f} %" for name, value in sums.items()) if total else ""
+
+    def paces(self) -> str:
+        """`12.3 samples/s, 3.2 s/map`: of all that was made until now."""
+        return ", ".join(_pace(noun, pace, counts=noun == self.noun) for noun, pace in self.by.items() if pace.made)
+
+    def left(self) -> float | None:
+        """Seconds that are left, None when nothing is known of that."""
+        known = [pace for pace in self.by.values() if pace.done and pace.seconds]
+        if not known:
+            rate = self.done / max(1e-6, time.monotonic() - self.started)
+            return (self.total - self.done) / rate if rate else None
+        usual = sum(pace.seconds for pace in known) / sum(pace.done for pace in known)
+        return sum(
+            max(0.0, pace.planned - pace.done) * (pace.seconds / pace.done if pace.done else usual) for pace in self.by.values()
+        )
+
+    def line(self) -> str:
+        """One line for people."""
+        spent, left = time.monotonic() - self.started, self.left()
+        parts = [f"{self.phase}: {self.done}/{self.total} {self.noun}s", f"{self.failed} failed"]
+        if paces := self.paces():
+            parts.append(paces)
+        if left is not None and 0 < left < 1e7:
+            parts += [f"{100 * spent / (spent + left):.0f} %", f"{left:.0f} s left"]
+        elif self.done < self.total:
+            parts.append(f"{spent:.0f} s so far")
+        return ", ".join(parts) + (f" ({self.shares()})" if self.split else "")
+
+
+def _pace(noun: str, pace: Pace, *, counts: bool) -> str:
+    """Of what the phase counts, how many a second, while that is one or more; of other things, and slow ones, seconds for each."""
+    rate = pace.made / max(1e-6, pace.seconds)
+    return f"{rate:.1f} {noun}s/s" if counts and rate >= 1 else f"{1 / rate:.3g} s/{noun}"
