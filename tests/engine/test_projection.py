@@ -85,3 +85,15 @@ def test_what_is_done_is_not_promised_again_and_nothing_stored_depends_on_a_cloc
     assert other.cells == manifest.cells
     run_study(asked, out, QUIET)
     assert plan_study(asked, out, QUIET)[1].timed == 0.0
+
+
+def test_a_network_that_cannot_be_tried_is_planned_all_the_same(recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its samples will be failed rows with the reason; how long that takes nobody knows."""
+
+    def breaks(model: Model) -> float:
+        raise AssertionError("not for this image")
+
+    monkeypatch.setattr(projection, "_forward", breaks)
+    before = torch.get_num_threads()
+    _, plan = plan_study(recipe(), str(tmp_path / "study"), QUIET)
+    assert (len(plan.added), plan.timed, torch.get_num_threads()) == (3, None, before)

@@ -21,7 +21,8 @@ SIDE = 64
 
 
 def project(objects: Objects, manifest: Manifest, models: Collection[str], *, threads: int = 1) -> float | None:
-    """Seconds of one worker, on this machine's CPU, for the units of `models` that have no record yet; None for a study of a GPU.
+    """Seconds of one worker, on this machine's CPU, for the units of `models` that have no record yet; None for a study of a GPU,
+    and where a trial fails: the run says of which sample and why.
 
     Builds no other model: what only a study names is code of a stranger.
     """
@@ -49,6 +50,8 @@ def project(objects: Objects, manifest: Manifest, models: Collection[str], *, th
                 built = {name: load_study_model(objects, manifest.model(name))}  # one at a time
                 forwards[name] = _forward(built[name])
             total += _group(members[0], left, built[name], forwards[name])
+    except Exception:  # of a network's own code, whatever it raises
+        return None
     finally:
         torch.set_num_threads(before)
     return total
