@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 
+from xlli_ray.engine.apart import Apart
+from xlli_ray.errors import NetworkError
 from xlli_ray.models.model import Model
 from xlli_ray.probes import probe_class
 from xlli_ray.probes.protocol import Timed
@@ -55,6 +57,14 @@ def project(objects: Objects, manifest: Manifest, models: Collection[str], *, th
     finally:
         torch.set_num_threads(before)
     return total
+
+
+def timed(apart: Apart, manifest: Manifest, models: Collection[str], *, threads: int) -> float | None:
+    """`project` where networks of others are tried; None also when one ends that process, which ends no plan."""
+    try:
+        return apart(project, manifest, models, threads=threads)
+    except NetworkError:
+        return None
 
 
 def _left(objects: Objects, members: Sequence[Cell]) -> list[tuple[BucketPlan, int, int]]:
