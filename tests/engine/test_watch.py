@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import psutil
 import pytest
 from helpers import digest
 
+from xlli_ray.engine import private_ray
 from xlli_ray.engine import watch as watch_module
 from xlli_ray.engine.driver import Summary
 from xlli_ray.engine.watch import Watch, dead_daemon
@@ -85,6 +87,23 @@ def test_a_head_that_no_longer_answers_is_gone_and_one_that_answers_now_and_then
             watch.check()
     finally:
         watch.close()
+
+
+def test_a_dead_ray_that_does_not_let_go_is_left_and_nothing_that_is_freed_later_asks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A core worker that is half gone answers by ending the process: exit code 1 in the place of 75."""
+    import ray._private.worker as worker
+
+    over, later = threading.Event(), []
+    hanging = SimpleNamespace(core_worker=object())
+    monkeypatch.setattr(worker, "global_worker", hanging)
+    monkeypatch.setattr("ray.shutdown", lambda: over.wait(60))
+    monkeypatch.setattr(private_ray, "_folder", None)
+    monkeypatch.setattr(private_ray, "LEAVE_SECONDS", 0.01)
+    monkeypatch.setattr(private_ray.atexit, "unregister", later.append)
+    private_ray.stop(lost=True)
+    over.set()
+    assert later == [worker.shutdown], "nor does the end of this process wait for it"
+    assert not hasattr(hanging, "core_worker")
 
 
 @pytest.mark.usefixtures("ray_session")

@@ -14,9 +14,10 @@ import pytest
 
 from xlli_ray.errors import LeaseError
 from xlli_ray.store import lease as lease_module
+from xlli_ray.store import records as records_module
 from xlli_ray.store.lease import Lease, last_epoch, superseded
 from xlli_ray.store.objects import Objects, open_objects
-from xlli_ray.store.records import PACK, Receipt, list_records, pack_records, read_records, write_record
+from xlli_ray.store.records import Receipt, list_records, pack_records, read_records, write_record
 from xlli_ray.store.seal import sealed_json
 
 
@@ -102,7 +103,9 @@ def test_within_an_epoch_the_first_record_stays_and_a_later_epoch_wins(objects: 
 def test_packing_keeps_every_row_and_a_kill_between_its_steps_changes_nothing(
     objects: Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for unit in range(PACK + 3):
+    size = 40  # a thousand take the same steps
+    monkeypatch.setattr(records_module, "PACK", size)
+    for unit in range(size + 3):
         write_record(objects, receipt(unit, 1), rows(float(unit)))
     before = [(r, t["x"].to_pylist()) for r, t in read_records(objects, "s/m/w")]
     original = type(objects).delete
@@ -111,14 +114,14 @@ def test_packing_keeps_every_row_and_a_kill_between_its_steps_changes_nothing(
     assert [(r, t["x"].to_pylist()) for r, t in read_records(objects, "s/m/w")] == before
     monkeypatch.setattr(type(objects), "delete", original)
     write_record(objects, receipt(7, 2), rows(-7.0))  # a retried unit, newer than the pack
-    assert set(list_records(objects, "s/m/w")) == set(range(PACK + 3))
+    assert set(list_records(objects, "s/m/w")) == set(range(size + 3))
     after = {r.unit: t["x"].to_pylist() for r, t in read_records(objects, "s/m/w")}
     assert after[7] == [-7.0]
     assert pack_records(objects, "s/m/w", epoch=2) == 1, "the newer record goes into a new pack"
     packed = [(r, t["x"].to_pylist()) for r, t in read_records(objects, "s/m/w")]
     assert packed[7] == (replace(before[7][0], epoch=2), [-7.0])
     assert [p for p in packed if p[0].unit != 7] == [b for b in before if b[0].unit != 7]
-    assert len(list(objects.list("records"))) == 4, "one pack and the three units beyond the thousand"
+    assert len(list(objects.list("records"))) == 4, "one pack and the three units beyond it"
     assert pack_records(objects, "s/m/w", epoch=3) == 0
 
 

@@ -132,22 +132,28 @@ def stop(*, lost: bool = False) -> None:
     """Leave it, end its processes and remove its folder; without a private Ray, leave the cluster of others. `lost`: it is known to be
     dead, so what is left of it ends first and leaving may take no longer than seconds. Does not raise."""
     global _folder
-    import ray
-
     folder, _folder = _folder, None
     if lost:
         if folder is not None:
             remove_folder(folder, patience=0.0)
-        leaver = threading.Thread(target=ray.shutdown, daemon=True)
+        leaver = threading.Thread(target=_leave, daemon=True)
         leaver.start()
         leaver.join(LEAVE_SECONDS)
         if leaver.is_alive():
             abandon()
+            # An ObjectRef that is freed from now on would ask a core worker that is half gone, which ends the process with exit code 1.
+            vars(importlib.import_module("ray._private.worker").global_worker).pop("core_worker", None)
         return
-    with contextlib.suppress(Exception):
-        ray.shutdown()
+    _leave()
     if folder is not None:
         remove_folder(folder)
+
+
+def _leave() -> None:
+    import ray
+
+    with contextlib.suppress(Exception):
+        ray.shutdown()
 
 
 def abandon() -> None:
