@@ -29,8 +29,7 @@ from typing import Any
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
-if sys.path[:1] == [str(Path(__file__).resolve().parent)]:
-    sys.path.append(sys.path.pop(0))  # `coverage.py` here must not hide the package of that name, which numba imports
+sys.modules.setdefault("coverage", None)  # type: ignore[arg-type]  # numba takes what has this name for the package: ours is none
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np  # noqa: E402  (after the thread variables)
