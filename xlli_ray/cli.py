@@ -248,7 +248,7 @@ def query(
     table = open_study(study).sql(sql, unsafe=unsafe)
     say(format_rows(table, format_), raw=format_ != "table")
     if renamed := (table.schema.metadata or {}).get(RENAMED):
-        sys.stderr.write(f"note: columns of one name were numbered: {renamed.decode()}\n")
+        say(f"note: columns of one name were numbered: {renamed.decode()}", sys.stderr)
     return 0
 
 

@@ -31,7 +31,8 @@ from xlli_ray.store.read import ArrayReader, Block, open_readers
 from xlli_ray.store.records import list_records
 from xlli_ray.store.results import Stored, read_failure, read_file, read_results, read_table
 from xlli_ray.store.samples import SampleReader
-from xlli_ray.store.tables import query
+from xlli_ray.store.sql import text
+from xlli_ray.store.tables import count_failed, query
 from xlli_ray.views.html import card
 
 if TYPE_CHECKING:
@@ -249,7 +250,7 @@ class Study:
         """One sample as people see it. Raises StudyError for an id that the sample table does not hold."""
         from xlli_ray.views.sample import SampleView
 
-        found = self.sql(f"select row from samples where sample_id = {_text(sample_id)}")["row"].to_pylist()
+        found = self.sql(f"select row from samples where sample_id = {text(str(sample_id))}")["row"].to_pylist()
         if not found:
             raise StudyError(f"no sample {sample_id!r} in this study; `study.sql(\"select sample_id, source from samples\")` lists them")
         return SampleView(self.objects, self.manifest, self.sample_rows(found[0], found[0] + 1).to_pylist()[0])
@@ -275,11 +276,6 @@ class Study:
         samples = self.manifest.samples
         analyses = [asdict(state) for state in self.analyses]
         failed = self.sql("select stage, count(*) as n from failures where stage <> 'scan' group by stage order by stage").to_pylist()
-        # each sample counted once a model, however many stages it failed in
-        distinct = self.sql("select count(*) as n from (select distinct model, row from failures where stage <> 'scan')")
-        measured: dict[str, int] = {}
-        for cell in self.manifest.cells:
-            measured[cell.model] = max(measured.get(cell.model, 0), cell.rows)
         return {
             "name": self.manifest.name,
             "running": running(self.objects),
@@ -287,17 +283,12 @@ class Study:
             "rejected": samples.rejected if samples else 0,
             "cells": cells,
             "failed": {row["stage"]: row["n"] for row in failed},
-            "failures": {"samples": distinct["n"][0].as_py(), "of": sum(measured.values())},
+            "failures": {"samples": count_failed(self.objects, self.manifest), "of": self.manifest.measurements},
             "analyses": analyses,
             "complete": bool(cells)
             and all(cell["done"] >= cell["units"] for cell in cells)
             and all(state["state"] == "current" for state in analyses if state["wanted"]),
         }
-
-
-def _text(value: str) -> str:
-    """`value` as a text of SQL."""
-    return "'" + str(value).replace("'", "''") + "'"
 
 
 def open_study(path: str | Path) -> Study:

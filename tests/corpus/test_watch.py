@@ -164,6 +164,15 @@ def test_a_file_that_is_missing_while_its_neighbours_are_there_is_missing(folder
         alone(str(folder / "3.png"))
 
 
+def test_a_file_that_is_missing_from_a_folder_that_may_not_be_listed_is_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: str) -> list[str]:
+        raise PermissionError(13, "denied", path)
+
+    monkeypatch.setattr("xlli_ray.corpus.watch.os.listdir", denied)
+    with pytest.raises(FileFault, match="missing file"):
+        watch_of(folder)(str(folder / "none.png"))
+
+
 @pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
 def test_what_is_no_file_is_refused_without_waiting(folder: Path, kind: str) -> None:
     place = folder / "odd.png"

@@ -11,6 +11,7 @@ from helpers import QUIET
 
 from xlli_ray.engine.driver import run_study
 from xlli_ray.engine.limit import some_files
+from xlli_ray.errors import PlanError
 from xlli_ray.recipe import Recipe
 from xlli_ray.study import open_study
 
@@ -48,3 +49,12 @@ def test_files_of_a_try_are_the_same_every_time_and_not_the_first_by_name() -> N
     assert found != names[:10]
     assert set(found) < set(some_files(names, names, 20, 0))
     assert some_files(names, names, 1000, 0) == names
+
+
+def test_a_try_whose_files_are_all_rejected_says_so(recipe: Make, tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    for number in range(3):
+        (tmp_path / f"broken/{number}.png").write_bytes(b"no picture")
+    made = recipe(corpus={"images": [f"{tmp_path}/broken/*.png"], "scale": 2, "degradations": ["clean"]})
+    with pytest.raises(PlanError, match="no sample can be read, 2 files rejected"):
+        run_study(made, str(tmp_path / "study"), replace(QUIET, limit=2))

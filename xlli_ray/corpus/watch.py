@@ -8,6 +8,7 @@ again with growing pauses, and then stops the run.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -142,8 +143,9 @@ class Watch:
         if fault.kind == "missing" and not is_remote(uri) and os.path.isabs(uri):
             if not os.path.isdir(folder):
                 return f"its folder {folder} is gone: is it mounted?"
-            if not os.listdir(folder):
-                return f"its folder {folder} is empty: is it mounted?"
+            with contextlib.suppress(PermissionError):  # a folder may be entered and not listed
+                if not os.listdir(folder):
+                    return f"its folder {folder} is empty: is it mounted?"
         others = [(other, sha) for other, sha in self._witnesses() if other != uri]
         for other, sha in others:
             try:

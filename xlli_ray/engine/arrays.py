@@ -8,10 +8,10 @@ from xlli_ray.store.hierarchy import bucket_documents, group_documents, row_numb
 from xlli_ray.store.layout import create_document, group_key, write_companion
 from xlli_ray.store.lease import Lease
 from xlli_ray.store.manifest import Cell, Manifest
-from xlli_ray.store.objects import Missing, Objects
+from xlli_ray.store.objects import Objects, exists
 from xlli_ray.store.read import valid_by_bucket
 from xlli_ray.store.records import pack_records
-from xlli_ray.store.tables import query, tables_are_fresh, write_tables
+from xlli_ray.store.tables import count_failed, tables_are_fresh, write_tables
 
 if TYPE_CHECKING:
     from xlli_ray.engine.plan import Plan
@@ -29,21 +29,13 @@ def create_arrays(objects: Objects, manifest: Manifest, plan: Plan) -> None:
             if not bucket.arrays:
                 continue
             key = group_key(cell.id, bucket.name)
-            whole = _has(objects, f"{key}/row/zarr.json")
+            whole = exists(objects, f"{key}/row/zarr.json")
             for place, document in bucket_documents(cell, bucket):
                 if whole and place in (f"{key}/valid", f"{key}/row"):
                     continue
                 if place == f"{key}/row":
                     write_companion(objects, place, row_numbers(bucket))
                 create_document(objects, place, document)
-
-
-def _has(objects: Objects, key: str) -> bool:
-    try:
-        objects.get(key)
-    except Missing:
-        return False
-    return True
 
 
 def finish(objects: Objects, manifest: Manifest, lease: Lease) -> int:
@@ -58,8 +50,7 @@ def finish(objects: Objects, manifest: Manifest, lease: Lease) -> int:
             pack_records(objects, cell, epoch=lease.epoch)
             _write_valid(objects, cell)
         write_tables(objects, manifest)
-    failures = query(objects, manifest, "select count(*) as n from (select distinct model, row from failures where stage <> 'scan')")
-    return int(failures["n"][0].as_py())
+    return count_failed(objects, manifest)
 
 
 def _write_valid(objects: Objects, cell: Cell) -> None:

@@ -176,10 +176,12 @@ def quiet_libraries() -> Iterator[None]:
     except OSError:  # there is none
         yield
         return
-    with tempfile.TemporaryFile() as nowhere:
-        try:
-            os.dup2(nowhere.fileno(), 2)
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+    try:
+        with tempfile.TemporaryFile() as nowhere:
+            try:
+                os.dup2(nowhere.fileno(), 2)
+                yield
+            finally:
+                os.dup2(kept, 2)
+    finally:
+        os.close(kept)

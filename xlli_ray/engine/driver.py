@@ -31,7 +31,7 @@ from xlli_ray.engine.repair import set_free
 from xlli_ray.engine.scan import remarks, scan_corpus
 from xlli_ray.engine.slots import check_cluster, check_here, check_options
 from xlli_ray.engine.tasks import WorkerSpec
-from xlli_ray.engine.units import count_units, pending_jobs, run_units, unfinished
+from xlli_ray.engine.units import count_units, pending_jobs, run_units
 from xlli_ray.errors import EnvironmentFailure, PlanError
 from xlli_ray.probes import PROBES, probe_class
 from xlli_ray.recipe import Recipe
@@ -41,7 +41,7 @@ from xlli_ray.store.layout import ROOT
 from xlli_ray.store.lease import Lease
 from xlli_ray.store.manifest import Cell, Manifest, ModelRecord, identity_hash
 from xlli_ray.store.objects import LocalObjects, Objects, fenced, open_objects, probe_create_only
-from xlli_ray.store.records import DamagedRecord, forget_records
+from xlli_ray.store.records import DamagedRecord, forget_records, unfinished
 from xlli_ray.store.root import write_root
 from xlli_ray.store.tables import query
 
@@ -108,14 +108,6 @@ def _session(out: str, options: Options, threads: int) -> Iterator[tuple[Objects
 
 def _apart(recipe: Recipe, objects: Objects, spec: WorkerSpec) -> Apart:
     return Apart(objects, foreign=is_foreign([model.network for model in recipe.models]), paths=spec.paths)
-
-
-def _measurements(manifest: Manifest) -> int:
-    """Samples, counted once for each model that measures them."""
-    rows: dict[str, int] = {}
-    for cell in manifest.cells:
-        rows[cell.model] = max(rows.get(cell.model, 0), cell.rows)
-    return sum(rows.values())
 
 
 def _sweep(objects: Objects, *parts: str) -> None:
@@ -214,7 +206,7 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             below = _below(objects, manifest)
             summary = Summary(
                 objects.url, manifest.samples.rows, manifest.samples.rejected, count_units(plan.cells), run, failed,
-                plan.added, (*notes, *changes, *plan.notes), ran.run, ran.failed, (*below, *ran.flags), _measurements(manifest),
+                plan.added, (*notes, *changes, *plan.notes), ran.run, ran.failed, (*below, *ran.flags), manifest.measurements,
             )  # fmt: skip
             events.event("complete", **{k: v for k, v in summary.__dict__.items() if isinstance(v, int | str)})
             return summary

@@ -30,9 +30,10 @@ def some_rows(batches: Iterable[pa.RecordBatch], limit: int, seed: int) -> Itera
 
     Fewer rows than degradations: one content under the first `limit` of them.
     """
-    table = pa.Table.from_batches(list(batches)) if not isinstance(batches, pa.Table) else batches
-    if not table.num_rows:
+    given = list(batches)
+    if not given:  # every file was rejected
         return
+    table = pa.Table.from_batches(given)
     contents, labels = table["content"].to_pylist(), table["label"].to_pylist()
     images = [f"{source}|{target}" for source, target in zip(table["source_sha"].to_pylist(), table["target_sha"].to_pylist())]
     kinds = len(set(labels))

@@ -101,7 +101,7 @@ class CellPart:
         if not self.columns:
             return pa.table({"row": pa.array([], pa.int64())})
         measured = self.columns["position"]
-        failed = [i for i in sorted(self.failed) if i not in set(measured)]
+        failed = sorted(self.failed.keys() - set(measured))
         where = [*measured, *failed]
         order = np.argsort(where, kind="stable")
         data: dict[str, pa.Array] = {

@@ -15,6 +15,8 @@ from operator import attrgetter
 from typing import Any, Protocol, TypeVar
 
 Job = TypeVar("Job")
+MAX_FRUITLESS = 24
+"""Losses in a row without a job finished, or a culprit found, after which a run stops."""
 
 
 @dataclass(frozen=True)

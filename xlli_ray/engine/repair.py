@@ -21,7 +21,7 @@ from xlli_ray.store.layout import dump, group_key, write_companion
 from xlli_ray.store.lease import Holder, Lease
 from xlli_ray.store.manifest import Cell, Manifest
 from xlli_ray.store.objects import Missing, Objects, fenced, open_objects, probe_create_only
-from xlli_ray.store.records import damaged_records, forget_units, list_records
+from xlli_ray.store.records import damaged_records, forget_units, unfinished
 from xlli_ray.store.root import write_root
 from xlli_ray.store.seal import sealed_json
 from xlli_ray.store.verify import findings
@@ -39,7 +39,7 @@ def repair_study(place: str, *, takeover: bool = False) -> list[str]:
         manifest = _plan(objects, lease.epoch, done)
         found = list(findings(objects, manifest))
         manifest = _apply(objects, manifest, found, lease, done)
-        if manifest.samples is not None and manifest.cells and _complete(objects, manifest):
+        if manifest.samples is not None and manifest.cells and not unfinished(objects, manifest.cells):
             finish(objects, manifest, lease)
         write_root(objects, lease.epoch)
         return done
@@ -96,7 +96,7 @@ def _apply(objects: Objects, manifest: Manifest, found: Sequence[Finding], lease
         elif finding.kind == "result":
             objects.delete([finding.key if finding.key.endswith("failed.json") else f"results/{finding.cell}/result.json"])
             done.append(f"results/{finding.cell}: removed, the next run makes it again")
-        elif finding.kind == "plan" and finding.key.startswith("study/") and finding.key != document_key(documents(objects)[-1]):
+        elif finding.kind == "plan" and finding.key in [document_key(name) for name in documents(objects)[:-1]]:
             objects.delete([finding.key])
             done.append(f"{finding.key}: removed, a later one counts")
     for name, units in free.items():
@@ -141,10 +141,6 @@ def _mend_arrays(objects: Objects, manifest: Manifest, keys: set[str]) -> Iterab
                 keys.discard(f"{place}/zarr.json")
                 objects.put(f"{place}/zarr.json", dump(document))
                 yield f"{place}/zarr.json: written again"
-
-
-def _complete(objects: Objects, manifest: Manifest) -> bool:
-    return all(len(list_records(objects, cell)) >= cell.units for cell in manifest.cells)
 
 
 def set_free(objects: Objects, cells: Sequence[Cell]) -> list[str]:

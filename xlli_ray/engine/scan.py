@@ -24,7 +24,7 @@ from xlli_ray.corpus.table import SCHEMA, expand
 from xlli_ray.corpus.watch import Watch
 from xlli_ray.engine.events import Reporter
 from xlli_ray.engine.limit import some_files, some_rows
-from xlli_ray.engine.pool import Lost, Pool
+from xlli_ray.engine.pool import MAX_FRUITLESS, Lost, Pool
 from xlli_ray.engine.progress import Progress
 from xlli_ray.errors import EnvironmentFailure, PlanError, counted
 from xlli_ray.recipe import Recipe
@@ -34,7 +34,6 @@ from xlli_ray.store.records import Receipt, list_records, read_crash_note, read_
 from xlli_ray.store.samples import corpus_hash, write_sample_table
 
 CHUNK = 64
-MAX_FRUITLESS = 24
 REJECTED = pa.schema([("source", pa.string()), ("target", pa.string()), ("reason", pa.string())])
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from xlli_ray.engine.events import Events
 from xlli_ray.engine.gate import Gate, needed
 from xlli_ray.engine.job import UnitJob
-from xlli_ray.engine.pool import Lost, Pool
+from xlli_ray.engine.pool import MAX_FRUITLESS, Lost, Pool
 from xlli_ray.engine.progress import Progress
 from xlli_ray.errors import EnvironmentFailure
 from xlli_ray.probes import probe_class
@@ -22,16 +22,9 @@ from xlli_ray.store.manifest import Cell, Manifest
 from xlli_ray.store.objects import Objects
 from xlli_ray.store.records import COMPUTED, PASSED, list_records, read_crash_note, read_receipts
 
-MAX_FRUITLESS = 24
-
 
 def count_units(cells: Sequence[Cell]) -> int:
     return sum({cell.group: cell.units for cell in cells}.values())
-
-
-def unfinished(objects: Objects, cells: Sequence[Cell]) -> bool:
-    """Whether any unit lacks its record. Stops at the first cell that has one."""
-    return any(len(list_records(objects, cell)) < cell.units for cell in cells)
 
 
 def pending_jobs(objects: Objects, cells: Sequence[Cell], gate: Gate, *, retry_failed: bool = False) -> deque[UnitJob]:

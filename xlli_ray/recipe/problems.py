@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from xlli_ray.errors import RecipeError, closest
-from xlli_ray.recipe.yaml_text import Lines, written
+from xlli_ray.recipe.yaml_text import Lines, place, written
 
 Path = tuple[str | int, ...]
 
@@ -24,11 +24,9 @@ class Source:
 
     def place(self, path: Path) -> str:
         """`stages[2].restore.save (line 14): `; '' for the whole file."""
-        name = written(path)
         if any(path[: len(one)] == one for one in self.changed):
-            return f"{name} (--set): "
-        line = self.lines.of(path)
-        return f"{name}{f' (line {line})' if line else ''}: " if name else ""
+            return f"{written(path)} (--set): "
+        return place(path, self.lines)
 
     def error(self, path: Path, message: str) -> RecipeError:
         """One problem at one place."""

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from xlli_ray.errors import EnvironmentFailure, LeaseError, StudyError
-from xlli_ray.store.objects import Missing, Objects
+from xlli_ray.store.objects import Missing, Objects, exists
 from xlli_ray.store.seal import read_json, sealed_json
 
 BEAT_SECONDS = 2.0
@@ -96,15 +96,7 @@ def holder_mark(objects: Objects, epoch: int) -> bytes:
 def superseded(objects: Objects, epoch: int, mark: bytes = b"") -> bool:
     """True when a later driver has taken the study over. `mark`: of the holder that this work is for; another one of the same number means
     that the folder was removed and a new study begun in its place."""
-    return _exists(objects, lease_key(epoch + 1)) or (bool(mark) and holder_mark(objects, epoch) != mark)
-
-
-def _exists(objects: Objects, key: str) -> bool:
-    try:
-        objects.get(key)
-    except Missing:
-        return False
-    return True
+    return exists(objects, lease_key(epoch + 1)) or (bool(mark) and holder_mark(objects, epoch) != mark)
 
 
 class Lease:
@@ -126,7 +118,7 @@ class Lease:
     def acquire(cls, objects: Objects, *, takeover: bool = False) -> Lease:
         """Take the next epoch. Raises LeaseError while another driver beats, unless `takeover`."""
         last = last_epoch(objects)
-        unended = bool(last) and not _exists(objects, _end_key(last))
+        unended = bool(last) and not exists(objects, _end_key(last))
         if unended and not takeover:
             holder = _holder(objects, last)
             if _is_alive(objects, last, holder):
@@ -164,7 +156,7 @@ class Lease:
     def confirm(self) -> None:
         """As `check`, but looks now."""
         self.check()
-        if _exists(self.objects, lease_key(self.epoch + 1)):
+        if exists(self.objects, lease_key(self.epoch + 1)):
             raise LeaseError(f"{self.objects.url}: the study was taken over by {_who(self.objects, self.epoch + 1)}; this run stops.")
         if self._mark and holder_mark(self.objects, self.epoch) != self._mark:
             raise LeaseError(f"{self.objects.url}: {lease_key(self.epoch)} is not of this run: was the folder removed? This run stops.")
@@ -246,7 +238,7 @@ def running(objects: Objects) -> dict[str, object] | None:
     Where the holder is on another machine its heartbeat is watched for a few seconds. Never raises for what a lease holds.
     """
     last = last_epoch(objects)
-    if not last or _exists(objects, _end_key(last)):
+    if not last or exists(objects, _end_key(last)):
         return None
     holder = _holder(objects, last)
     if not _is_alive(objects, last, holder):

@@ -206,6 +206,14 @@ class Manifest:
     document: str = ""
     """`<epoch>.<number>`: which of the study's documents this is; `study.json` is a copy of one."""
 
+    @property
+    def measurements(self) -> int:
+        """Samples, counted once for each model that measures them, however many stages do."""
+        rows: dict[str, int] = {}
+        for cell in self.cells:
+            rows[cell.model] = max(rows.get(cell.model, 0), cell.rows)
+        return sum(rows.values())
+
     def cell(self, cell_id: str) -> Cell:
         if cell_id not in self._by_id:
             raise StudyError(f"no cell {cell_id!r} in this study")

@@ -106,6 +106,15 @@ def fenced(objects: Objects, fence: Fence) -> Objects:
     return out
 
 
+def exists(objects: Objects, key: str) -> bool:
+    """Whether a small object is there: it is read, so that what is in its place and no object is said (`open_regular`)."""
+    try:
+        objects.get(key)
+    except Missing:
+        return False
+    return True
+
+
 def check_key(key: str) -> str:
     """`key` itself, or ValueError when it could leave the folder or hides a file name."""
     if not _KEY.fullmatch(key) or ".." in key.split("/"):

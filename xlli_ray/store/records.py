@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 
@@ -142,6 +142,11 @@ def list_records(objects: Objects, cell: Cell | str) -> dict[int, Entry]:
             for unit in range(first, first + PACK):
                 offer(Entry(unit, epoch, key, packed=True))
     return found
+
+
+def unfinished(objects: Objects, cells: Iterable[Cell]) -> bool:
+    """Whether any unit lacks its record. Stops at the first cell that has one."""
+    return any(len(list_records(objects, cell)) < cell.units for cell in cells)
 
 
 def cell_id(cell: Cell | str) -> str:

@@ -298,6 +298,12 @@ def _texts(values: Iterable[str]) -> str:
     return ", ".join(text(value) for value in sorted(values))
 
 
+def count_failed(objects: Objects, manifest: Manifest) -> int:
+    """Samples that could not be measured, each once a model, however many stages it failed in: of `Manifest.measurements`."""
+    found = query(objects, manifest, "select count(*) as n from (select distinct model, row from failures where stage <> 'scan')")
+    return int(found["n"][0].as_py())
+
+
 def query(objects: Objects, manifest: Manifest, sql: str, *, unsafe: bool = False) -> pa.Table:
     """Run SQL over the study's tables. Raises StudyError with DuckDB's reason and the table names."""
     with connect(objects, manifest, unsafe=unsafe) as database:

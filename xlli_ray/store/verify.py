@@ -24,7 +24,7 @@ from xlli_ray.store.hierarchy import group_documents
 from xlli_ray.store.layout import dump
 from xlli_ray.store.manifest import Manifest
 from xlli_ray.store.objects import LocalObjects, Missing, Objects
-from xlli_ray.store.records import DamagedRecord, Seen, list_records, read_object
+from xlli_ray.store.records import DamagedRecord, Seen, read_object, unfinished
 from xlli_ray.store.results import ROOT as RESULTS
 from xlli_ray.store.results import read_result
 from xlli_ray.store.root import KEY as ROOT_KEY
@@ -78,7 +78,7 @@ def _findings(objects: Objects, manifest: Manifest, notes: list[str], accounted:
                 yield from verify_same(objects, f"{place}/zarr.json", dump(document), "document", "differs from the plan")
         yield from verify_cell(objects, cell, accounted, saw)
     yield from _scans(objects, accounted, saw)
-    complete = all(len(list_records(objects, cell)) >= cell.units for cell in manifest.cells)
+    complete = not unfinished(objects, manifest.cells)
     yield from _tables(objects, manifest, accounted, complete=complete and bool(manifest.cells))
     yield from _results(objects, accounted)
     yield from _leases(objects, accounted)
