@@ -200,3 +200,14 @@ def test_training_leaves_the_threads_and_random_state_of_the_process_alone(
     build_network(make_job(network="toy_trainees:Denoiser", args={}).train, 0)
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5])
+def test_a_damaged_checkpoint_of_a_training_is_named_with_the_way_out(
+    tmp_path: Path, make_job: Callable[..., Job], make_trainer: Callable[..., Trainer], kept: float
+) -> None:
+    make_trainer(make_job(iterations=2), tmp_path).run(until=1)
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    with pytest.raises(WeightsError, match=r"checkpoint\.pt: damaged .* Delete the folder"):
+        make_trainer(make_job(iterations=2), tmp_path)

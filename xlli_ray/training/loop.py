@@ -233,7 +233,12 @@ class Trainer:
         if not path.exists():
             log.unlink(missing_ok=True)
             return
-        state = torch.load(path, map_location=self._device, weights_only=True)
+        try:
+            state = torch.load(path, map_location=self._device, weights_only=True)
+        except Exception as error:  # of a damaged file torch raises RuntimeError, UnpicklingError, EOFError, KeyError, …
+            raise WeightsError(
+                f"{path}: damaged ({type(error).__name__}). Delete the folder to train the network from its first step."
+            ) from error
         if changed := self._changed(state):
             raise RecipeError(
                 f"{self._folder} holds another training, begun and not finished: {'; '.join(changed)}. Use another --out or id, or delete"
