@@ -16,6 +16,7 @@ from toy_studies import Recipe, Stage
 
 from xlli_ray.errors import StudyError
 from xlli_ray.report.page import write_report
+from xlli_ray.report.parts import Figure as Shown
 from xlli_ray.report.text import result_table, status_text
 from xlli_ray.store.results import Column, Figure, Made, Result, Table, write_failure, write_result
 from xlli_ray.store.seal import sealed_json
@@ -186,3 +187,8 @@ def test_the_page_allows_itself_neither_scripts_nor_connections(place: Path) -> 
 def test_a_study_of_odd_tags_is_queried_by_their_names(place: Path) -> None:
     change_study(place, lambda data: [model["tags"].update({'a"b; --': 5}) for model in data["models"]] and None)
     assert open_study(place).sql('select "a""b; --" as x from models')["x"].to_pylist() == [5, 5]
+
+
+@pytest.mark.parametrize(("box", "width"), [("0 0 72 36", 96), ("0 0 1.2.3 36", 720), ("0 0 . 36", 720), ("0 0 72.5 36", 97), ("", 720)])
+def test_a_figure_whose_width_is_no_number_has_the_usual_one(box: str, width: int) -> None:
+    assert Shown(SVG.replace("0 0 72 36", box), "caption", foreign=True).width == width
