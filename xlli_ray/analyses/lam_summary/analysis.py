@@ -38,7 +38,7 @@ class LamSummary:
     `lam_control_maps`."""
 
     KIND: ClassVar[str] = "lam_summary"
-    VERSION: ClassVar[int] = 3  # 2: networks in colours of their own; 3: intervals
+    VERSION: ClassVar[int] = 4  # 2: networks in colours of their own; 3: intervals; 4: none longer than twice t's
     REFERENCE: ClassVar[str] = (
         "Gu and Dong, CVPR 2021 (maps, DI); Adebayo et al., NeurIPS 2018 (controls); "
         "Hall, Journal of the Royal Statistical Society B 54, 1992 (intervals)"
