@@ -27,18 +27,9 @@ BLUE = "#0072B2"
 """Of marks on pictures; in a figure it stands for blur."""
 
 # Okabe and Ito, 2008: black (as ink), blue, vermillion, orange, sky blue, bluish green, reddish purple; no yellow on white.
-FAMILIES: dict[str, str] = {
-    "clean": "#3d4450",
-    "given": "#3d4450",
-    "blur": "#0072B2",
-    "noise": "#D55E00",
-    "jpeg": "#E69F00",
-    "blur+noise": "#CC79A7",
-    "blur+jpeg": "#56B4E9",
-    "noise+jpeg": "#009E73",
-    "blur+noise+jpeg": "#8C6D31",
-}
-SPARE = ("#009E73", "#56B4E9", "#CC79A7", "#8C6D31", "#E69F00", "#0072B2", "#D55E00")
+# Degradations bring a colour of their own (`Degradation.COLOUR`: blue, vermillion and orange are taken); the rest is given out here.
+UNDEGRADED = "#3d4450"
+SPARE = ("#CC79A7", "#56B4E9", "#009E73", "#8C6D31", "#E69F00", "#0072B2", "#D55E00")
 NETWORKS = ("#332288", "#E7298A", "#117733", "#9B8CFF", "#661100", "#00CFC8", "#999933", "#882255")
 """Of networks. None looks like a colour that stands for a degradation (CIE 1976 differences of 20 and more). With MARKERS, for print."""
 MARKERS = "os^DvPX*"
@@ -231,11 +222,16 @@ def heat_figure(
         return svg_text(figure, title)
 
 
-def family_colour(family: str, known: Sequence[str] = ()) -> str:
-    """Colour of a degradation family (`clean`, `blur`, `blur+noise`, …). `known`: all families of the study, in order."""
-    if family in FAMILIES:
-        return FAMILIES[family]
-    others = [name for name in known if name not in FAMILIES]
+def family_colour(family: str, known: Sequence[str] = (), colours: Mapping[str, str] | None = None) -> str:
+    """Colour of a degradation family (`clean`, `blur`, `blur+noise`, …).
+
+    `known`: all families of the study, in order: mixtures and what has no colour of its own take the spare ones in turn. `colours`: those
+    that degradations have of their own.
+    """
+    own = {"clean": UNDEGRADED, "given": UNDEGRADED, **(colours or {})}
+    if family in own:
+        return own[family]
+    others = [name for name in known if name not in own]
     return SPARE[others.index(family) % len(SPARE)] if family in others else MUTED
 
 

@@ -25,6 +25,7 @@ from xlli_ray.analyses.ddr import figures as ddr_figures
 from xlli_ray.analyses.ddr import layers as ddr_layers
 from xlli_ray.analyses.ddr.params import Params
 from xlli_ray.analyses.ddr.samples import Samples, own_contents
+from xlli_ray.analyses.labels import Labels
 from xlli_ray.analyses.protocol import Result
 from xlli_ray.analyses.states import Asked, check_asked, resolve
 from xlli_ray.analyses.view import View
@@ -309,7 +310,7 @@ def test_own_contents_are_each_there_once_and_every_degradation_sees_every_image
     content = np.tile(np.repeat(np.arange(images), patches) * patches + np.tile(np.arange(patches), images), labels)
     many = images * patches
     samples = Samples(np.arange(labels * many), np.repeat(np.arange(labels), many), content, content // patches,
-                      ("clean", "blur2", "noise20"), tuple("abcdefghij"), ("",) * labels * many, ("",) * many)  # fmt: skip
+                      ("clean", "blur2", "noise20"), tuple("abcdefghij"), ("",) * labels * many, ("",) * many, Labels())  # fmt: skip
     chosen = own_contents(samples, np.arange(labels * many), np.random.default_rng(0))
     assert sorted(content[chosen]) == list(range(many))
     table = np.zeros((images, labels), int)

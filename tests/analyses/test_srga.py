@@ -16,17 +16,20 @@ from srga_studies import DEGRADATIONS, LABELS, PICTURES, Srga, features_of, srga
 from toy_studies import Recipe, write_study
 
 from xlli_ray.analyses import feature_gram
+from xlli_ray.analyses.labels import Labels
 from xlli_ray.analyses.protocol import Result
 from xlli_ray.analyses.srga import sets as srga_sets
 from xlli_ray.analyses.srga.analysis import Srga as Analysis
 from xlli_ray.analyses.srga.figures import levels, ranking
 from xlli_ray.analyses.states import asked_in, resolve
 from xlli_ray.analyses.view import View
-from xlli_ray.drawing import FAMILIES, NETWORKS, network_looks
+from xlli_ray.corpus.degradations import get
+from xlli_ray.drawing import NETWORKS, network_looks
 from xlli_ray.errors import AnalysisError, PlanError
 from xlli_ray.stats.ggd import from_moments
 from xlli_ray.stats.gram import gram
 from xlli_ray.stats.srga import fit_gram, index_of, srga
+from xlli_ray.store.manifest import FamilyRecord
 from xlli_ray.store.objects import open_objects
 
 Conclude = Callable[[Recipe], Result]
@@ -362,9 +365,9 @@ def test_figures_for_many_models_and_none() -> None:
     made = [{"model": f"m{i}", "label": label, "family": "blur", "level": 1.0 * k, "srga": 1.0 + i + k, "state": "ok", **nothing}
             for i in range(10) for k, label in enumerate(("blur1", "blur2"))]  # fmt: skip
     many = [f"m{i}" for i in range(10)]
-    (heat,) = levels(made, many, network_looks(many))
+    (heat,) = levels(made, many, network_looks(many), Labels())
     assert "m9" in heat.svg
-    assert list(levels([], ["a"], network_looks(["a"]))) == []
+    assert list(levels([], ["a"], network_looks(["a"]), Labels())) == []
     alone = {"model": "a", "family": "blur", "sets": 1, "srga": 1.0, "first": 1, "last": 1, **nothing}
     assert list(ranking([alone], ["a"], network_looks(["a"]))) == []
 
@@ -376,11 +379,12 @@ def test_a_network_is_drawn_in_no_degradations_colour() -> None:
     rows = [{"model": m, "label": f"blur{k}", "family": "blur", "level": 1.0 * k, "srga": 1.0 + k + i, "low": 1.0, "high": 4.0,
              "floor": 0.1, "state": "ok"} for i, m in enumerate("ab") for k in (1, 2)]  # fmt: skip
     ranked = [{"model": m, "family": "blur", "sets": 2, "srga": 1.0, "low": 0.5, "high": 1.5, "first": 1, "last": 2} for m in "ab"]
-    for figure in (*levels(rows, ["a", "b"], looks), *ranking(ranked, ["a", "b"], looks)):
+    meaning = Labels({}, {name: FamilyRecord(name, get(name).AXIS, True, get(name).COLOUR) for name in ("blur", "noise", "jpeg")})
+    for figure in (*levels(rows, ["a", "b"], looks, meaning), *ranking(ranked, ["a", "b"], looks)):
         drawn = figure.svg.lower()
         for model in "ab":
             assert looks[model].colour.lower() in drawn
-        assert not [name for name, colour in FAMILIES.items() if colour.lower() in drawn]
+        assert not [name for name, colour in meaning.colours.items() if colour.lower() in drawn]
         assert NETWORKS[0].lower() not in drawn, "the look of the model that is not here"
 
 

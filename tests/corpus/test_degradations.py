@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from xlli_ray.corpus import degradations, resize
-from xlli_ray.corpus.degradations import GIVEN, REAL, Mixture, check_draw, draw, get, is_made, parse, parse_label, versions
+from xlli_ray.corpus.degradations import GIVEN, REAL, Mixture, check_draw, draw, get, is_made, parse, parse_label, versions, with_window
 from xlli_ray.corpus.degradations import blur as blur_module
 from xlli_ray.errors import RecipeError
+from xlli_ray.registry import DEGRADATIONS
 
 RNG = np.random.default_rng(11)
 LR = RNG.integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -42,19 +43,24 @@ def test_label_and_type(spec: degradations.Spec, label: str, kind: str) -> None:
 
 
 def test_a_window_is_part_of_a_blurs_label_and_of_nothing_without_blur() -> None:
-    mixture = Mixture((("blur", 2.0), ("noise", 10.0)), window=15)
+    mixture = with_window(parse({"blur": 2, "noise": 10}), 15)
+    assert mixture == parse({"noise": 10, "blur": {"sigma": 2, "window": 15}})
     assert (mixture.label, mixture.type) == ("blur2w15+noise10", "blur+noise")
     assert parse_label("blur2w15+noise10") == mixture != parse_label("blur2+noise10")
     assert (mixture.only("target").label, mixture.only("input").label) == ("blur2w15", "noise10")
     assert mixture.versions() == parse_label("blur2+noise10").versions()
-    assert Mixture((("noise", 5.0),), window=15) == Mixture((("noise", 5.0),))
+    assert with_window(parse({"noise": 5}), 15) == parse({"noise": 5})
     with pytest.raises(RecipeError, match="does not exist"):
-        parse({"blur": 2, "window": 15})  # of an evaluation set only: a trainer must not meet it
+        parse({"blur": 2, "window": 15})
+    with pytest.raises(RecipeError, match=r"degradation blur: a window of 14 pixels; expected an odd number"):
+        parse({"blur": {"sigma": 2, "window": 14}})
+    with pytest.raises(RecipeError, match=r"degradation blur: there is no parameter 'side'"):
+        parse({"blur": {"sigma": 2, "side": 14}})
 
 
 def test_what_is_made_here_and_what_is_not() -> None:
     assert [label for label in ("clean", "blur2w15", GIVEN, REAL + "camera") if is_made(label)] == ["clean", "blur2w15"]
-    assert versions([GIVEN, REAL + "camera"]) == {}
+    assert versions([]) == {}
 
 
 def test_level_and_versions() -> None:
@@ -65,9 +71,8 @@ def test_level_and_versions() -> None:
 
 def test_versions_of_a_table_cover_all_that_was_done_to_its_samples() -> None:
     made = {"resize": resize.VERSION, "blur": get("blur").VERSION, "jpeg": get("jpeg").VERSION}
-    assert versions(["clean", GIVEN, "blur2", "blur1+jpeg10"]) == made
-    assert versions([GIVEN]) == {}
-    assert versions(["clean"]) == {"resize": resize.VERSION}
+    assert versions(map(parse_label, ["clean", "blur2", "blur1+jpeg10"])) == made
+    assert versions([Mixture()]) == {"resize": resize.VERSION}
 
 
 levels = {
@@ -122,28 +127,31 @@ def test_only_canonical_labels_are_read(label: str) -> None:
 
 
 def test_every_registered_degradation_keeps_its_promises() -> None:
-    for name in degradations.REGISTRY:
-        one = get(name)
+    for name in DEGRADATIONS:
+        one = get(name).of(20)
         assert name == one.NAME
         assert one.VERSION >= 1
         array = HR if one.DOMAIN == "target" else LR
         before = array.copy()
-        made = one.apply(array, 20, key="0|a")
+        made = one.apply(array, key="0|a").image
         assert (made.shape, made.dtype) == (array.shape, array.dtype)
         np.testing.assert_array_equal(array, before)  # the input is left alone
-        assert made.tobytes() == one.apply(array, 20, key="0|a").tobytes()
+        assert made.tobytes() == one.apply(array, key="0|a").image.tobytes()
         assert not np.array_equal(made, array)
         with pytest.raises(RecipeError):
-            one.check(0)
+            one.of(0)
+        assert one.AXIS.strip()
+        assert one.label == f"{name}20"
+        assert type(one).from_label("20") == one
 
 
 def test_parts_are_applied_in_the_literatures_order_and_only_in_their_domain() -> None:
     mixture = parse({"jpeg": 30, "noise": 20, "blur": 2})
     assert [mixture.only("target").label, mixture.only("input").label] == ["blur2", "noise20+jpeg30"]
-    expected = get("jpeg").apply(get("noise").apply(LR, 20, key="0|a"), 30, key="0|a")
-    np.testing.assert_array_equal(mixture.apply(LR, "input", key="0|a"), expected)
-    np.testing.assert_array_equal(mixture.apply(HR, "target", key=""), get("blur").apply(HR, 2, key=""))
-    assert Mixture().apply(LR, "input", key="") is LR
+    expected = get("jpeg").of(30).apply(get("noise").of(20).apply(LR, key="0|a").image, key="0|a").image
+    np.testing.assert_array_equal(mixture.apply(LR, "input", key="0|a").image, expected)
+    np.testing.assert_array_equal(mixture.apply(HR, "target", key="").image, get("blur").of(2).apply(HR, key="").image)
+    assert Mixture().apply(LR, "input", key="").image is LR
 
 
 # -- training draws ---------------------------------------------------------------------------------------------------
@@ -198,7 +206,7 @@ def test_blur_is_scipys_gaussian_with_mirrored_border(sigma: float) -> None:
     expected = scipy.ndimage.gaussian_filter(
         HR.astype(float), (sigma, sigma, 0), mode="mirror", radius=(radius, radius, 0)
     )
-    np.testing.assert_allclose(get("blur").apply(HR, sigma, key=""), expected, rtol=0, atol=3e-7)
+    np.testing.assert_allclose(get("blur").of(sigma).apply(HR, key="").image, expected, rtol=0, atol=3e-7)
 
 
 def test_blur_window_reaches_to_four_sigma() -> None:
@@ -214,9 +222,9 @@ def test_a_blur_in_a_window_is_the_gaussian_cut_there_and_summed_to_one(sigma: f
     expected = HR.astype(float)
     for axis in (0, 1):
         expected = scipy.ndimage.correlate1d(expected, kernel, axis=axis, mode="mirror")
-    made = parse_label(f"blur{sigma:g}w{window}").apply(HR, "target", key="")
+    made = parse_label(f"blur{sigma:g}w{window}").apply(HR, "target", key="").image
     np.testing.assert_allclose(made, expected, rtol=0, atol=3e-7)
-    assert not np.array_equal(made, get("blur").apply(HR, sigma, key=""))
+    assert not np.array_equal(made, get("blur").of(sigma).apply(HR, key="").image)
 
 
 def test_the_authors_window_blurs_less_than_a_large_sigma_says() -> None:
@@ -232,22 +240,22 @@ def test_blur_of_images_smaller_than_the_window() -> None:
     for shape in ((1, 1, 3), (1, 9, 3), (2, 3, 1)):
         image = RNG.random(shape)
         expected = scipy.ndimage.gaussian_filter(image, (3, 3, 0), mode="mirror", radius=(12, 12, 0))
-        np.testing.assert_allclose(get("blur").apply(image, 3.0, key=""), expected, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(get("blur").of(3.0).apply(image, key="").image, expected, rtol=0, atol=1e-6)
 
 
 def test_blur_bytes_do_not_depend_on_how_the_work_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = get("blur").apply(HR, 2.0, key="").tobytes()
+    whole = get("blur").of(2.0).apply(HR, key="").image.tobytes()
     for band, block in ((1, 1 << 14), (7, 10), (1000, 1 << 20)):
         monkeypatch.setattr(blur_module, "_BAND", band)
         monkeypatch.setattr(blur_module, "_BLOCK", block)
-        assert get("blur").apply(HR, 2.0, key="").tobytes() == whole
+        assert get("blur").of(2.0).apply(HR, key="").image.tobytes() == whole
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.floats(0.05, 10), st.floats(0, 1), st.integers(1, 30), st.integers(1, 30))
 def test_blur_keeps_flat_images(sigma: float, value: float, height: int, width: int) -> None:
     image = np.full((height, width, 3), value)
-    np.testing.assert_allclose(get("blur").apply(image, sigma, key=""), value, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(get("blur").of(float(f"{sigma:g}")).apply(image, key="").image, value, rtol=0, atol=2e-6)
 
 
 # -- noise ------------------------------------------------------------------------------------------------------------
@@ -258,12 +266,12 @@ def test_noise_is_the_stated_philox_stream() -> None:
     words = np.frombuffer(sha256(b"3|0123456789abcdef|noise|20").digest()[:16], "<u8")
     normal = np.random.Generator(np.random.Philox(key=words)).standard_normal(LR.shape)
     expected = np.floor(np.clip(LR + level * normal, 0, 255) + 0.5)
-    np.testing.assert_array_equal(get("noise").apply(LR, level, key=key), expected)
+    np.testing.assert_array_equal(get("noise").of(level).apply(LR, key=key).image, expected)
 
 
 def test_noise_has_the_level_asked_for() -> None:
     grey = np.full((400, 400, 3), 128, np.uint8)
-    added = get("noise").apply(grey, 20.0, key="0|a").astype(float) - 128
+    added = get("noise").of(20.0).apply(grey, key="0|a").image.astype(float) - 128
     assert added.mean() == pytest.approx(0, abs=0.15)
     assert added.std() == pytest.approx(np.hypot(20, 12**-0.5), abs=0.15)  # rounding adds a variance of 1/12
     assert abs(np.corrcoef(added[..., 0].ravel(), added[..., 1].ravel())[0, 1]) < 0.01
@@ -271,16 +279,16 @@ def test_noise_has_the_level_asked_for() -> None:
 
 def test_mixtures_of_one_noise_level_share_their_draw_and_contents_do_not() -> None:
     grey = np.full((16, 16, 3), 128, np.uint8)
-    alone = parse({"noise": 20}).apply(grey, "input", key="0|a")
-    mixed = parse({"noise": 20, "blur": 2}).apply(grey, "input", key="0|a")
+    alone = parse({"noise": 20}).apply(grey, "input", key="0|a").image
+    mixed = parse({"noise": 20, "blur": 2}).apply(grey, "input", key="0|a").image
     np.testing.assert_array_equal(alone, mixed)
     for key in ("0|b", "1|a"):
-        assert not np.array_equal(alone, parse({"noise": 20}).apply(grey, "input", key=key))
+        assert not np.array_equal(alone, parse({"noise": 20}).apply(grey, "input", key=key).image)
 
 
 def test_noise_is_clipped_at_black_and_white() -> None:
     ends = np.array([0, 255], np.uint8).repeat(3 * 500).reshape(2, 500, 3)
-    made = get("noise").apply(ends, 100.0, key="0|a")
+    made = get("noise").of(100.0).apply(ends, key="0|a").image
     assert (made[0] == 0).mean() == pytest.approx(0.5, abs=0.05)
     assert (made[1] == 255).mean() == pytest.approx(0.5, abs=0.05)
 
@@ -291,22 +299,22 @@ def test_noise_is_clipped_at_black_and_white() -> None:
 def test_jpeg_is_pillows_at_half_colour_size() -> None:
     buffer = BytesIO()
     Image.fromarray(LR).save(buffer, "JPEG", quality=50, subsampling=2)
-    np.testing.assert_array_equal(get("jpeg").apply(LR, 50, key=""), np.asarray(Image.open(buffer)))
+    np.testing.assert_array_equal(get("jpeg").of(50).apply(LR, key="").image, np.asarray(Image.open(buffer)))
 
 
 def test_lower_quality_is_further_from_the_image() -> None:
     smooth = np.clip(np.add.outer(np.arange(32) * 4, np.arange(32) * 3)[:, :, None] + LR // 16, 0, 255).astype(np.uint8)
-    errors = [np.square(get("jpeg").apply(smooth, q, key="").astype(float) - smooth).mean() for q in (95, 50, 10, 2)]
+    errors = [np.square(get("jpeg").of(q).apply(smooth, key="").image.astype(float) - smooth).mean() for q in (95, 50, 10, 2)]
     assert errors == sorted(errors)
     assert errors[0] < errors[-1]
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (7, 13, 3), (16, 16, 3)])
 def test_jpeg_keeps_any_size(shape: tuple[int, int, int]) -> None:
-    assert get("jpeg").apply(np.full(shape, 77, np.uint8), 50, key="").shape == shape
+    assert get("jpeg").of(50).apply(np.full(shape, 77, np.uint8), key="").image.shape == shape
 
 
 @pytest.mark.parametrize(("name", "wrong"), [("blur", LR), ("noise", HR), ("jpeg", HR), ("jpeg", LR[:, :, 0])])
 def test_wrong_dtype_is_a_type_error(name: str, wrong: np.ndarray) -> None:
     with pytest.raises(TypeError):
-        get(name).apply(wrong, 20, key="")
+        get(name).of(20).apply(wrong, key="")

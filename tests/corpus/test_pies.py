@@ -86,7 +86,7 @@ def test_a_window_is_in_the_label_of_every_blur_and_of_nothing_else() -> None:
     own, other = PiesSpec().mixtures, PiesSpec(window=15).mixtures
     for one, two in zip(own, other, strict=True):
         assert (one.label != two.label) == ("blur" in one.type)
-        assert (two.parts, two.type) == (one.parts, one.type)
+        assert (two.level("blur"), two.type) == (one.level("blur"), one.type)
         assert parse_label(two.label) == two
     assert [mixture.label for mixture in other if mixture.level("noise") == 20.0][:2] == ["noise20", "blur1w15+noise20"]
 

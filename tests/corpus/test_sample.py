@@ -64,16 +64,16 @@ def test_images_are_degraded_in_the_literatures_order(folder: Path, patches: dic
         found = loader.load(sample)
         whole = decode(Path(sample.source).read_bytes()).pixels[:68, :88]
         key = f"5|{sample.content}"
-        small = downscale(get("blur").apply(whole, 2, key="") if "blur" in sample.label else whole, 4)
+        small = downscale(get("blur").of(2).apply(whole, key="").image if "blur" in sample.label else whole, 4)
         target = whole
         if sample.box is not None:
             top, left, size = sample.box.top, sample.box.left, sample.box.size
             target = whole[top : top + size, left : left + size]
             small = small[top // 4 : (top + size) // 4, left // 4 : (left + size) // 4]
         if "noise" in sample.label:
-            small = get("noise").apply(small, 20, key=key)
+            small = get("noise").of(20).apply(small, key=key).image
         if "jpeg" in sample.label:
-            small = get("jpeg").apply(np.ascontiguousarray(small), 50, key=key)
+            small = get("jpeg").of(50).apply(np.ascontiguousarray(small), key=key).image
         np.testing.assert_array_equal(found.input, planes(small.astype(np.float32) / np.float32(255)))
         np.testing.assert_array_equal(found.target, planes(target))
         for array in (found.input, found.target):
@@ -301,7 +301,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         corpus.nonsense  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["ids", "resize", "degradations", "pies"])
+@pytest.mark.parametrize("name", ["ids", "resize", "degradations.mixture", "pies"])
 def test_examples_in_docstrings(name: str) -> None:
     import doctest
     import importlib

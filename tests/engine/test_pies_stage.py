@@ -85,11 +85,11 @@ def test_the_manifest_is_the_hash_of_pixels_that_anybody_can_make(study: Study) 
         else:
             mixture = parse_label(row["label"])
             pixels = decode(Path(row["source"]).read_bytes()).pixels
-            whole = downscale(mixture.apply(pixels, "target", key=""), 2)
+            whole = downscale(mixture.apply(pixels, "target", key="").image, 2)
             top, left = row["top"] // 2, row["left"] // 2
         patch = whole[top : top + 8, left : left + 8]
         if row["label"] != "real-camera":
-            patch = parse_label(row["label"]).apply(np.ascontiguousarray(patch), "input", key=f"0|{row['content']}")
+            patch = parse_label(row["label"]).apply(np.ascontiguousarray(patch), "input", key=f"0|{row['content']}").image
         assert row["input_sha256"] == sha256(patch.tobytes()).hexdigest()
 
 

@@ -202,10 +202,10 @@ def test_every_version_of_the_package_has_a_rule() -> None:
 
 def test_what_the_registries_name_has_a_version_of_its_own() -> None:
     """A probe, analysis, network or degradation without one would have no way to say that its numbers changed."""
-    from xlli_ray.corpus.degradations import REGISTRY
+    from xlli_ray.registry import DEGRADATIONS
 
     with_version = {module for module, _ in WRITTEN}
-    named = {place.split(":")[0] for place in [*PROBES.values(), *ANALYSES.values(), *NETWORKS.values(), *REGISTRY.values()]}
+    named = {place.split(":")[0] for place in [*PROBES.values(), *ANALYSES.values(), *NETWORKS.values(), *DEGRADATIONS.values()]}
     assert named <= with_version
 
 

@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import BaseModel
 from toy_pictures import textured
 
 from xlli_ray.corpus import degradations
-from xlli_ray.corpus.degradations import parse
+from xlli_ray.corpus.degradations import Degradation, Degraded, parse
 from xlli_ray.corpus.degradations.noise import generator
 from xlli_ray.corpus.resize import downscale
 from xlli_ray.errors import RecipeError
+from xlli_ray.registry import DEGRADATIONS
 from xlli_ray.training.data import Crops, Picture, degraded_crop, read_pictures
 from xlli_ray.training.recipe import TrainCorpus
 
@@ -64,7 +66,7 @@ def test_input_and_target_show_the_same_place_after_flips_and_turns(pictures) ->
 def test_a_degraded_crop_is_a_crop_of_the_degraded_picture(scale: int, label: dict) -> None:
     target, size = textured(160, 192, 9), 12
     mixture = parse(label)
-    whole = downscale(mixture.apply(target.astype(np.float32) / np.float32(255), "target", key=""), scale)
+    whole = downscale(mixture.apply(target.astype(np.float32) / np.float32(255), "target", key="").image, scale)
     height, width = whole.shape[:2]
     for top, left in (
         (0, 0),
@@ -88,47 +90,47 @@ def test_noise_is_as_strong_as_its_name_says_and_never_the_same_twice(pictures) 
     assert not np.array_equal(noisy.batch(0).input, noisy.batch(1).input)
 
 
-class Stain:
+class StainParams(BaseModel):
+    amount: float
+
+
+class Stain(Degradation):
     """A random degradation of the whole target, of which the package has none."""
 
-    NAME, VERSION, ORDER, DOMAIN, INTEGER = "stain", 1, 5, "target", False
+    NAME, VERSION, ORDER, DOMAIN, Params, LEVEL, AXIS = "stain", 1, 5, "target", StainParams, "amount", "stain"
 
-    def check(self, level: float) -> None:
-        pass
-
-    def apply(self, array: np.ndarray, level: float, *, key: str) -> np.ndarray:
-        return np.clip(array + np.float32(level) * generator(f"{key}|stain").standard_normal(array.shape, dtype=np.float32), 0, 1)
-
-
-STAIN = Stain()
+    def apply(self, array: np.ndarray, *, key: str) -> Degraded:
+        grain = generator(f"{key}|stain").standard_normal(array.shape, dtype=np.float32)
+        return Degraded(np.clip(array + np.float32(self.level) * grain, 0, 1))
 
 
 @pytest.fixture
 def stain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(degradations.REGISTRY, "stain", f"{__name__}:STAIN")
+    monkeypatch.setitem(DEGRADATIONS, "stain", f"{__name__}:Stain")
 
 
 LEVELS = {"blur": 2.0, "noise": 20, "jpeg": 50, "stain": 0.2}
 
 
 def test_every_registered_degradation_has_a_level_to_be_tried_with(stain) -> None:
-    assert set(LEVELS) == set(degradations.REGISTRY)
+    assert set(LEVELS) == set(DEGRADATIONS)
 
 
 @pytest.mark.parametrize("name", sorted(LEVELS))
 def test_every_crop_of_every_step_has_draws_of_its_own(name: str, stain, monkeypatch: pytest.MonkeyPatch) -> None:
     """A2: in the domain `target` the key was empty, so that all crops of a training had one and the same draw."""
-    level, part = LEVELS[name], degradations.get(name)
+    level = LEVELS[name]
+    part = degradations.get(name).of(level)
     keys: list[str] = []
     apply = type(part).apply
 
-    def watched(self, array: np.ndarray, level: float, *, key: str) -> np.ndarray:
+    def watched(self, array: np.ndarray, *, key: str) -> Degraded:
         keys.append(key)
-        return apply(self, array, level, key=key)
+        return apply(self, array, key=key)
 
     picture = textured(40, 40, 0)
     given = picture if part.DOMAIN == "input" else picture.astype(np.float32) / np.float32(255)
-    random = not np.array_equal(part.apply(given, level, key="a"), part.apply(given, level, key="b"))
+    random = not np.array_equal(part.apply(given, key="a").image, part.apply(given, key="b").image)
     assert random == (name in ("noise", "stain"))
     monkeypatch.setattr(type(part), "apply", watched)
     flat = Picture("flat", "0" * 64, np.full((64, 64, 3), 128, np.uint8), np.full((16, 16, 3), 128, np.uint8))

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from xlli_ray.analyses.view import View
-from xlli_ray.corpus.decode import MAX_PIXELS
-from xlli_ray.corpus.sample import Loader, sample_from_row
+from xlli_ray.corpus.sample import sample_from_row, study_loader
 from xlli_ray.errors import XlliError
 
 EDGE = 64
@@ -31,7 +30,7 @@ def inputs(view: View, rows: Sequence[int], *, edge: int = EDGE) -> dict[int, np
     listed: list[dict[str, Any]] = table.to_pylist()
     # one image after the other: it is decoded once, and blurred and downscaled once for each degradation
     listed.sort(key=lambda row: (row["source_sha"] or "", row["label"], row["row"]))
-    loader, found = Loader(max_pixels=view.max_pixels or MAX_PIXELS), {}
+    loader, found = study_loader(view.corpus), {}
     for row in listed:
         try:
             planes = loader.load(sample_from_row(row)).input

@@ -6,7 +6,7 @@ stage does not exist here, and rows of models that were not chosen are not there
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from xlli_ray.analyses.labels import Labels
 from xlli_ray.errors import AnalysisError, counted
 from xlli_ray.store.manifest import Cell, Manifest, ModelRecord
 from xlli_ray.store.objects import Objects
@@ -113,11 +114,15 @@ class View:
         samples = self._manifest.samples
         return tuple(dict.fromkeys(label for bucket in (samples.buckets if samples else ()) for label, _, _ in bucket.blocks))
 
+    @cached_property
+    def meaning(self) -> Labels:
+        """What the labels mean: type, level, axis, colour."""
+        return Labels.of(self._manifest.samples)
+
     @property
-    def max_pixels(self) -> int | None:
-        """The recipe's limit for files of the corpus; None: the default one."""
-        corpus = self._manifest.recipe.get("corpus") or {}
-        return corpus.get("max_pixels")
+    def corpus(self) -> Mapping[str, Any]:
+        """The recipe's corpus section."""
+        return self._manifest.recipe.get("corpus") or {}
 
     def sql(self, statement: str, values: Sequence[Any] = ()) -> pa.Table:
         """Run SQL over `samples`, `models`, `failures` and one table per probe among the inputs; `values` stand for its `?`."""

@@ -28,9 +28,9 @@ def content_text(image_sha: str, target_sha: str | None = None, box: Box | None 
     return f"{image_sha}|{target_sha or '-'}|{where}"
 
 
-def sample_text(content: str, scale: int, label: str, seed: int) -> str:
-    """The text whose hash is the sample id: `content|scale|label|seed`."""
-    return f"{content}|{scale}|{label}|{seed}"
+def sample_text(content: str, scale: int, mixture: str, seed: int) -> str:
+    """The text whose hash is the sample id: `content|scale|mixture|seed`."""
+    return f"{content}|{scale}|{mixture}|{seed}"
 
 
 def short(text: str) -> str:
@@ -47,9 +47,10 @@ def content_id(image_sha: str, target_sha: str | None = None, box: Box | None = 
     return short(content_text(image_sha, target_sha, box))
 
 
-def sample_id(content: str, scale: int, label: str, seed: int) -> str:
-    """Identity of one degraded copy. `label`: as in the recipe's terms, `blur2+noise10`; `seed`: the study's."""
-    return short(sample_text(content, scale, label, seed))
+def sample_id(content: str, scale: int, mixture: str, seed: int) -> str:
+    """Identity of one degraded copy. `mixture`: `Mixture.identity`, as `blur2+noise10`, or the label of what is not made here; `seed`: the
+    study's."""
+    return short(sample_text(content, scale, mixture, seed))
 
 
 def order_key(seed: int, content: str) -> bytes:

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import product
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from xlli_ray.corpus.degradations import REAL, Mixture, parse, parse_label
+from xlli_ray.corpus.degradations import REAL, Mixture, parse, parse_label, with_window
+from xlli_ray.corpus.degradations.blur import Blur
 from xlli_ray.errors import counted
 
 PUBLISHED = 800  # patches a set in PIES
@@ -64,7 +64,7 @@ class PiesSpec(BaseModel):
             labels = [mixture.label for mixture in _chosen(value)]
             if twice := [label for label in labels if labels.count(label) > 1]:
                 raise ValueError(f"{twice[0]} is named twice; each set is made once")
-            if windows := [entry for entry in value if entry not in LEVELS and parse_label(entry).window is not None]:
+            if windows := [entry for entry in value if entry not in LEVELS and _has_window(parse_label(entry))]:
                 raise ValueError(f"{windows[0]}: write the label without its window, and the window as `window`, for all sets")
         return value
 
@@ -95,14 +95,14 @@ class PiesSpec(BaseModel):
     @model_validator(mode="after")
     def _window(self) -> PiesSpec:
         if self.window is not None:
-            Mixture((("blur", 1.0),), self.window)  # raises RecipeError, a ValueError, for a window that cannot be
+            Blur.of({"sigma": 1.0, "window": self.window})  # raises RecipeError, a ValueError, for a window that cannot be
         return self
 
     @property
     def mixtures(self) -> tuple[Mixture, ...]:
         """What is done to each clean patch, in the order of the sample table."""
         named = list(LEVELS) if self.sets == "all" else self.sets
-        return tuple(replace(mixture, window=self.window) for mixture in _chosen(named))
+        return tuple(with_window(mixture, self.window) for mixture in _chosen(named))
 
     @property
     def most(self) -> int:
@@ -162,6 +162,10 @@ def remarks(spec: PiesSpec, found: int) -> list[str]:
             f"SRGA compares only with sets of {found}"
         )
     return out
+
+
+def _has_window(mixture: Mixture) -> bool:
+    return any(isinstance(part, Blur) and part.params.window is not None for part in mixture.parts)
 
 
 def _chosen(named: Sequence[str]) -> list[Mixture]:

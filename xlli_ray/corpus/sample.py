@@ -12,27 +12,36 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, cast
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xlli_ray.corpus.box import Box
 from xlli_ray.corpus.decode import MAX_PIXELS, decode
-from xlli_ray.corpus.degradations import Mixture, parse_label
+from xlli_ray.corpus.degradations import Degraded, Domain, Mixture, extras_of, parse_label
 from xlli_ray.corpus.faults import FileFault
 from xlli_ray.corpus.ids import sha256_hex
 from xlli_ray.corpus.patches import crop
 from xlli_ray.corpus.resize import downscale, modcrop
 from xlli_ray.corpus.sources import read_bytes
+from xlli_ray.corpus.spec import CorpusSpec
+from xlli_ray.errors import RecipeError, SampleError
 
 Kind = Literal["images", "inputs", "pairs"]
 CACHE_BYTES = 256 * 2**20
 
-_T = TypeVar("_T", bound=np.generic)
+
+
+class _Sized(Protocol):
+    @property
+    def nbytes(self) -> int: ...
+
+
+_T = TypeVar("_T", bound=_Sized)
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,29 @@ class Loaded:
 
     input: NDArray[np.float32]
     target: NDArray[np.float32] | None
+    extras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """By-products of the degradation, by name: (H, W) or (H, W, C) of the domain in which they arise, the input or the target."""
+
+
+@dataclass(frozen=True)
+class _Small:
+    """The whole image after its target domain, downscaled: uint8 (h, w, 3), with what is left over from making it."""
+
+    image: NDArray[np.uint8]
+    extras: Mapping[str, NDArray[Any]]
+
+    @property
+    def nbytes(self) -> int:
+        return self.image.nbytes + sum(extra.nbytes for extra in self.extras.values())
+
+
+def study_loader(corpus: Mapping[str, Any], **options: Any) -> Loader:
+    """A loader for samples of the corpus section of a study's recipe: its degradations, its limit of pixels. `options`: of `Loader`."""
+    try:
+        spec = CorpusSpec(**corpus)
+    except ValueError:  # a study of an older version, or one whose degradations are code of others: those samples say so
+        return Loader(max_pixels=corpus.get("max_pixels") or MAX_PIXELS, **options)
+    return Loader(max_pixels=spec.max_pixels or MAX_PIXELS, mixture=spec.mixture, beside=spec.mixtures, **options)
 
 
 class Loader:
@@ -88,10 +120,13 @@ class Loader:
         cache_bytes: int = CACHE_BYTES,
         read: Callable[[str], bytes] = read_bytes,
         blame: Callable[[str, FileFault, str], Exception] = lambda uri, fault, sha: fault,
+        mixture: Callable[[str], Mixture] = parse_label,
+        beside: Sequence[Mixture] = (),
     ) -> None:
-        """`blame`: what to raise for a file whose bytes are not those of the given sha256 (`watch.Watch.blame`)."""
+        """`mixture`: what a label of the sample table stands for. `beside`: mixtures whose by-products a sample has, too, as zeros.
+        `blame`: what to raise for a file whose bytes are not those of the given sha256 (`watch.Watch.blame`)."""
         self._max_pixels = max_pixels
-        self._read, self._blame = read, blame
+        self._read, self._blame, self._mixture, self._beside = read, blame, mixture, beside
         self._cache = _Cache(cache_bytes)
 
     def load(self, sample: Sample, *, into: NDArray[np.float32] | None = None) -> Loaded:
@@ -122,24 +157,43 @@ class Loader:
         return [uri for uri, sha in wanted if not self._cache.holds(("pixels", sha))]
 
     def _from_image(self, sample: Sample, into: NDArray[np.float32] | None) -> Loaded:
-        mixture = parse_label(sample.label)
+        try:
+            mixture = self._mixture(sample.label)
+        except RecipeError as error:
+            raise SampleError(f"{sample.label}: {error}") from error
         clean = modcrop(self._pixels(sample.source, sample.source_sha), sample.scale)
         small = self._small(sample, mixture.only("target"), clean)
-        patch = mixture.apply(
-            _cut(small, sample.box, scale=sample.scale), "input", key=f"{sample.seed}|{sample.content}"
-        )
-        planes = _planes(patch, into)
+        patch = self._degraded(mixture, _cut(small.image, sample.box, scale=sample.scale), "input", f"{sample.seed}|{sample.content}")
+        planes = _planes(patch.image, into)
         planes /= np.float32(255)
-        return Loaded(input=planes, target=_planes(_cut(clean, sample.box)))
+        target = _planes(_cut(clean, sample.box))
+        sizes: Mapping[Domain, tuple[int, int]] = {"input": patch.image.shape[:2], "target": target.shape[1:]}  # type: ignore[dict-item]
+        extras = {name: np.zeros(shape, dtype) for name, (shape, dtype) in extras_of(self._beside, sizes).items()}
+        extras |= {name: np.array(_cut(extra, sample.box)) for name, extra in small.extras.items()} | dict(patch.extras)
+        return Loaded(input=planes, target=target, extras=extras)
 
-    def _small(self, sample: Sample, mixture: Mixture, clean: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The whole image, degraded in its target domain and downscaled: uint8 (h, w, 3)."""
+    def _small(self, sample: Sample, mixture: Mixture, clean: NDArray[np.float32]) -> _Small:
+        """The whole image, degraded in its target domain and downscaled."""
+        whole = mixture.only("target")
 
-        def make() -> NDArray[np.uint8]:
-            key = f"{sample.seed}|{sample.source_sha}"
-            return downscale(mixture.apply(clean, "target", key=key), sample.scale)
+        def make() -> _Small:
+            made = self._degraded(whole, clean, "target", f"{sample.seed}|{sample.source_sha}")
+            small = downscale(made.image, sample.scale)
+            small.setflags(write=False)
+            return _Small(small, made.extras)
 
-        return self._cache.get(("small", sample.source_sha, sample.seed, sample.scale, mixture.label), make)
+        return self._cache.get(("small", sample.source_sha, sample.seed, sample.scale, whole.identity), make)
+
+    @staticmethod
+    def _degraded(mixture: Mixture, array: NDArray[Any], domain: Literal["target", "input"], key: str) -> Degraded:
+        """A degradation's own error is a fault of the sample that it was asked for."""
+        try:
+            return mixture.apply(array, domain, key=key)
+        except MemoryError:
+            raise
+        except Exception as error:
+            said = (str(error).strip() or "no message").splitlines()[0][:300]
+            raise SampleError(f"degradation {mixture.label}: {type(error).__name__}: {said}") from error
 
     def _pixels(self, uri: str, sha: str) -> NDArray[np.float32]:
         def make() -> NDArray[np.float32]:
@@ -187,13 +241,13 @@ def _planes(image: NDArray[Any], into: NDArray[np.float32] | None = None) -> NDA
 
 
 class _Cache:
-    """Least recently used arrays up to a number of bytes; the same array is never made by two threads at once."""
+    """Least recently used arrays, none of them writable, up to a number of bytes; the same array is never made by two threads at once."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._bytes = 0
         self._sizes: dict[Hashable, int] = {}  # of entries that are counted; one that is being made is not
-        self._entries: OrderedDict[Hashable, Future[NDArray[Any]]] = OrderedDict()
+        self._entries: OrderedDict[Hashable, Future[Any]] = OrderedDict()
         self._lock = threading.Lock()
 
     def holds(self, key: Hashable) -> bool:
@@ -201,7 +255,7 @@ class _Cache:
         with self._lock:
             return key in self._entries
 
-    def get(self, key: Hashable, make: Callable[[], NDArray[_T]]) -> NDArray[_T]:
+    def get(self, key: Hashable, make: Callable[[], _T]) -> _T:
         with self._lock:
             entry = self._entries.get(key)
             mine = entry is None
@@ -217,10 +271,11 @@ class _Cache:
                     del self._entries[key]  # the next one tries again: the failure may have been a passing one
                 entry.set_exception(error)
                 raise
-            array.setflags(write=False)
+            if isinstance(array, np.ndarray):
+                array.setflags(write=False)
             entry.set_result(array)
             self._count(key, array.nbytes)
-        return entry.result()
+        return cast(_T, entry.result())
 
     def _count(self, key: Hashable, size: int) -> None:
         with self._lock:

@@ -8,16 +8,17 @@ the images: it says both which patches and what is done to them (`pies.py`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from xlli_ray.corpus.degradations import Mixture, parse
+from xlli_ray.corpus.degradations import Mixture, is_made, parse, parse_label, versions
 from xlli_ray.corpus.pies import PiesSpec
 
 # Named here because inside CorpusSpec the field `list` hides the built-in.
 Strings: TypeAlias = list[str]
-Entries: TypeAlias = list[str | dict[str, float]]
+Entries: TypeAlias = list[str | dict[str, float | str | dict[str, Any]]]
 
 SOURCES = ("images", "inputs", "pairs", "list")
 
@@ -77,9 +78,10 @@ class CorpusSpec(BaseModel):
         if isinstance(value, list):
             if not value:
                 raise ValueError("the list is empty; expected at least one entry, e.g. [clean]")
-            labels = [parse(entry).label for entry in value]
-            if twice := sorted({label for label in labels if labels.count(label) > 1}):
-                raise ValueError(f"{twice[0]} is given twice; each degradation makes one sample of a patch")
+            mixtures = [parse(entry) for entry in value]
+            for names in ([mixture.label for mixture in mixtures], [mixture.identity for mixture in mixtures]):
+                if twice := sorted({name for name in names if names.count(name) > 1}):
+                    raise ValueError(f"{twice[0]} is given twice; each degradation makes one sample of a patch")
         return value
 
     @model_validator(mode="after")
@@ -113,6 +115,14 @@ class CorpusSpec(BaseModel):
         if self.pies is not None:
             return self.pies.mixtures
         return tuple(parse(entry) for entry in self.degradations or ["clean"])
+
+    def mixture(self, label: str) -> Mixture:
+        """The mixture behind a label of the sample table. Raises RecipeError for one that neither this section nor the package knows."""
+        return next((mixture for mixture in self.mixtures if mixture.label == label), None) or parse_label(label)
+
+    def versions(self, labels: Iterable[str]) -> dict[str, int]:
+        """VERSION of each degradation behind these labels and of resizing; inputs that go in as they are have none."""
+        return versions(self.mixture(label) for label in labels if is_made(label))
 
     def patches_of(self, kind: str) -> PatchSpec | None:
         """Which patches of sources of that kind; None: whole images. Pixels of the target, or of the input where there is no target."""

@@ -14,8 +14,9 @@ batches.
 
 from __future__ import annotations
 
+import json
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -24,9 +25,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from xlli_ray.corpus import degradations
 from xlli_ray.corpus.box import Box
-from xlli_ray.corpus.degradations import GIVEN, Mixture
+from xlli_ray.corpus.degradations import GIVEN, Mixture, is_made
 from xlli_ray.corpus.ids import ID_DIGITS, content_id, order_key
 from xlli_ray.corpus.pies import PiesSpec, real_label, spread
 from xlli_ray.corpus.sample import Kind
@@ -36,8 +36,9 @@ from xlli_ray.errors import RecipeError
 BATCH_ROWS = 1 << 16
 REAL_TYPE = "real"  # column `type` of all real sets
 
-# One column of levels per degradation, in pipeline order; null where it is not part of the row's mixture.
-LEVELS = tuple(sorted(degradations.REGISTRY, key=lambda name: degradations.get(name).ORDER))
+# Columns of levels that every table has, in pipeline order; null where a degradation is not part of the row's mixture.
+LEVELS = ("blur", "noise", "jpeg")
+PARAMETERS = "parameters"  # JSON of all parameters; only in tables with a mixture whose levels do not say everything
 
 SCHEMA = pa.schema(
     [
@@ -67,13 +68,26 @@ SCHEMA = pa.schema(
 )
 
 
+def schema_of(mixtures: Sequence[Mixture]) -> pa.Schema:
+    """Columns of a sample table with these mixtures: `SCHEMA`, then the levels of degradations that are not in it, and parameters."""
+    others = {part.NAME: part for mixture in mixtures for part in mixture.parts if part.NAME not in LEVELS}
+    if taken := sorted(set(others) & {*SCHEMA.names, PARAMETERS}):
+        raise RecipeError(f"degradation {taken[0]!r}: the sample table has another column of that name; call it something else")
+    schema = SCHEMA
+    for part in sorted(others.values(), key=lambda part: (part.ORDER, part.NAME)):
+        schema = schema.append(pa.field(part.NAME, pa.float64()))
+    if not all(part.plain for mixture in mixtures for part in mixture.parts):
+        schema = schema.append(pa.field(PARAMETERS, pa.string()))
+    return schema
+
+
 def bucket_name(height: int, width: int) -> str:
     """Name of the group of inputs of one size: `h0064w0086`."""
     return f"h{height:04d}w{width:04d}"
 
 
 def expand(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int) -> Iterator[pa.RecordBatch]:
-    """The sample table in batches of `SCHEMA`.
+    """The sample table in batches of `schema_of(spec.mixtures)`.
 
     `rows`: as `scan.scan_source` makes them, in any order; read once, and those that are not ok are left out.
     """
@@ -87,6 +101,7 @@ def expand(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int) -> Itera
         return
     contents = _contents(images, spec, seed)
     columns = _image_columns(images)
+    schema = schema_of(spec.mixtures)
     labels = [(mixture.label, mixture.type, mixture) for mixture in spec.mixtures]
     if kinds != {"images"}:
         labels = [(GIVEN, GIVEN, Mixture())]
@@ -108,7 +123,7 @@ def expand(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int) -> Itera
             for label, kind, mixture in labels:
                 for first in range(0, len(members), BATCH_ROWS):
                     chunk = members[first : first + BATCH_ROWS]
-                    yield _batch(chunk, contents, columns, bucket, (label, kind, mixture), seed, start)
+                    yield _batch(chunk, contents, columns, bucket, (label, kind, mixture), seed, start, schema)
                     start += len(chunk)
 
 
@@ -269,6 +284,7 @@ def _batch(
     degradation: tuple[str, str, Mixture],
     seed: int,
     start: int,
+    schema: pa.Schema,
 ) -> pa.RecordBatch:
     """Rows of one bucket and one degradation, numbered from `start`."""
     label, kind, mixture = degradation
@@ -278,21 +294,24 @@ def _batch(
     names = contents.name[chunk].tobytes()
     shared = {name: column.take(pa.array(image)) for name, column in columns.items()}
     same: dict[str, Any] = {"bucket": bucket, "label": label, "type": kind, "seed": seed}
-    same |= {name: mixture.level(name) for name in LEVELS}
+    same |= {name: mixture.level(name) for name in schema.names if name in LEVELS or name not in SCHEMA.names}
+    if PARAMETERS in schema.names:
+        same[PARAMETERS] = json.dumps({part.NAME: part.params.model_dump(mode="json") for part in mixture.parts}, sort_keys=True)
+    identity = mixture.identity if is_made(label) else label
     made = {
         "row": pa.array(np.arange(start, start + rows)),
-        "sample_id": _texts(_sample_ids(names, shared["scale"].to_pylist(), label, seed)),
+        "sample_id": _texts(_sample_ids(names, shared["scale"].to_pylist(), identity, seed)),
         "content": _texts(names),
         "top": pa.array(top, mask=top < 0),
         "left": pa.array(contents.left[chunk], mask=top < 0),
-        **{name: pa.repeat(pa.scalar(value, SCHEMA.field(name).type), rows) for name, value in same.items()},
+        **{name: pa.repeat(pa.scalar(value, schema.field(name).type), rows) for name, value in same.items()},
     }
-    return pa.RecordBatch.from_arrays([(made | shared)[name] for name in SCHEMA.names], schema=SCHEMA)
+    return pa.RecordBatch.from_arrays([(made | shared)[name] for name in schema.names], schema=schema)
 
 
-def _sample_ids(names: bytes, scales: list[int], label: str, seed: int) -> bytes:
+def _sample_ids(names: bytes, scales: list[int], identity: str, seed: int) -> bytes:
     """`ids.sample_id` of many contents, joined. This loop is what a table costs, so it does nothing but hash."""
-    tails = {scale: f"|{scale}|{label}|{seed}".encode() for scale in set(scales)}
+    tails = {scale: f"|{scale}|{identity}|{seed}".encode() for scale in set(scales)}
     digests = [
         sha256(names[i : i + ID_DIGITS] + tails[scale]).digest()[: ID_DIGITS // 2]
         for i, scale in zip(range(0, len(names), ID_DIGITS), scales, strict=True)

@@ -8,7 +8,7 @@ one core made is cold for another.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -85,6 +85,7 @@ class BatchReader:
         shape = tuple(data.shape[1:])
         ok = np.zeros(len(samples), bool)
         targets: list[np.ndarray | None] = [None] * len(samples)
+        extras: list[Mapping[str, np.ndarray]] = [{} for _ in samples]
         reasons: dict[int, str] = {}
         for i, item in enumerate(loaded):
             if isinstance(item, str):
@@ -93,12 +94,12 @@ class BatchReader:
             elif item.input.shape != shape:
                 reasons[i] = f"changed since scan: the input is now {item.input.shape[2]}×{item.input.shape[1]} pixels"
             else:
-                targets[i] = item.target
+                targets[i], extras[i] = item.target, item.extras
                 ok[i] = True
         if not ok.all():
             # A failed sample keeps its place as zeros: the batch is part of the numbers, so its size never changes.
             data[torch.from_numpy(~ok)] = 0.0
-        return Batch(samples, data.to(self._device), targets, ok), reasons
+        return Batch(samples, data.to(self._device), targets, ok, extras=extras), reasons
 
     def _fetch(self, samples: Sequence[Sample], crashed: Sequence[bool]) -> None:
         """Have the files fetched that somebody will soon ask for."""

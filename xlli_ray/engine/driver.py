@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from xlli_ray.analyses.baseline import below_baseline
 from xlli_ray.analyses.states import check_asked
-from xlli_ray.corpus import decode, degradations
+from xlli_ray.corpus import decode
 from xlli_ray.engine.analyses import asked, run_analyses
 from xlli_ray.engine.apart import Apart, is_foreign
 from xlli_ray.engine.arrays import create_arrays, finish
@@ -35,6 +35,7 @@ from xlli_ray.engine.units import count_units, pending_jobs, run_units
 from xlli_ray.errors import EnvironmentFailure, PlanError
 from xlli_ray.probes import PROBES, probe_class
 from xlli_ray.recipe import Recipe
+from xlli_ray.registry import allowed
 from xlli_ray.store.documents import load_manifest, save_manifest
 from xlli_ray.store.fence import Fence
 from xlli_ray.store.layout import ROOT
@@ -98,7 +99,7 @@ def _session(out: str, options: Options, threads: int) -> Iterator[tuple[Objects
     try:
         if lease.after_crash:
             _sweep(objects, ROOT, "records", "tables", "results", "samples", "weights", "events")
-        yield objects, lease, events, WorkerSpec(objects.url, lease.epoch, device, threads, import_path())
+        yield objects, lease, events, WorkerSpec(objects.url, lease.epoch, device, threads, import_path(), allowed=allowed())
     finally:
         try:
             events.close()
@@ -367,7 +368,7 @@ def _plan_mark(recipe: Recipe, manifest: Manifest, records: Sequence[ModelRecord
     return identity_hash(
         {"asked": asked, "models": models, "tags": [dict(r.tags) for r in records], "probes": probes, "device": device,
          "samples": manifest.samples.hash, "decode": decode.VERSION,
-         "degradations": degradations.versions(manifest.samples.labels), "program": versions()}
+         "degradations": recipe.corpus.versions(manifest.samples.labels), "program": versions()}
     )  # fmt: skip
 
 

@@ -215,7 +215,9 @@ def _wanted(
         seen = survey(model, taps, bucket.height, bucket.width)
         output = (model.channels, bucket.height * model.scale, bucket.width * model.scale) if model.output == "image" else None
         features = {tap: (seen.shapes[tap], strides[tap]) for tap in taps}
-        found[bucket.name] = (Shapes(bucket.height, bucket.width, output, features), float(seen.multiply_adds), "")
+        target, extras = _made_beside(recipe, bucket)
+        shapes = Shapes(bucket.height, bucket.width, output, features, target=target, extras=extras)
+        found[bucket.name] = (shapes, float(seen.multiply_adds), "")
         batches[bucket.name] = auto_batch(seen.activation_bytes, device)
     own = manners_of(model, unsure, taps)
     notes = [f"batches of one: {own.alone}"] if own.alone else []
@@ -240,6 +242,14 @@ def _wanted(
     return wanted, found, notes
 
 
+def _made_beside(recipe: Recipe, bucket: Bucket) -> tuple[tuple[int, int] | None, dict[str, tuple[tuple[int, ...], str]]]:
+    """(height, width) of the targets of a bucket, None without any; and shape and dtype of the by-products of its degradations."""
+    if not bucket.targets or len(bucket.scales) != 1:
+        return None, {}
+    small, large = (bucket.height, bucket.width), (bucket.height * bucket.scales[0], bucket.width * bucket.scales[0])
+    return large, degradations.extras_of(recipe.corpus.mixtures, {"input": small, "target": large})
+
+
 def _too_small(model: Model, bucket: Bucket) -> str:
     """Why the network cannot take inputs of this bucket, '' when it can."""
     if min(model.padded(bucket.height, bucket.width)) >= model.minimum:
@@ -254,11 +264,6 @@ def _pattern(tap: Tap) -> str:
     """The layer pattern that means exactly this tap."""
     call = "" if tap.call is None else f"#{tap.call}"
     return f"{tap.module}{call}:{tap.side}"
-
-
-def _degradation_versions(table: SampleTable) -> dict[str, int]:
-    """VERSION of each degradation that occurs and, above 1, of resizing; inputs that go in as they are have none."""
-    return degradations.counted(degradations.versions(table.labels))
 
 
 def _version(probe: Probe, scale: int, table: SampleTable) -> int:
@@ -283,7 +288,7 @@ def _identity(
         "probe version": _version(probe, record.scale, table),
         "sample table": table.hash,
         "decode version": decode.VERSION,
-        "degradation versions": _degradation_versions(table),
+        "degradation versions": degradations.counted(recipe.corpus.versions(table.labels)),
         "weights sha256": record.weights_sha256,
         "network": record.network,
         "network version": record.network_version,

@@ -20,7 +20,7 @@ from xlli_ray.corpus.patterns import shown
 from xlli_ray.corpus.pies import remarks as pies_remarks
 from xlli_ray.corpus.scan import Source, list_sources, scan_source
 from xlli_ray.corpus.spec import CorpusSpec
-from xlli_ray.corpus.table import SCHEMA, expand
+from xlli_ray.corpus.table import expand, schema_of
 from xlli_ray.corpus.watch import Watch
 from xlli_ray.engine.events import Reporter
 from xlli_ray.engine.limit import some_files, some_rows
@@ -28,7 +28,7 @@ from xlli_ray.engine.pool import MAX_FRUITLESS, Lost, Pool
 from xlli_ray.engine.progress import Progress
 from xlli_ray.errors import EnvironmentFailure, PlanError, counted
 from xlli_ray.recipe import Recipe
-from xlli_ray.store.manifest import SampleTable
+from xlli_ray.store.manifest import FamilyRecord, LabelRecord, SampleTable
 from xlli_ray.store.objects import Objects, open_objects
 from xlli_ray.store.records import Receipt, list_records, read_crash_note, read_records, write_crash_note, write_record
 from xlli_ray.store.samples import corpus_hash, write_sample_table
@@ -174,7 +174,7 @@ def scan_corpus(
         return found if limit is None else some_rows(found, limit, recipe.seed)
 
     if fixed and known is not None:
-        now = write_sample_table(None, batches(), SCHEMA, rejected, corpus_hash=asked)
+        now = write_sample_table(None, batches(), schema_of(spec.mixtures), rejected, corpus_hash=asked)
         if now.hash != known.hash and known.corpus_hash == asked and now.rejected < known.rejected:
             if notes is not None:
                 notes.append(
@@ -187,7 +187,20 @@ def scan_corpus(
                 f"{objects.url}: the corpus gives other samples than this study holds ({counted(known.rows, 'sample')} then, {now.rows} "
                 "now). Files came, went or changed; use a new --out."
             )
-    return write_sample_table(objects, batches(), SCHEMA, rejected, corpus_hash=asked)
+    return with_meanings(write_sample_table(objects, batches(), schema_of(spec.mixtures), rejected, corpus_hash=asked), spec)
+
+
+def with_meanings(table: SampleTable, spec: CorpusSpec) -> SampleTable:
+    """The summary with what its labels mean, so that readers need no degradation's code."""
+    made = {mixture.label: mixture for mixture in spec.mixtures if mixture.label in table.labels}
+    meanings = [
+        LabelRecord(label, made[label].type, {part.NAME: part.level for part in made[label].parts})
+        if label in made else LabelRecord(label, label)
+        for label in table.labels
+    ]  # fmt: skip
+    parts = sorted((part for mixture in made.values() for part in mixture.parts), key=lambda part: (part.ORDER, part.NAME))
+    families = {part.NAME: FamilyRecord(part.NAME, part.AXIS, part.HIGHER_IS_WORSE, part.COLOUR) for part in parts}
+    return replace(table, meanings=tuple(meanings), families=tuple(families.values()))
 
 
 def scan_versions(spec: CorpusSpec) -> dict[str, int]:
@@ -196,7 +209,7 @@ def scan_versions(spec: CorpusSpec) -> dict[str, int]:
     for mixture in spec.mixtures:
         found |= mixture.versions()
     if spec.images is not None:
-        found |= degradations.versions([degradations.CLEAN])
+        found |= degradations.versions([degradations.Mixture()])
     return degradations.counted(found)
 
 

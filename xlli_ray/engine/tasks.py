@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from xlli_ray.registry import allow
+
 
 @dataclass(frozen=True)
 class WorkerSpec:
@@ -19,6 +21,8 @@ class WorkerSpec:
     """The driver's import path: a network of the user's (`package.module:factory`) must import in workers too."""
     readers: int = 2
     """Threads that load pictures beside those that compute; 0 where there are no cores for them."""
+    allowed: tuple[str, ...] = ()
+    """Code of the user's recipe that workers may load (`registry.allow`)."""
 
 
 def with_readers(spec: WorkerSpec, *, workers: int, cores: float) -> WorkerSpec:
@@ -33,6 +37,7 @@ def with_readers(spec: WorkerSpec, *, workers: int, cores: float) -> WorkerSpec:
 
 def make_task(spec: WorkerSpec, task: str) -> Callable[[Any], Any]:
     """`unit` → runs a UnitJob; `scan` → runs a ScanJob; `call` → (function, argument), calls the one with the other."""
+    allow(spec.allowed)
     if task == "unit":
         from xlli_ray.engine.worker import Worker
 

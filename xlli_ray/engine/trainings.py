@@ -13,6 +13,7 @@ from xlli_ray.engine.pool import Lost
 from xlli_ray.engine.slots import check_options
 from xlli_ray.engine.tasks import WorkerSpec
 from xlli_ray.errors import EnvironmentFailure
+from xlli_ray.registry import allowed
 
 
 def map_on_ray(function: Callable[[Any], Any], items: Sequence[Any], *, workers: int, address: str | None) -> list[Any]:
@@ -20,7 +21,7 @@ def map_on_ray(function: Callable[[Any], Any], items: Sequence[Any], *, workers:
     from xlli_ray.engine.ray_pool import RayPool
 
     check_options(Options(workers=workers, address=address))
-    pool = RayPool(WorkerSpec("", 0, paths=import_path()), workers=workers, address=address)
+    pool = RayPool(WorkerSpec("", 0, paths=import_path(), allowed=allowed()), workers=workers, address=address)
     jobs: deque[Any] = deque((function, item) for item in items)
     place = {id(job): number for number, job in enumerate(jobs)}
     results: list[Any] = [None] * len(items)

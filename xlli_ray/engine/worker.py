@@ -25,8 +25,7 @@ from typing import Any
 import numpy as np
 
 from xlli_ray.corpus.ahead import Ahead
-from xlli_ray.corpus.decode import MAX_PIXELS
-from xlli_ray.corpus.sample import CACHE_BYTES, Loader, Sample, sample_from_row
+from xlli_ray.corpus.sample import CACHE_BYTES, Loader, Sample, sample_from_row, study_loader
 from xlli_ray.corpus.watch import Watch, Witness
 from xlli_ray.engine.batches import BatchReader
 from xlli_ray.engine.environment import check_device, device_name, keep_freed_memory, versions
@@ -57,7 +56,7 @@ def make_loader(corpus: Mapping[str, Any], watch: Watch, read: Callable[[str], b
     """
     needed_again = bool(corpus.get("patches") or corpus.get("pies")) or len(corpus.get("degradations") or ()) > 1
     cache = CACHE_BYTES if needed_again else 0
-    return Loader(max_pixels=corpus.get("max_pixels") or MAX_PIXELS, cache_bytes=cache, read=read, blame=watch.blame)
+    return study_loader(corpus, cache_bytes=cache, read=read, blame=watch.blame)
 
 
 class Worker:
@@ -210,7 +209,7 @@ class Worker:
             torch.cuda.empty_cache()
         each = []
         for i in np.flatnonzero(batch.ok).tolist():
-            single = Batch([batch.samples[i]], batch.input[i : i + 1], [batch.targets[i]], np.ones(1, bool), alone=True)
+            single = batch.only(i)
             try:
                 measured = self._forward(model, parts, single)
                 each.append([_place(m, i, len(batch.ok)) for m in measured])
@@ -276,7 +275,7 @@ class Worker:
             import torch
 
             data = torch.from_numpy(loaded.input)[None].to(self.device)
-            self._measure_batch(model, parts, Batch([sample], data, [loaded.target], np.ones(1, bool)))
+            self._measure_batch(model, parts, Batch([sample], data, [loaded.target], np.ones(1, bool), extras=[loaded.extras]))
         self._note(job, PASSED)
 
     def _note(self, job: UnitJob, row: int) -> None:

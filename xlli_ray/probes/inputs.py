@@ -5,6 +5,9 @@ the usual order of an image in memory: rows, columns, RGB, one byte each. So for
 `sha256(numpy.asarray(PIL.Image.open("clean.png").convert("RGB")).tobytes())`. Everything that is made here has 8 bits. Values that 8 bits
 cannot hold (a given file of 16) are hashed as two bytes each, the lower one first, and others as float32; `bits` says so.
 
+`save` keeps arrays besides: `input` and `target` as uint8, and by-products of the degradations by their names, as a rain layer or a mask
+(`Degradation.EXTRAS`); a sample whose degradation has no such by-product has zeros there.
+
 No network runs, and the numbers are the same for every model: one is enough (`inputs: {models: [net]}`).
 """
 
@@ -16,8 +19,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from xlli_ray.errors import PlanError
 from xlli_ray.probes.protocol import ArrayPlan, Batch, Column, Forward, Measurement, Shapes
 
 if TYPE_CHECKING:
@@ -27,14 +31,19 @@ if TYPE_CHECKING:
     from xlli_ray.models.model import Model
 
 
+PLANES = ("input", "target")
+
+
 class Params(BaseModel):
-    """Fields of an `inputs` stage: none but `id` and `models`."""
+    """Fields of an `inputs` stage."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    save: list[str] = Field(default_factory=list, description="arrays to keep: input, target, or by-products of degradations, as mask")
 
 
 class Inputs:
-    """One hash per sample. Writes table `inputs`."""
+    """One hash per sample. Writes table `inputs`, and with `save` one array for each name: uint8 (sample, channel, y, x) for `input` and
+    `target`, as declared for a by-product: (sample, y, x) or (sample, y, x, channel)."""
 
     KIND: ClassVar[str] = "inputs"
     VERSION: ClassVar[int] = 1
@@ -47,7 +56,8 @@ class Inputs:
     Params: ClassVar[type[BaseModel]] = Params
 
     def __init__(self, params: BaseModel, spec: Mapping[str, Any]) -> None:
-        self.params = params
+        assert isinstance(params, Params)
+        self.params: Params = params  # type: ignore[assignment]
         self.what = "inputs"
         self.cost = 1e-6  # of a forward pass: reading is all there is
         self.max_rows: int | None = None
@@ -58,13 +68,20 @@ class Inputs:
         return [{}]
 
     def identity(self) -> dict[str, Any]:
-        return {}
+        return {"save": sorted(self.params.save)} if self.params.save else {}
 
     def taps(self) -> tuple[Tap, ...]:
         return ()
 
     def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
-        return ()
+        kept = {"input": ((3, shapes.height, shapes.width), "uint8"), **shapes.extras}
+        if shapes.target is not None:
+            kept["target"] = ((3, *shapes.target), "uint8")
+        if unknown := [name for name in self.params.save if name not in kept]:
+            raise PlanError(f"inputs.save: there is no {unknown[0]!r} here; this corpus has {', '.join(kept)}")
+        dims = {name: ("channel", "y", "x") if name in PLANES else ("y", "x", "channel")[: len(kept[name][0])] for name in self.params.save}
+        about = {name: {"range": "0..255"} if name in PLANES else {} for name in self.params.save}
+        return tuple(ArrayPlan(name, *kept[name], dims[name], attributes=about[name]) for name in self.params.save)
 
     def refuses(self, model: Model, scales: Sequence[int]) -> str | None:
         return None
@@ -72,7 +89,23 @@ class Inputs:
     def measure(self, model: Model, batch: Batch, forward: Forward | None) -> Measurement:
         pixels = batch.input.cpu().numpy()
         found = [input_sha256(image) if ok else ("", 8) for image, ok in zip(pixels, batch.ok)]
-        return Measurement({}, {"input_sha256": [sha for sha, _ in found], "bits": [bits for _, bits in found]})
+        arrays = {name: _kept(name, batch) for name in self.params.save}
+        return Measurement(arrays, {"input_sha256": [sha for sha, _ in found], "bits": [bits for _, bits in found]})
+
+
+def _kept(name: str, batch: Batch) -> np.ndarray:
+    """(B, …) of one array; zeros where a sample could not be loaded."""
+    if name == "input":
+        return _eight_bit(batch.input.cpu().numpy())
+    found = [target if name == "target" else extras.get(name) for target, extras in zip(batch.targets, batch.extras, strict=True)]
+    like = next(one for one in found if one is not None)  # a batch that nothing could be loaded of is not measured
+    whole = np.stack([np.zeros_like(like) if one is None else one for one in found])
+    return _eight_bit(whole) if name == "target" else whole
+
+
+def _eight_bit(planes: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """0..1 → 0..255, rounded."""
+    return np.floor(planes.clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
 
 
 def input_sha256(planes: NDArray[np.float32]) -> tuple[str, int]:

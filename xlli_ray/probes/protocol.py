@@ -66,6 +66,10 @@ class Shapes:
     """Shape without batch, and stride (y, x), of each tapped layer."""
     together: int = 0
     """Samples of one set, for a `SetProbe`."""
+    target: tuple[int, int] | None = None
+    """(height, width) of the targets; None where there are none."""
+    extras: Mapping[str, tuple[tuple[int, ...], str]] = field(default_factory=dict)
+    """By-products of the corpus' degradations: name → shape and dtype of one sample's."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,17 @@ class Batch:
     """bool (B,): False where loading failed."""
     companions: Mapping[str, torch.Tensor] = field(default_factory=dict)
     """Outputs (B, C, sH, sW) of the other models that the probe asked for, by id."""
+    extras: Sequence[Mapping[str, np.ndarray]] = ()
+    """Of each sample, the by-products of its degradation by name (`Degradation.EXTRAS`); none for one that failed."""
     alone: bool = False
     """One sample of a batch that failed as a whole, run again by itself: take as little memory as can be."""
+
+    def only(self, position: int) -> Batch:
+        """One sample of this batch, to be run alone."""
+        here = slice(position, position + 1)
+        return Batch(
+            self.samples[here], self.input[here], self.targets[here], np.ones(1, bool), extras=list(self.extras[here]), alone=True
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from xlli_ray.recipe.paths import resolve_corpus, resolve_path
 from xlli_ray.recipe.problems import Source, collected, explain
 from xlli_ray.recipe.schema import ModelEntry, Recipe, Stage, stage_params
 from xlli_ray.recipe.yaml_text import check_plain, read_file
+from xlli_ray.registry import allow, places_in
 
 FILES_DEEP = 4
 """Files of models that name files of models."""
@@ -56,6 +57,7 @@ def parse_recipe(raw: Mapping[str, Any], *, base: Path, where: str = "recipe", s
     if not isinstance(raw, Mapping):
         raise source.error((), "expected a mapping with name, corpus, models, stages")
     check_plain(raw, source.name, source.lines)
+    allow(places_in(raw))
     if "train" in raw and "stages" not in raw:
         raise source.error((), f"this recipe trains networks (it has `train`): xlli train {where} --out FOLDER")
     found: list[str] = []

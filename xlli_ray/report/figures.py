@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from xlli_ray.drawing import FAMILIES, SPARE, Panel, dot_figure, family_colour, heat_figure
+from xlli_ray.drawing import SPARE, Panel, dot_figure, family_colour, heat_figure
 
-__all__ = ["FAMILIES", "SPARE", "Panel", "dot_figure", "family_colour", "heat_figure"]
+__all__ = ["SPARE", "Panel", "dot_figure", "family_colour", "heat_figure"]

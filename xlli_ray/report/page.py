@@ -17,7 +17,8 @@ from typing import Any
 import yaml
 
 from xlli_ray import __version__
-from xlli_ray.corpus.sample import Loader
+from xlli_ray.analyses.labels import Labels
+from xlli_ray.corpus.sample import study_loader
 from xlli_ray.errors import StudyError, closest
 from xlli_ray.report.figures import family_colour
 from xlli_ray.report.gallery import Block
@@ -139,15 +140,15 @@ def gather(study: Study, place: str, against: str | None = None) -> Page:
         counts = table.labels
         families = {label: families.get(label, label) for label in counts}
         kinds = list(dict.fromkeys(families.values()))
-        page.colours = {family: family_colour(family, kinds) for family in kinds}
+        own = Labels.of(table).colours
+        page.colours = {family: family_colour(family, kinds, own) for family in kinds}
         page.degradations = [Degradation(label, families[label], page.colours[families[label]], rows) for label, rows in counts.items()]
         page.contents = tables.rows("select count(distinct content) as n from samples")[0]["n"]
         page.rejected = table.rejected
         _failures(page, tables)
-        limit = manifest.recipe.get("corpus", {}).get("max_pixels")
-        samples = Samples(study, Loader(**({"max_pixels": limit} if limit else {})))
+        samples = Samples(study, study_loader(manifest.recipe.get("corpus", {})))
         page.corpus = corpus_block(samples, table)
-        page.sections = stage_sections(Context(study, table, tables, samples, families, against))
+        page.sections = stage_sections(Context(study, table, tables, samples, families, against, own))
     _units(page, study)
     page.tags = sorted({tag for model in manifest.models for tag in model.tags})
     page.models = [

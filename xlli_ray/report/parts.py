@@ -30,10 +30,12 @@ class Context:
     """Degradation label → family, in the sample table's order."""
     against: str | None = None
     """The model that each other one is compared with; None: every pair of a few, the first with each other one of many."""
+    colours: Mapping[str, str] = field(default_factory=dict)
+    """Those that degradations have of their own."""
 
     def colour(self, label: str) -> str:
         """The colour of a degradation label."""
-        return family_colour(self.families.get(label, label), list(dict.fromkeys(self.families.values())))
+        return family_colour(self.families.get(label, label), list(dict.fromkeys(self.families.values())), self.colours)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from xlli_ray.analyses import ANALYSES, analysis_class
+from xlli_ray.analyses.labels import Labels
 from xlli_ray.analyses.states import asked_in
 from xlli_ray.errors import counted
 from xlli_ray.report.means import mean_tables
@@ -111,14 +112,12 @@ def scanned_text(samples: SampleTable, sizes: str = "") -> str:
 
 def sets_text(samples: SampleTable) -> str:
     """The degradations and how many samples each has, those of one type as first … last; '' where there is but one."""
-    from xlli_ray.corpus.degradations import is_made, parse_label
-
-    counts = samples.labels
+    counts, meaning = samples.labels, Labels.of(samples)
     if len(counts) < 2:
         return ""
     named = [
         names[0] if len(names) == 1 else f"{names[0]} … {names[-1]} ({len(names)})"
-        for names in (list(group) for _, group in groupby(counts, lambda label: parse_label(label).type if is_made(label) else label))
+        for names in (list(group) for _, group in groupby(counts, meaning.type))
     ]
     each = sorted(set(counts.values()))
     return f"{len(counts)} sets of {f'{each[0]} to ' if len(each) > 1 else ''}{counted(each[-1], 'sample')}: {', '.join(named)}"

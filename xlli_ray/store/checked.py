@@ -20,20 +20,22 @@ NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9_\-][A-Za-z0-9_.\-]*")
 """Ids of stages, models and results, what a cell holds, names of arrays and figures: parts of keys."""
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 """SQL tables and columns."""
-LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+\-]*")
+LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+~\-]*")
 """Degradations, and names of real sets."""
 BUCKET = re.compile(r"h[0-9]{4,9}w[0-9]{4,9}")
 DTYPE = re.compile("|".join(sorted(DTYPES)))
 CODEC = re.compile("none|blosc")
 SCALAR = re.compile("|".join(ARROW))
+COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
 TAG = re.compile(r"[^\x00-\x1f\x7f]+")
 """Names of tags: any one line."""
 _MEANT = {
     NAME: "letters, digits, '_', '.' and '-', and no '.' first",
     IDENTIFIER: "letters, digits and '_', and no digit first",
-    LABEL: "letters, digits, '_', '.', '+' and '-'",
+    LABEL: "letters, digits, '_', '.', '+', '~' and '-'",
     BUCKET: "h0064w0086",
     TAG: "one line of text",
+    COLOUR: "#rrggbb",
     DTYPE: f"one of {', '.join(sorted(DTYPES))}",
     CODEC: "none or blosc",
     SCALAR: f"one of {', '.join(ARROW)}",
@@ -64,6 +66,14 @@ def _of_manifest(manifest: Manifest) -> Iterator[Said]:
             yield f"samples.buckets[{i}].name", bucket.name, BUCKET
             for k, (label, _, _) in enumerate(bucket.blocks):
                 yield f"samples.buckets[{i}].blocks[{k}]", label, LABEL
+        for i, record in enumerate(manifest.samples.meanings):
+            yield f"samples.meanings[{i}].label", record.label, LABEL
+            yield f"samples.meanings[{i}].type", record.type, LABEL
+        for i, family in enumerate(manifest.samples.families):
+            yield f"samples.families[{i}].name", family.name, IDENTIFIER
+            yield f"samples.families[{i}].axis", family.axis, TAG
+            if family.colour is not None:
+                yield f"samples.families[{i}].colour", family.colour, COLOUR
     for i, model in enumerate(manifest.models):
         yield f"models[{i}].id", model.id, NAME
         yield f"models[{i}].weights_sha256", model.weights_sha256, NAME

@@ -45,6 +45,29 @@ class Bucket:
 
 
 @dataclass(frozen=True)
+class LabelRecord:
+    """What a degradation label means: which degradations, at which level each."""
+
+    __pydantic_config__ = STRICT
+
+    label: str
+    type: str
+    levels: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FamilyRecord:
+    """One kind of degradation as tables and figures show it."""
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    axis: str
+    higher_is_worse: bool = True
+    colour: str | None = None
+
+
+@dataclass(frozen=True)
 class SampleTable:
     """Summary of `samples/`: what a plan needs of it."""
 
@@ -57,6 +80,9 @@ class SampleTable:
     buckets: tuple[Bucket, ...]
     row_group: Positive
     part_rows: Positive
+    meanings: tuple[LabelRecord, ...] = ()
+    """Of the labels, in table order; of tables written before there were such records: none."""
+    families: tuple[FamilyRecord, ...] = ()
 
     @property
     def labels(self) -> dict[str, int]:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from xlli_ray.corpus.decode import decode, luma_full, to_u8
 from xlli_ray.corpus.degradations import Mixture, draw
-from xlli_ray.corpus.degradations.blur import gaussian
+from xlli_ray.corpus.degradations.blur import Blur, gaussian
 from xlli_ray.corpus.degradations.noise import generator
 from xlli_ray.corpus.ids import sha256_hex
 from xlli_ray.corpus.resize import bicubic, downscale, modcrop
@@ -154,7 +154,7 @@ class Crops:
             mixture = draw(self._degradations, how)
             key = f"{self._seed}|{iteration}|{index}"  # each crop of each step has draws of its own, in both domains
             small = self._input(picture, mixture, top, left, key)
-            small = mixture.apply(small, "input", key=key)
+            small = mixture.apply(small, "input", key=key).image
             scale, size = self._scale, self._size
             large = picture.target[top * scale : (top + size) * scale, left * scale : (left + size) * scale]
             inputs.append(_turned(small, turn))
@@ -177,29 +177,30 @@ def degraded_crop(target: U8, mixture: Mixture, scale: int, top: int, left: int,
     Equal to `downscale(mixture.apply(target))[top:top + size, left:left + size]`; where a crop is away from the border
     and blur is all there is, by small matrix products, which can differ by one grey level where a half is rounded.
     """
-    if not all(name == "blur" for name, _ in mixture.parts):
-        whole = mixture.apply(target.astype(np.float32) / np.float32(255), "target", key=key)
+    blur = mixture.parts[0] if len(mixture.parts) == 1 else None
+    if not isinstance(blur, Blur):
+        whole = mixture.apply(target.astype(np.float32) / np.float32(255), "target", key=key).image
         return downscale(whole, scale)[top : top + size, left : left + size]
-    sigma = mixture.level("blur") or 0.0
-    radius = math.ceil(4.0 * sigma)
-    margin = math.ceil((radius + _SUPPORT * scale) / scale)  # input pixels that reach into the crop, on each side
+    half = gaussian(blur.params.sigma, blur.params.window)
+    margin = math.ceil((len(half) - 1 + _SUPPORT * scale) / scale)  # input pixels that reach into the crop, on each side
     rows, columns = target.shape[0] // scale, target.shape[1] // scale
     first_row, last_row = top - margin, top + size + margin
     first_column, last_column = left - margin, left + size + margin
     if first_row >= 0 and first_column >= 0 and last_row <= rows and last_column <= columns:
         region = target[first_row * scale : last_row * scale, first_column * scale : last_column * scale]
-        return _interior(region, sigma, scale, size, margin)
+        return _interior(region, half, scale, size, margin)
     first_row, first_column = max(first_row, 0), max(first_column, 0)
     region = target[first_row * scale : last_row * scale, first_column * scale : last_column * scale]
-    blurred = mixture.apply(region.astype(np.float32) / np.float32(255), "target", key=key)
+    blurred = mixture.apply(region.astype(np.float32) / np.float32(255), "target", key=key).image
     small = downscale(blurred, scale)
     return small[top - first_row : top - first_row + size, left - first_column : left - first_column + size]
 
 
-def _interior(region: U8, sigma: float, scale: int, size: int, margin: int) -> U8:
-    """Blur and downscale where no border is near. Values are rounded to 8 bits between the two passes, as there."""
+def _interior(region: U8, half: NDArray[np.float64], scale: int, size: int, margin: int) -> U8:
+    """Blur and downscale where no border is near. Values are rounded to 8 bits between the two passes, as there.
+
+    `half`: the blur's kernel from its centre on."""
     span = region.shape[0]
-    half = gaussian(sigma)
     kernel = np.concatenate((half[:0:-1], half))
     blur = _bands(kernel, span, span, 1, -(len(kernel) // 2))
     down = _down(scale)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xlli_ray.corpus import decode, resize
-from xlli_ray.corpus.degradations import get, parse
+from xlli_ray.corpus.degradations import kinds_of
 from xlli_ray.errors import NetworkError, RecipeError
 from xlli_ray.training.images import Image
 from xlli_ray.training.recipe import Job
@@ -107,8 +107,7 @@ def versions(job: Job) -> dict[str, int]:
     if job.corpus.images is not None:
         found["resize"] = resize.VERSION
         for entry in job.corpus.degradations:
-            names = entry if isinstance(entry, Mapping) else [name for name, _ in parse(entry).parts]
-            found |= {name: get(name).VERSION for name in names}
+            found |= {kind.NAME: kind.VERSION for kind in kinds_of(entry)}
     return {name: version for name, version in sorted(found.items()) if version != 1}
 
 

@@ -71,7 +71,7 @@ def cases_of_images(
         data = read_bytes(uri)
         target = modcrop(decode(data).pixels, scale)
         key = f"{seed}|{sha256_hex(data)}"
-        small = downscale(mixture.apply(target, "target", key=key), scale)
+        small = downscale(mixture.apply(target, "target", key=key).image, scale)
         large = to_u8(target)
         if crop is not None:
             size = crop // scale
@@ -79,7 +79,7 @@ def cases_of_images(
             small = small[top : top + size, left : left + size]
             size *= scale
             large = large[top * scale : top * scale + size, left * scale : left * scale + size]
-        cases.append(Case(uri, mixture.apply(np.ascontiguousarray(small), "input", key=key), large))
+        cases.append(Case(uri, mixture.apply(np.ascontiguousarray(small), "input", key=key).image, large))
     return cases
 
 
@@ -91,8 +91,8 @@ def degraded(cases: Sequence[Case], scale: int, degradation: Any, *, seed: int =
         target = modcrop(case.target, scale)
         key = f"{seed}|{sha256_hex(np.ascontiguousarray(target).tobytes())}"
         pixels = target.astype(np.float32) / np.float32(255)
-        small = downscale(mixture.apply(pixels, "target", key=key), scale)
-        result.append(Case(case.name, mixture.apply(small, "input", key=key), target))
+        small = downscale(mixture.apply(pixels, "target", key=key).image, scale)
+        result.append(Case(case.name, mixture.apply(small, "input", key=key).image, target))
     return result
 
 

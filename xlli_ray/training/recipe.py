@@ -35,6 +35,7 @@ from xlli_ray.recipe.overrides import read_override
 from xlli_ray.recipe.problems import Path as Place
 from xlli_ray.recipe.problems import Source, collected, explain
 from xlli_ray.recipe.yaml_text import read_file
+from xlli_ray.registry import allow, places_in
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 Tag = str | int | float | bool
@@ -217,6 +218,7 @@ def load_recipe(path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) 
     content, lines = read_file(path)
     if not isinstance(content, dict):
         raise RecipeError(f"recipe {path}: expected keys such as name, corpus, train; found {type(content).__name__}")
+    allow(places_in(content))
     if "stages" in content and "train" not in content:
         raise RecipeError(f"recipe {path}: this recipe is a study (it has `stages`): xlli run {path}")
     content = _located(content, path.parent)

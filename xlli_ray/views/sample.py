@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xlli_ray.corpus.decode import MAX_PIXELS
-from xlli_ray.corpus.sample import Loaded, Loader, sample_from_row
+from xlli_ray.corpus.sample import Loaded, sample_from_row, study_loader
 from xlli_ray.errors import StudyError, closest
 from xlli_ray.store.manifest import Manifest
 from xlli_ray.store.objects import Objects
@@ -53,8 +52,7 @@ class SampleView:
 
     @cached_property
     def _loaded(self) -> Loaded:
-        limit = self.manifest.recipe.get("corpus", {}).get("max_pixels") or MAX_PIXELS
-        return Loader(max_pixels=limit).load(sample_from_row(self.row))
+        return study_loader(self.manifest.recipe.get("corpus", {})).load(sample_from_row(self.row))
 
     @property
     def input(self) -> NDArray[np.float32]:

@@ -90,7 +90,7 @@ class Ddr:
         figures = [
             *draw.depth_curves(separations, measures.models, network_looks(view.study_models)),
             *draw.contrasts(ratios, measures.models),
-            *draw.pairs(pairs, measures.models, measures.samples.labels),
+            *draw.pairs(pairs, measures.models, measures.samples.labels, view.meaning),
             *scatter(made, embeddings, measures.samples, pixels),
         ]
         return Result(

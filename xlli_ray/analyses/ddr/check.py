@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from xlli_ray.analyses.ddr.measures import matches, places_of
 from xlli_ray.analyses.ddr.params import Params
-from xlli_ray.analyses.ddr.samples import type_of
+from xlli_ray.analyses.labels import Labels
 from xlli_ray.analyses.protocol import planned_sets
 from xlli_ray.corpus.degradations import is_real
 from xlli_ray.errors import AnalysisError, PlanError, closest, counted
@@ -39,7 +39,8 @@ def check(params: Params, cells: Sequence[Cell], samples: SampleTable) -> list[s
     if sum(wanted.values()) < 3:
         have = counted(sum(wanted.values()), "sample")
         raise PlanError(f"{have} of inputs {size}; separability needs three: take more patches or images")
-    types = [type_of(label) for label in wanted]
+    meaning = Labels.of(samples)
+    types = [meaning.type(label) for label in wanted]
     shared = [count for label, count in wanted.items() if not is_real(label)]
     possible = {
         "type": len(set(types)) > 1,

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from xlli_ray.analyses.ddr.samples import type_of
 from xlli_ray.analyses.ddr.tables import FULL, LAST
+from xlli_ray.analyses.labels import Labels
 from xlli_ray.drawing import (
     INK,
     MUTED,
@@ -169,7 +169,7 @@ def _matrix(rows: Sequence[_Row], models: Sequence[str], about: str) -> Figure:
     return Figure("ratio_models", svg, f"{about}: log10, row over column. In brackets: the interval holds 0. Each interval is for itself.")
 
 
-def pairs(rows: Sequence[_Row], models: Sequence[str], labels: Sequence[str]) -> Iterator[Figure]:
+def pairs(rows: Sequence[_Row], models: Sequence[str], labels: Sequence[str], meaning: Labels) -> Iterator[Figure]:
     """CHI of each pair of degradations, one matrix a model, at its last layer."""
     mine = headline(rows)
     shown = [model for model in models if any(row["model"] == model and _positive(row["chi"]) for row in mine)]
@@ -181,7 +181,7 @@ def pairs(rows: Sequence[_Row], models: Sequence[str], labels: Sequence[str]) ->
     values = [math.log10(row["chi"]) for row in mine if _positive(row["chi"])]
     low, high = min(values), max(values)
     small = 7 if len(labels) <= 8 else 5
-    families = list(dict.fromkeys(map(type_of, labels)))
+    families = list(dict.fromkeys(map(meaning.type, labels)))
     with canvas(min(WIDTH, side * count + 0.9), side * lines + 0.6) as figure:
         axes = figure.subplots(lines, count, squeeze=False, sharex=True, sharey=True)
         mesh: Any = None
@@ -213,7 +213,7 @@ def pairs(rows: Sequence[_Row], models: Sequence[str], labels: Sequence[str]) ->
             axis.set_yticks(range(len(labels) - 1), list(labels[1:]), fontsize=7.5)
             axis.tick_params(labelbottom=True, labelleft=number % count == 0)
             for tick in (*axis.get_xticklabels(), *axis.get_yticklabels()):
-                tick.set_color(family_colour(type_of(tick.get_text()), families))
+                tick.set_color(family_colour(meaning.type(tick.get_text()), families, meaning.colours))
         bar = figure.colorbar(mesh, ax=axes, shrink=0.6, pad=0.02, format=lambda value, _: _short(value))
         bar.outline.set_edgecolor(RULE)
         bar.ax.tick_params(labelsize=7.5, colors=MUTED)

@@ -8,8 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
+from xlli_ray.analyses.labels import Labels
 from xlli_ray.analyses.view import View
-from xlli_ray.corpus.degradations import CLEAN, is_made, parse_label
+from xlli_ray.corpus.degradations import CLEAN
 from xlli_ray.errors import AnalysisError, closest
 
 GROUPS = 256
@@ -32,6 +33,7 @@ class Samples:
     """Names of the photographs' files."""
     ids: tuple[str, ...]
     contents: tuple[str, ...]
+    meaning: Labels
 
     @cached_property
     def cluster(self) -> np.ndarray:
@@ -45,7 +47,7 @@ class Samples:
     @cached_property
     def types(self) -> tuple[str, ...]:
         """Degradation of each label without its level."""
-        return tuple(type_of(label) for label in self.labels)
+        return tuple(map(self.meaning.type, self.labels))
 
     @cached_property
     def families(self) -> tuple[str, ...]:
@@ -55,7 +57,7 @@ class Samples:
     def levels(self, family: str) -> list[int]:
         """Codes of the labels of a type, by rising level (mixtures: in the recipe's order)."""
         mine = [code for code, kind in enumerate(self.types) if kind == family]
-        return sorted(mine, key=lambda code: level_of(self.labels[code])) if "+" not in family else mine
+        return sorted(mine, key=lambda code: self.meaning.level(self.labels[code])) if "+" not in family else mine
 
     @cached_property
     def clean(self) -> int | None:
@@ -90,19 +92,8 @@ def read_samples(view: View, bucket: str, wanted: Sequence[str] | None) -> Sampl
     del images
     return Samples(
         column["row"][kept].astype(np.int64), label[kept], content.reshape(-1), image.reshape(-1), labels, names,
-        tuple(column["sample_id"][kept]), tuple(contents),
+        tuple(column["sample_id"][kept]), tuple(contents), view.meaning,
     )  # fmt: skip
-
-
-def type_of(label: str) -> str:
-    """`blur2+noise10` → `blur+noise`; sets of real or given inputs are types of their own."""
-    return parse_label(label).type if is_made(label) else label
-
-
-def level_of(label: str) -> float:
-    """The first level of a label; 0 for a sample that is clean, or whose level is not known."""
-    parts = parse_label(label).parts if is_made(label) else ()
-    return parts[0][1] if parts else 0.0
 
 
 def own_contents(samples: Samples, places: np.ndarray, rng: np.random.Generator) -> np.ndarray:

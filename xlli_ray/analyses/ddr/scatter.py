@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xlli_ray.analyses.ddr.embeddings import Picture
-from xlli_ray.analyses.ddr.samples import Samples, level_of
+from xlli_ray.analyses.ddr.samples import Samples
 from xlli_ray.drawing import INK, MUTED, RULE, WIDTH, canvas, family_colour, paler, svg_text
 from xlli_ray.store.results import Figure
 
@@ -27,9 +27,10 @@ def label_colours(samples: Samples) -> dict[str, str]:
     out = {}
     for code, label in enumerate(samples.labels):
         family = samples.types[code]
-        rank = sorted({level_of(samples.labels[other]) for other in range(len(samples.labels)) if samples.types[other] == family})
-        weaker = 1 - (rank.index(level_of(label)) + 1) / len(rank)
-        out[label] = paler(family_colour(family, samples.families), 0.7 * weaker)
+        level = samples.meaning.level
+        rank = sorted({level(samples.labels[other]) for other in range(len(samples.labels)) if samples.types[other] == family})
+        weaker = 1 - (rank.index(level(label)) + 1) / len(rank)
+        out[label] = paler(family_colour(family, samples.families, samples.meaning.colours), 0.7 * weaker)
     return out
 
 

@@ -90,10 +90,10 @@ class Srga:
         rows = {"srga": sets, "srga_families": families, "srga_pairs": pairs, "srga_spectrum": measures.spectra()}
         looks = network_looks(view.study_models)
         figures = [
-            *draw.levels(sets, measures.models, looks),
+            *draw.levels(sets, measures.models, looks, view.meaning),
             *draw.ranking(families, measures.models, looks),
-            *draw.fits(measures.drawn_fits(), draw.set_colours(view.labels)),
-            *draw.spectra(measures.drawn_spectra(), measures.components, draw.set_colours(view.labels)),
+            *draw.fits(measures.drawn_fits(), draw.set_colours(view.labels, view.meaning)),
+            *draw.spectra(measures.drawn_spectra(), measures.components, draw.set_colours(view.labels, view.meaning)),
         ]
         return Result(
             {table.name: whole(rows[table.name], table.columns) for table in TABLES},

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from xlli_ray.analyses.labels import Labels
 from xlli_ray.analyses.srga.tables import ALL
-from xlli_ray.corpus.degradations import is_made, parse_label
 from xlli_ray.drawing import INK, MUTED, NETWORKS, RULE, WIDTH, Look, canvas, family_colour, heat_figure, svg_text
 from xlli_ray.stats.ggd import Fit
 from xlli_ray.store.results import Figure
@@ -18,13 +18,10 @@ LINES = ("-", "--", "-.", ":")
 """Of the sets in the spectra."""
 MODELS = len(NETWORKS)
 """More models than this become a heat map, and only so many are drawn elsewhere."""
-AXES = {"blur": "blur, σ in target pixels", "noise": "noise, σ in grey levels", "jpeg": "JPEG quality, worse to the right"}
-_FALLING = ("jpeg",)
-"""Families whose larger level is less of a degradation."""
 _Row = dict[str, Any]
 
 
-def levels(rows: Sequence[_Row], models: Sequence[str], looks: Mapping[str, Look]) -> Iterator[Figure]:
+def levels(rows: Sequence[_Row], models: Sequence[str], looks: Mapping[str, Look], meaning: Labels) -> Iterator[Figure]:
     """The index against the level: a panel a degradation, mixtures and single levels by name, other contents apart."""
     shown = [row for row in rows if row["state"] in ("ok", "unpaired") and _finite(row["srga"])]
     if not shown:
@@ -36,7 +33,7 @@ def levels(rows: Sequence[_Row], models: Sequence[str], looks: Mapping[str, Look
         yield Figure("srga", heat_figure(models, labels, grid, title="SRGA by model and set", digits=1),
                      "SRGA of each model and set; lower: features more like the reference's.")  # fmt: skip
         return
-    panels = _panels(shown)
+    panels = _panels(shown, meaning)
     count = min(3, len(panels))
     lines = -(-len(panels) // count)
     beside = 0.085 * min(max(map(len, models)), 40) + 0.7
@@ -48,7 +45,7 @@ def levels(rows: Sequence[_Row], models: Sequence[str], looks: Mapping[str, Look
             if number >= len(panels):
                 axis.set_visible(False)
                 continue
-            _curves(axis, *panels[number], models, looks)
+            _curves(axis, *panels[number], models, looks, meaning.falling(panels[number][0]))
             if number % count == 0:
                 axis.set_ylabel("SRGA")
         axes.flat[0].set_ylim(0, 1.05 * max(_number(row[key]) for row in shown for key in ("srga", "high") if _finite(row[key])))
@@ -61,7 +58,7 @@ def levels(rows: Sequence[_Row], models: Sequence[str], looks: Mapping[str, Look
     yield Figure("srga", svg, caption)
 
 
-def _panels(rows: Sequence[_Row]) -> list[tuple[str, str, list[_Row], list[str] | None]]:
+def _panels(rows: Sequence[_Row], meaning: Labels) -> list[tuple[str, str, list[_Row], list[str] | None]]:
     """(title, x label, rows, names of the places on x or None for a numeric axis)."""
     paired = [row for row in rows if row["state"] == "ok"]
     families = list(dict.fromkeys(row["family"] for row in paired))
@@ -71,7 +68,7 @@ def _panels(rows: Sequence[_Row]) -> list[tuple[str, str, list[_Row], list[str] 
         mine = [row for row in paired if row["family"] == family]
         names = list(dict.fromkeys(row["label"] for row in mine))
         if len(names) > 1 and all(_finite(row["level"]) for row in mine):
-            out.append((family, AXES.get(family, f"level of {family}"), mine, None))
+            out.append((family, meaning.axis(family), mine, None))
         elif len(names) > 2:
             out.append((family, "", mine, names))
         else:
@@ -86,8 +83,9 @@ def _panels(rows: Sequence[_Row]) -> list[tuple[str, str, list[_Row], list[str] 
 
 
 def _curves(
-    axis: Any, title: str, xlabel: str, rows: Sequence[_Row], names: list[str] | None, models: Sequence[str], looks: Mapping[str, Look]
-) -> None:
+    axis: Any, title: str, xlabel: str, rows: Sequence[_Row], names: list[str] | None, models: Sequence[str], looks: Mapping[str, Look],
+    falling: bool,
+) -> None:  # fmt: skip
     axis.grid(True, axis="both")
     axis.spines["left"].set_visible(True)
     axis.set_title(title, color=INK, fontweight="bold", pad=7)
@@ -120,7 +118,7 @@ def _curves(
     else:
         if len(places) <= 9:
             axis.set_xticks(places, [f"{value:g}" for value in places])
-        if title in _FALLING:
+        if falling:
             axis.invert_xaxis()
 
 
@@ -178,10 +176,10 @@ def _ranked(axis: Any, place: int, row: _Row, look: Look) -> None:
     axis.annotate(text, (right, place), (6, 0), textcoords="offset points", fontsize=8.0, color=INK, va="center")
 
 
-def set_colours(labels: Sequence[str]) -> dict[str, str]:
+def set_colours(labels: Sequence[str], meaning: Labels) -> dict[str, str]:
     """The colour of each set's degradation; levels of one family share it. `labels`: all of the study."""
-    family = {label: parse_label(label).type if is_made(label) else label for label in labels}
-    return {label: family_colour(family[label], list(dict.fromkeys(family.values()))) for label in labels}
+    family = {label: meaning.type(label) for label in labels}
+    return {label: family_colour(family[label], list(dict.fromkeys(family.values())), meaning.colours) for label in labels}
 
 
 def fits(drawn: Sequence[tuple[str, str, np.ndarray, np.ndarray, Fit]], colours: Mapping[str, str]) -> Iterator[Figure]:

@@ -13,12 +13,14 @@ the rounded weight does not.
 from __future__ import annotations
 
 import math
-from typing import Any, Final, Literal
+import re
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from xlli_ray.errors import RecipeError
+from xlli_ray.corpus.degradations.degradation import PLAIN, Degradation, Degraded, Domain, number
 
 _BAND = 64  # rows worked on at a time
 _BLOCK = 1 << 14  # elements summed at a time: two buffers of 128 KiB
@@ -26,38 +28,69 @@ _MAX_SIGMA = 64.0
 _MAX_WINDOW = 511
 
 
-class Blur:
+class BlurParams(BaseModel):
+    """Parameters of `blur`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    sigma: Annotated[float, BeforeValidator(number)] = Field(description="standard deviation in pixels of the target")
+    window: int | None = Field(default=None, description="side of the square of pixels that are summed; null: as far as ceil(4 sigma)")
+
+    @field_validator("sigma")
+    @classmethod
+    def _usable(cls, value: float) -> float:
+        if not 0.0 < value <= _MAX_SIGMA:
+            raise ValueError(
+                f"{value:g} is no usable sigma; expected pixels of the target, above 0 and at most {_MAX_SIGMA:g}."
+                " For no blur leave it out: clean."
+            )
+        return value
+
+    @field_validator("window")
+    @classmethod
+    def _odd(cls, value: int | None) -> int | None:
+        if value is not None and (value % 2 == 0 or not 3 <= value <= _MAX_WINDOW):
+            raise ValueError(f"a window of {value} pixels; expected an odd number from 3 to {_MAX_WINDOW}, or null")
+        return value
+
+
+class Blur(Degradation):
     """Degradation `blur`; the level is the standard deviation in pixels of the target, above 0 and at most 64.
 
     `window`: side of the square of pixels that are summed, an odd number from 3 to 511; None: as far as ceil(4 sigma). It stays the same
-    for all levels, as in OpenCV's `GaussianBlur` with a given size.
+    for all levels, as in OpenCV's `GaussianBlur` with a given size. It gives other pixels, so it is part of the label: `blur2w15`.
     """
 
-    NAME: Final = "blur"
-    VERSION: Final = 1
-    ORDER: Final = 10
-    DOMAIN: Final[Literal["target"]] = "target"
-    INTEGER: Final = False
+    NAME: ClassVar[str] = "blur"
+    VERSION: ClassVar[int] = 1
+    ORDER: ClassVar[int] = 10
+    DOMAIN: ClassVar[Domain] = "target"
+    Params: ClassVar[type[BaseModel]] = BlurParams
+    LEVEL: ClassVar[str] = "sigma"
+    AXIS: ClassVar[str] = "blur, σ in target pixels"
+    COLOUR: ClassVar[str | None] = "#0072B2"
+    params: BlurParams
 
-    def __init__(self, window: int | None = None) -> None:
-        if window is not None and (window % 2 == 0 or not 3 <= window <= _MAX_WINDOW):
-            raise RecipeError(f"degradation blur: a window of {window} pixels; expected an odd number from 3 to {_MAX_WINDOW}, or null")
-        self.window = window
+    @property
+    def label(self) -> str:
+        return f"blur{self.params.sigma:g}" + ("" if self.params.window is None else f"w{self.params.window}")
 
-    def check(self, level: float) -> None:
-        """Raise RecipeError unless `level` is a usable sigma."""
-        if not 0.0 < level <= _MAX_SIGMA:
-            raise RecipeError(
-                f"degradation blur: {level:g} is no usable sigma; expected pixels of the target, above 0 and at most"
-                f" {_MAX_SIGMA:g}. For no blur leave it out: clean."
-            )
+    @property
+    def plain(self) -> bool:
+        return True
 
-    def apply(self, array: NDArray[Any], level: float, *, key: str) -> NDArray[Any]:
+    @classmethod
+    def from_label(cls, text: str) -> Self:
+        match = re.fullmatch(rf"({PLAIN.pattern})(?:w([0-9]+))?", text)
+        if match is None:
+            raise ValueError(text)
+        return cls.of({"sigma": float(match[1]), "window": None if match[2] is None else int(match[2])})
+
+    def apply(self, array: NDArray[Any], *, key: str) -> Degraded:
         """Blur `array`, float32 or float64, (H, W, C), any range; same shape and dtype. `key` is not used."""
         del key  # nothing is drawn
         if array.dtype not in (np.float32, np.float64):
             raise TypeError(f"blur takes a float image, not {array.dtype}")
-        weights = gaussian(level, self.window)
+        weights = gaussian(self.params.sigma, self.params.window)
         radius = len(weights) - 1
         height, width, channels = array.shape
         result = np.empty_like(array)
@@ -73,7 +106,7 @@ class Blur:
             flat = np.empty(padded.size)
             flat[: padded.size - 2 * radius * channels] = _symmetric(padded.ravel(), weights, step=channels)
             result[top:bottom] = flat.reshape(padded.shape)[:, :width]
-        return result
+        return Degraded(result)
 
 
 def gaussian(sigma: float, window: int | None = None) -> NDArray[np.float64]:
@@ -113,5 +146,3 @@ def _symmetric(flat: NDArray[np.float64], half: NDArray[np.float64], *, step: in
             np.add(total, term, out=total)
     return result
 
-
-BLUR = Blur()

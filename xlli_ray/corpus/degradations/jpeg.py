@@ -7,43 +7,53 @@ standard Huffman tables, standard quantisation tables scaled by the quality, no 
 from __future__ import annotations
 
 from io import BytesIO
-from typing import Any, Final, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from xlli_ray.errors import RecipeError
+from xlli_ray.corpus.degradations.degradation import Degradation, Degraded, Domain, number
 
 _MAX_SIDE = 65_500  # of the format
 
 
-class Jpeg:
+def _quality(value: Any) -> int:
+    if not 1 <= number(value) <= 100 or value != int(value):
+        raise ValueError(f"{value:g} is no quality; expected a whole number from 1 to 100")
+    return int(value)
+
+
+class JpegParams(BaseModel):
+    """Parameters of `jpeg`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    quality: Annotated[int, BeforeValidator(_quality)] = Field(description="libjpeg's quality, from 1 (worst) to 100")
+
+
+class Jpeg(Degradation):
     """Degradation `jpeg`; the level is the quality, a whole number from 1 (worst) to 100."""
 
-    NAME: Final = "jpeg"
-    VERSION: Final = 1
-    ORDER: Final = 30
-    DOMAIN: Final[Literal["input"]] = "input"
-    INTEGER: Final = True
+    NAME: ClassVar[str] = "jpeg"
+    VERSION: ClassVar[int] = 1
+    ORDER: ClassVar[int] = 30
+    DOMAIN: ClassVar[Domain] = "input"
+    Params: ClassVar[type[BaseModel]] = JpegParams
+    LEVEL: ClassVar[str] = "quality"
+    AXIS: ClassVar[str] = "JPEG quality, worse to the right"
+    HIGHER_IS_WORSE: ClassVar[bool] = False
+    COLOUR: ClassVar[str | None] = "#E69F00"
 
-    def check(self, level: float) -> None:
-        """Raise RecipeError unless `level` is a whole number from 1 to 100."""
-        if not 1 <= level <= 100 or level != int(level):
-            raise RecipeError(f"degradation jpeg: {level:g} is no quality; expected a whole number from 1 to 100")
-
-    def apply(self, array: NDArray[Any], level: float, *, key: str) -> NDArray[Any]:
-        """Compress and decompress `array`, uint8 (h, w, 3); returns uint8 of the same shape. `key` is not used."""
+    def apply(self, array: NDArray[Any], *, key: str) -> Degraded:
+        """Compress and decompress `array`, uint8 (h, w, 3); uint8 of the same shape. `key` is not used."""
         del key  # nothing is drawn
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
             raise TypeError(f"jpeg takes a uint8 patch (h, w, 3), not {array.dtype} {array.shape}")
         if max(array.shape) > _MAX_SIDE:
             raise ValueError(f"JPEG holds at most {_MAX_SIDE} pixels a side, this image has {array.shape[:2]}")
         buffer = BytesIO()
-        Image.fromarray(array).save(buffer, format="JPEG", quality=int(level), subsampling="4:2:0")
+        Image.fromarray(array).save(buffer, format="JPEG", quality=int(self.level), subsampling="4:2:0")
         # The plugin, not Image.open: that one would warn or refuse by a global pixel limit that is not ours.
         with JpegImagePlugin.JpegImageFile(BytesIO(buffer.getvalue())) as image:
-            return np.asarray(image.convert("RGB"))
-
-
-JPEG = Jpeg()
+            return Degraded(np.asarray(image.convert("RGB")))

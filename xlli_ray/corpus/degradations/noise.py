@@ -10,44 +10,54 @@ paper varies.
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Any, Final, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from xlli_ray.errors import RecipeError
+from xlli_ray.corpus.degradations.degradation import Degradation, Degraded, Domain, number
 
 
-class Noise:
+class NoiseParams(BaseModel):
+    """Parameters of `noise`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    sigma: Annotated[float, BeforeValidator(number)] = Field(description="standard deviation in grey levels of 255")
+
+    @field_validator("sigma")
+    @classmethod
+    def _usable(cls, value: float) -> float:
+        if not 0.0 < value <= 255.0:
+            raise ValueError(
+                f"{value:g} is no usable level; expected a standard deviation in grey levels of 255, above 0 and at most 255."
+                " For no noise leave it out: clean."
+            )
+        return value
+
+
+class Noise(Degradation):
     """Degradation `noise`; the level is the standard deviation in grey levels of 255, above 0 and at most 255."""
 
-    NAME: Final = "noise"
-    VERSION: Final = 1
-    ORDER: Final = 20
-    DOMAIN: Final[Literal["input"]] = "input"
-    INTEGER: Final = False
+    NAME: ClassVar[str] = "noise"
+    VERSION: ClassVar[int] = 1
+    ORDER: ClassVar[int] = 20
+    DOMAIN: ClassVar[Domain] = "input"
+    Params: ClassVar[type[BaseModel]] = NoiseParams
+    LEVEL: ClassVar[str] = "sigma"
+    AXIS: ClassVar[str] = "noise, σ in grey levels"
+    COLOUR: ClassVar[str | None] = "#D55E00"
 
-    def check(self, level: float) -> None:
-        """Raise RecipeError unless `level` is a usable standard deviation."""
-        if not 0.0 < level <= 255.0:
-            raise RecipeError(
-                f"degradation noise: {level:g} is no usable level; expected a standard deviation in grey levels of 255,"
-                " above 0 and at most 255. For no noise leave it out: clean."
-            )
-
-    def apply(self, array: NDArray[Any], level: float, *, key: str) -> NDArray[Any]:
+    def apply(self, array: NDArray[Any], *, key: str) -> Degraded:
         """Add noise to `array`, uint8 (h, w, C); clipped and rounded half up to uint8. `key` is `seed|content`."""
         if array.dtype != np.uint8:
             raise TypeError(f"noise takes a uint8 patch, not {array.dtype}")
-        draw = generator(f"{key}|noise|{level:g}").standard_normal(array.shape)
-        noisy = array + level * draw
-        return np.floor(np.clip(noisy, 0.0, 255.0) + 0.5).astype(np.uint8)
+        draw = generator(f"{key}|noise|{self.level:g}").standard_normal(array.shape)
+        noisy = array + self.level * draw
+        return Degraded(np.floor(np.clip(noisy, 0.0, 255.0) + 0.5).astype(np.uint8))
 
 
 def generator(text: str) -> np.random.Generator:
     """Philox keyed by the first 16 bytes of sha256(text), read as two little-endian 64-bit words."""
     key = np.frombuffer(sha256(text.encode()).digest()[:16], dtype="<u8").astype(np.uint64)
     return np.random.Generator(np.random.Philox(key=key))
-
-
-NOISE = Noise()

@@ -1,0 +1,160 @@
+"""What a degradation is: a class with its parameters, what it does to an image, and what it leaves behind besides.
+
+To add one, write a subclass in a file of its own and a line in `registry.DEGRADATIONS`, or nothing here at all: an installed package names
+it as an entry point, a recipe as `package.module:Class`. Label, recipe, columns of the sample table, axis and colour in figures, training
+draws and the pipeline follow from the class. Raise its VERSION whenever the same input gives other bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
+
+from xlli_ray.errors import RecipeError
+
+Domain = Literal["target", "input"]
+PLAIN = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+
+
+@dataclass(frozen=True)
+class Degraded:
+    """A degraded image and the by-products of making it.
+
+    `image`: same shape and dtype as what was degraded. `extras`: by name, as declared in `Degradation.EXTRAS`, each (H, W) or (H, W, C)
+    with the image's height and width.
+    """
+
+    image: NDArray[Any]
+    extras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A by-product that probes may read and `inputs` may store: a rain layer, a mask."""
+
+    about: str
+    """Meaning, range, unit."""
+    channels: int
+    """0: a map (H, W)."""
+    dtype: Literal["uint8", "float32", "bool"]
+
+    def shape(self, height: int, width: int) -> tuple[int, ...]:
+        """Of an image of that size."""
+        return (height, width, self.channels) if self.channels else (height, width)
+
+
+class Degradation(ABC):
+    """One kind of damage with its parameters. Two of one class with equal `params` are equal."""
+
+    NAME: ClassVar[str]
+    """As written in recipes and as a column of the sample table: lower-case letters and `_`."""
+    VERSION: ClassVar[int]
+    """Raised by hand when the same input gives other bytes; part of the identity of what is stored."""
+    ORDER: ClassVar[int]
+    """Place in the pipeline, in tables and in figures: lower comes first."""
+    DOMAIN: ClassVar[Domain]
+    """What `apply` works on. `target`: the whole image before it is downscaled, float32 (H, W, 3) in 0..1. `input`: the patch, uint8
+    (h, w, 3)."""
+    Params: ClassVar[type[BaseModel]]
+    """Frozen, no extra fields. Validators say what a value means and what was expected."""
+    LEVEL: ClassVar[str]
+    """The numeric field of `Params` that the short form `{blur: 2}` sets: the level, the one number of tables and axes."""
+    AXIS: ClassVar[str]
+    """What the level is, with its unit: `blur, σ in target pixels`."""
+    HIGHER_IS_WORSE: ClassVar[bool] = True
+    COLOUR: ClassVar[str | None] = None
+    """#rrggbb, of this degradation in every figure; None: a spare one."""
+    EXTRAS: ClassVar[Mapping[str, Extra]] = {}
+    """By-products of `apply`, by name."""
+
+    def __init__(self, params: BaseModel) -> None:
+        self.params = params
+
+    @classmethod
+    def of(cls, value: float | Mapping[str, Any]) -> Self:
+        """From a level, or from all parameters by name. Raises RecipeError naming the field."""
+        fields: Mapping[str, Any] = value if isinstance(value, Mapping) else {cls.LEVEL: value}
+        if isinstance(level := fields.get(cls.LEVEL), list | tuple):
+            raise RecipeError(f"degradation {cls.NAME}: the range {list(level)} is for training; expected one number here")
+        try:
+            made = cls(cls.Params(**fields))
+        except ValidationError as error:
+            raise RecipeError(f"degradation {cls.NAME}: {'; '.join(_problem(one, fields) for one in error.errors())}") from error
+        made._check_level()
+        return made
+
+    @classmethod
+    def from_label(cls, text: str) -> Self:
+        """Inverse of `label`, of which `text` is what follows the name. Raises ValueError for a text that is none."""
+        if not PLAIN.fullmatch(text):
+            raise ValueError(text)
+        return cls.of(float(text))
+
+    @property
+    def level(self) -> float:
+        """The level, as a number."""
+        return float(getattr(self.params, self.LEVEL))
+
+    @property
+    def label(self) -> str:
+        """A short name for people, `blur2`. Other parameters than the level, where they are not the default, are not in it unless the class
+        says so: `mixture` adds a mark, or the recipe gives a name."""
+        return f"{self.NAME}{self.level:g}"
+
+    @property
+    def plain(self) -> bool:
+        """Whether `label` says everything."""
+        return self.params == self.Params(**{self.LEVEL: getattr(self.params, self.LEVEL)})
+
+    @abstractmethod
+    def apply(self, array: NDArray[Any], *, key: str) -> Degraded:
+        """The damaged copy.
+
+        All randomness comes from `key`: `seed|content`, or `seed|sha256 of the image` in domain `target`.
+        """
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.params == self.params  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.params.model_dump_json()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.params!r})"
+
+    def _check_level(self) -> None:
+        """Levels must survive `%g`, else two of them could share a label and so an identity."""
+        level = self.level
+        if float(f"{level:g}") != level or not re.fullmatch(r"[0-9.]+", f"{level:g}"):
+            raise RecipeError(
+                f"degradation {self.NAME}: {level!r} has too many digits for a label; expected at most six, e.g. {level:g}"
+            )
+
+
+def number(value: Any) -> Any:
+    """For a `BeforeValidator` of numeric fields: an int or a float that is finite, no text, no truth value."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no level; expected a number")
+    return value
+
+
+def _problem(error: Any, given: Mapping[str, Any]) -> str:
+    """One line of pydantic's account, without the field's name where the recipe gave a level only."""
+    where = ".".join(map(str, error["loc"]))
+    text = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        text = f"there is no parameter {where!r}"
+    return text if len(given) == 1 and error["type"] == "value_error" else f"{where}: {text}" if where not in text else text
+
+
+def as_float32(array: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """uint8 → float32 in 0..1."""
+    return array.astype(np.float32) / np.float32(255)

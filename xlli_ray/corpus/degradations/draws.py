@@ -1,0 +1,110 @@
+"""Degradations drawn for training: a range instead of a number, for any numeric parameter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from xlli_ray.corpus.degradations.degradation import Degradation
+from xlli_ray.corpus.degradations.mixture import Mixture, get, mixture_of, parse
+from xlli_ray.errors import RecipeError
+
+# A list [low, high] may stand for a number.
+DrawSpec = str | Mapping[str, Any]
+
+
+def draw(spec: DrawSpec | Sequence[DrawSpec], rng: np.random.Generator) -> Mixture:
+    """A mixture for one training sample: `{blur: [0, 4]}` draws its level uniformly, numbers stay as they are.
+
+    Of a list of specs one is drawn first. Values are rounded to the six digits that labels carry (whole numbers where the parameter is
+    one, ends included); a level that comes out as 0 drops its part. One number is taken from `rng` per range, in pipeline order and in
+    the order of the parameters, whatever the result.
+    """
+    if isinstance(spec, Sequence) and not isinstance(spec, str):
+        if not spec:
+            raise RecipeError("degradations: the list is empty; expected at least one entry, e.g. [clean]")
+        spec = spec[int(rng.integers(len(spec)))]
+    ranges = _ranges(spec)
+    if ranges is None:
+        return parse(spec)
+    parts = []
+    for kind, values in ranges:
+        drawn = {name: _drawn(kind, name, value, rng) if isinstance(value, tuple) else value for name, value in values.items()}
+        if drawn[kind.LEVEL] != 0.0:
+            parts.append(kind.of(drawn))
+    return mixture_of(parts)
+
+
+def check_draw(spec: DrawSpec | Sequence[DrawSpec]) -> None:
+    """Raise RecipeError unless `draw` accepts `spec`: to be called before training, not in it."""
+    entries = spec if isinstance(spec, Sequence) and not isinstance(spec, str) else [spec]
+    if not entries:
+        raise RecipeError("degradations: the list is empty; expected at least one entry, e.g. [clean]")
+    for entry in entries:
+        if _ranges(entry) is None:
+            parse(entry)
+
+
+def kinds_of(spec: DrawSpec) -> list[type[Degradation]]:
+    """The degradations that one entry names."""
+    return [get(name) for name in spec if name != "label"] if isinstance(spec, Mapping) else [type(part) for part in parse(spec).parts]
+
+
+def _drawn(kind: type[Degradation], name: str, ends: tuple[float, float], rng: np.random.Generator) -> float:
+    low, high = ends
+    value = low
+    if low < high:
+        uniform = float(rng.random())
+        value = math.floor(low + uniform * (high - low + 1)) if _whole(kind, name) else low + uniform * (high - low)
+    return float(f"{value:g}")
+
+
+def _ranges(spec: DrawSpec) -> list[tuple[type[Degradation], dict[str, Any]]] | None:
+    """(degradation, its parameters with (low, high) where there is a range) in pipeline order; None where `spec` holds no range at all.
+
+    The low end of a level may be 0, no damage.
+    """
+    if not isinstance(spec, Mapping):
+        return None
+    found = []
+    for name, value in spec.items():
+        if name == "label":
+            continue
+        kind = get(name)
+        given = dict(value) if isinstance(value, Mapping) else {kind.LEVEL: value}
+        found.append((kind, {field: _range(kind, entry) if _is_range(kind, field, entry) else entry for field, entry in given.items()}))
+    if not any(isinstance(value, tuple) for _, values in found for value in values.values()):
+        return None
+    if "label" in spec:
+        raise RecipeError(f"degradation label {spec['label']!r}: what is drawn anew for each sample has no label; leave it out")
+    found.sort(key=lambda entry: (entry[0].ORDER, entry[0].NAME))
+    for kind, values in found:
+        for end in (0, 1):
+            chosen = {field: value[end] if isinstance(value, tuple) else value for field, value in values.items()}
+            if chosen.get(kind.LEVEL) != 0.0:
+                kind.of(chosen)
+    fields = {kind: list(kind.Params.model_fields) for kind, _ in found}
+    return [(kind, {field: values[field] for field in fields[kind] if field in values}) for kind, values in found]
+
+
+def _is_range(kind: type[Degradation], field: str, value: object) -> bool:
+    """A list for a parameter that is a number; other parameters may be lists in their own right."""
+    info = kind.Params.model_fields.get(field)
+    return isinstance(value, list | tuple) and info is not None and info.annotation in (int, float, int | None, float | None)
+
+
+def _range(kind: type[Degradation], value: Sequence[Any]) -> tuple[float, float]:
+    if len(value) != 2 or not all(_is_number(end) for end in value) or not 0 <= value[0] <= value[1]:
+        raise RecipeError(f"degradation {kind.NAME}: {list(value)!r} is no range; expected [low, high] with 0 <= low <= high")
+    return float(value[0]), float(value[1])
+
+
+def _whole(kind: type[Degradation], field: str) -> bool:
+    return kind.Params.model_fields[field].annotation in (int, int | None)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
