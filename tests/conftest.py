@@ -49,7 +49,7 @@ def own_process() -> None:
 def _networks_are_planned_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Toy networks are the tests' own and harm nobody: no process for each study, which would cost seconds each. See `own_process`."""
     if "own_process" not in request.fixturenames:
-        monkeypatch.setattr("xlli_ray.engine.apart.OWN_PROCESS", False)
+        monkeypatch.setattr("xlli_ray.engine.run.network_process.OWN_PROCESS", False)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -24,7 +24,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from xlli_ray import __version__, cli
-from xlli_ray.engine.ending import SIGNALS
+from xlli_ray.engine.process_end import SIGNALS
 from xlli_ray.errors import AnalysisError
 
 ENGINE_TESTS = Path(__file__).parent / "engine"
@@ -94,8 +94,8 @@ def write_recipe(folder: Path, **sections: Any) -> Path:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(recipe, study) of one run, for all tests that only read."""
-    from xlli_ray.engine.driver import run_study
     from xlli_ray.engine.options import Options
+    from xlli_ray.engine.run.driver import run_study
     from xlli_ray.recipe import load_recipe
 
     folder = tmp_path_factory.mktemp("cli")
@@ -248,7 +248,7 @@ class Broken:
 
     @classmethod
     def run(cls, params: BaseModel, view: Any, seed: int) -> Any:
-        from xlli_ray.store.results import Result
+        from xlli_ray.store.tables.results import Result
 
         if "good" in Path.cwd().name:
             return Result({}, flags=["broken: look here first"])
@@ -607,8 +607,8 @@ def test_an_error_is_one_message_that_says_where_and_what_to_do(
 
 
 def test_surroundings_that_fail_are_3_and_a_held_study_is_4(xlli: Xlli, done: tuple[Path, Path], damaged: Path, tmp_path: Path) -> None:
-    from xlli_ray.store.lease import Lease
-    from xlli_ray.store.objects import open_objects
+    from xlli_ray.store.objects.client import open_objects
+    from xlli_ray.store.records.lease import Lease
 
     (tmp_path / "file").write_text("not a folder")
     result = xlli("run", done[0], "--out", tmp_path / "file", "--workers", "0", "--quiet")

@@ -112,7 +112,7 @@ def test_sql_joins_the_tables_and_gives_an_arrow_table(study: Study) -> None:
 
 def test_a_study_is_whole_whatever_the_order_in_which_its_recipe_names_the_tags(study: Study) -> None:
     """study.json sorts them; the mark of the tables took them as the recipe had them, and did not fit when it was read again."""
-    from xlli_ray.store.tables import tables_are_fresh
+    from xlli_ray.store.tables.study_tables import tables_are_fresh
 
     assert tables_are_fresh(study.objects, study.manifest)
 
@@ -339,8 +339,8 @@ def test_scalars_without_their_record_are_not_in_the_table_and_integers_are_refu
 
 
 def test_a_study_that_was_only_scanned_can_be_asked(tmp_path: Path) -> None:
-    from xlli_ray.engine.driver import scan_study
     from xlli_ray.engine.options import Options
+    from xlli_ray.engine.run.driver import scan_study
 
     scan_study(xlli_ray.load_recipe(write_recipe(tmp_path)), str(tmp_path / "out"), Options(workers=0, quiet=True))
     study = open_study(tmp_path / "out")
@@ -389,9 +389,9 @@ ONE_CELL = ("models=[{id: small, network: 'toy:small'}]", "stages=[{restore: {sa
 
 
 def test_a_bucket_study_is_resumed_and_verified(place: Path) -> None:
-    from xlli_ray.engine.driver import run_study
     from xlli_ray.engine.options import Options
-    from xlli_ray.store.verify import verify
+    from xlli_ray.engine.run.driver import run_study
+    from xlli_ray.store.verify.check_study import verify
 
     url = "memory://test-study/two"
     recipe = xlli_ray.load_recipe(place.parent / "recipe.yaml", overrides=ONE_CELL)
@@ -414,7 +414,7 @@ def test_the_same_through_a_bucket_interface_over_a_folder(
     """obstore's LocalStore stands for a bucket whose objects a test can look at."""
     import obstore.store
 
-    from xlli_ray.store import objects as module
+    from xlli_ray.store.objects import client as module
 
     folder = tmp_path / "bucket"
     folder.mkdir()
@@ -425,8 +425,8 @@ def test_the_same_through_a_bucket_interface_over_a_folder(
     def opened(where: str | Path) -> Any:
         return bucket if str(where) == url else real(where)
 
-    for name in ("xlli_ray.engine.driver", "xlli_ray.engine.worker", "xlli_ray.engine.scan", "xlli_ray.study", "xlli_ray.store.objects"):
-        monkeypatch.setattr(f"{name}.open_objects", opened, raising=False)
+    for name in ("engine.run.driver", "engine.worker.worker", "engine.run.scan_runner", "study", "store.objects.client"):
+        monkeypatch.setattr(f"xlli_ray.{name}.open_objects", opened, raising=False)
     same_results(study, xlli_ray.run(str(place.parent / "recipe.yaml"), url))
     assert (folder / "study.json").exists()
     assert not list(folder.rglob("*.partial"))

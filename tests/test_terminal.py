@@ -16,7 +16,7 @@ from PIL import Image
 
 from xlli_ray.errors import counted
 from xlli_ray.report.text import excerpt, grid, scanned_text, sets_text, status_text
-from xlli_ray.store.manifest import Bucket, Manifest, SampleTable
+from xlli_ray.store.records.manifest import Bucket, Manifest, SampleTable
 from xlli_ray.study import Study
 from xlli_ray.terminal import fitting, harmless, say
 

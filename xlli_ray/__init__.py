@@ -46,8 +46,8 @@ from importlib import import_module  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
+    from xlli_ray.api import LamResult, lam
     from xlli_ray.errors import XlliError
-    from xlli_ray.notebook import LamResult, lam
     from xlli_ray.recipe import load_recipe
     from xlli_ray.stats.srga import SrgaResult, srga
     from xlli_ray.study import Study, open_study
@@ -59,8 +59,8 @@ _PUBLIC = {
     "SrgaResult": "xlli_ray.stats.srga",
     "Study": "xlli_ray.study",
     "XlliError": "xlli_ray.errors",
-    "LamResult": "xlli_ray.notebook",
-    "lam": "xlli_ray.notebook",
+    "LamResult": "xlli_ray.api",
+    "lam": "xlli_ray.api",
     "load_recipe": "xlli_ray.recipe",
     "open_study": "xlli_ray.study",
     "srga": "xlli_ray.stats.srga",
@@ -72,11 +72,11 @@ def run(recipe: str, out: str, *, workers: int = 0, overrides: tuple[str, ...] =
 
     Raises AnalysisError when an analysis failed; all else is then done and kept.
     """
-    from xlli_ray.engine.environment import one_arena
+    from xlli_ray.engine.worker.environment import one_arena
 
     one_arena()
-    from xlli_ray.engine.driver import run_study
     from xlli_ray.engine.options import Options
+    from xlli_ray.engine.run.driver import run_study
     from xlli_ray.errors import AnalysisError
     from xlli_ray.recipe import load_recipe as load
     from xlli_ray.study import open_study as opened

@@ -84,7 +84,7 @@ def run(
     quiet: Annotated[bool, Parameter(**OFF)] = False,
 ) -> int:
     """Run a recipe, or go on where it stopped. The same command again computes only what is missing."""
-    from xlli_ray.engine.driver import run_study
+    from xlli_ray.engine.run.driver import run_study
 
     parsed = _recipe(recipe, set_)
     options = _options(
@@ -145,8 +145,8 @@ def _write_report(place: str, against: str | None = None) -> str:
 @app.command
 def scan(recipe: Path, /, *, out: Out = None, workers: Here = 0, address: Address = None, set_: Set = ()) -> int:
     """Read the corpus and write the sample table."""
-    from xlli_ray.engine.driver import scan_study
-    from xlli_ray.engine.scan import remarks
+    from xlli_ray.engine.run.driver import scan_study
+    from xlli_ray.engine.run.scan_runner import remarks
     from xlli_ray.report.text import scanned_text, sets_text
 
     parsed = _recipe(recipe, set_)
@@ -159,8 +159,8 @@ def scan(recipe: Path, /, *, out: Out = None, workers: Here = 0, address: Addres
     for note in remarks(parsed.corpus, manifest.samples):
         say(f"note: {note}")
     if manifest.samples.rejected:
-        from xlli_ray.store.objects import open_objects
-        from xlli_ray.store.tables import rejected
+        from xlli_ray.store.objects.client import open_objects
+        from xlli_ray.store.tables.study_tables import rejected
 
         for row in rejected(open_objects(place)).slice(0, 10).to_pylist():
             say(f"  {row['source']}: {row['reason']}")
@@ -170,10 +170,10 @@ def scan(recipe: Path, /, *, out: Out = None, workers: Here = 0, address: Addres
 @app.command
 def plan(recipe: Path, /, *, out: Out = None, workers: Workers = None, set_: Set = ()) -> int:
     """Say what a run would do: samples, sizes, units, bytes of each array, projected hours. Refuses above the limits."""
-    from xlli_ray.engine.driver import plan_study
     from xlli_ray.engine.options import Options
-    from xlli_ray.engine.plan import check_limits
-    from xlli_ray.engine.pools import default_workers
+    from xlli_ray.engine.pools.run_pool import default_workers
+    from xlli_ray.engine.run.driver import plan_study
+    from xlli_ray.engine.run.plan import check_limits
     from xlli_ray.report.text import plan_table
 
     parsed = _recipe(recipe, set_)
@@ -193,7 +193,7 @@ def status(study: str, /, *, json_: Annotated[bool, Parameter(name="--json", **O
         say(job_status(study))
         return 0
     from xlli_ray.report.text import status_text
-    from xlli_ray.store.results import plain
+    from xlli_ray.store.tables.results import plain
     from xlli_ray.study import open_study
 
     state = open_study(study).status()
@@ -210,11 +210,11 @@ def verify(
     takeover: Annotated[bool, Parameter(help="with --repair: take the study from a run that still beats", **OFF)] = False,
 ) -> int:
     """Check every byte against what was written. Exit 1 and the list when something is missing or damaged."""
-    from xlli_ray.store.verify import verify as findings
+    from xlli_ray.store.verify.check_study import verify as findings
     from xlli_ray.study import open_study
 
     if repair:
-        from xlli_ray.engine.repair import repair_study
+        from xlli_ray.engine.run.repair import repair_study
 
         for line in repair_study(study, takeover=takeover):
             say(f"repaired: {line}")
@@ -242,7 +242,7 @@ def query(
 ) -> int:
     """Run SQL over a study: tables samples, models, features, failures, one per probe (restore, …), those of analyses (lam_pairs, …)."""
     from xlli_ray.report.text import format_rows
-    from xlli_ray.store.sql import RENAMED
+    from xlli_ray.store.tables.sql import RENAMED
     from xlli_ray.study import open_study
 
     table = open_study(study).sql(sql, unsafe=unsafe)
@@ -265,7 +265,7 @@ def layers(
     scale: int | None = None,
 ) -> int:
     """List the layers of a checkpoint, or of a factory (FILE.py:factory): name, shape for an input of this size, stride, parameters."""
-    from xlli_ray.report.layers import layer_table, parse_args
+    from xlli_ray.report.layer_table import layer_table, parse_args
 
     say(layer_table(weights, pattern, network=network, size=size, scale=scale, args=parse_args(args), key=key))
     return 0
@@ -289,7 +289,7 @@ def train(
     set_: Set = (),
 ) -> int:
     """Train small networks for causal experiments (a recipe with `train:` and perhaps `grid:`)."""
-    from xlli_ray.engine.trainings import train_recipe
+    from xlli_ray.engine.run.training_runner import train_recipe
 
     say(f"models: {train_recipe(recipe, out, overrides=set_, workers=workers, address=address, say=say)}")
     return 0
@@ -341,8 +341,8 @@ EXIT = {PlanError: 2, ClusterLost: 75, EnvironmentFailure: 3, LeaseError: 4}
 
 
 def program() -> None:
-    """Entry point of the installed program: `main`, and then the end of this process (`engine.ending`). Does not return."""
-    from xlli_ray.engine.ending import end
+    """Entry point of the installed program: `main`, and then the end of this process (`engine.process_end`). Does not return."""
+    from xlli_ray.engine.process_end import end
 
     code = 1
     try:
@@ -356,8 +356,8 @@ def program() -> None:
 
 def main() -> None:
     """One command: errors of ours are one message on stderr, never a traceback. Raises SystemExit with the exit code."""
-    from xlli_ray.engine.ending import STOPPED, heed_signals, was_asked
-    from xlli_ray.engine.environment import one_arena
+    from xlli_ray.engine.process_end import STOPPED, heed_signals, was_asked
+    from xlli_ray.engine.worker.environment import one_arena
 
     forgive()
     one_arena()

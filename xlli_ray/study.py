@@ -21,23 +21,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from xlli_ray.analyses.states import State, states
+from xlli_ray.analyses.freshness import State, states
 from xlli_ray.errors import StudyError, closest, counted
-from xlli_ray.store.documents import load_manifest
-from xlli_ray.store.lease import running
-from xlli_ray.store.manifest import Cell, Manifest
-from xlli_ray.store.objects import Objects, open_objects
-from xlli_ray.store.read import ArrayReader, Block, open_readers
-from xlli_ray.store.records import list_records
-from xlli_ray.store.results import Stored, read_failure, read_file, read_results, read_table
-from xlli_ray.store.samples import SampleReader
-from xlli_ray.store.sql import text
-from xlli_ray.store.tables import count_failed, query
+from xlli_ray.store.objects.client import Objects, open_objects
+from xlli_ray.store.records.documents import load_manifest
+from xlli_ray.store.records.lease import running
+from xlli_ray.store.records.manifest import Cell, Manifest
+from xlli_ray.store.records.unit_records import list_records
+from xlli_ray.store.tables.results import Stored, read_failure, read_file, read_results, read_table
+from xlli_ray.store.tables.sample_table import SampleReader
+from xlli_ray.store.tables.sql import text
+from xlli_ray.store.tables.study_tables import count_failed, query
+from xlli_ray.store.zarr.read import ArrayReader, Block, open_readers
 from xlli_ray.views.html import card
 
 if TYPE_CHECKING:
     from xlli_ray.views.comparison import Comparison
-    from xlli_ray.views.sample import SampleView
+    from xlli_ray.views.sample_view import SampleView
 
 
 class StudyArray:
@@ -84,7 +84,7 @@ class StudyArray:
 
     def xarray(self, bucket: str | None = None) -> Any:
         """Lazy xarray.DataArray (sample, …) with the sample columns and `valid` as coordinates."""
-        from xlli_ray.store.xarrays import open_xarray
+        from xlli_ray.store.zarr.xarrays import open_xarray
 
         reader = self.reader(bucket)
         return open_xarray(self._study.objects, reader, self.samples(reader.bucket.name))
@@ -248,7 +248,7 @@ class Study:
 
     def sample(self, sample_id: str) -> SampleView:
         """One sample as people see it. Raises StudyError for an id that the sample table does not hold."""
-        from xlli_ray.views.sample import SampleView
+        from xlli_ray.views.sample_view import SampleView
 
         found = self.sql(f"select row from samples where sample_id = {text(str(sample_id))}")["row"].to_pylist()
         if not found:

@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 
 from xlli_ray.analyses.baseline import NETWORK
 from xlli_ray.corpus.resize import bicubic_up
-from xlli_ray.engine.driver import run_study
 from xlli_ray.engine.options import Options
+from xlli_ray.engine.run.driver import run_study
 from xlli_ray.models.networks.bicubic import make
 from xlli_ray.models.plausible import picture
 from xlli_ray.recipe import load_recipe

@@ -23,14 +23,14 @@ from srga_studies import srga_recipe
 from toy_studies import Recipe, write_study
 
 from xlli_ray.analyses import ANALYSES, analysis_class
+from xlli_ray.analyses.freshness import Asked, resolve
 from xlli_ray.analyses.protocol import Result
-from xlli_ray.analyses.states import Asked, resolve
 from xlli_ray.analyses.view import View
 from xlli_ray.errors import AnalysisError, PlanError
 from xlli_ray.probes import PROBES
-from xlli_ray.store.objects import open_objects
-from xlli_ray.store.results import plain, write_result
-from xlli_ray.store.tables import RESERVED, write_tables
+from xlli_ray.store.objects.client import open_objects
+from xlli_ray.store.tables.results import plain, write_result
+from xlli_ray.store.tables.study_tables import RESERVED, write_tables
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def make(tmp_path: Path) -> Make:
 
 def ran(place: Path, kind: str, params: dict[str, Any]) -> tuple[Any, Result]:
     """The task and what its analysis returns."""
-    from xlli_ray.store.documents import load_manifest
+    from xlli_ray.store.records.documents import load_manifest
 
     objects = open_objects(str(place))
     manifest = load_manifest(objects)
@@ -229,7 +229,7 @@ def test_it_sees_its_inputs_and_nothing_else(kind: str, once: Once) -> None:
     found = once(kind, EXAMPLES[kind].params[0])
     place, task = found.place, found.task
     kinds = {cell.kind for cell in task.cells}
-    from xlli_ray.store.documents import load_manifest
+    from xlli_ray.store.records.documents import load_manifest
 
     objects = open_objects(str(place))
     manifest = load_manifest(objects)

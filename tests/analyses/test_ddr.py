@@ -25,16 +25,16 @@ from xlli_ray.analyses.ddr import figures as ddr_figures
 from xlli_ray.analyses.ddr import layers as ddr_layers
 from xlli_ray.analyses.ddr.params import Params
 from xlli_ray.analyses.ddr.samples import Samples, own_contents
+from xlli_ray.analyses.freshness import Asked, check_asked, resolve
 from xlli_ray.analyses.labels import Labels
 from xlli_ray.analyses.protocol import Result
-from xlli_ray.analyses.states import Asked, check_asked, resolve
 from xlli_ray.analyses.view import View
 from xlli_ray.errors import AnalysisError, EnvironmentFailure, PlanError, RecipeError
 from xlli_ray.recipe import parse_recipe
 from xlli_ray.stats.gram import gram
-from xlli_ray.store.documents import load_manifest
-from xlli_ray.store.objects import open_objects
-from xlli_ray.store.results import read_file, write_result
+from xlli_ray.store.objects.client import open_objects
+from xlli_ray.store.records.documents import load_manifest
+from xlli_ray.store.tables.results import read_file, write_result
 
 LABELS = ("clean", "blur1", "blur2", "noise20")
 Ddr = Callable[..., Result]
@@ -178,7 +178,7 @@ def test_a_stream_says_what_the_gram_matrix_says(ddr: Ddr, monkeypatch: pytest.M
 def test_where_features_wait_changes_no_bit_and_nothing_stays_behind(ddr: Ddr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ddr(ddr_recipe())
     task, objects = ddr.task, ddr.objects  # type: ignore[attr-defined]
-    from xlli_ray.store.documents import load_manifest
+    from xlli_ray.store.records.documents import load_manifest
 
     manifest = load_manifest(objects)
     assert manifest is not None
@@ -361,7 +361,7 @@ def test_a_corpus_that_is_gone_costs_the_thumbnails_only(ddr: Ddr, tmp_path: Pat
 
 def test_thumbnails_are_the_inputs_of_the_network(ddr: Ddr, tmp_path: Path) -> None:
     ddr(ddr_recipe(("clean", {"blur": 2})))
-    from xlli_ray.store.documents import load_manifest
+    from xlli_ray.store.records.documents import load_manifest
 
     manifest = load_manifest(ddr.objects)  # type: ignore[attr-defined]
     assert manifest is not None

@@ -18,14 +18,14 @@ import pytest
 
 import xlli_ray
 from xlli_ray.analyses import ANALYSES
-from xlli_ray.engine.driver import Summary, plan_study, run_study
 from xlli_ray.engine.options import Options
+from xlli_ray.engine.run.driver import Summary, plan_study, run_study
 from xlli_ray.errors import EnvironmentFailure, PlanError, StudyError
 from xlli_ray.recipe import Recipe
 from xlli_ray.report.page import write_report
 from xlli_ray.report.text import status_text
-from xlli_ray.store.objects import open_objects
-from xlli_ray.store.verify import verify
+from xlli_ray.store.objects.client import open_objects
+from xlli_ray.store.verify.check_study import verify
 
 Make = Callable[..., Recipe]
 Run = Callable[..., Summary]
@@ -226,7 +226,7 @@ def test_errors_of_the_surroundings_stop_the_run(
 def test_a_writer_killed_between_files_leaves_no_result(
     agreement: ModuleType, recipe: Make, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from xlli_ray.store.objects import LocalObjects
+    from xlli_ray.store.objects.client import LocalObjects
 
     asked = recipe(models=TWO, stages=stages())
     run(asked)
@@ -302,7 +302,7 @@ def test_names_that_collide_are_refused(
 def test_what_is_not_as_declared_is_an_error_in_words(
     agreement: ModuleType, recipe: Make, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from xlli_ray.store.results import Result
+    from xlli_ray.store.tables.results import Result
 
     cases = {
         "was declared, and not returned": Result({}),
@@ -319,7 +319,7 @@ def test_what_is_not_as_declared_is_an_error_in_words(
 
 def test_a_study_in_a_bucket_has_results_too(agreement: ModuleType, recipe: Make, run: Run, tmp_path: Path) -> None:
     """Tables are registered, not viewed, where there are no local files."""
-    from xlli_ray.store import tables
+    from xlli_ray.store.tables import study_tables as tables
 
     run(recipe(models=TWO, stages=stages({"agreement": {}}, {"agreement": {"id": "again"}})))
     study = xlli_ray.open_study(tmp_path / "study")

@@ -12,12 +12,12 @@ import pytest
 from lam_studies import Lam, image_effect, lam_recipe, psnr, steady
 from toy_studies import Recipe, write_study
 
+from xlli_ray.analyses.freshness import asked_in, resolve
 from xlli_ray.analyses.protocol import Result
-from xlli_ray.analyses.states import asked_in, resolve
 from xlli_ray.analyses.view import View
 from xlli_ray.errors import AnalysisError, PlanError
 from xlli_ray.stats.rank import spearman
-from xlli_ray.store.objects import open_objects
+from xlli_ray.store.objects.client import open_objects
 
 Summarise = Callable[[Recipe], Result]
 WINDOWS = 3

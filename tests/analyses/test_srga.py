@@ -16,21 +16,21 @@ from srga_studies import DEGRADATIONS, LABELS, PICTURES, Srga, features_of, srga
 from toy_studies import Recipe, write_study
 
 from xlli_ray.analyses import feature_gram
+from xlli_ray.analyses.freshness import asked_in, resolve
 from xlli_ray.analyses.labels import Labels
 from xlli_ray.analyses.protocol import Result
 from xlli_ray.analyses.srga import sets as srga_sets
 from xlli_ray.analyses.srga.analysis import Srga as Analysis
 from xlli_ray.analyses.srga.figures import levels, ranking
-from xlli_ray.analyses.states import asked_in, resolve
 from xlli_ray.analyses.view import View
 from xlli_ray.corpus.degradations import get
-from xlli_ray.drawing import NETWORKS, network_looks
 from xlli_ray.errors import AnalysisError, PlanError
+from xlli_ray.plots import NETWORKS, network_looks
 from xlli_ray.stats.ggd import from_moments
 from xlli_ray.stats.gram import gram
 from xlli_ray.stats.srga import fit_gram, index_of, srga
-from xlli_ray.store.manifest import FamilyRecord
-from xlli_ray.store.objects import open_objects
+from xlli_ray.store.objects.client import open_objects
+from xlli_ray.store.records.manifest import FamilyRecord
 
 Conclude = Callable[[Recipe], Result]
 

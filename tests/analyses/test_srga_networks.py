@@ -9,7 +9,7 @@ import pytest
 from helpers import QUIET
 from sklearn.decomposition import PCA
 
-from xlli_ray.engine.driver import run_study
+from xlli_ray.engine.run.driver import run_study
 from xlli_ray.recipe import parse_recipe
 from xlli_ray.stats.ggd import GRID, RATIOS
 from xlli_ray.stats.gram import gram

@@ -71,8 +71,8 @@ def sizes(folder: Path) -> list[int]:
 
 
 def child_ours(folder: Path, count: int, out: Path, *, workers: int) -> None:
-    from xlli_ray.engine.driver import run_study
     from xlli_ray.engine.options import Options
+    from xlli_ray.engine.run.driver import run_study
     from xlli_ray.recipe import parse_recipe
 
     summary = run_study(parse_recipe(recipe(folder, count), base=folder), str(out), Options(workers=workers, quiet=True))
@@ -81,10 +81,10 @@ def child_ours(folder: Path, count: int, out: Path, *, workers: int) -> None:
 
 def child_plan(folder: Path, count: int, out: Path) -> None:
     """Scan and plan: what ours-0 and ours-2 find done, and where the plain loops get rows and shard sizes from."""
-    from xlli_ray.engine.driver import plan_study, save_manifest
     from xlli_ray.engine.options import Options
+    from xlli_ray.engine.run.driver import plan_study, save_manifest
     from xlli_ray.recipe import parse_recipe
-    from xlli_ray.store.objects import open_objects
+    from xlli_ray.store.objects.client import open_objects
 
     manifest, _ = plan_study(parse_recipe(recipe(folder, count), base=folder), str(out), Options(workers=0, quiet=True))
     save_manifest(open_objects(out), manifest)
@@ -98,10 +98,10 @@ class _Plain:
         import torch
 
         from xlli_ray.corpus.sample import Loader, sample_from_row
-        from xlli_ray.engine.environment import keep_freed_memory
-        from xlli_ray.store.documents import load_manifest
-        from xlli_ray.store.objects import open_objects
-        from xlli_ray.store.samples import SampleReader
+        from xlli_ray.engine.worker.environment import keep_freed_memory
+        from xlli_ray.store.objects.client import open_objects
+        from xlli_ray.store.records.documents import load_manifest
+        from xlli_ray.store.tables.sample_table import SampleReader
 
         torch.set_num_threads(1)
         if tuned:
@@ -151,7 +151,7 @@ class _Plain:
         self.objects.put(f"c/{shard}", writer.finish())
 
     def writer(self) -> Any:
-        from xlli_ray.store.shard import ShardWriter
+        from xlli_ray.store.zarr.shard import ShardWriter
 
         return ShardWriter(self.meta.shard_rows, self.meta.grid, common.np.dtype(self.meta.dtype), self.meta.codec)
 
@@ -261,8 +261,8 @@ def child_ray_data(folder: Path, count: int, out: Path) -> None:
         def write(self, blocks: Any, ctx: Any) -> None:
             from ray.data.block import BlockAccessor
 
-            from xlli_ray.store.objects import open_objects
-            from xlli_ray.store.shard import ShardWriter, inner_grid
+            from xlli_ray.store.objects.client import open_objects
+            from xlli_ray.store.zarr.shard import ShardWriter, inner_grid
 
             paths: list[str] = []
             columns = []
@@ -361,9 +361,9 @@ def writers(rows: int) -> dict[str, float]:
     import tensorstore as ts
     import zarr
 
-    from xlli_ray.store.layout import ArrayMeta, array_document, dump
-    from xlli_ray.store.objects import open_objects
-    from xlli_ray.store.shard import ShardWriter
+    from xlli_ray.store.objects.client import open_objects
+    from xlli_ray.store.zarr.layout import ArrayMeta, array_document, dump
+    from xlli_ray.store.zarr.shard import ShardWriter
 
     rng = np.random.default_rng(0)
     data = rng.normal(0, 0.3, (rows, *SHAPE)).astype(np.float16)
@@ -409,7 +409,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.child:
         if args.child != "plain-untuned":
-            from xlli_ray.engine.environment import one_arena
+            from xlli_ray.engine.worker.environment import one_arena
 
             one_arena()  # first of all, as `xlli run` does; for the plain loops with threads, too
         CHILDREN[args.child](args.folder, args.count, args.out)

@@ -62,7 +62,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    from xlli_ray.engine.environment import keep_freed_memory
+    from xlli_ray.engine.worker.environment import keep_freed_memory
     from xlli_ray.probes.lam.attribution import Rule, attribute
     from xlli_ray.probes.lam.objectives import Window
     from xlli_ray.probes.lam.paths import BlurPath

@@ -193,7 +193,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    from xlli_ray.engine.environment import keep_freed_memory
+    from xlli_ray.engine.worker.environment import keep_freed_memory
 
     keep_freed_memory()
     names = args.networks.split(",")

@@ -40,11 +40,11 @@ def recipe(folder: Path, case: str, count: int) -> dict[str, Any]:
 
 
 def child(folder: Path, case: str, count: int, workers: int) -> None:
-    from xlli_ray.engine.environment import one_arena
+    from xlli_ray.engine.worker.environment import one_arena
 
     one_arena()  # first of all, as `xlli run` does
-    from xlli_ray.engine.driver import run_study
     from xlli_ray.engine.options import Options
+    from xlli_ray.engine.run.driver import run_study
     from xlli_ray.recipe import parse_recipe
 
     out = folder / f"out-{case}-{count}-{workers}"

@@ -52,8 +52,8 @@ def recipe(folder: Path, name: str, side: int, stage: dict[str, Any], samples: i
 
 def measured(name: str, side: int, stage: dict[str, Any], samples: int) -> tuple[float, float]:
     """(promised, taken), CPU seconds."""
-    from xlli_ray.engine import driver
     from xlli_ray.engine.options import Options
+    from xlli_ray.engine.run import driver
 
     quiet, taken = Options(workers=0, quiet=True), []
 

@@ -1,6 +1,6 @@
 """Planning a study of ten million samples, and how fast a corpus is scanned.
 
-The sample table (10⁷ rows, six degradations) is written by `store.samples.write_sample_table` from made-up batches of
+The sample table (10⁷ rows, six degradations) is written by `store.tables.sample_table.write_sample_table` from made-up batches of
 `corpus.table.SCHEMA`. Then, in a fresh process of its own: read study.json, plan two networks with random weights (features and restore),
 save the plan, list what is pending, and read the rows of one unit as a worker does. Bars: planning < 2 minutes and < 2 GB resident at
 its peak. The writing of the table is reported too, and the time of `expand` (ids of real samples) for a tenth of the rows.
@@ -73,10 +73,10 @@ def recipe(folder: Path) -> dict[str, Any]:
 def child_table(folder: Path, rows: int) -> dict[str, Any]:
     from xlli_ray.corpus.table import SCHEMA
     from xlli_ray.recipe import parse_recipe
-    from xlli_ray.store.documents import save_manifest
-    from xlli_ray.store.manifest import Manifest
-    from xlli_ray.store.objects import open_objects
-    from xlli_ray.store.samples import write_sample_table
+    from xlli_ray.store.objects.client import open_objects
+    from xlli_ray.store.records.documents import save_manifest
+    from xlli_ray.store.records.manifest import Manifest
+    from xlli_ray.store.tables.sample_table import write_sample_table
 
     steps = _Steps()
     batches = synthetic.sample_batches(rows, degradations=DEGRADATIONS)
@@ -95,14 +95,14 @@ def child_plan(folder: Path, rows: int) -> dict[str, Any]:
     steps = _Steps()
     from dataclasses import replace
 
-    from xlli_ray.engine.gate import make_gate
-    from xlli_ray.engine.plan import make_plan
-    from xlli_ray.engine.units import pending_jobs
-    from xlli_ray.engine.weights import keep_models
-    from xlli_ray.engine.worker import device_name, load_study_model
+    from xlli_ray.engine.run.model_gate import make_gate
+    from xlli_ray.engine.run.plan import make_plan
+    from xlli_ray.engine.run.study_weights import keep_models
+    from xlli_ray.engine.run.units import pending_jobs
+    from xlli_ray.engine.worker.worker import device_name, load_study_model
     from xlli_ray.recipe import parse_recipe
-    from xlli_ray.store.documents import load_manifest, save_manifest
-    from xlli_ray.store.objects import open_objects
+    from xlli_ray.store.objects.client import open_objects
+    from xlli_ray.store.records.documents import load_manifest, save_manifest
 
     steps.done("import")
     objects = open_objects(folder / "study")
@@ -129,11 +129,11 @@ def child_plan(folder: Path, rows: int) -> dict[str, Any]:
 
 def child_rows(folder: Path, rows: int) -> dict[str, Any]:
     """What a worker does before it can compute the first sample of a unit in the middle of the table."""
-    from xlli_ray.engine.gate import make_gate
-    from xlli_ray.engine.units import pending_jobs
-    from xlli_ray.engine.worker import Worker
-    from xlli_ray.store.documents import load_manifest
-    from xlli_ray.store.objects import open_objects
+    from xlli_ray.engine.run.model_gate import make_gate
+    from xlli_ray.engine.run.units import pending_jobs
+    from xlli_ray.engine.worker.worker import Worker
+    from xlli_ray.store.objects.client import open_objects
+    from xlli_ray.store.records.documents import load_manifest
 
     steps = _Steps()
     objects = open_objects(folder / "study")

@@ -73,13 +73,13 @@ def write_study(
 ) -> None:
     """A whole study (manifest, sample table, array, records) whose array holds `values(start, stop)`: (stop - start, *shape)."""
     from xlli_ray.corpus.table import SCHEMA
-    from xlli_ray.store.documents import save_manifest
-    from xlli_ray.store.layout import ROOT, ArrayMeta, array_document, create_document, group_document, group_key, shard_key
-    from xlli_ray.store.manifest import BucketPlan, Cell, Manifest, ModelRecord
-    from xlli_ray.store.objects import open_objects
-    from xlli_ray.store.records import Receipt, Shard, write_record
-    from xlli_ray.store.samples import write_sample_table
-    from xlli_ray.store.shard import ShardWriter, crc32c
+    from xlli_ray.store.objects.client import open_objects
+    from xlli_ray.store.records.documents import save_manifest
+    from xlli_ray.store.records.manifest import BucketPlan, Cell, Manifest, ModelRecord
+    from xlli_ray.store.records.unit_records import Receipt, Shard, write_record
+    from xlli_ray.store.tables.sample_table import write_sample_table
+    from xlli_ray.store.zarr.layout import ROOT, ArrayMeta, array_document, create_document, group_document, group_key, shard_key
+    from xlli_ray.store.zarr.shard import ShardWriter, crc32c
 
     objects = open_objects(folder)
     table = write_sample_table(objects, sample_batches(rows), SCHEMA, REJECTED.empty_table(), corpus_hash="made-up")

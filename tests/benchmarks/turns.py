@@ -60,7 +60,7 @@ class Loops:
 
 def serve(folder: Path, count: int, out: Path) -> None:
     """One process of `Loops`."""
-    from xlli_ray.engine.environment import one_arena
+    from xlli_ray.engine.worker.environment import one_arena
 
     one_arena()
     plain = extraction._Plain(folder / f"plan{count}", out)
@@ -95,14 +95,14 @@ def tree_seconds(leave_out: set[int]) -> dict[int, float]:
 
 def turns(folder: Path, count: int, out: Path, rounds: int) -> dict[str, dict[str, list[float]]]:
     """CPU and wall milliseconds an image of each variant, turn by turn."""
-    from xlli_ray.engine.gate import make_gate
-    from xlli_ray.engine.ray_pool import RayPool
-    from xlli_ray.engine.tasks import WorkerSpec
-    from xlli_ray.engine.units import pending_jobs
-    from xlli_ray.engine.worker import Worker
-    from xlli_ray.store.documents import load_manifest
-    from xlli_ray.store.objects import open_objects
-    from xlli_ray.store.records import forget_records
+    from xlli_ray.engine.pools.ray_pool import RayPool
+    from xlli_ray.engine.run.model_gate import make_gate
+    from xlli_ray.engine.run.units import pending_jobs
+    from xlli_ray.engine.worker.tasks import WorkerSpec
+    from xlli_ray.engine.worker.worker import Worker
+    from xlli_ray.store.objects.client import open_objects
+    from xlli_ray.store.records.documents import load_manifest
+    from xlli_ray.store.records.unit_records import forget_records
 
     studies = [out / "study0", out / "study2"]
     for study in studies:
@@ -178,7 +178,7 @@ def main() -> None:
     if args.serve:
         serve(args.folder, args.count, args.out)
         return
-    from xlli_ray.engine.environment import one_arena
+    from xlli_ray.engine.worker.environment import one_arena
 
     one_arena()
     small, large = (256, 512) if args.quick else (2000, 6000)

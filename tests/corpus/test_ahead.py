@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from xlli_ray.corpus.ahead import TOGETHER, Ahead
-from xlli_ray.corpus.sources import is_remote, read_bytes
+from xlli_ray.corpus.files.prefetch import TOGETHER, Ahead
+from xlli_ray.corpus.files.sources import is_remote, read_bytes
 from xlli_ray.errors import EnvironmentFailure, SampleError
 
 

@@ -19,10 +19,10 @@ from PIL import Image
 from xlli_ray.corpus import sample as sample_module
 from xlli_ray.corpus.decode import decode, to_u8
 from xlli_ray.corpus.degradations import get
+from xlli_ray.corpus.files.sources import read_bytes
 from xlli_ray.corpus.resize import downscale
 from xlli_ray.corpus.sample import Loader, Sample, _Cache, sample_from_row
 from xlli_ray.corpus.scan import SCHEMA, CorpusSpec, expand, list_sources, scan_source
-from xlli_ray.corpus.sources import read_bytes
 from xlli_ray.errors import SampleError
 
 ROOT = Path(__file__).parents[2]
@@ -278,7 +278,7 @@ def test_corpus_needs_neither_torch_nor_ray_nor_scikit_image() -> None:
     code = (
         "import sys\nfrom xlli_ray import corpus\n"
         "names = [getattr(corpus, name) for name in corpus.__all__]\n"
-        "from xlli_ray.corpus.sources import list_files, read_bytes\n"
+        "from xlli_ray.corpus.files.sources import list_files, read_bytes\n"
         "read_bytes(list_files(['skimage://coffee'], '/')[0])\n"
         "heavy = {'torch', 'ray', 'zarr', 'skimage', 'scipy'} & set(sys.modules)\n"
         "sys.exit(','.join(sorted(heavy)) or None)"

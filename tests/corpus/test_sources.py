@@ -10,9 +10,9 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from xlli_ray.corpus import sources
 from xlli_ray.corpus.decode import decode
-from xlli_ray.corpus.sources import SKIMAGE, list_files, pair_files, read_bytes
+from xlli_ray.corpus.files import sources
+from xlli_ray.corpus.files.sources import SKIMAGE, list_files, pair_files, read_bytes
 from xlli_ray.errors import EnvironmentFailure, RecipeError, SampleError
 
 

@@ -14,8 +14,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from xlli_ray.engine.driver import Summary, run_study
 from xlli_ray.engine.options import Options
+from xlli_ray.engine.run.driver import Summary, run_study
 from xlli_ray.recipe import Recipe, load_recipe
 
 HERE = Path(__file__).parent
@@ -79,7 +79,7 @@ def run(tmp_path: Path) -> Callable[..., Summary]:
 
 def edit_study(study: Path, change: Callable[[dict[str, Any]], None], *, sealed: bool = True) -> None:
     """Change what a study's document says, as nobody but an attacker or a bug would: sealed again, or as before there were seals."""
-    from xlli_ray.store.seal import sealed_json
+    from xlli_ray.store.records.seal import sealed_json
 
     for path in [*(study / "study").glob("*.json"), study / "study.json"]:
         document = json.loads(path.read_text())
@@ -105,8 +105,8 @@ def digest(study: Path) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """One private Ray for all tests of the session: starting one takes seconds."""
-    from xlli_ray.engine import private_ray
-    from xlli_ray.engine.ray_pool import connect
+    from xlli_ray.engine.pools import private_ray
+    from xlli_ray.engine.pools.ray_pool import connect
 
     started = connect(None, cpus=2)
     yield

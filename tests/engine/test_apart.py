@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from xlli_ray.engine import apart
-from xlli_ray.engine.apart import is_foreign
-from xlli_ray.engine.driver import plan_study
 from xlli_ray.engine.options import Options
+from xlli_ray.engine.run import network_process as apart
+from xlli_ray.engine.run.driver import plan_study
+from xlli_ray.engine.run.network_process import is_foreign
 from xlli_ray.errors import NetworkError
 from xlli_ray.recipe import Recipe
 

@@ -15,10 +15,10 @@ import pytest
 from helpers import digest, picture
 from PIL import Image
 
-from xlli_ray.engine.driver import Summary
+from xlli_ray.engine.run.driver import Summary
 from xlli_ray.errors import EnvironmentFailure, NetworkError, PlanError, RecipeError, WeightsError
 from xlli_ray.recipe import Recipe
-from xlli_ray.store import objects as objects_module
+from xlli_ray.store.objects import client as objects_module
 from xlli_ray.study import open_study
 
 Make = Callable[..., Recipe]
@@ -61,8 +61,8 @@ def test_broken_files_are_rejected_rows_with_reasons_and_the_rest_is_measured(
 def test_a_file_that_changed_since_the_scan_is_a_failed_row_and_can_be_retried(
     recipe: Make, run: Run, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from xlli_ray.engine.driver import scan_study
     from xlli_ray.engine.options import Options
+    from xlli_ray.engine.run.driver import scan_study
 
     scan_study(recipe(), str(tmp_path / "study"), Options(workers=0, quiet=True))
     original = (corpus / "01.png").read_bytes()
@@ -236,7 +236,7 @@ def test_two_drivers_at_once_one_stops_and_nothing_is_damaged(
 ) -> None:
     from threading import Event, Thread
 
-    from xlli_ray.engine import driver
+    from xlli_ray.engine.run import driver
     from xlli_ray.errors import LeaseError
 
     made, inside, go_on = recipe(), Event(), Event()
@@ -265,9 +265,9 @@ def test_two_drivers_at_once_one_stops_and_nothing_is_damaged(
 
 def test_a_file_that_kills_its_reader_is_named_by_its_note_and_skipped(recipe: Make, corpus: Path, tmp_path: Path) -> None:
     from xlli_ray.corpus.scan import list_sources
-    from xlli_ray.engine.scan import ScanJob, Scanner
-    from xlli_ray.store.objects import open_objects
-    from xlli_ray.store.records import read_crash_note
+    from xlli_ray.engine.run.scan_runner import ScanJob, Scanner
+    from xlli_ray.store.objects.client import open_objects
+    from xlli_ray.store.records.unit_records import read_crash_note
 
     made = recipe()
     sources = tuple(list_sources(made.corpus, "/")[:3])

@@ -13,7 +13,7 @@ from helpers import QUIET, digest
 from PIL import Image
 
 from xlli_ray.analyses.baseline import NETWORK
-from xlli_ray.engine.driver import Summary, plan_study, run_study
+from xlli_ray.engine.run.driver import Summary, plan_study, run_study
 from xlli_ray.errors import PlanError
 from xlli_ray.recipe import Recipe
 from xlli_ray.study import open_study

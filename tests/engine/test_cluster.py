@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from xlli_ray.engine import cluster
-from xlli_ray.engine.cluster import find_cluster, quiet_libraries, reach, use_token, within
+from xlli_ray.engine.pools import cluster
+from xlli_ray.engine.pools.cluster import find_cluster, quiet_libraries, reach, use_token, within
 from xlli_ray.errors import EnvironmentFailure
 
 
@@ -109,7 +109,8 @@ def test_a_cluster_with_another_token_is_one_message_that_names_the_variables() 
 
     from ray._private.worker import _global_node
 
-    code = "import sys; from xlli_ray.engine.cluster import _ask_head as ask\ntry:\n    ask(sys.argv[1], 'there')\nexcept OSError as e:\n"
+    code = "import sys; from xlli_ray.engine.pools.cluster import _ask_head as ask\n"
+    code += "try:\n    ask(sys.argv[1], 'there')\nexcept OSError as e:\n"
     command = [sys.executable, "-c", f"{code}    print(e)", _global_node.gcs_address]
     plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
     without = subprocess.run(command, env=plain, capture_output=True, text=True, timeout=60)

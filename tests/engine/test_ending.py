@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from helpers import HERE
 
-from xlli_ray.engine.folder import processes
+from xlli_ray.engine.pools.ray_folder import processes
 from xlli_ray.recipe import Recipe
 
-LIBC = "import ctypes, atexit, sys; from xlli_ray.engine.ending import *\natexit.register(print, 'python ended')\n"
+LIBC = "import ctypes, atexit, sys; from xlli_ray.engine.process_end import *\natexit.register(print, 'python ended')\n"
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -45,7 +45,7 @@ def test_output_that_cannot_be_written_is_no_success() -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("there is no /dev/full")
     with open("/dev/full", "w") as full:
-        code = "from xlli_ray.engine.ending import end; print('x'); end(0)"
+        code = "from xlli_ray.engine.process_end import end; print('x'); end(0)"
         buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
         done = subprocess.run([sys.executable, "-c", code], env=buffered, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == 1
@@ -54,7 +54,7 @@ def test_output_that_cannot_be_written_is_no_success() -> None:
 
 ASKED = """
 import os, signal
-from xlli_ray.engine.ending import heed_signals, was_asked
+from xlli_ray.engine.process_end import heed_signals, was_asked
 heed_signals()
 try:
     os.kill(os.getpid(), signal.{first})
@@ -80,7 +80,7 @@ def test_a_third_signal_ends_at_once() -> None:
 
 
 def test_a_signal_that_was_ignored_stays_so_as_under_nohup() -> None:
-    code = "import os, signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\nfrom xlli_ray.engine.ending import heed_signals\n"
+    code = "import os, signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\nfrom xlli_ray.engine.process_end import heed_signals\n"
     done = python(code + "heed_signals()\nos.kill(os.getpid(), signal.SIGHUP)\nprint('goes on')")
     assert (done.returncode, done.stdout) == (0, "goes on\n")
 

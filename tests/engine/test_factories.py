@@ -11,8 +11,8 @@ import pytest
 import yaml
 from helpers import QUIET, digest
 
-from xlli_ray.engine.driver import Summary, plan_study, run_study
 from xlli_ray.engine.options import Options
+from xlli_ray.engine.run.driver import Summary, plan_study, run_study
 from xlli_ray.errors import NetworkError
 from xlli_ray.recipe import Recipe, load_recipe
 

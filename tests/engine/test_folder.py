@@ -16,10 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from xlli_ray.engine import folder as folder_module
-from xlli_ray.engine.folder import MARK, MARKER, SOCKET, UNMARKED_SECONDS, make_folder, processes, remove_folder, sweep
+from xlli_ray.engine.pools import ray_folder as folder_module
+from xlli_ray.engine.pools.ray_folder import MARK, MARKER, SOCKET, UNMARKED_SECONDS, make_folder, processes, remove_folder, sweep
 from xlli_ray.errors import EnvironmentFailure
-from xlli_ray.store.lease import Holder
+from xlli_ray.store.records.lease import Holder
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_what_ends_by_itself_is_waited_for_and_what_does_not_is_ended(place: Pat
 
 def test_this_process_is_not_counted_among_those_to_end(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_folder()
-    code = "import sys; from xlli_ray.engine.folder import *; print(len(list(processes(Path(sys.argv[1])))))"
+    code = "import sys; from xlli_ray.engine.pools.ray_folder import *; print(len(list(processes(Path(sys.argv[1])))))"
     environment = {**os.environ, MARK: str(folder)}
     done = subprocess.run([sys.executable, "-c", code, str(folder)], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0"

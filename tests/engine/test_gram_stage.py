@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from helpers import digest
 
-from xlli_ray.engine.driver import Summary, run_study
 from xlli_ray.engine.options import Options
+from xlli_ray.engine.run.driver import Summary, run_study
 from xlli_ray.errors import PlanError
 from xlli_ray.recipe import Recipe
 from xlli_ray.stats.gram import gram
-from xlli_ray.store.verify import verify
+from xlli_ray.store.verify.check_study import verify
 from xlli_ray.study import Study, open_study
 
 Make, Run = Callable[..., Recipe], Callable[..., Summary]
@@ -101,8 +101,8 @@ def test_a_sample_that_kills_its_worker_is_marked_and_the_set_is_finished(
 
 
 def test_sets_of_different_size_are_refused_by_name(recipe: Make, run: Run) -> None:
-    from xlli_ray.engine.ranges import set_rows
-    from xlli_ray.store.manifest import Bucket
+    from xlli_ray.engine.run.ranges import set_rows
+    from xlli_ray.store.records.manifest import Bucket
 
     bucket = Bucket("h0032w0032", 32, 32, 0, 17, (("clean", 0, 10), ("web", 10, 7)))
     with pytest.raises(PlanError, match=r"same number of samples.*web 7, clean 10"):

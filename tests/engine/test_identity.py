@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from helpers import digest, edit_study
 
-from xlli_ray.engine.driver import Summary, scan_study
 from xlli_ray.engine.options import Options
+from xlli_ray.engine.run.driver import Summary, scan_study
 from xlli_ray.errors import PlanError, StudyError
 from xlli_ray.recipe import Recipe
-from xlli_ray.store.verify import verify
+from xlli_ray.store.verify.check_study import verify
 from xlli_ray.study import open_study
 
 SMALL = {"id": "small", "network": "toy:small"}
@@ -242,7 +242,7 @@ def test_what_an_entry_says_of_a_companion_is_part_of_the_identity_and_not_asked
     with pytest.raises(PlanError, match=r"companion settings was .*, is now .*'range': \[0\.0, 255\.0\]"):
         run(recipe(models=wider, **asked))
     with monkeypatch.context() as patch:
-        patch.setattr("xlli_ray.engine.plan._settings", lambda record: {})  # as it was before this was written down
+        patch.setattr("xlli_ray.engine.run.plan._settings", lambda record: {})  # as it was before this was written down
         run(recipe(models=[SMALL, OTHER], **asked), "older")
     more = {**asked, "stages": [lam, {"restore": {}}]}
     assert set(run(recipe(models=[SMALL, OTHER], **more), "older").added) == {"restore/small/restore", "restore/other/restore"}

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xlli_ray.engine.driver import Summary
+from xlli_ray.engine.run.driver import Summary
 from xlli_ray.errors import PlanError, RecipeError, WeightsError
 from xlli_ray.probes.lam.probe import Lam
 from xlli_ray.recipe import Recipe
-from xlli_ray.store.records import read_receipts
-from xlli_ray.store.verify import verify
+from xlli_ray.store.records.unit_records import read_receipts
+from xlli_ray.store.verify.check_study import verify
 from xlli_ray.study import Study, open_study
 
 Make, Go = Callable[..., Recipe], Callable[..., Summary]

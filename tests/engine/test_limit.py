@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from helpers import QUIET
 
-from xlli_ray.engine.driver import run_study
-from xlli_ray.engine.limit import some_files
+from xlli_ray.engine.run.driver import run_study
+from xlli_ray.engine.run.limit import some_files
 from xlli_ray.errors import PlanError
 from xlli_ray.recipe import Recipe
 from xlli_ray.study import open_study

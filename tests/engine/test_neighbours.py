@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from xlli_ray.engine.driver import Summary
+from xlli_ray.engine.run.driver import Summary
 from xlli_ray.errors import PlanError
 from xlli_ray.models.neighbours import Manners
 from xlli_ray.recipe import Recipe
@@ -73,7 +73,7 @@ def test_only_such_networks_get_batches_of_one_and_a_study_of_before_is_told_why
     assert all("draws" not in cell.identity for cell in open_study(tmp_path / "plain").manifest.cells)
     assert not any("batches of one" in note for note in plain.notes)
     with monkeypatch.context() as patch:
-        patch.setattr("xlli_ray.engine.tried.manners", lambda model, taps=(): Manners())  # as it was before anybody looked
+        patch.setattr("xlli_ray.engine.run.network_trials.manners", lambda model, taps=(): Manners())  # as it was before anybody looked
         run(asked(recipe, "ByMaximum"), "old")
     with pytest.raises(PlanError, match=r"batch was 4, is now 1 \(a network whose results change with the other images"):
         run(asked(recipe, "ByMaximum", stages=[*STAGES, {"restore": {"id": "more"}}]), "old")

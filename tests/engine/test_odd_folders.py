@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xlli_ray.engine import precheck
-from xlli_ray.engine.driver import Summary
+from xlli_ray.engine.run import precheck
+from xlli_ray.engine.run.driver import Summary
 from xlli_ray.errors import PlanError
 from xlli_ray.recipe import Recipe
 from xlli_ray.report.page import write_report
 from xlli_ray.report.text import format_rows
-from xlli_ray.store.verify import verify
+from xlli_ray.store.verify.check_study import verify
 from xlli_ray.study import open_study
 
 Make, Run = Callable[..., Recipe], Callable[..., Summary]

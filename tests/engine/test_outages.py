@@ -16,16 +16,16 @@ import yaml
 from helpers import digest, picture
 from PIL import Image
 
-from xlli_ray.corpus import sources, watch
-from xlli_ray.corpus.faults import FileFault, judge
-from xlli_ray.corpus.sources import list_files
-from xlli_ray.engine.driver import Summary, run_study, scan_study
+from xlli_ray.corpus.files import sources, watch
+from xlli_ray.corpus.files.faults import FileFault, judge
+from xlli_ray.corpus.files.sources import list_files
 from xlli_ray.engine.events import Events
 from xlli_ray.engine.options import Options
+from xlli_ray.engine.run.driver import Summary, run_study, scan_study
 from xlli_ray.errors import EnvironmentFailure
 from xlli_ray.recipe import Recipe, load_recipe
-from xlli_ray.store.objects import open_objects
-from xlli_ray.store.verify import verify
+from xlli_ray.store.objects.client import open_objects
+from xlli_ray.store.verify.check_study import verify
 from xlli_ray.study import open_study
 
 Make = Callable[..., Recipe]

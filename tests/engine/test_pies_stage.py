@@ -18,16 +18,16 @@ from xlli_ray.corpus.decode import decode
 from xlli_ray.corpus.degradations import parse_label
 from xlli_ray.corpus.resize import downscale
 from xlli_ray.corpus.sample import Loader
-from xlli_ray.engine.driver import Summary, plan_study
 from xlli_ray.engine.options import Options
+from xlli_ray.engine.run.driver import Summary, plan_study
 from xlli_ray.errors import PlanError, RecipeError
 from xlli_ray.recipe import Recipe
 from xlli_ray.report.numbers import Asked, Tables, summarise
 from xlli_ray.report.panels import corpus_block
-from xlli_ray.report.samples import Samples, positions_by_label
+from xlli_ray.report.shown_samples import Samples, positions_by_label
 from xlli_ray.report.text import sets_text
-from xlli_ray.store.samples import corpus_hash
-from xlli_ray.store.verify import verify
+from xlli_ray.store.tables.sample_table import corpus_hash
+from xlli_ray.store.verify.check_study import verify
 from xlli_ray.study import Study, open_study
 
 Make = Callable[..., Recipe]

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from xlli_ray.engine.driver import Summary
 from xlli_ray.engine.options import Options
-from xlli_ray.engine.pools import Pools
-from xlli_ray.engine.tasks import WorkerSpec, with_readers
+from xlli_ray.engine.pools.run_pool import Pools
+from xlli_ray.engine.run.driver import Summary
+from xlli_ray.engine.worker.tasks import WorkerSpec, with_readers
 from xlli_ray.errors import EnvironmentFailure
 from xlli_ray.recipe import Recipe
-from xlli_ray.store.objects import open_objects
+from xlli_ray.store.objects.client import open_objects
 
 
 class Fake:
@@ -121,7 +121,7 @@ def test_workers_read_by_themselves_where_they_fill_the_cores(device: str, threa
 
 def test_who_joins_a_cluster_is_who_leaves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Had somebody joined before the pool, the pool would take Ray for the caller's own and leave it connected."""
-    from xlli_ray.engine import ray_pool
+    from xlli_ray.engine.pools import ray_pool
 
     class Joins(Fake):
         room = 2

@@ -16,8 +16,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from xlli_ray.engine import private_ray
-from xlli_ray.engine.environment import HAND_OVER_SECONDS, loading
+from xlli_ray.engine.pools import private_ray
+from xlli_ray.engine.worker.environment import HAND_OVER_SECONDS, loading
 
 
 def below(pid: int) -> list[str]:
@@ -75,7 +75,7 @@ def test_a_private_ray_listens_on_the_loopback_interface_only_and_serves_no_metr
 
 
 def test_only_its_user_can_enter_the_folder_of_a_private_ray_and_every_process_of_it_is_known_by_it(ray_session: None) -> None:
-    from xlli_ray.engine.folder import processes
+    from xlli_ray.engine.pools.ray_folder import processes
 
     folder = private_ray._folder
     assert folder is not None

@@ -19,15 +19,15 @@ from xlli_ray.analyses import ANALYSES
 from xlli_ray.analyses.protocol import Result
 from xlli_ray.analyses.view import View
 from xlli_ray.engine import events as told
-from xlli_ray.engine import progress as clock
-from xlli_ray.engine import units
-from xlli_ray.engine.driver import run_study
 from xlli_ray.engine.events import Events
 from xlli_ray.engine.options import Options
-from xlli_ray.engine.progress import Progress
+from xlli_ray.engine.run import progress as clock
+from xlli_ray.engine.run import units
+from xlli_ray.engine.run.driver import run_study
+from xlli_ray.engine.run.progress import Progress
 from xlli_ray.recipe import Recipe
-from xlli_ray.store.manifest import Cell
-from xlli_ray.store.objects import LocalObjects, Objects
+from xlli_ray.store.objects.client import LocalObjects, Objects
+from xlli_ray.store.records.manifest import Cell
 
 Make = Callable[..., Recipe]
 
@@ -89,7 +89,7 @@ def test_a_unit_that_takes_minutes_does_not_silence_the_run(recipe: Make, tmp_pa
         made.append(Events(objects, epoch, stream=stream))
         return made[-1]
 
-    monkeypatch.setattr("xlli_ray.engine.driver.Events", events)
+    monkeypatch.setattr("xlli_ray.engine.run.driver.Events", events)
     run_study(recipe(), str(tmp_path / "study"), QUIET)
     lines = [line for line in stream.getvalue().splitlines() if line.startswith("run: ")]
     assert lines[0].startswith("run: 0/24 samples, 0 failed"), "before any unit was done"
@@ -134,7 +134,7 @@ def test_a_long_analysis_says_where_it_is_and_for_how_long(
     monkeypatch.setitem(ANALYSES, "slow", "slow_analysis:Slow")
     monkeypatch.setattr(told, "INTERVAL_SECONDS", 0.05)
     stream = Heard()
-    monkeypatch.setattr("xlli_ray.engine.driver.Events", lambda objects, epoch, *, quiet: Events(objects, epoch, stream=stream))
+    monkeypatch.setattr("xlli_ray.engine.run.driver.Events", lambda objects, epoch, *, quiet: Events(objects, epoch, stream=stream))
     asked = recipe(stages=[{"features": {"layers": ["head", "tail:input"]}}, {"slow": {}}])
     summary = run_study(asked, str(tmp_path / "study"), QUIET)
     assert (summary.analyses, summary.analyses_failed) == (("slow",), ())

@@ -11,8 +11,8 @@ import torch
 import toy
 from helpers import QUIET
 
-from xlli_ray.engine import projection
-from xlli_ray.engine.driver import plan_study, run_study
+from xlli_ray.engine.run import projection
+from xlli_ray.engine.run.driver import plan_study, run_study
 from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.attribution import FORWARD_SHARE
 from xlli_ray.probes.lam.params import Params

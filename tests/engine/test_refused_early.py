@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from helpers import QUIET
 
-from xlli_ray.engine import scan
-from xlli_ray.engine.driver import plan_study, run_study
+from xlli_ray.engine.run import scan_runner as scan
+from xlli_ray.engine.run.driver import plan_study, run_study
 from xlli_ray.errors import LayerPatternError, NetworkError, PlanError, WeightsError, XlliError
 from xlli_ray.recipe import Recipe
 

@@ -19,9 +19,9 @@ import pytest
 import yaml
 from helpers import HERE, digest
 
-from xlli_ray.engine.driver import Summary
+from xlli_ray.engine.run.driver import Summary
 from xlli_ray.recipe import Recipe, load_recipe
-from xlli_ray.store.records import read_receipts
+from xlli_ray.store.records.unit_records import read_receipts
 from xlli_ray.study import open_study
 
 Make = Callable[..., Recipe]
@@ -202,7 +202,7 @@ _CLUSTER = """
 import json, logging, sys, threading, time
 import ray
 from ray.cluster_utils import Cluster
-from xlli_ray.engine.driver import run_study
+from xlli_ray.engine.run.driver import run_study
 from xlli_ray.engine.options import Options
 from xlli_ray.recipe import load_recipe
 

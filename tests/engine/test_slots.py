@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from xlli_ray.engine import slots
-from xlli_ray.engine.driver import Summary
-from xlli_ray.engine.environment import device_name
 from xlli_ray.engine.options import Options
-from xlli_ray.engine.slots import check_cluster, check_here, check_options, describe, room_in, room_on, workers_here
+from xlli_ray.engine.pools import slots
+from xlli_ray.engine.pools.slots import check_cluster, check_here, check_options, describe, room_in, room_on, workers_here
+from xlli_ray.engine.run.driver import Summary
+from xlli_ray.engine.worker.environment import device_name
 from xlli_ray.errors import EnvironmentFailure, PlanError
 from xlli_ray.recipe import Recipe
 

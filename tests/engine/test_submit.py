@@ -313,7 +313,7 @@ def test_submit_follow_status_stop_on_a_local_head_with_a_token(head: Head, reci
 def test_a_node_that_does_not_see_the_study_or_the_corpus_is_named(ray_session: None, tmp_path: Path) -> None:
     import ray
 
-    from xlli_ray.engine.ray_pool import nodes_see
+    from xlli_ray.engine.pools.ray_pool import nodes_see
 
     assert ray.is_initialized()
     host = next(node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"])

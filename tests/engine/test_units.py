@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xlli_ray.corpus.sample import Sample
-from xlli_ray.engine.batches import batches_ahead
-from xlli_ray.engine.job import UnitJob
-from xlli_ray.engine.ranges import SHARD_BYTES, UNIT_BYTES, UNIT_SECONDS, rows_a_unit
-from xlli_ray.engine.units import after_loss
-from xlli_ray.store.manifest import BucketPlan, Cell
-from xlli_ray.store.records import COMPUTED, PASSED
+from xlli_ray.engine.run.ranges import SHARD_BYTES, UNIT_BYTES, UNIT_SECONDS, rows_a_unit
+from xlli_ray.engine.run.units import after_loss
+from xlli_ray.engine.worker.batches import batches_ahead
+from xlli_ray.engine.worker.job import UnitJob
+from xlli_ray.store.records.manifest import BucketPlan, Cell
+from xlli_ray.store.records.unit_records import COMPUTED, PASSED
 
 
 @given(

@@ -19,10 +19,10 @@ import psutil
 import pytest
 from helpers import digest
 
-from xlli_ray.engine import private_ray
-from xlli_ray.engine import watch as watch_module
-from xlli_ray.engine.driver import Summary
-from xlli_ray.engine.watch import Watch, dead_daemon
+from xlli_ray.engine.pools import private_ray
+from xlli_ray.engine.pools import ray_watch as watch_module
+from xlli_ray.engine.pools.ray_watch import Watch, dead_daemon
+from xlli_ray.engine.run.driver import Summary
 from xlli_ray.errors import ClusterLost
 from xlli_ray.recipe import Recipe
 

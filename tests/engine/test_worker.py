@@ -19,23 +19,23 @@ import pytest
 import torch
 from helpers import QUIET
 
-from xlli_ray.corpus.ahead import Ahead
+from xlli_ray.corpus.files.prefetch import Ahead
+from xlli_ray.corpus.files.sources import read_bytes
 from xlli_ray.corpus.sample import Loader, Sample, sample_from_row
-from xlli_ray.corpus.sources import read_bytes
-from xlli_ray.engine import batches as batches_module
-from xlli_ray.engine.arrays import create_arrays
-from xlli_ray.engine.batches import BatchReader
-from xlli_ray.engine.driver import plan_study, save_manifest
-from xlli_ray.engine.gate import make_gate
-from xlli_ray.engine.job import Clock
-from xlli_ray.engine.units import pending_jobs
-from xlli_ray.engine.worker import Worker
+from xlli_ray.engine.run.array_documents import create_arrays
+from xlli_ray.engine.run.driver import plan_study, save_manifest
+from xlli_ray.engine.run.model_gate import make_gate
+from xlli_ray.engine.run.units import pending_jobs
+from xlli_ray.engine.worker import batches as batches_module
+from xlli_ray.engine.worker.batches import BatchReader
+from xlli_ray.engine.worker.job import Clock
+from xlli_ray.engine.worker.worker import Worker
 from xlli_ray.errors import LeaseError
 from xlli_ray.recipe import Recipe
-from xlli_ray.store.lease import lease_key
-from xlli_ray.store.objects import open_objects
-from xlli_ray.store.records import read_records
-from xlli_ray.store.samples import SampleReader
+from xlli_ray.store.objects.client import open_objects
+from xlli_ray.store.records.lease import lease_key
+from xlli_ray.store.records.unit_records import read_records
+from xlli_ray.store.tables.sample_table import SampleReader
 
 Make = Callable[..., Recipe]
 
@@ -61,7 +61,7 @@ def handles(study: Path) -> list[str]:
 
 
 def test_shards_get_their_names_only_after_the_look_for_a_later_run(planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from xlli_ray.engine import worker as module
+    from xlli_ray.engine.worker import worker as module
 
     before, seen = files(planned), []
 
@@ -107,7 +107,7 @@ def test_a_worker_of_a_study_that_was_removed_writes_nothing_into_the_one_made_i
 
 
 def test_a_unit_that_ends_in_an_error_of_the_program_gives_its_files_up(planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from xlli_ray.engine import worker as module
+    from xlli_ray.engine.worker import worker as module
 
     before, growing = files(planned), []
 
@@ -237,7 +237,7 @@ def test_a_worker_without_a_core_to_spare_stores_the_same_bytes(planned: Path, r
 def test_threads_that_start_after_one_arena_share_the_first_one(tmp_path: Path) -> None:
     program = """
 import ctypes, os, threading, sys
-from xlli_ray.engine.environment import one_arena
+from xlli_ray.engine.worker.environment import one_arena
 if not one_arena(): print("1"); sys.exit()  # no glibc
 import pyarrow  # starts a thread
 threads = [threading.Thread(target=lambda: bytes(1 << 20)) for _ in range(8)]

@@ -13,13 +13,13 @@ import pytest
 import yaml
 from helpers import QUIET, digest
 
-from xlli_ray.engine.driver import Summary, run_study
 from xlli_ray.engine.options import Options
+from xlli_ray.engine.run.driver import Summary, run_study
 from xlli_ray.errors import EnvironmentFailure, LeaseError
 from xlli_ray.recipe import Recipe, load_recipe
-from xlli_ray.store.fence import Fence
-from xlli_ray.store.lease import last_epoch, lease_key
-from xlli_ray.store.objects import fenced, open_objects
+from xlli_ray.store.objects.client import fenced, open_objects
+from xlli_ray.store.records.fence import Fence
+from xlli_ray.store.records.lease import last_epoch, lease_key
 from xlli_ray.study import open_study
 
 Make = Callable[..., Recipe]
@@ -93,8 +93,8 @@ def test_a_driver_that_replaces_stops_at_each_deletion_once_it_was_taken_over(
 
 
 def test_a_zombie_sweeps_nothing_of_its_successor(tmp_path: Path) -> None:
-    from xlli_ray.store.lease import Lease
-    from xlli_ray.store.objects import LocalObjects
+    from xlli_ray.store.objects.client import LocalObjects
+    from xlli_ray.store.records.lease import Lease
 
     objects = open_objects(tmp_path)
     lease = Lease.acquire(objects)
@@ -118,14 +118,14 @@ def test_a_run_that_cannot_sweep_what_a_crash_left_gives_its_lease_back(
 ) -> None:
     run(recipe())
     (tmp_path / "study/lease/000001.end").unlink()  # as after a kill, of a process that is gone
-    monkeypatch.setattr("xlli_ray.store.lease.Holder.is_dead_here", lambda self: True)
-    monkeypatch.setattr("xlli_ray.store.lease._HELD", set())
+    monkeypatch.setattr("xlli_ray.store.records.lease.Holder.is_dead_here", lambda self: True)
+    monkeypatch.setattr("xlli_ray.store.records.lease._HELD", set())
 
     def full(self: object, prefix: str) -> int:
         raise EnvironmentFailure(30, "read-only")
 
     with monkeypatch.context() as patched:
-        patched.setattr("xlli_ray.store.objects.LocalObjects.sweep", full)
+        patched.setattr("xlli_ray.store.objects.client.LocalObjects.sweep", full)
         with pytest.raises(EnvironmentFailure, match="read-only"):
             run(recipe())
     assert (tmp_path / "study/lease/000002.end").exists()
@@ -135,7 +135,7 @@ def test_a_run_that_cannot_sweep_what_a_crash_left_gives_its_lease_back(
 PAUSED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[3])
-import xlli_ray.engine.driver as driver
+import xlli_ray.engine.run.driver as driver
 from xlli_ray.engine.options import Options
 from xlli_ray.errors import EnvironmentFailure, LeaseError
 from xlli_ray.recipe import load_recipe

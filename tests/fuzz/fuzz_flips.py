@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from small_study import small_study
 
 from xlli_ray.errors import StudyError
-from xlli_ray.store.verify import verify
+from xlli_ray.store.verify.check_study import verify
 from xlli_ray.study import open_study
 
 NOTES = ("events/", "report/")

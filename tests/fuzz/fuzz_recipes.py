@@ -303,9 +303,9 @@ def text_of(raw: Any, rng: random.Random, canary: Path) -> bytes:
 
 def trial(path: Path, out: Path, *, training: bool, overrides: tuple[str, ...]) -> str:
     """Load and plan one recipe; what came of it."""
-    from xlli_ray.engine.driver import plan_study
     from xlli_ray.engine.options import Options
-    from xlli_ray.engine.plan import check_limits
+    from xlli_ray.engine.run.driver import plan_study
+    from xlli_ray.engine.run.plan import check_limits
     from xlli_ray.errors import XlliError
     from xlli_ray.recipe import load_recipe, parse_recipe
     from xlli_ray.report.text import plan_table

@@ -30,16 +30,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from small_study import PACKED, small_study
 
-from xlli_ray.engine.driver import run_study
 from xlli_ray.engine.options import Options
-from xlli_ray.engine.repair import repair_study
+from xlli_ray.engine.run.driver import run_study
+from xlli_ray.engine.run.repair import repair_study
 from xlli_ray.errors import XlliError
 from xlli_ray.recipe import Recipe
 from xlli_ray.report.page import write_report
 from xlli_ray.report.text import status_text
-from xlli_ray.store import records
-from xlli_ray.store.seal import sealed_json
-from xlli_ray.store.verify import verify
+from xlli_ray.store.records import unit_records as records
+from xlli_ray.store.records.seal import sealed_json
+from xlli_ray.store.verify.check_study import verify
 from xlli_ray.study import open_study
 
 SECONDS = 120.0

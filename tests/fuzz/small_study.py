@@ -9,11 +9,11 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from xlli_ray.engine.driver import run_study
 from xlli_ray.engine.options import Options
+from xlli_ray.engine.run.driver import run_study
 from xlli_ray.recipe import Recipe, load_recipe
 from xlli_ray.report.page import write_report
-from xlli_ray.store import records
+from xlli_ray.store.records import unit_records as records
 
 ENGINE_TESTS = Path(__file__).parents[1] / "engine"
 if str(ENGINE_TESTS) not in sys.path:

@@ -17,13 +17,14 @@ import fuzz_flips
 import fuzz_studies
 from small_study import PACKED, small_study
 
-from xlli_ray.engine.driver import run_study
 from xlli_ray.engine.options import Options
-from xlli_ray.engine.repair import repair_study
+from xlli_ray.engine.run.driver import run_study
+from xlli_ray.engine.run.repair import repair_study
 from xlli_ray.errors import StudyError
 from xlli_ray.recipe import Recipe
-from xlli_ray.store import records, tables
-from xlli_ray.store.verify import verify
+from xlli_ray.store.records import unit_records as records
+from xlli_ray.store.tables import study_tables as tables
+from xlli_ray.store.verify.check_study import verify
 from xlli_ray.study import open_study
 
 QUIET = Options(workers=0, quiet=True)
@@ -170,7 +171,7 @@ def test_a_study_from_before_there_were_digests_is_read_verified_and_continued(m
 
 
 def test_a_scan_without_a_plan_is_no_whole_study(made: tuple[Recipe, Path], tmp_path: Path) -> None:
-    from xlli_ray.engine.driver import scan_study
+    from xlli_ray.engine.run.driver import scan_study
 
     scan_study(made[0], str(tmp_path / "scanned"), QUIET)
     assert [line for line in whole(tmp_path / "scanned") if "nothing was planned yet" in line and "run the same command again" in line]

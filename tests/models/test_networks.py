@@ -231,7 +231,7 @@ def test_every_network_has_a_version() -> None:
 
 def test_importing_the_package_imports_no_torch() -> None:
     code = (
-        "import sys, xlli_ray.models, xlli_ray.models.networks as n, xlli_ray.models.spec as s;"
+        "import sys, xlli_ray.models, xlli_ray.models.networks as n, xlli_ray.models.network_spec as s;"
         "from xlli_ray.models import ModelSpec; n.NETWORKS; s.builtin_names();"
         "sys.exit('torch' in sys.modules or 'spandrel' in sys.modules)"
     )

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from xlli_ray.models.model import Model
 from xlli_ray.probes import PROBES, probe_class
 from xlli_ray.probes.protocol import Batch, SetProbe
-from xlli_ray.store.tables import RESERVED
+from xlli_ray.store.tables.study_tables import RESERVED
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "restore": [{}, {"save": True}],

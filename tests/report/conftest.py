@@ -14,7 +14,7 @@ for folder in (Path(__file__).parent, Path(__file__).parents[1] / "analyses"):
 
 from toy_studies import Recipe, write_study  # noqa: E402
 
-from xlli_ray.store.objects import open_objects  # noqa: E402
+from xlli_ray.store.objects.client import open_objects  # noqa: E402
 
 
 @pytest.fixture

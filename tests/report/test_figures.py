@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from xlli_ray.corpus.degradations import get
-from xlli_ray.drawing import NETWORKS, network_looks
+from xlli_ray.plots import NETWORKS, network_looks
 from xlli_ray.registry import DEGRADATIONS
 from xlli_ray.report.figures import SPARE, Panel, dot_figure, family_colour, heat_figure
 from xlli_ray.stats.intervals import Interval

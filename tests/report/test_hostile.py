@@ -16,10 +16,10 @@ from toy_studies import Recipe, Stage
 
 from xlli_ray.errors import StudyError
 from xlli_ray.report.page import write_report
-from xlli_ray.report.parts import Figure as Shown
+from xlli_ray.report.page_model import Figure as Shown
 from xlli_ray.report.text import result_table, status_text
-from xlli_ray.store.results import Column, Figure, Made, Result, Table, write_failure, write_result
-from xlli_ray.store.seal import sealed_json
+from xlli_ray.store.records.seal import sealed_json
+from xlli_ray.store.tables.results import Column, Figure, Made, Result, Table, write_failure, write_result
 from xlli_ray.study import open_study
 
 Make = Callable[[Recipe], str]

@@ -14,9 +14,9 @@ from PIL import Image
 from toy_studies import SCALE, Recipe, Stage
 
 from xlli_ray.report.gallery import Block, Tile
-from xlli_ray.report.lam_gallery import LINE, Seen, _boxed, _detail, _signed, outlined, over
 from xlli_ray.report.page import gather
-from xlli_ray.report.parts import Section
+from xlli_ray.report.page_model import Section
+from xlli_ray.report.sections.lam_gallery import LINE, Seen, _boxed, _detail, _signed, outlined, over
 from xlli_ray.study import open_study
 from xlli_ray.views.pixels import FRAME
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 
-from xlli_ray.engine.driver import run_study
 from xlli_ray.engine.options import Options
+from xlli_ray.engine.run.driver import run_study
 from xlli_ray.recipe import load_recipe
 from xlli_ray.report.means import mean_tables
 from xlli_ray.report.text import result_table

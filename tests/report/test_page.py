@@ -15,10 +15,10 @@ from toy_studies import Recipe, Stage, write_study
 
 from xlli_ray.errors import StudyError
 from xlli_ray.report.page import write_report
-from xlli_ray.store.documents import save_manifest
-from xlli_ray.store.manifest import Manifest
-from xlli_ray.store.objects import open_objects
-from xlli_ray.store.read import ArrayReader
+from xlli_ray.store.objects.client import open_objects
+from xlli_ray.store.records.documents import save_manifest
+from xlli_ray.store.records.manifest import Manifest
+from xlli_ray.store.zarr.read import ArrayReader
 from xlli_ray.study import open_study
 
 Make = Callable[[Recipe], str]
@@ -163,8 +163,8 @@ def test_one_model_can_be_chosen_to_compare_with(make_study: Make) -> None:
 def test_forty_networks_do_not_put_780_pairs_on_the_page() -> None:
     import pyarrow as pa
 
-    from xlli_ray.report.results import _shown
-    from xlli_ray.store.results import Column, StoredFile
+    from xlli_ray.report.sections.analysis import _shown
+    from xlli_ray.store.tables.results import Column, StoredFile
 
     models = [f"m{i}" for i in range(40)]
     rows = [{"model": a, "other": b, "difference": 1.0} for i, a in enumerate(models) for b in models[i + 1 :]]
@@ -181,8 +181,8 @@ def test_a_column_called_other_that_names_no_model_hides_no_row() -> None:
     """DDR's contrasts: `other` is a degradation there, or the model itself; no row was left, and the page ended in a traceback."""
     import pyarrow as pa
 
-    from xlli_ray.report.results import _shown
-    from xlli_ray.store.results import Column, StoredFile
+    from xlli_ray.report.sections.analysis import _shown
+    from xlli_ray.store.tables.results import Column, StoredFile
 
     models = [f"m{i}" for i in range(8)]
     columns = tuple(Column(name, "string", "") for name in ("model", "other"))
@@ -364,7 +364,7 @@ def test_only_the_rows_shown_are_read(make_study: Make, monkeypatch: pytest.Monk
 
 
 def test_a_sample_too_large_to_draw_is_named(make_study: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xlli_ray.report.samples.ROW_BYTES", 1000)
+    monkeypatch.setattr("xlli_ray.report.shown_samples.ROW_BYTES", 1000)
     _, page = page_of(make_study(Recipe([features()], models=1)))
     assert "a single sample is too large to be drawn here" in page.text
 
@@ -416,9 +416,9 @@ def test_a_study_in_a_bucket_gets_its_page_there(tmp_path: Path) -> None:
 
 
 def test_an_analysis_has_a_section_with_its_flags_first_and_every_tag_closed(tmp_path: Path) -> None:
-    from xlli_ray.analyses.states import asked_in
-    from xlli_ray.engine.analyses import run_analyses
-    from xlli_ray.store.tables import write_tables
+    from xlli_ray.analyses.freshness import asked_in
+    from xlli_ray.engine.run.analysis_runner import run_analyses
+    from xlli_ray.store.tables.study_tables import write_tables
 
     sys.path.append(str(Path(__file__).parents[1] / "analyses"))
     from lam_studies import Lam, lam_recipe

@@ -12,8 +12,12 @@ import pyarrow as pa
 from PIL import Image
 
 from xlli_ray.corpus.scan import SCHEMA, CorpusSpec, expand, list_sources, scan_source
-from xlli_ray.store.documents import save_manifest
-from xlli_ray.store.layout import (
+from xlli_ray.store.objects.client import Objects
+from xlli_ray.store.records.documents import save_manifest
+from xlli_ray.store.records.manifest import BucketPlan, Cell, Manifest, ModelRecord, SampleTable
+from xlli_ray.store.records.unit_records import Failure, Receipt, Shard, write_record
+from xlli_ray.store.tables.sample_table import write_sample_table
+from xlli_ray.store.zarr.layout import (
     ROOT,
     ArrayMeta,
     array_document,
@@ -24,11 +28,7 @@ from xlli_ray.store.layout import (
     shard_key,
     write_companion,
 )
-from xlli_ray.store.manifest import BucketPlan, Cell, Manifest, ModelRecord, SampleTable
-from xlli_ray.store.objects import Objects
-from xlli_ray.store.records import Failure, Receipt, Shard, write_record
-from xlli_ray.store.samples import write_sample_table
-from xlli_ray.store.shard import ShardWriter, crc32c
+from xlli_ray.store.zarr.shard import ShardWriter, crc32c
 
 SCALE = 2
 PSNR = (("psnr_y", "float64"), ("ssim_y", "float64"), ("psnr_rgb", "float64"))
@@ -174,7 +174,7 @@ def _documents(objects: Objects, cell: Cell) -> None:
 
 
 def _unit(objects: Objects, cell: Cell, stage: Stage, unit: int, recipe: Recipe, table: SampleTable) -> None:
-    from xlli_ray.store.samples import SampleReader
+    from xlli_ray.store.tables.sample_table import SampleReader
 
     bucket, start, stop = cell.unit(unit)
     model = int(cell.model.removeprefix("net"))

@@ -34,8 +34,8 @@ def proxy(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
     """The way to the server that this process's environment names; without faults until its rule is set. Pauses are short."""
     import s3fs
 
-    from xlli_ray.corpus import watch
-    from xlli_ray.store import bucket
+    from xlli_ray.corpus.files import watch
+    from xlli_ray.store.objects import bucket
 
     monkeypatch.setattr(bucket, "PAUSES", (0.01,) * 6)
     monkeypatch.setattr(bucket, "FIRST_PAUSES", (0.01,) * 3)

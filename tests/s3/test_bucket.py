@@ -12,12 +12,12 @@ import pytest
 from faulty import FAULTS, Faulty, Request, at_random
 from server import STUDIES
 
-from xlli_ray.corpus.sources import list_files, read_bytes
+from xlli_ray.corpus.files.sources import list_files, read_bytes
 from xlli_ray.errors import EnvironmentFailure, RecipeError, StudyError
-from xlli_ray.store import bucket as module
-from xlli_ray.store.beside import Beside
-from xlli_ray.store.lease import Lease, lease_key
-from xlli_ray.store.objects import Missing, Objects, open_objects, probe_create_only
+from xlli_ray.store.objects import bucket as module
+from xlli_ray.store.objects.atomic_file import Beside
+from xlli_ray.store.objects.client import Missing, Objects, open_objects, probe_create_only
+from xlli_ray.store.records.lease import Lease, lease_key
 
 
 @pytest.fixture

@@ -18,12 +18,12 @@ from helpers import picture
 from PIL import Image
 from server import CORPUS, STUDIES, Server
 
-from xlli_ray.engine.driver import run_study
 from xlli_ray.engine.options import Options
+from xlli_ray.engine.run.driver import run_study
 from xlli_ray.errors import EnvironmentFailure
 from xlli_ray.recipe import Recipe, load_recipe
-from xlli_ray.store.objects import Objects, open_objects
-from xlli_ray.store.verify import verify
+from xlli_ray.store.objects.client import Objects, open_objects
+from xlli_ray.store.verify.check_study import verify
 from xlli_ray.study import open_study
 
 PARTS = ("arrays.zarr", "tables", "samples", "results")

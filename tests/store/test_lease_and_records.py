@@ -13,12 +13,12 @@ import pyarrow as pa
 import pytest
 
 from xlli_ray.errors import LeaseError
-from xlli_ray.store import lease as lease_module
-from xlli_ray.store import records as records_module
-from xlli_ray.store.lease import Lease, last_epoch, superseded
-from xlli_ray.store.objects import Objects, open_objects
-from xlli_ray.store.records import Receipt, list_records, pack_records, read_records, write_record
-from xlli_ray.store.seal import sealed_json
+from xlli_ray.store.objects.client import Objects, open_objects
+from xlli_ray.store.records import lease as lease_module
+from xlli_ray.store.records import unit_records as records_module
+from xlli_ray.store.records.lease import Lease, last_epoch, superseded
+from xlli_ray.store.records.seal import sealed_json
+from xlli_ray.store.records.unit_records import Receipt, list_records, pack_records, read_records, write_record
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_a_second_driver_on_this_machine_stops_and_names_host_and_pid(objects: O
 
 def test_a_killed_driver_leaves_no_lock(objects: Objects, tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys; from xlli_ray.store.objects import open_objects; from xlli_ray.store.lease import Lease;"
+        "import os, signal, sys; from xlli_ray.store.objects.client import open_objects; from xlli_ray.store.records.lease import Lease;"
         f"Lease.acquire(open_objects({str(tmp_path)!r})); os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code], check=False)
@@ -127,7 +127,7 @@ def test_packing_keeps_every_row_and_a_kill_between_its_steps_changes_nothing(
 
 @pytest.mark.parametrize("beat", [sealed_json({"count": 450}), b"450"], ids=["sealed", "as it was written before there were seals"])
 def test_a_run_in_progress_says_for_how_long_by_its_own_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beat: bytes) -> None:
-    from xlli_ray.store.lease import BEAT_SECONDS, running
+    from xlli_ray.store.records.lease import BEAT_SECONDS, running
 
     monkeypatch.setattr(Lease, "_beat", lambda self: None)
     objects = open_objects(tmp_path)
@@ -144,7 +144,7 @@ def test_a_run_in_progress_says_for_how_long_by_its_own_heartbeat(tmp_path: Path
 
 
 def test_a_run_in_progress_is_told_with_its_process_and_a_run_that_ended_or_died_is_none(tmp_path: Path) -> None:
-    from xlli_ray.store.lease import Holder, running
+    from xlli_ray.store.records.lease import Holder, running
 
     objects = open_objects(tmp_path)
     assert running(objects) is None

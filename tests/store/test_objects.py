@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from xlli_ray.errors import EnvironmentFailure, StudyError
-from xlli_ray.store import beside
-from xlli_ray.store import objects as module
-from xlli_ray.store.bucket import Bucket
-from xlli_ray.store.objects import Missing, Objects, check_key, open_objects, probe_create_only
+from xlli_ray.store.objects import atomic_file as beside
+from xlli_ray.store.objects import client as module
+from xlli_ray.store.objects.bucket import Bucket
+from xlli_ray.store.objects.client import Missing, Objects, check_key, open_objects, probe_create_only
 
 
 @pytest.fixture(params=["local", "memory"])

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from xlli_ray.errors import StudyError
-from xlli_ray.store.objects import open_objects
-from xlli_ray.store.records import DamagedRecord, Receipt, read_records, record_key, write_record
-from xlli_ray.store.seal import MARK, check, fits, read_json, sealed_json, sealed_parquet
+from xlli_ray.store.objects.client import open_objects
+from xlli_ray.store.records.seal import MARK, check, fits, read_json, sealed_json, sealed_parquet
+from xlli_ray.store.records.unit_records import DamagedRecord, Receipt, read_records, record_key, write_record
 
 TABLE = pa.table({"row": list(range(50)), "x": np.random.default_rng(0).normal(size=50)})
 

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xlli_ray.errors import StudyError
-from xlli_ray.store.layout import ArrayMeta, array_document, create_document, read_array_meta, shard_key
-from xlli_ray.store.manifest import BucketPlan, Cell
-from xlli_ray.store.objects import open_objects
-from xlli_ray.store.read import ArrayReader
-from xlli_ray.store.shard import ShardFile, ShardWriter, crc32c, inner_grid
+from xlli_ray.store.objects.client import open_objects
+from xlli_ray.store.records.manifest import BucketPlan, Cell
+from xlli_ray.store.zarr.layout import ArrayMeta, array_document, create_document, read_array_meta, shard_key
+from xlli_ray.store.zarr.read import ArrayReader
+from xlli_ray.store.zarr.shard import ShardFile, ShardWriter, crc32c, inner_grid
 
 
 def cell_of(meta: ArrayMeta) -> Cell:

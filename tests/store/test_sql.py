@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from xlli_ray.errors import StudyError
-from xlli_ray.store.objects import Objects, open_objects
-from xlli_ray.store.sql import HELD_BYTES, RENAMED, Database, quoted, text, unique
+from xlli_ray.store.objects.client import Objects, open_objects
+from xlli_ray.store.tables.sql import HELD_BYTES, RENAMED, Database, quoted, text, unique
 
 SCORES = pa.table({"model": ["a", "a", "b", "b"], "seed": [1, 2, 1, 2], "psnr_y": [30.0, 31.0, float("nan"), float("inf")]})
 
@@ -198,7 +198,7 @@ def test_a_table_in_a_bucket_is_read_by_ranges_and_says_the_same(tmp_path: Path,
     here, there = open_objects(tmp_path), open_objects("memory://sql")
     for objects in (here, there):
         put(objects, "tables/t.parquet", table)
-    monkeypatch.setattr("xlli_ray.store.sql.HELD_BYTES", 1000)
+    monkeypatch.setattr("xlli_ray.store.tables.sql.HELD_BYTES", 1000)
     asked: list[int] = []
     whole = there.get_range
     monkeypatch.setattr(there, "get_range", lambda key, start, length: asked.append(length) or whole(key, start, length))

@@ -10,14 +10,14 @@ import pyarrow as pa
 import pytest
 
 from xlli_ray.errors import EnvironmentFailure
-from xlli_ray.store import objects as objects_module
-from xlli_ray.store import root as root_module
-from xlli_ray.store.manifest import Manifest, SampleTable
-from xlli_ray.store.objects import Objects, open_objects
-from xlli_ray.store.samples import part_key
-from xlli_ray.store.seal import sealed_json, sealed_parquet
-from xlli_ray.store.tables import rejected
-from xlli_ray.store.verify import findings
+from xlli_ray.store.objects import client as objects_module
+from xlli_ray.store.objects.client import Objects, open_objects
+from xlli_ray.store.records import root as root_module
+from xlli_ray.store.records.manifest import Manifest, SampleTable
+from xlli_ray.store.records.seal import sealed_json, sealed_parquet
+from xlli_ray.store.tables.sample_table import part_key
+from xlli_ray.store.tables.study_tables import rejected
+from xlli_ray.store.verify.check_study import findings
 
 REJECTED = "samples/rejected.parquet"
 EMPTY = pa.table({name: pa.array([], pa.string()) for name in ("source", "target", "reason")})

@@ -19,8 +19,8 @@ PACKAGE = "xlli_ray"
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / PACKAGE
 
-EVERYTHING = {"corpus", "models", "probes", "store", "engine", "stats", "drawing", "analyses", "training", "report", "recipe", "study",
-              "notebook", "terminal", "views"}  # fmt: skip
+EVERYTHING = {"corpus", "models", "probes", "store", "engine", "stats", "plots", "analyses", "training", "report", "recipe", "study",
+              "api", "terminal", "views"}  # fmt: skip
 MAY = {
     "errors": set(),
     "registry": set(),
@@ -30,17 +30,17 @@ MAY = {
     "probes": {"stats", "corpus", "models"},
     "training": {"stats", "corpus", "models", "recipe"},
     "store": set(),
-    "drawing": {"stats"},
+    "plots": {"stats"},
     "terminal": set(),
-    "analyses": {"stats", "store", "drawing", "corpus"},
+    "analyses": {"stats", "store", "plots", "corpus"},
     "recipe": {"corpus", "probes", "analyses", "store"},
-    "views": {"corpus", "store", "drawing"},
+    "views": {"corpus", "store", "plots"},
     "study": {"analyses", "store", "views"},
-    "engine": EVERYTHING - {"report", "drawing", "study", "notebook", "views"},
-    "report": EVERYTHING - {"engine", "training", "recipe", "notebook"},
-    "notebook": {"corpus", "models", "probes", "views"},
+    "engine": EVERYTHING - {"report", "plots", "study", "api", "views"},
+    "report": EVERYTHING - {"engine", "training", "recipe", "api"},
+    "api": {"corpus", "models", "probes", "views"},
     "cli": EVERYTHING,
-    "__init__": {"recipe", "study", "engine", "notebook"},
+    "__init__": {"recipe", "study", "engine", "api"},
 }
 """Part of the package → parts it may import; `errors` and `registry` may be imported by all."""
 
@@ -56,8 +56,8 @@ ONLY = {
     "obstore": {"store"},
     "duckdb": {"store"},
     "spandrel": {"models"},
-    "torch": {"models", "probes", "training", "engine", "report", "stats", "analyses", "notebook"},
-    "matplotlib": {"drawing", "report", "training", "analyses", "notebook", "views"},
+    "torch": {"models", "probes", "training", "engine", "report", "stats", "analyses", "api"},
+    "matplotlib": {"plots", "report", "training", "analyses", "api", "views"},
 }
 """Library → the parts that may import it."""
 
@@ -168,7 +168,7 @@ sys.exit(", ".join(heavy) or 0)
             id="every analysis and its fields",
         ),
         pytest.param(f"import xlli_ray\nxlli_ray.load_recipe({str(ROOT / 'tests/recipes/set5.yaml')!r})", id="a recipe, read"),
-        pytest.param("import xlli_ray.stats.fidelity, xlli_ray.corpus.scan, xlli_ray.store.read", id="stats, corpus, store"),
+        pytest.param("import xlli_ray.stats.fidelity, xlli_ray.corpus.scan, xlli_ray.store.zarr.read", id="stats, corpus, store"),
     ],
 )
 def test_neither_torch_nor_ray_is_imported_by(statements: str) -> None:

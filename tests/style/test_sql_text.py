@@ -1,4 +1,4 @@
-"""Names and values reach SQL text through `store.sql.quoted` and `text`, or as parameters: nobody puts quotes around them by hand."""
+"""Names and values reach SQL text through `store.tables.sql.quoted` and `text`, or as parameters: no quotes by hand."""
 
 from __future__ import annotations
 

@@ -17,16 +17,17 @@ import torch
 from torch import nn
 
 import xlli_ray
-from xlli_ray.analyses import ANALYSES, states
-from xlli_ray.engine import weights
-from xlli_ray.engine.driver import _plan_mark
-from xlli_ray.engine.plan import make_plan
-from xlli_ray.engine.scan import scan_versions
+from xlli_ray.analyses import ANALYSES
+from xlli_ray.analyses import freshness as states
+from xlli_ray.engine.run import study_weights as weights
+from xlli_ray.engine.run.driver import _plan_mark
+from xlli_ray.engine.run.plan import make_plan
+from xlli_ray.engine.run.scan_runner import scan_versions
 from xlli_ray.models.networks import NETWORKS, Built
 from xlli_ray.probes import PROBES
 from xlli_ray.recipe import Recipe, parse_recipe
-from xlli_ray.store.manifest import Bucket, Manifest, ModelRecord, SampleTable, identity_hash
-from xlli_ray.store.objects import LocalObjects, open_objects
+from xlli_ray.store.objects.client import LocalObjects, open_objects
+from xlli_ray.store.records.manifest import Bucket, Manifest, ModelRecord, SampleTable, identity_hash
 from xlli_ray.training.identity import identity_of
 from xlli_ray.training.images import Image
 from xlli_ray.training.recipe import Job, Train, TrainCorpus

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from xlli_ray.errors import counted
-from xlli_ray.store.manifest import Manifest
+from xlli_ray.store.records.manifest import Manifest
 
 NETWORK = "xlli_ray.models.networks.bicubic:make"
 

@@ -18,7 +18,7 @@ import numpy as np
 from xlli_ray.analyses.view import CellArray
 from xlli_ray.errors import AnalysisError, EnvironmentFailure
 from xlli_ray.stats.gram import gram
-from xlli_ray.store.read import ArrayReader
+from xlli_ray.store.zarr.read import ArrayReader
 
 MEMORY = 2 << 30
 """Bytes of features that are held in memory."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from xlli_ray.corpus.degradations import get, is_made, parse_label
-from xlli_ray.store.manifest import FamilyRecord, LabelRecord, SampleTable
+from xlli_ray.store.records.manifest import FamilyRecord, LabelRecord, SampleTable
 
 
 @dataclass(frozen=True)

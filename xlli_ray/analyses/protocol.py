@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from pydantic import BaseModel
 
 from xlli_ray.errors import PlanError, closest
-from xlli_ray.store.manifest import Cell, SampleTable
-from xlli_ray.store.results import Column, Figure, Result, Table
+from xlli_ray.store.records.manifest import Cell, SampleTable
+from xlli_ray.store.tables.results import Column, Figure, Result, Table
 
 if TYPE_CHECKING:
     from xlli_ray.analyses.view import View

@@ -17,11 +17,11 @@ import pyarrow as pa
 
 from xlli_ray.analyses.labels import Labels
 from xlli_ray.errors import AnalysisError, counted
-from xlli_ray.store.manifest import Cell, Manifest, ModelRecord
-from xlli_ray.store.objects import Objects
-from xlli_ray.store.read import ArrayReader, open_readers
-from xlli_ray.store.sql import Database
-from xlli_ray.store.tables import connect
+from xlli_ray.store.objects.client import Objects
+from xlli_ray.store.records.manifest import Cell, Manifest, ModelRecord
+from xlli_ray.store.tables.sql import Database
+from xlli_ray.store.tables.study_tables import connect
+from xlli_ray.store.zarr.read import ArrayReader, open_readers
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Images in: files -> sample table -> the float arrays that a network sees. Needs neither torch nor ray.
 
-    sources   globs, URLs, scikit-image's photographs -> URIs, bytes
+    files/    globs, URLs, scikit-image's photographs -> URIs, bytes; which errors are a file's
     decode    bytes -> float32 RGB, exactly one way
     spec      the recipe's `corpus` section
     scan      one row per file: good or bad, its size, its patches

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from xlli_ray.corpus.box import Box
 from xlli_ray.corpus.decode import MAX_PIXELS, decode
 from xlli_ray.corpus.degradations import Degraded, Domain, Mixture, extras_of, parse_label
-from xlli_ray.corpus.faults import FileFault
+from xlli_ray.corpus.files.faults import FileFault
+from xlli_ray.corpus.files.sources import read_bytes
 from xlli_ray.corpus.ids import sha256_hex
 from xlli_ray.corpus.patches import crop
 from xlli_ray.corpus.resize import downscale, modcrop
-from xlli_ray.corpus.sources import read_bytes
 from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.errors import RecipeError, SampleError
 

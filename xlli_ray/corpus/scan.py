@@ -20,11 +20,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from xlli_ray.corpus.decode import PIXEL_BYTES, Decoded, decode, to_u8
+from xlli_ray.corpus.files.patterns import shown
+from xlli_ray.corpus.files.sources import absolute, list_files, pair_files, read_bytes
 from xlli_ray.corpus.ids import content_id, sha256_hex
 from xlli_ray.corpus.patches import choose, tile_stds, tiles
-from xlli_ray.corpus.patterns import shown
 from xlli_ray.corpus.sample import Kind, sample_from_row
-from xlli_ray.corpus.sources import absolute, list_files, pair_files, read_bytes
 from xlli_ray.corpus.spec import CorpusSpec, PairSpec, PatchSpec
 from xlli_ray.corpus.table import SCHEMA, expand
 from xlli_ray.errors import EnvironmentFailure, RecipeError, SampleError

@@ -1,1 +1,1 @@
-"""Moves the work: plan, worker, pools, driver. The only package that knows Ray, and it only in `ray_pool` and `submit`."""
+"""Moves the work: `run` (scan, plan, units, analyses), `worker`, `pools`. Ray is known in `pools` and `submit`, and nowhere else."""

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TextIO
 
-from xlli_ray.engine.progress import Progress
+from xlli_ray.engine.run.progress import Progress
 from xlli_ray.errors import EnvironmentFailure
-from xlli_ray.store.objects import Objects
+from xlli_ray.store.objects.client import Objects
 from xlli_ray.terminal import say
 
 INTERVAL_SECONDS = 30.0

@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from xlli_ray.engine.cluster import has_token, try_port, use_token, within
+from xlli_ray.engine.pools.cluster import has_token, try_port, use_token, within
 from xlli_ray.errors import EnvironmentFailure, RecipeError
 from xlli_ray.recipe import Recipe
-from xlli_ray.store.objects import is_url, refuse_secrets
+from xlli_ray.store.objects.client import is_url, refuse_secrets
 
 ANSWER_SECONDS = 20.0
 """For one answer of the Jobs API, a recipe's few kilobytes sent."""

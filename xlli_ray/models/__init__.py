@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from xlli_ray.models.layers import LayerInfo, Tap, capture, list_layers, resolve
     from xlli_ray.models.load import load_model
     from xlli_ray.models.model import Model, Range
+    from xlli_ray.models.network_spec import ModelSpec
     from xlli_ray.models.open import open_model
-    from xlli_ray.models.spec import ModelSpec
 
 _HOME = {
     "StateDict": "checkpoint", "read_state_dict": "checkpoint", "to_safetensors": "checkpoint",

@@ -27,7 +27,7 @@ from torch import nn
 from xlli_ray.errors import NetworkError, XlliError, closest
 from xlli_ray.models.networks import Built
 from xlli_ray.models.randomness import randomness_kept
-from xlli_ray.models.steps import step
+from xlli_ray.models.trial_steps import step
 
 _LOADED: dict[str, dict[str, ModuleType]] = {}  # folder -> the modules that were imported from it
 _LOCK = threading.RLock()

@@ -26,11 +26,11 @@ from xlli_ray.models.checkpoint import tensors_of, weights_sha256
 from xlli_ray.models.dryrun import dry_run
 from xlli_ray.models.factory import find_factory, make
 from xlli_ray.models.model import Model, Range
+from xlli_ray.models.network_spec import BUILTIN, ModelSpec
 from xlli_ray.models.networks import NETWORKS, Built, built, load_strict, network_file, shown_name
 from xlli_ray.models.plausible import span_fault
 from xlli_ray.models.randomness import randomness_kept
 from xlli_ray.models.sizes import BASES, SizeRule, find_rule, shape_given
-from xlli_ray.models.spec import BUILTIN, ModelSpec
 from xlli_ray.models.variants import Variant, under, variants
 
 __all__ = ["ModelSpec", "load_model"]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xlli_ray.errors import ForwardError, NetworkError, XlliError
-from xlli_ray.models.steps import step
+from xlli_ray.models.trial_steps import step
 
 LUMA = (0.299, 0.587, 0.114)  # BT.601, full range
 

@@ -15,8 +15,8 @@ from xlli_ray.models.builtin import builtin_path
 from xlli_ray.models.checkpoint import read_state_dict
 from xlli_ray.models.load import load_model
 from xlli_ray.models.model import Model, Range
+from xlli_ray.models.network_spec import BUILTIN, ModelSpec
 from xlli_ray.models.sizes import with_rule
-from xlli_ray.models.spec import BUILTIN, ModelSpec
 
 
 def open_model(source: str | os.PathLike[str] | nn.Module | Model, **known: Any) -> Model:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 def alike(names: Iterable[str]) -> tuple[str, str] | None:
     """Two names that differ in case only, None when there are none: on Windows, macOS and memory cards (exFAT) they are one file.
 
-    Ids are ASCII (`store.layout.check_name`): no letter of theirs can be written in two ways, as é composed and decomposed.
+    Ids are ASCII (`store.zarr.layout.check_name`): no letter of theirs can be written in two ways, as é composed and decomposed.
     """
     seen: dict[str, str] = {}
     for name in names:

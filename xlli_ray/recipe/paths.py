@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xlli_ray.corpus.patterns import escape
+from xlli_ray.corpus.files.patterns import escape
 from xlli_ray.errors import RecipeError, StudyError
-from xlli_ray.store.objects import is_url, refuse_secrets
+from xlli_ray.store.objects.client import is_url, refuse_secrets
 
 
 def resolve_path(text: str, base: Path) -> str:

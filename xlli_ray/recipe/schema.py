@@ -12,8 +12,8 @@ from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.errors import RecipeError, StudyError, closest
 from xlli_ray.probes import PROBES, probe_class
 from xlli_ray.recipe.names import alike
-from xlli_ray.store.layout import check_name
-from xlli_ray.store.manifest import chosen
+from xlli_ray.store.records.manifest import chosen
+from xlli_ray.store.zarr.layout import check_name
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 

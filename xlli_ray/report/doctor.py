@@ -161,7 +161,7 @@ def _weights() -> Iterator[Finding]:
     from xlli_ray.models.builtin import builtin_names, builtin_path
     from xlli_ray.models.checkpoint import read_state_dict
     from xlli_ray.models.load import load_model
-    from xlli_ray.models.spec import ModelSpec
+    from xlli_ray.models.network_spec import ModelSpec
 
     good = []
     for name in builtin_names():
@@ -179,7 +179,7 @@ def _weights() -> Iterator[Finding]:
 
 def _photographs() -> Iterator[Finding]:
     from xlli_ray.corpus.decode import decode
-    from xlli_ray.corpus.sources import list_files, read_bytes
+    from xlli_ray.corpus.files.sources import list_files, read_bytes
 
     try:
         names = list_files(["skimage://*"], os.curdir)
@@ -231,8 +231,8 @@ def _import(name: str) -> str | None:
 
 
 def _study(place: str) -> Iterator[Finding]:
-    from xlli_ray.store.documents import load_manifest
-    from xlli_ray.store.objects import LocalObjects, open_objects, probe_create_only
+    from xlli_ray.store.objects.client import LocalObjects, open_objects, probe_create_only
+    from xlli_ray.store.records.documents import load_manifest
 
     objects = open_objects(place)
     local = isinstance(objects, LocalObjects)
@@ -285,7 +285,7 @@ def _device(planned: str) -> Iterator[Finding]:
 
 
 def _has(objects: object, key: str) -> bool:
-    from xlli_ray.store.objects import Missing
+    from xlli_ray.store.objects.client import Missing
 
     try:
         objects.get_range(key, 0, 1)  # type: ignore[attr-defined]

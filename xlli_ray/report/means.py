@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from xlli_ray.analyses.baseline import below_baseline
-from xlli_ray.store.sql import quoted
-from xlli_ray.store.tables import kind_columns, table_kinds
+from xlli_ray.store.tables.sql import quoted
+from xlli_ray.store.tables.study_tables import kind_columns, table_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from xlli_ray.store.manifest import Cell
+    from xlli_ray.store.records.manifest import Cell
     from xlli_ray.study import Study
 
 

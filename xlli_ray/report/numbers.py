@@ -20,8 +20,8 @@ import pyarrow as pa
 from xlli_ray.corpus.degradations import is_real
 from xlli_ray.stats.intervals import UNLIMITED, Interval, Limits, ends, refusal
 from xlli_ray.stats.pairs import compared
-from xlli_ray.store.sql import quoted
-from xlli_ray.store.tables import connect
+from xlli_ray.store.tables.sql import quoted
+from xlli_ray.store.tables.study_tables import connect
 from xlli_ray.study import Study
 
 LEVEL = 0.95

@@ -23,13 +23,13 @@ from xlli_ray.errors import StudyError, closest
 from xlli_ray.report.figures import family_colour
 from xlli_ray.report.gallery import Block
 from xlli_ray.report.numbers import Tables
+from xlli_ray.report.page_model import Context, Section
 from xlli_ray.report.panels import corpus_block
-from xlli_ray.report.parts import Context, Section
-from xlli_ray.report.results import ResultSection, result_sections
-from xlli_ray.report.samples import Samples
-from xlli_ray.report.sections import describe, stage_sections
-from xlli_ray.store.manifest import Manifest
-from xlli_ray.store.tables import table_kinds
+from xlli_ray.report.sections.analysis import ResultSection, result_sections
+from xlli_ray.report.sections.stage import describe, stage_sections
+from xlli_ray.report.shown_samples import Samples
+from xlli_ray.store.records.manifest import Manifest
+from xlli_ray.store.tables.study_tables import table_kinds
 from xlli_ray.study import Study, open_study
 
 KEY = "report/index.html"

@@ -30,10 +30,10 @@ from xlli_ray.report.gallery import (
     overview,
     png,
 )
-from xlli_ray.report.samples import Samples, pick, spread, table_row
-from xlli_ray.store.layout import ArrayMeta
-from xlli_ray.store.manifest import Cell, SampleTable
-from xlli_ray.store.read import ArrayReader
+from xlli_ray.report.shown_samples import Samples, pick, spread, table_row
+from xlli_ray.store.records.manifest import Cell, SampleTable
+from xlli_ray.store.zarr.layout import ArrayMeta
+from xlli_ray.store.zarr.read import ArrayReader
 from xlli_ray.views.pixels import shrunk, to_image
 from xlli_ray.views.stored import row_of
 

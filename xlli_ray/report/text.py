@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from xlli_ray.analyses import ANALYSES, analysis_class
+from xlli_ray.analyses.freshness import asked_in
 from xlli_ray.analyses.labels import Labels
-from xlli_ray.analyses.states import asked_in
 from xlli_ray.errors import counted
 from xlli_ray.report.means import mean_tables
-from xlli_ray.store.results import plain
+from xlli_ray.store.tables.results import plain
 from xlli_ray.study import open_study
 from xlli_ray.terminal import harmless
 
 if TYPE_CHECKING:
-    from xlli_ray.engine.plan import Plan
-    from xlli_ray.store.manifest import Manifest, SampleTable
+    from xlli_ray.engine.run.plan import Plan
+    from xlli_ray.store.records.manifest import Manifest, SampleTable
 
 
 SHOWN = 24
@@ -85,7 +85,7 @@ def result_table(place: str) -> str:
     parts += ["\n".join([excerpt(table, "", place), *lines]) for table, lines in mean_tables(study)]
     stored = study.sql("select count(*) as n, sum(bytes_stored) as size from features").to_pylist()[0]
     if stored["n"]:
-        from xlli_ray.engine.plan import human_bytes
+        from xlli_ray.engine.run.plan import human_bytes
 
         size = human_bytes(stored["size"] or 0)
         parts.append(f"{counted(stored['n'], 'array')}, {size}: xlli query {shlex.quote(place)} \"from features\"")
@@ -125,7 +125,7 @@ def sets_text(samples: SampleTable) -> str:
 
 def plan_table(manifest: Manifest, plan: Plan, *, workers: int) -> str:
     """What a run would do."""
-    from xlli_ray.engine.plan import human_bytes
+    from xlli_ray.engine.run.plan import human_bytes
 
     samples = manifest.samples
     assert samples is not None

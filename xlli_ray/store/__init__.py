@@ -1,5 +1,5 @@
 """Where arrays (Zarr v3), tables (Parquet) and records live. The only package that knows Zarr.
 
-`objects` is the one door to a folder or a bucket; `shard` and `layout` say what a Zarr array of ours is; `records` and `lease` say
-what is done and by whom; `tables`, `read` and `verify` are for people. `docs/store-format.md` is the norm.
+`objects` is the one door to a folder or a bucket; `zarr` says what an array of ours is, writes shards and reads rows; `records` say what is
+planned, what is done and by whom; `tables` are for people; `verify` proves that a study is whole. `docs/store-format.md` is the norm.
 """

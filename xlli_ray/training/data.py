@@ -27,9 +27,9 @@ from xlli_ray.corpus.decode import decode, luma_full, to_u8
 from xlli_ray.corpus.degradations import Mixture, draw
 from xlli_ray.corpus.degradations.blur import Blur, gaussian
 from xlli_ray.corpus.degradations.noise import generator
+from xlli_ray.corpus.files.sources import list_files, pair_files, read_bytes
 from xlli_ray.corpus.ids import sha256_hex
 from xlli_ray.corpus.resize import bicubic, downscale, modcrop
-from xlli_ray.corpus.sources import list_files, pair_files, read_bytes
 from xlli_ray.errors import RecipeError
 from xlli_ray.training.images import Image
 from xlli_ray.training.recipe import Pairs, TrainCorpus

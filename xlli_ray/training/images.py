@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xlli_ray.corpus.files.sources import list_files, pair_files, read_bytes
 from xlli_ray.corpus.ids import sha256_hex
-from xlli_ray.corpus.sources import list_files, pair_files, read_bytes
 from xlli_ray.training.recipe import TrainCorpus
 
 

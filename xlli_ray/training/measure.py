@@ -21,9 +21,9 @@ from torch import nn
 
 from xlli_ray.corpus.decode import decode, to_u8
 from xlli_ray.corpus.degradations import parse
+from xlli_ray.corpus.files.sources import list_files, pair_files, read_bytes
 from xlli_ray.corpus.ids import sha256_hex
 from xlli_ray.corpus.resize import downscale, modcrop
-from xlli_ray.corpus.sources import list_files, pair_files, read_bytes
 from xlli_ray.stats.fidelity import border_of, crop_border, luma_studio, psnr
 from xlli_ray.training.recipe import Pairs
 

@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from xlli_ray.corpus.decode import MAX_PIXELS
 from xlli_ray.corpus.degradations import check_draw
-from xlli_ray.corpus.sources import absolute
+from xlli_ray.corpus.files.sources import absolute
 from xlli_ray.errors import RecipeError
 from xlli_ray.recipe.names import alike
 from xlli_ray.recipe.overrides import read_override

@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from xlli_ray.corpus.sources import list_files, pair_files
+from xlli_ray.corpus.files.sources import list_files, pair_files
 from xlli_ray.errors import RecipeError, WeightsError
 from xlli_ray.training.identity import flat_recipe, identity_from, identity_of
 from xlli_ray.training.images import list_images

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from xlli_ray.errors import StudyError, counted
 from xlli_ray.views.html import grid, picture
 from xlli_ray.views.pixels import SIDE, Pixels, boxed, detail, enlarged, to_image
-from xlli_ray.views.sample import SampleView
+from xlli_ray.views.sample_view import SampleView
 
 INCHES = 2.0
 """Width of a tile in a saved file."""
@@ -45,7 +45,7 @@ class Comparison:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a PNG file. Raises StudyError when it cannot be written."""
-        from xlli_ray.drawing import canvas
+        from xlli_ray.plots import canvas
 
         zoomed = any(tile.zoom is not None for row in self.rows for tile in row)
         columns, lines = max(map(len, self.rows)), 1 + zoomed

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xlli_ray.store.layout import ArrayMeta
-from xlli_ray.store.manifest import BucketPlan
-from xlli_ray.store.read import ArrayReader
+from xlli_ray.store.records.manifest import BucketPlan
+from xlli_ray.store.zarr.layout import ArrayMeta
+from xlli_ray.store.zarr.read import ArrayReader
 
 
 def is_image(meta: ArrayMeta) -> bool:

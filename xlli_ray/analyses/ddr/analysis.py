@@ -31,8 +31,8 @@ from xlli_ray.analyses.ddr.params import Params
 from xlli_ray.analyses.ddr.tables import FULL, TABLES
 from xlli_ray.analyses.protocol import Result, Table, cells_of, whole
 from xlli_ray.analyses.view import View
-from xlli_ray.drawing import network_looks
-from xlli_ray.store.manifest import Cell, SampleTable
+from xlli_ray.plots import network_looks
+from xlli_ray.store.records.manifest import Cell, SampleTable
 
 
 class Ddr:

@@ -10,7 +10,7 @@ from xlli_ray.analyses.labels import Labels
 from xlli_ray.analyses.protocol import planned_sets
 from xlli_ray.corpus.degradations import is_real
 from xlli_ray.errors import AnalysisError, PlanError, closest, counted
-from xlli_ray.store.manifest import Cell, SampleTable
+from xlli_ray.store.records.manifest import Cell, SampleTable
 
 _RESAMPLES = "`resamples` no longer has an effect, since intervals are not resampled any more: leave it out"
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from xlli_ray.analyses.ddr.tables import FULL, LAST
 from xlli_ray.analyses.labels import Labels
-from xlli_ray.drawing import (
+from xlli_ray.plots import (
     INK,
     MUTED,
     RULE,
@@ -24,7 +24,7 @@ from xlli_ray.drawing import (
     svg_text,
 )
 from xlli_ray.stats.intervals import Interval
-from xlli_ray.store.results import Figure
+from xlli_ray.store.tables.results import Figure
 
 DOTS = 24
 """More pairs of models than this become a matrix."""

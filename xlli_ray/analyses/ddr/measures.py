@@ -30,7 +30,7 @@ from xlli_ray.stats.separability import (
     shifts,
     shuffled,
 )
-from xlli_ray.store.manifest import Cell
+from xlli_ray.store.records.manifest import Cell
 
 if TYPE_CHECKING:
     from xlli_ray.analyses.ddr.params import Params

@@ -9,8 +9,8 @@ import numpy as np
 
 from xlli_ray.analyses.ddr.embeddings import Picture
 from xlli_ray.analyses.ddr.samples import Samples
-from xlli_ray.drawing import INK, MUTED, RULE, WIDTH, canvas, family_colour, paler, svg_text
-from xlli_ray.store.results import Figure
+from xlli_ray.plots import INK, MUTED, RULE, WIDTH, canvas, family_colour, paler, svg_text
+from xlli_ray.store.tables.results import Figure
 
 ROWS = 6
 """Layers of one figure; more make further figures."""

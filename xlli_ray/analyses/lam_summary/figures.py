@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from xlli_ray.analyses.lam_summary.tables import ALL
-from xlli_ray.drawing import INK, MUTED, RULE, Look, Panel, canvas, dot_figure, heat_figure, limits_of, svg_text
+from xlli_ray.plots import INK, MUTED, RULE, Look, Panel, canvas, dot_figure, heat_figure, limits_of, svg_text
 from xlli_ray.stats.intervals import Interval
-from xlli_ray.store.results import Figure
+from xlli_ray.store.tables.results import Figure
 
 PANELS = 8
 """More degradations than this become a heat map."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from xlli_ray.store.results import Column, Table
+from xlli_ray.store.tables.results import Column, Table
 
 ALL: Final = "all"
 """The label under which all degradations are taken together."""

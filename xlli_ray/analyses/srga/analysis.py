@@ -30,9 +30,9 @@ from xlli_ray.analyses.srga.params import Params
 from xlli_ray.analyses.srga.sets import READS
 from xlli_ray.analyses.srga.tables import TABLES
 from xlli_ray.analyses.view import View
-from xlli_ray.drawing import network_looks
 from xlli_ray.errors import PlanError, closest
-from xlli_ray.store.manifest import Cell, SampleTable
+from xlli_ray.plots import network_looks
+from xlli_ray.store.records.manifest import Cell, SampleTable
 
 
 class Srga:

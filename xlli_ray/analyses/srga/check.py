@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from xlli_ray.analyses.protocol import planned_sets
 from xlli_ray.analyses.srga.params import Params, default_components
 from xlli_ray.errors import PlanError, closest, counted
-from xlli_ray.store.manifest import Cell, SampleTable
+from xlli_ray.store.records.manifest import Cell, SampleTable
 
 
 def check(params: Params, cells: Sequence[Cell], samples: SampleTable) -> list[str]:

@@ -10,9 +10,9 @@ import numpy as np
 
 from xlli_ray.analyses.labels import Labels
 from xlli_ray.analyses.srga.tables import ALL
-from xlli_ray.drawing import INK, MUTED, NETWORKS, RULE, WIDTH, Look, canvas, family_colour, heat_figure, svg_text
+from xlli_ray.plots import INK, MUTED, NETWORKS, RULE, WIDTH, Look, canvas, family_colour, heat_figure, svg_text
 from xlli_ray.stats.ggd import Fit
-from xlli_ray.store.results import Figure
+from xlli_ray.store.tables.results import Figure
 
 LINES = ("-", "--", "-.", ":")
 """Of the sets in the spectra."""

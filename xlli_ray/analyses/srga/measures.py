@@ -34,7 +34,7 @@ from xlli_ray.stats.srga import (
     warnings,
 )
 from xlli_ray.stats.subsampling import Dealt, dealt, orders
-from xlli_ray.store.manifest import Cell
+from xlli_ray.store.records.manifest import Cell
 
 if TYPE_CHECKING:
     from xlli_ray.analyses.srga.params import Params

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from xlli_ray.analyses.feature_gram import feature_gram, reader_of, table_rows, valid_rows
 from xlli_ray.analyses.view import CellArray, View
 from xlli_ray.errors import AnalysisError, closest, counted
-from xlli_ray.store.manifest import Cell
+from xlli_ray.store.records.manifest import Cell
 
 READS = ("gram", "features")
 """Kinds of stages that an index can be made from."""

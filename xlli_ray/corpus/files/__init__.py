@@ -1,0 +1,1 @@
+"""Files of a corpus: which there are, reading them ahead, and what an error of reading means."""

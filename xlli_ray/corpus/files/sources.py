@@ -1,0 +1,273 @@
+"""Where pictures come from: local globs, any fsspec URL, and the photographs inside scikit-image's wheel.
+
+A *URI* is an absolute local path, a URL (`s3://bucket/a.png`, `zip://a.png::https://host/set.zip`) or `skimage://name`.
+It is only an address: identities are hashes of bytes, so a corpus may move.
+"""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import glob
+import importlib.util
+import os
+import re
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from xlli_ray.corpus.files import patterns as globs
+from xlli_ray.corpus.files.faults import FileFault, judge, one_line
+from xlli_ray.errors import EnvironmentFailure, RecipeError, SampleError, bucket_advice, closest
+
+# Colour photographs that the wheel itself carries (its other pictures are grey, drawn, or fetched on demand). The right
+# half of the stereo pair `motorcycle` is left out: it shows the same scene again, and `*` should give distinct
+# contents.
+SKIMAGE = {
+    "astronaut": "astronaut.png",
+    "chelsea": "chelsea.png",
+    "coffee": "coffee.png",
+    "hubble_deep_field": "hubble_deep_field.jpg",
+    "motorcycle": "motorcycle_left.png",
+    "retina": "retina.jpg",
+    "rocket": "rocket.jpg",
+}
+
+_SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
+_SKIMAGE = "skimage://"
+_SHOWN = 5  # files named in a message
+BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
+
+
+def list_files(patterns: Sequence[str], base: Path | str) -> list[str]:
+    """Sorted, unique URIs of the files that match any of `patterns`.
+
+    Local patterns (`photos/**/*.{png,jpg}`) are relative to the folder `base` and give absolute paths; a folder stands for all
+    images below it; URLs may hold wildcards where their filesystem can list. A name without wildcards is taken as it is when
+    it is a URL, and must exist when it is local. Raises RecipeError for a pattern that matches no file.
+    """
+    found: set[str] = set()
+    for pattern in patterns:
+        matched = [uri for one in _expanded(pattern, base) for uri in _list(one, base)]
+        if not matched:
+            raise RecipeError(f"{pattern!r} matches no file: {_why(pattern, base)}. Check the path, or the pattern's wildcards.")
+        found.update(matched)
+    return sorted(found)
+
+
+def is_remote(uri: str) -> bool:
+    """True for what is read through a client, not from a mounted file system."""
+    return _SCHEME.match(uri) is not None and not uri.startswith(_SKIMAGE)
+
+
+def read_bytes(uri: str) -> bytes:
+    """All bytes of one file.
+
+    Raises FileFault when this file seems to be at fault (missing, denied, no file at all; see `faults`), EnvironmentFailure when the
+    surroundings are (a lost connection, an error of the disk, a missing package, no credentials, too many open files).
+    """
+    try:
+        if uri.startswith(_SKIMAGE):
+            uri = _skimage_path(uri)
+        elif _SCHEME.match(uri):
+            filesystem, path = fsspec.core.url_to_fs(uri)
+            # s3fs would ask for the size first: two requests, of which the first one's errors have no text
+            return bytes(filesystem.cat_file(path, **({"max_concurrency": 1} if "s3" in filesystem.protocol else {})))
+        if not stat.S_ISREG(mode := os.stat(uri).st_mode) and not stat.S_ISDIR(mode):
+            raise FileFault("special", f"not a file but a pipe, a socket or a device: {uri}")  # opening it might wait for ever
+        with open(uri, "rb") as local:
+            return local.read()
+    except (SampleError, EnvironmentFailure, MemoryError):
+        raise
+    except Exception as error:  # fsspec's filesystems raise whatever their clients do
+        raise judge(uri, error) from error
+
+
+def pair_files(inputs: str | Sequence[str], targets: str | Sequence[str], base: Path | str) -> list[tuple[str, str]]:
+    """(input, target) URIs, matched by the text that the wildcards stand for; sorted by input.
+
+    `a/*_LR.png` and `b/*_HR.png` pair `a/7_LR.png` with `b/7_HR.png`. The n-th pattern of `inputs` belongs to the n-th
+    of `targets`. Raises RecipeError when the patterns do not correspond, or files are left over on either side.
+    """
+    inputs = [inputs] if isinstance(inputs, str) else list(inputs)
+    targets = [targets] if isinstance(targets, str) else list(targets)
+    if len(inputs) != len(targets):
+        raise RecipeError(
+            f"pairs: {len(inputs)} input patterns and {len(targets)} target patterns;"
+            " expected as many of each, in the same order"
+        )
+    pairs: dict[str, str] = {}
+    for input_pattern, target_pattern in zip(inputs, targets, strict=True):
+        left, right = _by_wildcards(input_pattern, base), _by_wildcards(target_pattern, base)
+        if len(next(iter(left))) != len(next(iter(right))):
+            raise RecipeError(
+                f"pairs: {input_pattern!r} and {target_pattern!r} have different numbers of wildcards;"
+                " expected the same, so that the text they stand for tells which files belong together"
+            )
+        if lost := [left[key] for key in sorted(left.keys() - right.keys())]:
+            raise RecipeError(f"pairs: {_some(lost, 'input')} no target of the same name under {target_pattern!r}")
+        if lost := [right[key] for key in sorted(right.keys() - left.keys())]:
+            raise RecipeError(f"pairs: {_some(lost, 'target')} no input of the same name under {input_pattern!r}")
+        for key, uri in left.items():
+            if pairs.setdefault(uri, right[key]) != right[key]:
+                raise RecipeError(
+                    f"pairs: {uri} is paired with {pairs[uri]} and with {right[key]}; expected one target each"
+                )
+    return sorted(pairs.items())
+
+
+def absolute(uri: str, base: Path | str) -> str:
+    """`uri` as it is when it is a URL, else the absolute local path (relative ones start at `base`; links are kept)."""
+    if uri.startswith("file://"):
+        uri = uri.removeprefix("file://")
+    elif _SCHEME.match(uri):
+        return uri
+    return os.path.abspath(os.path.join(base, os.path.expanduser(uri)))
+
+
+def _list(pattern: str, base: Path | str) -> list[str]:
+    if pattern.startswith(_SKIMAGE):
+        wanted = pattern.removeprefix(_SKIMAGE)
+        return [_SKIMAGE + name for name in sorted(SKIMAGE) if fnmatch.fnmatchcase(name, wanted)]
+    if _SCHEME.match(pattern) and not pattern.startswith("file://"):
+        return _list_url(pattern)
+    path = absolute(pattern, base)
+    if os.path.isfile(path):
+        return [path]  # brackets in a file's own name are then no wildcards
+    if not os.path.isdir(path):
+        path = globs.unescape(path)
+    if os.path.isdir(path):
+        if not (images := globs.images_below(path)):
+            raise RecipeError(
+                f"{pattern!r} is a folder without images: it holds {globs.holds(path)}. Images end in {', '.join(globs.IMAGES)}."
+            )
+        return images
+    path = absolute(pattern, base)
+    # A relative pattern is globbed inside `base`, so that brackets in the folder's own name are no wildcards.
+    inside = pattern if not os.path.isabs(os.path.expanduser(pattern)) and not pattern.startswith("file://") else None
+    if inside is None:
+        matches = glob.glob(path, recursive=True)
+    else:
+        matches = [absolute(name, base) for name in glob.glob(inside, root_dir=base, recursive=True)]
+    return [name for name in matches if os.path.isfile(name)]
+
+
+def _list_url(pattern: str) -> list[str]:
+    # Chained URLs keep their tail: zip://*.png::s3://bucket/set.zip. A question mark in http is a query, not a
+    # wildcard.
+    head, chain, tail = pattern.partition("::")
+    protocol = _SCHEME.match(pattern)[1]  # type: ignore[index]
+    magic = "*" if protocol.startswith("http") else "*?["
+    if protocol not in fsspec.available_protocols():
+        near = f"; did you mean {' or '.join(near)}?" if (near := closest(protocol, BUCKETS)) else ""
+        raise RecipeError(f"{pattern!r} cannot be listed: no files can be read from {protocol}://{near}")
+    if not any(character in head for character in magic):
+        return [pattern]
+    try:
+        filesystem, path = fsspec.core.url_to_fs(pattern)
+        filesystem.invalidate_cache()  # a listing that is older than this run
+        details: dict[str, dict[str, Any]] = filesystem.glob(path, detail=True)
+    except ValueError as error:
+        raise RecipeError(f"{pattern!r} cannot be listed: {one_line(error)}. Check the address.") from error
+    except Exception as error:
+        found = judge(pattern, error)
+        raise (RecipeError(f"{pattern!r} cannot be listed: {found}") if isinstance(found, SampleError) else found) from error
+    if not details and "://" not in path:
+        _see_bucket(filesystem, path.partition("/")[0], protocol, pattern)
+    names = [name for name, info in details.items() if info.get("type") != "directory"]
+    return [name if _SCHEME.match(name) else f"{protocol}://{name}{chain}{tail}" for name in names]
+
+
+def _see_bucket(filesystem: Any, bucket: str, protocol: str, pattern: str) -> None:
+    """Raise EnvironmentFailure unless the bucket that nothing was found in is there and may be listed."""
+    if protocol not in BUCKETS or not bucket:
+        return
+    try:
+        filesystem.ls(bucket)
+    except Exception as error:
+        found = judge(f"{protocol}://{bucket}", error)
+        if not isinstance(found, EnvironmentFailure):
+            advice = bucket_advice("NoSuchBucket")
+            found = EnvironmentFailure(errno.ENOENT, f"{pattern}: the bucket {bucket!r} cannot be listed: {found}. {advice}")
+        raise found from error
+
+
+def _by_wildcards(pattern: str, base: Path | str) -> dict[tuple[str, ...], str]:
+    """URI of each matching file by the texts of its wildcards."""
+    if pattern.startswith(_SKIMAGE):
+        raise RecipeError(f"pairs: {pattern!r} holds single photographs, no pairs; expected files")
+    if not _SCHEME.match(pattern) and os.path.isdir(folder := absolute(pattern, base)):
+        return {(os.path.relpath(uri, folder),): uri for uri in list_files([pattern], base)}
+    expression = _regex(absolute(pattern, base).partition("::")[0], literal=absolute("", base))
+    found: dict[tuple[str, ...], str] = {}
+    for uri in list_files([pattern], base):
+        if uri == absolute(pattern, base):
+            return {(): uri}
+        match = expression.fullmatch(uri.partition("::")[0])
+        if match is None:
+            raise RecipeError(
+                f"pairs: cannot tell which part of {uri} the wildcards of {pattern!r} stand for; simplify it"
+            )
+        found[match.groups(default="")] = uri
+    return found
+
+
+def _regex(pattern: str, *, literal: str) -> re.Pattern[str]:
+    """A glob as a regular expression whose groups are the wildcards; a beginning that equals `literal` holds none."""
+    start = len(literal) if literal != os.sep and pattern.startswith(literal + os.sep) else 0
+    text = re.escape(pattern[:start])
+    tokens = {"**/": r"(?:(.*)/)?", "**": "(.*)", "*": "([^/]*)", "?": "([^/])"}
+    for token in re.findall(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|\{[^{}]*,[^{}]*\}|.", pattern[start:], flags=re.DOTALL):
+        if token in tokens:
+            text += tokens[token]
+        elif token.startswith("{") and len(token) > 1:
+            text += f"({'|'.join(_inner(part) for part in token[1:-1].split(','))})"
+        elif len(token) > 1:
+            inner = token[1:-1].replace("\\", "\\\\")
+            text += f"([^{inner[1:]}])" if inner.startswith("!") else f"([{inner}])"
+        else:
+            text += re.escape(token)
+    return re.compile(text, flags=re.DOTALL)
+
+
+def _inner(part: str) -> str:
+    """An alternative of braces as a regular expression: its own wildcards are not told apart."""
+    return "".join({"*": "[^/]*", "?": "[^/]"}.get(character, re.escape(character)) for character in part)
+
+
+def _skimage_path(uri: str) -> str:
+    name = uri.removeprefix(_SKIMAGE)
+    if name not in SKIMAGE:
+        hint = ", ".join(closest(name, SKIMAGE)) or ", ".join(SKIMAGE)
+        raise SampleError(f"missing file: scikit-image carries no photograph {name!r}. Closest: {hint}.")
+    package = importlib.util.find_spec("skimage")  # located, not imported: that would cost half a second
+    if package is None or package.origin is None:
+        raise EnvironmentFailure(f"{uri} needs the package scikit-image: pip install scikit-image")
+    return os.path.join(os.path.dirname(package.origin), "data", SKIMAGE[name])
+
+
+def _expanded(pattern: str, base: Path | str) -> list[str]:
+    """The patterns that braces stand for; a name that exists as it is, or a URL's query, has none."""
+    if not _SCHEME.match(pattern) and os.path.lexists(absolute(pattern, base)):
+        return [pattern]
+    head, chain, tail = pattern.partition("::")
+    try:
+        return [one + chain + tail for one in globs.expand(head)]
+    except ValueError as error:
+        raise RecipeError(f"{pattern!r}: {error}") from error
+
+
+def _why(pattern: str, base: Path | str) -> str:
+    if pattern.startswith(_SKIMAGE):
+        return f"the photographs are {', '.join(SKIMAGE)}"
+    if _SCHEME.match(pattern) and not pattern.startswith("file://"):
+        return "nothing there has such a name"
+    return globs.nothing_matches(absolute(pattern, base))
+
+
+def _some(uris: list[str], noun: str) -> str:
+    more = f", and {len(uris) - _SHOWN} more" if len(uris) > _SHOWN else ""
+    return f"{len(uris)} {noun}{'s have' if len(uris) > 1 else ' has'} ({', '.join(uris[:_SHOWN])}{more})"

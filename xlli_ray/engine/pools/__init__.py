@@ -1,0 +1,1 @@
+"""Who the workers are: this process, a private Ray, or a cluster of others."""

@@ -1,0 +1,213 @@
+"""A private Ray: a cluster of one node that lives as long as its run. How it starts quickly, quietly, and closed to others.
+
+It listens on the loopback interface only, under a random token of its own, because whoever reaches Ray's daemons runs code; its sockets and
+logs lie in a folder that only its user can enter (`folder`). `ray.init()` without `address="local"` would join whatever cluster runs here.
+What keeps it to itself, and its start and end at five seconds in place of nine (two cores, docs/log.md), has no setting in Ray 2.60, so
+functions of Ray's are replaced while it starts; a Ray that has other names for them starts as it always did.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import importlib
+import logging
+import os
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from xlli_ray.engine.pools.ray_folder import MARK, make_folder, remove_folder
+
+STORE_BYTES = 150 << 20
+PRELOAD = "xlli_ray.engine.worker.preload"
+QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+HELPERS = ("start_monitor", "start_api_server", "start_log_monitor")
+"""Autoscaler, API server, reader of logs: Python processes that Ray starts one after the other, waiting for each, two seconds of a start
+and one of the end; of no use to one node without a dashboard."""
+SMALL = "--minimal --disable-metrics-collection"
+LOOPBACK = "127.0.0.1"
+LOG_BYTES = 1 << 20
+"""Of each log file before it begins anew: an agent of Ray's complains once a second that nobody started its dashboard."""
+LEAVE_SECONDS = 10.0
+POLL_SECONDS = 0.02
+PATIENCE = 20.0
+"""Seconds for which a starting node is asked for; after that Ray looks for it, and reports, in its own way."""
+
+
+def process_settings(threads: int) -> dict[str, str]:
+    """What must be set before a worker process begins: thread counts before torch and BLAS load, glibc's arenas before Ray's own threads
+    have made one each (`environment.one_arena`)."""
+    return {**dict.fromkeys(THREADS, str(threads)), "MALLOC_ARENA_MAX": "1"}
+
+
+def keep_signals() -> None:
+    """Leave signals to Python. Ray's C++ would answer SIGTERM with a stack and an abort three seconds later, whatever is done by then, and
+    once Ray is left, SIGTERM would end this process on the spot. For a cluster of others, too. Read when Ray's libraries load."""
+    os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
+
+
+def prepare() -> None:
+    """Set what Ray's libraries read when they load. Does nothing where Ray is loaded, or the user has chosen how to authenticate."""
+    if "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
+        os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
+
+
+class _Fixed(list[str]):
+    """A list that Ray cannot add to."""
+
+    def extend(self, _: Any) -> None:
+        pass
+
+
+def job_config() -> Any:
+    """Workers look for modules where the driver does (`WorkerSpec.paths`), and not first in its current folder and its program's, which Ray
+    adds: a file of a study there would be run as `numpy`. The folder of this package is named where it is not installed."""
+    import sysconfig
+
+    from ray.job_config import JobConfig
+
+    config = JobConfig()
+    package = str(Path(__file__).resolve().parents[3])
+    config._py_driver_sys_path = _Fixed([] if package in sysconfig.get_paths().values() else [package])
+    return config
+
+
+def silence() -> None:
+    """Leave out the raylet's page-long notices of every lost worker, which `log_to_driver` keeps; our own events tell of them.
+    For a cluster of others, too."""
+    module: Any = importlib.import_module("ray._private.worker")
+    if hasattr(module, "_worker_logs_enabled"):
+        module._worker_logs_enabled = False
+
+
+def start(cpus: int, threads: int) -> None:
+    """Start it, with `cpus` slots, and join it. Raises what `ray.init` raises, and EnvironmentFailure without a place for its sockets."""
+    global _folder
+    import ray
+
+    folder = make_folder()
+    # The daemons pass their environment on: cheaper than a runtime_env, which starts each worker anew.
+    # Ray starts workers at nice 15, so that beside anything else on a shared machine they starve.
+    # Workers load torch while this process still connects.
+    settings = {
+        **process_settings(threads), "RAY_worker_niceness": "0", "RAY_preload_python_modules": PRELOAD, MARK: str(folder),
+        "RAY_ROTATION_MAX_BYTES": str(LOG_BYTES), "RAY_ROTATION_BACKUP_COUNT": "1",
+    }  # fmt: skip
+    node: Any = getattr(importlib.import_module("ray._private.node"), "Node", None)
+    services: Any = importlib.import_module("ray._private.services")
+    try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_environment(settings))
+            for name in HELPERS:
+                stack.enter_context(_replaced(node, name, lambda _kept: lambda *_args, **_given: None))
+            stack.enter_context(_replaced(services, "get_node", _once_registered))
+            # Ray takes the machine's own address for 127.0.0.1, and then its daemons listen on all interfaces.
+            stack.enter_context(_replaced(services, "resolve_ip_for_localhost", lambda _kept: lambda host: host))
+            stack.enter_context(_replaced(services, "start_ray_process", _with_a_small_agent))
+            # A signal to the driver's group (a batch system, `timeout`) is the driver's: it ends its daemons itself, in order.
+            stack.enter_context(_replaced(services, "ConsolePopen", lambda kept: functools.partial(kept, process_group=0)))
+            ray.init(
+                address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES,
+                _node_ip_address=LOOPBACK, _temp_dir=str(folder), job_config=job_config(), **QUIET,
+            )  # fmt: skip
+    except BaseException:
+        remove_folder(folder, patience=0.0)
+        raise
+    folder.chmod(0o700)  # Ray opens its folder to everybody
+    _folder = folder
+
+
+_folder: Path | None = None
+"""Of the private Ray that this process has started and not stopped."""
+
+
+def stop(*, lost: bool = False) -> None:
+    """Leave it, end its processes and remove its folder; without a private Ray, leave the cluster of others. `lost`: it is known to be
+    dead, so what is left of it ends first and leaving may take no longer than seconds. Does not raise."""
+    global _folder
+    folder, _folder = _folder, None
+    if lost:
+        if folder is not None:
+            remove_folder(folder, patience=0.0)
+        leaver = threading.Thread(target=_leave, daemon=True)
+        leaver.start()
+        leaver.join(LEAVE_SECONDS)
+        if leaver.is_alive():
+            abandon()
+            # An ObjectRef that is freed from now on would ask a core worker that is half gone, which ends the process with exit code 1.
+            vars(importlib.import_module("ray._private.worker").global_worker).pop("core_worker", None)
+        return
+    _leave()
+    if folder is not None:
+        remove_folder(folder)
+
+
+def _leave() -> None:
+    import ray
+
+    with contextlib.suppress(Exception):
+        ray.shutdown()
+
+
+def abandon() -> None:
+    """Ray does not answer: do not wait for it once more at the end of this process."""
+    atexit.unregister(importlib.import_module("ray._private.worker").shutdown)
+
+
+def _with_a_small_agent(start_ray_process: Callable[..., Any]) -> Callable[..., Any]:
+    """The raylet's agent as where Ray is installed without its dashboard, and without metrics: it serves no HTTP then."""
+
+    def begin(command: list[str], *args: Any, **given: Any) -> Any:
+        agent = "--dashboard_agent_command="
+        return start_ray_process([f"{word} {SMALL}" if word.startswith(agent) else word for word in command], *args, **given)
+
+    return begin
+
+
+def _once_registered(get_node: Callable[..., Any]) -> Callable[..., Any]:
+    """Ray's `get_node` sleeps a second when a node is not yet there; this one first asks for any node, every 20 ms."""
+
+    def wait_and_get(gcs_address: str, node_id: str) -> Any:
+        with contextlib.suppress(Exception):
+            client = importlib.import_module("ray._raylet").GcsClient(address=gcs_address)
+            until = time.monotonic() + PATIENCE
+            while not client.get_all_node_info(timeout=1.0) and time.monotonic() < until:
+                time.sleep(POLL_SECONDS)
+        return get_node(gcs_address, node_id)
+
+    return wait_and_get
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, make: Callable[[Any], Any]) -> Iterator[None]:
+    """`owner.name` is `make` of itself; nothing happens where there is no such name."""
+    kept = getattr(owner, name, None)
+    if kept is None:
+        yield
+        return
+    setattr(owner, name, make(kept))
+    try:
+        yield
+    finally:
+        setattr(owner, name, kept)
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

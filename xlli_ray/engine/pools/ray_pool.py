@@ -1,0 +1,310 @@
+"""Ray Core actors, one per GPU or CPU slot, at most two jobs in flight each.
+
+`max_restarts=-1` brings a lost actor back; `max_task_retries=0` leaves retries to the driver, so that no unit runs again behind
+the records' back. Only jobs and small results cross Ray (`docs/decisions/001-ray-core.md`). Without an address a cluster of this run's
+own starts (`private_ray`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from xlli_ray.engine.pools import private_ray
+from xlli_ray.engine.pools.cluster import JOIN_SECONDS, quiet_libraries, reach, use_token, within
+from xlli_ray.engine.pools.local import Lost, Outcome
+from xlli_ray.engine.pools.ray_watch import Watch
+from xlli_ray.engine.pools.slots import check_cluster, describe, room_on
+from xlli_ray.engine.worker.environment import own_cores
+from xlli_ray.engine.worker.tasks import WorkerSpec, with_readers
+from xlli_ray.errors import EnvironmentFailure, XlliError
+
+IN_FLIGHT = 2
+START_SECONDS = 120
+BUSY_SECONDS = 20.0
+"""For a cluster whose slots others hold to give one back."""
+POLL_SECONDS = 0.5
+LOSSES = ("RayActorError", "WorkerCrashedError", "ObjectLostError", "RaySystemError", "TaskUnschedulableError", "GetTimeoutError")
+GET_SECONDS = 10.0
+"""For a result that is there; it takes milliseconds."""
+RESTART_POLL_SECONDS = 0.2
+
+
+class _Actor:
+    """Lives in a worker process. Errors of ours travel as values: Ray would wrap them in its own text."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        sys.path.extend(path for path in spec.paths if path not in sys.path)
+        self._spec = spec
+        self._functions: dict[str, Callable[[Any], Any]] = {}
+
+    def run(self, task: str, job: Any) -> tuple[str, Any]:
+        import traceback
+
+        from xlli_ray.engine.worker.tasks import make_task
+
+        lock = self.__dict__.setdefault("_lock", threading.Lock())
+        try:
+            with lock:
+                if task not in self._functions:
+                    self._functions[task] = make_task(self._spec, task)
+            return "ok", self._functions[task](job)
+        except XlliError as error:
+            return "error", error if _travels(error) else type(error)(str(error))
+        except Exception as error:
+            return "bug", f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+
+    def answers(self) -> tuple[str, None]:
+        return "ok", None
+
+    def where(self) -> tuple[str, tuple[str, int]]:
+        import socket
+
+        return "ok", (socket.gethostname(), os.getpid())
+
+
+def _travels(error: BaseException) -> bool:
+    import pickle
+
+    try:
+        return str(pickle.loads(pickle.dumps(error))) == str(error)
+    except Exception:
+        return False
+
+
+def _reason(error: BaseException) -> str:
+    """The line of Ray's text that says what happened: its last one, under the stack."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def connect(address: str | None, *, cpus: int, threads: int = 1) -> bool:
+    """Join the cluster at `address`, or start a private one of `cpus` slots. True when this call started Ray. Raises EnvironmentFailure, in
+    less than 30 s, when there is none to be joined."""
+    private_ray.keep_signals()
+    if address is None:
+        private_ray.prepare()
+    else:
+        use_token(anywhere=address == "auto")
+    import ray
+
+    if ray.is_initialized():
+        return False
+    private_ray.silence()
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keeps the driver's GPU visibility as it is
+    try:
+        if address is None:
+            private_ray.start(cpus, threads)
+        else:
+            _join(reach(address))
+    except EnvironmentFailure:
+        raise
+    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+        place = f"the cluster at {address}" if address else "a private Ray on this machine"
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise EnvironmentFailure(111, f"cannot reach {place}: {text}. Check with `xlli doctor`, or run with --workers 0.") from error
+    return True
+
+
+def _join(address: str) -> None:
+    """`ray.init`, which has no limit of its own to how long it may take."""
+    import ray
+
+    own = {} if address.startswith("ray://") else {"job_config": private_ray.job_config()}  # a client's is made by its server
+    try:
+        with quiet_libraries():
+            within(JOIN_SECONDS, lambda: ray.init(address=address, **own, **private_ray.QUIET))
+    except (TimeoutError, KeyboardInterrupt):
+        private_ray.abandon()
+        raise
+
+
+_ahead = False
+"""Whether this process has joined a cluster before its pool was made, which then leaves it."""
+
+
+def join(address: str) -> None:
+    """Join the cluster at `address` ahead of the pool, to ask it something."""
+    global _ahead
+    _ahead |= connect(address, cpus=1)
+
+
+def leave() -> None:
+    """Leave a cluster that was joined ahead of a pool which was never made."""
+    if _take():
+        private_ray.stop()
+
+
+def _take() -> bool:
+    global _ahead
+    was, _ahead = _ahead, False
+    return was
+
+
+class RayPool:
+    """Actors on a cluster. `gpus` per worker may be a fraction. Nobody is waited for once `leaving` is set."""
+
+    def __init__(
+        self, spec: WorkerSpec, *, workers: int, gpus: float = 0.0, address: str | None = None, leaving: threading.Event | None = None
+    ) -> None:
+        self._started = connect(address, cpus=workers * spec.threads, threads=spec.threads) | _take()
+        import ray
+
+        self.workers = workers
+        self._ray = ray
+        self._watch = Watch(address)
+        self._leaving = leaving or threading.Event()
+        self._calling: dict[Any, int] = {}
+        cores = own_cores() if address is None else ray.cluster_resources().get("CPU", 0)
+        spec = with_readers(spec, workers=workers, cores=cores)
+        self.room = workers
+        self._busy = False
+        if address is not None:
+            try:
+                self.room = check_cluster(ray.nodes, address, threads=spec.threads, gpus=gpus)
+                # asked before our own workers hold what is free
+                self._busy = not room_on(ray.available_resources(), threads=spec.threads, gpus=gpus)
+            except EnvironmentFailure:
+                self._actors: list[Any] = []
+                self.close()
+                raise
+        # On a cluster that others started, the environment is theirs.
+        runtime_env = None if self._started and address is None else {"env_vars": private_ray.process_settings(spec.threads)}
+        actor = ray.remote(_Actor).options(
+            num_cpus=spec.threads, num_gpus=gpus, max_restarts=-1, max_task_retries=0,
+            max_concurrency=IN_FLIGHT, runtime_env=runtime_env,
+        )  # fmt: skip
+        self._actors = [actor.remote(spec) for _ in range(workers)]
+
+    def wait_ready(self) -> list[tuple[str, int]]:
+        """Host and pid of each worker that has started when the first has. Raises EnvironmentFailure when the cluster has no room for it,
+        ClusterLost when Ray dies meanwhile."""
+        refs = [actor.where.remote() for actor in self._actors]
+        began = time.monotonic()
+        ready: list[Any] = []
+        while not ready and not self._leaving.is_set():
+            self._watch.check()
+            waited = time.monotonic() - began
+            if waited > START_SECONDS or (waited > BUSY_SECONDS and self._busy):
+                free = {name: value for name, value in self._ray.available_resources().items() if name in ("CPU", "GPU")}
+                raise EnvironmentFailure(
+                    11, f"no worker could start within {waited:.0f} s. The nodes have {describe(self._ray.nodes())}; free now: {free}. "
+                    "Wait for others to end, or ask for a smaller --gpus-per-worker or fewer threads.",
+                )  # fmt: skip
+            ready, _ = self._ray.wait(refs, num_returns=1, timeout=POLL_SECONDS)
+        ready, late = self._ray.wait(refs, num_returns=len(refs), timeout=0 if self._leaving.is_set() else 5)
+        # Those without a place yet are given no work; one that comes late, with a node that comes late, is.
+        self._calling = {ref: refs.index(ref) for ref in late}
+        try:
+            return [self._ray.get(ref, timeout=GET_SECONDS)[1] for ref in ready]
+        except self._ray.exceptions.RayError as error:
+            self._watch.check()
+            raise EnvironmentFailure(12, f"a worker could not start: {_reason(error)}. Can each node import xlli_ray?") from error
+
+    def run(self, task: str, jobs: deque[Any], stop: Callable[[], None]) -> Iterator[tuple[Any, Outcome]]:
+        ray = self._ray
+        flying: dict[Any, tuple[int, Any]] = {}
+        load = [0] * len(self._actors)
+        # An actor that died is not given work until it answers again: a call while it restarts would be lost a second time.
+        calling = self._calling
+        try:
+            while jobs or flying:
+                stop()
+                self._watch.check()
+                while jobs:
+                    free = [i for i in range(len(load)) if load[i] < IN_FLIGHT and i not in calling.values()]
+                    if not free:
+                        break
+                    # fill every worker's first place before anyone's second
+                    index = min(free, key=load.__getitem__)
+                    job = jobs.popleft()
+                    flying[self._actors[index].run.remote(task, job)] = (index, job)
+                    load[index] += 1
+                ready, _ = ray.wait([*flying, *calling], num_returns=1, timeout=1.0)
+                for ref in ready:
+                    if ref in calling:
+                        index = calling.pop(ref)
+                        if isinstance(self._result(ref), Lost):
+                            time.sleep(RESTART_POLL_SECONDS)
+                            calling[self._actors[index].answers.remote()] = index
+                        continue
+                    index, job = flying.pop(ref)
+                    load[index] -= 1
+                    outcome = self._result(ref)
+                    if isinstance(outcome, Lost) and index not in calling.values():
+                        calling[self._actors[index].answers.remote()] = index
+                    yield job, outcome
+        finally:
+            for ref in () if self._watch.lost else flying:
+                with contextlib.suppress(Exception):
+                    ray.cancel(ref, force=False)
+
+    def _result(self, ref: Any) -> Outcome:
+        from ray import exceptions as ray_errors
+
+        try:
+            kind, value = self._ray.get(ref, timeout=GET_SECONDS)
+        except tuple(getattr(ray_errors, name) for name in LOSSES) as error:
+            self._watch.check()
+            return Lost(str(error).splitlines()[0])
+        if kind == "ok":
+            return value
+        if kind == "error":
+            raise value
+        raise RuntimeError(f"a worker met an error in the program:\n{value}")
+
+    def close(self) -> None:
+        self._watch.close()
+        if not self._watch.lost:
+            for actor in self._actors:
+                with contextlib.suppress(Exception):
+                    self._ray.kill(actor)
+        if self._started:
+            private_ray.stop(lost=bool(self._watch.lost))
+
+
+def nodes_see(study: str, key: str, expected: bytes, corpus: list[str]) -> None:
+    """Prove that every node of the cluster sees the study folder and the corpus. Raises EnvironmentFailure naming the node."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    def look(study: str, key: str, expected: bytes, corpus: list[str]) -> str:
+        from xlli_ray.corpus.files.sources import read_bytes
+        from xlli_ray.store.objects.client import open_objects
+
+        try:
+            if open_objects(study).get(key) != expected:
+                return f"sees another folder at {study}"
+        except Exception as error:
+            return f"does not see {study} ({type(error).__name__})"
+        for uri in corpus:
+            try:
+                read_bytes(uri)
+            except Exception as error:
+                return f"does not see {uri} ({error})"
+        return ""
+
+    remote = ray.remote(num_cpus=0, max_retries=1)(look)
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    refs = {
+        remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
+            study, key, expected, corpus
+        ): node
+        for node in nodes
+    }
+    for ref, node in refs.items():
+        try:
+            trouble = ray.get(ref, timeout=60)
+        except Exception as error:
+            trouble = f"does not answer about {study}: {str(error).splitlines()[0]}"
+        if trouble:
+            name = node.get("NodeManagerHostname") or node["NodeManagerAddress"]
+            raise EnvironmentFailure(
+                2, f"node {name} {trouble}: use a path that all nodes share, or s3://; nothing was computed"
+            )

@@ -1,0 +1,111 @@
+"""The pool of a run: made when it is first needed, or ahead of that beside other work, and closed as soon as nothing more needs it.
+
+Starting a private Ray takes seconds, most of them waiting for its daemons. Loading torch and planning take seconds, too. So a run that
+knows that there is work begins the one in a thread while it does the other, and lets Ray go while tables are written.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+
+from xlli_ray.engine.options import Options
+from xlli_ray.engine.pools.local import LocalPool, Pool
+from xlli_ray.engine.pools.slots import check_cluster, workers_here
+from xlli_ray.engine.worker.environment import loading, own_cores
+from xlli_ray.engine.worker.tasks import WorkerSpec, make_task, with_readers
+from xlli_ray.store.objects.client import Objects
+
+
+class Pools:
+    """Gives the run's pool. A study that is complete starts no Ray."""
+
+    def __init__(self, options: Options, spec: WorkerSpec, objects: Objects, corpus: Sequence[str]) -> None:
+        self._options, self._spec, self._objects, self._corpus = options, spec, objects, corpus
+        self._pool: Pool | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="xlli-pool")
+        self._coming: Future[Pool] | None = None
+        self._going: Future[None] | None = None
+        self._loading = ExitStack()
+        self._leaving = threading.Event()
+
+    def warm(self) -> None:
+        """Begin to start a private Ray, in a thread; errors come out where the pool is needed."""
+        if self._options.address is None and self._options.workers != 0 and self._coming is None:
+            self._loading.enter_context(loading())
+            self._coming = self._thread.submit(self._make)
+
+    def __call__(self) -> Pool:
+        """The pool, ready for work."""
+        if self._pool is None:
+            try:
+                self._pool = self._coming.result() if self._coming is not None else self._make()
+            finally:
+                self._loading.close()
+        return self._pool
+
+    def _make(self) -> Pool:
+        options = self._options
+        if options.workers == 0:
+            spec = with_readers(self._spec, workers=1, cores=own_cores())
+            return LocalPool(lambda task: make_task(spec, task))
+        from xlli_ray.engine.pools.ray_pool import RayPool, nodes_see
+
+        workers = options.workers or default_workers(options, self._spec.threads)
+        pool = RayPool(self._spec, workers=workers, gpus=options.gpus_per_worker, address=options.address, leaving=self._leaving)
+        try:
+            if options.address is not None:
+                token = secrets.token_bytes(16)
+                key = f"lease/canary-{self._spec.epoch:06d}"
+                self._objects.put(key, token)
+                nodes_see(self._spec.study, key, token, list(self._corpus))
+            pool.wait_ready()
+            if pool.room < workers and not options.quiet:
+                sys.stderr.write(f"room for {pool.room} of {workers} workers at {options.address}; the others begin when nodes come\n")
+        except BaseException:
+            pool.close()
+            raise
+        return pool
+
+    def cool(self) -> None:
+        """No more work comes: begin to close, in a thread."""
+        if self._going is None and (self._pool is not None or self._coming is not None):
+            self._going = self._thread.submit(self._end)
+
+    def _end(self) -> None:
+        pool = self._pool
+        if pool is None and self._coming is not None and self._coming.exception() is None:
+            pool = self._coming.result()
+        if pool is not None:
+            pool.close()
+
+    def close(self) -> None:
+        """Close the pool and wait until it is closed."""
+        self._leaving.set()
+        self._loading.close()
+        self.cool()
+        self._thread.shutdown(wait=True)
+        try:
+            if self._going is not None:
+                self._going.result()
+        finally:
+            if "xlli_ray.engine.pools.ray_pool" in sys.modules:
+                from xlli_ray.engine.pools.ray_pool import leave
+
+                leave()
+
+
+def default_workers(options: Options, threads: int) -> int:
+    """One worker per GPU share or CPU slot of this machine or of the cluster."""
+    if options.address is None:
+        return workers_here(options, threads)
+    from xlli_ray.engine.pools.ray_pool import join
+
+    join(options.address)
+    import ray
+
+    return check_cluster(ray.nodes, options.address, threads=threads, gpus=options.gpus_per_worker)

@@ -1,8 +1,0 @@
-"""What a Ray worker loads before it has work: torch and all that a unit needs."""
-
-from __future__ import annotations
-
-from xlli_ray.engine.environment import loading
-
-with loading():
-    import xlli_ray.engine.worker  # noqa: F401

@@ -1,0 +1,1 @@
+"""One run of a study: scan → plan → units → tables → analyses. Knows pools by their protocol only."""

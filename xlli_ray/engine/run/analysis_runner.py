@@ -1,0 +1,118 @@
+"""Run the analyses of a recipe once the tables are written: those whose inputs, parameters or VERSION changed, and no others.
+
+One that fails is reported and leaves its last result where it is; the others still run. Errors of the surroundings (disk full, lease lost)
+stop the run, as everywhere.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+from threadpoolctl import threadpool_limits
+
+from xlli_ray.analyses.freshness import Asked, Task, resolve
+from xlli_ray.analyses.view import View
+from xlli_ray.engine.events import Events
+from xlli_ray.errors import EnvironmentFailure, LeaseError, StudyError, XlliError, without_lead
+from xlli_ray.recipe import Stage
+from xlli_ray.stats.bootstrap import key
+from xlli_ray.store.objects.client import Objects
+from xlli_ray.store.records.digests import remember_digests
+from xlli_ray.store.records.manifest import Manifest
+from xlli_ray.store.tables.results import Result, Stored, read_result, result_is_whole, write_failure, write_result
+
+SOFTWARE = ("xlli_ray", "numpy", "scipy", "matplotlib", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What became of a recipe's analyses."""
+
+    run: tuple[str, ...] = ()
+    failed: tuple[tuple[str, str], ...] = ()
+    """(id, reason)."""
+    flags: tuple[str, ...] = field(default_factory=tuple)
+    """Of all current results, each led by its analysis' id."""
+
+
+def asked(stages: Sequence[Stage]) -> list[Asked]:
+    """The recipe's analysis stages as `analyses.freshness` has them."""
+    return [Asked(stage.id, stage.kind, stage.params, stage.models) for stage in stages]
+
+
+def run_analyses(
+    objects: Objects,
+    manifest: Manifest,
+    wanted: Sequence[Asked],
+    events: Events,
+    *,
+    check: Callable[[], None],
+    again: Sequence[str] = (),
+    threads: int = 1,
+) -> Ran:
+    """Run what is not current. `check` raises when the lease is lost; `again`: ids that are run in any case (`--replace`).
+
+    `threads`: of matrix products, as the recipe has them for workers: sums of another number of threads round differently.
+    """
+    done, failed, flags = [], [], []
+    for one in wanted:
+        check()
+        start = time.monotonic()
+        try:
+            task = resolve(one, objects, manifest)
+            remember_digests(objects, task.cells, {item.cell: item.digest for item in task.made.inputs})
+            stored = _there(objects, one.id)
+            current = stored is not None and stored.made.fingerprint == task.made.fingerprint and result_is_whole(objects, stored)
+            if stored is None or not current or one.id in again:
+                events.event("analysis", id=one.id, of=one.kind, fingerprint=task.made.fingerprint, state="begin")
+                events.tell(f"analysis {one.id} …")
+                with threadpool_limits(threads):
+                    result = _compute(task, objects, manifest, events)
+                check()
+                stored = write_result(objects, task.made, task.cls.TABLES, result, _software())
+                done.append(one.id)
+                events.tell(f"analysis {one.id}: done in {time.monotonic() - start:.0f} s")
+                events.event("analysis", id=one.id, state="end", seconds=round(time.monotonic() - start, 3))
+            flags += [f"{one.id}: {without_lead(flag, one.id)}" for flag in stored.flags]
+        except (EnvironmentFailure, LeaseError):
+            raise
+        except Exception as error:  # whatever is wrong with one analysis must not cost the others
+            reason = without_lead(_reason(error), one.id)
+            write_failure(objects, one.id, reason)
+            failed.append((one.id, reason))
+            events.event("analysis", id=one.id, state="failed", reason=reason, traceback=traceback.format_exc())
+    return Ran(tuple(done), tuple(failed), tuple(flags))
+
+
+def _there(objects: Objects, name: str) -> Stored | None:
+    """The result that is there, None also for one that says what no analysis says: it is made again."""
+    try:
+        return read_result(objects, name)
+    except StudyError:
+        return None
+
+
+def _compute(task: Task, objects: Objects, manifest: Manifest, events: Events) -> Result:
+    name = task.made.analysis
+    with View(objects, manifest, task.cells) as view, events.beating(lambda: f"analysis {name}: {view.standing}"):
+        return task.cls.run(task.params, view, key(manifest.seed, name))
+
+
+def _software() -> dict[str, str]:
+    """Versions of what can change a result's numbers or pictures."""
+    return {"python": platform.python_version(), **{name: version(name) for name in SOFTWARE}}
+
+
+def _reason(error: Exception) -> str:
+    """One line for people: our own errors as they are, others with the place where they happened."""
+    if isinstance(error, XlliError):
+        return str(error)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/xlli_ray/" in frame.filename]
+    place = f" ({frames[-1].filename.rsplit('/xlli_ray/', 1)[-1]}:{frames[-1].lineno})" if frames else ""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else 'no message'}{place}; the traceback is in the study's events"

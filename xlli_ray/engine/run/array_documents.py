@@ -1,0 +1,60 @@
+"""The store's side of a run: make all Zarr documents before the first unit, and bring `valid` and the tables up to date after the last."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xlli_ray.store.objects.client import Objects, exists
+from xlli_ray.store.records.lease import Lease
+from xlli_ray.store.records.manifest import Cell, Manifest
+from xlli_ray.store.records.unit_records import pack_records
+from xlli_ray.store.tables.study_tables import count_failed, tables_are_fresh, write_tables
+from xlli_ray.store.zarr.hierarchy import bucket_documents, group_documents, row_numbers
+from xlli_ray.store.zarr.layout import create_document, group_key, write_companion
+from xlli_ray.store.zarr.read import valid_by_bucket
+
+if TYPE_CHECKING:
+    from xlli_ray.engine.run.plan import Plan
+
+
+def create_arrays(objects: Objects, manifest: Manifest, plan: Plan) -> None:
+    """Make all zarr.json and `row` companions before the first unit; existing ones must be the same."""
+    groups: set[str] = set()
+    for cell in plan.cells:
+        for key, document in group_documents(manifest, cell):
+            if key not in groups:
+                create_document(objects, key, document)
+                groups.add(key)
+        for bucket in cell.buckets:
+            if not bucket.arrays:
+                continue
+            key = group_key(cell.id, bucket.name)
+            whole = exists(objects, f"{key}/row/zarr.json")
+            for place, document in bucket_documents(cell, bucket):
+                if whole and place in (f"{key}/valid", f"{key}/row"):
+                    continue
+                if place == f"{key}/row":
+                    write_companion(objects, place, row_numbers(bucket))
+                create_document(objects, place, document)
+
+
+def finish(objects: Objects, manifest: Manifest, lease: Lease) -> int:
+    """Pack records, write `valid`, make the tables. Returns the number of failed samples (counted once per model).
+
+    Skipped when the tables already tell of exactly these records: their index is written last, so a run that was killed in here
+    does it again.
+    """
+    if not tables_are_fresh(objects, manifest, read=True):
+        for cell in manifest.cells:
+            lease.check()
+            pack_records(objects, cell, epoch=lease.epoch)
+            _write_valid(objects, cell)
+        write_tables(objects, manifest)
+    return count_failed(objects, manifest)
+
+
+def _write_valid(objects: Objects, cell: Cell) -> None:
+    seen = objects.fence.saw if objects.fence else None  # digests.json wants to know each record's crc32c: this is where they are read
+    for name, valid in valid_by_bucket(objects, cell, seen=seen).items():
+        if cell.bucket(name).arrays:
+            write_companion(objects, f"{group_key(cell.id, name)}/valid", valid)

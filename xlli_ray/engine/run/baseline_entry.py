@@ -1,0 +1,53 @@
+"""The baseline that every `restore` stage has beside its networks: entered here once the corpus has been scanned, asked for by nobody.
+
+Only then its scale is known. It is a model like any other (`models.networks.bicubic`), chosen by stages `restore` and by no others, so it
+adds cells and changes none. `baseline: false` in the recipe leaves it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from xlli_ray.analyses.baseline import NETWORK
+from xlli_ray.recipe import ModelEntry, Recipe
+from xlli_ray.store.records.manifest import ModelRecord, SampleTable
+
+LARGEST = 16
+"""The largest scale that the baseline is made for."""
+
+
+def baseline_entries(
+    recipe: Recipe, table: SampleTable, records: Sequence[ModelRecord], known: Sequence[ModelRecord] = ()
+) -> list[ModelEntry]:
+    """What to add to the recipe's models: a baseline for RGB, for luma, or both, as the networks of its `restore` stages see the pictures.
+
+    `records`: of the recipe's models. `known`: the study's, whose baseline keeps its id. Nothing without a `restore` stage, without
+    targets, where the corpus has several scales, where the recipe says `baseline: false` and where it has the baseline itself.
+    """
+    stages = [stage for stage in recipe.stages if stage.kind == "restore"]
+    scales = {scale for bucket in table.buckets for scale in bucket.scales if scale}
+    if not recipe.baseline or not stages or len(scales) != 1 or not any(bucket.targets for bucket in table.buckets):
+        return []
+    (scale,) = scales
+    if scale > LARGEST:
+        return []
+    looked = {entry.id for entry in recipe.models if any(stage.chooses(entry) for stage in stages)}
+    named = {record.channels for record in records if record.network == NETWORK}
+    seen = {record.channels for record in records if record.id in looked and record.output == "image"}
+    out: list[ModelEntry] = []
+    for channels in sorted(seen - named, reverse=True):
+        args: dict[str, Any] = {"scale": scale} if channels == 3 else {"scale": scale, "channels": channels}
+        name = ("bicubic" if scale > 1 else "input") + ("-luma" if channels == 1 and seen != {1} else "")
+        taken = {entry.id for entry in (*recipe.models, *out)}
+        out.append(ModelEntry(id=_free(name, args, taken, known), network=NETWORK, args=args, baseline=True))
+    return out
+
+
+def _free(name: str, args: Mapping[str, Any], taken: set[str], known: Sequence[ModelRecord]) -> str:
+    """An id that neither the recipe nor another model of the study has."""
+    same = {record.id for record in known if record.network == NETWORK and record.entry.get("args") == args}
+    others = {record.id for record in known} - same
+    kept = [record.id for record in known if record.id in same and record.entry.get("baseline") and record.id not in taken]
+    names = [*kept, name, f"{name}-baseline", *(f"{name}-baseline-{number}" for number in range(2, len(taken | others) + 3))]
+    return next(one for one in names if one not in taken | others)

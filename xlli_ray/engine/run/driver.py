@@ -1,0 +1,395 @@
+"""The driver: lease → scan → plan → units → tables → analyses. Its only state is the records; kill it and run the same command again.
+
+Errors of the surroundings stop the run at once and mark nothing; what becomes of lost workers is decided in `units`.
+
+What needs torch is imported inside functions: while it loads, and while the plan is made, a private Ray starts beside it (`pools`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from xlli_ray.analyses.baseline import below_baseline
+from xlli_ray.analyses.freshness import check_asked
+from xlli_ray.corpus import decode
+from xlli_ray.engine.events import Events
+from xlli_ray.engine.options import Options
+from xlli_ray.engine.pools.local import Pool
+from xlli_ray.engine.pools.run_pool import Pools, default_workers
+from xlli_ray.engine.pools.slots import check_cluster, check_here, check_options
+from xlli_ray.engine.run.analysis_runner import asked, run_analyses
+from xlli_ray.engine.run.array_documents import create_arrays, finish
+from xlli_ray.engine.run.fitting import check_fit
+from xlli_ray.engine.run.model_gate import admitted, make_gate
+from xlli_ray.engine.run.network_process import Apart, is_foreign
+from xlli_ray.engine.run.repair import set_free
+from xlli_ray.engine.run.scan_runner import remarks, scan_corpus
+from xlli_ray.engine.run.units import count_units, pending_jobs, run_units
+from xlli_ray.engine.worker.environment import device_name, version_changes, versions
+from xlli_ray.engine.worker.tasks import WorkerSpec
+from xlli_ray.errors import EnvironmentFailure, PlanError
+from xlli_ray.probes import PROBES, probe_class
+from xlli_ray.recipe import Recipe
+from xlli_ray.registry import allowed
+from xlli_ray.store.objects.client import LocalObjects, Objects, fenced, open_objects, probe_create_only
+from xlli_ray.store.records.documents import load_manifest, save_manifest
+from xlli_ray.store.records.fence import Fence
+from xlli_ray.store.records.lease import Lease
+from xlli_ray.store.records.manifest import Cell, Manifest, ModelRecord, identity_hash
+from xlli_ray.store.records.root import write_root
+from xlli_ray.store.records.unit_records import DamagedRecord, forget_records, unfinished
+from xlli_ray.store.tables.study_tables import query
+from xlli_ray.store.zarr.layout import ROOT
+
+if TYPE_CHECKING:
+    from xlli_ray.engine.run.plan import Plan
+
+DEVICE_SECONDS = 20.0
+"""For a worker of a cluster to say which GPU it has."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did."""
+
+    study: str
+    samples: int
+    rejected: int
+    units: int
+    units_run: int
+    failed: int
+    added: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default_factory=tuple)
+    analyses: tuple[str, ...] = ()
+    """Ids of the analyses that were run."""
+    analyses_failed: tuple[tuple[str, str], ...] = ()
+    """(id, reason) of those that failed; all else is done."""
+    flags: tuple[str, ...] = ()
+    """What results want to have seen first."""
+    measurements: int = 0
+    """Samples, counted once for each model that measures them, as `failed` counts."""
+
+    @property
+    def complete(self) -> bool:
+        """True when there was nothing to do."""
+        return self.units_run == 0 and not self.analyses and not self.analyses_failed
+
+
+def import_path() -> tuple[str, ...]:
+    """This process's import path, absolute; '' means the current folder."""
+    return tuple(dict.fromkeys(os.path.abspath(path) for path in sys.path))
+
+
+@contextmanager
+def _session(out: str, options: Options, threads: int) -> Iterator[tuple[Objects, Lease, Events, WorkerSpec]]:
+    """Objects, lease, events and worker spec of one run; released whatever happens."""
+    check_options(options)
+    check_here(options)
+    objects = open_objects(out)
+    probe_create_only(objects)
+    lease = Lease.acquire(objects, takeover=options.takeover)
+    events = Events(objects, lease.epoch, quiet=options.quiet)  # of names that only this run has, also when it lost the study
+    objects = fenced(objects, Fence(lease))
+    device = options.device or ("cuda" if options.gpus_per_worker else "cpu")
+    try:
+        if lease.after_crash:
+            _sweep(objects, ROOT, "records", "tables", "results", "samples", "weights", "events")
+        yield objects, lease, events, WorkerSpec(objects.url, lease.epoch, device, threads, import_path(), allowed=allowed())
+    finally:
+        try:
+            events.close()
+        finally:
+            lease.release()
+
+
+def _apart(recipe: Recipe, objects: Objects, spec: WorkerSpec) -> Apart:
+    return Apart(objects, foreign=is_foreign([model.network for model in recipe.models]), paths=spec.paths)
+
+
+def _sweep(objects: Objects, *parts: str) -> None:
+    """Remove what killed writers left half-written. Never while units run: their shards grow under such names."""
+    if isinstance(objects, LocalObjects):
+        for part in parts:
+            objects.sweep(part)
+
+
+def scan_study(recipe: Recipe, out: str, options: Options) -> Manifest:
+    """Scan only. Returns the manifest with its sample table."""
+    with _session(out, options, recipe.threads) as (objects, lease, events, spec):
+        pools = Pools(options, spec, objects, ())
+        try:
+            manifest = _scanned(recipe, objects, lease, events, pools, options, again=True)
+            write_root(objects, lease.epoch)
+            return manifest
+        finally:
+            pools.close()
+
+
+def plan_study(recipe: Recipe, out: str, options: Options) -> tuple[Manifest, Plan]:
+    """Scan if needed and plan; computes no unit and refuses nothing for its size."""
+    from xlli_ray.engine.run.projection import timed
+
+    with _session(out, options, recipe.threads) as (objects, lease, events, spec):
+        apart = _apart(recipe, objects, spec)
+        pools = Pools(options, spec, objects, ())
+        try:
+            records = _checked(recipe, objects, load_manifest(objects), options, apart)
+            manifest = _scanned(recipe, objects, lease, events, pools, options)
+            recipe, records = _with_baseline(recipe, objects, manifest, records)
+            manifest, plan = _planned(recipe, objects, manifest, options, spec, records, apart)
+            write_root(objects, lease.epoch)
+            return manifest, replace(plan, timed=timed(apart, manifest, [model.id for model in recipe.models], threads=recipe.threads))
+        finally:
+            apart.close()
+            pools.close()
+
+
+def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
+    """Run a recipe to the end: only what is missing is computed."""
+    with _session(out, options, recipe.threads) as (objects, lease, events, spec):
+        events.event("start", command=options.command, epoch=lease.epoch, versions=versions())
+        apart = _apart(recipe, objects, spec)
+        pools = Pools(options, spec, objects, _first_files(recipe) if options.address is not None else ())
+        try:
+            before = load_manifest(objects)
+            if before is None or before.samples is None or unfinished(objects, before.cells):
+                pools.warm()
+            records = _checked(recipe, objects, before, options, apart)
+            notes: list[str] = []
+            manifest = _scanned(recipe, objects, lease, events, pools, options, again=options.retry_failed, notes=notes)
+            recipe, records = _with_baseline(recipe, objects, manifest, records)
+            manifest, plan = _planned(recipe, objects, manifest, options, spec, records, apart)
+            apart.close()
+            gate = make_gate(manifest.model(entry.id) for entry in recipe.models)
+            workers = options.workers if options.workers is not None else default_workers(options, recipe.threads)
+            from xlli_ray.engine.run.plan import check_limits
+
+            check_limits(plan, recipe, workers=workers)
+            for cell in plan.replaced:  # before the new plan is saved: killed in here, the old one is computed again
+                forget_records(objects, cell)
+                objects.delete(list(objects.list(f"{ROOT}/{cell}")))
+            manifest = save_manifest(objects, manifest, epoch=lease.epoch)
+            create_arrays(objects, manifest, plan)
+            wanted, waiting = admitted(gate, plan.cells)
+            notes += _waiting(objects, waiting)
+            jobs = pending_jobs(objects, wanted, gate, retry_failed=options.retry_failed)
+            run = len(jobs)
+            changes = version_changes(before.versions) if before is not None and before.cells and jobs else []
+            if jobs:
+                # A run that stopped at an error ended its lease, and yet may have killed workers beside half a shard or record.
+                _sweep(objects, ROOT, "records")
+                if run_units(objects, manifest, jobs, pools, events, lease):
+                    lease.check()
+                    _sweep(objects, ROOT, "records")
+            pools.cool()
+            try:
+                failed = finish(objects, manifest, lease)
+            except DamagedRecord:  # bytes that changed since they were written: these units once more
+                notes += [f"{key}: damaged, its units were computed again" for key in set_free(objects, plan.cells)]
+                jobs = pending_jobs(objects, wanted, gate)
+                run += len(jobs)
+                others = Pools(options, spec, objects, ())
+                try:
+                    run_units(objects, manifest, jobs, others, events, lease)
+                finally:
+                    others.close()
+                failed = finish(objects, manifest, lease)
+            ran = run_analyses(
+                objects, manifest, asked(recipe.analyses), events, check=lease.check, again=options.replace, threads=recipe.threads
+            )
+            write_root(objects, lease.epoch)
+            assert manifest.samples is not None
+            below = _below(objects, manifest)
+            summary = Summary(
+                objects.url, manifest.samples.rows, manifest.samples.rejected, count_units(plan.cells), run, failed,
+                plan.added, (*notes, *changes, *plan.notes), ran.run, ran.failed, (*below, *ran.flags), manifest.measurements,
+            )  # fmt: skip
+            events.event("complete", **{k: v for k, v in summary.__dict__.items() if isinstance(v, int | str)})
+            return summary
+        finally:
+            apart.close()
+            pools.close()
+
+
+def _below(objects: Objects, manifest: Manifest) -> list[str]:
+    """A flag for each network that is worse than the baseline beside it."""
+    return [f"{one.stage}: {one.text}" for one in below_baseline(manifest, lambda statement: query(objects, manifest, statement))]
+
+
+def _waiting(objects: Objects, cells: Sequence[Cell]) -> list[str]:
+    """A note on the units of models that only the study names: they are not built (`gate`)."""
+    models = dict.fromkeys(cell.model for cell in cells if unfinished(objects, [cell]))
+    if not models:
+        return []
+    return [f"units of {', '.join(models)} wait for a recipe that names their models: what only a study names is not built"]
+
+
+def _first_files(recipe: Recipe) -> list[str]:
+    """The first file of the corpus: what every node must be able to read."""
+    from xlli_ray.corpus.scan import list_sources
+
+    try:
+        return [source.uri for source in list_sources(recipe.corpus, "/")[:1]]
+    except (OSError, ValueError):
+        return []
+
+
+def _scanned(
+    recipe: Recipe, objects: Objects, lease: Lease, events: Events, pools: Callable[[], Pool], options: Options, *,
+    again: bool = False, notes: list[str] | None = None,
+) -> Manifest:  # fmt: skip
+    """The study's manifest with the sample table of this recipe's corpus. `again`, `notes`: see `scan_corpus`."""
+    manifest = load_manifest(objects)
+    if manifest is not None and manifest.name != recipe.name:
+        raise PlanError(
+            f"{objects.url} holds the study {manifest.name!r}, the recipe is {recipe.name!r}: use another --out, or rename the recipe"
+        )
+    known = manifest.samples if manifest else None
+    if manifest is not None and manifest.cells and known is not None:
+        _same_corpus(objects, recipe, manifest, options)
+    fixed = bool(manifest is not None and manifest.cells)
+    table = scan_corpus(
+        objects, recipe, pools, events, stop=lease.check, epoch=lease.epoch, limit=options.limit, known=known, fixed=fixed,
+        again=again, notes=notes,
+    )  # fmt: skip
+    base = manifest or Manifest(name=recipe.name, seed=recipe.seed, recipe={}, samples=None)
+    manifest = replace(
+        base, seed=recipe.seed, recipe=recipe.dump(), samples=table, versions=versions(), command=options.command
+    )
+    if not fixed:  # a study with cells changes only once the plan is accepted
+        manifest = save_manifest(objects, manifest, epoch=lease.epoch)
+    return manifest
+
+
+def _same_corpus(objects: Objects, recipe: Recipe, manifest: Manifest, options: Options) -> None:
+    """Refuse another corpus under a study that has cells, naming the changed field, before anything is overwritten."""
+    old = manifest.recipe
+    if old.get("seed") != recipe.seed:
+        raise PlanError(f"{objects.url}: seed was {old.get('seed')}, is now {recipe.seed}: use a new --out")
+    now, then = _without_places(recipe.dump()["corpus"]), _without_places(old.get("corpus", {}))
+    fixed = [key for key in now if now[key] != then.get(key)]
+    if fixed:
+        key = fixed[0]
+        raise PlanError(
+            f"{objects.url}: corpus.{key} was {then.get(key)!r}, is now {now[key]!r}: its samples would differ. Use a new --out."
+        )
+
+
+def _without_places(corpus: Mapping[str, Any]) -> dict[str, Any]:
+    """Where files lie may change (another mount); what is made of them may not."""
+    out = {key: value for key, value in corpus.items() if key not in ("images", "inputs", "pairs", "list")}
+    if out.get("pies"):
+        out["pies"] = {**out["pies"], "real": list(out["pies"]["real"])}
+    return out
+
+
+def _checked(recipe: Recipe, objects: Objects, before: Manifest | None, options: Options, apart: Apart) -> list[ModelRecord]:
+    """The models, their weights kept, once all that does not depend on the corpus has been checked: before an image is read."""
+    import torch
+
+    from xlli_ray.engine.run.precheck import check_replace, checked
+    from xlli_ray.engine.run.study_weights import keep_models
+
+    named = {model.id for model in recipe.models}
+    beside = {model.id for model in (before.models if before else ()) if model.entry.get("baseline")} - named
+    cells = [cell for cell in (before.cells if before is not None else ()) if cell.model not in beside]
+    check_replace(options.replace, recipe, before.cells if before is not None else (), sorted(beside))
+    threads = torch.get_num_threads()
+    try:
+        records = keep_models(objects, recipe, before.models if before is not None else (), apart)
+        apart(checked, recipe, records, existing=cells, seed=recipe.seed)
+    finally:
+        torch.set_num_threads(threads)
+    return records
+
+
+def _with_baseline(
+    recipe: Recipe, objects: Objects, manifest: Manifest, records: list[ModelRecord]
+) -> tuple[Recipe, list[ModelRecord]]:
+    """Recipe and records with the baseline of this corpus. The study keeps the recipe as it was asked."""
+    from xlli_ray.engine.run.baseline_entry import baseline_entries
+    from xlli_ray.engine.run.study_weights import keep_models
+
+    assert manifest.samples is not None
+    entries = baseline_entries(recipe, manifest.samples, records, manifest.models)
+    if not entries:
+        return recipe, records
+    kept = keep_models(objects, recipe.model_copy(update={"models": entries}), manifest.models)
+    return recipe.model_copy(update={"models": [*recipe.models, *entries]}), [*records, *kept]
+
+
+def _planned(
+    recipe: Recipe, objects: Objects, manifest: Manifest, options: Options, spec: WorkerSpec, records: Sequence[ModelRecord], apart: Apart
+) -> tuple[Manifest, Plan]:
+    import torch
+
+    from xlli_ray.engine.run.network_trials import plan_apart
+    from xlli_ray.engine.run.plan import Plan, with_models
+    from xlli_ray.engine.run.precheck import check_names
+    from xlli_ray.engine.run.study_weights import notes_on
+
+    before = torch.get_num_threads()
+    try:
+        device = "any" if options.any_device else _planned_device(manifest, options, spec)
+        assert manifest.samples is not None
+        mark = _plan_mark(recipe, manifest, records, device)
+        notes = tuple(remarks(recipe.corpus, manifest.samples)) if options.limit is None else ()
+        notes += tuple(notes_on(records))
+        if mark == manifest.planned and not options.replace:
+            plan = Plan(manifest.cells, kept=tuple(cell.id for cell in manifest.cells), notes=notes)
+            kept = replace(manifest, models=with_models(records, manifest.models))
+            return kept, replace(plan, notes=(*plan.notes, *check_fit(objects, kept), *check_asked(asked(recipe.analyses), kept)))
+        plan = plan_apart(
+            apart, recipe.measured(), manifest.samples, records, existing=manifest.cells, device=device, replace_ids=options.replace
+        )
+        check_names(objects, plan.cells)  # layers, too, name folders
+        plan = replace(plan, notes=(*notes, *plan.notes))
+    finally:
+        torch.set_num_threads(before)
+    models = with_models(records, manifest.models)
+    planned = replace(manifest, models=models, cells=plan.cells, device=device, planned=mark)
+    unfit = check_fit(objects, planned, {*plan.added, *plan.replaced})
+    return planned, replace(plan, notes=(*plan.notes, *unfit, *check_asked(asked(recipe.analyses), planned)))
+
+
+def _plan_mark(recipe: Recipe, manifest: Manifest, records: Sequence[ModelRecord], device: str) -> str:
+    """Hash of what a plan depends on: planning runs every network, and a study that is complete should not wait for that."""
+    measured = recipe.measured()
+    dump = measured.dump()
+    models = [[r.id, r.weights_sha256, r.network, r.network_version, dict(r.entry)] for r in records]
+    probes = sorted((kind, probe_class(kind).VERSION) for kind in PROBES)  # all: one may be built on another
+    asked = {key: dump[key] for key in ("stages", "batch", "threads")}
+    assert manifest.samples is not None
+    return identity_hash(
+        {"asked": asked, "models": models, "tags": [dict(r.tags) for r in records], "probes": probes, "device": device,
+         "samples": manifest.samples.hash, "decode": decode.VERSION,
+         "degradations": recipe.corpus.versions(manifest.samples.labels), "program": versions()}
+    )  # fmt: skip
+
+
+def _planned_device(manifest: Manifest, options: Options, spec: WorkerSpec) -> str:
+    """The device model of the plan: the study's own once it has cells, else this machine's (or the first GPU worker's)."""
+    if manifest.cells:
+        return manifest.device
+    if spec.device.startswith("cuda") and options.address is not None:
+        from xlli_ray.engine.pools.ray_pool import join
+
+        join(options.address)
+        import ray
+
+        check_cluster(ray.nodes, options.address, threads=1, gpus=options.gpus_per_worker)
+        asked = ray.remote(num_gpus=options.gpus_per_worker)(device_name).remote(spec.device)
+        try:
+            return str(ray.get(asked, timeout=DEVICE_SECONDS))
+        except ray.exceptions.GetTimeoutError as error:
+            ray.cancel(asked, force=True)
+            raise EnvironmentFailure(
+                11, f"no GPU of the cluster at {options.address} came free within {DEVICE_SECONDS:.0f} s, to be asked for its model: wait "
+                "for others to end, or ask for a smaller --gpus-per-worker",
+            ) from error  # fmt: skip
+    return device_name(spec.device)

@@ -1,0 +1,91 @@
+"""What of a corpus a stage can measure at all: settings that fit no sample are refused, those that leave some out are counted.
+
+Looked at when cells are planned and nothing is computed. A study that has such cells from before goes on as it is, with a note.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+
+from xlli_ray.errors import PlanError, counted
+from xlli_ray.probes import probe_class
+from xlli_ray.probes.protocol import Probe, Selective
+from xlli_ray.store.objects.client import Objects
+from xlli_ray.store.records.manifest import BucketPlan, Cell, Manifest, ModelRecord
+from xlli_ray.store.tables.sample_table import SampleReader
+
+
+def check_fit(objects: Objects, manifest: Manifest, new: Collection[str] = ()) -> list[str]:
+    """Notes on the samples that a stage cannot measure. `new`: ids of the cells that were not there.
+
+    Raises PlanError for a new cell that could measure none of its samples, or that looks at an output of another size.
+    """
+    records = {record.id: record for record in manifest.models}
+    widest: dict[tuple[str, str], Cell] = {}  # of several cells a stage and model (controls, layers), the one that covers most
+    for cell in manifest.cells:
+        key = cell.stage, cell.model
+        if key not in widest or cell.rows > widest[key].rows:
+            widest[key] = cell
+    told: dict[tuple[str, str], list[str]] = {}
+    for cell in widest.values():
+        cls = probe_class(cell.kind)
+        probe = cls(cls.Params(**cell.params), cell.spec)
+        if cell.id in new:
+            _check_companions(cell, probe, records)
+        if not isinstance(probe, Selective):
+            continue
+        reasons = _reasons(objects, manifest, cell, probe)
+        unfit = sum(count for _, count in reasons)
+        if not unfit:
+            continue
+        (first, count), *others = sorted(reasons, key=lambda one: -one[1])
+        if unfit == cell.rows and cell.id in new:
+            more = f" (and {counted(len(others), 'other reason')})" if others else ""
+            raise PlanError(
+                f"stage {cell.stage}: model {cell.model} can measure none of {counted(cell.rows, 'sample')}: {first}{more}. "
+                f"Change what the stage asks for, or the images of the corpus."
+            )
+        text = f"{unfit} of {counted(cell.rows, 'sample')} cannot be measured and will be failed rows: {first}"
+        told.setdefault((cell.stage, text + (f" ({count} of them)" if others else "")), []).append(cell.model)
+    return [f"stage {stage}, {', '.join(models)}: {text}" for (stage, text), models in told.items()]
+
+
+def _reasons(objects: Objects, manifest: Manifest, cell: Cell, probe: Selective) -> list[tuple[str, int]]:
+    """(reason, samples that it holds for), of the samples that have no place for what the stage asks; files are looked up only where they
+    decide, and reasons that differ in the file's name only are one."""
+    assert manifest.samples is not None
+    scale = manifest.model(cell.model).scale
+    targets = {bucket.name for bucket in manifest.samples.buckets if bucket.targets == bucket.rows}
+    reader = SampleReader(objects, manifest.samples)
+
+    def sources(bucket: BucketPlan) -> Iterator[str]:
+        for first, last in bucket.table_rows(0, bucket.rows):
+            yield from reader.rows(first, last)["source"].to_pylist()
+
+    found: dict[str, tuple[str, int]] = {}
+    for bucket in sorted(cell.buckets, key=lambda b: -min(b.height, b.width)):  # of several, the reason of the largest comes first
+        if bucket.refused:
+            found[bucket.refused] = bucket.refused, bucket.rows
+            continue
+        files = Counter(sources(bucket)) if probe.by_source else Counter({"": bucket.rows})
+        for source, rows in files.items():
+            if reason := probe.unfit(scale, bucket.height, bucket.width, source, target=bucket.name in targets):
+                kind = reason.replace(source, "…") if source else reason
+                first, count = found.get(kind, (reason, 0))
+                found[kind] = first, count + rows
+    return list(found.values())
+
+
+def _check_companions(cell: Cell, probe: Probe, records: Mapping[str, ModelRecord]) -> None:
+    """Refuse a companion without an output, or with one of another size than the model's own. Raises PlanError."""
+    own = records[cell.model]
+    for name in probe.companions:
+        other = records[name]
+        if other.output != "image":
+            raise PlanError(f"stage {cell.stage}: it looks at the output of model {name}, which has `output: none`; name another model")
+        if other.scale != own.scale:
+            raise PlanError(
+                f"stage {cell.stage}: it looks at the output of model {name}, which enlarges ×{other.scale}, for model {own.id}, which "
+                f"enlarges ×{own.scale}: name one of the same scale, or choose the stage's models with `models: […]`"
+            )

@@ -1,0 +1,66 @@
+"""Which models a command may build: those of its own recipe, as it brought them in, and none that only study.json names.
+
+A network may be code (`network: my.py:make`), and a study may come from a stranger. So study.json decides nothing about what is imported:
+the driver brings in the recipe's models (`weights`), each job carries the sha256 of what it brought in, and a worker builds a model of
+study.json only when it is that one to the letter. Cells of other models stay as they are; their missing units wait for a recipe that names
+them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+
+from xlli_ray.errors import StudyError
+from xlli_ray.probes import probe_class
+from xlli_ray.store.records.manifest import Cell, ModelRecord
+
+Gate = Mapping[str, str]
+"""Model id → `record_digest` of what the recipe of this command stands for."""
+SAID = ("tags", "notes", "source")
+"""Fields of a record that build nothing."""
+
+
+def record_digest(record: ModelRecord) -> str:
+    """sha256 of the canonical JSON of everything that decides what is imported and built; absent and empty fields are as good as none."""
+    fields = {key: value for key, value in asdict(record).items() if key not in SAID}
+    fields["entry"] = {key: value for key, value in record.entry.items() if value not in (None, {}, [], "")}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":"), default=list).encode()).hexdigest()
+
+
+def make_gate(records: Iterable[ModelRecord]) -> dict[str, str]:
+    """The gate for the records of a recipe's models."""
+    return {record.id: record_digest(record) for record in records}
+
+
+def check_gate(gate: Gate, record: ModelRecord, place: str) -> None:
+    """Raises StudyError for a model that the recipe of this command does not name, or names otherwise."""
+    if gate.get(record.id) == record_digest(record):
+        return
+    what = "is not the model that this recipe names" if record.id in gate else "is not named by this recipe"
+    raise StudyError(
+        f"{place}: the model {record.id!r} ({record.network}) {what}, and is not built: a study says nothing about what code runs. "
+        "Name it in your recipe if you trust it"
+    )
+
+
+def needed(cell: Cell) -> tuple[str, ...]:
+    """Ids of the models that the cell's units build. Raises StudyError for parameters that the probe does not take."""
+    cls = probe_class(cell.kind)
+    try:
+        probe = cls(cls.Params(**cell.params), cell.spec)
+    except (ValueError, TypeError, KeyError) as error:
+        raise StudyError(f"{cell.id}: {cell.kind} does not take the parameters that study.json has: {error}") from error
+    return (cell.model, *probe.companions)
+
+
+def admitted(gate: Gate, cells: Sequence[Cell]) -> tuple[list[Cell], list[Cell]]:
+    """(cells whose units may run, those that wait)."""
+    mine: list[Cell] = []
+    others: list[Cell] = []
+    for cell in cells:
+        known = cell.model in gate and all(name in gate for name in needed(cell))
+        (mine if known else others).append(cell)
+    return mine, others

@@ -1,0 +1,66 @@
+"""What trying a network says about how it must be run, and a plan for the one whose trial ended its process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from xlli_ray.engine.run.network_process import Apart, Ended
+from xlli_ray.models.layers import Tap
+from xlli_ray.models.model import Model
+from xlli_ray.models.neighbours import Manners, manners
+from xlli_ray.models.plausible import range_remark
+from xlli_ray.models.trial_steps import trial
+from xlli_ray.recipe import Recipe
+from xlli_ray.store.objects.client import Objects
+from xlli_ray.store.records.manifest import Cell, ModelRecord, SampleTable
+
+if TYPE_CHECKING:
+    from xlli_ray.engine.run.plan import Plan
+
+
+def manners_of(model: Model, unsure: Mapping[str, str], taps: Sequence[Tap] = ()) -> Manners:
+    """`manners`; of a model in `unsure` (id → why its trial came to nothing) one image at a time, which is always right."""
+    if model.id in unsure:
+        return Manners(alone=unsure[model.id])
+    with trial(model.id):
+        return manners(model, taps)
+
+
+def remark_of(model: Model, unsure: Mapping[str, str]) -> str:
+    """`range_remark`, '' where trying is known to come to nothing."""
+    if model.id in unsure:
+        return ""
+    with trial(model.id):
+        return range_remark(model)
+
+
+def plan_apart(
+    apart: Apart, recipe: Recipe, table: SampleTable, records: Sequence[ModelRecord], *, existing: Sequence[Cell], device: str,
+    replace_ids: Sequence[str],
+) -> Plan:  # fmt: skip
+    """`make_plan` where code of others runs apart. A network whose trial ended its process is planned without one, and a note says why."""
+    unsure: dict[str, str] = {}
+    while True:
+        try:
+            return apart(_planned, recipe, table, records, existing, device, replace_ids, unsure)
+        except Ended as error:
+            name = error.step.trial if error.step is not None else ""
+            if not name or name in unsure:
+                raise
+            why = f"it {error}".partition(". ")[0]
+            unsure[name] = f"{why}, on trial. A sample that does so ends its worker, and is a failed row"
+
+
+def _planned(
+    objects: Objects, recipe: Recipe, table: SampleTable, records: Sequence[ModelRecord], existing: Sequence[Cell], device: str,
+    replace_ids: Sequence[str], unsure: Mapping[str, str],
+) -> Plan:  # fmt: skip
+    from xlli_ray.engine.run.plan import make_plan
+    from xlli_ray.engine.run.study_weights import load_study_model
+
+    by_id = {record.id: record for record in records}
+    return make_plan(
+        recipe, table, records, lambda name: load_study_model(objects, by_id[name]),
+        existing=existing, device=device, replace_ids=replace_ids, unsure=unsure,
+    )  # fmt: skip

@@ -1,0 +1,118 @@
+"""What can be refused before an image is read: ids that name nothing, weights, networks, layers, and what analyses ask for.
+
+Reading a corpus may take hours. What does not depend on it is checked first: with the networks themselves, on a black image, since only a
+network knows its layers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
+
+from xlli_ray.analyses.freshness import check_asked
+from xlli_ray.engine.run.analysis_runner import asked
+from xlli_ray.errors import LayerPatternError, PlanError, closest
+from xlli_ray.probes import probe_class
+from xlli_ray.recipe import Recipe, Stage
+from xlli_ray.recipe.names import alike
+from xlli_ray.store.objects.client import LocalObjects, Objects
+from xlli_ray.store.records.manifest import Cell, Manifest, ModelRecord
+
+if TYPE_CHECKING:
+    from xlli_ray.models.model import Model
+
+SIDE = 64
+"""Pixels of the black image, where the recipe's patches do not say another size."""
+
+
+def check_replace(ids: Sequence[str], recipe: Recipe, cells: Sequence[Cell], beside: Collection[str] = ()) -> None:
+    """Refuse `--replace` of what is neither a stage, a model, an analysis nor a cell, with the nearest that is. Raises PlanError.
+
+    `beside`: the study's baselines, which the recipe need not name.
+    """
+    known = [*(stage.id for stage in recipe.stages), *(model.id for model in recipe.models), *beside, *(cell.id for cell in cells)]
+    for name in ids:
+        if name not in known:
+            near = closest(name, known, n=1)
+            hint = f"Did you mean {near[0]!r}? " if near else ""
+            listed = [*(stage.id for stage in recipe.stages), *(model.id for model in recipe.models)]
+            raise PlanError(f"--replace {name}: there is no such stage, model or cell. {hint}Stages and models: {', '.join(listed)}")
+
+
+def check_recipe(
+    recipe: Recipe, records: Sequence[ModelRecord], load: Callable[[str], Model], *, existing: Sequence[Cell] = (), seed: int = 0
+) -> None:
+    """Resolve stages and analyses against the networks, as the plan will. `load` gives a model by id; `existing`: the study's cells.
+
+    A study that has the cells already loads nothing. Raises LayerPatternError, PlanError; RecipeError for what an analysis cannot find.
+    """
+    known = {(cell.stage, cell.model, _plain(cell.params)) for cell in existing}
+    cells: dict[str, Cell] = {cell.id: cell for cell in existing}
+    for record in records:
+        entry = next(model for model in recipe.models if model.id == record.id)
+        stages = [stage for stage in recipe.measured().stages if stage.chooses(entry)]
+        if all((stage.id, record.id, _plain(stage.params)) in known for stage in stages):
+            continue
+        cells |= {cell.id: cell for cell in _cells(recipe, stages, load(record.id), [other.id for other in records])}
+    if recipe.analyses:
+        manifest = Manifest(recipe.name, seed, {}, None, models=tuple(records), cells=tuple(cells.values()))
+        check_asked(asked(recipe.analyses), manifest)
+
+
+def checked(objects: Objects, recipe: Recipe, records: Sequence[ModelRecord], *, existing: Sequence[Cell], seed: int) -> None:
+    """`check_recipe` with the models of a study."""
+    from xlli_ray.engine.run.study_weights import load_study_model
+
+    by_id = {record.id: record for record in records}
+    check_recipe(recipe, records, lambda name: load_study_model(objects, by_id[name]), existing=existing, seed=seed)
+
+
+def check_names(objects: Objects, cells: Sequence[Cell]) -> None:
+    """Refuse cells that this study's folder would take for one: ids of an older recipe or layers that differ in case. Raises PlanError."""
+    pair = alike(cell.id for cell in cells)
+    if pair is not None and folds_case(objects):
+        raise PlanError(
+            f"{objects.url}: this file system does not tell {pair[0]} from {pair[1]}, so the second would overwrite the first. Rename a"
+            " stage or a model, choose one of the layers, or use an --out on a file system that tells case apart."
+        )
+
+
+def folds_case(objects: Objects) -> bool:
+    """Whether the study lies where `A` and `a` are one name."""
+    return isinstance(objects, LocalObjects) and (objects.root / "LEASE").exists()
+
+
+def _plain(params: object) -> str:
+    return json.dumps(params, sort_keys=True, default=str)
+
+
+def _cells(recipe: Recipe, stages: Sequence[Stage], model: Model, known: Sequence[str]) -> list[Cell]:
+    """The cells of one model without sizes. Raises LayerPatternError, PlanError."""
+    import torch
+
+    corpus = recipe.corpus
+    patches = corpus.pies or corpus.patches
+    side = max(model.minimum, patches.size // (corpus.scale or model.scale) if patches else SIDE)
+    example = torch.zeros(1, model.channels, side, side)
+    scales = [corpus.scale] if corpus.scale is not None else []
+    out = []
+    for stage in stages:
+        cls, params = probe_class(stage.kind), stage.parsed()
+        try:
+            specs = cls.cells(params, model, example)
+        except (LayerPatternError, PlanError):
+            raise
+        except Exception:  # the network takes no image of this size: the plan knows the corpus' sizes, and says what is wrong
+            continue
+        for spec in specs:
+            probe = cls(params, spec)
+            if unknown := [name for name in probe.companions if name not in known]:
+                near = closest(unknown[0], known, n=1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                raise PlanError(f"stage {stage.id}: no model has the id {unknown[0]!r}: {hint}Models: {', '.join(known)}")
+            if reason := probe.refuses(model, scales):
+                raise PlanError(f"stage {stage.id}: {reason}")
+            columns = tuple((column.name, column.dtype) for column in probe.COLUMNS)
+            out.append(Cell(stage.id, stage.kind, model.id, probe.what, dict(spec), stage.params, {}, columns, "", recipe.threads, ()))
+    return out

@@ -1,0 +1,151 @@
+"""`xlli verify --repair`: under a lease of its own, make again what follows from what is whole, and set free what must be computed again.
+
+Nothing is invented: Zarr documents and `row` follow from the plan, `valid` and the tables from the records, a document of `study/` from
+its copy. Damaged records go, and so do the records of damaged shards: the next run computes those units and no others. Weights, links and
+objects that nothing here made are left alone. `digests.json` is written last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+
+from xlli_ray.engine.run.array_documents import finish
+from xlli_ray.errors import StudyError
+from xlli_ray.store.objects.client import Missing, Objects, fenced, open_objects, probe_create_only
+from xlli_ray.store.records.digests import INDEX
+from xlli_ray.store.records.documents import COPY, document_key, documents, load_manifest, parse, save_manifest
+from xlli_ray.store.records.fence import Fence
+from xlli_ray.store.records.lease import Holder, Lease
+from xlli_ray.store.records.manifest import Cell, Manifest
+from xlli_ray.store.records.root import write_root
+from xlli_ray.store.records.seal import sealed_json
+from xlli_ray.store.records.unit_records import damaged_records, forget_units, unfinished
+from xlli_ray.store.verify.check_study import findings
+from xlli_ray.store.verify.findings import Finding
+from xlli_ray.store.zarr.hierarchy import bucket_documents, group_documents, row_numbers
+from xlli_ray.store.zarr.layout import dump, group_key, write_companion
+
+
+def repair_study(place: str, *, takeover: bool = False) -> list[str]:
+    """Repair what can be repaired. Returns a line for each thing that was done. Raises LeaseError while a run goes on, StudyError when no
+    whole plan is left."""
+    open_to_all = open_objects(place)
+    probe_create_only(open_to_all)
+    lease = Lease.acquire(open_to_all, takeover=takeover)
+    try:
+        objects = fenced(open_to_all, Fence(lease))
+        done: list[str] = []
+        manifest = _plan(objects, lease.epoch, done)
+        found = list(findings(objects, manifest))
+        manifest = _apply(objects, manifest, found, lease, done)
+        if manifest.samples is not None and manifest.cells and not unfinished(objects, manifest.cells):
+            finish(objects, manifest, lease)
+        write_root(objects, lease.epoch)
+        return done
+    finally:
+        lease.release()
+
+
+def _plan(objects: Objects, epoch: int, done: list[str]) -> Manifest:
+    """The plan that counts; when its document is damaged, the copy's, written as the next document."""
+    try:
+        manifest = load_manifest(objects)
+    except StudyError as damage:
+        try:
+            data = objects.get(COPY)
+            manifest = parse(data, f"{objects.url}/{COPY}", "")
+            names = documents(objects)
+            if not names or manifest.document != names[-1]:
+                raise StudyError(f"{COPY} is a copy of {manifest.document or 'nothing'}")
+        except (StudyError, Missing) as error:
+            raise StudyError(f"{damage} And {COPY} cannot stand in ({error}): restore one of them from a copy of the study.") from damage
+        manifest = save_manifest(objects, manifest, epoch=epoch)
+        done.append(f"{document_key(manifest.document)}: made of {COPY}")
+        return manifest
+    if manifest is None:
+        raise StudyError(f"{objects.url}: no study is here (no study.json)")
+    names = documents(objects)
+    if not names and manifest.document:  # only the copy is left
+        manifest = save_manifest(objects, manifest, epoch=epoch)
+        done.append(f"{document_key(manifest.document)}: made of {COPY}")
+    elif names:
+        newest = objects.get(document_key(names[-1]))
+        try:
+            same = objects.get(COPY) == newest
+        except (Missing, StudyError):
+            same = False
+        if not same:
+            objects.put(COPY, newest)
+            done.append(f"{COPY}: made of {document_key(names[-1])}")
+    return manifest
+
+
+def _apply(objects: Objects, manifest: Manifest, found: Sequence[Finding], lease: Lease, done: list[str]) -> Manifest:
+    cells = {cell.id: cell for cell in manifest.cells}
+    free: dict[str, set[int]] = {}
+    for finding in found:
+        if finding.kind == "record":
+            objects.delete([finding.key])
+            done.append(f"{finding.key}: removed")
+        elif finding.kind == "shard" and finding.cell in cells:
+            free.setdefault(finding.cell, set()).add(finding.unit)
+        elif finding.kind == "lease":
+            _mend_lease(objects, finding.key)
+            done.append(f"{finding.key}: written again")
+        elif finding.kind == "result":
+            objects.delete([finding.key if finding.key.endswith("failed.json") else f"results/{finding.cell}/result.json"])
+            done.append(f"results/{finding.cell}: removed, the next run makes it again")
+        elif finding.kind == "plan" and finding.key in [document_key(name) for name in documents(objects)[:-1]]:
+            objects.delete([finding.key])
+            done.append(f"{finding.key}: removed, a later one counts")
+    for name, units in free.items():
+        forget_units(objects, cells[name], units, epoch=lease.epoch)
+        done.append(f"{name}: {len(units)} unit{' is' if len(units) == 1 else 's are'} free to be computed again")
+    if any(finding.kind in ("document", "companion") for finding in found):
+        done += _mend_arrays(objects, manifest, {finding.key for finding in found})
+    if any(finding.kind in ("tables", "record", "shard", "companion") for finding in found):
+        objects.delete([INDEX])
+        if any(finding.kind == "tables" for finding in found):
+            done.append("tables: are made again")
+    if manifest.samples is not None and any(finding.kind == "samples" for finding in found):
+        # with another corpus hash the next run makes the table from the scan's records, and compares it with the plan's
+        table = replace(manifest.samples, corpus_hash="")
+        manifest = save_manifest(objects, replace(manifest, samples=table, planned=""), epoch=lease.epoch)
+        done.append("samples: the next run makes the sample table again")
+    return manifest
+
+
+def _mend_lease(objects: Objects, key: str) -> None:
+    """The lease of a run that has ended: nobody needs to know any more who held it."""
+    if key.endswith(".end"):
+        objects.put(key, b"1")
+    elif key.endswith(".beat"):
+        objects.put(key, sealed_json({"count": 0}))
+    else:
+        objects.put(key, sealed_json(asdict(Holder("unknown", 0, "", ""))))
+
+
+def _mend_arrays(objects: Objects, manifest: Manifest, keys: set[str]) -> Iterable[str]:
+    for cell in manifest.cells:
+        places = list(group_documents(manifest, cell))
+        for bucket in cell.buckets:
+            if bucket.arrays:
+                places += bucket_documents(cell, bucket)
+                row = f"{group_key(cell.id, bucket.name)}/row"
+                if any(key.startswith(f"{row}/c/") for key in keys):
+                    write_companion(objects, row, row_numbers(bucket))
+                    yield f"{row}: written again"
+        for place, document in places:
+            if f"{place}/zarr.json" in keys:
+                keys.discard(f"{place}/zarr.json")
+                objects.put(f"{place}/zarr.json", dump(document))
+                yield f"{place}/zarr.json: written again"
+
+
+def set_free(objects: Objects, cells: Sequence[Cell]) -> list[str]:
+    """Remove every record that cannot be believed. Returns their keys: the next `pending_jobs` finds their units."""
+    found = [error for cell in cells for error in damaged_records(objects, cell)]
+    objects.delete([error.key for error in found])
+    return [error.key for error in found]
+

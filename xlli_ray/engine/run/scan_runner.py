@@ -1,0 +1,239 @@
+"""The scan: read the corpus once, on the pool, resumable; then write the sample table.
+
+Each chunk of files is a unit with a create-only record of its own (`records/scan-<id>/`), so a scan that was killed goes on where it was.
+A file that cannot be read is a row of `samples/rejected.parquet` with its reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from xlli_ray.corpus import decode, degradations
+from xlli_ray.corpus.files.patterns import shown
+from xlli_ray.corpus.files.watch import Watch
+from xlli_ray.corpus.pies import remarks as pies_remarks
+from xlli_ray.corpus.scan import Source, list_sources, scan_source
+from xlli_ray.corpus.spec import CorpusSpec
+from xlli_ray.corpus.table import expand, schema_of
+from xlli_ray.engine.events import Reporter
+from xlli_ray.engine.pools.local import MAX_FRUITLESS, Lost, Pool
+from xlli_ray.engine.run.limit import some_files, some_rows
+from xlli_ray.engine.run.progress import Progress
+from xlli_ray.errors import EnvironmentFailure, PlanError, counted
+from xlli_ray.recipe import Recipe
+from xlli_ray.store.objects.client import Objects, open_objects
+from xlli_ray.store.records.manifest import FamilyRecord, LabelRecord, SampleTable
+from xlli_ray.store.records.unit_records import Receipt, list_records, read_crash_note, read_records, write_crash_note, write_record
+from xlli_ray.store.tables.sample_table import corpus_hash, write_sample_table
+
+CHUNK = 64
+REJECTED = pa.schema([("source", pa.string()), ("target", pa.string()), ("reason", pa.string())])
+
+
+@dataclass(frozen=True)
+class ScanJob:
+    """One chunk of files."""
+
+    scan: str
+    unit: int
+    corpus: dict[str, Any]
+    seed: int
+    sources: tuple[Source, ...]
+    attempt: int = 0
+    careful: bool = False
+    """Leave a note before each file: the one that kills its reader is named by it."""
+    skip: tuple[int, ...] = ()
+    """Files of the chunk known to kill their reader."""
+    witnesses: tuple[str, ...] = ()
+    """Files of the whole corpus: whether they can be read tells what a bad file means."""
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """Counts of one chunk."""
+
+    unit: int
+    files: int
+    rejected: int
+
+
+class Scanner:
+    """Scans chunks inside a worker."""
+
+    def __init__(self, study: str, epoch: int) -> None:
+        self.objects = open_objects(study)
+        self.epoch = epoch
+
+    def run(self, job: ScanJob) -> ScanResult:
+        spec = CorpusSpec(**job.corpus)
+        watch = Watch(lambda: [(uri, None) for uri in job.witnesses])
+        cell, rows = f"scan-{job.scan}", []
+        for number, source in enumerate(job.sources):
+            if number in job.skip:
+                reason = "reading this file killed its worker twice"
+                target = source.target and shown(source.target)
+                rows.append({"source": shown(source.uri), "target": target, "status": "failed", "reason": reason})
+                continue
+            if job.careful:
+                write_crash_note(self.objects, cell, job.unit, self.epoch, job.attempt, number)
+            rows.append(scan_source(source, spec, job.seed, watch))
+        bad = [source for source, row in zip(job.sources, rows) if row["status"] == "failed"]
+        watch.confirm(uri for source in bad for uri in (source.uri, source.target) if uri is not None)
+        table = pa.table({"json": [json.dumps(row) for row in rows]})
+        receipt = Receipt(cell=cell, unit=job.unit, epoch=self.epoch, bucket="", start=0, stop=len(rows))
+        write_record(self.objects, receipt, table)
+        return ScanResult(job.unit, len(rows), sum(row["status"] != "ok" for row in rows))
+
+
+def scan_corpus(
+    objects: Objects,
+    recipe: Recipe,
+    pool: Callable[[], Pool],
+    reporter: Reporter,
+    *,
+    stop: Callable[[], None],
+    epoch: int,
+    limit: int | None = None,
+    known: SampleTable | None = None,
+    fixed: bool = False,
+    again: bool = False,
+    notes: list[str] | None = None,
+) -> SampleTable:
+    """The study's sample table: the one there if the corpus section is the same, else scanned now.
+
+    `pool` is called only when there is something to scan. `fixed`: the study has cells, so its samples may move to other paths but not
+    change. `again`: read files that were rejected once more; a fixed table does not grow by those that are good now, and `notes` says so.
+    Raises PlanError when the recipe matches no file, or when a fixed table would change; nothing is overwritten then.
+    """
+    spec = recipe.corpus
+    if limit is not None and spec.pies is not None:  # the first files are hardly ever all sets'; a try looks at the made ones
+        spec = spec.model_copy(update={"pies": spec.pies.model_copy(update={"real": {}})})
+    corpus = spec.model_dump(mode="json")
+    if spec.pies is None:
+        del corpus["pies"]  # so that what was scanned before there was such a field is still known
+    asked = corpus_hash({**corpus, "limit": limit}, recipe.seed, scan_versions(spec))
+    again = again and (known is None or known.rejected > 0)
+    if known is not None and known.corpus_hash == asked and not again:
+        return known
+    sources = list_sources(spec, "/")
+    if not sources:
+        raise PlanError(f"corpus: no file matches {_patterns(corpus)}; check the path (relative to the recipe's folder)")
+    if limit is not None:
+        sources = some_files([source.uri for source in sources], sources, limit, recipe.seed)
+    text = json.dumps([asked, [_plain(source) for source in sources]], sort_keys=True)
+    scan = hashlib.sha256(text.encode()).hexdigest()[:12]
+    done = set(list_records(objects, f"scan-{scan}"))
+    if again:
+        done -= {receipt.unit for receipt, table in read_records(objects, f"scan-{scan}") if _has_failed(table)}
+    witnesses = tuple(dict.fromkeys(sources[i].uri for i in (0, len(sources) // 2, -1)))
+    chunks = [tuple(sources[i : i + CHUNK]) for i in range(0, len(sources), CHUNK)]
+    jobs = deque(
+        ScanJob(scan, unit, corpus, recipe.seed, chunk, witnesses=witnesses) for unit, chunk in enumerate(chunks) if unit not in done
+    )
+    if jobs:
+        progress = Progress("scan", sum(len(job.sources) for job in jobs), "file")
+        reporter.begin(progress)
+        lost: dict[int, int] = {}
+        fruitless = 0
+        for job, outcome in pool().run("scan", jobs, stop):
+            if isinstance(outcome, Lost):
+                lost[job.unit] = lost.get(job.unit, 0) + 1
+                reporter.event("lost", phase="scan", unit=job.unit, reason=outcome.reason)
+                note = read_crash_note(objects, f"scan-{scan}", job.unit, epoch, job.attempt) if job.careful else None
+                retry = replace(job, attempt=job.attempt + 1, careful=lost[job.unit] >= 2)
+                jobs.append(retry if note is None else replace(retry, skip=(*job.skip, note)))
+                fruitless = 0 if note is not None else fruitless + 1
+                if fruitless > MAX_FRUITLESS:
+                    raise EnvironmentFailure(12, f"scanning lost its workers {fruitless} times in a row: {outcome.reason}")
+            else:
+                progress.add(outcome.files, outcome.rejected, 0, {})
+                reporter.update(progress)
+        reporter.end(progress)
+    rows = [
+        json.loads(text) for _, table in read_records(objects, f"scan-{scan}") for text in table["json"].to_pylist()
+    ]
+    bad = [row for row in rows if row["status"] != "ok"]
+    rejected = pa.table(
+        {
+            "source": [row.get("source") or row.get("uri") for row in bad],
+            "target": [row.get("target") for row in bad],
+            "reason": [row["reason"] for row in bad],
+        },
+        schema=REJECTED,
+    )
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        found = expand(rows, spec, recipe.seed)
+        return found if limit is None else some_rows(found, limit, recipe.seed)
+
+    if fixed and known is not None:
+        now = write_sample_table(None, batches(), schema_of(spec.mixtures), rejected, corpus_hash=asked)
+        if now.hash != known.hash and known.corpus_hash == asked and now.rejected < known.rejected:
+            if notes is not None:
+                notes.append(
+                    f"{counted(known.rejected - now.rejected, 'rejected file')} can be read now; the samples of this study are fixed, so "
+                    "it goes on without: use a new --out to have them"
+                )
+            return known
+        if now.hash != known.hash:
+            raise PlanError(
+                f"{objects.url}: the corpus gives other samples than this study holds ({counted(known.rows, 'sample')} then, {now.rows} "
+                "now). Files came, went or changed; use a new --out."
+            )
+    return with_meanings(write_sample_table(objects, batches(), schema_of(spec.mixtures), rejected, corpus_hash=asked), spec)
+
+
+def with_meanings(table: SampleTable, spec: CorpusSpec) -> SampleTable:
+    """The summary with what its labels mean, so that readers need no degradation's code."""
+    made = {mixture.label: mixture for mixture in spec.mixtures if mixture.label in table.labels}
+    meanings = [
+        LabelRecord(label, made[label].type, {part.NAME: part.level for part in made[label].parts})
+        if label in made else LabelRecord(label, label)
+        for label in table.labels
+    ]  # fmt: skip
+    parts = sorted((part for mixture in made.values() for part in mixture.parts), key=lambda part: (part.ORDER, part.NAME))
+    families = {part.NAME: FamilyRecord(part.NAME, part.AXIS, part.HIGHER_IS_WORSE, part.COLOUR) for part in parts}
+    return replace(table, meanings=tuple(meanings), families=tuple(families.values()))
+
+
+def scan_versions(spec: CorpusSpec) -> dict[str, int]:
+    """VERSION integers of what is done to the corpus: a table made by others is made again, and compared."""
+    found = {"decode": decode.VERSION}
+    for mixture in spec.mixtures:
+        found |= mixture.versions()
+    if spec.images is not None:
+        found |= degradations.versions([degradations.Mixture()])
+    return degradations.counted(found)
+
+
+def remarks(corpus: CorpusSpec, table: SampleTable) -> list[str]:
+    """What to know about the sets of a `pies` corpus before its numbers are believed; nothing for other corpora."""
+    if corpus.pies is None or not table.rows:
+        return []
+    return pies_remarks(corpus.pies, min(table.labels.values()))
+
+
+def _has_failed(table: pa.Table) -> bool:
+    """Whether a chunk's record tells of a file that could not be read."""
+    return any(json.loads(text)["status"] == "failed" for text in table["json"].to_pylist())
+
+
+def _plain(source: Source) -> dict[str, Any]:
+    """`source` as it enters the scan's id: without what it does not say."""
+    return {name: value for name, value in asdict(source).items() if name != "real" or value}
+
+
+def _patterns(corpus: dict[str, Any]) -> str:
+    for key in ("images", "inputs", "pairs", "list"):
+        if corpus.get(key):
+            value = corpus[key]
+            shown: Sequence[Any] = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else [value]
+            return ", ".join(map(str, shown))
+    return "the corpus"

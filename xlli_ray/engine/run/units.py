@@ -1,0 +1,116 @@
+"""Units of a run: which are missing, how they are dealt out, and what happens to one whose worker was lost.
+
+A unit whose worker is lost runs again; lost twice, it comes back in probe mode (see `worker`), and the sample that was in progress when a
+worker died is marked `crash` and skipped. Which of two units in flight killed the worker is told by their notes, one per attempt.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from xlli_ray.engine.events import Events
+from xlli_ray.engine.pools.local import MAX_FRUITLESS, Lost, Pool
+from xlli_ray.engine.run.model_gate import Gate, needed
+from xlli_ray.engine.run.progress import Progress
+from xlli_ray.engine.worker.job import UnitJob
+from xlli_ray.errors import EnvironmentFailure
+from xlli_ray.probes import probe_class
+from xlli_ray.store.objects.client import Objects
+from xlli_ray.store.records.lease import Lease
+from xlli_ray.store.records.manifest import Cell, Manifest
+from xlli_ray.store.records.unit_records import COMPUTED, PASSED, list_records, read_crash_note, read_receipts
+
+
+def count_units(cells: Sequence[Cell]) -> int:
+    return sum({cell.group: cell.units for cell in cells}.values())
+
+
+def pending_jobs(objects: Objects, cells: Sequence[Cell], gate: Gate, *, retry_failed: bool = False) -> deque[UnitJob]:
+    """Units that lack a record in some cell (or, with `retry_failed`, have failed samples), model by model. `gate` admits their models."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.group, []).append(cell)
+    jobs: deque[UnitJob] = deque()
+    for group in sorted(groups, key=lambda name: (groups[name][0].model, name)):
+        members = groups[group]
+        missing: dict[int, list[str]] = {}
+        for cell in members:
+            done = set(list_records(objects, cell))
+            if retry_failed:
+                done -= {receipt.unit for receipt in read_receipts(objects, cell) if receipt.failed}
+            for unit in range(cell.units):
+                if unit not in done:
+                    missing.setdefault(unit, []).append(cell.id)
+        models = tuple((name, gate[name]) for name in dict.fromkeys(name for cell in members for name in needed(cell))) if missing else ()
+        jobs.extend(UnitJob(group, unit, tuple(names), models=models) for unit, names in sorted(missing.items()))
+    return jobs
+
+
+def run_units(
+    objects: Objects, manifest: Manifest, jobs: deque[UnitJob], pools: Callable[[], Pool], events: Events, lease: Lease
+) -> int:
+    """Run them all. Returns how many were lost with a worker, each time counted."""
+
+    def size(job: UnitJob) -> int:
+        _, start, stop = manifest.cell(job.cells[0]).unit(job.unit)
+        return stop - start
+
+    def work(job: UnitJob) -> tuple[str, float]:
+        """What the unit makes, and multiply-adds: cells that share a forward are counted once."""
+        cells = [manifest.cell(name) for name in job.cells]
+        noun = getattr(probe_class(cells[0].kind), "ROW", "")
+        return noun or "sample", size(job) * max(1.0, *(cell.unit(job.unit)[0].macs for cell in cells))
+
+    progress = Progress("run", sum(size(job) for job in jobs))
+    for job in jobs:
+        progress.expect(*work(job))
+    events.begin(progress)
+
+    def watch() -> None:
+        lease.check()
+        events.update(progress)  # a unit may take minutes, and one line an interval says that all is well
+
+    lost: dict[tuple[str, int], int] = {}
+    fruitless = 0
+    for job, outcome in pools().run("unit", jobs, watch):
+        if isinstance(outcome, Lost):
+            lost[job.key] = lost.get(job.key, 0) + 1
+            events.event("lost", group=job.group, unit=job.unit, mode=job.mode, reason=outcome.reason)
+            note = read_crash_note(objects, job.cells[0], job.unit, lease.epoch, job.attempt)
+            again = after_loss(job, lost[job.key], note)
+            fruitless = 0 if len(again.skip) > len(job.skip) else fruitless + 1
+            if fruitless > MAX_FRUITLESS:
+                raise EnvironmentFailure(
+                    12, f"workers were lost {fruitless} times in a row and no unit was finished (last: unit {job.unit} of {job.group}, "
+                    f"{outcome.reason}). Look for lack of memory (fewer --workers, a smaller batch) or nodes that die; "
+                    "what is done is kept, run the same command again",
+                )  # fmt: skip
+            jobs.appendleft(again)
+            continue
+        fruitless = 0
+        noun, done = work(job)
+        made = outcome.samples if noun == progress.noun else outcome.rows
+        progress.add(outcome.samples, outcome.failed, outcome.bytes, outcome.seconds, noun=noun, made=made, work=done)
+        events.event(
+            "unit", group=job.group, unit=job.unit, samples=outcome.samples, failed=outcome.failed, bytes=outcome.bytes,
+            seconds=dict(outcome.seconds), done_before=outcome.done_before, attempt=job.attempt,
+        )  # fmt: skip
+        events.update(progress)
+    events.end(progress)
+    return sum(lost.values())
+
+
+def after_loss(job: UnitJob, lost: int, note: int | None) -> UnitJob:
+    """How a unit whose worker died runs next. `note`: the sample in progress; PASSED when each had run alone and the batches were
+    running; COMPUTED when only writing was left; None when the attempt had not begun, or was not a search.
+    """
+    again = replace(job, attempt=job.attempt + 1)
+    if job.mode == "batches":
+        return replace(again, mode="probe") if lost >= 2 else again
+    if note is None or note == COMPUTED:
+        return again  # the worker died of another unit
+    if note != PASSED:
+        return replace(again, skip=(*job.skip, note))
+    return replace(again, mode="alone")

@@ -1,0 +1,115 @@
+"""One cell's part of a unit: what was measured becomes shards and rows, and what failed keeps its place.
+
+Arrays go into shards that nobody sees before `commit`; those of a probe that looks at whole sets wait in its `Gathering` until the set is
+there. Scalars become the rows of the record: measured ones, and NaN for samples that failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from xlli_ray.corpus.sample import Sample
+from xlli_ray.probes import probe_class
+from xlli_ray.probes.protocol import Gathering, Measurement, Probe, SetProbe
+from xlli_ray.store.objects.client import Objects
+from xlli_ray.store.records.manifest import Cell
+from xlli_ray.store.records.unit_records import ARROW
+from xlli_ray.store.zarr.layout import shard_key
+from xlli_ray.store.zarr.shard import Shard, ShardFile
+
+
+@dataclass
+class CellPart:
+    """See the module."""
+
+    cell: Cell
+    probe: Probe
+    shards: dict[str, ShardFile]
+    columns: dict[str, list[Any]]
+    """Of what was measured; `position` says where in the unit."""
+    failed: dict[int, tuple[str, str]] = field(default_factory=dict)
+    """Position in the unit → (kind, reason)."""
+    gathering: Gathering | None = None
+    """Of a `SetProbe`: what becomes the unit's arrays once all samples are in."""
+
+    @classmethod
+    def begin(cls, objects: Objects, cell: Cell, unit: int, device: str) -> CellPart:
+        """An empty part, with a shard begun for each array."""
+        bucket, start, stop = cell.unit(unit)
+        probe_type = probe_class(cell.kind)
+        probe = probe_type(probe_type.Params(**cell.params), cell.spec)
+        shards = {
+            meta.name: ShardFile(
+                objects, shard_key(cell.id, bucket.name, meta, start // meta.shard_rows),
+                meta.shard_rows, meta.grid, np.dtype(meta.dtype), meta.codec,
+            )
+            for meta in bucket.arrays
+        }  # fmt: skip
+        columns: dict[str, list[Any]] = {name: [] for name, _ in cell.columns}
+        gathering = probe.gather(stop - start, device) if isinstance(probe, SetProbe) else None
+        return cls(cell, probe, shards, {"position": [], **columns} if cell.columns else {}, gathering=gathering)
+
+    def add(self, positions: range, ok: np.ndarray, result: Measurement) -> None:
+        """What a batch at `positions` of the unit gave; `ok`: bool, which of its samples could be loaded."""
+        self.failed.update({positions[i]: ("sample", reason) for i, reason in result.failed.items()})
+        rows = range(len(ok)) if result.positions is None else result.positions
+        good = [k for k, i in enumerate(rows) if ok[i] and i not in result.failed]
+        for name, values in result.columns.items():
+            self.columns[name] += [values[k] for k in good]
+        if self.columns:
+            self.columns["position"] += [positions[rows[k]] for k in good]
+        if result.arrays:
+            for i in sorted({rows[k] for k in good}):
+                self._write(positions[i], {name: array[i] for name, array in result.arrays.items()})
+
+    def _write(self, position: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Store one sample's arrays, or keep them until the set is whole."""
+        if self.gathering is not None:
+            self.gathering.add(position, arrays)
+            return
+        for name, array in arrays.items():
+            self.shards[name].write(position, array)
+
+    def conclude(self, samples: int) -> None:
+        """Store what follows from the whole set."""
+        if self.gathering is None:
+            return
+        ok = np.ones(samples, bool)
+        ok[list(self.failed)] = False
+        for name, array in self.gathering.conclude(ok).items():
+            for position in np.flatnonzero(ok).tolist():
+                self.shards[name].write(position, array[position])
+
+    def commit(self) -> dict[str, Shard]:
+        """Put all shards. Returns what a record says of them."""
+        return {name: shard.commit() for name, shard in self.shards.items()}
+
+    def abandon(self) -> None:
+        """Give up what was not committed."""
+        for shard in self.shards.values():
+            shard.abandon()
+        if self.gathering is not None:
+            self.gathering.close()
+
+    def table(self, samples: Sequence[Sample]) -> pa.Table:
+        """The unit's scalar rows: measured ones, and one NaN row for each failed sample; in sample order."""
+        if not self.columns:
+            return pa.table({"row": pa.array([], pa.int64())})
+        measured = self.columns["position"]
+        failed = sorted(self.failed.keys() - set(measured))
+        where = [*measured, *failed]
+        order = np.argsort(where, kind="stable")
+        data: dict[str, pa.Array] = {
+            "row": pa.array([samples[where[k]].row for k in order], pa.int64()),
+            "sample_id": pa.array([samples[where[k]].sample_id for k in order], pa.string()),
+            "status": pa.array(["failed" if where[k] in self.failed else "ok" for k in order], pa.string()),
+        }
+        for name, dtype in self.cell.columns:
+            values = [*self.columns[name], *([float("nan") if dtype == "float64" else None] * len(failed))]
+            data[name] = pa.array([values[k] for k in order], ARROW[dtype])
+        return pa.table(data)

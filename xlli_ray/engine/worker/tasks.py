@@ -1,0 +1,51 @@
+"""What a worker process can be asked to do, by name: the in-process pool and the Ray actors call the same functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from xlli_ray.registry import allow
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """How workers are made. JSON-able; crosses to actors once."""
+
+    study: str
+    epoch: int
+    device: str = "cpu"
+    threads: int = 1
+    paths: tuple[str, ...] = ()
+    """The driver's import path: a network of the user's (`package.module:factory`) must import in workers too."""
+    readers: int = 2
+    """Threads that load pictures beside those that compute; 0 where there are no cores for them."""
+    allowed: tuple[str, ...] = ()
+    """Code of the user's recipe that workers may load (`registry.allow`)."""
+
+
+def with_readers(spec: WorkerSpec, *, workers: int, cores: float) -> WorkerSpec:
+    """`spec` with the threads that load pictures beside each worker's computing ones.
+
+    None where workers of one thread fill the cores: they decode by themselves (`batches`). A GPU should wait for nobody, and a network on
+    several threads would leave all but one idle while a picture is decoded, so there readers stay.
+    """
+    fills = spec.device == "cpu" and spec.threads == 1 and workers >= cores
+    return replace(spec, readers=0) if fills else spec
+
+
+def make_task(spec: WorkerSpec, task: str) -> Callable[[Any], Any]:
+    """`unit` → runs a UnitJob; `scan` → runs a ScanJob; `call` → (function, argument), calls the one with the other."""
+    allow(spec.allowed)
+    if task == "unit":
+        from xlli_ray.engine.worker.worker import Worker
+
+        return Worker(spec.study, spec.epoch, device=spec.device, threads=spec.threads, readers=spec.readers).run
+    if task == "scan":
+        from xlli_ray.engine.run.scan_runner import Scanner
+
+        return Scanner(spec.study, spec.epoch).run
+    if task == "call":
+        return lambda job: job[0](job[1])
+    raise ValueError(f"no task {task!r}")

@@ -1,0 +1,138 @@
+"""What a section of the page consists of: filled by `scalars` and `arrays`, read by the template."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from xlli_ray.report.figures import family_colour
+from xlli_ray.report.gallery import Block
+from xlli_ray.report.numbers import Tables
+from xlli_ray.report.shown_samples import Samples
+from xlli_ray.stats.intervals import UNLIMITED, Limits
+from xlli_ray.store.records.manifest import SampleTable
+from xlli_ray.study import Study
+
+PIXELS_A_POINT = 4 / 3
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all sections share."""
+
+    study: Study
+    table: SampleTable
+    tables: Tables
+    samples: Samples
+    families: Mapping[str, str]
+    """Degradation label → family, in the sample table's order."""
+    against: str | None = None
+    """The model that each other one is compared with; None: every pair of a few, the first with each other one of many."""
+    colours: Mapping[str, str] = field(default_factory=dict)
+    """Those that degradations have of their own."""
+
+    def colour(self, label: str) -> str:
+        """The colour of a degradation label."""
+        return family_colour(self.families.get(label, label), list(dict.fromkeys(self.families.values())), self.colours)
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A column as the protocol describes it."""
+
+    name: str
+    dtype: str
+    about: str
+    place: bool = False
+    """Says which row it is: listed, not averaged."""
+    limits: Limits = UNLIMITED
+
+
+@dataclass(frozen=True)
+class Value:
+    """One number of the table as text."""
+
+    mean: str
+    interval: str = ""
+    over: str = ""
+    """How many photographs it is over, where these are fewer than its line says."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the table of means, or of that of differences."""
+
+    name: str
+    """The model; of differences, `b − a`."""
+    place: str
+    """The degradation; of differences of two degradations, the model."""
+    photographs: int
+    numbers: int
+    """Values measured, of which the photographs' means are made."""
+    values: Sequence[Value | None]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """SVG with its caption."""
+
+    svg: str
+    caption: str
+    foreign: bool = False
+    """Read from the study, which may have come from a stranger: shown as an image, in which nothing runs and which loads nothing."""
+
+    @property
+    def uri(self) -> str:
+        """The drawing as the source of an `<img>`."""
+        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg.encode()).decode()}"
+
+    @property
+    def width(self) -> int:
+        """Pixels that the drawing asks for."""
+        found = re.search(r'\bviewBox="[\d.\-]+ [\d.\-]+ (\d{1,7}(?:\.\d{1,7})?) ', self.svg[:2000])
+        return min(2000, round(float(found[1]) * PIXELS_A_POINT)) if found else 720
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One row of the table of arrays."""
+
+    model: str
+    what: str
+    shape: str
+    stride: str
+    dtype: str
+    codec: str
+    rows: int
+    valid: int
+    stored: int
+    raw: int
+
+
+@dataclass
+class Section:
+    """Everything the template shows of a stage."""
+
+    id: str
+    kind: str
+    prose: list[str] = field(default_factory=list)
+    reference: str = ""
+    params: str = ""
+    models: list[str] = field(default_factory=list)
+    columns: list[Scalar] = field(default_factory=list)
+    shown: list[Scalar] = field(default_factory=list)
+    """The columns of the table of numbers: those with at least one value."""
+    lines: list[Line] = field(default_factory=list)
+    differences: list[Line] = field(default_factory=list)
+    pairing: str = ""
+    means: str = ""
+    """What the means and their intervals are, in words."""
+    apart: str = ""
+    """The same of the differences."""
+    figures: list[Figure] = field(default_factory=list)
+    stored: list[Stored] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    query: str = ""

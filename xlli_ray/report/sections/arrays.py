@@ -1,0 +1,200 @@
+"""The arrays of a probe: what is stored, and which of it is drawn how.
+
+Dims and dtype decide (`panels` draws), so a new probe needs nothing here. Where they cannot say what a picture is about, GALLERIES names a
+function of the probe's own: a map of attributions is little without the window that it explains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+import numpy as np
+
+from xlli_ray.errors import StudyError
+from xlli_ray.report import panels
+from xlli_ray.report.page_model import Context, Scalar, Section, Stored
+from xlli_ray.report.sections.scalars import digits, number
+from xlli_ray.report.shown_samples import spread, table_row, usable_readers
+from xlli_ray.store.records.manifest import Cell
+from xlli_ray.store.tables.sql import quoted
+from xlli_ray.store.zarr.layout import ArrayMeta
+from xlli_ray.store.zarr.read import ArrayReader, open_readers
+from xlli_ray.views.stored import is_image
+
+GALLERIES: dict[str, str] = {"lam": "xlli_ray.report.sections.lam_gallery:add_lam_pictures"}
+"""Kind of stage → what draws its section, in place of `add_pictures`: (context, section, cells) → None."""
+PANELS = 12
+"""Layers drawn in one section."""
+MODELS_SHOWN = 6
+"""Models side by side in a row of images."""
+
+
+def stored_lines(context: Context, stage: str, cells: Sequence[Cell]) -> list[Stored]:
+    """What is stored, one line for each array of each cell, sizes summed over buckets."""
+    found = context.tables.rows(
+        'select model, what, name, sum(rows)::bigint as rows, sum(valid)::bigint as valid, sum(bytes)::bigint as raw, '
+        "sum(bytes_stored)::bigint as stored from features where stage = ? group by all",
+        [stage],
+    )
+    sums = {(row["model"], row["what"], row["name"]): row for row in found}
+    out = []
+    for cell in cells:
+        names = list(dict.fromkeys(meta.name for bucket in cell.buckets for meta in bucket.arrays))
+        for name in names:
+            metas = [meta for bucket in cell.buckets for meta in bucket.arrays if meta.name == name]
+            shapes = list(dict.fromkeys(meta.shape for meta in metas))
+            meta, row = metas[0], sums.get((cell.model, cell.what, name))
+            stride = meta.attributes.get("stride")
+            text = " × ".join(map(str, shapes[0])) or "one number"
+            out.append(
+                Stored(
+                    model=cell.model,
+                    what=cell.what if len(names) == 1 else f"{cell.what}/{name}",
+                    shape=text + (f" (and {len(shapes) - 1} more)" if len(shapes) > 1 else ""),
+                    stride=f"{stride[0]:.3g} × {stride[1]:.3g}" if stride else "–",
+                    dtype=meta.dtype,
+                    codec=meta.codec,
+                    rows=row["rows"] if row else 0,
+                    valid=row["valid"] if row else 0,
+                    stored=(row["stored"] or 0) if row else 0,
+                    raw=row["raw"] if row else 0,
+                )
+            )
+    return out
+
+
+def add_pictures(context: Context, out: Section, cells: Sequence[Cell]) -> None:
+    """The pictures of the section; what cannot be read is said, the numbers are still worth a page."""
+    draw: Callable[[Context, Section, Sequence[Cell]], None] = _by_dims
+    if out.kind in GALLERIES:
+        module, name = GALLERIES[out.kind].split(":")
+        draw = getattr(import_module(module), name)
+    try:
+        draw(context, out, cells)
+    except StudyError as error:  # a damaged shard
+        out.notes.append(f"Not all arrays can be read: {error}")
+    if not out.blocks and not any(line.valid for line in out.stored):
+        out.notes.append("No array holds a valid row yet.")
+
+
+def _by_dims(context: Context, out: Section, cells: Sequence[Cell]) -> None:
+    """Outputs beside targets, then maps and matrices of at most PANELS arrays."""
+    arrays = [(cell, name) for cell in cells for name in dict.fromkeys(meta.name for bucket in cell.buckets for meta in bucket.arrays)]
+    images = [(cell, name) for cell, name in arrays if is_image(_meta(cell, name))]
+    others = [(cell, name) for cell, name in arrays if (cell, name) not in images and _meta(cell, name).shape]
+    groups: dict[tuple[str, str], list[tuple[Cell, str]]] = {}
+    for cell, name in others:
+        single = panels.is_single_map(_meta(cell, name))
+        groups.setdefault((cell.what if single else cell.id, name), []).append((cell, name))
+    chosen = spread(PANELS, list(groups.values()))
+    if len(chosen) < len(groups):
+        out.notes.append(f"{len(chosen)} of {len(groups)} arrays are drawn, evenly spaced; all of them are in the table.")
+    if images:
+        _gallery(context, out, images)
+    for members in chosen:
+        if len(members) > 1:
+            _beside(context, out, members)
+        else:
+            _alone(context, out, *members[0], rows=2 if len(chosen) <= PANELS // 2 else 1)
+
+
+def _meta(cell: Cell, name: str) -> ArrayMeta:
+    """The array as it is for the first input size; sizes differ, kinds do not."""
+    return next(meta for bucket in cell.buckets for meta in bucket.arrays if meta.name == name)
+
+
+def _readers(context: Context, cell: Cell, name: str) -> list[ArrayReader]:
+    return [reader for reader in open_readers(context.study.objects, cell) if reader.meta.name == name]
+
+
+def _alone(context: Context, out: Section, cell: Cell, name: str, *, rows: int) -> None:
+    """One array of one network."""
+    readers = _readers(context, cell, name)
+    usable = usable_readers(readers)
+    if not usable:
+        if any(reader.valid.any() for reader in readers):
+            out.notes.append(f"{cell.model} · {cell.what}: a single sample is too large to be drawn here.")
+        return
+    title = panels.cell_title(cell, usable[0])
+    if panels.is_map(usable[0].meta):
+        block = panels.map_block(context.samples, context.table, usable, title=title, count=rows)
+    else:
+        block = panels.matrix_block(context.samples, usable, title=title, colour=context.colour)
+    out.blocks += [block] if block is not None else []
+
+
+def _beside(context: Context, out: Section, members: Sequence[tuple[Cell, str]]) -> None:
+    """The same single map of several networks."""
+    readers = {cell.model: usable_readers(_readers(context, cell, name)) for cell, name in members}
+    readers = {model: some for model, some in readers.items() if some}
+    if len(readers) > panels.MAPS:
+        out.notes.append(f"{panels.MAPS} of {len(readers)} models are shown side by side, evenly spaced.")
+        readers = {model: readers[model] for model in spread(panels.MAPS, list(readers))}
+    if readers:
+        title = members[0][0].what
+        block = panels.side_by_side(context.samples, context.table, readers, title=title)
+        out.blocks += [block] if block is not None else []
+
+
+def _gallery(context: Context, out: Section, images: Sequence[tuple[Cell, str]]) -> None:
+    """Best, median and worst sample by the first scalar; the first, middle and last one where there is none."""
+    score = next((column for column in out.shown if column.dtype == "float64"), None)
+    by_model = {cell.model: (cell, name) for cell, name in reversed(images)}
+    by_model = {model: by_model[model] for model in out.models if model in by_model}
+    if len(by_model) > MODELS_SHOWN:
+        if score is not None:
+            means = context.tables.rows(
+                f"select model, avg({quoted(score.name)}) as v from {quoted(out.kind)} where stage = ? and status = 'ok' "
+                f"and isfinite({quoted(score.name)}) group by all order by v desc, model",
+                [out.id],
+            )
+            by_model = {row["model"]: by_model[row["model"]] for row in means if row["model"] in by_model} or by_model
+        names = spread(MODELS_SHOWN, list(by_model))
+        how = f"evenly spaced by their mean {score.name}" if score else "evenly spaced"
+        out.notes.append(f"{len(names)} of {len(by_model)} models are shown side by side, {how}.")
+        by_model = {name: by_model[name] for name in names}
+    readers = {model: _readers(context, cell, name) for model, (cell, name) in by_model.items()}
+    shown = _ranked(context, out, score, list(by_model)) if score is not None else []
+    if not shown:
+        first = next((some for some in readers.values() if any(r.valid.any() for r in some)), [])
+        good = [(r, int(place)) for r in first for place in np.flatnonzero(r.valid)[:1000]]
+        shown = [panels.Shown(table_row(r.bucket, place), "", {}) for r, place in spread(3, good)]
+    block = panels.image_block(context.samples, readers, shown)
+    if block is not None:
+        out.blocks.append(block)
+
+
+def _ranked(context: Context, out: Section, score: Scalar, models: Sequence[str]) -> list[panels.Shown]:
+    """Samples with the highest, the median and the lowest mean score over `models`, of those that all of them measured."""
+    values, column, source = ", ".join("?" for _ in models), quoted(score.name), quoted(out.kind)
+    rows = context.tables.rows(
+        f"""
+        with per as (
+          select row, avg({column}) as v from {source}
+          where stage = ? and status = 'ok' and isfinite({column}) and model in ({values})
+          group by row having count(distinct model) = {len(models)}
+        ),
+        ranked as (select row, v, row_number() over (order by v desc, row) as place, count(*) over () as n from per)
+        select row, v, place, n from ranked where place in (1, (n + 1) // 2, n) order by place
+        """,
+        [out.id, *models],
+    )
+    if not rows:
+        return []
+    each = context.tables.rows(
+        f"select row, model, avg({column}) as v from {source} where stage = ? and status = 'ok' "
+        f"and row in ({', '.join(str(row['row']) for row in rows)}) group by all",
+        [out.id],
+    )
+    places = digits([row["v"] for row in rows])
+    lower = "lower is better" in score.about
+    better = "higher is better" in score.about or lower
+    ends = ("worst", "best") if lower else ("best", "worst") if better else ("highest", "lowest")
+    out_rows = []
+    for row in rows:
+        name = ends[0] if row["place"] == 1 else ends[1] if row["place"] == row["n"] else "median"
+        scores = {e["model"]: f"{score.name} {number(e['v'], places)}" for e in each if e["row"] == row["row"]}
+        rank = f"{name} of {row['n']} by {score.name}, mean over the models {number(row['v'], places)}"
+        out_rows.append(panels.Shown(row["row"], rank if len(models) > 1 else f"{name} of {row['n']} by {score.name}", scores))
+    return out_rows

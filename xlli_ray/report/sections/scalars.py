@@ -1,0 +1,259 @@
+"""The columns of a probe: tables of means and of differences with their intervals, and figures of each.
+
+One degradation or one network: one axis. Both: the longer list goes down and the shorter one makes the panels. Too many dots: a heat map.
+Differences have figures of their own, one row a pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from xlli_ray.analyses.baseline import baselines, below_baseline
+from xlli_ray.errors import counted
+from xlli_ray.report import figures
+from xlli_ray.report.figures import Panel
+from xlli_ray.report.numbers import LEVEL, Asked, Summary, summarise
+from xlli_ray.report.page_model import Context, Figure, Line, Scalar, Section, Value
+from xlli_ray.stats.intervals import FEW, FEWEST, SHARE, Interval, kind
+from xlli_ray.store.tables.sql import quoted, text
+
+DOTS = 160
+"""More dots than this in one figure become a heat map."""
+SIGNIFICANT = -1
+"""In place of a number of decimals: three significant digits."""
+_NUMBERS = ("float64", "int64", "bool")
+_Key = tuple[str, str]
+
+
+def add_scalars(context: Context, out: Section) -> None:
+    """Fill `shown`, `lines`, `figures`, `notes` and `query` of a section whose probe has columns."""
+    labels = list(context.families)
+    counts = context.tables.rows(
+        f"select count(*) filter (where status = 'ok') as good, count(*) as rows from {quoted(out.kind)} where stage = ?", [out.id]
+    )[0]
+    if not counts["good"]:
+        out.notes.append(f"No sample has been measured yet ({counted(counts['rows'], 'row')}, none valid).")
+        return
+    summaries: list[Summary] = []
+    constant: list[str] = []
+    for column in out.columns:
+        if column.place:
+            continue
+        if column.dtype not in _NUMBERS:
+            _texts(context, out, column)
+            continue
+        limits = SHARE if column.dtype == "bool" else column.limits
+        asked = Asked(out.kind, out.id, column.name, limits, [other.name for other in out.columns if other.place])
+        apart = set(baselines(context.study.manifest))
+        summary = summarise(context.tables, asked, models=out.models, labels=labels, against=context.against, apart=apart)
+        if not summary.values:
+            out.notes.append(f"{column.name}: no value in {counts['good']} measured rows (there may be no targets).")
+            continue
+        if summary.missing:
+            out.notes.append(f"{column.name}: {summary.missing} of {counts['good']} measured rows have no value.")
+        if summary.infinite:
+            out.notes.append(f"{column.name}: {summary.infinite} infinite values are left out of the means.")
+        if (same := _same(summary)) is not None:
+            constant.append(f"{column.name} {same:.4g}")
+            continue
+        out.shown.append(column)
+        summaries.append(summary)
+    if constant:
+        out.notes.append(f"The same everywhere: {', '.join(constant)}.")
+    if not summaries:
+        return
+    present = [label for label in labels if any((model, label) in s.values for s in summaries for model in out.models)]
+    out.lines = _lines(out.models, present, summaries)
+    out.means = f"Mean over photographs, each weighing the same, with {kind(LEVEL)}."
+    _differences(out, summaries, present)
+    if out.kind == "restore":
+        found = below_baseline(context.study.manifest, context.tables.arrow)
+        out.notes[:0] = [f"Flag: {one.text}." for one in found if one.stage == out.id]
+    _few(out, summaries)
+    for column, summary in zip(out.shown, summaries):
+        about = f"{column.name}: {column.about}" if column.about else column.name
+        for svg, more in _draw(context, out.models, present, summary):
+            out.figures.append(Figure(svg, f"{about.rstrip('.')}. {more}".strip()))
+    names = [context.tables.name(column.name) for column in out.shown]
+    finite = ", ".join(f"avg({name}) filter (where isfinite({name}::double)) as {name}" for name in names)
+    what = f" and what = {text(_main(context, out))}" if len(out.models) else ""
+    out.query = (
+        f"select model, label, count(*) as photographs, {', '.join(f'avg({name})' for name in names)} from (select model, label, "
+        f"coalesce(source_sha, content) as photograph, {finite} from {context.tables.name(out.kind)} join samples using (sample_id) "
+        f"where stage = {text(out.id)}{what} and status = 'ok' group by all) group by model, label order by all"
+    )
+
+
+def _main(context: Context, out: Section) -> str:
+    """The cell that is averaged: the first by name; the others are its controls."""
+    return str(context.tables.rows(f"select min(what) as what from {quoted(out.kind)} where stage = ?", [out.id])[0]["what"])
+
+
+def _few(out: Section, summaries: Sequence[Summary]) -> None:
+    """What must be said of means over few photographs."""
+    over = [item.photographs for summary in summaries for item in summary.values.values()]
+    if min(over) < FEWEST:
+        out.notes.append(f"Means over fewer than {FEWEST} photographs have no interval: two say nothing about others.")
+    if any(FEWEST <= count < FEW for count in over):
+        fewest = min(count for count in over if count >= FEWEST)
+        out.notes.append(
+            f"Means over as few as {fewest} photograph{'' if fewest == 1 else 's'}: below {FEW}, intervals of skewed quantities hold the "
+            "truth less often than they say (docs/decisions/009-intervals.md)."
+        )
+
+
+def _same(summary: Summary) -> float | None:
+    """The value that all means are, without spread, None where there is no such: a figure of it would show a column of equal dots."""
+    means = [item.mean for item in summary.values.values()]
+    near = 1e-12 * max(map(abs, means))
+    spread = max(means) - min(means) > near or not all(
+        min(item.mean - item.low, item.high - item.mean) <= near for item in summary.values.values() if np.isfinite(item.low)
+    )
+    return None if spread or len(means) < 2 else means[0]
+
+
+def _texts(context: Context, out: Section, column: Scalar) -> None:
+    """A column of words: the most frequent ones, as a note."""
+    found = context.tables.rows(
+        f"select {quoted(column.name)} as text, count(*) as n from {quoted(out.kind)} where stage = ? and status = 'ok' "
+        "group by all order by n desc, text limit 6",
+        [out.id],
+    )
+    if found:
+        listed = ", ".join(f"{row['text'] or 'empty'} ({row['n']})" for row in found[:5])
+        out.notes.append(f"{column.name}: {listed}{', …' if len(found) > 5 else ''}.")
+
+
+def digits(values: Sequence[float]) -> int:
+    """Decimals that suit numbers of this size: 32.25, 0.8948, 1234.5; SIGNIFICANT where none do."""
+    top = max((abs(value) for value in values if np.isfinite(value)), default=1.0)
+    return 1 if top >= 1000 else 2 if top >= 1.5 else 4 if top >= 0.01 or top == 0 else SIGNIFICANT
+
+
+def number(value: float, places: int, *, sign: bool = False) -> str:
+    """`value` with a true minus, and none before a zero."""
+    form = ".3g" if places == SIGNIFICANT else f".{places}f"
+    return format(value, f"{'+' if sign else ''}z{form}").replace("-", "−")
+
+
+def _lines(models: Sequence[str], labels: Sequence[str], summaries: Sequence[Summary]) -> list[Line]:
+    out = []
+    for label in labels:
+        for model in models:
+            found = [summary.values.get((model, label)) for summary in summaries]
+            if any(found):
+                places = [digits([item.mean for item in summary.values.values()]) for summary in summaries]
+                out.append(_line(model, label, found, places))
+    return out
+
+
+def _differences(out: Section, summaries: Sequence[Summary], labels: Sequence[str]) -> None:
+    """One line a pair: `b − a`, value by value."""
+    known = [summary for summary in summaries if summary.differences]
+    if not known:
+        return
+    out.pairing = known[0].pairing or ""
+    keys = dict.fromkeys((item.where, item.name) for summary in known for item in summary.differences)
+    order = labels if out.pairing == "models" else out.models
+    for where, name in sorted(keys, key=lambda key: order.index(key[0])):
+        found, places = [], []
+        for summary in summaries:
+            at = {(item.where, item.name): item.interval for item in summary.differences}
+            size = digits([item.mean for item in summary.values.values()])
+            found.append(at.get((where, name)))
+            places.append(size + (size == 2))  # networks differ by hundredths of a dB
+        out.differences.append(_line(name, where, found, places, sign=True))
+    what = "the second network minus the first" if out.pairing == "models" else "each degradation minus the first"
+    out.apart = f"Differences, {what}, value by value, mean over photographs, with {kind(LEVEL, difference=True)}."
+
+
+def _line(name: str, place: str, found: Sequence[Interval | None], places: Sequence[int], *, sign: bool = False) -> Line:
+    photographs = max(item.photographs for item in found if item is not None)
+    numbers = max(item.values for item in found if item is not None)
+    values = [None if item is None else _value(item, size, photographs, sign=sign) for item, size in zip(found, places)]
+    return Line(name, place, photographs, numbers, values)
+
+
+def _value(item: Interval, places: int, photographs: int, *, sign: bool) -> Value:
+    ends = f"{number(item.low, places, sign=sign)} … {number(item.high, places, sign=sign)}" if np.isfinite(item.low) else ""
+    over = f"over {item.photographs} of {photographs}" if item.photographs < photographs else ""
+    return Value(number(item.mean, places, sign=sign), ends, over)
+
+
+def _draw(context: Context, models: Sequence[str], labels: Sequence[str], summary: Summary) -> Iterator[tuple[str, str]]:
+    """(figure, what its caption adds to the column's own words): means, then differences."""
+    name = summary.column
+    means = f"Means over photographs with {kind(LEVEL)}."
+    if len(labels) == 1 or len(models) == 1:
+        yield _one_axis(context, models, labels, summary), means
+    elif len(models) * len(labels) > DOTS:
+        yield _heat(context, models, labels, summary.values, f"{name}: means"), "Means over photographs."
+    else:
+        # The longer list goes down, the shorter one makes the panels: comparisons within a panel are the easy ones.
+        across, down = (models, labels) if len(labels) >= len(models) else (labels, models)
+        parts = []
+        for head in across:
+            keys = [(head, row) if across is models else (row, head) for row in down]
+            spans = [_span(summary.values, models, row) for row in down] if across is models else []
+            parts.append(Panel(head, name, [summary.values.get(key) for key in keys], [context.colour(label) for _, label in keys], spans))
+        bars = " Light bars: range of the means over all models." if across is models else ""
+        yield figures.dot_figure(down, parts, title=f"{name}: means by degradation and model"), f"{means}{bars}"
+    if summary.differences:
+        yield from _draw_differences(context, labels, summary)
+
+
+def _draw_differences(context: Context, labels: Sequence[str], summary: Summary) -> Iterator[tuple[str, str]]:
+    name, found = summary.column, summary.differences
+    rows = list(dict.fromkeys(item.name for item in found))
+    about = f"Differences, value by value, with {kind(LEVEL, difference=True)}; the line is no difference. Each interval is for itself."
+    if summary.pairing == "labels":
+        colours = [context.colour(item.other) for item in found]
+        panel = Panel("", f"difference in {name}", [item.interval for item in found], colours, zero=True)
+        yield figures.dot_figure(rows, [panel], title=f"{name}: change from {found[0].one}"), about
+        return
+    at = {(item.name, item.where): item.interval for item in found}
+    shown = [label for label in labels if any(item.where == label for item in found)]
+    if len(at) > DOTS:
+        yield _heat(context, rows, shown, at, f"{name}: differences", diverging=True), "Differences, value by value, mean over photographs."
+        return
+    across, down = (rows, shown) if len(shown) > len(rows) else (shown, rows)
+    parts = []
+    for head in across:
+        keys = [(head, row) if across is rows else (row, head) for row in down]
+        colours = [context.colour(label) for _, label in keys]
+        title = head if len(shown) > 1 else ""
+        parts.append(Panel(title, f"difference in {name}", [at.get(key) for key in keys], colours, zero=True))
+    yield figures.dot_figure(down, parts, title=f"{name}: differences of models by degradation"), about
+
+
+def _one_axis(context: Context, models: Sequence[str], labels: Sequence[str], summary: Summary) -> str:
+    """One degradation or one network: means."""
+    name, alone = summary.column, len(labels) == 1
+    keys: list[_Key] = [(model, label) for label in labels for model in models]
+    if alone:  # best on top tells more than the recipe's order
+        keys.sort(key=lambda key: -summary.values[key].mean if key in summary.values else np.inf)
+    panel = Panel("" if alone else models[0], name, [summary.values.get(key) for key in keys], [context.colour(label) for _, label in keys])
+    rows = [model if alone else label for model, label in keys]
+    return figures.dot_figure(rows, [panel], title=f"{name} by {'model' if alone else 'degradation'}")
+
+
+def _span(values: Mapping[_Key, Interval], models: Sequence[str], label: str) -> tuple[float, float] | None:
+    means = [values[model, label].mean for model in models if (model, label) in values]
+    return (min(means), max(means)) if len(means) > 1 else None
+
+
+def _heat(
+    context: Context,
+    models: Sequence[str],
+    labels: Sequence[str],
+    values: Mapping[_Key, Interval],
+    title: str,
+    *,
+    diverging: bool = False,
+) -> str:
+    grid = np.array([[values[m, label].mean if (m, label) in values else np.nan for label in labels] for m in models])
+    places = min(max(digits(grid.ravel().tolist()), 0), 3)
+    colours = [context.colour(label) for label in labels]
+    return figures.heat_figure(models, labels, grid, title=title, colours=colours, diverging=diverging, digits=places)

@@ -1,0 +1,73 @@
+"""One section of the page for each stage, made from the probe's protocol: its columns, its arrays, its docstrings and its reference.
+
+Nothing here names a probe: scalars become a table and figures (`scalars`), arrays become pictures (`arrays`).
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+
+from xlli_ray.errors import RecipeError
+from xlli_ray.probes import probe_class
+from xlli_ray.probes.protocol import Column
+from xlli_ray.report.page_model import Context, Scalar, Section
+from xlli_ray.report.sections.arrays import add_pictures, stored_lines
+from xlli_ray.report.sections.scalars import add_scalars
+from xlli_ray.report.shown_samples import natural
+from xlli_ray.store.tables.sql import text
+from xlli_ray.store.tables.study_tables import kind_columns
+
+
+def stage_sections(context: Context) -> list[Section]:
+    """The sections of a study, in the recipe's order; stages that only the study knows come last."""
+    manifest = context.study.manifest
+    order = [stage.get("id") for stage in manifest.recipe.get("stages", [])]
+    stages = list(dict.fromkeys(cell.stage for cell in manifest.cells))
+    stages.sort(key=lambda stage: order.index(stage) if stage in order else len(order))
+    return [section(context, stage) for stage in stages]
+
+
+def section(context: Context, stage: str) -> Section:
+    """One stage."""
+    manifest = context.study.manifest
+    rank = {model.id: i for i, model in enumerate(manifest.models)}
+    cells = [cell for cell in manifest.cells if cell.stage == stage]
+    cells.sort(key=lambda cell: (rank.get(cell.model, len(rank)), natural(cell.what)))
+    kind = cells[0].kind
+    out = Section(stage, kind, models=list(dict.fromkeys(cell.model for cell in cells)))
+    out.params = json.dumps(dict(cells[0].params), ensure_ascii=False) if cells[0].params else ""
+    out.prose, out.reference, columns = describe(kind)
+    for name, dtype in kind_columns(cells).items():
+        known = columns.get(name)
+        out.columns.append(Scalar(name, dtype, known.about, known.place, known.limits) if known else Scalar(name, dtype, ""))
+    for reason in dict.fromkeys(bucket.refused for cell in cells for bucket in cell.buckets if bucket.refused):
+        out.notes.append(f"Refused: {reason}.")
+    if out.columns:
+        add_scalars(context, out)
+    if any(bucket.arrays for cell in cells for bucket in cell.buckets):
+        out.stored = stored_lines(context, stage, cells)
+        add_pictures(context, out, cells)
+    if not out.query and out.columns and not out.stored:  # nothing to average: the rows themselves
+        names = ", ".join(context.tables.name(column.name) for column in out.columns)
+        out.query = f"select sample_id, model, {names} from {context.tables.name(kind)} where stage = {text(stage)} limit 10"
+    if not out.query:
+        out.query = f"select model, what, bucket, shape, dtype, bytes_stored from features where stage = {text(stage)}"
+    return out
+
+
+def describe(kind: str) -> tuple[list[str], str, dict[str, Column]]:
+    """(what it is, where it comes from, its columns by name) in the probe's own words; empty for a probe that is not installed."""
+    try:
+        cls = probe_class(kind)
+    except (RecipeError, ImportError):
+        return [f"The probe {kind!r} is not part of this installation; its numbers are shown as they are stored."], "", {}
+    return paragraphs(cls)[:3], cls.REFERENCE, {column.name: column for column in cls.COLUMNS}
+
+
+def paragraphs(cls: type) -> list[str]:
+    """The paragraphs of the docstring of a class' module, one line each, without examples."""
+    module = inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "")
+    return [re.sub(r"\s*\n\s*", " ", part) for part in module.split("\n\n") if not part.startswith((" ", ">>>"))]

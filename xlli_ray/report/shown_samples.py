@@ -1,0 +1,132 @@
+"""Which samples and rows are shown, and their pixels. Nothing here reads more than single rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from xlli_ray.corpus.degradations import is_real
+from xlli_ray.corpus.sample import Loaded, Loader, sample_from_row
+from xlli_ray.errors import XlliError
+from xlli_ray.store.records.manifest import BucketPlan, SampleTable
+from xlli_ray.store.zarr.read import ArrayReader
+from xlli_ray.study import Study
+
+ROW_BYTES = 256 << 20
+"""A single sample larger than this is not drawn."""
+
+
+@dataclass
+class Samples:
+    """Sample rows and their pixels, each loaded once."""
+
+    study: Study
+    loader: Loader
+    _rows: dict[int, dict[str, Any]] = field(default_factory=dict)
+    _loaded: dict[int, Loaded | str] = field(default_factory=dict)
+
+    def row(self, number: int) -> dict[str, Any]:
+        """Row `number` of the sample table."""
+        if number not in self._rows:
+            self._rows[number] = self.study.sample_rows(number, number + 1).to_pylist()[0]
+        return self._rows[number]
+
+    def load(self, number: int) -> Loaded | str:
+        """Input and target of that sample, or why they cannot be shown (a page is made without its corpus, too)."""
+        if number not in self._loaded:
+            try:
+                self._loaded[number] = self.loader.load(sample_from_row(self.row(number)))
+            except (XlliError, OSError, MemoryError) as error:
+                self._loaded[number] = str(error) or type(error).__name__
+        return self._loaded[number]
+
+    def name(self, number: int) -> str:
+        """A short name: file, patch."""
+        row = self.row(number)
+        name = re.split(r"[/\\]", row["source"])[-1] or row["source"]
+        return f"{name} @{row['top']},{row['left']}" if row["top"] is not None else name
+
+    def label(self, number: int) -> str:
+        """Degradation label."""
+        return str(self.row(number)["label"])
+
+    def family(self, number: int) -> str:
+        """Degradation family, for its coloured dot; empty where the study has but one degradation."""
+        return str(self.row(number)["type"]) if self.several else ""
+
+    def head(self, number: int) -> str:
+        """Name, and degradation where there are several."""
+        return self.name(number) + (f" · {self.label(number)}" if self.several else "")
+
+    @cached_property
+    def several(self) -> bool:
+        """The study has more than one degradation."""
+        table = self.study.manifest.samples
+        return table is not None and len({block[0] for bucket in table.buckets for block in bucket.blocks}) > 1
+
+
+def table_row(bucket: BucketPlan, place: int) -> int:
+    """Table row behind array row `place`."""
+    ((first, _),) = bucket.table_rows(place, place + 1)
+    return first
+
+
+def positions_by_label(table: SampleTable, plan: BucketPlan) -> dict[str, list[int]]:
+    """Degradation label → array rows of its first samples (at most 64), in table order: the same contents in each label.
+
+    Real sets show other contents, and are left out.
+    """
+    bucket = next(b for b in table.buckets if b.name == plan.name)
+    out: dict[str, list[int]] = {}
+    for label, first, rows in bucket.blocks:
+        if is_real(label):
+            continue
+        offset = 0
+        for start, count in plan.segments:
+            low, high = max(first, start), min(first + rows, start + count)
+            out.setdefault(label, []).extend(range(offset + low - start, offset + high - start)[: 64 - len(out[label])])
+            offset += count
+    return {label: places for label, places in out.items() if places}
+
+
+def spread(count: int, items: Sequence[Any]) -> list[Any]:
+    """At most `count` of `items`, evenly spaced, first and last included."""
+    if len(items) <= count:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / max(1, count - 1))] for i in range(count)]
+
+
+Place = tuple[ArrayReader, int]
+"""One row of one array."""
+
+
+def usable_readers(readers: Sequence[ArrayReader]) -> list[ArrayReader]:
+    """Readers with valid rows that are not too large to be drawn, that with the most rows first; light ones alone when there are some."""
+    usable = [r for r in readers if r.valid.any() and r.meta.nbytes / max(1, r.meta.rows) <= ROW_BYTES]
+    light = [r for r in usable if r.meta.nbytes / r.meta.rows <= ROW_BYTES / 8]
+    return sorted(light or usable, key=lambda r: (-int(r.valid.sum()), r.meta.nbytes))
+
+
+def pick(table: SampleTable, readers: Sequence[ArrayReader], count: int) -> list[Place]:
+    """What to show: with degradations, one content under the first and the last of them; else different contents."""
+    first = readers[0]
+    groups = positions_by_label(table, first.bucket)
+    labels = spread(count, list(groups))
+    if len(labels) == 1:
+        good = [(reader, int(place)) for reader in readers for place in np.flatnonzero(reader.valid)[:64]]
+        return spread(count, good)
+    for k in range(min(len(groups[label]) for label in labels)):
+        chosen = [groups[label][k] for label in labels]
+        if first.valid[chosen].all():
+            return [(first, place) for place in chosen]
+    return [(first, int(place)) for place in np.flatnonzero(first.valid)[:count]]
+
+
+def natural(text: str) -> list[tuple[int, int | str]]:
+    """Sort key in which `body.10` comes after `body.2`."""
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text) if part]

@@ -1,0 +1,410 @@
+"""One small door to a folder or a bucket: get, range, put, begin, create, list, delete.
+
+Everything that a study keeps passes through here, so two properties are decided in this file:
+
+- **put is atomic and durable**: a reader sees the old object or the whole new one; when `put` returns, the bytes survive a power cut
+  (local: written beside, fsync, rename, fsync of the folder).
+- **create is create-only**: of two writers exactly one gets True, even on other machines (local: hard link; buckets:
+  `If-None-Match: *`). Leases and records stand on this, so `probe_create_only` tries it before a run and refuses stores that lie.
+
+Keys are relative, `/`-separated, `[A-Za-z0-9_.=-]` only: never built from file names of a corpus.
+"""
+
+from __future__ import annotations
+
+import copy
+import errno
+import os
+import re
+import secrets
+import stat
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+from urllib.parse import urlsplit
+
+from xlli_ray.errors import EnvironmentFailure, StudyError
+from xlli_ray.store.objects.atomic_file import OPEN_FILES, Beside, surroundings
+from xlli_ray.store.objects.bucket import Bucket, open_stores
+from xlli_ray.store.objects.bucket import Missing as Missing
+
+Buffers = bytes | Sequence[bytes]
+_KEY = re.compile(r"[A-Za-z0-9_.=\-]+(/[A-Za-z0-9_.=\-]+)*")
+
+
+class Pending(Protocol):
+    """An object on its way: nobody sees any of it before `commit`. For one thread at a time."""
+
+    def write(self, data: bytes) -> None:
+        """Append."""
+
+    def commit(self) -> None:
+        """As `Objects.put` of all that was written."""
+
+    def abandon(self) -> None:
+        """Leave nothing behind. Harmless at any time; after a commit it does nothing."""
+
+
+class Fence(Protocol):
+    """Stands before every change of a driver: `store.records.fence`."""
+
+    known: dict[str, tuple[int, str] | None]
+    """Key → (bytes, crc32c as hex) of what was put or read since, None of what was deleted."""
+
+    def saw(self, key: str, size: int, crc: str) -> None:
+        """Told of what was read whole, and believed."""
+
+    def check(self) -> None:
+        """Raises LeaseError when the study is another driver's by now."""
+
+    def wrote(self, key: str, data: Buffers) -> None:
+        """Told of what was put."""
+
+    def gone(self, key: str) -> None:
+        """Told of what was deleted."""
+
+
+class Objects(Protocol):
+    """A folder or bucket prefix."""
+
+    url: str
+    fence: Fence | None
+    """What changes pass first; None for readers and workers."""
+
+    def get(self, key: str) -> bytes:
+        """The whole object. Raises Missing."""
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """`length` bytes from `start`; a negative `start` counts from the end. Raises Missing."""
+
+    def size(self, key: str) -> int:
+        """Bytes of the object. Raises Missing."""
+
+    def put(self, key: str, data: Buffers) -> None:
+        """Replace or make the object, atomically and durably."""
+
+    def begin(self, key: str) -> Pending:
+        """An object that grows part by part and is put when it is whole."""
+
+    def create(self, key: str, data: Buffers) -> bool:
+        """Make the object if none has this key. False, and nothing changed, if one has."""
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """All keys that start with `prefix` + "/", sorted."""
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove the objects; absent ones are no error."""
+
+
+def fenced(objects: Objects, fence: Fence) -> Objects:
+    """The same folder or bucket, whose changes pass the fence first."""
+    assert isinstance(objects, LocalObjects | BucketObjects)
+    out = copy.copy(objects)
+    out.fence = fence
+    return out
+
+
+def exists(objects: Objects, key: str) -> bool:
+    """Whether a small object is there: it is read, so that what is in its place and no object is said (`open_regular`)."""
+    try:
+        objects.get(key)
+    except Missing:
+        return False
+    return True
+
+
+def check_key(key: str) -> str:
+    """`key` itself, or ValueError when it could leave the folder or hides a file name."""
+    if not _KEY.fullmatch(key) or ".." in key.split("/"):
+        raise ValueError(f"{key!r} is no store key: only letters, digits, '_', '.', '=', '-' and '/', and no '..'")
+    return key
+
+
+def open_regular(path: Path | str) -> BinaryIO:
+    """Open a file for reading without waiting for anybody. Raises Missing; StudyError when it is no file (a FIFO would wait for ever)."""
+    return os.fdopen(regular_handle(path), "rb")
+
+
+def regular_handle(path: Path | str) -> int:
+    """As `open_regular`, the file's descriptor, for who reads by place."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise Missing(str(path)) from error
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.ENODEV, errno.ELOOP):  # a socket, a device that is not there, links in a circle
+            raise StudyError(f"{path}: no file, a study holds files only; {REMOVE_IT}") from error
+        raise
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        raise StudyError(f"{path}: {_KINDS.get(stat.S_IFMT(mode), 'something')}, not a file; {REMOVE_IT}")
+    return handle
+
+
+REMOVE_IT = "move it away, then run `xlli verify --repair` or the same `xlli run` again"
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
+
+
+class LocalObjects:
+    """A folder on this machine, or on a network file system that has hard links or a rename that replaces nothing."""
+
+    fence: Fence | None = None
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.url = str(root)
+        self._slots = threading.Semaphore(OPEN_FILES)
+        self._device: int | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LocalObjects, (self.root,)  # for reading elsewhere: whoever holds the lease stays here
+
+    def _path(self, key: str) -> Path:
+        return self.root / check_key(key)
+
+    def _open(self, key: str) -> BinaryIO:
+        try:
+            return open_regular(self._path(key))
+        except Missing:
+            self._still_there()
+            raise
+
+    def _still_there(self) -> None:
+        """Raise EnvironmentFailure when the folder is not there any more, or another file system is in its place: what was unmounted must
+        not look like a study that is empty, and nothing may be written where it was."""
+        try:
+            device = os.stat(self.root).st_dev
+        except FileNotFoundError:
+            device = None
+        if self._device is None:
+            self._device = device
+        elif device != self._device:
+            what = "is gone" if device is None else "lies on another file system than before"
+            raise EnvironmentFailure(
+                errno.ENOENT, f"{self.root}: the folder {what}: was it unmounted, moved or removed? Nothing that is done is damaged; put "
+                "it back and run the same command again",
+            )  # fmt: skip
+
+    def get(self, key: str) -> bytes:
+        with surroundings(str(self.root)), self._open(key) as file:
+            return file.read()
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        with surroundings(str(self.root)), self._open(key) as file:
+            if start < 0:
+                size = os.fstat(file.fileno()).st_size
+                start = max(0, size + start)
+            return os.pread(file.fileno(), length, start)
+
+    def size(self, key: str) -> int:
+        with surroundings(str(self.root)), self._open(key) as file:
+            return os.fstat(file.fileno()).st_size
+
+    def begin(self, key: str) -> Beside:
+        before = self.fence.check if self.fence else None
+        return Beside(self._path(key), self.root, self._slots, there=self._still_there, before=before)
+
+    def put(self, key: str, data: Buffers) -> None:
+        self._filled(key, data).commit()
+        if self.fence:
+            self.fence.wrote(key, data)
+
+    def create(self, key: str, data: Buffers) -> bool:
+        with surroundings(str(self.root)):
+            self._still_there()
+            if os.path.lexists(self._path(key)):
+                return False
+        made = self._filled(key, data).create()
+        if made and self.fence:
+            self.fence.wrote(key, data)
+        return made
+
+    def _filled(self, key: str, data: Buffers) -> Beside:
+        made = self.begin(key)
+        for part in [data] if isinstance(data, bytes) else data:
+            made.write(part)
+        return made
+
+    def list(self, prefix: str) -> Iterator[str]:
+        found = []
+        for folder, names in self._folders(prefix):
+            here = Path(folder).relative_to(self.root).as_posix()
+            # a killed writer leaves litter named .x.partial: never an object; neither is what no writer here would call so
+            found += [key for name in names if not name.startswith(".") and _KEY.fullmatch(key := f"{here}/{name}")]
+        yield from sorted(found)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            with surroundings(str(self.root)):
+                self._still_there()
+                if self.fence:
+                    self.fence.check()
+                self._path(key).unlink(missing_ok=True)
+            if self.fence:
+                self.fence.gone(key)
+
+    def _folders(self, prefix: str) -> Iterator[tuple[str, Sequence[str]]]:
+        """(folder, names of its files). A folder that cannot be read is no empty one: raises EnvironmentFailure."""
+        errors = deque[OSError]()
+        with surroundings(str(self.root)):
+            self._still_there()
+            for folder, _, names in os.walk(self._path(prefix), onerror=errors.append):
+                yield folder, names
+            if serious := [error for error in errors if not isinstance(error, FileNotFoundError | NotADirectoryError)]:
+                raise serious[0]
+            self._still_there()
+
+    def sweep(self, prefix: str) -> int:
+        """Remove what killed writers left half-written; returns how many. Only while holding the lease."""
+        count = 0
+        for folder, names in self._folders(prefix):
+            for name in names:
+                if name.startswith(".") and name.endswith(".partial"):
+                    if self.fence:
+                        self.fence.check()  # a successor's shards grow under such names
+                    (Path(folder) / name).unlink(missing_ok=True)
+                    count += 1
+        return count
+
+
+class _Held:
+    """An object on its way into a bucket. Its bytes are held until `commit`: the parts of an upload that is never completed stay on the
+    bill, and a killed worker cannot take them back."""
+
+    def __init__(self, objects: BucketObjects, key: str) -> None:
+        self._objects, self._key = objects, key
+        self._parts: list[bytes] | None = []
+
+    def write(self, data: bytes) -> None:
+        if self._parts is None:
+            raise ValueError(f"{self._key}: committed or abandoned before")
+        self._parts.append(data)
+
+    def commit(self) -> None:
+        parts, self._parts = self._parts, None
+        if parts is None:
+            raise ValueError(f"{self._key}: committed or abandoned before")
+        self._objects.put(self._key, parts)
+
+    def abandon(self) -> None:
+        self._parts = None
+
+
+class BucketObjects:
+    """An object store (s3, gs, az, …) through obstore. Credentials come from the environment, never from the URL."""
+
+    fence: Fence | None = None
+
+    def __init__(self, url: str, store: object, once: object | None = None) -> None:
+        """`store`: of obstore; `once`: the same one without retries of its own (`store.objects.bucket`)."""
+        self.url = url
+        self._store = store
+        self._bucket = Bucket(url, store, once)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_objects, (self.url,)
+
+    def get(self, key: str) -> bytes:
+        return self._bucket.get(check_key(key))
+
+    def size(self, key: str) -> int:
+        """Bytes of an object. Raises Missing."""
+        return self._bucket.size(check_key(key))
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        if start < 0:
+            size = self.size(key)
+            start = max(0, size + start)
+            length = min(length, size - start)
+        return self._bucket.get_range(check_key(key), start, length)
+
+    def begin(self, key: str) -> _Held:
+        return _Held(self, check_key(key))
+
+    def put(self, key: str, data: Buffers) -> None:
+        if self.fence:
+            self.fence.check()
+        self._bucket.put(check_key(key), data if isinstance(data, bytes) else b"".join(data))
+        if self.fence:
+            self.fence.wrote(key, data)
+
+    def create(self, key: str, data: Buffers) -> bool:
+        if self.fence:
+            self.fence.check()
+        made = self._bucket.create(check_key(key), data if isinstance(data, bytes) else b"".join(data))
+        if made and self.fence:
+            self.fence.wrote(key, data)
+        return made
+
+    def list(self, prefix: str) -> Iterator[str]:
+        yield from self._bucket.list(check_key(prefix))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            if self.fence:
+                self.fence.check()
+            self._bucket.delete(check_key(key))
+            if self.fence:
+                self.fence.gone(key)
+
+
+def is_url(place: str) -> bool:
+    """True for s3://…, gs://…; False for paths."""
+    return "://" in place
+
+
+def open_objects(place: str | Path) -> Objects:
+    """The folder or bucket prefix at `place`: a path, `file://…`, or `s3://`, `gs://`, `az://`, `memory://`.
+
+    Raises StudyError for a URL with credentials in it (they would end up in study.json), or that names no such place.
+    """
+    text = str(place)
+    if not is_url(text):
+        return LocalObjects(Path(text).expanduser().absolute())
+    parts = urlsplit(text)
+    if parts.scheme == "file":
+        return LocalObjects(Path(parts.path))
+    refuse_secrets(text)
+    if parts.scheme == "memory":
+        return _MEMORY.setdefault(text, BucketObjects(text, _memory_store()))
+    return BucketObjects(text, *open_stores(text))
+
+
+_MEMORY: dict[str, BucketObjects] = {}
+
+
+def _memory_store() -> object:
+    import obstore.store
+
+    return obstore.store.MemoryStore()
+
+
+def refuse_secrets(url: str) -> None:
+    """Raise StudyError when a URL carries a user, password, key or signature."""
+    parts = urlsplit(url)
+    secret_query = re.search(r"(?i)(^|&)(sig|signature|token|key|secret|password|x-amz-[a-z-]*)=", parts.query)
+    if parts.username or parts.password or secret_query:
+        clean = f"{parts.scheme}://{(parts.hostname or '')}{parts.path}"
+        raise StudyError(
+            f"{clean}: the URL carries credentials, and they would be written into study.json. "
+            "Give them by environment variables (AWS_ACCESS_KEY_ID, …) and use the plain URL."
+        )
+
+
+def probe_create_only(objects: Objects) -> None:
+    """Raise EnvironmentFailure unless `create` is create-only here: records and leases would not protect anything."""
+    key = f"lease/probe-{secrets.token_hex(8)}"
+    if not objects.create(key, b"1"):
+        raise EnvironmentFailure(errno.EIO, f"{objects.url}: a new object could not be created ({key})")
+    try:
+        if objects.create(key, b"2"):
+            raise EnvironmentFailure(
+                errno.ENOTSUP,
+                f"{objects.url}: this store created the same object twice, so two runs could not be kept apart. "
+                "Use a local or shared folder with hard links, or a bucket with conditional puts.",
+            )
+    finally:
+        objects.delete([key])

@@ -1,0 +1,275 @@
+"""The plan of a study: the resolved recipe, the sample table's summary, the models, and the cells with their identity and row ranges.
+
+A **cell** is the unit of identity: (sample table, model, stage, one output). Its `identity` holds everything that can change its numbers
+and nothing else; adding a model, a layer or a stage adds cells and leaves the others alone. A **unit** is a row range of one bucket
+of one cell, and owns one whole shard of each array. Cells of one `group` share their ranges, so that one forward pass serves them.
+
+How it is kept, `study/<epoch>.<number>.json` with the copy `study.json`: `documents`.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from xlli_ray.errors import StudyError
+from xlli_ray.store.records.strict import STRICT, Natural, Positive
+from xlli_ray.store.zarr.layout import ArrayMeta
+
+FORMAT = 2
+"""Of these documents. 1: only `study.json`, without a seal; it is read, and written as 2."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """All samples of one input size: a contiguous range of the sample table, cut by degradation."""
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    height: Positive
+    width: Positive
+    start: Natural
+    rows: Natural
+    blocks: tuple[tuple[str, Natural, Natural], ...] = ()
+    """(degradation label, first row of the table, rows), in table order."""
+    targets: Natural = 0
+    """How many of the rows have a target."""
+    scales: tuple[Natural, ...] = ()
+    """The scales that occur (0: unknown, inputs without target)."""
+
+
+@dataclass(frozen=True)
+class LabelRecord:
+    """What a degradation label means: which degradations, at which level each."""
+
+    __pydantic_config__ = STRICT
+
+    label: str
+    type: str
+    levels: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FamilyRecord:
+    """One kind of degradation as tables and figures show it."""
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    axis: str
+    higher_is_worse: bool = True
+    colour: str | None = None
+
+
+@dataclass(frozen=True)
+class SampleTable:
+    """Summary of `samples/`: what a plan needs of it."""
+
+    __pydantic_config__ = STRICT
+
+    hash: str
+    corpus_hash: str
+    rows: Natural
+    rejected: Natural
+    buckets: tuple[Bucket, ...]
+    row_group: Positive
+    part_rows: Positive
+    meanings: tuple[LabelRecord, ...] = ()
+    """Of the labels, in table order; of tables written before there were such records: none."""
+    families: tuple[FamilyRecord, ...] = ()
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Degradation label → its samples in all sizes, in table order."""
+        counts: dict[str, int] = {}
+        for bucket in self.buckets:
+            for label, _, rows in bucket.blocks:
+                counts[label] = counts.get(label, 0) + rows
+        return counts
+
+
+@dataclass(frozen=True)
+class BucketPlan:
+    """The part of a cell that lies in one bucket."""
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    height: Positive
+    width: Positive
+    rows: Natural
+    batch: Positive
+    rows_per_unit: Positive
+    first_unit: Natural
+    segments: tuple[tuple[Natural, Natural], ...]
+    """(first table row, rows): which samples, in array order."""
+    arrays: tuple[ArrayMeta, ...]
+    macs: float = 0.0
+    """Multiply-adds a sample, for the projection."""
+    refused: str = ""
+    """Why the network cannot take inputs of this size; all rows of the bucket are then failed rows."""
+
+    @property
+    def units(self) -> int:
+        return -(-self.rows // self.rows_per_unit)
+
+    def table_rows(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Table ranges [first, last) behind array rows [start, stop)."""
+        out, offset = [], 0
+        for first, count in self.segments:
+            low, high = max(start, offset), min(stop, offset + count)
+            if low < high:
+                out.append((first + low - offset, first + high - offset))
+            offset += count
+        return out
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One output of one stage for one model."""
+
+    __pydantic_config__ = STRICT
+
+    stage: str
+    kind: str
+    model: str
+    what: str
+    spec: Mapping[str, Any]
+    params: Mapping[str, Any]
+    identity: Mapping[str, Any]
+    columns: tuple[tuple[str, str], ...]
+    group: str
+    threads: int
+    buckets: tuple[BucketPlan, ...]
+
+    @property
+    def id(self) -> str:
+        return f"{self.stage}/{self.model}/{self.what}"
+
+    @property
+    def hash(self) -> str:
+        return identity_hash(self.identity)
+
+    @property
+    def units(self) -> int:
+        return sum(bucket.units for bucket in self.buckets)
+
+    @property
+    def rows(self) -> int:
+        return sum(bucket.rows for bucket in self.buckets)
+
+    @cached_property
+    def _first_units(self) -> list[int]:
+        return [bucket.first_unit for bucket in self.buckets]
+
+    def unit(self, number: int) -> tuple[BucketPlan, int, int]:
+        """(bucket, first array row, one past the last) of a unit."""
+        bucket = self.buckets[bisect.bisect_right(self._first_units, number) - 1]
+        start = (number - bucket.first_unit) * bucket.rows_per_unit
+        return bucket, start, min(start + bucket.rows_per_unit, bucket.rows)
+
+    def bucket(self, name: str) -> BucketPlan:
+        if name not in self._by_name:
+            raise StudyError(f"{self.id}: no bucket {name!r}; buckets: {', '.join(b.name for b in self.buckets)}")
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, BucketPlan]:
+        return {bucket.name: bucket for bucket in self.buckets}
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """A model as a study keeps it; its tensors are in `weights/<weights_sha256>.safetensors`."""
+
+    __pydantic_config__ = STRICT
+
+    id: str
+    weights_sha256: str
+    source: str
+    source_sha256: str
+    network: str
+    network_version: int
+    scale: int
+    channels: int
+    range: tuple[float, float]
+    output: str
+    entry: Mapping[str, Any]
+    """The recipe's entry: what a worker needs to build it again."""
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What was decided when it was read, for people."""
+    folder: str = ""
+    """Of a factory: where its file was found, "" for an installed package."""
+    sizes: tuple[int, int, bool] | None = None
+    """(multiple, minimum, square) of the sizes that the network takes; None in studies of before: to be found again."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The whole of a study's document."""
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    seed: int
+    recipe: Mapping[str, Any]
+    samples: SampleTable | None
+    models: tuple[ModelRecord, ...] = ()
+    cells: tuple[Cell, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    device: str = "cpu"
+    command: str = ""
+    planned: str = ""
+    """Hash of all that the last plan was made from: when it is the same, the cells above are the plan."""
+    format: int = FORMAT
+    document: str = ""
+    """`<epoch>.<number>`: which of the study's documents this is; `study.json` is a copy of one."""
+
+    @property
+    def measurements(self) -> int:
+        """Samples, counted once for each model that measures them, however many stages do."""
+        rows: dict[str, int] = {}
+        for cell in self.cells:
+            rows[cell.model] = max(rows.get(cell.model, 0), cell.rows)
+        return sum(rows.values())
+
+    def cell(self, cell_id: str) -> Cell:
+        if cell_id not in self._by_id:
+            raise StudyError(f"no cell {cell_id!r} in this study")
+        return self._by_id[cell_id]
+
+    @cached_property
+    def _by_id(self) -> dict[str, Cell]:
+        return {cell.id: cell for cell in self.cells}
+
+    def model(self, model_id: str) -> ModelRecord:
+        for model in self.models:
+            if model.id == model_id:
+                return model
+        raise StudyError(f"no model {model_id!r} in this study; models: {', '.join(m.id for m in self.models)}")
+
+
+def chosen(which: Any, model: str, tags: Mapping[str, Any], *, kind: str, baseline: bool) -> bool:
+    """Whether a stage's `models` field chooses this model: `all`, a list of ids, or {tag: value}, all of which must match.
+
+    A `baseline` belongs to every stage of the kind `restore`, and to others only where it is named.
+    """
+    if baseline and kind == "restore":
+        return True
+    if which == "all":
+        return not baseline
+    if isinstance(which, Mapping):
+        return all(tags.get(tag) == value for tag, value in which.items())
+    return model in which
+
+
+def identity_hash(identity: Mapping[str, Any]) -> str:
+    """First 16 hex digits of the sha256 of the identity's canonical JSON."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]

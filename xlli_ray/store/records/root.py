@@ -1,0 +1,139 @@
+"""`digests.json`: the root from which every object of a study is covered.
+
+Its seal covers itself. It names the study's document, leases, the sample table, the tables and the results with bytes and crc32c, for each
+folder of records one digest over their names, bytes and crc32c. The rest hangs on these: the document says which Zarr documents and `row`
+there must be, and the sha256 of weights; a record names the crc32c of its shards and what `valid` must say; `result.json` the sha256 of its
+files. It is written last, by the holder of the lease, from bytes at hand (`fence`); what a run did not touch keeps the digest that it had.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
+
+from pydantic import TypeAdapter, ValidationError
+
+from xlli_ray.errors import StudyError
+from xlli_ray.store.objects.atomic_file import surroundings
+from xlli_ray.store.objects.client import LocalObjects, Missing, Objects, check_key, open_regular
+from xlli_ray.store.records.documents import COPY
+from xlli_ray.store.records.seal import is_sealed, read_json, sealed_json
+from xlli_ray.store.records.strict import STRICT, Natural
+
+KEY = "digests.json"
+FORMAT = 1
+PARTS = ("samples", "study", "tables", "results")
+"""Folders whose objects are named one by one."""
+WAY_OUT = "the same `xlli run`, or `xlli verify --repair`, makes it again"
+_PIECE = 4 << 20
+
+Digest = tuple[int, str]
+"""(bytes, crc32c as 8 hex digits)"""
+
+
+@dataclass(frozen=True)
+class Root:
+    """The whole of `digests.json`."""
+
+    __pydantic_config__ = STRICT
+
+    epoch: Natural
+    """Of the run that wrote it."""
+    objects: dict[str, tuple[Natural, str]]
+    records: dict[str, tuple[str, str]]
+    """Folder of records → (mark of their names, digest of their bytes)."""
+    format: int = FORMAT
+
+
+def pieces(objects: Objects, key: str) -> Iterator[bytes]:
+    """The object piece by piece, so that a large one is never held whole (in a bucket it is). Raises Missing; ValueError for what is no
+    key: lists of keys may come from a stranger's file."""
+    if not isinstance(objects, LocalObjects):
+        yield objects.get(key)
+        return
+    with surroundings(objects.url), open_regular(objects.root / check_key(key)) as file:
+        while piece := file.read(_PIECE):
+            yield piece
+
+
+def digest_of(objects: Objects, key: str) -> Digest:
+    """Bytes and crc32c of an object as it is there. Raises as `pieces`."""
+    import google_crc32c
+
+    value = size = 0
+    for piece in pieces(objects, key):
+        value, size = google_crc32c.extend(value, piece), size + len(piece)
+    return size, f"{value:08x}"
+
+
+def record_folders(objects: Objects) -> dict[str, list[str]]:
+    """Folder below `records/` → keys of the records and packs in it; notes are left out."""
+    out: dict[str, list[str]] = {}
+    for key in objects.list("records"):
+        if key.endswith((".arrow", ".parquet")):
+            out.setdefault(os.path.dirname(key).removeprefix("records/"), []).append(key)
+    return out
+
+
+def folder_digest(keys: list[str], digest: Callable[[str], Digest]) -> tuple[str, str]:
+    """(mark of the names, digest over names, bytes and crc32c) of a folder of records."""
+    names, all_ = hashlib.sha256(), hashlib.sha256()
+    for key in sorted(keys):
+        size, crc = digest(key)
+        names.update(f"{key}\n".encode())
+        all_.update(f"{key} {size} {crc}\n".encode())
+    return names.hexdigest()[:16], all_.hexdigest()[:16]
+
+
+def write_root(objects: Objects, epoch: int) -> None:
+    """Write `digests.json`. Only the holder of the lease may, when all else is written."""
+    known = objects.fence.known if objects.fence else {}
+    try:
+        old = read_root(objects)
+    except StudyError:
+        old = None
+
+    def digest(key: str) -> Digest:
+        return known.get(key) or digest_of(objects, key)
+
+    named: dict[str, Digest] = {}
+    leases = [key for key in objects.list("lease") if key.endswith(".json")]
+    for key in [COPY, *leases, *(key for part in PARTS for key in objects.list(part))]:
+        try:
+            named[key] = known.get(key) or (old.objects.get(key) if old else None) or digest_of(objects, key)
+        except (Missing, StudyError):
+            continue  # a FIFO, a folder: none of the study's, and verify says so
+    records = {}
+    for folder, keys in record_folders(objects).items():
+        there = old.records.get(folder) if old else None
+        mark = hashlib.sha256("".join(f"{key}\n" for key in sorted(keys)).encode()).hexdigest()[:16]
+        untouched = there is not None and there[0] == mark and not any(key in known for key in keys)
+        records[folder] = there if untouched and there is not None else folder_digest(keys, digest)
+    root = Root(epoch, named, records)
+    data = sealed_json(asdict(root), indent=1)
+    if root != old:
+        objects.put(KEY, data)
+
+
+@cache
+def _adapter() -> TypeAdapter[Root]:
+    return TypeAdapter(Root)
+
+
+def read_root(objects: Objects) -> Root | None:
+    """None when there is none. Raises StudyError when it is damaged."""
+    where = f"{objects.url}/{KEY}"
+    try:
+        data = objects.get(KEY)
+    except Missing:
+        return None
+    members = read_json(data, where, WAY_OUT)
+    if members.get("format") != FORMAT or not is_sealed(data):
+        raise StudyError(f"{where}: format {members.get('format')}, this version reads {FORMAT} with its seal; {WAY_OUT}")
+    try:
+        return _adapter().validate_json(data[: data.rindex(b",")] + b"}")
+    except ValidationError as error:
+        raise StudyError(f"{where}: not as the store format says ({error.errors()[0]['msg']}); {WAY_OUT}") from error

@@ -1,0 +1,1 @@
+"""Tables: samples, scalars, results of analyses, and SQL over them."""

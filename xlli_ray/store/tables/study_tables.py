@@ -1,0 +1,310 @@
+"""Tables for people: Parquet under `tables/`, a compaction of the records that can be rebuilt at any time, and SQL over it.
+
+    samples   one row per sample (the sample table itself)
+    models    id, network, scale, weights_sha256, … and one column per tag
+    <probe>   the scalars of each probe kind, e.g. `restore`: stage, model, what, sample_id, row, status, psnr_y, …
+    features  what is stored: one row per array and bucket, with shape, dtype and bytes
+    failures  every sample that could not be measured or read, with its reason
+    <table>   the tables of analyses, e.g. `lam_pairs`: stage, …; they lie under `results/`, not here
+
+Sorted by (stage, model, what, row); no seconds, hosts or attempts, so that two runs of one plan give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xlli_ray.errors import EnvironmentFailure, StudyError
+from xlli_ray.store.objects.client import Missing, Objects
+from xlli_ray.store.records.digests import INDEX, remembered
+from xlli_ray.store.records.manifest import Cell, Manifest
+from xlli_ray.store.records.root import digest_of
+from xlli_ray.store.records.seal import check, crc_hex, read_json, sealed_json, sealed_parquet
+from xlli_ray.store.records.unit_records import ARROW, list_records, read_receipts, read_records
+from xlli_ray.store.tables.results import folder, read_results
+from xlli_ray.store.tables.sample_table import REPAIR
+from xlli_ray.store.tables.sql import Database, text
+from xlli_ray.store.zarr.layout import ROOT
+
+RESERVED = ("samples", "models", "features", "failures")
+_TAIL = 16 << 10  # bytes at the end of a Parquet file that hold its seal
+FAILURES = pa.schema(
+    [("stage", pa.string()), ("model", pa.string()), ("what", pa.string()), ("sample_id", pa.string()), ("row", pa.int64()),
+     ("kind", pa.string()), ("reason", pa.string()), ("source", pa.string())]
+)  # fmt: skip
+STORED = pa.schema(
+    [("stage", pa.string()), ("model", pa.string()), ("what", pa.string()), ("name", pa.string()), ("bucket", pa.string()),
+     ("rows", pa.int64()), ("valid", pa.int64()), ("shape", pa.list_(pa.int64())), ("dtype", pa.string()), ("codec", pa.string()),
+     ("stride_y", pa.float64()), ("stride_x", pa.float64()), ("bytes", pa.int64()), ("bytes_stored", pa.int64()), ("path", pa.string())]
+)  # fmt: skip
+
+
+def fingerprint(objects: Objects, manifest: Manifest) -> str:
+    """Changes when a record came or went: tells whether `tables/` is up to date."""
+    def units(cell: Cell) -> list[tuple[int, int]]:
+        return sorted((entry.unit, entry.epoch) for entry in list_records(objects, cell).values())
+
+    cells = json.dumps([(cell.id, cell.hash, units(cell)) for cell in manifest.cells])
+    tags = json.dumps([[m.id, dict(m.tags), m.weights_sha256] for m in manifest.models], sort_keys=True)
+    return hashlib.sha256((cells + tags).encode()).hexdigest()[:16]
+
+
+def table_kinds(manifest: Manifest) -> dict[str, list[Cell]]:
+    """Probe kinds that have scalars → their cells, sorted."""
+    kinds: dict[str, list[Cell]] = {}
+    for cell in sorted(manifest.cells, key=lambda c: (c.stage, c.model, c.what)):
+        if cell.columns:
+            kinds.setdefault(cell.kind, []).append(cell)
+    return kinds
+
+
+def kind_columns(cells: Sequence[Cell]) -> dict[str, str]:
+    """Scalars of one probe kind over all its cells: a probe that gained a column leaves nulls in older cells."""
+    return {name: dtype for cell in cells for name, dtype in cell.columns}
+
+
+def kind_schema(cells: Sequence[Cell]) -> pa.Schema:
+    """Columns of the SQL table of one probe kind."""
+    every = {"stage": "string", "model": "string", "what": "string", "sample_id": "string", "row": "int64", "status": "string"}
+    return pa.schema([(name, ARROW[dtype]) for name, dtype in {**every, **kind_columns(cells)}.items()])
+
+
+def kind_batches(objects: Objects, cells: Sequence[Cell]) -> Iterator[pa.Table]:
+    """Rows of one probe kind, a record at a time, in order."""
+    schema = kind_schema(cells)
+    for cell in cells:
+        for _, rows in read_records(objects, cell):
+            if not rows.num_rows:
+                continue
+            about = {"stage": cell.stage, "model": cell.model, "what": cell.what}
+            known = {name: pa.repeat(value, rows.num_rows) for name, value in about.items()}
+            known |= {name: rows[name] for name in rows.column_names}
+            columns = [known[f.name] if f.name in known else pa.nulls(rows.num_rows, f.type) for f in schema]
+            yield pa.table(columns, names=schema.names).cast(schema)
+
+
+def stored_table(objects: Objects, manifest: Manifest) -> pa.Table:
+    """The SQL table `features`: every stored array of every probe."""
+    rows: list[dict[str, Any]] = []
+    for cell in sorted(manifest.cells, key=lambda c: (c.stage, c.model, c.what)):
+        sums: dict[tuple[str, str], list[int]] = {}
+        if any(bucket.arrays for bucket in cell.buckets):
+            for receipt in read_receipts(objects, cell):
+                for name, shard in receipt.shards.items():
+                    entry = sums.setdefault((receipt.bucket, name), [0, 0])
+                    entry[0] += receipt.stop - receipt.start - len(receipt.failed)
+                    entry[1] += shard.bytes
+        for bucket in cell.buckets:
+            for meta in bucket.arrays:
+                valid, stored = sums.get((bucket.name, meta.name), (0, 0))
+                stride = meta.attributes.get("stride") or (None, None)
+                rows.append(
+                    {"stage": cell.stage, "model": cell.model, "what": cell.what, "name": meta.name, "bucket": bucket.name,
+                     "rows": meta.rows, "valid": valid, "shape": list(meta.shape), "dtype": meta.dtype, "codec": meta.codec,
+                     "stride_y": stride[0], "stride_x": stride[1], "bytes": meta.nbytes, "bytes_stored": stored,
+                     "path": f"{ROOT}/{cell.id}/{bucket.name}/{meta.name}"}
+                )  # fmt: skip
+    return pa.Table.from_pylist(rows, STORED)
+
+
+def failure_table(objects: Objects, manifest: Manifest) -> pa.Table:
+    """The SQL table `failures`: rejected files of the scan, then failed samples."""
+    rows: list[dict[str, Any]] = []
+    for item in rejected(objects).to_pylist():
+        rows.append({"stage": "scan", "kind": "rejected", "reason": item["reason"], "source": item["source"]})
+    for cell in sorted(manifest.cells, key=lambda c: (c.stage, c.model, c.what)):
+        for receipt in read_receipts(objects, cell):
+            for failure in receipt.failed:
+                rows.append(
+                    {"stage": cell.stage, "model": cell.model, "what": cell.what, "sample_id": failure.sample_id,
+                     "row": failure.row, "kind": failure.kind, "reason": failure.reason}
+                )  # fmt: skip
+    return pa.Table.from_pylist(rows, FAILURES)
+
+
+_MODELS = pa.schema(
+    [("id", pa.string()), ("network", pa.string()), ("scale", pa.int64()), ("channels", pa.int64()), ("source", pa.string()),
+     ("weights_sha256", pa.string()), ("source_sha256", pa.string())]
+)  # fmt: skip
+
+
+def model_table(manifest: Manifest) -> pa.Table:
+    """The SQL table `models`: what every model has, then one column per tag (`tag_NAME` where the name is taken)."""
+    table = pa.Table.from_pylist([{name: getattr(m, name) for name in _MODELS.names} for m in manifest.models], _MODELS)
+    for tag in sorted({tag for model in manifest.models for tag in model.tags}):
+        values = [model.tags.get(tag) for model in manifest.models]
+        try:
+            column = pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):  # a number here and a text there
+            column = pa.array([None if value is None else str(value) for value in values])
+        table = table.append_column(f"tag_{tag}" if tag in _MODELS.names else tag, column)
+    return table
+
+
+def rejected(objects: Objects) -> pa.Table:
+    """Files that the scan could not read: text columns source, target, reason. Raises StudyError when the list is damaged."""
+    try:
+        data = objects.get("samples/rejected.parquet")
+        check(data, f"{objects.url}/samples/rejected.parquet", REPAIR)
+        return pq.read_table(io.BytesIO(data)).select(["source", "target", "reason"])
+    except Missing:
+        return pa.table({"source": pa.array([], pa.string()), "target": pa.array([], pa.string()), "reason": pa.array([], pa.string())})
+    except EnvironmentFailure:  # an OSError, too, and none of the file's
+        raise
+    except (pa.ArrowException, KeyError, OSError) as error:
+        raise StudyError(f"{objects.url}/samples/rejected.parquet: damaged ({str(error)[:200]}); {REPAIR}") from error
+
+
+def tables_are_fresh(objects: Objects, manifest: Manifest, *, read: bool = False) -> bool:
+    """Whether `tables/` tells of exactly the records that are there, in files of the bytes that were written.
+
+    `read`: by their digests, as `run` asks; else by their sizes and last bytes, where the seal is: a query over gigabytes of tables reads
+    only what it needs, a table that was cut or replaced is seen, and a flipped bit before them is for `verify`.
+    """
+    try:
+        index = read_json(objects.get(INDEX), f"{objects.url}/{INDEX}", "")
+        if index.get("fingerprint") != fingerprint(objects, manifest):
+            return False
+        tails = dict(index.get("tails", {}))  # none in studies of before
+        for name, (size, crc) in dict(index.get("files", {})).items():
+            key = f"tables/{name}.parquet"
+            if read:
+                same = digest_of(objects, key) == (size, crc)
+            else:
+                same = objects.size(key) == size and tails.get(name) in (None, crc_hex(objects.get_range(key, -_TAIL, _TAIL)))
+            if not same:
+                return False
+        return True
+    except (Missing, StudyError, ValueError, TypeError):
+        return False
+
+
+def write_tables(objects: Objects, manifest: Manifest) -> None:
+    """Make `tables/` anew; its index comes last."""
+    mark = fingerprint(objects, manifest)
+    made: dict[str, bytes] = {}
+    for kind, cells in table_kinds(manifest).items():
+        made[kind] = sealed_parquet(kind_schema(cells), _regroup(kind_batches(objects, cells)))
+        objects.put(f"tables/{kind}.parquet", made[kind])
+    others = {
+        "models": model_table(manifest),
+        "features": stored_table(objects, manifest),
+        "failures": failure_table(objects, manifest),
+    }
+    for name, table in others.items():
+        made[name] = sealed_parquet(table.schema, [table])
+        objects.put(f"tables/{name}.parquet", made[name])
+    files = {name: (len(data), crc_hex(data)) for name, data in made.items()}
+    tails = {name: crc_hex(data[-_TAIL:]) for name, data in made.items()}
+    index = {"fingerprint": mark, "tables": sorted(made), "files": files, "tails": tails, "digests": remembered(objects)}
+    objects.put(INDEX, sealed_json(index))  # a digest of before still says for which records it holds
+
+
+def _regroup(tables: Iterator[pa.Table], size: int = 1 << 16) -> Iterator[pa.Table]:
+    """Row groups of a fixed size, whatever the units were: the file's bytes do not depend on how the work was cut."""
+    waiting: list[pa.Table] = []
+    count = 0
+    for table in tables:
+        waiting.append(table)
+        count += table.num_rows
+        while count >= size:
+            merged = pa.concat_tables(waiting).combine_chunks()
+            yield merged.slice(0, size)
+            waiting, count = [merged.slice(size)], count - size
+    if count:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def connect(objects: Objects, manifest: Manifest, *, cells: Sequence[Cell] | None = None, unsafe: bool = False) -> Database:
+    """An SQL connection with all tables, shut (`store.tables.sql`). Uses `tables/` when up to date, else reads the records.
+
+    `cells`: only rows of these cells are seen, and neither `features` nor results: what an analysis declared as its inputs.
+    `unsafe`: files, network and settings stay within a statement's reach. Raises StudyError for a sample table that cannot be read.
+    """
+    database = Database()
+    try:
+        _fill(database, objects, manifest, cells)
+        if not unsafe:
+            database.shut()
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _fill(database: Database, objects: Objects, manifest: Manifest, cells: Sequence[Cell] | None) -> None:
+    fresh = tables_are_fresh(objects, manifest)
+    kinds = table_kinds(manifest)
+    wanted = {cell.kind for cell in cells} if cells is not None else set(kinds)
+    for name in [*(kind for kind in kinds if kind in wanted), "models", "failures", *([] if cells is not None else ["features"])]:
+        only = "" if cells is None else _only(name, cells)
+        if fresh:
+            try:
+                database.add_parquet(name, objects, [f"tables/{name}.parquet"], where=only)
+                continue
+            except StudyError:
+                pass  # gone or damaged: the records say the same
+        if name in kinds:
+            ids = {cell.id for cell in cells or ()}
+            shown = [cell for cell in kinds[name] if cells is None or cell.id in ids]
+            table = pa.concat_tables([kind_schema(kinds[name]).empty_table(), *kind_batches(objects, shown)])
+        else:
+            make = {"models": lambda *_: model_table(manifest), "features": stored_table, "failures": failure_table}[name]
+            table = make(objects, manifest)
+        database.add(name, table, where=only)
+    parts = [key for key in objects.list("samples") if key.rsplit("/", 1)[-1].startswith("part-")]
+    if parts:
+        database.add_parquet("samples", objects, parts)
+    if cells is None:
+        _results(database, objects, {*kinds, *RESERVED})
+
+
+def _results(database: Database, objects: Objects, taken: set[str]) -> None:
+    """The tables of all results; those of two analyses of one kind are one SQL table, told apart by `stage`."""
+    found: dict[str, list[str]] = {}
+    for name, stored in read_results(objects).items():
+        for file in stored.tables:
+            found.setdefault(file.name, []).append(f"{folder(name)}/{file.file}")
+    for table, files in found.items():
+        if table in taken:
+            continue  # a probe of a later version took the name; the result is still read by `study.result`
+        try:
+            database.add_parquet(table, objects, files, union=True)
+        except StudyError as error:  # must not keep one from asking for the others
+            database.lacks(f"{table} cannot be read: {error}")
+
+
+def result_tables(objects: Objects) -> list[str]:
+    """Names of the SQL tables that results bring."""
+    return sorted({file.name for stored in read_results(objects).values() for file in stored.tables})
+
+
+def _only(name: str, cells: Sequence[Cell]) -> str:
+    """The condition that keeps the rows of these cells."""
+    if name == "models":
+        return f"id in ({_texts({cell.model for cell in cells})})"
+    return f"concat(stage, '/', model, '/', what) in ({_texts({cell.id for cell in cells})})"
+
+
+def _texts(values: Iterable[str]) -> str:
+    """Values as SQL texts, sorted."""
+    return ", ".join(text(value) for value in sorted(values))
+
+
+def count_failed(objects: Objects, manifest: Manifest) -> int:
+    """Samples that could not be measured, each once a model, however many stages it failed in: of `Manifest.measurements`."""
+    found = query(objects, manifest, "select count(*) as n from (select distinct model, row from failures where stage <> 'scan')")
+    return int(found["n"][0].as_py())
+
+
+def query(objects: Objects, manifest: Manifest, sql: str, *, unsafe: bool = False) -> pa.Table:
+    """Run SQL over the study's tables. Raises StudyError with DuckDB's reason and the table names."""
+    with connect(objects, manifest, unsafe=unsafe) as database:
+        return database.query(sql)

@@ -1,0 +1,1 @@
+"""Proof that a study is whole."""

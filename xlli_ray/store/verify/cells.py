@@ -1,0 +1,163 @@
+"""The part of `verify` that looks at one cell: its records, its shards against them, its Zarr documents, `row` and `valid`."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from xlli_ray.errors import StudyError, counted
+from xlli_ray.store.objects.client import Missing, Objects
+from xlli_ray.store.records.manifest import BucketPlan, Cell
+from xlli_ray.store.records.root import digest_of
+from xlli_ray.store.records.seal import crc_hex
+from xlli_ray.store.records.unit_records import DamagedRecord, Receipt, Seen, list_records, read_object
+from xlli_ray.store.verify.findings import Finding, Kind
+from xlli_ray.store.zarr.hierarchy import bucket_documents, row_numbers
+from xlli_ray.store.zarr.layout import ArrayMeta, companion_chunks, dump, group_key, shard_key
+from xlli_ray.store.zarr.read import ArrayReader
+
+
+def verify_cell(objects: Objects, cell: Cell, accounted: set[str], saw: Seen) -> Iterator[Finding]:
+    """Findings of one cell. `accounted` takes the keys that belong to it, `saw` the digest of each record."""
+    receipts: dict[int, Receipt] = {}
+    yield from _records(objects, cell, receipts, accounted, saw)
+    missing = [unit for unit in range(cell.units) if unit not in receipts]
+    if missing:
+        share = f"{len(missing)} of {counted(cell.units, 'unit')}"
+        yield Finding("missing", cell.id, f"{share} without a record (first: {missing[0]})", cell.id)
+    valid = {bucket.name: np.zeros(bucket.rows, bool) for bucket in cell.buckets}
+    for receipt in receipts.values():
+        valid[receipt.bucket][receipt.start : receipt.stop] = True
+        valid[receipt.bucket][[failure.position for failure in receipt.failed]] = False
+    for bucket in cell.buckets:
+        if not bucket.arrays:
+            continue
+        mine = [receipt for _, receipt in sorted(receipts.items()) if receipt.bucket == bucket.name]
+        for place, document in bucket_documents(cell, bucket):
+            key = f"{place}/zarr.json"
+            accounted.add(key)
+            yield from verify_same(objects, key, dump(document), "document", "differs from the plan")
+        for meta in bucket.arrays:
+            accounted |= {shard_key(cell.id, bucket.name, meta, shard) for shard in range(meta.shards)}
+            yield from _array(objects, cell, ArrayReader(objects, cell, bucket, meta, valid=valid[bucket.name]), mine)
+        yield from _companions(objects, cell, bucket, None if missing else valid[bucket.name], accounted)
+
+
+def _records(
+    objects: Objects, cell: Cell, receipts: dict[int, Receipt], accounted: set[str], saw: Seen
+) -> Iterator[Finding]:
+    """All records and packs of the folder; those that count go into `receipts`."""
+    counting = list_records(objects, cell)
+    for key in objects.list(f"records/{cell.id}"):
+        name = key.rsplit("/", 1)[-1]
+        match = re.fullmatch(r"(?:(\d{7})|pack-(\d{7}))\.\d{6}\.(?:arrow|parquet)", name)
+        if not match:
+            continue
+        accounted.add(key)
+        if int(match[1] or match[2]) >= cell.units:
+            yield Finding("record", key, f"of a unit that is not planned ({cell.units} are)", cell.id)
+            continue
+        try:
+            data = objects.get(key)
+            saw(key, len(data), crc_hex(data))
+            found = read_object(objects, cell, key, data)
+        except Missing:
+            continue
+        except DamagedRecord as error:
+            yield Finding("record", key, error.why, cell.id)
+            continue
+        except StudyError as error:
+            yield Finding("foreign", key, str(error), cell.id)
+            continue
+        for unit, (receipt, rows) in found.items():
+            if unit in counting and counting[unit].key == key:
+                receipts[unit] = receipt
+                if cell.columns and (why := _wrong_rows(cell, receipt, rows)):
+                    yield Finding("record", key, f"unit {unit} {why}", cell.id, unit)
+
+
+def _wrong_rows(cell: Cell, receipt: Receipt, rows: pa.Table) -> str:
+    """Why the scalars of a unit are not those of its samples; '' when they are."""
+    bucket, start, stop = cell.unit(receipt.unit)
+    planned = {row for first, last in bucket.table_rows(start, stop) for row in range(first, last)}
+    wanted = {"row", "sample_id", "status", *(name for name, _ in cell.columns)}
+    if set(rows.column_names) != wanted:
+        return f"has other columns than the plan: {', '.join(sorted(wanted ^ set(rows.column_names)))}"
+    numbers = rows["row"].to_pylist()
+    if set(numbers) != planned:
+        return f"has scalars of {counted(len(set(numbers)), 'sample')}, {len(planned)} planned"
+    if len(numbers) > len(planned) and len(set(zip(*(map(str, rows[name].to_pylist()) for name in rows.column_names)))) < len(numbers):
+        return "has a row twice"
+    return ""
+
+
+def _array(objects: Objects, cell: Cell, reader: ArrayReader, receipts: list[Receipt]) -> Iterator[Finding]:
+    meta, bucket = reader.meta, reader.bucket
+    sound: list[int] = []
+    for receipt in receipts:
+        shard = receipt.start // meta.shard_rows
+        key = shard_key(cell.id, bucket.name, meta, shard)
+        wanted = receipt.shards.get(meta.name)
+        try:
+            size, crc = digest_of(objects, key)
+        except Missing:
+            yield Finding("shard", key, f"missing, though unit {receipt.unit} is recorded", cell.id, receipt.unit)
+            continue
+        except StudyError as error:
+            yield Finding("foreign", key, str(error), cell.id, receipt.unit)
+            continue
+        if wanted is None or wanted.key != key or size != wanted.bytes or crc != f"{wanted.crc32c:08x}":
+            yield Finding("shard", key, f"bytes differ from the record of unit {receipt.unit} (crc32c)", cell.id, receipt.unit)
+            continue
+        sound.append(shard)
+    try:
+        yield from _values(reader, meta, sorted(sound))
+    except StudyError as error:
+        yield Finding("document", f"{group_key(cell.id, bucket.name)}/{meta.name}", str(error), cell.id)
+
+
+def _values(reader: ArrayReader, meta: ArrayMeta, shards: list[int]) -> Iterator[Finding]:
+    """What was measured is there, and finite."""
+    key, cell = f"{reader.cell.id}/{reader.bucket.name}/{meta.name}", reader.cell.id
+    for block in reader.scan(shards=shards):
+        unit = reader.bucket.first_unit + block.start // reader.bucket.rows_per_unit
+        expected = reader.valid[block.start : block.start + len(block.valid)]
+        if not np.array_equal(block.valid, expected):
+            first = block.start + int(np.flatnonzero(block.valid != expected)[0])
+            yield Finding("shard", key, f"row {first} is recorded as measured, its bytes are missing", cell, unit)
+        if block.values.dtype.kind == "f":
+            flat = block.values[block.valid].reshape(int(block.valid.sum()), math.prod(meta.shape))  # none may be valid
+            # where the probe declared gaps, NaN is a value; infinity never is
+            finite = ~np.isinf(flat).any(axis=1) if meta.attributes.get("gaps") else np.isfinite(flat).all(axis=1)
+            if not finite.all():
+                first = block.start + int(np.flatnonzero(block.valid)[np.flatnonzero(~finite)[0]])
+                yield Finding("shard", key, f"row {first} is not finite and not recorded as failed", cell, unit)
+
+
+def _companions(
+    objects: Objects, cell: Cell, bucket: BucketPlan, valid: np.ndarray | None, accounted: set[str]
+) -> Iterator[Finding]:
+    """`row` from the plan; `valid` from the records (None: some are missing, and it is not written yet)."""
+    for name, values in (("row", row_numbers(bucket)), ("valid", valid)):
+        key = f"{group_key(cell.id, bucket.name)}/{name}"
+        accounted |= {f"{key}/c/{index}" for index in range(len(companion_chunks(np.zeros(bucket.rows, bool))))}
+        if values is None:
+            continue
+        for index, wanted in enumerate(companion_chunks(values)):
+            what = "does not say what the plan says" if name == "row" else "does not say what the records say"
+            yield from verify_same(objects, f"{key}/c/{index}", wanted, "companion", what, cell.id)
+
+
+def verify_same(objects: Objects, key: str, wanted: bytes, kind: Kind, what: str, cell: str = "") -> Iterator[Finding]:
+    """An object whose bytes follow from the plan or the records."""
+    try:
+        if objects.get(key) != wanted:
+            yield Finding(kind, key, what, cell)
+    except Missing:
+        yield Finding(kind, key, "missing", cell)
+    except StudyError as error:
+        yield Finding("foreign", key, str(error), cell)

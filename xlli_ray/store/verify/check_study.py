@@ -1,0 +1,367 @@
+"""Prove that a study is whole: every object is one that its plan, records and `digests.json` name, with the bytes that were written.
+
+Reads everything once, large objects piece by piece. Findings are lines that say where, what and what to do; none means that the study is as
+it was written. Events, the page, notes and canaries are not looked at: nothing is concluded from them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xlli_ray.errors import EnvironmentFailure, StudyError, counted
+from xlli_ray.store.objects.client import LocalObjects, Missing, Objects
+from xlli_ray.store.records.digests import INDEX
+from xlli_ray.store.records.documents import COPY, document_key, documents
+from xlli_ray.store.records.manifest import Manifest
+from xlli_ray.store.records.root import KEY as ROOT_KEY
+from xlli_ray.store.records.root import PARTS, Digest, Root, digest_of, folder_digest, pieces, read_root, record_folders
+from xlli_ray.store.records.seal import check, crc_hex, is_sealed, read_json
+from xlli_ray.store.records.unit_records import DamagedRecord, Seen, read_object, unfinished
+from xlli_ray.store.tables.results import ROOT as RESULTS
+from xlli_ray.store.tables.results import read_result
+from xlli_ray.store.tables.sample_table import open_parquet, part_key
+from xlli_ray.store.tables.study_tables import fingerprint
+from xlli_ray.store.verify.cells import verify_cell, verify_same
+from xlli_ray.store.verify.findings import Finding, Kind
+from xlli_ray.store.zarr.hierarchy import group_documents
+from xlli_ray.store.zarr.layout import dump
+
+FOLDERS = ("arrays.zarr", "events", "lease", "records", "report", *PARTS, "weights")
+UNCHECKED = re.compile(r"(events|report)/.*|lease/(probe|canary)-.*|records/.*\.progress")
+"""Notes: documented as such in docs/store-format.md."""
+
+
+def verify(objects: Objects, manifest: Manifest, *, notes: list[str] | None = None) -> Iterator[str]:
+    """One line per finding. `notes` takes what could not be looked at."""
+    for finding in findings(objects, manifest, notes=notes):
+        yield str(finding)
+
+
+def findings(objects: Objects, manifest: Manifest, *, notes: list[str] | None = None) -> Iterator[Finding]:
+    """Everything that is not as it was written, each once."""
+    notes = [] if notes is None else notes
+    told: set[str] = set()
+    accounted: set[str] = set()
+    for finding in _findings(objects, manifest, notes, accounted):
+        mark = f"{finding.key} {finding.unit}"
+        if mark not in told and f"{finding.key} -1" not in told:
+            told.add(mark)
+            yield finding
+
+
+def _findings(objects: Objects, manifest: Manifest, notes: list[str], accounted: set[str]) -> Iterator[Finding]:
+    yield from _plan(objects, manifest, accounted)
+    if manifest.samples is None:
+        yield Finding("missing", "samples", "the corpus was never scanned")
+    else:
+        yield from _samples(objects, manifest, notes, accounted)
+        if not manifest.cells:
+            yield Finding("missing", "study", "nothing was planned yet: the run stopped before its plan, or there was only a scan")
+    yield from _weights(objects, manifest, accounted)
+    digests: dict[str, Digest] = {}
+
+    def saw(key: str, size: int, crc: str) -> None:
+        digests[key] = (size, crc)
+
+    for cell in manifest.cells:
+        for place, document in group_documents(manifest, cell):
+            if f"{place}/zarr.json" not in accounted:
+                accounted.add(f"{place}/zarr.json")
+                yield from verify_same(objects, f"{place}/zarr.json", dump(document), "document", "differs from the plan")
+        yield from verify_cell(objects, cell, accounted, saw)
+    yield from _scans(objects, accounted, saw)
+    complete = not unfinished(objects, manifest.cells)
+    yield from _tables(objects, manifest, accounted, complete=complete and bool(manifest.cells))
+    yield from _results(objects, accounted)
+    yield from _leases(objects, accounted)
+    yield from _root(objects, manifest, notes, accounted, digests)
+    if isinstance(objects, LocalObjects):
+        yield from _odd_entries(objects.root)
+    for folder in FOLDERS:
+        for key in objects.list(folder):
+            if key not in accounted and not UNCHECKED.fullmatch(key):
+                yield Finding("foreign", key, "no object of this study")
+
+
+def _plan(objects: Objects, manifest: Manifest, accounted: set[str]) -> Iterator[Finding]:
+    """The documents of `study/` and their copy."""
+    accounted |= {COPY, ROOT_KEY}
+    names = documents(objects)
+    for name in names:
+        accounted.add(document_key(name))
+        if name != names[-1]:  # of a run that was killed between writing its own and removing this one
+            yield from _sealed(objects, document_key(name), "plan")
+    if manifest.format == 1 and not names:
+        return
+    newest = document_key(names[-1]) if names else document_key(manifest.document or "000000.000")
+    if not names:
+        yield Finding("plan", newest, "missing")
+    try:
+        copy = objects.get(COPY)
+        if names and copy != objects.get(newest):
+            yield Finding("plan", COPY, f"is no copy of {newest}, which counts")
+    except Missing:
+        yield Finding("plan", COPY, "missing")
+    except StudyError as error:
+        yield Finding("foreign", COPY, str(error))
+
+
+def _sealed(objects: Objects, key: str, kind: Kind, *, must: bool = False) -> Iterator[Finding]:
+    """An object's own seal. `must`: it has to have one."""
+    try:
+        data = objects.get(key)
+        if not check(data, key, "") and must:
+            yield Finding(kind, key, "damaged, its seal is gone")
+        if key.endswith(".json"):
+            read_json(data, key, "")
+    except Missing:
+        yield Finding(kind, key, "missing")
+    except StudyError as error:
+        yield Finding(kind, key, str(error).removeprefix(f"{key}: ").rstrip("; "))
+
+
+def _samples(objects: Objects, manifest: Manifest, notes: list[str], accounted: set[str]) -> Iterator[Finding]:
+    table = manifest.samples
+    assert table is not None
+    rows, unsealed, sound = 0, False, True
+    for part in range(max(1, -(-table.rows // table.part_rows))):
+        accounted.add(part_key(part))
+        try:
+            data = bytearray()
+            for piece in pieces(objects, part_key(part)):
+                data += piece
+            unsealed |= not check(bytes(data), part_key(part), "")
+            rows += open_parquet(objects, part_key(part)).metadata.num_rows
+        except Missing:
+            yield Finding("samples", part_key(part), "missing")
+            sound = False
+        except EnvironmentFailure:  # an outage is no damage
+            raise
+        except (StudyError, pa.ArrowException, OSError) as error:
+            yield Finding("samples", part_key(part), f"damaged ({_line(error)})")
+            sound = False
+    if sound and rows != table.rows:
+        yield Finding("samples", "samples", f"{counted(rows, 'row')}, the plan says {table.rows}")
+    key = "samples/rejected.parquet"
+    accounted.add(key)
+    try:
+        data = bytearray(objects.get(key))
+        unsealed |= not check(bytes(data), key, "")
+        if pq.read_table(pa.BufferReader(bytes(data))).num_rows != table.rejected:
+            yield Finding("samples", key, f"not the {counted(table.rejected, 'file')} that the plan counts as refused")
+    except Missing:
+        yield Finding("samples", key, "missing")
+    except EnvironmentFailure:
+        raise
+    except (StudyError, pa.ArrowException, OSError) as error:
+        yield Finding("samples", key, f"damaged ({_line(error)})")
+    if unsealed:
+        notes.append("samples: written before there were seals; digests.json covers it once the same `xlli run` has ended")
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip(": ;").splitlines() or [type(error).__name__])[0][:200]
+
+
+def _weights(objects: Objects, manifest: Manifest, accounted: set[str]) -> Iterator[Finding]:
+    """Every file of weights has the sha256 of its name; those of the models are there."""
+    names = {f"weights/{model.weights_sha256}.safetensors": model.id for model in manifest.models}
+    for key in sorted({*names, *objects.list("weights")}):
+        if not (match := re.fullmatch(r"weights/([0-9a-f]{64})\.safetensors", key)):
+            continue
+        accounted.add(key)
+        about = f" (model {names[key]})" if key in names else ""
+        try:
+            digest = hashlib.sha256()
+            for piece in pieces(objects, key):
+                digest.update(piece)
+            if digest.hexdigest() != match[1]:
+                yield Finding("weights", key, f"the bytes do not have the sha256 of the name{about}")
+        except Missing:
+            yield Finding("weights", key, f"missing{about}")
+        except StudyError as error:
+            yield Finding("foreign", key, str(error))
+
+
+def _scans(objects: Objects, accounted: set[str], saw: Seen) -> Iterator[Finding]:
+    """Records of scans: needed only to make the sample table again."""
+    for folder, keys in record_folders(objects).items():
+        if not folder.startswith("scan-") or "/" in folder:
+            continue
+        for key in keys:
+            accounted.add(key)
+            try:
+                data = objects.get(key)
+                saw(key, len(data), crc_hex(data))
+                read_object(objects, folder, key, data)
+            except DamagedRecord as error:
+                yield Finding("record", key, error.why, folder)
+            except StudyError as error:
+                yield Finding("foreign", key, str(error), folder)
+
+
+def _tables(objects: Objects, manifest: Manifest, accounted: set[str], *, complete: bool) -> Iterator[Finding]:
+    accounted.add(INDEX)
+    try:
+        index = read_json(objects.get(INDEX), INDEX, "")
+        files = {f"tables/{name}.parquet": tuple(digest) for name, digest in dict(index.get("files", {})).items()}
+        accounted |= {f"tables/{name}.parquet" for name in index.get("tables", [])}
+    except Missing:
+        accounted |= set(objects.list("tables"))
+        if complete:
+            yield Finding("tables", INDEX, "missing, though all units are done")
+        return
+    except (StudyError, ValueError, TypeError) as error:
+        accounted |= set(objects.list("tables"))
+        yield Finding("tables", INDEX, f"damaged ({_line(error)})")
+        return
+    for key, wanted in files.items():
+        try:
+            if digest_of(objects, key) != wanted:
+                yield Finding("tables", key, "damaged: not the bytes that tables/index.json names")
+        except Missing:
+            yield Finding("tables", key, "missing")
+        except ValueError as error:  # StudyError, and a name in the index that is none
+            yield Finding("foreign", key, str(error))
+    if complete and index.get("fingerprint") != fingerprint(objects, manifest):
+        yield Finding("tables", "tables", "do not tell of the records that are there")
+
+
+def _results(objects: Objects, accounted: set[str]) -> Iterator[Finding]:
+    """`result.json` has its seal, and each table and figure the bytes that it names."""
+    for name in sorted({key.split("/")[1] for key in objects.list(RESULTS) if key.count("/") == 2}):
+        place = f"{RESULTS}/{name}"
+        there = set(objects.list(place))
+        for document in (f"{place}/failed.json", f"{place}/result.json"):
+            if document in there:
+                accounted.add(document)
+                for finding in _sealed(objects, document, "result"):
+                    yield Finding("result", finding.key, finding.what, name)
+        stored = read_result(objects, name) if f"{place}/result.json" in there else None
+        if stored is None:
+            if f"{place}/result.json" in there:
+                yield Finding("result", f"{place}/result.json", "cannot be read", name)
+            accounted |= there  # of a result that is being written, or cannot be told: the next one removes them
+            continue
+        for file in (*stored.tables, *stored.figures):
+            key = f"{place}/{file.file}"
+            accounted.add(key)
+            try:
+                if hashlib.sha256(objects.get(key)).hexdigest() != file.sha256:
+                    yield Finding("result", key, "not the bytes that result.json names", name)
+            except Missing:
+                yield Finding("result", key, "missing", name)
+            except (StudyError, ValueError) as error:
+                yield Finding("foreign", key, str(error), name)
+
+
+def _leases(objects: Objects, accounted: set[str]) -> Iterator[Finding]:
+    for key in objects.list("lease"):
+        if match := re.fullmatch(r"lease/\d{6}\.(json|beat|end)", key):
+            accounted.add(key)
+            try:
+                if match[1] == "end" and objects.get(key) != b"1":
+                    yield Finding("lease", key, "damaged")
+                elif match[1] != "end":
+                    yield from _sealed_lease(objects, key)
+            except Missing:
+                continue  # of a run that ends in this moment
+            except StudyError as error:
+                yield Finding("foreign", key, str(error))
+
+
+def _sealed_lease(objects: Objects, key: str) -> Iterator[Finding]:
+    data = objects.get(key)
+    old = data.isdigit() if key.endswith(".beat") else not is_sealed(data) and data.startswith(b'{"host"') and _is_json(data)
+    try:
+        if not old and not check(data, key, ""):
+            yield Finding("lease", key, "damaged, its seal is gone")
+    except StudyError:
+        yield Finding("lease", key, "damaged")
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        json.loads(data)
+    except ValueError:
+        return False
+    return True
+
+
+def _root(
+    objects: Objects, manifest: Manifest, notes: list[str], accounted: set[str], digests: dict[str, Digest]
+) -> Iterator[Finding]:
+    """Everything that `digests.json` names is there with those bytes, and what it should name is named."""
+    try:
+        root = read_root(objects)
+    except StudyError as error:
+        yield Finding("root", ROOT_KEY, str(error).split(": ", 1)[-1].split(";")[0])
+        return
+    if root is None:
+        if manifest.format == 1:
+            notes.append("this study was written before there were digests: sample table, tables, results and single records were checked "
+                         "only by what they say of each other; the same `xlli run` adds digests")  # fmt: skip
+        else:
+            yield Finding("root", ROOT_KEY, "missing: the run has not come to its end, or somebody removed it")
+        return
+    yield from _rooted(objects, root, accounted, digests)
+
+
+def _rooted(objects: Objects, root: Root, accounted: set[str], digests: dict[str, Digest]) -> Iterator[Finding]:
+    since = f"not as the run of lease {root.epoch} left it (digests.json)"
+    same: tuple[Kind, ...] = ("lease", "samples", "tables")
+    kinds: dict[str, Kind] = {"results": "result", "study": "plan", COPY: "plan", **{kind: kind for kind in same}}
+    for key, wanted in root.objects.items():
+        kind = kinds.get(key.split("/")[0], "foreign")
+        owner = key.split("/")[1] if kind == "result" and key.count("/") == 2 else ""
+        try:
+            if digest_of(objects, key) != wanted:
+                yield Finding(kind, key, since, owner)
+        except Missing:
+            yield Finding(kind, key, f"missing; {since}", owner)
+        except (StudyError, ValueError) as error:
+            yield Finding("foreign", key, str(error), owner)
+    for part in PARTS:
+        for key in objects.list(part):
+            if key in accounted and key not in root.objects:
+                yield Finding("root", key, f"came after the run of lease {root.epoch} wrote digests.json")
+    folders = record_folders(objects)
+    for folder, written in root.records.items():
+        keys = folders.get(folder, [])
+        try:
+            now = folder_digest(keys, lambda key: digests.get(key) or digest_of(objects, key))
+        except (Missing, StudyError):
+            continue  # named already
+        if now != written:
+            what = "came or went" if now[0] != written[0] else "are not the bytes that were written"
+            yield Finding("root", f"records/{folder}", f"its records {what} since the run of lease {root.epoch} wrote digests.json")
+
+
+def _odd_entries(root: os.PathLike[str]) -> Iterator[Finding]:
+    """What a study has no use for: links, FIFOs, devices, names that are no keys."""
+    top = os.path.realpath(root)
+    for folder, folders, names in os.walk(top):
+        here = os.path.relpath(folder, top).removeprefix(".").removeprefix("/")
+        for name in [*folders, *names]:
+            path, key = os.path.join(folder, name), f"{here}/{name}" if here else name
+            mode = os.lstat(path).st_mode
+            shown = key.encode("utf-8", "backslashreplace").decode()
+            if stat.S_ISLNK(mode):
+                target = os.path.realpath(path)
+                inside = target == top or target.startswith(top + os.sep)
+                yield Finding("foreign", shown, f"a link{'' if inside else ' that leads outside the study'} (to {target})")
+            elif not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+                yield Finding("foreign", shown, "a FIFO, socket or device")
+            elif stat.S_ISREG(mode) and not (name.startswith(".") and name.endswith(".partial")):
+                known = here.split("/")[0] in FOLDERS if here else name in (COPY, ROOT_KEY)
+                if not re.fullmatch(r"[A-Za-z0-9_=\-][A-Za-z0-9_.=\-]*", name) or not known:
+                    yield Finding("foreign", shown, "no object of a study has such a name")
+

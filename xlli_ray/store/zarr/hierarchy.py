@@ -1,0 +1,41 @@
+"""Which Zarr documents and `row` companions a plan has: made before the first unit, compared by `xlli verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from xlli_ray.store.records.manifest import BucketPlan, Cell, Manifest
+from xlli_ray.store.zarr.layout import FORMAT, ROOT, array_document, companion_document, group_document, group_key
+
+ABOUT_VALID = {"about": "only rows with true may be read"}
+ABOUT_ROW = {"about": "row number in the sample table"}
+
+
+def group_documents(manifest: Manifest, cell: Cell) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(key, document) of the groups above a cell's buckets and of the cell itself, outermost first; none when it stores no array."""
+    if not any(bucket.arrays for bucket in cell.buckets):
+        return
+    yield ROOT, group_document({"xlli_ray": {"format": FORMAT}})
+    yield f"{ROOT}/{cell.stage}", group_document({})
+    yield f"{ROOT}/{cell.stage}/{cell.model}", group_document({})
+    model = manifest.model(cell.model)
+    facts = {"cell": cell.hash, "kind": cell.kind, "weights_sha256": model.weights_sha256, "network": model.network}
+    yield f"{ROOT}/{cell.id}", group_document(facts)
+
+
+def bucket_documents(cell: Cell, bucket: BucketPlan) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(key, document) of a bucket with arrays. `row` comes last: its document says that the group is whole."""
+    key = group_key(cell.id, bucket.name)
+    yield key, group_document({"height": bucket.height, "width": bucket.width})
+    for meta in bucket.arrays:
+        yield f"{key}/{meta.name}", array_document(meta)
+    yield f"{key}/valid", companion_document(bucket.rows, "bool", ABOUT_VALID)
+    yield f"{key}/row", companion_document(bucket.rows, "int64", ABOUT_ROW)
+
+
+def row_numbers(bucket: BucketPlan) -> np.ndarray:
+    """int64 (rows,): the companion `row`."""
+    return np.concatenate([np.arange(first, first + count) for first, count in bucket.segments]).astype(np.int64)

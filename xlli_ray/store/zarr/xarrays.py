@@ -1,0 +1,69 @@
+"""Stored arrays as lazy xarray, through zarr.
+
+Only the one array is opened, after `read_array_meta` has looked at what it is: whatever else lies in its group, perhaps of an older Zarr
+whose codecs run code, is not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import xarray as xr
+import zarr
+import zarr.errors
+from xarray.core.indexing import IndexingSupport, LazilyIndexedArray, explicit_indexing_adapter
+from zarr.storage import LocalStore, ObjectStore
+
+from xlli_ray.errors import StudyError
+from xlli_ray.store.objects.client import LocalObjects, Objects
+from xlli_ray.store.zarr.layout import group_key, read_array_meta
+from xlli_ray.store.zarr.read import ArrayReader
+
+REFUSALS = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, zarr.errors.BaseZarrError)
+"""What Zarr and its codecs raise for documents and shards that are damaged or of another kind."""
+
+
+class _Lazy(xr.backends.BackendArray):  # type: ignore[misc]
+    """Reads what is indexed."""
+
+    def __init__(self, stored: zarr.Array, where: str) -> None:
+        self._stored, self._where = stored, where
+        self.shape, self.dtype = stored.shape, stored.dtype
+
+    def __getitem__(self, place: Any) -> Any:
+        return explicit_indexing_adapter(place, self.shape, IndexingSupport.OUTER, self._read)
+
+    def _read(self, place: tuple[Any, ...]) -> Any:
+        try:
+            return self._stored.oindex[place]
+        except REFUSALS as error:
+            raise StudyError(f"{self._where}: Zarr does not read its shards ({str(error)[:200]}); run `xlli verify`") from error
+
+
+def open_xarray(objects: Objects, reader: ArrayReader, samples: Any) -> xr.DataArray:
+    """Lazy DataArray of one bucket with the sample columns and `valid` as coordinates along `sample`.
+
+    `samples`: pyarrow table of the array's rows, in order. Raises StudyError for an array of another kind than this store writes.
+    """
+    key = f"{group_key(reader.cell.id, reader.bucket.name)}/{reader.meta.name}"
+    meta = read_array_meta(objects, key)
+    try:
+        stored = zarr.open_array(_zarr_store(objects), path=key, mode="r", zarr_format=3)
+    except REFUSALS as error:
+        raise StudyError(
+            f"{objects.url}/{key}/zarr.json: Zarr does not open it ({str(error)[:200]}); `xlli verify --repair` writes it again"
+        ) from error
+    coordinates: dict[str, Any] = {"valid": ("sample", reader.valid)}
+    for name in samples.column_names:
+        column = samples[name]
+        if str(column.type).startswith("list"):
+            continue
+        coordinates[name] = ("sample", column.to_numpy())
+    values = xr.Variable(("sample", *meta.dims), LazilyIndexedArray(_Lazy(stored, f"{objects.url}/{key}")), dict(stored.attrs))
+    return xr.DataArray(values, coordinates, name=meta.name)
+
+
+def _zarr_store(objects: Objects) -> Any:
+    if isinstance(objects, LocalObjects):
+        return LocalStore(objects.root, read_only=True)
+    return ObjectStore(objects._store, read_only=True)  # type: ignore[attr-defined]

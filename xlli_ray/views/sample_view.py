@@ -1,0 +1,111 @@
+"""One sample as people see it: `study.sample(id)`. Inputs and targets are made again from the corpus, outputs are read from the study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xlli_ray.corpus.sample import Loaded, sample_from_row, study_loader
+from xlli_ray.errors import StudyError, closest
+from xlli_ray.store.objects.client import Objects
+from xlli_ray.store.records.manifest import Manifest
+from xlli_ray.store.zarr.read import ArrayReader, open_readers
+from xlli_ray.views.html import grid, picture
+from xlli_ray.views.pixels import SIDE, enlarged, png_bytes, shrunk, to_image
+from xlli_ray.views.stored import is_image, row_of
+
+THUMB = 160
+"""Longest side of a thumbnail, pixels."""
+
+
+@dataclass(frozen=True, eq=False)
+class SampleView:
+    """A sample. `input`, `target` and what is drawn of them raise SampleError or EnvironmentFailure when the corpus is gone or changed."""
+
+    objects: Objects = field(repr=False)
+    manifest: Manifest = field(repr=False)
+    """Of its study."""
+    row: dict[str, Any] = field(repr=False)
+    """Its row of the sample table."""
+
+    def __repr__(self) -> str:
+        return f"<sample {self.id}: {self.title}>"
+
+    @property
+    def id(self) -> str:
+        return str(self.row["sample_id"])
+
+    @property
+    def source(self) -> str:
+        """Path or URI of the picture it comes from."""
+        return str(self.row["source"])
+
+    @property
+    def title(self) -> str:
+        """Source, place of a patch, degradation."""
+        place = f" @{self.row['top']},{self.row['left']}" if self.row["top"] is not None else ""
+        return f"{self.source}{place} · {self.row['label']}"
+
+    @cached_property
+    def _loaded(self) -> Loaded:
+        return study_loader(self.manifest.recipe.get("corpus", {})).load(sample_from_row(self.row))
+
+    @property
+    def input(self) -> NDArray[np.float32]:
+        """(3, H, W) in 0..1: what the networks were given."""
+        return self._loaded.input
+
+    @property
+    def target(self) -> NDArray[np.float32] | None:
+        """(3, sH, sW) in 0..1; None where there is none."""
+        return self._loaded.target
+
+    @property
+    def thumbnail(self) -> bytes:
+        """The input as a PNG file of at most THUMB pixels a side."""
+        return png_bytes(shrunk(to_image(self.input), THUMB))
+
+    @property
+    def models(self) -> list[str]:
+        """Networks whose outputs are stored and valid for this sample, in the study's order."""
+        return [model.id for model in self.manifest.models if row_of(self._readers(model.id), self.row["row"]) is not None]
+
+    def output(self, model: str) -> NDArray[np.uint8]:
+        """(C, sH, sW), 8 bit, as the stage `restore: {save: true}` stored it.
+
+        Raises StudyError for an unknown network, where nothing is stored, and where this sample failed.
+        """
+        known = [entry.id for entry in self.manifest.models]
+        if model not in known:
+            raise StudyError(f"no model {model!r} in this study; nearest: {', '.join(closest(model, known) or known)}")
+        readers = self._readers(model)
+        if not readers:
+            raise StudyError(f"no outputs of {model} are stored; add `restore: {{save: true}}` for it to the recipe and run it again")
+        found = row_of(readers, self.row["row"])
+        if found is None:
+            raise StudyError(
+                f"sample {self.id} has no valid output of {model}: its stage does not cover it, is not done yet (`xlli run` goes on), or "
+                "it failed (`study.failures` has the reason)"
+            )
+        return found
+
+    def _readers(self, model: str) -> list[ArrayReader]:
+        cells = [cell for cell in self.manifest.cells if cell.kind == "restore" and cell.model == model]
+        return [reader for cell in cells for reader in open_readers(self.objects, cell) if is_image(reader.meta)]
+
+    def _repr_html_(self) -> str:
+        from xlli_ray.errors import XlliError
+
+        cells = []
+        try:
+            cells.append(picture(enlarged(to_image(self.input), SIDE), f"input, {self.input.shape[2]}×{self.input.shape[1]}"))
+            if self.target is not None:
+                cells.append(picture(enlarged(to_image(self.target), SIDE), f"target, {self.target.shape[2]}×{self.target.shape[1]}"))
+        except (XlliError, OSError) as error:
+            return grid(f"{self.title}: cannot be shown: {error}", [])
+        cells += [picture(enlarged(to_image(self.output(model)), SIDE), model) for model in self.models]
+        return grid(self.title, [cells])
