@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -429,6 +430,9 @@ def test_an_analysis_has_a_section_with_its_flags_first_and_every_tag_closed(tmp
 
         def tell(self, text: str) -> None:
             pass
+
+        def beating(self, text: Callable[[], str]) -> AbstractContextManager[None]:
+            return nullcontext()
 
     place = tmp_path / "lam"
     objects = open_objects(str(place))
