@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from xlli_ray.errors import EnvironmentFailure, StudyError
+from xlli_ray.errors import EnvironmentFailure, LeaseError, StudyError
 from xlli_ray.store.objects import atomic_file as beside
 from xlli_ray.store.objects import client as module
 from xlli_ray.store.objects.bucket import Bucket
-from xlli_ray.store.objects.client import Missing, Objects, check_key, open_objects, probe_create_only
+from xlli_ray.store.objects.client import Missing, Objects, check_key, fenced, open_objects, probe_create_only
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -276,3 +276,17 @@ def test_removing_what_is_not_there_is_no_error_on_stores_that_say_so(tmp_path: 
         bucket.delete("results/a/result.json")
     with pytest.raises(Missing):
         bucket.get("results/a/result.json")
+
+
+def test_a_fence_stands_before_one_drivers_changes_and_before_nobody_elses(place: Objects) -> None:
+    """In memory the copy was the store itself: the next run's heartbeat met the fence of the run before."""
+
+    class Shut:
+        def check(self) -> None:
+            raise LeaseError("taken over")
+
+    behind = fenced(place, Shut())  # type: ignore[arg-type]
+    with pytest.raises(LeaseError):
+        behind.put("a", b"x")
+    place.put("a", b"y")
+    assert behind.get("a") == b"y"

@@ -12,7 +12,6 @@ Keys are relative, `/`-separated, `[A-Za-z0-9_.=-]` only: never built from file 
 
 from __future__ import annotations
 
-import copy
 import errno
 import os
 import re
@@ -101,8 +100,8 @@ class Objects(Protocol):
 def fenced(objects: Objects, fence: Fence) -> Objects:
     """The same folder or bucket, whose changes pass the fence first."""
     assert isinstance(objects, LocalObjects | BucketObjects)
-    out = copy.copy(objects)
-    out.fence = fence
+    out = object.__new__(type(objects))  # not `copy`: it pickles, and in memory opens the one store that all share
+    out.__dict__.update(objects.__dict__, fence=fence)
     return out
 
 
