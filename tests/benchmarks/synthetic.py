@@ -21,7 +21,8 @@ def sample_batches(
 ) -> Iterator[pa.RecordBatch]:
     """Batches of `corpus.table.SCHEMA`, in order: one bucket, `degradations` blocks of equal length, eight patches an image."""
     from xlli_ray.corpus.degradations import parse_label
-    from xlli_ray.corpus.table import SCHEMA, bucket_name
+    from xlli_ray.corpus.size import Size
+    from xlli_ray.corpus.table import SCHEMA
 
     each = rows // len(degradations)
     given = degradations == ("given",)
@@ -34,7 +35,7 @@ def sample_batches(
             content = np.arange(first, first + n)
             image, patch = np.divmod(content, PATCHES_AN_IMAGE)
             same = {
-                "bucket": bucket_name(size, size), "label": label, "type": mixture.type if mixture else "given",
+                "bucket": Size(size, size).bucket, "label": label, "type": mixture.type if mixture else "given",
                 **{name: mixture.level(name) if mixture else None for name in ("blur", "noise", "jpeg")},
                 "seed": 0, "scale": 0 if given else 4, "kind": "inputs" if given else "images",
                 "target": None, "target_sha": None,

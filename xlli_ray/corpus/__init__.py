@@ -8,6 +8,7 @@
     patches   grid-aligned tiles          ids   what samples are called
     pies      an evaluation set: which degradations, and how many patches of each image
     resize    MATLAB's bicubic            degradations/   blur, noise, jpeg: one file each
+    size      height, width, frames; the name of a bucket
     sample    a row of the table -> input and target
 
 The names below are loaded when they are first used.
@@ -28,6 +29,7 @@ _NAMES = {
     "PiesSpec": "pies",
     "SCHEMA": "table",
     "Sample": "sample",
+    "Size": "size",
     "Source": "scan",
     "expand": "table",
     "list_sources": "scan",

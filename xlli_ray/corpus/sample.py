@@ -28,6 +28,7 @@ from xlli_ray.corpus.files.sources import read_bytes
 from xlli_ray.corpus.ids import sha256_hex
 from xlli_ray.corpus.patches import crop
 from xlli_ray.corpus.resize import downscale, modcrop
+from xlli_ray.corpus.size import Size
 from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.errors import RecipeError, SampleError
 
@@ -51,7 +52,7 @@ class Sample:
     `source`: URI of the clean image (kind `images`) or of the input; `target`: URI of a pair's target, else None.
     `label`: degradation, `given` for inputs that go in as they are. `scale`: target size over input size; 0 where the
     model decides (`inputs`). `box`: the patch in pixels of the target (of the input where there is no target), None for
-    the whole image. `height`, `width`: of the input.
+    the whole image. `height`, `width`: of the input. `frames`: of a clip; 0: an image.
     """
 
     row: int
@@ -68,14 +69,20 @@ class Sample:
     box: Box | None
     height: int
     width: int
+    frames: int = 0
+
+    @property
+    def size(self) -> Size:
+        """Of the input: its axes and shape."""
+        return Size(self.height, self.width, self.frames)
 
 
 @dataclass(frozen=True)
 class Loaded:
     """What a network sees, and what it should give.
 
-    `input`: float32, (3, H, W), RGB in 0..1, C-contiguous. `target`: the same of (3, scale H, scale W); None for
-    `inputs`.
+    `input`: float32, (3, H, W), of a clip (T, 3, H, W), RGB in 0..1, C-contiguous. `target`: the same, `scale` times as high and wide; None
+    where there is none.
     """
 
     input: NDArray[np.float32]
@@ -225,6 +232,7 @@ def sample_from_row(row: dict[str, Any]) -> Sample:
         box=None if row["top"] is None else Box(row["top"], row["left"], row["size"]),
         height=row["height"],
         width=row["width"],
+        frames=row.get("frames") or 0,
     )
 
 

@@ -30,6 +30,7 @@ from xlli_ray.corpus.degradations import GIVEN, Mixture, is_made
 from xlli_ray.corpus.ids import ID_DIGITS, content_id, order_key
 from xlli_ray.corpus.pies import PiesSpec, real_label, spread
 from xlli_ray.corpus.sample import Kind
+from xlli_ray.corpus.size import Size
 from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.errors import RecipeError
 
@@ -81,11 +82,6 @@ def schema_of(mixtures: Sequence[Mixture]) -> pa.Schema:
     return schema
 
 
-def bucket_name(height: int, width: int) -> str:
-    """Name of the group of inputs of one size: `h0064w0086`."""
-    return f"h{height:04d}w{width:04d}"
-
-
 def expand(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int) -> Iterator[pa.RecordBatch]:
     """The sample table in batches of `schema_of(spec.mixtures)`.
 
@@ -110,7 +106,7 @@ def expand(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int) -> Itera
     belongs = np.array([real.index(image.real) + 1 if image.real else 0 for image in images])[contents.image] if real else None
     # Sizes are a property of the image, so contents are grouped by image; a stable sort keeps image and patch order
     # inside.
-    names = np.array([bucket_name(*image.input_size) for image in images])
+    names = np.array([Size(*image.input_size).bucket for image in images])
     buckets, code = np.unique(names, return_inverse=True)
     code = code[contents.image]
     order = np.argsort(code, kind="stable")

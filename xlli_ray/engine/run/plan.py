@@ -397,7 +397,7 @@ def _cut_group(
             plan.append(
                 BucketPlan(
                     bucket.name, bucket.height, bucket.width, rows, batch, size, first_unit, segments, tuple(metas),
-                    macs * want.probe.cost, refused,
+                    macs * want.probe.cost, refused, bucket.frames,
                 )
             )  # fmt: skip
         first_unit += -(-rows // size)

@@ -42,6 +42,8 @@ class Bucket:
     """How many of the rows have a target."""
     scales: tuple[Natural, ...] = ()
     """The scales that occur (0: unknown, inputs without target)."""
+    frames: Natural = 0
+    """Of a clip; 0: images."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ class BucketPlan:
     """Multiply-adds a sample, for the projection."""
     refused: str = ""
     """Why the network cannot take inputs of this size; all rows of the bucket are then failed rows."""
+    frames: Natural = 0
+    """Of a clip; 0: images."""
 
     @property
     def units(self) -> int:

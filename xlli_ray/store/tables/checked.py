@@ -22,7 +22,8 @@ IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 """SQL tables and columns."""
 LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+~\-]*")
 """Degradations, and names of real sets."""
-BUCKET = re.compile(r"h[0-9]{4,9}w[0-9]{4,9}")
+BUCKET = re.compile(r"(t[0-9]{4,9})?h[0-9]{4,9}w[0-9]{4,9}")
+"""As `corpus.size.Size.bucket` writes it."""
 DTYPE = re.compile("|".join(sorted(DTYPES)))
 CODEC = re.compile("none|blosc")
 SCALAR = re.compile("|".join(ARROW))
@@ -33,7 +34,7 @@ _MEANT = {
     NAME: "letters, digits, '_', '.' and '-', and no '.' first",
     IDENTIFIER: "letters, digits and '_', and no digit first",
     LABEL: "letters, digits, '_', '.', '+', '~' and '-'",
-    BUCKET: "h0064w0086",
+    BUCKET: "h0064w0086, or t0007h0064w0086 for clips",
     TAG: "one line of text",
     COLOUR: "#rrggbb",
     DTYPE: f"one of {', '.join(sorted(DTYPES))}",

@@ -164,6 +164,7 @@ def _count_buckets(buckets: list[dict[str, Any]], table: pa.Table, offset: int) 
     ends = [*starts[1:], len(bucket)]
     has_target = pc.invert(pc.is_null(table["target_height"].combine_chunks())).to_numpy(zero_copy_only=False)
     scales = table["scale"].to_numpy()
+    frames = table["frames"].combine_chunks() if "frames" in table.column_names else None  # of clips only
     for start, end in zip(starts, ends):
         name = bucket[start].as_py()
         if not buckets or buckets[-1]["name"] != name:
@@ -171,6 +172,7 @@ def _count_buckets(buckets: list[dict[str, Any]], table: pa.Table, offset: int) 
                 {
                     "name": name, "height": table["height"][start].as_py(), "width": table["width"][start].as_py(),
                     "start": offset + start, "rows": 0, "blocks": [], "targets": 0, "scales": set(),
+                    "frames": frames[start].as_py() or 0 if frames is not None else 0,
                 }
             )  # fmt: skip
         here = buckets[-1]
