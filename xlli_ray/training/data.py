@@ -17,7 +17,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -27,12 +26,11 @@ from xlli_ray.corpus.decode import decode, luma_full, to_u8
 from xlli_ray.corpus.degradations import Mixture, draw
 from xlli_ray.corpus.degradations.blur import Blur, gaussian
 from xlli_ray.corpus.degradations.noise import generator
-from xlli_ray.corpus.files.sources import list_files, pair_files, read_bytes
 from xlli_ray.corpus.ids import sha256_hex
 from xlli_ray.corpus.resize import bicubic, downscale, modcrop
 from xlli_ray.errors import RecipeError
-from xlli_ray.training.images import Image
-from xlli_ray.training.recipe import Pairs, TrainCorpus
+from xlli_ray.training.images import Files, Image, taken_files
+from xlli_ray.training.recipe import TrainCorpus
 
 VERSION = 1  # raised when the same recipe and images would give other crops
 U8 = NDArray[np.uint8]
@@ -63,36 +61,36 @@ class Batch:
     content: NDArray[np.int64]
 
 
-def read_pictures(corpus: TrainCorpus) -> tuple[list[Picture], int]:
-    """All pictures of a corpus, sorted by sha256, and the scale between input and target."""
+def read_pictures(corpus: TrainCorpus, *, seed: int = 0) -> tuple[list[Picture], int]:
+    """The pictures of a corpus, sorted by sha256, and the scale between input and target. `seed` draws those of `corpus.count`."""
     if corpus.pairs is not None:
-        return _read_pairs(corpus.pairs, max_pixels=corpus.max_pixels)
+        return _read_pairs(taken_files(corpus, seed), max_pixels=corpus.max_pixels)
     scale = corpus.scale if corpus.images is not None else 1
     pictures = []
-    for uri in list_files(corpus.images or corpus.inputs or [], "."):
-        data = read_bytes(uri)
+    for files in taken_files(corpus, seed):
+        image, data, _ = files.read()
         pixels = modcrop(decode(data, max_pixels=corpus.max_pixels).pixels, scale)
         target = to_u8(pixels)
         small = target if scale == 1 else downscale(pixels, scale)
-        pictures.append(Picture(PurePath(uri).name, sha256_hex(data), target, small))
+        pictures.append(Picture(image.file, image.sha256, target, small))
     return sorted(pictures, key=lambda picture: picture.sha256), scale
 
 
-def _read_pairs(pairs: Pairs, *, max_pixels: int) -> tuple[list[Picture], int]:
+def _read_pairs(pairs: Sequence[Files], *, max_pixels: int) -> tuple[list[Picture], int]:
     pictures, scales = [], set()
-    for source, target in pair_files(pairs.input, pairs.target, "."):
-        given = read_bytes(source)
+    for files in pairs:
+        image, data, given = files.read()
+        assert given is not None
         small = to_u8(decode(given, max_pixels=max_pixels).pixels)
-        data = read_bytes(target)
         large = to_u8(decode(data, max_pixels=max_pixels).pixels)
         scale, rest = divmod(large.shape[0], small.shape[0])
         if rest or large.shape != (scale * small.shape[0], scale * small.shape[1], 3) or scale < 1:
             raise RecipeError(
-                f"pairs: {target} is {large.shape[0]}x{large.shape[1]}, {source} {small.shape[0]}x{small.shape[1]};"
+                f"pairs: {files.target} is {large.shape[0]}x{large.shape[1]}, {files.input} {small.shape[0]}x{small.shape[1]};"
                 " a target must be the same whole number of times as high and wide as its input"
             )
         scales.add(scale)
-        pictures.append(Picture(PurePath(target).name, sha256_hex(data), large, small, sha256_hex(given)))
+        pictures.append(Picture(image.file, image.sha256, large, small, image.input_sha256))
     if len(scales) > 1:
         raise RecipeError(f"pairs: scales {', '.join(map(str, sorted(scales)))} are mixed; train one scale at a time")
     return sorted(pictures, key=lambda picture: (picture.sha256, picture.input_sha256)), scales.pop()

@@ -1,4 +1,8 @@
-"""The images of a training by the bytes of their files: what `identity` compares and a card lists."""
+"""The images of a training by the bytes of their files: what `identity` compares and a card lists.
+
+`corpus.count` takes the first so many of them in an order that the seed and the bytes of the files draw, so that eight are among the 64 of
+the same seed, and names of files decide nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from dataclasses import dataclass
 
 from xlli_ray.corpus.files.sources import list_files, pair_files, read_bytes
 from xlli_ray.corpus.ids import sha256_hex
+from xlli_ray.errors import RecipeError, counted
 from xlli_ray.training.recipe import TrainCorpus
 
 
@@ -18,16 +23,45 @@ class Image:
     input_sha256: str | None = None
 
 
-def list_images(corpus: TrainCorpus) -> list[Image]:
-    """The images of a corpus by name and sha256: read, not decoded."""
+@dataclass(frozen=True)
+class Files:
+    """Where one training image lies: the file of its target (or input alone), and that of its input where it is a pair."""
 
-    def sha(uri: str) -> str:
-        return sha256_hex(read_bytes(uri))
+    target: str
+    input: str | None = None
 
-    def name(uri: str) -> str:
-        return uri.rsplit("/", 1)[-1]
+    def read(self) -> tuple[Image, bytes, bytes | None]:
+        """The image with the bytes of both files, not decoded."""
+        target, given = read_bytes(self.target), None if self.input is None else read_bytes(self.input)
+        name = self.target.rsplit("/", 1)[-1]
+        return Image(name, sha256_hex(target), None if given is None else sha256_hex(given)), target, given
 
+
+def find_files(corpus: TrainCorpus) -> list[Files]:
+    """All files that a corpus names, none read. Raises RecipeError where there are none, or fewer than its `count`."""
     if corpus.pairs is not None:
-        pairs = pair_files(corpus.pairs.input, corpus.pairs.target, ".")
-        return [Image(name(target), sha(target), sha(source)) for source, target in pairs]
-    return [Image(name(uri), sha(uri)) for uri in list_files(corpus.images or corpus.inputs or [], ".")]
+        files = [Files(target, source) for source, target in pair_files(corpus.pairs.input, corpus.pairs.target, ".")]
+    else:
+        files = [Files(uri) for uri in list_files(corpus.images or corpus.inputs or [], ".")]
+    if corpus.count is not None and corpus.count > len(files):
+        have = counted(len(files), "pair" if corpus.pairs is not None else "image")
+        raise RecipeError(f"corpus.count is {corpus.count}, and the corpus has {have}")
+    return files
+
+
+def taken_files(corpus: TrainCorpus, seed: int) -> list[Files]:
+    """The files that are trained on: all, or `count` of them by (seed, bytes of the file)."""
+    files = find_files(corpus)
+    if corpus.count is None:
+        return files
+
+    def drawn(one: Files) -> str:
+        image = one.read()[0]
+        return sha256_hex(f"{seed}|count|{image.sha256}|{image.input_sha256 or ''}".encode())
+
+    return sorted(files, key=drawn)[: corpus.count]
+
+
+def list_images(corpus: TrainCorpus, seed: int) -> list[Image]:
+    """The images that are trained on, by name and sha256: read, not decoded."""
+    return [files.read()[0] for files in taken_files(corpus, seed)]

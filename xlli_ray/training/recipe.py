@@ -11,7 +11,8 @@
 
 A grid entry is laid over the recipe, key by key (mappings are merged, everything else is replaced). Without a grid the
 recipe trains one network, whose id is its name. All entries share the seed unless one says otherwise: then the crops
-and the first weights are the same for all, and only what the entry changes differs. Nothing here imports torch.
+and the first weights are the same for all, and only what the entry changes differs. A `sweep` (`training.sweep`) is laid over each of
+these networks in turn: every combination of its values is one more network. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -24,7 +25,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from xlli_ray.corpus.decode import MAX_PIXELS
 from xlli_ray.corpus.degradations import check_draw
@@ -36,9 +46,9 @@ from xlli_ray.recipe.problems import Path as Place
 from xlli_ray.recipe.problems import Source, collected, explain
 from xlli_ray.recipe.yaml_text import read_file
 from xlli_ray.registry import allow, places_in
+from xlli_ray.training.sweep import WHOLE, Point, Tag, nested, points
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
-Tag = str | int | float | bool
 
 
 class Pairs(BaseModel):
@@ -59,11 +69,18 @@ class TrainCorpus(BaseModel):
     scale: int = Field(default=4, ge=1, description="only with images; pairs bring their own, inputs have none")
     degradations: list[Any] = Field(default=["clean"], description="one is drawn per crop; a range is a uniform draw")
     max_pixels: int = Field(default=MAX_PIXELS, ge=1)
+    count: int | None = Field(default=None, ge=1, description="train on so many of the images, drawn by the seed; more hold fewer")
 
     @field_validator("images", "inputs", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
+
+    @model_serializer(mode="wrap")
+    def _serialized(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `count` where none is given: recipes of before it keep their hashes."""
+        content: dict[str, Any] = handler(self)
+        return content if self.count is not None else {key: value for key, value in content.items() if key != "count"}
 
     @model_validator(mode="after")
     def _one_source(self) -> TrainCorpus:
@@ -177,13 +194,20 @@ class TrainRecipe(BaseModel):
     measure: dict[str, Pairs] | None = Field(default=None, description="scored at the end: name -> pairs")
     train: dict[str, Any]
     grid: list[GridEntry] = Field(default_factory=list)
+    sweep: dict[str, list[Any] | dict[str, Any]] = Field(default_factory=dict, description="field -> values; their product is trained")
     tags: dict[str, Tag] = Field(default_factory=dict)
 
     def jobs(self, source: Source | None = None) -> list[Job]:
-        """The networks to train, in the order of the grid. Raises RecipeError with the entry's id; `source` knows the file's lines."""
+        """The networks to train: the entries of the grid in its order, each with all points of the sweep.
+
+        Raises RecipeError with the entry's id; `source` knows the file's lines."""
         source = source or Source("recipe")
+        try:
+            swept = points(self.sweep)
+        except RecipeError as error:
+            raise source.error(("sweep",), str(error)) from error
         entries = self.grid or [GridEntry(id=self.name)]
-        ids = [entry.id for entry in entries]
+        ids = [entry.id + point.suffix for entry in entries for point in swept]
         if len(set(ids)) < len(ids):
             raise RecipeError(f"grid: two entries have the same id {next(i for i in ids if ids.count(i) > 1)!r}")
         if pair := alike(ids):
@@ -191,21 +215,41 @@ class TrainRecipe(BaseModel):
                 f"grid: the ids {pair[0]!r} and {pair[1]!r} differ in case only; they name folders, which some file systems take for one."
                 " Rename one of them"
             )
-        jobs = []
         for number, entry in enumerate(entries):
-            content = {
-                "id": entry.id,
-                "seed": self.seed if entry.seed is None else entry.seed,
-                "corpus": merged(self.corpus, entry.corpus),
-                "validate_on": self.validate_on,
-                "measure": self.measure or {},
-                "train": merged(self.train, entry.train),
-                "tags": {**self.tags, **entry.tags},
-            }
-            where = replace(source, name=f"{source.name}: grid entry {entry.id!r}") if self.grid else source
-            mine = {"train": entry.train, "corpus": entry.corpus, "tags": entry.tags}
-            jobs.append(_parsed(Job, content, where, ("grid", number), mine))
-        return jobs
+            self._check_overlap(entry, swept[0], source, ("grid", number) if self.grid else ())
+        return [self._job(number, entry, point, source) for number, entry in enumerate(entries) for point in swept]
+
+    def _check_overlap(self, entry: GridEntry, point: Point, source: Source, above: Place) -> None:
+        """RecipeError where a grid entry sets a field, or a tag, that the sweep sets for all entries."""
+        given = {"corpus": entry.corpus, "train": entry.train, **({} if entry.seed is None else {"seed": entry.seed})}
+        for field in point.fields:
+            path = tuple(field.split("."))
+            if _has(given, path):
+                raise source.error((*above, *path), f"the sweep sets {field} for every entry; leave one of the two out")
+        for name in point.tags:
+            for tags, place in ((self.tags, ("tags", name)), (entry.tags, (*above, "tags", name))):
+                if name in tags:
+                    raise source.error(place, f"the sweep writes the tag {name!r}; give yours another name")
+
+    def _job(self, number: int, entry: GridEntry, point: Point, source: Source) -> Job:
+        train, corpus = merged(self.train, entry.train), merged(self.corpus, entry.corpus)
+        if point.suffix and train.get("init") in {other.id for other in self.grid}:
+            train = {**train, "init": f"{train['init']}{point.suffix}"}  # of a twin, the one of the same point
+        change = point.change
+        content = {
+            "id": entry.id + point.suffix,
+            "seed": change.get("seed", self.seed if entry.seed is None else entry.seed),
+            "corpus": merged(corpus, change.get("corpus", {})),
+            "validate_on": self.validate_on,
+            "measure": self.measure or {},
+            "train": merged(train, change.get("train", {})),
+            "tags": {**self.tags, **entry.tags, **point.tags},
+        }
+        name = f"grid entry {entry.id!r}" if point is WHOLE else repr(content["id"])
+        where = replace(source, name=f"{source.name}: {name}") if self.grid or point is not WHOLE else source
+        mine = {"train": entry.train, "corpus": entry.corpus, "tags": entry.tags}
+        job: Job = _parsed(Job, content, where, ("grid", number), mine, point.fields)
+        return job
 
 
 def load_recipe(path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) -> TrainRecipe:
@@ -292,16 +336,47 @@ def _located(content: Any, base: Path) -> Any:
             else entry
             for entry in result["grid"]
         ]
+    if isinstance(result.get("sweep"), dict):
+        result["sweep"] = {field: _located_values(field, values, base) for field, values in result["sweep"].items()}
+        swept = result["sweep"].get("train.network")
+        names = list(swept.values() if isinstance(swept, dict) else swept) if isinstance(swept, dict | list) else []
+        if any(isinstance(name, str) and ":" in name for name in names) and isinstance(result.get("train"), dict):
+            result["train"] = {"folder": str(base.absolute()), **result["train"]}
     return result
 
 
-def _parsed(model: type[BaseModel], content: Any, source: Source, above: Place = (), own: Any = None) -> Any:
-    """`model` of `content`. Raises RecipeError: all problems, each with its path in the file: what `own` holds stands below `above`."""
+def _located_values(field: Any, values: Any, base: Path) -> Any:
+    """The values of one field of a sweep, paths made absolute where the field holds some."""
+
+    def located(value: Any) -> Any:
+        here = _located(nested(field, value), base)
+        for key in field.split("."):
+            here = here[key]
+        return here
+
+    if not isinstance(field, str) or field.split(".")[0] not in ("corpus", "train"):
+        return values
+    if isinstance(values, dict):
+        return {name: located(value) for name, value in values.items()}
+    return [located(value) for value in values] if isinstance(values, list) else values
+
+
+def _parsed(
+    model: type[BaseModel], content: Any, source: Source, above: Place = (), own: Any = None, swept: Sequence[str] = ()
+) -> Any:
+    """`model` of `content`. Raises RecipeError: all problems, each with its path in the file: what `own` holds stands below `above`, the
+    fields `swept` stand in the sweep."""
+
+    def place(path: Place) -> str:
+        for field in swept:
+            if path[: field.count(".") + 1] == tuple(field.split(".")):
+                return source.place(("sweep", field))
+        return source.place((*above, *path) if _has(own, path) else path)
+
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        problems = explain(error, model, content, lambda path: source.place((*above, *path) if _has(own, path) else path))
-        raise collected(source, problems) from error
+        raise collected(source, explain(error, model, content, place)) from error
 
 
 def _has(content: Any, path: Place) -> bool:

@@ -25,7 +25,7 @@ import yaml
 from xlli_ray.corpus.files.sources import list_files, pair_files
 from xlli_ray.errors import RecipeError, WeightsError
 from xlli_ray.training.identity import flat_recipe, identity_from, identity_of
-from xlli_ray.training.images import list_images
+from xlli_ray.training.images import find_files, list_images
 from xlli_ray.training.recipe import Job, load_recipe
 
 MapTasks = Callable[[Callable[[Any], Any], list[Any]], list[Any]]
@@ -81,12 +81,11 @@ def train(
 def _check_files(jobs: Sequence[Job]) -> None:
     """RecipeError now, not after hours, when a pattern of the recipe matches no file."""
     for job in jobs:
-        for images in (job.corpus.images, job.corpus.inputs, job.validate_on.images if job.validate_on else None):
-            if images is not None:
-                list_files(images, ".")
-        for pairs in (job.corpus.pairs, job.validate_on.pairs if job.validate_on else None):
-            if pairs is not None:
-                pair_files(pairs.input, pairs.target, ".")
+        find_files(job.corpus)
+        if job.validate_on is not None and job.validate_on.images is not None:
+            list_files(job.validate_on.images, ".")
+        if job.validate_on is not None and job.validate_on.pairs is not None:
+            pair_files(job.validate_on.pairs.input, job.validate_on.pairs.target, ".")
         for name, pairs in job.measure.items():
             try:
                 pair_files(pairs.input, pairs.target, ".")
@@ -128,7 +127,7 @@ def train_task(payload: dict[str, Any], progress: Callable[[Any], None] | None =
     if finished is not None:
         card, note = finished
         return {"id": job.id, "sha256": card["weights"]["sha256"], "note": note}
-    pictures, scale = read_pictures(job.corpus)
+    pictures, scale = read_pictures(job.corpus, seed=job.seed)
     crops = Crops(
         pictures, scale, crop=job.train.crop, batch=job.train.batch, degradations=job.corpus.degradations,
         seed=job.seed, min_gradient=job.train.min_gradient,
@@ -213,7 +212,7 @@ def _finished(job: Job, folder: Path, init_sha: str | None) -> tuple[dict[str, A
     card = _card(folder)
     if card is None:
         return None
-    now, then = identity_of(job, list_images(job.corpus), init_sha), identity_from(card)
+    now, then = identity_of(job, list_images(job.corpus, job.seed), init_sha), identity_from(card)
     if changed := now.differences(then):
         raise RecipeError(
             f"{folder} holds another training, finished: {'; '.join(changed)}. Use another --out or id, or delete the folder"
