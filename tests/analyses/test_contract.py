@@ -20,7 +20,7 @@ from ddr_studies import ddr_recipe
 from lam_studies import Lam, lam_recipe
 from pydantic import BaseModel
 from srga_studies import srga_recipe
-from toy_studies import Recipe, write_study
+from toy_studies import Recipe, Stage, scores, write_study
 
 from xlli_ray.analyses import ANALYSES, analysis_class
 from xlli_ray.analyses.freshness import Asked, resolve
@@ -48,10 +48,16 @@ EXAMPLES: dict[str, Example] = {
          {"from": "features", "layers": ["trunk.*"], "labels": ["type", "image"], "components": 5, "embed": [], "resamples": 200,
           "permutations": 0, "level": 0.9}],
     ),
-    "lam_summary": Example(lam_recipe(Lam()), [{"resamples": 300}, {"resamples": 200, "restore": None, "level": 0.9, "survives": 0.1}]),
+    "group_means": Example(
+        Recipe([Stage("restore", value=scores)], models=4),
+        [{"by": ["family"], "replicate": "depth"}, {"by": ["depth"], "columns": ["psnr_y"]}],
+    ),
+    "lam_summary": Example(lam_recipe(Lam()), [{"resamples": 300}, {"resamples": 200, "restore": None, "level": 0.9, "survives": 0.1},
+                                              {"resamples": 200, "by": ["family"], "replicate": "depth"}]),
     "srga": Example(
         srga_recipe(models=2, degradations=("clean", {"blur": 1})),
-        [{"components": 8, "resamples": 4, "of": "srga-gram"}, {"components": 5, "resamples": 0, "restore": None, "solver": "authors"}],
+        [{"components": 8, "resamples": 4, "of": "srga-gram"}, {"components": 5, "resamples": 0, "restore": None, "solver": "authors"},
+         {"components": 5, "resamples": 2, "of": "srga-gram", "by": ["depth"]}],
     ),
 }
 

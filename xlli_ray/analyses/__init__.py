@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 ANALYSES: dict[str, str] = {
     "ddr": "xlli_ray.analyses.ddr.analysis:Ddr",
+    "group_means": "xlli_ray.analyses.group_means.analysis:GroupMeans",
     "lam_summary": "xlli_ray.analyses.lam_summary.analysis:LamSummary",
     "srga": "xlli_ray.analyses.srga.analysis:Srga",
 }

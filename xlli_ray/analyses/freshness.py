@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from xlli_ray.analyses import ANALYSES, analysis_class
 from xlli_ray.analyses.protocol import Analysis
+from xlli_ray.analyses.replicates import Grouped, check_tags
 from xlli_ray.errors import PlanError, XlliError, without_lead
 from xlli_ray.store.objects.client import Objects
 from xlli_ray.store.records.digests import cell_digests
@@ -96,6 +97,9 @@ def check_asked(asked: Sequence[Asked], manifest: Manifest) -> list[str]:
         if one.id in stages:
             raise PlanError(f"stage {one.id}: this study has measurements of a stage of that id; give the analysis another `id`")
         cls, params, cells = inputs_of(one, manifest)
+        if isinstance(params, Grouped):
+            used = {cell.model for cell in cells}
+            check_tags(params, [model for model in manifest.models if model.id in used], asked_by=f"stage {one.id}")
         if manifest.samples is not None and (check := getattr(cls, "check", None)) is not None:
             try:
                 notes += [f"stage {one.id}: {without_lead(note, one.id)}" for note in check(params, cells, manifest.samples)]

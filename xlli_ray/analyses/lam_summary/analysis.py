@@ -7,7 +7,8 @@ which are equal in size. `extent`, DI / 100 × pixels, is not changed by such a 
 
 Intervals are over images: an image's windows, patches and degradations, which are not independent of each other, are averaged first
 (`stats.intervals`: skewness-corrected t; t for differences and ratios; none below 3 images). They speak of other images of this kind, not
-of other trainings of the networks. Each is for itself: of 20 pairs without any difference, one will lie apart at 95 %.
+of other trainings of the networks. Each is for itself: of 20 pairs without any difference, one will lie apart at 95 %. With `by` and
+`replicate`, groups of networks are compared instead of networks, with intervals over trainings (`analyses.replicates`).
 
 DI against PSNR: Spearman's ρ over the networks, for each image and for the networks' means; undefined below 3 networks, and with few
 networks an association is weak evidence even at ρ = 1 (4 networks: p = 0.08).
@@ -35,7 +36,7 @@ from xlli_ray.store.records.manifest import Cell
 
 class LamSummary:
     """DI per model, paired differences, DI against PSNR, controls. Writes `lam_summary`, `lam_pairs`, `lam_psnr`, `lam_controls`,
-    `lam_control_maps`."""
+    `lam_control_maps`, `lam_groups`, `lam_group_pairs`."""
 
     KIND: ClassVar[str] = "lam_summary"
     VERSION: ClassVar[int] = 4  # 2: networks in colours of their own; 3: intervals; 4: none longer than twice t's
@@ -59,14 +60,17 @@ class LamSummary:
     @classmethod
     def run(cls, params: BaseModel, view: View, seed: int) -> Result:
         from xlli_ray.analyses.lam_summary import figures as draw
+        from xlli_ray.analyses.lam_summary.groups import group_rows
         from xlli_ray.analyses.lam_summary.measures import Measures
 
         assert isinstance(params, Params)
         measures = Measures(view, params, seed)
-        summary, pairs = measures.summary(), measures.pairs()
+        summary, pairs = measures.summary(), [] if params.by else measures.pairs()
+        groups, group_pairs, about_groups = group_rows(measures)
         against = measures.against_psnr() if measures.psnr is not None else []
         maps, controls = measures.controls()
-        rows = {"lam_summary": summary, "lam_pairs": pairs, "lam_psnr": against, "lam_controls": controls, "lam_control_maps": maps}
+        rows = {"lam_summary": summary, "lam_pairs": pairs, "lam_psnr": against, "lam_controls": controls, "lam_control_maps": maps,
+                "lam_groups": groups, "lam_group_pairs": group_pairs}  # fmt: skip
         looks = network_looks(view.study_models)
         figures = [
             *draw.indices(summary, measures.models, measures.labels, looks),
@@ -79,7 +83,7 @@ class LamSummary:
             figures,
             _values(measures.models, summary, against),
             measures.flags(summary, controls),
-            measures.notes(),
+            [*about_groups, *measures.notes()],
         )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from xlli_ray.analyses.replicates import Grouped
 
 
-class Params(BaseModel):
+class Params(Grouped):
     """Fields of a `lam_summary` stage."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     of: str = Field(default="lam", description="id of the lam stage")
     restore: str | None = Field(default="auto", description="id of the restore stage that gives PSNR; auto: the only one; null: none")
     resamples: int = Field(default=4000, ge=200, le=100_000, description="bootstrap resamples of the images, for ρ across models")

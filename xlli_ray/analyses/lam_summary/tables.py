@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from xlli_ray.analyses.replicates import ENDS, GROUP, OTHER, PAIRED
 from xlli_ray.store.tables.results import Column, Table
 
 ALL: Final = "all"
@@ -43,7 +44,7 @@ SUMMARY: Final = Table(
 
 PAIRS: Final = Table(
     "lam_pairs",
-    "One row per pair of models and label: paired differences on the same windows, which are equal in size",
+    "One row per pair of models and label: paired differences on the same windows, which are equal in size; empty with `by`",
     (
         Column("model", "string", "the first model"),
         Column("other", "string", "the second model"),
@@ -109,4 +110,19 @@ CONTROL_MAPS: Final = Table(
     ),
 )
 
-TABLES: Final = (SUMMARY, PAIRS, PSNR, CONTROLS, CONTROL_MAPS)
+_LABEL = Column("label", "string", f"degradation, or `{ALL}`")
+_IMAGES = Column("images", "int64", "images with windows that every network has a DI of")
+
+GROUPS: Final = Table(
+    "lam_groups",
+    "One row per group of networks and label: mean over trainings of each network's DI; empty without `by`",
+    (GROUP, _LABEL, Column("di", "float64", "diffusion index, 0…100, on the same windows for all"), *ENDS, _IMAGES),
+)
+
+GROUP_PAIRS: Final = Table(
+    "lam_group_pairs",
+    "One row per pair of groups and label; empty without `by`",
+    (GROUP, OTHER, _LABEL, Column("difference", "float64", "DI of `group` minus DI of `other`"), *ENDS, PAIRED, _IMAGES),
+)
+
+TABLES: Final = (SUMMARY, PAIRS, PSNR, CONTROLS, CONTROL_MAPS, GROUPS, GROUP_PAIRS)

@@ -15,7 +15,8 @@ of its sets. Sets of other contents (real photographs) are shown with the floor 
 Intervals: the samples are split into halves, the same for every set and model; half of the root mean square difference is the standard
 error (`stats.subsampling`: McCarthy 1969). Patches of one picture stay together, so intervals speak of other pictures of this kind, not
 of other trainings. `draw: samples` deals patches singly, as if they were independent: shorter, for these pictures only. A ranking
-places two models apart when the interval of their paired difference does not hold 0.
+places two models apart when the interval of their paired difference does not hold 0. With `by` and `replicate`, groups of networks are
+compared instead of networks, with intervals over trainings (`analyses.replicates`).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from xlli_ray.store.records.manifest import Cell, SampleTable
 
 class Srga:
     """The generalization index per model and set, with intervals, floors, and a ranking with ties. Writes `srga`, `srga_families`,
-    `srga_pairs`, `srga_spectrum`."""
+    `srga_pairs`, `srga_spectrum`, `srga_groups`, `srga_group_pairs`."""
 
     KIND: ClassVar[str] = "srga"
     VERSION: ClassVar[int] = 4  # 2: networks in colours of their own; 3: intervals and floors; 4: photographs in both halves, uneven ones
@@ -82,12 +83,15 @@ class Srga:
     @classmethod
     def run(cls, params: BaseModel, view: View, seed: int) -> Result:
         from xlli_ray.analyses.srga import figures as draw
+        from xlli_ray.analyses.srga.groups import group_rows
         from xlli_ray.analyses.srga.measures import Measures
 
         assert isinstance(params, Params)
         measures = Measures(view, params, seed)
-        sets, families, pairs = measures.sets(), measures.families(), measures.pairs()
-        rows = {"srga": sets, "srga_families": families, "srga_pairs": pairs, "srga_spectrum": measures.spectra()}
+        sets, families, pairs = measures.sets(), measures.families(), [] if params.by else measures.pairs()
+        groups, group_pairs, about_groups = group_rows(measures)
+        rows = {"srga": sets, "srga_families": families, "srga_pairs": pairs, "srga_spectrum": measures.spectra(),
+                "srga_groups": groups, "srga_group_pairs": group_pairs}  # fmt: skip
         looks = network_looks(view.study_models)
         figures = [
             *draw.levels(sets, measures.models, looks, view.meaning),
@@ -100,7 +104,7 @@ class Srga:
             figures,
             measures.values(),
             measures.flags(),
-            measures.notes(),
+            [*about_groups, *measures.notes()],
         )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from xlli_ray.analyses.replicates import Grouped
 
 
-class Params(BaseModel):
+class Params(Grouped):
     """Fields of an `srga` stage."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     layer: str = Field(default="*:last_conv_input", description="pattern of the layer, one for each model")
     reference: str = Field(default="clean", description="label of the set that the others are compared with")
     components: int | None = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from xlli_ray.analyses.replicates import ENDS, GROUP, OTHER, PAIRED
 from xlli_ray.store.tables.results import Column, Table
 
 ALL: Final = "all"
@@ -65,7 +66,7 @@ FAMILIES: Final = Table(
 
 PAIRS: Final = Table(
     "srga_pairs",
-    "One row per pair of models and set, or family: differences of the index on the same contents",
+    "One row per pair of models and set, or family: differences of the index on the same contents; empty with `by`",
     (
         Column("model", "string", "the first model"),
         Column("other", "string", "the second model"),
@@ -90,4 +91,19 @@ SPECTRUM: Final = Table(
     ),
 )
 
-TABLES: Final = (SETS, FAMILIES, PAIRS, SPECTRUM)
+_FAMILY = Column("family", "string", f"kinds of degradation, or `{ALL}`")
+_LABEL = Column("label", "string", "the set; null: mean over the family")
+
+GROUPS: Final = Table(
+    "srga_groups",
+    "One row per group of networks and set, or family: mean over trainings of each network's index; empty without `by`",
+    (GROUP, _FAMILY, _LABEL, Column("srga", "float64", "mean of the index over trainings"), *ENDS),
+)
+
+GROUP_PAIRS: Final = Table(
+    "srga_group_pairs",
+    "One row per pair of groups and set, or family; empty without `by`",
+    (GROUP, OTHER, _FAMILY, _LABEL, Column("difference", "float64", "index of `group` minus index of `other`"), *ENDS, PAIRED),
+)
+
+TABLES: Final = (SETS, FAMILIES, PAIRS, SPECTRUM, GROUPS, GROUP_PAIRS)

@@ -1,0 +1,1 @@
+"""Means of a probe's columns by groups of networks, over trainings."""
