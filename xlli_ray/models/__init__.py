@@ -27,7 +27,7 @@ _HOME = {
     "LayerInfo": "layers", "Tap": "layers", "capture": "layers", "list_layers": "layers", "resolve": "layers",
     "load_model": "load",
     "Model": "model", "Range": "model", "open_model": "open",
-    "ModelSpec": "spec", "builtin_names": "builtin", "builtin_path": "builtin",
+    "ModelSpec": "network_spec", "builtin_names": "builtin", "builtin_path": "builtin",
 }  # fmt: skip
 
 __all__ = [
