@@ -13,7 +13,7 @@ from helpers import QUIET
 
 from xlli_ray.engine.run import projection
 from xlli_ray.engine.run.driver import plan_study, run_study
-from xlli_ray.models.model import Model
+from xlli_ray.models.model import ImageModel, Model
 from xlli_ray.probes.lam.attribution import FORWARD_SHARE
 from xlli_ray.probes.lam.params import Params
 from xlli_ray.probes.lam.probe import Lam
@@ -22,7 +22,7 @@ from xlli_ray.probes.lam.timing import MapTime, time_maps
 from xlli_ray.recipe import Recipe
 
 Make = Callable[..., Recipe]
-SMALL = Model("small", toy.small().eval().requires_grad_(False), "toy", 1, 2, 3, (0.0, 1.0), 1, 1, "image", "")
+SMALL = ImageModel("small", toy.small().eval().requires_grad_(False), "toy", 1, 2, 3, (0.0, 1.0), 1, 1, "image", "")
 
 
 def times(radius: Radius | None = None, **params: Any) -> MapTime:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from toy_networks import LooksAtValues, Upscaler, as_model
 
+from xlli_ray.corpus.size import Size
 from xlli_ray.models import Model, activation_bytes, cost, dryrun, multiply_adds
 from xlli_ray.models.layers import Tap, capture
 
@@ -78,7 +79,7 @@ def test_the_twin_has_no_numbers_and_leaves_the_module_alone(load: Callable[...,
 def test_the_surveyed_shapes_are_those_that_a_real_pass_captures() -> None:
     model = as_model(Upscaler(width=8, scale=2), scale=2, multiple=4)
     taps = (Tap("head"), Tap("body.1"), Tap("tail", "input"), Tap("shuffle", call="last"))
-    seen = cost.survey(model, taps, 9, 14)
+    seen = cost.survey(model, taps, Size(9, 14))
     with torch.no_grad(), capture(model, taps) as found:
         model.forward(torch.zeros(1, 3, 9, 14))
     assert {tap.name: shape for tap, shape in seen.shapes.items()} == {n: tuple(t.shape[1:]) for n, t in found.items()}

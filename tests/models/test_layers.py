@@ -171,7 +171,7 @@ def test_a_layer_whose_first_axis_is_not_the_batch_is_refused_even_when_there_is
 
 
 def test_the_example_must_fit_the_network(toy: Model, load: Callable[..., Model]) -> None:
-    with pytest.raises(NetworkError, match=r"the example is \(1, 3, h, w\), got \(1, 1, 8, 8\)"):
+    with pytest.raises(NetworkError, match=r"the example is \(B, 3, H, W\), got \(1, 1, 8, 8\)"):
         resolve(toy, ["head"], (1, 1, 8, 8))
     with pytest.raises(NetworkError, match="needs at least 15 x 15 pixels"):
         resolve(load("rfdn/rfdn_x4.pth", network="rfdn"), ["B1"], (1, 3, 8, 20))

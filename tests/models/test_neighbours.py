@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from xlli_ray.errors import PlanError
 from xlli_ray.models import Model
 from xlli_ray.models.layers import Tap
-from xlli_ray.models.model import Range
+from xlli_ray.models.model import ImageModel, Range
 from xlli_ray.models.neighbours import Manners, manners, sample_seed
 
 
@@ -29,7 +29,7 @@ def as_model(forward: Callable[[Tensor], Tensor], **known: Any) -> Model:
 
     fields = {"id": "toy", "network": "toy", "network_version": 1, "scale": 1, "channels": 3, "range": Range(0.0, 1.0), "multiple": 1,
               "minimum": 1, "output": "image", "weights_sha256": ""}  # fmt: skip
-    return Model(module=Given().eval(), **{**fields, **known})
+    return ImageModel(module=Given().eval(), **{**fields, **known})
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xlli_ray.models.model import Model, Range
+from xlli_ray.models.model import ImageModel, Model, Range
 from xlli_ray.models.networks import Built
 
 VERSION = 7
@@ -21,7 +21,7 @@ def as_model(module: nn.Module, **known: Any) -> Model:
         "id": "toy", "network": "toy_networks:toy", "network_version": 1, "scale": 1, "channels": 3,
         "range": Range(0.0, 1.0), "multiple": 1, "minimum": 1, "output": "image", "weights_sha256": "0" * 64,
     }  # fmt: skip
-    return Model(module=module.eval().requires_grad_(False), **(fields | known))
+    return ImageModel(module=module.eval().requires_grad_(False), **(fields | known))
 
 
 class Function(nn.Module):

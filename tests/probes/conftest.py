@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from xlli_ray.corpus.sample import Sample
-from xlli_ray.models.layers import capture, resolve
-from xlli_ray.models.model import Model, Range
+from xlli_ray.corpus.size import Size
+from xlli_ray.models.layers import capture, frames_of, resolve
+from xlli_ray.models.model import ImageModel, Model, Range
 from xlli_ray.probes.protocol import Batch, Forward, Measurement, SetProbe, Shapes
 
 
@@ -44,7 +45,7 @@ def as_model(module: nn.Module, **known: Any) -> Model:
         "id": "toy", "network": "toy:toy", "network_version": 1, "scale": 2, "channels": 3, "range": Range(0.0, 1.0), "multiple": 1,
         "minimum": 1, "output": "image", "weights_sha256": "0" * 64,
     }  # fmt: skip
-    return Model(module=module.eval().requires_grad_(False), **(fields | known))
+    return ImageModel(module=module.eval().requires_grad_(False), **(fields | known))
 
 
 @pytest.fixture(scope="session")
@@ -54,14 +55,17 @@ def model() -> Model:
 
 @pytest.fixture
 def make_batch() -> Callable[..., Batch]:
-    def make(count: int = 3, height: int = 14, width: int = 18, *, scale: int = 2, seed: int = 0, targets: bool = True) -> Batch:
+    def make(count: int = 3, height: int = 14, width: int = 18, *, scale: int = 2, seed: int = 0, targets: bool = True,
+             frames: int = 0) -> Batch:  # fmt: skip
         rng = np.random.default_rng(seed)
-        inputs = rng.uniform(0, 1, (count, 3, height, width)).astype(np.float32)
-        wanted = [rng.uniform(0, 1, (3, scale * height, scale * width)).astype(np.float32) if targets else None for _ in range(count)]
+        size = Size(height, width, frames)
+        inputs = rng.uniform(0, 1, (count, *size.shape())).astype(np.float32)
+        wanted = [rng.uniform(0, 1, size.times(scale).shape()).astype(np.float32) if targets else None for _ in range(count)]
         samples = [
             Sample(
                 row=i, sample_id=f"{i:016x}", content=f"{i:016x}", source=f"/{i}.png", source_sha="0" * 64, target=None, target_sha=None,
                 label="clean", scale=scale, kind="images", seed=0, box=None, height=height, width=width,
+                frames=frames,
             )
             for i in range(count)
         ]  # fmt: skip
@@ -72,17 +76,17 @@ def make_batch() -> Callable[..., Batch]:
 
 def forward_of(model: Model, batch: Batch, taps: tuple[Any, ...]) -> Forward:
     """The shared forward pass, as a worker runs it."""
-    with torch.no_grad(), capture(model, taps) as found:
+    with torch.no_grad(), capture(model, taps, frames=frames_of(batch.input)) as found:
         output = model.forward(model.prepare(batch.input))
     return Forward(output if model.output == "image" else None, dict(found))
 
 
-def shapes_of(model: Model, height: int, width: int, taps: tuple[Any, ...]) -> Shapes:
+def shapes_of(model: Model, size: Size, taps: tuple[Any, ...]) -> Shapes:
     """What the plan finds out about an input size."""
     patterns = [f"{tap.module}:{tap.side}" for tap in taps]
-    infos = {i.tap: (i.shape, i.stride) for i in resolve(model, patterns, (1, model.channels, height, width))} if taps else {}
-    output = (model.channels, height * model.scale, width * model.scale) if model.output == "image" else None
-    return Shapes(height, width, output, infos, together=3)
+    infos = {i.tap: (i.shape, i.stride) for i in resolve(model, patterns, model.shape(size))} if taps else {}
+    output = model.given(model.shape(size), size.height, size.width)[1:] if model.output == "image" else None
+    return Shapes(size.height, size.width, output, infos, together=3, frames=size.frames)
 
 
 def measure(probe: Any, model: Model, batch: Batch) -> Measurement:

@@ -18,9 +18,10 @@ import pytest
 import torch
 from pydantic import BaseModel
 
-from xlli_ray.models.model import Model
+from xlli_ray.corpus.size import Size
+from xlli_ray.models.model import Model, frame_by_frame
 from xlli_ray.probes import PROBES, probe_class
-from xlli_ray.probes.protocol import Batch, SetProbe
+from xlli_ray.probes.protocol import Batch, SetProbe, takes_clips
 from xlli_ray.store.tables.study_tables import RESERVED
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
@@ -46,7 +47,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
 
 ENGINES_OWN = {
     "kind", "probe version", "sample table", "decode version", "degradation versions", "weights sha256", "network", "network version",
-    "network args", "scale", "range", "output", "batch", "threads", "device",
+    "network args", "scale", "range", "output", "batch", "threads", "device", "frames",
 }  # fmt: skip
 """Fields that the engine puts into every cell's identity."""
 
@@ -60,7 +61,7 @@ def made(kind: str, params: dict[str, Any], model: Model) -> list[Any]:
     """One probe instance per cell."""
     cls = probe_class(kind)
     parsed = cls.Params(**params)
-    example = torch.zeros(1, model.channels, 14, 18)
+    example = torch.zeros(model.shape(model.trial_size(14, 18)))
     return [cls(parsed, spec) for spec in cls.cells(parsed, model, example)]
 
 
@@ -111,12 +112,14 @@ def test_its_columns_have_names_types_and_meanings(kind: str) -> None:
 def test_what_it_declares_is_what_it_returns(
     kind: str, params: dict[str, Any], model: Model, make_batch: Callable[..., Batch], tools: Any
 ) -> None:
-    for height, width in ((14, 18), (17, 13)):
-        batch = make_batch(3, height, width)
-        for probe in made(kind, params, model):
+    clips_too = takes_clips(probe_class(kind))
+    sizes = [(model, Size(14, 18)), (model, Size(17, 13)), *([(frame_by_frame(model), Size(14, 18, 4))] if clips_too else [])]
+    for seen, size in sizes:
+        batch = make_batch(3, size.height, size.width, frames=size.frames)
+        for probe in made(kind, params, seen):
             assert probe.cost > 0
-            plans = probe.arrays(tools.shapes_of(model, height, width, probe.taps()))
-            measured = tools.measure(probe, model, batch)
+            plans = probe.arrays(tools.shapes_of(seen, size, probe.taps()))
+            measured = tools.measure(probe, seen, batch)
             assert set(measured.arrays) == {plan.name for plan in plans}
             for plan in plans:
                 array = measured.arrays[plan.name]
@@ -130,9 +133,10 @@ def test_what_it_declares_is_what_it_returns(
                 json.dumps(dict(plan.attributes))
                 if plan.stride is not None:
                     assert plan.dims[-2:] == ("y", "x"), "a stride belongs to arrays that lie over the image"
-            assert set(measured.columns) == {column.name for column in probe.COLUMNS}
+            columns = [column for column in probe.COLUMNS if size.frames or not column.clips]
+            assert set(measured.columns) == {column.name for column in columns}
             rows = len(batch.samples) if measured.positions is None else len(measured.positions)
-            for column in probe.COLUMNS:
+            for column in columns:
                 values = measured.columns[column.name]
                 assert len(values) == rows
                 assert all(value is None or isinstance(value, DTYPES[column.dtype]) for value in values), column

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from xlli_ray.corpus.size import Size
 from xlli_ray.errors import LayerPatternError
 from xlli_ray.probes.features import FLOAT16_MAX, Features, Params, Stride, pooled
 from xlli_ray.probes.protocol import Batch
@@ -53,7 +54,7 @@ def test_half_precision_is_numpys_rounding_of_the_same_numbers(model: Any, make_
 
 def test_strides_and_axes_tell_where_a_feature_lies(model: Any, tools: Any) -> None:
     head, down, flat = cells(model, layers=["head", "down", "flat"])
-    plans = [probe.arrays(tools.shapes_of(model, 14, 18, probe.taps()))[0] for probe in (head, down, flat)]
+    plans = [probe.arrays(tools.shapes_of(model, Size(14, 18), probe.taps()))[0] for probe in (head, down, flat)]
     assert [(p.shape, p.dims, p.stride) for p in plans] == [
         ((5, 14, 18), ("channel", "y", "x"), (1.0, 1.0)),
         ((4, 7, 9), ("channel", "y", "x"), (2.0, 2.0)),
@@ -114,7 +115,7 @@ def test_a_stride_keeps_every_nth_row_and_column_from_the_first(model: Any, make
     batch = make_batch(2)
     everything = tools.measure(whole, model, batch).arrays["features"]
     assert np.array_equal(tools.measure(thin, model, batch).arrays["features"], everything[:, :, ::stride, ::stride])
-    (plan,) = thin.arrays(tools.shapes_of(model, 14, 18, thin.taps()))
+    (plan,) = thin.arrays(tools.shapes_of(model, Size(14, 18), thin.taps()))
     assert plan.stride == (stride, stride)
 
 
@@ -172,7 +173,7 @@ def test_what_padding_adds_to_features_is_not_stored(tools: Any, make_batch: Cal
     params = Features.Params(layers=["head", "down", "shuffle"], dtype="float32")
     for spec in Features.cells(params, padded, batch.input[:1]):
         probe = Features(params, spec)
-        (plan,) = probe.arrays(tools.shapes_of(padded, 14, 18, probe.taps()))
+        (plan,) = probe.arrays(tools.shapes_of(padded, Size(14, 18), probe.taps()))
         got = tools.measure(probe, padded, batch).arrays["features"]
         extent = {"head.out": (14, 18), "down.out": (7, 9), "shuffle.out": (28, 36)}[probe.what]
         assert got.shape[1:] == plan.shape == (plan.shape[0], *extent)

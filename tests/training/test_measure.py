@@ -13,7 +13,7 @@ from toy_pictures import textured
 
 from xlli_ray.corpus.decode import to_u8
 from xlli_ray.corpus.resize import bicubic_up
-from xlli_ray.models.model import Model, Range
+from xlli_ray.models.model import ImageModel, Range
 from xlli_ray.probes.protocol import Batch, Forward
 from xlli_ray.probes.restore import Params, Restore
 from xlli_ray.training.measure import (
@@ -79,7 +79,7 @@ def test_training_and_restore_score_the_same_pixels_at_every_scale(scale: int) -
     mine = score(Enlarge(), [Case("", small, target)], scale=scale).psnr_y
     planes = torch.from_numpy(small.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255))
     stage = Restore(Params(), {})
-    model = Model(
+    model = ImageModel(
         id="m", module=Enlarge(), network="x", network_version=1, scale=scale, channels=3, range=Range(0.0, 1.0), multiple=1, minimum=1,
         output="image", weights_sha256="",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Networks: checkpoint -> `Model`, which takes and gives images in 0..1 and keeps gradients; and its layers.
+"""Networks: checkpoint -> `Model`, which takes and gives images or clips in 0..1 and keeps gradients; and its layers.
 
     bytes --checkpoint.read_state_dict--> tensors --load.load_model(spec)--> Model --layers.capture--> features
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from xlli_ray.models.cost import activation_bytes, multiply_adds
     from xlli_ray.models.layers import LayerInfo, Tap, capture, list_layers, resolve
     from xlli_ray.models.load import load_model
-    from xlli_ray.models.model import Model, Range
+    from xlli_ray.models.model import ClipModel, ImageModel, Model, Range
     from xlli_ray.models.network_spec import ModelSpec
     from xlli_ray.models.open import open_model
 
@@ -26,13 +26,13 @@ _HOME = {
     "activation_bytes": "cost", "multiply_adds": "cost",
     "LayerInfo": "layers", "Tap": "layers", "capture": "layers", "list_layers": "layers", "resolve": "layers",
     "load_model": "load",
-    "Model": "model", "Range": "model", "open_model": "open",
+    "ClipModel": "model", "ImageModel": "model", "Model": "model", "Range": "model", "open_model": "open",
     "ModelSpec": "network_spec", "builtin_names": "builtin", "builtin_path": "builtin",
 }  # fmt: skip
 
 __all__ = [
-    "LayerInfo", "Model", "ModelSpec", "Range", "StateDict", "Tap", "activation_bytes", "builtin_names", "builtin_path",
-    "capture", "list_layers", "load_model", "multiply_adds", "open_model", "read_state_dict", "resolve", "to_safetensors",
+    "ClipModel", "ImageModel", "LayerInfo", "Model", "ModelSpec", "Range", "StateDict", "Tap", "activation_bytes", "builtin_names",
+    "builtin_path", "capture", "list_layers", "load_model", "multiply_adds", "open_model", "read_state_dict", "resolve", "to_safetensors",
     "weights_sha256",
 ]  # fmt: skip
 

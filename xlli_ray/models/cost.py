@@ -10,22 +10,23 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from xlli_ray.corpus.size import Size
 from xlli_ray.models.dryrun import dry_run
-from xlli_ray.models.layers import Tap
+from xlli_ray.models.layers import Tap, arranged
 from xlli_ray.models.model import Model
 from xlli_ray.models.trace import first_tensor
 
 
 @dataclass(frozen=True)
 class Survey:
-    """One forward pass over one image.
+    """One forward pass over one image or clip.
 
     `multiply_adds`     those of convolutions, matrix products and attention, as PyTorch's counter has them; additions of biases,
                         activations and resizing are not counted.
     `activation_bytes`  bytes of all outputs of modules without children: what a network would hold if it freed nothing. Functions
                         called outside of modules are not seen, and without gradients far less is alive at once: a measure for
                         choosing batches, not a peak.
-    `shapes`            of one sample at each tap, without the batch axis.
+    `shapes`            of one sample at each tap, without the batch axis, as `capture` gives it.
     """
 
     multiply_adds: int
@@ -33,8 +34,8 @@ class Survey:
     shapes: Mapping[Tap, tuple[int, ...]]
 
 
-def survey(model: Model, taps: Sequence[Tap], height: int, width: int) -> Survey:
-    """Run `model` once for an image of (height, width), on the meta device where it can. `taps` as `layers.resolve` gives them."""
+def survey(model: Model, taps: Sequence[Tap], size: Size) -> Survey:
+    """Run `model` once for an input of `size`, on the meta device where it can. `taps` as `layers.resolve` gives them."""
 
     def visit(module: nn.Module, x: Tensor) -> Survey:
         total = 0
@@ -48,7 +49,7 @@ def survey(model: Model, taps: Sequence[Tap], height: int, width: int) -> Survey
 
         def note(tap: Tap, value: object) -> None:
             tensor = first_tensor(value)
-            calls[tap].append(tuple(tensor.shape[1:]) if tensor is not None else ())
+            calls[tap].append(tuple(tensor.shape) if tensor is not None else ())
 
         modules = dict(module.named_modules())
         handles = [m.register_forward_hook(count) for m in modules.values() if next(m.children(), None) is None]
@@ -68,17 +69,18 @@ def survey(model: Model, taps: Sequence[Tap], height: int, width: int) -> Survey
             for handle in handles:
                 handle.remove()
         # the counter has two operations per multiply-add
-        shapes = {tap: found[tap.call if isinstance(tap.call, int) else -1] for tap, found in calls.items()}
+        shapes = {tap: arranged(tap, found[tap.call if isinstance(tap.call, int) else -1], size.frames) for tap, found in calls.items()}
         return Survey(int(counter.get_total_flops()) // 2, total, shapes)
 
-    return dry_run(model, visit, shape=(1, model.channels, *model.padded(height, width)))[0]
+    padded = Size(*model.padded(size.height, size.width), size.frames)
+    return dry_run(model, visit, shape=model.shape(padded))[0]
 
 
 def multiply_adds(model: Model, height: int, width: int) -> int:
     """Multiply-adds of one image (see `Survey`)."""
-    return survey(model, (), height, width).multiply_adds
+    return survey(model, (), Size(height, width)).multiply_adds
 
 
 def activation_bytes(model: Model, height: int, width: int) -> int:
     """Bytes of activations of one image (see `Survey`)."""
-    return survey(model, (), height, width).activation_bytes
+    return survey(model, (), Size(height, width)).activation_bytes

@@ -32,7 +32,7 @@ def twin(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, memo)
 
 
-def on_meta(model: Model, visit: Callable[[nn.Module, Tensor], T], *, shape: tuple[int, int, int, int]) -> T:
+def on_meta(model: Model, visit: Callable[[nn.Module, Tensor], T], *, shape: tuple[int, ...]) -> T:
     """`visit(module, x)` with a twin of the model's module and a batch of `shape`. Raises what a network raises that
     cannot run without numbers."""
     module = twin(model.module)
@@ -41,7 +41,7 @@ def on_meta(model: Model, visit: Callable[[nn.Module, Tensor], T], *, shape: tup
 
 
 def dry_run(
-    model: Model, visit: Callable[[nn.Module, Tensor], T], *, shape: tuple[int, int, int, int]
+    model: Model, visit: Callable[[nn.Module, Tensor], T], *, shape: tuple[int, ...]
 ) -> tuple[T, bool]:
     """`visit(module, x)` as `on_meta` does it; if anything in it raises, again with the module itself and real zeros.
 

@@ -10,6 +10,9 @@ A pattern is `NAME[#CALL][:SIDE]`:
 `*:last_conv_input` is what goes into the last convolution executed on the path to the output (see `trace`): for
 super-resolution networks the deepest features, whatever their architecture.
 
+For a network of clips a layer has its frames along the axis after the batch, in the order of the clip, however the network holds them
+(`frames`): a module that it runs once a frame, as the propagation of a recurrent network, is read in all its calls unless one is chosen.
+
 A *tap* is one such place. What is captured is a copy made inside the hook, before the next module runs: a later
 in-place activation would change the tensor, and a view would show what is added to its base afterwards. Both happen in
 published code; in one, a stored "residual" is the final image for that reason.
@@ -20,15 +23,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from xlli_ray.corpus.size import Size
 from xlli_ray.errors import LayerPatternError, NetworkError, closest, counted
+from xlli_ray.models.frames import Frames, arranged_shape, dims_of, place_of, run_backward
+from xlli_ray.models.frames import arranged as stacked
 from xlli_ray.models.model import Model
-from xlli_ray.models.trace import WIDE_BATCH, Trace, first_tensor, trace
+from xlli_ray.models.trace import Trace, first_tensor, trace
 
 Side = Literal["input", "output"]
 LAST_CONV = "*:last_conv_input"
@@ -36,11 +42,13 @@ LAST_CONV = "*:last_conv_input"
 
 @dataclass(frozen=True)
 class Tap:
-    """One place to read: `side` of `module`, at its `call`-th call (0-based), its "last", or (None) its only one."""
+    """One place to read: `side` of `module`, at its `call`-th call (0-based), its "last", or (None) its only one; for a clip, `frames` says
+    where its frames are (`frames`)."""
 
     module: str
     side: Side = "output"
     call: int | Literal["last"] | None = None
+    frames: Frames = ""
 
     @property
     def name(self) -> str:
@@ -49,12 +57,31 @@ class Tap:
         call = "" if self.call is None else "_last" if self.call == "last" else f"_call{self.call}"
         return f"{module}.{'in' if self.side == 'input' else 'out'}{call}"
 
+    def spec(self) -> dict[str, Any]:
+        """JSON-able: `Tap(**spec)` is the same tap. Of an image's, without `frames`."""
+        given = asdict(self)
+        return given if self.frames else {key: value for key, value in given.items() if key != "frames"}
+
+    def dims(self, shape: tuple[int, ...]) -> tuple[str, ...]:
+        """Names of the axes of one sample of this layer: frame, channel, y, x, or what there is of them."""
+        return dims_of(self.frames, shape)
+
+
+def arranged(tap: Tap, shape: tuple[int, ...], frames: int) -> tuple[int, ...]:
+    """Shape of one sample at a tap, as `capture` gives it; `shape`: of its last call, batch first, for one input of so many frames."""
+    return arranged_shape(tap.frames, shape, frames)
+
+
+def frames_of(x: Tensor) -> int:
+    """Frames of a batch of clips, (B, T, C, H, W); 0 for images."""
+    return x.shape[1] if x.ndim == 5 else 0
+
 
 @dataclass(frozen=True)
 class LayerInfo:
     """A tap and what comes out there.
 
-    `shape`       of one sample, without the batch axis: (C, h, w) of an image-like feature.
+    `shape`       of one sample, without the batch axis: (C, h, w) of an image-like feature, (T, C, h, w) of a clip's.
     `stride`      (sy, sx), input pixels per feature pixel, below 1 after upsampling; None for a feature that is not
                   image-like (tokens, vectors). A feature that does not grow with the image has the whole size.
     `parameters`  of the module, with everything inside it.
@@ -80,8 +107,8 @@ class _Pattern:
 def resolve(model: Model, patterns: Sequence[str], example: Tensor | tuple[int, ...]) -> list[LayerInfo]:
     """Taps that `patterns` name, in the order of the patterns and, within one, of the network's modules; each once.
 
-    `example` is an input (1, C, h, w), or its shape: only the shape counts. The network runs on the meta device, or
-    once on real zeros where it cannot (see `dryrun`).
+    `example` is an input (1, C, h, w), for clips (1, T, C, h, w), or its shape: only the shape counts. The network runs on the
+    meta device, or once on real zeros where it cannot (see `dryrun`).
 
     A glob leaves out modules that cannot be stored per sample (not called in this pass, no single tensor, first axis
     not the batch) as long as something remains. Raises LayerPatternError, with the closest names, for a pattern that
@@ -99,14 +126,15 @@ def resolve(model: Model, patterns: Sequence[str], example: Tensor | tuple[int, 
 def list_layers(model: Model, example: Tensor | tuple[int, ...]) -> list[LayerInfo]:
     """Outputs of all modules that can be tapped, in the network's order; of a module with several calls, the last."""
     found = _Survey(model, _size(model, example), graph=False)
-    taps = (Tap(name, call="last" if len(calls) > 1 else None) for name, calls in found.trace.calls.items())
-    return [found.info(tap) for tap in taps if found.problem(tap) is None]
+    taps = [found.placed(Tap(name, call="last" if len(calls) > 1 else None)) for name, calls in found.trace.calls.items()]
+    return [found.info(tap) for tap in found.ordered(taps) if found.problem(tap) is None]
 
 
 @contextmanager
-def capture(model: Model, taps: Sequence[Tap], *, detach: bool = True) -> Iterator[dict[str, Tensor]]:
+def capture(model: Model, taps: Sequence[Tap], *, detach: bool = True, frames: int = 0) -> Iterator[dict[str, Tensor]]:
     """While open, each forward pass of `model` fills the dict given: `tap.name` -> (B, ...) tensor, a contiguous copy
-    on the model's device. A new pass empties it first. The hooks are removed on the way out, whatever happens inside.
+    on the model's device; for clips of so many `frames`, (B, T, ...) where the tap says where they are. A new pass
+    empties it first. The hooks are removed on the way out, whatever happens inside.
 
     `detach=False` keeps the copies in the autograd graph. Raises LayerPatternError at once for a tap whose module does
     not exist; from the forward pass, LayerPatternError for a module that runs more often than the tap allows for, and
@@ -118,12 +146,18 @@ def capture(model: Model, taps: Sequence[Tap], *, detach: bool = True) -> Iterat
             raise LayerPatternError(_no_match(tap.module, modules, model))
     captured: dict[str, Tensor] = {}
     seen: dict[Tap, int] = {}
+    each: dict[Tap, list[Tensor]] = {}
 
     def begin(*_: Any) -> None:
         captured.clear()
         seen.clear()
+        each.clear()
 
     def end(*_: Any) -> None:
+        for tap, some in each.items():
+            if len(some) != frames and tap.frames in ("calls", "backward"):
+                raise NetworkError(f"model {model.id!r}: {tap.module} ran {counted(len(some), 'time')} for {counted(frames, 'frame')}.")
+            captured[tap.name] = stacked(tap.frames, some, frames)
         missed = [tap.name for tap in taps if tap.name not in captured]
         if missed:
             raise NetworkError(
@@ -133,7 +167,7 @@ def capture(model: Model, taps: Sequence[Tap], *, detach: bool = True) -> Iterat
 
     def take(tap: Tap, value: Any) -> None:
         call = seen[tap] = seen.get(tap, -1) + 1
-        if tap.call is None and call:
+        if tap.call is None and call and tap.frames not in ("calls", "backward"):
             raise LayerPatternError(_many(tap.module, call + 1, model, at_least=True))
         if isinstance(tap.call, int) and call != tap.call:
             return
@@ -146,7 +180,11 @@ def capture(model: Model, taps: Sequence[Tap], *, detach: bool = True) -> Iterat
         if tensor.is_floating_point() and tensor.dtype.itemsize < 4:
             tensor = tensor.float()  # of a network that computes in bfloat16 by itself
         # `contiguous_format`, since a clone of a view keeps its strides, and with them the layout of what is stored.
-        captured[tap.name] = (tensor.detach() if detach else tensor).clone(memory_format=torch.contiguous_format)
+        copy = (tensor.detach() if detach else tensor).clone(memory_format=torch.contiguous_format)
+        if tap.frames in ("calls", "backward"):
+            each.setdefault(tap, []).append(copy)
+        else:
+            captured[tap.name] = stacked(tap.frames, [copy], frames)
 
     def before(tap: Tap) -> Any:
         return lambda _, args, kwargs: take(tap, (*args, *kwargs.values())[:1])
@@ -172,10 +210,10 @@ def capture(model: Model, taps: Sequence[Tap], *, detach: bool = True) -> Iterat
 class _Survey:
     """What a dry run saw, and the questions that `resolve` asks about it."""
 
-    def __init__(self, model: Model, size: tuple[int, int], *, graph: bool) -> None:
+    def __init__(self, model: Model, size: Size, *, graph: bool) -> None:
         self.model = model
         self.modules = {name: module for name, module in model.module.named_modules() if name}
-        self.trace: Trace = trace(model, *size, graph=graph)
+        self.trace: Trace = trace(model, size, graph=graph)
 
     def taps(self, text: str) -> list[Tap]:
         """The taps that one pattern names; LayerPatternError when there is none."""
@@ -190,7 +228,7 @@ class _Survey:
         names = [name for name in self.modules if matcher.fullmatch(name)]
         if not names:
             raise LayerPatternError(_no_match(text, self.modules, self.model))
-        taps = [Tap(name, pattern.side or "output", pattern.call) for name in names]
+        taps = [self.placed(Tap(name, pattern.side or "output", pattern.call)) for name in names]
         problems = {tap: self.problem(tap) for tap in taps}
         fit = [tap for tap in taps if problems[tap] is None]
         if not fit:
@@ -200,9 +238,28 @@ class _Survey:
             )
         for tap in fit:
             k = len(self.trace.calls[tap.module])
-            if tap.call is None and k > 1:
+            if tap.call is None and k > 1 and tap.frames != "calls":
                 raise LayerPatternError(_many(tap.module, k, self.model, at_least=False))
-        return fit
+        return self.ordered(fit)
+
+    def placed(self, tap: Tap) -> Tap:
+        """The tap with where its frames are; as it is for images, and where no frame axis is found."""
+        shape = self.shape(tap)
+        if not self.trace.size.frames or shape is None:
+            return tap
+        calls, wide_calls = (0, 0) if isinstance(tap.call, int) else self.calls(tap)
+        place = place_of(shape, self.shape(tap, wide=True), calls, wide_calls, self.trace.size.frames, self.trace.wide_size.frames)
+        return replace(tap, frames=place or "", call=None if place == "calls" else tap.call)
+
+    def ordered(self, taps: Sequence[Tap]) -> list[Tap]:
+        """The taps, with those that the network runs from the last frame to the first told from the others."""
+        each = {tap.module for tap in taps if tap.frames == "calls"}
+        last_first = run_backward(self.model, each) if each else set()
+        return [replace(tap, frames="backward") if tap.frames == "calls" and tap.module in last_first else tap for tap in taps]
+
+    def calls(self, tap: Tap) -> tuple[int, int]:
+        """How often its module runs in the smaller pass and in the larger one."""
+        return len(self.trace.calls.get(tap.module, ())), len(self.trace.wide_calls.get(tap.module, ()))
 
     def problem(self, tap: Tap) -> str | None:
         """Why this tap cannot be stored per sample, or None."""
@@ -214,9 +271,9 @@ class _Survey:
         shape = self.shape(tap)
         if shape is None:
             return f"has an {tap.side} that is not one tensor"
-        wider = self.shape(tap, wide=True)
-        if not shape or shape[0] != 1 or (wider is not None and (not wider or wider[0] != WIDE_BATCH)):
-            return f"has an {tap.side} whose first axis is not the batch"
+        size, wide = self.trace.size, self.trace.wide_size
+        if place_of(shape, self.shape(tap, wide=True), 0, 0, size.frames, wide.frames) is None:
+            return f"has an {tap.side} whose first axis is not the batch" + (", nor the batch × the frames" if size.frames else "")
         return None
 
     def shape(self, tap: Tap, *, wide: bool = False) -> tuple[int, ...] | None:
@@ -231,25 +288,29 @@ class _Survey:
         shape = self.shape(tap)
         assert shape is not None  # `taps` and `list_layers` let no other tap through
         module = self.modules[tap.module]
+        wide = self.shape(tap, wide=True)
+        one = arranged(tap, shape, self.trace.size.frames)
         return LayerInfo(
             tap=tap,
-            shape=shape[1:],
-            stride=self.stride(shape, self.shape(tap, wide=True)),
+            shape=one,
+            stride=self.stride(tap, one, arranged(tap, wide, self.trace.wide_size.frames) if wide else None),
             parameters=sum(parameter.numel() for parameter in module.parameters()),
             calls=len(self.trace.calls[tap.module]),
             kind=type(module).__name__,
         )
 
-    def stride(self, shape: tuple[int, ...], wide: tuple[int, ...] | None) -> tuple[float, float] | None:
+    def stride(self, tap: Tap, shape: tuple[int, ...], wide: tuple[int, ...] | None) -> tuple[float, float] | None:
         """From how much the feature grows with the image: exact where a convolution without padding makes the mere
         ratio of sizes wrong (32 pixels, window 3, stride 2: 15 features). From the ratio where only one is known."""
-        if len(shape) != 4 or (wide is not None and (len(wide) != 4 or wide[1] != shape[1])):
+        lead = bool(tap.frames)
+        if len(shape) != 3 + lead or (wide is not None and (len(wide) != len(shape) or wide[lead] != shape[lead])):
             return None
+        size, wider = self.trace.size, self.trace.wide_size
         strides = []
-        for axis in (0, 1):
-            size, feature = self.trace.size[axis], shape[2 + axis]
-            grown = 0 if wide is None else wide[2 + axis] - feature
-            strides.append((self.trace.wide_size[axis] - size) / grown if grown > 0 else size / feature)
+        for axis, pixels, more in ((-2, size.height, wider.height), (-1, size.width, wider.width)):
+            feature = shape[axis]
+            grown = 0 if wide is None else wide[axis] - feature
+            strides.append((more - pixels) / grown if grown > 0 else pixels / feature)
         return strides[0], strides[1]
 
     def last_convolution(self) -> Tap:
@@ -257,21 +318,24 @@ class _Survey:
         if last is None:
             raise LayerPatternError(f"{LAST_CONV!r}: {self.trace.last_conv_problem} (model {self.model.id!r}).")
         name, call = last
-        return Tap(name, "input", call if len(self.trace.calls[name]) > 1 else None)
+        tap = self.placed(Tap(name, "input"))
+        if tap.frames == "calls":
+            return self.ordered([tap])[0]
+        return self.placed(Tap(name, "input", call if len(self.trace.calls[name]) > 1 else None))
 
 
-def _size(model: Model, example: Tensor | tuple[int, ...]) -> tuple[int, int]:
-    """Height and width of the example, as the module will see them."""
+def _size(model: Model, example: Tensor | tuple[int, ...]) -> Size:
+    """Size of the example, as the module will see it."""
     shape = tuple(example.shape) if isinstance(example, Tensor) else tuple(example)
-    if len(shape) != 4 or shape[1] != model.channels:
-        raise NetworkError(f"model {model.id!r}: the example is (1, {model.channels}, h, w), got {shape}.")
-    high, wide = model.padded(shape[2], shape[3])
+    if len(shape) != len(model.AXES) or shape[-3] != model.channels:
+        raise NetworkError(f"model {model.id!r}: the example is {model.axes_of(model.channels)}, got {shape}.")
+    high, wide = model.padded(*shape[-2:])
     if min(high, wide) < model.minimum:
         raise NetworkError(
             f"model {model.id!r} needs at least {model.minimum} x {model.minimum} pixels, the example has"
-            f" {shape[2]} x {shape[3]}."
+            f" {shape[-2]} x {shape[-1]}."
         )
-    return high, wide
+    return Size(high, wide, shape[1] if len(shape) == 5 else 0)
 
 
 def _parse(text: str) -> _Pattern:

@@ -15,7 +15,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from xlli_ray.models.builtin import builtin_card
 from xlli_ray.models.checkpoint import tensors_of, weights_sha256
 from xlli_ray.models.dryrun import dry_run
 from xlli_ray.models.factory import find_factory, make
-from xlli_ray.models.model import Model, Range
+from xlli_ray.models.model import ClipModel, ImageModel, Model, Range, frame_by_frame
 from xlli_ray.models.network_spec import BUILTIN, ModelSpec
 from xlli_ray.models.networks import NETWORKS, Built, built, load_strict, network_file, shown_name
 from xlli_ray.models.plausible import span_fault
@@ -120,7 +120,7 @@ def _from_factory(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> _Made:
     if product.built is not None:
         found = product.built
     elif spec.output == "none":
-        found = Built(module, scale=1, output="none")
+        found = Built(module, scale=1, output="none", call="clip" if spec.frames == "all" else "image")
     else:
         try:
             found = _measured(spec, module)
@@ -133,42 +133,55 @@ def _from_factory(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> _Made:
     return _Made(found, spec.network, factory.version, tensors, declared, notes=tuple(notes), folder=factory.folder)
 
 
-def _probe(spec: ModelSpec, module: nn.Module, *, channels: int = 3, scale: int = 1, output: Any = "none") -> Model:
+def _probe(spec: ModelSpec, built: Built, output: Any = "none") -> Model:
     """A model to try sizes on."""
-    return Model(
-        id=spec.id, module=module, network=str(spec.network), network_version=1, scale=scale, channels=channels,
-        range=Range(0.0, 1.0), multiple=1, minimum=1, output=output, weights_sha256="",
-    )  # fmt: skip
+    known: dict[str, Any] = {
+        "id": spec.id, "module": built.module, "network": str(spec.network), "network_version": 1, "scale": built.scale,
+        "channels": built.channels, "range": Range(0.0, 1.0), "multiple": 1, "minimum": 1, "output": output, "weights_sha256": "",
+    }  # fmt: skip
+    return _of_shape(built, known)
+
+
+def _of_shape(built: Built, known: Mapping[str, Any]) -> Model:
+    """The model of the call shape that the network has."""
+    if built.call == "image":
+        return ImageModel(**known)
+    return ClipModel(**known, frames=built.frames, gives=built.gives)
 
 
 def _measured(spec: ModelSpec, module: nn.Module) -> Built:
-    """Channels and scale of a module that says neither: it is run on black images, RGB and then grey, of several sizes."""
+    """Channels and scale of a module that says neither: it is run on black images (clips), RGB and then grey, of several sizes."""
     failures: dict[str, str] = {}
+    call: Literal["image", "clip"] = "clip" if spec.frames == "all" else "image"
     for side in BASES:
         for channels in (3, 1):
-            probe = _probe(spec, module, channels=channels)
+            probe = _probe(spec, Built(module, scale=1, channels=channels, call=call))
 
             def visit(twin: nn.Module, x: Tensor, probe: Model = probe) -> Any:
                 with torch.no_grad():
                     return shape_given(probe.run(twin, x))
 
             try:
-                shape, _ = dry_run(probe, visit, shape=(1, channels, side, side))
+                tried = probe.shape(probe.trial_size(side, side))
+                shape, _ = dry_run(probe, visit, shape=tried)
             except NetworkError as error:
                 cause = error.__cause__ or error
                 said = (str(cause).strip() or "no message").splitlines()[0][:200]
                 failures.setdefault(f"{type(cause).__name__}: {said}", f"{channels}×{side}×{side}")
                 continue
-            if isinstance(shape, tuple) and len(shape) == 4 and shape[:2] == (1, channels) and shape[2] == shape[3]:
-                scale, rest = divmod(shape[2], side)
+            gives: Literal["frames", "centre"] = "centre" if isinstance(shape, tuple) and len(shape) == 4 and call == "clip" else "frames"
+            lead = (1, channels) if gives == "centre" else tried[:-2]
+            if isinstance(shape, tuple) and len(shape) == len(lead) + 2 and shape[:-2] == lead and shape[-1] == shape[-2]:
+                scale, rest = divmod(shape[-1], side)
                 if scale >= 1 and not rest:
-                    return Built(module, scale=scale, channels=channels)
+                    return Built(module, scale=scale, channels=channels, call=call, gives=gives)
             failures.setdefault(f"it gave {shape}", f"{channels}×{side}×{side}")
     raise NetworkError(
         f"{spec.network}: scale and channels cannot be measured on black images of {min(BASES)} to {max(BASES)} pixels a side: "
         + "; ".join(f"for {size}, {said}" for said, size in list(failures.items())[:4])
-        + ". Expected (1, C, s*H, s*W) for (1, C, H, W). Let the factory return xlli_ray.models.networks.Built(module,"
-        " scale=..., channels=..., multiple=..., minimum=...), or say `output: none` for a network that gives no image."
+        + ". Expected (1, C, s*H, s*W) for (1, C, H, W), of clips (1, T, C, s*H, s*W) for (1, T, C, H, W). Let the factory return"
+        " xlli_ray.models.networks.Built(module, scale=..., channels=..., multiple=..., minimum=...), or say"
+        " `output: none` for a network that gives no image."
     )
 
 
@@ -179,7 +192,7 @@ def _sizes(spec: ModelSpec, made: _Made) -> tuple[SizeRule, tuple[str, ...]]:
     if spec.sizes is not None:
         return SizeRule(*spec.sizes), ()
     output = "none" if spec.output == "none" else made.built.output
-    probe = _probe(spec, made.built.module, channels=made.built.channels, scale=made.built.scale, output=output)
+    probe = _probe(spec, made.built, output)
     for side in BASES:
         try:
             rule = find_rule(probe, side)
@@ -326,22 +339,28 @@ def _finished(spec: ModelSpec, made: _Made) -> Model:
         raise NetworkError(f"`range: [{lo}, {hi}]` is empty; expected e.g. [0, 1], [0, 255] or [-1, 1].")
     if spec.range is not None and (fault := span_fault(lo, hi)):
         raise NetworkError(fault)
-    return Model(
-        id=spec.id,
-        module=built.module,
-        network=made.network,
-        network_version=made.version,
-        scale=built.scale,
-        channels=built.channels,
-        range=Range(float(lo), float(hi)),
-        multiple=sizes.multiple,
-        minimum=sizes.minimum,
-        output=output,
-        weights_sha256=weights_sha256(made.tensors),
-        square=sizes.square,
-        aliases=dict(built.aliases),
-        supports_half=made.supports_half,
-        call=made.call,
-        notes=(*made.notes, *about_sizes),
-        folder=made.folder,
+    if spec.frames == "all" and built.call == "image":
+        raise NetworkError(f"`frames: all` is for networks of clips; {made.network} takes images: `frames: each` runs it frame by frame.")
+    model = _of_shape(
+        built,
+        {
+            "id": spec.id,
+            "module": built.module,
+            "network": made.network,
+            "network_version": made.version,
+            "scale": built.scale,
+            "channels": built.channels,
+            "range": Range(float(lo), float(hi)),
+            "multiple": sizes.multiple,
+            "minimum": sizes.minimum,
+            "output": output,
+            "weights_sha256": weights_sha256(made.tensors),
+            "square": sizes.square,
+            "aliases": dict(built.aliases),
+            "supports_half": made.supports_half,
+            "call": made.call,
+            "notes": (*made.notes, *about_sizes),
+            "folder": made.folder,
+        },
     )
+    return frame_by_frame(model) if spec.frames == "each" else model

@@ -1,26 +1,37 @@
-"""Model: a network as the rest of the package sees it, images in 0..1 in and out, gradients kept.
+"""Model: a network as the rest of the package sees it, images or clips in 0..1 in and out, gradients kept.
 
 What differs between networks is handled here, once: value ranges, size multiples (padding by reflection at the bottom
 and right, cropped back), grey networks. Nothing is clamped or rounded: a probe that wants 8 bit does that itself, and a
 map of attributions must not see a clamp.
+
+There is one type for each call shape, all else is shared:
+
+    ImageModel   (B, C, H, W)     -> (B, C, sH, sW)
+    ClipModel    (B, T, C, H, W)  -> (B, T, C, sH, sW), or (B, C, sH, sW) of the centre frame
+
+A network of images runs over clips, frame by frame, as the `ClipModel` that `frame_by_frame` makes of it.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import chain
 from pathlib import PurePath
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xlli_ray.errors import ForwardError, NetworkError, XlliError
+from xlli_ray.corpus.size import Size
+from xlli_ray.errors import ForwardError, NetworkError, XlliError, counted
 from xlli_ray.models.trial_steps import step
 
 LUMA = (0.299, 0.587, 0.114)  # BT.601, full range
+TRIAL_FRAMES = 3
+"""Frames of the clips on which a network is tried that takes any number of them."""
 
 
 class Range(NamedTuple):
@@ -31,8 +42,8 @@ class Range(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
-    """A network with its weights, ready to be looked into: eval mode, no parameter asks for a gradient.
+class Model(ABC):
+    """A network with its weights, ready to be looked into: eval mode, no parameter asks for a gradient. See `ImageModel` and `ClipModel`.
 
     `id`              the recipe's name for it.
     `module`          the network itself; hooks go on its modules.
@@ -80,14 +91,33 @@ class Model:
         self.module.to(device)
         return self
 
+    AXES: ClassVar[tuple[str, ...]]
+    """Names of the axes of a batch that the network takes and, with `output: image`, gives."""
+
+    @abstractmethod
+    def trial_size(self, height: int, width: int) -> Size:
+        """An input of this height and width, as it takes one: clips have so many frames as are needed to try it."""
+
+    def takes(self, size: Size) -> str:
+        """Why inputs of this size cannot be given to this model, whatever their height and width; '' when they can."""
+        return ""
+
+    def shape(self, size: Size, batch: int = 1) -> tuple[int, ...]:
+        """Shape of a batch of inputs of `size` in the order of `AXES`."""
+        return batch, *size.shape(self.channels)
+
     def prepare(self, rgb: Tensor) -> Tensor:
-        """(B, 3, H, W) RGB in 0..1 -> (B, channels, H, W): as it is, or BT.601 full-range luma, unrounded."""
-        if rgb.ndim != 4 or rgb.shape[1] != 3:
-            raise NetworkError(f"model {self.id!r}: prepare takes (B, 3, H, W), got {tuple(rgb.shape)}.")
+        """(B, 3, H, W) or (B, T, 3, H, W) RGB in 0..1 -> the same with `channels`: as it is, or BT.601 full-range luma, unrounded."""
+        if rgb.ndim != len(self.AXES) or rgb.shape[-3] != 3:
+            raise NetworkError(f"model {self.id!r}: prepare takes {self.axes_of(3)}, got {tuple(rgb.shape)}.")
         if self.channels == 3:
             return rgb
         red, green, blue = LUMA
-        return red * rgb[:, 0:1] + green * rgb[:, 1:2] + blue * rgb[:, 2:3]
+        return red * rgb[..., 0:1, :, :] + green * rgb[..., 1:2, :, :] + blue * rgb[..., 2:3, :, :]
+
+    def axes_of(self, channels: int) -> str:
+        """Its input, for people."""
+        return f"(B, T, {channels}, H, W)" if "frame" in self.AXES else f"(B, {channels}, H, W)"
 
     def padded(self, height: int, width: int) -> tuple[int, int]:
         """The size that the module is given for an input of (height, width): rounded up to the multiple."""
@@ -95,15 +125,15 @@ class Model:
         return (max(height, width),) * 2 if self.square else (height, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, H, W) in 0..1 -> (B, channels, scale*H, scale*W) in about 0..1, not clamped.
+        """A batch as in `AXES`, in 0..1 -> its output, `scale` times as high and wide, in about 0..1, not clamped.
 
         Gradients flow from the output to `x` when they are enabled. With `output: none`: the module's own output.
         Raises NetworkError for a wrong number of channels, an input too small, or an output of another kind or size than
         declared; ForwardError for whatever the network itself raises.
         """
-        if x.ndim != 4 or x.shape[1] != self.channels:
+        if x.ndim != len(self.AXES) or x.shape[-3] != self.channels:
             raise NetworkError(
-                f"model {self.id!r} ({self.network}) takes (B, {self.channels}, H, W), got {tuple(x.shape)}."
+                f"model {self.id!r} ({self.network}) takes {self.axes_of(self.channels)}, got {tuple(x.shape)}."
                 " Model.prepare makes it from RGB."
             )
         height, width = x.shape[-2:]
@@ -119,7 +149,7 @@ class Model:
         y: Tensor = self.run(self.module, _extend(x, high, wide))
         if self.output == "none":
             return y
-        expected = (x.shape[0], self.channels, self.scale * high, self.scale * wide)
+        expected = self.given(tuple(x.shape), high, wide)
         if not isinstance(y, Tensor) or tuple(y.shape) != expected:
             got = tuple(y.shape) if isinstance(y, Tensor) else f"a {type(y).__name__}"
             raise NetworkError(
@@ -140,6 +170,10 @@ class Model:
 
     __call__ = forward
 
+    def given(self, shape: tuple[int, ...], height: int, width: int) -> tuple[int, ...]:
+        """Shape of the module's output for a batch of `shape` whose inputs are padded to (height, width)."""
+        return (*shape[:-3], self.channels, self.scale * height, self.scale * width)
+
     def run(self, module: nn.Module, x: Tensor) -> Any:
         """Run `module`, this model's own or a twin of it, on a batch in the module's range and of a size it takes.
 
@@ -158,6 +192,78 @@ class Model:
             ) from error
 
 
+@dataclass(frozen=True, eq=False)
+class ImageModel(Model):
+    """A network that takes and gives images: (B, channels, H, W) -> (B, channels, scale*H, scale*W)."""
+
+    AXES: ClassVar[tuple[str, ...]] = ("sample", "channel", "y", "x")
+
+    def trial_size(self, height: int, width: int) -> Size:
+        return Size(height, width)
+
+    def takes(self, size: Size) -> str:
+        if not size.frames:
+            return ""
+        return (
+            f"model {self.id} ({self.network}) takes images, the corpus holds clips: `frames: each` in its entry runs it frame by frame;"
+            " a network of clips says so itself (Built(..., call=\"clip\")), or `frames: all` does"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ClipModel(Model):
+    """A network that takes clips: (B, T, channels, H, W).
+
+    `frames`   how many frames the module takes at once; None: any number.
+    `gives`    "frames": (B, T, channels, scale*H, scale*W); "centre": (B, channels, scale*H, scale*W), of frame T // 2.
+    """
+
+    AXES: ClassVar[tuple[str, ...]] = ("sample", "frame", "channel", "y", "x")
+    frames: int | None = None
+    gives: Literal["frames", "centre"] = "frames"
+    frame_by_frame: bool = False
+    """A network of images, run over clips: none of its numbers depends on another frame."""
+
+    def trial_size(self, height: int, width: int) -> Size:
+        return Size(height, width, self.frames or TRIAL_FRAMES)
+
+    def takes(self, size: Size) -> str:
+        if not size.frames:
+            how = "with `frames: each` is run over clips" if self.frame_by_frame else "takes clips"
+            way = "leave `frames` out" if self.frame_by_frame else "`corpus.clips` makes clips"
+            return f"model {self.id} ({self.network}) {how}, the corpus holds images: {way}"
+        if self.frames not in (None, size.frames):
+            return (
+                f"model {self.id} ({self.network}) takes clips of {counted(self.frames or 0, 'frame')}, those of the corpus have"
+                f" {size.frames}: `corpus.clips.frames: {self.frames}`"
+            )
+        return ""
+
+    def given(self, shape: tuple[int, ...], height: int, width: int) -> tuple[int, ...]:
+        whole = super().given(shape, height, width)
+        return (*whole[:1], *whole[2:]) if self.gives == "centre" else whole
+
+
+def frame_by_frame(model: Model) -> ClipModel:
+    """A network of images as one of clips that gives each frame what it would give that image."""
+    if not isinstance(model, ImageModel):
+        raise NetworkError(f"model {model.id!r} ({model.network}): `frames: each` is for networks that take images; this one takes clips.")
+    known = {item.name: getattr(model, item.name) for item in fields(model)}
+    return ClipModel(**{**known, "call": _EachFrame(model.call)}, frame_by_frame=True)
+
+
+@dataclass(frozen=True)
+class _EachFrame:
+    """Runs a module of images on a batch of clips, frames folded into the batch: clip by clip, its frames in order."""
+
+    call: Callable[[Any, Tensor], Any] | None
+
+    def __call__(self, module: Any, x: Tensor) -> Any:
+        frames = x.flatten(0, 1)
+        y = module(frames) if self.call is None else self.call(module, frames)
+        return y.unflatten(0, x.shape[:2]) if isinstance(y, Tensor) and len(y) == len(frames) else y
+
+
 def _is_no_fault(error: BaseException) -> bool:
     """Whether an exception that came up in a network is none of its own: memory that ran out, or a signal that ends the process."""
     if isinstance(error, RuntimeError):
@@ -171,6 +277,8 @@ def _is_no_fault(error: BaseException) -> bool:
 def _extend(x: Tensor, height: int, width: int) -> Tensor:
     """Pad at the bottom and right to (height, width): by reflection, or by repeating the edge along an axis that is too
     short to be reflected (reflection can at most double it, less one pixel)."""
+    if x.ndim > 4 and (height, width) != tuple(x.shape[-2:]):  # of clips, frame by frame: F.pad would take frames for depth
+        return _extend(x.flatten(0, -4), height, width).unflatten(0, x.shape[:-3])
     for axis, more in ((0, width - x.shape[-1]), (1, height - x.shape[-2])):
         if more:
             mode = "reflect" if more < x.shape[-1 - axis] else "replicate"

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from xlli_ray.errors import PlanError
-from xlli_ray.models.layers import Tap, capture
+from xlli_ray.models.layers import Tap, capture, frames_of
 from xlli_ray.models.model import Model
 from xlli_ray.models.trace import first_tensor
 
@@ -81,19 +81,19 @@ def sample_seed(sample_id: str) -> int:
 
 
 def _images(model: Model) -> tuple[Tensor, Tensor, Tensor]:
-    """A dark flat image, one of middle grey with strong contrast, and a larger one; (1, channels, H, W) in 0..1."""
+    """A dark flat input, one of middle grey with strong contrast, and a larger one; batches of one in 0..1."""
     side = max(SIDE, model.minimum)
     rng = np.random.default_rng(0)
 
     def image(size: int, low: float, high: float) -> Tensor:
-        pixels = rng.uniform(low, high, (1, model.channels, size, size)).astype(np.float32)
+        pixels = rng.uniform(low, high, model.shape(model.trial_size(size, size))).astype(np.float32)
         return torch.from_numpy(pixels).to(model.device)
 
     return image(side, 0.05, 0.15), image(side, 0.0, 1.0), image(side + 8, 0.2, 0.6)
 
 
 def _run(model: Model, taps: Sequence[Tap], x: Tensor) -> list[Tensor]:
-    with capture(model, taps) as found:
+    with capture(model, taps, frames=frames_of(x)) as found:
         output: Any = model.forward(x)
     tensors = [first_tensor(output), *(found[tap.name] for tap in taps)]
     return [tensor.detach().float() for tensor in tensors if tensor is not None]

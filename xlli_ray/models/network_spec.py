@@ -23,6 +23,7 @@ class ModelSpec:
     `scale`    None: the network's own. Otherwise it chooses (carn_m) or is checked.
     `range`    (lo, hi) of the module's input and output; None: the network's own.
     `output`   "none" for a network that gives no image: its output is neither checked nor mapped.
+    `frames`   "each": a network of images, run over clips frame by frame; "all": it takes clips; None: the network's own.
     `folder`   where a factory is looked for first: the recipe's folder, or where it was found before ("": among installed packages).
     `sizes`    (multiple, minimum, square) as found before, for a factory's network that does not say them; None: found by trying.
     """
@@ -36,6 +37,7 @@ class ModelSpec:
     output: Literal["image", "none"] = "image"
     folder: str | None = None
     sizes: tuple[int, int, bool] | None = None
+    frames: Literal["each", "all"] | None = None
 
 
 def builtin_names() -> list[str]:

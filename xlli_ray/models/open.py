@@ -14,7 +14,7 @@ from xlli_ray.errors import NetworkError
 from xlli_ray.models.builtin import builtin_path
 from xlli_ray.models.checkpoint import read_state_dict
 from xlli_ray.models.load import load_model
-from xlli_ray.models.model import Model, Range
+from xlli_ray.models.model import ImageModel, Model, Range
 from xlli_ray.models.network_spec import BUILTIN, ModelSpec
 from xlli_ray.models.sizes import with_rule
 
@@ -37,7 +37,7 @@ def open_model(source: str | os.PathLike[str] | nn.Module | Model, **known: Any)
             "channels": 3, "multiple": 1, "minimum": 1, "output": "image", "weights_sha256": "", **known,
         }  # fmt: skip
         fields["range"] = Range(*fields.get("range", (0.0, 1.0)))
-        made = Model(module=_copied(source).eval().requires_grad_(False), **fields)
+        made = ImageModel(module=_copied(source).eval().requires_grad_(False), **fields)
         return made if known.keys() & {"multiple", "minimum", "square"} else with_rule(made)
     text = os.fspath(source)
     data = builtin_path(text) if text.startswith(BUILTIN) else Path(text)

@@ -117,8 +117,11 @@ def _one(model: Model, values: Range, seed: int) -> float:
         base = small / 255
     planes = torch.from_numpy(np.ascontiguousarray(small.transpose(2, 0, 1)[None] / np.float32(255))).to(model.device)
     tried = replace(model, range=values)
+    if frames := model.trial_size(side, side).frames:  # a clip in which nothing moves
+        planes = planes[:, None].expand(-1, frames, -1, -1, -1)
     with torch.no_grad():
-        output = tried.forward(tried.prepare(planes))[0].float().cpu().numpy().transpose(1, 2, 0)
+        given = tried.forward(tried.prepare(planes))[0]
+    output = (given[len(given) // 2] if given.ndim > 3 else given).float().cpu().numpy().transpose(1, 2, 0)
     border = border_of(scale)
     return _psnr(np.nan_to_num(output), target, border) - _psnr(base, target, border)
 

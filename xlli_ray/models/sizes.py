@@ -74,15 +74,15 @@ def _trial(model: Model, base: int) -> Callable[[int, int], bool]:
         with torch.no_grad():
             return shape_given(model.run(module, x))
 
-    _, real = dry_run(model, visit, shape=(1, model.channels, base, base))
+    _, real = dry_run(model, visit, shape=model.shape(model.trial_size(base, base)))
 
     def works(height: int, width: int) -> bool:
-        shape = (1, model.channels, height, width)
+        shape = model.shape(model.trial_size(height, width))
         try:
             given = dry_run(model, visit, shape=shape)[0] if real else on_meta(model, visit, shape=shape)
         except (XlliError, RuntimeError, MemoryError):  # of the network itself, or of a machine too small for this size
             return False
-        return model.output == "none" or given == (1, model.channels, model.scale * height, model.scale * width)
+        return model.output == "none" or given == model.given(shape, height, width)
 
     return works
 

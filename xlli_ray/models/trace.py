@@ -15,13 +15,14 @@ Where a network gives an output without a graph (it ran under `no_grad` itself),
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from xlli_ray.corpus.size import Size
 from xlli_ray.models.dryrun import dry_run, on_meta
 from xlli_ray.models.model import Model
 
@@ -42,12 +43,13 @@ class Call:
 @dataclass(frozen=True)
 class Trace:
     """`calls`: module name -> its calls, in order, for a batch of 1 of `size`; modules in the network's order.
-    `wide_calls`: the same for a batch of WIDE_BATCH of `wide_size`, empty when that could not be had for nothing.
+    `wide_calls`: the same for a batch of WIDE_BATCH of `wide_size` (one frame more, where the network lets one choose), empty when that
+    could not be had for nothing.
     `last_conv`: (module, call), or None and `last_conv_problem`."""
 
-    size: tuple[int, int]
+    size: Size
     calls: dict[str, list[Call]]
-    wide_size: tuple[int, int]
+    wide_size: Size
     wide_calls: dict[str, list[Call]]
     last_conv: tuple[str, int] | None
     last_conv_problem: str
@@ -78,8 +80,8 @@ def first_tensor(value: Any) -> Tensor | None:
     return value if isinstance(value, Tensor) else None
 
 
-def trace(model: Model, height: int, width: int, *, graph: bool) -> Trace:
-    """Watch one forward pass over zeros of (height, width), a size the module can take; with `graph`, also find the
+def trace(model: Model, size: Size, *, graph: bool) -> Trace:
+    """Watch one forward pass over zeros of `size`, one that the module can take; with `graph`, also find the
     last convolution. On the meta device a second, larger pass gives strides and tells the batch axis."""
 
     def visit(module: nn.Module, x: Tensor) -> _Seen:
@@ -88,16 +90,18 @@ def trace(model: Model, height: int, width: int, *, graph: bool) -> Trace:
     def visit_wide(module: nn.Module, x: Tensor) -> _Seen:
         return _watch(model, module, x, graph=False)
 
-    seen, real = dry_run(model, visit, shape=(1, model.channels, height, width))
+    seen, real = dry_run(model, visit, shape=model.shape(size))
     more = GROWTH * model.multiple
-    size = model.padded(height + more, width + more)
+    wide_size = Size(*model.padded(size.height + more, size.width + more), size.frames)
+    if wide_size.frames and not model.takes(longer := replace(wide_size, frames=size.frames + 1)):
+        wide_size = longer
     wide = _Seen()
     if not real:
         with suppress(Exception):  # a network of one fixed size: strides come from ratios then
-            wide = on_meta(model, visit_wide, shape=(WIDE_BATCH, model.channels, *size))
+            wide = on_meta(model, visit_wide, shape=model.shape(wide_size, WIDE_BATCH))
     last, problem = _last_convolution(model.module, seen) if graph else (None, "it was not looked for")
     calls = {name: seen.calls[name] for name, _ in model.module.named_modules() if name in seen.calls}
-    return Trace((height, width), calls, size, wide.calls, last, problem)
+    return Trace(size, calls, wide_size, wide.calls, last, problem)
 
 
 def _watch(model: Model, module: nn.Module, x: Tensor, *, graph: bool) -> _Seen:

@@ -6,6 +6,9 @@ The raw material of SRGA and DDR: the tensor at the input or output of a named m
 Pooling shrinks a (C, h, w) map before it is stored: `mean` keeps the C channel means; `moments` keeps mean, standard deviation
 (population), skewness and excess kurtosis of each channel (4, C), float64 inside; `{stride: n}` keeps every n-th row and column.
 
+Of a clip a layer has an axis `frame`, wherever the network holds its frames (`models.frames`), and is pooled frame by frame; the layers of
+a network of images that runs frame by frame have it, too.
+
 A network that takes sizes in multiples sees a padded image; what the mirrored border adds to its features is cut off before anything is
 stored or pooled, so that no statistic counts it.
 """
@@ -49,11 +52,13 @@ class Params(BaseModel):
 
 
 class Features:
-    """One layer's features. Writes array `features`: (sample, channel, y, x), or fewer dimensions when pooled or flat."""
+    """One layer's features. Writes array `features`: (sample, channel, y, x), of clips (sample, frame, channel, y, x), or fewer dimensions
+    when pooled or flat."""
 
     KIND: ClassVar[str] = "features"
     VERSION: ClassVar[int] = 1
     SHARES_FORWARD: ClassVar[bool] = True
+    CLIPS: ClassVar[bool] = True
     COLUMNS: ClassVar[tuple[Column, ...]] = ()
     REFERENCE: ClassVar[str] = "tap conventions: Liu et al., SRGA, TPAMI 2023, and DDR, arXiv 2108.00406"
     Params: ClassVar[type[BaseModel]] = Params
@@ -72,13 +77,11 @@ class Features:
 
     @classmethod
     def cells(cls, params: BaseModel, model: Model, example: torch.Tensor) -> list[dict[str, Any]]:
-        from dataclasses import asdict
-
         from xlli_ray.models.layers import resolve
 
         assert isinstance(params, Params)
         infos = resolve(model, params.layers, example)
-        return [{"tap": asdict(info.tap), "stride": list(info.stride) if info.stride else None} for info in infos]
+        return [{"tap": info.tap.spec(), "stride": list(info.stride) if info.stride else None} for info in infos]
 
     def identity(self) -> dict[str, Any]:
         pool = self.params.pool
@@ -88,6 +91,7 @@ class Features:
             "codec": self.params.codec,
             "pool": pool.model_dump() if isinstance(pool, Stride) else pool,
             "max_rows": self.params.max_rows,
+            **({"frame axis": self.tap.frames} if self.tap.frames else {}),
         }
 
     def taps(self) -> tuple[Tap, ...]:
@@ -98,20 +102,20 @@ class Features:
 
     def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
         shape, stride = shapes.taps[self.tap]
-        if self.stride is not None and len(shape) == 3:
-            shape = (shape[0], *self._extent(shapes.height, shapes.width, shape[1:]))
+        dims = self.tap.dims(shape)
+        if self.stride is not None and dims[-2:] == ("y", "x"):
+            shape = (*shape[:-2], *self._extent(shapes.height, shapes.width, shape[-2:]))
         pool = self.params.pool
-        dims: tuple[str, ...] = {1: ("channel",), 2: ("token", "channel"), 3: ("channel", "y", "x")}.get(
-            len(shape), tuple(f"axis{i}" for i in range(len(shape)))
-        )
-        channels = shape[1] if len(shape) == 2 else shape[0]  # (tokens, channels) or (channels, …)
+        lead, names = (shape[:1], dims[:1]) if self.tap.frames else ((), ())
+        rest = shape[len(lead) :]
+        channels = rest[1] if len(rest) == 2 else rest[0]  # (tokens, channels) or (channels, …)
         if pool == "mean":
-            shape, dims, stride = (channels,), ("channel",), None
+            shape, dims, stride = (*lead, channels), (*names, "channel"), None
         elif pool == "moments":
-            shape, dims, stride = (4, channels), ("moment", "channel"), None
-        elif isinstance(pool, Stride) and len(shape) == 3:
+            shape, dims, stride = (*lead, 4, channels), (*names, "moment", "channel"), None
+        elif isinstance(pool, Stride) and dims[-2:] == ("y", "x"):
             n = pool.stride
-            shape = (shape[0], -(-shape[1] // n), -(-shape[2] // n))
+            shape = (*shape[:-2], -(-shape[-2] // n), -(-shape[-1] // n))
             stride = (stride[0] * n, stride[1] * n) if stride else None
         attributes: dict[str, Any] = {"layer": self.tap.module, "side": self.tap.side, "pool": str(pool) if pool else "none"}
         if pool == "moments":
@@ -121,11 +125,15 @@ class Features:
     def measure(self, model: Model, batch: Batch, forward: Forward | None) -> Measurement:
         assert forward is not None
         values = forward.taps[self.what]
-        if self.stride is not None and values.ndim == 4:
-            height, width = batch.input.shape[2:]
-            rows, columns = self._extent(height, width, tuple(values.shape[2:]))
-            values = values[:, :, :rows, :columns]
-        values = pooled(values, self.params.pool)
+        frames = bool(self.tap.frames)
+        if self.stride is not None and values.ndim == 4 + frames:
+            height, width = batch.input.shape[-2:]
+            rows, columns = self._extent(height, width, tuple(values.shape[-2:]))
+            values = values[..., :rows, :columns]
+        if frames:
+            values = pooled(values.flatten(0, 1), self.params.pool).unflatten(0, values.shape[:2])
+        else:
+            values = pooled(values, self.params.pool)
         # All three ways to fail show in the extremes: NaN and infinity propagate, overflow is large. Two reductions, because
         # aminmax over one dimension costs eighteen times as much.
         flat = values.flatten(1)

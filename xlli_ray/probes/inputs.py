@@ -2,8 +2,9 @@
 
 A set that is made (blurred, downscaled, with noise) is reproduced when its pixels are, not when its recipe is. The hash is of the values in
 the usual order of an image in memory: rows, columns, RGB, one byte each. So for `clean.png`, an input saved elsewhere, it is
-`sha256(numpy.asarray(PIL.Image.open("clean.png").convert("RGB")).tobytes())`. Everything that is made here has 8 bits. Values that 8 bits
-cannot hold (a given file of 16) are hashed as two bytes each, the lower one first, and others as float32; `bits` says so.
+`sha256(numpy.asarray(PIL.Image.open("clean.png").convert("RGB")).tobytes())`. Of a clip, frame after frame. Everything that
+is made here has 8 bits. Values that 8 bits cannot hold (a given file of 16) are hashed as two bytes each, the lower one first, and others
+as float32; `bits` says so.
 
 `save` keeps arrays besides: `input` and `target` as uint8, and by-products of the degradations by their names, as a rain layer or a mask
 (`Degradation.EXTRAS`); a sample whose degradation has no such by-product has zeros there.
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from xlli_ray.corpus.size import Size
 from xlli_ray.errors import PlanError
 from xlli_ray.probes.protocol import ArrayPlan, Batch, Column, Forward, Measurement, Shapes
 
@@ -48,6 +50,7 @@ class Inputs:
     KIND: ClassVar[str] = "inputs"
     VERSION: ClassVar[int] = 1
     SHARES_FORWARD: ClassVar[bool] = False  # a network may change its input in place: look at one that no network has seen
+    CLIPS: ClassVar[bool] = True
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("input_sha256", "string", "sha256 of the input's values: rows, columns, RGB; 64 hex digits", place=True),
         Column("bits", "int64", "bits of a value as it is hashed: 8, 16, or 32 for float32", place=True),
@@ -74,12 +77,13 @@ class Inputs:
         return ()
 
     def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
-        kept = {"input": ((3, shapes.height, shapes.width), "uint8"), **shapes.extras}
+        size = Size(shapes.height, shapes.width, shapes.frames)
+        kept = {"input": (size.shape(), "uint8"), **shapes.extras}
         if shapes.target is not None:
-            kept["target"] = ((3, *shapes.target), "uint8")
+            kept["target"] = (Size(*shapes.target, shapes.frames).shape(), "uint8")
         if unknown := [name for name in self.params.save if name not in kept]:
             raise PlanError(f"inputs.save: there is no {unknown[0]!r} here; this corpus has {', '.join(kept)}")
-        dims = {name: ("channel", "y", "x") if name in PLANES else ("y", "x", "channel")[: len(kept[name][0])] for name in self.params.save}
+        dims = {name: size.axes if name in PLANES else ("y", "x", "channel")[: len(kept[name][0])] for name in self.params.save}
         about = {name: {"range": "0..255"} if name in PLANES else {} for name in self.params.save}
         return tuple(ArrayPlan(name, *kept[name], dims[name], attributes=about[name]) for name in self.params.save)
 
@@ -109,7 +113,7 @@ def _eight_bit(planes: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def input_sha256(planes: NDArray[np.float32]) -> tuple[str, int]:
-    """(64 hex digits, bits of a value) of one input, float32 (3, H, W) in 0..1: the fewest bits that hold every value exactly."""
+    """(64 hex digits, bits of a value) of one input, float32 (3, H, W) or (T, 3, H, W) in 0..1: the fewest bits that hold every value."""
     for dtype, bits in (("<u1", 8), ("<u2", 16)):
         white = np.float32(2**bits - 1)
         values = np.floor(planes.clip(0, 1) * white + np.float32(0.5)).astype(dtype)
@@ -119,4 +123,4 @@ def input_sha256(planes: NDArray[np.float32]) -> tuple[str, int]:
 
 
 def _sha256(planes: NDArray[Any]) -> str:
-    return sha256(np.ascontiguousarray(planes.transpose(1, 2, 0)).tobytes()).hexdigest()
+    return sha256(np.ascontiguousarray(np.moveaxis(planes, -3, -1)).tobytes()).hexdigest()

@@ -36,6 +36,13 @@ class Column:
     """Says which row this is (a number, a position, a size), not what was measured: a mean of it means nothing."""
     limits: tuple[float | None, float | None] = (None, None)
     """Lowest and highest value there can be: the interval of a mean ends there."""
+    clips: bool = False
+    """Only where the samples are clips."""
+
+
+def columns_of(columns: Sequence[Column], *, clips: bool) -> tuple[tuple[str, str], ...]:
+    """(name, dtype) of those of a probe's columns that it has for images, or for clips."""
+    return tuple((column.name, column.dtype) for column in columns if clips or not column.clips)
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class Shapes:
     height: int
     width: int
     output: tuple[int, ...] | None
-    """(channels, height, width) of the output image; None for a network without one."""
+    """(channels, height, width) of the output image, of clips (frames, channels, height, width); None for a network without one."""
     taps: Mapping[Tap, tuple[tuple[int, ...], tuple[float, float] | None]]
     """Shape without batch, and stride (y, x), of each tapped layer."""
     together: int = 0
@@ -70,6 +77,8 @@ class Shapes:
     """(height, width) of the targets; None where there are none."""
     extras: Mapping[str, tuple[tuple[int, ...], str]] = field(default_factory=dict)
     """By-products of the corpus' degradations: name → shape and dtype of one sample's."""
+    frames: int = 0
+    """Frames of an input; 0: an image."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +87,9 @@ class Batch:
 
     samples: Sequence[Sample]
     input: torch.Tensor
-    """float32 (B, 3, H, W), RGB in 0..1."""
+    """float32 (B, 3, H, W), of clips (B, T, 3, H, W); RGB in 0..1."""
     targets: Sequence[np.ndarray | None]
-    """float32 (3, sH, sW) in 0..1, or None."""
+    """float32 (3, sH, sW), of clips (T, 3, sH, sW), in 0..1; or None."""
     ok: np.ndarray
     """bool (B,): False where loading failed."""
     companions: Mapping[str, torch.Tensor] = field(default_factory=dict)
@@ -103,7 +112,7 @@ class Forward:
     """One forward pass, shared by all cells that asked for it."""
 
     output: torch.Tensor | None
-    """(B, C, sH, sW) in 0..1, not clamped."""
+    """(B, C, sH, sW), of clips (B, T, C, sH, sW), or (B, C, sH, sW) of a network that gives their centre frame; in 0..1, not clamped."""
     taps: Mapping[str, torch.Tensor]
     """`Tap.name` → (B, …) float32."""
 
@@ -120,6 +129,11 @@ class Measurement:
     """None: exactly one table row a sample, in order."""
     failed: Mapping[int, str] = field(default_factory=dict)
     """Position in the batch → reason; the engine turns these into failed rows."""
+
+
+def takes_clips(probe: Probe | type[Probe]) -> bool:
+    """Whether a probe measures clips, too, in batches (B, T, 3, H, W): it says so with `CLIPS: ClassVar[bool] = True`."""
+    return bool(getattr(probe, "CLIPS", False))
 
 
 class Probe(Protocol):

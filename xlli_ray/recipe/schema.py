@@ -39,6 +39,9 @@ class ModelEntry(BaseModel):
     scale: int | None = Field(default=None, ge=1)
     range: tuple[float, float] | None = Field(default=None, description="[0, 1] | [0, 255] | [-1, 1]")
     output: Literal["image", "none"] = "image"
+    frames: Literal["each", "all"] | None = Field(
+        default=None, description="each: a network of images, run over clips frame by frame; all: it takes clips; null: as it says itself"
+    )
     tags: dict[str, str | int | float | bool] = Field(default_factory=dict)
     baseline: bool = Field(default=False, description="in every restore stage, and in others only where they name it")
 

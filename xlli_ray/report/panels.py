@@ -1,6 +1,7 @@
 """From stored arrays to blocks of pictures. What an array's dims and dtype say decides how it is shown, not which probe wrote it:
 
     uint8 (channel 1|3, y, x)     an image: beside its input and target, with the error map      `image_block`
+    the same with a frame first   a clip: its centre frame, as an image                       `image_block`
     (…, y, x)                     maps: the most varying ones, beside the input                   `map_block`
     anything else                 a matrix: samples down, values across; one for each leading index `matrix_block`
 
@@ -34,7 +35,7 @@ from xlli_ray.report.shown_samples import Samples, pick, spread, table_row
 from xlli_ray.store.records.manifest import Cell, SampleTable
 from xlli_ray.store.zarr.layout import ArrayMeta
 from xlli_ray.store.zarr.read import ArrayReader
-from xlli_ray.views.pixels import shrunk, to_image
+from xlli_ray.views.pixels import shrunk, still, to_image
 from xlli_ray.views.stored import row_of
 
 MAPS = 8
@@ -50,6 +51,11 @@ LEADING = 8
 def is_map(meta: ArrayMeta) -> bool:
     """True when the last two axes lie in the image."""
     return tuple(meta.dims[-2:]) == ("y", "x")
+
+
+def is_clip(meta: ArrayMeta) -> bool:
+    """True where a sample has an axis of frames."""
+    return "frame" in meta.dims
 
 
 def about(meta: ArrayMeta) -> str:
@@ -88,7 +94,7 @@ def corpus_block(samples: Samples, table: SampleTable, *, count: int = 8) -> Blo
         if isinstance(loaded, str):
             missing = missing or loaded
             continue
-        size = f"{loaded.input.shape[2]}×{loaded.input.shape[1]}"
+        size = f"{loaded.input.shape[-1]}×{loaded.input.shape[-2]}" + (f", {len(loaded.input)} frames" if loaded.input.ndim == 4 else "")
         caption = samples.label(number) if samples.several else samples.name(number)
         tiles.append(Tile(overview(to_image(loaded.input)), caption, size))
     if missing:
@@ -131,6 +137,8 @@ def image_block(samples: Samples, readers: Mapping[str, Sequence[ArrayReader]], 
             tiles = [Tile(colours.draw(error), f"mean {error.mean():.2f}") if error is not None else None for error in some]
             out.append(Row("", "", tiles))
     sizes = f"Crops of up to {CROP}×{CROP} output pixels with the most detail, pixel for pixel; the input is enlarged without smoothing."
+    if any(is_clip(some[0].meta) for some in readers.values() if some):
+        sizes += " Of clips, the centre frames."
     note = sizes + (f" Inputs and targets cannot be shown: {missing}" if missing else "")
     return Block("", note, len(rows[0][0].tiles), out, scale)
 
@@ -140,15 +148,15 @@ def _image_row(
 ) -> tuple[Row, list[np.ndarray | None]] | None:
     """The first line of tiles of one sample, and the error map (or None) below each of them."""
     found = {model: row_of(buckets, item.row) for model, buckets in readers.items()}
-    outputs = {model: output for model, output in found.items() if output is not None}
+    outputs = {model: still(output) for model, output in found.items() if output is not None}
     if not outputs:
         return None
     first = to_image(next(iter(outputs.values())))
-    target = loaded.target if loaded is not None and loaded.target is not None else None
+    target = still(loaded.target) if loaded is not None and loaded.target is not None else None
     if target is not None and target.shape[1:] != first.shape[:2]:
         target = None
     reference = to_image(target) if target is not None else first
-    scale = first.shape[0] // loaded.input.shape[1] if loaded is not None else 1
+    scale = first.shape[0] // loaded.input.shape[-2] if loaded is not None else 1
     scale = max(1, scale)
     box = busiest(reference, CROP // scale * scale, step=math.lcm(8, scale))
     whole = box[2:] == reference.shape[:2]

@@ -30,8 +30,14 @@ def png_bytes(image: Pixels, *, colours: Pixels | None = None) -> bytes:
     return sink.getvalue()
 
 
+def still(planes: NDArray[Any]) -> NDArray[Any]:
+    """The image of (C, H, W), or the centre frame of (T, C, H, W)."""
+    return planes[len(planes) // 2] if planes.ndim == 4 else planes
+
+
 def to_image(planes: NDArray[Any]) -> Pixels:
-    """(C, H, W), C 1 or 3, float in 0..1 or uint8 → uint8 (H, W, 3)."""
+    """(C, H, W), C 1 or 3, float in 0..1 or uint8 → uint8 (H, W, 3); of a clip (T, C, H, W) its centre frame."""
+    planes = still(planes)
     values = planes if planes.dtype == np.uint8 else np.floor(np.clip(planes, 0, 1) * 255 + 0.5).astype(np.uint8)
     colour: Pixels = np.repeat(values, 3, axis=0) if len(values) == 1 else values
     return np.moveaxis(colour, 0, 2)

@@ -56,12 +56,12 @@ class SampleView:
 
     @property
     def input(self) -> NDArray[np.float32]:
-        """(3, H, W) in 0..1: what the networks were given."""
+        """(3, H, W), of a clip (T, 3, H, W), in 0..1: what the networks were given."""
         return self._loaded.input
 
     @property
     def target(self) -> NDArray[np.float32] | None:
-        """(3, sH, sW) in 0..1; None where there is none."""
+        """(3, sH, sW), of a clip (T, 3, sH, sW), in 0..1; None where there is none."""
         return self._loaded.target
 
     @property
@@ -75,7 +75,7 @@ class SampleView:
         return [model.id for model in self.manifest.models if row_of(self._readers(model.id), self.row["row"]) is not None]
 
     def output(self, model: str) -> NDArray[np.uint8]:
-        """(C, sH, sW), 8 bit, as the stage `restore: {save: true}` stored it.
+        """(C, sH, sW), of a clip (T, C, sH, sW), 8 bit, as the stage `restore: {save: true}` stored it.
 
         Raises StudyError for an unknown network, where nothing is stored, and where this sample failed.
         """
@@ -102,10 +102,16 @@ class SampleView:
 
         cells = []
         try:
-            cells.append(picture(enlarged(to_image(self.input), SIDE), f"input, {self.input.shape[2]}×{self.input.shape[1]}"))
+            cells.append(picture(enlarged(to_image(self.input), SIDE), f"input, {_size(self.input)}"))
             if self.target is not None:
-                cells.append(picture(enlarged(to_image(self.target), SIDE), f"target, {self.target.shape[2]}×{self.target.shape[1]}"))
+                cells.append(picture(enlarged(to_image(self.target), SIDE), f"target, {_size(self.target)}"))
         except (XlliError, OSError) as error:
             return grid(f"{self.title}: cannot be shown: {error}", [])
         cells += [picture(enlarged(to_image(self.output(model)), SIDE), model) for model in self.models]
         return grid(self.title, [cells])
+
+
+def _size(planes: NDArray[np.float32]) -> str:
+    """`86×64`, of a clip `86×64, frame 3 of 0…6`: what is drawn of it."""
+    text = f"{planes.shape[-1]}×{planes.shape[-2]}"
+    return f"{text}, frame {len(planes) // 2} of 0…{len(planes) - 1}" if planes.ndim == 4 else text

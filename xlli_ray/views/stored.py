@@ -12,8 +12,10 @@ from xlli_ray.store.zarr.read import ArrayReader
 
 
 def is_image(meta: ArrayMeta) -> bool:
-    """True for what can be looked at as it is."""
-    return meta.dtype == "uint8" and len(meta.shape) == 3 and meta.shape[0] in (1, 3) and tuple(meta.dims[1:]) == ("y", "x")
+    """True for what can be looked at as it is: an image, or a clip of them."""
+    clip = tuple(meta.dims[:1]) == ("frame",)
+    shape, dims = meta.shape[clip:], tuple(meta.dims[clip:])
+    return meta.dtype == "uint8" and len(shape) == 3 and shape[0] in (1, 3) and dims[1:] == ("y", "x")
 
 
 def position(bucket: BucketPlan, row: int) -> int | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from xlli_ray.models.model import Model, Range
+from xlli_ray.models.model import ImageModel, Model, Range
 
 
 def as_model(module: nn.Module) -> Model:
     """A model of scale 1 around any module."""
-    return Model(
+    return ImageModel(
         id="toy", module=module.eval().requires_grad_(False), network="toy:toy", network_version=1, scale=1, channels=3,
         range=Range(0.0, 1.0), multiple=1, minimum=1, output="image", weights_sha256="0" * 64,
     )  # fmt: skip

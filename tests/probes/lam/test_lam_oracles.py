@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xlli_ray.errors import NetworkError
-from xlli_ray.models.model import Model, Range
+from xlli_ray.models.model import ImageModel, Model, Range
 from xlli_ray.probes.lam.attribution import Rule, attribute
 from xlli_ray.probes.lam.controls import randomised, shifted
 from xlli_ray.probes.lam.diffusion_index import diffusion_index, gini, n95, normalised_map
@@ -27,7 +27,7 @@ def as_model(module: nn.Module, scale: int = 1, **known: Any) -> Model:
         "id": "toy", "network": "toy:toy", "network_version": 1, "channels": 3, "range": Range(0.0, 1.0), "multiple": 1, "minimum": 1,
         "output": "image", "weights_sha256": "0" * 64,
     }  # fmt: skip
-    return Model(module=module.eval().requires_grad_(False), scale=scale, **(fields | known))
+    return ImageModel(module=module.eval().requires_grad_(False), scale=scale, **(fields | known))
 
 
 class Linear(nn.Module):

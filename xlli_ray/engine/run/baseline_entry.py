@@ -7,7 +7,7 @@ adds cells and changes none. `baseline: false` in the recipe leaves it out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from xlli_ray.analyses.baseline import NETWORK
 from xlli_ray.recipe import ModelEntry, Recipe
@@ -35,12 +35,13 @@ def baseline_entries(
     looked = {entry.id for entry in recipe.models if any(stage.chooses(entry) for stage in stages)}
     named = {record.channels for record in records if record.network == NETWORK}
     seen = {record.channels for record in records if record.id in looked and record.output == "image"}
+    frames: Literal["each"] | None = "each" if any(bucket.frames for bucket in table.buckets) else None
     out: list[ModelEntry] = []
     for channels in sorted(seen - named, reverse=True):
         args: dict[str, Any] = {"scale": scale} if channels == 3 else {"scale": scale, "channels": channels}
         name = ("bicubic" if scale > 1 else "input") + ("-luma" if channels == 1 and seen != {1} else "")
         taken = {entry.id for entry in (*recipe.models, *out)}
-        out.append(ModelEntry(id=_free(name, args, taken, known), network=NETWORK, args=args, baseline=True))
+        out.append(ModelEntry(id=_free(name, args, taken, known), network=NETWORK, args=args, frames=frames, baseline=True))
     return out
 
 

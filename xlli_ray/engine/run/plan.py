@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 
 from xlli_ray.corpus import decode, degradations
+from xlli_ray.engine.run.input_sizes import images_only, pixels, size_of, too_small
 from xlli_ray.engine.run.network_trials import manners_of, remark_of
 from xlli_ray.engine.run.ranges import SHARD_BYTES, choose_rows, rows_a_unit, set_rows
 from xlli_ray.errors import PlanError, counted
 from xlli_ray.models.cost import survey
 from xlli_ray.models.layers import Tap, resolve
-from xlli_ray.models.model import Model
+from xlli_ray.models.model import ClipModel, Model
 from xlli_ray.probes import probe_class
-from xlli_ray.probes.protocol import Probe, SetProbe, Shapes
+from xlli_ray.probes.protocol import Probe, SetProbe, Shapes, columns_of, takes_clips
 from xlli_ray.recipe import Recipe, Stage
 from xlli_ray.store.records.manifest import Bucket, BucketPlan, Cell, ModelRecord, SampleTable, identity_hash
 from xlli_ray.store.zarr.layout import ArrayMeta
@@ -184,12 +185,14 @@ def _wanted(
     """The cells of one model; per bucket: shapes, multiply-adds a sample, reason why not; and what to know of the model."""
     import torch
 
-    usable = [bucket for bucket in table.buckets if not _too_small(model, bucket)]
+    usable = [bucket for bucket in table.buckets if not too_small(model, bucket)]
     if not usable:
-        largest = max(table.buckets, key=lambda b: b.height * b.width)
-        raise PlanError(f"{_too_small(model, largest)} (the largest input of this corpus)")
-    example_bucket = min(usable, key=lambda b: b.height * b.width)
-    example = torch.zeros(1, model.channels, example_bucket.height, example_bucket.width)
+        largest = max(table.buckets, key=pixels)
+        raise PlanError(f"{too_small(model, largest)} (the largest input of this corpus)")
+    if unlike := next((why for bucket in table.buckets if (why := model.takes(size_of(bucket)))), ""):
+        raise PlanError(unlike)
+    smallest = size_of(min(usable, key=pixels))
+    example = torch.zeros(model.shape(smallest))
     probes: list[tuple[Stage, Probe, dict[str, Any]]] = []
     for stage in stages:
         cls = probe_class(stage.kind)
@@ -197,6 +200,8 @@ def _wanted(
         probes += [(stage, cls(params, spec), spec) for spec in cls.cells(params, model, example)]
     scales = sorted({scale for bucket in table.buckets for scale in bucket.scales})
     for stage, probe, _ in probes:
+        if smallest.frames and not takes_clips(probe):
+            raise PlanError(f"stage {stage.id}: {images_only(stage.kind)}")
         unknown = [name for name in probe.companions if name not in weights]
         if unknown:
             raise PlanError(f"stage {stage.id}: no model has the id {unknown[0]!r}; models: {', '.join(sorted(weights))}")
@@ -209,17 +214,20 @@ def _wanted(
     found: dict[str, tuple[Shapes | None, float, str]] = {}
     batches: dict[str, int] = {}
     for bucket in table.buckets:
-        if reason := _too_small(model, bucket):
+        if reason := too_small(model, bucket):
             found[bucket.name], batches[bucket.name] = (None, 0.0, reason), 1
             continue
-        seen = survey(model, taps, bucket.height, bucket.width)
-        output = (model.channels, bucket.height * model.scale, bucket.width * model.scale) if model.output == "image" else None
+        size = size_of(bucket)
+        seen = survey(model, taps, size)
+        output = model.given(model.shape(size), size.height, size.width)[1:] if model.output == "image" else None
         features = {tap: (seen.shapes[tap], strides[tap]) for tap in taps}
         target, extras = _made_beside(recipe, bucket)
-        shapes = Shapes(bucket.height, bucket.width, output, features, target=target, extras=extras)
+        shapes = Shapes(size.height, size.width, output, features, target=target, extras=extras, frames=size.frames)
         found[bucket.name] = (shapes, float(seen.multiply_adds), "")
         batches[bucket.name] = auto_batch(seen.activation_bytes, device)
     own = manners_of(model, unsure, taps)
+    if own.alone and not own.draws and isinstance(model, ClipModel) and model.frame_by_frame:
+        raise PlanError(f"model {record.id}: `frames: each` runs the frames of a clip in one batch, and {own.alone}")
     notes = [f"batches of one: {own.alone}"] if own.alone else []
     if remark := remark_of(model, unsure):
         notes.append(remark)
@@ -248,16 +256,6 @@ def _made_beside(recipe: Recipe, bucket: Bucket) -> tuple[tuple[int, int] | None
         return None, {}
     small, large = (bucket.height, bucket.width), (bucket.height * bucket.scales[0], bucket.width * bucket.scales[0])
     return large, degradations.extras_of(recipe.corpus.mixtures, {"input": small, "target": large})
-
-
-def _too_small(model: Model, bucket: Bucket) -> str:
-    """Why the network cannot take inputs of this bucket, '' when it can."""
-    if min(model.padded(bucket.height, bucket.width)) >= model.minimum:
-        return ""
-    return (
-        f"input too small: {bucket.width}×{bucket.height} pixels, model {model.id} ({model.network}) needs at least "
-        f"{model.minimum}×{model.minimum}"
-    )
 
 
 def _pattern(tap: Tap) -> str:
@@ -293,6 +291,7 @@ def _identity(
         "network": record.network,
         "network version": record.network_version,
         "network args": dict(record.entry.get("args") or {}),
+        **({"frames": record.entry["frames"]} if record.entry.get("frames") else {}),
         "scale": record.scale,
         "range": list(record.range),
         "output": record.output,
@@ -343,7 +342,7 @@ def _cut(
                     spec=dict(want.spec),
                     params=want.stage.params,
                     identity=want.identity,
-                    columns=tuple((column.name, column.dtype) for column in want.probe.COLUMNS),
+                    columns=columns_of(want.probe.COLUMNS, clips=any(bucket.frames for bucket in table.buckets)),
                     group=group,
                     threads=threads,
                     buckets=tuple(buckets),

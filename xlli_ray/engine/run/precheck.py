@@ -14,6 +14,7 @@ from xlli_ray.analyses.freshness import check_asked
 from xlli_ray.engine.run.analysis_runner import asked
 from xlli_ray.errors import LayerPatternError, PlanError, closest
 from xlli_ray.probes import probe_class
+from xlli_ray.probes.protocol import columns_of
 from xlli_ray.recipe import Recipe, Stage
 from xlli_ray.recipe.names import alike
 from xlli_ray.store.objects.client import LocalObjects, Objects
@@ -94,7 +95,7 @@ def _cells(recipe: Recipe, stages: Sequence[Stage], model: Model, known: Sequenc
     corpus = recipe.corpus
     patches = corpus.pies or corpus.patches
     side = max(model.minimum, patches.size // (corpus.scale or model.scale) if patches else SIDE)
-    example = torch.zeros(1, model.channels, side, side)
+    example = torch.zeros(model.shape(model.trial_size(side, side)))
     scales = [corpus.scale] if corpus.scale is not None else []
     out = []
     for stage in stages:
@@ -113,6 +114,6 @@ def _cells(recipe: Recipe, stages: Sequence[Stage], model: Model, known: Sequenc
                 raise PlanError(f"stage {stage.id}: no model has the id {unknown[0]!r}: {hint}Models: {', '.join(known)}")
             if reason := probe.refuses(model, scales):
                 raise PlanError(f"stage {stage.id}: {reason}")
-            columns = tuple((column.name, column.dtype) for column in probe.COLUMNS)
+            columns = columns_of(probe.COLUMNS, clips=example.ndim > 4)
             out.append(Cell(stage.id, stage.kind, model.id, probe.what, dict(spec), stage.params, {}, columns, "", recipe.threads, ()))
     return out

@@ -92,15 +92,16 @@ def _group(cell: Cell, left: Sequence[tuple[BucketPlan, int, int]], model: Model
 
 def _area(model: Model, bucket: BucketPlan) -> int:
     high, wide = model.padded(bucket.height, bucket.width)
-    return high * wide
+    return high * wide * max(1, bucket.frames)
 
 
 def _forward(model: Model) -> float:
-    """Seconds of a plain forward pass, for each input pixel: the faster of two, once it is warm."""
+    """Seconds of a plain forward pass, for each input pixel (of each frame): the faster of two, once it is warm."""
     import torch
 
     side = max(SIDE, model.minimum)
-    image = torch.rand(1, model.channels, side, side, generator=torch.Generator().manual_seed(0)).to(model.device)
+    size = model.trial_size(side, side)
+    image = torch.rand(model.shape(size), generator=torch.Generator().manual_seed(0)).to(model.device)
     clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
     taken = []
     for _ in range(3):
@@ -108,4 +109,4 @@ def _forward(model: Model) -> float:
         with torch.no_grad():
             model.forward(image)
         taken.append(clock() - start)
-    return min(taken[1:]) / (side * side)
+    return min(taken[1:]) / (side * side * max(1, size.frames))

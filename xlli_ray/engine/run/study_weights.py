@@ -72,6 +72,8 @@ def _entry(entry: ModelEntry) -> Mapping[str, object]:
     data = entry.model_dump(mode="json")
     if data["key"] is None:
         del data["key"]  # entries of older studies do not have it
+    if data["frames"] is None:
+        del data["frames"]
     if not data["baseline"]:
         del data["baseline"]
     return {key: value for key, value in data.items() if key not in ("id", "tags", "sha256", "folder")}
@@ -107,7 +109,7 @@ def looked_at(objects: Objects, entry: ModelEntry, known: ModelRecord | None) ->
     digest = hashlib.sha256(canonical).hexdigest()
     spec = ModelSpec(
         id=entry.id, weights=entry.weights, network=entry.network, args=dict(entry.args), scale=entry.scale,
-        range=entry.range, output=entry.output, folder=entry.folder,
+        range=entry.range, output=entry.output, folder=entry.folder, frames=entry.frames,
     )  # fmt: skip
     model = load_model(spec, tensors)  # a checkpoint that does not load is refused here
     record = ModelRecord(
@@ -212,6 +214,7 @@ def load_study_model(objects: Objects, record: ModelRecord, device: torch.device
         output=entry.get("output", "image"),
         folder=record.folder,  # "": among installed packages only, never in the folder that a worker or the user happens to stand in
         sizes=record.sizes,
+        frames=entry.get("frames"),
     )
     model = load_model(spec, tensors_from(data))
     model.module.to(device)

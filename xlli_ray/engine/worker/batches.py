@@ -7,6 +7,7 @@ decode them while the network computes. Without, the computing thread decodes by
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +34,7 @@ TOGETHER = 8
 def batches_ahead(size: int, sample: Sample) -> int:
     """How many batches of `size` samples like this one are read ahead: 64 samples, fewer where pictures are large, two batches at least."""
     target = 0 if sample.kind == "inputs" else max(1, sample.scale) ** 2
-    each = 3 * 4 * sample.height * sample.width * (1 + target)  # float32 RGB, input and target
+    each = 4 * math.prod(sample.size.shape()) * (1 + target)  # float32, input and target
     return max(2, min(AHEAD_SAMPLES, AHEAD_BYTES // max(1, each)) // size)
 
 
@@ -44,7 +45,7 @@ _Places = tuple["torch.Tensor", list[Loaded | str]]
 def _empty(samples: Sequence[Sample]) -> torch.Tensor:
     import torch
 
-    return torch.empty(len(samples), 3, samples[0].height, samples[0].width)
+    return torch.empty(len(samples), *samples[0].size.shape())
 
 
 class BatchReader:
@@ -92,7 +93,7 @@ class BatchReader:
                 if item:
                     reasons[i] = item
             elif item.input.shape != shape:
-                reasons[i] = f"changed since scan: the input is now {item.input.shape[2]}×{item.input.shape[1]} pixels"
+                reasons[i] = f"changed since scan: the input is now {item.input.shape[-1]}×{item.input.shape[-2]} pixels"
             else:
                 targets[i], extras[i] = item.target, item.extras
                 ok[i] = True

@@ -34,7 +34,7 @@ from xlli_ray.engine.worker.cell_writer import CellPart
 from xlli_ray.engine.worker.environment import check_device, device_name, keep_freed_memory, versions
 from xlli_ray.engine.worker.job import Clock, UnitJob, UnitResult
 from xlli_ray.errors import LeaseError, NetworkError, StudyError
-from xlli_ray.models.layers import capture
+from xlli_ray.models.layers import capture, frames_of
 from xlli_ray.models.model import Model
 from xlli_ray.models.neighbours import sample_seed
 from xlli_ray.probes.protocol import Batch, Forward, Measurement, Probe
@@ -229,7 +229,7 @@ class Worker:
             if not probes[0].SHARES_FORWARD:
                 return [probe.measure(model, self._accompanied(probe, batch), None) for probe in probes]
             taps = tuple(dict.fromkeys(tap for probe in probes for tap in probe.taps()))
-            with torch.no_grad(), capture(model, taps) as found:
+            with torch.no_grad(), capture(model, taps, frames=frames_of(batch.input)) as found:
                 output = model.forward(model.prepare(batch.input))
         forward = Forward(output if model.output == "image" else None, found)
         return [probe.measure(model, batch, forward) for probe in probes]

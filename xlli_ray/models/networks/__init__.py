@@ -52,7 +52,8 @@ NETWORKS: dict[str, str] = {
 class Built:
     """A network as its file built it, weights loaded.
 
-    `module`    takes and gives (B, channels, H, W) float32 in `range`; the output is `scale` times as high and wide.
+    `module`    takes and gives (B, channels, H, W) float32 in `range`; the output is `scale` times as high and wide. A network of clips
+                (`call`) takes (B, T, channels, H, W) and gives (B, T, channels, scale*H, scale*W).
     `scale`     output pixels per input pixel along one axis; 1 for a network that keeps the size.
     `channels`  1 (luma) or 3 (RGB).
     `range`     (lo, hi) of the values that go in and come out, unless the recipe says otherwise.
@@ -60,6 +61,9 @@ class Built:
                 trying (`sizes`), for networks of ours it is 1.
     `minimum`   smallest H and W, in pixels, that the module can take. None: as above.
     `output`    "image", or "none" for a network whose output is no image (a classifier).
+    `call`      "image", or "clip" for a network that takes clips.
+    `frames`    of a network of clips: how many it takes at once; None: any number.
+    `gives`     of a network of clips: "frames", or "centre" for one that gives (B, channels, scale*H, scale*W), of frame T // 2.
     `aliases`   other names for taps, e.g. {"RB16": "trunk.15"}; a value is a layer pattern, so ":input" may follow.
     """
 
@@ -71,6 +75,9 @@ class Built:
     minimum: int | None = None
     output: Literal["image", "none"] = "image"
     aliases: dict[str, str] = field(default_factory=dict)
+    call: Literal["image", "clip"] = "image"
+    frames: int | None = None
+    gives: Literal["frames", "centre"] = "frames"
 
 
 def network_file(name: str) -> ModuleType:

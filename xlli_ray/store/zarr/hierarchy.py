@@ -29,7 +29,8 @@ def group_documents(manifest: Manifest, cell: Cell) -> Iterator[tuple[str, dict[
 def bucket_documents(cell: Cell, bucket: BucketPlan) -> Iterator[tuple[str, dict[str, Any]]]:
     """(key, document) of a bucket with arrays. `row` comes last: its document says that the group is whole."""
     key = group_key(cell.id, bucket.name)
-    yield key, group_document({"height": bucket.height, "width": bucket.width})
+    frames = {"frames": bucket.frames} if bucket.frames else {}
+    yield key, group_document({**frames, "height": bucket.height, "width": bucket.width})
     for meta in bucket.arrays:
         yield f"{key}/{meta.name}", array_document(meta)
     yield f"{key}/valid", companion_document(bucket.rows, "bool", ABOUT_VALID)

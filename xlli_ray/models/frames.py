@@ -1,0 +1,121 @@
+"""Where the frames of a clip are in what a layer gives: found out, and brought to one order, (B, T, …) in the order of the clip.
+
+Networks of clips treat frames in four ways, and a layer is read in each of them:
+
+    axis       (B, T, …)            as it is
+    inner      (B, C, T, h, w)      as 3-D convolutions want it; the two axes are exchanged
+    folded     (B·T, …)             what treats each frame by itself: unfolded again
+    calls      (B, …), T times      what is run once a frame, as recurrent networks do; stacked
+    backward   (B, …), T times      the same from the last frame to the first; stacked in the order of the clip
+
+Everything else has no frame axis ("": one thing for the whole clip), or a first axis that is neither the batch nor the batch times the
+frames (pairs of frames, as networks of optical flow have them), which cannot be stored per sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xlli_ray.models.model import Model
+from xlli_ray.models.trace import WIDE_BATCH, first_tensor
+
+Frames = Literal["", "axis", "inner", "folded", "calls", "backward"]
+SIDE = 24
+"""Pixels of the clips on which the order of calls is tried."""
+
+Shape = tuple[int, ...]
+
+
+def place_of(shape: Shape, wide: Shape | None, calls: int, wide_calls: int, frames: int, wide_frames: int) -> Frames | None:
+    """Where the frames are in a layer that gave `shape` for one clip of `frames`, and `wide` (None: unknown) for WIDE_BATCH clips of
+    `wide_frames`, in so many calls each. None: its first axis is not the batch's. `calls` 0: one call is meant, however many there are."""
+    if not shape or (wide is not None and not wide):
+        return None
+    if shape[0] != 1 or (wide is not None and wide[0] != WIDE_BATCH):
+        fold = shape[0] == frames and (wide is None or wide[0] == WIDE_BATCH * wide_frames)
+        return "folded" if frames and fold else None
+    if not frames:
+        return ""
+    told = wide is not None and wide_frames != frames
+    if calls == frames and (wide_calls == wide_frames if wide is not None else True) and (calls > 1 or told):
+        return "calls"
+    axes = [i for i in (1, 2) if len(shape) > i + 1 and shape[i] == frames and (len(shape) == 5 or i == 1)]
+    if wide is not None and told:
+        axes = [i for i in axes if len(wide) == len(shape) and wide[i] == wide_frames]
+    elif len(shape) != 5:
+        axes = []
+    return "" if not axes else "axis" if axes[0] == 1 else "inner"
+
+
+def arranged_shape(place: Frames, shape: Shape, frames: int) -> Shape:
+    """Shape of one sample, without the batch axis, of a layer whose last call gave `shape`, batch first: one clip of `frames`."""
+    if place == "folded" or place in ("calls", "backward"):
+        return frames, *shape[1:]
+    return (shape[2], shape[1], *shape[3:]) if place == "inner" else shape[1:]
+
+
+def arranged(place: Frames, calls: Sequence[Tensor], frames: int) -> Tensor:
+    """(B, T, …), or (B, …) where there is no frame axis, of what was captured; the last of `calls` unless they are one a frame."""
+    if place in ("calls", "backward"):
+        return torch.stack(list(calls) if place == "calls" else list(calls)[::-1], 1)
+    last = calls[-1]
+    if place == "folded":
+        return last.unflatten(0, (-1, frames))
+    return last.transpose(1, 2).contiguous() if place == "inner" else last
+
+
+def dims_of(place: Frames, shape: Shape) -> tuple[str, ...]:
+    """Names of the axes of one sample of a layer, of `shape` as `arranged_shape` gives it."""
+    rest = len(shape) - bool(place)
+    known: dict[int, tuple[str, ...]] = {1: ("channel",), 2: ("token", "channel"), 3: ("channel", "y", "x")}
+    return (*(("frame",) if place else ()), *known.get(rest, tuple(f"axis{i}" for i in range(rest))))
+
+
+def run_backward(model: Model, modules: Collection[str]) -> set[str]:
+    """Those of `modules`, each run once a frame, that begin with the last one: their first call changes with the last frame and does not
+    with the first. Tried with real numbers on a small clip; leaves torch's random state as it was."""
+    side = max(SIDE, model.minimum)
+    shape = model.shape(model.trial_size(side, side))
+    rng = np.random.default_rng(0)
+    plain = torch.from_numpy(rng.uniform(0.1, 0.9, shape).astype(np.float32)).to(model.device)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            usual, early, late = (_first_calls(model, modules, _changed(plain, frame)) for frame in (None, 0, -1))
+    except Exception:  # what a forward pass raises a real clip will meet, and its row will say so
+        return set()
+    both = [name for name in modules if name in usual and name in early and name in late]
+    return {name for name in both if torch.equal(usual[name], early[name]) and not torch.equal(usual[name], late[name])}
+
+
+def _changed(clip: Tensor, frame: int | None) -> Tensor:
+    other = clip.clone()
+    if frame is not None:
+        other[:, frame] = 1 - other[:, frame]
+    return other
+
+
+def _first_calls(model: Model, modules: Collection[str], clip: Tensor) -> dict[str, Tensor]:
+    seen: dict[str, Tensor] = {}
+
+    def note(name: str) -> Any:
+        def hook(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+            tensor = first_tensor(output)
+            if tensor is not None and name not in seen:
+                seen[name] = tensor.detach().clone()
+
+        return hook
+
+    inside = dict(model.module.named_modules())
+    handles = [inside[name].register_forward_hook(note(name)) for name in modules]
+    try:
+        torch.manual_seed(0)
+        model.forward(clip)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
