@@ -99,6 +99,16 @@ def places_in(document: object) -> set[str]:
     return {place for item in document for place in places_in(item)} if isinstance(document, list | tuple) else set()
 
 
+CORPORA = Registry(
+    "xlli_ray.corpora", "corpus kind",
+    {
+        "images": "xlli_ray.corpus.kinds.images:Images",
+        "inputs": "xlli_ray.corpus.kinds.inputs:Inputs",
+        "pairs": "xlli_ray.corpus.kinds.pairs:Pairs",
+        "list": "xlli_ray.corpus.kinds.list:Listed",
+    },
+)  # fmt: skip
+"""Where samples come from, by the key of the section `corpus`."""
 DEGRADATIONS = Registry(
     "xlli_ray.degradations", "degradation",
     {

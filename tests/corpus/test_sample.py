@@ -17,11 +17,12 @@ import pytest
 from PIL import Image
 
 from xlli_ray.corpus import sample as sample_module
+from xlli_ray.corpus.cache import Cache
 from xlli_ray.corpus.decode import decode, to_u8
 from xlli_ray.corpus.degradations import get
 from xlli_ray.corpus.files.sources import read_bytes
 from xlli_ray.corpus.resize import downscale
-from xlli_ray.corpus.sample import Loader, Sample, _Cache, sample_from_row
+from xlli_ray.corpus.sample import Loader, Sample, sample_from_row
 from xlli_ray.corpus.scan import SCHEMA, CorpusSpec, expand, list_sources, scan_source
 from xlli_ray.errors import SampleError
 
@@ -230,7 +231,7 @@ def test_threads_that_want_one_image_wait_for_one_decoding(folder: Path, monkeyp
 
 
 def test_cache_forgets_the_least_recently_used_and_counts_its_bytes() -> None:
-    cache, made = _Cache(1000), []
+    cache, made = Cache(1000), []
 
     def get_one(key: str, size: int) -> None:
         def make() -> np.ndarray:
@@ -254,7 +255,7 @@ def test_cache_forgets_the_least_recently_used_and_counts_its_bytes() -> None:
 
 
 def test_a_failure_is_not_remembered_and_reaches_all_who_wait() -> None:
-    cache, started = _Cache(1000), threading.Event()
+    cache, started = Cache(1000), threading.Event()
 
     def fail() -> np.ndarray:
         started.set()

@@ -97,6 +97,8 @@ def must_change(module: str) -> set[str] | None:
         return scans | marks | cells | trainings
     if module == "xlli_ray.corpus.resize":
         return made | {"scan clean", "plan clean", "training images", "lam given", *(f"{kind} clean" for kind in PROBES)}
+    if module == "xlli_ray.corpus.kinds.kind":
+        return scans | marks | cells
     if module.startswith("xlli_ray.corpus.degradations."):
         return made
     if module == "xlli_ray.models.networks.srresnet":

@@ -2,7 +2,7 @@
 
     files/    globs, URLs, scikit-image's photographs -> URIs, bytes; which errors are a file's
     decode    bytes -> float32 RGB, exactly one way
-    spec      the recipe's `corpus` section
+    spec      the recipe's `corpus` section           kinds/   where samples come from: one file each
     scan      one row per file: good or bad, its size, its patches
     table     rows -> sample table, streamed, sorted, the same on any machine
     patches   grid-aligned tiles          ids   what samples are called

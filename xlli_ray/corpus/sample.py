@@ -1,48 +1,30 @@
-"""From a row of the sample table to the numbers a network sees: read, check, degrade, crop.
-
-The order of operations is the literature's and is written only here (see `degradations`, `resize`):
-
-    target image -> crop to a multiple of the scale -> blur -> bicubic down, 8 bit      whole image, once for all its
-    patches -> crop at box / scale -> noise -> JPEG -> / 255                        the patch
-
-so patches have no borders of their own, and the target of a degraded sample is the clean image.
-"""
+"""From a row of the sample table to the numbers a network sees: read and check here, the rest as the sample's kind does (`kinds/`)."""
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xlli_ray.corpus.box import Box
-from xlli_ray.corpus.decode import MAX_PIXELS, decode
-from xlli_ray.corpus.degradations import Degraded, Domain, Mixture, extras_of, parse_label
+from xlli_ray.corpus.cache import Cache, T
+from xlli_ray.corpus.decode import MAX_PIXELS, Decoded, decode
+from xlli_ray.corpus.degradations import Mixture, parse_label
 from xlli_ray.corpus.files.faults import FileFault
 from xlli_ray.corpus.files.sources import read_bytes
 from xlli_ray.corpus.ids import sha256_hex
+from xlli_ray.corpus.kinds.kind import kind_of
 from xlli_ray.corpus.patches import crop
-from xlli_ray.corpus.resize import downscale, modcrop
 from xlli_ray.corpus.size import Size
 from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.errors import RecipeError, SampleError
 
-Kind = Literal["images", "inputs", "pairs"]
 CACHE_BYTES = 256 * 2**20
-
-
-
-class _Sized(Protocol):
-    @property
-    def nbytes(self) -> int: ...
-
-
-_T = TypeVar("_T", bound=_Sized)
+Decoder = Callable[..., Decoded]
+"""(bytes, max_pixels=) → image."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +46,7 @@ class Sample:
     target_sha: str | None
     label: str
     scale: int
-    kind: Kind
+    kind: str
     seed: int
     box: Box | None
     height: int
@@ -75,6 +57,12 @@ class Sample:
     def size(self) -> Size:
         """Of the input: its axes and shape."""
         return Size(self.height, self.width, self.frames)
+
+    @property
+    def files(self) -> tuple[tuple[str, str], ...]:
+        """(URI, sha256) of each file that it is made of."""
+        both = ((self.source, self.source_sha), (self.target, self.target_sha))
+        return tuple((uri, sha) for uri, sha in both if uri is not None and sha is not None)
 
 
 @dataclass(frozen=True)
@@ -89,18 +77,6 @@ class Loaded:
     target: NDArray[np.float32] | None
     extras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     """By-products of the degradation, by name: (H, W) or (H, W, C) of the domain in which they arise, the input or the target."""
-
-
-@dataclass(frozen=True)
-class _Small:
-    """The whole image after its target domain, downscaled: uint8 (h, w, 3), with what is left over from making it."""
-
-    image: NDArray[np.uint8]
-    extras: Mapping[str, NDArray[Any]]
-
-    @property
-    def nbytes(self) -> int:
-        return self.image.nbytes + sum(extra.nbytes for extra in self.extras.values())
 
 
 def study_loader(corpus: Mapping[str, Any], **options: Any) -> Loader:
@@ -133,86 +109,53 @@ class Loader:
         """`mixture`: what a label of the sample table stands for. `beside`: mixtures whose by-products a sample has, too, as zeros.
         `blame`: what to raise for a file whose bytes are not those of the given sha256 (`watch.Watch.blame`)."""
         self._max_pixels = max_pixels
-        self._read, self._blame, self._mixture, self._beside = read, blame, mixture, beside
-        self._cache = _Cache(cache_bytes)
+        self._read, self._blame, self._mixture, self.beside = read, blame, mixture, beside
+        self._cache = Cache(cache_bytes)
 
     def load(self, sample: Sample, *, into: NDArray[np.float32] | None = None) -> Loaded:
         """Input and target of `sample`.
 
-        `into`: where the input goes if it has its shape, (3, H, W): a place in a batch spares a copy. `Loaded.input` says where it is.
+        `into`: where the input goes if it has its shape: a place in a batch spares a copy. `Loaded.input` says where it is.
 
         Raises SampleError when a file cannot be read or decoded, or is not the one that was scanned; EnvironmentFailure
         as `read`.
         """
-        if sample.kind == "images":
-            return self._from_image(sample, into)
-        source = self._pixels(sample.source, sample.source_sha)
-        if sample.kind == "inputs":
-            return Loaded(input=_planes(_cut(source, sample.box), into), target=None)
-        if sample.target is None or sample.target_sha is None:
-            raise ValueError(f"sample {sample.sample_id} is of kind pairs but names no target")
-        target = self._pixels(sample.target, sample.target_sha)
-        return Loaded(
-            input=_planes(_cut(source, sample.box, scale=sample.scale), into), target=_planes(_cut(target, sample.box))
-        )
+        try:
+            kind = kind_of(sample.kind)
+        except RecipeError as error:
+            raise SampleError(str(error)) from error
+        return kind.load(sample, self, into)
 
     def files(self, sample: Sample) -> list[str]:
-        """URIs that `load` would read now: without those of pictures that are still in memory."""
-        wanted = [(sample.source, sample.source_sha)]
-        if sample.kind == "pairs" and sample.target is not None and sample.target_sha is not None:
-            wanted.append((sample.target, sample.target_sha))
-        return [uri for uri, sha in wanted if not self._cache.holds(("pixels", sha))]
+        """URIs that `load` would read now: without those of images that are still in memory."""
+        return [uri for uri, sha in sample.files if not self._cache.holds(("pixels", sha))]
 
-    def _from_image(self, sample: Sample, into: NDArray[np.float32] | None) -> Loaded:
+    # -- for kinds ----------------------------------------------------------------------------------------------
+
+    def mixture(self, label: str) -> Mixture:
+        """What a label of the sample table stands for. Raises SampleError."""
         try:
-            mixture = self._mixture(sample.label)
+            return self._mixture(label)
         except RecipeError as error:
-            raise SampleError(f"{sample.label}: {error}") from error
-        clean = modcrop(self._pixels(sample.source, sample.source_sha), sample.scale)
-        small = self._small(sample, mixture.only("target"), clean)
-        patch = self._degraded(mixture, _cut(small.image, sample.box, scale=sample.scale), "input", f"{sample.seed}|{sample.content}")
-        planes = _planes(patch.image, into)
-        planes /= np.float32(255)
-        target = _planes(_cut(clean, sample.box))
-        sizes: Mapping[Domain, tuple[int, int]] = {"input": patch.image.shape[:2], "target": target.shape[1:]}  # type: ignore[dict-item]
-        extras = {name: np.zeros(shape, dtype) for name, (shape, dtype) in extras_of(self._beside, sizes).items()}
-        extras |= {name: np.array(_cut(extra, sample.box)) for name, extra in small.extras.items()} | dict(patch.extras)
-        return Loaded(input=planes, target=target, extras=extras)
+            raise SampleError(f"{label}: {error}") from error
 
-    def _small(self, sample: Sample, mixture: Mixture, clean: NDArray[np.float32]) -> _Small:
-        """The whole image, degraded in its target domain and downscaled."""
-        whole = mixture.only("target")
+    def remember(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, from memory where it was made before."""
+        return self._cache.get(key, make)
 
-        def make() -> _Small:
-            made = self._degraded(whole, clean, "target", f"{sample.seed}|{sample.source_sha}")
-            small = downscale(made.image, sample.scale)
-            small.setflags(write=False)
-            return _Small(small, made.extras)
+    def pixels(self, uri: str, sha: str, decoder: Decoder | None = None) -> NDArray[np.float32]:
+        """(H, W, 3) in 0..1 of a file whose bytes have that sha256; not to be written to."""
+        return self.remember(("pixels", sha), lambda: (decoder or decode)(self.bytes_of(uri, sha), max_pixels=self._max_pixels).pixels)
 
-        return self._cache.get(("small", sample.source_sha, sample.seed, sample.scale, whole.identity), make)
-
-    @staticmethod
-    def _degraded(mixture: Mixture, array: NDArray[Any], domain: Literal["target", "input"], key: str) -> Degraded:
-        """A degradation's own error is a fault of the sample that it was asked for."""
-        try:
-            return mixture.apply(array, domain, key=key)
-        except MemoryError:
-            raise
-        except Exception as error:
-            said = (str(error).strip() or "no message").splitlines()[0][:300]
-            raise SampleError(f"degradation {mixture.label}: {type(error).__name__}: {said}") from error
-
-    def _pixels(self, uri: str, sha: str) -> NDArray[np.float32]:
-        def make() -> NDArray[np.float32]:
-            data = self._read(uri)
-            if sha256_hex(data) != sha:
-                data = self._read(uri)  # bytes that were cut or mixed up on their way are not the file's
-            if (found := sha256_hex(data)) != sha:
-                fault = FileFault("changed", f"changed since scan: {uri}: expected sha256 {sha}, found {found}; scan again")
-                raise self._blame(uri, fault, sha)
-            return decode(data, max_pixels=self._max_pixels).pixels
-
-        return self._cache.get(("pixels", sha), make)
+    def bytes_of(self, uri: str, sha: str) -> bytes:
+        """The bytes of a file, that have that sha256."""
+        data = self._read(uri)
+        if sha256_hex(data) != sha:
+            data = self._read(uri)  # bytes that were cut or mixed up on their way are not the file's
+        if (now := sha256_hex(data)) != sha:
+            fault = FileFault("changed", f"changed since scan: {uri}: expected sha256 {sha}, found {now}; scan again")
+            raise self._blame(uri, fault, sha)
+        return data
 
 
 def sample_from_row(row: dict[str, Any]) -> Sample:
@@ -227,7 +170,7 @@ def sample_from_row(row: dict[str, Any]) -> Sample:
         target_sha=row["target_sha"],
         label=row["label"],
         scale=row["scale"],
-        kind=cast(Kind, row["kind"]),
+        kind=row["kind"],
         seed=row["seed"],
         box=None if row["top"] is None else Box(row["top"], row["left"], row["size"]),
         height=row["height"],
@@ -236,62 +179,14 @@ def sample_from_row(row: dict[str, Any]) -> Sample:
     )
 
 
-def _cut(image: NDArray[Any], box: Box | None, *, scale: int = 1) -> NDArray[Any]:
+def cut(image: NDArray[Any], box: Box | None, *, scale: int = 1) -> NDArray[Any]:
+    """The part of an image (H, W, …) under `box`, of which one pixel of `image` stands for `scale` pixels; all of it without a box."""
     return image if box is None else crop(image, box, scale=scale)
 
 
-def _planes(image: NDArray[Any], into: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+def planes(image: NDArray[Any], into: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
     """(H, W, 3) -> (3, H, W) float32, a copy: what is handed out shares no memory with the cache."""
     if into is not None and into.shape == (image.shape[2], *image.shape[:2]):
         np.copyto(into, image.transpose(2, 0, 1))
         return into
     return np.array(image.transpose(2, 0, 1), dtype=np.float32, order="C")
-
-
-class _Cache:
-    """Least recently used arrays, none of them writable, up to a number of bytes; the same array is never made by two threads at once."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._bytes = 0
-        self._sizes: dict[Hashable, int] = {}  # of entries that are counted; one that is being made is not
-        self._entries: OrderedDict[Hashable, Future[Any]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def holds(self, key: Hashable) -> bool:
-        """True when the array is there or being made."""
-        with self._lock:
-            return key in self._entries
-
-    def get(self, key: Hashable, make: Callable[[], _T]) -> _T:
-        with self._lock:
-            entry = self._entries.get(key)
-            mine = entry is None
-            if entry is None:
-                entry = self._entries[key] = Future()
-            else:
-                self._entries.move_to_end(key)
-        if mine:
-            try:
-                array = make()
-            except BaseException as error:
-                with self._lock:
-                    del self._entries[key]  # the next one tries again: the failure may have been a passing one
-                entry.set_exception(error)
-                raise
-            if isinstance(array, np.ndarray):
-                array.setflags(write=False)
-            entry.set_result(array)
-            self._count(key, array.nbytes)
-        return cast(_T, entry.result())
-
-    def _count(self, key: Hashable, size: int) -> None:
-        with self._lock:
-            self._sizes[key] = size
-            self._bytes += size
-            for oldest in list(self._entries):
-                if self._bytes <= self._limit:
-                    break
-                if oldest in self._sizes:
-                    del self._entries[oldest]
-                    self._bytes -= self._sizes.pop(oldest)

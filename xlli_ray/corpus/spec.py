@@ -1,26 +1,27 @@
-"""The corpus section of a recipe, checked: where pictures come from, which patches, what is done to them. Needs neither
-torch nor files.
+"""The corpus section of a recipe, checked: where samples come from, which patches, what is done to them. Needs neither torch nor files.
 
-Exactly one source: `images` (clean targets, the input is made from them), `inputs` (go in as they are), `pairs` (input
-and target) or `list` (a Parquet file of URIs, one of these three kinds by its columns). `pies` makes an evaluation set of
-the images: it says both which patches and what is done to them (`pies.py`).
+Exactly one key is a kind of corpus (`kinds/`), and what stands under it is checked by that kind. `pies` makes an evaluation set of the
+images: it says both which patches and what is done to them (`pies.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_serializer, model_validator
+from pydantic_core import InitErrorDetails
 
-from xlli_ray.corpus.degradations import Mixture, is_made, parse, parse_label, versions
+from xlli_ray.corpus.degradations import Mixture, extras_of, is_made, parse, parse_label, versions
+from xlli_ray.corpus.kinds.kind import Kind, kind_of
 from xlli_ray.corpus.pies import PiesSpec
+from xlli_ray.corpus.size import Size
+from xlli_ray.errors import RecipeError
+from xlli_ray.registry import CORPORA, PLACE
 
-# Named here because inside CorpusSpec the field `list` hides the built-in.
-Strings: TypeAlias = list[str]
-Entries: TypeAlias = list[str | dict[str, float | str | dict[str, Any]]]
-
-SOURCES = ("images", "inputs", "pairs", "list")
+Entries = list[str | dict[str, float | str | dict[str, Any]]]
+EARLY = ("images", "inputs", "pairs", "list")
+"""Keys that documents hold as null where they are not given: so the hash of a corpus is what it was when these were all there were."""
 
 
 class PatchSpec(BaseModel):
@@ -34,29 +35,11 @@ class PatchSpec(BaseModel):
     min_std: float = Field(default=5.0, ge=0.0, le=127.5, description="flatter patches are left out: std of 8-bit luma")
 
 
-class PairSpec(BaseModel):
-    """Globs or URLs; the text that the wildcards stand for tells which input belongs to which target."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    input: Strings
-    target: Strings
-
-    @field_validator("input", "target", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return _as_list(value)
-
-
 class CorpusSpec(BaseModel):
     """Section `corpus` of a recipe. Paths may be relative: to what, the functions that read them are told."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True)
 
-    images: Strings | None = Field(default=None, description="globs or URLs of clean targets; the input is made")
-    inputs: Strings | None = Field(default=None, description="globs or URLs of inputs that go in as they are")
-    pairs: PairSpec | None = Field(default=None, description="{input:, target:}")
-    list: str | None = Field(default=None, description="Parquet file with columns image, or input, or input and target")
     scale: int | None = Field(
         default=None, ge=1, description="only with images: target size over input size; 1: same size"
     )
@@ -67,10 +50,36 @@ class CorpusSpec(BaseModel):
         default=None, ge=1, description="files of more pixels are refused; null: those above 1 GiB decoded, 89 million pixels"
     )
 
-    @field_validator("images", "inputs", mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return _as_list(value)
+    def _kinds(cls, data: Any, handler: Any) -> Any:
+        """Checks what is no field as what the kind of that name is given. All problems are told at once."""
+        if not isinstance(data, Mapping):
+            return handler(data)
+        fields, kinds, problems = {}, {}, list[InitErrorDetails]()
+        for key, value in data.items():
+            if key in cls.model_fields:
+                fields[key] = value
+            elif not CORPORA.knows(key) and not PLACE.fullmatch(str(key)):
+                problems.append({"type": "extra_forbidden", "loc": (key,), "input": value})
+            elif value is not None:
+                try:
+                    kinds[key] = _adapter(kind_of(key)).validate_python(value)
+                except ValidationError as error:
+                    problems += _moved(error, key)
+                except RecipeError as error:
+                    problems.append({"type": "value_error", "loc": (key,), "input": value, "ctx": {"error": error}})
+        if not problems:
+            return handler({**kinds, **fields})
+        try:
+            handler(fields)
+        except ValidationError as error:
+            problems += [one for one in _moved(error) if one["loc"]]  # what the whole lacks says nothing now
+        raise ValidationError.from_exception_data(cls.__name__, problems)
+
+    @model_serializer(mode="wrap")
+    def _dumped(self, handler: Any) -> dict[str, Any]:
+        return {**dict.fromkeys(EARLY), **handler(self)}
 
     @field_validator("degradations", mode="before")
     @classmethod
@@ -86,20 +95,11 @@ class CorpusSpec(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> CorpusSpec:
-        given = [name for name in SOURCES if getattr(self, name) is not None]
+        given = list(self.model_extra or ())
         if len(given) != 1:
-            found = f"found {' and '.join(given)}" if given else "found none"
-            raise ValueError(f"expected exactly one source of {', '.join(SOURCES)}; {found}")
-        if given[0] in ("inputs", "pairs"):
-            for name in ("scale", "degradations", "pies"):
-                if getattr(self, name) is not None:
-                    raise ValueError(
-                        f"{name} goes only with images; {given[0]} are looked at as they are: leave it out"
-                    )
-        if given[0] == "images" and self.scale is None:
-            raise ValueError(
-                "scale is missing: how many times smaller is the input than the image? 1 for the same size"
-            )
+            there = f"found {' and '.join(given)}" if given else "found none"
+            raise ValueError(f"expected exactly one source of {', '.join(CORPORA)}; {there}")
+        kind_of(self.kind).check(self)
         if self.pies is not None:
             for name in ("patches", "degradations"):
                 if getattr(self, name) is not None:
@@ -108,6 +108,31 @@ class CorpusSpec(BaseModel):
             if self.scale is not None and tiles is not None and tiles.size % self.scale:
                 raise ValueError(f"{name}.size {tiles.size} is no multiple of scale {self.scale}")
         return self
+
+    @property
+    def kind(self) -> str:
+        """The key that is a kind of corpus."""
+        return next(iter(self.model_extra or ()))
+
+    @property
+    def given(self) -> Any:
+        """What stands under that key, as the kind's type."""
+        return (self.model_extra or {})[self.kind]
+
+    @property
+    def made(self) -> bool:
+        """Whether the inputs are made from clean targets."""
+        return kind_of(self.kind).makes(self)
+
+    @classmethod
+    def more_keys(cls) -> list[str]:
+        """Keys beside the fields, for messages."""
+        return list(CORPORA)
+
+    @classmethod
+    def annotation_of(cls, key: str) -> Any:
+        """The type of what stands under one of these keys, None for others."""
+        return kind_of(key).Given if CORPORA.knows(key) else None
 
     @property
     def mixtures(self) -> tuple[Mixture, ...]:
@@ -121,21 +146,33 @@ class CorpusSpec(BaseModel):
         return next((mixture for mixture in self.mixtures if mixture.label == label), None) or parse_label(label)
 
     def versions(self, labels: Iterable[str]) -> dict[str, int]:
-        """VERSION of each degradation behind these labels and of resizing; inputs that go in as they are have none."""
-        return versions(self.mixture(label) for label in labels if is_made(label))
+        """VERSION of each degradation behind these labels, of resizing, and of the kind of corpus where it is not 1. Inputs that go in as
+        they are have no degradations."""
+        version = kind_of(self.kind).VERSION
+        made = versions(self.mixture(label) for label in labels if is_made(label)) if self.made else {}
+        return made | ({f"kind {self.kind}": version} if version != 1 else {})
+
+    def extras(self, size: Size, scale: int) -> dict[str, tuple[tuple[int, ...], str]]:
+        """By-products of the degradations, for an input of that size: name → shape and dtype of one sample's."""
+        target = size.times(scale)
+        found = extras_of(self.mixtures, {"input": (size.height, size.width), "target": (target.height, target.width)})
+        frames = (size.frames,) if size.frames else ()
+        return {name: ((*frames, *shape), dtype) for name, (shape, dtype) in found.items()}
 
     def patches_of(self, kind: str) -> PatchSpec | None:
         """Which patches of sources of that kind; None: whole images. Pixels of the target, or of the input where there is no target."""
         if self.pies is None:
             return self.patches
-        size = self.pies.size if kind == "images" else self.pies.size // (self.scale or 1)
+        size = self.pies.size if kind_of(kind).MADE else self.pies.size // (self.scale or 1)
         return PatchSpec(size=size, per_image=self.pies.most, min_std=self.pies.min_std)
 
 
-def _as_list(value: Any) -> Any:
-    """A single pattern may be written without brackets; an empty list is no source."""
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, list) and not value:
-        raise ValueError("the list is empty; expected at least one glob or URL")
-    return value
+def _adapter(kind: Kind) -> TypeAdapter[Any]:
+    return TypeAdapter(kind.Given)
+
+
+def _moved(error: ValidationError, *above: str) -> list[InitErrorDetails]:
+    """The problems of a validation, each one's place below `above`."""
+    return [
+        {"type": one["type"], "loc": (*above, *one["loc"]), "input": one["input"], "ctx": one.get("ctx", {})} for one in error.errors()
+    ]  # type: ignore[misc]

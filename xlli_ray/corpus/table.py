@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from xlli_ray.corpus.box import Box
 from xlli_ray.corpus.degradations import GIVEN, Mixture, is_made
 from xlli_ray.corpus.ids import ID_DIGITS, content_id, order_key
+from xlli_ray.corpus.kinds.kind import kind_of
 from xlli_ray.corpus.pies import PiesSpec, real_label, spread
-from xlli_ray.corpus.sample import Kind
 from xlli_ray.corpus.size import Size
 from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.errors import RecipeError
@@ -99,7 +99,7 @@ def expand(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int) -> Itera
     columns = _image_columns(images)
     schema = schema_of(spec.mixtures)
     labels = [(mixture.label, mixture.type, mixture) for mixture in spec.mixtures]
-    if kinds != {"images"}:
+    if not all(kind_of(kind).MADE for kind in kinds):
         labels = [(GIVEN, GIVEN, Mixture())]
     real = list(spec.pies.real) if spec.pies is not None else []
     sets = [labels, *([(real_label(name), REAL_TYPE, Mixture())] for name in real)]
@@ -127,7 +127,7 @@ def expand(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int) -> Itera
 class _Image:
     """What is left of a scanned row. Both sizes are of one sample; `target_size` is None where there is no target."""
 
-    kind: Kind
+    kind: str
     real: str
     uri: str
     target: str | None
@@ -171,11 +171,12 @@ def _unique(rows: Iterable[dict[str, Any]]) -> list[_Image]:
 
 
 def _image(row: dict[str, Any]) -> _Image:
+    made = kind_of(row["kind"]).MADE
     height, width, scale, size = row["height"], row["width"], row["scale"], row["size"]
     if size is not None:
         target: tuple[int, int] | None = (size, size)
         inner = (size // scale, size // scale) if scale else (size, size)
-    elif row["kind"] == "images":
+    elif made:
         inner = (height // scale, width // scale)
         target = (inner[0] * scale, inner[1] * scale)
     else:
@@ -190,7 +191,7 @@ def _image(row: dict[str, Any]) -> _Image:
         target_sha=row["target_sha"],
         scale=scale,
         input_size=inner,
-        target_size=None if row["kind"] == "inputs" else target,
+        target_size=target if made or row["target"] is not None else None,
         size=size,
         boxes=None if size is None else array("i", (edge for box in row["boxes"] for edge in box)),
         aliases=[],

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from xlli_ray.corpus.files.patterns import escape
+from xlli_ray.corpus.kinds import kind_of
 from xlli_ray.errors import RecipeError, StudyError
+from xlli_ray.registry import CORPORA
 from xlli_ray.store.objects.client import is_url, refuse_secrets
 
 
@@ -37,24 +39,24 @@ def resolve_glob(text: str, base: Path) -> str:
     return resolve_path(text, Path(escape(str(base))))
 
 
+class _Paths:
+    """Paths of a recipe in the folder `base`."""
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+
+    def path(self, text: str) -> str:
+        return resolve_path(text, self._base)
+
+    def glob(self, text: str) -> str:
+        return resolve_glob(text, self._base)
+
+
 def resolve_corpus(corpus: Mapping[str, Any], base: Path) -> dict[str, Any]:
     """The corpus section with paths and globs made absolute."""
 
-    def each(value: Any) -> Any:
-        if isinstance(value, list):
-            return [each(item) for item in value]
-        return resolve_glob(value, base) if isinstance(value, str) else value
-
-    out = dict(corpus)
-    for key in ("images", "inputs"):
-        if key in out:
-            out[key] = each(out[key])
-    if isinstance(out.get("list"), str):
-        out["list"] = resolve_path(out["list"], base)
-    if isinstance(out.get("pairs"), Mapping):
-        out["pairs"] = {key: each(value) for key, value in out["pairs"].items()}
+    paths = _Paths(base)
+    out = {key: kind_of(key).resolve(value, paths) if CORPORA.knows(key) else value for key, value in corpus.items()}
     if isinstance(pies := out.get("pies"), Mapping) and "real" in pies:
-        real = pies["real"]
-        named = {name: each(globs) for name, globs in real.items()} if isinstance(real, Mapping) else each(real)
-        out["pies"] = {**pies, "real": named}
+        out["pies"] = {**pies, "real": kind_of("inputs").resolve(pies["real"], paths)}
     return out

@@ -94,13 +94,15 @@ def _fields_at(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
         if isinstance(part, int):
             continue
         found = getattr(here, "model_fields", {}).get(part)
-        if found is None:
+        annotation = found.annotation if found is not None else getattr(here, "annotation_of", lambda _: None)(part)
+        if annotation is None:
             continue  # a union member's name in pydantic's path
-        stack, inner = [found.annotation], None
+        stack, inner = [annotation], None
         while stack and inner is None:
             candidate = stack.pop()
             if isinstance(candidate, type) and issubclass(candidate, BaseModel):
                 inner = candidate
             stack.extend(get_args(candidate))
         here = inner
-    return [found.alias or name for name, found in getattr(here, "model_fields", {}).items()]
+    more: list[str] = getattr(here, "more_keys", list)()
+    return [*more, *(found.alias or name for name, found in getattr(here, "model_fields", {}).items())]

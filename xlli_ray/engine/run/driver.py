@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from xlli_ray.analyses.baseline import below_baseline
 from xlli_ray.analyses.freshness import check_asked
 from xlli_ray.corpus import decode
+from xlli_ray.corpus.kinds import kind_of
 from xlli_ray.engine.events import Events
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.pools.local import Pool
@@ -35,7 +36,7 @@ from xlli_ray.engine.worker.tasks import WorkerSpec
 from xlli_ray.errors import EnvironmentFailure, PlanError
 from xlli_ray.probes import PROBES, probe_class
 from xlli_ray.recipe import Recipe
-from xlli_ray.registry import allowed
+from xlli_ray.registry import CORPORA, allowed
 from xlli_ray.store.objects.client import LocalObjects, Objects, fenced, open_objects, probe_create_only
 from xlli_ray.store.records.documents import load_manifest, save_manifest
 from xlli_ray.store.records.fence import Fence
@@ -234,7 +235,7 @@ def _first_files(recipe: Recipe) -> list[str]:
     from xlli_ray.corpus.scan import list_sources
 
     try:
-        return [source.uri for source in list_sources(recipe.corpus, "/")[:1]]
+        return [uri for source in list_sources(recipe.corpus, "/")[:1] for uri in source.files[:1]]
     except (OSError, ValueError):
         return []
 
@@ -282,7 +283,8 @@ def _same_corpus(objects: Objects, recipe: Recipe, manifest: Manifest, options: 
 
 def _without_places(corpus: Mapping[str, Any]) -> dict[str, Any]:
     """Where files lie may change (another mount); what is made of them may not."""
-    out = {key: value for key, value in corpus.items() if key not in ("images", "inputs", "pairs", "list")}
+    out = {key: kind_of(key).fixed(value) if value and CORPORA.knows(key) else value for key, value in corpus.items()}
+    out = {key: value for key, value in out.items() if value is not None or not CORPORA.knows(key)}
     if out.get("pies"):
         out["pies"] = {**out["pies"], "real": list(out["pies"]["real"])}
     return out

@@ -254,8 +254,9 @@ def _made_beside(recipe: Recipe, bucket: Bucket) -> tuple[tuple[int, int] | None
     """(height, width) of the targets of a bucket, None without any; and shape and dtype of the by-products of its degradations."""
     if not bucket.targets or len(bucket.scales) != 1:
         return None, {}
-    small, large = (bucket.height, bucket.width), (bucket.height * bucket.scales[0], bucket.width * bucket.scales[0])
-    return large, degradations.extras_of(recipe.corpus.mixtures, {"input": small, "target": large})
+    size = size_of(bucket)
+    large = size.times(bucket.scales[0])
+    return (large.height, large.width), recipe.corpus.extras(size, bucket.scales[0])
 
 
 def _pattern(tap: Tap) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -85,7 +85,7 @@ class Scanner:
                 write_crash_note(self.objects, cell, job.unit, self.epoch, job.attempt, number)
             rows.append(scan_source(source, spec, job.seed, watch))
         bad = [source for source, row in zip(job.sources, rows) if row["status"] == "failed"]
-        watch.confirm(uri for source in bad for uri in (source.uri, source.target) if uri is not None)
+        watch.confirm(uri for source in bad for uri in source.files)
         table = pa.table({"json": [json.dumps(row) for row in rows]})
         receipt = Receipt(cell=cell, unit=job.unit, epoch=self.epoch, bucket="", start=0, stop=len(rows))
         write_record(self.objects, receipt, table)
@@ -124,7 +124,7 @@ def scan_corpus(
         return known
     sources = list_sources(spec, "/")
     if not sources:
-        raise PlanError(f"corpus: no file matches {_patterns(corpus)}; check the path (relative to the recipe's folder)")
+        raise PlanError(f"corpus: no file matches {', '.join(_texts(corpus[spec.kind]))}; check the path (relative to the recipe's folder)")
     if limit is not None:
         sources = some_files([source.uri for source in sources], sources, limit, recipe.seed)
     text = json.dumps([asked, [_plain(source) for source in sources]], sort_keys=True)
@@ -132,7 +132,7 @@ def scan_corpus(
     done = set(list_records(objects, f"scan-{scan}"))
     if again:
         done -= {receipt.unit for receipt, table in read_records(objects, f"scan-{scan}") if _has_failed(table)}
-    witnesses = tuple(dict.fromkeys(sources[i].uri for i in (0, len(sources) // 2, -1)))
+    witnesses = tuple(dict.fromkeys(sources[i].files[0] for i in (0, len(sources) // 2, -1)))
     chunks = [tuple(sources[i : i + CHUNK]) for i in range(0, len(sources), CHUNK)]
     jobs = deque(
         ScanJob(scan, unit, corpus, recipe.seed, chunk, witnesses=witnesses) for unit, chunk in enumerate(chunks) if unit not in done
@@ -208,8 +208,7 @@ def scan_versions(spec: CorpusSpec) -> dict[str, int]:
     found = {"decode": decode.VERSION}
     for mixture in spec.mixtures:
         found |= mixture.versions()
-    if spec.images is not None:
-        found |= degradations.versions([degradations.Mixture()])
+    found |= spec.versions([degradations.CLEAN] if spec.made else [])
     return degradations.counted(found)
 
 
@@ -227,13 +226,11 @@ def _has_failed(table: pa.Table) -> bool:
 
 def _plain(source: Source) -> dict[str, Any]:
     """`source` as it enters the scan's id: without what it does not say."""
-    return {name: value for name, value in asdict(source).items() if name != "real" or value}
+    return {name: value for name, value in asdict(source).items() if value or name == "target"}
 
 
-def _patterns(corpus: dict[str, Any]) -> str:
-    for key in ("images", "inputs", "pairs", "list"):
-        if corpus.get(key):
-            value = corpus[key]
-            shown: Sequence[Any] = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else [value]
-            return ", ".join(map(str, shown))
-    return "the corpus"
+def _texts(given: Any) -> list[str]:
+    """All texts of what a kind of corpus is given."""
+    if isinstance(given, dict | list):
+        return [text for item in (given.values() if isinstance(given, dict) else given) for text in _texts(item)]
+    return [given] if isinstance(given, str) else []

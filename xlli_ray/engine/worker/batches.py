@@ -33,7 +33,7 @@ TOGETHER = 8
 
 def batches_ahead(size: int, sample: Sample) -> int:
     """How many batches of `size` samples like this one are read ahead: 64 samples, fewer where pictures are large, two batches at least."""
-    target = 0 if sample.kind == "inputs" else max(1, sample.scale) ** 2
+    target = sample.scale**2  # no target at scale 0
     each = 4 * math.prod(sample.size.shape()) * (1 + target)  # float32, input and target
     return max(2, min(AHEAD_SAMPLES, AHEAD_BYTES // max(1, each)) // size)
 

@@ -138,7 +138,7 @@ class Worker:
         last = self.manifest.samples.rows - 1
         with self._sample_lock:
             rows = [self._samples.rows(row, row + 1).to_pylist()[0] for row in sorted({0, last // 2, last})]
-        return list(dict.fromkeys((row["source"], row["source_sha"]) for row in rows))
+        return list(dict.fromkeys(sample_from_row(row).files[0] for row in rows))
 
     def model(self, model_id: str) -> Model:
         """The model, loaded from the study's own weights; the last one stays."""
@@ -304,7 +304,7 @@ class Worker:
     ) -> UnitResult:
         """Put all shards, unless the study was taken over meanwhile or files were bad only for a while; then create the records."""
         bad = [samples[i] for i in sorted({i for part in parts for i, (kind, _) in part.failed.items() if kind == "sample"})]
-        self._watch.confirm(uri for sample in bad for uri in (sample.source, sample.target) if uri is not None)
+        self._watch.confirm(uri for sample in bad for uri, _ in sample.files)
         with clock("put"):
             if superseded(self.objects, self.epoch, self._mark):
                 raise LeaseError(f"{self.objects.url}: another run took this study over; this unit is dropped")

@@ -1,0 +1,68 @@
+"""Decoded and downscaled images that are kept for the next sample of the same file."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from typing import Any, Protocol, TypeVar, cast
+
+import numpy as np
+
+
+class _Sized(Protocol):
+    @property
+    def nbytes(self) -> int: ...
+
+
+T = TypeVar("T", bound=_Sized)
+
+
+class Cache:
+    """Least recently used arrays, none of them writable, up to a number of bytes; the same array is never made by two threads at once."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._bytes = 0
+        self._sizes: dict[Hashable, int] = {}  # of entries that are counted; one that is being made is not
+        self._entries: OrderedDict[Hashable, Future[Any]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def holds(self, key: Hashable) -> bool:
+        """True when the array is there or being made."""
+        with self._lock:
+            return key in self._entries
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        with self._lock:
+            entry = self._entries.get(key)
+            mine = entry is None
+            if entry is None:
+                entry = self._entries[key] = Future()
+            else:
+                self._entries.move_to_end(key)
+        if mine:
+            try:
+                array = make()
+            except BaseException as error:
+                with self._lock:
+                    del self._entries[key]  # the next one tries again: the failure may have been a passing one
+                entry.set_exception(error)
+                raise
+            if isinstance(array, np.ndarray):
+                array.setflags(write=False)
+            entry.set_result(array)
+            self._count(key, array.nbytes)
+        return cast(T, entry.result())
+
+    def _count(self, key: Hashable, size: int) -> None:
+        with self._lock:
+            self._sizes[key] = size
+            self._bytes += size
+            for oldest in list(self._entries):
+                if self._bytes <= self._limit:
+                    break
+                if oldest in self._sizes:
+                    del self._entries[oldest]
+                    self._bytes -= self._sizes.pop(oldest)

@@ -1,0 +1,21 @@
+"""Kind `inputs`: images that go in as they are, without target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator
+
+from xlli_ray.corpus.files.sources import list_files
+from xlli_ray.corpus.kinds.kind import Kind, Source, one_or_many
+from xlli_ray.corpus.spec import CorpusSpec
+
+
+class Inputs(Kind):
+    """`inputs: ["photos/*.png"]`: globs or URLs. They are scanned and loaded as `Kind` does."""
+
+    Given: ClassVar[Any] = Annotated[list[str], BeforeValidator(one_or_many)]
+
+    def sources(self, given: list[str], corpus: CorpusSpec, base: Path | str) -> list[Source]:
+        return [Source("inputs", uri) for uri in list_files(given, base)]
