@@ -28,6 +28,12 @@ def test_float_images_are_rounded_as_the_numbers_are() -> None:
     assert to_image(np.full((1, 2, 2), 7, np.uint8)).shape == (2, 2, 3)
 
 
+def test_of_a_clip_the_centre_frame_is_drawn() -> None:
+    clip = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 3, 2, 4), np.uint8)
+    assert to_image(clip).shape == (2, 4, 3)
+    assert (to_image(clip) == 2).all()
+
+
 def test_large_images_are_averaged_and_small_ones_left_alone() -> None:
     image = np.arange(16, dtype=np.uint8).reshape(4, 4)
     assert shrunk(image, 4) is image

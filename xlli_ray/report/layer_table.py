@@ -51,7 +51,7 @@ def layer_table(
     if source is not None and network is not None and ":" in network and pattern is None and _is_pattern(source):
         source, pattern = None, source
     model, checked, digest = _model(source, network=network, scale=scale, args=dict(args or {}), key=key)
-    example = torch.zeros(1, model.channels, size, size)
+    example = torch.zeros(model.shape(model.trial_size(size, size)))
     infos = resolve(model, [pattern], example) if pattern else list_layers(model, example)
     rows = [
         [f"{i.tap.module}{':input' if i.tap.side == 'input' else ''}", i.kind, list(i.shape),
