@@ -114,7 +114,7 @@ def test_a_study_is_whole_whatever_the_order_in_which_its_recipe_names_the_tags(
     """study.json sorts them; the mark of the tables took them as the recipe had them, and did not fit when it was read again."""
     from xlli_ray.store.tables.study_tables import tables_are_fresh
 
-    assert tables_are_fresh(study.objects, study.manifest)
+    assert tables_are_fresh(study.archive)
 
 
 def test_models_have_their_tags_as_columns_and_a_tag_hides_no_column(study: Study) -> None:
@@ -400,11 +400,11 @@ def test_a_bucket_study_is_resumed_and_verified(place: Path) -> None:
     there = open_study(url)
     gone = [key for key in there.objects.list(f"records/{KEPT}") if key.endswith(".arrow")][2:4]
     there.objects.delete(gone)
-    assert [line for line in verify(there.objects, there.manifest) if "2 of 7 units without a record" in line]
+    assert [line for line in verify(there.archive) if "2 of 7 units without a record" in line]
     again = run_study(recipe, url, Options(workers=0, quiet=True))
     assert again.units_run == 2
     there = open_study(url)
-    assert list(verify(there.objects, there.manifest)) == []
+    assert list(verify(there.archive)) == []
     assert run_study(recipe, url, Options(workers=0, quiet=True)).complete
 
 
@@ -425,8 +425,8 @@ def test_the_same_through_a_bucket_interface_over_a_folder(
     def opened(where: str | Path) -> Any:
         return bucket if str(where) == url else real(where)
 
-    for name in ("engine.run.driver", "engine.worker.worker", "engine.run.scan_runner", "study", "store.objects.client"):
-        monkeypatch.setattr(f"xlli_ray.{name}.open_objects", opened, raising=False)
+    for name in ("engine.run.driver", "engine.worker.worker", "engine.run.scan_runner", "store.archive", "store.objects.client"):
+        monkeypatch.setattr(f"xlli_ray.{name}.open_objects", opened)
     same_results(study, xlli_ray.run(str(place.parent / "recipe.yaml"), url))
     assert (folder / "study.json").exists()
     assert not list(folder.rglob("*.partial"))

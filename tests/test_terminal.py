@@ -16,6 +16,7 @@ from PIL import Image
 
 from xlli_ray.errors import counted
 from xlli_ray.report.text import excerpt, grid, scanned_text, sets_text, status_text
+from xlli_ray.store.archive import Archive
 from xlli_ray.store.records.manifest import Bucket, Manifest, SampleTable
 from xlli_ray.study import Study
 from xlli_ray.terminal import fitting, harmless, say
@@ -157,8 +158,8 @@ def test_one_of_a_thing_is_one_thing_wherever_a_study_is_described() -> None:
         return SampleTable("", "", rows, 1, (Bucket("8x8", 8, 8, 0, rows, blocks),), 1, 1)
 
     objects: Any = None
-    assert repr(Study(objects, Manifest("s", 0, {}, table(1)))) == "<study s: 1 sample, 0 models, 0 cells>"
-    assert repr(Study(objects, Manifest("s", 0, {}, table(2)))) == "<study s: 2 samples, 0 models, 0 cells>"
+    assert repr(Study(Archive(objects, Manifest("s", 0, {}, table(1))))) == "<study s: 1 sample, 0 models, 0 cells>"
+    assert repr(Study(Archive(objects, Manifest("s", 0, {}, table(2))))) == "<study s: 2 samples, 0 models, 0 cells>"
     assert scanned_text(table(1)) == "1 sample in 1 size, 1 file rejected"
     assert sets_text(table(2)) == "2 sets of 1 sample: clean, noise20"
     assert sets_text(table(3)) == "2 sets of 1 to 2 samples: clean, noise20"

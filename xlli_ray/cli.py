@@ -220,7 +220,7 @@ def verify(
             say(f"repaired: {line}")
     opened, count = open_study(study), 0
     notes: list[str] = []
-    for line in findings(opened.objects, opened.manifest, notes=notes):
+    for line in findings(opened.archive, notes=notes):
         count += 1
         say(line)
     for note in notes:

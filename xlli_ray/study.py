@@ -23,11 +23,10 @@ import pyarrow as pa
 
 from xlli_ray.analyses.freshness import State, states
 from xlli_ray.errors import StudyError, closest, counted
-from xlli_ray.store.objects.client import Objects, open_objects
-from xlli_ray.store.records.documents import load_manifest
+from xlli_ray.store.archive import Archive, open_archive
+from xlli_ray.store.objects.client import Objects
 from xlli_ray.store.records.lease import running
 from xlli_ray.store.records.manifest import Cell, Manifest
-from xlli_ray.store.records.unit_records import list_records
 from xlli_ray.store.tables.results import Stored, read_failure, read_file, read_results, read_table
 from xlli_ray.store.tables.sample_table import SampleReader
 from xlli_ray.store.tables.sql import text
@@ -162,14 +161,37 @@ class StudyResult:
 
 
 class Study:
-    """A study folder or bucket, read-only. See the module docstring."""
+    """A study folder or bucket, read-only. See the module docstring.
 
-    def __init__(self, objects: Objects, manifest: Manifest) -> None:
-        self.objects = objects
-        self.manifest = manifest
+    Each question (`sql`, `array`, `results`, `status`, …) looks once which records there are, so a study that a notebook holds open shows
+    how far a run is. The plan is that of the opening: open it again once a run has added models or stages.
+    """
+
+    def __init__(self, archive: Archive, *, still: bool = False) -> None:
+        """`still`: see `as_it_is`."""
+        self._archive, self._still = archive, still
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Study, (self.objects, self.manifest)
+        return Study, (self._archive,)
+
+    def as_it_is(self) -> Study:
+        """The same study with the records of this moment, looked up once: for what must agree in itself, as a page does."""
+        return Study(self.archive, still=True)
+
+    @property
+    def objects(self) -> Objects:
+        """Where it lies."""
+        return self._archive.objects
+
+    @property
+    def manifest(self) -> Manifest:
+        """What is planned, as it was when the study was opened."""
+        return self._archive.manifest
+
+    @property
+    def archive(self) -> Archive:
+        """The study as the store has it, its records listed anew."""
+        return self._archive if self._still else self._archive.again()
 
     def __repr__(self) -> str:
         rows = self.manifest.samples.rows if self.manifest.samples else 0
@@ -187,7 +209,7 @@ class Study:
         A second column of one name is called `psnr_y_1`. A statement sees these tables and nothing else; `unsafe` gives it files, network
         and settings, for `copy … to 'mine.csv'`, and only for statements that you trust. Raises StudyError.
         """
-        return query(self.objects, self.manifest, statement, unsafe=unsafe)
+        return query(self.archive, statement, unsafe=unsafe)
 
     def array(self, name: str, array: str | None = None) -> StudyArray:
         """The stored array of cell `stage/model/what` (`array` names one of several). Raises StudyError with the nearest names."""
@@ -195,7 +217,7 @@ class Study:
         if name not in cells:
             near = closest(name, cells) or sorted(cells)[:3]
             raise StudyError(f"no array {name!r} in this study; nearest: {', '.join(near) or 'none is stored'}")
-        readers = open_readers(self.objects, cells[name])
+        readers = open_readers(self.archive.records, cells[name])
         names = list(dict.fromkeys(reader.meta.name for reader in readers))
         if array is None and len(names) > 1:
             raise StudyError(f"{name} holds several arrays: {', '.join(names)}; name one")
@@ -226,7 +248,7 @@ class Study:
     @property
     def analyses(self) -> list[State]:
         """How each analysis stands: current, stale, missing or failed."""
-        return states(self.objects, self.manifest)
+        return states(self.archive)
 
     @property
     def models(self) -> pa.Table:
@@ -253,7 +275,7 @@ class Study:
         found = self.sql(f"select row from samples where sample_id = {text(str(sample_id))}")["row"].to_pylist()
         if not found:
             raise StudyError(f"no sample {sample_id!r} in this study; `study.sql(\"select sample_id, source from samples\")` lists them")
-        return SampleView(self.objects, self.manifest, self.sample_rows(found[0], found[0] + 1).to_pylist()[0])
+        return SampleView(self.archive, self.sample_rows(found[0], found[0] + 1).to_pylist()[0])
 
     def show(
         self, ids: str | Sequence[str], models: Sequence[str] | None = None, window: tuple[int, int, int] | None = None
@@ -269,13 +291,14 @@ class Study:
 
     def status(self) -> dict[str, Any]:
         """Units done and failed samples per cell: what `xlli status` shows."""
+        archive = self.archive
         cells: list[dict[str, Any]] = []
         for cell in self.manifest.cells:
-            done = list_records(self.objects, cell)
+            done = archive.records.entries(cell)
             cells.append({"cell": cell.id, "units": cell.units, "done": len(done), "rows": cell.rows})
         samples = self.manifest.samples
-        analyses = [asdict(state) for state in self.analyses]
-        failed = self.sql("select stage, count(*) as n from failures where stage <> 'scan' group by stage order by stage").to_pylist()
+        analyses = [asdict(state) for state in states(archive)]
+        failed = query(archive, "select stage, count(*) as n from failures where stage <> 'scan' group by stage order by stage").to_pylist()
         return {
             "name": self.manifest.name,
             "running": running(self.objects),
@@ -283,7 +306,7 @@ class Study:
             "rejected": samples.rejected if samples else 0,
             "cells": cells,
             "failed": {row["stage"]: row["n"] for row in failed},
-            "failures": {"samples": count_failed(self.objects, self.manifest), "of": self.manifest.measurements},
+            "failures": {"samples": count_failed(archive), "of": self.manifest.measurements},
             "analyses": analyses,
             "complete": bool(cells)
             and all(cell["done"] >= cell["units"] for cell in cells)
@@ -293,8 +316,4 @@ class Study:
 
 def open_study(path: str | Path) -> Study:
     """Open a study for reading, at any time, also while it runs. Raises StudyError when there is none."""
-    objects = open_objects(path)
-    manifest = load_manifest(objects)
-    if manifest is None:
-        raise StudyError(f"{objects.url}: no study is here (no study.json). Make one with `xlli run RECIPE --out {path}`.")
-    return Study(objects, manifest)
+    return Study(open_archive(path))

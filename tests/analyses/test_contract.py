@@ -28,6 +28,7 @@ from xlli_ray.analyses.protocol import Result
 from xlli_ray.analyses.view import View
 from xlli_ray.errors import AnalysisError, PlanError
 from xlli_ray.probes import PROBES
+from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import open_objects
 from xlli_ray.store.tables.results import plain, write_result
 from xlli_ray.store.tables.study_tables import RESERVED, write_tables
@@ -71,7 +72,7 @@ Make = Callable[[Recipe], Path]
 def made_in(folder: Path, recipe: Recipe) -> Path:
     place = folder / recipe.name
     objects = open_objects(str(place))
-    write_tables(objects, write_study(objects, recipe, folder / f"{recipe.name}-pictures"))
+    write_tables(Archive(objects, write_study(objects, recipe, folder / f"{recipe.name}-pictures")))
     return place
 
 
@@ -87,8 +88,8 @@ def ran(place: Path, kind: str, params: dict[str, Any]) -> tuple[Any, Result]:
     objects = open_objects(str(place))
     manifest = load_manifest(objects)
     assert manifest is not None
-    task = resolve(Asked(kind, kind, params), objects, manifest)
-    with View(objects, manifest, task.cells) as view:
+    task = resolve(Asked(kind, kind, params), Archive(objects, manifest))
+    with View(Archive(objects, manifest), task.cells) as view:
         return task, task.cls.run(task.params, view, 7)
 
 
@@ -240,7 +241,7 @@ def test_it_sees_its_inputs_and_nothing_else(kind: str, once: Once) -> None:
     objects = open_objects(str(place))
     manifest = load_manifest(objects)
     assert manifest is not None
-    with View(objects, manifest, task.cells[:1]) as view:
+    with View(Archive(objects, manifest), task.cells[:1]) as view:
         if task.cells[0].columns:
             ids = view.sql("select distinct concat(stage, '/', model, '/', what) as id from " + f'"{task.cells[0].kind}"')["id"].to_pylist()
             assert ids == [task.cells[0].id]

@@ -32,6 +32,7 @@ from xlli_ray.analyses.view import View
 from xlli_ray.errors import AnalysisError, EnvironmentFailure, PlanError, RecipeError
 from xlli_ray.recipe import parse_recipe
 from xlli_ray.stats.gram import gram
+from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import open_objects
 from xlli_ray.store.records.documents import load_manifest
 from xlli_ray.store.tables.results import read_file, write_result
@@ -54,8 +55,8 @@ def ddr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ddr:
         manifest = write_study(objects, recipe, tmp_path / f"{recipe.name}-pictures") if not place.exists() else None
         manifest = manifest or load_manifest(objects)
         assert manifest is not None
-        go.objects, go.task = objects, resolve(Asked("ddr", "ddr", {**QUICK, **params}), objects, manifest)  # type: ignore[attr-defined]
-        with View(objects, manifest, go.task.cells) as view:  # type: ignore[attr-defined]
+        go.objects, go.task = objects, resolve(Asked("ddr", "ddr", {**QUICK, **params}), Archive(objects, manifest))  # type: ignore[attr-defined]
+        with View(Archive(objects, manifest), go.task.cells) as view:  # type: ignore[attr-defined]
             return go.task.cls.run(go.task.params, view, 5)  # type: ignore[attr-defined]
 
     return go
@@ -184,7 +185,7 @@ def test_where_features_wait_changes_no_bit_and_nothing_stays_behind(ddr: Ddr, t
     assert manifest is not None
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    with View(objects, manifest, task.cells) as view:
+    with View(Archive(objects, manifest), task.cells) as view:
         array = view.array("features/net1/trunk.2.out")
         held, on_disk = (feature_gram.feature_gram(array, memory=size, scratch=str(scratch)) for size in (1 << 30, 0))
         assert (held[0] == np.arange(4 * PICTURES)).all()
@@ -297,7 +298,7 @@ def test_a_recipe_that_asks_for_resamples_still_runs_is_told_that_they_have_no_e
     assert manifest is not None
     without = ddr.task.made  # type: ignore[attr-defined]
     asked = Asked("ddr", "ddr", {**QUICK, "resamples": 300})
-    made = resolve(asked, ddr.objects, manifest).made  # type: ignore[attr-defined]
+    made = resolve(asked, Archive(ddr.objects, manifest)).made  # type: ignore[attr-defined]
     assert made.fingerprint == without.fingerprint
     assert "resamples" not in made.params
     (note,) = check_asked([asked], manifest)
@@ -365,7 +366,7 @@ def test_thumbnails_are_the_inputs_of_the_network(ddr: Ddr, tmp_path: Path) -> N
 
     manifest = load_manifest(ddr.objects)  # type: ignore[attr-defined]
     assert manifest is not None
-    with View(ddr.objects, manifest, manifest.cells) as view:  # type: ignore[attr-defined]
+    with View(Archive(ddr.objects, manifest), manifest.cells) as view:  # type: ignore[attr-defined]
         whole, small = (pictures.inputs(view, [3, PICTURES + 3], edge=edge) for edge in (64, 10))
         assert pictures.inputs(view, []) == {}
     assert list(whole) == [3, PICTURES + 3]

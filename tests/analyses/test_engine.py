@@ -24,6 +24,7 @@ from xlli_ray.errors import EnvironmentFailure, PlanError, StudyError
 from xlli_ray.recipe import Recipe
 from xlli_ray.report.page import write_report
 from xlli_ray.report.text import status_text
+from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import open_objects
 from xlli_ray.store.verify.check_study import verify
 
@@ -78,7 +79,7 @@ def test_a_run_makes_it_once_and_everything_follows(agreement: ModuleType, recip
     assert "do two networks find the same pictures hard" in page
     assert "Spearman&#39;s ρ of their PSNR over the images" in page
     assert "<metadata>" not in page
-    assert list(verify(study.objects, study.manifest)) == []
+    assert list(verify(study.archive)) == []
     before = results(tmp_path / "study")
     again = run(asked)
     assert again.complete
@@ -256,7 +257,7 @@ def test_a_damaged_file_is_found_and_not_believed(agreement: ModuleType, recipe:
     place = tmp_path / "study" / "results" / "agreement"
     (place / "agreement.svg").write_bytes(b"<svg/>")
     study = xlli_ray.open_study(tmp_path / "study")
-    assert any("agreement.svg: not the bytes" in line and "--replace agreement" in line for line in verify(study.objects, study.manifest))
+    assert any("agreement.svg: not the bytes" in line and "--replace agreement" in line for line in verify(study.archive))
     with pytest.raises(xlli_ray.XlliError, match="not the bytes that"):
         _ = study.result("agreement").figures
     assert "not the bytes" in Path(write_report(str(tmp_path / "study"))).read_text()
@@ -332,7 +333,7 @@ def test_a_study_in_a_bucket_has_results_too(agreement: ModuleType, recipe: Make
         def __getattr__(self, name: str) -> Any:
             return getattr(open_objects(str(tmp_path / "study")), name)
 
-    far = tables.query(Remote(), study.manifest, "select stage, rho from agreement order by stage")  # type: ignore[arg-type]
+    far = tables.query(Archive(Remote(), study.manifest), "select stage, rho from agreement order by stage")  # type: ignore[arg-type]
     assert far.to_pylist() == study.sql("select stage, rho from agreement order by stage").to_pylist()
 
 

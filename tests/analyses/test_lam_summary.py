@@ -17,6 +17,7 @@ from xlli_ray.analyses.protocol import Result
 from xlli_ray.analyses.view import View
 from xlli_ray.errors import AnalysisError, PlanError
 from xlli_ray.stats.rank import spearman
+from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import open_objects
 
 Summarise = Callable[[Recipe], Result]
@@ -30,8 +31,8 @@ def summarise(tmp_path: Path) -> Summarise:
     def go(recipe: Recipe) -> Result:
         objects = open_objects(str(tmp_path / recipe.name))
         manifest = write_study(objects, recipe, tmp_path / f"{recipe.name}-pictures")
-        task = resolve(asked_in(manifest)[0], objects, manifest)
-        with View(objects, manifest, task.cells) as view:
+        task = resolve(asked_in(manifest)[0], Archive(objects, manifest))
+        with View(Archive(objects, manifest), task.cells) as view:
             return task.cls.run(task.params, view, 5)
 
     return go

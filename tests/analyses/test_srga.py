@@ -29,6 +29,7 @@ from xlli_ray.plots import NETWORKS, network_looks
 from xlli_ray.stats.ggd import from_moments
 from xlli_ray.stats.gram import gram
 from xlli_ray.stats.srga import fit_gram, index_of, srga
+from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import open_objects
 from xlli_ray.store.records.manifest import FamilyRecord
 
@@ -46,8 +47,8 @@ def conclude(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Conclude:
     def go(recipe: Recipe) -> Result:
         objects = open_objects(str(tmp_path / recipe.name))
         manifest = write_study(objects, recipe, tmp_path / f"{recipe.name}-pictures")
-        task = resolve(asked_in(manifest)[0], objects, manifest)
-        with View(objects, manifest, task.cells) as view:
+        task = resolve(asked_in(manifest)[0], Archive(objects, manifest))
+        with View(Archive(objects, manifest), task.cells) as view:
             return task.cls.run(task.params, view, 5)
 
     return go

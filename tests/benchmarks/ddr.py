@@ -35,13 +35,14 @@ def over_memmap(file: Path, rows: int) -> Iterator[tuple[int, np.ndarray]]:
 def over_study(folder: Path) -> Iterator[tuple[int, np.ndarray]]:
     from xlli_ray.analyses.feature_gram import feature_rows, reader_of
     from xlli_ray.analyses.view import View
+    from xlli_ray.store.archive import Archive
     from xlli_ray.store.objects.client import open_objects
     from xlli_ray.store.records.documents import load_manifest
 
     objects = open_objects(str(folder))
     manifest = load_manifest(objects)
     assert manifest is not None
-    with View(objects, manifest, manifest.cells) as view:
+    with View(Archive(objects, manifest), manifest.cells) as view:
         for rows, features in feature_rows(reader_of(view.array(synthetic.CELL))):
             yield int(rows[0]), features
 

@@ -57,9 +57,9 @@ def measured(name: str, side: int, stage: dict[str, Any], samples: int) -> tuple
 
     quiet, taken = Options(workers=0, quiet=True), []
 
-    def run_units(objects: Any, manifest: Any, jobs: deque[Any], *rest: Any) -> int:
+    def run_units(archive: Any, jobs: deque[Any], *rest: Any) -> int:
         start = time.process_time()
-        lost = real(objects, manifest, jobs, *rest)
+        lost = real(archive, jobs, *rest)
         taken.append(time.process_time() - start)
         return lost
 

@@ -103,6 +103,7 @@ def child_plan(folder: Path, rows: int) -> dict[str, Any]:
     from xlli_ray.recipe import parse_recipe
     from xlli_ray.store.objects.client import open_objects
     from xlli_ray.store.records.documents import load_manifest, save_manifest
+    from xlli_ray.store.records.listing import Listing
 
     steps.done("import")
     objects = open_objects(folder / "study")
@@ -119,7 +120,7 @@ def child_plan(folder: Path, rows: int) -> dict[str, Any]:
     manifest = replace(manifest, models=tuple(models.values()), cells=plan.cells, device=device_name("cpu"))
     save_manifest(objects, manifest)
     steps.done("save study.json")
-    jobs = pending_jobs(objects, plan.cells, make_gate(manifest.models))
+    jobs = pending_jobs(Listing(objects), plan.cells, make_gate(manifest.models))
     steps.done("pending jobs")
     return {
         "steps": steps.steps, "cells": len(plan.cells), "units": len(jobs), "study_json": (folder / "study" / "study.json").stat().st_size,
@@ -134,12 +135,13 @@ def child_rows(folder: Path, rows: int) -> dict[str, Any]:
     from xlli_ray.engine.worker.worker import Worker
     from xlli_ray.store.objects.client import open_objects
     from xlli_ray.store.records.documents import load_manifest
+    from xlli_ray.store.records.listing import Listing
 
     steps = _Steps()
     objects = open_objects(folder / "study")
     manifest = load_manifest(objects)
     assert manifest is not None
-    jobs = pending_jobs(objects, manifest.cells, make_gate(manifest.models))
+    jobs = pending_jobs(Listing(objects), manifest.cells, make_gate(manifest.models))
     worker = Worker(str(folder / "study"), 1)
     steps.done("worker opens the study")
     job = jobs[len(jobs) // 2]

@@ -102,6 +102,7 @@ def turns(folder: Path, count: int, out: Path, rounds: int) -> dict[str, dict[st
     from xlli_ray.engine.worker.worker import Worker
     from xlli_ray.store.objects.client import open_objects
     from xlli_ray.store.records.documents import load_manifest
+    from xlli_ray.store.records.listing import Listing
     from xlli_ray.store.records.unit_records import forget_records
 
     studies = [out / "study0", out / "study2"]
@@ -111,7 +112,7 @@ def turns(folder: Path, count: int, out: Path, rounds: int) -> dict[str, dict[st
     manifest = load_manifest(objects[0])
     assert manifest is not None
     (bucket,) = manifest.cells[0].buckets
-    jobs = list(pending_jobs(objects[0], manifest.cells, make_gate(manifest.models)))
+    jobs = list(pending_jobs(Listing(objects[0]), manifest.cells, make_gate(manifest.models)))
     whole = (len(jobs) - 1) // SHARDS * SHARDS  # the last shard is shorter
     images = SHARDS * bucket.arrays[0].shard_rows
     loops = Loops(folder, count, out)
@@ -154,7 +155,7 @@ def turns(folder: Path, count: int, out: Path, rounds: int) -> dict[str, dict[st
         names = list(variants)
         for name in names if number % 2 else names[::-1]:
             for place in objects:
-                forget_records(place, manifest.cells[0].id)
+                forget_records(Listing(place), manifest.cells[0].id)
             os.sync()  # nobody pays for the dirty pages of the one before
             start = time.perf_counter()
             seconds = variants[name](first)

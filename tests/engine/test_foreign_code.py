@@ -20,6 +20,7 @@ from xlli_ray.engine.run.units import pending_jobs
 from xlli_ray.engine.worker.worker import Worker
 from xlli_ray.errors import StudyError
 from xlli_ray.recipe import Recipe
+from xlli_ray.store.records.listing import Listing
 from xlli_ray.study import open_study
 
 Make, Run = Callable[..., Recipe], Callable[..., Summary]
@@ -132,7 +133,7 @@ def test_a_worker_builds_what_the_driver_brought_in_and_nothing_else(received: P
     plant(received, trap.entries["module"])
     worker = Worker(str(received), 1, readers=0)
     there = make_gate(worker.manifest.models)
-    job = pending_jobs(worker.objects, worker.manifest.cells, there)[0]
+    job = pending_jobs(Listing(worker.objects), worker.manifest.cells, there)[0]
     for models, words in ((tuple(own.items()), "is not the model that this recipe names"), ((), "is not named by this recipe")):
         with pytest.raises(StudyError, match=words):
             worker.run(replace(job, models=models))
@@ -164,7 +165,7 @@ def test_the_digest_of_a_model_covers_what_builds_it_and_not_what_describes_it(r
 def test_jobs_name_only_the_models_of_their_cells(received: Path) -> None:
     study = open_study(received)
     shutil.rmtree(received / "records" / "restore")
-    jobs: deque[Any] = pending_jobs(study.objects, study.manifest.cells, make_gate(study.manifest.models))
+    jobs: deque[Any] = pending_jobs(Listing(study.objects), study.manifest.cells, make_gate(study.manifest.models))
     assert {tuple(name for name, _ in job.models) for job in jobs} == {("mine",), ("other",)}
 
 

@@ -45,7 +45,7 @@ def test_each_set_is_a_unit_and_its_matrix_is_that_of_the_stored_features(recipe
     matrix, features, label = pair(study)
     for one in ("clean", "noise20", "blur2"):
         assert (matrix[label == one] == gram(features[label == one])).all()
-    assert list(verify(study.objects, study.manifest)) == []
+    assert list(verify(study.archive)) == []
     assert run(made).complete
 
 
@@ -68,7 +68,7 @@ def test_a_sample_that_fails_is_a_failed_row_and_a_column_of_nan(recipe: Make, r
         here, good = label == one, ~bad[label == one]
         assert (matrix[here][np.ix_(good, good)] == gram(features[here][good])).all()
         assert np.isnan(matrix[here][:, ~good]).all()
-    assert list(verify(study.objects, study.manifest)) == []
+    assert list(verify(study.archive)) == []
     reasons = set(study.failures["reason"].to_pylist())
     assert any("not finite" in reason for reason in reasons)
 

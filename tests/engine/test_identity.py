@@ -155,7 +155,7 @@ def test_a_damaged_shard_is_found_and_replaced_though_nothing_else_changed(
     shard = next(iter(sorted((tmp_path / "study/arrays.zarr/features/small/head.out").rglob("features/c/*/*/*/0"))))
     shard.write_bytes(bytes(255 - byte for byte in shard.read_bytes()))
     study = open_study(tmp_path / "study")
-    (finding,) = verify(study.objects, study.manifest)
+    (finding,) = verify(study.archive)
     assert "bytes differ from the record" in finding
     name = "features/small/head.out"
     assert f"--replace {name}" in finding
@@ -164,7 +164,7 @@ def test_a_damaged_shard_is_found_and_replaced_though_nothing_else_changed(
         study.array(name).reader(bucket).rows([0])
     assert run(recipe(), replace=(name,)).failed == 0
     assert digest(tmp_path / "study") == whole
-    assert list(verify(study.objects, open_study(tmp_path / "study").manifest)) == []
+    assert list(verify(open_study(tmp_path / "study").archive)) == []
 
 
 def test_a_study_that_was_only_scanned_can_be_asked(recipe: Callable[..., Recipe], tmp_path: Path) -> None:

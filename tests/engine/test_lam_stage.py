@@ -13,6 +13,7 @@ from xlli_ray.engine.run.driver import Summary
 from xlli_ray.errors import PlanError, RecipeError, WeightsError
 from xlli_ray.probes.lam.probe import Lam
 from xlli_ray.recipe import Recipe
+from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.unit_records import read_receipts
 from xlli_ray.store.verify.check_study import verify
 from xlli_ray.study import Study, open_study
@@ -45,7 +46,7 @@ def test_a_sample_with_fewer_windows_than_asked_for_leaves_gaps_that_are_no_dama
     array = study.array("lam/small/accurate", "map")
     gaps = {int(np.isnan(row).all(axis=(1, 2)).sum()) for sample in placed(study) for row in [array.rows([sample])[0]]}
     assert gaps == {0, 2}
-    assert list(verify(study.objects, study.manifest)) == []
+    assert list(verify(study.archive)) == []
 
 
 def test_windows_are_the_same_for_every_model_also_when_one_model_chooses_them(recipe: Make, run: Go, tmp_path: Path) -> None:
@@ -150,7 +151,7 @@ def test_networks_that_cannot_be_explained_are_failed_rows_that_say_why(
     assert {row["what"]: row["n"] for row in rows} == {"accurate": failed, "accurate.shifted_window": failed}
     reasons = set(study.sql("select reason from failures where stage = 'lam'")["reason"].to_pylist())
     assert all(words in reason for reason in reasons)
-    assert list(verify(study.objects, study.manifest)) == []
+    assert list(verify(study.archive)) == []
 
 
 def test_a_network_with_nan_weights_is_refused_before_a_map_is_made(recipe: Make, run: Go) -> None:
@@ -182,7 +183,7 @@ def test_out_of_memory_with_many_nodes_a_pass_is_tried_again_one_by_one_and_reco
     assert run(made, "short").failed == 0
     assert {True, False} <= set(asked)
     studies = [open_study(tmp_path / name) for name in ("plain", "short")]
-    one_by_one = [{r.one_by_one for r in read_receipts(s.objects, "lam/small/accurate")} for s in studies]
+    one_by_one = [{r.one_by_one for r in read_receipts(Listing(s.objects), "lam/small/accurate")} for s in studies]
     assert one_by_one == [{False}, {True}]
     tables = [study.sql("select sample_id, top, di from lam order by all").to_pylist() for study in studies]
     assert tables[0] == tables[1]

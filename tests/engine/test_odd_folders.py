@@ -51,7 +51,7 @@ def seen(place: Path) -> tuple[object, ...]:
     return (
         format_rows(opened.sql("from restore join samples using (sample_id) order by all"), "csv"),
         format_rows(opened.sql("from features order by all"), "json"),
-        opened.models.to_pylist(), opened.failures.to_pylist(), opened.status(), list(verify(opened.objects, opened.manifest)),
+        opened.models.to_pylist(), opened.failures.to_pylist(), opened.status(), list(verify(opened.archive)),
         array.reader(bucket).rows([1, 0]).tobytes(), np.asarray(array.xarray(bucket)[:2]).tobytes(), array.samples(bucket).to_pylist(),
     )  # fmt: skip
 
@@ -76,7 +76,7 @@ def test_a_recipe_is_run_below_an_odd_folder(study: Path, recipe: Make, run: Run
     statement = "select * exclude (source, aliases) from restore join samples using (sample_id) order by all"
     assert mine.sql(statement).to_pylist() == plain.sql(statement).to_pylist()
     assert run(recipe(**sections), odd).complete
-    assert not list(verify(mine.objects, mine.manifest))
+    assert not list(verify(mine.archive))
 
 
 def test_a_study_whose_cells_a_file_system_takes_for_one_overwrites_none(

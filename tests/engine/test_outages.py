@@ -76,7 +76,7 @@ def failures(study: Path) -> list[dict[str, Any]]:
 
 def study_is_whole(study: Path) -> bool:
     opened = open_study(study)
-    return not list(verify(opened.objects, opened.manifest))
+    return not list(verify(opened.archive))
 
 
 def scan_records(study: Path) -> int:

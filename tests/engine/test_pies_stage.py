@@ -70,7 +70,7 @@ def test_every_set_has_the_same_number_and_only_made_ones_are_scored(study: Stud
     grams = study.sql("select rows, shape from features where stage = 'gram'").to_pylist()
     assert [(row["rows"], row["shape"]) for row in grams] == [(6 * 14, [14])], "each set by itself, the real one too"
     assert study.failures.num_rows == 0
-    assert list(verify(study.objects, study.manifest)) == []
+    assert list(verify(study.archive)) == []
 
 
 def test_the_manifest_is_the_hash_of_pixels_that_anybody_can_make(study: Study) -> None:

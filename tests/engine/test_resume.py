@@ -21,6 +21,7 @@ from helpers import HERE, digest
 
 from xlli_ray.engine.run.driver import Summary
 from xlli_ray.recipe import Recipe, load_recipe
+from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.unit_records import read_receipts
 from xlli_ray.study import open_study
 
@@ -78,7 +79,7 @@ def test_a_sample_that_kills_every_worker_is_marked_and_the_others_keep_their_by
     study = open_study(tmp_path / "killer")
     rows = study.sql("select distinct s.source, f.kind from failures f join samples s using (sample_id)").to_pylist()
     assert [(Path(row["source"]).name, row["kind"]) for row in rows] == [("03.png", "crash")]
-    receipts = [receipt for cell in study.manifest.cells for receipt in read_receipts(study.objects, cell.id)]
+    receipts = [receipt for cell in study.manifest.cells for receipt in read_receipts(Listing(study.objects), cell.id)]
     assert not any(receipt.one_by_one for receipt in receipts), "the search changes no batch"
     run(recipe("toy:nan_on_bright", corpus=pictures), "calm")
     name = "features/small/net.head.out"
@@ -204,6 +205,7 @@ import ray
 from ray.cluster_utils import Cluster
 from xlli_ray.engine.run.driver import run_study
 from xlli_ray.engine.options import Options
+from xlli_ray.store.records.listing import Listing
 from xlli_ray.recipe import load_recipe
 
 recipe, out = load_recipe(sys.argv[1]), sys.argv[2]

@@ -32,8 +32,10 @@ from xlli_ray.engine.worker.job import Clock
 from xlli_ray.engine.worker.worker import Worker
 from xlli_ray.errors import LeaseError
 from xlli_ray.recipe import Recipe
+from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import open_objects
 from xlli_ray.store.records.lease import lease_key
+from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.unit_records import read_records
 from xlli_ray.store.tables.sample_table import SampleReader
 
@@ -46,7 +48,7 @@ def planned(recipe: Make, tmp_path: Path) -> Path:
     place = tmp_path / "study"
     manifest, plan = plan_study(recipe(), str(place), QUIET)
     save_manifest(open_objects(place), manifest)
-    create_arrays(open_objects(place), manifest, plan)
+    create_arrays(Archive(open_objects(place), manifest), plan)
     return place
 
 
@@ -72,7 +74,7 @@ def test_shards_get_their_names_only_after_the_look_for_a_later_run(planned: Pat
 
     monkeypatch.setattr(module, "superseded", look)
     worker = Worker(str(planned), 1)
-    job = next(iter(pending_jobs(worker.objects, worker.manifest.cells, make_gate(worker.manifest.models))))
+    job = next(iter(pending_jobs(Listing(worker.objects), worker.manifest.cells, make_gate(worker.manifest.models))))
     worker.run(job)
     assert seen[0], "chunks were written beside while the unit was computed"
     assert all(name.endswith(".partial") for name in seen[0])
@@ -85,7 +87,7 @@ def test_a_zombie_of_an_old_epoch_replaces_no_shard_and_leaves_nothing_behind(pl
     worker = Worker(str(planned), 1)
     before = files(planned)
     worker.objects.put(lease_key(2), b"{}")
-    for job in list(pending_jobs(worker.objects, worker.manifest.cells, make_gate(worker.manifest.models)))[:3]:
+    for job in list(pending_jobs(Listing(worker.objects), worker.manifest.cells, make_gate(worker.manifest.models)))[:3]:
         with pytest.raises(LeaseError, match="took this study over"):
             worker.run(job)
     assert files(planned) == before
@@ -102,7 +104,7 @@ def test_a_worker_of_a_study_that_was_removed_writes_nothing_into_the_one_made_i
     objects.put(lease_key(1), b"another driver")
     before = files(planned)
     with pytest.raises(LeaseError, match="took this study over"):
-        worker.run(next(iter(pending_jobs(worker.objects, worker.manifest.cells, make_gate(worker.manifest.models)))))
+        worker.run(next(iter(pending_jobs(Listing(worker.objects), worker.manifest.cells, make_gate(worker.manifest.models)))))
     assert files(planned) == before
 
 
@@ -118,7 +120,7 @@ def test_a_unit_that_ends_in_an_error_of_the_program_gives_its_files_up(planned:
     monkeypatch.setattr(module, "superseded", fail)
     worker = Worker(str(planned), 1)
     with pytest.raises(KeyError, match="a bug"):
-        worker.run(next(iter(pending_jobs(worker.objects, worker.manifest.cells, make_gate(worker.manifest.models)))))
+        worker.run(next(iter(pending_jobs(Listing(worker.objects), worker.manifest.cells, make_gate(worker.manifest.models)))))
     assert growing[0], "shards were on their way"
     assert files(planned) == before
     assert handles(planned) == []
@@ -208,7 +210,7 @@ def contents(study: Path) -> dict[str, bytes]:
     found = {name: (study / name).read_bytes() for name in files(study)}
     objects = open_objects(study)
     for cell in Worker(str(study), 1).manifest.cells:
-        for receipt, table in read_records(objects, cell.id):
+        for receipt, table in read_records(Listing(objects), cell.id):
             found[f"{cell.id}/{receipt.unit}"] = repr((receipt.shards, receipt.failed, receipt.one_by_one, table.to_pylist())).encode()
     return found
 
@@ -220,14 +222,15 @@ def test_a_worker_without_a_core_to_spare_stores_the_same_bytes(planned: Path, r
                                      "degradations": ["clean", {"noise": 20}, {"blur": 1.0}]})  # fmt: skip
     manifest, plan = plan_study(chosen, str(place), QUIET)
     save_manifest(open_objects(place), manifest)
-    create_arrays(open_objects(place), manifest, plan)
+    create_arrays(Archive(open_objects(place), manifest), plan)
     Path(rows(place)[0].source).unlink()
     other = tmp_path / "beside"
     shutil.copytree(place, other)
     for study, readers in ((place, 0), (other, 2)):
         worker = Worker(str(study), 1, readers=readers)
         with ThreadPoolExecutor(2) as threads:
-            done = list(threads.map(worker.run, pending_jobs(worker.objects, worker.manifest.cells, make_gate(worker.manifest.models))))
+            jobs = pending_jobs(Listing(worker.objects), worker.manifest.cells, make_gate(worker.manifest.models))
+            done = list(threads.map(worker.run, jobs))
         assert sum(result.failed for result in done) > 0
         worker.close()
     assert contents(place) == contents(other)
@@ -237,6 +240,7 @@ def test_a_worker_without_a_core_to_spare_stores_the_same_bytes(planned: Path, r
 def test_threads_that_start_after_one_arena_share_the_first_one(tmp_path: Path) -> None:
     program = """
 import ctypes, os, threading, sys
+from xlli_ray.store.records.listing import Listing
 from xlli_ray.engine.worker.environment import one_arena
 if not one_arena(): print("1"); sys.exit()  # no glibc
 import pyarrow  # starts a thread

@@ -45,7 +45,7 @@ def said(study: Path) -> list[str]:
     """The lines of `xlli verify`."""
     try:
         opened = open_study(study)
-        return list(verify(opened.objects, opened.manifest))
+        return list(verify(opened.archive))
     except StudyError as error:
         return [str(error)]
 

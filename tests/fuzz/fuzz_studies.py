@@ -37,7 +37,7 @@ from xlli_ray.errors import XlliError
 from xlli_ray.recipe import Recipe
 from xlli_ray.report.page import write_report
 from xlli_ray.report.text import status_text
-from xlli_ray.store.records import unit_records as records
+from xlli_ray.store.records import listing
 from xlli_ray.store.records.seal import sealed_json
 from xlli_ray.store.verify.check_study import verify
 from xlli_ray.study import open_study
@@ -228,7 +228,7 @@ def actions(random: Random, recipe: Recipe, study: Path) -> list[tuple[str, Call
 
     def checked() -> None:
         opened = open_study(study)
-        list(verify(opened.objects, opened.manifest))
+        list(verify(opened.archive))
 
     out: list[tuple[str, Callable[[], object]]] = [("status", lambda: status_text(open_study(study).status()))]
     out += [(f"query {sql}", lambda sql=sql: open_study(study).sql(sql)) for sql in QUERIES]
@@ -244,7 +244,7 @@ def actions(random: Random, recipe: Recipe, study: Path) -> list[tuple[str, Call
 
 def serve(recipe: Recipe, inbox: Any, outbox: Any) -> None:
     """A process that is asked for trials until it is told nothing more; a stack goes to stderr when one hangs."""
-    records.PACK = PACKED
+    listing.PACK = PACKED
     while (asked := inbox.recv()) is not None:
         seeds, study = asked
         faulthandler.dump_traceback_later(SECONDS - 5, exit=False)

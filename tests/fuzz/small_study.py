@@ -13,7 +13,7 @@ from xlli_ray.engine.options import Options
 from xlli_ray.engine.run.driver import run_study
 from xlli_ray.recipe import Recipe, load_recipe
 from xlli_ray.report.page import write_report
-from xlli_ray.store.records import unit_records as records
+from xlli_ray.store.records import listing
 
 ENGINE_TESTS = Path(__file__).parents[1] / "engine"
 if str(ENGINE_TESTS) not in sys.path:
@@ -49,7 +49,7 @@ def write_small_recipe(folder: Path) -> Path:
 
 def small_study(folder: Path) -> tuple[Recipe, Path]:
     """(recipe, study), made in two runs. Sets the size of packs for this process: call it in one that does nothing else, or set it back."""
-    records.PACK = PACKED
+    listing.PACK = PACKED
     recipe = load_recipe(write_small_recipe(folder))
     place = folder / "study"
     run_study(recipe.model_copy(update={"stages": recipe.stages[:1]}), str(place), Options(workers=0, quiet=True))

@@ -22,7 +22,7 @@ from xlli_ray.engine.run.driver import run_study
 from xlli_ray.engine.run.repair import repair_study
 from xlli_ray.errors import StudyError
 from xlli_ray.recipe import Recipe
-from xlli_ray.store.records import unit_records as records
+from xlli_ray.store.records import listing
 from xlli_ray.store.tables import study_tables as tables
 from xlli_ray.store.verify.check_study import verify
 from xlli_ray.study import open_study
@@ -32,21 +32,21 @@ QUIET = Options(workers=0, quiet=True)
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Recipe, Path]]:
-    before = records.PACK
+    before = listing.PACK
     yield small_study(tmp_path_factory.mktemp("fuzz") / "made")
-    records.PACK = before
+    listing.PACK = before
 
 
 @pytest.fixture
 def study(made: tuple[Recipe, Path], tmp_path: Path) -> Path:
     """A copy that a test may harm."""
-    assert records.PACK == PACKED
+    assert listing.PACK == PACKED
     return Path(shutil.copytree(made[1], tmp_path / "study"))
 
 
 def whole(study: Path, notes: list[str] | None = None) -> list[str]:
     opened = open_study(study)
-    return list(verify(opened.objects, opened.manifest, notes=notes))
+    return list(verify(opened.archive, notes=notes))
 
 
 def contents(study: Path) -> dict[str, bytes]:
@@ -202,14 +202,14 @@ def test_a_query_reads_the_end_of_a_table_and_sees_that_it_was_cut_or_replaced(s
     before, rows = table.read_bytes(), open_study(study).sql("from restore")
     whole_files: list[str] = []
     monkeypatch.setattr(tables, "digest_of", lambda objects, key: whole_files.append(key))
-    assert tables.tables_are_fresh(opened.objects, opened.manifest)
+    assert tables.tables_are_fresh(opened.archive)
     assert whole_files == []
     monkeypatch.undo()
     for data in (before[:-9], before + b"x", before[:-30] + b"?" + before[-29:]):
         table.write_bytes(data)
-        assert not tables.tables_are_fresh(opened.objects, opened.manifest)
+        assert not tables.tables_are_fresh(opened.archive)
         assert open_study(study).sql("from restore").equals(rows)
     table.write_bytes(before)
     flip(table, 0.0)
-    assert not tables.tables_are_fresh(opened.objects, opened.manifest, read=True)
+    assert not tables.tables_are_fresh(opened.archive, read=True)
     assert [line for line in whole(study) if line.startswith("tables/restore.parquet: ")]

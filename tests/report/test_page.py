@@ -16,6 +16,7 @@ from toy_studies import Recipe, Stage, write_study
 
 from xlli_ray.errors import StudyError
 from xlli_ray.report.page import write_report
+from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import open_objects
 from xlli_ray.store.records.documents import save_manifest
 from xlli_ray.store.records.manifest import Manifest
@@ -438,8 +439,8 @@ def test_an_analysis_has_a_section_with_its_flags_first_and_every_tag_closed(tmp
     objects = open_objects(str(place))
     others = [{"kind": "lam_summary", "id": "never", "params": {"of": "lam"}, "models": "all"}]
     manifest = write_study(objects, lam_recipe(Lam(blob=lambda m, r, w: 1.0), others=others), tmp_path / "pictures")
-    write_tables(objects, manifest)
-    ran = run_analyses(objects, manifest, asked_in(manifest)[:1], Silent(), check=lambda: None)  # type: ignore[arg-type]
+    write_tables(Archive(objects, manifest))
+    ran = run_analyses(Archive(objects, manifest), asked_in(manifest)[:1], Silent(), check=lambda: None)  # type: ignore[arg-type]
     assert ran.failed == ()
     html, page = page_of(str(place))
     assert "Flag. most maps survive randomised weights (ρ beyond place ≥ 0.7): net0 (12 of 12)" in page.text

@@ -87,7 +87,32 @@ def check_end(world: World, proxy: Faulty, out: str) -> None:
     assert (summary.failed, summary.rejected) == (0, 0)
     study = open_study(out)
     assert digest(study.objects) == world.wanted
-    assert list(verify(study.objects, study.manifest)) == []
+    assert list(verify(study.archive)) == []
+
+
+def test_a_resume_and_a_status_ask_a_bucket_at_most_twice_a_cell_what_is_there(world: World, proxy: Faulty) -> None:
+    """Counted where they cost: on the way to the server, page by page."""
+    asked: list[str] = []
+
+    def note(request: Request) -> str:
+        asked.extend([request.path] if request.method == "GET" and f"/{STUDIES}" in request.path and "list-type=2" in request.path else [])
+        return ""
+
+    out = anywhere()
+    run_study(world.recipe, out, QUIET)
+    study = open_study(out)
+    study.objects.delete(list(study.objects.list("records/restore")))
+    proxy.rule = note
+    run_study(world.recipe, out, QUIET)
+    resume = len(asked)
+    asked.clear()
+    assert study.status()["complete"]
+    ours = [path for path in asked if "records" in path]
+    cells = len(study.manifest.cells)
+    assert 0 < resume <= 20, "a constant, and below twice the cells of any study of size"
+    assert cells == 2
+    assert len(ours) == 1, "of the records it asks once, whatever the number of cells"
+    assert list(verify(study.archive)) == []
 
 
 SEEDS = [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 26))]

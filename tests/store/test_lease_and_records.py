@@ -15,10 +15,11 @@ import pytest
 from xlli_ray.errors import LeaseError
 from xlli_ray.store.objects.client import Objects, open_objects
 from xlli_ray.store.records import lease as lease_module
-from xlli_ray.store.records import unit_records as records_module
+from xlli_ray.store.records import listing as listing_module
 from xlli_ray.store.records.lease import Lease, last_epoch, superseded
+from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.seal import sealed_json
-from xlli_ray.store.records.unit_records import Receipt, list_records, pack_records, read_records, write_record
+from xlli_ray.store.records.unit_records import Receipt, pack_records, read_records, write_record
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_within_an_epoch_the_first_record_stays_and_a_later_epoch_wins(objects: 
     assert not write_record(objects, receipt(0, 1), rows(2.0)), "a zombie of the same epoch finds its key taken"
     assert write_record(objects, receipt(0, 3), rows(3.0))
     assert write_record(objects, receipt(0, 2), rows(2.0)), "a zombie of an old epoch can write, but nobody reads it"
-    ((newest, table),) = read_records(objects, "s/m/w")
+    ((newest, table),) = read_records(Listing(objects), "s/m/w")
     assert newest.epoch == 3
     assert table["x"].to_pylist() == [3.0]
 
@@ -104,25 +105,25 @@ def test_packing_keeps_every_row_and_a_kill_between_its_steps_changes_nothing(
     objects: Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = 40  # a thousand take the same steps
-    monkeypatch.setattr(records_module, "PACK", size)
+    monkeypatch.setattr(listing_module, "PACK", size)
     for unit in range(size + 3):
         write_record(objects, receipt(unit, 1), rows(float(unit)))
-    before = [(r, t["x"].to_pylist()) for r, t in read_records(objects, "s/m/w")]
+    before = [(r, t["x"].to_pylist()) for r, t in read_records(Listing(objects), "s/m/w")]
     original = type(objects).delete
     monkeypatch.setattr(type(objects), "delete", lambda self, keys: None)  # killed after the pack, before the removal
-    assert pack_records(objects, "s/m/w", epoch=1) == 1
-    assert [(r, t["x"].to_pylist()) for r, t in read_records(objects, "s/m/w")] == before
+    assert pack_records(Listing(objects), "s/m/w", epoch=1) == 1
+    assert [(r, t["x"].to_pylist()) for r, t in read_records(Listing(objects), "s/m/w")] == before
     monkeypatch.setattr(type(objects), "delete", original)
     write_record(objects, receipt(7, 2), rows(-7.0))  # a retried unit, newer than the pack
-    assert set(list_records(objects, "s/m/w")) == set(range(size + 3))
-    after = {r.unit: t["x"].to_pylist() for r, t in read_records(objects, "s/m/w")}
+    assert set(Listing(objects).entries("s/m/w")) == set(range(size + 3))
+    after = {r.unit: t["x"].to_pylist() for r, t in read_records(Listing(objects), "s/m/w")}
     assert after[7] == [-7.0]
-    assert pack_records(objects, "s/m/w", epoch=2) == 1, "the newer record goes into a new pack"
-    packed = [(r, t["x"].to_pylist()) for r, t in read_records(objects, "s/m/w")]
+    assert pack_records(Listing(objects), "s/m/w", epoch=2) == 1, "the newer record goes into a new pack"
+    packed = [(r, t["x"].to_pylist()) for r, t in read_records(Listing(objects), "s/m/w")]
     assert packed[7] == (replace(before[7][0], epoch=2), [-7.0])
     assert [p for p in packed if p[0].unit != 7] == [b for b in before if b[0].unit != 7]
     assert len(list(objects.list("records"))) == 4, "one pack and the three units beyond it"
-    assert pack_records(objects, "s/m/w", epoch=3) == 0
+    assert pack_records(Listing(objects), "s/m/w", epoch=3) == 0
 
 
 @pytest.mark.parametrize("beat", [sealed_json({"count": 450}), b"450"], ids=["sealed", "as it was written before there were seals"])

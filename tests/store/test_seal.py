@@ -14,6 +14,7 @@ import pytest
 
 from xlli_ray.errors import StudyError
 from xlli_ray.store.objects.client import open_objects
+from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.seal import MARK, check, fits, read_json, sealed_json, sealed_parquet
 from xlli_ray.store.records.unit_records import DamagedRecord, Receipt, read_records, record_key, write_record
 
@@ -58,7 +59,7 @@ def test_what_is_no_whole_document_is_an_error_that_names_it_and_the_way_out(dat
 def test_a_damaged_record_and_one_under_another_name_are_named_and_not_believed(tmp_path: Path) -> None:
     objects = open_objects(tmp_path)
     data = record(tmp_path)
-    whole = list(read_records(objects, "s/m/w"))
+    whole = list(read_records(Listing(objects), "s/m/w"))
     assert len(whole) == 1
     for key, bytes_, why in (
         (record_key("s/m/w", 0, 1), data[:-9], "damaged"),
@@ -70,8 +71,8 @@ def test_a_damaged_record_and_one_under_another_name_are_named_and_not_believed(
     ):
         objects.put(key, bytes_)
         with pytest.raises(DamagedRecord, match=f"{key}.*{why}.*computed again") as caught:
-            list(read_records(objects, "s/m/w"))
+            list(read_records(Listing(objects), "s/m/w"))
         assert caught.value.key == key
         objects.delete([key])
         objects.put(record_key("s/m/w", 0, 1), data)
-    assert len(list(read_records(objects, "s/m/w"))) == 1
+    assert len(list(read_records(Listing(objects), "s/m/w"))) == 1

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from xlli_ray.errors import EnvironmentFailure
+from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects import client as objects_module
 from xlli_ray.store.objects.client import Objects, open_objects
 from xlli_ray.store.records import root as root_module
@@ -38,7 +39,7 @@ def objects(tmp_path: Path) -> Objects:
 def test_a_sample_table_that_cannot_be_reached_is_an_outage_and_not_damage(
     objects: Objects, monkeypatch: pytest.MonkeyPatch, key: str, code: int
 ) -> None:
-    assert not [finding for finding in findings(objects, MANIFEST) if finding.kind == "samples"]
+    assert not [finding for finding in findings(Archive(objects, MANIFEST)) if finding.kind == "samples"]
     usual = objects_module.open_regular
 
     def out_of_reach(path: Path | str) -> BinaryIO:
@@ -49,7 +50,7 @@ def test_a_sample_table_that_cannot_be_reached_is_an_outage_and_not_damage(
     monkeypatch.setattr(objects_module, "open_regular", out_of_reach)
     monkeypatch.setattr(root_module, "open_regular", out_of_reach)
     with pytest.raises(EnvironmentFailure):
-        list(findings(objects, MANIFEST))
+        list(findings(Archive(objects, MANIFEST)))
     if key == REJECTED:
         with pytest.raises(EnvironmentFailure):
             rejected(objects)
@@ -71,7 +72,7 @@ def test_names_in_a_strangers_lists_that_lead_outside_are_findings_and_nothing_o
         return usual(path)
 
     monkeypatch.setattr(root_module, "open_regular", noted)
-    found = {finding.key for finding in findings(objects, MANIFEST)}
+    found = {finding.key for finding in findings(Archive(objects, MANIFEST))}
     assert {"tables/../../secret.parquet", "../secret.parquet", outside} <= found
     assert opened
     assert outside not in opened

@@ -26,6 +26,7 @@ from xlli_ray.engine.run.scan_runner import scan_versions
 from xlli_ray.models.networks import NETWORKS, Built
 from xlli_ray.probes import PROBES
 from xlli_ray.recipe import Recipe, parse_recipe
+from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import LocalObjects, open_objects
 from xlli_ray.store.records.manifest import Bucket, Manifest, ModelRecord, SampleTable, identity_hash
 from xlli_ray.training.identity import identity_of
@@ -185,7 +186,7 @@ def _fingerprint(kind: str, objects: LocalObjects) -> str:
     cls = states.analysis_class(kind)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(states, "inputs_of", lambda *_: (cls, cls.Params.model_construct(), ()))
-        return states.resolve(states.Asked("a", kind, {}), objects, Manifest("v", 0, {}, None)).made.fingerprint
+        return states.resolve(states.Asked("a", kind, {}), Archive(objects, Manifest("v", 0, {}, None))).made.fingerprint
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from xlli_ray.analyses import ANALYSES, analysis_class
 from xlli_ray.analyses.protocol import Analysis
 from xlli_ray.analyses.replicates import Grouped, check_tags
 from xlli_ray.errors import PlanError, XlliError, without_lead
-from xlli_ray.store.objects.client import Objects
+from xlli_ray.store.archive import Archive
 from xlli_ray.store.records.digests import cell_digests
 from xlli_ray.store.records.manifest import Cell, Manifest, chosen, identity_hash
 from xlli_ray.store.tables.results import Input, Made, Stored, read_failure, read_results
@@ -113,10 +113,11 @@ def check_asked(asked: Sequence[Asked], manifest: Manifest) -> list[str]:
     return notes
 
 
-def resolve(asked: Asked, objects: Objects, manifest: Manifest) -> Task:
+def resolve(asked: Asked, archive: Archive) -> Task:
     """The analysis with the fingerprint of its inputs as they are now. Raises PlanError, RecipeError."""
+    manifest = archive.manifest
     cls, params, cells = inputs_of(asked, manifest)
-    digests = cell_digests(objects, cells)
+    digests = cell_digests(archive.records, cells)
     inputs = tuple(Input(cell.id, cell.hash, digests[cell.id]) for cell in cells)
     used = {cell.model for cell in cells}
     tags = sorted([model.id, sorted(dict(model.tags).items())] for model in manifest.models if model.id in used)
@@ -127,21 +128,21 @@ def resolve(asked: Asked, objects: Objects, manifest: Manifest) -> Task:
     return Task(made, cls, params, cells)
 
 
-def states(objects: Objects, manifest: Manifest) -> list[State]:
+def states(archive: Archive) -> list[State]:
     """How each analysis stands: those of the last recipe in its order, then results that only the study knows."""
-    results = read_results(objects)
-    asked = asked_in(manifest)
+    results = read_results(archive.objects)
+    asked = asked_in(archive.manifest)
     named = {one.id for one in asked}
     left = [Asked(name, stored.made.kind, stored.made.params, stored.made.models) for name, stored in results.items() if name not in named]
-    out = [_state(one, objects, manifest, results.get(one.id), wanted=True) for one in asked]
-    return out + [_state(one, objects, manifest, results[one.id], wanted=False) for one in left]
+    out = [_state(one, archive, results.get(one.id), wanted=True) for one in asked]
+    return out + [_state(one, archive, results[one.id], wanted=False) for one in left]
 
 
-def _state(asked: Asked, objects: Objects, manifest: Manifest, stored: Stored | None, *, wanted: bool) -> State:
-    failure = read_failure(objects, asked.id)
+def _state(asked: Asked, archive: Archive, stored: Stored | None, *, wanted: bool) -> State:
+    failure = read_failure(archive.objects, asked.id)
     why = ""
     try:
-        made = resolve(asked, objects, manifest).made
+        made = resolve(asked, archive).made
         if stored is not None and stored.made.fingerprint == made.fingerprint:
             return State(asked.id, asked.kind, "current", wanted=wanted)
         why = changes(stored.made, made) if stored is not None else ""

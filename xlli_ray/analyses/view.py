@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from xlli_ray.analyses.labels import Labels
 from xlli_ray.errors import AnalysisError, counted
-from xlli_ray.store.objects.client import Objects
-from xlli_ray.store.records.manifest import Cell, Manifest, ModelRecord
+from xlli_ray.store.archive import Archive
+from xlli_ray.store.records.manifest import Cell, ModelRecord
 from xlli_ray.store.tables.sql import Database
 from xlli_ray.store.tables.study_tables import connect
 from xlli_ray.store.zarr.read import ArrayReader, open_readers
@@ -74,8 +74,8 @@ def _offsets(reader: ArrayReader) -> Iterator[tuple[int, int, int]]:
 class View:
     """The inputs of one analysis. A context manager: it holds one SQL connection."""
 
-    def __init__(self, objects: Objects, manifest: Manifest, cells: Sequence[Cell]) -> None:
-        self._objects, self._manifest = objects, manifest
+    def __init__(self, archive: Archive, cells: Sequence[Cell]) -> None:
+        self._archive, self._manifest = archive, archive.manifest
         self.cells = tuple(cells)
         self._opened: dict[str, None] = {}
         self._begun = "begins"
@@ -95,7 +95,7 @@ class View:
 
     @cached_property
     def _connection(self) -> Database:
-        return connect(self._objects, self._manifest, cells=self.cells)
+        return connect(self._archive, cells=self.cells)
 
     @cached_property
     def models(self) -> tuple[ModelRecord, ...]:
@@ -136,7 +136,7 @@ class View:
             raise AnalysisError(f"{cell} is not among the inputs of this analysis: {', '.join(item.id for item in self.cells[:5])}, …")
         self._opened[cell] = None
         self._begun = f"at {cell}"
-        readers = [reader for reader in open_readers(self._objects, found) if name in (None, reader.meta.name)]
+        readers = [reader for reader in open_readers(self._archive.records, found) if name in (None, reader.meta.name)]
         names = {reader.meta.name for reader in readers}
         if len(names) != 1:
             listed = f"name one of its arrays: {', '.join(sorted(names))}" if names else f"it stores no array{f' {name!r}' if name else ''}"

@@ -33,7 +33,7 @@ class Tables:
     """One connection for all the queries of a page; a study's own `sql` opens one each time."""
 
     def __init__(self, study: Study) -> None:
-        self._connection = connect(study.objects, study.manifest)
+        self._connection = connect(study.archive)
 
     def __enter__(self) -> Tables:
         return self

@@ -117,7 +117,7 @@ def write_report(place: str, against: str | None = None) -> str:
     `against`: id of the model that each other one is compared with; None: every pair of a few, the first with each other one of many.
     Raises StudyError when there is no study, or no such model.
     """
-    study = open_study(place)
+    study = open_study(place).as_it_is()
     models = [model.id for model in study.manifest.models]
     if against is not None and against not in models:
         near = closest(against, models, n=1)

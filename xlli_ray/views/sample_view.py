@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from xlli_ray.corpus.sample import Loaded, sample_from_row, study_loader
 from xlli_ray.errors import StudyError, closest
-from xlli_ray.store.objects.client import Objects
-from xlli_ray.store.records.manifest import Manifest
+from xlli_ray.store.archive import Archive
 from xlli_ray.store.zarr.read import ArrayReader, open_readers
 from xlli_ray.views.html import grid, picture
 from xlli_ray.views.pixels import SIDE, enlarged, png_bytes, shrunk, to_image
@@ -26,9 +25,8 @@ THUMB = 160
 class SampleView:
     """A sample. `input`, `target` and what is drawn of them raise SampleError or EnvironmentFailure when the corpus is gone or changed."""
 
-    objects: Objects = field(repr=False)
-    manifest: Manifest = field(repr=False)
-    """Of its study."""
+    archive: Archive = field(repr=False)
+    """Its study, with the records that were there when the sample was asked for."""
     row: dict[str, Any] = field(repr=False)
     """Its row of the sample table."""
 
@@ -52,7 +50,7 @@ class SampleView:
 
     @cached_property
     def _loaded(self) -> Loaded:
-        return study_loader(self.manifest.recipe.get("corpus", {})).load(sample_from_row(self.row))
+        return study_loader(self.archive.manifest.recipe.get("corpus", {})).load(sample_from_row(self.row))
 
     @property
     def input(self) -> NDArray[np.float32]:
@@ -72,14 +70,14 @@ class SampleView:
     @property
     def models(self) -> list[str]:
         """Networks whose outputs are stored and valid for this sample, in the study's order."""
-        return [model.id for model in self.manifest.models if row_of(self._readers(model.id), self.row["row"]) is not None]
+        return [model.id for model in self.archive.manifest.models if row_of(self._readers(model.id), self.row["row"]) is not None]
 
     def output(self, model: str) -> NDArray[np.uint8]:
         """(C, sH, sW), of a clip (T, C, sH, sW), 8 bit, as the stage `restore: {save: true}` stored it.
 
         Raises StudyError for an unknown network, where nothing is stored, and where this sample failed.
         """
-        known = [entry.id for entry in self.manifest.models]
+        known = [entry.id for entry in self.archive.manifest.models]
         if model not in known:
             raise StudyError(f"no model {model!r} in this study; nearest: {', '.join(closest(model, known) or known)}")
         readers = self._readers(model)
@@ -94,8 +92,8 @@ class SampleView:
         return found
 
     def _readers(self, model: str) -> list[ArrayReader]:
-        cells = [cell for cell in self.manifest.cells if cell.kind == "restore" and cell.model == model]
-        return [reader for cell in cells for reader in open_readers(self.objects, cell) if is_image(reader.meta)]
+        cells = [cell for cell in self.archive.manifest.cells if cell.kind == "restore" and cell.model == model]
+        return [reader for cell in cells for reader in open_readers(self.archive.records, cell) if is_image(reader.meta)]
 
     def _repr_html_(self) -> str:
         from xlli_ray.errors import XlliError

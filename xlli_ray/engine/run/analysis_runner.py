@@ -21,9 +21,9 @@ from xlli_ray.engine.events import Events
 from xlli_ray.errors import EnvironmentFailure, LeaseError, StudyError, XlliError, without_lead
 from xlli_ray.recipe import Stage
 from xlli_ray.stats.bootstrap import key
+from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import Objects
 from xlli_ray.store.records.digests import remember_digests
-from xlli_ray.store.records.manifest import Manifest
 from xlli_ray.store.tables.results import Result, Stored, read_result, result_is_whole, write_failure, write_result
 
 SOFTWARE = ("xlli_ray", "numpy", "scipy", "matplotlib", "pyarrow")
@@ -46,8 +46,7 @@ def asked(stages: Sequence[Stage]) -> list[Asked]:
 
 
 def run_analyses(
-    objects: Objects,
-    manifest: Manifest,
+    archive: Archive,
     wanted: Sequence[Asked],
     events: Events,
     *,
@@ -59,20 +58,21 @@ def run_analyses(
 
     `threads`: of matrix products, as the recipe has them for workers: sums of another number of threads round differently.
     """
+    objects = archive.objects
     done, failed, flags = [], [], []
     for one in wanted:
         check()
         start = time.monotonic()
         try:
-            task = resolve(one, objects, manifest)
-            remember_digests(objects, task.cells, {item.cell: item.digest for item in task.made.inputs})
+            task = resolve(one, archive)
+            remember_digests(archive.records, task.cells, {item.cell: item.digest for item in task.made.inputs})
             stored = _there(objects, one.id)
             current = stored is not None and stored.made.fingerprint == task.made.fingerprint and result_is_whole(objects, stored)
             if stored is None or not current or one.id in again:
                 events.event("analysis", id=one.id, of=one.kind, fingerprint=task.made.fingerprint, state="begin")
                 events.tell(f"analysis {one.id} …")
                 with threadpool_limits(threads):
-                    result = _compute(task, objects, manifest, events)
+                    result = _compute(task, archive, events)
                 check()
                 stored = write_result(objects, task.made, task.cls.TABLES, result, _software())
                 done.append(one.id)
@@ -97,10 +97,10 @@ def _there(objects: Objects, name: str) -> Stored | None:
         return None
 
 
-def _compute(task: Task, objects: Objects, manifest: Manifest, events: Events) -> Result:
+def _compute(task: Task, archive: Archive, events: Events) -> Result:
     name = task.made.analysis
-    with View(objects, manifest, task.cells) as view, events.beating(lambda: f"analysis {name}: {view.standing}"):
-        return task.cls.run(task.params, view, key(manifest.seed, name))
+    with View(archive, task.cells) as view, events.beating(lambda: f"analysis {name}: {view.standing}"):
+        return task.cls.run(task.params, view, key(archive.manifest.seed, name))
 
 
 def _software() -> dict[str, str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xlli_ray.store.objects.client import Objects, exists
+from xlli_ray.store.archive import Archive
+from xlli_ray.store.objects.client import exists
 from xlli_ray.store.records.lease import Lease
-from xlli_ray.store.records.manifest import Cell, Manifest
+from xlli_ray.store.records.listing import Listing
+from xlli_ray.store.records.manifest import Cell
 from xlli_ray.store.records.unit_records import pack_records
 from xlli_ray.store.tables.study_tables import count_failed, tables_are_fresh, write_tables
 from xlli_ray.store.zarr.hierarchy import bucket_documents, group_documents, row_numbers
@@ -17,11 +19,11 @@ if TYPE_CHECKING:
     from xlli_ray.engine.run.plan import Plan
 
 
-def create_arrays(objects: Objects, manifest: Manifest, plan: Plan) -> None:
+def create_arrays(archive: Archive, plan: Plan) -> None:
     """Make all zarr.json and `row` companions before the first unit; existing ones must be the same."""
-    groups: set[str] = set()
+    objects, groups = archive.objects, set[str]()
     for cell in plan.cells:
-        for key, document in group_documents(manifest, cell):
+        for key, document in group_documents(archive.manifest, cell):
             if key not in groups:
                 create_document(objects, key, document)
                 groups.add(key)
@@ -38,23 +40,24 @@ def create_arrays(objects: Objects, manifest: Manifest, plan: Plan) -> None:
                 create_document(objects, place, document)
 
 
-def finish(objects: Objects, manifest: Manifest, lease: Lease) -> int:
+def finish(archive: Archive, lease: Lease) -> int:
     """Pack records, write `valid`, make the tables. Returns the number of failed samples (counted once per model).
 
     Skipped when the tables already tell of exactly these records: their index is written last, so a run that was killed in here
     does it again.
     """
-    if not tables_are_fresh(objects, manifest, read=True):
-        for cell in manifest.cells:
+    if not tables_are_fresh(archive, read=True):
+        for cell in archive.manifest.cells:
             lease.check()
-            pack_records(objects, cell, epoch=lease.epoch)
-            _write_valid(objects, cell)
-        write_tables(objects, manifest)
-    return count_failed(objects, manifest)
+            pack_records(archive.records, cell, epoch=lease.epoch)
+            _write_valid(archive.records, cell)
+        write_tables(archive)
+    return count_failed(archive)
 
 
-def _write_valid(objects: Objects, cell: Cell) -> None:
+def _write_valid(records: Listing, cell: Cell) -> None:
+    objects = records.objects
     seen = objects.fence.saw if objects.fence else None  # digests.json wants to know each record's crc32c: this is where they are read
-    for name, valid in valid_by_bucket(objects, cell, seen=seen).items():
+    for name, valid in valid_by_bucket(records, cell, seen=seen).items():
         if cell.bucket(name).arrays:
             write_companion(objects, f"{group_key(cell.id, name)}/valid", valid)

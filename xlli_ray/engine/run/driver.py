@@ -37,10 +37,12 @@ from xlli_ray.errors import EnvironmentFailure, PlanError
 from xlli_ray.probes import PROBES, probe_class
 from xlli_ray.recipe import Recipe
 from xlli_ray.registry import CORPORA, allowed
+from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import LocalObjects, Objects, fenced, open_objects, probe_create_only
 from xlli_ray.store.records.documents import load_manifest, save_manifest
 from xlli_ray.store.records.fence import Fence
 from xlli_ray.store.records.lease import Lease
+from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import Cell, Manifest, ModelRecord, identity_hash
 from xlli_ray.store.records.root import write_root
 from xlli_ray.store.records.unit_records import DamagedRecord, forget_records, unfinished
@@ -157,8 +159,8 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
         apart = _apart(recipe, objects, spec)
         pools = Pools(options, spec, objects, _first_files(recipe) if options.address is not None else ())
         try:
-            before = load_manifest(objects)
-            if before is None or before.samples is None or unfinished(objects, before.cells):
+            before, listed = load_manifest(objects), Listing(objects)
+            if before is None or before.samples is None or unfinished(listed, before.cells):
                 pools.warm()
             records = _checked(recipe, objects, before, options, apart)
             notes: list[str] = []
@@ -171,41 +173,43 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             from xlli_ray.engine.run.plan import check_limits
 
             check_limits(plan, recipe, workers=workers)
+            listed.look_again()  # reading the corpus and planning may have taken hours
             for cell in plan.replaced:  # before the new plan is saved: killed in here, the old one is computed again
-                forget_records(objects, cell)
+                forget_records(listed, cell)
                 objects.delete(list(objects.list(f"{ROOT}/{cell}")))
             manifest = save_manifest(objects, manifest, epoch=lease.epoch)
-            create_arrays(objects, manifest, plan)
+            archive = Archive(objects, manifest, listed)
+            create_arrays(archive, plan)
             wanted, waiting = admitted(gate, plan.cells)
-            notes += _waiting(objects, waiting)
-            jobs = pending_jobs(objects, wanted, gate, retry_failed=options.retry_failed)
+            notes += _waiting(listed, waiting)
+            jobs = pending_jobs(listed, wanted, gate, retry_failed=options.retry_failed)
             run = len(jobs)
             changes = version_changes(before.versions) if before is not None and before.cells and jobs else []
             if jobs:
                 # A run that stopped at an error ended its lease, and yet may have killed workers beside half a shard or record.
                 _sweep(objects, ROOT, "records")
-                if run_units(objects, manifest, jobs, pools, events, lease):
+                if run_units(archive, jobs, pools, events, lease):
                     lease.check()
                     _sweep(objects, ROOT, "records")
             pools.cool()
             try:
-                failed = finish(objects, manifest, lease)
+                failed = finish(archive, lease)
             except DamagedRecord:  # bytes that changed since they were written: these units once more
-                notes += [f"{key}: damaged, its units were computed again" for key in set_free(objects, plan.cells)]
-                jobs = pending_jobs(objects, wanted, gate)
+                notes += [f"{key}: damaged, its units were computed again" for key in set_free(listed, plan.cells)]
+                jobs = pending_jobs(listed, wanted, gate)
                 run += len(jobs)
                 others = Pools(options, spec, objects, ())
                 try:
-                    run_units(objects, manifest, jobs, others, events, lease)
+                    run_units(archive, jobs, others, events, lease)
                 finally:
                     others.close()
-                failed = finish(objects, manifest, lease)
+                failed = finish(archive, lease)
             ran = run_analyses(
-                objects, manifest, asked(recipe.analyses), events, check=lease.check, again=options.replace, threads=recipe.threads
+                archive, asked(recipe.analyses), events, check=lease.check, again=options.replace, threads=recipe.threads
             )
             write_root(objects, lease.epoch)
             assert manifest.samples is not None
-            below = _below(objects, manifest)
+            below = _below(archive)
             summary = Summary(
                 objects.url, manifest.samples.rows, manifest.samples.rejected, count_units(plan.cells), run, failed,
                 plan.added, (*notes, *changes, *plan.notes), ran.run, ran.failed, (*below, *ran.flags), manifest.measurements,
@@ -217,14 +221,14 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             pools.close()
 
 
-def _below(objects: Objects, manifest: Manifest) -> list[str]:
+def _below(archive: Archive) -> list[str]:
     """A flag for each network that is worse than the baseline beside it."""
-    return [f"{one.stage}: {one.text}" for one in below_baseline(manifest, lambda statement: query(objects, manifest, statement))]
+    return [f"{one.stage}: {one.text}" for one in below_baseline(archive.manifest, lambda statement: query(archive, statement))]
 
 
-def _waiting(objects: Objects, cells: Sequence[Cell]) -> list[str]:
+def _waiting(records: Listing, cells: Sequence[Cell]) -> list[str]:
     """A note on the units of models that only the study names: they are not built (`gate`)."""
-    models = dict.fromkeys(cell.model for cell in cells if unfinished(objects, [cell]))
+    models = dict.fromkeys(cell.model for cell in cells if unfinished(records, [cell]))
     if not models:
         return []
     return [f"units of {', '.join(models)} wait for a recipe that names their models: what only a study names is not built"]
@@ -345,7 +349,7 @@ def _planned(
         if mark == manifest.planned and not options.replace:
             plan = Plan(manifest.cells, kept=tuple(cell.id for cell in manifest.cells), notes=notes)
             kept = replace(manifest, models=with_models(records, manifest.models))
-            return kept, replace(plan, notes=(*plan.notes, *check_fit(objects, kept), *check_asked(asked(recipe.analyses), kept)))
+            return kept, replace(plan, notes=(*plan.notes, *check_fit(Archive(objects, kept)), *check_asked(asked(recipe.analyses), kept)))
         plan = plan_apart(
             apart, recipe.measured(), manifest.samples, records, existing=manifest.cells, device=device, replace_ids=options.replace
         )
@@ -355,7 +359,7 @@ def _planned(
         torch.set_num_threads(before)
     models = with_models(records, manifest.models)
     planned = replace(manifest, models=models, cells=plan.cells, device=device, planned=mark)
-    unfit = check_fit(objects, planned, {*plan.added, *plan.replaced})
+    unfit = check_fit(Archive(objects, planned), {*plan.added, *plan.replaced})
     return planned, replace(plan, notes=(*plan.notes, *unfit, *check_asked(asked(recipe.analyses), planned)))
 
 

@@ -11,16 +11,17 @@ from collections.abc import Collection, Iterator, Mapping
 from xlli_ray.errors import PlanError, counted
 from xlli_ray.probes import probe_class
 from xlli_ray.probes.protocol import Probe, Selective
-from xlli_ray.store.objects.client import Objects
-from xlli_ray.store.records.manifest import BucketPlan, Cell, Manifest, ModelRecord
+from xlli_ray.store.archive import Archive
+from xlli_ray.store.records.manifest import BucketPlan, Cell, ModelRecord
 from xlli_ray.store.tables.sample_table import SampleReader
 
 
-def check_fit(objects: Objects, manifest: Manifest, new: Collection[str] = ()) -> list[str]:
+def check_fit(archive: Archive, new: Collection[str] = ()) -> list[str]:
     """Notes on the samples that a stage cannot measure. `new`: ids of the cells that were not there.
 
     Raises PlanError for a new cell that could measure none of its samples, or that looks at an output of another size.
     """
+    manifest = archive.manifest
     records = {record.id: record for record in manifest.models}
     widest: dict[tuple[str, str], Cell] = {}  # of several cells a stage and model (controls, layers), the one that covers most
     for cell in manifest.cells:
@@ -35,7 +36,7 @@ def check_fit(objects: Objects, manifest: Manifest, new: Collection[str] = ()) -
             _check_companions(cell, probe, records)
         if not isinstance(probe, Selective):
             continue
-        reasons = _reasons(objects, manifest, cell, probe)
+        reasons = _reasons(archive, cell, probe)
         unfit = sum(count for _, count in reasons)
         if not unfit:
             continue
@@ -51,13 +52,14 @@ def check_fit(objects: Objects, manifest: Manifest, new: Collection[str] = ()) -
     return [f"stage {stage}, {', '.join(models)}: {text}" for (stage, text), models in told.items()]
 
 
-def _reasons(objects: Objects, manifest: Manifest, cell: Cell, probe: Selective) -> list[tuple[str, int]]:
+def _reasons(archive: Archive, cell: Cell, probe: Selective) -> list[tuple[str, int]]:
     """(reason, samples that it holds for), of the samples that have no place for what the stage asks; files are looked up only where they
     decide, and reasons that differ in the file's name only are one."""
+    manifest = archive.manifest
     assert manifest.samples is not None
     scale = manifest.model(cell.model).scale
     targets = {bucket.name for bucket in manifest.samples.buckets if bucket.targets == bucket.rows}
-    reader = SampleReader(objects, manifest.samples)
+    reader = SampleReader(archive.objects, manifest.samples)
 
     def sources(bucket: BucketPlan) -> Iterator[str]:
         for first, last in bucket.table_rows(0, bucket.rows):

@@ -15,8 +15,8 @@ from xlli_ray.models.model import Model
 from xlli_ray.probes import probe_class
 from xlli_ray.probes.protocol import Timed
 from xlli_ray.store.objects.client import Objects
+from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import BucketPlan, Cell, Manifest
-from xlli_ray.store.records.unit_records import list_records
 
 SIDE = 64
 """Of the noise that plain forwards are tried on, input pixels."""
@@ -38,13 +38,13 @@ def project(objects: Objects, manifest: Manifest, models: Collection[str], *, th
     for cell in manifest.cells:
         if cell.model in models:
             groups.setdefault(cell.group, []).append(cell)
-    before, total = torch.get_num_threads(), 0.0
+    before, total, records = torch.get_num_threads(), 0.0, Listing(objects)
     built: dict[str, Model] = {}
     forwards: dict[str, float] = {}
     try:
         torch.set_num_threads(threads)
         for members in sorted(groups.values(), key=lambda some: some[0].model):
-            left = _left(objects, members)
+            left = _left(records, members)
             if not any(rows for _, rows, _ in left):
                 continue
             name = members[0].model
@@ -67,9 +67,9 @@ def timed(apart: Apart, manifest: Manifest, models: Collection[str], *, threads:
         return None
 
 
-def _left(objects: Objects, members: Sequence[Cell]) -> list[tuple[BucketPlan, int, int]]:
+def _left(records: Listing, members: Sequence[Cell]) -> list[tuple[BucketPlan, int, int]]:
     """(bucket, rows, units) that some cell of the group lacks; buckets that the network refuses cost nothing."""
-    done = set.intersection(*(set(list_records(objects, cell)) for cell in members))
+    done = set.intersection(*(set(records.entries(cell)) for cell in members))
     rows: dict[str, tuple[int, int]] = {}
     for unit in range(members[0].units):
         if unit not in done:

@@ -12,11 +12,13 @@ from dataclasses import asdict, replace
 
 from xlli_ray.engine.run.array_documents import finish
 from xlli_ray.errors import StudyError
+from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import Missing, Objects, fenced, open_objects, probe_create_only
 from xlli_ray.store.records.digests import INDEX
 from xlli_ray.store.records.documents import COPY, document_key, documents, load_manifest, parse, save_manifest
 from xlli_ray.store.records.fence import Fence
 from xlli_ray.store.records.lease import Holder, Lease
+from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import Cell, Manifest
 from xlli_ray.store.records.root import write_root
 from xlli_ray.store.records.seal import sealed_json
@@ -36,11 +38,11 @@ def repair_study(place: str, *, takeover: bool = False) -> list[str]:
     try:
         objects = fenced(open_to_all, Fence(lease))
         done: list[str] = []
-        manifest = _plan(objects, lease.epoch, done)
-        found = list(findings(objects, manifest))
-        manifest = _apply(objects, manifest, found, lease, done)
-        if manifest.samples is not None and manifest.cells and not unfinished(objects, manifest.cells):
-            finish(objects, manifest, lease)
+        archive = Archive(objects, _plan(objects, lease.epoch, done))
+        archive = _apply(archive, list(findings(archive)), lease, done).again()
+        manifest = archive.manifest
+        if manifest.samples is not None and manifest.cells and not unfinished(archive.records, manifest.cells):
+            finish(archive, lease)
         write_root(objects, lease.epoch)
         return done
     finally:
@@ -81,12 +83,13 @@ def _plan(objects: Objects, epoch: int, done: list[str]) -> Manifest:
     return manifest
 
 
-def _apply(objects: Objects, manifest: Manifest, found: Sequence[Finding], lease: Lease, done: list[str]) -> Manifest:
+def _apply(archive: Archive, found: Sequence[Finding], lease: Lease, done: list[str]) -> Archive:
+    objects, manifest = archive.objects, archive.manifest
     cells = {cell.id: cell for cell in manifest.cells}
     free: dict[str, set[int]] = {}
     for finding in found:
         if finding.kind == "record":
-            objects.delete([finding.key])
+            archive.records.delete([finding.key])
             done.append(f"{finding.key}: removed")
         elif finding.kind == "shard" and finding.cell in cells:
             free.setdefault(finding.cell, set()).add(finding.unit)
@@ -100,10 +103,10 @@ def _apply(objects: Objects, manifest: Manifest, found: Sequence[Finding], lease
             objects.delete([finding.key])
             done.append(f"{finding.key}: removed, a later one counts")
     for name, units in free.items():
-        forget_units(objects, cells[name], units, epoch=lease.epoch)
+        forget_units(archive.records, cells[name], units, epoch=lease.epoch)
         done.append(f"{name}: {len(units)} unit{' is' if len(units) == 1 else 's are'} free to be computed again")
     if any(finding.kind in ("document", "companion") for finding in found):
-        done += _mend_arrays(objects, manifest, {finding.key for finding in found})
+        done += _mend_arrays(archive, {finding.key for finding in found})
     if any(finding.kind in ("tables", "record", "shard", "companion") for finding in found):
         objects.delete([INDEX])
         if any(finding.kind == "tables" for finding in found):
@@ -113,7 +116,7 @@ def _apply(objects: Objects, manifest: Manifest, found: Sequence[Finding], lease
         table = replace(manifest.samples, corpus_hash="")
         manifest = save_manifest(objects, replace(manifest, samples=table, planned=""), epoch=lease.epoch)
         done.append("samples: the next run makes the sample table again")
-    return manifest
+    return archive.planned(manifest)
 
 
 def _mend_lease(objects: Objects, key: str) -> None:
@@ -126,9 +129,10 @@ def _mend_lease(objects: Objects, key: str) -> None:
         objects.put(key, sealed_json(asdict(Holder("unknown", 0, "", ""))))
 
 
-def _mend_arrays(objects: Objects, manifest: Manifest, keys: set[str]) -> Iterable[str]:
-    for cell in manifest.cells:
-        places = list(group_documents(manifest, cell))
+def _mend_arrays(archive: Archive, keys: set[str]) -> Iterable[str]:
+    objects = archive.objects
+    for cell in archive.manifest.cells:
+        places = list(group_documents(archive.manifest, cell))
         for bucket in cell.buckets:
             if bucket.arrays:
                 places += bucket_documents(cell, bucket)
@@ -143,9 +147,9 @@ def _mend_arrays(objects: Objects, manifest: Manifest, keys: set[str]) -> Iterab
                 yield f"{place}/zarr.json: written again"
 
 
-def set_free(objects: Objects, cells: Sequence[Cell]) -> list[str]:
+def set_free(records: Listing, cells: Sequence[Cell]) -> list[str]:
     """Remove every record that cannot be believed. Returns their keys: the next `pending_jobs` finds their units."""
-    found = [error for cell in cells for error in damaged_records(objects, cell)]
-    objects.delete([error.key for error in found])
+    found = [error for cell in cells for error in damaged_records(records, cell)]
+    records.delete([error.key for error in found])
     return [error.key for error in found]
 

@@ -29,8 +29,9 @@ from xlli_ray.engine.run.progress import Progress
 from xlli_ray.errors import EnvironmentFailure, PlanError, counted
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.objects.client import Objects, open_objects
+from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import FamilyRecord, LabelRecord, SampleTable
-from xlli_ray.store.records.unit_records import Receipt, list_records, read_crash_note, read_records, write_crash_note, write_record
+from xlli_ray.store.records.unit_records import Receipt, read_crash_note, read_records, write_crash_note, write_record
 from xlli_ray.store.tables.sample_table import corpus_hash, write_sample_table
 
 CHUNK = 64
@@ -129,9 +130,10 @@ def scan_corpus(
         sources = some_files([source.uri for source in sources], sources, limit, recipe.seed)
     text = json.dumps([asked, [_plain(source) for source in sources]], sort_keys=True)
     scan = hashlib.sha256(text.encode()).hexdigest()[:12]
-    done = set(list_records(objects, f"scan-{scan}"))
+    records = Listing(objects)
+    done = set(records.entries(f"scan-{scan}"))
     if again:
-        done -= {receipt.unit for receipt, table in read_records(objects, f"scan-{scan}") if _has_failed(table)}
+        done -= {receipt.unit for receipt, table in read_records(records, f"scan-{scan}") if _has_failed(table)}
     witnesses = tuple(dict.fromkeys(sources[i].files[0] for i in (0, len(sources) // 2, -1)))
     chunks = [tuple(sources[i : i + CHUNK]) for i in range(0, len(sources), CHUNK)]
     jobs = deque(
@@ -156,8 +158,9 @@ def scan_corpus(
                 progress.add(outcome.files, outcome.rejected, 0, {})
                 reporter.update(progress)
         reporter.end(progress)
+        records.look_again()
     rows = [
-        json.loads(text) for _, table in read_records(objects, f"scan-{scan}") for text in table["json"].to_pylist()
+        json.loads(text) for _, table in read_records(records, f"scan-{scan}") for text in table["json"].to_pylist()
     ]
     bad = [row for row in rows if row["status"] != "ok"]
     rejected = pa.table(

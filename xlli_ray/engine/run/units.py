@@ -17,17 +17,18 @@ from xlli_ray.engine.run.progress import Progress
 from xlli_ray.engine.worker.job import UnitJob
 from xlli_ray.errors import EnvironmentFailure
 from xlli_ray.probes import probe_class
-from xlli_ray.store.objects.client import Objects
+from xlli_ray.store.archive import Archive
 from xlli_ray.store.records.lease import Lease
-from xlli_ray.store.records.manifest import Cell, Manifest
-from xlli_ray.store.records.unit_records import COMPUTED, PASSED, list_records, read_crash_note, read_receipts
+from xlli_ray.store.records.listing import Listing
+from xlli_ray.store.records.manifest import Cell
+from xlli_ray.store.records.unit_records import COMPUTED, PASSED, read_crash_note, read_receipts
 
 
 def count_units(cells: Sequence[Cell]) -> int:
     return sum({cell.group: cell.units for cell in cells}.values())
 
 
-def pending_jobs(objects: Objects, cells: Sequence[Cell], gate: Gate, *, retry_failed: bool = False) -> deque[UnitJob]:
+def pending_jobs(records: Listing, cells: Sequence[Cell], gate: Gate, *, retry_failed: bool = False) -> deque[UnitJob]:
     """Units that lack a record in some cell (or, with `retry_failed`, have failed samples), model by model. `gate` admits their models."""
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
@@ -37,9 +38,9 @@ def pending_jobs(objects: Objects, cells: Sequence[Cell], gate: Gate, *, retry_f
         members = groups[group]
         missing: dict[int, list[str]] = {}
         for cell in members:
-            done = set(list_records(objects, cell))
+            done = set(records.entries(cell))
             if retry_failed:
-                done -= {receipt.unit for receipt in read_receipts(objects, cell) if receipt.failed}
+                done -= {receipt.unit for receipt in read_receipts(records, cell) if receipt.failed}
             for unit in range(cell.units):
                 if unit not in done:
                     missing.setdefault(unit, []).append(cell.id)
@@ -49,9 +50,10 @@ def pending_jobs(objects: Objects, cells: Sequence[Cell], gate: Gate, *, retry_f
 
 
 def run_units(
-    objects: Objects, manifest: Manifest, jobs: deque[UnitJob], pools: Callable[[], Pool], events: Events, lease: Lease
+    archive: Archive, jobs: deque[UnitJob], pools: Callable[[], Pool], events: Events, lease: Lease
 ) -> int:
-    """Run them all. Returns how many were lost with a worker, each time counted."""
+    """Run them all. Returns how many were lost with a worker, each time counted. Afterwards the archive looks again what is recorded."""
+    manifest = archive.manifest
 
     def size(job: UnitJob) -> int:
         _, start, stop = manifest.cell(job.cells[0]).unit(job.unit)
@@ -78,7 +80,7 @@ def run_units(
         if isinstance(outcome, Lost):
             lost[job.key] = lost.get(job.key, 0) + 1
             events.event("lost", group=job.group, unit=job.unit, mode=job.mode, reason=outcome.reason)
-            note = read_crash_note(objects, job.cells[0], job.unit, lease.epoch, job.attempt)
+            note = read_crash_note(archive.objects, job.cells[0], job.unit, lease.epoch, job.attempt)
             again = after_loss(job, lost[job.key], note)
             fruitless = 0 if len(again.skip) > len(job.skip) else fruitless + 1
             if fruitless > MAX_FRUITLESS:
@@ -99,6 +101,7 @@ def run_units(
         )  # fmt: skip
         events.update(progress)
     events.end(progress)
+    archive.records.look_again()
     return sum(lost.values())
 
 

@@ -105,7 +105,7 @@ def _meta(cell: Cell, name: str) -> ArrayMeta:
 
 
 def _readers(context: Context, cell: Cell, name: str) -> list[ArrayReader]:
-    return [reader for reader in open_readers(context.study.objects, cell) if reader.meta.name == name]
+    return [reader for reader in open_readers(context.study.archive.records, cell) if reader.meta.name == name]
 
 
 def _alone(context: Context, out: Section, cell: Cell, name: str, *, rows: int) -> None:

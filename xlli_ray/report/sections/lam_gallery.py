@@ -114,14 +114,14 @@ class _Stored:
     """The arrays of one network: its maps, and its outputs where they are kept."""
 
     def __init__(self, context: Context, cell: Cell) -> None:
-        readers = [r for r in open_readers(context.study.objects, cell) if r.meta.nbytes / max(1, r.meta.rows) <= ROW_BYTES]
+        readers = [r for r in open_readers(context.study.archive.records, cell) if r.meta.nbytes / max(1, r.meta.rows) <= ROW_BYTES]
         self.model, self.scale = cell.model, context.study.manifest.model(cell.model).scale
         self.maps = [reader for reader in readers if reader.meta.name == "map"]
         self.signed = [reader for reader in readers if reader.meta.name == "attribution"]
         self.outputs: list[ArrayReader] = []
         for other in context.study.manifest.cells:
             if other.kind == "restore" and other.model == cell.model:
-                self.outputs += [reader for reader in open_readers(context.study.objects, other) if is_image(reader.meta)]
+                self.outputs += [reader for reader in open_readers(context.study.archive.records, other) if is_image(reader.meta)]
 
 
 def _tiles(stored: _Stored, item: Seen, loaded: Loaded | None) -> tuple[list[Tile | None], Tile | None]:

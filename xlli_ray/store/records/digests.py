@@ -18,23 +18,24 @@ import pyarrow.compute as pc
 
 from xlli_ray.errors import StudyError
 from xlli_ray.store.objects.client import Missing, Objects
+from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import Cell
 from xlli_ray.store.records.seal import read_json, sealed_json
-from xlli_ray.store.records.unit_records import list_records, read_records
+from xlli_ray.store.records.unit_records import read_records
 
 INDEX = "tables/index.json"
 
 
-def records_mark(objects: Objects, cell: Cell) -> str:
+def records_mark(records: Listing, cell: Cell) -> str:
     """Changes when a record of the cell came or went. From the names alone."""
-    units = sorted((entry.unit, entry.epoch) for entry in list_records(objects, cell).values())
+    units = sorted((entry.unit, entry.epoch) for entry in records.entries(cell).values())
     return hashlib.sha256(json.dumps([cell.id, cell.hash, units]).encode()).hexdigest()[:16]
 
 
-def cell_digest(objects: Objects, cell: Cell) -> str:
+def cell_digest(records: Listing, cell: Cell) -> str:
     """16 hex digits over what the cell's records say, in unit order."""
     digest = hashlib.sha256(f"{cell.id}\n{cell.hash}\n".encode())
-    for receipt, rows in read_records(objects, cell):
+    for receipt, rows in read_records(records, cell):
         shards = sorted((name, shard.crc32c, shard.bytes) for name, shard in receipt.shards.items())
         failed = [(f.row, f.position, f.sample_id, f.kind, f.reason) for f in receipt.failed]
         head = [receipt.unit, receipt.bucket, receipt.start, receipt.stop, shards, failed, rows.column_names]
@@ -44,24 +45,25 @@ def cell_digest(objects: Objects, cell: Cell) -> str:
     return digest.hexdigest()[:16]
 
 
-def cell_digests(objects: Objects, cells: Iterable[Cell]) -> dict[str, str]:
+def cell_digests(records: Listing, cells: Iterable[Cell]) -> dict[str, str]:
     """Cell id → digest; read from the records only where `tables/index.json` does not know it."""
-    known = remembered(objects)
+    known = remembered(records.objects)
     out = {}
     for cell in cells:
-        mark = records_mark(objects, cell)
+        mark = records_mark(records, cell)
         there = known.get(cell.id)
-        out[cell.id] = there[1] if there and there[0] == mark else cell_digest(objects, cell)
+        out[cell.id] = there[1] if there and there[0] == mark else cell_digest(records, cell)
     return out
 
 
-def remember_digests(objects: Objects, cells: Iterable[Cell], digests: Mapping[str, str]) -> None:
+def remember_digests(records: Listing, cells: Iterable[Cell], digests: Mapping[str, str]) -> None:
     """Keep the digests in `tables/index.json`. Only the holder of the lease may."""
+    objects = records.objects
     try:
         index = read_json(objects.get(INDEX), INDEX, "")
     except (Missing, StudyError):
         return
-    marks = {cell.id: [records_mark(objects, cell), digests[cell.id]] for cell in cells}
+    marks = {cell.id: [records_mark(records, cell), digests[cell.id]] for cell in cells}
     there = remembered(objects)
     if any(there.get(name) != mark for name, mark in marks.items()):
         index["digests"] = {**there, **marks}

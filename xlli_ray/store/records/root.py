@@ -9,7 +9,6 @@ files. It is written last, by the holder of the lease, from bytes at hand (`fenc
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -20,6 +19,7 @@ from xlli_ray.errors import StudyError
 from xlli_ray.store.objects.atomic_file import surroundings
 from xlli_ray.store.objects.client import LocalObjects, Missing, Objects, check_key, open_regular
 from xlli_ray.store.records.documents import COPY
+from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.seal import is_sealed, read_json, sealed_json
 from xlli_ray.store.records.strict import STRICT, Natural
 
@@ -69,15 +69,6 @@ def digest_of(objects: Objects, key: str) -> Digest:
     return size, f"{value:08x}"
 
 
-def record_folders(objects: Objects) -> dict[str, list[str]]:
-    """Folder below `records/` → keys of the records and packs in it; notes are left out."""
-    out: dict[str, list[str]] = {}
-    for key in objects.list("records"):
-        if key.endswith((".arrow", ".parquet")):
-            out.setdefault(os.path.dirname(key).removeprefix("records/"), []).append(key)
-    return out
-
-
 def folder_digest(keys: list[str], digest: Callable[[str], Digest]) -> tuple[str, str]:
     """(mark of the names, digest over names, bytes and crc32c) of a folder of records."""
     names, all_ = hashlib.sha256(), hashlib.sha256()
@@ -107,7 +98,7 @@ def write_root(objects: Objects, epoch: int) -> None:
         except (Missing, StudyError):
             continue  # a FIFO, a folder: none of the study's, and verify says so
     records = {}
-    for folder, keys in record_folders(objects).items():
+    for folder, keys in Listing(objects).folders().items():
         there = old.records.get(folder) if old else None
         mark = hashlib.sha256("".join(f"{key}\n" for key in sorted(keys)).encode()).hexdigest()[:16]
         untouched = there is not None and there[0] == mark and not any(key in known for key in keys)

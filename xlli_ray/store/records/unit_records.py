@@ -3,7 +3,7 @@
 A record is an Arrow IPC file: the unit's scalar rows as the table, its receipt as JSON in the schema's metadata. Its key carries the
 driver's epoch, `records/<cell>/0000012.000003.arrow`; of several epochs the highest wins, and within one epoch the first writer wins, so a
 worker that was believed dead finds its key taken. Every 1,000 consecutive finished units are packed into one Parquet object; resuming
-needs only the names.
+needs only the names (`listing`).
 
 Each is sealed (`seal`), and is believed only when it speaks of the cell, unit and epoch in its name: `DamagedRecord` names one that is not.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -24,6 +23,8 @@ from pydantic import TypeAdapter
 
 from xlli_ray.errors import StudyError
 from xlli_ray.store.objects.client import Missing, Objects
+from xlli_ray.store.records import listing
+from xlli_ray.store.records.listing import PACK_NAME, RECORD_NAME, Listing, cell_id
 from xlli_ray.store.records.manifest import Cell
 from xlli_ray.store.records.seal import PLACE, check, crc_hex, seal, sealed_parquet
 from xlli_ray.store.records.strict import STRICT, Natural
@@ -31,9 +32,6 @@ from xlli_ray.store.zarr.shard import Shard
 
 ARROW = {"float64": pa.float64(), "int64": pa.int64(), "string": pa.string(), "bool": pa.bool_()}
 """Types of scalars, in records, tables and results."""
-PACK = 1000
-_RECORD = re.compile(r"(\d{7})\.(\d{6})\.arrow")
-_PACK = re.compile(r"pack-(\d{7})\.(\d{6})\.parquet")
 
 
 class DamagedRecord(StudyError):
@@ -98,16 +96,6 @@ def _receipts() -> TypeAdapter[Receipt]:
     return TypeAdapter(Receipt)
 
 
-@dataclass(frozen=True)
-class Entry:
-    """Where the newest record of a unit is."""
-
-    unit: int
-    epoch: int
-    key: str
-    packed: bool
-
-
 def record_key(cell: str, unit: int, epoch: int) -> str:
     return f"records/{cell}/{unit:07d}.{epoch:06d}.arrow"
 
@@ -121,50 +109,22 @@ def write_record(objects: Objects, receipt: Receipt, rows: pa.Table) -> bool:
     return objects.create(record_key(receipt.cell, receipt.unit, receipt.epoch), seal(sink.getvalue()))
 
 
-def list_records(objects: Objects, cell: Cell | str) -> dict[int, Entry]:
-    """Unit → its newest record, from the names alone. Of a `Cell` only the units that are planned."""
-    found: dict[int, Entry] = {}
-    prefix = f"records/{cell_id(cell)}"
-
-    def offer(entry: Entry) -> None:
-        old = found.get(entry.unit)
-        if isinstance(cell, Cell) and entry.unit >= cell.units:
-            return
-        if old is None or (entry.epoch, entry.packed) > (old.epoch, old.packed):
-            found[entry.unit] = entry
-
-    for key in objects.list(prefix):
-        name = key[len(prefix) + 1 :]
-        if match := _RECORD.fullmatch(name):
-            offer(Entry(int(match[1]), int(match[2]), key, packed=False))
-        elif match := _PACK.fullmatch(name):
-            first, epoch = int(match[1]), int(match[2])
-            for unit in range(first, first + PACK):
-                offer(Entry(unit, epoch, key, packed=True))
-    return found
-
-
-def unfinished(objects: Objects, cells: Iterable[Cell]) -> bool:
+def unfinished(records: Listing, cells: Iterable[Cell]) -> bool:
     """Whether any unit lacks its record. Stops at the first cell that has one."""
-    return any(len(list_records(objects, cell)) < cell.units for cell in cells)
-
-
-def cell_id(cell: Cell | str) -> str:
-    """`stage/model/what`; scans have no more than a name."""
-    return cell if isinstance(cell, str) else cell.id
+    return any(len(records.entries(cell)) < cell.units for cell in cells)
 
 
 Seen = Callable[[str, int, str], None]
 """Told of each object that is read: key, bytes, crc32c as hex."""
 
 
-def read_records(objects: Objects, cell: Cell | str, *, seen: Seen | None = None) -> Iterator[tuple[Receipt, pa.Table]]:
+def read_records(records: Listing, cell: Cell | str, *, seen: Seen | None = None) -> Iterator[tuple[Receipt, pa.Table]]:
     """The newest record of each unit, in unit order. Holds one record or one pack at a time.
 
     Raises DamagedRecord for one that cannot be read, or speaks of another cell, unit or epoch than its name; with a `Cell` also for one
     that is not of its plan.
     """
-    entries = list_records(objects, cell)
+    objects, entries = records.objects, records.entries(cell)
     pack_key, pack = "", {}
     for unit in sorted(entries):
         entry = entries[unit]
@@ -178,9 +138,9 @@ def read_records(objects: Objects, cell: Cell | str, *, seen: Seen | None = None
         yield (pack if entry.packed else found)[unit]
 
 
-def read_receipts(objects: Objects, cell: Cell | str, *, seen: Seen | None = None) -> Iterator[Receipt]:
+def read_receipts(records: Listing, cell: Cell | str, *, seen: Seen | None = None) -> Iterator[Receipt]:
     """As `read_records`, without the rows."""
-    for receipt, _ in read_records(objects, cell, seen=seen):
+    for receipt, _ in read_records(records, cell, seen=seen):
         yield receipt
 
 
@@ -189,12 +149,12 @@ def read_object(objects: Objects, cell: Cell | str, key: str, data: bytes) -> di
     name = key.rsplit("/", 1)[-1]
     try:
         check(data, "", "")
-        if match := _RECORD.fullmatch(name):
+        if match := RECORD_NAME.fullmatch(name):
             out = _read_record(data)
             units, epochs = range(int(match[1]), int(match[1]) + 1), range(int(match[2]), int(match[2]) + 1)
-        elif match := _PACK.fullmatch(name):
+        elif match := PACK_NAME.fullmatch(name):
             out = _read_pack(data)
-            units, epochs = range(int(match[1]), int(match[1]) + PACK), range(int(match[2]) + 1)
+            units, epochs = range(int(match[1]), int(match[1]) + listing.PACK), range(int(match[2]) + 1)
         else:
             raise ValueError("no name of a record")
     except (pa.ArrowException, StudyError, OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -215,11 +175,11 @@ def read_object(objects: Objects, cell: Cell | str, key: str, data: bytes) -> di
     return out
 
 
-def damaged_records(objects: Objects, cell: Cell) -> Iterator[DamagedRecord]:
+def damaged_records(records: Listing, cell: Cell) -> Iterator[DamagedRecord]:
     """Each record and pack that counts for a planned unit and cannot be believed. Reads all."""
-    for key in sorted({entry.key for entry in list_records(objects, cell).values()}):
+    for key in sorted({entry.key for entry in records.entries(cell).values()}):
         try:
-            read_object(objects, cell, key, objects.get(key))
+            read_object(records.objects, cell, key, records.objects.get(key))
         except DamagedRecord as error:
             yield error
 
@@ -246,15 +206,15 @@ def _read_pack(data: bytes) -> dict[int, tuple[Receipt, pa.Table]]:
     return out
 
 
-def pack_records(objects: Objects, cell: Cell | str, *, epoch: int) -> int:
+def pack_records(records: Listing, cell: Cell | str, *, epoch: int) -> int:
     """Pack each complete thousand of units into one object, then remove the single ones. Returns the packs written.
 
     Safe to kill at any point: the pack is durable before a record goes, and until then both say the same.
     """
-    entries, name = list_records(objects, cell), cell_id(cell)
+    objects, entries, name = records.objects, records.entries(cell), cell_id(cell)
     written = 0
-    for first in range(0, max(entries, default=-1) + 1, PACK):
-        units = range(first, first + PACK)
+    for first in range(0, max(entries, default=-1) + 1, listing.PACK):
+        units = range(first, first + listing.PACK)
         if any(unit not in entries for unit in units) or all(entries[unit].packed for unit in units):
             continue
         tables, listed = [], []
@@ -266,8 +226,8 @@ def pack_records(objects: Objects, cell: Cell | str, *, epoch: int) -> int:
         schema = tables[0].schema.with_metadata({b"receipts": json.dumps(listed).encode()})
         merged = pa.concat_tables(tables).replace_schema_metadata(schema.metadata)
         objects.put(pack_key(name, first, epoch), sealed_parquet(schema, [merged]))
-        stale = [key for key in objects.list(f"records/{name}") if _superseded(key, name, units, epoch)]
-        objects.delete(stale)
+        records.wrote(pack_key(name, first, epoch))
+        records.delete(key for key in records.keys(name) if _superseded(key, name, units, epoch))
         written += 1
     return written
 
@@ -279,32 +239,32 @@ def pack_key(cell: str, first: int, epoch: int) -> str:
 
 def _superseded(key: str, cell: str, units: range, epoch: int) -> bool:
     name = key[len(f"records/{cell}") + 1 :]
-    if match := _RECORD.fullmatch(name):
+    if match := RECORD_NAME.fullmatch(name):
         return int(match[1]) in units and int(match[2]) <= epoch
-    if match := _PACK.fullmatch(name):
+    if match := PACK_NAME.fullmatch(name):
         return int(match[1]) == units.start and int(match[2]) < epoch
     return False
 
 
-def forget_units(objects: Objects, cell: Cell, units: Collection[int], *, epoch: int) -> None:
+def forget_units(records: Listing, cell: Cell, units: Collection[int], *, epoch: int) -> None:
     """Remove what is recorded of these units, of all epochs; what is packed with them becomes single records of this epoch first."""
-    keys = list(objects.list(f"records/{cell.id}"))
-    counting = list_records(objects, cell)
+    objects, keys, counting = records.objects, records.keys(cell), records.entries(cell)
     for key in keys:
-        match = _PACK.fullmatch(key.rsplit("/", 1)[-1])
+        match = PACK_NAME.fullmatch(key.rsplit("/", 1)[-1])
         first = int(match[1]) if match else 0
-        if not match or not any(first <= unit < first + PACK for unit in units):
+        if not match or not any(first <= unit < first + listing.PACK for unit in units):
             continue
         for unit, (receipt, rows) in read_object(objects, cell, key, objects.get(key)).items():
             if unit not in units and counting[unit].key == key:
                 write_record(objects, replace(receipt, epoch=epoch), rows)
-        objects.delete([key])
-    objects.delete(key for key in keys if (match := _RECORD.fullmatch(key.rsplit("/", 1)[-1])) and int(match[1]) in units)
+                records.wrote(record_key(cell.id, unit, epoch))
+        records.delete([key])
+    records.delete(key for key in keys if (match := RECORD_NAME.fullmatch(key.rsplit("/", 1)[-1])) and int(match[1]) in units)
 
 
-def forget_records(objects: Objects, cell: str) -> None:
+def forget_records(records: Listing, cell: str) -> None:
     """Remove all records of a cell (`--replace`)."""
-    objects.delete(list(objects.list(f"records/{cell}")))
+    records.delete(records.keys(cell))
 
 
 PASSED, COMPUTED = -1, -2

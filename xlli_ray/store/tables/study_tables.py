@@ -22,12 +22,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xlli_ray.errors import EnvironmentFailure, StudyError
+from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import Missing, Objects
 from xlli_ray.store.records.digests import INDEX, remembered
+from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import Cell, Manifest
 from xlli_ray.store.records.root import digest_of
 from xlli_ray.store.records.seal import check, crc_hex, read_json, sealed_json, sealed_parquet
-from xlli_ray.store.records.unit_records import ARROW, list_records, read_receipts, read_records
+from xlli_ray.store.records.unit_records import ARROW, read_receipts, read_records
 from xlli_ray.store.tables.results import folder, read_results
 from xlli_ray.store.tables.sample_table import REPAIR
 from xlli_ray.store.tables.sql import Database, text
@@ -46,13 +48,13 @@ STORED = pa.schema(
 )  # fmt: skip
 
 
-def fingerprint(objects: Objects, manifest: Manifest) -> str:
+def fingerprint(archive: Archive) -> str:
     """Changes when a record came or went: tells whether `tables/` is up to date."""
     def units(cell: Cell) -> list[tuple[int, int]]:
-        return sorted((entry.unit, entry.epoch) for entry in list_records(objects, cell).values())
+        return sorted((entry.unit, entry.epoch) for entry in archive.records.entries(cell).values())
 
-    cells = json.dumps([(cell.id, cell.hash, units(cell)) for cell in manifest.cells])
-    tags = json.dumps([[m.id, dict(m.tags), m.weights_sha256] for m in manifest.models], sort_keys=True)
+    cells = json.dumps([(cell.id, cell.hash, units(cell)) for cell in archive.manifest.cells])
+    tags = json.dumps([[m.id, dict(m.tags), m.weights_sha256] for m in archive.manifest.models], sort_keys=True)
     return hashlib.sha256((cells + tags).encode()).hexdigest()[:16]
 
 
@@ -76,11 +78,11 @@ def kind_schema(cells: Sequence[Cell]) -> pa.Schema:
     return pa.schema([(name, ARROW[dtype]) for name, dtype in {**every, **kind_columns(cells)}.items()])
 
 
-def kind_batches(objects: Objects, cells: Sequence[Cell]) -> Iterator[pa.Table]:
+def kind_batches(records: Listing, cells: Sequence[Cell]) -> Iterator[pa.Table]:
     """Rows of one probe kind, a record at a time, in order."""
     schema = kind_schema(cells)
     for cell in cells:
-        for _, rows in read_records(objects, cell):
+        for _, rows in read_records(records, cell):
             if not rows.num_rows:
                 continue
             about = {"stage": cell.stage, "model": cell.model, "what": cell.what}
@@ -90,13 +92,13 @@ def kind_batches(objects: Objects, cells: Sequence[Cell]) -> Iterator[pa.Table]:
             yield pa.table(columns, names=schema.names).cast(schema)
 
 
-def stored_table(objects: Objects, manifest: Manifest) -> pa.Table:
+def stored_table(archive: Archive) -> pa.Table:
     """The SQL table `features`: every stored array of every probe."""
     rows: list[dict[str, Any]] = []
-    for cell in sorted(manifest.cells, key=lambda c: (c.stage, c.model, c.what)):
+    for cell in sorted(archive.manifest.cells, key=lambda c: (c.stage, c.model, c.what)):
         sums: dict[tuple[str, str], list[int]] = {}
         if any(bucket.arrays for bucket in cell.buckets):
-            for receipt in read_receipts(objects, cell):
+            for receipt in read_receipts(archive.records, cell):
                 for name, shard in receipt.shards.items():
                     entry = sums.setdefault((receipt.bucket, name), [0, 0])
                     entry[0] += receipt.stop - receipt.start - len(receipt.failed)
@@ -114,13 +116,13 @@ def stored_table(objects: Objects, manifest: Manifest) -> pa.Table:
     return pa.Table.from_pylist(rows, STORED)
 
 
-def failure_table(objects: Objects, manifest: Manifest) -> pa.Table:
+def failure_table(archive: Archive) -> pa.Table:
     """The SQL table `failures`: rejected files of the scan, then failed samples."""
     rows: list[dict[str, Any]] = []
-    for item in rejected(objects).to_pylist():
+    for item in rejected(archive.objects).to_pylist():
         rows.append({"stage": "scan", "kind": "rejected", "reason": item["reason"], "source": item["source"]})
-    for cell in sorted(manifest.cells, key=lambda c: (c.stage, c.model, c.what)):
-        for receipt in read_receipts(objects, cell):
+    for cell in sorted(archive.manifest.cells, key=lambda c: (c.stage, c.model, c.what)):
+        for receipt in read_receipts(archive.records, cell):
             for failure in receipt.failed:
                 rows.append(
                     {"stage": cell.stage, "model": cell.model, "what": cell.what, "sample_id": failure.sample_id,
@@ -162,15 +164,16 @@ def rejected(objects: Objects) -> pa.Table:
         raise StudyError(f"{objects.url}/samples/rejected.parquet: damaged ({str(error)[:200]}); {REPAIR}") from error
 
 
-def tables_are_fresh(objects: Objects, manifest: Manifest, *, read: bool = False) -> bool:
+def tables_are_fresh(archive: Archive, *, read: bool = False) -> bool:
     """Whether `tables/` tells of exactly the records that are there, in files of the bytes that were written.
 
     `read`: by their digests, as `run` asks; else by their sizes and last bytes, where the seal is: a query over gigabytes of tables reads
     only what it needs, a table that was cut or replaced is seen, and a flipped bit before them is for `verify`.
     """
+    objects = archive.objects
     try:
         index = read_json(objects.get(INDEX), f"{objects.url}/{INDEX}", "")
-        if index.get("fingerprint") != fingerprint(objects, manifest):
+        if index.get("fingerprint") != fingerprint(archive):
             return False
         tails = dict(index.get("tails", {}))  # none in studies of before
         for name, (size, crc) in dict(index.get("files", {})).items():
@@ -186,17 +189,17 @@ def tables_are_fresh(objects: Objects, manifest: Manifest, *, read: bool = False
         return False
 
 
-def write_tables(objects: Objects, manifest: Manifest) -> None:
+def write_tables(archive: Archive) -> None:
     """Make `tables/` anew; its index comes last."""
-    mark = fingerprint(objects, manifest)
+    objects, mark = archive.objects, fingerprint(archive)
     made: dict[str, bytes] = {}
-    for kind, cells in table_kinds(manifest).items():
-        made[kind] = sealed_parquet(kind_schema(cells), _regroup(kind_batches(objects, cells)))
+    for kind, cells in table_kinds(archive.manifest).items():
+        made[kind] = sealed_parquet(kind_schema(cells), _regroup(kind_batches(archive.records, cells)))
         objects.put(f"tables/{kind}.parquet", made[kind])
     others = {
-        "models": model_table(manifest),
-        "features": stored_table(objects, manifest),
-        "failures": failure_table(objects, manifest),
+        "models": model_table(archive.manifest),
+        "features": stored_table(archive),
+        "failures": failure_table(archive),
     }
     for name, table in others.items():
         made[name] = sealed_parquet(table.schema, [table])
@@ -222,7 +225,7 @@ def _regroup(tables: Iterator[pa.Table], size: int = 1 << 16) -> Iterator[pa.Tab
         yield pa.concat_tables(waiting).combine_chunks()
 
 
-def connect(objects: Objects, manifest: Manifest, *, cells: Sequence[Cell] | None = None, unsafe: bool = False) -> Database:
+def connect(archive: Archive, *, cells: Sequence[Cell] | None = None, unsafe: bool = False) -> Database:
     """An SQL connection with all tables, shut (`store.tables.sql`). Uses `tables/` when up to date, else reads the records.
 
     `cells`: only rows of these cells are seen, and neither `features` nor results: what an analysis declared as its inputs.
@@ -230,7 +233,7 @@ def connect(objects: Objects, manifest: Manifest, *, cells: Sequence[Cell] | Non
     """
     database = Database()
     try:
-        _fill(database, objects, manifest, cells)
+        _fill(database, archive, cells)
         if not unsafe:
             database.shut()
     except BaseException:
@@ -239,9 +242,10 @@ def connect(objects: Objects, manifest: Manifest, *, cells: Sequence[Cell] | Non
     return database
 
 
-def _fill(database: Database, objects: Objects, manifest: Manifest, cells: Sequence[Cell] | None) -> None:
-    fresh = tables_are_fresh(objects, manifest)
-    kinds = table_kinds(manifest)
+def _fill(database: Database, archive: Archive, cells: Sequence[Cell] | None) -> None:
+    objects = archive.objects
+    fresh = tables_are_fresh(archive)
+    kinds = table_kinds(archive.manifest)
     wanted = {cell.kind for cell in cells} if cells is not None else set(kinds)
     for name in [*(kind for kind in kinds if kind in wanted), "models", "failures", *([] if cells is not None else ["features"])]:
         only = "" if cells is None else _only(name, cells)
@@ -254,10 +258,10 @@ def _fill(database: Database, objects: Objects, manifest: Manifest, cells: Seque
         if name in kinds:
             ids = {cell.id for cell in cells or ()}
             shown = [cell for cell in kinds[name] if cells is None or cell.id in ids]
-            table = pa.concat_tables([kind_schema(kinds[name]).empty_table(), *kind_batches(objects, shown)])
+            table = pa.concat_tables([kind_schema(kinds[name]).empty_table(), *kind_batches(archive.records, shown)])
         else:
-            make = {"models": lambda *_: model_table(manifest), "features": stored_table, "failures": failure_table}[name]
-            table = make(objects, manifest)
+            make = {"models": lambda study: model_table(study.manifest), "features": stored_table, "failures": failure_table}[name]
+            table = make(archive)
         database.add(name, table, where=only)
     parts = [key for key in objects.list("samples") if key.rsplit("/", 1)[-1].startswith("part-")]
     if parts:
@@ -298,13 +302,13 @@ def _texts(values: Iterable[str]) -> str:
     return ", ".join(text(value) for value in sorted(values))
 
 
-def count_failed(objects: Objects, manifest: Manifest) -> int:
+def count_failed(archive: Archive) -> int:
     """Samples that could not be measured, each once a model, however many stages it failed in: of `Manifest.measurements`."""
-    found = query(objects, manifest, "select count(*) as n from (select distinct model, row from failures where stage <> 'scan')")
+    found = query(archive, "select count(*) as n from (select distinct model, row from failures where stage <> 'scan')")
     return int(found["n"][0].as_py())
 
 
-def query(objects: Objects, manifest: Manifest, sql: str, *, unsafe: bool = False) -> pa.Table:
+def query(archive: Archive, sql: str, *, unsafe: bool = False) -> pa.Table:
     """Run SQL over the study's tables. Raises StudyError with DuckDB's reason and the table names."""
-    with connect(objects, manifest, unsafe=unsafe) as database:
+    with connect(archive, unsafe=unsafe) as database:
         return database.query(sql)

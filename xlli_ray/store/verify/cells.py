@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,20 +10,22 @@ import pyarrow as pa
 
 from xlli_ray.errors import StudyError, counted
 from xlli_ray.store.objects.client import Missing, Objects
+from xlli_ray.store.records.listing import PACK_NAME, RECORD_NAME, Listing
 from xlli_ray.store.records.manifest import BucketPlan, Cell
 from xlli_ray.store.records.root import digest_of
 from xlli_ray.store.records.seal import crc_hex
-from xlli_ray.store.records.unit_records import DamagedRecord, Receipt, Seen, list_records, read_object
+from xlli_ray.store.records.unit_records import DamagedRecord, Receipt, Seen, read_object
 from xlli_ray.store.verify.findings import Finding, Kind
 from xlli_ray.store.zarr.hierarchy import bucket_documents, row_numbers
 from xlli_ray.store.zarr.layout import ArrayMeta, companion_chunks, dump, group_key, shard_key
 from xlli_ray.store.zarr.read import ArrayReader
 
 
-def verify_cell(objects: Objects, cell: Cell, accounted: set[str], saw: Seen) -> Iterator[Finding]:
+def verify_cell(records: Listing, cell: Cell, accounted: set[str], saw: Seen) -> Iterator[Finding]:
     """Findings of one cell. `accounted` takes the keys that belong to it, `saw` the digest of each record."""
+    objects = records.objects
     receipts: dict[int, Receipt] = {}
-    yield from _records(objects, cell, receipts, accounted, saw)
+    yield from _records(records, cell, receipts, accounted, saw)
     missing = [unit for unit in range(cell.units) if unit not in receipts]
     if missing:
         share = f"{len(missing)} of {counted(cell.units, 'unit')}"
@@ -48,17 +49,17 @@ def verify_cell(objects: Objects, cell: Cell, accounted: set[str], saw: Seen) ->
 
 
 def _records(
-    objects: Objects, cell: Cell, receipts: dict[int, Receipt], accounted: set[str], saw: Seen
+    records: Listing, cell: Cell, receipts: dict[int, Receipt], accounted: set[str], saw: Seen
 ) -> Iterator[Finding]:
     """All records and packs of the folder; those that count go into `receipts`."""
-    counting = list_records(objects, cell)
-    for key in objects.list(f"records/{cell.id}"):
+    objects, counting = records.objects, records.entries(cell)
+    for key in records.keys(cell):
         name = key.rsplit("/", 1)[-1]
-        match = re.fullmatch(r"(?:(\d{7})|pack-(\d{7}))\.\d{6}\.(?:arrow|parquet)", name)
+        match = RECORD_NAME.fullmatch(name) or PACK_NAME.fullmatch(name)
         if not match:
             continue
         accounted.add(key)
-        if int(match[1] or match[2]) >= cell.units:
+        if int(match[1]) >= cell.units:
             yield Finding("record", key, f"of a unit that is not planned ({cell.units} are)", cell.id)
             continue
         try:

@@ -17,12 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xlli_ray.errors import EnvironmentFailure, StudyError, counted
+from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import LocalObjects, Missing, Objects
 from xlli_ray.store.records.digests import INDEX
 from xlli_ray.store.records.documents import COPY, document_key, documents
+from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import Manifest
 from xlli_ray.store.records.root import KEY as ROOT_KEY
-from xlli_ray.store.records.root import PARTS, Digest, Root, digest_of, folder_digest, pieces, read_root, record_folders
+from xlli_ray.store.records.root import PARTS, Digest, Root, digest_of, folder_digest, pieces, read_root
 from xlli_ray.store.records.seal import check, crc_hex, is_sealed, read_json
 from xlli_ray.store.records.unit_records import DamagedRecord, Seen, read_object, unfinished
 from xlli_ray.store.tables.results import ROOT as RESULTS
@@ -39,25 +41,26 @@ UNCHECKED = re.compile(r"(events|report)/.*|lease/(probe|canary)-.*|records/.*\.
 """Notes: documented as such in docs/store-format.md."""
 
 
-def verify(objects: Objects, manifest: Manifest, *, notes: list[str] | None = None) -> Iterator[str]:
+def verify(archive: Archive, *, notes: list[str] | None = None) -> Iterator[str]:
     """One line per finding. `notes` takes what could not be looked at."""
-    for finding in findings(objects, manifest, notes=notes):
+    for finding in findings(archive, notes=notes):
         yield str(finding)
 
 
-def findings(objects: Objects, manifest: Manifest, *, notes: list[str] | None = None) -> Iterator[Finding]:
-    """Everything that is not as it was written, each once."""
+def findings(archive: Archive, *, notes: list[str] | None = None) -> Iterator[Finding]:
+    """Everything that is not as it was written, each once. It looks for itself, whatever the archive has listed before."""
     notes = [] if notes is None else notes
     told: set[str] = set()
     accounted: set[str] = set()
-    for finding in _findings(objects, manifest, notes, accounted):
+    for finding in _findings(archive.again(), notes, accounted):
         mark = f"{finding.key} {finding.unit}"
         if mark not in told and f"{finding.key} -1" not in told:
             told.add(mark)
             yield finding
 
 
-def _findings(objects: Objects, manifest: Manifest, notes: list[str], accounted: set[str]) -> Iterator[Finding]:
+def _findings(archive: Archive, notes: list[str], accounted: set[str]) -> Iterator[Finding]:
+    objects, manifest, records = archive.objects, archive.manifest, archive.records
     yield from _plan(objects, manifest, accounted)
     if manifest.samples is None:
         yield Finding("missing", "samples", "the corpus was never scanned")
@@ -76,13 +79,13 @@ def _findings(objects: Objects, manifest: Manifest, notes: list[str], accounted:
             if f"{place}/zarr.json" not in accounted:
                 accounted.add(f"{place}/zarr.json")
                 yield from verify_same(objects, f"{place}/zarr.json", dump(document), "document", "differs from the plan")
-        yield from verify_cell(objects, cell, accounted, saw)
-    yield from _scans(objects, accounted, saw)
-    complete = not unfinished(objects, manifest.cells)
-    yield from _tables(objects, manifest, accounted, complete=complete and bool(manifest.cells))
+        yield from verify_cell(records, cell, accounted, saw)
+    yield from _scans(records, accounted, saw)
+    complete = not unfinished(records, manifest.cells)
+    yield from _tables(archive, accounted, complete=complete and bool(manifest.cells))
     yield from _results(objects, accounted)
     yield from _leases(objects, accounted)
-    yield from _root(objects, manifest, notes, accounted, digests)
+    yield from _root(archive, notes, accounted, digests)
     if isinstance(objects, LocalObjects):
         yield from _odd_entries(objects.root)
     for folder in FOLDERS:
@@ -191,9 +194,10 @@ def _weights(objects: Objects, manifest: Manifest, accounted: set[str]) -> Itera
             yield Finding("foreign", key, str(error))
 
 
-def _scans(objects: Objects, accounted: set[str], saw: Seen) -> Iterator[Finding]:
+def _scans(records: Listing, accounted: set[str], saw: Seen) -> Iterator[Finding]:
     """Records of scans: needed only to make the sample table again."""
-    for folder, keys in record_folders(objects).items():
+    objects = records.objects
+    for folder, keys in records.folders().items():
         if not folder.startswith("scan-") or "/" in folder:
             continue
         for key in keys:
@@ -208,7 +212,8 @@ def _scans(objects: Objects, accounted: set[str], saw: Seen) -> Iterator[Finding
                 yield Finding("foreign", key, str(error), folder)
 
 
-def _tables(objects: Objects, manifest: Manifest, accounted: set[str], *, complete: bool) -> Iterator[Finding]:
+def _tables(archive: Archive, accounted: set[str], *, complete: bool) -> Iterator[Finding]:
+    objects = archive.objects
     accounted.add(INDEX)
     try:
         index = read_json(objects.get(INDEX), INDEX, "")
@@ -231,7 +236,7 @@ def _tables(objects: Objects, manifest: Manifest, accounted: set[str], *, comple
             yield Finding("tables", key, "missing")
         except ValueError as error:  # StudyError, and a name in the index that is none
             yield Finding("foreign", key, str(error))
-    if complete and index.get("fingerprint") != fingerprint(objects, manifest):
+    if complete and index.get("fingerprint") != fingerprint(archive):
         yield Finding("tables", "tables", "do not tell of the records that are there")
 
 
@@ -297,25 +302,27 @@ def _is_json(data: bytes) -> bool:
 
 
 def _root(
-    objects: Objects, manifest: Manifest, notes: list[str], accounted: set[str], digests: dict[str, Digest]
+    archive: Archive, notes: list[str], accounted: set[str], digests: dict[str, Digest]
 ) -> Iterator[Finding]:
     """Everything that `digests.json` names is there with those bytes, and what it should name is named."""
+    objects = archive.objects
     try:
         root = read_root(objects)
     except StudyError as error:
         yield Finding("root", ROOT_KEY, str(error).split(": ", 1)[-1].split(";")[0])
         return
     if root is None:
-        if manifest.format == 1:
+        if archive.manifest.format == 1:
             notes.append("this study was written before there were digests: sample table, tables, results and single records were checked "
                          "only by what they say of each other; the same `xlli run` adds digests")  # fmt: skip
         else:
             yield Finding("root", ROOT_KEY, "missing: the run has not come to its end, or somebody removed it")
         return
-    yield from _rooted(objects, root, accounted, digests)
+    yield from _rooted(archive.records, root, accounted, digests)
 
 
-def _rooted(objects: Objects, root: Root, accounted: set[str], digests: dict[str, Digest]) -> Iterator[Finding]:
+def _rooted(records: Listing, root: Root, accounted: set[str], digests: dict[str, Digest]) -> Iterator[Finding]:
+    objects = records.objects
     since = f"not as the run of lease {root.epoch} left it (digests.json)"
     same: tuple[Kind, ...] = ("lease", "samples", "tables")
     kinds: dict[str, Kind] = {"results": "result", "study": "plan", COPY: "plan", **{kind: kind for kind in same}}
@@ -333,7 +340,7 @@ def _rooted(objects: Objects, root: Root, accounted: set[str], digests: dict[str
         for key in objects.list(part):
             if key in accounted and key not in root.objects:
                 yield Finding("root", key, f"came after the run of lease {root.epoch} wrote digests.json")
-    folders = record_folders(objects)
+    folders = records.folders()
     for folder, written in root.records.items():
         keys = folders.get(folder, [])
         try:

@@ -19,6 +19,7 @@ import numpy as np
 
 from xlli_ray.errors import StudyError
 from xlli_ray.store.objects.client import LocalObjects, Missing, Objects, open_regular, regular_handle
+from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import BucketPlan, Cell
 from xlli_ray.store.records.unit_records import Seen, read_receipts
 from xlli_ray.store.zarr.layout import ArrayMeta, shard_key
@@ -42,10 +43,10 @@ class Block:
     """bool (rows,)."""
 
 
-def valid_by_bucket(objects: Objects, cell: Cell, *, seen: Seen | None = None) -> dict[str, np.ndarray]:
+def valid_by_bucket(records: Listing, cell: Cell, *, seen: Seen | None = None) -> dict[str, np.ndarray]:
     """bool (rows,) per bucket, from the records themselves: the `valid` arrays are only as fresh as the last run's end."""
     valid = {bucket.name: np.zeros(bucket.rows, bool) for bucket in cell.buckets}
-    for receipt in read_receipts(objects, cell, seen=seen):
+    for receipt in read_receipts(records, cell, seen=seen):
         here = valid[receipt.bucket]
         here[receipt.start : receipt.stop] = True
         here[[failure.position for failure in receipt.failed]] = False
@@ -299,9 +300,9 @@ def _runs(starts: list[int], lengths: list[int], gap: int) -> Iterator[int]:
     yield len(starts)
 
 
-def open_readers(objects: Objects, cell: Cell) -> list[ArrayReader]:
+def open_readers(records: Listing, cell: Cell) -> list[ArrayReader]:
     """One reader per array and bucket of a cell."""
-    valid = valid_by_bucket(objects, cell)
+    valid = valid_by_bucket(records, cell)
     return [
-        ArrayReader(objects, cell, bucket, meta, valid=valid[bucket.name]) for bucket in cell.buckets for meta in bucket.arrays
+        ArrayReader(records.objects, cell, bucket, meta, valid=valid[bucket.name]) for bucket in cell.buckets for meta in bucket.arrays
     ]
