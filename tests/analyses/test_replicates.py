@@ -17,6 +17,7 @@ from xlli_ray.analyses.freshness import Asked, check_asked, resolve
 from xlli_ray.analyses.replicates import Group, Grouped, compared_groups, group_difference, group_mean, groups_of, network_means
 from xlli_ray.analyses.view import View
 from xlli_ray.errors import PlanError
+from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import open_objects
 from xlli_ray.store.records.documents import load_manifest, save_manifest
 from xlli_ray.store.records.manifest import ModelRecord
@@ -131,7 +132,7 @@ def study(folder: Path, recipe: Recipe, tags: Sequence[dict[str, Any]]) -> Any:
     manifest = write_study(objects, recipe, folder / "pictures")
     models = tuple(replace(model, tags=tag) for model, tag in zip(manifest.models, tags, strict=True))
     save_manifest(objects, replace(manifest, models=models))
-    write_tables(objects, replace(manifest, models=models))
+    write_tables(Archive(objects, replace(manifest, models=models)))
     return objects
 
 
@@ -139,8 +140,9 @@ def concluded(objects: Any, kind: str, **params: Any) -> Result:
     manifest = load_manifest(objects)
     asked = Asked(kind, kind, params)
     check_asked([asked], manifest)
-    task = resolve(asked, objects, manifest)
-    with View(objects, manifest, task.cells) as view:
+    archive = Archive(objects, manifest)
+    task = resolve(asked, archive)
+    with View(archive, task.cells) as view:
         return task.cls.run(task.params, view, 0)
 
 
