@@ -69,7 +69,7 @@ def make_batch() -> Callable[..., Batch]:
             )
             for i in range(count)
         ]  # fmt: skip
-        return Batch(samples, torch.from_numpy(inputs), wanted, np.ones(count, bool))
+        return Batch(samples, torch.from_numpy(inputs), wanted, np.ones(count, bool), extras=[{} for _ in samples])
 
     return make
 
@@ -86,7 +86,8 @@ def shapes_of(model: Model, size: Size, taps: tuple[Any, ...]) -> Shapes:
     patterns = [f"{tap.module}:{tap.side}" for tap in taps]
     infos = {i.tap: (i.shape, i.stride) for i in resolve(model, patterns, model.shape(size))} if taps else {}
     output = model.given(model.shape(size), size.height, size.width)[1:] if model.output == "image" else None
-    return Shapes(size.height, size.width, output, infos, together=3, frames=size.frames)
+    target = (size.height * model.scale, size.width * model.scale)
+    return Shapes(size.height, size.width, output, infos, together=3, frames=size.frames, target=target)
 
 
 def measure(probe: Any, model: Model, batch: Batch) -> Measurement:

@@ -101,7 +101,7 @@ def _kept(name: str, batch: Batch) -> np.ndarray:
     """(B, …) of one array; zeros where a sample could not be loaded."""
     if name == "input":
         return _eight_bit(batch.input.cpu().numpy())
-    found = [target if name == "target" else extras.get(name) for target, extras in zip(batch.targets, batch.extras, strict=True)]
+    found = batch.targets if name == "target" else [extras.get(name) for extras in batch.extras]
     like = next(one for one in found if one is not None)  # a batch that nothing could be loaded of is not measured
     whole = np.stack([np.zeros_like(like) if one is None else one for one in found])
     return _eight_bit(whole) if name == "target" else whole
