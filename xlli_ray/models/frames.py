@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -76,9 +77,21 @@ def dims_of(place: Frames, shape: Shape) -> tuple[str, ...]:
     return (*(("frame",) if place else ()), *known.get(rest, tuple(f"axis{i}" for i in range(rest))))
 
 
+_BACKWARD: WeakKeyDictionary[Model, dict[str, bool]] = WeakKeyDictionary()
+"""What was found of each module that was asked about."""
+
+
 def run_backward(model: Model, modules: Collection[str]) -> set[str]:
     """Those of `modules`, each run once a frame, that begin with the last one: their first call changes with the last frame and does not
     with the first. Tried with real numbers on a small clip; leaves torch's random state as it was."""
+    known = _BACKWARD.setdefault(model, {})
+    if asked := [name for name in modules if name not in known]:
+        found = _tried(model, asked)
+        known.update({name: name in found for name in asked})
+    return {name for name in modules if known[name]}
+
+
+def _tried(model: Model, modules: Collection[str]) -> set[str]:
     side = max(SIDE, model.minimum)
     shape = model.shape(model.trial_size(side, side))
     rng = np.random.default_rng(0)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,9 @@ class Trace:
     last_conv_problem: str
 
 
+_KNOWN: WeakKeyDictionary[Model, dict[tuple[Size, bool], Trace]] = WeakKeyDictionary()
+
+
 @dataclass(frozen=True)
 class _Made:
     """A module call, with the autograd nodes of its input (None: the image) and of its output, noted as it ran."""
@@ -82,7 +86,15 @@ def first_tensor(value: Any) -> Tensor | None:
 
 def trace(model: Model, size: Size, *, graph: bool) -> Trace:
     """Watch one forward pass over zeros of `size`, one that the module can take; with `graph`, also find the
-    last convolution. On the meta device a second, larger pass gives strides and tells the batch axis."""
+    last convolution. On the meta device a second, larger pass gives strides and tells the batch axis. What was seen of a
+    model is kept as long as the model is: a plan asks several times, and a large network takes seconds."""
+    known = _KNOWN.setdefault(model, {})
+    if (size, graph) not in known and (size, True) not in known:
+        known[size, graph] = _traced(model, size, graph=graph)
+    return known.get((size, graph)) or known[size, True]
+
+
+def _traced(model: Model, size: Size, *, graph: bool) -> Trace:
 
     def visit(module: nn.Module, x: Tensor) -> _Seen:
         return _watch(model, module, x, graph=graph)
