@@ -1,0 +1,159 @@
+"""Studies of clips: scores, features with their frames, what is refused, the page; and BasicVSR's public weights on Vid4."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from helpers import QUIET, digest, picture
+from PIL import Image
+
+from xlli_ray.corpus.resize import downscale
+from xlli_ray.engine.options import Options
+from xlli_ray.engine.run.driver import run_study
+from xlli_ray.errors import PlanError
+from xlli_ray.models import ModelSpec, load_model, read_state_dict
+from xlli_ray.models.layers import Tap, capture
+from xlli_ray.recipe import Recipe, load_recipe
+from xlli_ray.registry import CORPORA
+from xlli_ray.report.page import write_report
+from xlli_ray.stats.fidelity import luma_studio, psnr
+from xlli_ray.study import open_study
+
+pytestmark = pytest.mark.skipif(not CORPORA.knows("clips"), reason="the corpus kind `clips` is not there yet")
+TOYS = Path(__file__).parents[1] / "models"
+if str(TOYS) not in sys.path:
+    sys.path.insert(0, str(TOYS))  # `network: toy_clip_networks:both_ways`
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> Path:
+    """Six frames of a picture that moves."""
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    still = picture(3, 48, 60)
+    for i in range(6):
+        Image.fromarray(np.roll(still, i, axis=1)).save(folder / f"f_{i:02d}.png")
+    return folder
+
+
+@pytest.fixture
+def study(frames: Path, tmp_path: Path) -> Callable[..., Any]:
+    """Runs a recipe over windows of four frames and opens its study."""
+
+    def go(models: list[dict[str, Any]], stages: list[Any], out: str = "study", **options: Any) -> Any:
+        run_study(recipe(frames, tmp_path, models, stages), str(tmp_path / out), Options(**{"workers": 0, "quiet": True, **options}))
+        return open_study(tmp_path / out)
+
+    return go
+
+
+def recipe(folder: Path, place: Path, models: list[dict[str, Any]], stages: list[Any], frames: int = 4, scale: int = 2) -> Recipe:
+    corpus = {"clips": {"target": f"{folder}/*.png", "frames": frames, "stride": 1}, "scale": scale}
+    (place / "recipe.yaml").write_text(yaml.safe_dump({"name": "clips", "corpus": corpus, "models": models, "stages": stages}))
+    return load_recipe(place / "recipe.yaml")
+
+
+CLIP = {"id": "clip", "network": "toy_clip_networks:both_ways"}
+IMAGE = {"id": "image", "network": "toy:small", "frames": "each"}
+
+
+def test_a_study_of_clips_has_scores_features_and_a_page(study: Callable[..., Any], tmp_path: Path) -> None:
+    stages = [{"restore": {"save": True}}, {"features": {"layers": ["head"], "dtype": "float32"}},
+              {"features": {"id": "states", "layers": ["back", "forth"], "pool": "mean", "models": ["clip"]}}]  # fmt: skip
+    opened = study([CLIP, IMAGE], stages)
+    rows = opened.sql("select model, psnr_y, psnr_y_frames, status from restore order by model").to_pylist()
+    assert len(rows) == 3 * 3  # three windows; the baseline beside the networks
+    assert {row["status"] for row in rows} == {"ok"}
+    assert all(np.isfinite(row["psnr_y"]) and np.isfinite(row["psnr_y_frames"]) for row in rows)
+    head = opened.array("features/image/head.out")
+    assert head.xarray().dims == ("sample", "frame", "channel", "y", "x")
+    assert head.xarray().shape == (3, 4, 6, 24, 30)
+    assert opened.array("states/clip/back.out").xarray().dims == ("sample", "frame", "channel")
+    ids = opened.sql("select sample_id from samples order by row")["sample_id"].to_pylist()
+    view = opened.sample(ids[0])
+    assert view.input.shape == (4, 3, 24, 30)
+    assert view.output("clip").shape == (4, 3, 48, 60)
+    assert "frame 2 of 0…3" in view._repr_html_()
+    opened.show(ids[:2]).save(tmp_path / "shown.png")
+    assert "Of clips, the centre frames." in Path(write_report(str(tmp_path / "study"))).read_text()
+
+
+def test_workers_give_the_same_bytes_and_a_second_run_computes_nothing(
+    study: Callable[..., Any], ray_session: None, frames: Path, tmp_path: Path
+) -> None:
+    stages = [{"restore": {"save": True}}, {"features": {"layers": ["forth"]}}]
+    study([CLIP], stages, "here")
+    study([CLIP], stages, "there", workers=1)
+    assert digest(tmp_path / "here") == digest(tmp_path / "there")
+    assert run_study(recipe(frames, tmp_path, [CLIP], stages), str(tmp_path / "here"), QUIET).units_run == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "stage", "said"),
+    [
+        (CLIP, {"gram": {"layers": ["head"]}}, "`gram` measures single images, and this corpus holds clips"),
+        (IMAGE, {"lam": {}}, "`lam` measures single images, and this corpus holds clips"),
+        ({"id": "a", "network": "toy:small"}, {"restore": {}}, "takes images, the corpus holds clips: `frames: each`"),
+        ({"id": "a", "network": "toy_clip_networks:centre"}, {"restore": {}}, "takes clips of 5 frames, those of the corpus have 4"),
+    ],
+)
+def test_what_cannot_take_clips_is_refused_before_anything_runs(study: Callable[..., Any], model: Any, stage: Any, said: str) -> None:
+    with pytest.raises(PlanError, match=said):
+        study([model], [stage])
+
+
+def test_a_network_of_clips_is_refused_over_images(frames: Path, tmp_path: Path) -> None:
+    data = {"name": "a", "corpus": {"images": [f"{frames}/*.png"], "scale": 2}, "models": [CLIP], "stages": [{"restore": {}}]}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(data))
+    with pytest.raises(PlanError, match="takes clips, the corpus holds images"):
+        run_study(load_recipe(tmp_path / "recipe.yaml"), str(tmp_path / "study"), QUIET)
+
+
+def vid4(fixtures: Path, place: Path, side: int | None) -> Path:
+    """The first seven frames of Vid4's calendar, or a square from their middle."""
+    folder = place / "calendar"
+    folder.mkdir()
+    for i in range(1, 8):
+        frame = np.asarray(Image.open(fixtures / f"video/Vid4/calendar/hr_{i:02d}.png").convert("RGB"))
+        top, left = ((size - side) // 8 * 4 if side else 0 for size in frame.shape[:2])
+        Image.fromarray(frame[top : top + side, left : left + side] if side else frame).save(folder / f"hr_{i:02d}.png")
+    return folder
+
+
+@pytest.mark.parametrize("side", [96, pytest.param(None, marks=pytest.mark.slow)])
+def test_basicvsr_restores_vid4_as_a_plain_loop_does(side: int | None, fixtures: Path, tmp_path: Path) -> None:
+    weights = fixtures / "models/basicvsr/basicvsr_vimeo90k_bi_x4.pth"
+    folder = vid4(fixtures, tmp_path, side)
+    network = f"{Path(__file__).parent}/basicvsr.py:make"
+    models = [{"id": "basicvsr", "network": network, "weights": str(weights)},
+              {"id": "srresnet", "weights": "builtin:srresnet-gr-clean", "frames": "each"}]  # fmt: skip
+    stages = [{"restore": {}}, {"features": {"layers": ["backward_trunk", "forward_trunk"], "dtype": "float32", "models": ["basicvsr"]}}]
+    run_study(recipe(folder, tmp_path, models, stages, frames=7, scale=4), str(tmp_path / "study"), QUIET)
+    study = open_study(tmp_path / "study")
+    rows = {row["model"]: row for row in study.sql("select model, psnr_y, psnr_y_frames from restore").to_pylist()}
+
+    tensors = read_state_dict(weights, name="basicvsr").tensors
+    model = load_model(ModelSpec(id="b", network=network), tensors)
+    targets = [np.asarray(Image.open(path)) for path in sorted(folder.iterdir())]
+    small = np.stack([downscale(target.astype(np.float32) / 255, 4) for target in targets])
+    x = torch.from_numpy(small.astype(np.float32) / 255).permute(0, 3, 1, 2)[None]
+    first = Tap("backward_trunk", call=0)
+    with torch.no_grad(), capture(model, [first], frames=7) as found:
+        y = model.module(x)[0]
+    output = (y.clamp(0, 1) * 255 + 0.5).floor().byte().permute(0, 2, 3, 1).numpy()
+    each = [psnr(luma_studio(ours[4:-4, 4:-4]), luma_studio(target[4:-4, 4:-4])) for ours, target in zip(output, targets)]
+    assert rows["basicvsr"]["psnr_y"] == pytest.approx(each[3], abs=0.02)
+    assert rows["basicvsr"]["psnr_y_frames"] == pytest.approx(np.mean(each), abs=0.02)
+    assert rows["basicvsr"]["psnr_y"] > rows["srresnet"]["psnr_y"] + 0.5 > rows["bicubic"]["psnr_y"]
+
+    stored = study.array("features/basicvsr/backward_trunk.out").xarray()
+    assert stored.dims == ("sample", "frame", "channel", "y", "x")
+    assert stored.shape == (1, 7, 64, *small.shape[1:3])
+    np.testing.assert_allclose(stored.values[:, 6], found[first.name].numpy(), rtol=1e-4, atol=1e-4)  # it begins with the last frame
