@@ -49,6 +49,7 @@ def test_a_stage_that_cannot_be_is_refused_with_its_path_and_line(tmp_path: Path
         ("seed: " + "1" * 6000, "a whole number of more than 18 digits"),
         ("seed: 010", "write '010' as a plain number"),
         ("seed: 1:30", "write '1:30' as a plain number"),
+        ("seed: !!float x", "write 'x' as a plain number"),
         ("limits: {hours: .inf}", "limits.hours (line 5): inf is no finite number"),
         ("limits: {hours: .nan}", "limits.hours (line 5): nan is no finite number"),
         ("limits: {hours: -1}\nstages: [restore: {}]", "limits.hours (line 5): Input should be greater than or equal to 0"),

@@ -59,6 +59,13 @@ def test_a_recipe_that_names_what_is_not_there_is_refused_before_an_image_is_rea
             go(recipe(**sections), str(tmp_path / "study"), QUIET)
 
 
+def test_a_patch_of_a_billion_pixels_asks_for_no_such_image(recipe: Make, tmp_path: Path) -> None:
+    """The layers were looked at on an image of the patch's size: 750 GB."""
+    asked = recipe(corpus={"images": ["*.png"], "scale": 2, "patches": {"size": 10**12}})
+    with pytest.raises(PlanError, match="no sample can be read"):
+        plan_study(asked, str(tmp_path / "study"), QUIET)
+
+
 @pytest.mark.usefixtures("unread")
 def test_replacing_what_is_not_there_is_refused_with_the_nearest(recipe: Make, tmp_path: Path) -> None:
     with pytest.raises(PlanError, match=r"--replace restor: there is no such stage, model or cell\. Did you mean 'restore'"):

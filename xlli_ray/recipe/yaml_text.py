@@ -95,10 +95,13 @@ class _Loader(yaml.SafeLoader):
         return int(text.replace("_", ""))
 
     def construct_yaml_float(self, node: ScalarNode) -> float:
-        if ":" in node.value:
-            shown = _short(node.value)
-            raise ConstructorError(None, None, f"write {shown} as a plain number, or in quotes if it is a text", node.start_mark)
-        return float(super().construct_yaml_float(node))
+        try:
+            if ":" not in node.value:
+                return float(super().construct_yaml_float(node))
+        except ValueError:  # `!!float x`
+            pass
+        shown = _short(node.value)
+        raise ConstructorError(None, None, f"write {shown} as a plain number, or in quotes if it is a text", node.start_mark)
 
     def refuse(self, node: Node) -> Any:
         """Tags other than those of plain values."""

@@ -94,7 +94,8 @@ def _cells(recipe: Recipe, stages: Sequence[Stage], model: Model, known: Sequenc
 
     corpus = recipe.corpus
     patches = corpus.pies or corpus.patches
-    side = max(model.minimum, patches.size // (corpus.scale or model.scale) if patches else SIDE)
+    # what layers there are does not depend on the size, which may be a slip of many digits: no image is asked for here
+    side = max(model.minimum, min(patches.size // (corpus.scale or model.scale), SIDE) if patches else SIDE)
     example = torch.zeros(model.shape(model.trial_size(side, side)))
     scales = [corpus.scale] if corpus.scale is not None else []
     out = []
