@@ -141,7 +141,10 @@ def test_every_headline_is_a_table_of_its_analysis_with_at_most_eight_of_its_col
 
     for kind in ANALYSES:
         cls = analysis_class(kind)
-        name, columns = cls.HEADLINE  # type: ignore[attr-defined]
+        if not hasattr(cls, "HEADLINE"):  # its first table is shown
+            assert len(cls.TABLES[0].columns) >= 1
+            continue
+        name, columns = cls.HEADLINE
         (table,) = (table for table in cls.TABLES if table.name == name)
         assert set(columns) <= {column.name for column in table.columns}, kind
         assert len(columns) <= 8

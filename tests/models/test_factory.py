@@ -29,6 +29,14 @@ def make(width=3, **more):
 """
 
 
+@pytest.fixture(autouse=True)
+def _no_neighbours_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed package's neighbours stay imported, and would be found by the next test of this process."""
+    for name in ("blocks", "late"):
+        monkeypatch.setitem(sys.modules, name, sys)  # so that what the test imports goes with it
+        del sys.modules[name]
+
+
 def folder(at: Path, said: str, *, name: str = "mine", version: object = 1) -> Path:
     at.mkdir()
     (at / f"{name}.py").write_text(FILE.format(version=version))
