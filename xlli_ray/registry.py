@@ -106,6 +106,7 @@ CORPORA = Registry(
         "inputs": "xlli_ray.corpus.kinds.inputs:Inputs",
         "pairs": "xlli_ray.corpus.kinds.pairs:Pairs",
         "list": "xlli_ray.corpus.kinds.list:Listed",
+        "clips": "xlli_ray.corpus.kinds.clips:Clips",
     },
 )  # fmt: skip
 """Where samples come from, by the key of the section `corpus`."""

@@ -52,6 +52,11 @@ class Sample:
     height: int
     width: int
     frames: int = 0
+    first_frame: int = 0
+    """Of a clip: the number of its first frame."""
+    frame_files: tuple[tuple[str, str], ...] = ()
+    """Of a clip: (URI, sha256) of each frame's file, or of the one video."""
+    target_files: tuple[tuple[str, str], ...] = ()
 
     @property
     def size(self) -> Size:
@@ -61,6 +66,8 @@ class Sample:
     @property
     def files(self) -> tuple[tuple[str, str], ...]:
         """(URI, sha256) of each file that it is made of."""
+        if self.frame_files:
+            return self.frame_files + self.target_files
         both = ((self.source, self.source_sha), (self.target, self.target_sha))
         return tuple((uri, sha) for uri, sha in both if uri is not None and sha is not None)
 
@@ -108,7 +115,7 @@ class Loader:
     ) -> None:
         """`mixture`: what a label of the sample table stands for. `beside`: mixtures whose by-products a sample has, too, as zeros.
         `blame`: what to raise for a file whose bytes are not those of the given sha256 (`watch.Watch.blame`)."""
-        self._max_pixels = max_pixels
+        self.max_pixels = max_pixels
         self._read, self._blame, self._mixture, self.beside = read, blame, mixture, beside
         self._cache = Cache(cache_bytes)
 
@@ -145,7 +152,7 @@ class Loader:
 
     def pixels(self, uri: str, sha: str, decoder: Decoder | None = None) -> NDArray[np.float32]:
         """(H, W, 3) in 0..1 of a file whose bytes have that sha256; not to be written to."""
-        return self.remember(("pixels", sha), lambda: (decoder or decode)(self.bytes_of(uri, sha), max_pixels=self._max_pixels).pixels)
+        return self.remember(("pixels", sha), lambda: (decoder or decode)(self.bytes_of(uri, sha), max_pixels=self.max_pixels).pixels)
 
     def bytes_of(self, uri: str, sha: str) -> bytes:
         """The bytes of a file, that have that sha256."""
@@ -176,7 +183,14 @@ def sample_from_row(row: dict[str, Any]) -> Sample:
         height=row["height"],
         width=row["width"],
         frames=row.get("frames") or 0,
+        first_frame=row.get("first_frame") or 0,
+        frame_files=_files(row, "frame"),
+        target_files=_files(row, "target_frame"),
     )
+
+
+def _files(row: dict[str, Any], name: str) -> tuple[tuple[str, str], ...]:
+    return tuple(zip(row.get(f"{name}_sources") or (), row.get(f"{name}_shas") or (), strict=True))
 
 
 def cut(image: NDArray[Any], box: Box | None, *, scale: int = 1) -> NDArray[Any]:

@@ -13,15 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from xlli_ray.corpus.box import Box
 from xlli_ray.corpus.decode import PIXEL_BYTES, Decoded, decode, to_u8
 from xlli_ray.corpus.files.patterns import shown
 from xlli_ray.corpus.files.sources import list_files, read_bytes
 from xlli_ray.corpus.ids import content_id, sha256_hex
 from xlli_ray.corpus.kinds.kind import Source, in_order, kind_of
-from xlli_ray.corpus.patches import choose, tile_stds, tiles
+from xlli_ray.corpus.patches import choose, tile_stds
+from xlli_ray.corpus.patches import tiles as all_tiles
 from xlli_ray.corpus.sample import Decoder, sample_from_row
 from xlli_ray.corpus.spec import CorpusSpec, PatchSpec
 from xlli_ray.corpus.table import SCHEMA, expand
@@ -93,6 +92,15 @@ def scan_source(source: Source, spec: CorpusSpec, seed: int, read: Callable[[str
 
 
 @dataclass(frozen=True)
+class Tiles:
+    """Tiles of one image: all, those that are not flat, and the standard deviation of the most varied one."""
+
+    all: list[Box]
+    varied: list[Box]
+    best: float
+
+
+@dataclass(frozen=True)
 class Look:
     """What a kind needs to scan a source: the corpus section, which patches (None: whole images), the seed, and how files are read."""
 
@@ -101,9 +109,14 @@ class Look:
     seed: int
     bytes_of: Callable[[str], bytes]
 
+    @property
+    def max_pixels(self) -> int:
+        """Larger images are refused."""
+        return self.corpus.max_pixels or SCAN_BYTES // PIXEL_BYTES
+
     def read(self, uri: str, decoder: Decoder = decode) -> tuple[str, Decoded]:
         """sha256 and image of one file. Raises SampleError when it is bad."""
-        return _read(uri, self.corpus.max_pixels or SCAN_BYTES // PIXEL_BYTES, self.bytes_of, decoder)
+        return _read(uri, self.max_pixels, self.bytes_of, decoder)
 
     def describe(self, uri: str, row: dict[str, Any], decoder: Decoder = decode) -> Decoded:
         """The image of one file; its sha256, size, bits and mode are put into `row`."""
@@ -116,23 +129,30 @@ class Look:
         """Put the patches of `picture` into `row`: the target, or the input where there is none."""
         if self.patches is None:
             return
+        tiles = self.tiles(row, picture)
+        row["boxes"] = self.pick(tiles, row["sha"], row["target_sha"])
+        height, width = picture.pixels.shape[:2]
+        if not tiles.all:
+            row |= {"status": "skipped", "reason": f"no patch: {width} x {height} pixels hold no tile of {self.patches.size}"}
+        elif not tiles.varied:
+            best = f"the most varied of {len(tiles.all)} has {tiles.best:.2f}"
+            row |= {"status": "skipped", "reason": f"no patch: min_std is {self.patches.min_std:g}, {best}"}
+
+    def tiles(self, row: dict[str, Any], picture: Decoded) -> Tiles:
+        """The tiles of `picture`; `row` says the scale. Raises SampleError when they do not fit the input's pixels."""
+        assert self.patches is not None
         if row["scale"] and self.patches.size % row["scale"]:
             raise SampleError(f"patches.size {self.patches.size} is no multiple of this pair's scale {row['scale']}")
-        _choose(row, to_u8(picture.pixels), self.patches, self.seed)
+        image = to_u8(picture.pixels)
+        every, spreads = all_tiles(image.shape[0], image.shape[1], self.patches.size), tile_stds(image, self.patches.size)
+        varied = [box for box, spread in zip(every, spreads, strict=True) if spread >= self.patches.min_std]
+        return Tiles(every, varied, max(spreads, default=0.0))
 
-
-def _choose(row: dict[str, Any], image: NDArray[np.uint8], patches: PatchSpec, seed: int) -> None:
-    height, width = image.shape[:2]
-    candidates = tiles(height, width, patches.size)
-    spreads = tile_stds(image, patches.size)
-    boxes = [box for box, spread in zip(candidates, spreads, strict=True) if spread >= patches.min_std]
-    contents = [content_id(row["sha"], row["target_sha"], box) for box in boxes]
-    row["boxes"] = [[box.top, box.left] for box in choose(boxes, contents, seed, patches.per_image)]
-    if not candidates:
-        row |= {"status": "skipped", "reason": f"no patch: {width} x {height} pixels hold no tile of {patches.size}"}
-    elif not boxes:
-        best = f"the most varied of {len(spreads)} has {max(spreads):.2f}"
-        row |= {"status": "skipped", "reason": f"no patch: min_std is {patches.min_std:g}, {best}"}
+    def pick(self, found: Tiles, sha: str, target_sha: str | None) -> list[list[int]]:
+        """[top, left] of the tiles that are taken, in the order chosen. The sha256s are those of what they are cut from."""
+        assert self.patches is not None
+        contents = [content_id(sha, target_sha, box) for box in found.varied]
+        return [[box.top, box.left] for box in choose(found.varied, contents, self.seed, self.patches.per_image)]
 
 
 def _read(uri: str, max_pixels: int, read: Callable[[str], bytes], decoder: Decoder) -> tuple[str, Decoded]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -82,11 +82,24 @@ def schema_of(mixtures: Sequence[Mixture]) -> pa.Schema:
     return schema
 
 
-def expand(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int) -> Iterator[pa.RecordBatch]:
-    """The sample table in batches of `schema_of(spec.mixtures)`.
+def table_schema(rows: Iterable[Mapping[str, Any]], spec: CorpusSpec) -> pa.Schema:
+    """Columns of the sample table of these rows of a scan: `schema_of(spec.mixtures)`, then those of their kinds."""
+    schema = schema_of(spec.mixtures)
+    kinds = {row["kind"] for row in rows if row["status"] == "ok"}
+    for name, dtype in {name: dtype for kind in sorted(kinds) for name, dtype in kind_of(kind).COLUMNS.items()}.items():
+        if name in schema.names:
+            raise RecipeError(f"corpus.{spec.kind}: the sample table has another column {name!r}")
+        schema = schema.append(pa.field(name, dtype))
+    return schema
 
-    `rows`: as `scan.scan_source` makes them, in any order; read once, and those that are not ok are left out.
+
+def expand(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int) -> Iterator[pa.RecordBatch]:
+    """The sample table in batches of `table_schema(rows, spec)`.
+
+    `rows`: as `scan.scan_source` makes them, in any order; those that are not ok are left out.
     """
+    rows = list(rows)
+    schema = table_schema(rows, spec)
     images = _unique(rows)
     kinds = {image.kind for image in images if not image.real}
     if len(kinds) > 1:
@@ -96,17 +109,16 @@ def expand(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int) -> Itera
     if not images:
         return
     contents = _contents(images, spec, seed)
-    columns = _image_columns(images)
-    schema = schema_of(spec.mixtures)
+    columns = _image_columns(images, schema)
     labels = [(mixture.label, mixture.type, mixture) for mixture in spec.mixtures]
-    if not all(kind_of(kind).MADE for kind in kinds):
+    if not all(image.made for image in images if not image.real):
         labels = [(GIVEN, GIVEN, Mixture())]
     real = list(spec.pies.real) if spec.pies is not None else []
     sets = [labels, *([(real_label(name), REAL_TYPE, Mixture())] for name in real)]
     belongs = np.array([real.index(image.real) + 1 if image.real else 0 for image in images])[contents.image] if real else None
     # Sizes are a property of the image, so contents are grouped by image; a stable sort keeps image and patch order
     # inside.
-    names = np.array([Size(*image.input_size).bucket for image in images])
+    names = np.array([Size(*image.input_size, image.frames).bucket for image in images])
     buckets, code = np.unique(names, return_inverse=True)
     code = code[contents.image]
     order = np.argsort(code, kind="stable")
@@ -138,6 +150,9 @@ class _Image:
     target_size: tuple[int, int] | None
     size: int | None
     boxes: array[int] | None
+    made: bool
+    frames: int
+    extra: Mapping[str, Any]
     aliases: list[str]
 
 
@@ -157,21 +172,21 @@ def _unique(rows: Iterable[dict[str, Any]]) -> list[_Image]:
     for row in rows:
         if row["status"] != "ok":
             continue
-        image = _image(row)
-        key = (image.real, image.sha, image.target_sha or "")
-        other = found.setdefault(key, image)
-        if other is not image:
-            low, high = sorted((other, image), key=lambda one: (one.uri, one.target or ""))
-            low.aliases, found[key] = other.aliases, low
-            low.aliases.append(high.uri)
+        for image in map(_image, kind_of(row["kind"]).unfold(row)):
+            key = (image.real, image.sha, image.target_sha or "")
+            other = found.setdefault(key, image)
+            if other is not image:
+                low, high = sorted((other, image), key=lambda one: (one.uri, one.target or "", one.extra.get("first_frame", 0)))
+                low.aliases, found[key] = other.aliases, low
+                low.aliases.append(high.uri)
     for image in found.values():
         # The same file may be listed twice, or one input may be paired with two equal targets.
         image.aliases = sorted(set(image.aliases) - {image.uri})
     return [found[key] for key in sorted(found)]
 
 
-def _image(row: dict[str, Any]) -> _Image:
-    made = kind_of(row["kind"]).MADE
+def _image(row: Mapping[str, Any]) -> _Image:
+    made = row.get("made", kind_of(row["kind"]).MADE)
     height, width, scale, size = row["height"], row["width"], row["scale"], row["size"]
     if size is not None:
         target: tuple[int, int] | None = (size, size)
@@ -194,6 +209,9 @@ def _image(row: dict[str, Any]) -> _Image:
         target_size=target if made or row["target"] is not None else None,
         size=size,
         boxes=None if size is None else array("i", (edge for box in row["boxes"] for edge in box)),
+        made=made,
+        frames=row.get("extra", {}).get("frames", 0),
+        extra=row.get("extra", {}),
         aliases=[],
     )
 
@@ -253,7 +271,7 @@ def _contents(images: list[_Image], spec: CorpusSpec, seed: int) -> _Contents:
     return _Contents(contents.image[kept], contents.top[kept], contents.left[kept], contents.name[kept])
 
 
-def _image_columns(images: list[_Image]) -> dict[str, pa.Array]:
+def _image_columns(images: list[_Image], schema: pa.Schema) -> dict[str, pa.Array]:
     """Columns that all rows of an image share, one entry an image."""
     targets = [image.target_size or (None, None) for image in images]
     values: dict[str, list[Any]] = {
@@ -270,7 +288,9 @@ def _image_columns(images: list[_Image]) -> dict[str, pa.Array]:
         "target_width": [width for _, width in targets],
         "aliases": [image.aliases for image in images],
     }
-    return {name: pa.array(column, SCHEMA.field(name).type) for name, column in values.items()}
+    for name in {name for image in images for name in image.extra}:
+        values[name] = [image.extra.get(name) for image in images]
+    return {name: pa.array(column, schema.field(name).type) for name, column in values.items()}
 
 
 def _batch(

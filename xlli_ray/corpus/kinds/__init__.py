@@ -3,6 +3,7 @@
     kind      what one is: what the recipe gives, which files that means, how one is scanned, how a sample of it is loaded
     images    clean targets, the input is made from them       inputs   as they are
     pairs     input and target                                 list     one of these three, listed in a Parquet file
+    clips     sequences of frames, from folders or videos
 """
 
 from __future__ import annotations

@@ -43,7 +43,8 @@ class Images(Kind):
         look.choose(row, picture)
 
     def load(self, sample: Sample, loader: Loader, into: NDArray[np.float32] | None) -> Loaded:
-        return make(loader, sample, sample.source, sample.source_sha, f"{sample.seed}|{sample.content}", into)
+        whole = loader.pixels(sample.source, sample.source_sha)
+        return make(loader, sample, whole, sample.source_sha, f"{sample.seed}|{sample.content}", into)
 
 
 def check_scale(height: int, width: int, scale: int) -> None:
@@ -64,13 +65,13 @@ class _Small:
         return self.image.nbytes + sum(extra.nbytes for extra in self.extras.values())
 
 
-def make(loader: Loader, sample: Sample, uri: str, sha: str, key: str, into: NDArray[np.float32] | None) -> Loaded:
-    """Input, target and by-products of `sample`, made from the clean image `uri`.
+def make(loader: Loader, sample: Sample, whole: NDArray[np.float32], sha: str, key: str, into: NDArray[np.float32] | None) -> Loaded:
+    """Input, target and by-products of `sample`, or of one of its frames, made from the clean image `whole`, whose bytes `sha` names.
 
     Draws in the input domain are keyed by `key`, those in the target domain by the study's seed and `sha`.
     """
     mixture = loader.mixture(sample.label)
-    clean = modcrop(loader.pixels(uri, sha), sample.scale)
+    clean = modcrop(whole, sample.scale)
     small = _small(loader, mixture.only("target"), clean, sha, sample)
     patch = _degraded(mixture, cut(small.image, sample.box, scale=sample.scale), "input", key)
     given = planes(patch.image, into)

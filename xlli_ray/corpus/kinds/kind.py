@@ -20,6 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from xlli_ray.corpus import decode
+from xlli_ray.corpus.files.frames import Clip
 from xlli_ray.errors import RecipeError
 from xlli_ray.registry import CORPORA
 
@@ -33,7 +34,7 @@ Scalar = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class Source:
-    """What is scanned at once and becomes one or several samples: an image, a pair.
+    """What is scanned at once and becomes one or several samples: an image, a pair, a clip.
 
     `kind`: how it is scanned and loaded. `uri`: the clean image or the input; `target`: None where there is none beside it. `real`: name of
     the real set that an input belongs to, else empty.
@@ -43,10 +44,17 @@ class Source:
     uri: str
     target: str | None = None
     real: str = ""
+    clip: Clip | None = None
+    """Of a clip, whose `uri` is the address of all its frames."""
+    target_clip: Clip | None = None
+    windows: tuple[int, ...] = ()
+    """Of a clip: frames of a sample, and from the first of one to the first of the next."""
 
     @property
     def files(self) -> tuple[str, ...]:
         """URIs of all files of it."""
+        if self.clip is not None:
+            return tuple(uri for clip in (self.clip, self.target_clip) if clip is not None for uri in clip.frames or (clip.uri,))
         return tuple(uri for uri in (self.uri, self.target) if uri is not None)
 
     @property

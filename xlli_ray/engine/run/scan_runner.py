@@ -21,7 +21,7 @@ from xlli_ray.corpus.files.watch import Watch
 from xlli_ray.corpus.pies import remarks as pies_remarks
 from xlli_ray.corpus.scan import Source, list_sources, scan_source
 from xlli_ray.corpus.spec import CorpusSpec
-from xlli_ray.corpus.table import expand, schema_of
+from xlli_ray.corpus.table import expand, table_schema
 from xlli_ray.engine.events import Reporter
 from xlli_ray.engine.pools.local import MAX_FRUITLESS, Lost, Pool
 from xlli_ray.engine.run.limit import some_files, some_rows
@@ -172,12 +172,14 @@ def scan_corpus(
         schema=REJECTED,
     )
 
+    schema = table_schema(rows, spec)
+
     def batches() -> Iterator[pa.RecordBatch]:
         found = expand(rows, spec, recipe.seed)
         return found if limit is None else some_rows(found, limit, recipe.seed)
 
     if fixed and known is not None:
-        now = write_sample_table(None, batches(), schema_of(spec.mixtures), rejected, corpus_hash=asked)
+        now = write_sample_table(None, batches(), schema, rejected, corpus_hash=asked)
         if now.hash != known.hash and known.corpus_hash == asked and now.rejected < known.rejected:
             if notes is not None:
                 notes.append(
@@ -190,7 +192,7 @@ def scan_corpus(
                 f"{objects.url}: the corpus gives other samples than this study holds ({counted(known.rows, 'sample')} then, {now.rows} "
                 "now). Files came, went or changed; use a new --out."
             )
-    return with_meanings(write_sample_table(objects, batches(), schema_of(spec.mixtures), rejected, corpus_hash=asked), spec)
+    return with_meanings(write_sample_table(objects, batches(), schema, rejected, corpus_hash=asked), spec)
 
 
 def with_meanings(table: SampleTable, spec: CorpusSpec) -> SampleTable:

@@ -1,0 +1,238 @@
+"""Clips: which files are frames of one, how they are cut into samples, and that every frame is the one that was asked for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import yaml
+from PIL import Image
+
+import xlli_ray
+from xlli_ray.corpus.decode import decode
+from xlli_ray.corpus.degradations.noise import Noise
+from xlli_ray.corpus.files.frames import clips_of, gap
+from xlli_ray.corpus.resize import downscale, modcrop
+from xlli_ray.corpus.sample import Loader, Sample, sample_from_row
+from xlli_ray.corpus.scan import expand, list_sources, scan_source
+from xlli_ray.corpus.spec import CorpusSpec
+from xlli_ray.corpus.table import SCHEMA
+from xlli_ray.errors import EnvironmentFailure, RecipeError, SampleError
+
+FIXTURES = Path(os.environ.get("XLLI_FIXTURES", Path(__file__).parents[3] / "shared" / "fixtures")) / "video"
+
+
+def frame(height: int, width: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def write(folder: Path, count: int, *, seed: int = 0, size: tuple[int, int] = (16, 24), name: str = "hr_{:02d}.png") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        Image.fromarray(frame(*size, seed + i)).save(folder / name.format(i + 1))
+    return folder
+
+
+def scan(spec: CorpusSpec, base: Path) -> tuple[list[dict[str, Any]], pa.Table]:
+    rows = [scan_source(source, spec, 0) for source in list_sources(spec, base)]
+    batches = list(expand(rows, spec, 0))
+    return rows, pa.Table.from_batches(batches) if batches else pa.table({})
+
+
+def samples(spec: CorpusSpec, base: Path) -> list[Sample]:
+    return [sample_from_row(row) for row in scan(spec, base)[1].to_pylist()]
+
+
+def test_numbers_tell_frames_and_clips_apart() -> None:
+    assert [(clip.name, clip.numbers) for clip in clips_of(["/v/city/hr_02.png", "/v/city/hr_10.png", "/v/city/hr_9.png"])] == [
+        ("city", (2, 9, 10))
+    ]
+    several = clips_of([f"/v/clip{k}_{i}x4.png" for k in (1, 2) for i in (3, 4, 5)])
+    assert [(clip.name, clip.uri, clip.numbers) for clip in several] == [
+        ("v/clip1_*x4", "/v/clip1_*x4.png", (3, 4, 5)), ("v/clip2_*x4", "/v/clip2_*x4.png", (3, 4, 5)),
+    ]  # fmt: skip
+    assert [clip.frames for clip in clips_of(["/v/a.MP4"])] == [()]
+    with pytest.raises(RecipeError, match="no number in its name"):
+        clips_of(["/v/a.png"])
+    with pytest.raises(RecipeError, match="both frame 1 of one clip"):
+        clips_of(["/v/1.png", "/v/01.png"])
+    assert gap((1, 2, 3)) == gap((2, 4, 6)) == gap((7,)) == ""
+    assert "between frames 2 and 5 some are missing" in gap((1, 2, 5, 6))
+
+
+def test_windows_are_samples_with_columns_of_their_own(tmp_path: Path) -> None:
+    write(tmp_path / "a", 8)
+    spec = CorpusSpec(clips={"target": "a", "frames": 3, "stride": 2}, scale=2, degradations=["clean", {"noise": 20}])
+    (row,), table = scan(spec, tmp_path)
+    assert row["status"] == "ok"
+    assert table.schema.names[: len(SCHEMA)] == SCHEMA.names
+    assert table.schema.names[len(SCHEMA) : len(SCHEMA) + 3] == ["clip", "first_frame", "frames"]
+    rows = table.to_pylist()
+    assert {(one["bucket"], one["clip"], one["frames"], one["scale"]) for one in rows} == {("t0003h0008w0012", "a", 3, 2)}
+    assert sorted(one["first_frame"] for one in rows if one["label"] == "clean") == [1, 3, 5]
+    for one in rows:
+        shas = [sha256((tmp_path / "a" / f"hr_{one['first_frame'] + i:02d}.png").read_bytes()).hexdigest() for i in range(3)]
+        assert one["frame_shas"] == shas
+        assert one["source_sha"] == sha256("\n".join(shas).encode()).hexdigest()
+
+
+def test_inputs_are_made_frame_by_frame_and_draws_differ_between_frames_only(tmp_path: Path) -> None:
+    write(tmp_path / "a", 5, size=(17, 26))
+    spec = CorpusSpec(clips={"target": "a/*.png", "frames": 3, "stride": 1}, scale=2, degradations=["clean", {"noise": 20}, {"blur": 1}])
+    alone = CorpusSpec(images="a/*.png", scale=2, degradations=[{"blur": 1}])
+    blurred = {sample.source: Loader().load(sample).input for sample in samples(alone, tmp_path)}
+    for sample in samples(spec, tmp_path):
+        loaded = Loader().load(sample)
+        assert loaded.input.shape == sample.size.shape() == (3, 3, 8, 13)
+        assert loaded.target is not None
+        assert loaded.target.shape == (3, 3, 16, 26)
+        for i, (uri, _) in enumerate(sample.frame_files):
+            clean = modcrop(decode(Path(uri).read_bytes()).pixels, 2)
+            small = downscale(clean, 2)
+            if sample.label == "noise20":
+                small = Noise.of(20).apply(small, key=f"0|{sample.content}|{i}").image
+            wanted = blurred[uri] if sample.label == "blur1" else small.transpose(2, 0, 1) / np.float32(255)
+            assert np.array_equal(loaded.input[i], wanted)
+            assert np.array_equal(loaded.target[i], clean.transpose(2, 0, 1))
+        place = np.empty(sample.size.shape(), np.float32)
+        assert Loader().load(sample, into=place).input is place
+        assert np.array_equal(place, loaded.input)
+
+
+def test_one_clip_under_two_names_is_one_sample_whatever_the_order(tmp_path: Path) -> None:
+    write(tmp_path / "b", 6)
+    shutil.copytree(tmp_path / "b", tmp_path / "a")
+    write(tmp_path / "c", 6, seed=100)
+    spec = CorpusSpec(clips={"input": "*/*.png", "frames": 3})
+    rows, table = scan(spec, tmp_path)
+    assert table.num_rows == 4
+    assert {(one["clip"], tuple(one["aliases"])) for one in table.to_pylist()} == {("a", (str(tmp_path / "b" / "hr_*.png"),)), ("c", ())}
+    assert pa.Table.from_batches(expand(rows[::-1], spec, 0)).equals(table)
+    assert table["source_sha"].to_pylist() == sorted(table["source_sha"].to_pylist())
+
+
+def test_both_given_are_pairs_and_patches_lie_in_the_same_place_of_every_frame(tmp_path: Path) -> None:
+    write(tmp_path / "hr", 6, size=(32, 48))
+    write(tmp_path / "lr", 6, seed=50, size=(16, 24), name="lr_{:02d}.png")
+    spec = CorpusSpec(clips={"input": "lr/lr_*.png", "target": "hr/hr_*.png", "frames": 2}, patches={"size": 16, "per_image": 2})
+    made = samples(spec, tmp_path)
+    assert {(sample.scale, sample.size.bucket, sample.label) for sample in made} == {(2, "t0002h0008w0008", "given")}
+    assert len(made) == 6
+    for sample in made:
+        loaded, box = Loader().load(sample), sample.box
+        assert box is not None
+        assert loaded.target is not None
+        for i in range(2):
+            number = sample.first_frame + i - 1
+            high = frame(32, 48, number)[box.top : box.top + 16, box.left : box.left + 16]
+            low = frame(16, 24, 50 + number)[box.top // 2 : box.top // 2 + 8, box.left // 2 : box.left // 2 + 8]
+            assert np.array_equal(loaded.target[i], high.transpose(2, 0, 1) / np.float32(255))
+            assert np.array_equal(loaded.input[i], low.transpose(2, 0, 1) / np.float32(255))
+
+
+def test_bad_clips_are_rows_with_their_reasons(tmp_path: Path) -> None:
+    write(tmp_path / "short", 2)
+    (write(tmp_path / "gap", 5) / "hr_03.png").unlink()
+    (write(tmp_path / "broken", 3) / "hr_02.png").write_bytes(b"no image")
+    Image.fromarray(frame(8, 8, 0)).save(write(tmp_path / "sizes", 3) / "hr_03.png")
+    rows, _ = scan(CorpusSpec(clips={"input": "*/*.png", "frames": 3}), tmp_path)
+    assert {Path(row["uri"]).parent.name: (row["status"], row["reason"]) for row in rows} == {
+        "short": ("skipped", "no sample: the clip has 2 frames, a sample has 3"),
+        "gap": ("failed", "between frames 2 and 4 some are missing: the others are 1 apart"),
+        "broken": ("failed", f"frame {tmp_path}/broken/hr_02.png: not an image: 8 bytes, beginning with b'no image'; expected one of "
+                             "PNG, JPEG, WebP, TIFF, BMP, GIF, PPM"),
+        "sizes": ("failed", "frame 3 has 8 x 8 pixels, those before it 24 x 16"),
+    }  # fmt: skip
+
+
+def test_a_frame_that_changed_since_the_scan_fails_its_samples_only(tmp_path: Path) -> None:
+    write(tmp_path / "a", 4)
+    first, second = samples(CorpusSpec(clips={"input": "a", "frames": 2}), tmp_path)
+    changed = next(sample for sample in (first, second) if sample.first_frame == 3)
+    Image.fromarray(frame(16, 24, 9)).save(tmp_path / "a" / "hr_04.png")
+    with pytest.raises(SampleError, match=r"changed since scan: .*hr_04.png"):
+        Loader().load(changed)
+    Loader().load(first if changed is second else second)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "message"),
+    [
+        ({"clips": {"frames": 3}}, "expected input, target, or both"),
+        ({"clips": {"target": "a"}}, "scale is missing"),
+        ({"clips": {"input": "a"}, "scale": 2}, "scale goes only with"),
+        ({"clips": {"target": "a", "frame": 3}, "scale": 2}, "Extra inputs"),
+        ({"clips": {"target": "a"}, "scale": 2, "pies": {}}, "pies goes only with images"),
+    ],
+)
+def test_mistakes_are_told(corpus: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CorpusSpec(**corpus)
+
+
+def test_a_study_over_clips_runs_with_a_network_of_images_frame_by_frame_and_continues(tmp_path: Path) -> None:
+    write(tmp_path / "a", 5)
+    (tmp_path / "net.py").write_text("from torch import nn\n\n\ndef make():\n    return nn.Upsample(scale_factor=2)\n")
+    recipe = {
+        "name": "clips", "baseline": False, "corpus": {"clips": {"target": "a", "frames": 3, "stride": 1}, "scale": 2},
+        "models": [{"id": "net", "network": "net.py:make", "scale": 2, "frames": "each"}], "stages": [{"restore": {}}],
+    }  # fmt: skip
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    place = tmp_path / "study"
+    xlli_ray.run(str(tmp_path / "recipe.yaml"), str(place))
+    study = xlli_ray.open_study(place)
+    found = study.sql("select s.clip, s.first_frame, r.status from samples s join restore r using (sample_id) order by 2").to_pylist()
+    assert [(row["clip"], row["first_frame"], row["status"]) for row in found] == [("a", i, "ok") for i in (1, 2, 3)]
+    assert [bucket.frames for bucket in study.manifest.samples.buckets] == [3]
+    records = sorted((place / "records").rglob("*"))
+    xlli_ray.run(str(tmp_path / "recipe.yaml"), str(place))
+    assert sorted((place / "records").rglob("*")) == records, "nothing was computed again"
+    recipe["corpus"]["clips"]["stride"] = 2  # type: ignore[index]
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    with pytest.raises(xlli_ray.XlliError, match=r"corpus\.clips was"):
+        xlli_ray.run(str(tmp_path / "recipe.yaml"), str(place))
+
+
+def test_frames_of_a_video_are_those_of_its_numbers(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "v.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)  # lossless, and every frame another grey
+        stream.width, stream.height, stream.pix_fmt = 32, 16, "bgr0"
+        for i in range(9):
+            for packet in stream.encode(av.VideoFrame.from_ndarray(np.full((16, 32, 3), 20 * i, np.uint8), format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    spec = CorpusSpec(clips={"target": "*.mkv", "frames": 4, "stride": 2}, scale=2)
+    made = samples(spec, tmp_path)
+    assert sorted(sample.first_frame for sample in made) == [0, 2, 4]
+    for sample in made:
+        loaded = Loader().load(sample)
+        assert loaded.target is not None
+        assert loaded.input.shape == (4, 3, 8, 16)
+        assert [round(float(one.mean()) * 255) for one in loaded.target] == [20 * (sample.first_frame + i) for i in range(4)]
+    (tmp_path / "broken.mkv").write_bytes((tmp_path / "v.mkv").read_bytes()[:300])
+    assert {row["status"] for row in scan(spec, tmp_path)[0]} == {"ok", "failed"}
+
+
+def test_a_video_without_the_package_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "v.mp4").write_bytes(b"x")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EnvironmentFailure, match=r"pip install 'xlli_ray\[video\]'"):
+        list_sources(CorpusSpec(clips={"input": "v.mp4"}), tmp_path)
+
+
+@pytest.mark.skipif(not FIXTURES.is_dir(), reason="needs the fixtures")
+def test_the_calendar_of_vid4_is_one_clip_in_windows_of_seven() -> None:
+    spec = CorpusSpec(clips={"target": "Vid4/*/*.png", "frames": 7, "stride": 1}, scale=4)
+    calendar = next(source for source in list_sources(spec, FIXTURES) if source.clip is not None and source.clip.name == "calendar")
+    assert calendar.clip is not None
+    assert calendar.clip.numbers == tuple(range(1, 9))
+    row = scan_source(calendar, spec, 0)
+    assert [first for first, _ in row["windows"]] == [0, 1]

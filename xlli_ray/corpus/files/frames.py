@@ -1,0 +1,88 @@
+"""Which files are the frames of one clip, and in which order: told by the numbers in their names."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from xlli_ray.errors import RecipeError
+
+VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".y4m")
+"""Endings of files that hold a whole clip, in lower case."""
+_DIGITS = re.compile(r"[0-9]+")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames that belong together. `uri`: their address, with `*` for the frame number, or that of a video file."""
+
+    name: str
+    """For people: the folder, with the files' name where a folder holds several clips."""
+    uri: str
+    frames: tuple[str, ...]
+    """URIs by frame number; empty for a video file."""
+    numbers: tuple[int, ...]
+
+
+def is_video(uri: str) -> bool:
+    """Whether a file holds a whole clip."""
+    return uri.lower().endswith(VIDEOS)
+
+
+def clips_of(uris: Sequence[str]) -> list[Clip]:
+    """The clips that these files are.
+
+    Files of one folder whose names differ in numbers only are frames of clips: the last number that differs is that of the frame, the
+    others tell the clips of the folder apart. Raises RecipeError for a name without number, and for two files of one number.
+    """
+    alike: dict[tuple[str, ...], list[tuple[tuple[str, ...], str]]] = defaultdict(list)
+    found = []
+    for uri in uris:
+        folder, name = posixpath.split(uri)
+        stem, ending = posixpath.splitext(name)
+        if is_video(uri):
+            found.append(Clip(f"{posixpath.basename(folder)}/{stem}", uri, (), ()))
+        elif not (numbers := _DIGITS.findall(stem)):
+            raise RecipeError(f"clips: {uri} has no number in its name that says which frame it is")
+        else:
+            alike[(folder, ending, *_DIGITS.split(stem))].append((tuple(numbers), uri))
+    for (folder, ending, *texts), members in alike.items():
+        found += _clips_alike(folder, ending, texts, members)
+    several = [posixpath.dirname(clip.uri) for clip in found]
+    named = [
+        Clip(posixpath.basename(folder), clip.uri, clip.frames, clip.numbers) if clip.frames and several.count(folder) == 1 else clip
+        for clip, folder in zip(found, several)
+    ]
+    return sorted(named, key=lambda clip: clip.uri)
+
+
+def _clips_alike(folder: str, ending: str, texts: Sequence[str], members: Iterable[tuple[tuple[str, ...], str]]) -> list[Clip]:
+    """Clips of files whose names have the same `texts` around their numbers."""
+    columns = list(zip(*(numbers for numbers, _ in members)))
+    varying = [place for place, column in enumerate(columns) if len(set(column)) > 1]
+    place = varying[-1] if varying else len(columns) - 1
+    groups: dict[tuple[str, ...], dict[int, str]] = defaultdict(dict)
+    for numbers, uri in members:
+        frames = groups[(*numbers[:place], "*", *numbers[place + 1 :])]
+        if (other := frames.setdefault(int(numbers[place]), uri)) != uri:
+            raise RecipeError(f"clips: {other} and {uri} are both frame {int(numbers[place])} of one clip")
+    out = []
+    for key, frames in groups.items():
+        stem = texts[0] + "".join(number + text for number, text in zip(key, texts[1:]))
+        ordered = sorted(frames)
+        name = f"{posixpath.basename(folder)}/{stem}"
+        out.append(Clip(name, f"{folder}/{stem}{ending}", tuple(frames[number] for number in ordered), tuple(ordered)))
+    return out
+
+
+def gap(numbers: Sequence[int]) -> str:
+    """What is missing among the frame numbers of a clip, '' when they are evenly spaced."""
+    steps = [after - before for before, after in pairwise(numbers)]
+    for before, step in zip(numbers, steps):
+        if step != min(steps):
+            return f"between frames {before} and {before + step} some are missing: the others are {min(steps)} apart"
+    return ""

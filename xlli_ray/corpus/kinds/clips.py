@@ -1,0 +1,230 @@
+"""Kind `clips`: short sequences of frames, cut from folders of frames or from video files.
+
+A window of `frames` frames is one sample (frame, channel, y, x). With targets alone the input is made frame by frame as an image's is
+(`images`): draws in the target domain are keyed by the study's seed and each frame's sha256, draws in the input domain by the seed, the
+clip's content and the place of the frame in its window, so that noise differs from frame to frame and is the same for the same clip
+everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from xlli_ray.corpus.decode import Decoded
+from xlli_ray.corpus.files import video
+from xlli_ray.corpus.files.frames import Clip, clips_of, gap, is_video
+from xlli_ray.corpus.files.sources import list_files, pair_files
+from xlli_ray.corpus.ids import sha256_hex
+from xlli_ray.corpus.kinds.images import check_scale, make
+from xlli_ray.corpus.kinds.kind import Kind, Source, one_or_many
+from xlli_ray.corpus.kinds.pairs import scale_of
+from xlli_ray.corpus.sample import Loaded, Loader, Sample, cut, planes
+from xlli_ray.corpus.scan import Look, Tiles
+from xlli_ray.corpus.spec import CorpusSpec
+from xlli_ray.errors import RecipeError, SampleError
+
+_TEXTS = pa.list_(pa.string())
+_FRAMES = ("frame_sources", "frame_shas", "target_frame_sources", "target_frame_shas")
+
+
+class ClipSpec(BaseModel):
+    """Folders or globs of frames with a number in their names, or video files; and how they are cut into samples."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: list[str] | None = Field(default=None, description="what goes in as it is; null: made from the target")
+    target: list[str] | None = Field(default=None, description="clean frames; null: there are none")
+    frames: int = Field(default=7, ge=1, le=10_000, description="of one sample")
+    stride: int | None = Field(default=None, ge=1, description="from the first frame of one sample to that of the next; null: `frames`")
+
+    @field_validator("input", "target", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return one_or_many(value)
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if self.input is None and self.target is None:
+            raise ValueError("expected input, target, or both")
+        return self
+
+
+class Clips(Kind):
+    """`clips: {target: "Vid4/*/*.png", frames: 7, stride: 1}`, with `scale`; or `input`; or both."""
+
+    Given: ClassVar[Any] = ClipSpec
+    COLUMNS: ClassVar[Mapping[str, pa.DataType]] = {
+        "clip": pa.string(), "first_frame": pa.int64(), "frames": pa.int32(), **dict.fromkeys(_FRAMES, _TEXTS),
+    }  # fmt: skip
+
+    def makes(self, corpus: CorpusSpec) -> bool:
+        """From targets alone."""
+        return corpus.given.input is None
+
+    def check(self, corpus: CorpusSpec) -> None:
+        super().check(corpus)
+        if corpus.pies is not None:
+            raise ValueError("pies goes only with images: leave it out")
+
+    def fixed(self, given: Any) -> Any:
+        return {"frames": given["frames"], "stride": given["stride"], "given": [name for name in ("input", "target") if given[name]]}
+
+    def sources(self, given: ClipSpec, corpus: CorpusSpec, base: Path | str) -> list[Source]:
+        clips: list[tuple[Clip, Clip | None]]
+        if given.input is None or given.target is None:
+            clips = [(clip, None) for clip in clips_of(list_files(given.input or given.target or [], base))]
+        else:
+            clips = _paired(pair_files(given.input, given.target, base))
+        for clip, _ in clips:
+            if not clip.frames:
+                video.check_installed(clip.uri)
+        cutting = (given.frames, given.stride or given.frames)
+        return [
+            Source("clips", clip.uri, None if target is None else target.uri, clip=clip, target_clip=target, windows=cutting)
+            for clip, target in clips
+        ]
+
+    def scan(self, source: Source, look: Look, row: dict[str, Any]) -> None:
+        clip, target = source.clip, source.target_clip
+        assert clip is not None
+        if missing := gap(clip.numbers):
+            raise SampleError(missing)
+        frames, stride = source.windows
+        made = target is None and look.corpus.made
+        tiles: dict[int, Tiles] = {}  # of the middle frame of each window
+        count = 0
+        targets = _read(target, look, row, "target_") if target is not None else None
+        for count, picture in enumerate(_read(clip, look, row, ""), 1):
+            whole = next(targets) if targets is not None else picture
+            row |= {"bits": picture.bits, "mode": picture.mode, "made": made}
+            if made:
+                row["scale"] = look.corpus.scale or 1
+                check_scale(row["height"], row["width"], row["scale"])
+            else:
+                sizes = (row["height"], row["width"], row["target_height"], row["target_width"])
+                row["scale"] = 0 if targets is None else scale_of(*sizes)
+            if look.patches is not None and (count - 1 - frames // 2) % stride == 0:
+                tiles[count - 1 - frames // 2] = look.tiles(row, whole)
+        if targets is not None and next(targets, None) is not None:
+            raise SampleError(f"the target {source.target} has more frames than the input")
+        firsts = range(0, count - frames + 1, stride)
+        row |= {"clip": clip.name, "frames": frames, "numbers": list(clip.numbers) or list(range(count))}
+        row["windows"] = [[first, None] for first in firsts]
+        if look.patches is not None:
+            row["windows"] = [[first, look.pick(tiles[first], *_shas(row, first))] for first in firsts if tiles[first].varied]
+        if not row["windows"]:
+            why = "the middle frames are too small or too flat" if firsts else f"the clip has {count} frames, a sample has {frames}"
+            row |= {"status": "skipped", "reason": f"no sample: {why}"}
+
+    def unfold(self, row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """One row a window."""
+        count = row["frames"]
+        for first, boxes in row["windows"]:
+            sha, target_sha = _shas(row, first)
+            extra: dict[str, Any] = {"clip": row["clip"], "first_frame": row["numbers"][first], "frames": count}
+            for name in _FRAMES:
+                files = row.get(name)
+                extra[name] = files if files is None or len(files) < len(row["numbers"]) else files[first : first + count]
+            yield {**row, "sha": sha, "target_sha": target_sha, "boxes": boxes, "extra": extra}
+
+    def load(self, sample: Sample, loader: Loader, into: NDArray[np.float32] | None) -> Loaded:
+        given = _pixels(sample, sample.frame_files, loader)
+        scale = max(1, sample.scale)
+        if sample.target_files:
+            pairs = zip(given, _pixels(sample, sample.target_files, loader), strict=True)
+            parts = [
+                Loaded(planes(cut(small, sample.box, scale=scale), _place(into, i)), planes(cut(whole, sample.box)))
+                for i, ((_, small), (_, whole)) in enumerate(pairs)
+            ]
+        elif sample.scale:
+            key = f"{sample.seed}|{sample.content}"
+            parts = [make(loader, sample, whole, sha, f"{key}|{i}", _place(into, i)) for i, (sha, whole) in enumerate(given)]
+        else:
+            parts = [Loaded(planes(cut(frame, sample.box), _place(into, i)), None) for i, (_, frame) in enumerate(given)]
+        ours = into is not None and all(np.shares_memory(part.input, into) for part in parts)
+        return Loaded(
+            input=into if ours and into is not None else np.stack([part.input for part in parts]),
+            target=None if parts[0].target is None else np.stack([part.target for part in parts if part.target is not None]),
+            extras={name: np.stack([part.extras[name] for part in parts]) for name in parts[0].extras},
+        )
+
+
+def _paired(files: Sequence[tuple[str, str]]) -> list[tuple[Clip, Clip | None]]:
+    """Clips of inputs with those of their targets, matched file by file."""
+    target_of = dict(files)
+    out: list[tuple[Clip, Clip | None]] = []
+    for clip in clips_of([source for source, _ in files]):
+        frames = tuple(target_of[uri] for uri in clip.frames)
+        mixed = [uri for uri in frames or (target_of[clip.uri],) if is_video(uri) != (not clip.frames)]
+        if mixed:
+            raise RecipeError(f"clips: {clip.uri} and its target {mixed[0]}: expected frames for frames, or a video for a video")
+        if not frames:
+            out.append((clip, replace(clip, uri=target_of[clip.uri])))
+            continue
+        out.append((clip, replace(clips_of(frames)[0], frames=frames, numbers=clip.numbers)))
+    return out
+
+
+def _read(clip: Clip, look: Look, row: dict[str, Any], prefix: str) -> Iterator[Decoded]:
+    """The frames of a clip one after the other; their files, sha256s and size are put into `row`, whose keys begin with `prefix`."""
+    row |= {f"{prefix}frame_sources": list(clip.frames or (clip.uri,)), f"{prefix}frame_shas": []}
+    for number, picture in enumerate(_decoded(clip, look, row[f"{prefix}frame_shas"])):
+        height, width = picture.pixels.shape[:2]
+        if number and (height, width) != (row[f"{prefix}height"], row[f"{prefix}width"]):
+            raise SampleError(
+                f"frame {(clip.numbers or range(number + 1))[number]} has {width} x {height} pixels, those before it "
+                f"{row[f'{prefix}width']} x {row[f'{prefix}height']}"
+            )
+        row |= {f"{prefix}height": height, f"{prefix}width": width}
+        yield picture
+
+
+def _decoded(clip: Clip, look: Look, shas: list[str]) -> Iterator[Decoded]:
+    if not clip.frames:
+        data = look.bytes_of(clip.uri)
+        shas.append(sha256_hex(data))
+        yield from video.frames(data, max_pixels=look.max_pixels)
+    for uri in clip.frames:
+        try:
+            sha, picture = look.read(uri)
+        except SampleError as error:
+            raise SampleError(f"frame {uri}: {error}") from error
+        shas.append(sha)
+        yield picture
+
+
+def _shas(row: Mapping[str, Any], first: int) -> tuple[str, str | None]:
+    """What names the bytes of a window: of its input, and of its target."""
+    count, total = row["frames"], len(row["numbers"])
+
+    def one(shas: Sequence[str]) -> str:
+        text = "\n".join(shas[first : first + count]) if len(shas) == total else f"{shas[0]}|{first}|{count}"
+        return sha256(text.encode()).hexdigest()
+
+    return one(row["frame_shas"]), one(row["target_frame_shas"]) if row.get("target_frame_shas") else None
+
+
+def _pixels(sample: Sample, files: Sequence[tuple[str, str]], loader: Loader) -> list[tuple[str, NDArray[np.float32]]]:
+    """(what names its bytes, pixels) of each frame of the sample."""
+    if not is_video(files[0][0]):
+        return [(sha, loader.pixels(uri, sha)) for uri, sha in files]
+    ((uri, sha),) = files
+    first, count = sample.first_frame, sample.frames
+    found = loader.remember(
+        ("clip", sha, first, count), lambda: video.window(loader.bytes_of(uri, sha), first, count, max_pixels=loader.max_pixels)
+    )
+    return [(f"{sha}|{first + i}", frame) for i, frame in enumerate(found)]
+
+
+def _place(into: NDArray[np.float32] | None, index: int) -> NDArray[np.float32] | None:
+    """Where one frame of the input goes."""
+    return into[index] if into is not None and into.ndim == 4 and index < len(into) else None
