@@ -260,7 +260,7 @@ class Broken:
 def test_run_ends_with_1_when_an_analysis_failed_and_0_when_it_is_mended(
     xlli: Xlli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from xlli_ray.analyses import ANALYSES
+    from xlli_ray.registry import ANALYSES
 
     module = ModuleType("broken_analysis")
     module.Broken = Broken  # type: ignore[attr-defined]

@@ -9,38 +9,57 @@ light. There are three ways in:
       [project.entry-points."xlli_ray.degradations"]
       rain = "my_package.rain:Rain"
 
-- the place itself in a recipe, `my_package.rain:Rain`. Code runs when a name is loaded, so such a name must have been allowed first, and
-  only the reader of a user's own recipe allows any (`allow`): a study that came from elsewhere cannot name code to run.
+- the place itself in a recipe, `my_package.rain:Rain` or `rain.py:Rain`. Code runs when a name is loaded, so such a name must have been
+  allowed first, and only the reader of a user's own recipe allows any (`allow`): a study that came from elsewhere cannot name code to run.
+
+A place is looked for as a network's factory is, in this order: the recipe's folder, what is installed, the current folder. The folder
+where a file lies is at the front of the import path while it is imported, and only then, so that it may import its neighbours; and
+neighbours of one name in two folders are two modules.
 """
 
 from __future__ import annotations
 
+import hashlib
+import importlib
+import importlib.machinery
+import importlib.util
 import re
+import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from xlli_ray.errors import RecipeError, closest
+from xlli_ray.errors import RecipeError, XlliError, closest
 
-PLACE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-"""`package.module:Name`."""
+PLACE = re.compile(r"(?:[A-Za-z_][\w.]*|[\w./~-]+\.py):[A-Za-z_]\w*")
+"""`package.module:Name` or `FILE.py:Name`."""
+MODULE = re.compile(r"[A-Za-z_][\w.]*")
 _allowed: set[str] = set()
+_folders: dict[str, str] = {}  # place → the folder of the recipe that named it last
+_LOADED: dict[str, dict[str, ModuleType]] = {}  # folder → the modules that were imported from it
+LOCK = threading.RLock()
+"""Held while a user's code is imported: the import path and `sys.modules` are the process's."""
 
 
 class Registry(MutableMapping[str, str]):
-    """Names of one kind → `module:attribute`. `group` is the entry points' group, `noun` what one of them is called in messages."""
+    """Names of one kind → `module:attribute`, or → a module where `modules`. `group` is the entry points' group, `noun` what one of them is
+    called in messages."""
 
-    def __init__(self, group: str, noun: str, entries: dict[str, str]) -> None:
+    def __init__(self, group: str, noun: str, entries: dict[str, str], *, modules: bool = False) -> None:
         self.group, self.noun = group, noun
-        self._entries = entries
+        self._entries, self._pattern = entries, MODULE if modules else PLACE
 
     @cached_property
     def _installed(self) -> dict[str, str]:
         """Entries of installed packages. A name of ours stays ours."""
         found = sorted(entry_points(group=self.group), key=lambda entry: (entry.name, entry.value))
-        return {entry.name: entry.value for entry in found if entry.name not in self._entries and PLACE.fullmatch(entry.value)}
+        return {entry.name: entry.value for entry in found if entry.name not in self._entries and self._pattern.fullmatch(entry.value)}
 
     def __getitem__(self, name: str) -> str:
         return self._entries[name] if name in self._entries else self._installed[name]
@@ -73,21 +92,29 @@ class Registry(MutableMapping[str, str]):
                 f"{self.noun} {name!r} is code that no recipe of yours names: it is not run. Its results can be read; to compute with it, "
                 "run a recipe that names it."
             )
-        module, _, attribute = self.get(name, name).partition(":")
+        if name not in self:
+            return _load_place(self.noun, name)
+        module, _, attribute = self[name].partition(":")
         try:
-            return getattr(import_module(module), attribute)
+            return getattr(import_module(module), attribute) if attribute else import_module(module)
         except (ImportError, AttributeError) as error:
             raise RecipeError(f"{self.noun} {name!r} cannot be loaded: {error}. Is its package installed where this runs?") from error
 
 
-def allow(names: Iterable[str]) -> None:
-    """Let this process import the places among `names`. To be called with names from the user's own recipe only."""
-    _allowed.update(name for name in names if PLACE.fullmatch(name))
+def allow(names: Iterable[str | tuple[str, str]], folder: str = "") -> None:
+    """Let this process import the places among `names`, looked for in `folder` first. To be called with names from the user's own recipe
+    only. What `allowed` gave, pairs of a place and its folder, is taken as well."""
+    for name in names:
+        place, first = (name, folder) if isinstance(name, str) else name
+        if PLACE.fullmatch(place):
+            _allowed.add(place)
+            _folders[place] = first
 
 
-def allowed() -> tuple[str, ...]:
-    """The places that this process may import: for the workers of a run, which are told."""
-    return tuple(sorted(_allowed))
+def allowed() -> tuple[tuple[str, str], ...]:
+    """The places that this process may import, each with the folder where it is looked for first: for the workers of a run, which are
+    told."""
+    return tuple((place, _folders.get(place, "")) for place in sorted(_allowed))
 
 
 def places_in(document: object) -> set[str]:
@@ -97,6 +124,148 @@ def places_in(document: object) -> set[str]:
     if isinstance(document, Mapping):
         return {place for pair in document.items() for item in pair for place in places_in(item)}
     return {place for item in document for place in places_in(item)} if isinstance(document, list | tuple) else set()
+
+
+def _load_place(noun: str, place: str) -> Any:
+    path, _, attribute = place.rpartition(":")
+    folder = _folders.get(place, "")
+    what = f"{noun} {place!r}"
+    places = list(dict.fromkeys([*([str(Path(folder).absolute())] if folder else []), str(Path.cwd())]))
+    module, _, _ = find_module(what, path, places[0] if folder else None, places, RecipeError)
+    if not hasattr(module, attribute):
+        near = closest(attribute, [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")], n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise RecipeError(f"{what} cannot be loaded: {getattr(module, '__file__', path)} has no {attribute!r}.{hint}")
+    return getattr(module, attribute)
+
+
+def find_module(what: str, path: str, first: str | None, places: list[str], raises: type[XlliError]) -> tuple[ModuleType, str, str]:
+    """Import the module `path` (`FILE.py` or `package.module`): the module, the place from where it was found and the folder where its
+    file lies, both "" for an installed one.
+
+    `what`: what is wanted, for messages. `first`: of `places`, what goes before installed packages. Raises `raises`, which says where it
+    was looked for, or what the import raised.
+    """
+    with LOCK:
+        return _find_module(what, path, first, places, raises)
+
+
+def _find_module(what: str, path: str, first: str | None, places: list[str], raises: type[XlliError]) -> tuple[ModuleType, str, str]:
+    looked = " and ".join(places) or "no folder: this study had it among installed packages"
+    try:
+        if path.endswith(".py") or "/" in path:
+            for place in places:
+                file = Path(place, Path(path).expanduser())
+                if file.is_file():
+                    beside = str(file.parent.absolute())
+                    return _from_file(file.resolve().stem, file, beside), place, beside
+            raise raises(f"{what}: there is no file {path}; it was looked for in {looked}.")
+        if path.partition(".")[0] == __package__.partition(".")[0]:
+            return importlib.import_module(path), "", ""  # of this package: never what a folder has under its name
+        inside = Path(*path.split("."))
+        # The current folder may be a study of a stranger's: what is installed goes before it.
+        before = [place for place in places if place == first]
+        for place in [*before, "", *(place for place in places if place != first)]:
+            if not place and _installed(path):
+                break
+            for file in (Path(place, inside).with_suffix(".py"), Path(place, inside, "__init__.py")) if place else ():
+                if file.is_file():
+                    return _from_file(path, file, place), place, place
+        return importlib.import_module(path), "", ""
+    except (XlliError, KeyboardInterrupt):
+        raise
+    except ModuleNotFoundError as error:
+        if error.name and (path == error.name or path.startswith(f"{error.name}.")):
+            name = what.rsplit(":", 1)[-1].strip("'") or "Name"
+            raise raises(
+                f"{what} cannot be imported: {said(error)}. It was looked for"
+                + (f" as {inside}.py in {looked}, and" if places else "")
+                + f" among installed packages. Write FILE.py:{'factory' if what.startswith('network') else name} with the path from the "
+                "recipe's folder, or install the package."
+            ) from error
+        raise raises(f"{what} cannot be imported: it imports what is not there: {said(error)}.") from error
+    except BaseException as error:  # importing a user's file can raise anything
+        raise raises(f"{what} cannot be imported: {said(error)}.") from error
+
+
+def said(error: BaseException) -> str:
+    """The kind of an error and the first line of its text."""
+    text = (str(error).strip() or "no message").splitlines()[0][:300]
+    return f"{type(error).__name__}: {text}"
+
+
+def _installed(path: str) -> bool:
+    """Whether the import path has the module's package."""
+    return importlib.machinery.PathFinder.find_spec(path.partition(".")[0]) is not None
+
+
+def _from_file(name: str, file: Path, folder: str) -> ModuleType:
+    """The module in `file`, imported as `name` where that name is free, or already is this file; else under a name of its own."""
+    wanted = file.resolve()
+    with beside(folder):
+        known = sys.modules.get(name)
+        if known is not None and _file_of(known) == wanted:
+            return known
+        if known is None and all(part.isidentifier() for part in name.split(".")):
+            module = importlib.import_module(name)
+            if _file_of(module) == wanted:
+                return module
+        alias = f"_xlli_{hashlib.sha256(str(wanted).encode()).hexdigest()[:12]}_{wanted.stem}"
+        if alias in sys.modules:
+            return sys.modules[alias]
+        spec = importlib.util.spec_from_file_location(alias, wanted)
+        assert spec is not None  # the file ends in .py
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[alias] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[alias]
+            raise
+        return module
+
+
+@contextmanager
+def beside(folder: str) -> Iterator[None]:
+    """While open, `folder` is first on the import path, and modules that came from other factories' folders are out of the way."""
+    if not folder:
+        yield
+        return
+    with LOCK:
+        away = {
+            name: module
+            for other, modules in _LOADED.items()
+            if other != folder
+            for name, module in modules.items()
+            if sys.modules.get(name) is module
+        }
+        for name in away:
+            del sys.modules[name]
+        own = _LOADED.setdefault(folder, {})
+        sys.modules.update(own)
+        before = set(sys.modules.copy())
+        sys.path.insert(0, folder)
+        importlib.invalidate_caches()
+        try:
+            yield
+        finally:
+            if folder in sys.path:
+                sys.path.remove(folder)
+            own.update({name: module for name, module in sys.modules.copy().items() if name not in before and _below(module, folder)})
+            for name, module in away.items():
+                sys.modules.setdefault(name, module)
+
+
+def _below(module: ModuleType, folder: str) -> bool:
+    """Whether a module's file lies in the folder, and not among packages that are installed below it."""
+    file = _file_of(module)
+    return file is not None and file.is_relative_to(Path(folder).resolve()) and "site-packages" not in file.parts
+
+
+def _file_of(module: ModuleType) -> Path | None:
+    file = getattr(module, "__file__", None)
+    return Path(file).resolve() if isinstance(file, str) else None
 
 
 CORPORA = Registry(
@@ -118,3 +287,38 @@ DEGRADATIONS = Registry(
         "jpeg": "xlli_ray.corpus.degradations.jpeg:Jpeg",
     },
 )  # fmt: skip
+PROBES = Registry(
+    "xlli_ray.probes", "stage",
+    {
+        "restore": "xlli_ray.probes.restore:Restore",
+        "features": "xlli_ray.probes.features:Features",
+        "gram": "xlli_ray.probes.gram:Gram",
+        "inputs": "xlli_ray.probes.inputs:Inputs",
+        "lam": "xlli_ray.probes.lam.probe:Lam",
+    },
+)  # fmt: skip
+"""What is measured, by the kind of its stage."""
+ANALYSES = Registry(
+    "xlli_ray.analyses", "analysis",
+    {
+        "ddr": "xlli_ray.analyses.ddr.analysis:Ddr",
+        "group_means": "xlli_ray.analyses.group_means.analysis:GroupMeans",
+        "lam_summary": "xlli_ray.analyses.lam_summary.analysis:LamSummary",
+        "srga": "xlli_ray.analyses.srga.analysis:Srga",
+    },
+)  # fmt: skip
+"""What is concluded, by the kind of its stage."""
+NETWORKS = Registry(
+    "xlli_ray.networks", "network",
+    {
+        "srresnet": "xlli_ray.models.networks.srresnet",
+        "classifier": "xlli_ray.models.networks.classifier",
+        "imdn": "xlli_ray.models.networks.imdn",
+        "rfdn": "xlli_ray.models.networks.rfdn",
+        "rlfn": "xlli_ray.models.networks.rlfn",
+        "carn_m": "xlli_ray.models.networks.carn_m",
+        "ffdnet": "xlli_ray.models.networks.ffdnet",
+    },
+    modules=True,
+)  # fmt: skip
+"""Networks whose widths and depths are read off their weights: a name is a module (`models.networks`), not a class in one."""

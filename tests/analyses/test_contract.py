@@ -22,12 +22,12 @@ from pydantic import BaseModel
 from srga_studies import srga_recipe
 from toy_studies import Recipe, Stage, scores, write_study
 
-from xlli_ray.analyses import ANALYSES, analysis_class
+from xlli_ray.analyses import analysis_class
 from xlli_ray.analyses.freshness import Asked, resolve
 from xlli_ray.analyses.protocol import Result
 from xlli_ray.analyses.view import View
 from xlli_ray.errors import AnalysisError, PlanError
-from xlli_ray.probes import PROBES
+from xlli_ray.registry import ANALYSES, PROBES
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import open_objects
 from xlli_ray.store.tables.results import plain, write_result

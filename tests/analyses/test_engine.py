@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 import xlli_ray
-from xlli_ray.analyses import ANALYSES
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.run.driver import Summary, plan_study, run_study
 from xlli_ray.errors import EnvironmentFailure, PlanError, StudyError
 from xlli_ray.recipe import Recipe
+from xlli_ray.registry import ANALYSES
 from xlli_ray.report.page import write_report
 from xlli_ray.report.text import status_text
 from xlli_ray.store.archive import Archive

@@ -15,7 +15,6 @@ import pytest
 from helpers import QUIET
 from pydantic import BaseModel
 
-from xlli_ray.analyses import ANALYSES
 from xlli_ray.analyses.protocol import Result
 from xlli_ray.analyses.view import View
 from xlli_ray.engine import events as told
@@ -26,6 +25,7 @@ from xlli_ray.engine.run import units
 from xlli_ray.engine.run.driver import run_study
 from xlli_ray.engine.run.progress import Progress
 from xlli_ray.recipe import Recipe
+from xlli_ray.registry import ANALYSES
 from xlli_ray.store.objects.client import LocalObjects, Objects
 from xlli_ray.store.records.manifest import Cell
 

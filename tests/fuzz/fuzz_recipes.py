@@ -226,7 +226,7 @@ def fitted(raw: dict[str, Any], rng: random.Random) -> dict[str, Any]:
     """One to three fields that exist, given values that some field takes."""
     from xlli_ray.corpus.pies import PiesSpec
     from xlli_ray.corpus.spec import CorpusSpec, PatchSpec
-    from xlli_ray.recipe import ModelEntry, Recipe, stage_params
+    from xlli_ray.recipe import ModelEntry, Recipe, stage_kind
 
     raw = copy.deepcopy(raw)
     for _ in range(rng.choice((1, 1, 2, 3))):
@@ -235,7 +235,7 @@ def fitted(raw: dict[str, Any], rng: random.Random) -> dict[str, Any]:
             number = rng.randrange(len(raw["stages"]))
             ((kind, fields),) = raw["stages"][number].items()
             with contextlib.suppress(ValueError):
-                params = stage_params(kind)
+                params = stage_kind(kind).cls.Params
                 name = rng.choice([*params.model_fields, "models"])
                 value = rng.choice(("all", ["m0"], {"trained_on": "clean"}, ["m9"])) if name == "models" else taken(params, name, rng)
                 raw["stages"][number] = {kind: {**(fields or {}), name: value}}

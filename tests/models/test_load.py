@@ -20,6 +20,7 @@ from xlli_ray.models import (
     to_safetensors,
     weights_sha256,
 )
+from xlli_ray.registry import NETWORKS
 
 
 def test_spandrels_parts_are_used_but_not_its_call(load: Callable[..., Model]) -> None:
@@ -86,9 +87,7 @@ def test_a_recognised_network_asks_for_what_its_weights_do_not_say(load: Callabl
 
 
 def test_a_state_dict_that_several_of_ours_fit_is_refused_with_their_names(monkeypatch: pytest.MonkeyPatch, fixtures: Path) -> None:
-    from xlli_ray.models import networks
-
-    monkeypatch.setitem(networks.NETWORKS, "twin", "xlli_ray.models.networks.imdn")
+    monkeypatch.setitem(NETWORKS, "twin", "xlli_ray.models.networks.imdn")
     tensors = read_state_dict(fixtures / "models/imdn/imdn_x4.pth").tensors
     with pytest.raises(WeightsError, match=r"fits several networks of ours: imdn, twin\. Name one: `network: imdn`"):
         load_model(ModelSpec("m"), tensors)

@@ -160,11 +160,13 @@ sys.exit(", ".join(heavy) or 0)
         pytest.param("import xlli_ray; xlli_ray.load_recipe; xlli_ray.open_study; xlli_ray.XlliError", id="its public names"),
         pytest.param("import xlli_ray.cli; xlli_ray.cli.app.help_print", id="the command line"),
         pytest.param(
-            "from xlli_ray.probes import PROBES, probe_class\n[probe_class(kind).Params for kind in PROBES]",
+            "from xlli_ray.probes import probe_class\nfrom xlli_ray.registry import PROBES\n"
+            "[probe_class(kind).Params for kind in PROBES]",
             id="every probe and its fields",
         ),
         pytest.param(
-            "from xlli_ray.analyses import ANALYSES, analysis_class\n[analysis_class(kind).Params for kind in ANALYSES]",
+            "from xlli_ray.analyses import analysis_class\nfrom xlli_ray.registry import ANALYSES\n"
+            "[analysis_class(kind).Params for kind in ANALYSES]",
             id="every analysis and its fields",
         ),
         pytest.param(f"import xlli_ray\nxlli_ray.load_recipe({str(ROOT / 'tests/recipes/set5.yaml')!r})", id="a recipe, read"),

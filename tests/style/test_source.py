@@ -112,9 +112,7 @@ def test_the_top_level_holds_the_allowed_names_only() -> None:
 def test_probes_analyses_and_networks_are_registered_and_nothing_registered_is_absent() -> None:
     from importlib import import_module
 
-    from xlli_ray.analyses import ANALYSES
-    from xlli_ray.models.networks import NETWORKS
-    from xlli_ray.probes import PROBES
+    from xlli_ray.registry import ANALYSES, NETWORKS, PROBES
 
     for entry in (*PROBES.values(), *ANALYSES.values()):
         module, name = entry.split(":")

@@ -17,15 +17,14 @@ import torch
 from torch import nn
 
 import xlli_ray
-from xlli_ray.analyses import ANALYSES
 from xlli_ray.analyses import freshness as states
 from xlli_ray.engine.run import study_weights as weights
 from xlli_ray.engine.run.driver import _plan_mark
 from xlli_ray.engine.run.plan import make_plan
 from xlli_ray.engine.run.scan_runner import scan_versions
-from xlli_ray.models.networks import NETWORKS, Built
-from xlli_ray.probes import PROBES
+from xlli_ray.models.networks import Built
 from xlli_ray.recipe import Recipe, parse_recipe
+from xlli_ray.registry import ANALYSES, NETWORKS, PROBES
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import LocalObjects, open_objects
 from xlli_ray.store.records.manifest import Bucket, Manifest, ModelRecord, SampleTable, identity_hash

@@ -1,28 +1,34 @@
-"""What is concluded from what is stored. One file and one line here per analysis (`docs/extending.md`)."""
+"""What is concluded from what is stored: a class a stage kind, in a file of its own (`registry.ANALYSES`, `docs/extending.md`)."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, cast
 
 from xlli_ray.errors import RecipeError, closest
+from xlli_ray.registry import ANALYSES
 
 if TYPE_CHECKING:
     from xlli_ray.analyses.protocol import Analysis
 
-ANALYSES: dict[str, str] = {
-    "ddr": "xlli_ray.analyses.ddr.analysis:Ddr",
-    "group_means": "xlli_ray.analyses.group_means.analysis:GroupMeans",
-    "lam_summary": "xlli_ray.analyses.lam_summary.analysis:LamSummary",
-    "srga": "xlli_ray.analyses.srga.analysis:Srga",
-}
+KIND = re.compile(r"[a-z][a-z0-9_]*")
 
 
-def analysis_class(kind: str) -> type[Analysis]:
-    """The class behind an analysis; imports neither torch nor ray nor matplotlib. Raises RecipeError naming the known ones."""
-    if kind not in ANALYSES:
+def analysis_class(kind: str, code: str = "") -> type[Analysis]:
+    """The class behind an analysis; imports neither torch nor ray nor matplotlib. `code`: where it lies, of one that no registry names.
+
+    Raises RecipeError naming the known ones, or saying why the class cannot be used.
+    """
+    if not code and kind not in ANALYSES:
         near = closest(kind, ANALYSES)
         hint = f"Did you mean {near[0]!r}? " if near else ""
-        raise RecipeError(f"stages: there is no analysis {kind!r}. {hint}Analyses: {', '.join(sorted(ANALYSES))}.")
-    module, name = ANALYSES[kind].split(":")
-    return getattr(import_module(module), name)
+        raise RecipeError(
+            f"stages: there is no analysis {kind!r}. {hint}Analyses: {', '.join(sorted(ANALYSES))}; or package.module:Class."
+        )
+    found = ANALYSES.load(code or kind)
+    missing = [name for name in ("KIND", "VERSION", "TABLES", "Params", "inputs", "run") if not hasattr(found, name)]
+    if missing:
+        raise RecipeError(f"stage {code or kind!r}: expected an analysis class (docs/extending.md), found {found!r:.80}")
+    if kind != found.KIND or not KIND.fullmatch(kind):
+        raise RecipeError(f"stage {code or kind!r}: {found.__name__}.KIND is {found.KIND!r}, expected {kind!r}, of a-z, 0-9 and _")
+    return cast("type[Analysis]", found)

@@ -7,15 +7,16 @@ digest of its records) and the models' tags. The same fingerprint: `current`. An
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from xlli_ray.analyses import ANALYSES, analysis_class
+from xlli_ray.analyses import analysis_class
 from xlli_ray.analyses.protocol import Analysis
 from xlli_ray.analyses.replicates import Grouped, check_tags
-from xlli_ray.errors import PlanError, XlliError, without_lead
+from xlli_ray.errors import PlanError, RecipeError, XlliError, without_lead
+from xlli_ray.registry import ANALYSES
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.records.digests import cell_digests
 from xlli_ray.store.records.manifest import Cell, Manifest, chosen, identity_hash
@@ -33,6 +34,8 @@ class Asked:
     kind: str
     params: Mapping[str, Any]
     models: Any = "all"
+    code: str = ""
+    """Where the recipe says that its class lies; "" for one of a registry."""
 
 
 @dataclass(frozen=True)
@@ -56,18 +59,19 @@ class State:
     """What changed, or why it failed; '' when current."""
     wanted: bool = True
     """False: only an earlier result, the last recipe did not name it; it is kept, and not run again."""
+    code: str = ""
 
 
 def asked_in(manifest: Manifest) -> list[Asked]:
     """The analyses of the last run's recipe, in its order."""
     stages = manifest.recipe.get("stages", [])
-    return [Asked(stage["id"], stage["kind"], stage.get("params", {}), stage.get("models", "all"))
-            for stage in stages if stage["kind"] in ANALYSES]  # fmt: skip
+    return [Asked(stage["id"], stage["kind"], stage.get("params", {}), stage.get("models", "all"), str(stage.get("code") or ""))
+            for stage in stages if stage.get("concludes") or stage["kind"] in ANALYSES]  # fmt: skip
 
 
 def inputs_of(asked: Asked, manifest: Manifest) -> tuple[type[Analysis], BaseModel, tuple[Cell, ...]]:
     """Class, parameters and input cells of an analysis. Raises PlanError, RecipeError."""
-    cls = analysis_class(asked.kind)
+    cls = analysis_class(asked.kind, asked.code)
     params = cls.Params(**asked.params)
     tags = {model.id: model.tags for model in manifest.models}
     beside = {model.id for model in manifest.models if model.entry.get("baseline")}
@@ -119,13 +123,32 @@ def resolve(asked: Asked, archive: Archive) -> Task:
     cls, params, cells = inputs_of(asked, manifest)
     digests = cell_digests(archive.records, cells)
     inputs = tuple(Input(cell.id, cell.hash, digests[cell.id]) for cell in cells)
+    plain = params.model_dump(mode="json")
+    mark = _fingerprint(asked, cls.VERSION, plain, inputs, cells, manifest)
+    made = Made(asked.id, asked.kind, cls.VERSION, cls.REFERENCE, plain, asked.models, manifest.seed, mark, inputs)
+    return Task(made, cls, params, cells)
+
+
+def _fingerprint(
+    asked: Asked, version: int, params: Mapping[str, Any], inputs: Sequence[Input], cells: Sequence[Cell], manifest: Manifest
+) -> str:
     used = {cell.model for cell in cells}
     tags = sorted([model.id, sorted(dict(model.tags).items())] for model in manifest.models if model.id in used)
-    plain = params.model_dump(mode="json")
-    seen = {"kind": asked.kind, "version": cls.VERSION, "params": plain, "seed": manifest.seed, "id": asked.id, "tags": tags,
+    seen = {"kind": asked.kind, "version": version, "params": dict(params), "seed": manifest.seed, "id": asked.id, "tags": tags,
             "inputs": [[item.cell, item.identity, item.digest] for item in inputs]}  # fmt: skip
-    made = Made(asked.id, asked.kind, cls.VERSION, cls.REFERENCE, plain, asked.models, manifest.seed, identity_hash(seen), inputs)
-    return Task(made, cls, params, cells)
+    return identity_hash(seen)
+
+
+def _as_made(asked: Asked, archive: Archive, then: Made) -> Made:
+    """`then` as it would be made now, as far as can be told without the analysis' code: of the same version, with the same inputs."""
+    manifest = archive.manifest
+    names = {item.cell for item in then.inputs}
+    cells = tuple(sorted((cell for cell in manifest.cells if cell.id in names), key=lambda cell: cell.id))
+    digests = cell_digests(archive.records, cells)
+    inputs = tuple(Input(cell.id, cell.hash, digests[cell.id]) for cell in cells)
+    params = {**then.params, **asked.params}
+    mark = _fingerprint(asked, then.version, params, inputs, cells, manifest)
+    return replace(then, params=params, seed=manifest.seed, fingerprint=mark, inputs=inputs)
 
 
 def states(archive: Archive) -> list[State]:
@@ -142,15 +165,20 @@ def _state(asked: Asked, archive: Archive, stored: Stored | None, *, wanted: boo
     failure = read_failure(archive.objects, asked.id)
     why = ""
     try:
-        made = resolve(asked, archive).made
+        try:
+            made = resolve(asked, archive).made
+        except RecipeError:  # its code is not here, or must not run
+            if stored is None:
+                raise
+            made = _as_made(asked, archive, stored.made)
         if stored is not None and stored.made.fingerprint == made.fingerprint:
-            return State(asked.id, asked.kind, "current", wanted=wanted)
+            return State(asked.id, asked.kind, "current", wanted=wanted, code=asked.code)
         why = changes(stored.made, made) if stored is not None else ""
     except (XlliError, ValueError) as error:
         why = without_lead(str(error), asked.id)
     if failure:
-        return State(asked.id, asked.kind, "failed", failure, wanted)
-    return State(asked.id, asked.kind, "stale" if stored is not None else "missing", why or "it was not run yet", wanted)
+        return State(asked.id, asked.kind, "failed", failure, wanted, asked.code)
+    return State(asked.id, asked.kind, "stale" if stored is not None else "missing", why or "it was not run yet", wanted, asked.code)
 
 
 def changes(then: Made, now: Made) -> str:

@@ -1,6 +1,6 @@
 """What an analysis is: it names the cells that it reads, reads them through a small view, and returns tables, figures and numbers.
 
-An analysis lives in one file and one registry line (`analyses/__init__.py`). Importing the file must import neither torch nor ray nor
+An analysis lives in one file and one registry line (`registry.ANALYSES`). Importing the file must import neither torch nor ray nor
 matplotlib: the recipe's schema reads `Params` from it. It knows neither where a study lies nor how results are written. From the protocol
 follow the recipe's fields, what is run again and when, the files under `results/`, the SQL tables, a section of the page, a line of
 `xlli status`, and the contract test. `docs/extending.md` walks through a new one.

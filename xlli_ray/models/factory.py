@@ -8,29 +8,19 @@ Whatever the file, the factory or the network raises is a NetworkError that says
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.machinery
-import importlib.util
 import inspect
-import sys
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from torch import nn
 
-from xlli_ray.errors import NetworkError, XlliError, closest
+from xlli_ray.errors import NetworkError, closest
 from xlli_ray.models.networks import Built
 from xlli_ray.models.randomness import randomness_kept
 from xlli_ray.models.trial_steps import step
-
-_LOADED: dict[str, dict[str, ModuleType]] = {}  # folder -> the modules that were imported from it
-_LOCK = threading.RLock()
+from xlli_ray.registry import beside, find_module, said
 
 
 @dataclass(frozen=True)
@@ -70,8 +60,7 @@ def find_factory(network: str, folder: str | None = None) -> Factory:
     first = str(Path(folder).absolute()) if folder else None
     places = list(dict.fromkeys(place for place in (first, str(Path.cwd()) if folder != "" else None) if place is not None))
     step("%s was imported", network)
-    with _LOCK:
-        module, where, beside = _module(network, path, first, places)
+    module, where, folder_of_file = find_module(f"network {network!r}", path, first, places, NetworkError)
     if not hasattr(module, name):
         near = closest(name, [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")])
         raise NetworkError(
@@ -81,27 +70,27 @@ def find_factory(network: str, folder: str | None = None) -> Factory:
     version = getattr(module, "VERSION", 1)
     if isinstance(version, bool) or not isinstance(version, int):
         raise NetworkError(f"network {network!r}: VERSION in {getattr(module, '__file__', path)} is {version!r}; expected a whole number.")
-    return Factory(network, getattr(module, name), where, version, beside)
+    return Factory(network, getattr(module, name), where, version, folder_of_file)
 
 
 @randomness_kept()
 def make(factory: Factory, args: Mapping[str, Any]) -> Product:
     """Call the factory. NetworkError when it raises, does not take the arguments, or gives no module."""
-    said = f"{factory.network}({', '.join(f'{key}={value!r}' for key, value in args.items())})"
-    step("%s was called", said)
+    called = f"{factory.network}({', '.join(f'{key}={value!r}' for key, value in args.items())})"
+    step("%s was called", called)
     try:
-        with _beside(factory.beside):
+        with beside(factory.beside):
             given = factory.call(**args)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a factory may raise anything, sys.exit included
-        raise NetworkError(f"{said} raised {_what(error)}. {_takes(factory)}") from error
+        raise NetworkError(f"{called} raised {said(error)}. {_takes(factory)}") from error
     module = given.module if isinstance(given, Built) else given
     if isinstance(module, nn.Module):
         return Product(module, given if isinstance(given, Built) else None)
     if isinstance(module, type) and issubclass(module, nn.Module):
-        raise NetworkError(f"{said} gave the class {module.__name__}, not a network: call it, as in `return {module.__name__}(...)`.")
-    raise NetworkError(f"{said} gave a {type(module).__name__}; expected an nn.Module or a Built.")
+        raise NetworkError(f"{called} gave the class {module.__name__}, not a network: call it, as in `return {module.__name__}(...)`.")
+    raise NetworkError(f"{called} gave a {type(module).__name__}; expected an nn.Module or a Built.")
 
 
 def _takes(factory: Factory) -> str:
@@ -109,122 +98,3 @@ def _takes(factory: Factory) -> str:
         return f"Check `args`: it takes {inspect.signature(factory.call)}."
     except (TypeError, ValueError):
         return "Check `args`."
-
-
-def _what(error: BaseException) -> str:
-    said = (str(error).strip() or "no message").splitlines()[0][:300]
-    return f"{type(error).__name__}: {said}"
-
-
-def _module(network: str, path: str, first: str | None, places: list[str]) -> tuple[ModuleType, str, str]:
-    """The module, the place from where it was found and the folder where its file lies, both "" for an installed one.
-
-    `first`: of `places`, what goes before installed packages.
-    """
-    looked = " and ".join(places) or "no folder: this study had it among installed packages"
-    try:
-        if path.endswith(".py") or "/" in path:
-            for place in places:
-                file = Path(place, Path(path).expanduser())
-                if file.is_file():
-                    beside = str(file.parent.absolute())
-                    return _from_file(file.resolve().stem, file, beside), place, beside
-            raise NetworkError(f"network {network!r}: there is no file {path}; it was looked for in {looked}.")
-        if path.partition(".")[0] == __package__.partition(".")[0]:
-            return importlib.import_module(path), "", ""  # of this package: never what a folder has under its name
-        inside = Path(*path.split("."))
-        # The current folder may be a study of a stranger's: what is installed goes before it.
-        before = [place for place in places if place == first]
-        for place in [*before, "", *(place for place in places if place != first)]:
-            if not place and _installed(path):
-                break
-            for file in (Path(place, inside).with_suffix(".py"), Path(place, inside, "__init__.py")) if place else ():
-                if file.is_file():
-                    return _from_file(path, file, place), place, place
-        return importlib.import_module(path), "", ""
-    except (XlliError, KeyboardInterrupt):
-        raise
-    except ModuleNotFoundError as error:
-        if error.name and (path == error.name or path.startswith(f"{error.name}.")):
-            raise NetworkError(
-                f"network {network!r} cannot be imported: {_what(error)}. It was looked for"
-                + (f" as {inside}.py in {looked}, and" if places else "")
-                + " among installed packages. Write FILE.py:factory with the path from the recipe's folder, or install the package."
-            ) from error
-        raise NetworkError(f"network {network!r} cannot be imported: it imports what is not there: {_what(error)}.") from error
-    except BaseException as error:  # importing a user's file can raise anything
-        raise NetworkError(f"network {network!r} cannot be imported: {_what(error)}.") from error
-
-
-def _installed(path: str) -> bool:
-    """Whether the import path has the module's package."""
-    return importlib.machinery.PathFinder.find_spec(path.partition(".")[0]) is not None
-
-
-def _from_file(name: str, file: Path, folder: str) -> ModuleType:
-    """The module in `file`, imported as `name` where that name is free, or already is this file; else under a name of its own."""
-    wanted = file.resolve()
-    with _beside(folder):
-        known = sys.modules.get(name)
-        if known is not None and _file_of(known) == wanted:
-            return known
-        if known is None and all(part.isidentifier() for part in name.split(".")):
-            module = importlib.import_module(name)
-            if _file_of(module) == wanted:
-                return module
-        alias = f"_xlli_{hashlib.sha256(str(wanted).encode()).hexdigest()[:12]}_{wanted.stem}"
-        if alias in sys.modules:
-            return sys.modules[alias]
-        spec = importlib.util.spec_from_file_location(alias, wanted)
-        assert spec is not None  # the file ends in .py
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[alias] = module
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[alias]
-            raise
-        return module
-
-
-@contextmanager
-def _beside(folder: str) -> Iterator[None]:
-    """While open, `folder` is first on the import path, and modules that came from other factories' folders are out of the way."""
-    if not folder:
-        yield
-        return
-    with _LOCK:
-        away = {
-            name: module
-            for other, modules in _LOADED.items()
-            if other != folder
-            for name, module in modules.items()
-            if sys.modules.get(name) is module
-        }
-        for name in away:
-            del sys.modules[name]
-        own = _LOADED.setdefault(folder, {})
-        sys.modules.update(own)
-        before = set(sys.modules.copy())
-        sys.path.insert(0, folder)
-        importlib.invalidate_caches()
-        try:
-            yield
-        finally:
-            if folder in sys.path:
-                sys.path.remove(folder)
-            own.update({name: module for name, module in sys.modules.copy().items() if name not in before and _below(module, folder)})
-            for name, module in away.items():
-                sys.modules.setdefault(name, module)
-
-
-def _below(module: ModuleType, folder: str) -> bool:
-    """Whether a module's file lies in the folder, and not among packages that are installed below it."""
-    file = _file_of(module)
-    return file is not None and file.is_relative_to(Path(folder).resolve()) and "site-packages" not in file.parts
-
-
-def _file_of(module: ModuleType) -> Path | None:
-    file = getattr(module, "__file__", None)
-    return Path(file).resolve() if isinstance(file, str) else None

@@ -27,11 +27,12 @@ from xlli_ray.models.dryrun import dry_run
 from xlli_ray.models.factory import find_factory, make
 from xlli_ray.models.model import ClipModel, ImageModel, Model, Range, frame_by_frame
 from xlli_ray.models.network_spec import BUILTIN, ModelSpec
-from xlli_ray.models.networks import NETWORKS, Built, built, load_strict, network_file, shown_name
+from xlli_ray.models.networks import Built, built, load_strict, network_file, shown_name
 from xlli_ray.models.plausible import span_fault
 from xlli_ray.models.randomness import randomness_kept
 from xlli_ray.models.sizes import BASES, SizeRule, find_rule, shape_given
 from xlli_ray.models.variants import Variant, under, variants
+from xlli_ray.registry import NETWORKS
 
 __all__ = ["ModelSpec", "load_model"]
 
@@ -300,6 +301,10 @@ def _renamed(found: str, name: str) -> str:
 
 def _fits(name: str, tensors: Mapping[str, Tensor]) -> bool:
     """Whether a network of ours loads this state dict."""
+    try:
+        network_file(name)
+    except NetworkError:
+        return False  # of an installed package that cannot be imported
     try:
         built(name, tensors, {})
     except NetworkError:

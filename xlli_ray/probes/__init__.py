@@ -1,29 +1,48 @@
-"""What is measured for samples with a model. One file and one line here per probe (`docs/extending.md`)."""
+"""What is measured for samples: a class a stage kind, in a file of its own (`registry.PROBES`, `docs/extending.md`)."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+import inspect
+import re
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from xlli_ray.errors import RecipeError, closest
+from xlli_ray.registry import PROBES
 
 if TYPE_CHECKING:
     from xlli_ray.probes.protocol import Probe
 
-PROBES: dict[str, str] = {
-    "restore": "xlli_ray.probes.restore:Restore",
-    "features": "xlli_ray.probes.features:Features",
-    "gram": "xlli_ray.probes.gram:Gram",
-    "inputs": "xlli_ray.probes.inputs:Inputs",
-    "lam": "xlli_ray.probes.lam.probe:Lam",
-}
+KIND = re.compile(r"[a-z][a-z0-9_]*")
+"""What a KIND may be: a table of that name is made of it."""
 
 
-def probe_class(kind: str) -> type[Probe]:
-    """The class behind a stage kind; imports no torch. Raises RecipeError naming the known kinds."""
-    if kind not in PROBES:
+def probe_class(kind: str, code: str = "") -> type[Probe]:
+    """The class behind a stage kind; imports no torch. `code`: where it lies, of one that no registry names.
+
+    Raises RecipeError naming the known kinds, or saying why the class cannot be used.
+    """
+    if not code and kind not in PROBES:
         near = closest(kind, PROBES)
         hint = f"Did you mean {near[0]!r}? " if near else ""
-        raise RecipeError(f"stages: there is no stage {kind!r}. {hint}Stages: {', '.join(sorted(PROBES))}.")
-    module, name = PROBES[kind].split(":")
-    return getattr(import_module(module), name)
+        raise RecipeError(f"stages: there is no stage {kind!r}. {hint}Stages: {', '.join(sorted(PROBES))}; or package.module:Class.")
+    found: Any = PROBES.load(code or kind)
+    missing = [name for name in ("KIND", "VERSION", "Params", "cells", "measure") if not hasattr(found, name)]
+    if missing:
+        raise RecipeError(f"stage {code or kind!r}: expected a probe class (docs/extending.md), found {found!r:.80}")
+    if kind != found.KIND or not KIND.fullmatch(kind):
+        raise RecipeError(f"stage {code or kind!r}: {found.__name__}.KIND is {found.KIND!r}, expected {kind!r}, of a-z, 0-9 and _")
+    return cast("type[Probe]", found)
+
+
+def make_probe(kind: str, params: Mapping[str, Any], spec: Mapping[str, Any], code: str = "") -> Probe:
+    """The probe of one cell. Raises RecipeError as `probe_class`, ValidationError for parameters that it does not take."""
+    cls = probe_class(kind, code)
+    return cls(cls.Params(**params), spec)
+
+
+def described(cls: type) -> list[str]:
+    """The paragraphs of the docstring of a class' module, one line each, without examples."""
+    module = inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "")
+    return [re.sub(r"\s*\n\s*", " ", part) for part in module.split("\n\n") if part and not part.startswith((" ", ">>>"))]

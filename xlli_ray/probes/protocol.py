@@ -1,6 +1,6 @@
 """What a probe is: it declares its cells, arrays and columns, and measures one batch. It knows neither Ray nor Zarr.
 
-A probe class lives in one file and one registry line (`probes/__init__.py`). Importing that file must not import torch: the recipe's
+A probe class lives in one file and one registry line (`registry.PROBES`). Importing that file must not import torch: the recipe's
 schema and `xlli --help` read `Params` from it. One *instance* measures one cell, that is one output: a single layer for `features`,
 the probe itself for `restore`. `docs/extending.md` walks through a new one.
 """

@@ -9,9 +9,9 @@ from __future__ import annotations
 from xlli_ray.recipe.overrides import apply_override
 from xlli_ray.recipe.parse import load_recipe, parse_recipe
 from xlli_ray.recipe.paths import resolve_corpus, resolve_path
-from xlli_ray.recipe.schema import Limits, ModelEntry, Recipe, Stage, parse_bytes, stage_params
+from xlli_ray.recipe.schema import Limits, ModelEntry, Recipe, Stage, parse_bytes, stage_kind
 
 __all__ = [
     "Limits", "ModelEntry", "Recipe", "Stage", "apply_override", "load_recipe", "parse_bytes", "parse_recipe", "resolve_corpus",
-    "resolve_path", "stage_params",
+    "resolve_path", "stage_kind",
 ]  # fmt: skip

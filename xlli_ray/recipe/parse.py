@@ -13,15 +13,14 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from xlli_ray.analyses import ANALYSES, analysis_class
 from xlli_ray.errors import RecipeError
 from xlli_ray.recipe import problems
 from xlli_ray.recipe.overrides import apply_override
 from xlli_ray.recipe.paths import resolve_corpus, resolve_path
 from xlli_ray.recipe.problems import Source, collected, explain
-from xlli_ray.recipe.schema import ModelEntry, Recipe, Stage, stage_params
+from xlli_ray.recipe.schema import ModelEntry, Recipe, Stage, stage_kind
 from xlli_ray.recipe.yaml_text import check_plain, read_file
-from xlli_ray.registry import allow, places_in
+from xlli_ray.registry import PLACE, allow, places_in
 
 FILES_DEEP = 4
 """Files of models that name files of models."""
@@ -57,7 +56,7 @@ def parse_recipe(raw: Mapping[str, Any], *, base: Path, where: str = "recipe", s
     if not isinstance(raw, Mapping):
         raise source.error((), "expected a mapping with name, corpus, models, stages")
     check_plain(raw, source.name, source.lines)
-    allow(places_in(raw))
+    allow(places_in(raw), str(base))
     if "train" in raw and "stages" not in raw:
         raise source.error((), f"this recipe trains networks (it has `train`): xlli train {where} --out FOLDER")
     found: list[str] = []
@@ -141,7 +140,16 @@ def _stage(entry: Any, index: int, source: Source, base: Path) -> list[_Part]:
         if params is not None and not isinstance(params, Mapping):
             raise _Refused(f"{source.place(fields)}expected the stage's fields, as `- restore: {{}}`, found {params!r:.60}")
         params = dict(params or {})
-        stage = {"kind": kind, "id": params.pop("id", kind), "params": params}
+        name = kind
+        if isinstance(kind, str) and PLACE.fullmatch(kind):
+            try:
+                found = stage_kind(kind)
+            except RecipeError as error:
+                raise _Refused(f"{source.place(path)}{error}") from error
+            name = found.kind
+        stage = {"kind": name, "id": params.pop("id", name), "params": params}
+        if name != kind:
+            stage |= {"code": found.code, "concludes": found.concludes}
         if "models" in params:
             stage["models"] = params.pop("models")
     try:
@@ -154,11 +162,11 @@ def _stage(entry: Any, index: int, source: Source, base: Path) -> list[_Part]:
 
         raise _Refused(*explain(error, Stage, stage, at)) from error
     try:
-        cls = stage_params(stage["kind"])
+        cls = stage_kind(stage["kind"], stage.get("code", "")).cls
     except RecipeError as error:
         raise _Refused(f"{source.place(path)}{error}") from error
-    _checked(cls, stage["params"], source, fields)
-    if inlined := getattr(cls, "inlined", None):  # parameters that name a file take its content along
+    _checked(cls.Params, stage["params"], source, fields)
+    if inlined := getattr(cls.Params, "inlined", None):  # parameters that name a file take its content along
         try:
             stage["params"] = inlined(stage["params"], lambda text: resolve_path(text, base))
         except RecipeError as error:
@@ -171,7 +179,7 @@ def _with_brought(stages: Sequence[_Part], models: Sequence[_Part], base: Path) 
     out: list[_Part] = []
     for part in stages:
         stage = part.data
-        brings = getattr(analysis_class(stage["kind"]), "brings", None) if stage["kind"] in ANALYSES else None
+        brings = getattr(stage_kind(stage["kind"], stage.get("code", "")).cls, "brings", None)
         if brings is not None:
             chooses = Stage(**stage).chooses
             looked = [m.data for m in models if chooses(ModelEntry(**m.data))]

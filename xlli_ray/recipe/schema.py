@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from xlli_ray.analyses import ANALYSES, analysis_class
+from xlli_ray.analyses import analysis_class
 from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.errors import RecipeError, StudyError, closest
-from xlli_ray.probes import PROBES, probe_class
+from xlli_ray.probes import probe_class
 from xlli_ray.recipe.names import alike
+from xlli_ray.registry import ANALYSES, PLACE, PROBES
 from xlli_ray.store.records.manifest import chosen
+from xlli_ray.store.tables.study_tables import RESERVED
 from xlli_ray.store.zarr.layout import check_name
+
+if TYPE_CHECKING:
+    from xlli_ray.analyses.protocol import Analysis
+    from xlli_ray.probes.protocol import Probe
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,17 +58,45 @@ class ModelEntry(BaseModel):
         return _name(value, "model id")
 
 
-def stage_params(kind: str) -> type[BaseModel]:
-    """The parameter class of a stage kind, probe or analysis. Raises RecipeError naming the known kinds."""
-    if kind in ANALYSES:
-        return analysis_class(kind).Params
-    if kind in PROBES:
-        return probe_class(kind).Params
-    near = closest(kind, [*PROBES, *ANALYSES])
+@dataclass(frozen=True)
+class StageKind:
+    """What a recipe means by the name of a stage."""
+
+    kind: str
+    """The KIND of its class: what its cells, its table and, unless it has an `id`, the stage are called."""
+    code: str
+    """Where its class lies, of one that no registry names; else ""."""
+    concludes: bool
+    """Whether it is an analysis."""
+    cls: type[Probe] | type[Analysis]
+
+
+def stage_kind(name: str, code: str = "") -> StageKind:
+    """What `name` means: a kind of a registry, or `package.module:Class`. `code`: as study.json keeps it.
+
+    Raises RecipeError naming the known kinds, and for a class whose KIND is taken.
+    """
+    if PLACE.fullmatch(name) or code:
+        return _of_place(code or name)
+    if name in ANALYSES:
+        return StageKind(name, "", True, analysis_class(name))
+    if name in PROBES:
+        return StageKind(name, "", False, probe_class(name))
+    near = closest(name, [*PROBES, *ANALYSES])
     hint = f"Did you mean {near[0]!r}? " if near else ""
     raise RecipeError(
-        f"stages: there is no stage {kind!r}. {hint}Stages: {', '.join(sorted(PROBES))}; analyses: {', '.join(sorted(ANALYSES))}."
+        f"stages: there is no stage {name!r}. {hint}Stages: {', '.join(sorted(PROBES))}; analyses: {', '.join(sorted(ANALYSES))}; "
+        "or package.module:Class."
     )
+
+
+def _of_place(place: str) -> StageKind:
+    found = PROBES.load(place)
+    kind = str(getattr(found, "KIND", ""))
+    concludes = hasattr(found, "run") and not hasattr(found, "measure")
+    if kind in PROBES or kind in ANALYSES or kind in RESERVED:
+        raise RecipeError(f"stage {place!r}: its KIND {kind!r} is the name of a stage or table that there is already; give it another KIND")
+    return StageKind(kind, place, concludes, analysis_class(kind, place) if concludes else probe_class(kind, place))
 
 
 class Stage(BaseModel):
@@ -72,6 +107,13 @@ class Stage(BaseModel):
     id: str
     models: Literal["all"] | list[str] | dict[str, Any] = "all"
     params: dict[str, Any] = Field(default_factory=dict)
+    code: str = Field(default="", description="where its class lies, of one that no registry names")
+    concludes: bool = Field(default=False, description="whether it is an analysis; known of those of a registry")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _role(cls, data: Any) -> Any:
+        return {**data, "concludes": True} if isinstance(data, dict) and data.get("kind") in ANALYSES else data
 
     @field_validator("id")
     @classmethod
@@ -80,7 +122,7 @@ class Stage(BaseModel):
 
     def parsed(self) -> BaseModel:
         """The parameters as the probe's or analysis' own class."""
-        return stage_params(self.kind)(**self.params)
+        return stage_kind(self.kind, self.code).cls.Params(**self.params)
 
     def chooses(self, model: ModelEntry) -> bool:
         """Whether this stage looks at `model`."""
@@ -138,11 +180,17 @@ class Recipe(BaseModel):
                     near = closest(unknown[0], known, n=1)
                     hint = f" Did you mean {near[0]!r}?" if near else ""
                     raise ValueError(f"stages.{stage.id}.models: no model has the id {unknown[0]!r}.{hint}")
+        codes: dict[str, str] = {}
+        for stage in self.stages:
+            if codes.setdefault(stage.kind, stage.code) != stage.code:
+                raise ValueError(
+                    f"stages: {codes[stage.kind]} and {stage.code} have one KIND, {stage.kind!r}: they would share a table. Rename one"
+                )
         for kind, size in self.batch.items():
-            if kind in ANALYSES:
+            if kind in ANALYSES or any(stage.kind == kind and stage.concludes for stage in self.stages):
                 raise ValueError(f"batch: {kind!r} is an analysis: it runs no network and has no batches")
-            if kind not in PROBES:
-                raise ValueError(f"batch: {kind!r} is no stage; stages: {', '.join(sorted(PROBES))}")
+            if kind not in PROBES and kind not in codes:
+                raise ValueError(f"batch: {kind!r} is no stage; stages: {', '.join(sorted({*PROBES, *codes}))}")
             if size != "auto" and size < 1:
                 raise ValueError(f"batch.{kind}: {size} is no number of samples; use 1 or more, or auto")
         return self
@@ -150,15 +198,20 @@ class Recipe(BaseModel):
     @property
     def analyses(self) -> list[Stage]:
         """The stages that conclude, in order."""
-        return [stage for stage in self.stages if stage.kind in ANALYSES]
+        return [stage for stage in self.stages if stage.concludes]
 
     def measured(self) -> Recipe:
         """The recipe with the stages that measure only: what a plan is made of. Analyses enter no cell's identity."""
-        return self.model_copy(update={"stages": [stage for stage in self.stages if stage.kind not in ANALYSES]})
+        return self.model_copy(update={"stages": [stage for stage in self.stages if not stage.concludes]})
 
     def dump(self) -> dict[str, Any]:
         """JSON-able copy, paths resolved."""
-        return json.loads(self.model_dump_json())
+        data = json.loads(self.model_dump_json())
+        for stage in data["stages"]:  # what says nothing is left out, as in studies of before
+            for name in ("code", "concludes"):
+                if not stage[name]:
+                    del stage[name]
+        return cast("dict[str, Any]", data)
 
 
 def parse_bytes(text: str) -> int:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from xlli_ray.analyses import ANALYSES, analysis_class
-from xlli_ray.analyses.freshness import asked_in
+from xlli_ray.analyses import analysis_class
+from xlli_ray.analyses.freshness import Asked, asked_in
 from xlli_ray.analyses.labels import Labels
-from xlli_ray.errors import counted
+from xlli_ray.errors import RecipeError, counted
 from xlli_ray.report.means import mean_tables
 from xlli_ray.store.tables.results import plain
 from xlli_ray.study import open_study
@@ -74,11 +74,10 @@ def result_table(place: str) -> str:
     """What `xlli run` prints at its end: of each analysis, in the recipe's order, the table with its finding; then means of all scalars."""
     study = open_study(place)
     parts = []
-    kinds = {one.id: one.kind for one in asked_in(study.manifest)}
+    kinds = {one.id: one for one in asked_in(study.manifest)}
     order = list(kinds)
     for name, result in sorted(study.results.items(), key=lambda one: order.index(one[0]) if one[0] in order else len(order)):
-        kind = kinds.get(name, "")
-        headline, columns = getattr(analysis_class(kind), "HEADLINE", ("", ())) if kind in ANALYSES else ("", ())
+        headline, columns = _headline(kinds.get(name))
         table = headline if headline in result.tables else next(iter(result.tables), "")
         if table and result.tables[table].num_rows and result.state == "current":
             parts.append(excerpt(result.tables[table], table, place, columns))
@@ -90,6 +89,14 @@ def result_table(place: str) -> str:
         size = human_bytes(stored["size"] or 0)
         parts.append(f"{counted(stored['n'], 'array')}, {size}: xlli query {shlex.quote(place)} \"from features\"")
     return "\n\n".join(parts)
+
+
+def _headline(asked: Asked | None) -> tuple[str, Sequence[str]]:
+    """The table with an analysis' finding, and its columns; ("", ()): the first table."""
+    try:
+        return getattr(analysis_class(asked.kind, asked.code), "HEADLINE", ("", ())) if asked is not None else ("", ())
+    except RecipeError:
+        return "", ()
 
 
 def excerpt(table: pa.Table, name: str, place: str, columns: Sequence[str] = ()) -> str:

@@ -262,7 +262,7 @@ def load_recipe(path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) 
     content, lines = read_file(path)
     if not isinstance(content, dict):
         raise RecipeError(f"recipe {path}: expected keys such as name, corpus, train; found {type(content).__name__}")
-    allow(places_in(content))
+    allow(places_in(content), str(path.absolute().parent))
     if "stages" in content and "train" not in content:
         raise RecipeError(f"recipe {path}: this recipe is a study (it has `stages`): xlli run {path}")
     content = _located(content, path.parent)

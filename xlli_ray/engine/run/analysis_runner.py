@@ -42,7 +42,7 @@ class Ran:
 
 def asked(stages: Sequence[Stage]) -> list[Asked]:
     """The recipe's analysis stages as `analyses.freshness` has them."""
-    return [Asked(stage.id, stage.kind, stage.params, stage.models) for stage in stages]
+    return [Asked(stage.id, stage.kind, stage.params, stage.models, stage.code) for stage in stages]
 
 
 def run_analyses(

@@ -34,9 +34,9 @@ from xlli_ray.engine.run.units import count_units, pending_jobs, run_units
 from xlli_ray.engine.worker.environment import device_name, version_changes, versions
 from xlli_ray.engine.worker.tasks import WorkerSpec
 from xlli_ray.errors import EnvironmentFailure, PlanError
-from xlli_ray.probes import PROBES, probe_class
+from xlli_ray.probes import probe_class
 from xlli_ray.recipe import Recipe
-from xlli_ray.registry import CORPORA, allowed
+from xlli_ray.registry import CORPORA, PROBES, allowed
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import LocalObjects, Objects, fenced, open_objects, probe_create_only
 from xlli_ray.store.records.documents import load_manifest, save_manifest
@@ -334,6 +334,7 @@ def _planned(
 ) -> tuple[Manifest, Plan]:
     import torch
 
+    from xlli_ray.engine.run.kind_records import kind_records
     from xlli_ray.engine.run.network_trials import plan_apart
     from xlli_ray.engine.run.plan import Plan, with_models
     from xlli_ray.engine.run.precheck import check_names
@@ -358,7 +359,9 @@ def _planned(
     finally:
         torch.set_num_threads(before)
     models = with_models(records, manifest.models)
-    planned = replace(manifest, models=models, cells=plan.cells, device=device, planned=mark)
+    planned = replace(
+        manifest, models=models, cells=plan.cells, device=device, planned=mark, kinds=kind_records(plan.cells, manifest.kinds)
+    )
     unfit = check_fit(Archive(objects, planned), {*plan.added, *plan.replaced})
     return planned, replace(plan, notes=(*plan.notes, *unfit, *check_asked(asked(recipe.analyses), planned)))
 
@@ -368,7 +371,9 @@ def _plan_mark(recipe: Recipe, manifest: Manifest, records: Sequence[ModelRecord
     measured = recipe.measured()
     dump = measured.dump()
     models = [[r.id, r.weights_sha256, r.network, r.network_version, dict(r.entry)] for r in records]
-    probes = sorted((kind, probe_class(kind).VERSION) for kind in PROBES)  # all: one may be built on another
+    named = {(stage.kind, stage.code) for stage in measured.stages}
+    ours = {(kind, "") for kind, place in PROBES.items() if place.startswith("xlli_ray.")}  # all: one may be built on another
+    probes = sorted((kind, probe_class(kind, code).VERSION) for kind, code in ours | named)
     asked = {key: dump[key] for key in ("stages", "batch", "threads")}
     assert manifest.samples is not None
     return identity_hash(

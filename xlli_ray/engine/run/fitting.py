@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
-from xlli_ray.errors import PlanError, counted
-from xlli_ray.probes import probe_class
+from xlli_ray.errors import PlanError, RecipeError, counted
+from xlli_ray.probes import make_probe
 from xlli_ray.probes.protocol import Probe, Selective
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.records.manifest import BucketPlan, Cell, ModelRecord
@@ -30,8 +30,10 @@ def check_fit(archive: Archive, new: Collection[str] = ()) -> list[str]:
             widest[key] = cell
     told: dict[tuple[str, str], list[str]] = {}
     for cell in widest.values():
-        cls = probe_class(cell.kind)
-        probe = cls(cls.Params(**cell.params), cell.spec)
+        try:
+            probe = make_probe(cell.kind, cell.params, cell.spec, cell.code)
+        except RecipeError:
+            continue  # of a probe that is not here, or that this recipe does not name: its cells wait
         if cell.id in new:
             _check_companions(cell, probe, records)
         if not isinstance(probe, Selective):

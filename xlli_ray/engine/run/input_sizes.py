@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from xlli_ray.corpus.size import Size
 from xlli_ray.models.model import Model
-from xlli_ray.probes import PROBES, probe_class
+from xlli_ray.probes import probe_class
 from xlli_ray.probes.protocol import takes_clips
+from xlli_ray.registry import PROBES
 from xlli_ray.store.records.manifest import Bucket
 
 

@@ -13,8 +13,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
-from xlli_ray.errors import StudyError
-from xlli_ray.probes import probe_class
+from xlli_ray.errors import RecipeError, StudyError
+from xlli_ray.probes import make_probe
 from xlli_ray.store.records.manifest import Cell, ModelRecord
 
 Gate = Mapping[str, str]
@@ -47,10 +47,12 @@ def check_gate(gate: Gate, record: ModelRecord, place: str) -> None:
 
 
 def needed(cell: Cell) -> tuple[str, ...]:
-    """Ids of the models that the cell's units build. Raises StudyError for parameters that the probe does not take."""
-    cls = probe_class(cell.kind)
+    """Ids of the models that the cell's units build. Raises StudyError for parameters that the probe does not take, RecipeError for a probe
+    whose code is not here or must not run."""
     try:
-        probe = cls(cls.Params(**cell.params), cell.spec)
+        probe = make_probe(cell.kind, cell.params, cell.spec, cell.code)
+    except RecipeError:
+        raise
     except (ValueError, TypeError, KeyError) as error:
         raise StudyError(f"{cell.id}: {cell.kind} does not take the parameters that study.json has: {error}") from error
     return (cell.model, *probe.companions)
@@ -61,6 +63,13 @@ def admitted(gate: Gate, cells: Sequence[Cell]) -> tuple[list[Cell], list[Cell]]
     mine: list[Cell] = []
     others: list[Cell] = []
     for cell in cells:
-        known = cell.model in gate and all(name in gate for name in needed(cell))
-        (mine if known else others).append(cell)
+        (mine if _known(gate, cell) else others).append(cell)
     return mine, others
+
+
+def _known(gate: Gate, cell: Cell) -> bool:
+    """Whether this recipe names the models of a cell, and may run its probe."""
+    try:
+        return cell.model in gate and all(name in gate for name in needed(cell))
+    except RecipeError:
+        return False

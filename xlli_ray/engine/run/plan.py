@@ -123,7 +123,7 @@ def make_plan(
                 new.append(want)
             elif there.hash == identity_hash(_as_known(want.identity, there.identity)):
                 kept.append(cell_id)
-                cells.append(there)
+                cells.append(replace(there, code=want.stage.code))  # the code may have moved
             else:
                 raise PlanError(_changed(cell_id, want.stage.id, there.identity, want.identity))
         made = _cut(new, record.id, table, shapes, groups, recipe.threads)
@@ -195,7 +195,7 @@ def _wanted(
     example = torch.zeros(model.shape(smallest))
     probes: list[tuple[Stage, Probe, dict[str, Any]]] = []
     for stage in stages:
-        cls = probe_class(stage.kind)
+        cls = probe_class(stage.kind, stage.code)
         params = stage.parsed()
         probes += [(stage, cls(params, spec), spec) for spec in cls.cells(params, model, example)]
     scales = sorted({scale for bucket in table.buckets for scale in bucket.scales})
@@ -347,6 +347,7 @@ def _cut(
                     group=group,
                     threads=threads,
                     buckets=tuple(buckets),
+                    code=want.stage.code,
                 )
             )
     return out

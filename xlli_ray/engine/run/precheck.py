@@ -100,7 +100,7 @@ def _cells(recipe: Recipe, stages: Sequence[Stage], model: Model, known: Sequenc
     scales = [corpus.scale] if corpus.scale is not None else []
     out = []
     for stage in stages:
-        cls, params = probe_class(stage.kind), stage.parsed()
+        cls, params = probe_class(stage.kind, stage.code), stage.parsed()
         try:
             specs = cls.cells(params, model, example)
         except (LayerPatternError, PlanError):
@@ -116,5 +116,7 @@ def _cells(recipe: Recipe, stages: Sequence[Stage], model: Model, known: Sequenc
             if reason := probe.refuses(model, scales):
                 raise PlanError(f"stage {stage.id}: {reason}")
             columns = columns_of(probe.COLUMNS, clips=example.ndim > 4)
-            out.append(Cell(stage.id, stage.kind, model.id, probe.what, dict(spec), stage.params, {}, columns, "", recipe.threads, ()))
+            out.append(
+                Cell(stage.id, stage.kind, model.id, probe.what, dict(spec), stage.params, {}, columns, "", recipe.threads, (), stage.code)
+            )
     return out

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from xlli_ray.engine.run.network_process import Apart
 from xlli_ray.errors import NetworkError
 from xlli_ray.models.model import Model
-from xlli_ray.probes import probe_class
+from xlli_ray.probes import make_probe
 from xlli_ray.probes.protocol import Timed
 from xlli_ray.store.objects.client import Objects
 from xlli_ray.store.records.listing import Listing
@@ -81,8 +81,7 @@ def _left(records: Listing, members: Sequence[Cell]) -> list[tuple[BucketPlan, i
 
 def _group(cell: Cell, left: Sequence[tuple[BucketPlan, int, int]], model: Model, forward: float) -> float:
     """Seconds of the units of one group; `forward`: of a pixel."""
-    cls = probe_class(cell.kind)
-    probe = cls(cls.Params(**cell.params), cell.spec)
+    probe = make_probe(cell.kind, cell.params, cell.spec, cell.code)
     if isinstance(probe, Timed):
         found = probe.timing(model)
         return sum(units * found.once + rows * found.sample(bucket.height, bucket.width) for bucket, rows, units in left)

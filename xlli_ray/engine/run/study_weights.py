@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,8 +15,9 @@ from xlli_ray.models.checkpoint import check_sha256, has_checksums, read_state_d
 from xlli_ray.models.factory import Factory, find_factory, make
 from xlli_ray.models.load import ModelSpec, load_model
 from xlli_ray.models.model import Model
-from xlli_ray.models.networks import NETWORKS
+from xlli_ray.models.networks import network_file
 from xlli_ray.recipe import ModelEntry, Recipe
+from xlli_ray.registry import NETWORKS
 from xlli_ray.store.objects.client import Missing, Objects
 from xlli_ray.store.records.manifest import ModelRecord
 
@@ -161,7 +161,7 @@ def current_version(network: str, entry: ModelEntry) -> int | None:
     `network`: as the study has it; `entry`: the recipe's. Only what the recipe names is imported.
     """
     if network in NETWORKS:
-        return int(importlib.import_module(NETWORKS[network]).VERSION)
+        return int(network_file(network).VERSION)
     if network.startswith("spandrel:"):
         return load.SPANDREL_VERSION
     factory = _factory(entry)

@@ -62,7 +62,7 @@ def run_units(
     def work(job: UnitJob) -> tuple[str, float]:
         """What the unit makes, and multiply-adds: cells that share a forward are counted once."""
         cells = [manifest.cell(name) for name in job.cells]
-        noun = getattr(probe_class(cells[0].kind), "ROW", "")
+        noun = getattr(probe_class(cells[0].kind, cells[0].code), "ROW", "")
         return noun or "sample", size(job) * max(1.0, *(cell.unit(job.unit)[0].macs for cell in cells))
 
     progress = Progress("run", sum(size(job) for job in jobs))

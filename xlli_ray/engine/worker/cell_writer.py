@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from xlli_ray.corpus.sample import Sample
-from xlli_ray.probes import probe_class
+from xlli_ray.probes import make_probe
 from xlli_ray.probes.protocol import Gathering, Measurement, Probe, SetProbe
 from xlli_ray.store.objects.client import Objects
 from xlli_ray.store.records.manifest import Cell
@@ -41,8 +41,7 @@ class CellPart:
     def begin(cls, objects: Objects, cell: Cell, unit: int, device: str) -> CellPart:
         """An empty part, with a shard begun for each array."""
         bucket, start, stop = cell.unit(unit)
-        probe_type = probe_class(cell.kind)
-        probe = probe_type(probe_type.Params(**cell.params), cell.spec)
+        probe = make_probe(cell.kind, cell.params, cell.spec, cell.code)
         shards = {
             meta.name: ShardFile(
                 objects, shard_key(cell.id, bucket.name, meta, start // meta.shard_rows),

@@ -21,8 +21,8 @@ class WorkerSpec:
     """The driver's import path: a network of the user's (`package.module:factory`) must import in workers too."""
     readers: int = 2
     """Threads that load pictures beside those that compute; 0 where there are no cores for them."""
-    allowed: tuple[str, ...] = ()
-    """Code of the user's recipe that workers may load (`registry.allow`)."""
+    allowed: tuple[tuple[str, str], ...] = ()
+    """Code of the user's recipe that workers may load, each with its recipe's folder (`registry.allow`)."""
 
 
 def with_readers(spec: WorkerSpec, *, workers: int, cores: float) -> WorkerSpec:

@@ -1,4 +1,4 @@
-"""Networks of our own, one file each, written from their papers: the registry, and what each file returns.
+"""Networks of our own, one file each, written from their papers: what a file holds, and what it returns.
 
 A file here holds three things::
 
@@ -11,7 +11,7 @@ A file here holds three things::
 Module names are those of the state dict, so that a layer pattern can be read off the checkpoint's keys. Where the same network
 is published under several sets of names, the file lists them as `RENAMES`, pairs of a pattern and what to write in its place,
 and hands its tensors to `renamed` first; the other names become `aliases` of the layers. Adding a network is one file and one
-line in `NETWORKS`.
+line in `registry.NETWORKS`, or an entry point `xlli_ray.networks` of an installed package, which names the module.
 
 `from_state_dict` is called with PyTorch's meta device as the default (`built`): modules that it makes have shapes and no memory
 until `load_strict` has compared every shape with the file's, so that a few kilobytes cannot ask for terabytes.
@@ -23,29 +23,19 @@ that is asked for.
 
 from __future__ import annotations
 
-import importlib
 import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from xlli_ray.errors import NetworkError, WeightsError, closest, counted
+from xlli_ray.errors import NetworkError, RecipeError, WeightsError, closest, counted
+from xlli_ray.registry import NETWORKS
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from torch import Tensor, nn
-
-NETWORKS: dict[str, str] = {
-    "srresnet": "xlli_ray.models.networks.srresnet",
-    "classifier": "xlli_ray.models.networks.classifier",
-    "imdn": "xlli_ray.models.networks.imdn",
-    "rfdn": "xlli_ray.models.networks.rfdn",
-    "rlfn": "xlli_ray.models.networks.rlfn",
-    "carn_m": "xlli_ray.models.networks.carn_m",
-    "ffdnet": "xlli_ray.models.networks.ffdnet",
-}
 
 
 @dataclass(frozen=True)
@@ -89,7 +79,10 @@ def network_file(name: str) -> ModuleType:
             + (f" Did you mean {likely[0]!r}?" if likely else "")
             + " Name one of your own as package.module:factory, or leave `network` out to let spandrel recognise it."
         )
-    return importlib.import_module(NETWORKS[name])
+    try:
+        return cast("ModuleType", NETWORKS.load(name))
+    except RecipeError as error:
+        raise NetworkError(str(error)) from error
 
 
 def check_args(args: Mapping[str, Any], allowed: Iterable[str], *, network: str) -> None:

@@ -17,8 +17,8 @@ import pyarrow as pa
 from xlli_ray.analyses import analysis_class
 from xlli_ray.analyses.freshness import State
 from xlli_ray.errors import RecipeError, XlliError, counted
+from xlli_ray.probes import described
 from xlli_ray.report.page_model import Figure
-from xlli_ray.report.sections.stage import paragraphs
 from xlli_ray.stats.pairs import compared
 from xlli_ray.store.tables.results import BULKY, Column, StoredFile
 from xlli_ray.store.tables.sql import quoted, text
@@ -79,8 +79,8 @@ def result_sections(study: Study, against: str | None = None) -> list[ResultSect
 def _section(state: State, result: StudyResult | None, models: Sequence[str], against: str | None) -> ResultSection:
     out = ResultSection(state.id, state.kind, state)
     try:
-        cls = analysis_class(state.kind)
-        out.prose, out.reference = paragraphs(cls), cls.REFERENCE
+        cls = analysis_class(state.kind, state.code)
+        out.prose, out.reference = described(cls), cls.REFERENCE
     except (RecipeError, ImportError):
         out.prose = [f"The analysis {state.kind!r} is not part of this installation; its result is shown as it is stored."]
         out.reference = result.stored.made.reference if result is not None else ""

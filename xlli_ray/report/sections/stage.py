@@ -5,18 +5,17 @@ Nothing here names a probe: scalars become a table and figures (`scalars`), arra
 
 from __future__ import annotations
 
-import inspect
 import json
-import re
-import sys
+from collections.abc import Mapping, Sequence
 
 from xlli_ray.errors import RecipeError
-from xlli_ray.probes import probe_class
+from xlli_ray.probes import described, probe_class
 from xlli_ray.probes.protocol import Column
 from xlli_ray.report.page_model import Context, Scalar, Section
 from xlli_ray.report.sections.arrays import add_pictures, stored_lines
 from xlli_ray.report.sections.scalars import add_scalars
 from xlli_ray.report.shown_samples import natural
+from xlli_ray.store.records.manifest import ColumnRecord, KindRecord
 from xlli_ray.store.tables.sql import text
 from xlli_ray.store.tables.study_tables import kind_columns
 
@@ -39,7 +38,7 @@ def section(context: Context, stage: str) -> Section:
     kind = cells[0].kind
     out = Section(stage, kind, models=list(dict.fromkeys(cell.model for cell in cells)))
     out.params = json.dumps(dict(cells[0].params), ensure_ascii=False) if cells[0].params else ""
-    out.prose, out.reference, columns = describe(kind)
+    out.prose, out.reference, columns = describe(kind, manifest.kinds)
     for name, dtype in kind_columns(cells).items():
         known = columns.get(name)
         out.columns.append(Scalar(name, dtype, known.about, known.place, known.limits) if known else Scalar(name, dtype, ""))
@@ -58,16 +57,16 @@ def section(context: Context, stage: str) -> Section:
     return out
 
 
-def describe(kind: str) -> tuple[list[str], str, dict[str, Column]]:
-    """(what it is, where it comes from, its columns by name) in the probe's own words; empty for a probe that is not installed."""
-    try:
-        cls = probe_class(kind)
-    except (RecipeError, ImportError):
-        return [f"The probe {kind!r} is not part of this installation; its numbers are shown as they are stored."], "", {}
-    return paragraphs(cls)[:3], cls.REFERENCE, {column.name: column for column in cls.COLUMNS}
-
-
-def paragraphs(cls: type) -> list[str]:
-    """The paragraphs of the docstring of a class' module, one line each, without examples."""
-    module = inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "")
-    return [re.sub(r"\s*\n\s*", " ", part) for part in module.split("\n\n") if not part.startswith((" ", ">>>"))]
+def describe(kind: str, records: Sequence[KindRecord] = ()) -> tuple[list[str], str, Mapping[str, Column | ColumnRecord]]:
+    """(what it is, where it comes from, its columns by name) in the probe's own words: those of the class where a registry names it, else
+    those that the study kept; none for a probe of an older study that is not installed. Runs no code that the study names."""
+    record = next((one for one in records if one.kind == kind), None)
+    if record is None or not record.code:
+        try:
+            cls = probe_class(kind)
+            return described(cls)[:3], cls.REFERENCE, {column.name: column for column in cls.COLUMNS}
+        except (RecipeError, ImportError):
+            pass
+    if record is not None:
+        return list(record.prose[:3]), record.reference, {column.name: column for column in record.columns}
+    return [f"The probe {kind!r} is not part of this installation; its numbers are shown as they are stored."], "", {}

@@ -151,6 +151,8 @@ class Cell:
     group: str
     threads: int
     buckets: tuple[BucketPlan, ...]
+    code: str = ""
+    """Where the recipe says that the probe's class lies, `package.module:Class`; "" for one of a registry. Runs nothing by itself."""
 
     @property
     def id(self) -> str:
@@ -186,6 +188,34 @@ class Cell:
     @cached_property
     def _by_name(self) -> dict[str, BucketPlan]:
         return {bucket.name: bucket for bucket in self.buckets}
+
+
+@dataclass(frozen=True)
+class ColumnRecord:
+    """A column of a probe's table in its own words."""
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    dtype: str
+    about: str
+    place: bool = False
+    limits: tuple[float | None, float | None] = (None, None)
+
+
+@dataclass(frozen=True)
+class KindRecord:
+    """What a probe says of itself, for readers that do not have its code, or must not run it."""
+
+    __pydantic_config__ = STRICT
+
+    kind: str
+    code: str
+    """Where a recipe said that it lies; "" for one of a registry."""
+    version: Positive
+    reference: str
+    prose: tuple[str, ...]
+    columns: tuple[ColumnRecord, ...]
 
 
 @dataclass(frozen=True)
@@ -235,6 +265,8 @@ class Manifest:
     format: int = FORMAT
     document: str = ""
     """`<epoch>.<number>`: which of the study's documents this is; `study.json` is a copy of one."""
+    kinds: tuple[KindRecord, ...] = ()
+    """Of the cells' probes; none in studies of before."""
 
     @property
     def measurements(self) -> int:

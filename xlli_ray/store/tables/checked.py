@@ -96,6 +96,11 @@ def _of_manifest(manifest: Manifest) -> Iterator[Said]:
                 yield f"{here}.{bucket_plan.name}.arrays", array.name, NAME
                 yield f"{here}.{bucket_plan.name}.{array.name}.dtype", array.dtype, DTYPE
                 yield f"{here}.{bucket_plan.name}.{array.name}.codec", array.codec, CODEC
+    for i, kind in enumerate(manifest.kinds):
+        yield f"kinds[{i}].kind", kind.kind, IDENTIFIER
+        for column in kind.columns:
+            yield f"kinds[{i}].columns", column.name, IDENTIFIER
+            yield f"kinds[{i}].columns.{column.name}", column.dtype, SCALAR
     stages = manifest.recipe.get("stages", []) if hasattr(manifest.recipe, "get") else []
     for i, stage in enumerate(stages if isinstance(stages, list) else []):
         yield f"recipe.stages[{i}].id", stage.get("id") if isinstance(stage, dict) else stage, NAME

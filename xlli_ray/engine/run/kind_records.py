@@ -1,0 +1,25 @@
+"""What a study keeps of its probes' own words: readers must not need their code (`store.records.manifest.KindRecord`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from xlli_ray.errors import RecipeError
+from xlli_ray.probes import described, probe_class
+from xlli_ray.store.records.manifest import Cell, ColumnRecord, KindRecord
+
+
+def kind_records(cells: Iterable[Cell], known: Iterable[KindRecord] = ()) -> tuple[KindRecord, ...]:
+    """A record of each kind among `cells`, by kind; `known`: those of before, kept where the probe is not here or must not run."""
+    kept = {record.kind: record for record in known}
+    out: dict[str, KindRecord] = {}
+    for kind, code in sorted({(cell.kind, cell.code) for cell in cells}):
+        try:
+            cls = probe_class(kind, code)
+        except RecipeError:
+            if kind in kept:
+                out.setdefault(kind, kept[kind])
+            continue
+        columns = tuple(ColumnRecord(one.name, one.dtype, one.about, one.place, one.limits) for one in cls.COLUMNS)
+        out[kind] = KindRecord(kind, code, cls.VERSION, cls.REFERENCE, tuple(described(cls)), columns)
+    return tuple(out[kind] for kind in sorted(out))
