@@ -322,3 +322,15 @@ NETWORKS = Registry(
     modules=True,
 )  # fmt: skip
 """Networks whose widths and depths are read off their weights: a name is a module (`models.networks`), not a class in one."""
+METRICS = Registry(
+    "xlli_ray.metrics", "metric",
+    {
+        "psnr_y": "xlli_ray.probes.metrics:PsnrY",
+        "ssim_y": "xlli_ray.probes.metrics:SsimY",
+        "psnr_rgb": "xlli_ray.probes.metrics:PsnrRgb",
+        "lpips": "xlli_ray.probes.pyiqa_metrics:Lpips",
+        "dists": "xlli_ray.probes.pyiqa_metrics:Dists",
+        "niqe": "xlli_ray.probes.pyiqa_metrics:Niqe",
+    },
+)  # fmt: skip
+"""What `restore` scores an output with."""

@@ -6,13 +6,13 @@ import inspect
 import re
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from xlli_ray.errors import RecipeError, closest
 from xlli_ray.registry import PROBES
 
 if TYPE_CHECKING:
-    from xlli_ray.probes.protocol import Probe
+    from xlli_ray.probes.probe import Probe
 
 KIND = re.compile(r"[a-z][a-z0-9_]*")
 """What a KIND may be: a table of that name is made of it."""
@@ -28,12 +28,13 @@ def probe_class(kind: str, code: str = "") -> type[Probe]:
         hint = f"Did you mean {near[0]!r}? " if near else ""
         raise RecipeError(f"stages: there is no stage {kind!r}. {hint}Stages: {', '.join(sorted(PROBES))}; or package.module:Class.")
     found: Any = PROBES.load(code or kind)
-    missing = [name for name in ("KIND", "VERSION", "Params", "cells", "measure") if not hasattr(found, name)]
-    if missing:
-        raise RecipeError(f"stage {code or kind!r}: expected a probe class (docs/extending.md), found {found!r:.80}")
+    from xlli_ray.probes.probe import Probe
+
+    if not (isinstance(found, type) and issubclass(found, Probe) and hasattr(found, "KIND")):
+        raise RecipeError(f"stage {code or kind!r}: expected a subclass of xlli_ray.probes.probe.Probe with a KIND, found {found!r:.80}")
     if kind != found.KIND or not KIND.fullmatch(kind):
         raise RecipeError(f"stage {code or kind!r}: {found.__name__}.KIND is {found.KIND!r}, expected {kind!r}, of a-z, 0-9 and _")
-    return cast("type[Probe]", found)
+    return found
 
 
 def make_probe(kind: str, params: Mapping[str, Any], spec: Mapping[str, Any], code: str = "") -> Probe:

@@ -16,13 +16,14 @@ stored or pooled, so that no statistic counts it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from xlli_ray.probes.protocol import ArrayPlan, Batch, Column, Forward, Measurement, Shapes
+from xlli_ray.probes.probe import Probe
+from xlli_ray.probes.protocol import ArrayPlan, Batch, Forward, Measurement, Shapes
 
 if TYPE_CHECKING:
     import torch
@@ -51,15 +52,13 @@ class Params(BaseModel):
     max_rows: int | None = Field(default=None, ge=1, description="store at most so many samples, spread evenly")
 
 
-class Features:
+class Features(Probe):
     """One layer's features. Writes array `features`: (sample, channel, y, x), of clips (sample, frame, channel, y, x), or fewer dimensions
     when pooled or flat."""
 
     KIND: ClassVar[str] = "features"
     VERSION: ClassVar[int] = 1
-    SHARES_FORWARD: ClassVar[bool] = True
     CLIPS: ClassVar[bool] = True
-    COLUMNS: ClassVar[tuple[Column, ...]] = ()
     REFERENCE: ClassVar[str] = "tap conventions: Liu et al., SRGA, TPAMI 2023, and DDR, arXiv 2108.00406"
     Params: ClassVar[type[BaseModel]] = Params
 
@@ -67,13 +66,11 @@ class Features:
         from xlli_ray.models.layers import Tap
 
         assert isinstance(params, Params)
-        self.params: Params = params  # type: ignore[assignment]
+        super().__init__(params, spec)
         self.tap = Tap(**spec["tap"])
         self.stride: tuple[float, float] | None = tuple(spec["stride"]) if spec.get("stride") else None
         self.what = self.tap.name
-        self.cost = 1.0
         self.max_rows = params.max_rows
-        self.companions: tuple[str, ...] = ()
 
     @classmethod
     def cells(cls, params: BaseModel, model: Model, example: torch.Tensor) -> list[dict[str, Any]]:
@@ -96,9 +93,6 @@ class Features:
 
     def taps(self) -> tuple[Tap, ...]:
         return (self.tap,)
-
-    def refuses(self, model: Model, scales: Sequence[int]) -> str | None:
-        return None
 
     def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
         shape, stride = shapes.taps[self.tap]

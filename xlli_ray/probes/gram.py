@@ -16,7 +16,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,7 +26,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from xlli_ray.errors import EnvironmentFailure, PlanError
 from xlli_ray.probes import features
-from xlli_ray.probes.protocol import ArrayPlan, Batch, Column, Forward, Measurement, Shapes
+from xlli_ray.probes.probe import Probe
+from xlli_ray.probes.protocol import ArrayPlan, Batch, Forward, Measurement, Shapes
 from xlli_ray.stats.gram import blocks, product
 
 if TYPE_CHECKING:
@@ -46,25 +47,20 @@ class Params(BaseModel):
     layers: list[str] = Field(min_length=1, description="patterns over module names, `:input` or `:output` at the end")
 
 
-class Gram:
+class Gram(Probe):
     """The Gram matrix of each set. Writes array `gram`: float64 (sample, other), both in content order."""
 
     KIND: ClassVar[str] = "gram"
     VERSION: ClassVar[int] = 1
-    SHARES_FORWARD: ClassVar[bool] = True
-    COLUMNS: ClassVar[tuple[Column, ...]] = ()
     REFERENCE: ClassVar[str] = "Liu et al., SRGA, TPAMI 2023 (what it is for); Sirovich, 1987 (principal components by snapshots)"
     Params: ClassVar[type[BaseModel]] = Params
 
     def __init__(self, params: BaseModel, spec: Mapping[str, Any]) -> None:
         assert isinstance(params, Params)
-        self.params: Params = params  # type: ignore[assignment]
+        super().__init__(params, spec)
         # the layer is read, cut and checked exactly as where features are stored
         self._features = features.Features(features.Params(layers=params.layers, dtype="float32"), spec)
         self.tap, self.what = self._features.tap, self._features.what
-        self.cost = 1.0
-        self.max_rows: int | None = None
-        self.companions: tuple[str, ...] = ()
 
     @classmethod
     def cells(cls, params: BaseModel, model: Model, example: torch.Tensor) -> list[dict[str, Any]]:
@@ -76,9 +72,6 @@ class Gram:
 
     def taps(self) -> tuple[Tap, ...]:
         return self._features.taps()
-
-    def refuses(self, model: Model, scales: Sequence[int]) -> str | None:
-        return None
 
     def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
         if shapes.together < 1:

@@ -14,7 +14,6 @@ No network runs, and the numbers are the same for every model: one is enough (`i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,12 +23,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from xlli_ray.corpus.size import Size
 from xlli_ray.errors import PlanError
+from xlli_ray.probes.probe import Probe
 from xlli_ray.probes.protocol import ArrayPlan, Batch, Column, Forward, Measurement, Shapes
 
 if TYPE_CHECKING:
-    import torch
-
-    from xlli_ray.models.layers import Tap
     from xlli_ray.models.model import Model
 
 
@@ -43,7 +40,7 @@ class Params(BaseModel):
     save: list[str] = Field(default_factory=list, description="arrays to keep: input, target, or by-products of degradations, as mask")
 
 
-class Inputs:
+class Inputs(Probe):
     """One hash per sample. Writes table `inputs`, and with `save` one array for each name: uint8 (sample, channel, y, x) for `input` and
     `target`, as declared for a by-product: (sample, y, x) or (sample, y, x, channel)."""
 
@@ -57,24 +54,10 @@ class Inputs:
     )
     REFERENCE: ClassVar[str] = "SHA-256: NIST FIPS 180-4, 2015"
     Params: ClassVar[type[BaseModel]] = Params
-
-    def __init__(self, params: BaseModel, spec: Mapping[str, Any]) -> None:
-        assert isinstance(params, Params)
-        self.params: Params = params  # type: ignore[assignment]
-        self.what = "inputs"
-        self.cost = 1e-6  # of a forward pass: reading is all there is
-        self.max_rows: int | None = None
-        self.companions: tuple[str, ...] = ()
-
-    @classmethod
-    def cells(cls, params: BaseModel, model: Model, example: torch.Tensor) -> list[dict[str, Any]]:
-        return [{}]
+    cost = 1e-6  # of a forward pass: reading is all there is
 
     def identity(self) -> dict[str, Any]:
         return {"save": sorted(self.params.save)} if self.params.save else {}
-
-    def taps(self) -> tuple[Tap, ...]:
-        return ()
 
     def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
         size = Size(shapes.height, shapes.width, shapes.frames)
@@ -86,9 +69,6 @@ class Inputs:
         dims = {name: size.axes if name in PLANES else ("y", "x", "channel")[: len(kept[name][0])] for name in self.params.save}
         about = {name: {"range": "0..255"} if name in PLANES else {} for name in self.params.save}
         return tuple(ArrayPlan(name, *kept[name], dims[name], attributes=about[name]) for name in self.params.save)
-
-    def refuses(self, model: Model, scales: Sequence[int]) -> str | None:
-        return None
 
     def measure(self, model: Model, batch: Batch, forward: Forward | None) -> Measurement:
         pixels = batch.input.cpu().numpy()

@@ -1,18 +1,16 @@
-"""What a probe is: it declares its cells, arrays and columns, and measures one batch. It knows neither Ray nor Zarr.
+"""What a probe tells and is given: its columns and arrays, batches and forward passes, measurements; and what it may offer besides.
 
-A probe class lives in one file and one registry line (`registry.PROBES`). Importing that file must not import torch: the recipe's
-schema and `xlli --help` read `Params` from it. One *instance* measures one cell, that is one output: a single layer for `features`,
-the probe itself for `restore`. `docs/extending.md` walks through a new one.
+The base class is `probe.Probe`. A probe that not every sample has room for is `Selective`, one that can say what it costs is `Timed`, one
+that looks at all samples of a set together is a `SetProbe`: having the methods is enough.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from pydantic import BaseModel
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from xlli_ray.corpus.sample import Sample
     from xlli_ray.models.layers import Tap
     from xlli_ray.models.model import Model
+    from xlli_ray.probes.probe import Probe
 
 DType = Literal["float64", "int64", "string", "bool"]
 
@@ -31,13 +30,17 @@ class Column:
     name: str
     dtype: DType
     about: str
-    """Meaning, range, unit, direction: shown in the report and in `docs`."""
+    """Meaning and range, as prose: shown in the report and in `docs`."""
     place: bool = False
     """Says which row this is (a number, a position, a size), not what was measured: a mean of it means nothing."""
     limits: tuple[float | None, float | None] = (None, None)
     """Lowest and highest value there can be: the interval of a mean ends there."""
     clips: bool = False
     """Only where the samples are clips."""
+    unit: str = ""
+    """As a table's head has it: dB, pixels; "" for plain numbers."""
+    better: Literal["higher", "lower"] | None = None
+    """Which way is better; None where neither is."""
 
 
 def columns_of(columns: Sequence[Column], *, clips: bool) -> tuple[tuple[str, str], ...]:
@@ -133,57 +136,11 @@ class Measurement:
 
 def takes_clips(probe: Probe | type[Probe]) -> bool:
     """Whether a probe measures clips, too, in batches (B, T, 3, H, W): it says so with `CLIPS: ClassVar[bool] = True`."""
-    return bool(getattr(probe, "CLIPS", False))
-
-
-class Probe(Protocol):
-    """See the module docstring. `spec` is the JSON-able part that tells the cells of one stage apart (a layer's tap)."""
-
-    KIND: ClassVar[str]
-    VERSION: ClassVar[int]
-    """Raised by hand when numbers change; part of every cell's identity."""
-    SHARES_FORWARD: ClassVar[bool]
-    """True: reads layers or the output of one plain forward that other cells share."""
-    COLUMNS: ClassVar[tuple[Column, ...]]
-    """One row a sample; what a row is where a sample has several (`map`) is said by `ROW: ClassVar[str]`, for the rate of a run."""
-    REFERENCE: ClassVar[str]
-    """Where the definition comes from: paper and equation."""
-    Params: ClassVar[type[BaseModel]]
-
-    params: BaseModel
-    what: str
-    """Name of the cell within stage and model: `[A-Za-z0-9_.-]+`."""
-    cost: float
-    """Forward passes that one sample costs, for the projection only."""
-    max_rows: int | None
-    """Measure at most so many samples, spread evenly over degradations; None: all."""
-    companions: tuple[str, ...]
-    """Ids of other models whose plain output `measure` needs (`Batch.companions`)."""
-
-    def __init__(self, params: BaseModel, spec: Mapping[str, Any]) -> None: ...
-
-    @classmethod
-    def cells(cls, params: BaseModel, model: Model, example: torch.Tensor) -> list[dict[str, Any]]:
-        """The `spec` of each cell that this stage has for `model`. Raises LayerPatternError, PlanError."""
-
-    def identity(self) -> dict[str, Any]:
-        """The parameters that can change this cell's numbers, JSON-able. Never those of other cells of the stage."""
-
-    def taps(self) -> tuple[Tap, ...]:
-        """Layers this cell reads from the shared forward."""
-
-    def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
-        """What is stored for a sample of this size; empty for scalars only."""
-
-    def refuses(self, model: Model, scales: Sequence[int]) -> str | None:
-        """Why samples of these scales cannot be measured with `model`, or None. Scale 0: unknown, there is no target."""
-
-    def measure(self, model: Model, batch: Batch, forward: Forward | None) -> Measurement:
-        """Measure one batch. Raises only for what is wrong with the whole batch."""
+    return probe.CLIPS
 
 
 @runtime_checkable
-class Selective(Probe, Protocol):
+class Selective(Protocol):
     """A probe that not every sample has room for. The plan refuses settings that fit none, and counts those that some do not fit."""
 
     by_source: bool
@@ -206,7 +163,7 @@ class Timing(Protocol):
 
 
 @runtime_checkable
-class Timed(Probe, Protocol):
+class Timed(Protocol):
     """A probe that costs more than forward passes and can say how much, for what `xlli plan` tells people. Nothing stored depends on it."""
 
     def timing(self, model: Model) -> Timing:
@@ -227,7 +184,7 @@ class Gathering(Protocol):
 
 
 @runtime_checkable
-class SetProbe(Probe, Protocol):
+class SetProbe(Protocol):
     """A probe that looks at all samples of one *set* together: those of one degradation and one size, in content order.
 
     A set is one unit, on one worker. `measure` still sees batches; what it returns as arrays goes into a `Gathering`, and the arrays

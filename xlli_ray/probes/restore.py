@@ -15,16 +15,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from xlli_ray.errors import PlanError
+from xlli_ray.probes.metrics import ALWAYS, Metric, Pair, PsnrRgb, PsnrY, SsimY, metric_classes
+from xlli_ray.probes.probe import Probe
 from xlli_ray.probes.protocol import ArrayPlan, Batch, Column, Forward, Measurement, Shapes, columns_of
-from xlli_ray.stats.fidelity import border_of, crop_border, luma_studio, psnr, ssim
+from xlli_ray.registry import METRICS
+from xlli_ray.stats.fidelity import border_of, crop_border
 
 if TYPE_CHECKING:
-    import torch
-
-    from xlli_ray.models.layers import Tap
     from xlli_ray.models.model import Model
 
 
@@ -33,54 +32,61 @@ class Params(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     save: bool = Field(default=False, description="keep the output as uint8 array `output`")
+    metrics: list[str] = Field(default_factory=list, description="further scores: lpips, dists, niqe, or package.module:Class")
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics(cls, names: list[str]) -> list[str]:
+        if all(METRICS.knows(name) for name in names):  # a study's code that no recipe names is not looked at
+            for metric in metric_classes(names).values():
+                metric.check()
+        elif unknown := [name for name in names if ":" not in name and name not in METRICS]:
+            METRICS.load(unknown[0])
+        return names
 
 
-class Restore:
+class Restore(Probe):
     """Scores each output. Writes table `restore`, and with `save` the array `output`: uint8 (sample, channel, y, x), of clips
     (sample, frame, channel, y, x)."""
 
     KIND: ClassVar[str] = "restore"
     VERSION: ClassVar[int] = 2
     """2: an output of which nothing lies inside the border is a failed row, no longer of PSNR inf; see `version_for`."""
-    SHARES_FORWARD: ClassVar[bool] = True
+    NEEDS_OUTPUT: ClassVar[bool] = True
     CLIPS: ClassVar[bool] = True
     COLUMNS: ClassVar[tuple[Column, ...]] = (
-        Column("psnr_y", "float64", "PSNR on luma, dB, higher is better; NaN without a target"),
-        Column("ssim_y", "float64", "SSIM on luma, at most 1, higher is better; NaN without a target or below 11 px", limits=(-1.0, 1.0)),
-        Column("psnr_rgb", "float64", "PSNR over the three channels, dB; NaN for one-channel networks"),
-        Column("psnr_y_frames", "float64", "mean of PSNR on luma over all frames of a clip, dB, higher is better", clips=True),
-        Column("ssim_y_frames", "float64", "mean of SSIM on luma over the frames of a clip", limits=(-1.0, 1.0), clips=True),
+        PsnrY.COLUMN,
+        SsimY.COLUMN,
+        PsnrRgb.COLUMN,
+        Column("psnr_y_frames", "float64", "mean of PSNR on luma over all frames of a clip", clips=True, unit="dB", better="higher"),
+        Column("ssim_y_frames", "float64", "mean of SSIM on luma over all its frames", limits=(-1.0, 1.0), clips=True, better="higher"),
     )
     REFERENCE: ClassVar[str] = "SSIM: Wang et al., IEEE TIP 13(4), 2004"
     Params: ClassVar[type[BaseModel]] = Params
+    by_source = False
 
     def __init__(self, params: BaseModel, spec: Mapping[str, Any]) -> None:
+        super().__init__(params, spec)
         assert isinstance(params, Params)
-        self.params: Params = params  # type: ignore[assignment]
-        self.what = "restore"
-        self.cost = 1.0
-        self.max_rows: int | None = None
-        self.companions: tuple[str, ...] = ()
-        self.by_source = False
+        self.classes = metric_classes(params.metrics)
+        self._scores: dict[str, Metric] = {}
 
     @classmethod
-    def cells(cls, params: BaseModel, model: Model, example: torch.Tensor) -> list[dict[str, Any]]:
-        if model.output != "image":
-            raise PlanError(
-                f"restore: model {model.id} has `output: none`, it returns no image. "
-                "Leave it out with `models: [...]` in the restore stage."
-            )
-        return [{}]
+    def parts(cls, params: BaseModel) -> dict[str, int]:
+        assert isinstance(params, Params)
+        metrics = metric_classes(params.metrics)
+        return {name: metric.VERSION for name, metric in metrics.items() if name not in ALWAYS or metric.VERSION > 1}
+
+    def columns(self) -> tuple[Column, ...]:
+        return (*self.COLUMNS, *(cls.COLUMN for name, cls in self.classes.items() if name not in ALWAYS))
 
     def identity(self) -> dict[str, Any]:
-        return {"save": self.params.save}
+        more = self.parts(self.params)
+        return {"save": self.params.save, **({"metrics": more} if more else {})}
 
     def version_for(self, scale: int, sizes: Sequence[tuple[int, int]]) -> int:
         """Whose numbers these are, for a network of `scale` and inputs of these (height, width): 2 changed only the smallest."""
         return self.VERSION if self.VERSION > 2 or any(scale * min(size) <= 2 * border_of(scale) for size in sizes) else 1
-
-    def taps(self) -> tuple[Tap, ...]:
-        return ()
 
     def refuses(self, model: Model, scales: Sequence[int]) -> str | None:
         other = [scale for scale in scales if scale not in (0, model.scale)]
@@ -114,8 +120,9 @@ class Restore:
         clips = batch.input.ndim > 4
         failed: dict[int, str] = {}
         images = np.zeros(output.shape, np.uint8)
-        names = [name for name, _ in columns_of(self.COLUMNS, clips=clips)]
-        scores = np.full((len(output), len(names)), np.nan)
+        self._scores = self._scores or {name: cls() for name, cls in self.classes.items()}
+        scores = {name: [float("nan")] * len(output) for name, _ in columns_of(self.columns(), clips=clips)}
+        border = border_of(model.scale)
         for position in np.flatnonzero(batch.ok).tolist():
             if not np.isfinite(output[position].sum(dtype=np.float64)):
                 failed[position] = "not finite: NaN or infinity in the output"
@@ -123,6 +130,10 @@ class Restore:
             images[position] = np.floor(output[position].clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
             target = batch.targets[position]
             if target is None:
+                for name, metric in self._scores.items():
+                    if not metric.NEEDS_TARGET and min(output.shape[-2:]) > 2 * border:
+                        frame = images[position] if output.ndim == 4 else images[position][output.shape[1] // 2]
+                        scores[name][position] = metric.score(Pair(crop_border(np.moveaxis(frame, 0, 2), border), None))
                 continue
             (height, width), (high, wide) = output[position].shape[-2:], target.shape[-2:]
             if (height, width) != (high, wide):
@@ -131,37 +142,33 @@ class Restore:
             if problem := self.unfit(model.scale, high // model.scale, wide // model.scale, "", target=True):
                 failed[position] = problem
                 continue
-            measure = score_clip if clips else score
-            scores[position] = measure(images[position], target, border=border_of(model.scale))
-        columns = {name: scores[:, i].tolist() for i, name in enumerate(names)}
-        return Measurement({"output": images} if self.params.save else {}, columns, failed=failed)
+            for name, value in self._scored(images[position], target, border).items():
+                scores[name][position] = value
+        return Measurement({"output": images} if self.params.save else {}, scores, failed=failed)
+
+    def _scored(self, image: np.ndarray, target: np.ndarray, border: int) -> dict[str, float]:
+        """Column → value of one output, uint8 (C, H, W) or (T, C, H, W); of a clip those of its centre frame, and means over frames."""
+        if target.ndim == 3:
+            pair = cut(image, target, border=border)
+            return {name: metric.score(pair) for name, metric in self._scores.items()}
+        centre = len(target) // 2
+        pairs = [cut(one, wanted, border=border) for one, wanted in zip(image, target, strict=True)] if image.ndim == 4 else []
+        pair = pairs[centre] if pairs else cut(image, target[centre], border=border)
+        found = {name: metric.score(pair) for name, metric in self._scores.items()}
+        for name in ("psnr_y", "ssim_y") if pairs else ():
+            found[f"{name}_frames"] = float(np.mean([self._scores[name].score(one) for one in pairs]))
+        return found
 
 
-def score_clip(images: np.ndarray, target: np.ndarray, *, border: int) -> tuple[float, float, float, float, float]:
-    """(PSNR-Y, SSIM-Y, PSNR-RGB) of the centre frame, and the means over frames of PSNR-Y and SSIM-Y.
-
-    `images`: uint8 (T, C, H, W), or (C, H, W): the centre frame alone, then both means are NaN. `target`: float32 (T, 3, H, W) RGB in 0..1.
-    """
-    centre = len(target) // 2
-    if images.ndim == 3:
-        return *score(images, target[centre], border=border), float("nan"), float("nan")
-    each = [score(image, wanted, border=border) for image, wanted in zip(images, target, strict=True)]
-    mean_y, mean_ssim = (float(np.mean([one[i] for one in each])) for i in (0, 1))
-    return *each[centre], mean_y, mean_ssim
-
-
-def score(image: np.ndarray, target: np.ndarray, *, border: int) -> tuple[float, float, float]:
-    """(PSNR-Y, SSIM-Y, PSNR-RGB) of one output.
+def cut(image: np.ndarray, target: np.ndarray, *, border: int) -> Pair:
+    """One output and its target, ready to be compared.
 
     `image`: uint8 (3, H, W) or (1, H, W). `target`: float32 (3, H, W) RGB in 0..1. `border`: pixels cut on each side.
     """
-    hwc = crop_border(np.moveaxis(image, 0, 2), border)
-    wanted = crop_border(np.moveaxis(target, 0, 2), border)
-    if image.shape[0] == 1:
-        # The network works on full-range luma; it is scored on that, unrounded, not on studio range.
-        luma = wanted.astype(np.float64) @ np.array([0.299, 0.587, 0.114]) * 255.0
-        grey = hwc[:, :, 0].astype(np.float64)
-        return psnr(grey, luma), ssim(grey, luma), float("nan")
-    eight_bit = np.floor(wanted.astype(np.float64) * 255 + 0.5).astype(np.uint8)
-    y, wanted_y = luma_studio(hwc), luma_studio(eight_bit)
-    return psnr(y, wanted_y), ssim(y, wanted_y), psnr(hwc, eight_bit)
+    return Pair(crop_border(np.moveaxis(image, 0, 2), border), crop_border(np.moveaxis(target, 0, 2), border))
+
+
+def score(image: np.ndarray, target: np.ndarray, *, border: int) -> tuple[float, float, float]:
+    """(PSNR-Y, SSIM-Y, PSNR-RGB) of one output; arguments as of `cut`."""
+    pair = cut(image, target, border=border)
+    return PsnrY().score(pair), SsimY().score(pair), PsnrRgb().score(pair)

@@ -48,6 +48,20 @@ class Scalar:
     place: bool = False
     """Says which row it is: listed, not averaged."""
     limits: Limits = UNLIMITED
+    unit: str = ""
+    better: str | None = None
+
+    @property
+    def words(self) -> str:
+        """Meaning, unit and which way is better, as a caption has them."""
+        about, mark, rest = self.about.partition(";")
+        way = f"{self.better} is better" if self.better else ""
+        return ", ".join(part for part in (about, self.unit, way) if part) + mark + rest
+
+    @property
+    def head(self) -> str:
+        """What stands above its numbers: the unit, and an arrow to where it is better."""
+        return " ".join(part for part in (self.unit, {"higher": "↑", "lower": "↓"}.get(self.better or "", "")) if part)
 
 
 @dataclass(frozen=True)

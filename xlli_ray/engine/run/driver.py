@@ -375,10 +375,11 @@ def _plan_mark(recipe: Recipe, manifest: Manifest, records: Sequence[ModelRecord
     ours = {(kind, "") for kind, place in PROBES.items() if place.startswith("xlli_ray.")}  # all: one may be built on another
     probes = sorted((kind, probe_class(kind, code).VERSION) for kind, code in ours | named)
     asked = {key: dump[key] for key in ("stages", "batch", "threads")}
+    built = [[one.id, parts] for one in measured.stages if (parts := probe_class(one.kind, one.code).parts(one.parsed()))]
     assert manifest.samples is not None
     return identity_hash(
-        {"asked": asked, "models": models, "tags": [dict(r.tags) for r in records], "probes": probes, "device": device,
-         "samples": manifest.samples.hash, "decode": decode.VERSION,
+        {**({"parts": built} if built else {}), "asked": asked, "models": models, "tags": [dict(r.tags) for r in records],
+         "probes": probes, "device": device, "samples": manifest.samples.hash, "decode": decode.VERSION,
          "degradations": recipe.corpus.versions(manifest.samples.labels), "program": versions()}
     )  # fmt: skip
 

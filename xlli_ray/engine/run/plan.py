@@ -22,7 +22,8 @@ from xlli_ray.models.cost import survey
 from xlli_ray.models.layers import Tap, resolve
 from xlli_ray.models.model import ClipModel, Model
 from xlli_ray.probes import probe_class
-from xlli_ray.probes.protocol import Probe, SetProbe, Shapes, columns_of, takes_clips
+from xlli_ray.probes.probe import Probe
+from xlli_ray.probes.protocol import SetProbe, Shapes, columns_of, takes_clips
 from xlli_ray.recipe import Recipe, Stage
 from xlli_ray.store.records.manifest import Bucket, BucketPlan, Cell, ModelRecord, SampleTable, identity_hash
 from xlli_ray.store.zarr.layout import ArrayMeta
@@ -343,7 +344,7 @@ def _cut(
                     spec=dict(want.spec),
                     params=want.stage.params,
                     identity=want.identity,
-                    columns=columns_of(want.probe.COLUMNS, clips=any(bucket.frames for bucket in table.buckets)),
+                    columns=columns_of(want.probe.columns(), clips=any(bucket.frames for bucket in table.buckets)),
                     group=group,
                     threads=threads,
                     buckets=tuple(buckets),

@@ -115,7 +115,7 @@ def _cells(recipe: Recipe, stages: Sequence[Stage], model: Model, known: Sequenc
                 raise PlanError(f"stage {stage.id}: no model has the id {unknown[0]!r}: {hint}Models: {', '.join(known)}")
             if reason := probe.refuses(model, scales):
                 raise PlanError(f"stage {stage.id}: {reason}")
-            columns = columns_of(probe.COLUMNS, clips=example.ndim > 4)
+            columns = columns_of(probe.columns(), clips=example.ndim > 4)
             out.append(
                 Cell(stage.id, stage.kind, model.id, probe.what, dict(spec), stage.params, {}, columns, "", recipe.threads, (), stage.code)
             )

@@ -37,7 +37,8 @@ from xlli_ray.errors import LeaseError, NetworkError, StudyError
 from xlli_ray.models.layers import capture, frames_of
 from xlli_ray.models.model import Model
 from xlli_ray.models.neighbours import sample_seed
-from xlli_ray.probes.protocol import Batch, Forward, Measurement, Probe
+from xlli_ray.probes.probe import Probe
+from xlli_ray.probes.protocol import Batch, Forward, Measurement
 from xlli_ray.store.objects.client import open_objects
 from xlli_ray.store.records.documents import load_manifest
 from xlli_ray.store.records.lease import holder_mark, superseded

@@ -20,12 +20,12 @@ from pydantic import BaseModel
 from xlli_ray.corpus import resize
 from xlli_ray.errors import ForwardError, NetworkError, PlanError, counted
 from xlli_ray.probes.lam.params import Channel, Chosen, Hardest, Listed, Params
+from xlli_ray.probes.probe import Probe
 from xlli_ray.probes.protocol import ArrayPlan, Batch, Column, Forward, Measurement, Shapes
 
 if TYPE_CHECKING:
     import torch
 
-    from xlli_ray.models.layers import Tap
     from xlli_ray.models.model import Model
     from xlli_ray.probes.lam.attribution import WindowResult
     from xlli_ray.probes.lam.objectives import Window
@@ -43,13 +43,14 @@ PAPER_NODES = 42
 """Of the demo's 50 steps, those that move the image."""
 
 
-class Lam:
+class Lam(Probe):
     """Attribution maps. Writes table `lam`, a row a window, and array `map`: float32 (sample, window, y, x), |Σ_c A| / max in 0..1 over the
     network's input; with `signed` also `attribution`: (sample, window, channel, y, x). Unused windows are NaN."""
 
     KIND: ClassVar[str] = "lam"
     VERSION: ClassVar[int] = 2
     SHARES_FORWARD: ClassVar[bool] = False
+    NEEDS_OUTPUT: ClassVar[bool] = True
     ROW: ClassVar[str] = "map"
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("window", "int64", "number of the window within its sample: row of the array", place=True),
@@ -57,13 +58,13 @@ class Lam:
         Column("control", "string", "empty for the map itself; else what was changed so that the map ought to differ"),
         Column("objective", "string", "the score that is explained"),
         Column("path", "string", "from which baseline"),
-        Column("top", "int64", "first row of the window, output pixels", place=True),
-        Column("left", "int64", "first column of the window, output pixels", place=True),
-        Column("size", "int64", "side of the window, output pixels", place=True),
+        Column("top", "int64", "first row of the window", place=True, unit="output pixels"),
+        Column("left", "int64", "first column of the window", place=True, unit="output pixels"),
+        Column("size", "int64", "side of the window", place=True, unit="output pixels"),
         Column("di", "float64", "diffusion index, 0..100, larger: wider; NaN for an undefined map; comparable at equal image size only",
                limits=(0.0, 100.0)),
         Column("gini", "float64", "Gini coefficient of the map, 0..1; NaN for an undefined map", limits=(0.0, 1.0)),
-        Column("n95", "int64", "pixels that hold 95 % of the map; 0 for an undefined map", limits=(0.0, None)),
+        Column("n95", "int64", "how many pixels hold 95 % of the map; 0 for an undefined map", limits=(0.0, None), unit="pixels"),
         Column("area", "float64", "n95 as a share of all pixels, 0..1", limits=(0.0, 1.0)),
         Column("nodes", "int64", "gradients taken"),
         Column("error_estimate", "float64", "E: estimated relative L2 error of the map; NaN in mode paper", limits=(0.0, None)),
@@ -86,7 +87,7 @@ class Lam:
 
     def __init__(self, params: BaseModel, spec: Mapping[str, Any]) -> None:
         assert isinstance(params, Params)
-        self.params: Params = params  # type: ignore[assignment]
+        super().__init__(params, spec)
         self.control = str(spec.get("control", ""))
         self.channels = int(spec.get("channels", 3))
         self.mode = "averaged" if self.params.gates == "averaged" else self.params.mode
@@ -102,11 +103,7 @@ class Lam:
     @classmethod
     def cells(cls, params: BaseModel, model: Model, example: torch.Tensor) -> list[dict[str, Any]]:
         assert isinstance(params, Params)
-        if model.output != "image":
-            raise PlanError(
-                f"lam: model {model.id} has `output: none`, it returns no image whose window could be explained. "
-                "Leave it out with `models: [...]` in the lam stage."
-            )
+        super().cells(params, model, example)
         if isinstance(params.objective, Channel) and params.objective.channel >= model.channels:
             has = counted(model.channels, "channel")
             raise PlanError(f"lam: objective channel {params.objective.channel}: the output of {model.id} has {has}")
@@ -121,9 +118,6 @@ class Lam:
         if resize.VERSION > 1 and isinstance(windows, Chosen) and windows.choose == "texture":
             data["resize version"] = resize.VERSION  # without a target they are chosen on the enlarged input
         return {**data, "control": self.control, "control_samples": self.max_rows}
-
-    def taps(self) -> tuple[Tap, ...]:
-        return ()
 
     def refuses(self, model: Model, scales: Sequence[int]) -> str | None:
         other = [scale for scale in scales if scale not in (0, model.scale)]

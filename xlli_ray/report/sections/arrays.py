@@ -188,9 +188,7 @@ def _ranked(context: Context, out: Section, score: Scalar, models: Sequence[str]
         [out.id],
     )
     places = digits([row["v"] for row in rows])
-    lower = "lower is better" in score.about
-    better = "higher is better" in score.about or lower
-    ends = ("worst", "best") if lower else ("best", "worst") if better else ("highest", "lowest")
+    ends = {"lower": ("worst", "best"), "higher": ("best", "worst")}.get(score.better or "", ("highest", "lowest"))
     out_rows = []
     for row in rows:
         name = ends[0] if row["place"] == 1 else ends[1] if row["place"] == row["n"] else "median"

@@ -73,7 +73,7 @@ def add_scalars(context: Context, out: Section) -> None:
         out.notes[:0] = [f"Flag: {one.text}." for one in found if one.stage == out.id]
     _few(out, summaries)
     for column, summary in zip(out.shown, summaries):
-        about = f"{column.name}: {column.about}" if column.about else column.name
+        about = f"{column.name}: {column.words}" if column.words else column.name
         for svg, more in _draw(context, out.models, present, summary):
             out.figures.append(Figure(svg, f"{about.rstrip('.')}. {more}".strip()))
     names = [context.tables.name(column.name) for column in out.shown]

@@ -41,7 +41,8 @@ def section(context: Context, stage: str) -> Section:
     out.prose, out.reference, columns = describe(kind, manifest.kinds)
     for name, dtype in kind_columns(cells).items():
         known = columns.get(name)
-        out.columns.append(Scalar(name, dtype, known.about, known.place, known.limits) if known else Scalar(name, dtype, ""))
+        told = (known.about, known.place, known.limits, known.unit, known.better) if known else ("",)
+        out.columns.append(Scalar(name, dtype, *told))
     for reason in dict.fromkeys(bucket.refused for cell in cells for bucket in cell.buckets if bucket.refused):
         out.notes.append(f"Refused: {reason}.")
     if out.columns:
@@ -64,7 +65,8 @@ def describe(kind: str, records: Sequence[KindRecord] = ()) -> tuple[list[str], 
     if record is None or not record.code:
         try:
             cls = probe_class(kind)
-            return described(cls)[:3], cls.REFERENCE, {column.name: column for column in cls.COLUMNS}
+            known = {column.name: column for column in record.columns} if record is not None else {}
+            return described(cls)[:3], cls.REFERENCE, {**known, **{column.name: column for column in cls.COLUMNS}}
         except (RecipeError, ImportError):
             pass
     if record is not None:

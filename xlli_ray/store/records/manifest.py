@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from xlli_ray.errors import StudyError
 from xlli_ray.store.records.strict import STRICT, Natural, Positive
@@ -201,6 +201,8 @@ class ColumnRecord:
     about: str
     place: bool = False
     limits: tuple[float | None, float | None] = (None, None)
+    unit: str = ""
+    better: Literal["higher", "lower"] | None = None
 
 
 @dataclass(frozen=True)

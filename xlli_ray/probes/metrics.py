@@ -1,0 +1,125 @@
+"""Metrics of `restore`: what one output is worth, beside its target or by itself.
+
+The first three are in every `restore` table, in the convention of the literature (`restore`). Others are asked for, `metrics: [lpips]`, and
+come from the registry, an entry point of the group `xlli_ray.metrics`, or code beside the recipe, `metrics: [sharp.py:Sharp]`.
+
+To add one: a subclass of `Metric` with a `COLUMN` and `score`. An instance is made once a worker and scores one image at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xlli_ray.errors import RecipeError
+from xlli_ray.probes.protocol import Column
+from xlli_ray.registry import METRICS
+from xlli_ray.stats.fidelity import luma_studio, psnr, ssim
+
+ALWAYS = ("psnr_y", "ssim_y", "psnr_rgb")
+"""In every `restore` table: analyses read them."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One output and its target, the border cut."""
+
+    image: NDArray[np.uint8]
+    """(H, W, 3) RGB, or (H, W, 1): the luma that a one-channel network works on, full range."""
+    target: NDArray[np.float32] | None
+    """(H, W, 3) RGB in 0..1; None only for metrics that need none."""
+
+    @property
+    def grey(self) -> bool:
+        """Whether the network works on luma only."""
+        return self.image.shape[2] == 1
+
+    @cached_property
+    def eight_bit(self) -> NDArray[np.uint8]:
+        """The target rounded half up to uint8 (H, W, 3)."""
+        assert self.target is not None
+        return np.floor(self.target.astype(np.float64) * 255 + 0.5).astype(np.uint8)
+
+    @cached_property
+    def luma(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(output, target), (H, W) each: BT.601 Y in 16..235; of a one-channel network full-range luma, the target's unrounded."""
+        if self.grey:
+            assert self.target is not None
+            wanted = self.target.astype(np.float64) @ np.array([0.299, 0.587, 0.114]) * 255.0
+            return self.image[:, :, 0].astype(np.float64), wanted
+        return luma_studio(self.image), luma_studio(self.eight_bit)
+
+
+class Metric:
+    """See the module."""
+
+    COLUMN: ClassVar[Column]
+    """The column of the table: its name is how a recipe asks for it where a registry names it."""
+    VERSION: ClassVar[int] = 1
+    """Raised by hand when numbers change; part of the identity of the cells that have it."""
+    NEEDS_TARGET: ClassVar[bool] = True
+    """False: it looks at the output only, and samples without a target have it, too."""
+    REFERENCE: ClassVar[str] = ""
+
+    @classmethod
+    def check(cls) -> None:
+        """Raise RecipeError when it cannot be computed here, as for a package or weights that are not there."""
+
+    def score(self, pair: Pair) -> float:
+        """The value for one output; NaN where it has none."""
+        raise NotImplementedError
+
+
+class PsnrY(Metric):
+    """Peak signal-to-noise ratio on luma."""
+
+    COLUMN = Column("psnr_y", "float64", "PSNR on luma; NaN without a target", unit="dB", better="higher")
+
+    def score(self, pair: Pair) -> float:
+        return psnr(*pair.luma)
+
+
+class SsimY(Metric):
+    """Structural similarity on luma."""
+
+    COLUMN = Column(
+        "ssim_y", "float64", "SSIM on luma, at most 1; NaN without a target or below 11 px", limits=(-1.0, 1.0), better="higher"
+    )
+    REFERENCE = "Wang et al., IEEE TIP 13(4), 2004"
+
+    def score(self, pair: Pair) -> float:
+        return ssim(*pair.luma)
+
+
+class PsnrRgb(Metric):
+    """Peak signal-to-noise ratio over the three channels."""
+
+    COLUMN = Column("psnr_rgb", "float64", "PSNR over the three channels; NaN for one-channel networks", unit="dB", better="higher")
+
+    def score(self, pair: Pair) -> float:
+        return float("nan") if pair.grey else psnr(pair.image, pair.eight_bit)
+
+
+def metric_class(name: str) -> type[Metric]:
+    """The metric of that name, or at that place. Raises RecipeError with the nearest names, or for what is no metric."""
+    found = METRICS.load(name)
+    if not (isinstance(found, type) and issubclass(found, Metric) and isinstance(getattr(found, "COLUMN", None), Column)):
+        raise RecipeError(f"metric {name!r}: expected a subclass of xlli_ray.probes.metrics.Metric with a COLUMN, found {found!r:.80}")
+    if found.COLUMN.dtype != "float64":
+        raise RecipeError(f"metric {name!r}: the dtype of COLUMN is {found.COLUMN.dtype}, expected float64")
+    return found
+
+
+def metric_classes(names: Sequence[str]) -> dict[str, type[Metric]]:
+    """Column → metric: those of every table, then `names`. Raises RecipeError, also when two of them have one column."""
+    out: dict[str, type[Metric]] = {}
+    for name in dict.fromkeys([*ALWAYS, *names]):
+        cls = metric_class(name)
+        if out.setdefault(cls.COLUMN.name, cls) is not cls:
+            raise RecipeError(f"metrics: {name} has the column {cls.COLUMN.name}, as another metric of this stage does; rename one")
+    return out

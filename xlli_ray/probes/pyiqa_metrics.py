@@ -1,0 +1,91 @@
+"""LPIPS, DISTS and NIQE by pyiqa (the extra `metrics`): `restore: {metrics: [lpips, dists, niqe]}`.
+
+The published calibrations: LPIPS version 0.1 on AlexNet, DISTS on VGG-16 with its learned weights, NIQE with the model of its authors, as
+pyiqa has them under these names. Weights are pyiqa's files. Nothing is downloaded here: a file that is not on this machine is an error that
+says how to fetch it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+
+from xlli_ray.errors import EnvironmentFailure, RecipeError
+from xlli_ray.probes.metrics import Metric, Pair
+from xlli_ray.probes.protocol import Column
+
+
+class _Pyiqa(Metric):
+    """A metric of pyiqa's, called as `pyiqa.create_metric(IQA)`: (1, 3, H, W) RGB in 0..1, on the CPU."""
+
+    IQA: ClassVar[str]
+
+    @classmethod
+    def check(cls) -> None:
+        if importlib.util.find_spec("pyiqa") is None:
+            raise RecipeError(f"metric {cls.IQA}: it is pyiqa's, which is not installed: pip install 'xlli_ray[metrics]', or leave it out")
+
+    def __init__(self) -> None:
+        self.check()
+        import pyiqa
+        import torch
+
+        with _no_downloads(self.IQA):
+            self._metric: Any = pyiqa.create_metric(self.IQA, device=torch.device("cpu"))
+
+    def score(self, pair: Pair) -> float:
+        import torch
+
+        images = [(pair.image.repeat(3, axis=2) if pair.grey else pair.image) / 255.0]
+        if self.NEEDS_TARGET:
+            images.append(pair.luma[1][:, :, None].repeat(3, axis=2) / 255.0 if pair.grey else pair.eight_bit / 255.0)
+        with torch.no_grad():
+            value = self._metric(*(torch.from_numpy(np.ascontiguousarray(x.transpose(2, 0, 1))).float()[None] for x in images))
+        return float(value)
+
+
+@contextmanager
+def _no_downloads(name: str) -> Iterator[None]:
+    """While open, torch's and pyiqa's ways to fetch a file raise EnvironmentFailure."""
+    import torch
+
+    def refuse(*args: Any, **named: Any) -> Any:
+        raise EnvironmentFailure(
+            2, f"metric {name}: its weights are not on this machine, and are not downloaded unasked. Fetch them once with `python -c "
+            f"\"import pyiqa; pyiqa.create_metric('{name}')\"` (TORCH_HOME sets another place), then run the same command again",
+        )  # fmt: skip
+
+    before = torch.hub.download_url_to_file
+    torch.hub.download_url_to_file = refuse
+    try:
+        yield
+    finally:
+        torch.hub.download_url_to_file = before
+
+
+class Lpips(_Pyiqa):
+    """Distance of deep features."""
+
+    COLUMN = Column("lpips", "float64", "LPIPS 0.1, AlexNet; NaN without a target", better="lower", limits=(0.0, None))
+    REFERENCE = "Zhang et al., CVPR 2018"
+    IQA = "lpips"
+
+
+class Dists(_Pyiqa):
+    """Structure and texture similarity of deep features."""
+
+    COLUMN = Column("dists", "float64", "DISTS, VGG-16; NaN without a target", better="lower", limits=(0.0, None))
+    REFERENCE = "Ding et al., TPAMI 2022"
+    IQA = "dists"
+
+
+class Niqe(_Pyiqa):
+    """Distance from the statistics of natural images; looks at the output only."""
+
+    COLUMN = Column("niqe", "float64", "NIQE of the output", better="lower")
+    REFERENCE = "Mittal et al., IEEE SPL 20(3), 2013"
+    IQA, NEEDS_TARGET = "niqe", False
