@@ -21,12 +21,10 @@ from xlli_ray.errors import PlanError
 from xlli_ray.models import ModelSpec, load_model, read_state_dict
 from xlli_ray.models.layers import Tap, capture
 from xlli_ray.recipe import Recipe, load_recipe
-from xlli_ray.registry import CORPORA
 from xlli_ray.report.page import write_report
 from xlli_ray.stats.fidelity import luma_studio, psnr
 from xlli_ray.study import open_study
 
-pytestmark = pytest.mark.skipif(not CORPORA.knows("clips"), reason="the corpus kind `clips` is not there yet")
 TOYS = Path(__file__).parents[1] / "models"
 if str(TOYS) not in sys.path:
     sys.path.insert(0, str(TOYS))  # `network: toy_clip_networks:both_ways`
