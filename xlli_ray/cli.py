@@ -138,6 +138,12 @@ def _result_table(place: str) -> str:
 
 def _write_report(place: str, against: str | None = None) -> str:
     from xlli_ray.report.page import write_report
+    from xlli_ray.report.training_page import write_training_page
+    from xlli_ray.store.objects.client import exists, open_objects
+    from xlli_ray.store.tables.trainings import DOCUMENT
+
+    if exists(objects := open_objects(place), DOCUMENT):
+        return write_training_page(objects)
 
     return write_report(place, against)
 
@@ -192,8 +198,15 @@ def status(study: str, /, *, json_: Annotated[bool, Parameter(name="--json", **O
 
         say(job_status(study))
         return 0
-    from xlli_ray.report.text import status_text
+    from xlli_ray.report.text import status_text, training_text
+    from xlli_ray.store.objects.client import open_objects
+    from xlli_ray.store.tables import trainings
     from xlli_ray.store.tables.results import plain
+
+    if (trained := trainings.read_trainings(objects := open_objects(study))) is not None:
+        standing = trainings.state(objects, trained)
+        say(json.dumps(plain(standing), indent=1, allow_nan=False) if json_ else training_text(standing))
+        return 0
     from xlli_ray.study import open_study
 
     state = open_study(study).status()
@@ -283,16 +296,28 @@ def train(
     recipe: Path,
     /,
     *,
-    out: Annotated[Path, Parameter(help="folder for checkpoints, curves and models.yaml")],
-    workers: Annotated[int, Parameter(help="trainings at once, as Ray tasks; 0 runs one after another here")] = 0,
+    out: Annotated[str, Parameter(help="folder, or s3://, gs://, az:// prefix, for checkpoints, curves and models.yaml")],
+    workers: Annotated[int, Parameter(help="trainings at once, in worker processes; 0 trains one after another here")] = 0,
     address: Address = None,
+    gpus_per_worker: Annotated[float, Parameter(help="GPUs a worker holds, a fraction to share one")] = 0.0,
     set_: Set = (),
+    takeover: Annotated[bool, Parameter(help="take the study from a run that still beats", **OFF)] = False,
+    quiet: Annotated[bool, Parameter(**OFF)] = False,
 ) -> int:
-    """Train small networks for causal experiments (a recipe with `train:` and perhaps `grid:`)."""
+    """Train small networks for causal experiments (a recipe with `train:`, perhaps `grid:` and `sweep:`), or go on where it stopped."""
     from xlli_ray.engine.run.training_runner import train_recipe
 
-    say(f"models: {train_recipe(recipe, out, overrides=set_, workers=workers, address=address, say=say)}")
-    return 0
+    # at an address without a number: one training on each slot of the cluster
+    options = _options(workers=workers or (None if address else 0), address=address, gpus_per_worker=gpus_per_worker, takeover=takeover,
+                       quiet=quiet)  # fmt: skip
+    summary = train_recipe(recipe, out, overrides=set_, options=options, say=None if quiet else say)
+    for note in summary.notes:
+        say(f"note: {note}")
+    say(f"models: {summary.models}")
+    say(f"report: {_write_report(out)}")
+    for name, why in summary.failed.items():
+        say(f"FAILED {name}: {why}", sys.stderr)
+    return 1 if summary.failed else 0
 
 
 @app.command

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 import shutil
 from pathlib import Path
 
@@ -228,22 +227,6 @@ def test_models_yaml_lists_only_what_this_recipe_trained(recipe: Path, tmp_path:
     path = train(recipe, tmp_path / "out", overrides=["train.lr=0.002"], only=["gr"], say=said.append)
     assert [model["id"] for model in yaml.safe_load(path.read_text())["models"]] == ["gr"]
     assert said == ["models.yaml lists no nogr: trained by another recipe than this one"]
-
-
-def test_tasks_can_be_mapped_elsewhere_one_wave_at_a_time(recipe: Path, tmp_path: Path) -> None:
-    waves = []
-
-    def elsewhere(function, payloads):
-        waves.append([payload["job"]["id"] for payload in payloads])
-        function, payloads = pickle.loads(pickle.dumps((function, payloads)))  # what a cluster does to them
-        return [function(json.loads(json.dumps(payload))) for payload in payloads]
-
-    there = train(recipe, tmp_path / "there", workers=2, map_tasks=elsewhere)
-    assert waves == [["gr", "nogr"], ["late"]]
-    here = train(recipe, tmp_path / "here")
-    assert there.read_text() == here.read_text()  # the same sha256 wherever they were trained
-    with pytest.raises(RecipeError, match="goes through the engine"):
-        train(recipe, tmp_path / "no", workers=2)
 
 
 def test_missing_files_stop_the_run_before_it_starts(recipe: Path, tmp_path: Path) -> None:

@@ -203,18 +203,23 @@ def _units(page: Page, study: Study) -> None:
 
 def render(page: Page) -> str:
     """The page as HTML. Every text is escaped; only figures drawn here and now go in as they are, those that lay in the study as images."""
+    families = {row.label: row.family for row in page.degradations}
+    return environment().get_template("page.html.j2").render(page=page, families=families)
+
+
+def environment() -> Any:
+    """Where templates are found, and their filters: of every page."""
     import jinja2
 
-    environment = jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters["bytes"] = human_bytes
-    environment.filters["count"] = lambda value: f"{value:,}".replace(",", "\u202f")
-    environment.filters["prose"] = prose
-    environment.filters["shell"] = shell
-    families = {row.label: row.family for row in page.degradations}
-    return environment.get_template("page.html.j2").render(page=page, families=families)
+    made.filters["bytes"] = human_bytes
+    made.filters["count"] = lambda value: f"{value:,}".replace(",", "\u202f")
+    made.filters["prose"] = prose
+    made.filters["shell"] = shell
+    return made
 
 
 def human_bytes(count: float) -> str:

@@ -160,6 +160,16 @@ def plan_table(manifest: Manifest, plan: Plan, *, workers: int) -> str:
     return "\n\n".join(lines)
 
 
+def training_text(state: Mapping[str, Any]) -> str:
+    """`xlli status` of a training study, for people."""
+    rows = [[one["id"], one["state"], one["iteration"], one["iterations"], one["loss"]] for one in state["trainings"]]
+    run = state["running"]
+    head = f"{state['name']}: {state['done']} of {counted(len(rows), 'network')} trained"
+    head += f"; running on {run['host']}, pid {run['pid']}" if run else "" if state["done"] == len(rows) else "; no run is going on"
+    why = [f"FAILED {one['id']}: {harmless(one['why'], line=True)}" for one in state["trainings"] if one.get("why")]
+    return "\n".join([head, "", grid(rows, ["network", "state", "iteration", "of", "loss"]), *why])
+
+
 def status_text(state: Mapping[str, Any]) -> str:
     """`xlli status` for people."""
     rows = [[c["cell"], c["rows"], c["done"], c["units"], f"{100 * c['done'] / max(1, c['units']):.0f} %"] for c in state["cells"]]

@@ -8,7 +8,6 @@ checks both.
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,12 +18,9 @@ import numpy as np
 FORMAT = 1
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` as JSON in one step: no reader ever sees half a file."""
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+def json_text(content: Mapping[str, Any]) -> bytes:
+    """`content` as the bytes of a JSON file."""
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def curve(log: Sequence[Mapping[str, Any]], *, points: int = 60) -> dict[str, list[float]]:

@@ -10,9 +10,9 @@ recipe gives the same bytes, interrupted or not; on a GPU it does not, since its
 from __future__ import annotations
 
 import copy
+import io
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from xlli_ray.errors import NetworkError, RecipeError, WeightsError
 from xlli_ray.models.checkpoint import weights_sha256
 from xlli_ray.training.data import Crops
+from xlli_ray.training.folder import CHECKPOINT, LOG, Folder, LocalFolder
 from xlli_ray.training.gan import Adversary
 from xlli_ray.training.identity import identity_from, identity_of
 from xlli_ray.training.recipe import Job
@@ -67,10 +68,13 @@ class Trainer:
     """
 
     def __init__(
-        self, job: Job, crops: Crops, folder: Path, *, init: Mapping[str, Tensor] | None = None,
+        self, job: Job, crops: Crops, folder: Folder | Path, *, init: Mapping[str, Tensor] | None = None,
         validate: Callable[[nn.Module], dict[str, float]] | None = None,
     ) -> None:  # fmt: skip
-        self.job, self._crops, self._folder, self._validate = job, crops, folder, validate
+        self.job, self._crops, self._validate = job, crops, validate
+        self._folder = LocalFolder(folder) if isinstance(folder, Path) else folder
+        self._lines: list[dict[str, Any]] = []
+        """Of the log, up to here."""
         train = job.train
         self._device = torch.device(
             train.device if train.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
@@ -96,7 +100,6 @@ class Trainer:
         self.iteration = 0
         self._loss = torch.zeros((), device=self._device, dtype=torch.float64)  # summed since the last log line
         self._counted = 0
-        folder.mkdir(parents=True, exist_ok=True)
         self._resume()
 
     def run(self, progress: Callable[[Progress], None] | None = None, *, until: int | None = None) -> None:
@@ -193,15 +196,19 @@ class Trainer:
         if not math.isfinite(loss):
             raise NetworkError(
                 f"{self.job.id}: the loss is {loss} at iteration {self.iteration}. Lower train.lr, or use fp32; the"
-                f" last checkpoint in {self._folder} is from before."
+                f" last checkpoint in {self._folder.where} is from before."
             )
         line: dict[str, Any] = {"iteration": self.iteration, "loss": round(loss, 6)}
         if self._adversary is not None:
             line |= self._adversary.state_line()
         line |= {name: round(score, 3) for name, score in scores.items()}
-        with (self._folder / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        self._lines.append(line)
+        self._put_log()
         return loss
+
+    def _put_log(self) -> None:
+        # whole each time: a bucket has no end to write to, and a log is a few thousand short lines at most
+        self._folder.put(LOG, "".join(json.dumps(line) + "\n" for line in self._lines).encode())
 
     def _save(self) -> None:
         state = {
@@ -215,13 +222,9 @@ class Trainer:
             "loss": self._loss,
             "counted": self._counted,
         }
-        path = self._folder / "checkpoint.pt"
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        sink = io.BytesIO()
+        torch.save(state, sink)
+        self._folder.put(CHECKPOINT, sink.getvalue())
 
     def _changed(self, state: Mapping[str, Any]) -> list[str]:
         if "identity" not in state:
@@ -229,20 +232,21 @@ class Trainer:
         return self.identity.differences(identity_from(json.loads(state["identity"])))
 
     def _resume(self) -> None:
-        path, log = self._folder / "checkpoint.pt", self._folder / "log.jsonl"
-        if not path.exists():
-            log.unlink(missing_ok=True)
+        data = self._folder.get(CHECKPOINT)
+        if data is None:
+            self._folder.delete(LOG)
             return
         try:
-            state = torch.load(path, map_location=self._device, weights_only=True)
+            state = torch.load(io.BytesIO(data), map_location=self._device, weights_only=True)
         except Exception as error:  # of a damaged file torch raises RuntimeError, UnpicklingError, EOFError, KeyError, …
             raise WeightsError(
-                f"{path}: damaged ({type(error).__name__}). Delete the folder to train the network from its first step."
+                f"{self._folder.where}/{CHECKPOINT}: damaged ({type(error).__name__}). Delete the folder to train the network from its"
+                " first step."
             ) from error
         if changed := self._changed(state):
             raise RecipeError(
-                f"{self._folder} holds another training, begun and not finished: {'; '.join(changed)}. Use another --out or id, or delete"
-                " the folder."
+                f"{self._folder.where} holds another training, begun and not finished: {'; '.join(changed)}. Use another --out or id,"
+                " or delete the folder."
             )
         self.iteration = int(state["iteration"])
         self.network.load_state_dict(state["network"])
@@ -254,8 +258,8 @@ class Trainer:
         self._loss = state["loss"]
         self._counted = int(state["counted"])
         # Lines written after the checkpoint will be written again.
-        kept = [line for line in read_log(log) if line["iteration"] <= self.iteration]
-        log.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        self._lines = [line for line in read_log(self._folder.get(LOG)) if line["iteration"] <= self.iteration]
+        self._put_log()
 
 
 def _old_changes(state: Mapping[str, Any], job: Job, crops: Crops) -> list[str]:
@@ -268,15 +272,16 @@ def _old_changes(state: Mapping[str, Any], job: Job, crops: Crops) -> list[str]:
     return found
 
 
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a `log.jsonl`, a half-written last one left out; empty when there is none."""
+def read_log(data: bytes | Path | None) -> list[dict[str, Any]]:
+    """The lines of a `log.jsonl`, given as its bytes or its path, a half-written last one left out; empty when there is none."""
+    if isinstance(data, Path):
+        data = data.read_bytes() if data.exists() else None
     lines: list[dict[str, Any]] = []
-    if path.exists():
-        for text in path.read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:
-                break
+    for text in (data or b"").decode("utf-8", "replace").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
     return lines
 
 

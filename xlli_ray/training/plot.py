@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 
-def plot_curve(log: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
-    """Draw the lines of a `log.jsonl` into `path`. The same log gives the same bytes."""
+def curve_svg(log: Sequence[Mapping[str, Any]], *, title: str) -> bytes:
+    """The lines of a `log.jsonl` as a figure. The same log gives the same bytes."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -28,4 +28,6 @@ def plot_curve(log: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> N
                 right.plot([x for x, _ in scored], [y for _, y in scored], marker=".", label=name)
             right.set_ylabel("validation PSNR-Y, dB")
             right.legend(loc="center right")
-        figure.savefig(path, format="svg", metadata={"Date": None})
+        sink = io.BytesIO()
+        figure.savefig(sink, format="svg", metadata={"Date": None})
+        return sink.getvalue()

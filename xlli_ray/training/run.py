@@ -1,9 +1,9 @@
-"""A whole training recipe: every network of its grid, and `models.yaml` for the studies that look into them.
+"""A whole training recipe: every network of its grid and sweep, and `models.yaml` for the studies that look into them.
 
-Trainings are independent but for `init: <id of another entry>` (the adversarial twins start from their pixel-loss
-twins), so they go in waves: a wave is a list of tasks for `map_tasks`, one core each. The default runs them one after
-the other in this process; the engine hands in a map over Ray. A training that is finished is not run again, one that
-was interrupted goes on from its checkpoint; either only when it is the same training (`identity`).
+Trainings are independent but for `init: <id of another entry>` (the adversarial twins start from their pixel-loss twins). What is here
+trains one network (`train_one`), says which are finished (`finished`), and lists them; `train` does all, one after another, into a local
+folder. The engine does the same on a pool of workers, into any store. A training that is finished is not run again, one that was
+interrupted goes on from its checkpoint; either only when it is the same training (`identity`).
 
     OUT/models.yaml             ids, weights, sha256, tags: `models: [{from: OUT/models.yaml}]` in a study
     OUT/<id>/weights.safetensors, card.json, curve.svg, log.jsonl, checkpoint.pt
@@ -11,12 +11,11 @@ was interrupted goes on from its checkpoint; either only when it is the same tra
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,31 @@ import yaml
 
 from xlli_ray.corpus.files.sources import list_files, pair_files
 from xlli_ray.errors import RecipeError, WeightsError
+from xlli_ray.training.folder import CARD, CURVE, LOG, WEIGHTS, Folder, LocalFolder
 from xlli_ray.training.identity import flat_recipe, identity_from, identity_of
 from xlli_ray.training.images import find_files, list_images
 from xlli_ray.training.recipe import Job, load_recipe
 
-MapTasks = Callable[[Callable[[Any], Any], list[Any]], list[Any]]
-WEIGHTS, CARD, MODELS = "weights.safetensors", "card.json", "models.yaml"
+MODELS = "models.yaml"
+Places = Callable[[str], Folder]
+"""Id of a training → its folder."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training. `note`: what is worth knowing about it, mostly ''."""
+
+    id: str
+    sha256: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Start:
+    """First weights of a training: the file's bytes and what messages call it."""
+
+    name: str
+    data: bytes
 
 
 def train(
@@ -38,47 +56,40 @@ def train(
     *,
     overrides: Sequence[str] = (),
     only: Sequence[str] = (),
-    workers: int = 0,
-    address: str | None = None,
     progress: Callable[[Any], None] | None = None,
     say: Callable[[str], None] | None = None,
-    map_tasks: MapTasks | None = None,
 ) -> Path:
-    """Train what the recipe says and return the path of `models.yaml`.
+    """Train what the recipe says, here and one after another; returns the path of `models.yaml`.
 
     `overrides`: "key.path=value". `only`: ids of the grid to train now (with the entries they start from already done).
-    `workers` > 0 or an `address` needs `map_tasks` from the engine: (function, payloads) -> results in order; payloads
-    and results are plain dicts. `progress` receives a `loop.Progress` now and then, in this process only; `say` a line where something
-    about a finished training is worth knowing.
+    `progress` receives a `loop.Progress` now and then; `say` a line where something about a finished training is worth knowing.
     Raises RecipeError before anything is trained when the recipe is wrong, or OUT holds another recipe's training.
     """
-    if (workers or address) and map_tasks is None:
-        raise RecipeError("training on workers goes through the engine: `xlli train --workers N`, or pass `map_tasks`")
     jobs = load_recipe(recipe_path, overrides=overrides).jobs()
     known = {job.id: job for job in jobs}
     if unknown := sorted(set(only) - set(known)):
         raise RecipeError(f"only: {', '.join(unknown)} is not in the grid; it has {', '.join(sorted(known))}")
     chosen = [job for job in jobs if not only or job.id in only]
-    _check_files(chosen)
+    check_files(chosen)
+    order = [job for wave in waves(chosen) for job in wave]
     root = Path(out).absolute()
     root.mkdir(parents=True, exist_ok=True)
-    run: MapTasks = map_tasks or (lambda function, payloads: [function(payload) for payload in payloads])
-    task = functools.partial(train_task, progress=progress) if map_tasks is None else train_task
-    for wave in waves(chosen):
-        payloads = [
-            {"job": job.model_dump(mode="json"), "folder": str(root / job.id), "init": _init(job, known, root)}
-            for job in wave
-        ]
-        for done in run(task, payloads):
-            if say is not None and done.get("note"):
-                say(f"{done['id']}: {done['note']}")
-    listed, left_out = _write_models(jobs, root)
+
+    def place(name: str) -> Folder:
+        return LocalFolder(root / name)
+
+    for job in order:
+        done = train_one(job, place(job.id), start_of(job, known, place), progress)
+        if say is not None and done.note:
+            say(f"{done.id}: {done.note}")
+    text, left_out = models_text(jobs, place, str(root))
+    LocalFolder(root).put(MODELS, text)
     if say is not None and left_out:
         say(f"{MODELS} lists no {', '.join(left_out)}: trained by another recipe than this one")
-    return listed
+    return root / MODELS
 
 
-def _check_files(jobs: Sequence[Job]) -> None:
+def check_files(jobs: Sequence[Job]) -> None:
     """RecipeError now, not after hours, when a pattern of the recipe matches no file."""
     for job in jobs:
         find_files(job.corpus)
@@ -107,58 +118,86 @@ def waves(jobs: Sequence[Job]) -> list[list[Job]]:
     return result
 
 
-def train_task(payload: dict[str, Any], progress: Callable[[Any], None] | None = None) -> dict[str, Any]:
-    """Train one network into its folder and return {"id", "sha256"}: a plain function, so that a cluster can run it."""
-    from xlli_ray.models.builtin import builtin_path, sealed
+def start_of(job: Job, known: Mapping[str, Job], place: Places) -> Start | None:
+    """What `init` names: the weights of another entry, which must be of this recipe, built-in ones, or those of a path."""
+    from xlli_ray.models.builtin import builtin_path
+
+    name = job.train.init
+    if name is None:
+        return None
+    if name not in known:
+        path = builtin_path(name) if name.startswith("builtin:") else Path(name).absolute()
+        try:
+            return Start(name if name.startswith("builtin:") else str(path), path.read_bytes())
+        except OSError as error:
+            raise WeightsError(f"{path}: cannot be read ({error.strerror}). Check the path of `train.init`.") from error
+    first, folder = known[name], place(name)
+    if (card := read_card(folder)) and not _same_recipe(first, card):
+        then = identity_from(card)
+        changed = replace(then, recipe=flat_recipe(first.model_dump(mode="json"))).differences(then)
+        raise RecipeError(
+            f"{job.id} starts from {first.id}, and {folder.where} holds {first.id} of another recipe: {'; '.join(changed)}. Train"
+            f" {first.id} again (delete its folder), or use another --out."
+        )
+    data = folder.get(WEIGHTS)
+    if data is None:
+        raise WeightsError(f"{folder.where}/{WEIGHTS}: there is none yet, and {job.id} starts from it. Train {name} first.")
+    return Start(f"{folder.where}/{WEIGHTS}", data)
+
+
+def train_one(job: Job, folder: Folder, start: Start | None = None, progress: Callable[[Any], None] | None = None) -> Trained:
+    """Train one network into its folder; what is there already of this training is kept."""
     from xlli_ray.models.checkpoint import read_state_dict, to_safetensors
-    from xlli_ray.training import card as cards
     from xlli_ray.training import measure
     from xlli_ray.training.data import Crops, read_pictures
     from xlli_ray.training.loop import Trainer, read_log
-    from xlli_ray.training.plot import plot_curve
+    from xlli_ray.training.plot import curve_svg
 
-    job, folder = Job.model_validate(payload["job"]), Path(payload["folder"])
-    init, init_sha = None, None
-    if payload["init"] is not None:
-        path = payload["init"]
-        state = read_state_dict(builtin_path(path) if path.startswith("builtin:") else Path(path), name=path)
-        init, init_sha = state.tensors, state.weights_sha256
-    finished = _finished(job, folder, init_sha)
-    if finished is not None:
-        card, note = finished
-        return {"id": job.id, "sha256": card["weights"]["sha256"], "note": note}
+    state = None if start is None else read_state_dict(start.data, name=start.name)
+    init_sha = None if state is None else state.weights_sha256
+    if (there := finished(job, folder, init_sha)) is not None:
+        return there
     pictures, scale = read_pictures(job.corpus, seed=job.seed)
     crops = Crops(
         pictures, scale, crop=job.train.crop, batch=job.train.batch, degradations=job.corpus.degradations,
         seed=job.seed, min_gradient=job.train.min_gradient,
     )  # fmt: skip
-    validate = _validation(job, scale)
-    trainer = Trainer(job, crops, folder, init=init, validate=validate)
+    trainer = Trainer(job, crops, folder, init=None if state is None else state.tensors, validate=_validation(job, scale))
     trainer.run(progress)
 
-    network = trainer.averaged
-    data = to_safetensors(network.state_dict())
-    partial = folder / f"{WEIGHTS}.partial"
-    partial.write_bytes(data)
-    os.replace(partial, folder / WEIGHTS)
-    log = read_log(folder / "log.jsonl")
-    digest = hashlib.sha256(data).hexdigest()
+    data = to_safetensors(trainer.averaged.state_dict())
+    folder.put(WEIGHTS, data)
     scores = {
-        name: _rounded(measure.score(network, measure.cases_of_pairs(pairs), scale=scale))
-        for name, pairs in job.measure.items()
+        name: _rounded(measure.score(trainer.averaged, measure.cases_of_pairs(pairs), scale=scale)) for name, pairs in job.measure.items()
     }
+    log = read_log(folder.get(LOG))
+    folder.put(CURVE, curve_svg(log, title=job.id))
+    folder.put(CARD, _card_text(job, trainer, data, log, scale, init_sha, scores, len(pictures)))  # last: with it the training is finished
+    return Trained(job.id, hashlib.sha256(data).hexdigest())
+
+
+def _card_text(
+    job: Job, trainer: Any, data: bytes, log: Sequence[Mapping[str, Any]], scale: int, init_sha: str | None, scores: Any, pictures: int
+) -> bytes:
+    from xlli_ray.models.builtin import sealed
+    from xlli_ray.training import card as cards
+
     recipe = job.model_dump(mode="json", exclude={"id", "tags", "measure", "validate_on"})
     recipe["train"].pop("folder")  # where files lay on this machine tells nobody anything
     for source in ("images", "inputs", "pairs"):
         if recipe["corpus"][source] is not None:
-            recipe["corpus"][source] = f"{len(pictures)} files, listed under images"
+            recipe["corpus"][source] = f"{pictures} files, listed under images"
     card = {
         "format": cards.FORMAT,
         "id": job.id,
         "network": job.train.network,
         "args": job.train.args,
         "scale": scale,
-        "weights": {"sha256": digest, "bytes": len(data), "parameters": sum(p.numel() for p in network.parameters())},
+        "weights": {
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "bytes": len(data),
+            "parameters": sum(p.numel() for p in trainer.averaged.parameters()),
+        },
         "recipe": recipe,
         "recipe_sha256": job.recipe_hash(),
         "init_sha256": init_sha,
@@ -171,9 +210,7 @@ def train_task(payload: dict[str, Any], progress: Callable[[Any], None] | None =
         "machine": cards.machine(),
         "images": trainer.identity.content()["images"],
     }
-    plot_curve(log, folder / "curve.svg", title=job.id)
-    cards.write_json(folder / CARD, sealed(card))
-    return {"id": job.id, "sha256": digest}
+    return cards.json_text(sealed(card))
 
 
 def _validation(job: Job, scale: int) -> Callable[[Any], dict[str, float]] | None:
@@ -203,66 +240,51 @@ def _rounded(scored: Any) -> dict[str, float]:
     }
 
 
-def _finished(job: Job, folder: Path, init_sha: str | None) -> tuple[dict[str, Any], str] | None:
-    """The card of a finished training with this identity, and what is worth knowing about it; None when there is none.
+def finished(job: Job, folder: Folder, init_sha: str | None) -> Trained | None:
+    """The finished training of this identity in a folder; None when there is none.
 
     RecipeError, the change named, for one of another recipe, of other images, from other first weights (`init_sha`) or by other versions of
     the code; WeightsError where the card or the weights beside it are not what was written.
     """
-    card = _card(folder)
+    card = read_card(folder)
     if card is None:
         return None
     now, then = identity_of(job, list_images(job.corpus, job.seed), init_sha), identity_from(card)
     if changed := now.differences(then):
         raise RecipeError(
-            f"{folder} holds another training, finished: {'; '.join(changed)}. Use another --out or id, or delete the folder"
+            f"{folder.where} holds another training, finished: {'; '.join(changed)}. Use another --out or id, or delete the folder"
             " to train it again."
         )
-    return card, now.unknown(then)
+    return Trained(job.id, card["weights"]["sha256"], now.unknown(then))
 
 
-def _card(folder: Path) -> dict[str, Any] | None:
+def read_card(folder: Folder) -> dict[str, Any] | None:
     """The card of a finished training, its weights being those that it names; None when there is none. WeightsError for damage."""
     from xlli_ray.models.builtin import check_card
 
-    path, weights = folder / CARD, folder / WEIGHTS
-    if not path.exists():
+    data, path = folder.get(CARD), f"{folder.where}/{CARD}"
+    if data is None:
         return None
     try:
-        card = check_card(json.loads(path.read_text(encoding="utf-8")), name=str(path))
+        card = check_card(json.loads(data.decode("utf-8")), name=path)
     except ValueError as error:
         raise WeightsError(f"{path}: damaged ({error}). Delete the folder to train the network again.") from error
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else None
+    weights = folder.get(WEIGHTS)
+    digest = None if weights is None else hashlib.sha256(weights).hexdigest()
     if digest != card["weights"]["sha256"]:
         raise WeightsError(
-            f"{weights}: {'gone' if digest is None else f'has the sha256 {digest[:12]}…'}, its card says"
+            f"{folder.where}/{WEIGHTS}: {'gone' if digest is None else f'has the sha256 {digest[:12]}…'}, its card says"
             f" {card['weights']['sha256'][:12]}…. Delete the folder to train the network again."
         )
     return card
 
 
-def _init(job: Job, known: Mapping[str, Job], root: Path) -> str | None:
-    """What `init` names: the weights of a grid entry, built-in weights as they are, else a path."""
-    if job.train.init is None or job.train.init.startswith("builtin:"):
-        return job.train.init
-    if job.train.init in known:
-        folder = root / job.train.init
-        if (first := known[job.train.init]) and (card := _card(folder)) and not _same_recipe(first, card):
-            changed = replace(identity_from(card), recipe=flat_recipe(first.model_dump(mode="json"))).differences(identity_from(card))
-            raise RecipeError(
-                f"{job.id} starts from {first.id}, and {folder} holds {first.id} of another recipe: {'; '.join(changed)}. Train {first.id}"
-                " again (delete its folder), or use another --out."
-            )
-        return str(folder / WEIGHTS)
-    return str(Path(job.train.init).absolute())
-
-
-def _write_models(jobs: Sequence[Job], root: Path) -> tuple[Path, list[str]]:
-    """`models.yaml` of every finished training of this recipe in `root`, in the order of the grid; and the ids of those that another
-    recipe left there."""
+def models_text(jobs: Sequence[Job], place: Places, root: str) -> tuple[bytes, list[str]]:
+    """`models.yaml` of every finished training of this recipe, in the order of the grid; and the ids of those that another recipe left
+    there. `root`: where it will lie, for paths of factories."""
     models, left_out = [], []
     for job in jobs:
-        card = _card(root / job.id)
+        card = read_card(place(job.id))
         if card is None:
             continue
         if not _same_recipe(job, card):
@@ -279,11 +301,8 @@ def _write_models(jobs: Sequence[Job], root: Path) -> tuple[Path, list[str]]:
         if ":" in job.train.network:
             models[-1]["args"] = job.train.args
             if job.train.folder is not None:
-                models[-1]["folder"] = os.path.relpath(job.train.folder, root)
-    partial = root / f"{MODELS}.partial"
-    partial.write_text(yaml.safe_dump({"models": models}, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    os.replace(partial, root / MODELS)
-    return root / MODELS, left_out
+                models[-1]["folder"] = job.train.folder if "://" in root else os.path.relpath(job.train.folder, root)
+    return yaml.safe_dump({"models": models}, sort_keys=False, allow_unicode=True).encode(), left_out
 
 
 def _same_recipe(job: Job, card: Mapping[str, Any]) -> bool:

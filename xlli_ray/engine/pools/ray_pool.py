@@ -148,11 +148,14 @@ def _take() -> bool:
 
 
 class RayPool:
-    """Actors on a cluster. `gpus` per worker may be a fraction. Nobody is waited for once `leaving` is set."""
+    """Actors on a cluster. `gpus` per worker may be a fraction. Nobody is waited for once `leaving` is set. `in_flight`: jobs
+    that an actor may have at once, in threads of its own; one where a job changes what its whole process shares."""
 
     def __init__(
-        self, spec: WorkerSpec, *, workers: int, gpus: float = 0.0, address: str | None = None, leaving: threading.Event | None = None
-    ) -> None:
+        self, spec: WorkerSpec, *, workers: int, gpus: float = 0.0, address: str | None = None, leaving: threading.Event | None = None,
+        in_flight: int | None = None,
+    ) -> None:  # fmt: skip
+        self._in_flight = in_flight or IN_FLIGHT
         self._started = connect(address, cpus=workers * spec.threads, threads=spec.threads) | _take()
         import ray
 
@@ -178,7 +181,7 @@ class RayPool:
         runtime_env = None if self._started and address is None else {"env_vars": private_ray.process_settings(spec.threads)}
         actor = ray.remote(_Actor).options(
             num_cpus=spec.threads, num_gpus=gpus, max_restarts=-1, max_task_retries=0,
-            max_concurrency=IN_FLIGHT, runtime_env=runtime_env,
+            max_concurrency=self._in_flight, runtime_env=runtime_env,
         )  # fmt: skip
         self._actors = [actor.remote(spec) for _ in range(workers)]
 
@@ -218,7 +221,7 @@ class RayPool:
                 stop()
                 self._watch.check()
                 while jobs:
-                    free = [i for i in range(len(load)) if load[i] < IN_FLIGHT and i not in calling.values()]
+                    free = [i for i in range(len(load)) if load[i] < self._in_flight and i not in calling.values()]
                     if not free:
                         break
                     # fill every worker's first place before anyone's second

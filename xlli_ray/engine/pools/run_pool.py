@@ -22,9 +22,12 @@ from xlli_ray.store.objects.client import Objects
 
 
 class Pools:
-    """Gives the run's pool. A study that is complete starts no Ray."""
+    """Gives the run's pool. A study that is complete starts no Ray. `in_flight`: jobs that a worker may have at once, as of `RayPool`."""
 
-    def __init__(self, options: Options, spec: WorkerSpec, objects: Objects, corpus: Sequence[str]) -> None:
+    def __init__(
+        self, options: Options, spec: WorkerSpec, objects: Objects, corpus: Sequence[str], *, in_flight: int | None = None
+    ) -> None:
+        self._in_flight = in_flight
         self._options, self._spec, self._objects, self._corpus = options, spec, objects, corpus
         self._pool: Pool | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="xlli-pool")
@@ -56,7 +59,10 @@ class Pools:
         from xlli_ray.engine.pools.ray_pool import RayPool, nodes_see
 
         workers = options.workers or default_workers(options, self._spec.threads)
-        pool = RayPool(self._spec, workers=workers, gpus=options.gpus_per_worker, address=options.address, leaving=self._leaving)
+        pool = RayPool(
+            self._spec, workers=workers, gpus=options.gpus_per_worker, address=options.address, leaving=self._leaving,
+            in_flight=self._in_flight,
+        )  # fmt: skip
         try:
             if options.address is not None:
                 token = secrets.token_bytes(16)

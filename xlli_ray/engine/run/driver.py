@@ -89,7 +89,7 @@ def import_path() -> tuple[str, ...]:
 
 
 @contextmanager
-def _session(out: str, options: Options, threads: int) -> Iterator[tuple[Objects, Lease, Events, WorkerSpec]]:
+def session(out: str, options: Options, threads: int) -> Iterator[tuple[Objects, Lease, Events, WorkerSpec]]:
     """Objects, lease, events and worker spec of one run; released whatever happens."""
     check_options(options)
     check_here(options)
@@ -123,7 +123,7 @@ def _sweep(objects: Objects, *parts: str) -> None:
 
 def scan_study(recipe: Recipe, out: str, options: Options) -> Manifest:
     """Scan only. Returns the manifest with its sample table."""
-    with _session(out, options, recipe.threads) as (objects, lease, events, spec):
+    with session(out, options, recipe.threads) as (objects, lease, events, spec):
         pools = Pools(options, spec, objects, ())
         try:
             manifest = _scanned(recipe, objects, lease, events, pools, options, again=True)
@@ -137,7 +137,7 @@ def plan_study(recipe: Recipe, out: str, options: Options) -> tuple[Manifest, Pl
     """Scan if needed and plan; computes no unit and refuses nothing for its size."""
     from xlli_ray.engine.run.projection import timed
 
-    with _session(out, options, recipe.threads) as (objects, lease, events, spec):
+    with session(out, options, recipe.threads) as (objects, lease, events, spec):
         apart = _apart(recipe, objects, spec)
         pools = Pools(options, spec, objects, ())
         try:
@@ -154,7 +154,7 @@ def plan_study(recipe: Recipe, out: str, options: Options) -> tuple[Manifest, Pl
 
 def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
     """Run a recipe to the end: only what is missing is computed."""
-    with _session(out, options, recipe.threads) as (objects, lease, events, spec):
+    with session(out, options, recipe.threads) as (objects, lease, events, spec):
         events.event("start", command=options.command, epoch=lease.epoch, versions=versions())
         apart = _apart(recipe, objects, spec)
         pools = Pools(options, spec, objects, _first_files(recipe) if options.address is not None else ())

@@ -1,64 +1,185 @@
-"""Many trainings as Ray tasks: `xlli train` with `--workers`."""
+"""The driver of a training study: lease → which networks are missing → trainings on the pool → models.yaml → page.
+
+A network that is finished is checked and left alone; one that was begun goes on from its checkpoint, wherever it runs. One that starts from
+another is given out when that one is finished. A network whose own training fails costs the others nothing; a worker that dies is given its
+training again, from the last checkpoint. The driver's only state is in the study: kill it and run the same command again.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xlli_ray.engine.events import Events
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.pools.local import Lost
-from xlli_ray.engine.pools.slots import check_options
-from xlli_ray.engine.run.driver import import_path
+from xlli_ray.engine.pools.run_pool import Pools
+from xlli_ray.engine.run.driver import session
 from xlli_ray.engine.worker.tasks import WorkerSpec
-from xlli_ray.errors import EnvironmentFailure
-from xlli_ray.registry import allowed
+from xlli_ray.engine.worker.training import StudyFolder, TrainingWorker, TrainJob, TrainOutcome
+from xlli_ray.errors import RecipeError, StudyError, counted
+from xlli_ray.store.objects.client import LocalObjects, Objects, exists
+from xlli_ray.store.records.documents import COPY
+from xlli_ray.store.records.lease import Lease
+from xlli_ray.store.tables.trainings import RESERVED, Network, Trainings, forget_failure, write_failure, write_trainings
+from xlli_ray.training.folder import CHECKPOINT
+from xlli_ray.training.images import find_files
+from xlli_ray.training.recipe import Job, load_recipe
+from xlli_ray.training.run import MODELS, check_files, finished, models_text, start_of, waves
+
+MAX_LOSSES = 3
+"""Workers that one network may lose in a row without reaching another checkpoint."""
 
 
-def map_on_ray(function: Callable[[Any], Any], items: Sequence[Any], *, workers: int, address: str | None) -> list[Any]:
-    """`[function(item) …]` on actors, each item at most three times. `function` must be importable by name."""
-    from xlli_ray.engine.pools.ray_pool import RayPool
+@dataclass(frozen=True)
+class Summary:
+    """What a run did. `failed`: id → why; `models`: where models.yaml is."""
 
-    check_options(Options(workers=workers, address=address))
-    pool = RayPool(WorkerSpec("", 0, paths=import_path(), allowed=allowed()), workers=workers, address=address)
-    jobs: deque[Any] = deque((function, item) for item in items)
-    place = {id(job): number for number, job in enumerate(jobs)}
-    results: list[Any] = [None] * len(items)
-    lost: dict[int, int] = {}
-    try:
-        pool.wait_ready()
-        for job, outcome in pool.run("call", jobs, lambda: None):
-            number = place[id(job)]
-            if not isinstance(outcome, Lost):
-                results[number] = outcome
-                continue
-            lost[number] = lost.get(number, 0) + 1
-            if lost[number] >= 3:
-                raise EnvironmentFailure(12, f"training {number} lost its worker three times: {outcome.reason}")
-            jobs.append(job)
-    finally:
-        pool.close()
-    return results
+    models: str
+    networks: int
+    trained: int
+    failed: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class _Study:
+    """What one run works with."""
+
+    objects: Objects
+    lease: Lease
+    events: Events
+    jobs: dict[str, Job]
+    notes: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    trained: int = 0
+
+    def folder(self, name: str) -> StudyFolder:
+        return StudyFolder(self.objects, name)
 
 
 def train_recipe(
-    recipe: Path,
-    out: Path,
-    *,
-    overrides: Sequence[str] = (),
-    workers: int = 0,
-    address: str | None = None,
-    say: Callable[[str], None] | None = None,
-) -> Path:
-    """Train what a training recipe asks for; returns the path of models.yaml. `say` gets a line of progress now and then (only without
-    workers: theirs is in each folder's log.jsonl)."""
-    from xlli_ray.training.run import train
+    recipe: Path, out: str, *, overrides: Sequence[str] = (), options: Options, say: Callable[[str], None] | None = None
+) -> Summary:
+    """Train what a training recipe asks for, or what is missing of it. `say` gets a line of progress now and then, without workers.
 
-    if workers == 0:
-        return train(recipe, out, overrides=list(overrides), progress=None if say is None else lambda step: say(step.line), say=say)
+    Raises RecipeError before anything is trained when the recipe is wrong or the study holds another recipe's training.
+    """
+    loaded = load_recipe(recipe, overrides=overrides)
+    jobs = loaded.jobs()
+    check_files(jobs)
+    order = [job for wave in waves(jobs) for job in wave]
+    for job in jobs:
+        if job.id in RESERVED:
+            raise RecipeError(f"grid: {job.id!r} cannot be the id of a network: the study has something else of this name")
+    with session(out, options, max(job.train.threads for job in jobs)) as (objects, lease, events, spec):
+        if exists(objects, COPY):
+            raise StudyError(f"{objects.url} holds a study of measurements (study.json): give trainings an --out of their own")
+        events.event("start", command=options.command, epoch=lease.epoch)
+        study = _Study(objects, lease, events, {job.id: job for job in jobs})
+        if lease.after_crash and isinstance(objects, LocalObjects):
+            for job in jobs:
+                objects.sweep(job.id)
+        missing = [job for job in order if not _is_finished(study, job)]
+        known = study.jobs
+        networks = [Network(j.id, j.train.iterations, str(j.train.init) if j.train.init in known else "", j.tags) for j in jobs]
+        write_trainings(objects, Trainings(loaded.name, tuple(networks), options.command))
+        if missing:
+            _train(study, missing, options, spec, say)
+        text, left_out = models_text(jobs, study.folder, out)
+        objects.put(MODELS, text)
+        if others := [name for name in left_out if name not in study.failed]:
+            study.notes.append(f"{MODELS} lists no {', '.join(others)}: trained by another recipe than this one")
+        return Summary(f"{objects.url.rstrip('/')}/{MODELS}", len(jobs), study.trained, study.failed, tuple(study.notes))
 
-    def mapped(function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
-        return map_on_ray(function, items, workers=workers, address=address)
 
-    return train(recipe, out, overrides=list(overrides), say=say, map_tasks=mapped)
+def _is_finished(study: _Study, job: Job) -> bool:
+    """Whether its weights are there and those of this training. Raises RecipeError, WeightsError."""
+    first = study.jobs.get(str(job.train.init))
+    if not exists(study.objects, f"{job.id}/card.json") or (first and not exists(study.objects, f"{first.id}/card.json")):
+        return False
+    sha = None
+    if job.train.init is not None:
+        from xlli_ray.models.checkpoint import read_state_dict
+
+        start = start_of(job, study.jobs, study.folder)
+        assert start is not None
+        sha = read_state_dict(start.data, name=start.name).weights_sha256
+    there = finished(job, study.folder(job.id), sha)
+    if there is not None and there.note:
+        study.notes.append(f"{job.id}: {there.note}")
+    return there is not None
+
+
+def _train(study: _Study, missing: Sequence[Job], options: Options, spec: WorkerSpec, say: Callable[[str], None] | None) -> None:
+    """Run all that is missing. Afterwards `failed` holds what has no weights."""
+    events = study.events
+    waiting = {job.id: job for job in missing}
+    ready: deque[TrainJob] = deque()
+    losses: dict[str, tuple[int, bytes]] = {}
+
+    def give_out() -> None:
+        for job in list(waiting.values()):
+            first = study.jobs.get(str(job.train.init))
+            if first is not None and first.id in study.failed:
+                _fail(study, waiting.pop(job.id).id, f"it starts from {first.id}, which has no weights")
+                give_out()
+                return
+            if first is None or first.id not in unfinished:
+                forget_failure(study.objects, waiting.pop(job.id).id)
+                ready.append(TrainJob(job.model_dump(mode="json"), None if first is None else first.model_dump(mode="json")))
+
+    unfinished = {job.id for job in missing}
+    give_out()
+    events.event("begin", phase="train", total=len(missing))
+    for job, outcome in _outcomes(study, ready, options, spec, say):
+        if isinstance(outcome, Lost):
+            checkpoint = hashlib.sha256(study.folder(job.id).get(CHECKPOINT) or b"").digest()
+            count, before = losses.get(job.id, (0, b""))
+            losses[job.id] = (count + 1 if checkpoint == before or not count else 1, checkpoint)
+            events.event("lost", id=job.id, reason=outcome.reason)
+            if losses[job.id][0] < MAX_LOSSES:
+                ready.append(job)
+                continue
+            outcome = TrainOutcome(job.id, error=f"its worker was lost {MAX_LOSSES} times without another checkpoint: {outcome.reason}")
+        unfinished.discard(job.id)
+        if outcome.error:
+            _fail(study, job.id, outcome.error)
+        else:
+            study.trained += 1
+            study.notes += [f"{job.id}: {outcome.note}"] if outcome.note else []
+            events.event("trained", id=job.id)
+            events.tell(f"{job.id}: trained ({study.trained} of {counted(len(missing), 'network')})")
+        give_out()
+    study.lease.check()
+    events.event("end", phase="train", done=study.trained, failed=len(study.failed))
+
+
+def _outcomes(
+    study: _Study, ready: deque[TrainJob], options: Options, spec: WorkerSpec, say: Callable[[str], None] | None
+) -> Iterator[tuple[TrainJob, Any]]:
+    """Trainings as they end; `ready` may grow meanwhile. Without workers: in this process, one after another."""
+    if options.workers == 0:
+        worker = TrainingWorker(spec.study, spec.epoch, None if say is None else lambda step: say(step.line))
+        while ready:
+            study.lease.check()
+            job = ready.popleft()
+            yield job, worker.run(job)
+        return
+    seen = [find_files(job.corpus)[0].target for job in study.jobs.values()] if options.address is not None else []
+    pools = Pools(options, spec, study.objects, list(dict.fromkeys(seen)), in_flight=1)
+    try:
+        yield from pools().run("train", ready, study.lease.check)
+        pools.cool()
+    finally:
+        pools.close()
+
+
+def _fail(study: _Study, name: str, why: str) -> None:
+    study.failed[name] = why
+    write_failure(study.objects, name, why)
+    study.events.event("failed", id=name, reason=why)

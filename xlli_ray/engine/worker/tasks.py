@@ -36,7 +36,7 @@ def with_readers(spec: WorkerSpec, *, workers: int, cores: float) -> WorkerSpec:
 
 
 def make_task(spec: WorkerSpec, task: str) -> Callable[[Any], Any]:
-    """`unit` → runs a UnitJob; `scan` → runs a ScanJob; `call` → (function, argument), calls the one with the other."""
+    """`unit` → runs a UnitJob; `scan` → runs a ScanJob; `train` → runs a TrainJob."""
     allow(spec.allowed)
     if task == "unit":
         from xlli_ray.engine.worker.worker import Worker
@@ -46,6 +46,8 @@ def make_task(spec: WorkerSpec, task: str) -> Callable[[Any], Any]:
         from xlli_ray.engine.run.scan_runner import Scanner
 
         return Scanner(spec.study, spec.epoch).run
-    if task == "call":
-        return lambda job: job[0](job[1])
+    if task == "train":
+        from xlli_ray.engine.worker.training import TrainingWorker
+
+        return TrainingWorker(spec.study, spec.epoch).run
     raise ValueError(f"no task {task!r}")

@@ -1,0 +1,92 @@
+"""One training of a study, as a worker runs it: files go through the study's objects, and a run that was superseded writes no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from xlli_ray.errors import EnvironmentFailure, LeaseError, XlliError
+from xlli_ray.store.objects.client import Missing, Objects, open_objects
+from xlli_ray.store.records.lease import holder_mark, superseded
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """A training as it crosses to a worker. `job`: a `training.recipe.Job`, JSON-able; `first`: that of the network it starts from."""
+
+    job: Mapping[str, Any]
+    first: Mapping[str, Any] | None = None
+
+    @property
+    def id(self) -> str:
+        return str(self.job["id"])
+
+
+@dataclass(frozen=True)
+class TrainOutcome:
+    """What came of it. `error`: why there are no weights, '' where there are."""
+
+    id: str
+    note: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The files of one training within a study. `holder`: (epoch, mark) of the run that may write, None: whoever holds `objects`."""
+
+    objects: Objects
+    name: str
+    holder: tuple[int, bytes] | None = None
+
+    @property
+    def where(self) -> str:
+        return f"{self.objects.url.rstrip('/')}/{self.name}"
+
+    def get(self, name: str) -> bytes | None:
+        try:
+            return self.objects.get(f"{self.name}/{name}")
+        except Missing:
+            return None
+
+    def put(self, name: str, data: bytes) -> None:
+        self._check()
+        self.objects.put(f"{self.name}/{name}", data)
+
+    def delete(self, name: str) -> None:
+        self._check()
+        self.objects.delete([f"{self.name}/{name}"])
+
+    def _check(self) -> None:
+        if self.holder is not None and superseded(self.objects, *self.holder):
+            raise LeaseError(f"{self.objects.url}: another run took this study over; {self.name} stops at its last checkpoint")
+
+
+class TrainingWorker:
+    """Trains one network after another, each to its end or to its first error of its own."""
+
+    def __init__(self, study: str, epoch: int, progress: Callable[[Any], None] | None = None) -> None:
+        self._objects = open_objects(study)
+        self._holder = (epoch, holder_mark(self._objects, epoch))
+        self._progress = progress
+
+    def run(self, job: TrainJob) -> TrainOutcome:
+        """Errors of this network are its outcome; those of the surroundings are raised, and end the run."""
+        from xlli_ray.training.recipe import Job
+        from xlli_ray.training.run import start_of, train_one
+
+        parsed = Job.model_validate(job.job)
+        known = {} if job.first is None else {str(job.first["id"]): Job.model_validate(job.first)}
+        try:
+            start = start_of(parsed, known, self._folder)
+            return TrainOutcome(parsed.id, train_one(parsed, self._folder(parsed.id), start, self._progress).note)
+        except (EnvironmentFailure, LeaseError):
+            raise
+        except XlliError as error:
+            return TrainOutcome(parsed.id, error=f"{type(error).__name__}: {error}")
+        except (RuntimeError, ValueError, TypeError, MemoryError) as error:  # of a network's own code, or out of memory
+            return TrainOutcome(parsed.id, error=f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]}")
+
+    def _folder(self, name: str) -> StudyFolder:
+        return StudyFolder(self._objects, name, self._holder)

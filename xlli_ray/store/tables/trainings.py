@@ -1,0 +1,159 @@
+"""What the folder of a training study holds: `training.json`, and for each network what tells how far it came.
+
+    training.json                                   the networks of the last recipe: ids, iterations, tags, what each starts from
+    <id>/checkpoint.pt log.jsonl                    while it trains, and afterwards
+    <id>/weights.safetensors curve.svg card.json    when it is finished; the card comes last
+    <id>/failed.json                                why the last attempt ended
+    lease/ events/ models.yaml report/              as in other studies
+
+Each file is replaced as a whole, so every moment leaves something to go on from. Read at any time, also while it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from xlli_ray.errors import StudyError
+from xlli_ray.store.objects.client import Missing, Objects, exists
+from xlli_ray.store.records.lease import running
+from xlli_ray.store.records.seal import read_json, sealed_json
+from xlli_ray.store.zarr.layout import check_name
+
+DOCUMENT = "training.json"
+FORMAT = 1
+RESERVED = ("lease", "events", "report", DOCUMENT, "models.yaml")
+"""Names that no network may have: they stand beside the networks' folders."""
+State = Literal["finished", "failed", "begun", "waiting"]
+Line = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network as the recipe has it. `init`: id of the one that it starts from, '' for none of this study."""
+
+    id: str
+    iterations: int
+    init: str = ""
+    tags: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far one network came. `log`: lines of its log, up to the last one that is whole."""
+
+    network: Network
+    state: State
+    log: tuple[Line, ...] = ()
+    why: str = ""
+
+    @property
+    def iteration(self) -> int:
+        """Iterations done, as far as the log says."""
+        return self.network.iterations if self.state == "finished" else int(self.log[-1]["iteration"]) if self.log else 0
+
+    @property
+    def loss(self) -> float | None:
+        """The last one that was logged."""
+        return float(self.log[-1]["loss"]) if self.log else None
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """The whole of `training.json`."""
+
+    name: str
+    networks: tuple[Network, ...]
+    command: str = ""
+
+
+def write_trainings(objects: Objects, trainings: Trainings) -> None:
+    """Say which networks the study is of now."""
+    networks = [{"id": one.id, "iterations": one.iterations, "init": one.init, "tags": dict(one.tags)} for one in trainings.networks]
+    content = {"format": FORMAT, "name": trainings.name, "command": trainings.command, "networks": networks}
+    objects.put(DOCUMENT, sealed_json(content, indent=1, ensure_ascii=False))
+
+
+def read_trainings(objects: Objects) -> Trainings | None:
+    """The networks of a training study; None when there is none here. Raises StudyError for a document that is damaged."""
+    where = f"{objects.url}/{DOCUMENT}"
+    try:
+        data = objects.get(DOCUMENT)
+    except Missing:
+        return None
+    content = read_json(data, where, "run `xlli train` again: it writes this file anew")
+    try:
+        if content["format"] != FORMAT:
+            raise StudyError(f"{where}: format {content['format']!r}, this version reads {FORMAT}")
+        listed = content["networks"]
+        networks = tuple(Network(str(one["id"]), int(one["iterations"]), str(one["init"]), dict(one["tags"])) for one in listed)
+        for one in networks:
+            check_name(one.id, "network")
+        return Trainings(str(content["name"]), networks, str(content["command"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise StudyError(f"{where}: not as the store format says ({error!r}); run `xlli train` again: it writes this file anew") from error
+
+
+def standings(objects: Objects, networks: Sequence[Network]) -> list[Standing]:
+    """How each network stands, in the recipe's order."""
+    return [_standing(objects, one) for one in networks]
+
+
+def state(objects: Objects, trainings: Trainings) -> dict[str, Any]:
+    """For `xlli status`: JSON-able."""
+    found = standings(objects, trainings.networks)
+    return {
+        "name": trainings.name,
+        "running": running(objects),
+        "done": sum(one.state == "finished" for one in found),
+        "trainings": [
+            {"id": one.network.id, "state": one.state, "iteration": one.iteration, "iterations": one.network.iterations, "loss": one.loss,
+             **({"why": one.why} if one.why else {})}
+            for one in found
+        ],
+    }  # fmt: skip
+
+
+def _standing(objects: Objects, network: Network) -> Standing:
+    log = _log(_get(objects, f"{network.id}/log.jsonl"))
+    if exists(objects, f"{network.id}/card.json"):
+        return Standing(network, "finished", log)
+    if (data := _get(objects, f"{network.id}/failed.json")) is not None:
+        try:
+            why = str(read_json(data, network.id, "").get("error", ""))
+        except StudyError:
+            why = "its failed.json is damaged"
+        return Standing(network, "failed", log, why)
+    return Standing(network, "begun" if log or exists(objects, f"{network.id}/checkpoint.pt") else "waiting", log)
+
+
+def _get(objects: Objects, key: str) -> bytes | None:
+    try:
+        return objects.get(key)
+    except Missing:
+        return None
+
+
+def _log(data: bytes | None) -> tuple[Line, ...]:
+    """Whole lines with a number for the iteration and for the loss, as a reader may trust them."""
+    lines: list[Line] = []
+    for text in (data or b"").decode("utf-8", "replace").splitlines():
+        try:
+            line = json.loads(text)
+            lines.append({**line, "iteration": int(line["iteration"]), "loss": float(line["loss"])})
+        except (ValueError, TypeError, KeyError, OverflowError):
+            break
+    return tuple(line for line in lines if math.isfinite(line["loss"]))
+
+
+def write_failure(objects: Objects, network: str, why: str) -> None:
+    """Say why a training ended without weights."""
+    objects.put(f"{network}/failed.json", sealed_json({"error": why}, ensure_ascii=False))
+
+
+def forget_failure(objects: Objects, network: str) -> None:
+    """The network is tried again."""
+    objects.delete([f"{network}/failed.json"])
