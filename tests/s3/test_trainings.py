@@ -10,6 +10,8 @@ from faulty import Faulty
 from server import STUDIES, Server
 from training_runs import break_twelve, run_here, standing, weights, write_recipe
 
+from xlli_ray.errors import RecipeError
+from xlli_ray.recipe import parse_recipe
 from xlli_ray.report.training_page import write_training_page
 from xlli_ray.store.objects.client import open_objects
 
@@ -21,6 +23,13 @@ def test_a_bucket_holds_a_training_study(server: Server, proxy: Faulty, tmp_path
     assert weights(out) == weights(str(tmp_path / "folder"))
     assert run_here(recipe, out).trained == 0
     assert standing(out)["done"] == 2
+    study = {"name": "s", "corpus": {"images": ["x.png"]}, "models": [{"from": f"{out}/models.yaml"}], "stages": [{"restore": {}}]}
+    models = parse_recipe(study, base=tmp_path).models
+    assert (models[0].id, models[0].weights, models[0].tags) == (
+        "tiny-seed0", f"{out}/tiny-seed0/weights.safetensors", {"seed": 0}
+    )  # fmt: skip
+    with pytest.raises(RecipeError, match=r"models from s3://.*/nothing\.yaml: cannot be read"):
+        parse_recipe({**study, "models": [{"from": f"{out}/nothing.yaml"}]}, base=tmp_path)
     assert write_training_page(open_objects(out)) == f"{out}/report/index.html"
 
 

@@ -6,6 +6,7 @@ all problems are told at once.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,14 +14,16 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from xlli_ray.corpus.files.sources import read_bytes
 from xlli_ray.errors import RecipeError
 from xlli_ray.recipe import problems
 from xlli_ray.recipe.overrides import apply_override
 from xlli_ray.recipe.paths import resolve_corpus, resolve_path
 from xlli_ray.recipe.problems import Source, collected, explain
 from xlli_ray.recipe.schema import ModelEntry, Recipe, Stage, stage_kind
-from xlli_ray.recipe.yaml_text import check_plain, read_file
+from xlli_ray.recipe.yaml_text import Lines, check_plain, read_file, read_text
 from xlli_ray.registry import PLACE, allow, places_in
+from xlli_ray.store.objects.client import is_url
 
 FILES_DEEP = 4
 """Files of models that name files of models."""
@@ -218,16 +221,35 @@ def _models(entry: Any, base: Path, source: Source, path: problems.Path, files: 
     return [_Part(entry, source, path)]
 
 
+def _file_at(address: str) -> tuple[Any, Lines]:
+    """The models of a file in a bucket; the weights that it names beside itself get addresses. Raises RecipeError."""
+    try:
+        listed, lines = read_text(read_bytes(address).decode("utf-8"), f"models from {address}")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"models from {address}: cannot be read ({error})") from error
+    nested = isinstance(listed, Mapping) and "models" in listed
+    entries = listed["models"] if nested else listed
+    for entry in entries if isinstance(entries, list) else []:
+        weights = entry.get("weights") if isinstance(entry, dict) else None
+        if isinstance(weights, str) and not weights.startswith("builtin:") and not is_url(weights) and not os.path.isabs(weights):
+            entry["weights"] = f"{address.rsplit('/', 1)[0]}/{weights}"
+    return listed, lines
+
+
 def _models_of_file(name: Any, base: Path, source: Source, path: problems.Path, files: tuple[Path, ...]) -> list[_Part]:
     if not isinstance(name, str):
         raise _Refused(f"{source.place(path)}expected the path of a file of models, found {name!r:.60}")
     try:
-        place = Path(resolve_path(name, base))
+        address = resolve_path(name, base)
+        place = Path(address)
         if place in files or len(files) >= FILES_DEEP:
             raise RecipeError(f"models from {place}: files of models name one another; name the models themselves")
-        if place.exists() and not place.is_file():
-            raise RecipeError(f"models from {place}: not a file")
-        listed, lines = read_file(place, "models from")
+        if is_url(address):
+            listed, lines = _file_at(address)
+        else:
+            if place.exists() and not place.is_file():
+                raise RecipeError(f"models from {place}: not a file")
+            listed, lines = read_file(place, "models from")
     except (RecipeError, OSError) as error:
         raise _Refused(f"{source.place(path)}{error} `xlli train` writes such a file.") from error
     nested = isinstance(listed, Mapping) and "models" in listed
