@@ -23,7 +23,8 @@ def test_a_bucket_holds_a_training_study(server: Server, proxy: Faulty, tmp_path
     assert weights(out) == weights(str(tmp_path / "folder"))
     assert run_here(recipe, out).trained == 0
     assert standing(out)["done"] == 2
-    study = {"name": "s", "corpus": {"images": ["x.png"]}, "models": [{"from": f"{out}/models.yaml"}], "stages": [{"restore": {}}]}
+    listed = [{"from": f"{out}/models.yaml"}]
+    study = {"name": "s", "corpus": {"images": ["x.png"], "scale": 4}, "models": listed, "stages": [{"restore": {}}]}
     models = parse_recipe(study, base=tmp_path).models
     assert (models[0].id, models[0].weights, models[0].tags) == (
         "tiny-seed0", f"{out}/tiny-seed0/weights.safetensors", {"seed": 0}
