@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from xlli_ray.corpus.files.sources import read_bytes
-from xlli_ray.errors import RecipeError
+from xlli_ray.errors import RecipeError, SampleError
 from xlli_ray.recipe import problems
 from xlli_ray.recipe.overrides import apply_override
 from xlli_ray.recipe.paths import resolve_corpus, resolve_path
@@ -225,7 +225,7 @@ def _file_at(address: str) -> tuple[Any, Lines]:
     """The models of a file in a bucket; the weights that it names beside itself get addresses. Raises RecipeError."""
     try:
         listed, lines = read_text(read_bytes(address).decode("utf-8"), f"models from {address}")
-    except (OSError, UnicodeDecodeError) as error:
+    except (SampleError, UnicodeDecodeError) as error:  # what is wrong with the connection goes on as it is
         raise RecipeError(f"models from {address}: cannot be read ({error})") from error
     nested = isinstance(listed, Mapping) and "models" in listed
     entries = listed["models"] if nested else listed
