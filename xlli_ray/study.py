@@ -31,7 +31,8 @@ from xlli_ray.store.tables.results import Stored, read_failure, read_file, read_
 from xlli_ray.store.tables.sample_table import SampleReader
 from xlli_ray.store.tables.sql import text
 from xlli_ray.store.tables.study_tables import count_failed, query
-from xlli_ray.store.zarr.read import ArrayReader, Block, open_readers
+from xlli_ray.store.zarr.read import Block
+from xlli_ray.store.zarr.size_reader import Reader, SizeReader, open_readers
 from xlli_ray.views.html import card
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 class StudyArray:
     """One stored array of one cell, over all its buckets (input sizes)."""
 
-    def __init__(self, study: Study, cell: Cell, readers: Sequence[ArrayReader]) -> None:
+    def __init__(self, study: Study, cell: Cell, readers: Sequence[Reader]) -> None:
         self._study = study
         self.cell = cell
         self.readers = list(readers)
@@ -67,14 +68,15 @@ class StudyArray:
         lines = [(r.bucket.name, f"{r.meta.rows} × {list(r.meta.shape)} {r.meta.dtype}") for r in self.readers]
         return card(f"array {self.name}", lines)
 
-    def reader(self, bucket: str | None = None) -> ArrayReader:
+    def reader(self, bucket: str | None = None) -> Reader:
         """The reader of one bucket; of the only one when there is no choice."""
         if bucket is None and len(self.readers) == 1:
             return self.readers[0]
         for reader in self.readers:
             if reader.bucket.name == bucket:
                 return reader
-        raise StudyError(f"{self.name}: name one of its buckets: {', '.join(self.buckets)}")
+        more = ", …" if len(self.readers) > 20 else ""
+        raise StudyError(f"{self.name}: name one of its buckets: {', '.join(self.buckets[:20])}{more}")
 
     def samples(self, bucket: str | None = None) -> pa.Table:
         """The sample-table rows behind the array's rows, in their order."""
@@ -91,6 +93,8 @@ class StudyArray:
     def rows(self, sample_ids: Sequence[str]) -> np.ndarray | list[np.ndarray]:
         """The rows of these samples, in their order: one array (n, …), or a list of single rows when they span buckets.
 
+        Of many input sizes in one bucket: an array of what has one shape for all (pooled features), else a list.
+
         Raises StudyError for an id that this array does not hold.
         """
         wanted = list(sample_ids)
@@ -103,11 +107,12 @@ class StudyArray:
             reader = self.readers[found[0][0]] if found else self.readers[0]
             return reader.rows([position for _, position in found])
         out: list[np.ndarray] = [np.empty(0)] * len(found)
+        together = isinstance(self.readers[0], SizeReader) and len({reader.meta.shape for reader in self.readers}) == 1
         for number, reader in enumerate(self.readers):
             mine = [i for i, (bucket, _) in enumerate(found) if bucket == number]
             for i, row in zip(mine, reader.rows([found[i][1] for i in mine])):
                 out[i] = row
-        return out
+        return np.stack(out) if together else out
 
     @cached_property
     def _places(self) -> dict[str, tuple[int, int]]:

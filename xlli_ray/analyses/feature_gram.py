@@ -18,7 +18,7 @@ import numpy as np
 from xlli_ray.analyses.view import CellArray
 from xlli_ray.errors import AnalysisError, EnvironmentFailure
 from xlli_ray.stats.gram import gram
-from xlli_ray.store.zarr.read import ArrayReader
+from xlli_ray.store.zarr.size_reader import Reader
 
 MEMORY = 2 << 30
 """Bytes of features that are held in memory."""
@@ -52,7 +52,7 @@ def feature_gram(
     return filled[:place][good], matrix[np.ix_(good, good)]
 
 
-def reader_of(array: CellArray, bucket: str | None = None) -> ArrayReader:
+def reader_of(array: CellArray, bucket: str | None = None) -> Reader:
     """The part of the array for one input size. Raises AnalysisError naming the sizes when the choice is not clear."""
     names = [reader.bucket.name for reader in array.readers]
     if bucket is None and len(names) == 1:
@@ -63,18 +63,18 @@ def reader_of(array: CellArray, bucket: str | None = None) -> ArrayReader:
     return array.readers[names.index(bucket)]
 
 
-def table_rows(reader: ArrayReader) -> np.ndarray:
+def table_rows(reader: Reader) -> np.ndarray:
     """int64 (rows,): row of the sample table behind each row of the array, ascending."""
     return np.concatenate([np.arange(first, first + count) for first, count in reader.bucket.segments])
 
 
-def valid_rows(reader: ArrayReader, rows: np.ndarray | None = None) -> np.ndarray:
+def valid_rows(reader: Reader, rows: np.ndarray | None = None) -> np.ndarray:
     """int64 (n,): rows of the sample table that were measured, of `rows` where given, ascending."""
     known = table_rows(reader)[reader.valid]
     return known if rows is None else known[np.isin(known, rows)]
 
 
-def feature_rows(reader: ArrayReader, rows: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def feature_rows(reader: Reader, rows: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(table rows, features) of the measured samples, a shard at a time: int64 (n,) and (n, D) of the stored type.
 
     Shards without a wanted sample are not read.

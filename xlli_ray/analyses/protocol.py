@@ -96,7 +96,7 @@ def planned_sets(cells: Sequence[Cell], samples: SampleTable) -> tuple[str, dict
     held: dict[str, int] = {}
     segments: dict[str, tuple[tuple[int, int], ...]] = {}
     for cell in cells:
-        for bucket in cell.buckets:
+        for bucket in cell.sizes:
             if not bucket.refused:
                 held[bucket.name] = held.get(bucket.name, 0) + bucket.rows
                 segments.setdefault(bucket.name, bucket.segments)

@@ -21,7 +21,7 @@ from xlli_ray.store.archive import Archive
 from xlli_ray.store.records.manifest import Cell, ModelRecord
 from xlli_ray.store.tables.sql import Database
 from xlli_ray.store.tables.study_tables import connect
-from xlli_ray.store.zarr.read import ArrayReader, open_readers
+from xlli_ray.store.zarr.size_reader import Reader, open_readers
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Rows:
 class CellArray:
     """One stored array of one cell, over all its buckets, by rows of the sample table."""
 
-    def __init__(self, cell: Cell, readers: Sequence[ArrayReader]) -> None:
+    def __init__(self, cell: Cell, readers: Sequence[Reader]) -> None:
         self.cell = cell
         self.readers = tuple(readers)
         """One for each bucket (input size); shapes may differ between them."""
@@ -64,7 +64,7 @@ class CellArray:
                 yield Rows(rows[block.start : block.start + len(block.valid)], block.values, block.valid)
 
 
-def _offsets(reader: ArrayReader) -> Iterator[tuple[int, int, int]]:
+def _offsets(reader: Reader) -> Iterator[tuple[int, int, int]]:
     offset = 0
     for first, count in reader.bucket.segments:
         yield first, count, offset

@@ -63,6 +63,12 @@ class ArrayPlan:
     gaps: bool = False
     """NaN in a valid row is no damage: a place that this sample does not fill, or a result that is undefined."""
 
+    @property
+    def described(self) -> dict[str, Any]:
+        """Attributes of the stored array."""
+        stride = {"stride": list(self.stride)} if self.stride else {}
+        return {**self.attributes, **stride, **({"gaps": True} if self.gaps else {})}
+
 
 @dataclass(frozen=True)
 class Shapes:

@@ -168,7 +168,7 @@ def gather(study: Study, place: str, against: str | None = None) -> Page:
 def _example(page: Page, study: Study) -> None:
     """An array and a sample that it holds, for the lines of Python that open it."""
     for cell in study.manifest.cells:
-        for bucket in cell.buckets:
+        for bucket in cell.sizes:
             if bucket.arrays and bucket.segments:
                 first = bucket.segments[0][0]
                 page.array, page.bucket = cell.id, bucket.name

@@ -34,7 +34,7 @@ from xlli_ray.report.gallery import (
 from xlli_ray.report.shown_samples import Samples, pick, spread, table_row
 from xlli_ray.store.records.manifest import Cell, SampleTable
 from xlli_ray.store.zarr.layout import ArrayMeta
-from xlli_ray.store.zarr.read import ArrayReader
+from xlli_ray.store.zarr.size_reader import Reader
 from xlli_ray.views.pixels import shrunk, still, to_image
 from xlli_ray.views.stored import row_of
 
@@ -111,7 +111,7 @@ class Shown:
     scores: Mapping[str, str]
 
 
-def image_block(samples: Samples, readers: Mapping[str, Sequence[ArrayReader]], shown: Sequence[Shown]) -> Block | None:
+def image_block(samples: Samples, readers: Mapping[str, Sequence[Reader]], shown: Sequence[Shown]) -> Block | None:
     """Input, outputs of the models, target, and below the outputs their error maps. `readers`: model → one per bucket."""
     rows: list[tuple[Row, list[np.ndarray | None]]] = []
     missing = ""
@@ -144,7 +144,7 @@ def image_block(samples: Samples, readers: Mapping[str, Sequence[ArrayReader]], 
 
 
 def _image_row(
-    samples: Samples, readers: Mapping[str, Sequence[ArrayReader]], item: Shown, loaded: Loaded | None
+    samples: Samples, readers: Mapping[str, Sequence[Reader]], item: Shown, loaded: Loaded | None
 ) -> tuple[Row, list[np.ndarray | None]] | None:
     """The first line of tiles of one sample, and the error map (or None) below each of them."""
     found = {model: row_of(buckets, item.row) for model, buckets in readers.items()}
@@ -202,7 +202,7 @@ def _error(output: np.ndarray, target: np.ndarray, box: tuple[int, ...]) -> np.n
     return _cut(difference.mean(axis=2), box)
 
 
-def map_block(samples: Samples, table: SampleTable, readers: Sequence[ArrayReader], *, title: str, count: int = 2) -> Block | None:
+def map_block(samples: Samples, table: SampleTable, readers: Sequence[Reader], *, title: str, count: int = 2) -> Block | None:
     """The most varying maps of `count` samples, each line led by its input."""
     meta = readers[0].meta
     lead = meta.shape[:-2]
@@ -229,7 +229,7 @@ def map_block(samples: Samples, table: SampleTable, readers: Sequence[ArrayReade
     return Block(title, note, len(chosen) + 1, rows, colours.bar("value"))
 
 
-def _beyond(reader: ArrayReader) -> str:
+def _beyond(reader: Reader) -> str:
     """Says when a map is larger than its input: networks that pad see their own padding."""
     stride = reader.meta.attributes.get("stride")
     if not stride:
@@ -240,7 +240,7 @@ def _beyond(reader: ArrayReader) -> str:
 
 
 def side_by_side(
-    samples: Samples, table: SampleTable, readers: Mapping[str, Sequence[ArrayReader]], *, title: str, count: int = 3
+    samples: Samples, table: SampleTable, readers: Mapping[str, Sequence[Reader]], *, title: str, count: int = 3
 ) -> Block | None:
     """Arrays of one map a sample, such as attributions: the networks beside each other, samples below each other.
 
@@ -284,7 +284,7 @@ def reader_name(dims: Sequence[str]) -> str:
     return "map" if tuple(dims) == ("y", "x") else " × ".join(dims)
 
 
-def matrix_block(samples: Samples, readers: Sequence[ArrayReader], *, title: str, colour: Callable[[str], str]) -> Block | None:
+def matrix_block(samples: Samples, readers: Sequence[Reader], *, title: str, colour: Callable[[str], str]) -> Block | None:
     """Values without a place in the image, samples down and values across. `colour`: degradation label → its colour."""
     meta = readers[0].meta
     if not meta.shape:
@@ -329,7 +329,7 @@ def _matrices(samples: Samples, title: str, meta: ArrayMeta, shown: Sequence[tup
     return Block(title, note, 1, rows, colours.bar("value"))
 
 
-def cell_title(cell: Cell, reader: ArrayReader) -> str:
+def cell_title(cell: Cell, reader: Reader) -> str:
     """`imdn · model.2.in`, with the array's name where a cell has several."""
     several = len(reader.bucket.arrays) > 1
     return f"{cell.model} · {cell.what}" + (f" · {reader.meta.name}" if several else "")

@@ -14,7 +14,7 @@ from xlli_ray.corpus.degradations import is_real
 from xlli_ray.corpus.sample import Loaded, Loader, sample_from_row
 from xlli_ray.errors import XlliError
 from xlli_ray.store.records.manifest import BucketPlan, SampleTable
-from xlli_ray.store.zarr.read import ArrayReader
+from xlli_ray.store.zarr.size_reader import Reader
 from xlli_ray.study import Study
 
 ROW_BYTES = 256 << 20
@@ -101,18 +101,18 @@ def spread(count: int, items: Sequence[Any]) -> list[Any]:
     return [items[round(i * (len(items) - 1) / max(1, count - 1))] for i in range(count)]
 
 
-Place = tuple[ArrayReader, int]
+Place = tuple[Reader, int]
 """One row of one array."""
 
 
-def usable_readers(readers: Sequence[ArrayReader]) -> list[ArrayReader]:
+def usable_readers(readers: Sequence[Reader]) -> list[Reader]:
     """Readers with valid rows that are not too large to be drawn, that with the most rows first; light ones alone when there are some."""
     usable = [r for r in readers if r.valid.any() and r.meta.nbytes / max(1, r.meta.rows) <= ROW_BYTES]
     light = [r for r in usable if r.meta.nbytes / r.meta.rows <= ROW_BYTES / 8]
     return sorted(light or usable, key=lambda r: (-int(r.valid.sum()), r.meta.nbytes))
 
 
-def pick(table: SampleTable, readers: Sequence[ArrayReader], count: int) -> list[Place]:
+def pick(table: SampleTable, readers: Sequence[Reader], count: int) -> list[Place]:
     """What to show: with degradations, one content under the first and the last of them; else different contents."""
     first = readers[0]
     groups = positions_by_label(table, first.bucket)

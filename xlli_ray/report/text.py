@@ -138,9 +138,9 @@ def plan_table(manifest: Manifest, plan: Plan, *, workers: int) -> str:
     assert samples is not None
     rows = []
     for cell in plan.cells:
-        size = sum(array.nbytes for bucket in cell.buckets for array in bucket.arrays)
+        size = cell.nbytes
         first = next((array for bucket in cell.buckets for array in bucket.arrays), None)
-        batches = sorted({bucket.batch for bucket in cell.buckets})
+        batches = sorted({bucket.batch for bucket in cell.sizes})
         state = "new" if cell.id in plan.added else "replaced" if cell.id in plan.replaced else "there"
         shape = f"{'×'.join(map(str, first.shape))} {first.dtype}" if first else "scalars"
         rows.append([cell.id, state, cell.rows, cell.units, "/".join(map(str, batches)), shape, human_bytes(size)])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xlli_ray.corpus.sample import Loaded, sample_from_row, study_loader
 from xlli_ray.errors import StudyError, closest
 from xlli_ray.store.archive import Archive
-from xlli_ray.store.zarr.read import ArrayReader, open_readers
+from xlli_ray.store.zarr.size_reader import Reader, open_readers
 from xlli_ray.views.html import grid, picture
 from xlli_ray.views.pixels import SIDE, enlarged, png_bytes, shrunk, to_image
 from xlli_ray.views.stored import is_image, row_of
@@ -91,7 +91,7 @@ class SampleView:
             )
         return found
 
-    def _readers(self, model: str) -> list[ArrayReader]:
+    def _readers(self, model: str) -> list[Reader]:
         cells = [cell for cell in self.archive.manifest.cells if cell.kind == "restore" and cell.model == model]
         return [reader for cell in cells for reader in open_readers(self.archive.records, cell) if is_image(reader.meta)]
 

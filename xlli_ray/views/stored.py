@@ -8,7 +8,7 @@ import numpy as np
 
 from xlli_ray.store.records.manifest import BucketPlan
 from xlli_ray.store.zarr.layout import ArrayMeta
-from xlli_ray.store.zarr.read import ArrayReader
+from xlli_ray.store.zarr.size_reader import Reader
 
 
 def is_image(meta: ArrayMeta) -> bool:
@@ -28,7 +28,7 @@ def position(bucket: BucketPlan, row: int) -> int | None:
     return None
 
 
-def row_of(readers: Sequence[ArrayReader], number: int) -> np.ndarray | None:
+def row_of(readers: Sequence[Reader], number: int) -> np.ndarray | None:
     """The array's values for the sample in table row `number`, None where they are not stored or not valid."""
     for reader in readers:
         place = position(reader.bucket, number)

@@ -76,7 +76,7 @@ def sets_of(view: View, cells: Sequence[Cell], reference: str) -> Sets:
     """The sets of the input size that has most samples in `cells`. Raises AnalysisError when the reference is not among them."""
     buckets: dict[str, list[tuple[int, int]]] = {}
     for cell in cells:
-        for bucket in cell.buckets:
+        for bucket in cell.sizes:
             buckets.setdefault(bucket.name, list(bucket.segments))
     held = {name: sum(count for _, count in segments) for name, segments in buckets.items()}
     most = max(held, key=lambda name: (held[name], name))

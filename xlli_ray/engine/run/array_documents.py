@@ -11,7 +11,7 @@ from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import Cell
 from xlli_ray.store.records.unit_records import pack_records
 from xlli_ray.store.tables.study_tables import count_failed, tables_are_fresh, write_tables
-from xlli_ray.store.zarr.hierarchy import bucket_documents, group_documents, row_numbers
+from xlli_ray.store.zarr.hierarchy import bucket_documents, companions, group_documents
 from xlli_ray.store.zarr.layout import create_document, group_key, write_companion
 from xlli_ray.store.zarr.read import valid_by_bucket
 
@@ -31,12 +31,13 @@ def create_arrays(archive: Archive, plan: Plan) -> None:
             if not bucket.arrays:
                 continue
             key = group_key(cell.id, bucket.name)
-            whole = exists(objects, f"{key}/row/zarr.json")
+            whole, made = exists(objects, f"{key}/row/zarr.json"), companions(bucket)
             for place, document in bucket_documents(cell, bucket):
-                if whole and place in (f"{key}/valid", f"{key}/row"):
+                name = place.removeprefix(f"{key}/")
+                if whole and (name == "valid" or name in made):
                     continue
-                if place == f"{key}/row":
-                    write_companion(objects, place, row_numbers(bucket))
+                if name in made:
+                    write_companion(objects, place, made[name])
                 create_document(objects, place, document)
 
 

@@ -69,7 +69,7 @@ def _reasons(archive: Archive, cell: Cell, probe: Selective) -> list[tuple[str, 
             yield from reader.rows(first, last)["source"].to_pylist()
 
     found: dict[str, tuple[str, int]] = {}
-    for bucket in sorted(cell.buckets, key=lambda b: -min(b.height, b.width)):  # of several, the reason of the largest comes first
+    for bucket in sorted(cell.sizes, key=lambda b: -min(b.height, b.width)):  # of several, the reason of the largest comes first
         if bucket.refused:
             found[bucket.refused] = bucket.refused, bucket.rows
             continue

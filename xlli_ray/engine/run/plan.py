@@ -15,8 +15,9 @@ import numpy as np
 
 from xlli_ray.corpus import decode, degradations
 from xlli_ray.engine.run.input_sizes import images_only, pixels, size_of, too_small
+from xlli_ray.engine.run.many_sizes import many_sizes
 from xlli_ray.engine.run.network_trials import manners_of, remark_of
-from xlli_ray.engine.run.ranges import SHARD_BYTES, choose_rows, rows_a_unit, set_rows
+from xlli_ray.engine.run.ranges import MACS_A_SECOND, SHARD_BYTES, choose_rows, rows_a_unit, set_rows
 from xlli_ray.errors import PlanError, counted
 from xlli_ray.models.cost import survey
 from xlli_ray.models.layers import Tap, resolve
@@ -28,7 +29,6 @@ from xlli_ray.recipe import Recipe, Stage
 from xlli_ray.store.records.manifest import Bucket, BucketPlan, Cell, ModelRecord, SampleTable, identity_hash
 from xlli_ray.store.zarr.layout import ArrayMeta
 
-MACS_A_SECOND = 50e9
 ACTIVATIONS_CPU = 1 << 30
 ACTIVATIONS_GPU = 16 << 30
 LATER = ("companion settings",)
@@ -51,7 +51,7 @@ class Plan:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays before compression."""
-        return sum(array.nbytes for cell in self.cells for bucket in cell.buckets for array in bucket.arrays)
+        return sum(cell.nbytes for cell in self.cells)
 
     @property
     def seconds(self) -> float:
@@ -158,7 +158,7 @@ def _held(cells: Iterable[Cell], wanted: Sequence[_Wanted], shapes: Mapping[str,
 
 
 def _refused(cells: Iterable[Cell]) -> list[BucketPlan]:
-    return list({b.name: b for cell in cells for b in cell.buckets if b.refused}.values())
+    return list({b.name: b for cell in cells for b in cell.sizes if b.refused}.values())
 
 
 def _as_known(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
@@ -368,6 +368,8 @@ def _fits_sets(want: _Wanted, table: SampleTable, shapes: Mapping[str, tuple[Sha
 def _cut_group(
     members: Sequence[_Wanted], table: SampleTable, shapes: Mapping[str, tuple[Shapes | None, float, str]]
 ) -> list[list[BucketPlan]]:
+    if (together := many_sizes(members, table, shapes)) is not None:
+        return [[plan] for plan in together]
     plans: list[list[BucketPlan]] = [[] for _ in members]
     first_unit = 0
     for bucket in table.buckets:
@@ -386,16 +388,7 @@ def _cut_group(
         seconds = macs * max(want.probe.cost for want in members) / MACS_A_SECOND
         size = sets or rows_a_unit(rows, batch, sample_bytes, seconds)
         for want, some, plan in zip(members, arrays, plans):
-            metas = []
-            for array in some:
-                attributes = {
-                    **array.attributes,
-                    **({"stride": list(array.stride)} if array.stride else {}),
-                    **({"gaps": True} if array.gaps else {}),
-                }
-                metas.append(
-                    ArrayMeta(array.name, rows, size, array.shape, array.dtype, array.dims, array.codec, attributes)
-                )
+            metas = [ArrayMeta(a.name, rows, size, a.shape, a.dtype, a.dims, a.codec, a.described) for a in some]
             plan.append(
                 BucketPlan(
                     bucket.name, bucket.height, bucket.width, rows, batch, size, first_unit, segments, tuple(metas),
@@ -412,7 +405,7 @@ def check_limits(plan: Plan, recipe: Recipe, *, workers: int) -> None:
     if plan.nbytes > recipe.limits.bytes:
         parts: dict[str, int] = {}
         for cell in plan.cells:
-            parts[cell.stage] = parts.get(cell.stage, 0) + sum(a.nbytes for b in cell.buckets for a in b.arrays)
+            parts[cell.stage] = parts.get(cell.stage, 0) + cell.nbytes
         listed = ", ".join(f"{stage} {human_bytes(size)}" for stage, size in sorted(parts.items(), key=lambda p: -p[1]))
         raise PlanError(
             f"this study needs {human_bytes(plan.nbytes)} ({listed}); the limit is {human_bytes(recipe.limits.bytes)}. "

@@ -74,9 +74,11 @@ def _left(records: Listing, members: Sequence[Cell]) -> list[tuple[BucketPlan, i
     for unit in range(members[0].units):
         if unit not in done:
             bucket, start, stop = members[0].unit(unit)
-            have, units = rows.get(bucket.name, (0, 0))
-            rows[bucket.name] = have + stop - start, units + 1
-    return [(bucket, *rows.get(bucket.name, (0, 0))) for bucket in members[0].buckets if not bucket.refused]
+            inside = [(part, max(start, part.offset), min(stop, part.offset + part.rows)) for part in bucket.exact]
+            for number, (part, low, high) in enumerate(one for one in inside if one[1] < one[2]):
+                have, units = rows.get(part.name, (0, 0))
+                rows[part.name] = have + high - low, units + (not number)  # what a unit costs once is of its first size
+    return [(part, *rows.get(part.name, (0, 0))) for part in members[0].sizes if not part.refused]
 
 
 def _group(cell: Cell, left: Sequence[tuple[BucketPlan, int, int]], model: Model, forward: float) -> float:

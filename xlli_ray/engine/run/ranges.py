@@ -15,6 +15,8 @@ from xlli_ray.store.records.manifest import Bucket, SampleTable
 SHARD_BYTES = 256 << 20
 UNIT_BYTES = 1 << 30
 UNIT_SECONDS = 300.0
+MACS_A_SECOND = 50e9
+"""What a core is taken to do: a number, and no measurement, since units follow from it."""
 UNITS_A_BUCKET = 16
 
 

@@ -25,7 +25,7 @@ from xlli_ray.store.records.seal import sealed_json
 from xlli_ray.store.records.unit_records import damaged_records, forget_units, unfinished
 from xlli_ray.store.verify.check_study import findings
 from xlli_ray.store.verify.findings import Finding
-from xlli_ray.store.zarr.hierarchy import bucket_documents, group_documents, row_numbers
+from xlli_ray.store.zarr.hierarchy import bucket_documents, companions, group_documents
 from xlli_ray.store.zarr.layout import dump, group_key, write_companion
 
 
@@ -136,10 +136,11 @@ def _mend_arrays(archive: Archive, keys: set[str]) -> Iterable[str]:
         for bucket in cell.buckets:
             if bucket.arrays:
                 places += bucket_documents(cell, bucket)
-                row = f"{group_key(cell.id, bucket.name)}/row"
-                if any(key.startswith(f"{row}/c/") for key in keys):
-                    write_companion(objects, row, row_numbers(bucket))
-                    yield f"{row}: written again"
+                for name, values in companions(bucket).items():
+                    place = f"{group_key(cell.id, bucket.name)}/{name}"
+                    if any(key.startswith(f"{place}/c/") for key in keys):
+                        write_companion(objects, place, values)
+                        yield f"{place}: written again"
         for place, document in places:
             if f"{place}/zarr.json" in keys:
                 keys.discard(f"{place}/zarr.json")

@@ -65,7 +65,8 @@ class BatchReader:
         self, samples: Sequence[Sample], ranges: Sequence[range], crashed: set[int], clock: Clock
     ) -> Iterator[tuple[range, Batch, dict[int, str]]]:
         """Batches in order, each with its positions, and position in the batch → why it could not be loaded. Holds none that was given."""
-        ahead = batches_ahead(len(ranges[0]), samples[0]) if ranges else 0
+        largest = max(ranges, key=lambda one: len(one) * samples[one.start].height * samples[one.start].width, default=range(0))
+        ahead = batches_ahead(len(largest), samples[largest.start]) if ranges else 0
         begin = self._spread if self._count else self._here
         waiting: deque[Callable[[], _Places]] = deque()
         index = 0

@@ -37,10 +37,16 @@ class CellPart:
     """Position in the unit → (kind, reason)."""
     gathering: Gathering | None = None
     """Of a `SetProbe`: what becomes the unit's arrays once all samples are in."""
+    lead: int = 0
+    """Samples that are run before the unit's own, of a batch that its edge cuts."""
+    rows: int = 0
+    """Of the unit."""
+    expected: Mapping[str, Sequence[tuple[int, tuple[int, ...]]]] = field(default_factory=dict)
+    """Array whose samples differ in size → (position in the unit up to which, shape of a sample)."""
 
     @classmethod
-    def begin(cls, objects: Objects, cell: Cell, unit: int, device: str) -> CellPart:
-        """An empty part, with a shard begun for each array."""
+    def begin(cls, objects: Objects, cell: Cell, unit: int, device: str, *, lead: int = 0) -> CellPart:
+        """An empty part, with a shard begun for each array. `lead`: samples that are run before the unit's own."""
         bucket, start, stop = cell.unit(unit)
         probe = make_probe(cell.kind, cell.params, cell.spec, cell.code)
         shards = {
@@ -52,11 +58,23 @@ class CellPart:
         }  # fmt: skip
         columns: dict[str, list[Any]] = {name: [] for name, _ in cell.columns}
         gathering = probe.gather(stop - start, device) if isinstance(probe, SetProbe) else None
-        return cls(cell, probe, shards, {"position": [], **columns} if cell.columns else {}, gathering=gathering)
+        rows = {"position": [], **columns} if cell.columns else {}
+        expected = {
+            meta.name: [(part.offset + part.rows - start, part.arrays[number].shape) for part in bucket.exact if not part.refused]
+            for number, meta in enumerate(bucket.arrays) if meta.tile
+        }  # fmt: skip
+        return cls(cell, probe, shards, rows, gathering=gathering, lead=lead, rows=stop - start, expected=expected)
+
+    def fail(self, kind: str, reasons: Mapping[int, str]) -> None:
+        """Position among the samples that are run → why it is not measured. What is another unit's is left to that."""
+        mine = {position - self.lead: reason for position, reason in reasons.items()}
+        self.failed.update({position: (kind, reason) for position, reason in mine.items() if 0 <= position < self.rows})
 
     def add(self, positions: range, ok: np.ndarray, result: Measurement) -> None:
-        """What a batch at `positions` of the unit gave; `ok`: bool, which of its samples could be loaded."""
-        self.failed.update({positions[i]: ("sample", reason) for i, reason in result.failed.items()})
+        """What a batch at `positions` of the samples that are run gave; `ok`: bool, which of them could be loaded."""
+        self.fail("sample", {positions[i]: reason for i, reason in result.failed.items()})
+        positions = range(positions.start - self.lead, positions.stop - self.lead)
+        ok = ok & np.array([0 <= position < self.rows for position in positions])
         rows = range(len(ok)) if result.positions is None else result.positions
         good = [k for k, i in enumerate(rows) if ok[i] and i not in result.failed]
         for name, values in result.columns.items():
@@ -73,6 +91,10 @@ class CellPart:
             self.gathering.add(position, arrays)
             return
         for name, array in arrays.items():
+            if name in self.expected:
+                shape = next(shape for end, shape in self.expected[name] if position < end)
+                if array.shape != shape:
+                    raise ValueError(f"an array of {list(array.shape)} where {list(shape)} was planned for this input size")
             self.shards[name].write(position, array)
 
     def conclude(self, samples: int) -> None:

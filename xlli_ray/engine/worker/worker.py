@@ -103,25 +103,28 @@ class Worker:
         parts: list[CellPart] = []
         try:
             with self._compute:
-                samples = self._read_rows(bucket, start, stop)
-                parts = [CellPart.begin(self.objects, cell, job.unit, str(self.device)) for cell in cells]
+                forwards = bucket.forwards(start, stop)
+                low, high = min([start, *(first for first, _ in forwards)]), max([stop, *(last for _, last in forwards)])
+                samples = self._read_rows(bucket, low, high)  # with those whose batch the unit's edge cuts: they are run, and not kept
+                own = slice(start - low, stop - low)
+                parts = [CellPart.begin(self.objects, cell, job.unit, str(self.device), lead=start - low) for cell in cells]
                 crashed = {i for i, sample in enumerate(samples) if sample.row in job.skip}
                 for part in parts:
-                    part.failed.update(dict.fromkeys(crashed, ("crash", "the worker died on this sample twice")))
+                    part.fail("crash", dict.fromkeys(crashed, "the worker died on this sample twice"))
+                    part.fail("sample", {row - low: reason for row, reason in bucket.refusals(start, stop).items()})
                 one_by_one = False
-                if bucket.refused:
-                    for part in parts:
-                        part.failed.update(dict.fromkeys(range(len(samples)), ("sample", bucket.refused)))
-                else:
+                if forwards:
                     for name in dict.fromkeys(name for cell in cells for name in needed(cell)):
                         check_gate(dict(job.models), self.manifest.model(name), self.objects.url)
                     model = self.model(cells[0].model)
                     if job.mode == "probe":
                         self._try_alone(job, model, parts, samples, crashed)
-                    one_by_one = self._measure(job, model, parts, samples, crashed, bucket, clock)
+                    ranges = [range(first - low, last - low) for first, last in forwards]
+                    one_by_one = self._measure(job, model, parts, samples, crashed, ranges, clock)
                     with clock("conclude"):
                         for part in parts:
-                            part.conclude(len(samples))
+                            part.conclude(stop - start)
+                samples = samples[own]
             return self._finish(job, parts, samples, bucket, start, stop, clock, one_by_one)
         finally:
             # what was committed stays; of a unit that ends in an error nothing else does
@@ -156,21 +159,21 @@ class Worker:
         parts: Sequence[CellPart],
         samples: Sequence[Sample],
         crashed: set[int],
-        bucket: BucketPlan,
+        ranges: Sequence[range],
         clock: Clock,
     ) -> bool:
         """Run all batches of the unit. True when some ran sample by sample."""
         import torch
 
         torch.set_num_threads(self.threads)
-        size = 1 if job.mode == "alone" else bucket.batch
-        ranges = [range(i, min(i + size, len(samples))) for i in range(0, len(samples), size)]
         one_by_one = job.mode == "alone"
+        if one_by_one:
+            ranges = [range(i, i + 1) for several in ranges for i in several]
         encoding: deque[Future[None]] = deque()
         try:
             for positions, batch, reasons in self._reader.batches(samples, ranges, crashed, clock):
                 for part in parts:
-                    part.failed.update({positions[i]: ("sample", reason) for i, reason in reasons.items()})
+                    part.fail("sample", {positions[i]: reason for i, reason in reasons.items()})
                 if job.mode == "alone":
                     self._note(job, samples[positions[0]].row)
                 if not batch.ok.any():

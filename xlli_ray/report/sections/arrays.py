@@ -19,7 +19,7 @@ from xlli_ray.report.shown_samples import spread, table_row, usable_readers
 from xlli_ray.store.records.manifest import Cell
 from xlli_ray.store.tables.sql import quoted
 from xlli_ray.store.zarr.layout import ArrayMeta
-from xlli_ray.store.zarr.read import ArrayReader, open_readers
+from xlli_ray.store.zarr.size_reader import Reader, open_readers
 from xlli_ray.views.stored import is_image
 
 GALLERIES: dict[str, str] = {"lam": "xlli_ray.report.sections.lam_gallery:add_lam_pictures"}
@@ -42,7 +42,7 @@ def stored_lines(context: Context, stage: str, cells: Sequence[Cell]) -> list[St
     for cell in cells:
         names = list(dict.fromkeys(meta.name for bucket in cell.buckets for meta in bucket.arrays))
         for name in names:
-            metas = [meta for bucket in cell.buckets for meta in bucket.arrays if meta.name == name]
+            metas = [meta for bucket in cell.sizes for meta in bucket.arrays if meta.name == name]
             shapes = list(dict.fromkeys(meta.shape for meta in metas))
             meta, row = metas[0], sums.get((cell.model, cell.what, name))
             stride = meta.attributes.get("stride")
@@ -101,10 +101,10 @@ def _by_dims(context: Context, out: Section, cells: Sequence[Cell]) -> None:
 
 def _meta(cell: Cell, name: str) -> ArrayMeta:
     """The array as it is for the first input size; sizes differ, kinds do not."""
-    return next(meta for bucket in cell.buckets for meta in bucket.arrays if meta.name == name)
+    return next(meta for bucket in cell.sizes for meta in bucket.arrays if meta.name == name)
 
 
-def _readers(context: Context, cell: Cell, name: str) -> list[ArrayReader]:
+def _readers(context: Context, cell: Cell, name: str) -> list[Reader]:
     return [reader for reader in open_readers(context.study.archive.records, cell) if reader.meta.name == name]
 
 

@@ -25,7 +25,7 @@ from xlli_ray.report.gallery import Block, Colours, Row, Tile, jpeg, lut, png
 from xlli_ray.report.page_model import Context, Section
 from xlli_ray.report.shown_samples import ROW_BYTES, spread
 from xlli_ray.store.records.manifest import Cell
-from xlli_ray.store.zarr.read import ArrayReader, open_readers
+from xlli_ray.store.zarr.size_reader import Reader, open_readers
 from xlli_ray.views.pixels import SIDE, Pixels, boxed, detail, enlarged, to_image
 from xlli_ray.views.stored import is_image, row_of
 
@@ -118,7 +118,7 @@ class _Stored:
         self.model, self.scale = cell.model, context.study.manifest.model(cell.model).scale
         self.maps = [reader for reader in readers if reader.meta.name == "map"]
         self.signed = [reader for reader in readers if reader.meta.name == "attribution"]
-        self.outputs: list[ArrayReader] = []
+        self.outputs: list[Reader] = []
         for other in context.study.manifest.cells:
             if other.kind == "restore" and other.model == cell.model:
                 self.outputs += [reader for reader in open_readers(context.study.archive.records, other) if is_image(reader.meta)]

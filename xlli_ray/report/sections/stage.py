@@ -43,7 +43,7 @@ def section(context: Context, stage: str) -> Section:
         known = columns.get(name)
         told = (known.about, known.place, known.limits, known.unit, known.better) if known else ("",)
         out.columns.append(Scalar(name, dtype, *told))
-    for reason in dict.fromkeys(bucket.refused for cell in cells for bucket in cell.buckets if bucket.refused):
+    for reason in dict.fromkeys(bucket.refused for cell in cells for bucket in cell.sizes if bucket.refused):
         out.notes.append(f"Refused: {reason}.")
     if out.columns:
         add_scalars(context, out)

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from xlli_ray.errors import StudyError
 from xlli_ray.store.objects.client import Missing, Objects
-from xlli_ray.store.records.manifest import FORMAT, BucketPlan, Cell, Manifest, SampleTable
+from xlli_ray.store.records.manifest import FORMAT, SIZES, BucketPlan, Cell, Manifest, SampleTable
 from xlli_ray.store.records.seal import is_sealed, read_json, sealed_json
 from xlli_ray.store.records.unit_records import ARROW
 from xlli_ray.store.tables.checked import check_manifest
@@ -142,8 +142,16 @@ def _check_bucket(cell: Cell, bucket: BucketPlan, table: SampleTable | None) -> 
     where = f"{cell.id}/{check_name(bucket.name, 'bucket')}"
     _must(bucket.rows <= _ROWS and sum(rows for _, rows in bucket.segments) == bucket.rows, f"{where}: rows")
     _must(table is None or all(first + rows <= table.rows for first, rows in bucket.segments), f"{where}: segments")
+    _must(not bucket.sizes or sum(size.rows for size in bucket.sizes) == bucket.rows, f"{where}: rows of sizes")
+    _must((bucket.name == SIZES) == bool(bucket.sizes), f"{where}: sizes")
+    _must(bucket.offset == 0, f"{where}: offset")
     for meta in bucket.arrays:
         check_name(meta.name, "array")
+        _must(not meta.tile or (bucket.sizes and len(meta.tile) == len(meta.shape)), f"{where}/{meta.name}: tile")
+        for size in bucket.sizes if meta.tile else ():
+            extent = size.extents.get(meta.name, ())
+            fits = len(extent) == len(meta.shape) and all(along <= most for along, most in zip(extent, meta.shape))
+            _must(size.refused or fits, f"{where}/{meta.name}: extent of {size.name}")
         _must(meta.rows == bucket.rows and meta.shard_rows == bucket.rows_per_unit, f"{where}/{meta.name}: rows")
         stride = meta.attributes.get("stride")
         pair = isinstance(stride, list | tuple) and len(stride) == 2 and all(isinstance(step, int | float) for step in stride)

@@ -12,8 +12,9 @@ from __future__ import annotations
 import bisect
 import hashlib
 import json
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -96,6 +97,28 @@ class SampleTable:
         return counts
 
 
+SIZES = "sizes"
+"""Name of the bucket that holds inputs of many sizes (`docs/decisions/010-many-sizes.md`)."""
+
+
+@dataclass(frozen=True)
+class SizePlan:
+    """The run of rows of one exact input size in a bucket that holds many."""
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    """As the bucket of this size would be called, and is called in the sample table."""
+    height: Positive
+    width: Positive
+    rows: Positive
+    batch: Positive
+    extents: Mapping[str, tuple[Positive, ...]]
+    """Array → shape of its samples; of those that all sizes have in one shape, nothing."""
+    macs: float = 0.0
+    refused: str = ""
+
+
 @dataclass(frozen=True)
 class BucketPlan:
     """The part of a cell that lies in one bucket."""
@@ -118,6 +141,58 @@ class BucketPlan:
     """Why the network cannot take inputs of this size; all rows of the bucket are then failed rows."""
     frames: Natural = 0
     """Of a clip; 0: images."""
+    sizes: tuple[SizePlan, ...] = ()
+    """Of the bucket `sizes`: the runs of its rows, in order. Height, width and batch are then the largest, `macs` is a mean."""
+    offset: Natural = 0
+    """Of one size that was looked up in such a bucket (`exact`): where its rows begin there."""
+
+    @cached_property
+    def exact(self) -> tuple[BucketPlan, ...]:
+        """The bucket as if each input size had one of its own, with the shapes of its samples; itself where it is of one size."""
+        if not self.sizes:
+            return (self,)
+        out, offset = [], 0
+        left = deque(self.segments)
+        for size in self.sizes:
+            mine: list[tuple[int, int]] = []
+            missing = size.rows
+            while missing:
+                first, count = left.popleft()
+                if count > missing:
+                    left.appendleft((first + missing, count - missing))
+                mine.append((first, min(count, missing)))
+                missing -= mine[-1][1]
+            arrays = tuple(
+                replace(meta, rows=size.rows, shape=size.extents.get(meta.name, meta.shape), tile=())
+                for meta in ((), self.arrays)[not size.refused]
+            )
+            out.append(replace(
+                self, name=size.name, height=size.height, width=size.width, rows=size.rows, batch=size.batch, segments=tuple(mine),
+                arrays=arrays, macs=size.macs, refused=size.refused, sizes=(), offset=offset,
+            ))  # fmt: skip
+            offset += size.rows
+        return tuple(out)
+
+    def forwards(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Array rows [first, last) of each forward pass of the unit [start, stop): batches of one size, none of a size that is refused.
+
+        Where many sizes lie in one bucket, the edge of a unit may cut a batch. Then both units run all of it, and each keeps its own
+        rows: what a network says may depend on who else is in the batch, and must not depend on where units are cut.
+        """
+        if not self.sizes:
+            return [] if self.refused else [(first, min(first + self.batch, stop)) for first in range(start, stop, self.batch)]
+        out = []
+        for part in self.exact:
+            low, high = max(start, part.offset), min(stop, part.offset + part.rows)
+            if low < high and not part.refused:
+                begin = part.offset + (low - part.offset) // part.batch * part.batch
+                out += [(first, min(first + part.batch, part.offset + part.rows)) for first in range(begin, high, part.batch)]
+        return out
+
+    def refusals(self, start: int, stop: int) -> dict[int, str]:
+        """Array row in [start, stop) → why the network does not take its size."""
+        return {row: part.refused for part in self.exact if part.refused
+                for row in range(max(start, part.offset), min(stop, part.offset + part.rows))}  # fmt: skip
 
     @property
     def units(self) -> int:
@@ -169,6 +244,16 @@ class Cell:
     @property
     def rows(self) -> int:
         return sum(bucket.rows for bucket in self.buckets)
+
+    @property
+    def sizes(self) -> tuple[BucketPlan, ...]:
+        """The exact input sizes, whether each has a bucket of its own or many share one."""
+        return tuple(part for bucket in self.buckets for part in bucket.exact)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays before compression."""
+        return sum(array.nbytes for part in self.sizes for array in part.arrays)
 
     @cached_property
     def _first_units(self) -> list[int]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from xlli_ray.errors import StudyError
-from xlli_ray.store.records.manifest import Manifest
+from xlli_ray.store.records.manifest import SIZES, Manifest
 from xlli_ray.store.records.unit_records import ARROW
 from xlli_ray.store.zarr.layout import DTYPES
 
@@ -24,6 +24,8 @@ LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+~\-]*")
 """Degradations, and names of real sets."""
 BUCKET = re.compile(r"(t[0-9]{4,9})?h[0-9]{4,9}w[0-9]{4,9}")
 """As `corpus.size.Size.bucket` writes it."""
+STORED = re.compile(f"{BUCKET.pattern}|{SIZES}")
+"""Of a cell: also the one bucket of many sizes."""
 DTYPE = re.compile("|".join(sorted(DTYPES)))
 CODEC = re.compile("none|blosc")
 SCALAR = re.compile("|".join(ARROW))
@@ -35,6 +37,7 @@ _MEANT = {
     IDENTIFIER: "letters, digits and '_', and no digit first",
     LABEL: "letters, digits, '_', '.', '+', '~' and '-'",
     BUCKET: "h0064w0086, or t0007h0064w0086 for clips",
+    STORED: f"h0064w0086, t0007h0064w0086 for clips, or {SIZES}",
     TAG: "one line of text",
     COLOUR: "#rrggbb",
     DTYPE: f"one of {', '.join(sorted(DTYPES))}",
@@ -91,7 +94,9 @@ def _of_manifest(manifest: Manifest) -> Iterator[Said]:
             yield f"{here}.columns", name, IDENTIFIER
             yield f"{here}.columns.{name}", dtype, SCALAR
         for bucket_plan in cell.buckets:
-            yield f"{here}.buckets", bucket_plan.name, BUCKET
+            yield f"{here}.buckets", bucket_plan.name, STORED
+            for size in bucket_plan.sizes:
+                yield f"{here}.{bucket_plan.name}.sizes", size.name, BUCKET
             for array in bucket_plan.arrays:
                 yield f"{here}.{bucket_plan.name}.arrays", array.name, NAME
                 yield f"{here}.{bucket_plan.name}.{array.name}.dtype", array.dtype, DTYPE

@@ -105,12 +105,13 @@ def stored_table(archive: Archive) -> pa.Table:
                     entry[1] += shard.bytes
         for bucket in cell.buckets:
             for meta in bucket.arrays:
+                exact = [mine for part in bucket.exact for mine in part.arrays if mine.name == meta.name]
                 valid, stored = sums.get((bucket.name, meta.name), (0, 0))
                 stride = meta.attributes.get("stride") or (None, None)
                 rows.append(
                     {"stage": cell.stage, "model": cell.model, "what": cell.what, "name": meta.name, "bucket": bucket.name,
                      "rows": meta.rows, "valid": valid, "shape": list(meta.shape), "dtype": meta.dtype, "codec": meta.codec,
-                     "stride_y": stride[0], "stride_x": stride[1], "bytes": meta.nbytes, "bytes_stored": stored,
+                     "stride_y": stride[0], "stride_x": stride[1], "bytes": sum(mine.nbytes for mine in exact), "bytes_stored": stored,
                      "path": f"{ROOT}/{cell.id}/{bucket.name}/{meta.name}"}
                 )  # fmt: skip
     return pa.Table.from_pylist(rows, STORED)

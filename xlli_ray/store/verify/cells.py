@@ -16,9 +16,9 @@ from xlli_ray.store.records.root import digest_of
 from xlli_ray.store.records.seal import crc_hex
 from xlli_ray.store.records.unit_records import DamagedRecord, Receipt, Seen, read_object
 from xlli_ray.store.verify.findings import Finding, Kind
-from xlli_ray.store.zarr.hierarchy import bucket_documents, row_numbers
-from xlli_ray.store.zarr.layout import ArrayMeta, companion_chunks, dump, group_key, shard_key
-from xlli_ray.store.zarr.read import ArrayReader
+from xlli_ray.store.zarr.hierarchy import bucket_documents, companions
+from xlli_ray.store.zarr.layout import ArrayMeta, companion_chunks, companion_keys, dump, group_key, shard_key
+from xlli_ray.store.zarr.size_reader import Reader, SizeReader, size_readers
 
 
 def verify_cell(records: Listing, cell: Cell, accounted: set[str], saw: Seen) -> Iterator[Finding]:
@@ -44,7 +44,7 @@ def verify_cell(records: Listing, cell: Cell, accounted: set[str], saw: Seen) ->
             yield from verify_same(objects, key, dump(document), "document", "differs from the plan")
         for meta in bucket.arrays:
             accounted |= {shard_key(cell.id, bucket.name, meta, shard) for shard in range(meta.shards)}
-            yield from _array(objects, cell, ArrayReader(objects, cell, bucket, meta, valid=valid[bucket.name]), mine)
+            yield from _array(objects, cell, bucket, meta, valid[bucket.name], mine)
         yield from _companions(objects, cell, bucket, None if missing else valid[bucket.name], accounted)
 
 
@@ -96,8 +96,9 @@ def _wrong_rows(cell: Cell, receipt: Receipt, rows: pa.Table) -> str:
     return ""
 
 
-def _array(objects: Objects, cell: Cell, reader: ArrayReader, receipts: list[Receipt]) -> Iterator[Finding]:
-    meta, bucket = reader.meta, reader.bucket
+def _array(
+    objects: Objects, cell: Cell, bucket: BucketPlan, meta: ArrayMeta, valid: np.ndarray, receipts: list[Receipt]
+) -> Iterator[Finding]:
     sound: list[int] = []
     for receipt in receipts:
         shard = receipt.start // meta.shard_rows
@@ -116,16 +117,21 @@ def _array(objects: Objects, cell: Cell, reader: ArrayReader, receipts: list[Rec
             continue
         sound.append(shard)
     try:
-        yield from _values(reader, meta, sorted(sound))
+        for reader in size_readers(objects, cell, bucket, meta, valid=valid):
+            yield from _values(reader, reader.meta, sorted(sound))
     except StudyError as error:
         yield Finding("document", f"{group_key(cell.id, bucket.name)}/{meta.name}", str(error), cell.id)
 
 
-def _values(reader: ArrayReader, meta: ArrayMeta, shards: list[int]) -> Iterator[Finding]:
-    """What was measured is there, and finite."""
-    key, cell = f"{reader.cell.id}/{reader.bucket.name}/{meta.name}", reader.cell.id
+def _values(reader: Reader, meta: ArrayMeta, sound: list[int]) -> Iterator[Finding]:
+    """What was measured is there, and finite. `sound`: the shards whose bytes are those of the records."""
+    key, cell, bucket = f"{reader.cell.id}/{reader.bucket.name}/{meta.name}", reader.cell.id, reader.bucket
+    shards = sound
+    if isinstance(reader, SizeReader):
+        parts = {shard: reader.stored_shards(shard) for shard in range(meta.shards)}
+        shards = [shard for shard, stored in parts.items() if stored <= set(sound)]
     for block in reader.scan(shards=shards):
-        unit = reader.bucket.first_unit + block.start // reader.bucket.rows_per_unit
+        unit = bucket.first_unit + (bucket.offset + block.start) // bucket.rows_per_unit
         expected = reader.valid[block.start : block.start + len(block.valid)]
         if not np.array_equal(block.valid, expected):
             first = block.start + int(np.flatnonzero(block.valid != expected)[0])
@@ -142,15 +148,15 @@ def _values(reader: ArrayReader, meta: ArrayMeta, shards: list[int]) -> Iterator
 def _companions(
     objects: Objects, cell: Cell, bucket: BucketPlan, valid: np.ndarray | None, accounted: set[str]
 ) -> Iterator[Finding]:
-    """`row` from the plan; `valid` from the records (None: some are missing, and it is not written yet)."""
-    for name, values in (("row", row_numbers(bucket)), ("valid", valid)):
+    """`row` and extents from the plan; `valid` from the records (None: some are missing, and it is not written yet)."""
+    for name, values in {**companions(bucket), "valid": valid}.items():
         key = f"{group_key(cell.id, bucket.name)}/{name}"
-        accounted |= {f"{key}/c/{index}" for index in range(len(companion_chunks(np.zeros(bucket.rows, bool))))}
+        accounted |= set(companion_keys(key, np.zeros(bucket.rows, bool) if values is None else values))
         if values is None:
             continue
-        for index, wanted in enumerate(companion_chunks(values)):
-            what = "does not say what the plan says" if name == "row" else "does not say what the records say"
-            yield from verify_same(objects, f"{key}/c/{index}", wanted, "companion", what, cell.id)
+        for place, wanted in zip(companion_keys(key, values), companion_chunks(values)):
+            what = "does not say what the records say" if name == "valid" else "does not say what the plan says"
+            yield from verify_same(objects, place, wanted, "companion", what, cell.id)
 
 
 def verify_same(objects: Objects, key: str, wanted: bytes, kind: Kind, what: str, cell: str = "") -> Iterator[Finding]:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from xlli_ray.store.records.manifest import BucketPlan, Cell, Manifest
-from xlli_ray.store.zarr.layout import FORMAT, ROOT, array_document, companion_document, group_document, group_key
+from xlli_ray.store.zarr.layout import FORMAT, ROOT, array_document, companion_document, extent_name, group_document, group_key
 
 ABOUT_VALID = {"about": "only rows with true may be read"}
+ABOUT_EXTENT = {"about": "how large the sample is along each axis of the array; what lies beyond is fill"}
 ABOUT_ROW = {"about": "row number in the sample table"}
 
 
@@ -33,8 +34,23 @@ def bucket_documents(cell: Cell, bucket: BucketPlan) -> Iterator[tuple[str, dict
     yield key, group_document({**frames, "height": bucket.height, "width": bucket.width})
     for meta in bucket.arrays:
         yield f"{key}/{meta.name}", array_document(meta)
+        if meta.tile:
+            yield f"{key}/{extent_name(meta.name)}", companion_document(bucket.rows, "int64", ABOUT_EXTENT, axes=len(meta.shape))
     yield f"{key}/valid", companion_document(bucket.rows, "bool", ABOUT_VALID)
     yield f"{key}/row", companion_document(bucket.rows, "int64", ABOUT_ROW)
+
+
+def companions(bucket: BucketPlan) -> dict[str, np.ndarray]:
+    """The companions that follow from the plan, by name: the extents of arrays whose samples differ in size, then `row`."""
+    found = {extent_name(meta.name): extents(bucket, meta.name) for meta in bucket.arrays if meta.tile}
+    return {**found, "row": row_numbers(bucket)}
+
+
+def extents(bucket: BucketPlan, array: str) -> np.ndarray:
+    """int64 (rows, axes): how large each sample of the array is; zeros where the network takes none of this size."""
+    axes = next(len(meta.shape) for meta in bucket.arrays if meta.name == array)
+    sizes = [size.extents.get(array, (0,) * axes) for size in bucket.sizes]
+    return np.repeat(np.array(sizes, np.int64).reshape(-1, axes), [size.rows for size in bucket.sizes], axis=0)
 
 
 def row_numbers(bucket: BucketPlan) -> np.ndarray:

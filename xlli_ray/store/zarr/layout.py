@@ -43,9 +43,13 @@ class ArrayMeta:
     dims: tuple[str, ...]
     codec: Codec
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    tile: tuple[Positive, ...] = ()
+    """Shape of an inner chunk of an array whose samples have extents of their own, up to `shape`; (): all have `shape`."""
 
     @property
     def grid(self) -> InnerGrid:
+        if self.tile:
+            return InnerGrid(self.shape, self.tile[0], self.tile)
         return inner_grid(self.shape, np.dtype(self.dtype).itemsize)
 
     @property
@@ -86,6 +90,11 @@ def _fill(dtype: str) -> Any:
     return "NaN" if dtype.startswith("float") else 0
 
 
+def _whole_chunks(meta: ArrayMeta) -> tuple[int, ...]:
+    """Shape of a sample in a shard: whole tiles, so that it may reach beyond the array."""
+    return tuple(count * edge for count, edge in zip(meta.grid.counts, meta.tile)) if meta.tile else meta.shape
+
+
 def array_document(meta: ArrayMeta) -> dict[str, Any]:
     """The `zarr.json` of a data array (Zarr v3, sharded along `sample` only)."""
     itemsize = np.dtype(meta.dtype).itemsize
@@ -110,7 +119,7 @@ def array_document(meta: ArrayMeta) -> dict[str, Any]:
         "node_type": "array",
         "shape": [meta.rows, *meta.shape],
         "data_type": meta.dtype,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [meta.shard_rows, *meta.shape]}},
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [meta.shard_rows, *_whole_chunks(meta)]}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
         "fill_value": _fill(meta.dtype),
         "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
@@ -120,19 +129,25 @@ def array_document(meta: ArrayMeta) -> dict[str, Any]:
     }
 
 
-def companion_document(rows: int, dtype: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """The `zarr.json` of `valid` or `row`: one dimension, plain chunks."""
+def extent_name(array: str) -> str:
+    """Name of the companion that says how large each sample of the array is."""
+    return f"{array}.extent"
+
+
+def companion_document(rows: int, dtype: str, attributes: Mapping[str, Any], *, axes: int = 0) -> dict[str, Any]:
+    """The `zarr.json` of `valid` or `row`: one dimension, plain chunks. `axes`: of an `extent`, its second dimension."""
+    more = [axes] if axes else []
     itemsize = np.dtype(dtype).itemsize
     return {
         "zarr_format": 3,
         "node_type": "array",
-        "shape": [rows],
+        "shape": [rows, *more],
         "data_type": dtype,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [min(rows, COMPANION_CHUNK)]}},
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [min(rows, COMPANION_CHUNK), *more]}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
         "fill_value": _fill(dtype),
         "codecs": [_bytes_codec(itemsize)],
-        "dimension_names": ["sample"],
+        "dimension_names": ["sample", *(["axis"] if axes else [])],
         "attributes": dict(attributes),
         "storage_transformers": [],
     }
@@ -173,15 +188,20 @@ def create_document(objects: Objects, key: str, document: Mapping[str, Any]) -> 
 
 def write_companion(objects: Objects, key: str, values: np.ndarray) -> None:
     """Write all chunks of `valid` or `row` at array key `key`."""
-    for index, chunk in enumerate(companion_chunks(values)):
-        objects.put(f"{key}/c/{index}", chunk)
+    for name, chunk in zip(companion_keys(key, values), companion_chunks(values)):
+        objects.put(name, chunk)
+
+
+def companion_keys(key: str, values: np.ndarray) -> list[str]:
+    """Keys of the chunks of a companion, in order."""
+    return [f"{key}/c/{index}{'/0' * (values.ndim - 1)}" for index in range(-(-len(values) // COMPANION_CHUNK))]
 
 
 def companion_chunks(values: np.ndarray) -> list[bytes]:
     """The chunks of `valid` or `row`, in order."""
     out = []
     for start in range(0, len(values), COMPANION_CHUNK):
-        chunk = np.zeros(min(len(values), COMPANION_CHUNK), values.dtype)
+        chunk = np.zeros((min(len(values), COMPANION_CHUNK), *values.shape[1:]), values.dtype)
         piece = values[start : start + COMPANION_CHUNK]
         chunk[: len(piece)] = piece
         out.append(chunk.astype(values.dtype.newbyteorder("<")).tobytes())
@@ -233,6 +253,7 @@ def read_array_meta(objects: Objects, key: str) -> ArrayMeta:
             dims=tuple(document["dimension_names"][1:]),
             codec="blosc" if any(codec["name"] == "blosc" for codec in inner) else "none",
             attributes=document["attributes"],
+            tile=tuple(sharding["configuration"]["chunk_shape"][1:]) if "extent" in document["attributes"] else (),
         )
         if tuple(sharding["configuration"]["chunk_shape"]) != (1, *meta.grid.chunk):
             raise StudyError(f"{objects.url}/{key}: inner chunks are not cut as this version cuts them")

@@ -22,7 +22,7 @@ from xlli_ray.store.objects.client import LocalObjects, Missing, Objects, open_r
 from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import BucketPlan, Cell
 from xlli_ray.store.records.unit_records import Seen, read_receipts
-from xlli_ray.store.zarr.layout import ArrayMeta, shard_key
+from xlli_ray.store.zarr.layout import ArrayMeta, group_key, shard_key
 from xlli_ray.store.zarr.shard import ABSENT, ChunkDecoder, index_bytes, read_index
 
 COALESCE_BYTES = 64 << 10  # gaps up to this are read through: one request to a bucket is dearer than 64 KiB
@@ -114,6 +114,16 @@ class ArrayReader:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return functools.partial(ArrayReader, valid=self.valid), (self.objects, self.cell, self.bucket, self.meta)
+
+    @property
+    def key(self) -> str:
+        """Of the array."""
+        return f"{group_key(self.cell.id, self.bucket.name)}/{self.meta.name}"
+
+    @property
+    def window(self) -> tuple[int, tuple[int, ...]]:
+        """(first row, shape) of what is ours in the array at `key`: all of it."""
+        return 0, (self.meta.rows, *self.meta.shape)
 
     def _key(self, shard: int) -> str:
         return shard_key(self.cell.id, self.bucket.name, self.meta, shard)
@@ -215,6 +225,52 @@ class ArrayReader:
                     self._decode(shard, data[starts[k] - low : starts[k] - low + lengths[k]], chunks[target, ...])
             first = run
 
+    def _entries(self, places: np.ndarray) -> Iterator[tuple[int, _File | _Object, np.ndarray, np.ndarray]]:
+        """(shard, its bytes, chunk offsets and lengths, which of `places`) for each shard that holds some of these rows; none of a shard
+        that is missing."""
+        for shard in np.unique(places // self.meta.shard_rows).tolist():
+            mine = np.flatnonzero(places // self.meta.shard_rows == shard)
+            try:
+                source = self._open(shard)
+            except Missing:
+                continue
+            try:
+                yield shard, source, self._index(shard, source)[places[mine] % self.meta.shard_rows], mine
+            except Missing:
+                continue
+            finally:
+                source.close()
+
+    def present(self, places: np.ndarray) -> np.ndarray:
+        """bool (n,): whether the bytes of these rows are there."""
+        out = np.zeros(len(places), bool)
+        for _, _, entries, mine in self._entries(places):
+            out[mine] = entries[:, 0, 0] != ABSENT
+        return out
+
+    def tiles(self, places: np.ndarray, targets: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """Rows `places` of an array of tiles, all of the extent of `out[0]`, into `out[targets]`. Returns bool (n,): which are there."""
+        there = np.zeros(len(places), bool)
+        pieces = list(self._grid.pieces(out.shape[1:]))
+        chunk = np.empty(self._grid.chunk, self.dtype)
+        for shard, source, entries, mine in self._entries(places):
+            for k, target in zip(range(len(mine)), targets[mine].tolist()):
+                spans = [tuple(entries[k, number].tolist()) for number, _ in pieces]
+                if spans[0][0] == ABSENT:
+                    out[target] = self._fill()
+                    continue
+                low, high = min(start for start, _ in spans), max(start + length for start, length in spans)
+                if high - low > sum(length for _, length in spans):  # a sample's tiles lie one behind the other
+                    raise StudyError(f"{self.objects.url}/{self._key(shard)}: its index contradicts the extents; run `xlli verify`")
+                data = bytearray(high - low)
+                if source.into(low, [data]) != len(data):
+                    raise StudyError(f"{self.objects.url}/{self._key(shard)}: shorter than its index says; run `xlli verify`")
+                for (start, length), (_, place) in zip(spans, pieces):
+                    self._decode(shard, memoryview(data)[start - low : start - low + length], chunk)
+                    out[target][place] = chunk[tuple(slice(one.stop - one.start) for one in place)]
+                there[mine[k]] = True
+        return there
+
     def _decode(self, shard: int, data: memoryview, target: np.ndarray) -> None:
         try:
             self._decoder.into(data, target)
@@ -299,10 +355,3 @@ def _runs(starts: list[int], lengths: list[int], gap: int) -> Iterator[int]:
         end = start + lengths[k]
     yield len(starts)
 
-
-def open_readers(records: Listing, cell: Cell) -> list[ArrayReader]:
-    """One reader per array and bucket of a cell."""
-    valid = valid_by_bucket(records, cell)
-    return [
-        ArrayReader(records.objects, cell, bucket, meta, valid=valid[bucket.name]) for bucket in cell.buckets for meta in bucket.arrays
-    ]

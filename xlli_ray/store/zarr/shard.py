@@ -8,7 +8,9 @@ Why our own 60 lines and not a library: `docs/decisions/002-own-shard-codec.md` 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,22 +38,38 @@ class Shard:
 
 @dataclass(frozen=True)
 class InnerGrid:
-    """How one sample's block is cut into inner chunks: only along its first axis (channels), evenly.
+    """How one sample's block is cut into inner chunks: evenly along its first axis (channels), or into tiles.
 
-    `blocks` chunks of `per_block` channels each; `per_block * blocks >= shape[0]` (the last one padded by Zarr's rule).
+    Without `tile`: `blocks` chunks of `per_block` channels each; `per_block * blocks >= shape[0]` (the last one padded by Zarr's rule).
+    With it, samples may be smaller than `shape`: tiles that lie beyond a sample's extent are not stored.
     """
 
     shape: tuple[int, ...]
     per_block: int
+    tile: tuple[int, ...] = ()
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Chunks along each axis."""
+        return tuple(-(-size // edge) for size, edge in zip(self.shape, self.chunk))
 
     @property
     def blocks(self) -> int:
-        return -(-self.shape[0] // self.per_block) if self.shape else 1
+        return math.prod(self.counts)
 
     @property
     def chunk(self) -> tuple[int, ...]:
         """Shape of one inner chunk without the sample axis."""
-        return (self.per_block, *self.shape[1:]) if self.shape else ()
+        return self.tile or ((self.per_block, *self.shape[1:]) if self.shape else ())
+
+    def pieces(self, extent: tuple[int, ...]) -> Iterator[tuple[int, tuple[slice, ...]]]:
+        """(chunk number, place in the sample) of the chunks that a sample of this extent has."""
+        edges = self.chunk
+        for index in itertools.product(*(range(-(-size // edge)) for size, edge in zip(extent, edges))):
+            number = 0
+            for at, count in zip(index, self.counts):
+                number = number * count + at
+            yield number, tuple(slice(at * edge, min((at + 1) * edge, size)) for at, edge, size in zip(index, edges, extent))
 
 
 def inner_grid(shape: tuple[int, ...], itemsize: int, *, target: int = 1 << 20) -> InnerGrid:
@@ -97,19 +115,29 @@ class ShardWriter:
         self._offset = 0
 
     def write(self, row: int, block: np.ndarray) -> None:
-        """Add the sample at `row` of the shard; `block` has the grid's shape and dtype."""
-        if block.shape != self.grid.shape or block.dtype != self.dtype:
+        """Add the sample at `row` of the shard; `block` has the grid's shape (of tiles: is no larger) and dtype."""
+        fits = block.shape == self.grid.shape
+        if self.grid.tile:
+            fits = block.ndim == len(self.grid.shape) and all(size <= most for size, most in zip(block.shape, self.grid.shape))
+        if not fits or block.dtype != self.dtype:
             raise ValueError(
                 f"row {row}: array of {block.dtype}{list(block.shape)} where the store expects "
                 f"{self.dtype}{list(self.grid.shape)}: the network's output changed its shape after planning"
             )
-        per = self.grid.per_block
-        for index in range(self.grid.blocks):
-            piece = np.ascontiguousarray(block[index * per : (index + 1) * per] if block.ndim else block)
+        for index, place in self.grid.pieces(block.shape):
+            piece = self._whole(block[place])
             data = bytes(self._encode.encode(piece)) if self._encode is not None else piece.tobytes()
             self._index[row, index] = (self._offset, len(data))
             self._into(data)
             self._offset += len(data)
+
+    def _whole(self, piece: np.ndarray) -> np.ndarray:
+        """A chunk of full size: a tile at the edge of a sample is filled up."""
+        if not self.grid.tile or piece.shape == self.grid.tile:
+            return np.ascontiguousarray(piece)
+        out = np.full(self.grid.tile, np.nan if self.dtype.kind == "f" else 0, self.dtype)
+        out[tuple(slice(size) for size in piece.shape)] = piece
+        return out
 
     @property
     def nbytes(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import xarray as xr
 import zarr
 import zarr.errors
@@ -16,36 +17,41 @@ from zarr.storage import LocalStore, ObjectStore
 
 from xlli_ray.errors import StudyError
 from xlli_ray.store.objects.client import LocalObjects, Objects
-from xlli_ray.store.zarr.layout import group_key, read_array_meta
-from xlli_ray.store.zarr.read import ArrayReader
+from xlli_ray.store.zarr.layout import read_array_meta
+from xlli_ray.store.zarr.size_reader import Reader
 
 REFUSALS = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, zarr.errors.BaseZarrError)
 """What Zarr and its codecs raise for documents and shards that are damaged or of another kind."""
 
 
 class _Lazy(xr.backends.BackendArray):  # type: ignore[misc]
-    """Reads what is indexed."""
+    """Reads what is indexed of a window: rows from `first` on, and of each the corner of `shape`."""
 
-    def __init__(self, stored: zarr.Array, where: str) -> None:
-        self._stored, self._where = stored, where
-        self.shape, self.dtype = stored.shape, stored.dtype
+    def __init__(self, stored: zarr.Array, where: str, first: int, shape: tuple[int, ...]) -> None:
+        self._stored, self._where, self._first = stored, where, first
+        self.shape, self.dtype = shape, stored.dtype
 
     def __getitem__(self, place: Any) -> Any:
         return explicit_indexing_adapter(place, self.shape, IndexingSupport.OUTER, self._read)
 
     def _read(self, place: tuple[Any, ...]) -> Any:
+        if self.shape != self._stored.shape:
+            place = tuple(
+                one + shift if isinstance(one, int | np.integer) else np.arange(size)[one] + shift
+                for one, size, shift in zip(place, self.shape, (self._first, *[0] * len(place)))
+            )
         try:
             return self._stored.oindex[place]
         except REFUSALS as error:
             raise StudyError(f"{self._where}: Zarr does not read its shards ({str(error)[:200]}); run `xlli verify`") from error
 
 
-def open_xarray(objects: Objects, reader: ArrayReader, samples: Any) -> xr.DataArray:
+def open_xarray(objects: Objects, reader: Reader, samples: Any) -> xr.DataArray:
     """Lazy DataArray of one bucket with the sample columns and `valid` as coordinates along `sample`.
 
     `samples`: pyarrow table of the array's rows, in order. Raises StudyError for an array of another kind than this store writes.
     """
-    key = f"{group_key(reader.cell.id, reader.bucket.name)}/{reader.meta.name}"
+    key, (first, shape) = reader.key, reader.window
     meta = read_array_meta(objects, key)
     try:
         stored = zarr.open_array(_zarr_store(objects), path=key, mode="r", zarr_format=3)
@@ -59,7 +65,9 @@ def open_xarray(objects: Objects, reader: ArrayReader, samples: Any) -> xr.DataA
         if str(column.type).startswith("list"):
             continue
         coordinates[name] = ("sample", column.to_numpy())
-    values = xr.Variable(("sample", *meta.dims), LazilyIndexedArray(_Lazy(stored, f"{objects.url}/{key}")), dict(stored.attrs))
+    values = xr.Variable(
+        ("sample", *meta.dims), LazilyIndexedArray(_Lazy(stored, f"{objects.url}/{key}", first, shape)), dict(stored.attrs)
+    )
     return xr.DataArray(values, coordinates, name=meta.name)
 
 
