@@ -23,11 +23,13 @@ import pyarrow as pa
 
 from xlli_ray.analyses.freshness import State, states
 from xlli_ray.errors import StudyError, closest, counted
+from xlli_ray.plots.kinds import from_json
+from xlli_ray.plots.view import View
 from xlli_ray.store.archive import Archive, open_archive
 from xlli_ray.store.objects.client import Objects
 from xlli_ray.store.records.lease import running
 from xlli_ray.store.records.manifest import Cell, Manifest
-from xlli_ray.store.tables.results import Stored, read_failure, read_file, read_results, read_table
+from xlli_ray.store.tables.results import Stored, folder, read_failure, read_file, read_results, read_table
 from xlli_ray.store.tables.sample_table import SampleReader
 from xlli_ray.store.tables.sql import text
 from xlli_ray.store.tables.study_tables import count_failed, query
@@ -163,6 +165,16 @@ class StudyResult:
     def figures(self) -> dict[str, str]:
         """Name → SVG text."""
         return {file.name: read_file(self._objects, self.stored.made.analysis, file).decode() for file in self.stored.figures}
+
+    @cached_property
+    def views(self) -> dict[str, View]:
+        """Name of a figure → the data that it shows and how; figures of older results have none.
+
+        Raises StudyError naming file and field when a view says what no analysis writes.
+        """
+        analysis = self.stored.made.analysis
+        place = f"{self._objects.url}/{folder(analysis)}"
+        return {file.name: from_json(read_file(self._objects, analysis, file), f"{place}/{file.file}") for file in self.stored.views}
 
 
 class Study:

@@ -27,6 +27,8 @@ from xlli_ray.analyses.freshness import Asked, resolve
 from xlli_ray.analyses.protocol import Result
 from xlli_ray.analyses.view import View
 from xlli_ray.errors import AnalysisError, PlanError
+from xlli_ray.plots.kinds import from_json
+from xlli_ray.plots.view import to_svg
 from xlli_ray.registry import ANALYSES, PROBES
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import open_objects
@@ -198,6 +200,7 @@ def test_what_it_declares_is_what_it_returns(kind: str, params: dict[str, Any], 
         root = ElementTree.fromstring(figure.svg)
         assert root.get("role") == "img"
         assert root.get("aria-label")
+        assert to_svg(from_json(figure.view, figure.name)) == figure.svg, "the view says all that is drawn"
     assert {f"{table.name}.parquet" for table in task.cls.TABLES} <= set(files)
     stored = json.loads(files["result.json"])
     assert stored["made"]["params"] == json.loads(task.params.model_dump_json())

@@ -20,6 +20,8 @@ import xlli_ray
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.run.driver import Summary, plan_study, run_study
 from xlli_ray.errors import EnvironmentFailure, PlanError, StudyError
+from xlli_ray.plots.dots import Dots
+from xlli_ray.plots.view import to_svg
 from xlli_ray.recipe import Recipe
 from xlli_ray.registry import ANALYSES
 from xlli_ray.report.page import write_report
@@ -70,6 +72,10 @@ def test_a_run_makes_it_once_and_everything_follows(agreement: ModuleType, recip
     assert (row["stage"], row["model"], row["other"], row["images"]) == ("agreement", "one", "two", 12)
     assert study.sql("select rho from agreement")["rho"][0].as_py() == row["rho"] == pytest.approx(found.values["median rho"])
     assert found.figures["agreement"].startswith("<svg")
+    view = found.views["agreement"]
+    assert isinstance(view, Dots)
+    assert view.rows == ("one · two",)
+    assert re.sub("\n<metadata>.*?</metadata>", "", found.figures["agreement"]) == to_svg(view), "what is stored draws what is shown"
     assert set(study.results) == {"agreement"}
     state = study.status()
     assert state["complete"]
@@ -261,6 +267,11 @@ def test_a_damaged_file_is_found_and_not_believed(agreement: ModuleType, recipe:
     with pytest.raises(xlli_ray.XlliError, match="not the bytes that"):
         _ = study.result("agreement").figures
     assert "not the bytes" in Path(write_report(str(tmp_path / "study"))).read_text()
+    (place / "agreement.json").write_text("{}")
+    study = xlli_ray.open_study(tmp_path / "study")
+    assert any("agreement.json: not the bytes" in line for line in verify(study.archive))
+    with pytest.raises(xlli_ray.XlliError, match=r"agreement\.json: not the bytes that"):
+        _ = study.result("agreement").views
     (place / "result.json").write_text("{")
     assert xlli_ray.open_study(tmp_path / "study").results == {}
     assert run(recipe(models=TWO, stages=stages())).analyses == ("agreement",)

@@ -25,7 +25,7 @@ from xlli_ray.analyses.srga.figures import levels, ranking
 from xlli_ray.analyses.view import View
 from xlli_ray.corpus.degradations import get
 from xlli_ray.errors import AnalysisError, PlanError
-from xlli_ray.plots import NETWORKS, network_looks
+from xlli_ray.plots.palette import NETWORKS, network_looks
 from xlli_ray.stats.ggd import from_moments
 from xlli_ray.stats.gram import gram
 from xlli_ray.stats.srga import fit_gram, index_of, srga

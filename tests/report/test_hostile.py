@@ -15,6 +15,8 @@ import pytest
 from toy_studies import Recipe, Stage
 
 from xlli_ray.errors import StudyError
+from xlli_ray.plots.heat import Heat
+from xlli_ray.plots.view import to_json
 from xlli_ray.report.page import write_report
 from xlli_ray.report.page_model import Figure as Shown
 from xlli_ray.report.text import result_table, status_text
@@ -60,7 +62,8 @@ def place(make_study: Make) -> Path:
     where = make_study(Recipe([Stage("restore")]))
     columns = (Column("word", "string", "what `it` says"), Column("x", "float64", "a number"))
     made = Made("found", "unheard_of", 1, "Nobody, 2020", {"note": "p"}, "all", 0, "f" * 16, ())
-    figure = Figure("drawn", SVG.split("\n<script>")[0], "caption")
+    view = to_json(Heat("drawn", ("a",), ("b",), ((1.0,),)))
+    figure = Figure("drawn", SVG.split("\n<script>")[0], "caption", view)
     result = Result({"finding": [{"word": "w", "x": 1.0}]}, [figure], {"x": 1.0}, ["flag"], ["note"])
     write_result(open_study(where).objects, made, [Table("finding", "about", columns)], result, {"python": "3"})
     return Path(where)
@@ -113,8 +116,10 @@ def test_a_name_in_study_json_that_no_recipe_gives_is_refused_with_file_and_fiel
 
 @pytest.mark.parametrize("evil", [QUOTE, EVIL, "../../x", "a\nb", ""])
 @pytest.mark.parametrize(
-    "field", ["tables.0.name", "tables.0.file", "tables.0.columns.0.name", "figures.0.name", "figures.0.file", "made.analysis"]
-)
+    "field",
+    ["tables.0.name", "tables.0.file", "tables.0.columns.0.name", "figures.0.name", "figures.0.file", "views.0.name", "views.0.file",
+     "made.analysis"],
+)  # fmt: skip
 def test_a_name_in_result_json_reaches_no_statement(place: Path, monkeypatch: pytest.MonkeyPatch, field: str, evil: str) -> None:
     monkeypatch.chdir(place)
     change(place / "results/found/result.json", put(field, evil))
@@ -161,6 +166,31 @@ def test_texts_of_a_study_are_text_on_the_page(place: Path) -> None:
     assert page.text.count("<script>alert(1)</script>") >= 15
     assert status_text(open_study(place).status())
     assert result_table(str(place))
+
+
+def test_a_tampered_view_is_refused_with_its_file_and_field(place: Path) -> None:
+    evil = (place / "results/found/drawn.json").read_text().replace('"a"', "7")
+    (place / "results/found/drawn.json").write_text(evil)
+    change(place / "results/found/result.json", put("views.0.sha256", sha256(evil.encode()).hexdigest()))
+    with pytest.raises(StudyError, match=rf"{place}/results/found/drawn.json: rows\[0\] is 7"):
+        _ = open_study(place).result("found").views
+
+
+def test_a_result_from_before_there_were_views_is_read_and_has_none(place: Path) -> None:
+    change(place / "results/found/result.json", lambda data: data.pop("views"))
+    result = open_study(place).result("found")
+    assert set(result.figures) == {"drawn"}
+    assert result.views == {}
+
+
+@pytest.mark.parametrize("name", ["result", "failed"])
+def test_no_view_takes_the_place_of_what_says_how_the_analysis_went(place: Path, name: str) -> None:
+    change(place / "results/found/result.json", put("figures.0.name", name))
+    change(place / "results/found/result.json", put("figures.0.file", f"{name}.svg"))
+    change(place / "results/found/result.json", put("views.0.name", name))
+    change(place / "results/found/result.json", put("views.0.file", f"{name}.json"))
+    with pytest.raises(StudyError, match=rf"result.json: views\[0\].name is '{name}'"):
+        _ = open_study(place).results
 
 
 def test_a_tampered_figure_is_an_image_in_which_nothing_runs(place: Path) -> None:

@@ -28,14 +28,14 @@ MAY = {
     "corpus": set(),
     "models": {"stats", "corpus"},
     "probes": {"stats", "corpus", "models"},
-    "training": {"stats", "corpus", "models", "recipe"},
+    "training": {"stats", "corpus", "models", "recipe", "plots"},
     "store": set(),
     "plots": {"stats"},
     "terminal": set(),
     "analyses": {"stats", "store", "plots", "corpus"},
     "recipe": {"corpus", "probes", "analyses", "store"},
     "views": {"corpus", "store", "plots"},
-    "study": {"analyses", "store", "views"},
+    "study": {"analyses", "store", "views", "plots"},
     "engine": EVERYTHING - {"report", "plots", "study", "api", "views"},
     "report": EVERYTHING - {"engine", "training", "recipe", "api"},
     "api": {"corpus", "models", "probes", "views"},
@@ -57,7 +57,7 @@ ONLY = {
     "duckdb": {"store"},
     "spandrel": {"models"},
     "torch": {"models", "probes", "training", "engine", "report", "stats", "analyses", "api"},
-    "matplotlib": {"plots", "report", "training", "analyses", "api", "views"},
+    "matplotlib": {"plots", "report", "api", "views"},
 }
 """Library → the parts that may import it."""
 

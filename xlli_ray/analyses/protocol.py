@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from pydantic import BaseModel
 
 from xlli_ray.errors import PlanError, closest
+from xlli_ray.plots.view import View as Drawn
+from xlli_ray.plots.view import to_json, to_svg
 from xlli_ray.store.records.manifest import Cell, SampleTable
 from xlli_ray.store.tables.results import Column, Figure, Result, Table
 
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
     from xlli_ray.analyses.view import View
 
 __all__ = [
-    "Analysis", "Bringing", "Checking", "Column", "Figure", "Result", "Table", "cells_of", "planned_sets", "restore_cells", "whole",
+    "Analysis", "Bringing", "Checking", "Column", "Figure", "Result", "Table", "cells_of", "figure", "planned_sets", "restore_cells",
+    "whole",
 ]  # fmt: skip
 
 
@@ -141,6 +144,11 @@ def restore_cells(cells: Sequence[Cell], restore: str | None, models: Collection
     elif len(stages) > 1:
         raise PlanError(f"{asked_by}: there are {len(stages)} restore stages ({', '.join(stages)}): name one, or null")
     return [cell for cell in found if cell.model in models]
+
+
+def figure(name: str, view: Drawn, caption: str) -> Figure:
+    """The figure of a result that a view makes: the SVG of the page, and the view itself for whatever draws it otherwise later."""
+    return Figure(name, to_svg(view), caption, to_json(view))
 
 
 def whole(values: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> list[dict[str, Any]]:

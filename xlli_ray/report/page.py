@@ -20,7 +20,7 @@ from xlli_ray import __version__
 from xlli_ray.analyses.labels import Labels
 from xlli_ray.corpus.sample import study_loader
 from xlli_ray.errors import StudyError, closest
-from xlli_ray.report.figures import family_colour
+from xlli_ray.plots.palette import family_colour
 from xlli_ray.report.gallery import Block
 from xlli_ray.report.numbers import Tables
 from xlli_ray.report.page_model import Context, Section

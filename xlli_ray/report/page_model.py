@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from xlli_ray.report.figures import family_colour
+from xlli_ray.plots.palette import family_colour
+from xlli_ray.plots.view import View
 from xlli_ray.report.gallery import Block
 from xlli_ray.report.numbers import Tables
 from xlli_ray.report.shown_samples import Samples
@@ -96,6 +97,8 @@ class Figure:
     caption: str
     foreign: bool = False
     """Read from the study, which may have come from a stranger: shown as an image, in which nothing runs and which loads nothing."""
+    view: View | None = None
+    """What the drawing was made of; None for a drawing that is nothing else."""
 
     @property
     def uri(self) -> str:

@@ -5,12 +5,14 @@ Everything is read from the study (`store.tables.trainings`), so the page can be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import xlli_ray
 from xlli_ray.errors import StudyError
+from xlli_ray.plots.curves import Axis, Curve, CurvePanel, Curves
+from xlli_ray.plots.palette import Look, network_looks
+from xlli_ray.plots.view import to_svg
 from xlli_ray.report.page import KEY, environment
 from xlli_ray.report.page_model import Figure
 from xlli_ray.store.objects.client import Objects
@@ -55,35 +57,28 @@ def write_training_page(objects: Objects) -> str:
 
 def gather(trainings: Trainings, rows: Sequence[Standing]) -> TrainingPage:
     """The page's content, figures drawn."""
-    from xlli_ray.plots import network_looks
-
     looks = network_looks([row.network.id for row in rows])
     tags = list(dict.fromkeys(tag for row in rows for tag in row.network.tags))
     scores = list(dict.fromkeys(name for row in rows for line in row.log for name in line if name not in _FIXED))
     page = TrainingPage(trainings, list(rows), tags, scores, {name: look.colour for name, look in looks.items()})
-    if any(row.log for row in rows):
-        page.figures.append(Figure(_curves(rows, looks, "loss"), "Training loss, means of 50 iterations. Both axes are logarithmic."))
-    page.figures += [Figure(_curves(rows, looks, name), f"{name}: validation of the averaged weights while training.") for name in scores]
+    captions = {"loss": "Training loss, means of 50 iterations."} if any(row.log for row in rows) else {}
+    captions |= {name: f"{name}: validation of the averaged weights while training." for name in scores}
+    for name, caption in captions.items():
+        view = curve_view(rows, looks, name)
+        logarithmic = " Both axes are logarithmic." if view.panels[0].y.log else ""
+        page.figures.append(Figure(to_svg(view), caption + logarithmic, view=view))
     return page
 
 
-def _curves(rows: Sequence[Standing], looks: Any, name: str) -> str:
-    from xlli_ray.plots import WIDTH, canvas, svg_text
-
-    with canvas(WIDTH * 0.8, 3.6) as figure:
-        axis = figure.add_subplot()
-        axis.grid(True, axis="both")
-        drawn = 0
-        for row in rows:
-            points = [(line["iteration"], line[name]) for line in row.log if isinstance(line.get(name), int | float)]
-            if points:
-                look = looks[row.network.id]
-                mark = look.marker if len(points) == 1 else None
-                axis.plot(*zip(*points), color=look.colour, linestyle=look.line, marker=mark, linewidth=1.3, label=row.network.id)
-                drawn += 1
-        if name == "loss" and all(line["loss"] > 0 for row in rows for line in row.log):
-            axis.set(xscale="log", yscale="log")
-        axis.set(xlabel="iteration", ylabel=name)
-        if 1 < drawn <= APART:
-            axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8.5)
-        return svg_text(figure, f"{name} of {drawn} networks while training")
+def curve_view(rows: Sequence[Standing], looks: Mapping[str, Look], name: str) -> Curves:
+    """The value `name` of all networks over iterations; the loss on logarithmic axes where it is positive throughout."""
+    curves = []
+    for row in rows:
+        points = [(float(line["iteration"]), float(line[name])) for line in row.log if isinstance(line.get(name), int | float)]
+        if points:
+            look = looks[row.network.id]
+            x, y = zip(*points)
+            curves.append(Curve(row.network.id, look.colour, x, y, line=look.line, marker=look.marker if len(points) == 1 else ""))
+    log = name == "loss" and all(value > 0 for curve in curves for value in curve.y)
+    panel = CurvePanel("", tuple(curves), Axis("iteration", log=log), Axis(name, log=log))
+    return Curves(f"{name} of {len(curves)} networks while training", (panel,), each=6.5, legend=1 < len(curves) <= APART)

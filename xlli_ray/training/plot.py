@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from xlli_ray.plots.curves import Axis, Curve, CurvePanel, Curves
+from xlli_ray.plots.palette import MUTED, SPARE
+from xlli_ray.plots.view import to_svg
+
+
+def curve_view(log: Sequence[Mapping[str, Any]], *, title: str) -> Curves:
+    """The lines of a `log.jsonl` as a view: the loss, and beside it the validation scores where there are any."""
+    x = Axis("iteration")
+    loss = Curve("training loss", MUTED, *_points(log, "loss"))
+    panels = [CurvePanel(title, (loss,), x, Axis("loss"))]
+    if names := sorted({key for line in log for key in line if key.startswith("psnr_y")}):
+        curves = [Curve(name, SPARE[i % len(SPARE)], *_points(log, name), marker="o") for i, name in enumerate(names)]
+        panels.append(CurvePanel("", tuple(curves), x, Axis("validation PSNR-Y, dB")))
+    return Curves(f"training of {title}", tuple(panels))
+
+
+def _points(log: Sequence[Mapping[str, Any]], name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    found = [(float(line["iteration"]), float(line[name])) for line in log if name in line]
+    return tuple(x for x, _ in found), tuple(y for _, y in found)
 
 
 def curve_svg(log: Sequence[Mapping[str, Any]], *, title: str) -> bytes:
     """The lines of a `log.jsonl` as a figure. The same log gives the same bytes."""
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context({"svg.hashsalt": "xlli_ray"}):
-        figure = Figure(figsize=(7, 3.5), layout="constrained")
-        FigureCanvasSVG(figure)
-        left = figure.add_subplot()
-        loss = [(line["iteration"], line["loss"]) for line in log]
-        left.plot([x for x, _ in loss], [y for _, y in loss], color="0.6", linewidth=1, label="training loss")
-        left.set(xlabel="iteration", ylabel="loss", title=title)
-        names = sorted({key for line in log for key in line if key.startswith("psnr_y")})
-        if names:
-            right = left.twinx()
-            for name in names:
-                scored = [(line["iteration"], line[name]) for line in log if name in line]
-                right.plot([x for x, _ in scored], [y for _, y in scored], marker=".", label=name)
-            right.set_ylabel("validation PSNR-Y, dB")
-            right.legend(loc="center right")
-        sink = io.BytesIO()
-        figure.savefig(sink, format="svg", metadata={"Date": None})
-        return sink.getvalue()
+    return to_svg(curve_view(log, title=title)).encode()

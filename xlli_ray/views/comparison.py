@@ -45,7 +45,7 @@ class Comparison:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a PNG file. Raises StudyError when it cannot be written."""
-        from xlli_ray.plots import canvas
+        from xlli_ray.plots.canvas import canvas
 
         zoomed = any(tile.zoom is not None for row in self.rows for tile in row)
         columns, lines = max(map(len, self.rows)), 1 + zoomed

@@ -31,7 +31,7 @@ from xlli_ray.analyses.ddr.params import Params
 from xlli_ray.analyses.ddr.tables import FULL, TABLES
 from xlli_ray.analyses.protocol import Result, Table, cells_of, whole
 from xlli_ray.analyses.view import View
-from xlli_ray.plots import network_looks
+from xlli_ray.plots.palette import network_looks
 from xlli_ray.store.records.manifest import Cell, SampleTable
 
 
@@ -40,7 +40,7 @@ class Ddr:
     `ddr_embeddings`, `ddr_points`."""
 
     KIND: ClassVar[str] = "ddr"
-    VERSION: ClassVar[int] = 3  # 2: networks in colours of their own; 3: intervals
+    VERSION: ClassVar[int] = 4  # 2: networks in colours of their own; 3: intervals; 4: depth curves drawn from a view
     REFERENCE: ClassVar[str] = (
         "Liu et al., arXiv 2108.00406 (DDR); Caliński and Harabasz, Communications in Statistics 3, 1974 (CHI); "
         "van der Maaten and Hinton, JMLR 9, 2008 (t-SNE); McInnes et al., arXiv 1802.03426 (UMAP)"

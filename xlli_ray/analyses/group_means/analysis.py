@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import BaseModel, Field
 
-from xlli_ray.analyses.protocol import Figure, Result, Table, cells_of, whole
+from xlli_ray.analyses.protocol import Figure, Result, Table, cells_of, figure, whole
 from xlli_ray.analyses.replicates import (
     ENDS,
     GROUP,
@@ -156,13 +156,15 @@ def _with_value(group: Group, values: Mapping[str, float]) -> int:
 
 
 def _figures(groups: Sequence[Group], shown: Sequence[tuple[str, str, Mapping[str, Over]]]) -> Iterator[Figure]:
-    from xlli_ray.plots import INK, Panel, dot_figure
+    from xlli_ray.plots.dots import Dots, Panel
+    from xlli_ray.plots.palette import INK
 
-    names = [group.name for group in groups]
+    names = tuple(group.name for group in groups)
     if len(names) > DOTS:
         return
     for column in dict.fromkeys(column for column, _, _ in shown):
-        panels = [Panel(label, column, [found[name].interval for name in names], [INK] * len(names))
-                  for this, label, found in shown if this == column][:8]  # fmt: skip
-        svg = dot_figure(names, panels, title=f"{column} by group")
-        yield Figure(f"{column}", svg, f"{column}: mean over trainings with its interval, t over trainings.")
+        mine = [(label, found) for this, label, found in shown if this == column][:8]
+        colours = (INK,) * len(names)
+        panels = tuple(Panel(label, column, tuple(found[name].interval for name in names), colours) for label, found in mine)
+        view = Dots(f"{column} by group", names, panels)
+        yield figure(column, view, f"{column}: mean over trainings with its interval, t over trainings.")

@@ -32,7 +32,7 @@ from xlli_ray.analyses.srga.sets import READS
 from xlli_ray.analyses.srga.tables import TABLES
 from xlli_ray.analyses.view import View
 from xlli_ray.errors import PlanError, closest
-from xlli_ray.plots import network_looks
+from xlli_ray.plots.palette import network_looks
 from xlli_ray.store.records.manifest import Cell, SampleTable
 
 
@@ -41,7 +41,9 @@ class Srga:
     `srga_pairs`, `srga_spectrum`, `srga_groups`, `srga_group_pairs`."""
 
     KIND: ClassVar[str] = "srga"
-    VERSION: ClassVar[int] = 4  # 2: networks in colours of their own; 3: intervals and floors; 4: photographs in both halves, uneven ones
+    # 2: networks in colours of their own; 3: intervals and floors; 4: photographs in both halves, uneven ones; 5: curves and places drawn
+    # from views
+    VERSION: ClassVar[int] = 5
     REFERENCE: ClassVar[str] = (
         "Liu et al., IEEE TPAMI 45, 2023 (index); McCarthy, Review of the International Statistical Institute 37, 1969 (intervals)"
     )

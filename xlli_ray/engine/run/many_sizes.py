@@ -17,7 +17,8 @@ from typing import Protocol
 import numpy as np
 
 from xlli_ray.engine.run.ranges import MACS_A_SECOND, SHARD_BYTES, UNIT_BYTES, UNIT_SECONDS, UNITS_A_BUCKET
-from xlli_ray.probes.protocol import ArrayPlan, Probe, SetProbe, Shapes
+from xlli_ray.probes.probe import Probe
+from xlli_ray.probes.protocol import ArrayPlan, SetProbe, Shapes
 from xlli_ray.store.records.manifest import SIZES, Bucket, BucketPlan, SampleTable, SizePlan
 from xlli_ray.store.zarr.layout import ArrayMeta, extent_name
 

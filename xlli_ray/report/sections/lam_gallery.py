@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlli_ray.corpus.sample import Loaded
-from xlli_ray.plots import BLUE
+from xlli_ray.plots.palette import BLUE
 from xlli_ray.probes.lam.area import contribution_area
 from xlli_ray.report.gallery import Block, Colours, Row, Tile, jpeg, lut, png
 from xlli_ray.report.page_model import Context, Section

@@ -12,8 +12,9 @@ import numpy as np
 
 from xlli_ray.analyses.baseline import baselines, below_baseline
 from xlli_ray.errors import counted
-from xlli_ray.report import figures
-from xlli_ray.report.figures import Panel
+from xlli_ray.plots.dots import Dots, Panel
+from xlli_ray.plots.heat import Heat, grid_of
+from xlli_ray.plots.view import View, to_svg
 from xlli_ray.report.numbers import LEVEL, Asked, Summary, summarise
 from xlli_ray.report.page_model import Context, Figure, Line, Scalar, Section, Value
 from xlli_ray.stats.intervals import FEW, FEWEST, SHARE, Interval, kind
@@ -74,8 +75,8 @@ def add_scalars(context: Context, out: Section) -> None:
     _few(out, summaries)
     for column, summary in zip(out.shown, summaries):
         about = f"{column.name}: {column.words}" if column.words else column.name
-        for svg, more in _draw(context, out.models, present, summary):
-            out.figures.append(Figure(svg, f"{about.rstrip('.')}. {more}".strip()))
+        for view, more in _draw(context, out.models, present, summary):
+            out.figures.append(Figure(to_svg(view), f"{about.rstrip('.')}. {more}".strip(), view=view))
     names = [context.tables.name(column.name) for column in out.shown]
     finite = ", ".join(f"avg({name}) filter (where isfinite({name}::double)) as {name}" for name in names)
     what = f" and what = {text(_main(context, out))}" if len(out.models) else ""
@@ -182,8 +183,8 @@ def _value(item: Interval, places: int, photographs: int, *, sign: bool) -> Valu
     return Value(number(item.mean, places, sign=sign), ends, over)
 
 
-def _draw(context: Context, models: Sequence[str], labels: Sequence[str], summary: Summary) -> Iterator[tuple[str, str]]:
-    """(figure, what its caption adds to the column's own words): means, then differences."""
+def _draw(context: Context, models: Sequence[str], labels: Sequence[str], summary: Summary) -> Iterator[tuple[View, str]]:
+    """(view, what its caption adds to the column's own words): means, then differences."""
     name = summary.column
     means = f"Means over photographs with {kind(LEVEL)}."
     if len(labels) == 1 or len(models) == 1:
@@ -197,21 +198,22 @@ def _draw(context: Context, models: Sequence[str], labels: Sequence[str], summar
         for head in across:
             keys = [(head, row) if across is models else (row, head) for row in down]
             spans = [_span(summary.values, models, row) for row in down] if across is models else []
-            parts.append(Panel(head, name, [summary.values.get(key) for key in keys], [context.colour(label) for _, label in keys], spans))
+            values = tuple(summary.values.get(key) for key in keys)
+            parts.append(Panel(head, name, values, tuple(context.colour(label) for _, label in keys), tuple(spans)))
         bars = " Light bars: range of the means over all models." if across is models else ""
-        yield figures.dot_figure(down, parts, title=f"{name}: means by degradation and model"), f"{means}{bars}"
+        yield Dots(f"{name}: means by degradation and model", tuple(down), tuple(parts)), f"{means}{bars}"
     if summary.differences:
         yield from _draw_differences(context, labels, summary)
 
 
-def _draw_differences(context: Context, labels: Sequence[str], summary: Summary) -> Iterator[tuple[str, str]]:
+def _draw_differences(context: Context, labels: Sequence[str], summary: Summary) -> Iterator[tuple[View, str]]:
     name, found = summary.column, summary.differences
     rows = list(dict.fromkeys(item.name for item in found))
     about = f"Differences, value by value, with {kind(LEVEL, difference=True)}; the line is no difference. Each interval is for itself."
     if summary.pairing == "labels":
-        colours = [context.colour(item.other) for item in found]
-        panel = Panel("", f"difference in {name}", [item.interval for item in found], colours, zero=True)
-        yield figures.dot_figure(rows, [panel], title=f"{name}: change from {found[0].one}"), about
+        colours = tuple(context.colour(item.other) for item in found)
+        panel = Panel("", f"difference in {name}", tuple(item.interval for item in found), colours, zero=True)
+        yield Dots(f"{name}: change from {found[0].one}", tuple(rows), (panel,)), about
         return
     at = {(item.name, item.where): item.interval for item in found}
     shown = [label for label in labels if any(item.where == label for item in found)]
@@ -222,21 +224,21 @@ def _draw_differences(context: Context, labels: Sequence[str], summary: Summary)
     parts = []
     for head in across:
         keys = [(head, row) if across is rows else (row, head) for row in down]
-        colours = [context.colour(label) for _, label in keys]
+        colours = tuple(context.colour(label) for _, label in keys)
         title = head if len(shown) > 1 else ""
-        parts.append(Panel(title, f"difference in {name}", [at.get(key) for key in keys], colours, zero=True))
-    yield figures.dot_figure(down, parts, title=f"{name}: differences of models by degradation"), about
+        parts.append(Panel(title, f"difference in {name}", tuple(at.get(key) for key in keys), colours, zero=True))
+    yield Dots(f"{name}: differences of models by degradation", tuple(down), tuple(parts)), about
 
 
-def _one_axis(context: Context, models: Sequence[str], labels: Sequence[str], summary: Summary) -> str:
+def _one_axis(context: Context, models: Sequence[str], labels: Sequence[str], summary: Summary) -> Dots:
     """One degradation or one network: means."""
     name, alone = summary.column, len(labels) == 1
     keys: list[_Key] = [(model, label) for label in labels for model in models]
     if alone:  # best on top tells more than the recipe's order
         keys.sort(key=lambda key: -summary.values[key].mean if key in summary.values else np.inf)
-    panel = Panel("" if alone else models[0], name, [summary.values.get(key) for key in keys], [context.colour(label) for _, label in keys])
-    rows = [model if alone else label for model, label in keys]
-    return figures.dot_figure(rows, [panel], title=f"{name} by {'model' if alone else 'degradation'}")
+    values, colours = tuple(summary.values.get(key) for key in keys), tuple(context.colour(label) for _, label in keys)
+    rows = tuple(model if alone else label for model, label in keys)
+    return Dots(f"{name} by {'model' if alone else 'degradation'}", rows, (Panel("" if alone else models[0], name, values, colours),))
 
 
 def _span(values: Mapping[_Key, Interval], models: Sequence[str], label: str) -> tuple[float, float] | None:
@@ -252,8 +254,8 @@ def _heat(
     title: str,
     *,
     diverging: bool = False,
-) -> str:
+) -> Heat:
     grid = np.array([[values[m, label].mean if (m, label) in values else np.nan for label in labels] for m in models])
     places = min(max(digits(grid.ravel().tolist()), 0), 3)
-    colours = [context.colour(label) for label in labels]
-    return figures.heat_figure(models, labels, grid, title=title, colours=colours, diverging=diverging, digits=places)
+    colours = tuple(context.colour(label) for label in labels)
+    return Heat(title, tuple(models), tuple(labels), grid_of(grid), colours, diverging, places)

@@ -1,4 +1,4 @@
-"""Results of analyses, as they lie in a study: `results/<id>/result.json` with Parquet tables and SVG figures beside it.
+"""Results of analyses, as they lie in a study: `results/<id>/result.json` with Parquet tables, SVG figures and their views beside it.
 
 `result.json` is removed before anything beside it changes and written last, so a result that can be read is whole. It names its inputs
 (cells with their identity and the digest of their records), its parameters and the sha256 of each file; each table and figure carries the
@@ -32,6 +32,8 @@ from xlli_ray.store.zarr.layout import check_name
 
 ROOT = "results"
 FORMAT = 1
+RESERVED = ("result", "failed")
+"""Names that no figure has: their `.json` says something else."""
 DType = Literal["float64", "int64", "string", "bool", "image", "neighbours"]
 TYPES = {
     **ARROW,
@@ -70,11 +72,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: an `<svg>` element with its caption."""
+    """One figure: an `<svg>` element with its caption, and the view that it was made of."""
 
     name: str
     svg: str
     caption: str
+    view: str = ""
+    """JSON text of a `plots.view.View`; empty for a figure that is nothing but its SVG."""
 
 
 @dataclass(frozen=True)
@@ -124,13 +128,13 @@ class Made:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A table or a figure beside `result.json`."""
+    """A table, a figure or a view beside `result.json`."""
 
     __pydantic_config__ = STRICT
 
     name: str
     about: str
-    """What the table holds, or the figure's caption."""
+    """What the table holds, or the figure's caption, also that of a view."""
     file: str
     sha256: str
     rows: int = 0
@@ -150,7 +154,14 @@ class Stored:
     flags: tuple[str, ...]
     notes: tuple[str, ...]
     software: Mapping[str, str]
+    views: tuple[StoredFile, ...] = ()
+    """Of the figures that have one, each under its figure's name; results of before have none."""
     format: int = FORMAT
+
+    @property
+    def files(self) -> tuple[StoredFile, ...]:
+        """All files beside `result.json`."""
+        return (*self.tables, *self.figures, *self.views)
 
 
 def folder(analysis: str) -> str:
@@ -171,18 +182,23 @@ def write_result(
         sink = io.BytesIO()
         pq.write_table(rows.replace_schema_metadata({"xlli_ray": _json(about)}), sink, compression="zstd")
         tables.append(_listed(files, table.name, table.about, "parquet", sink.getvalue(), rows.num_rows, table.columns))
-    figures = []
+    figures, views = [], []
     for figure in result.figures:
         check_name(figure.name, "figure")
+        if figure.name in RESERVED:
+            raise AnalysisError(f"{made.analysis}: a figure of {made.kind} is called {figure.name!r}; {figure.name}.json has its meaning")
         svg = figure.svg.replace(">", f">\n<metadata>{html.escape(_json(about), quote=False)}</metadata>", 1)
         figures.append(_listed(files, figure.name, figure.caption, "svg", svg.encode()))
+        if figure.view:
+            views.append(_listed(files, figure.name, figure.caption, "json", figure.view.encode()))
     unknown = set(result.tables) - {table.name for table in declared}
     if unknown:
         raise AnalysisError(f"{made.analysis}: {made.kind} returned the table {sorted(unknown)[0]!r}, which it does not declare")
-    if len(files) != len(tables) + len(figures):
+    if len(files) != len(tables) + len(figures) + len(views):
         raise AnalysisError(f"{made.analysis}: two figures of {made.kind} have one name")
     stored = Stored(
-        made, tuple(tables), tuple(figures), plain(dict(result.values)), tuple(result.flags), tuple(result.notes), dict(software)
+        made, tuple(tables), tuple(figures), plain(dict(result.values)), tuple(result.flags), tuple(result.notes), dict(software),
+        tuple(views),
     )
     text = sealed_json(plain(asdict(stored)), indent=1, ensure_ascii=False, allow_nan=False)
     objects.delete([f"{place}/result.json"])  # from here on there is no result, until the new one is whole
@@ -263,10 +279,14 @@ def _check(stored: Stored, where: str, analysis: str) -> None:
     if stored.made.analysis != analysis:
         raise StudyError(f"{where}: made.analysis is {stored.made.analysis!r}, in the folder of {analysis!r}: {ADVICE}")
     check_said(where, _names(stored))
-    for files, ending in ((stored.tables, "parquet"), (stored.figures, "svg")):
+    for files, ending in ((stored.tables, "parquet"), (stored.figures, "svg"), (stored.views, "json")):
         for file in files:
             if file.file != f"{file.name}.{ending}":
                 raise StudyError(f"{where}: {file.name}: file is {file.file!r}, expected {file.name}.{ending}: {ADVICE}")
+    known = {figure.name for figure in stored.figures} - set(RESERVED)
+    for i, view in enumerate(stored.views):
+        if view.name not in known:
+            raise StudyError(f"{where}: views[{i}].name is {view.name!r}, which no figure is called: {ADVICE}")
 
 
 def _names(stored: Stored) -> Iterator[Said]:
@@ -277,6 +297,8 @@ def _names(stored: Stored) -> Iterator[Said]:
             yield f"tables[{i}].columns[{k}].name", column.name, IDENTIFIER
     for i, file in enumerate(stored.figures):
         yield f"figures[{i}].name", file.name, NAME
+    for i, file in enumerate(stored.views):
+        yield f"views[{i}].name", file.name, NAME
 
 
 @cache
@@ -285,7 +307,7 @@ def _adapter() -> TypeAdapter[Stored]:
 
 
 def read_file(objects: Objects, analysis: str, file: StoredFile) -> bytes:
-    """Bytes of a table or figure, checked against `result.json`. Raises AnalysisError."""
+    """Bytes of a table, a figure or a view, checked against `result.json`. Raises AnalysisError."""
     key = f"{folder(analysis)}/{file.file}"
     try:
         data = objects.get(key)
@@ -318,9 +340,9 @@ def read_failure(objects: Objects, analysis: str) -> str:
 
 
 def result_is_whole(objects: Objects, stored: Stored) -> bool:
-    """Whether each table and figure has the bytes that `result.json` names."""
+    """Whether each table, figure and view has the bytes that `result.json` names."""
     try:
-        for file in (*stored.tables, *stored.figures):
+        for file in stored.files:
             read_file(objects, stored.made.analysis, file)
     except (AnalysisError, ValueError):
         return False

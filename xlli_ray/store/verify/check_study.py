@@ -256,7 +256,7 @@ def _results(objects: Objects, accounted: set[str]) -> Iterator[Finding]:
                 yield Finding("result", f"{place}/result.json", "cannot be read", name)
             accounted |= there  # of a result that is being written, or cannot be told: the next one removes them
             continue
-        for file in (*stored.tables, *stored.figures):
+        for file in stored.files:
             key = f"{place}/{file.file}"
             accounted.add(key)
             try:

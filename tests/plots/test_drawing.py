@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from xlli_ray.corpus.degradations import get
-from xlli_ray.plots import NETWORKS, network_looks
+from xlli_ray.plots.dots import Dots, Panel
+from xlli_ray.plots.heat import Heat, grid_of
+from xlli_ray.plots.palette import NETWORKS, SPARE, family_colour, network_looks
+from xlli_ray.plots.view import to_svg
 from xlli_ray.registry import DEGRADATIONS
-from xlli_ray.report.figures import SPARE, Panel, dot_figure, family_colour, heat_figure
 from xlli_ray.stats.intervals import Interval
 
 NAN = float("nan")
@@ -17,12 +19,12 @@ OWN = {name: get(name).COLOUR for name in DEGRADATIONS}
 
 
 def dots(title: str = "psnr by model", name: str = "net") -> str:
-    values = [Interval(30.0, 29.0, 31.0, 9), None, Interval(31.0, NAN, NAN, 1)]
-    return dot_figure([f"{name}{i}" for i in range(3)], [Panel("a", "dB", values, ["#0072B2"] * 3)], title=title)
+    values = (Interval(30.0, 29.0, 31.0, 9), None, Interval(31.0, NAN, NAN, 1))
+    return to_svg(Dots(title, tuple(f"{name}{i}" for i in range(3)), (Panel("a", "dB", values, ("#0072B2",) * 3),)))
 
 
 def heat() -> str:
-    return heat_figure(["a", "b"], ["clean", "blur2"], np.array([[1.0, NAN], [-1.0, 2.0]]), title="heat", diverging=True)
+    return to_svg(Heat("heat", ("a", "b"), ("clean", "blur2"), ((1.0, NAN), (-1.0, 2.0)), diverging=True))
 
 
 @pytest.mark.parametrize("svg", [dots(), heat()], ids=["dots", "heat"])
@@ -55,8 +57,8 @@ def test_words_stay_words_and_are_escaped() -> None:
 
 
 def test_a_figure_of_nothing_is_still_a_figure() -> None:
-    ElementTree.fromstring(dot_figure(["a"], [Panel("a", "x", [None], ["#000000"])], title="none"))
-    ElementTree.fromstring(heat_figure(["a"], ["b"], np.full((1, 1), NAN), title="none"))
+    ElementTree.fromstring(to_svg(Dots("none", ("a",), (Panel("a", "x", (None,), ("#000000",)),))))
+    ElementTree.fromstring(to_svg(Heat("none", ("a",), ("b",), grid_of(np.full((1, 1), NAN)))))
 
 
 def test_every_family_has_one_colour_and_neighbours_differ() -> None:

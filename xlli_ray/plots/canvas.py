@@ -1,0 +1,102 @@
+"""The sheet that every figure is drawn on, and its SVG text.
+
+matplotlib without pyplot: no window, no backend chosen, no state left behind. Text stays text: it takes the page's font, can be searched,
+and the same data give the same bytes.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from xlli_ray.plots.palette import INK, MUTED, RULE
+
+WIDTH = 11.1
+"""Inches of a figure that fills the page's column."""
+POINTS = 72
+"""Units of SVG in an inch: what is laid out at this scale stands where it was laid out."""
+PIXELS = 100
+"""Pixels in an inch of the few bitmaps: inputs beside their points, the scale of a heat map."""
+
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "font.family": ["DejaVu Sans"],  # matplotlib's own; the page's style sheet replaces it
+    "font.size": 9.0,
+    "text.parse_math": False,
+    "text.color": INK,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 8.5,
+    "axes.titlesize": 9.0,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "x",
+    "axes.formatter.useoffset": False,
+    "grid.color": "#e8eaee",
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "xtick.labelsize": 8.0,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "ytick.labelsize": 8.5,
+}
+
+
+def limits_of(values: Sequence[float]) -> tuple[float, float]:
+    """Ends of an axis that holds all values, with a margin."""
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    margin = 0.06 * (high - low) or 0.02 * abs(high) or 1.0
+    return low - margin, high + margin
+
+
+@contextmanager
+def canvas(width: float, height: float) -> Iterator[Any]:
+    """An empty figure of this size in inches, with our style while it is drawn."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        yield figure
+
+
+def svg_text(figure: Any, title: str) -> str:
+    """The figure as one `<svg>` element for a page: scales with its column, named for readers that do not see it."""
+    import matplotlib
+
+    sink = io.StringIO()
+    # Ids are hashes salted with the title: two figures of one page must not share an id.
+    with matplotlib.rc_context({"svg.hashsalt": title}):
+        # Laid out once, then printed: `savefig` would draw everything once more before, only to lay it out.
+        figure.dpi = POINTS
+        figure.get_layout_engine().execute(figure)
+        figure.set_layout_engine("none")
+        figure.dpi = PIXELS
+        figure.canvas.print_svg(sink, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = sink.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', text))
+    text = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", text)
+    text = re.sub(r'="[^"]*"', lambda match: re.sub(r"(\d\.\d\d)\d+", r"\1", match[0]), text)
+    text = re.sub(r"\n\s*", "\n", text)
+    width = float(figure.get_size_inches()[0]) * 96
+    label = html.escape(title, quote=True)
+    text = re.sub(
+        r'<svg [^>]*?viewBox="([^"]+)"[^>]*>',
+        lambda match: f'<svg class="plot" role="img" aria-label="{label}" viewBox="{match[1]}" style="width:{width:.0f}px" '
+        'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">',
+        text,
+        count=1,
+    )  # fmt: skip
+    return text.strip()

@@ -1,0 +1,218 @@
+"""Curves against a numeric axis or one of named places, with bars or bands of their intervals; the legend stands to the right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from xlli_ray.plots.canvas import WIDTH, canvas, svg_text
+from xlli_ray.plots.checks import LINE_STYLES, MARKS, check_choice, check_colours, check_length, check_range
+from xlli_ray.plots.palette import INK, MUTED, RULE
+from xlli_ray.plots.ticks import log_ticks
+from xlli_ray.plots.view import View
+
+EACH = 3.4
+"""Inches of a panel's width; more with many named places."""
+PLACES = 9
+"""More places than this have ticks where the axis wants them."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a panel."""
+
+    label: str = ""
+    log: bool = False
+    falling: bool = False
+    """Larger values are on the left."""
+    zero: bool = False
+    """Begins at 0."""
+    places: tuple[float, ...] = ()
+    """Where ticks stand; empty: where it suits."""
+    names: tuple[str, ...] = ()
+    """Of the places; empty: their numbers."""
+
+    def __post_init__(self) -> None:
+        check_length("names", self.names, len(self.places), optional=True)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One curve of a panel. Curves of one name look the same in all panels."""
+
+    name: str
+    colour: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    """Lower ends of the intervals; NaN where there is none."""
+    high: tuple[float, ...] = ()
+    line: str = "-"
+    """Empty: marks alone."""
+    marker: str = ""
+    """Empty: the line alone."""
+    hollow: tuple[bool, ...] = ()
+    """Which marks are open."""
+    floor: tuple[float, ...] = ()
+    """A grey tick for each mark: what would be measured for nothing."""
+
+    def __post_init__(self) -> None:
+        check_colours((self.colour,))
+        check_choice("line", self.line, ("", *LINE_STYLES))
+        check_choice("marker", self.marker, ("", *MARKS))
+        check_length("y", self.y, len(self.x))
+        for name in ("low", "high", "hollow", "floor"):
+            check_length(name, getattr(self, name), len(self.x), optional=True)
+        check_length("high", self.high, len(self.low))
+
+
+@dataclass(frozen=True)
+class CurvePanel:
+    """One pair of axes."""
+
+    title: str
+    curves: tuple[Curve, ...]
+    x: Axis = field(default_factory=Axis)
+    y: Axis = field(default_factory=Axis)
+    rule: tuple[float, ...] = ()
+    """Upright grey lines at these places of x."""
+
+
+@dataclass(frozen=True)
+class Curves(View):
+    """See the module docstring."""
+
+    KIND: ClassVar[str] = "curves"
+
+    panels: tuple[CurvePanel, ...]
+    band: bool = False
+    """Intervals are bands, else bars."""
+    apart: bool = False
+    """Curves stand a little beside each other, so that one's bars do not hide another's."""
+    share_x: bool = False
+    share_y: bool = False
+    columns: int = 3
+    each: float = EACH
+    """Inches of a panel's width."""
+    legend: bool = True
+    """Curves are named to the right; without it something beside the figure says which is which."""
+
+    def __post_init__(self) -> None:
+        check_range("columns", self.columns, 1, 20)
+        check_range("each", self.each, 1, 20)
+        if not self.panels:
+            raise ValueError("a figure needs at least one panel")
+
+    def draw(self) -> str:
+        """See `View.draw`."""
+        shown = {curve.name: curve for panel in reversed(self.panels) for curve in reversed(panel.curves)}
+        order = list(dict.fromkeys(curve.name for panel in self.panels for curve in panel.curves))
+        count = min(self.columns, len(self.panels))
+        lines = -(-len(self.panels) // count)
+        beside = 0.085 * min(max(map(len, order), default=0), 40) + 0.7 if self.legend else 0.1
+        places = max(len(panel.x.names) for panel in self.panels)
+        width = min(WIDTH, beside + max(self.each, 0.3 * places) * count)
+        below = max((0.065 * min(max(map(len, panel.x.names), default=0), 40) for panel in self.panels if _upright(panel.x)), default=0.0)
+        with canvas(width, (2.75 + below) * lines + 0.1) as figure:
+            figure.get_layout_engine().set(rect=(0, 0, 1 - beside / width, 1))
+            axes = figure.subplots(lines, count, squeeze=False, sharex=self.share_x, sharey=self.share_y)
+            for number, axis in enumerate(axes.flat):
+                if number >= len(self.panels):
+                    axis.set_visible(False)
+                    continue
+                self._draw_panel(axis, self.panels[number], order)
+                if number % count and self.panels[number].y.label == self.panels[number - 1].y.label:
+                    axis.set_ylabel("")
+            labels = {panel.x.label for panel in self.panels}
+            if len(labels) == 1 and len(self.panels) > 1:
+                for axis in axes.flat:
+                    axis.set_xlabel("")
+                figure.supxlabel(labels.pop(), fontsize=8.5, color=MUTED)
+            if self.share_y and self.panels[0].y.zero:
+                axes.flat[0].set_ylim(0, self._top())
+            if self.legend:
+                _legend(figure, [shown[name] for name in order], 1 - (beside - 0.2) / width)
+            return svg_text(figure, self.title)
+
+    def _top(self) -> float:
+        ends = [value for panel in self.panels for curve in panel.curves for value in (*curve.y, *curve.high) if np.isfinite(value)]
+        return 1.05 * max(ends, default=1.0) or 1.0
+
+    def _draw_panel(self, axis: Any, panel: CurvePanel, order: Sequence[str]) -> None:
+        axis.grid(True, axis="both")
+        axis.spines["left"].set_visible(True)
+        axis.tick_params(axis="y", labelsize=8.0, labelcolor=MUTED)
+        axis.set_title(panel.title, color=INK, fontweight="bold", pad=7)
+        axis.set_xlabel(panel.x.label)
+        axis.set_ylabel(panel.y.label)
+        for name, side in (("x", panel.x), ("y", panel.y)):
+            if side.log:
+                getattr(axis, f"set_{name}scale")("log")
+        for place in panel.rule:
+            axis.axvline(place, color=RULE, linewidth=1.2, zorder=1)
+        step = _step(panel.x, len(order)) if self.apart else 0.0
+        for curve in panel.curves:
+            _draw_curve(axis, curve, step * (order.index(curve.name) - (len(order) - 1) / 2), band=self.band)
+        if panel.y.zero and not self.share_y:
+            axis.set_ylim(bottom=0)
+        _place_ticks(axis, panel.x, apart=self.apart)
+        for side, there in ((panel.x, axis.xaxis), (panel.y, axis.yaxis)):
+            if side.log and not side.places:
+                log_ticks(there, 5)
+
+
+def _step(x: Axis, curves: int) -> float:
+    """How far curves stand apart."""
+    if x.names:
+        return 0.5 / max(2, curves - 1)
+    return 0.012 * (x.places[-1] - x.places[0]) if x.places else 0.0
+
+
+def _upright(x: Axis) -> bool:
+    return sum(map(len, x.names)) > 30  # slanted names would reach into the panel to the left
+
+
+def _place_ticks(axis: Any, x: Axis, *, apart: bool) -> None:
+    if x.names:
+        axis.set_xticks(list(x.places), list(x.names), rotation=90 if _upright(x) else 0)
+        if apart and len(x.places):
+            axis.set_xlim(min(x.places) - 0.6, max(x.places) + 0.6)
+    elif 0 < len(x.places) <= PLACES:
+        axis.set_xticks(list(x.places), [f"{value:g}" for value in x.places])
+    if x.falling:
+        axis.invert_xaxis()
+
+
+def _draw_curve(axis: Any, curve: Curve, step: float, *, band: bool) -> None:
+    order = np.argsort(np.array(curve.x, float), kind="stable")
+    x, y = np.array(curve.x, float)[order] + step, np.array(curve.y, float)[order]
+    if curve.line:
+        axis.plot(x, y, curve.line, color=curve.colour, linewidth=1.4, zorder=2)
+    if curve.low:
+        low, high = np.array(curve.low, float)[order], np.array(curve.high, float)[order]
+        if band:
+            low, high = np.where(np.isfinite(low), low, y), np.where(np.isfinite(high), high, y)
+            axis.fill_between(x, low, high, color=curve.colour, alpha=0.13, linewidth=0)
+        else:
+            axis.vlines(x, low, high, color=curve.colour, linewidth=1.2, alpha=0.7, zorder=2)
+    if curve.floor:
+        axis.plot(x, np.array(curve.floor, float)[order], "_", color=MUTED, markersize=7, zorder=3)
+    if not curve.marker:
+        return
+    hollow = np.array(curve.hollow, bool)[order] if curve.hollow else np.zeros(len(x), bool)
+    for some, face, edge, line in ((~hollow, curve.colour, "white", 0.6), (hollow, "white", curve.colour, 1.0)):
+        if some.any():
+            style = {"markerfacecolor": face, "markeredgecolor": edge, "markeredgewidth": line, "markersize": 4.6}
+            axis.plot(x[some], y[some], linestyle="none", marker=curve.marker, zorder=3, **style)
+
+
+def _legend(figure: Any, curves: Sequence[Curve], left: float) -> None:
+    from matplotlib.lines import Line2D
+
+    style: dict[str, Any] = {"linewidth": 1.4, "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.6}
+    handles = [Line2D([], [], **style, color=c.colour, marker=c.marker or "none", linestyle=c.line or "none") for c in curves]
+    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (left, 0.98), "borderaxespad": 0, "handlelength": 2.6}
+    figure.legend(handles, [curve.name for curve in curves], frameon=False, fontsize=8.5, **place)

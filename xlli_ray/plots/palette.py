@@ -1,0 +1,60 @@
+"""The one place that gives out colours: one network and one degradation look the same in every figure.
+
+Networks take theirs in the study's order (`network_looks`). Degradations bring one of their own (`Degradation.COLOUR`, kept in the sample
+table); mixtures and those without take the spare ones in the study's order (`family_colour`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+INK = "#1f2328"
+MUTED = "#6b7280"
+RULE = "#d9dde2"
+BLUE = "#0072B2"
+"""Of marks on images; in a figure it stands for blur."""
+
+# Okabe and Ito, 2008: black (as ink), blue, vermillion, orange, sky blue, bluish green, reddish purple; no yellow on white.
+# Blue, vermillion and orange are degradations' own; the rest is given out here.
+UNDEGRADED = "#3d4450"
+SPARE = ("#CC79A7", "#56B4E9", "#009E73", "#8C6D31", "#E69F00", "#0072B2", "#D55E00")
+NETWORKS = ("#332288", "#E7298A", "#117733", "#9B8CFF", "#661100", "#00CFC8", "#999933", "#882255")
+"""Of networks. None looks like a colour that stands for a degradation (CIE 1976 differences of 20 and more). With MARKERS, for print."""
+MARKERS = "os^DvPX*"
+LINES = ("-", "--", ":")
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a network is drawn."""
+
+    colour: str
+    marker: str
+    line: str
+
+
+def network_looks(models: Sequence[str]) -> dict[str, Look]:
+    """The look of each network. `models`: all of the study in its order, so that one has the same look in every figure."""
+    return {
+        model: Look(NETWORKS[i % len(NETWORKS)], MARKERS[i % len(MARKERS)], LINES[i // len(NETWORKS) % len(LINES)])
+        for i, model in enumerate(models)
+    }
+
+
+def family_colour(family: str, known: Sequence[str] = (), colours: Mapping[str, str] | None = None) -> str:
+    """Colour of a degradation family (`clean`, `blur`, `blur+noise`, …).
+
+    `known`: all families of the study, in order: mixtures and what has no colour of its own take the spare ones in turn. `colours`: those
+    that degradations have of their own.
+    """
+    own = {"clean": UNDEGRADED, "given": UNDEGRADED, **(colours or {})}
+    if family in own:
+        return own[family]
+    others = [name for name in known if name not in own]
+    return SPARE[others.index(family) % len(SPARE)] if family in others else MUTED
+
+
+def paler(colour: str, share: float) -> str:
+    """`colour`, #rrggbb, mixed with white: `share` 0 leaves it, 1 is white."""
+    return "#" + "".join(f"{round(int(colour[i : i + 2], 16) * (1 - share) + 255 * share):02x}" for i in (1, 3, 5))

@@ -1,0 +1,89 @@
+"""One dot a measurement in a line for each row, with the median, and a limit beyond which a measurement fails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from xlli_ray.plots.canvas import canvas, limits_of, svg_text
+from xlli_ray.plots.checks import check_colours, check_length
+from xlli_ray.plots.palette import INK, RULE
+from xlli_ray.plots.view import View
+
+SWARM = 120
+"""Dots of one line; more are thinned to evenly spaced quantiles."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One set of lines."""
+
+    title: str
+    xlabel: str
+    values: tuple[tuple[float, ...], ...]
+    """Of each row, finite."""
+    limit: float
+    below: bool
+    """What lies below the limit fails, else what lies at it or above."""
+
+    def __post_init__(self) -> None:
+        if not all(np.isfinite(value) for line in self.values for value in line) or not any(self.values):
+            raise ValueError("values are finite numbers, and there is at least one")
+        if not np.isfinite(self.limit):
+            raise ValueError("limit is a finite number")
+
+
+@dataclass(frozen=True)
+class Strips(View):
+    """See the module docstring."""
+
+    KIND: ClassVar[str] = "strips"
+
+    rows: tuple[str, ...]
+    colours: tuple[str, ...]
+    """One for each row."""
+    panels: tuple[Strip, ...]
+
+    def __post_init__(self) -> None:
+        check_colours(self.colours)
+        check_length("colours", self.colours, len(self.rows))
+        if not self.panels:
+            raise ValueError("a figure needs at least one panel")
+        for i, panel in enumerate(self.panels):
+            check_length(f"panels[{i}].values", panel.values, len(self.rows))
+
+    def draw(self) -> str:
+        """See `View.draw`."""
+        left = 0.25 + 0.072 * min(max(map(len, self.rows)), 40)
+        with canvas(left + 4.6 * len(self.panels), 0.3 * len(self.rows) + 1.1) as figure:
+            axes = figure.subplots(1, len(self.panels), sharey=True, squeeze=False)[0]
+            for axis, panel in zip(axes, self.panels):
+                _draw_strip(axis, self.rows, self.colours, panel)
+                axis.set_title(panel.title, color=INK, fontweight="bold", pad=7)
+                axis.set_xlabel(panel.xlabel)
+            return svg_text(figure, self.title)
+
+
+def _draw_strip(axis: Any, rows: Sequence[str], colours: Sequence[str], panel: Strip) -> None:
+    limit, below = panel.limit, panel.below
+    some = np.concatenate([np.array(line, float) for line in panel.values])
+    low, high = limits_of([*np.quantile(some, [0.01, 0.99]).tolist(), 0.0, 1.0])
+    axis.axvspan(*((low, limit) if below else (limit, high)), color="#f3f4f6", zorder=0)
+    axis.axvline(limit, color=RULE, linewidth=1.2, zorder=1)
+    for place, colour in enumerate(colours):
+        mine = np.sort(np.array(panel.values[place], float))
+        if not len(mine):
+            continue
+        failing = float(np.mean(mine < limit if below else mine >= limit)) > 0.5
+        shown = mine if len(mine) <= SWARM else np.quantile(mine, np.linspace(0, 1, SWARM))
+        # golden-ratio steps: spread without a draw, neighbours apart
+        offsets = ((np.arange(len(shown)) * 0.618034) % 1 - 0.5) * 0.5
+        axis.plot(shown.clip(low, high), place + offsets, "x" if failing else "o", color=colour, markersize=2.6, alpha=0.55,
+                  markeredgewidth=0.8 if failing else 0, zorder=2)  # fmt: skip
+        axis.plot([np.median(mine)] * 2, [place - 0.33, place + 0.33], color=INK, linewidth=1.8, zorder=3)
+    axis.set_yticks(range(len(rows)), list(rows))
+    axis.set_ylim(len(rows) - 0.4, -0.6)
+    axis.set_xlim(low, high)

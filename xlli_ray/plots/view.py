@@ -1,0 +1,179 @@
+"""A view: the data of a figure and what is drawn of them, as one frozen value without code.
+
+The static SVG is made of it (`to_svg`), and so is whatever else draws later; it is stored beside the SVG as JSON (`to_json`; back:
+`kinds.from_json`).
+A kind of view is one file here and one line in `kinds.py`: a frozen dataclass of numbers, words, tuples and further dataclasses, whose
+`__post_init__` raises ValueError where its fields do not fit together, and whose `draw` makes SVG text.
+
+JSON: an object with `format` (1), `kind` and the fields. Numbers that are NaN or infinite are null, and NaN when read. A file may have come
+from a stranger: reading takes no field more or less, no value of another type, nothing that `checks` refuses.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import types
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
+from typing import Any, ClassVar, NewType, Union, get_args, get_origin, get_type_hints
+
+from xlli_ray.errors import StudyError
+from xlli_ray.plots.checks import LONGEST, check_png
+
+FORMAT = 1
+LARGEST = 1 << 26
+"""Bytes of a view as JSON; no page can draw more."""
+ADVICE = "restore the file, or make the result again"
+Png = NewType("Png", str)
+"""A PNG file in base64."""
+
+
+@dataclass(frozen=True)
+class View(ABC):
+    """What all kinds have. See the module docstring."""
+
+    KIND: ClassVar[str]
+
+    title: str
+    """Names the figure for readers that do not see it; two of one page must differ in it."""
+
+    @abstractmethod
+    def draw(self) -> str:
+        """SVG text: one `<svg>` element. The same view gives the same bytes."""
+
+
+def to_svg(view: View) -> str:
+    """The view as SVG text: what its JSON says, so that the stored view gives the same bytes."""
+    return _read(type(view), _plain(type(view), view), "").draw()
+
+
+def to_json(view: View) -> str:
+    """The view as JSON text with sorted keys. Raises ValueError above LARGEST."""
+    data = {"format": FORMAT, "kind": view.KIND, **_plain(type(view), view)}
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    if len(text) > LARGEST:
+        raise ValueError(f"the view {view.title!r} would be {len(text) >> 20} MiB of JSON: draw fewer points")
+    return text
+
+
+def parse(text: str | bytes, where: str, kinds: Mapping[str, type[View]]) -> View:
+    """The view that `text` holds, of one of `kinds`; `where` is the file that it comes from. Raises StudyError naming it and the field."""
+    if len(text) > LARGEST:
+        raise StudyError(f"{where}: {len(text) >> 20} MiB, a view has at most {LARGEST >> 20}: {ADVICE}")
+    try:
+        data = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise StudyError(f"{where}: not JSON ({str(error)[:80]}): {ADVICE}") from error
+    try:
+        if not isinstance(data, dict):
+            raise _Wrong("", data, "an object")
+        version, kind = data.pop("format", None), data.pop("kind", None)
+        if type(version) is not int or version != FORMAT:
+            raise _Wrong("format", version, f"{FORMAT}; a newer version of xlli_ray may read it")
+        if not isinstance(kind, str) or kind not in kinds:
+            raise _Wrong("kind", kind, f"one of {', '.join(sorted(kinds))}")
+        return _read(kinds[kind], data, "")
+    except _Wrong as error:
+        raise StudyError(f"{where}: {error}: {ADVICE}") from error
+
+
+class _Wrong(ValueError):
+    def __init__(self, field: str, value: Any, expected: str) -> None:
+        super().__init__(f"{field or 'the whole'} is {repr(value)[:80]}, expected {expected}")
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {item.name: hints[item.name] for item in fields(kind)}
+
+
+def _plain(kind: Any, value: Any) -> Any:
+    """`value` of the declared type `kind` as lists, objects, words and numbers; numbers that are not finite become None."""
+    if value is None:
+        return None
+    if is_dataclass(kind):
+        assert isinstance(kind, type)
+        return {name: _plain(hint, getattr(value, name)) for name, hint in _hints(kind).items()}
+    if get_origin(kind) is tuple:
+        inner = get_args(kind)
+        return [_plain(inner[0] if inner[-1] is Ellipsis else inner[i], item) for i, item in enumerate(value)]
+    if get_origin(kind) in (types.UnionType, Union):
+        return _plain(get_args(kind)[0], value)
+    if kind is float:
+        return float(value) if math.isfinite(value) else None
+    return str(value) if kind is Png else kind(value)
+
+
+def _read(kind: Any, value: Any, field: str) -> Any:
+    """`value` as the declared type `kind`. Raises _Wrong naming the field."""
+    if is_dataclass(kind):
+        assert isinstance(kind, type)
+        return _dataclass(kind, value, field)
+    if get_origin(kind) is tuple:
+        return _tuple(get_args(kind), value, field)
+    if get_origin(kind) in (types.UnionType, Union):
+        return None if value is None else _read(get_args(kind)[0], value, field)
+    if kind is float:
+        if value is None:
+            return math.nan
+        if type(value) not in (int, float) or not abs(value) <= 1e300:  # also NaN, and whole numbers that no float holds
+            raise _Wrong(field, value, "a number or null")
+        return float(value)
+    if kind is Png:
+        if not isinstance(value, str):
+            raise _Wrong(field, value, "a PNG file in base64")
+        try:
+            check_png(value)
+        except ValueError as error:
+            raise _Wrong(field, value, f"a PNG file in base64 ({error})") from error
+        return Png(value)
+    if kind is int and (type(value) is not int or abs(value) > 1 << 52):
+        raise _Wrong(field, value, "a whole number")
+    if kind is bool and not isinstance(value, bool):
+        raise _Wrong(field, value, "true or false")
+    if kind is str and (not isinstance(value, str) or len(value) > LONGEST):
+        raise _Wrong(field, value, f"a text of at most {LONGEST} characters")
+    return value
+
+
+def _tuple(inner: tuple[Any, ...], value: Any, field: str) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise _Wrong(field, value, "a list")
+    if inner[-1] is Ellipsis:
+        return tuple(_read(inner[0], item, f"{field}[{i}]") for i, item in enumerate(value))
+    if len(value) != len(inner):
+        raise _Wrong(field, value, f"a list of {len(inner)}")
+    return tuple(_read(kind, item, f"{field}[{i}]") for i, (kind, item) in enumerate(zip(inner, value)))
+
+
+def _dataclass(kind: type, value: Any, field: str) -> Any:
+    if not isinstance(value, dict):
+        raise _Wrong(field, value, "an object")
+    hints = _hints(kind)
+    start = f"{field}." if field else ""
+    for name in value:
+        if name not in hints:
+            raise _Wrong(f"{start}{name[:80]}", value[name], "no such field")
+    for item in fields(kind):
+        if item.name not in value and item.default is MISSING and item.default_factory is MISSING:
+            raise _Wrong(f"{start}{item.name}", None, "a value")
+    found = {name: _read(hints[name], given, f"{start}{name}") for name, given in value.items()}
+    try:
+        return kind(**found)
+    except ValueError as error:
+        raise _Unfit(field, error) from error
+
+
+class _Unfit(_Wrong):
+    """Fields that do not fit together."""
+
+    def __init__(self, field: str, error: ValueError) -> None:
+        ValueError.__init__(self, f"{f'{field}: ' if field else ''}{error}")
