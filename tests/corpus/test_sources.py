@@ -90,6 +90,15 @@ def test_a_folder_without_images_says_what_it_holds(tmp_path: Path) -> None:
         list_files(["empty"], tmp_path)
 
 
+@pytest.mark.parametrize("slip", ["/", "/.", "/../", "file:///", "/**/*.png", "/**"])
+def test_the_whole_file_system_is_no_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slip: str) -> None:
+    monkeypatch.setattr(os, "walk", lambda *_: pytest.fail("walked"))
+    with pytest.raises(RecipeError, match="is the whole file system"):
+        list_files([slip], tmp_path)
+    with pytest.raises(RecipeError, match="is the whole file system"):
+        list_files([os.path.relpath("/", tmp_path)], tmp_path)
+
+
 def test_braces_stand_for_alternatives(tmp_path: Path) -> None:
     for name in ("a.png", "b.jpg", "c.tif", "x/d.png", "y/d.png", "{z}.png", "u,v.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

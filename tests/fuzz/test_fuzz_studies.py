@@ -153,7 +153,7 @@ def test_what_is_none_of_the_study_is_named_and_left_alone(study: Path, tmp_path
 def test_a_study_from_before_there_were_digests_is_read_verified_and_continued(made: tuple[Recipe, Path], study: Path) -> None:
     shutil.rmtree(study / "study")
     (study / "digests.json").unlink()
-    for path in [study / "study.json", *study.glob("lease/*.json"), *study.glob("results/*/*.json"), study / "tables/index.json"]:
+    for path in [study / "study.json", *study.glob("lease/*.json"), *study.glob("results/*/result.json"), study / "tables/index.json"]:
         data = json.loads(path.read_text())
         data.pop("seal")
         if path.name == "study.json":

@@ -140,12 +140,15 @@ def _list(pattern: str, base: Path | str) -> list[str]:
     if not os.path.isdir(path):
         path = globs.unescape(path)
     if os.path.isdir(path):
+        _refuse_root(pattern, path)
         if not (images := globs.images_below(path)):
             raise RecipeError(
                 f"{pattern!r} is a folder without images: it holds {globs.holds(path)}. Images end in {', '.join(globs.IMAGES)}."
             )
         return images
     path = absolute(pattern, base)
+    if path.startswith("/**"):
+        _refuse_root(pattern, "/")
     # A relative pattern is globbed inside `base`, so that brackets in the folder's own name are no wildcards.
     inside = pattern if not os.path.isabs(os.path.expanduser(pattern)) and not pattern.startswith("file://") else None
     if inside is None:
@@ -153,6 +156,12 @@ def _list(pattern: str, base: Path | str) -> list[str]:
     else:
         matches = [absolute(name, base) for name in glob.glob(inside, root_dir=base, recursive=True)]
     return [name for name in matches if os.path.isfile(name)]
+
+
+def _refuse_root(pattern: str, folder: str) -> None:
+    """A slip of the keyboard (`images: [/]`) would read every folder of the machine, devices and network drives among them."""
+    if os.path.realpath(folder) == os.path.realpath(os.sep):
+        raise RecipeError(f"{pattern!r} is the whole file system. Name the folder that holds the images.")
 
 
 def _list_url(pattern: str) -> list[str]:
