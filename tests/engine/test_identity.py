@@ -242,7 +242,7 @@ def test_what_an_entry_says_of_a_companion_is_part_of_the_identity_and_not_asked
     with pytest.raises(PlanError, match=r"companion settings was .*, is now .*'range': \[0\.0, 255\.0\]"):
         run(recipe(models=wider, **asked))
     with monkeypatch.context() as patch:
-        patch.setattr("xlli_ray.engine.run.plan._settings", lambda record: {})  # as it was before this was written down
+        patch.setattr("xlli_ray.engine.run.wanted_cells.companion_settings", lambda record: {})  # as it was before this was written down
         run(recipe(models=[SMALL, OTHER], **asked), "older")
     more = {**asked, "stages": [lam, {"restore": {}}]}
     assert set(run(recipe(models=[SMALL, OTHER], **more), "older").added) == {"restore/small/restore", "restore/other/restore"}

@@ -31,6 +31,7 @@ from xlli_ray.report.shown_samples import Samples
 from xlli_ray.store.records.manifest import Manifest
 from xlli_ray.store.tables.study_tables import table_kinds
 from xlli_ray.study import Study, open_study
+from xlli_ray.terminal import human_bytes
 
 KEY = "report/index.html"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -220,16 +221,6 @@ def environment() -> Any:
     made.filters["prose"] = prose
     made.filters["shell"] = shell
     return made
-
-
-def human_bytes(count: float) -> str:
-    """`1.5 GB`. (The plan's own says the same, but importing the plan imports torch.)"""
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def shell(text: str) -> str:

@@ -19,7 +19,7 @@ from xlli_ray.errors import RecipeError, counted
 from xlli_ray.report.means import mean_tables
 from xlli_ray.store.tables.results import plain
 from xlli_ray.study import open_study
-from xlli_ray.terminal import harmless
+from xlli_ray.terminal import harmless, human_bytes
 
 if TYPE_CHECKING:
     from xlli_ray.engine.run.plan import Plan
@@ -84,8 +84,6 @@ def result_table(place: str) -> str:
     parts += ["\n".join([excerpt(table, "", place), *lines]) for table, lines in mean_tables(study)]
     stored = study.sql("select count(*) as n, sum(bytes_stored) as size from features").to_pylist()[0]
     if stored["n"]:
-        from xlli_ray.engine.run.plan import human_bytes
-
         size = human_bytes(stored["size"] or 0)
         parts.append(f"{counted(stored['n'], 'array')}, {size}: xlli query {shlex.quote(place)} \"from features\"")
     return "\n\n".join(parts)
@@ -132,8 +130,6 @@ def sets_text(samples: SampleTable) -> str:
 
 def plan_table(manifest: Manifest, plan: Plan, *, workers: int) -> str:
     """What a run would do."""
-    from xlli_ray.engine.run.plan import human_bytes
-
     samples = manifest.samples
     assert samples is not None
     rows = []

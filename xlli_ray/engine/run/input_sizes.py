@@ -1,13 +1,37 @@
-"""The sizes of a corpus' inputs as a plan asks about them: which are too small for a network, and what cannot measure clips."""
+"""The sizes of a corpus' inputs as a plan asks about them: what a network makes of each, in which batches, and which it cannot take."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from xlli_ray.corpus.size import Size
+from xlli_ray.models.cost import survey
+from xlli_ray.models.layers import Tap
 from xlli_ray.models.model import Model
 from xlli_ray.probes import probe_class
-from xlli_ray.probes.protocol import takes_clips
+from xlli_ray.probes.protocol import Shapes, takes_clips
+from xlli_ray.recipe import Recipe
 from xlli_ray.registry import PROBES
 from xlli_ray.store.records.manifest import Bucket
+
+ACTIVATIONS_CPU = 1 << 30
+ACTIVATIONS_GPU = 16 << 30
+BATCHES = (32, 16, 8, 4, 2, 1)
+
+
+@dataclass(frozen=True)
+class SizeFacts:
+    """What is known of the inputs of one bucket before cells are cut."""
+
+    shapes: Shapes | None
+    """None where they are refused."""
+    macs: float
+    """Multiply-adds a sample."""
+    refused: str
+    """Why the network cannot take them."""
+    batch: int
+    """The largest that fits."""
 
 
 def size_of(bucket: Bucket) -> Size:
@@ -34,3 +58,33 @@ def images_only(kind: str) -> str:
     """Why a stage of this kind cannot measure clips, and which can."""
     able = ", ".join(name for name in sorted(PROBES) if takes_clips(probe_class(name)))
     return f"`{kind}` measures single images, and this corpus holds clips; stages for clips: {able}"
+
+
+def size_facts(
+    recipe: Recipe, model: Model, bucket: Bucket, strides: Mapping[Tap, tuple[float, float] | None], device: str
+) -> SizeFacts:
+    """Run the model once on zeros of the bucket's size, without data where it can. `strides`: of the layers that are looked at."""
+    if reason := too_small(model, bucket):
+        return SizeFacts(None, 0.0, reason, 1)
+    size = size_of(bucket)
+    seen = survey(model, tuple(strides), size)
+    output = model.given(model.shape(size), size.height, size.width)[1:] if model.output == "image" else None
+    features = {tap: (seen.shapes[tap], stride) for tap, stride in strides.items()}
+    target, extras = _made_beside(recipe, bucket)
+    shapes = Shapes(size.height, size.width, output, features, target=target, extras=extras, frames=size.frames)
+    return SizeFacts(shapes, float(seen.multiply_adds), "", auto_batch(seen.activation_bytes, device))
+
+
+def _made_beside(recipe: Recipe, bucket: Bucket) -> tuple[tuple[int, int] | None, dict[str, tuple[tuple[int, ...], str]]]:
+    """(height, width) of the targets of a bucket, None without any; and shape and dtype of the by-products of its degradations."""
+    if not bucket.targets or len(bucket.scales) != 1:
+        return None, {}
+    size = size_of(bucket)
+    large = size.times(bucket.scales[0])
+    return (large.height, large.width), recipe.corpus.extras(size, bucket.scales[0])
+
+
+def auto_batch(activation_bytes: int, device: str) -> int:
+    """The largest of 1, 2, 4 … 32 samples whose activations stay under 1 GiB (16 GiB on a GPU)."""
+    room = ACTIVATIONS_CPU if device.startswith("cpu") else ACTIVATIONS_GPU
+    return next((size for size in BATCHES if size * max(1, activation_bytes) <= room), 1)

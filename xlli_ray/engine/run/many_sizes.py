@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
+from xlli_ray.engine.run.input_sizes import SizeFacts
 from xlli_ray.engine.run.ranges import MACS_A_SECOND, SHARD_BYTES, UNIT_BYTES, UNIT_SECONDS, UNITS_A_BUCKET
-from xlli_ray.probes.probe import Probe
-from xlli_ray.probes.protocol import ArrayPlan, SetProbe, Shapes
+from xlli_ray.engine.run.wanted_cells import WantedCell
+from xlli_ray.probes.protocol import ArrayPlan, SetProbe
 from xlli_ray.store.records.manifest import SIZES, Bucket, BucketPlan, SampleTable, SizePlan
 from xlli_ray.store.zarr.layout import ArrayMeta, extent_name
 
@@ -27,17 +27,6 @@ MANY = 17
 TILES = 6
 """Along each axis that differs, of a sample of mean extent: what the tiles at its edges hold beyond it is about a sixth, and constant."""
 TILE_BYTES = 1 << 20
-
-
-class Wanted(Protocol):
-    """What is known of a cell before its ranges are cut."""
-
-    @property
-    def probe(self) -> Probe: ...
-    @property
-    def batches(self) -> Mapping[str, int]: ...
-    @property
-    def segments(self) -> Mapping[str, tuple[tuple[int, int], ...]]: ...
 
 
 @dataclass(frozen=True)
@@ -53,7 +42,7 @@ class _Size:
 
 
 def many_sizes(
-    members: Sequence[Wanted], table: SampleTable, shapes: Mapping[str, tuple[Shapes | None, float, str]]
+    members: Sequence[WantedCell], table: SampleTable, facts: Mapping[str, SizeFacts]
 ) -> list[BucketPlan] | None:
     """The one bucket of each member; None where each size keeps its own: few sizes, sets that are measured together, clips, or arrays
     that differ in more than their extents."""
@@ -64,9 +53,9 @@ def many_sizes(
         return None
     sizes = []
     for bucket, rows in covered:
-        found, macs, refused = shapes[bucket.name]
-        arrays = tuple(want.probe.arrays(found) if found else () for want in members)
-        sizes.append(_Size(bucket, rows, first.batches[bucket.name], macs, refused, arrays))
+        here = facts[bucket.name]
+        arrays = tuple(want.probe.arrays(here.shapes) if here.shapes else () for want in members)
+        sizes.append(_Size(bucket, rows, first.batches[bucket.name], here.macs, here.refused, arrays))
     if not any(not size.refused for size in sizes) or any(not _alike(sizes, number) for number in range(len(members))):
         return None
     total = sum(size.rows for size in sizes)

@@ -1,0 +1,107 @@
+"""Groups: new cells of one model that can share a forward pass share their row ranges, and so their units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from xlli_ray.engine.run.input_sizes import SizeFacts
+from xlli_ray.engine.run.many_sizes import many_sizes
+from xlli_ray.engine.run.ranges import MACS_A_SECOND, SHARD_BYTES, rows_a_unit, set_rows
+from xlli_ray.engine.run.wanted_cells import WantedCell
+from xlli_ray.probes.protocol import SetProbe, columns_of
+from xlli_ray.store.records.manifest import BucketPlan, Cell, SampleTable
+from xlli_ray.store.zarr.layout import ArrayMeta
+
+
+def cut_groups(
+    wanted: Sequence[WantedCell],
+    model: str,
+    table: SampleTable,
+    facts: Mapping[str, SizeFacts],
+    taken: set[str],
+    threads: int,
+) -> list[Cell]:
+    """The cells of one model with their ranges. `facts`: of each bucket; `taken`: names of groups that there are."""
+    together: dict[Any, list[WantedCell]] = {}
+    with_sets = any(isinstance(want.probe, SetProbe) for want in wanted)
+    for want in wanted:
+        shared = (tuple(sorted(want.batches.items())), tuple(sorted(want.segments.items())))
+        alone = () if want.probe.SHARES_FORWARD else (want.stage.id, want.probe.what)
+        sets = with_sets and (isinstance(want.probe, SetProbe) or _fits_sets(want, table, facts))
+        together.setdefault((*shared, alone, sets), []).append(want)
+    out = []
+    for members in together.values():
+        number = 0
+        while f"{model}-{number}" in taken:
+            number += 1
+        group = f"{model}-{number}"
+        taken = {*taken, group}
+        plans = _cut_group(members, table, facts)
+        for want, buckets in zip(members, plans):
+            out.append(
+                Cell(
+                    stage=want.stage.id,
+                    kind=want.stage.kind,
+                    model=model,
+                    what=want.probe.what,
+                    spec=dict(want.spec),
+                    params=want.stage.params,
+                    identity=want.identity,
+                    columns=columns_of(want.probe.columns(), clips=any(bucket.frames for bucket in table.buckets)),
+                    group=group,
+                    threads=threads,
+                    buckets=tuple(buckets),
+                    code=want.stage.code,
+                )
+            )
+    return out
+
+
+def _fits_sets(want: WantedCell, table: SampleTable, facts: Mapping[str, SizeFacts]) -> bool:
+    """Whether a cell may share the units of a `SetProbe`, and so its forward: its shards of a whole set stay within the limit."""
+    for bucket in table.buckets:
+        shapes = facts[bucket.name].shapes
+        rows = max((rows for _, _, rows in bucket.blocks), default=0)
+        for array in want.probe.arrays(shapes) if shapes else ():
+            if rows * int(np.prod(array.shape, dtype=np.int64)) * np.dtype(array.dtype).itemsize > SHARD_BYTES:
+                return False
+    return True
+
+
+def _cut_group(
+    members: Sequence[WantedCell], table: SampleTable, facts: Mapping[str, SizeFacts]
+) -> list[list[BucketPlan]]:
+    if (together := many_sizes(members, table, facts)) is not None:
+        return [[plan] for plan in together]
+    plans: list[list[BucketPlan]] = [[] for _ in members]
+    first_unit = 0
+    for bucket in table.buckets:
+        segments = members[0].segments[bucket.name]
+        rows = sum(count for _, count in segments)
+        if not rows:
+            continue
+        here = facts[bucket.name]
+        shapes, macs, refused = here.shapes, here.macs, here.refused
+        whole = next((want for want in members if isinstance(want.probe, SetProbe)), None)  # then ranges are whole sets
+        sets = set_rows(bucket, segments, whole.stage.id) if whole else 0
+        if shapes and sets:
+            shapes = replace(shapes, together=sets)
+        arrays = [want.probe.arrays(shapes) if shapes else () for want in members]
+        batch = members[0].batches[bucket.name]
+        sample_bytes = [int(np.prod(a.shape, dtype=np.int64)) * np.dtype(a.dtype).itemsize for some in arrays for a in some]
+        seconds = macs * max(want.probe.cost for want in members) / MACS_A_SECOND
+        size = sets or rows_a_unit(rows, batch, sample_bytes, seconds)
+        for want, some, plan in zip(members, arrays, plans):
+            metas = [ArrayMeta(a.name, rows, size, a.shape, a.dtype, a.dims, a.codec, a.described) for a in some]
+            plan.append(
+                BucketPlan(
+                    bucket.name, bucket.height, bucket.width, rows, batch, size, first_unit, segments, tuple(metas),
+                    macs * want.probe.cost, refused, bucket.frames,
+                )
+            )  # fmt: skip
+        first_unit += -(-rows // size)
+    return plans

@@ -1,0 +1,71 @@
+"""The identity of a cell: all that can change its numbers, and nothing else; flat, so that a change can be named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from xlli_ray.corpus import decode, degradations
+from xlli_ray.probes.probe import Probe
+from xlli_ray.recipe import Recipe
+from xlli_ray.store.records.manifest import ModelRecord, SampleTable
+
+LATER = ("companion settings",)
+"""Fields of identities that cells of earlier versions lack although they have a value: not compared for those."""
+
+
+def cell_identity(
+    recipe: Recipe, table: SampleTable, record: ModelRecord, probe: Probe, batches: Mapping[str, int], device: str
+) -> dict[str, Any]:
+    """Of the cell that `probe` measures with the model of `record`. `batches`: samples a batch, by bucket."""
+    sizes = sorted(set(batches.values()))
+    return {
+        "kind": probe.KIND,
+        "probe version": _version(probe, record.scale, table),
+        "sample table": table.hash,
+        "decode version": decode.VERSION,
+        "degradation versions": degradations.counted(recipe.corpus.versions(table.labels)),
+        "weights sha256": record.weights_sha256,
+        "network": record.network,
+        "network version": record.network_version,
+        "network args": dict(record.entry.get("args") or {}),
+        **({"frames": record.entry["frames"]} if record.entry.get("frames") else {}),
+        "scale": record.scale,
+        "range": list(record.range),
+        "output": record.output,
+        "batch": sizes[0] if len(sizes) == 1 else dict(sorted(batches.items())),
+        "threads": recipe.threads,
+        "device": device,
+        **probe.identity(),
+    }
+
+
+def companion_settings(record: ModelRecord) -> dict[str, Any]:
+    """What else than its weights changes a companion's output, where it is not the usual: its network's version and its entry."""
+    said = {name: record.entry[name] for name in ("args", "scale", "range") if record.entry.get(name)}
+    return {**({"version": record.network_version} if record.network_version != 1 else {}), **said}
+
+
+def _version(probe: Probe, scale: int, table: SampleTable) -> int:
+    """VERSION of a probe; of one whose last change touched few sizes, the one whose numbers these are."""
+    version_for = getattr(probe, "version_for", None)
+    return version_for(scale, [(bucket.height, bucket.width) for bucket in table.buckets]) if version_for else probe.VERSION
+
+
+def as_known(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
+    """`wanted` without what was not written down when `there` was made, and so cannot be compared."""
+    return {name: value for name, value in wanted.items() if name in there or name not in LATER}
+
+
+def other_content(cell_id: str, stage: str, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """What to tell people of a cell that the study has with other content: the fields that changed, and the ways out."""
+    names = [name for name in dict.fromkeys([*there, *wanted]) if there.get(name) != wanted.get(name)]
+    listed = "; ".join(f"{name} was {there.get(name)!r}, is now {wanted.get(name)!r}" for name in names)
+    if names == ["weights sha256"]:
+        listed += " (a network that draws its own weights must draw them from a fixed seed)"
+    if names[:1] == ["batch"] and wanted.get("batch") == 1:
+        listed += " (a network whose results change with the other images of a batch runs with one image at a time: `xlli plan` says why)"
+    return (
+        f"{cell_id}: this study holds other content under the same id: {listed}. "
+        f"Use a new id for the stage or model, `--replace {stage}` to compute it anew, or a new --out."
+    )

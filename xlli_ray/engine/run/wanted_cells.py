@@ -1,0 +1,100 @@
+"""The cells that a recipe wants of one model, before their ranges are cut: with batches, rows and identity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xlli_ray.engine.run.cell_identity import cell_identity, companion_settings
+from xlli_ray.engine.run.input_sizes import SizeFacts, images_only, pixels, size_facts, size_of, too_small
+from xlli_ray.engine.run.network_trials import manners_of, remark_of
+from xlli_ray.engine.run.ranges import choose_rows
+from xlli_ray.errors import PlanError
+from xlli_ray.models.layers import Tap, resolve
+from xlli_ray.models.model import ClipModel, Model
+from xlli_ray.probes import probe_class
+from xlli_ray.probes.probe import Probe
+from xlli_ray.probes.protocol import takes_clips
+from xlli_ray.recipe import Recipe, Stage
+from xlli_ray.store.records.manifest import ModelRecord, SampleTable
+
+
+@dataclass(frozen=True)
+class WantedCell:
+    """One cell before its ranges are cut."""
+
+    stage: Stage
+    probe: Probe
+    spec: Mapping[str, Any]
+    batches: Mapping[str, int]
+    identity: Mapping[str, Any]
+    segments: Mapping[str, tuple[tuple[int, int], ...]]
+
+    def id(self, model: str) -> str:
+        return f"{self.stage.id}/{model}/{self.probe.what}"
+
+
+def wanted_cells(
+    recipe: Recipe, stages: Sequence[Stage], model: Model, record: ModelRecord, table: SampleTable, device: str,
+    weights: Mapping[str, ModelRecord], load: Callable[[str], Model], unsure: Mapping[str, str],
+) -> tuple[list[WantedCell], dict[str, SizeFacts], list[str]]:  # fmt: skip
+    """The cells of one model; what it makes of each bucket; and what to know of it. `weights`: records of all models. Raises PlanError."""
+    import torch
+
+    usable = [bucket for bucket in table.buckets if not too_small(model, bucket)]
+    if not usable:
+        largest = max(table.buckets, key=pixels)
+        raise PlanError(f"{too_small(model, largest)} (the largest input of this corpus)")
+    if unlike := next((why for bucket in table.buckets if (why := model.takes(size_of(bucket)))), ""):
+        raise PlanError(unlike)
+    smallest = size_of(min(usable, key=pixels))
+    example = torch.zeros(model.shape(smallest))
+    probes: list[tuple[Stage, Probe, dict[str, Any]]] = []
+    for stage in stages:
+        cls = probe_class(stage.kind, stage.code)
+        params = stage.parsed()
+        probes += [(stage, cls(params, spec), spec) for spec in cls.cells(params, model, example)]
+    scales = sorted({scale for bucket in table.buckets for scale in bucket.scales})
+    for stage, probe, _ in probes:
+        if smallest.frames and not takes_clips(probe):
+            raise PlanError(f"stage {stage.id}: {images_only(stage.kind)}")
+        unknown = [name for name in probe.companions if name not in weights]
+        if unknown:
+            raise PlanError(f"stage {stage.id}: no model has the id {unknown[0]!r}; models: {', '.join(sorted(weights))}")
+        reason = probe.refuses(model, scales)
+        if reason:
+            raise PlanError(f"stage {stage.id}: {reason}")
+    taps = tuple(dict.fromkeys(tap for _, probe, _ in probes for tap in probe.taps()))
+    # How many input pixels a feature spans is the layer's own: found once, on the smallest input.
+    strides = {info.tap: info.stride for info in resolve(model, [_pattern(tap) for tap in taps], example)} if taps else {}
+    facts = {bucket.name: size_facts(recipe, model, bucket, strides, device) for bucket in table.buckets}
+    own = manners_of(model, unsure, taps)
+    if own.alone and not own.draws and isinstance(model, ClipModel) and model.frame_by_frame:
+        raise PlanError(f"model {record.id}: `frames: each` runs the frames of a clip in one batch, and {own.alone}")
+    notes = [f"batches of one: {own.alone}"] if own.alone else []
+    if remark := remark_of(model, unsure):
+        notes.append(remark)
+    wanted = []
+    for stage, probe, spec in probes:
+        fixed = recipe.batch.get(stage.kind, "auto")
+        found_manners = [own, *(manners_of(load(name), unsure) for name in probe.companions)]
+        alone = any(one.alone for one in found_manners)
+        sizes = {name: 1 if alone else one.batch if fixed == "auto" else int(fixed) for name, one in facts.items()}
+        segments = choose_rows(table, probe.max_rows)
+        identity = cell_identity(recipe, table, record, probe, sizes, device)
+        if probe.companions:
+            identity["companions"] = {name: weights[name].weights_sha256 for name in probe.companions}
+            settings = {name: companion_settings(weights[name]) for name in probe.companions}
+            if any(settings.values()):
+                identity["companion settings"] = settings
+        if any(one.draws for one in found_manners):
+            identity["draws"] = "keyed by sample"
+        wanted.append(WantedCell(stage, probe, spec, sizes, identity, segments))
+    return wanted, facts, notes
+
+
+def _pattern(tap: Tap) -> str:
+    """The layer pattern that means exactly this tap."""
+    call = "" if tap.call is None else f"#{tap.call}"
+    return f"{tap.module}{call}:{tap.side}"
