@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import io
 from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from xlli_ray.errors import EnvironmentFailure
@@ -15,6 +17,7 @@ from xlli_ray.store.objects import client as objects_module
 from xlli_ray.store.objects.client import Objects, open_objects
 from xlli_ray.store.records import root as root_module
 from xlli_ray.store.records.manifest import Manifest, SampleTable
+from xlli_ray.store.records.root import write_root
 from xlli_ray.store.records.seal import sealed_json, sealed_parquet
 from xlli_ray.store.tables.sample_table import part_key
 from xlli_ray.store.tables.study_tables import rejected
@@ -76,3 +79,23 @@ def test_names_in_a_strangers_lists_that_lead_outside_are_findings_and_nothing_o
     assert {"tables/../../secret.parquet", "../secret.parquet", outside} <= found
     assert opened
     assert outside not in opened
+
+
+def test_a_sample_table_without_a_seal_needs_none_once_the_digests_name_it(objects: Objects) -> None:
+    """Verify noted for ever that `digests.json` would cover it once the same run had ended, although it did."""
+    sink = io.BytesIO()
+    pq.write_table(EMPTY, sink)
+    for key in (part_key(0), REJECTED):
+        objects.put(key, sink.getvalue())
+    notes: list[str] = []
+    list(findings(Archive(objects, MANIFEST), notes=notes))
+    assert notes == ["samples: written before there were seals; digests.json covers it once the same `xlli run` has ended"]
+    write_root(objects, 1)
+    notes.clear()
+    assert [finding for finding in findings(Archive(objects, MANIFEST), notes=notes) if finding.kind == "samples"] == []
+    assert notes == []
+    other = EMPTY.append_column("more", pa.array([], pa.string()))
+    pq.write_table(other, sink := io.BytesIO())
+    objects.put(part_key(0), sink.getvalue())
+    (found,) = [finding for finding in findings(Archive(objects, MANIFEST)) if finding.kind == "samples"]
+    assert "not as the run of lease 1 left it" in found.what

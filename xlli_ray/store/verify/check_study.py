@@ -65,7 +65,7 @@ def _findings(archive: Archive, notes: list[str], accounted: set[str]) -> Iterat
     if manifest.samples is None:
         yield Finding("missing", "samples", "the corpus was never scanned")
     else:
-        yield from _samples(objects, manifest, notes, accounted)
+        yield from _samples(objects, manifest, notes, accounted, _named(objects))
         if not manifest.cells:
             yield Finding("missing", "study", "nothing was planned yet: the run stopped before its plan, or there was only a scan")
     yield from _weights(objects, manifest, accounted)
@@ -131,7 +131,19 @@ def _sealed(objects: Objects, key: str, kind: Kind, *, must: bool = False) -> It
         yield Finding(kind, key, str(error).removeprefix(f"{key}: ").rstrip("; "))
 
 
-def _samples(objects: Objects, manifest: Manifest, notes: list[str], accounted: set[str]) -> Iterator[Finding]:
+def _named(objects: Objects) -> set[str]:
+    """The keys that `digests.json` covers; none where it cannot be read, which `_root` tells."""
+    try:
+        root = read_root(objects)
+    except StudyError:
+        return set()
+    return set(root.objects) if root is not None else set()
+
+
+def _samples(
+    objects: Objects, manifest: Manifest, notes: list[str], accounted: set[str], covered: set[str]
+) -> Iterator[Finding]:
+    """`covered`: keys whose bytes `digests.json` names: they need no seal of their own."""
     table = manifest.samples
     assert table is not None
     rows, unsealed, sound = 0, False, True
@@ -141,7 +153,7 @@ def _samples(objects: Objects, manifest: Manifest, notes: list[str], accounted: 
             data = bytearray()
             for piece in pieces(objects, part_key(part)):
                 data += piece
-            unsealed |= not check(bytes(data), part_key(part), "")
+            unsealed |= not check(bytes(data), part_key(part), "") and part_key(part) not in covered
             rows += open_parquet(objects, part_key(part)).metadata.num_rows
         except Missing:
             yield Finding("samples", part_key(part), "missing")
@@ -157,7 +169,7 @@ def _samples(objects: Objects, manifest: Manifest, notes: list[str], accounted: 
     accounted.add(key)
     try:
         data = bytearray(objects.get(key))
-        unsealed |= not check(bytes(data), key, "")
+        unsealed |= not check(bytes(data), key, "") and key not in covered
         if pq.read_table(pa.BufferReader(bytes(data))).num_rows != table.rejected:
             yield Finding("samples", key, f"not the {counted(table.rejected, 'file')} that the plan counts as refused")
     except Missing:
