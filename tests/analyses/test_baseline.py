@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 import yaml
@@ -13,7 +15,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 
-from xlli_ray.analyses.baseline import NETWORK
+from xlli_ray.analyses.baseline import NETWORK, below_baseline
 from xlli_ray.corpus.resize import bicubic_up
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.run.driver import run_study
@@ -57,3 +59,18 @@ def test_a_network_below_the_baseline_is_flagged_in_the_run_the_table_and_the_pa
     assert "Flag: nearest is " in page
     assert "bicubic − nearest" not in page
     assert "nearest − bicubic" not in page
+
+
+def test_a_network_below_the_baseline_in_thirty_degradations_is_one_flag_that_names_the_worst() -> None:
+    """Two networks and thirty degradations filled the top of a page with sixty lines that said one thing."""
+    rows = [
+        {"stage": "restore", "model": model, "baseline": "bicubic", "label": f"blur{level}", "by_db": sign * level / 10, "n": 7}
+        for model, sign in (("fine", -1.0), ("one", 1.0), ("two", 0.5)) for level in range(-1, 31)
+    ]  # fmt: skip
+    models = [SimpleNamespace(id=name, network=network, channels=3)
+              for name, network in (("bicubic", NETWORK), ("one", "imdn"), ("two", "imdn"), ("fine", "imdn"))]  # fmt: skip
+    manifest = SimpleNamespace(models=models, cells=[SimpleNamespace(kind="restore")])
+    fine, one, two = (item.text for item in below_baseline(manifest, lambda _: pa.Table.from_pylist(rows)))  # type: ignore[arg-type]
+    assert fine.startswith("fine is 0.10 dB below bicubic (psnr_y, blur-1,")
+    assert one.startswith("one is below bicubic in 30 of 32 degradations, most in blur30: by 3.00 dB (psnr_y, mean over photographs")
+    assert two.startswith("two is below bicubic in 30 of 32 degradations, most in blur30: by 1.50 dB")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -20,7 +21,10 @@ NETWORK = "xlli_ray.models.networks.bicubic:make"
 
 @dataclass(frozen=True)
 class Below:
-    """A network whose mean PSNR on luma is under the baseline's. `by`: dB, above 0, mean over the photographs of `samples`."""
+    """A network whose mean PSNR on luma is under the baseline's in `count` of the `compared` degradations, most in `label`.
+
+    `by`: dB there, above 0, mean over the photographs of `samples`.
+    """
 
     stage: str
     model: str
@@ -28,13 +32,18 @@ class Below:
     label: str
     by: float
     samples: int
+    count: int = 1
+    compared: int = 1
 
     @property
     def text(self) -> str:
-        """For a terminal and the page."""
+        """For a terminal and the page: one line a network, however many degradations there are."""
+        about = f"mean over photographs, of the same {counted(self.samples, 'sample')}): look at its range, scale and weights"
+        if self.count == 1:
+            return f"{self.model} is {self.by:.2f} dB below {self.baseline} (psnr_y, {self.label}, {about}"
         return (
-            f"{self.model} is {self.by:.2f} dB below {self.baseline} (psnr_y, {self.label}, mean over photographs, of the same "
-            f"{counted(self.samples, 'sample')}): look at its range, scale and weights"
+            f"{self.model} is below {self.baseline} in {self.count} of {self.compared} degradations, most in {self.label}: "
+            f"by {self.by:.2f} dB (psnr_y, {about}"
         )
 
 
@@ -44,7 +53,7 @@ def baselines(manifest: Manifest) -> dict[str, int]:
 
 
 def below_baseline(manifest: Manifest, sql: Callable[[str], pa.Table]) -> list[Below]:
-    """All of them, in the order of stage, model and degradation. `sql` runs one statement over the study's tables."""
+    """One for each stage and network, in the order of their names. `sql` runs one statement over the study's tables."""
     known = baselines(manifest)
     if not known or not any(cell.kind == "restore" for cell in manifest.cells):
         return []
@@ -55,10 +64,15 @@ def below_baseline(manifest: Manifest, sql: Callable[[str], pa.Table]) -> list[B
         " avg(b.psnr_y - a.psnr_y) as by_db, count(*) as n from restore a"
         " join restore b on a.stage = b.stage and a.row = b.row and a.model <> b.model join samples s on s.row = a.row"
         " where a.status = 'ok' and b.status = 'ok' and isfinite(a.psnr_y) and isfinite(b.psnr_y) group by all"
-        ") group by stage, model, baseline, label having avg(by_db) > 0 order by all"
+        ") group by stage, model, baseline, label order by all"
     )
-    return [
-        Below(row["stage"], row["model"], row["baseline"], row["label"], row["by_db"], row["n"])
-        for row in table.to_pylist()
-        if row["baseline"] in known and row["model"] not in known and channels.get(row["model"]) == known[row["baseline"]]
-    ]
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in table.to_pylist():
+        if row["baseline"] in known and row["model"] not in known and channels.get(row["model"]) == known[row["baseline"]]:
+            groups.setdefault((row["stage"], row["model"], row["baseline"]), []).append(row)
+    out = []
+    for (stage, model, baseline), rows in groups.items():
+        if under := [row for row in rows if row["by_db"] > 0]:
+            worst = max(under, key=lambda row: row["by_db"])
+            out.append(Below(stage, model, baseline, worst["label"], worst["by_db"], worst["n"], len(under), len(rows)))
+    return out
