@@ -18,20 +18,25 @@ from xml.etree import ElementTree
 import pytest
 from ddr_studies import ddr_recipe
 from lam_studies import Lam, lam_recipe
+from looks import strangers
 from pydantic import BaseModel
 from srga_studies import srga_recipe
 from toy_studies import Recipe, Stage, scores, write_study
 
 from xlli_ray.analyses import analysis_class
 from xlli_ray.analyses.freshness import Asked, resolve
+from xlli_ray.analyses.labels import Labels
 from xlli_ray.analyses.protocol import Result
 from xlli_ray.analyses.view import View
 from xlli_ray.errors import AnalysisError, PlanError
+from xlli_ray.plots.embedding import Embedding
 from xlli_ray.plots.kinds import from_json
+from xlli_ray.plots.palette import network_looks
 from xlli_ray.plots.view import to_svg
 from xlli_ray.registry import ANALYSES, PROBES
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import open_objects
+from xlli_ray.store.records.documents import load_manifest
 from xlli_ray.store.tables.results import plain, write_result
 from xlli_ray.store.tables.study_tables import RESERVED, write_tables
 
@@ -85,8 +90,6 @@ def make(tmp_path: Path) -> Make:
 
 def ran(place: Path, kind: str, params: dict[str, Any]) -> tuple[Any, Result]:
     """The task and what its analysis returns."""
-    from xlli_ray.store.records.documents import load_manifest
-
     objects = open_objects(str(place))
     manifest = load_manifest(objects)
     assert manifest is not None
@@ -127,6 +130,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
         return known[name]
 
     return get
+
 
 def test_every_analysis_has_an_example_here() -> None:
     assert set(EXAMPLES) == set(ANALYSES), "give the new analysis a line in EXAMPLES"
@@ -210,6 +214,19 @@ def test_what_it_declares_is_what_it_returns(kind: str, params: dict[str, Any], 
 
 
 @pytest.mark.parametrize(("kind", "params"), CASES)
+def test_a_network_and_a_degradation_look_the_same_in_all_its_figures(kind: str, params: dict[str, Any], once: Once) -> None:
+    found = once(kind, params)
+    manifest = load_manifest(open_objects(str(found.place)))
+    assert manifest is not None
+    networks, meaning = network_looks([model.id for model in manifest.models]), Labels.of(manifest.samples)
+    labels = list(meaning.records)
+    for figure in found.result.figures:
+        view = from_json(figure.view, figure.name)
+        degradations = meaning.shades(labels) if isinstance(view, Embedding) else {label: meaning.colour(label) for label in labels}
+        assert strangers(view, networks, degradations) == [], figure.name
+
+
+@pytest.mark.parametrize(("kind", "params"), CASES)
 def test_the_same_inputs_give_the_same_bytes(kind: str, params: dict[str, Any], once: Once, make: Make) -> None:
     first, second = once(kind, params), make(replace(EXAMPLES[kind].study, name="second"))
     assert first.files == written(second, *ran(second, kind, params))
@@ -239,8 +256,6 @@ def test_it_sees_its_inputs_and_nothing_else(kind: str, once: Once) -> None:
     found = once(kind, EXAMPLES[kind].params[0])
     place, task = found.place, found.task
     kinds = {cell.kind for cell in task.cells}
-    from xlli_ray.store.records.documents import load_manifest
-
     objects = open_objects(str(place))
     manifest = load_manifest(objects)
     assert manifest is not None

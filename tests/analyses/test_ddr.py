@@ -29,12 +29,14 @@ from xlli_ray.analyses.freshness import Asked, check_asked, resolve
 from xlli_ray.analyses.labels import Labels
 from xlli_ray.analyses.protocol import Result
 from xlli_ray.analyses.view import View
+from xlli_ray.corpus.degradations import get
 from xlli_ray.errors import AnalysisError, EnvironmentFailure, PlanError, RecipeError
 from xlli_ray.recipe import parse_recipe
 from xlli_ray.stats.gram import gram
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import open_objects
 from xlli_ray.store.records.documents import load_manifest
+from xlli_ray.store.records.manifest import Bucket, SampleTable
 from xlli_ray.store.tables.results import read_file, write_result
 
 LABELS = ("clean", "blur1", "blur2", "noise20")
@@ -304,6 +306,21 @@ def test_a_recipe_that_asks_for_resamples_still_runs_is_told_that_they_have_no_e
     (note,) = check_asked([asked], manifest)
     assert note.startswith("stage ddr: `resamples` no longer has an effect")
     assert check_asked([Asked("ddr", "ddr", QUICK)], manifest) == []
+
+
+def test_the_stronger_of_two_levels_is_the_lower_one_where_a_higher_level_is_less_of_a_degradation() -> None:
+    """Ratios of levels took quality 90 for more jpeg than quality 10, and drew it in the stronger colour."""
+    labels = ("clean", "jpeg10", "jpeg90", "blur4", "blur2", "blur2+noise10", "blur1+noise10")
+    meaning = Labels.of(SampleTable("hash", "corpus", len(labels), 1, (Bucket("h0008w0008", 8, 8, 0, len(labels), tuple(
+        (label, i, 1) for i, label in enumerate(labels))),), 1, 1))  # fmt: skip
+    none = np.zeros(0, np.int64)
+    samples = Samples(none, none, none, none, labels, (), (), (), meaning)
+    assert [labels[code] for code in samples.levels("jpeg")] == ["jpeg90", "jpeg10"]
+    assert [labels[code] for code in samples.levels("blur")] == ["blur2", "blur4"]
+    assert [labels[code] for code in samples.levels("blur+noise")] == ["blur2+noise10", "blur1+noise10"]
+    shades = meaning.shades(labels)
+    assert shades["jpeg10"] == meaning.colour("jpeg10") == get("jpeg").COLOUR
+    assert shades["jpeg90"] != meaning.colour("jpeg90") == get("jpeg").COLOUR
 
 
 def test_own_contents_are_each_there_once_and_every_degradation_sees_every_image(ddr: Ddr) -> None:

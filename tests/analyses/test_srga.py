@@ -385,7 +385,7 @@ def test_a_network_is_drawn_in_no_degradations_colour() -> None:
         drawn = figure.svg.lower()
         for model in "ab":
             assert looks[model].colour.lower() in drawn
-        assert not [name for name, colour in meaning.colours.items() if colour.lower() in drawn]
+        assert not [name for name in meaning.families if meaning.type_colour(name).lower() in drawn]
         assert NETWORKS[0].lower() not in drawn, "the look of the model that is not here"
 
 

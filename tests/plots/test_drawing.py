@@ -96,3 +96,10 @@ def test_no_network_looks_like_a_degradation_or_like_another_network() -> None:
         assert min(np.linalg.norm(lab(colour) - lab(other)) for other in NETWORKS[:i] + NETWORKS[i + 1 :]) > 25
     looks = network_looks([f"m{i}" for i in range(24)])
     assert len(set(looks.values())) == 24, "beyond eight, the line tells them apart"
+
+
+def test_no_two_degradations_of_a_study_share_a_colour() -> None:
+    """Mixtures took spare colours that other degradations of the same study had of their own; two packages may choose one colour."""
+    known = ["clean", *OWN, *(f"mixture{i}" for i in range(3)), "rain"]
+    own = {**OWN, "rain": OWN["blur"]}
+    assert len({family_colour(name, known, own) for name in known}) == len(known)

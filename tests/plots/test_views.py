@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from typing import Any
 from xml.etree import ElementTree
 
@@ -90,6 +91,18 @@ def test_curves_of_one_name_have_one_line_in_the_legend_and_bands_are_filled() -
     assert bands.count(">net</text>") == 1
     assert bands.count("opacity: 0.13") == 2
     assert "opacity: 0.13" not in bars
+
+
+def test_the_legend_has_the_order_that_the_view_says_and_every_column_of_a_shared_axis_its_ticks() -> None:
+    """The third column of spectra had no ticks where the last line was short, and a set that the first network lacks came last."""
+    names = ("blur2", "blur4", "clean", "noise20")
+    panels = tuple(
+        CurvePanel(name, (Curve(name, BLUE, (1.0, 2.0), (3.0, 4.0)),), Axis(places=(1.0, 2.0), names=("first", "second"))) for name in names
+    )
+    svg = to_svg(Curves("t", panels, share_x=True, order=("clean", "blur2", "blur4", "absent")))
+    legend = svg[svg.rindex("first</text>") :]
+    assert re.findall(r">(clean|blur2|blur4|noise20|absent)</text>", legend)[-4:] == ["clean", "blur2", "blur4", "noise20"]
+    assert svg.count(">first</text>") == 3, "one for each of three columns"
 
 
 def put(path: str, value: Any) -> Any:

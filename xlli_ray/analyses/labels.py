@@ -6,10 +6,11 @@ summary held these are read by their labels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xlli_ray.corpus.degradations import get, is_made, parse_label
+from xlli_ray.plots.palette import family_colour, paler
 from xlli_ray.store.records.manifest import FamilyRecord, LabelRecord, SampleTable
 
 
@@ -54,10 +55,28 @@ class Labels:
         """Whether a larger level is less of a degradation."""
         return family in self.families and not self.families[family].higher_is_worse
 
-    @property
-    def colours(self) -> dict[str, str]:
-        """The colours that degradations have of their own."""
-        return {name: record.colour for name, record in self.families.items() if record.colour is not None}
+    def by_strength(self, labels: Sequence[str]) -> list[str]:
+        """`labels` of one type from the weakest level to the strongest; mixtures, whose levels have no one order, as they are given."""
+        kind = self.type(labels[0]) if labels else ""
+        return list(labels) if "+" in kind else sorted(labels, key=self.level, reverse=self.falling(kind))
+
+    def type_colour(self, kind: str) -> str:
+        """The colour of a type in every figure of the study, whichever of its types a figure shows."""
+        own = {name: record.colour for name, record in self.families.items() if record.colour is not None}
+        return family_colour(kind, self.types, own)
+
+    def colour(self, label: str) -> str:
+        """The colour of a label's type."""
+        return self.type_colour(self.type(label))
+
+    def shades(self, labels: Sequence[str]) -> dict[str, str]:
+        """The colour of each label where levels are told apart: that of its type for the strongest of `labels`, paler for weaker ones."""
+        out = {}
+        for label in labels:
+            levels = [self.level(other) for other in self.by_strength([one for one in labels if self.type(one) == self.type(label)])]
+            order = list(dict.fromkeys(levels))
+            out[label] = paler(self.colour(label), 0.7 * (1 - (order.index(self.level(label)) + 1) / len(order)))
+        return out
 
 
 def _read(label: str) -> LabelRecord:

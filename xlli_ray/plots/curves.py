@@ -99,6 +99,8 @@ class Curves(View):
     """Inches of a panel's width."""
     legend: bool = True
     """Curves are named to the right; without it something beside the figure says which is which."""
+    order: tuple[str, ...] = ()
+    """Names in the legend's order; those that are not here, or all where it is empty: as they come."""
 
     def __post_init__(self) -> None:
         check_range("columns", self.columns, 1, 20)
@@ -109,7 +111,8 @@ class Curves(View):
     def draw(self) -> str:
         """See `View.draw`."""
         shown = {curve.name: curve for panel in reversed(self.panels) for curve in reversed(panel.curves)}
-        order = list(dict.fromkeys(curve.name for panel in self.panels for curve in panel.curves))
+        names = (*self.order, *(curve.name for panel in self.panels for curve in panel.curves))
+        order = [name for name in dict.fromkeys(names) if name in shown]
         count = min(self.columns, len(self.panels))
         lines = -(-len(self.panels) // count)
         beside = 0.085 * min(max(map(len, order), default=0), 40) + 0.7 if self.legend else 0.1
@@ -124,6 +127,8 @@ class Curves(View):
                     axis.set_visible(False)
                     continue
                 self._draw_panel(axis, self.panels[number], order)
+                if self.share_x and number + count >= len(self.panels):  # the lowest of its column, also where the last line is short
+                    axis.tick_params(axis="x", labelbottom=True)
                 if number % count and self.panels[number].y.label == self.panels[number - 1].y.label:
                     axis.set_ylabel("")
             labels = {panel.x.label for panel in self.panels}

@@ -45,16 +45,22 @@ def network_looks(models: Sequence[str]) -> dict[str, Look]:
 def family_colour(family: str, known: Sequence[str] = (), colours: Mapping[str, str] | None = None) -> str:
     """Colour of a degradation family (`clean`, `blur`, `blur+noise`, …).
 
-    `known`: all families of the study, in order: mixtures and what has no colour of its own take the spare ones in turn. `colours`: those
-    that degradations have of their own.
+    `known`: all families of the study, in order: mixtures and what has no colour of its own take the spare ones in turn, none that another
+    has. `colours`: those that degradations have of their own.
     """
-    own = {"clean": UNDEGRADED, "given": UNDEGRADED, **(colours or {})}
+    own = {"clean": UNDEGRADED, "given": UNDEGRADED}
+    for name, colour in (colours or {}).items():
+        if colour not in own.values():  # two packages may have chosen one colour: the second degradation takes a spare one
+            own[name] = colour
     if family in own:
         return own[family]
     others = [name for name in known if name not in own]
-    return SPARE[others.index(family) % len(SPARE)] if family in others else MUTED
+    free = [colour for colour in SPARE if colour not in own.values()]
+    return free[others.index(family) % len(free)] if family in others else MUTED
 
 
 def paler(colour: str, share: float) -> str:
     """`colour`, #rrggbb, mixed with white: `share` 0 leaves it, 1 is white."""
+    if share == 0:
+        return colour
     return "#" + "".join(f"{round(int(colour[i : i + 2], 16) * (1 - share) + 255 * share):02x}" for i in (1, 3, 5))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xlli_ray.plots.canvas import canvas, svg_text
-from xlli_ray.plots.checks import check_colours, check_range
+from xlli_ray.plots.checks import MARKS, check_choice, check_colours, check_range
 from xlli_ray.plots.palette import INK, MUTED
 from xlli_ray.plots.view import View
 from xlli_ray.stats.intervals import Interval
@@ -26,9 +26,11 @@ class Point:
     colour: str
     x: Interval
     y: Interval
+    marker: str = "o"
 
     def __post_init__(self) -> None:
         check_colours((self.colour,))
+        check_choice("marker", self.marker, MARKS)
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,7 @@ def _draw_panel(axis: Any, points: Sequence[Point], names: Sequence[str], *, num
             axis.plot([x.mean, x.mean], [y.low, y.high], color=point.colour, linewidth=1.0, alpha=0.45, zorder=2)
     for point in points:
         x, y = point.x, point.y
-        axis.plot([x.mean], [y.mean], "o", color=point.colour, markersize=10 if numbered else 6, markeredgecolor="white", zorder=3)
-        if numbered:
-            middle = {"color": "white", "fontsize": 6.5, "ha": "center", "va": "center_baseline", "zorder": 4}
-            axis.text(x.mean, y.mean, str(names.index(point.name) + 1), **middle)
-        else:
-            axis.annotate(point.name, (x.mean, y.mean), (6, 5), textcoords="offset points", fontsize=8.5, color=INK, zorder=4)
+        axis.plot([x.mean], [y.mean], point.marker, color=point.colour, markersize=6, markeredgecolor="white", zorder=3)
+        name, size = (str(names.index(point.name) + 1), 7.5) if numbered else (point.name, 8.5)
+        axis.annotate(name, (x.mean, y.mean), (6, 5), textcoords="offset points", fontsize=size, color=INK, zorder=4)
     axis.margins(x=0.12 if numbered else 0.22, y=0.12)

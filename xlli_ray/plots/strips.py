@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xlli_ray.plots.canvas import canvas, limits_of, svg_text
-from xlli_ray.plots.checks import check_colours, check_length
+from xlli_ray.plots.checks import MARKS, check_choice, check_colours, check_length
 from xlli_ray.plots.palette import INK, RULE
 from xlli_ray.plots.view import View
 
@@ -46,10 +46,15 @@ class Strips(View):
     colours: tuple[str, ...]
     """One for each row."""
     panels: tuple[Strip, ...]
+    markers: str = ""
+    """A mark for each row; empty: discs. Hollow ones: more than half of the row's measurements fail."""
 
     def __post_init__(self) -> None:
         check_colours(self.colours)
+        for mark in self.markers:
+            check_choice("markers", mark, MARKS)
         check_length("colours", self.colours, len(self.rows))
+        check_length("markers", self.markers, len(self.rows), optional=True)
         if not self.panels:
             raise ValueError("a figure needs at least one panel")
         for i, panel in enumerate(self.panels):
@@ -61,19 +66,19 @@ class Strips(View):
         with canvas(left + 4.6 * len(self.panels), 0.3 * len(self.rows) + 1.1) as figure:
             axes = figure.subplots(1, len(self.panels), sharey=True, squeeze=False)[0]
             for axis, panel in zip(axes, self.panels):
-                _draw_strip(axis, self.rows, self.colours, panel)
+                _draw_strip(axis, self.rows, self.colours, self.markers or "o" * len(self.rows), panel)
                 axis.set_title(panel.title, color=INK, fontweight="bold", pad=7)
                 axis.set_xlabel(panel.xlabel)
             return svg_text(figure, self.title)
 
 
-def _draw_strip(axis: Any, rows: Sequence[str], colours: Sequence[str], panel: Strip) -> None:
+def _draw_strip(axis: Any, rows: Sequence[str], colours: Sequence[str], markers: str, panel: Strip) -> None:
     limit, below = panel.limit, panel.below
     some = np.concatenate([np.array(line, float) for line in panel.values])
     low, high = limits_of([*np.quantile(some, [0.01, 0.99]).tolist(), 0.0, 1.0])
     axis.axvspan(*((low, limit) if below else (limit, high)), color="#f3f4f6", zorder=0)
     axis.axvline(limit, color=RULE, linewidth=1.2, zorder=1)
-    for place, colour in enumerate(colours):
+    for place, (colour, marker) in enumerate(zip(colours, markers)):
         mine = np.sort(np.array(panel.values[place], float))
         if not len(mine):
             continue
@@ -81,8 +86,8 @@ def _draw_strip(axis: Any, rows: Sequence[str], colours: Sequence[str], panel: S
         shown = mine if len(mine) <= SWARM else np.quantile(mine, np.linspace(0, 1, SWARM))
         # golden-ratio steps: spread without a draw, neighbours apart
         offsets = ((np.arange(len(shown)) * 0.618034) % 1 - 0.5) * 0.5
-        axis.plot(shown.clip(low, high), place + offsets, "x" if failing else "o", color=colour, markersize=2.6, alpha=0.55,
-                  markeredgewidth=0.8 if failing else 0, zorder=2)  # fmt: skip
+        axis.plot(shown.clip(low, high), place + offsets, marker, color=colour, markersize=3.2, alpha=0.6,
+                  markerfacecolor="none" if failing else colour, markeredgewidth=0.8 if failing else 0, linestyle="", zorder=2)  # fmt: skip
         axis.plot([np.median(mine)] * 2, [place - 0.33, place + 0.33], color=INK, linewidth=1.8, zorder=3)
     axis.set_yticks(range(len(rows)), list(rows))
     axis.set_ylim(len(rows) - 0.4, -0.6)

@@ -20,7 +20,6 @@ from xlli_ray import __version__
 from xlli_ray.analyses.labels import Labels
 from xlli_ray.corpus.sample import study_loader
 from xlli_ray.errors import StudyError, closest
-from xlli_ray.plots.palette import family_colour
 from xlli_ray.report.gallery import Block
 from xlli_ray.report.numbers import Tables
 from xlli_ray.report.page_model import Context, Section
@@ -137,19 +136,16 @@ def gather(study: Study, place: str, against: str | None = None) -> Page:
     if table is None:
         return page
     with Tables(study) as tables:
-        families = {row["label"]: row["type"] for row in tables.rows("select distinct label, type from samples")}
-        counts = table.labels
-        families = {label: families.get(label, label) for label in counts}
-        kinds = list(dict.fromkeys(families.values()))
-        own = Labels.of(table).colours
-        page.colours = {family: family_colour(family, kinds, own) for family in kinds}
-        page.degradations = [Degradation(label, families[label], page.colours[families[label]], rows) for label, rows in counts.items()]
+        meaning = Labels.of(table)
+        families = {label: meaning.type(label) for label in table.labels}
+        page.colours = {family: meaning.type_colour(family) for family in families.values()}
+        page.degradations = [Degradation(label, families[label], meaning.colour(label), rows) for label, rows in table.labels.items()]
         page.contents = tables.rows("select count(distinct content) as n from samples")[0]["n"]
         page.rejected = table.rejected
         _failures(page, tables)
         samples = Samples(study, study_loader(manifest.recipe.get("corpus", {})))
         page.corpus = corpus_block(samples, table)
-        page.sections = stage_sections(Context(study, table, tables, samples, families, against, own))
+        page.sections = stage_sections(Context(study, table, tables, samples, meaning, against))
     _units(page, study)
     page.tags = sorted({tag for model in manifest.models for tag in model.tags})
     page.models = [

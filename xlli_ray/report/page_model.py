@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from xlli_ray.plots.palette import family_colour
+from xlli_ray.analyses.labels import Labels
+from xlli_ray.plots.palette import Look, network_looks
 from xlli_ray.plots.view import View
 from xlli_ray.report.gallery import Block
 from xlli_ray.report.numbers import Tables
@@ -27,16 +29,24 @@ class Context:
     table: SampleTable
     tables: Tables
     samples: Samples
-    families: Mapping[str, str]
-    """Degradation label → family, in the sample table's order."""
+    meaning: Labels
+    """What the degradation labels mean, in the sample table's order."""
     against: str | None = None
     """The model that each other one is compared with; None: every pair of a few, the first with each other one of many."""
-    colours: Mapping[str, str] = field(default_factory=dict)
-    """Those that degradations have of their own."""
+
+    @property
+    def families(self) -> dict[str, str]:
+        """Degradation label → family, in the sample table's order."""
+        return {label: self.meaning.type(label) for label in self.table.labels}
 
     def colour(self, label: str) -> str:
         """The colour of a degradation label."""
-        return family_colour(self.families.get(label, label), list(dict.fromkeys(self.families.values())), self.colours)
+        return self.meaning.colour(label)
+
+    @cached_property
+    def looks(self) -> dict[str, Look]:
+        """How each network is drawn."""
+        return network_looks([model.id for model in self.study.manifest.models])
 
 
 @dataclass(frozen=True)

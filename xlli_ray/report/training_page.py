@@ -21,6 +21,7 @@ from xlli_ray.store.tables.trainings import Standing, Trainings, read_trainings,
 APART = 12
 """More networks than this are drawn without a legend: the table below has their colours."""
 _FIXED = {"iteration", "loss", "real", "fake"}
+_BORDERS = {"-": "solid", "--": "dashed", ":": "dotted"}
 
 
 @dataclass
@@ -31,7 +32,7 @@ class TrainingPage:
     rows: list[Standing]
     tags: list[str]
     scores: list[str]
-    colours: dict[str, str]
+    looks: dict[str, Look]
     figures: list[Figure] = field(default_factory=list)
     version: str = xlli_ray.__version__
 
@@ -39,6 +40,11 @@ class TrainingPage:
     def done(self) -> int:
         """Networks that are finished."""
         return sum(row.state == "finished" for row in self.rows)
+
+    def stroke(self, row: Standing) -> str:
+        """The network's line in the curves, as a style sheet has it: beyond eight, colours come again with another line."""
+        look = self.looks[row.network.id]
+        return f"{_BORDERS[look.line]} {look.colour}"
 
     def score(self, row: Standing, name: str) -> str:
         """The last value of a validation score, '' without one."""
@@ -60,17 +66,17 @@ def gather(trainings: Trainings, rows: Sequence[Standing]) -> TrainingPage:
     looks = network_looks([row.network.id for row in rows])
     tags = list(dict.fromkeys(tag for row in rows for tag in row.network.tags))
     scores = list(dict.fromkeys(name for row in rows for line in row.log for name in line if name not in _FIXED))
-    page = TrainingPage(trainings, list(rows), tags, scores, {name: look.colour for name, look in looks.items()})
+    page = TrainingPage(trainings, list(rows), tags, scores, looks)
     captions = {"loss": "Training loss, means of 50 iterations."} if any(row.log for row in rows) else {}
     captions |= {name: f"{name}: validation of the averaged weights while training." for name in scores}
     for name, caption in captions.items():
-        view = curve_view(rows, looks, name)
+        view = network_curves(rows, looks, name)
         logarithmic = " Both axes are logarithmic." if view.panels[0].y.log else ""
         page.figures.append(Figure(to_svg(view), caption + logarithmic, view=view))
     return page
 
 
-def curve_view(rows: Sequence[Standing], looks: Mapping[str, Look], name: str) -> Curves:
+def network_curves(rows: Sequence[Standing], looks: Mapping[str, Look], name: str) -> Curves:
     """The value `name` of all networks over iterations; the loss on logarithmic axes where it is positive throughout."""
     curves = []
     for row in rows:
@@ -80,5 +86,5 @@ def curve_view(rows: Sequence[Standing], looks: Mapping[str, Look], name: str) -
             x, y = zip(*points)
             curves.append(Curve(row.network.id, look.colour, x, y, line=look.line, marker=look.marker if len(points) == 1 else ""))
     log = name == "loss" and all(value > 0 for curve in curves for value in curve.y)
-    panel = CurvePanel("", tuple(curves), Axis("iteration", log=log), Axis(name, log=log))
+    panel = CurvePanel("", tuple(curves), Axis("iteration", log=log), Axis(f"{name}, dB" if name.startswith("psnr") else name, log=log))
     return Curves(f"{name} of {len(curves)} networks while training", (panel,), each=6.5, legend=1 < len(curves) <= APART)

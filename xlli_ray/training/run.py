@@ -151,7 +151,7 @@ def train_one(job: Job, folder: Folder, start: Start | None = None, progress: Ca
     from xlli_ray.training import measure
     from xlli_ray.training.data import Crops, read_pictures
     from xlli_ray.training.loop import Trainer, read_log
-    from xlli_ray.training.plot import curve_svg
+    from xlli_ray.training.plot import log_svg
 
     state = None if start is None else read_state_dict(start.data, name=start.name)
     init_sha = None if state is None else state.weights_sha256
@@ -171,7 +171,7 @@ def train_one(job: Job, folder: Folder, start: Start | None = None, progress: Ca
         name: _rounded(measure.score(trainer.averaged, measure.cases_of_pairs(pairs), scale=scale)) for name, pairs in job.measure.items()
     }
     log = read_log(folder.get(LOG))
-    folder.put(CURVE, curve_svg(log, title=job.id))
+    folder.put(CURVE, log_svg(log, title=job.id))
     folder.put(CARD, _card_text(job, trainer, data, log, scale, init_sha, scores, len(pictures)))  # last: with it the training is finished
     return Trained(job.id, hashlib.sha256(data).hexdigest())
 

@@ -40,7 +40,9 @@ class Ddr:
     `ddr_embeddings`, `ddr_points`."""
 
     KIND: ClassVar[str] = "ddr"
-    VERSION: ClassVar[int] = 4  # 2: networks in colours of their own; 3: intervals; 4: depth curves drawn from a view
+    # 2: networks in colours of their own; 3: intervals; 4: depth curves drawn from a view; 5: where a higher level is less of a degradation
+    # (jpeg), ratios of levels are those of the stronger one, too
+    VERSION: ClassVar[int] = 5
     REFERENCE: ClassVar[str] = (
         "Liu et al., arXiv 2108.00406 (DDR); Caliński and Harabasz, Communications in Statistics 3, 1974 (CHI); "
         "van der Maaten and Hinton, JMLR 9, 2008 (t-SNE); McInnes et al., arXiv 1802.03426 (UMAP)"

@@ -15,7 +15,7 @@ from xlli_ray.plots.curves import Axis, Curve, CurvePanel, Curves
 from xlli_ray.plots.dots import Dots, Panel
 from xlli_ray.plots.heat import Heat, brackets_of, grid_of
 from xlli_ray.plots.matrices import Matrices, Matrix
-from xlli_ray.plots.palette import INK, MUTED, Look, family_colour
+from xlli_ray.plots.palette import INK, MUTED, Look
 from xlli_ray.stats.intervals import Interval
 from xlli_ray.store.tables.results import Figure
 
@@ -138,7 +138,6 @@ def pairs(rows: Sequence[_Row], models: Sequence[str], labels: Sequence[str], me
     shown = [model for model in models if any(row["model"] == model and _positive(row["chi"]) for row in mine)]
     if not shown or len(labels) < 2:
         return
-    families = list(dict.fromkeys(map(meaning.type, labels)))
     panels = []
     for model in shown:
         last = max(row["depth"] for row in mine if row["model"] == model)
@@ -148,8 +147,7 @@ def pairs(rows: Sequence[_Row], models: Sequence[str], labels: Sequence[str], me
             first, second = sorted((labels.index(row["label"]), labels.index(row["other"])))
             grid[second - 1, first] = row["chi"]
         panels.append(Matrix(f"{model}\n{here[0]['layer']}" if here else model, grid_of(grid)))
-    colours = tuple(family_colour(meaning.type(label), families, meaning.colours) for label in labels)
-    view = Matrices("CHI of each pair of degradations", tuple(labels), colours, tuple(panels))
+    view = Matrices("CHI of each pair of degradations", tuple(labels), tuple(map(meaning.colour, labels)), tuple(panels))
     space = mine[0]["space"]
     about = f"CHI of each pair of degradations in the space of {space}, last layer of each model"
     yield figure("pairs", view, f"{about}; one logarithmic colour scale.")

@@ -55,9 +55,9 @@ class Samples:
         return tuple(dict.fromkeys(self.types))
 
     def levels(self, family: str) -> list[int]:
-        """Codes of the labels of a type, by rising level (mixtures: in the recipe's order)."""
-        mine = [code for code, kind in enumerate(self.types) if kind == family]
-        return sorted(mine, key=lambda code: self.meaning.level(self.labels[code])) if "+" not in family else mine
+        """Codes of the labels of a type, the weakest first (mixtures: in the recipe's order)."""
+        mine = [label for label, kind in zip(self.labels, self.types) if kind == family]
+        return [self.labels.index(label) for label in self.meaning.by_strength(mine)]
 
     @cached_property
     def clean(self) -> int | None:

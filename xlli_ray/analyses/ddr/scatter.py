@@ -13,7 +13,6 @@ from xlli_ray.analyses.ddr.samples import Samples
 from xlli_ray.analyses.pictures import png
 from xlli_ray.analyses.protocol import figure
 from xlli_ray.plots.embedding import Cloud, Embedding, Group, Thumbnail
-from xlli_ray.plots.palette import family_colour, paler
 from xlli_ray.plots.view import Png
 from xlli_ray.store.tables.results import Figure
 
@@ -25,18 +24,6 @@ _TITLES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 _Row = dict[str, Any]
 
 
-def label_colours(samples: Samples) -> dict[str, str]:
-    """Colour of each degradation: its family's; weaker levels of a family are paler."""
-    out = {}
-    for code, label in enumerate(samples.labels):
-        family = samples.types[code]
-        level = samples.meaning.level
-        rank = sorted({level(samples.labels[other]) for other in range(len(samples.labels)) if samples.types[other] == family})
-        weaker = 1 - (rank.index(level(label)) + 1) / len(rank)
-        out[label] = paler(family_colour(family, samples.families, samples.meaning.colours), 0.7 * weaker)
-    return out
-
-
 def scatter(
     made: Sequence[Picture], rows: Sequence[_Row], samples: Samples, pixels: Mapping[int, np.ndarray]
 ) -> Iterator[Figure]:
@@ -45,7 +32,7 @@ def scatter(
     lines = list(dict.fromkeys((item.model, item.layer) for item in made))
     columns = list(dict.fromkeys((item.contents, item.method) for item in made))
     columns.sort(key=lambda column: column[0] != "own")
-    groups = tuple(Group(label, colour) for label, colour in label_colours(samples).items())
+    groups = tuple(Group(label, colour) for label, colour in samples.meaning.shades(samples.labels).items())
     heads = tuple(f"{_TITLES[method]}, {contents} contents" for contents, method in columns)
     for number, start in enumerate(range(0, len(lines), ROWS)):
         some = lines[start : start + ROWS]

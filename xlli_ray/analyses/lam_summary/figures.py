@@ -46,8 +46,11 @@ def indices(summary: Sequence[_Row], models: Sequence[str], labels: Sequence[str
     whole = {(row["model"], row["label"]): row for row in rows}
     label = ALL if len(shown) > 1 else shown[0]
     order = sorted(models, key=lambda m: -(whole[m, label]["di"] if (m, label) in whole else -math.inf))
-    colours = tuple(looks[m].colour for m in order)
-    panels = [Panel(label if len(shown) > 1 else "", "DI", tuple(found.get((m, label)) for m in order), colours) for label in shown]
+    colours, markers = tuple(looks[m].colour for m in order), "".join(looks[m].marker for m in order)
+    panels = [
+        Panel(label if len(shown) > 1 else "", "DI", tuple(found.get((m, label)) for m in order), colours, markers=markers)
+        for label in shown
+    ]
     yield figure("di", Dots("diffusion index by model", tuple(order), tuple(panels)), f"{caption} Sorted by the mean.")
 
 
@@ -91,7 +94,7 @@ def against_psnr(
     for label in labels:
         row = rho.get(label)
         text = f"ρ = {row['rho']:+.2f}, n = {row['models']}".replace("-", "−") if row and np.isfinite(row["rho"]) else "ρ undefined"
-        some = tuple(Point(model, looks[model].colour, x, y) for where, model, x, y in points if where == label)
+        some = tuple(Point(model, looks[model].colour, x, y, looks[model].marker) for where, model, x, y in points if where == label)
         panels.append(ScatterPanel(f"{label}: {text}" if len(labels) > 1 else text, some))
     view = Scatter("DI against PSNR", "diffusion index", "PSNR-Y, dB", tuple(panels))
     more = f" The first {PANELS} degradations." if len({label for label, *_ in points}) > PANELS else ""
@@ -116,6 +119,7 @@ def controls(
         return
     rows = tuple(model for model in models if any(values[model] for _, _, values, _, _ in panels))
     strips = tuple(Strip(title, label, tuple(values[m] for m in rows), limit, below) for title, label, values, limit, below in panels)
-    view = Strips("controls of the maps", rows, tuple(looks[model].colour for model in rows), strips)
-    yield figure("controls", view, "One dot a map; the tick is the median. Shaded: where a map fails. "
-                                   "Crosses: a model of which more than half of the maps fail.")  # fmt: skip
+    colours, markers = tuple(looks[model].colour for model in rows), "".join(looks[model].marker for model in rows)
+    view = Strips("controls of the maps", rows, colours, strips, markers)
+    yield figure("controls", view, "One mark a map; the tick is the median. Shaded: where a map fails. "
+                                   "Hollow: a model of which more than half of the maps fail.")  # fmt: skip

@@ -42,8 +42,8 @@ class Srga:
 
     KIND: ClassVar[str] = "srga"
     # 2: networks in colours of their own; 3: intervals and floors; 4: photographs in both halves, uneven ones; 5: curves and places drawn
-    # from views
-    VERSION: ClassVar[int] = 5
+    # from views; 6: sets of the spectra in the study's order
+    VERSION: ClassVar[int] = 6
     REFERENCE: ClassVar[str] = (
         "Liu et al., IEEE TPAMI 45, 2023 (index); McCarthy, Review of the International Statistical Institute 37, 1969 (intervals)"
     )
@@ -98,8 +98,8 @@ class Srga:
         figures = [
             *draw.levels(sets, measures.models, looks, view.meaning),
             *draw.ranking(families, measures.models, looks),
-            *draw.fits(measures.drawn_fits(), draw.set_colours(view.labels, view.meaning)),
-            *draw.spectra(measures.drawn_spectra(), measures.components, draw.set_colours(view.labels, view.meaning)),
+            *draw.fits(measures.drawn_fits(), view.meaning),
+            *draw.spectra(measures.drawn_spectra(), measures.components, view.meaning),
         ]
         return Result(
             {table.name: whole(rows[table.name], table.columns) for table in TABLES},

@@ -15,7 +15,7 @@ from xlli_ray.plots.curves import Axis, Curve, CurvePanel, Curves
 from xlli_ray.plots.dots import Dots, Panel
 from xlli_ray.plots.heat import Heat, grid_of
 from xlli_ray.plots.histograms import Histogram, Histograms
-from xlli_ray.plots.palette import NETWORKS, Look, family_colour
+from xlli_ray.plots.palette import NETWORKS, Look
 from xlli_ray.stats.ggd import Fit
 from xlli_ray.stats.intervals import Interval
 from xlli_ray.store.tables.results import Figure
@@ -115,13 +115,7 @@ def _place(row: _Row) -> str:
     return str(row["first"]) if row["first"] == row["last"] else f"{row['first']}–{row['last']}"
 
 
-def set_colours(labels: Sequence[str], meaning: Labels) -> dict[str, str]:
-    """The colour of each set's degradation; levels of one family share it. `labels`: all of the study."""
-    family = {label: meaning.type(label) for label in labels}
-    return {label: family_colour(family[label], list(dict.fromkeys(family.values())), meaning.colours) for label in labels}
-
-
-def fits(drawn: Sequence[tuple[str, str, np.ndarray, np.ndarray, Fit]], colours: Mapping[str, str]) -> Iterator[Figure]:
+def fits(drawn: Sequence[tuple[str, str, np.ndarray, np.ndarray, Fit]], meaning: Labels) -> Iterator[Figure]:
     """Histogram of the scores and the fitted curve, logarithmic: a row a model, the reference first."""
     models = list(dict.fromkeys(model for model, *_ in drawn))[:MODELS]
     if not models:
@@ -130,7 +124,7 @@ def fits(drawn: Sequence[tuple[str, str, np.ndarray, np.ndarray, Fit]], colours:
     for model in models:
         mine = [item for item in drawn if item[0] == model]
         titles = [f"{model}, {label}" if i == 0 else label for i, (_, label, *_) in enumerate(mine)]
-        lines.append(tuple(_histogram(title, colours[label], centres, density, fit)
+        lines.append(tuple(_histogram(title, meaning.colour(label), centres, density, fit)
                            for title, (_, label, centres, density, fit) in zip(titles, mine)))  # fmt: skip
     view = Histograms("fits of generalized Gaussians", "PCA scores, pooled, in σ of each set", "density · σ", tuple(lines))
     caption = (
@@ -149,26 +143,27 @@ def _histogram(title: str, colour: str, centres: np.ndarray, density: np.ndarray
     return Histogram(title, colour, _digits(centres / fit.sigma), _digits(density * fit.sigma), _digits(curve), reach, words)
 
 
-def spectra(drawn: Sequence[tuple[str, str, np.ndarray]], components: int, colours: Mapping[str, str]) -> Iterator[Figure]:
+def spectra(drawn: Sequence[tuple[str, str, np.ndarray]], components: int, meaning: Labels) -> Iterator[Figure]:
     """Variance along the principal components, both axes logarithmic: a panel a model."""
     models = list(dict.fromkeys(model for model, *_ in drawn))[:MODELS]
     if not models:
         return
-    labels = list(dict.fromkeys(label for _, label, _ in drawn))
+    used = {label for _, label, _ in drawn}
+    labels = [*(label for label in meaning.records if label in used), *sorted(used - set(meaning.records))]
     panels = []
     for model in models:
         curves = []
         for label, values in ((label, values) for name, label, values in drawn if name == model):
             some = values[:-1][values[:-1] > 0]
             line = LINES[labels.index(label) % len(LINES)]
-            curves.append(Curve(label, colours[label], tuple(float(i + 1) for i in range(len(some))), _digits(some), line=line))
+            curves.append(Curve(label, meaning.colour(label), tuple(float(i + 1) for i in range(len(some))), _digits(some), line=line))
         x, y = Axis("principal component", log=True), Axis("variance", log=True)
         panels.append(CurvePanel(model, tuple(curves), x, y, rule=(float(components),)))
     caption = (
         f"Variance of the features along each principal component. To the left of the grey line: the {components} that are pooled. "
         "The same sets as in the fits."
     )
-    yield figure("spectra", Curves("spectra of the features", tuple(panels), share_x=True), caption)
+    yield figure("spectra", Curves("spectra of the features", tuple(panels), share_x=True, order=tuple(labels)), caption)
 
 
 def _digits(values: np.ndarray) -> tuple[float, ...]:

@@ -75,7 +75,8 @@ def add_scalars(context: Context, out: Section) -> None:
     _few(out, summaries)
     for column, summary in zip(out.shown, summaries):
         about = f"{column.name}: {column.words}" if column.words else column.name
-        for view, more in _draw(context, out.models, present, summary):
+        axis = f"{column.name}, {column.unit}" if column.unit else column.name
+        for view, more in _draw(context, out.models, present, summary, axis):
             out.figures.append(Figure(to_svg(view), f"{about.rstrip('.')}. {more}".strip(), view=view))
     names = [context.tables.name(column.name) for column in out.shown]
     finite = ", ".join(f"avg({name}) filter (where isfinite({name}::double)) as {name}" for name in names)
@@ -183,12 +184,12 @@ def _value(item: Interval, places: int, photographs: int, *, sign: bool) -> Valu
     return Value(number(item.mean, places, sign=sign), ends, over)
 
 
-def _draw(context: Context, models: Sequence[str], labels: Sequence[str], summary: Summary) -> Iterator[tuple[View, str]]:
-    """(view, what its caption adds to the column's own words): means, then differences."""
+def _draw(context: Context, models: Sequence[str], labels: Sequence[str], summary: Summary, axis: str) -> Iterator[tuple[View, str]]:
+    """(view, what its caption adds to the column's own words): means, then differences. `axis`: the column with its unit."""
     name = summary.column
     means = f"Means over photographs with {kind(LEVEL)}."
     if len(labels) == 1 or len(models) == 1:
-        yield _one_axis(context, models, labels, summary), means
+        yield _one_axis(context, models, labels, summary, axis), means
     elif len(models) * len(labels) > DOTS:
         yield _heat(context, models, labels, summary.values, f"{name}: means"), "Means over photographs."
     else:
@@ -199,20 +200,20 @@ def _draw(context: Context, models: Sequence[str], labels: Sequence[str], summar
             keys = [(head, row) if across is models else (row, head) for row in down]
             spans = [_span(summary.values, models, row) for row in down] if across is models else []
             values = tuple(summary.values.get(key) for key in keys)
-            parts.append(Panel(head, name, values, tuple(context.colour(label) for _, label in keys), tuple(spans)))
+            parts.append(Panel(head, axis, values, tuple(context.colour(label) for _, label in keys), tuple(spans)))
         bars = " Light bars: range of the means over all models." if across is models else ""
         yield Dots(f"{name}: means by degradation and model", tuple(down), tuple(parts)), f"{means}{bars}"
     if summary.differences:
-        yield from _draw_differences(context, labels, summary)
+        yield from _draw_differences(context, labels, summary, axis)
 
 
-def _draw_differences(context: Context, labels: Sequence[str], summary: Summary) -> Iterator[tuple[View, str]]:
+def _draw_differences(context: Context, labels: Sequence[str], summary: Summary, axis: str) -> Iterator[tuple[View, str]]:
     name, found = summary.column, summary.differences
     rows = list(dict.fromkeys(item.name for item in found))
     about = f"Differences, value by value, with {kind(LEVEL, difference=True)}; the line is no difference. Each interval is for itself."
     if summary.pairing == "labels":
         colours = tuple(context.colour(item.other) for item in found)
-        panel = Panel("", f"difference in {name}", tuple(item.interval for item in found), colours, zero=True)
+        panel = Panel("", f"difference in {axis}", tuple(item.interval for item in found), colours, zero=True)
         yield Dots(f"{name}: change from {found[0].one}", tuple(rows), (panel,)), about
         return
     at = {(item.name, item.where): item.interval for item in found}
@@ -226,19 +227,23 @@ def _draw_differences(context: Context, labels: Sequence[str], summary: Summary)
         keys = [(head, row) if across is rows else (row, head) for row in down]
         colours = tuple(context.colour(label) for _, label in keys)
         title = head if len(shown) > 1 else ""
-        parts.append(Panel(title, f"difference in {name}", tuple(at.get(key) for key in keys), colours, zero=True))
+        parts.append(Panel(title, f"difference in {axis}", tuple(at.get(key) for key in keys), colours, zero=True))
     yield Dots(f"{name}: differences of models by degradation", tuple(down), tuple(parts)), about
 
 
-def _one_axis(context: Context, models: Sequence[str], labels: Sequence[str], summary: Summary) -> Dots:
-    """One degradation or one network: means."""
+def _one_axis(context: Context, models: Sequence[str], labels: Sequence[str], summary: Summary, axis: str) -> Dots:
+    """One degradation, with the networks in their looks, or one network: means."""
     name, alone = summary.column, len(labels) == 1
     keys: list[_Key] = [(model, label) for label in labels for model in models]
     if alone:  # best on top tells more than the recipe's order
         keys.sort(key=lambda key: -summary.values[key].mean if key in summary.values else np.inf)
-    values, colours = tuple(summary.values.get(key) for key in keys), tuple(context.colour(label) for _, label in keys)
-    rows = tuple(model if alone else label for model, label in keys)
-    return Dots(f"{name} by {'model' if alone else 'degradation'}", rows, (Panel("" if alone else models[0], name, values, colours),))
+    values = tuple(summary.values.get(key) for key in keys)
+    if alone:
+        looks = [context.looks[model] for model, _ in keys]
+        colours, markers = tuple(look.colour for look in looks), "".join(look.marker for look in looks)
+        return Dots(f"{name} by model", tuple(model for model, _ in keys), (Panel("", axis, values, colours, markers=markers),))
+    colours = tuple(context.colour(label) for _, label in keys)
+    return Dots(f"{name} by degradation", tuple(label for _, label in keys), (Panel(models[0], axis, values, colours),))
 
 
 def _span(values: Mapping[_Key, Interval], models: Sequence[str], label: str) -> tuple[float, float] | None:
