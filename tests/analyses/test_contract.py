@@ -180,6 +180,10 @@ def test_its_tables_have_names_types_and_meanings(kind: str) -> None:
         assert "stage" not in names, "every table has this already"
         assert all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in names)
         assert all(column.about.strip() for column in table.columns)
+        for column in table.columns:
+            in_prose = re.search(r", (dB|nats|px|(input |network-input )?pixels)\b", column.about)
+            assert in_prose is None, f"{column.name}: the unit has a field of its own"
+            assert column.dtype in ("float64", "int64") or not (column.unit or column.better)
         assert table.schema
 
 

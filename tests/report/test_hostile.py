@@ -22,6 +22,7 @@ from xlli_ray.report.page_model import Figure as Shown
 from xlli_ray.report.text import result_table, status_text
 from xlli_ray.store.records.seal import sealed_json
 from xlli_ray.store.tables.results import Column, Figure, Made, Result, Table, write_failure, write_result
+from xlli_ray.store.verify.check_study import findings
 from xlli_ray.study import open_study
 
 Make = Callable[[Recipe], str]
@@ -181,6 +182,28 @@ def test_a_result_from_before_there_were_views_is_read_and_has_none(place: Path)
     result = open_study(place).result("found")
     assert set(result.figures) == {"drawn"}
     assert result.views == {}
+    (place / "results/found/drawn.json").unlink()
+    assert not [finding for finding in findings(open_study(place).archive) if finding.kind == "result"]
+    assert "caption" in page_of(str(place)).text
+
+
+def test_columns_of_results_say_unit_and_which_way_is_better_and_older_ones_say_neither(place: Path) -> None:
+    def said(data: dict[str, Any]) -> None:
+        data["tables"][0]["columns"][1] |= {"about": "mean; null: none", "unit": "furlongs", "better": "higher"}
+
+    def before(data: dict[str, Any]) -> None:
+        for column in data["tables"][0]["columns"]:
+            del column["unit"], column["better"]
+
+    change(place / "results/found/result.json", said)
+    assert "mean, furlongs, higher is better; null: none" in page_of(str(place)).text
+    assert "furlongs ↑" in page_of(str(place)).text
+    change(place / "results/found/result.json", put("tables.0.columns.1.better", "sideways"))
+    assert open_study(place).results == {}, "as good as none: it is made again"
+    change(place / "results/found/result.json", before)
+    (_, column) = open_study(place).result("found").stored.tables[0].columns
+    assert (column.about, column.unit, column.better) == ("mean; null: none", "", None)
+    assert "furlongs ↑" not in page_of(str(place)).text
 
 
 @pytest.mark.parametrize("name", ["result", "failed"])

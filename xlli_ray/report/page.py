@@ -22,7 +22,7 @@ from xlli_ray.corpus.sample import study_loader
 from xlli_ray.errors import StudyError, closest
 from xlli_ray.report.gallery import Block
 from xlli_ray.report.numbers import Tables
-from xlli_ray.report.page_model import Context, Section
+from xlli_ray.report.page_model import Context, Section, head_of, words_of
 from xlli_ray.report.panels import corpus_block
 from xlli_ray.report.sections.analysis import ResultSection, result_sections
 from xlli_ray.report.sections.stage import describe, stage_sections
@@ -216,6 +216,8 @@ def environment() -> Any:
     made.filters["count"] = lambda value: f"{value:,}".replace(",", "\u202f")
     made.filters["prose"] = prose
     made.filters["shell"] = shell
+    made.filters["words"] = words_of
+    made.filters["head"] = head_of
     return made
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
 from xlli_ray.analyses.labels import Labels
 from xlli_ray.plots.palette import Look, network_looks
@@ -49,6 +50,29 @@ class Context:
         return network_looks([model.id for model in self.study.manifest.models])
 
 
+class Described(Protocol):
+    """What columns of probes and of results say of themselves."""
+
+    @property
+    def about(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def better(self) -> str | None: ...
+
+
+def words_of(column: Described) -> str:
+    """Meaning, unit and which way is better, as a caption has them."""
+    about, mark, rest = column.about.partition(";")
+    way = f"{column.better} is better" if column.better else ""
+    return ", ".join(part for part in (about, column.unit, way) if part) + mark + rest
+
+
+def head_of(column: Described) -> str:
+    """What stands above its numbers: the unit, and an arrow to where it is better."""
+    return " ".join(part for part in (column.unit, {"higher": "↑", "lower": "↓"}.get(column.better or "", "")) if part)
+
+
 @dataclass(frozen=True)
 class Scalar:
     """A column as the protocol describes it."""
@@ -64,15 +88,13 @@ class Scalar:
 
     @property
     def words(self) -> str:
-        """Meaning, unit and which way is better, as a caption has them."""
-        about, mark, rest = self.about.partition(";")
-        way = f"{self.better} is better" if self.better else ""
-        return ", ".join(part for part in (about, self.unit, way) if part) + mark + rest
+        """See `words_of`."""
+        return words_of(self)
 
     @property
     def head(self) -> str:
-        """What stands above its numbers: the unit, and an arrow to where it is better."""
-        return " ".join(part for part in (self.unit, {"higher": "↑", "lower": "↓"}.get(self.better or "", "")) if part)
+        """See `head_of`."""
+        return head_of(self)
 
 
 @dataclass(frozen=True)

@@ -24,15 +24,16 @@ SETS: Final = Table(
         Column("label", "string", "the set: its degradation"),
         Column("family", "string", "kinds of its degradation: `blur`, `blur+noise`, …; `reference` for the reference itself"),
         Column("level", "float64", "level of its degradation where it has one kind; else null"),
-        Column("srga", "float64", "log₁₀(KL + 1e-5) + 5, 0…; lower: features more like the reference's. Null where `state` says why"),
+        Column("srga", "float64", "log₁₀(KL + 1e-5) + 5, 0…; lower: features more like the reference's. Null where `state` says why",
+               better="lower"),
         *_ENDS,
         Column("floor", "float64", "paired sets: half the length of the interval; unpaired ones: what other contents of the "
                                    "reference's kind score although nothing differs, not exceeded in `level` of the cases"),
-        Column("psnr_y", "float64", "mean PSNR of the same samples, dB; null without targets or a restore stage"),
+        Column("psnr_y", "float64", "mean PSNR of the same samples; null without targets or a restore stage", unit="dB", better="higher"),
         Column("sigma", "float64", "standard deviation of the trimmed scores"),
         Column("alpha", "float64", "shape of their generalized Gaussian, 0.2…9.999: 2 Gaussian, 1 Laplacian, lower: heavier tails"),
         Column("ratio", "float64", "mean square over squared mean magnitude of the trimmed scores: what alpha is read from"),
-        Column("kl", "float64", "KL(reference ‖ set), nats"),
+        Column("kl", "float64", "KL(reference ‖ set)", unit="nats", better="lower"),
         Column("state", "string", "`reference`; `ok`; `unpaired`: other contents than the reference, in no ranking; `degenerate`: constant "
                                   "features; `refused`: see `reason`"),
         Column("reason", "string", "what is wrong with the set, empty when nothing is"),
@@ -44,8 +45,8 @@ SETS: Final = Table(
         Column("rank", "int64", "of these, how many hold more variance than rounding of float32"),
         Column("struck", "int64", "contents left out of all sets of the model because they failed in one"),
         Column("images", "int64", "pictures that the samples are from"),
-        Column("height", "int64", "network-input pixels"),
-        Column("width", "int64", "as height"),
+        Column("height", "int64", "of the network's input", unit="pixels"),
+        Column("width", "int64", "as height", unit="pixels"),
         Column("layer", "string", "where the features were read"),
     ),
 )  # fmt: skip
@@ -57,10 +58,10 @@ FAMILIES: Final = Table(
         _MODEL,
         Column("family", "string", f"kinds of degradation, or `{ALL}`: every paired set but the reference"),
         Column("sets", "int64", "sets that the mean is over: those that every model has"),
-        Column("srga", "float64", "mean of the index over them"),
+        Column("srga", "float64", "mean of the index over them", better="lower"),
         *_ENDS,
-        Column("first", "int64", "best place among the models that the paired differences leave open; 1: lowest index"),
-        Column("last", "int64", "worst place; models whose places overlap are tied"),
+        Column("first", "int64", "best place among the models that the paired differences leave open; 1: lowest index", better="lower"),
+        Column("last", "int64", "worst place; models whose places overlap are tied", better="lower"),
     ),
 )
 
@@ -72,12 +73,13 @@ PAIRS: Final = Table(
         Column("other", "string", "the second model"),
         Column("family", "string", f"kinds of degradation, or `{ALL}`"),
         Column("label", "string", "the set; null: mean over the family"),
-        Column("difference", "float64", "index of `model` minus index of `other`; negative: `model` is nearer to its reference"),
+        Column("difference", "float64", "index of `model` minus index of `other`; negative: `model` is nearer to its reference",
+               better="lower"),
         *_ENDS,
         Column("floor", "float64", "half the length of the interval: smaller differences are noise"),
         Column("apart", "bool", "the interval does not hold 0"),
     ),
-)
+)  # fmt: skip
 
 SPECTRUM: Final = Table(
     "srga_spectrum",
@@ -97,13 +99,14 @@ _LABEL = Column("label", "string", "the set; null: mean over the family")
 GROUPS: Final = Table(
     "srga_groups",
     "One row per group of networks and set, or family: mean over trainings of each network's index; empty without `by`",
-    (GROUP, _FAMILY, _LABEL, Column("srga", "float64", "mean of the index over trainings"), *ENDS),
+    (GROUP, _FAMILY, _LABEL, Column("srga", "float64", "mean of the index over trainings", better="lower"), *ENDS),
 )
 
 GROUP_PAIRS: Final = Table(
     "srga_group_pairs",
     "One row per pair of groups and set, or family; empty without `by`",
-    (GROUP, OTHER, _FAMILY, _LABEL, Column("difference", "float64", "index of `group` minus index of `other`"), *ENDS, PAIRED),
-)
+    (GROUP, OTHER, _FAMILY, _LABEL, Column("difference", "float64", "index of `group` minus index of `other`", better="lower"), *ENDS,
+     PAIRED),
+)  # fmt: skip
 
 TABLES: Final = (SETS, FAMILIES, PAIRS, SPECTRUM, GROUPS, GROUP_PAIRS)

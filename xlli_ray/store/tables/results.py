@@ -54,7 +54,11 @@ class Column:
     name: str
     dtype: DType
     about: str
-    """Meaning, range, unit, direction."""
+    """Meaning and range, as prose."""
+    unit: str = ""
+    """As a table's head has it: dB, pixels; "" for plain numbers, and in results of before."""
+    better: Literal["higher", "lower"] | None = None
+    """Which way is better; None where neither is, and in results of before."""
 
 
 @dataclass(frozen=True)
