@@ -1,1 +1,1 @@
-"""Pure numerics with papers behind them: arrays in, numbers out. Knows no file, no Ray, no torch."""
+"""Pure numerics from published methods: arrays in, numbers out. No files, no Ray, no torch."""

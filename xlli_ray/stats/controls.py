@@ -1,16 +1,16 @@
-"""How alike two attribution maps of one picture are, when they should not be: the arithmetic of sanity checks.
+"""Similarity of two attribution maps of one image that should differ: the arithmetic of sanity checks.
 
-J. Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018: an explanation that stays as it is when the network's weights are drawn
-anew does not explain the network. They compare by rank correlation of absolute values, as here. Maps of restoration networks need one
-thing more. Whatever the weights, a convolutional network reads mostly what is near the window, and both maps are zero far from it, so the
-rank correlation of all pixels is high for any two networks. `alike_beyond_place` leaves out what the place relative to the window
-explains: ranks over all pixels, minus the mean rank of the pixels that are mirror images of each other about the window. Any fall-off that
-is symmetric, round or square, drops out with it. 1: the same map; 0: alike in nothing but the place.
+J. Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018: an explanation that does not change when the network's weights are
+randomized does not explain the network. They compare by rank correlation of absolute values, as here. Maps of restoration networks need
+one more step. Whatever its weights, a convolutional network mostly uses pixels near the window, and both maps are zero far from it, so the
+rank correlation over all pixels is high for any two networks. `alike_beyond_place` removes what the position relative to the window
+explains: ranks over all pixels, minus the mean rank of the pixels that are mirror images of each other about the window. Any symmetric
+fall-off, round or square, is removed with it. 1: the same map; 0: nothing in common but the position.
 
-What to expect of LAM at ×4 on 64×64 pixels, weights drawn anew (two photographs, one window of 16; `docs/log.md`): over all pixels ρ is
-0.6–1.0 for each of RLFN, RFDN, IMDN, CARN-M and SRResNet, so it says little. Beyond the place it is 0.15–0.6, because all maps of a
-picture share the detail that the path brings to each pixel, and 0.85–0.9 for SRResNet with a global skip, which lets the picture through
-whatever its weights are. A window that moves by its own size leaves ρ at 0.7–0.96, while the map's centre goes 0.4–1.1 of the way: hence
+Typical values of LAM at ×4 on 64×64 pixels, randomized weights (two photographs, one window of 16; `docs/log.md`): over all pixels ρ is
+0.6–1.0 for each of RLFN, RFDN, IMDN, CARN-M and SRResNet, so it says little. Beyond position it is 0.15–0.6, because all maps of an
+image share the detail that the path brings to each pixel, and 0.85–0.9 for SRResNet with a global skip, which passes the image through
+whatever its weights. Moving the window by its own size leaves ρ at 0.7–0.96, while the map's centre moves 0.4–1.1 of the way: hence
 `followed`.
 
 Maps are float (H, W) ≥ 0 in network-input pixels, windows (top, left, size) in output pixels, `scale` output pixels an input pixel.
@@ -26,9 +26,9 @@ Window = tuple[int, int, int]
 
 
 def places(shape: tuple[int, int], window: Window, scale: int) -> np.ndarray:
-    """Number of each input pixel's place relative to the window, int64 (H, W): pixels that are mirror images of each other share one.
+    """Index of each input pixel's position relative to the window, int64 (H, W): mirror images of each other share one.
 
-    A place is the pair of distances along y and x, in pixels, rounded up, smaller one first; 0 beside or inside the window.
+    A position is the pair of distances along y and x, in pixels, rounded up, smaller first; 0 beside or inside the window.
     """
     top, left, size = (value / scale for value in window)
     away = []
@@ -39,31 +39,31 @@ def places(shape: tuple[int, int], window: Window, scale: int) -> np.ndarray:
     return near * (max(shape) + 1) + far
 
 
-def alike(one: np.ndarray, other: np.ndarray) -> float:
+def alike(first: np.ndarray, second: np.ndarray) -> float:
     """Spearman's ρ of all pixels; NaN where a map is undefined (NaN, constant)."""
-    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
         return float("nan")
-    return spearman(one.ravel(), other.ravel())
+    return spearman(first.ravel(), second.ravel())
 
 
-def alike_beyond_place(one: np.ndarray, other: np.ndarray, window: Window, scale: int) -> float:
-    """Spearman's ρ beyond what the place relative to the window explains (see the module); NaN where a map is undefined."""
-    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+def alike_beyond_place(first: np.ndarray, second: np.ndarray, window: Window, scale: int) -> float:
+    """Spearman's ρ beyond what the position relative to the window explains (see the module); NaN where a map is undefined."""
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
         return float("nan")
-    height, width = one.shape
-    return spearman_within(one.ravel(), other.ravel(), places((height, width), window, scale).ravel())
+    height, width = first.shape
+    return spearman_within(first.ravel(), second.ravel(), places((height, width), window, scale).ravel())
 
 
-def followed(one: np.ndarray, other: np.ndarray, window: Window, moved: Window, scale: int) -> float:
-    """How far the map's centre of mass went along with its window: 1 all the way, 0 not at all; negative: the other way.
+def followed(first: np.ndarray, second: np.ndarray, window: Window, moved: Window, scale: int) -> float:
+    """How far the map's centre of mass moved with its window: 1 all the way, 0 not at all; negative: the opposite direction.
 
-    `one` is the map of `window`, `other` that of `moved`. NaN where a map is undefined or the window did not move.
+    `first` is the map of `window`, `second` that of `moved`. NaN where a map is undefined or the window did not move.
     """
     step = np.array([moved[0] - window[0], moved[1] - window[1]], np.float64) / scale
-    if not step.any() or not (np.isfinite(one).all() and np.isfinite(other).all()) or not (one.any() and other.any()):
+    if not step.any() or not (np.isfinite(first).all() and np.isfinite(second).all()) or not (first.any() and second.any()):
         return float("nan")
-    went = _centre(other) - _centre(one)
-    return float(went @ step / (step @ step))
+    movement = _centre(second) - _centre(first)
+    return float(movement @ step / (step @ step))
 
 
 def _centre(values: np.ndarray) -> np.ndarray:

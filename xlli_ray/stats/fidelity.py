@@ -25,7 +25,7 @@ def luma_studio(rgb: np.ndarray) -> np.ndarray:
 
 
 def border_of(scale: int) -> int:
-    """Pixels of the output that are cut on each side before it is scored: `scale`, and none at scale 1, where every pixel was given."""
+    """Pixels cut from each side of the output before scoring: `scale`, or none at scale 1, where every pixel was given."""
     return scale if scale > 1 else 0
 
 
@@ -35,7 +35,7 @@ def crop_border(image: np.ndarray, border: int) -> np.ndarray:
 
 
 def psnr(image: np.ndarray, target: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB for values in 0..255; any equal shapes. inf when equal. ValueError for arrays without a value."""
+    """Peak signal-to-noise ratio in dB for values in 0..255; any equal shapes. inf when equal. ValueError for empty arrays."""
     if not image.size:
         raise ValueError("PSNR of no pixels: an image must be larger than the border that is cut off")
     difference = image.astype(np.float64) - target.astype(np.float64)

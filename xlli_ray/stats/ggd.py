@@ -1,4 +1,4 @@
-"""The generalized Gaussian: its density, its fit by moments, the divergence of two of them, and the index made of it.
+"""The generalized Gaussian: its density, its moment fit, the divergence of two of them, and the index derived from it.
 
     p(x; σ, α) = α / (2 b Γ(1/α)) · exp(−(|x|/b)^α),     b = σ √(Γ(1/α) / Γ(3/α))
 
@@ -9,15 +9,15 @@ IEEE Trans. CSVT 5, 1995: the ratio r = E x² / (E|x|)² depends on α alone,
 
     ρ(α) = Γ(1/α) Γ(3/α) / Γ(2/α)²,      falling: 15.889 at 0.2, 2 at 1 (Laplacian), π/2 at 2, 4/3 in the limit.
 
-SRGA (Y. Liu et al., TPAMI 2023) takes the α of the grid 0.2, 0.201 … 9.999 whose ρ lies nearest to r, E|x| about the mean, E x² about
-zero; that is the default here, for parity. `refine` solves ρ(α) = r instead. A ratio outside of what the grid holds clips α to its end:
-said by `clipped`, since a divergence of a clipped fit is not to be relied on. Values without spread have no fit: `degenerate`.
+SRGA (Y. Liu et al., TPAMI 2023) takes the α of the grid 0.2, 0.201 … 9.999 whose ρ is nearest to r, E|x| about the mean, E x² about
+zero; that is the default here, for parity. `refine` solves ρ(α) = r instead. A ratio outside the range of the grid clips α to its end;
+`clipped` reports it, since the divergence of a clipped fit is unreliable. Constant values have no fit: `degenerate`.
 
 Divergence. KL(1 ‖ 2) = ln(α₁ b₂ Γ(1/α₂) / (α₂ b₁ Γ(1/α₁))) + (b₁/b₂)^α₂ Γ((α₂+1)/α₁) / Γ(1/α₁) − 1/α₁, in nats (M. Do, M. Vetterli,
 "Wavelet-based texture retrieval using generalized Gaussian density and Kullback–Leibler distance", IEEE Trans. IP 11, 2002). Not symmetric.
 
 Index. log₁₀(KL + 10⁻⁵) + 5 = log₁₀(1 + 10⁵ KL): 0 for equal fits, 5 for a divergence of one nat; one more is ten times the divergence.
-All in float64 through log Γ: Γ itself leaves float32 at small α.
+All in float64 via log Γ: Γ itself overflows float32 at small α.
 
 >>> round(kl(Ggd(1, 2), Ggd(1, 1)), 6), round(kl(Ggd(1, 1), Ggd(1, 2)), 6)      # Gaussian and Laplacian
 (0.056014, 0.072365)
@@ -37,13 +37,13 @@ from scipy.special import gammaln
 
 LOWEST, HIGHEST, STEP = 0.2, 9.999, 0.001
 FLOOR = 1e-5
-"""Added to the divergence before the logarithm: what is smaller counts as nothing."""
+"""Added to the divergence before the logarithm: smaller divergences count as zero."""
 
 
 def log_ratio(alpha: ArrayLike) -> np.ndarray:
     """ln ρ(α) = ln(E x² / (E|x|)²) of a generalized Gaussian of shape α > 0. Any shape in, float64 out."""
-    one = 1.0 / np.asarray(alpha, np.float64)
-    return np.asarray(gammaln(one) + gammaln(3 * one) - 2 * gammaln(2 * one))
+    inverse = 1.0 / np.asarray(alpha, np.float64)
+    return np.asarray(gammaln(inverse) + gammaln(3 * inverse) - 2 * gammaln(2 * inverse))
 
 
 GRID = np.arange(LOWEST, 10.0, STEP)
@@ -83,11 +83,11 @@ class Fit:
     ratio: float
     """mean x² / (mean|x − mean x|)² of the values; NaN when degenerate."""
     clipped: bool
-    """`ratio` lies outside of what LOWEST…HIGHEST can have: `alpha` is an end of the range."""
+    """`ratio` is outside the range of LOWEST…HIGHEST: `alpha` is an end of the range."""
 
     @property
     def degenerate(self) -> bool:
-        """The values do not vary: there is nothing to fit."""
+        """The values are constant: there is nothing to fit."""
         return math.isnan(self.ratio)
 
     @property
@@ -101,7 +101,7 @@ class Fit:
 def fit(values: ArrayLike, *, mean: float | None = None, refine: bool = False) -> Fit:
     """Fit by moments to `values`, float, any shape; computed in float64.
 
-    `mean`: about which magnitudes are taken; None: the values' own. Raises ValueError when there are no values, or one is not finite.
+    `mean`: about which magnitudes are taken; None: the mean of the values. Raises ValueError for no values or values that are not finite.
     """
     v = np.asarray(values, np.float64).ravel()
     if not v.size or not np.isfinite(v).all():
@@ -116,7 +116,7 @@ def from_moments(second: float, absolute: float, *, refine: bool = False) -> Fit
         return Fit(math.sqrt(max(second, 0.0)), math.nan, math.nan, False)
     ratio = second / absolute**2
     clipped = not RATIOS[-1] <= ratio <= RATIOS[0]
-    alpha = float(GRID[np.abs(ratio - RATIOS).argmin()])  # first of equals, as numpy's argmin in the authors' code
+    alpha = float(GRID[np.abs(ratio - RATIOS).argmin()])  # the first of ties, as numpy's argmin in the authors' code
     if refine and not clipped:
         wanted = math.log(ratio)
         alpha = float(brentq(lambda a: float(log_ratio(a)) - wanted, GRID[0], GRID[-1], xtol=1e-13, rtol=1e-13))
@@ -124,7 +124,7 @@ def from_moments(second: float, absolute: float, *, refine: bool = False) -> Fit
 
 
 def kl(reference: Ggd, test: Ggd) -> float:
-    """KL(reference ‖ test) in nats: 0 for equal distributions, ≥ 0 but for rounding (1e-16) otherwise."""
+    """KL(reference ‖ test) in nats: 0 for equal distributions, otherwise ≥ 0 up to rounding (1e-16)."""
     if reference == test:
         return 0.0
     a, b = reference.alpha, test.alpha
@@ -135,5 +135,5 @@ def kl(reference: Ggd, test: Ggd) -> float:
 
 
 def index(divergence: float) -> float:
-    """log₁₀(KL + 10⁻⁵) + 5 of a divergence in nats; exactly 0 for 0, and for what rounding made negative."""
+    """log₁₀(KL + 10⁻⁵) + 5 of a divergence in nats; exactly 0 for 0 and for values that rounding made negative."""
     return math.log1p(max(divergence, 0.0) / FLOOR) / math.log(10)

@@ -4,22 +4,22 @@
     K       = J G J,  J = I − 11ᵀ/N      centred: the same for every c
     K       = U diag(w) Uᵀ               X = U √w are the PCA scores, w the squared singular values of the centred features
 
-So PCA, distances, scatter within and between classes and every resample of the samples need N² numbers, and nothing of size D is kept.
+So PCA, distances, scatter within and between classes and every resample need N² numbers, and nothing of size D is kept.
 "Kernel PCA" (B. Schölkopf et al., 1998) with a linear kernel; in image statistics the snapshot method (L. Sirovich, 1987).
 
-Accuracy. Products of features that sit on a common offset cancel: at an offset of a hundred standard deviations a plain float32 Gram has
+Accuracy. Products of features with a common offset cancel: at an offset of a hundred standard deviations a plain float32 Gram has
 no correct digit in its first eigenvalue. So each feature is shifted by its value in the first sample, products are float32 over at most
 `BLOCK` features, and the blocks are summed in float64 (float64 features: products are float64 too).
 
 Merging. G adds up over disjoint *features*, never over samples. `BLOCK` cuts at fixed places and blocks are summed in their order, so
-whoever feeds whole blocks in order gets the same bytes, however the features were stored or streamed.
+feeding whole blocks in order gives the same bytes, however the features were stored or streamed.
 
 >>> import numpy as np
 >>> f = np.random.default_rng(0).normal(size=(5, 40)) + 1000
 >>> np.allclose(centred(gram(f)), (f - f.mean(0)) @ (f - f.mean(0)).T)
 True
->>> found = pca(centred(gram(f)), 2)
->>> found.scores.shape, found.eigenvalues.shape
+>>> result = pca(centred(gram(f)), 2)
+>>> result.scores.shape, result.eigenvalues.shape
 ((5, 2), (5,))
 """
 
@@ -31,7 +31,7 @@ from dataclasses import dataclass
 import numpy as np
 
 BLOCK = 16_384
-"""Features in one float32 product: more would lose digits, fewer would lose speed."""
+"""Features per float32 product: more would lose digits, fewer would be slower."""
 
 
 def gram(features: np.ndarray, *, block: int = BLOCK) -> np.ndarray:
@@ -45,7 +45,7 @@ def gram(features: np.ndarray, *, block: int = BLOCK) -> np.ndarray:
 
 
 def blocks(width: int, block: int = BLOCK) -> Iterator[tuple[int, int]]:
-    """Where `width` features are cut: [start, stop), always at the same places."""
+    """Blocks of `width` features: [start, stop), always cut at the same positions."""
     return ((start, min(start + block, width)) for start in range(0, width, block))
 
 
@@ -60,11 +60,11 @@ def gram_of_blocks(parts: Iterable[np.ndarray], samples: int) -> np.ndarray:
 
 
 def product(part: np.ndarray) -> np.ndarray:
-    """What one block adds to G: float (N, d) → (N, N), shifted by its first row that is finite; float32 unless `part` is float64."""
+    """Contribution of one block to G: float (N, d) → (N, N), shifted by its first finite row; float32 unless `part` is float64."""
     kind = np.float64 if part.dtype == np.float64 else np.float32
     origin = next((row for row in part if np.isfinite(row).all()), np.zeros(part.shape[1])).astype(kind)
     shifted = np.subtract(part, origin, dtype=kind, casting="same_kind")
-    return shifted @ shifted.T  # numpy calls syrk: half the work of a product of two
+    return shifted @ shifted.T  # numpy calls syrk: half the work of a general product
 
 
 def centred(matrix: np.ndarray) -> np.ndarray:
@@ -76,10 +76,10 @@ def centred(matrix: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Pca:
-    """Principal components seen from the samples."""
+    """Principal components in terms of the samples."""
 
     scores: np.ndarray
-    """float64 (N, k): coordinates of each sample, columns by falling variance; of each the entry of largest magnitude is positive."""
+    """float64 (N, k): coordinates of each sample, columns by falling variance; the entry of largest magnitude of each is positive."""
     eigenvalues: np.ndarray
     """float64 (N,): all of K, falling, ≥ 0: squared singular values of the centred features. Their sum is the total scatter."""
 
@@ -92,7 +92,7 @@ def pca(kernel: np.ndarray, components: int) -> Pca:
     """
     samples = len(kernel)
     if not 1 <= components <= samples:
-        raise ValueError(f"{components} components of {samples} samples: there are at most {samples}")
+        raise ValueError(f"number of components must be at most {samples} (the number of samples), got {components}")
     if not np.isfinite(kernel).all():
         raise ValueError("the Gram matrix has NaN or infinity: leave those samples out first")
     values, vectors = np.linalg.eigh(kernel)

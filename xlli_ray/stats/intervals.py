@@ -1,8 +1,8 @@
-"""Means over photographs with their intervals: one method for the page and for every analysis that averages.
+"""Means over photographs with their intervals: one method for the report and for every analysis that averages.
 
-The photograph is the unit. Its patches, windows and degraded copies are alike (correlations of 0.3–0.6 within a photograph are usual), so
-they count once: the mean of each photograph's values is taken first, photographs weigh the same, and what another choice of photographs
-would have given is told by the spread of these means. N values of n photographs are n, not N.
+The photograph is the unit. Its patches, windows and degraded copies are correlated (0.3–0.6 within a photograph is usual), so they count
+once: the mean of each photograph's values is taken first, photographs have equal weight, and the spread of these means tells what another
+choice of photographs would have given. N values of n photographs are n, not N.
 
 **Means.** P. Hall, "On the removal of skewness by transformation", Journal of the Royal Statistical Society B 54, 1992. Of n photographs
 with mean m, standard error e and sample skewness γ, with k = γ/√n,
@@ -10,26 +10,26 @@ with mean m, standard error e and sample skewness γ, with k = γ/√n,
     g(T) = T + k T²/3 + k² T³/27 + k/6,   T = (m − μ)/e
 
 has no skewness to the order 1/n; ends are m − e·g⁻¹(±t), t of Student with n − 1 degrees of freedom. Diffusion indices, extents and shares
-are skewed, and a plain t interval of them misses on one side in 10 to 16 %. A sample's γ is too small for skewed laws and mostly noise for
-five photographs, so it is weighted by 1 + 6 (n − 5)/n², which is 0 near n = 3 (plain t), 1 at 5, 1.2 at 20 and 1 for many.
+are skewed, and a plain t interval of them misses on one side in 10 to 16 %. A sample's γ is too small for skewed distributions and mostly
+noise for five photographs, so it is weighted by 1 + 6 (n − 5)/n², which is 0 near n = 3 (plain t), 1 at 5, 1.2 at 20 and 1 for many.
 Where k T = −3, g is flat, and its inverse steep: the longer end goes from twice t's at |k| t = 0.95 to four times at 1.125, by a change
 of γ that is chance. One outlying photograph does that: a mean PSNR of seven had an end of 55 dB, the best of them had 47. So no end is
-further from the mean than twice t's (`LONGEST`); from seven photographs on, one that lies further out than the others are apart then pulls
-no end beyond itself (far from n − 1 equal ones it lies n − 1 errors from the mean).
+further from the mean than twice t's (`LONGEST`); from seven photographs on, an outlier further out than the others' spread then pulls no
+end beyond itself (far from n − 1 equal ones it is n − 1 errors from the mean).
 
 **Differences** of two networks on the same photographs: Student's t of the photographs' mean differences, without the correction. Two
-equal networks differ symmetrically, however skewed the quantity is; there a skewness found is chance in heavy tails, and correcting it
-claims differences that are none in 7 to 12 %, where t claims 2 to 6 %.
+equal networks differ symmetrically, however skewed the quantity is; skewness of the sample is then chance in heavy tails, and correcting
+it claims false differences in 7 to 12 %, where t claims 2 to 6 %.
 
-Range: ends do not leave what the quantity can be (a diffusion index 0…100, a share 0…1); a share that is the same 0 or 1 on every
-photograph has C. Clopper and E. Pearson's exact end (Biometrika 26, 1934), not an interval of no length. Fewer than three photographs have
-no interval: with two, t has one degree of freedom and reaches nine standard deviations to each side.
+Range: ends stay within the range of the quantity (a diffusion index 0…100, a share 0…1); a share that is 0, or 1, on every photograph has
+C. Clopper and E. Pearson's exact end (Biometrika 26, 1934), not an interval of length zero. Fewer than three photographs have no interval:
+with two, t has one degree of freedom and reaches nine standard deviations to each side.
 
-How often these intervals hold the truth, and what other methods do: `tests/benchmarks/coverage.py`, `docs/decisions/009-intervals.md`.
+Coverage of these intervals and of other methods: `tests/benchmarks/coverage.py`, `docs/decisions/009-intervals.md`.
 
 >>> import numpy as np
->>> one, = intervals(np.arange(8.0)[:, None])
->>> one.mean, one.low < 3.5 < one.high, one.photographs, one.values
+>>> interval, = intervals(np.arange(8.0)[:, None])
+>>> interval.mean, interval.low < 3.5 < interval.high, interval.photographs, interval.values
 (3.5, True, 8, 8)
 >>> intervals(np.array([[3.0], [4.0]]))[0].reason
 '2 photographs: an interval takes 3'
@@ -44,37 +44,37 @@ import numpy as np
 FEWEST = 3
 """Fewer photographs than this have no interval."""
 FEW = 20
-"""From so many on, coverage is 0.93–0.97 where 0.95 is said; below, the docs say what it is."""
+"""From this many on, coverage is 0.93–0.97 at a nominal 0.95; for fewer, see the docs."""
 WEIGHT = 6.0
-"""Of the sample skewness, see the module; found by simulation."""
+"""Weight of the sample skewness, see the module; determined by simulation."""
 LONGEST = 2.0
-"""Distance of an end from the mean, at most, in those of Student's t, see the module."""
+"""Largest distance of an end from the mean, as a multiple of Student's t, see the module."""
 
 Limits = tuple[float | None, float | None]
-"""What a quantity can be: lowest and highest value, None where there is no end."""
+"""Range of a quantity: lowest and highest value, None where unbounded."""
 UNLIMITED: Limits = (None, None)
 SHARE: Limits = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over photographs with its interval; `low` and `high` are NaN where `reason` says why."""
+    """A mean over photographs with its interval; `low` and `high` are NaN if `reason` is not empty."""
 
     mean: float
     low: float
     high: float
     photographs: int
-    """How many it is over."""
+    """Number of photographs averaged."""
     values: int = 0
-    """How many numbers were averaged: patches, windows."""
+    """Number of values averaged: patches, windows."""
     reason: str = ""
 
 
 def photograph_means(values: np.ndarray, photograph: np.ndarray, photographs: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of each photograph's finite values, and how many they are.
+    """Mean of each photograph's finite values, and their number.
 
     `values`: float64 (rows, columns), NaN where nothing was measured. `photograph`: int (rows,), 0…photographs − 1. Returns float64
-    (photographs, columns), NaN where there is none, and int64 of the same shape.
+    (photographs, columns), NaN where there are none, and int64 of the same shape.
     """
     finite = np.isfinite(values)
     sums = np.zeros((photographs, values.shape[1]))
@@ -90,12 +90,12 @@ def intervals(
     """Mean over photographs of each column with its interval.
 
     `means`: float64 (photographs, columns), NaN where a photograph has no value. `counts`: int, the same shape, values behind each;
-    None: one each. `limits`: what the quantity can be. `difference`: of two networks on the same photographs, see the module.
+    None: one each. `limits`: range of the quantity. `difference`: of two networks on the same photographs, see the module.
     """
     seen = np.isfinite(means)
     number = seen.sum(axis=0)
     values = number if counts is None else np.where(seen, counts, 0).sum(axis=0)
-    # in units of the column's first value: a constant column then has exactly its constant at both ends
+    # in units of the column's first value: both ends of a constant column are then exactly its constant
     first = seen.argmax(axis=0)
     origin = np.where(number > 0, means[first, np.arange(means.shape[1])], np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -142,9 +142,9 @@ def ends(
 def _untransformed(reach: np.ndarray, k: np.ndarray) -> np.ndarray:
     """g⁻¹ of Hall's transformation, at most LONGEST times as far as `reach`; `reach` itself where k is 0."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        found = 3 * (np.cbrt(1 + k * (reach - k / 6)) - 1) / k
+        inverse = 3 * (np.cbrt(1 + k * (reach - k / 6)) - 1) / k
     furthest = LONGEST * np.abs(reach)
-    return np.where(np.abs(k) < 1e-9, reach, np.clip(found, -furthest, furthest))
+    return np.where(np.abs(k) < 1e-9, reach, np.clip(inverse, -furthest, furthest))
 
 
 def refusal(photographs: int) -> str:
@@ -155,6 +155,6 @@ def refusal(photographs: int) -> str:
 
 
 def kind(level: float, photographs: int | None = None, *, difference: bool = False) -> str:
-    """What is said beside an interval: `95 %, t over 20 photographs`."""
+    """Label of an interval: `95 %, t over 20 photographs`."""
     over = f" over {photographs} photographs" if photographs is not None else " over photographs"
     return f"{100 * level:g} %, {'t' if difference else 'skewness-corrected t'}{over}"

@@ -1,6 +1,6 @@
-"""Which networks are compared with which: every pair of a few, each against one of many.
+"""Which networks are compared: every pair if there are few, each against one if there are many.
 
-Six networks make 15 pairs, forty make 780, which nobody reads, and of which 39 lie apart by chance at 95 %.
+Six networks make 15 pairs, forty make 780, which nobody reads, and of which 39 differ by chance at 95 %.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from itertools import combinations
 
 ALL = 6
-"""Up to so many are compared pair by pair."""
+"""Up to this many are compared pairwise."""
 
 
 def compared(models: Sequence[str], against: str | None = None, *, most: int = ALL) -> list[tuple[str, str]]:
-    """Pairs (one, other) in the order of `models`: every pair of at most `most`, else the first with each other one.
+    """Pairs (reference, other) in the order of `models`: every pair of at most `most`, else the first with each other.
 
-    `against`: the one that each other is compared with, however many there are; it must be among `models`.
+    `against`: the reference that every other is compared with, however many there are; it must be among `models`.
 
     >>> compared(["a", "b", "c"])
     [('a', 'b'), ('a', 'c'), ('b', 'c')]
@@ -24,5 +24,5 @@ def compared(models: Sequence[str], against: str | None = None, *, most: int = A
     """
     if against is None and len(models) <= most:
         return list(combinations(models, 2))
-    one = models[0] if against is None else against
-    return [(one, other) for other in models if other != one]
+    reference = models[0] if against is None else against
+    return [(reference, other) for other in models if other != reference]

@@ -4,9 +4,9 @@ C. Spearman, "The proof and measurement of association between two things", Amer
 correlation of ranks, ties given the mean of their ranks; −1 … 1, 1 for any increasing relation. Undefined (NaN) for fewer than three pairs
 or where one side is constant.
 
-Within strata: ranks are taken over all pairs, the mean rank of each stratum is subtracted on both sides, and what is left is correlated. It
-asks whether two quantities go together beyond what the stratum says, as partial correlation does, without assuming a form for the stratum's
-effect. NaN where nothing is left.
+Within strata: ranks are taken over all pairs, the mean rank of each stratum is subtracted on both sides, and the rest is correlated. It
+tests whether two quantities are related beyond what the stratum explains, as partial correlation does, without assuming a form for the
+stratum's effect. NaN where nothing remains.
 
 >>> spearman([1.0, 2.0, 3.0, 4.0], [1.0, 8.0, 27.0, 64.0])
 1.0
@@ -23,18 +23,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 EXACT = 8
-"""Up to so many pairs all permutations are gone through (40,320)."""
+"""Up to this many pairs all permutations are enumerated (40,320)."""
 _NOTHING = 1e-12
 
 
 def spearman(x: ArrayLike, y: ArrayLike) -> float:
-    """ρ of two vectors of one length; see the module. Values must be finite."""
+    """ρ of two vectors of equal length; see the module. Values must be finite."""
     a, b = _ranks(x), _ranks(y)
     return float("nan") if len(a) < 3 else _correlation(a, b)
 
 
 def spearman_within(x: ArrayLike, y: ArrayLike, strata: ArrayLike) -> float:
-    """ρ of what the stratum does not explain. `strata`: int (n,), small whole numbers from 0."""
+    """ρ of what the stratum does not explain. `strata`: int (n,), small integers from 0."""
     a, b = _ranks(x), _ranks(y)
     where = np.asarray(strata)
     sizes = np.bincount(where)
@@ -45,7 +45,7 @@ def spearman_within(x: ArrayLike, y: ArrayLike, strata: ArrayLike) -> float:
 def permutation_p(x: ArrayLike, y: ArrayLike, rng: np.random.Generator | None = None, *, resamples: int = 9999) -> float:
     """Two-sided p of Spearman's ρ under exchange of the pairs: the share of orders with |ρ| at least as large.
 
-    All orders for up to EXACT pairs; beyond, `resamples` random ones drawn from `rng`, the given one counted among them (Phipson and Smyth,
+    All orders for up to EXACT pairs; beyond, `resamples` random ones drawn from `rng`, counting the given one (Phipson and Smyth,
     2010: a p of 0 does not exist). NaN where ρ is undefined.
     """
     a, b = _ranks(x), _ranks(y)

@@ -1,17 +1,18 @@
-"""Fewer dimensions: PCA where no Gram matrix fits, t-SNE and UMAP of the scores, and how far such a picture can be believed.
+"""Fewer dimensions: PCA where no Gram matrix fits, t-SNE and UMAP of the scores, and how faithful such an embedding is.
 
 *PCA.* Exact from the Gram matrix (`stats.gram.pca`) up to some 20,000 samples. Beyond that the randomised range finder (N. Halko,
-P. Martinsson, J. Tropp, SIAM Review 53, 2011) in the space of the features: rows stream by `power + 1` times, one product with a
-D × (k + 10) matrix each, and the share of the scatter that the found directions miss is measured, not assumed.
+P. Martinsson, J. Tropp, SIAM Review 53, 2011) in the space of the features: rows are streamed `power + 1` times, one product with a
+D × (k + 10) matrix each, and the share of the scatter outside these directions is measured, not assumed.
 
 *t-SNE* (L. van der Maaten, G. Hinton, JMLR 9, 2008) by openTSNE, with what its literature recommends: perplexity 30, start from the
 first two scores at a standard deviation of 1e-4 (D. Kobak, P. Berens, Nature Communications 10, 2019), learning rate max(n / 48, 50),
 exaggeration 12 for 250 of 1,000 iterations. *UMAP* (L. McInnes, J. Healy, J. Melville, arXiv 1802.03426) by umap-learn with its defaults,
-15 neighbours and a least distance of 0.1. Both keep neighbourhoods, not distances: gaps, sizes and densities in the picture mean little.
-Repeated runs start at random, so that what a reader may conclude is what stays.
+15 neighbours and a least distance of 0.1. Both keep neighbourhoods, not distances: gaps, sizes and densities in the embedding mean little.
+Repeated runs start at random, so that readers can rely on what all runs share.
 
-*Belief.* Trustworthiness (J. Venna, S. Kaski, ICANN 2001) falls with neighbours in the picture that are none in the data, continuity with
-neighbours in the data that the picture tears apart; both 0…1, 1 where all is kept. Ties in distance are broken by the order of samples.
+*Faithfulness.* Trustworthiness (J. Venna, S. Kaski, ICANN 2001) falls with neighbours in the embedding that are not neighbours in the
+data, continuity with neighbours in the data that the embedding separates; both 0…1, 1 is perfect. Ties in distance are broken by sample
+order.
 
 >>> import numpy as np
 >>> x = np.random.default_rng(0).normal(size=(60, 2))
@@ -35,26 +36,26 @@ NEIGHBOURS = 15
 
 @dataclass(frozen=True)
 class RangePca:
-    """Principal components found by a range finder."""
+    """Principal components by a range finder."""
 
     scores: np.ndarray
-    """float64 (N, k), as of `stats.gram.Pca`."""
+    """float64 (N, k), as in `stats.gram.Pca`."""
     eigenvalues: np.ndarray
     """float64 (k,): their squared norms, falling; not above the true ones."""
     total: float
     """All scatter of the centred features."""
     residual: float
-    """Share of the total that lies outside the k directions, 0…1. A PCA of rank k has the least there is."""
+    """Share of the total outside the k directions, 0…1. A PCA of rank k minimizes it."""
 
 
 def range_pca(
     rows: Callable[[], Iterable[np.ndarray]], components: int, rng: np.random.Generator, *, oversample: int = 10, power: int = 3
 ) -> RangePca:
-    """PCA of features that stream by in blocks of rows, `power` + 1 times.
+    """PCA of features streamed in blocks of rows, `power` + 1 times.
 
     `rows()`: a fresh pass, each block float (n, D), the same each time, all finite. Subspace iteration on the centred covariance: as
-    accurate as `power` − ½ power iterations of the two-sided scheme. Products and sums are float64. Raises ValueError when there is
-    nothing, or too little for so many components.
+    accurate as `power` − ½ power iterations of the two-sided scheme. Products and sums are float64. Raises ValueError for no
+    data, or too little for the number of components.
     """
     basis: np.ndarray | None = None
     origin = total = np.empty(0)
@@ -116,7 +117,7 @@ def tsne(scores: np.ndarray, seed: int, *, perplexity: float = PERPLEXITY, start
 def umap(scores: np.ndarray, seed: int, *, neighbours: int = NEIGHBOURS, least: float = 0.1) -> np.ndarray:
     """UMAP of `scores`, float (n, k), to float64 (n, 2). The same numbers for the same seed.
 
-    `neighbours` is at most n − 1. Raises ValueError for fewer than 5 samples. The first call compiles for some ten seconds.
+    `neighbours` is at most n − 1. Raises ValueError for fewer than 5 samples. The first call compiles for about ten seconds.
     """
     import warnings
 
@@ -124,7 +125,7 @@ def umap(scores: np.ndarray, seed: int, *, neighbours: int = NEIGHBOURS, least: 
     if samples < 5:
         raise ValueError(f"{counted(samples, 'sample')}: UMAP needs 5 or more")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of one thread, which a seed asks for, and of a spectral start that falls back on a random one
+        warnings.simplefilter("ignore")  # about the single thread that a seed requires, and a spectral start falling back to a random one
         from umap import UMAP
 
         made = UMAP(n_neighbors=min(neighbours, samples - 1), min_dist=least, random_state=seed % 2**32, n_jobs=1).fit_transform(
@@ -144,45 +145,45 @@ def distances(points: np.ndarray) -> np.ndarray:
 
 
 def nearest(points: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest other samples of each, the nearest first: indices int64 (n, k) and Euclidean distances float64 (n, k)."""
+    """The nearest other samples of each, nearest first: indices int64 (n, k) and Euclidean distances float64 (n, k)."""
     far = distances(points)
     np.fill_diagonal(far, np.inf)
     order = np.argsort(far, axis=1, kind="stable")[:, : min(neighbours, len(points) - 1)]
     return order, np.sqrt(np.take_along_axis(far, order, axis=1))
 
 
-def trustworthiness(data: np.ndarray, picture: np.ndarray, *, neighbours: int = NEIGHBOURS) -> float:
-    """1 − 2 / (n k (2n − 3k − 1)) · Σ (rank in the data − k) over neighbours in the picture that are none in the data.
+def trustworthiness(data: np.ndarray, embedding: np.ndarray, *, neighbours: int = NEIGHBOURS) -> float:
+    """1 − 2 / (n k (2n − 3k − 1)) · Σ (rank in the data − k) over neighbours in the embedding that are not neighbours in the data.
 
-    `data`: float (n, d); `picture`: float (n, 2). `neighbours` k is lowered to below n / 2, where the formula ends. NaN for n < 4.
+    `data`: float (n, d); `embedding`: float (n, 2). `neighbours` k is reduced to below n / 2, where the formula ends. NaN for n < 4.
     """
     samples = len(data)
     k = min(neighbours, (samples - 1) // 2)
     if k < 1 or samples < 4:
         return float("nan")
     far = distances(data)
-    np.fill_diagonal(far, -1.0)  # itself first, whatever duplicates there are
+    np.fill_diagonal(far, -1.0)  # the sample itself first, even with duplicates
     order = np.argsort(far, axis=1, kind="stable")
     ranks = np.empty_like(order)
     np.put_along_axis(ranks, order, np.broadcast_to(np.arange(samples), order.shape), axis=1)
-    shown, _ = nearest(picture, k)
+    shown, _ = nearest(embedding, k)
     excess = np.take_along_axis(ranks, shown, axis=1) - k
     return 1.0 - float(excess[excess > 0].sum()) * 2.0 / (samples * k * (2.0 * samples - 3.0 * k - 1.0))
 
 
-def continuity(data: np.ndarray, picture: np.ndarray, *, neighbours: int = NEIGHBOURS) -> float:
-    """The same the other way round: neighbours in the data that the picture put apart."""
-    return trustworthiness(picture, data, neighbours=neighbours)
+def continuity(data: np.ndarray, embedding: np.ndarray, *, neighbours: int = NEIGHBOURS) -> float:
+    """The converse: neighbours in the data that the embedding separates."""
+    return trustworthiness(embedding, data, neighbours=neighbours)
 
 
 def purity(points: np.ndarray, label: np.ndarray, *, neighbours: int = 1) -> float:
     """Share of the nearest neighbours that have the sample's own label, 0…1. `points`: float (n, d); `label`: (n,)."""
-    who, _ = nearest(points, neighbours)
-    return float((label[who] == label[:, None]).mean())
+    neighbour, _ = nearest(points, neighbours)
+    return float((label[neighbour] == label[:, None]).mean())
 
 
 def chance(label: np.ndarray) -> float:
-    """The purity that points without any order would have."""
+    """Expected purity of randomly placed points."""
     _, sizes = np.unique(label, return_counts=True)
     return float((sizes * (sizes - 1)).sum() / (len(label) * (len(label) - 1))) if len(label) > 1 else float("nan")
 

@@ -7,29 +7,29 @@ n_k samples with means μ_k:
     WD  = Σ_k Σ_{i in k} ‖x_i − μ_k‖²    scatter within them
     CHI = (BD / (K − 1)) / (WD / (n − K))
 
-BD and WD are these sums, not divided by their degrees of freedom. CHI grows with n at a given BD / WD, so n belongs to the number, and so
-does the space: noise dimensions dilute it. Equal to scikit-learn's `calinski_harabasz_score`, but for WD = 0, which that calls 1: here it
+BD and WD are these sums, not divided by their degrees of freedom. CHI grows with n at a given BD / WD, so n must be given with it, and so
+must the space: noise dimensions dilute it. Equal to scikit-learn's `calinski_harabasz_score`, except for WD = 0, which is 1 there: here it
 is infinite, or NaN where all samples are equal.
 
-Merging. A *unit* is the samples of one class in one cluster (all patches of one photograph under one degradation, say). CHI needs of each
-unit its number, its sum and its sum of squares, about any fixed point c; these add up over rows in any order. BD and WD then need only the
+Merging. A *unit* is the samples of one class in one cluster (all patches of one photograph under one degradation, say). CHI needs the
+count, sum and sum of squares of each unit, about any fixed point c; these add up over rows in any order. BD and WD then need only the
 inner products of the units' sums, so they come from a Gram matrix (`units_of_gram`) or from a stream (`Sums`, `units_of_sums`) alike.
 
 Interval. Samples of one cluster are not independent, so each cluster is left out once (`left_out`): weights on the units, nothing is
-recomputed. The logarithms of CHI so found give the jackknife's standard error (B. Efron, C. Stein, "The jackknife estimate of variance",
-Annals of Statistics 9, 1981), and the interval is t over clusters, about the value: within which factor CHI would lie on other clusters,
-as many, of this kind. Ratios of two CHI leave out the same cluster on both sides, so they are paired. A bootstrap over clusters is worse
+recomputed. The logarithms of these CHIs give the jackknife's standard error (B. Efron, C. Stein, "The jackknife estimate of variance",
+Annals of Statistics 9, 1981), and the interval is t over clusters, about the value: the factor within which CHI would be on as many other
+clusters of this kind. Ratios of two CHI leave out the same cluster on both sides, so they are paired. A bootstrap over clusters is worse
 here: a resample holds copies, which count the noise of the class means twice; re-centred, its intervals of ratios told equal networks
-apart in 4 to 11 % of simulated studies, these in 3 to 7 %. Classes that lie inside one cluster (contents of a photograph) go with it.
+apart in 4 to 11 % of simulated studies, these in 3 to 7 %. Classes inside one cluster (contents of a photograph) go with it.
 
-Null. What CHI would be if labels meant nothing: `relabelled` exchanges the units of each cluster (the copies of a photograph under the
-degradations, as a whole), or, where each cluster has one unit, deals the classes anew among the clusters; `shuffled` permutes single
-samples within strata, for classes that lie inside clusters.
+Null. CHI if labels were meaningless: `relabelled` exchanges the units of each cluster (the copies of a photograph under the
+degradations, as a whole), or, where each cluster has one unit, redistributes the classes among the clusters; `shuffled` permutes single
+samples within strata, for classes inside clusters.
 
 >>> import numpy as np
 >>> x = np.array([[0.0], [2.0], [10.0], [12.0]])
->>> found = separation(units_of_gram(x @ x.T, np.array([0, 0, 1, 1])))
->>> float(found.between), float(found.within), float(found.chi)
+>>> result = separation(units_of_gram(x @ x.T, np.array([0, 0, 1, 1])))
+>>> float(result.between), float(result.within), float(result.chi)
 (100.0, 4.0, 50.0)
 """
 
@@ -46,13 +46,13 @@ from xlli_ray.stats.gram import blocks
 from xlli_ray.stats.intervals import FEWEST, Interval, refusal
 
 NOTHING = 1e-13
-"""Scatter below this share of the squares that it is the difference of is rounding, and taken as none."""
+"""Scatter below this share of the squares that it is a difference of is rounding, and taken as zero."""
 _AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True)
 class Separation:
-    """CHI and what it is made of."""
+    """CHI and its terms."""
 
     chi: float
     """inf: no scatter within the classes; NaN: none at all."""
@@ -61,11 +61,11 @@ class Separation:
     samples: int
     classes: int
     smallest: int
-    """Samples of the smallest class. 1: a class whose scatter within is 0 by definition."""
+    """Samples of the smallest class. 1: a class whose within-class scatter is 0 by definition."""
 
     @property
     def share(self) -> float:
-        """BD / (BD + WD), 0…1: how much of all scatter the classes explain. Does not grow with n."""
+        """BD / (BD + WD), 0…1: share of the scatter that the classes explain. Does not grow with n."""
         total = self.between + self.within
         return self.between / total if total > 0 else math.nan
 
@@ -91,12 +91,12 @@ class Units:
 
     @property
     def clusters(self) -> int:
-        """How many clusters have samples here."""
+        """Number of clusters with samples here."""
         return len(np.unique(self.cluster))
 
     @property
     def nested(self) -> bool:
-        """Each class lies inside one cluster, and there are several clusters."""
+        """Each class is inside one cluster, and there are several clusters."""
         return self.clusters > 1 and len(self.label) == self.classes
 
     def starts(self) -> np.ndarray:
@@ -114,8 +114,8 @@ class Units:
 def number(label: np.ndarray, cluster: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Unit of each sample, and class and cluster of each unit; arrays of int64.
 
-    `label`: (n,) of any kind; classes are numbered in sorted order. `cluster`: int (n,), kept as it is; without it each sample is one of
-    its own.
+    `label`: (n,) of any kind; classes are numbered in sorted order. `cluster`: int (n,), kept unchanged; without it each sample is its
+    own cluster.
     """
     _, classes = np.unique(label, return_inverse=True)
     groups = np.arange(len(label)) if cluster is None else cluster
@@ -124,7 +124,7 @@ def number(label: np.ndarray, cluster: np.ndarray | None = None) -> tuple[np.nda
 
 
 def units_of_gram(gram: np.ndarray, label: np.ndarray, cluster: np.ndarray | None = None) -> Units:
-    """Units from the Gram matrix of all samples, float64 (n, n), about any point. `label`, `cluster`: as of `number`."""
+    """Units from the Gram matrix of all samples, float64 (n, n), about any point. `label`, `cluster`: as in `number`."""
     unit, classes, groups = number(label, cluster)
     count = np.bincount(unit, minlength=len(classes)).astype(np.float64)
     square = np.bincount(unit, np.diagonal(gram), len(classes))
@@ -141,16 +141,16 @@ def units_of_gram(gram: np.ndarray, label: np.ndarray, cluster: np.ndarray | Non
 class Sums:
     """Running sums of units over rows in the full space: one pass, any order, merges by addition.
 
-    State: `units` × `width` float64. Features are taken about the first row that came, so that an offset of the features costs no digits.
+    State: `units` × `width` float64. Features are taken about the first row added, so that an offset of the features costs no digits.
 
     >>> import numpy as np
     >>> x = np.random.default_rng(0).normal(size=(6, 4)) + 1000
-    >>> one, other = Sums(2, 4), Sums(2, 4)
-    >>> one.add(x[:2], np.array([0, 1])), other.add(x[2:], np.array([0, 1, 0, 1]))
+    >>> sums, other = Sums(2, 4), Sums(2, 4)
+    >>> sums.add(x[:2], np.array([0, 1])), other.add(x[2:], np.array([0, 1, 0, 1]))
     (None, None)
-    >>> one.merge(other)
+    >>> sums.merge(other)
     >>> whole = units_of_gram(x @ x.T, np.array([0, 1] * 3), np.zeros(6))
-    >>> abs(separation(units_of_sums(one, np.array([0, 1]), np.zeros(2, int))).chi - separation(whole).chi) < 1e-6
+    >>> abs(separation(units_of_sums(sums, np.array([0, 1]), np.zeros(2, int))).chi - separation(whole).chi) < 1e-6
     True
     """
 
@@ -161,7 +161,7 @@ class Sums:
         self.total = np.zeros((units, width))
 
     def add(self, features: np.ndarray, unit: np.ndarray) -> None:
-        """Add rows: float (n, …), flattened; `unit`: int (n,), where each belongs. Rows must be finite."""
+        """Add rows: float (n, …), flattened; `unit`: int (n,), the unit of each. Rows must be finite."""
         width = int(np.prod(features.shape[1:]))
         if width != self.total.shape[1] or len(features) != len(unit):
             raise ValueError(f"rows of {width} features and {len(unit)} units; expected {self.total.shape[1]} and {len(features)}")
@@ -170,20 +170,20 @@ class Sums:
         flat = features.reshape(len(features), width)
         if self.origin is None:
             self.origin = flat[0].astype(np.float64)
-        here, place = np.unique(unit, return_inverse=True)
-        member = np.zeros((len(here), len(flat)))
+        present, place = np.unique(unit, return_inverse=True)
+        member = np.zeros((len(present), len(flat)))
         member[place.reshape(-1), np.arange(len(flat))] = 1.0
         squares = np.zeros(len(flat))
         for start, stop in blocks(flat.shape[1]):
             piece = flat[:, start:stop].astype(np.float64)
             piece -= self.origin[start:stop]
             squares += np.einsum("ij,ij->i", piece, piece)
-            self.total[here, start:stop] += member @ piece
-        self.square[here] += member @ squares
-        self.count[here] += member.sum(axis=1)
+            self.total[present, start:stop] += member @ piece
+        self.square[present] += member @ squares
+        self.count[present] += member.sum(axis=1)
 
     def merge(self, other: Sums) -> None:
-        """Add what `other` saw, which is left as it is."""
+        """Add the rows of `other`, which is not changed."""
         if other.origin is None:
             return
         if self.origin is None:
@@ -195,17 +195,17 @@ class Sums:
 
 
 def units_of_sums(sums: Sums, label: np.ndarray, cluster: np.ndarray) -> Units:
-    """Units from a stream. `label`, `cluster`: int (u,), of each unit of `sums`, as of `number`; units without samples are left out."""
-    some = np.flatnonzero(sums.count)
-    _, classes = np.unique(label[some], return_inverse=True)
-    order = np.lexsort((cluster[some], classes.reshape(-1)))
-    kept = some[order]
+    """Units from a stream. `label`, `cluster`: int (u,), of each unit of `sums`, as in `number`; units without samples are left out."""
+    filled = np.flatnonzero(sums.count)
+    _, classes = np.unique(label[filled], return_inverse=True)
+    order = np.lexsort((cluster[filled], classes.reshape(-1)))
+    kept = filled[order]
     total = sums.total[kept]
     return Units(classes.reshape(-1)[order], cluster[kept].astype(np.int64), sums.count[kept], sums.square[kept], total @ total.T)
 
 
 def regroup(units: Units, classes: np.ndarray) -> Units:
-    """The same samples in other classes, made of whole old ones. `classes`: int (K,), the new class of each old one; −1 leaves it out."""
+    """The same samples in other classes, unions of old ones. `classes`: int (K,), the new class of each old one; −1 leaves it out."""
     new = classes[units.label]
     kept = np.flatnonzero(new >= 0)
     if not len(kept):
@@ -214,7 +214,7 @@ def regroup(units: Units, classes: np.ndarray) -> Units:
     order = np.argsort(place, kind="stable")
     starts = np.flatnonzero(np.diff(place[order], prepend=-1))
     rows = np.add.reduceat(units.product[np.ix_(kept[order], kept[order])], starts, axis=0)
-    count, square = (np.bincount(place, some[kept], len(label)) for some in (units.count, units.square))
+    count, square = (np.bincount(place, weight[kept], len(label)) for weight in (units.count, units.square))
     return Units(label, cluster, count, square, np.add.reduceat(rows, starts, axis=1))
 
 
@@ -246,7 +246,7 @@ def _chi(between: np.ndarray | float, within: np.ndarray | float, n: np.ndarray 
 def resampled(units: Units, draws: np.ndarray) -> np.ndarray:
     """CHI with weights on the clusters; float64 (resamples,), NaN where a class has no weight or nothing scatters.
 
-    `draws`: float64 (resamples, clusters), how often each cluster counts: a column for each number.
+    `draws`: float64 (resamples, clusters), weight of each cluster: one column per cluster number.
     """
     if draws.shape[1] <= units.cluster.max():
         raise ValueError(f"draws of {draws.shape[1]} clusters; the samples lie in clusters up to number {units.cluster.max()}")
@@ -264,8 +264,8 @@ def resampled(units: Units, draws: np.ndarray) -> np.ndarray:
         starts = units.starts()
         with np.errstate(divide="ignore", invalid="ignore"):
             for a, b in zip(starts, [*starts[1:], len(units.label)]):
-                mine = weights[:, a:b]
-                explained += ((mine @ units.product[a:b, a:b]) * mine).sum(axis=1) / (mine @ units.count[a:b])
+                weight = weights[:, a:b]
+                explained += ((weight @ units.product[a:b, a:b]) * weight).sum(axis=1) / (weight @ units.count[a:b])
     out = _chi(explained - everything, squares - explained, n, classes)
     out[~np.isfinite(out) | (out <= 0)] = np.nan
     return out
@@ -282,13 +282,13 @@ def left_out(units: Units, clusters: int) -> np.ndarray:
 
 
 def shifts(value: float, left: np.ndarray) -> np.ndarray:
-    """log(CHI without a cluster / CHI), NaN where there is none: of a ratio, the difference of those of its sides."""
+    """log(CHI without a cluster / CHI), NaN where undefined; those of a ratio are the difference of those of its terms."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.log(left / value) if math.isfinite(value) and value > 0 else np.full(left.shape, np.nan)
 
 
 def error(shift: np.ndarray) -> tuple[float, int]:
-    """Standard error of the logarithm by the jackknife, and of how many clusters, from `shifts`; NaN below FEWEST."""
+    """Jackknife standard error of the logarithm and its number of clusters, from `shifts`; NaN below FEWEST."""
     finite = shift[np.isfinite(shift)]
     n = len(finite)
     return (math.sqrt((n - 1) / n * float(((finite - finite.mean()) ** 2).sum())) if n >= FEWEST else math.nan), n
@@ -298,29 +298,29 @@ def interval(value: float, shift: np.ndarray, *, level: float = 0.95) -> Interva
     """Interval of a CHI, or of a ratio of two, from its `shifts`: t in logarithms (see the module)."""
     from scipy.stats import t
 
-    found, n = error(shift)
-    if math.isnan(found) or not (math.isfinite(value) and value > 0):
+    deviation, n = error(shift)
+    if math.isnan(deviation) or not (math.isfinite(value) and value > 0):
         return Interval(value, math.nan, math.nan, n, n, refusal(n))
-    half = float(t.ppf((1 + level) / 2, n - 1)) * found
+    half = float(t.ppf((1 + level) / 2, n - 1)) * deviation
     return Interval(value, value * math.exp(-half), value * math.exp(min(half, 700.0)), n, n)
 
 
 def above_one(value: float, shift: np.ndarray) -> float:
-    """One-sided: how much of t about the logarithm of a ratio lies above 0; NaN where there is no interval."""
+    """One-sided: probability mass of t about the logarithm of a ratio above 0; NaN where there is no interval."""
     from scipy.stats import t
 
-    found, n = error(shift)
-    if math.isnan(found) or not (math.isfinite(value) and value > 0):
+    deviation, n = error(shift)
+    if math.isnan(deviation) or not (math.isfinite(value) and value > 0):
         return math.nan
     away = math.log(value)
-    return float(t.cdf(away / found, n - 1)) if found > 0 else float(away > 0) + 0.5 * (away == 0)
+    return float(t.cdf(away / deviation, n - 1)) if deviation > 0 else float(away > 0) + 0.5 * (away == 0)
 
 
 def relabelled(units: Units, resamples: int, rng: np.random.Generator, *, joined: np.ndarray | None = None) -> np.ndarray:
     """CHI when the units of each cluster exchange their classes at random: float64 (resamples,).
 
-    Every cluster keeps its number of units of each class, so contents stay balanced. Where each cluster has one unit, classes are dealt
-    anew among the clusters. `joined`: int (K,), classes that are exchanged for themselves and joined for CHI (levels of one type, say).
+    Every cluster keeps its number of units of each class, so contents stay balanced. Where each cluster has one unit, classes are
+    redistributed among the clusters. `joined`: int (K,), classes exchanged separately and merged for CHI (levels of one type, say).
     """
     classes = units.label if joined is None else joined[units.label]
     _, cluster = np.unique(units.cluster, return_inverse=True)
@@ -334,10 +334,10 @@ def relabelled(units: Units, resamples: int, rng: np.random.Generator, *, joined
         label = np.empty((size, len(classes)), np.int64)
         label[:, place] = classes[np.argsort(block + rng.random((size, len(classes))), axis=1)]  # each stays in its block
         total = np.zeros(size)
-        for one in np.unique(classes):
-            mine = (label == one).astype(np.float64)
-            many = mine @ units.count
-            total += np.divide(((mine @ units.product) * mine).sum(axis=1), many, out=np.zeros(size), where=many > 0)
+        for merged in np.unique(classes):
+            member = (label == merged).astype(np.float64)
+            samples = member @ units.count
+            total += np.divide(((member @ units.product) * member).sum(axis=1), samples, out=np.zeros(size), where=samples > 0)
         explained[start : start + size] = total
     return _chi(explained - everything, squares - explained, n, count)
 
@@ -345,7 +345,7 @@ def relabelled(units: Units, resamples: int, rng: np.random.Generator, *, joined
 def shuffled(gram: np.ndarray, label: np.ndarray, strata: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
     """CHI when labels are permuted among the samples of each stratum: float64 (resamples,).
 
-    `gram`: float64 (n, n), about any point. `label`, `strata`: (n,) of any kind. Cost: resamples × Σ n_k², so it is for many small classes.
+    `gram`: float64 (n, n), about any point. `label`, `strata`: (n,) of any kind. Cost: resamples × Σ n_k², so for many small classes.
     """
     _, classes, sizes = np.unique(label, return_inverse=True, return_counts=True)
     order = np.argsort(classes.reshape(-1), kind="stable")
@@ -359,8 +359,8 @@ def shuffled(gram: np.ndarray, label: np.ndarray, strata: np.ndarray, resamples:
     step = max(1, _AT_ONCE // len(first))
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
-        who = _within_strata(strata, size, rng)[:, order]
-        explained[start : start + size] = gram[who[:, first], who[:, second]] @ weight
+        permuted = _within_strata(strata, size, rng)[:, order]
+        explained[start : start + size] = gram[permuted[:, first], permuted[:, second]] @ weight
     return _chi(explained - everything, squares - explained, n, len(sizes))
 
 

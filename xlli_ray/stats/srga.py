@@ -1,7 +1,7 @@
-"""SRGA, the generalization index of super-resolution networks: does a network treat degraded inputs as it treats those it is good at?
+"""SRGA, the generalization index of super-resolution networks: does a network treat degraded inputs like those it handles well?
 
 Y. Liu, H. Zhao, J. Gu, Y. Qiao, C. Dong, "Evaluating the Generalization Ability of Super-Resolution Networks", IEEE TPAMI 45, 2023 (arXiv
-2205.07019). For each set of N patches by itself:
+2205.07019). For each set of N patches separately:
 
     features before the last convolution, N × D     →  PCA about their mean, k = 300 scores each      →  N·k numbers, pooled
     drop |v − mean| ≥ 5 standard deviations, once   →  σ, α of a generalized Gaussian (`stats.ggd`)
@@ -9,26 +9,26 @@ Y. Liu, H. Zhao, J. Gu, Y. Qiao, C. Dong, "Evaluating the Generalization Ability
 and the index is log₁₀(KL(reference ‖ set) + 10⁻⁵) + 5. Lower: the features of the degraded set are distributed more like those of the
 reference, where the network works well. A tenth of σ more or less already reads as 2.5; differences below 0.3 are noise in most studies.
 
-What it cannot see: the mean of the features, their rotation, their common scale, which features they are. It sees the spectrum of the
-features and how peaked their scores are, no more. A network that ignores its input, or an untrained one, scores low too: read it beside a
-measure of quality, for networks of comparable quality, and on the same contents in every set. Other contents alone score 3.4 to 3.8.
+It is blind to the mean of the features, their rotation, their common scale and which features they are. It sees only the spectrum of the
+features and how peaked their scores are. A network that ignores its input, or an untrained one, scores low too: read it together with a
+quality metric, for networks of comparable quality, and on the same contents in every set. Other contents alone score 3.4 to 3.8.
 
 Where this differs from the authors' program. PCA is exact and comes from the N × N Gram matrix (`stats.gram`): the scores of a full SVD
 up to sign, megabytes where theirs takes ten gigabytes. `solver="authors"` is their approximate one: scikit-learn's randomized PCA (300 +
 10 columns, 4 power iterations, seed 0; N. Halko et al., SIAM Review 53, 2011). With N < D it draws its test matrix over the samples, so
 it can be run on the N × N factor of the Gram matrix, with the same draws and, rounding apart, the same scores. The trim is a mask, the
-same set of scores as their loop. Clipped and degenerate fits are said. Features are float32 or wider: rounding to 16 bit adds a floor to
-the spectrum that lifts the many small scores.
+same set of scores as their loop. Clipped and degenerate fits are reported. Features are float32 or wider: rounding to 16 bits adds a floor
+to the spectrum that raises the many small scores.
 
-Each index has an interval and a floor, from halves of the set (`stats.subsampling`), fitted with half of k. How often they hold is
+Each index has an interval and a floor, from halves of the set (`stats.subsampling`), fitted with half of k. Their coverage is
 simulated in `tests/benchmarks/coverage.py`.
 
 >>> import numpy as np
 >>> from xlli_ray.stats.ggd import Ggd
 >>> rng = np.random.default_rng(0)
 >>> reference = rng.normal(size=(64, 500)) / np.arange(1, 501)
->>> found = srga(reference, 2 * reference, components=16)
->>> round(found.srga, 3) == round(index(kl(Ggd(1, found.test.alpha), Ggd(2, found.test.alpha))), 3)
+>>> result = srga(reference, 2 * reference, components=16)
+>>> round(result.srga, 3) == round(index(kl(Ggd(1, result.test.alpha), Ggd(2, result.test.alpha))), 3)
 True
 """
 
@@ -58,7 +58,7 @@ _ROUNDING = float(np.finfo(np.float32).eps)
 
 @dataclass(frozen=True)
 class SetFit:
-    """What SRGA keeps of one set."""
+    """The SRGA fit of one set."""
 
     fit: Fit
     samples: int
@@ -82,7 +82,7 @@ class SetFit:
 
     @property
     def rank(self) -> int:
-        """Components, of the k kept, with more variance than rounding of float32 leaves."""
+        """Components, of the k kept, with more variance than float32 rounding leaves."""
         kept = self.spectrum[: self.components]
         return int((kept > _ROUNDING * kept[0]).sum()) if kept[0] > 0 else 0
 
@@ -92,25 +92,25 @@ class Resampled:
     """Fits of one set on halves of its samples."""
 
     dealt: Dealt
-    """What was dealt into halves: pictures, or samples."""
+    """What was split into halves: photographs, or samples."""
     halves: tuple[tuple[Fit, Fit], ...]
 
 
 @dataclass(frozen=True)
 class Errors:
-    """How far an index can be trusted; NaN where there were no draws."""
+    """Uncertainty of an index; NaN where there were no draws."""
 
     low: float
     high: float
     floor: float
-    """Paired: half the length of the interval; smaller differences are noise. Unpaired: what other contents of the reference's own kind
-    do not exceed in `level` of the cases."""
+    """Paired: half the length of the interval; smaller differences are noise. Unpaired: what other contents of the reference's kind do
+    not exceed in `level` of the cases."""
 
 
 def scores_of(matrix: np.ndarray, components: int, solver: Solver = "exact", *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """PCA scores of a set from its Gram matrix, centred here.
 
-    `matrix`: float64 (N, N), about any origin. `components`: k, 1…N − 1. `seed`: of the authors' solver. Returns scores, float64 (N, k),
+    `matrix`: float64 (N, N), about any origin. `components`: k, 1…N − 1. `seed`: for the authors' solver. Returns scores, float64 (N, k),
     columns by falling variance, signs arbitrary; and all N eigenvalues of the centred matrix, falling. Raises ValueError for too few
     samples and for NaN.
     """
@@ -120,16 +120,16 @@ def scores_of(matrix: np.ndarray, components: int, solver: Solver = "exact", *, 
             f"{components} components need at least {components + 1} samples, there are {samples}: centred features of N samples have "
             f"N − 1 components. Take more patches, or fewer components: {max(1, samples // 2)}"
         )
-    if solver == "exact" or components >= 0.8 * samples:  # where scikit-learn, too, takes the full SVD
-        found = pca(centred(matrix), components)
-        return found.scores, found.eigenvalues
+    if solver == "exact" or components >= 0.8 * samples:  # where scikit-learn also takes the full SVD
+        exact = pca(centred(matrix), components)
+        return exact.scores, exact.eigenvalues
     return _randomized(centred(matrix), components, seed)
 
 
 def _randomized(kernel: np.ndarray, components: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Scores by the range finder that scikit-learn runs on the features, run on the factor √w Uᵀ of the Gram matrix instead."""
     everything = pca(kernel, len(kernel))
-    factor = everything.scores.T  # stands for the features, transposed: the same rows but for a rotation of the feature space
+    factor = everything.scores.T  # stands for the features, transposed: the same rows up to a rotation of the feature space
     iterations = 7 if components < 0.1 * len(kernel) else 4
     basis = np.random.RandomState(seed).normal(size=(len(kernel), components + OVERSAMPLES))
     for _ in range(iterations):
@@ -141,17 +141,17 @@ def _randomized(kernel: np.ndarray, components: int, seed: int) -> tuple[np.ndar
 
 
 def trimmed(values: np.ndarray, limit: float = TRIM) -> np.ndarray:
-    """Those of `values`, flattened, less than `limit` population standard deviations from their mean. Thresholds are not taken again."""
+    """Those of `values`, flattened, less than `limit` population standard deviations from their mean; one pass."""
     v = np.asarray(values, np.float64).ravel()
     mean, reach = v.mean(), limit * v.std()
     return v[(v > mean - reach) & (v < mean + reach)]
 
 
 def fit_scores(scores: np.ndarray, *, refine: bool = False) -> tuple[Fit, int]:
-    """Trim the pooled scores and fit them: the fit, and how many were dropped. Scores without spread: a degenerate fit, none dropped.
+    """Trim the pooled scores and fit them: the fit, and how many were dropped. Constant scores: a degenerate fit, none dropped.
 
     Magnitudes are taken about 0. The authors take them about the mean of the kept scores; that mean comes from the signs of the components,
-    which are arbitrary, and for random ones it vanishes. Taken as it is, α would change by some grid steps with the signs.
+    which are arbitrary, and for random ones it vanishes. With it, α would change by a few grid steps with the signs.
     """
     kept = trimmed(scores)
     if not kept.size:
@@ -160,23 +160,23 @@ def fit_scores(scores: np.ndarray, *, refine: bool = False) -> tuple[Fit, int]:
 
 
 def fit_gram(matrix: np.ndarray, components: int, solver: Solver = "exact", *, refine: bool = False, seed: int = 0) -> SetFit:
-    """All of SRGA for one set: float64 (N, N) Gram matrix → σ, α, spectrum. Arguments and errors as of `scores_of`."""
+    """All of SRGA for one set: float64 (N, N) Gram matrix → σ, α, spectrum. Arguments and errors as for `scores_of`."""
     scores, eigenvalues = scores_of(matrix, components, solver, seed=seed)
-    found, dropped = fit_scores(scores, refine=refine)
-    return SetFit(found, len(matrix), components, dropped, eigenvalues / len(matrix))
+    fitted, dropped = fit_scores(scores, refine=refine)
+    return SetFit(fitted, len(matrix), components, dropped, eigenvalues / len(matrix))
 
 
 def resample_gram(
     matrix: np.ndarray, drawn: np.ndarray, about: Dealt, components: int, solver: Solver = "exact", *, refine: bool = False, seed: int = 0
 ) -> Resampled:
-    """Fits of halves; `drawn`: int (R, N), of `subsampling.orders`, and how it deals. Sets that share `drawn` stay paired."""
+    """Fits of halves; `drawn`: int (R, N), from `subsampling.orders`; `about`: how it splits. Sets that share `drawn` stay paired."""
 
     def part(chosen: np.ndarray) -> Fit:
-        # its share of the components: as many as of all samples would reach further down the spectrum, which varies less (docs/srga.md)
+        # its share of the components: as many as for all samples would reach further down the spectrum, which varies less (docs/srga.md)
         kept = max(1, components * len(chosen) // len(matrix))
         return fit_gram(matrix[np.ix_(chosen, chosen)], kept, solver, refine=refine, seed=seed).fit
 
-    return Resampled(about, tuple((part(one), part(other)) for one, other in map(halves, drawn)))
+    return Resampled(about, tuple((part(first), part(second)) for first, second in map(halves, drawn)))
 
 
 def divergence(reference: Fit, test: Fit) -> float:
@@ -192,9 +192,9 @@ def index_of(reference: Fit, test: Fit) -> float:
 
 
 def half_differences(reference: Resampled, test: Resampled) -> np.ndarray:
-    """The index on one half minus that on the other, float64 (splits,)."""
+    """The index on the first half minus that on the second, float64 (splits,)."""
     pairs = zip(reference.halves, test.halves)
-    return np.array([index_of(r_one, t_one) - index_of(r_other, t_other) for (r_one, r_other), (t_one, t_other) in pairs])
+    return np.array([index_of(r_first, t_first) - index_of(r_second, t_second) for (r_first, r_second), (t_first, t_second) in pairs])
 
 
 def reach(differences: np.ndarray, about: Dealt, level: float = 0.95) -> float:
@@ -205,19 +205,19 @@ def reach(differences: np.ndarray, about: Dealt, level: float = 0.95) -> float:
 def chance(reference: Resampled, level: float = 0.95) -> float:
     """What two sets of N other contents of the reference's kind do not exceed in `level` of the cases; NaN without splits.
 
-    The divergence of two halves is, on average, twice that of two sets of N: it goes with the variance of the fits. Quantiles over splits
-    of one sample are too low, since these all share it: in 8 to 17 % other contents exceed their 95 % one, however many splits. So only
-    the mean is taken from the splits, and the law from theory: a divergence is nearly a square of one normal difference (σ and α go
-    together), so its ratio to the mean of so uncertain an estimate follows F(1, G' − 1), G' the effective number of groups. What halves do
-    not show of the variance between groups is added, as for intervals (`stats.subsampling`).
+    The divergence of two halves is, on average, twice that of two sets of N: it scales with the variance of the fits. Quantiles over
+    splits of one sample are too low, since all share it: in 8 to 17 % other contents exceed their 95 % one, however many splits. So only
+    the mean is taken from the splits, and the distribution from theory: a divergence is nearly a square of one normal difference (σ and α
+    vary together), so its ratio to the mean of such an uncertain estimate follows F(1, G' − 1), G' the effective number of groups. The
+    variance between groups that halves do not show is added, as for intervals (`stats.subsampling`).
     """
     from scipy.stats import f
 
-    found = np.array([divergence(one, other) / 2 for one, other in reference.halves])
+    divergences = np.array([divergence(first, second) / 2 for first, second in reference.halves])
     about = reference.dealt
-    if not len(found) or not np.isfinite(found).all() or math.isnan(freedom(about)) or not about.shown > 0:
+    if not len(divergences) or not np.isfinite(divergences).all() or math.isnan(freedom(about)) or not about.shown > 0:
         return math.nan
-    return index(float(found.mean() / about.shown * f.ppf(level, 1, freedom(about))))
+    return index(float(divergences.mean() / about.shown * f.ppf(level, 1, freedom(about))))
 
 
 def errors(value: float, reference: Resampled, test: Resampled, *, paired: bool = True, level: float = 0.95) -> Errors:
@@ -230,7 +230,7 @@ def errors(value: float, reference: Resampled, test: Resampled, *, paired: bool 
 
 @dataclass(frozen=True)
 class SrgaResult:
-    """The index of one set against a reference, with everything that belongs to it."""
+    """The index of one set against a reference, with its uncertainty and fits."""
 
     srga: float
     """0…, lower: features more like the reference's. NaN when a set is degenerate."""
@@ -244,7 +244,7 @@ class SrgaResult:
     reference: SetFit
     test: SetFit
     flags: tuple[str, ...]
-    """What must be known before the number is believed."""
+    """Warnings about the number."""
 
     def __repr__(self) -> str:
         text = f"<SRGA {self.srga:.3f}, interval {self.low:.2f}…{self.high:.2f}, floor {self.floor:.2f}: σ {self.reference.sigma:.4g} → "
@@ -271,8 +271,8 @@ def srga(
     """The index of `test_features` against `reference_features`, arrays or memory maps of float32 or float64, (N, ...) each.
 
     `paired`: row i of both is the same content, degraded differently (False: other contents, and the floor is what those score for
-    nothing). `groups`: of N rows, the picture a patch is from; patches of one picture stay together. `resamples`: splits into
-    halves, 0 for no interval. `solver`, `refine`: see `stats.srga`, `stats.ggd`. Memory beyond the arrays: about 70 MB at N = 800.
+    nothing). `groups`: for each of N rows, the image that the patch is from; patches of one image stay together. `resamples`: splits
+    into halves, 0 for no interval. `solver`, `refine`: see `stats.srga`, `stats.ggd`. Memory beyond the arrays: about 70 MB at N = 800.
 
     Raises ValueError for unequal N, N ≤ `components`, rows with NaN, and float16 unless `allow_float16`. Constant features are flagged.
 
@@ -295,18 +295,18 @@ def srga(
     labels = list(range(sizes["test"])) if groups is None else list(groups)
     drawn = orders(labels, resamples, generator(seed, "srga", "orders"))
     other = drawn if paired else orders(labels, resamples, generator(seed, "srga", "orders", "test"))
-    some = {name: resample_gram(grams[name], order, dealt(labels, order), components, solver, refine=refine, seed=seed)
+    resampled = {name: resample_gram(grams[name], order, dealt(labels, order), components, solver, refine=refine, seed=seed)
             for name, order in (("reference", drawn), ("test", other))}  # fmt: skip
-    about = errors(value, some["reference"], some["test"], paired=paired, level=level)
+    about = errors(value, resampled["reference"], resampled["test"], paired=paired, level=level)
     flags = [f"{name}: {text}" for name, item in fits.items() for text in warnings(item)]
     if value < about.floor:
         flags.append(f"SRGA {value:.2f} is under the floor of {about.floor:.2f}: not told from chance")
-    found = divergence(fits["reference"].fit, fits["test"].fit)
-    return SrgaResult(value, about.low, about.high, about.floor, found, paired, fits["reference"], fits["test"], tuple(flags))
+    nats = divergence(fits["reference"].fit, fits["test"].fit)
+    return SrgaResult(value, about.low, about.high, about.floor, nats, paired, fits["reference"], fits["test"], tuple(flags))
 
 
 def warnings(item: SetFit) -> list[str]:
-    """What is wrong with the fit of a set, in words; empty when nothing is."""
+    """Warnings about the fit of a set; empty if there are none."""
     if item.fit.degenerate:
         return ["the features do not vary over the samples: no fit, no index (a dead network is not a general one)"]
     out = []
@@ -323,7 +323,7 @@ def _checked_gram(name: str, array: np.ndarray, *, allow_float16: bool) -> np.nd
             f"{name}: float16 features lift the tail of the spectrum and with it the index; give float32, or allow_float16=True"
         )
     if array.ndim < 2 or array.dtype.kind != "f":
-        raise ValueError(f"{name}: expected an array of floats, (samples, ...), found {array.dtype} of shape {array.shape}")
+        raise ValueError(f"{name}: expected an array of floats, (samples, ...), got {array.dtype} of shape {array.shape}")
     matrix = gram(array)
     if bad := np.flatnonzero(~np.isfinite(np.diag(matrix))).tolist():
         listed = ", ".join(map(str, bad[:8])) + (", …" if len(bad) > 8 else "")
