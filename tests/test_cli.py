@@ -510,7 +510,7 @@ def test_layers_says_which_weights_were_taken(xlli: Xlli, tmp_path: Path) -> Non
     weights = {name: tensor.clone() for name, tensor in toy.small().state_dict().items()}
     torch.save({"params": weights, "params_ema": weights | {"head.bias": weights["head.bias"] + 1}}, tmp_path / "w.pth")
     both = xlli("layers", tmp_path / "w.pth", "head", "--network", "toy:small")
-    assert "note: averaged weights taken (params_ema); `key: params` takes those of the last step" in both.out
+    assert "note: averaged weights taken (params_ema); `key: params` selects those of the last step" in both.out
     last = xlli("layers", tmp_path / "w.pth", "--network", "toy:small", "--key", "params")
     assert "note: weights taken from params, as `key` says" in last.out
 

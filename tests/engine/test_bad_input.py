@@ -139,7 +139,7 @@ def test_a_network_that_computes_in_bfloat16_is_measured_and_its_numbers_are_flo
 def test_the_sizes_that_a_network_takes_are_found_when_planning_and_obeyed(recipe: Make, run: Run, tmp_path: Path) -> None:
     summary = run(recipe("toy:square", stages=[{"features": {"layers": ["net.tail"]}}, {"restore": {}}, {"lam": {"nodes": 2}}]))
     assert summary.failed == 0
-    assert "model small: takes squares alone (found by trying): other images are padded by reflection" in summary.notes
+    assert "model small: takes squares alone (determined by trial): other images are padded by reflection" in summary.notes
 
 
 def test_a_wrong_scale_is_refused_before_any_work(recipe: Make, run: Run, corpus: Path) -> None:

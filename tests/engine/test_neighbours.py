@@ -61,7 +61,7 @@ def test_a_network_that_draws_gets_draws_of_the_sample_and_so_the_same_again(
 
 
 def test_a_network_that_remembers_is_refused(recipe: Callable[..., Recipe], run: Callable[..., Summary]) -> None:
-    with pytest.raises(PlanError, match=r"model small .*the same image gives another result each time"):
+    with pytest.raises(PlanError, match=r"model small .*the same image gives a different result each time"):
         run(asked(recipe, "Remembering"))
 
 

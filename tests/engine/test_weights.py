@@ -44,7 +44,7 @@ def recipe(path: Path, **model: Any) -> Any:
 
 def test_which_weights_were_taken_is_kept_with_the_study(two: Path, objects: Objects) -> None:
     (averaged,) = keep_models(objects, recipe(two), ())
-    assert averaged.notes == ("averaged weights taken (params_ema); `key: params` takes those of the last step",)
+    assert averaged.notes == ("averaged weights taken (params_ema); `key: params` selects those of the last step",)
     assert averaged.weights_sha256 == read_state_dict(builtin_path("srresnet-gr-clean")).weights_sha256
     (last,) = keep_models(objects, recipe(two, key="params"), (averaged,))
     assert last.weights_sha256 != averaged.weights_sha256
@@ -56,7 +56,7 @@ def test_a_file_that_does_not_have_the_recipes_sha256_is_refused_even_where_the_
     known = keep_models(objects, recipe(two, sha256=right), ())
     assert "sha256" not in known[0].entry  # it checks, and is no part of what the model is
     assert keep_models(objects, recipe(two), known) == known
-    with pytest.raises(WeightsError, match=r"model a: .*two\.pth: this is another file than `sha256` says"):
+    with pytest.raises(WeightsError, match=r"model a: .*two\.pth: the file does not match `sha256`"):
         keep_models(objects, recipe(two, sha256="0" * 64), known)
 
 
@@ -92,5 +92,5 @@ def test_a_file_that_could_not_tell_that_it_is_damaged_is_said_once_until_its_sh
     assert about_files(given)[1].startswith("b: ")
     assert len(about_files(keep_models(objects, entries(a=digest, b=digest), given))) == 1
     files["a"].write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    with pytest.raises(WeightsError, match="another file than `sha256` says"):
+    with pytest.raises(WeightsError, match="the file does not match `sha256`"):
         keep_models(objects, entries(a=digest), given)

@@ -140,7 +140,7 @@ def test_the_error_says_where_it_was_looked_for(tmp_path: Path, monkeypatch: pyt
 
 def test_a_version_that_is_no_number_is_refused_not_taken_for_1(tmp_path: Path) -> None:
     beside = folder(tmp_path / "recipe", "a", version="'2'")
-    with pytest.raises(NetworkError, match=r"VERSION in .*mine\.py is '2'; expected a whole number"):
+    with pytest.raises(NetworkError, match=r"VERSION in .*mine\.py is '2'; expected an integer"):
         find_factory("mine.py:make", str(beside))
 
 
@@ -191,12 +191,12 @@ def test_memory_that_ran_out_and_an_interrupt_are_no_fault_of_the_network(error:
 @pytest.mark.parametrize(
     ("give", "words"),
     [
-        (lambda x: (x, x), "gave a tuple"),
-        (lambda x: {"out": x}, "gave a dict"),
-        (lambda x: x[:, :2], r"should give \(1, 3, 4, 4\), but gave \(1, 2, 4, 4\)"),
-        (lambda x: (255 * x).byte(), "gave numbers of torch.uint8; expected floating point"),
-        (lambda x: x.numpy(), "gave a ndarray"),
-        (lambda x: None, "gave a NoneType"),
+        (lambda x: (x, x), "got a tuple"),
+        (lambda x: {"out": x}, "got a dict"),
+        (lambda x: x[:, :2], r"expected output \(1, 3, 4, 4\), got \(1, 2, 4, 4\)"),
+        (lambda x: (255 * x).byte(), "returned torch.uint8; expected floating point"),
+        (lambda x: x.numpy(), "got a ndarray"),
+        (lambda x: None, "got a NoneType"),
     ],
 )
 def test_an_output_that_is_no_image_is_named(give: Any, words: str) -> None:
@@ -224,7 +224,7 @@ def test_a_network_in_another_precision_is_computed_in_float32_and_it_is_said(dt
 def test_a_network_that_turns_its_input_into_bfloat16_itself_runs_in_it_and_gives_float32() -> None:
     model = loaded("casting")
     assert {p.dtype for p in model.module.parameters()} == {torch.bfloat16}
-    assert model.notes == ("computed in bfloat16, as the network does by itself; its output becomes float32",)
+    assert model.notes == ("computed in bfloat16, as the network does itself; its output becomes float32",)
     assert model.forward(torch.rand(1, 3, 8, 8)).dtype == torch.float32
 
 

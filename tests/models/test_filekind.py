@@ -42,10 +42,10 @@ FILES = {
     "web page": (b"<!DOCTYPE html>\n<html><head><title>Drive - Quota exceeded</title>", r"a web page \('Drive - Quota exceeded'\)"),
     "web page without a title": (b"\n  <HTML lang=en><body>", "a web page, not a checkpoint.*download button"),
     "xml error": (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "a web page"),
-    "lfs pointer": (LFS, "the pointer that Git LFS keeps in place of a file of 108,404 bytes.*git lfs pull"),
-    "zeros": (bytes(5000), "nothing but 5,000 zero bytes"),
-    "png": (b"\x89PNG\r\n\x1a\n" + bytes(100), "a PNG picture"),
-    "jpeg": (b"\xff\xd8\xff\xe0" + bytes(100), "a JPEG picture"),
+    "lfs pointer": (LFS, "the Git LFS pointer to a file of 108,404 bytes.*git lfs pull"),
+    "zeros": (bytes(5000), "5,000 zero bytes"),
+    "png": (b"\x89PNG\r\n\x1a\n" + bytes(100), "a PNG image"),
+    "jpeg": (b"\xff\xd8\xff\xe0" + bytes(100), "a JPEG image"),
     "gzip": (b"\x1f\x8b\x08" + bytes(50), "compressed with gzip. Unpack it"),
     "tar": (tarred(), "a tar archive. Unpack it"),
     "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "an HDF5 file, as Keras writes it.*converted"),
@@ -61,10 +61,10 @@ FILES = {
     "text": (b"Not Found\n", "text that starts with 'Not Found'"),
     "yaml": (b"name: x\nmodels: []\n", "text that starts with 'name: x"),
     "zip of a checkpoint": (zipped(["model/net_g.pth"]), r"a zip archive with 'model/net_g\.pth' inside. Unpack it"),
-    "zip of something": (zipped(["word/document.xml"]), r"a zip archive, but not one of torch\.save: it holds 'word/document\.xml'"),
+    "zip of something": (zipped(["word/document.xml"]), r"a zip archive, but not from torch\.save: it holds 'word/document\.xml'"),
     "keras": (zipped(["config.json", "model.weights.h5"]), "a Keras model"),
     "torchscript": (zipped(["m/data.pkl", "m/code/__torch__.py", "m/constants.pkl"]), "a TorchScript program"),
-    "empty zip": (zipped([]), r"a zip archive, but not one of torch\.save: it holds nothing"),
+    "empty zip": (zipped([]), r"a zip archive, but not from torch\.save: it holds nothing"),
 }
 
 

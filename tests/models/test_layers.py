@@ -107,7 +107,7 @@ def test_aliases_of_the_network_may_carry_a_side_and_be_overruled(toy: Model) ->
         ("model.2:before", "is not NAME, NAME:input"),
         ("model.2#first", "is not NAME, NAME:input"),
         ("", "is not NAME, NAME:input"),
-        ("model.2#3", "names nothing to store: model.2 runs 1 time, so its calls are #0 to #0"),
+        ("model.2#3", "matches nothing that can be stored: model.2 runs 1 time, so its calls are #0 to #0"),
     ],
 )
 def test_a_pattern_without_a_match_says_what_is_near(pattern: str, words: str, load: Callable[..., Model]) -> None:
@@ -280,7 +280,7 @@ def test_the_last_convolution_is_the_last_one_that_the_output_depends_on(way: st
 def test_a_convolution_called_as_a_function_is_not_guessed_at() -> None:
     with pytest.raises(LayerPatternError, match="called as a function"):
         resolve(as_model(Paths("function")), [LAST_CONV], (1, 3, 8, 8))
-    with pytest.raises(LayerPatternError, match="no convolution lies on the path"):
+    with pytest.raises(LayerPatternError, match="no convolution is on the path"):
         resolve(as_model(nn.Sequential(nn.ReLU())), [LAST_CONV], (1, 3, 8, 8))
 
 

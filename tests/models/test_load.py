@@ -53,7 +53,7 @@ def test_half_precision_weights_run_in_float32(load: Callable[..., Model]) -> No
 
 
 def test_ffdnet_without_a_name_is_refused_with_the_name(load: Callable[..., Model]) -> None:
-    with pytest.raises(NetworkError, match=r"model 'ffdnet_color' .*takes 13 maps and gives 12.*`network: ffdnet`"):
+    with pytest.raises(NetworkError, match=r"model 'ffdnet_color' .*takes 13 maps and returns 12.*`network: ffdnet`"):
         load("ffdnet/ffdnet_color.pth")
 
 
@@ -89,7 +89,7 @@ def test_a_recognised_network_asks_for_what_its_weights_do_not_say(load: Callabl
 def test_a_state_dict_that_several_of_ours_fit_is_refused_with_their_names(monkeypatch: pytest.MonkeyPatch, fixtures: Path) -> None:
     monkeypatch.setitem(NETWORKS, "twin", "xlli_ray.models.networks.imdn")
     tensors = read_state_dict(fixtures / "models/imdn/imdn_x4.pth").tensors
-    with pytest.raises(WeightsError, match=r"fits several networks of ours: imdn, twin\. Name one: `network: imdn`"):
+    with pytest.raises(WeightsError, match=r"fits several built-in networks: imdn, twin\. Name one: `network: imdn`"):
         load_model(ModelSpec("m"), tensors)
 
 
@@ -192,7 +192,7 @@ def test_a_factory_may_say_what_cannot_be_measured() -> None:
 def test_a_classifier_is_loaded_when_the_recipe_says_that_it_gives_no_image() -> None:
     model = load_model(ModelSpec("c", network="toy_networks:classifier", output="none"), {})
     assert model.forward(torch.rand(2, 3, 8, 8)).shape == (2, 5)
-    with pytest.raises(NetworkError, match=r"cannot be measured.*it gave \(1, 5\).*`output: none`"):
+    with pytest.raises(NetworkError, match=r"cannot be measured.*it returned \(1, 5\).*`output: none`"):
         load_model(ModelSpec("c", network="toy_networks:classifier"), {})
 
 
@@ -202,8 +202,8 @@ def test_a_classifier_is_loaded_when_the_recipe_says_that_it_gives_no_image() ->
         ("no_such_package:make", "cannot be imported: .*No module named.*looked for as no_such_package.py in .*installed"),
         ("toy_networks:absent", "cannot be imported: .*absent"),
         (":make", "cannot be imported"),
-        ("toy_networks:not_a_module", r"not_a_module\(\) gave a int; expected an nn.Module"),
-        ("toy_networks:a_class", r"gave the class Upscaler, not a network: call it, as in `return Upscaler\(...\)`"),
+        ("toy_networks:not_a_module", r"not_a_module\(\) returned a int; expected an nn.Module"),
+        ("toy_networks:a_class", r"returned the class Upscaler, not a network: call it, as in `return Upscaler\(...\)`"),
         ("toy_networks:leaving", r"leaving\(\) raised SystemExit: 3"),
         ("toy_networks:upscalr", "has no 'upscalr'. Did you mean 'upscaler'?"),
         ("no/such/file.py:make", "there is no file no/such/file.py; it was looked for in"),
@@ -227,5 +227,5 @@ def test_builtin_weights_are_found_or_listed() -> None:
     for name in builtin_names():
         assert builtin_path(f"builtin:{name}") == builtin_path(name)
         assert builtin_path(name).exists()
-    with pytest.raises(WeightsError, match="no built-in weights 'srresnet-absent'; there are "):
+    with pytest.raises(WeightsError, match="no built-in weights 'srresnet-absent'; available: "):
         builtin_path("builtin:srresnet-absent")

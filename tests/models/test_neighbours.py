@@ -91,7 +91,7 @@ def test_draws_are_told_from_memories_and_leave_torch_as_it_was() -> None:
         state.last = float(x.mean())
         return y
 
-    with pytest.raises(PlanError, match=r"model toy \(toy\): the same image gives another result each time"):
+    with pytest.raises(PlanError, match=r"model toy \(toy\): the same image gives a different result each time"):
         manners(as_model(remembers))
 
 

@@ -61,7 +61,7 @@ def test_an_untrained_network_is_not_suspected_of_anything(load: Callable[..., M
 
 @pytest.mark.parametrize("values", [(0, 300), (0, 3), (-100, 100), (0, 0.5), (0, 1e9)])
 def test_a_span_that_no_picture_has_is_refused(values: tuple[float, float], load: Callable[..., Model]) -> None:
-    with pytest.raises(NetworkError, match=r"no picture has such values; expected \[0, 1\].*Built\(module, range="):
+    with pytest.raises(NetworkError, match=r"images do not have such values; expected \[0, 1\].*Built\(module, range="):
         load("imdn/imdn_x4.pth", network="imdn", range=values)
 
 

@@ -67,7 +67,7 @@ def test_a_factorys_u_net_takes_any_image_and_it_is_said() -> None:
     """97 x 96 ended in a traceback without model or size."""
     model = unet()
     assert (model.multiple, model.minimum, model.square) == (8, 8, False)
-    assert model.notes == ("takes heights and widths in multiples of 8 (found by trying): other images are padded by reflection",)
+    assert model.notes == ("takes heights and widths in multiples of 8 (determined by trial): other images are padded by reflection",)
     assert model.forward(torch.rand(1, 3, 97, 96)).shape == (1, 3, 97, 96)
     assert list_layers(model, (1, 3, 97, 96))[0].shape[1:] == (104, 96)
 

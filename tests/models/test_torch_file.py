@@ -104,7 +104,7 @@ def test_a_sha256_in_the_recipe_finds_what_formats_without_checksums_cannot() ->
     damaged = bytearray(data)
     damaged[-3] ^= 1
     assert read_state_dict(bytes(damaged)).tensors.keys() == network().keys()  # nothing in the format tells
-    with pytest.raises(WeightsError, match="another file than `sha256` says, or it is damaged"):
+    with pytest.raises(WeightsError, match="the file does not match `sha256`, or is damaged"):
         read_state_dict(bytes(damaged), sha256=right)
 
 
@@ -152,7 +152,7 @@ def chained(levels: int) -> bytes:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(cyclic(), "no tensors where they are looked for"), (deep(30), "no tensors|more than 12 deep")],
+    [(cyclic(), "no tensors in the usual places"), (deep(30), "no tensors|more than 12 deep")],
     ids=["holds itself", "nested"],
 )
 def test_a_checkpoint_that_holds_itself_or_goes_on_for_ever_is_refused(content: Any, words: str) -> None:

@@ -1,8 +1,8 @@
-"""Networks: checkpoint -> `Model`, which takes and gives images or clips in 0..1 and keeps gradients; and its layers.
+"""Networks: checkpoint -> `Model`, which maps images or clips in 0..1 to the same and keeps gradients; and its layers.
 
     bytes --checkpoint.read_state_dict--> tensors --load.load_model(spec)--> Model --layers.capture--> features
 
-Importing this package imports no torch; the names below are imported when they are first used.
+Importing this package imports no torch; the names below are imported on first use.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Weights that come with the package, each with a card, both checked by sha256 whenever they are used.
+"""Weights that come with the package, each with a card, both verified by sha256 on every use.
 
     weights: builtin:srresnet-gr-clean
 
-The networks are twins that differ in one thing (see `docs/training.md`). The weight file says all that is needed to
-build the network; the card says how it was trained, holds the sha256 of the weight file, and carries a hash of its own
-(`card_sha256`, over everything else in it), so that a damaged card is noticed as a damaged weight file is. Imports no
-torch.
+The networks are twins that differ in one respect (see `docs/training.md`). The weight file contains everything needed
+to build the network; the card says how it was trained, holds the sha256 of the weight file, and its own hash
+(`card_sha256`, over everything else in it), so that a damaged card is detected just like a damaged weight file.
+Imports no torch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def builtin_names() -> list[str]:
 def builtin_card(name: str) -> dict[str, Any]:
     """The card of built-in weights, `name` with or without "builtin:".
 
-    WeightsError when there are none of that name, or the card is absent, damaged or not the weights' own.
+    WeightsError if there are none of that name, or the card is missing, damaged or belongs to other weights.
     """
     path = spec.builtin_path(name).with_suffix(".json")
     try:
@@ -41,9 +41,9 @@ def builtin_card(name: str) -> dict[str, Any]:
 
 
 def builtin_path(name: str) -> Path:
-    """Path of built-in weights, `name` with or without "builtin:"; the file is the one that its card describes.
+    """Path of built-in weights, `name` with or without "builtin:"; the file is verified against its card.
 
-    WeightsError names what there is when the name is unknown, and says which hash differs when a file was changed.
+    WeightsError lists the names if the name is unknown, and says which hash differs if a file was changed.
     """
     path = spec.builtin_path(name)
     expected = builtin_card(name)["weights"]["sha256"]
@@ -64,7 +64,7 @@ def sealed(card: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_card(card: Any, *, name: str) -> dict[str, Any]:
-    """Return `card`. WeightsError when it is no card of ours or its contents are not what its hash says."""
+    """Return `card`. WeightsError if it is not a card of this package or its contents do not match its hash."""
     if not isinstance(card, dict) or "card_sha256" not in card or "sha256" not in (card.get("weights") or ()):
         raise WeightsError(f"{name}: this is not a card of trained weights: it has no card_sha256 or weights.sha256.")
     expected, actual = card["card_sha256"], sealed(card)["card_sha256"]

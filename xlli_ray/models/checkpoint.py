@@ -1,10 +1,10 @@
-"""Checkpoints: from a file's bytes to plain named tensors, without running anything that the file brings along.
+"""Checkpoints: from a file's bytes to plain named tensors, without executing anything in the file.
 
-A checkpoint here is data: names and numbers. PyTorch's own format is a pickle, which can hold code; it is followed by a machine of our own
-that makes tensors and nothing else (`pickled`, `torch_file`), so that a pickled network (`torch.save(model)`) is refused, never executed.
-Safetensors holds nothing but tensors and is preferred. What is neither is named by what it is (`filekind`).
+A checkpoint here is data: names and numbers. PyTorch's own format is a pickle, which can hold code; it is read by a restricted interpreter
+that builds only tensors (`pickled`, `torch_file`), so that a pickled network (`torch.save(model)`) is refused, never executed.
+Safetensors holds only tensors and is preferred. Any other file is reported by its type (`filekind`).
 
-What is undone on the way: nesting (`params_ema`, `params`, `state_dict`, …: `nests`), prefixes that wrappers add to every name (`module.`,
+Normalized while reading: nesting (`params_ema`, `params`, `state_dict`, …: `nests`), prefixes that wrappers add to every name (`module.`,
 `_orig_mod.`), half precision (all floating-point numbers become float32).
 
 The identity of weights is the sha256 of `to_safetensors`: the same tensors have the same identity whether they came as `.pth` or
@@ -43,8 +43,8 @@ _DTYPES = {
 @dataclass(frozen=True)
 class StateDict:
     """`tensors`: name -> tensor, on the CPU, contiguous, float32 (integer and boolean buffers keep their dtype).
-    `file_sha256`: of the bytes as read; it names the file, `weights_sha256` names the numbers.
-    `notes`: what was decided while reading, for people. `checked`: whether the file's format has checksums; all of them agree then."""
+    `file_sha256`: of the bytes as read; it identifies the file, `weights_sha256` the numbers.
+    `notes`: decisions made while reading, for people. `checked`: whether the file's format has checksums; if so, all of them match."""
 
     tensors: dict[str, Tensor]
     file_sha256: str
@@ -60,12 +60,12 @@ class StateDict:
 def read_state_dict(
     data: bytes | str | os.PathLike[str], *, name: str | None = None, key: str | None = None, sha256: str | None = None
 ) -> StateDict:
-    """Read a checkpoint, given as its bytes or as a local path. `name` is what messages call it (default: the path).
+    """Read a checkpoint, given as its bytes or as a local path. `name` is used in messages (default: the path).
 
-    `key`: where in the file the weights are, None: where they usually are (`nests`). `sha256`: of the file, 64 hex digits, to be checked.
+    `key`: where in the file the weights are; None: the usual places (`nests`). `sha256`: expected of the file, 64 hex digits.
 
-    Raises WeightsError when the file is absent, empty, damaged, of another kind, holds a pickled object (named in the message and not
-    executed), no tensors at a place that is known, or numbers that no network can use.
+    Raises WeightsError if the file is missing, empty, damaged, of another type, holds a pickled object (named in the message and not
+    executed), no tensors in a known place, or numbers that no network can use.
     """
     if not isinstance(data, bytes):
         path = Path(data)
@@ -90,13 +90,13 @@ def read_state_dict(
         chosen = _chosen(file.content, name, key)
     except WeightsError:
         if file.foreign and key is None:
-            raise WeightsError(_refused(name, file.foreign[0], "is a pickled Python object that wants")) from None
+            raise WeightsError(_refused(name, file.foreign[0], "is a pickled Python object that requires")) from None
         raise
     described = {k: v for k, v in chosen.tensors.items() if isinstance(v, Stored)}
     try:
         made = file.take({str(k): v for k, v in described.items()})
     except Damaged as error:
-        raise WeightsError(f"{name}: {error}. Save the weights anew, or copy the file again.") from None
+        raise WeightsError(f"{name}: {error}. Save the weights again, or copy the file again.") from None
     except MemoryError as error:
         raise WeightsError(f"{name}: too large for the memory of this machine.") from error
     content = {k: made[str(k)] if isinstance(v, Stored) else v for k, v in chosen.tensors.items()}
@@ -104,21 +104,21 @@ def read_state_dict(
 
 
 def check_sha256(digest: str, expected: str, *, name: str) -> None:
-    """WeightsError when a file's sha256 is not the expected one (hex digits, in any case)."""
+    """WeightsError if a file's sha256 is not the expected one (hex digits, upper or lower case)."""
     if expected.lower() != digest:
         raise WeightsError(
-            f"{name}: this is another file than `sha256` says, or it is damaged: it has {digest[:16]}…, expected {expected[:16]}…. Fetch it"
+            f"{name}: the file does not match `sha256`, or is damaged: it has {digest[:16]}…, expected {expected[:16]}…. Download it"
             " again, or correct `sha256`."
         )
 
 
 def has_checksums(data: bytes) -> bool:
-    """Whether a file of weights is of a format that notices a flipped bit: a zip archive. Safetensors and PyTorch before 1.6 do not."""
+    """Whether the format of a weight file detects a flipped bit: a zip archive. Safetensors and PyTorch before 1.6 do not."""
     return data.startswith(b"PK")
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
-    """The state dict of a module as `read_state_dict` would give it: copies on the CPU, float32. For networks that
+    """The state dict of a module as `read_state_dict` would return it: copies on the CPU, float32. For networks that
     come with their own weights."""
     return _plain(module.state_dict(), type(module).__name__)
 
@@ -126,8 +126,8 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]:
 def to_safetensors(tensors: Mapping[str, Tensor]) -> bytes:
     """Canonical safetensors bytes of `tensors`: sorted names, no metadata, data in the order of names.
 
-    Written by hand, since these bytes are an identity and must not change with a version of a library; any safetensors
-    reader reads them.
+    Written by hand, since these bytes are an identity and must not change with a library version; any safetensors
+    reader can read them.
     """
     header: dict[str, dict[str, Any]] = {}
     blocks: list[bytes] = []
@@ -139,7 +139,7 @@ def to_safetensors(tensors: Mapping[str, Tensor]) -> bytes:
         blocks.append(block)
         offset += len(block)
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=True).encode()
-    text += b" " * (-len(text) % 8)  # the format wants the data aligned to 8 bytes
+    text += b" " * (-len(text) % 8)  # the format requires 8-byte alignment of the data
     return b"".join((struct.pack("<Q", len(text)), text, *blocks))
 
 
@@ -170,7 +170,7 @@ def _read_torch(data: bytes, name: str) -> TorchFile:
         raise WeightsError(f"{name}: the file is {error}.") from None
     except Damaged as error:
         raise WeightsError(
-            f"{name}: no checkpoint that can be read: neither safetensors nor a PyTorch state dict, or damaged: {error}. Check the file, or"
+            f"{name}: not a readable checkpoint: neither safetensors nor a PyTorch state dict, or damaged: {error}. Check the file, or"
             " copy it again."
         ) from None
     except MemoryError as error:
@@ -183,7 +183,7 @@ def _read_torch(data: bytes, name: str) -> TorchFile:
 def _refused(name: str, what: str, how: str) -> str:
     return (
         f"{name}: refused, not executed. The file {how} {what[:120]!r}, which no state dict needs; loading it elsewhere would run code"
-        " from the file. Where you trust it and can import that class, save its weights once with torch.save(model.state_dict(), ...)"
+        " from the file. If you trust it and can import that class, save its weights once with torch.save(model.state_dict(), ...)"
         " (or as safetensors) and name its `network`."
     )
 
@@ -196,7 +196,7 @@ def _chosen(content: Any, name: str, key: str | None) -> Chosen:
 
 
 def _unwrapped(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """Names without the prefixes that stand before every one of them."""
+    """Names without the prefixes that all of them share."""
     while True:
         prefix = next((p for p in WRAPPERS if content and all(str(key).startswith(p) for key in content)), None)
         if prefix is None:
@@ -205,7 +205,7 @@ def _unwrapped(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
 
 
 def _plain(content: Mapping[Any, Any], name: str, *, check: bool = True) -> dict[str, Tensor]:
-    """Copies of the tensors: CPU, contiguous, float32 or an integer type. Numbers and texts beside them are dropped."""
+    """Copies of the tensors: CPU, contiguous, float32 or an integer type. Numbers and strings are dropped."""
     tensors: dict[str, Tensor] = {}
     for key, value in content.items():
         if not isinstance(value, Tensor):
@@ -235,16 +235,16 @@ def _plain(content: Mapping[Any, Any], name: str, *, check: bool = True) -> dict
 
 
 def _check_numbers(plain: Tensor, value: Tensor, name: str, key: Any) -> None:
-    """Refuse NaN, and infinity that float32 made of a larger number; masks may hold an infinity of their own."""
+    """Refuse NaN, and infinity from overflow to float32; masks may legitimately hold infinity."""
     if bool(torch.isfinite(plain).all()):
         return
     if count := int(plain.isnan().sum()):
         raise WeightsError(
-            f"{name}: {_named(key)} holds NaN ({count} of {plain.numel()} numbers): the training broke down, or the file is damaged. Take"
+            f"{name}: {_named(key)} holds NaN ({count} of {plain.numel()} numbers): the training diverged, or the file is damaged. Take"
             " an earlier checkpoint, or copy the file again."
         )
     if bool((plain.isinf() & value.detach().cpu().isfinite()).any()):
-        raise WeightsError(f"{name}: {_named(key)} holds numbers above 3.4e38, which float32 cannot; everything is computed in float32.")
+        raise WeightsError(f"{name}: {_named(key)} holds numbers above 3.4e38, too large for float32, in which everything is computed.")
 
 
 def _named(key: Any) -> str:

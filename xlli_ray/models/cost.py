@@ -1,4 +1,4 @@
-"""What one forward pass costs and gives: multiply-adds, bytes of activations, shapes at taps. Planning asks for all three in
+"""Cost and shapes of one forward pass: multiply-adds, bytes of activations, shapes at taps. Planning gets all three from
 one pass per input size; none runs the network on real numbers where that can be avoided (see `dryrun`)."""
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from xlli_ray.models.trace import first_tensor
 class Survey:
     """One forward pass over one image or clip.
 
-    `multiply_adds`     those of convolutions, matrix products and attention, as PyTorch's counter has them; additions of biases,
+    `multiply_adds`     those of convolutions, matrix products and attention, as counted by PyTorch; bias additions,
                         activations and resizing are not counted.
-    `activation_bytes`  bytes of all outputs of modules without children: what a network would hold if it freed nothing. Functions
-                        called outside of modules are not seen, and without gradients far less is alive at once: a measure for
-                        choosing batches, not a peak.
-    `shapes`            of one sample at each tap, without the batch axis, as `capture` gives it.
+    `activation_bytes`  bytes of all outputs of modules without children: the memory of a network that freed nothing. Functions
+                        called outside modules are not counted, and without gradients far less is alive at once: a measure for
+                        choosing batch sizes, not a peak.
+    `shapes`            of one sample at each tap, without the batch axis, as `capture` returns it.
     """
 
     multiply_adds: int
@@ -35,7 +35,7 @@ class Survey:
 
 
 def survey(model: Model, taps: Sequence[Tap], size: Size) -> Survey:
-    """Run `model` once for an input of `size`, on the meta device where it can. `taps` as `layers.resolve` gives them."""
+    """Run `model` once for an input of `size`, on the meta device if possible. `taps` as returned by `layers.resolve`."""
 
     def visit(module: nn.Module, x: Tensor) -> Survey:
         total = 0
@@ -69,7 +69,7 @@ def survey(model: Model, taps: Sequence[Tap], size: Size) -> Survey:
             for handle in handles:
                 handle.remove()
         # the counter has two operations per multiply-add
-        shapes = {tap: arranged(tap, found[tap.call if isinstance(tap.call, int) else -1], size.frames) for tap, found in calls.items()}
+        shapes = {tap: arranged(tap, tensors[tap.call if isinstance(tap.call, int) else -1], size.frames) for tap, tensors in calls.items()}
         return Survey(int(counter.get_total_flops()) // 2, total, shapes)
 
     padded = Size(*model.padded(size.height, size.width), size.frames)
@@ -77,10 +77,10 @@ def survey(model: Model, taps: Sequence[Tap], size: Size) -> Survey:
 
 
 def multiply_adds(model: Model, height: int, width: int) -> int:
-    """Multiply-adds of one image (see `Survey`)."""
+    """Multiply-adds per image (see `Survey`)."""
     return survey(model, (), Size(height, width)).multiply_adds
 
 
 def activation_bytes(model: Model, height: int, width: int) -> int:
-    """Bytes of activations of one image (see `Survey`)."""
+    """Bytes of activations per image (see `Survey`)."""
     return survey(model, (), Size(height, width)).activation_bytes

@@ -1,9 +1,9 @@
-"""Running a network for its shapes only: on a twin without numbers where that works, on real zeros where it does not.
+"""Running a network for its shapes only: on the meta device where that works, on real zeros otherwise.
 
-The twin is a copy of the module whose weights live on PyTorch's meta device: they have shapes and no memory, so that a
-forward pass costs microseconds per layer whatever the image size. It is a copy because some networks keep tensors that
-they made in the forward pass (attention masks, coordinates); run on the module itself, the meta tensors they keep would
-break the next real pass. Networks that look at values (`.item()`, numpy) or hold tensors outside of their parameters
+The twin is a copy of the module whose weights are on PyTorch's meta device: they have shapes and no memory, so that a
+forward pass costs microseconds per layer at any image size. It is a copy because some networks cache tensors that
+they create in the forward pass (attention masks, coordinates); run on the module itself, cached meta tensors would
+break the next real pass. Networks that read values (`.item()`, numpy) or hold tensors outside their parameters
 cannot run on the meta device; they raise, and real zeros are used.
 """
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def twin(module: nn.Module) -> nn.Module:
-    """A copy of `module` on the meta device. No number is copied: every parameter and buffer is replaced as it goes."""
+    """A copy of `module` on the meta device. No data is copied: every parameter and buffer is replaced along the way."""
     memo: dict[int, Any] = {}
     for parameter in module.parameters():
         empty = torch.empty_like(parameter, device="meta")
@@ -33,21 +33,21 @@ def twin(module: nn.Module) -> nn.Module:
 
 
 def on_meta(model: Model, visit: Callable[[nn.Module, Tensor], T], *, shape: tuple[int, ...]) -> T:
-    """`visit(module, x)` with a twin of the model's module and a batch of `shape`. Raises what a network raises that
-    cannot run without numbers."""
+    """`visit(module, x)` with a twin of the model's module and a batch of `shape`. Raises whatever a network that
+    cannot run on the meta device raises."""
     module = twin(model.module)
-    with torch.device("meta"):  # for tensors that the forward pass makes without naming a device
+    with torch.device("meta"):  # for tensors that the forward pass creates without a device
         return visit(module, torch.zeros(shape))
 
 
 def dry_run(
     model: Model, visit: Callable[[nn.Module, Tensor], T], *, shape: tuple[int, ...]
 ) -> tuple[T, bool]:
-    """`visit(module, x)` as `on_meta` does it; if anything in it raises, again with the module itself and real zeros.
+    """`visit(module, x)` as in `on_meta`; if that raises, again with the module itself and real zeros.
 
-    `shape` must be one that the module can take (see `Model.padded`). Gives what `visit` gave, and whether that came
-    from real zeros. `visit` should only look, and raise nothing of its own. What the second call raises goes through: a
-    real image would meet the same.
+    `shape` must be one that the module can take (see `Model.padded`). Returns the result of `visit`, and whether it
+    came from real zeros. `visit` should only observe, and raise nothing itself. Errors of the second call propagate: a
+    real image would fail in the same way.
     """
     try:
         return on_meta(model, visit, shape=shape), False

@@ -1,9 +1,9 @@
-"""A user's own network: `network: FILE.py:make` or `package.module:make`, found, called, and given its weights.
+"""A user's own network: `network: FILE.py:make` or `package.module:make`, imported, called, and given its weights.
 
-Where it is looked for, in this order: the recipe's folder, what is installed, the current folder. What was found among installed packages
-is looked for there and nowhere else from then on. The folder where it lies is at the front of the import path while its file is imported
-and the factory is called, and only then, so that it may import its neighbours; and neighbours of one name in two folders are two modules.
-Whatever the file, the factory or the network raises is a NetworkError that says who raised it.
+Search order: the recipe's folder, installed packages, the current folder. A factory found among installed packages is looked for only
+there from then on. Its folder is at the front of the import path while its file is imported and the factory is called, and only then, so
+that it may import its neighbours; neighbours of the same name in two folders are two modules.
+Whatever the file, the factory or the network raises becomes a NetworkError that says where it was raised.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from xlli_ray.registry import beside, find_module, said
 
 @dataclass(frozen=True)
 class Factory:
-    """A callable that makes a network.
+    """A callable that returns a network.
 
-    `folder`: from where it was found, so that looking there first finds it again; "" for an installed package. `beside`: the folder where
-    its file lies, for the import of neighbours. `version`: its file's VERSION, else 1.
+    `folder`: where it was found, so that it is found there again; "" for an installed package. `beside`: the folder of its file, for
+    importing neighbours. `version`: its file's VERSION, else 1.
     """
 
     network: str
@@ -40,19 +40,19 @@ class Factory:
 
 @dataclass(frozen=True)
 class Product:
-    """What a factory gave: `built` with everything that it said, or only a module."""
+    """Result of a factory: `built` with everything it declares, or only a module."""
 
     module: nn.Module
     built: Built | None
 
 
 def find_factory(network: str, folder: str | None = None) -> Factory:
-    """Import what `network` ("FILE.py:make", "package.module:make") names.
+    """Import the factory that `network` ("FILE.py:make", "package.module:make") names.
 
-    `folder`: where to look first; None: nowhere, so that what is installed goes before the current folder; "": among installed packages
-    only, as for a study's model whose factory was found there.
+    `folder`: where to look first; None: nowhere, so that installed packages precede the current folder; "": only among installed packages,
+    as for a study's model whose factory was found there.
 
-    NetworkError says where it was looked for, or what its import raised.
+    NetworkError lists the places searched, or says what its import raised.
     """
     path, _, name = network.rpartition(":")
     if not path or not name.isidentifier():
@@ -69,13 +69,13 @@ def find_factory(network: str, folder: str | None = None) -> Factory:
         )
     version = getattr(module, "VERSION", 1)
     if isinstance(version, bool) or not isinstance(version, int):
-        raise NetworkError(f"network {network!r}: VERSION in {getattr(module, '__file__', path)} is {version!r}; expected a whole number.")
+        raise NetworkError(f"network {network!r}: VERSION in {getattr(module, '__file__', path)} is {version!r}; expected an integer.")
     return Factory(network, getattr(module, name), where, version, folder_of_file)
 
 
 @randomness_kept()
 def make(factory: Factory, args: Mapping[str, Any]) -> Product:
-    """Call the factory. NetworkError when it raises, does not take the arguments, or gives no module."""
+    """Call the factory. NetworkError if it raises, does not accept the arguments, or does not return a module."""
     called = f"{factory.network}({', '.join(f'{key}={value!r}' for key, value in args.items())})"
     step("%s was called", called)
     try:
@@ -89,8 +89,8 @@ def make(factory: Factory, args: Mapping[str, Any]) -> Product:
     if isinstance(module, nn.Module):
         return Product(module, given if isinstance(given, Built) else None)
     if isinstance(module, type) and issubclass(module, nn.Module):
-        raise NetworkError(f"{called} gave the class {module.__name__}, not a network: call it, as in `return {module.__name__}(...)`.")
-    raise NetworkError(f"{called} gave a {type(module).__name__}; expected an nn.Module or a Built.")
+        raise NetworkError(f"{called} returned the class {module.__name__}, not a network: call it, as in `return {module.__name__}(...)`.")
+    raise NetworkError(f"{called} returned a {type(module).__name__}; expected an nn.Module or a Built.")
 
 
 def _takes(factory: Factory) -> str:

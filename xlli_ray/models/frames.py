@@ -1,15 +1,15 @@
-"""Where the frames of a clip are in what a layer gives: found out, and brought to one order, (B, T, …) in the order of the clip.
+"""Position of a clip's frames in the output of a layer: detected, and brought to one layout, (B, T, …) in the order of the clip.
 
-Networks of clips treat frames in four ways, and a layer is read in each of them:
+Networks for clips lay out frames in four ways, all of which are supported:
 
-    axis       (B, T, …)            as it is
-    inner      (B, C, T, h, w)      as 3-D convolutions want it; the two axes are exchanged
-    folded     (B·T, …)             what treats each frame by itself: unfolded again
-    calls      (B, …), T times      what is run once a frame, as recurrent networks do; stacked
+    axis       (B, T, …)            unchanged
+    inner      (B, C, T, h, w)      for 3-D convolutions; the two axes are swapped
+    folded     (B·T, …)             frames processed independently: unfolded again
+    calls      (B, …), T times      run once per frame, as in recurrent networks; stacked
     backward   (B, …), T times      the same from the last frame to the first; stacked in the order of the clip
 
-Everything else has no frame axis ("": one thing for the whole clip), or a first axis that is neither the batch nor the batch times the
-frames (pairs of frames, as networks of optical flow have them), which cannot be stored per sample.
+Everything else has no frame axis ("": one value for the whole clip), or a first axis that is neither the batch nor the batch times the
+frames (pairs of frames, as in optical flow networks), which cannot be stored per sample.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from xlli_ray.models.trace import WIDE_BATCH, first_tensor
 
 Frames = Literal["", "axis", "inner", "folded", "calls", "backward"]
 SIDE = 24
-"""Pixels of the clips on which the order of calls is tried."""
+"""Side in pixels of the clips on which the order of calls is tested."""
 
 Shape = tuple[int, ...]
 
 
 def place_of(shape: Shape, wide: Shape | None, calls: int, wide_calls: int, frames: int, wide_frames: int) -> Frames | None:
-    """Where the frames are in a layer that gave `shape` for one clip of `frames`, and `wide` (None: unknown) for WIDE_BATCH clips of
-    `wide_frames`, in so many calls each. None: its first axis is not the batch's. `calls` 0: one call is meant, however many there are."""
+    """Position of the frames in a layer whose output has `shape` for one clip of `frames`, and `wide` (None: unknown) for WIDE_BATCH clips
+    of `wide_frames`, in `calls` and `wide_calls` calls. None: its first axis is not the batch. `calls` 0: a single call is selected."""
     if not shape or (wide is not None and not wide):
         return None
     if shape[0] != 1 or (wide is not None and wide[0] != WIDE_BATCH):
@@ -42,11 +42,11 @@ def place_of(shape: Shape, wide: Shape | None, calls: int, wide_calls: int, fram
         return "folded" if frames and fold else None
     if not frames:
         return ""
-    told = wide is not None and wide_frames != frames
-    if calls == frames and (wide_calls == wide_frames if wide is not None else True) and (calls > 1 or told):
+    distinct = wide is not None and wide_frames != frames
+    if calls == frames and (wide_calls == wide_frames if wide is not None else True) and (calls > 1 or distinct):
         return "calls"
     axes = [i for i in (1, 2) if len(shape) > i + 1 and shape[i] == frames and (len(shape) == 5 or i == 1)]
-    if wide is not None and told:
+    if wide is not None and distinct:
         axes = [i for i in axes if len(wide) == len(shape) and wide[i] == wide_frames]
     elif len(shape) != 5:
         axes = []
@@ -54,14 +54,14 @@ def place_of(shape: Shape, wide: Shape | None, calls: int, wide_calls: int, fram
 
 
 def arranged_shape(place: Frames, shape: Shape, frames: int) -> Shape:
-    """Shape of one sample, without the batch axis, of a layer whose last call gave `shape`, batch first: one clip of `frames`."""
+    """Shape of one sample, without the batch axis, of a layer whose last call returned `shape`, batch first: one clip of `frames`."""
     if place == "folded" or place in ("calls", "backward"):
         return frames, *shape[1:]
     return (shape[2], shape[1], *shape[3:]) if place == "inner" else shape[1:]
 
 
 def arranged(place: Frames, calls: Sequence[Tensor], frames: int) -> Tensor:
-    """(B, T, …), or (B, …) where there is no frame axis, of what was captured; the last of `calls` unless they are one a frame."""
+    """Captured tensors as (B, T, …), or (B, …) without a frame axis; the last of `calls` unless there is one per frame."""
     if place in ("calls", "backward"):
         return torch.stack(list(calls) if place == "calls" else list(calls)[::-1], 1)
     last = calls[-1]
@@ -71,23 +71,23 @@ def arranged(place: Frames, calls: Sequence[Tensor], frames: int) -> Tensor:
 
 
 def dims_of(place: Frames, shape: Shape) -> tuple[str, ...]:
-    """Names of the axes of one sample of a layer, of `shape` as `arranged_shape` gives it."""
+    """Names of the axes of one sample of a layer, of `shape` as returned by `arranged_shape`."""
     rest = len(shape) - bool(place)
     known: dict[int, tuple[str, ...]] = {1: ("channel",), 2: ("token", "channel"), 3: ("channel", "y", "x")}
     return (*(("frame",) if place else ()), *known.get(rest, tuple(f"axis{i}" for i in range(rest))))
 
 
 _BACKWARD: WeakKeyDictionary[Model, dict[str, bool]] = WeakKeyDictionary()
-"""What was found of each module that was asked about."""
+"""Cached results by module."""
 
 
 def run_backward(model: Model, modules: Collection[str]) -> set[str]:
-    """Those of `modules`, each run once a frame, that begin with the last one: their first call changes with the last frame and does not
-    with the first. Tried with real numbers on a small clip; leaves torch's random state as it was."""
+    """Those of `modules`, each run once per frame, that start with the last frame: their first call depends on the last frame and not on
+    the first. Tested with real numbers on a small clip; restores torch's random state."""
     known = _BACKWARD.setdefault(model, {})
-    if asked := [name for name in modules if name not in known]:
-        found = _tried(model, asked)
-        known.update({name: name in found for name in asked})
+    if unknown := [name for name in modules if name not in known]:
+        backward = _tried(model, unknown)
+        known.update({name: name in backward for name in unknown})
     return {name for name in modules if known[name]}
 
 
@@ -99,17 +99,17 @@ def _tried(model: Model, modules: Collection[str]) -> set[str]:
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             usual, early, late = (_first_calls(model, modules, _changed(plain, frame)) for frame in (None, 0, -1))
-    except Exception:  # what a forward pass raises a real clip will meet, and its row will say so
+    except Exception:  # a real clip will raise it again, and its row will report it
         return set()
     both = [name for name in modules if name in usual and name in early and name in late]
     return {name for name in both if torch.equal(usual[name], early[name]) and not torch.equal(usual[name], late[name])}
 
 
 def _changed(clip: Tensor, frame: int | None) -> Tensor:
-    other = clip.clone()
+    changed = clip.clone()
     if frame is not None:
-        other[:, frame] = 1 - other[:, frame]
-    return other
+        changed[:, frame] = 1 - changed[:, frame]
+    return changed
 
 
 def _first_calls(model: Model, modules: Collection[str], clip: Tensor) -> dict[str, Tensor]:

@@ -2,19 +2,19 @@
 
 A pattern is `NAME[#CALL][:SIDE]`:
 
-- NAME is a dotted module name, in which `*` stands for anything within one component and `**` for anything across
+- NAME is a dotted module name, in which `*` matches anything within one component and `**` anything across
   components (`model.1.sub.*`, `**.esa`); or an alias that the network declares (`RB16`, `HR_term`);
-- CALL chooses one of several calls in one forward pass: `b1.b1#0` is the first, `b1.b1#last` the last;
-- SIDE is `output` (default) or `input`: what the module gives, or its first argument.
+- CALL selects one of several calls in one forward pass: `b1.b1#0` is the first, `b1.b1#last` the last;
+- SIDE is `output` (default) or `input`: the module's output, or its first argument.
 
-`*:last_conv_input` is what goes into the last convolution executed on the path to the output (see `trace`): for
+`*:last_conv_input` is the input of the last convolution executed on the path to the output (see `trace`): for
 super-resolution networks the deepest features, whatever their architecture.
 
-For a network of clips a layer has its frames along the axis after the batch, in the order of the clip, however the network holds them
-(`frames`): a module that it runs once a frame, as the propagation of a recurrent network, is read in all its calls unless one is chosen.
+For a network for clips a layer has its frames along the axis after the batch, in the order of the clip, whatever the network's layout
+(`frames`): a module that runs once per frame, such as the propagation of a recurrent network, is read in all calls unless one is chosen.
 
-A *tap* is one such place. What is captured is a copy made inside the hook, before the next module runs: a later
-in-place activation would change the tensor, and a view would show what is added to its base afterwards. Both happen in
+A *tap* is one such place. A tap captures a copy made inside the hook, before the next module runs: a later in-place
+activation would change the tensor, and a view would show what is added to its base afterwards. Both happen in
 published code; in one, a stored "residual" is the final image for that reason.
 """
 
@@ -42,8 +42,8 @@ LAST_CONV = "*:last_conv_input"
 
 @dataclass(frozen=True)
 class Tap:
-    """One place to read: `side` of `module`, at its `call`-th call (0-based), its "last", or (None) its only one; for a clip, `frames` says
-    where its frames are (`frames`)."""
+    """One place to read: `side` of `module`, at its `call`-th call (0-based), its "last", or (None) its only one; for a clip, `frames` is
+    the position of its frames (`frames`)."""
 
     module: str
     side: Side = "output"
@@ -53,22 +53,22 @@ class Tap:
     @property
     def name(self) -> str:
         """The tap's name in stores, `[A-Za-z0-9_.-]+`: "model.2.in", "b1.b1.out_call0", "b1.b1.out_last"."""
-        module = re.sub(r"[^A-Za-z0-9_.-]", lambda found: f"-x{ord(found.group()):x}-", self.module)
+        module = re.sub(r"[^A-Za-z0-9_.-]", lambda match: f"-x{ord(match.group()):x}-", self.module)
         call = "" if self.call is None else "_last" if self.call == "last" else f"_call{self.call}"
         return f"{module}.{'in' if self.side == 'input' else 'out'}{call}"
 
     def spec(self) -> dict[str, Any]:
-        """JSON-able: `Tap(**spec)` is the same tap. Of an image's, without `frames`."""
+        """JSON-able: `Tap(**spec)` is the same tap. Without `frames` for images."""
         given = asdict(self)
         return given if self.frames else {key: value for key, value in given.items() if key != "frames"}
 
     def dims(self, shape: tuple[int, ...]) -> tuple[str, ...]:
-        """Names of the axes of one sample of this layer: frame, channel, y, x, or what there is of them."""
+        """Names of the axes of one sample of this layer: those of frame, channel, y, x that it has."""
         return dims_of(self.frames, shape)
 
 
 def arranged(tap: Tap, shape: tuple[int, ...], frames: int) -> tuple[int, ...]:
-    """Shape of one sample at a tap, as `capture` gives it; `shape`: of its last call, batch first, for one input of so many frames."""
+    """Shape of one sample at a tap, as returned by `capture`; `shape`: of its last call, batch first, for one input of `frames` frames."""
     return arranged_shape(tap.frames, shape, frames)
 
 
@@ -79,12 +79,12 @@ def frames_of(x: Tensor) -> int:
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """A tap and what comes out there.
+    """A tap and its output.
 
     `shape`       of one sample, without the batch axis: (C, h, w) of an image-like feature, (T, C, h, w) of a clip's.
     `stride`      (sy, sx), input pixels per feature pixel, below 1 after upsampling; None for a feature that is not
-                  image-like (tokens, vectors). A feature that does not grow with the image has the whole size.
-    `parameters`  of the module, with everything inside it.
+                  image-like (tokens, vectors). The stride of a feature that does not grow with the image is the image size.
+    `parameters`  of the module, including its children.
     `calls`       how often the module runs in one forward pass.
     `kind`        the module's class, e.g. "Conv2d".
     """
@@ -105,40 +105,40 @@ class _Pattern:
 
 
 def resolve(model: Model, patterns: Sequence[str], example: Tensor | tuple[int, ...]) -> list[LayerInfo]:
-    """Taps that `patterns` name, in the order of the patterns and, within one, of the network's modules; each once.
+    """Taps that match `patterns`, in the order of the patterns and, within one, of the network's modules; each once.
 
-    `example` is an input (1, C, h, w), for clips (1, T, C, h, w), or its shape: only the shape counts. The network runs on the
+    `example` is an input (1, C, h, w), for clips (1, T, C, h, w), or its shape: only the shape matters. The network runs on the
     meta device, or once on real zeros where it cannot (see `dryrun`).
 
-    A glob leaves out modules that cannot be stored per sample (not called in this pass, no single tensor, first axis
-    not the batch) as long as something remains. Raises LayerPatternError, with the closest names, for a pattern that
-    matches nothing; with the reason, for one that matches only such modules; naming k, for a module that runs k > 1
-    times when no call is chosen.
+    A glob skips modules that cannot be stored per sample (not called in this pass, no single tensor, first axis not the
+    batch) as long as something remains. Raises LayerPatternError, with the closest names, for a pattern without a
+    match; with the reason, for one that matches only such modules; with k, for a module that runs k > 1 times when no
+    call is chosen.
     """
-    found = _Survey(model, _size(model, example), graph=LAST_CONV in patterns)
+    survey = _Survey(model, _size(model, example), graph=LAST_CONV in patterns)
     infos: dict[Tap, LayerInfo] = {}
     for pattern in patterns:
-        for tap in found.taps(pattern):
-            infos.setdefault(tap, found.info(tap))
+        for tap in survey.taps(pattern):
+            infos.setdefault(tap, survey.info(tap))
     return list(infos.values())
 
 
 def list_layers(model: Model, example: Tensor | tuple[int, ...]) -> list[LayerInfo]:
     """Outputs of all modules that can be tapped, in the network's order; of a module with several calls, the last."""
-    found = _Survey(model, _size(model, example), graph=False)
-    taps = [found.placed(Tap(name, call="last" if len(calls) > 1 else None)) for name, calls in found.trace.calls.items()]
-    return [found.info(tap) for tap in found.ordered(taps) if found.problem(tap) is None]
+    survey = _Survey(model, _size(model, example), graph=False)
+    taps = [survey.placed(Tap(name, call="last" if len(calls) > 1 else None)) for name, calls in survey.trace.calls.items()]
+    return [survey.info(tap) for tap in survey.ordered(taps) if survey.problem(tap) is None]
 
 
 @contextmanager
 def capture(model: Model, taps: Sequence[Tap], *, detach: bool = True, frames: int = 0) -> Iterator[dict[str, Tensor]]:
-    """While open, each forward pass of `model` fills the dict given: `tap.name` -> (B, ...) tensor, a contiguous copy
-    on the model's device; for clips of so many `frames`, (B, T, ...) where the tap says where they are. A new pass
-    empties it first. The hooks are removed on the way out, whatever happens inside.
+    """Within the context, each forward pass of `model` fills the yielded dict: `tap.name` -> (B, ...) tensor, a contiguous
+    copy on the model's device; for clips of `frames` frames, (B, T, ...) if the tap has a frame axis. A new pass clears it
+    first. The hooks are removed on exit, also after errors.
 
     `detach=False` keeps the copies in the autograd graph. Raises LayerPatternError at once for a tap whose module does
-    not exist; from the forward pass, LayerPatternError for a module that runs more often than the tap allows for, and
-    NetworkError for a tap that the pass did not reach or that gave no single tensor.
+    not exist; from the forward pass, LayerPatternError for a module that runs more often than the tap allows, and
+    NetworkError for a tap that the pass did not reach or that is not a single tensor.
     """
     modules = dict(model.module.named_modules())
     for tap in taps:
@@ -154,14 +154,14 @@ def capture(model: Model, taps: Sequence[Tap], *, detach: bool = True, frames: i
         each.clear()
 
     def end(*_: Any) -> None:
-        for tap, some in each.items():
-            if len(some) != frames and tap.frames in ("calls", "backward"):
-                raise NetworkError(f"model {model.id!r}: {tap.module} ran {counted(len(some), 'time')} for {counted(frames, 'frame')}.")
-            captured[tap.name] = stacked(tap.frames, some, frames)
+        for tap, outputs in each.items():
+            if len(outputs) != frames and tap.frames in ("calls", "backward"):
+                raise NetworkError(f"model {model.id!r}: {tap.module} ran {counted(len(outputs), 'time')} for {counted(frames, 'frame')}.")
+            captured[tap.name] = stacked(tap.frames, outputs, frames)
         missed = [tap.name for tap in taps if tap.name not in captured]
         if missed:
             raise NetworkError(
-                f"model {model.id!r}: this forward pass did not reach {', '.join(missed)}. The network takes another"
+                f"model {model.id!r}: this forward pass did not reach {', '.join(missed)}. The network takes a different"
                 " path for this input; choose layers that every input passes (xlli layers)."
             )
 
@@ -178,7 +178,7 @@ def capture(model: Model, taps: Sequence[Tap], *, detach: bool = True, frames: i
                 " Choose a layer inside it, or the one after it."
             )
         if tensor.is_floating_point() and tensor.dtype.itemsize < 4:
-            tensor = tensor.float()  # of a network that computes in bfloat16 by itself
+            tensor = tensor.float()  # of a network that computes in bfloat16 internally
         # `contiguous_format`, since a clone of a view keeps its strides, and with them the layout of what is stored.
         copy = (tensor.detach() if detach else tensor).clone(memory_format=torch.contiguous_format)
         if tap.frames in ("calls", "backward"):
@@ -208,7 +208,7 @@ def capture(model: Model, taps: Sequence[Tap], *, detach: bool = True, frames: i
 
 
 class _Survey:
-    """What a dry run saw, and the questions that `resolve` asks about it."""
+    """Record of a dry run, and the queries of `resolve` on it."""
 
     def __init__(self, model: Model, size: Size, *, graph: bool) -> None:
         self.model = model
@@ -216,7 +216,7 @@ class _Survey:
         self.trace: Trace = trace(model, size, graph=graph)
 
     def taps(self, text: str) -> list[Tap]:
-        """The taps that one pattern names; LayerPatternError when there is none."""
+        """The taps that one pattern matches; LayerPatternError if there are none."""
         if text == LAST_CONV:
             return [self.last_convolution()]
         pattern = _parse(text)
@@ -234,7 +234,7 @@ class _Survey:
         if not fit:
             reasons = "; ".join(f"{tap.module} {why}" for tap, why in list(problems.items())[:4])
             raise LayerPatternError(
-                f"layer pattern {text!r} of model {self.model.id!r} names nothing to store: {reasons}."
+                f"layer pattern {text!r} of model {self.model.id!r} matches nothing that can be stored: {reasons}."
             )
         for tap in fit:
             k = len(self.trace.calls[tap.module])
@@ -243,7 +243,7 @@ class _Survey:
         return self.ordered(fit)
 
     def placed(self, tap: Tap) -> Tap:
-        """The tap with where its frames are; as it is for images, and where no frame axis is found."""
+        """The tap with the position of its frames; unchanged for images, and if it has no frame axis."""
         shape = self.shape(tap)
         if not self.trace.size.frames or shape is None:
             return tap
@@ -252,13 +252,13 @@ class _Survey:
         return replace(tap, frames=place or "", call=None if place == "calls" else tap.call)
 
     def ordered(self, taps: Sequence[Tap]) -> list[Tap]:
-        """The taps, with those that the network runs from the last frame to the first told from the others."""
+        """The taps, with those marked that the network runs from the last frame to the first."""
         each = {tap.module for tap in taps if tap.frames == "calls"}
         last_first = run_backward(self.model, each) if each else set()
         return [replace(tap, frames="backward") if tap.frames == "calls" and tap.module in last_first else tap for tap in taps]
 
     def calls(self, tap: Tap) -> tuple[int, int]:
-        """How often its module runs in the smaller pass and in the larger one."""
+        """Number of calls of its module in the smaller and in the larger pass."""
         return len(self.trace.calls.get(tap.module, ())), len(self.trace.wide_calls.get(tap.module, ()))
 
     def problem(self, tap: Tap) -> str | None:
@@ -277,7 +277,7 @@ class _Survey:
         return None
 
     def shape(self, tap: Tap, *, wide: bool = False) -> tuple[int, ...] | None:
-        """Shape at the tap, batch first, for the example or for the larger one; None when it is unknown."""
+        """Shape at the tap, batch first, for the example or for the larger input; None if unknown."""
         calls = (self.trace.wide_calls if wide else self.trace.calls).get(tap.module, [])
         index = tap.call if isinstance(tap.call, int) else -1
         if not -len(calls) <= index < len(calls):
@@ -286,22 +286,22 @@ class _Survey:
 
     def info(self, tap: Tap) -> LayerInfo:
         shape = self.shape(tap)
-        assert shape is not None  # `taps` and `list_layers` let no other tap through
+        assert shape is not None  # `taps` and `list_layers` pass no other tap
         module = self.modules[tap.module]
         wide = self.shape(tap, wide=True)
-        one = arranged(tap, shape, self.trace.size.frames)
+        of_sample = arranged(tap, shape, self.trace.size.frames)
         return LayerInfo(
             tap=tap,
-            shape=one,
-            stride=self.stride(tap, one, arranged(tap, wide, self.trace.wide_size.frames) if wide else None),
+            shape=of_sample,
+            stride=self.stride(tap, of_sample, arranged(tap, wide, self.trace.wide_size.frames) if wide else None),
             parameters=sum(parameter.numel() for parameter in module.parameters()),
             calls=len(self.trace.calls[tap.module]),
             kind=type(module).__name__,
         )
 
     def stride(self, tap: Tap, shape: tuple[int, ...], wide: tuple[int, ...] | None) -> tuple[float, float] | None:
-        """From how much the feature grows with the image: exact where a convolution without padding makes the mere
-        ratio of sizes wrong (32 pixels, window 3, stride 2: 15 features). From the ratio where only one is known."""
+        """From the growth of the feature with the image: exact where a convolution without padding makes the plain
+        ratio of sizes wrong (32 pixels, window 3, stride 2: 15 features). From the ratio if only one size is known."""
         lead = bool(tap.frames)
         if len(shape) != 3 + lead or (wide is not None and (len(wide) != len(shape) or wide[lead] != shape[lead])):
             return None
@@ -325,7 +325,7 @@ class _Survey:
 
 
 def _size(model: Model, example: Tensor | tuple[int, ...]) -> Size:
-    """Size of the example, as the module will see it."""
+    """Size of the example as given to the module."""
     shape = tuple(example.shape) if isinstance(example, Tensor) else tuple(example)
     if len(shape) != len(model.AXES) or shape[-3] != model.channels:
         raise NetworkError(f"model {model.id!r}: the example is {model.axes_of(model.channels)}, got {shape}.")
@@ -339,14 +339,14 @@ def _size(model: Model, example: Tensor | tuple[int, ...]) -> Size:
 
 
 def _parse(text: str) -> _Pattern:
-    found = re.fullmatch(r"(?P<name>[^#:]+)(?:#(?P<call>\d+|last))?(?::(?P<side>\w+))?", text)
-    if found is None or found["side"] not in (None, "input", "output"):
+    match = re.fullmatch(r"(?P<name>[^#:]+)(?:#(?P<call>\d+|last))?(?::(?P<side>\w+))?", text)
+    if match is None or match["side"] not in (None, "input", "output"):
         raise LayerPatternError(
             f"layer pattern {text!r} is not NAME, NAME:input, NAME:output, NAME#CALL or {LAST_CONV!r}."
             " CALL is a number from 0, or last."
         )
-    call = found["call"]
-    return _Pattern(found["name"], int(call) if call and call.isdigit() else call, found["side"])  # type: ignore[arg-type]
+    call = match["call"]
+    return _Pattern(match["name"], int(call) if call and call.isdigit() else call, match["side"])  # type: ignore[arg-type]
 
 
 def _matcher(name: str) -> re.Pattern[str]:

@@ -1,12 +1,12 @@
-"""From a recipe's words and a state dict to a `Model`: networks of our own, spandrel's, or the user's factory.
+"""From a recipe entry and a state dict to a `Model`: built-in networks, spandrel's, or the user's factory.
 
-`network: imdn`              one of `NETWORKS`, whose file reads widths and depths off the state dict.
-`network: my.py:make`        `make(**args)` gives an `nn.Module`, or a `Built` that also says range, sizes and aliases (`factory`).
-no `network`                 spandrel recognises the state dict, or just one of ours fits it, which is said. The descriptor's own call runs
-                             without gradients and clamps, so only its parts are used: the module, and the way to run it on a batch.
+`network: imdn`              one of `NETWORKS`, whose file infers widths and depths from the state dict.
+`network: my.py:make`        `make(**args)` returns an `nn.Module`, or a `Built` that also declares range, sizes and aliases (`factory`).
+no `network`                 spandrel recognises the state dict, or exactly one built-in network fits it, which is noted. The descriptor's
+                             own call disables gradients and clamps, so only its parts are used: the module, and how to run it on a batch.
 
-Loading is strict everywhere: a tensor that is missing or left over is an error that names it; names may stand behind a wrapper's beginning
-(`variants`). Everything happens on the CPU; `Model.to` moves it.
+Loading is always strict: a missing or unexpected tensor is an error that names it; names may have a wrapper's prefix (`variants`).
+Everything happens on the CPU; `Model.to` moves it.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from xlli_ray.registry import NETWORKS
 
 __all__ = ["ModelSpec", "load_model"]
 
-SPANDREL_VERSION = 1  # raised when what is done here with spandrel's parts changes
+SPANDREL_VERSION = 1  # raised when the use of spandrel's parts here changes
 
 
 @dataclass(frozen=True)
 class _Made:
-    """A network with what the three ways know beyond `Built`. `sizes` None: to be found by trying."""
+    """A network with what the three ways know beyond `Built`. `sizes` None: to be determined by trial."""
 
     built: Built
     network: str
@@ -58,12 +58,12 @@ class _Made:
 def load_model(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> Model:
     """The model that `spec` describes, with the weights `tensors` (see `read_state_dict`), on the CPU.
 
-    `tensors` is empty only for a factory that brings its own weights. Raises WeightsError when the weights are not
-    those of the network, NetworkError when the network cannot be built or is not what the recipe says; a note on either
-    names the model.
+    `tensors` is empty only for a factory that brings its own weights. Raises WeightsError if the weights do not
+    fit the network, NetworkError if the network cannot be built or contradicts the recipe; either message names the
+    model.
     """
     if spec.network is None and spec.weights is not None and spec.weights.startswith(BUILTIN):
-        spec = replace(spec, network=builtin_card(spec.weights)["network"])  # the card knows
+        spec = replace(spec, network=builtin_card(spec.weights)["network"])  # recorded in the card
     try:
         if spec.network is None:
             made = _from_spandrel(spec, tensors)
@@ -79,7 +79,7 @@ def load_model(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> Model:
 
 def _from_registry(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> _Made:
     assert spec.network is not None
-    network_file(spec.network)  # an unknown name is the first thing to say
+    network_file(spec.network)  # an unknown name is reported first
     if not tensors:
         raise WeightsError(f"network {spec.network!r} needs `weights`: a path, or builtin:NAME.")
     first: WeightsError | None = None
@@ -93,7 +93,7 @@ def _from_registry(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> _Made:
 
 
 def _registered(name: str, spec: ModelSpec, tensors: Mapping[str, Tensor], variant: Variant, *notes: str) -> _Made:
-    """A network of ours with the tensors of one variant. WeightsError when they do not fit."""
+    """A built-in network with the tensors of one variant. WeightsError if they do not fit."""
     file = network_file(name)
     args = dict(spec.args)
     if spec.scale is not None and "scale" in getattr(file, "ARGS", ()):
@@ -119,23 +119,23 @@ def _from_factory(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> _Made:
     if native != torch.float32:
         notes.append(f"weights in {str(native).removeprefix('torch.')} are computed in float32")
     if product.built is not None:
-        found = product.built
+        built = product.built
     elif spec.output == "none":
-        found = Built(module, scale=1, output="none", call="clip" if spec.frames == "all" else "image")
+        built = Built(module, scale=1, output="none", call="clip" if spec.frames == "all" else "image")
     else:
         try:
-            found = _measured(spec, module)
+            built = _measured(spec, module)
         except NetworkError:
             if native == torch.float32:
                 raise
-            found = _measured(spec, module.to(native))  # it turns its input into its own dtype
-            notes[-1] = f"computed in {str(native).removeprefix('torch.')}, as the network does by itself; its output becomes float32"
-    declared = None if found.multiple is None and found.minimum is None else SizeRule(found.multiple or 1, found.minimum or 1)
-    return _Made(found, spec.network, factory.version, tensors, declared, notes=tuple(notes), folder=factory.folder)
+            built = _measured(spec, module.to(native))  # it converts its input to its own dtype
+            notes[-1] = f"computed in {str(native).removeprefix('torch.')}, as the network does itself; its output becomes float32"
+    declared = None if built.multiple is None and built.minimum is None else SizeRule(built.multiple or 1, built.minimum or 1)
+    return _Made(built, spec.network, factory.version, tensors, declared, notes=tuple(notes), folder=factory.folder)
 
 
 def _probe(spec: ModelSpec, built: Built, output: Any = "none") -> Model:
-    """A model to try sizes on."""
+    """A model for trying sizes."""
     known: dict[str, Any] = {
         "id": spec.id, "module": built.module, "network": str(spec.network), "network_version": 1, "scale": built.scale,
         "channels": built.channels, "range": Range(0.0, 1.0), "multiple": 1, "minimum": 1, "output": output, "weights_sha256": "",
@@ -144,14 +144,14 @@ def _probe(spec: ModelSpec, built: Built, output: Any = "none") -> Model:
 
 
 def _of_shape(built: Built, known: Mapping[str, Any]) -> Model:
-    """The model of the call shape that the network has."""
+    """The model class for the network's call shape."""
     if built.call == "image":
         return ImageModel(**known)
     return ClipModel(**known, frames=built.frames, gives=built.gives)
 
 
 def _measured(spec: ModelSpec, module: nn.Module) -> Built:
-    """Channels and scale of a module that says neither: it is run on black images (clips), RGB and then grey, of several sizes."""
+    """Channels and scale of a module that declares neither: it is run on black images (clips), RGB and then grey, of several sizes."""
     failures: dict[str, str] = {}
     call: Literal["image", "clip"] = "clip" if spec.frames == "all" else "image"
     for side in BASES:
@@ -176,18 +176,18 @@ def _measured(spec: ModelSpec, module: nn.Module) -> Built:
                 scale, rest = divmod(shape[-1], side)
                 if scale >= 1 and not rest:
                     return Built(module, scale=scale, channels=channels, call=call, gives=gives)
-            failures.setdefault(f"it gave {shape}", f"{channels}×{side}×{side}")
+            failures.setdefault(f"it returned {shape}", f"{channels}×{side}×{side}")
     raise NetworkError(
         f"{spec.network}: scale and channels cannot be measured on black images of {min(BASES)} to {max(BASES)} pixels a side: "
         + "; ".join(f"for {size}, {said}" for said, size in list(failures.items())[:4])
         + ". Expected (1, C, s*H, s*W) for (1, C, H, W), of clips (1, T, C, s*H, s*W) for (1, T, C, H, W). Let the factory return"
-        " xlli_ray.models.networks.Built(module, scale=..., channels=..., multiple=..., minimum=...), or say"
-        " `output: none` for a network that gives no image."
+        " xlli_ray.models.networks.Built(module, scale=..., channels=..., multiple=..., minimum=...), or set"
+        " `output: none` for a network that does not return an image."
     )
 
 
 def _sizes(spec: ModelSpec, made: _Made) -> tuple[SizeRule, tuple[str, ...]]:
-    """The size rule of a network, and what to say about it."""
+    """The size rule of a network, and notes about it."""
     if made.sizes is not None:
         return made.sizes, ()
     if spec.sizes is not None:
@@ -204,9 +204,9 @@ def _sizes(spec: ModelSpec, made: _Made) -> tuple[SizeRule, tuple[str, ...]]:
         if (rule.multiple, rule.square) == (1, False):
             return rule, ()
         multiples = f"heights and widths in multiples of {rule.multiple}" if rule.multiple > 1 else ""
-        said = f"takes {' and '.join(filter(None, (multiples, 'squares alone' * rule.square)))} (found by trying)"
+        said = f"takes {' and '.join(filter(None, (multiples, 'squares alone' * rule.square)))} (determined by trial)"
         return rule, (f"{said}: other images are padded by reflection",)
-    return SizeRule(), ("no size was found that the network takes: black images of 8 to 256 pixels a side failed",)
+    return SizeRule(), ("the network accepted none of the sizes tried: black images of 8 to 256 pixels a side failed",)
 
 
 def _from_spandrel(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> _Made:
@@ -214,7 +214,7 @@ def _from_spandrel(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> _Made:
 
     ours = ", ".join(NETWORKS)
     if not tensors:
-        raise WeightsError("without `network` the weights say what the network is: give `weights`.")
+        raise WeightsError("without `network` the network is recognised by its weights: give `weights`.")
     if spec.args:
         raise NetworkError(
             f"`args` ({', '.join(spec.args)}) need a `network` that takes them: {ours}, or package.module:factory."
@@ -224,7 +224,7 @@ def _from_spandrel(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> _Made:
     for variant in variants(tensors):
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of torch, about calls inside spandrel's architectures
+                warnings.simplefilter("ignore")  # from torch, about calls inside spandrel's architectures
                 descriptor = spandrel.ModelLoader(device="cpu").load_from_state_dict(dict(variant.tensors))
         except spandrel.UnsupportedModelError:
             continue
@@ -241,70 +241,70 @@ def _from_spandrel(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> _Made:
         ((name, variant),) = fits.items()
         return _registered(name, spec, tensors, variant, f"recognised as `network: {name}`")
     if fits:
-        raise WeightsError(f"this state dict fits several networks of ours: {', '.join(fits)}. Name one: `network: {next(iter(fits))}`.")
+        raise WeightsError(f"the state dict fits several built-in networks: {', '.join(fits)}. Name one: `network: {next(iter(fits))}`.")
     if broken is not None:
         raise WeightsError(
             "spandrel recognises this state dict, but cannot load it:"
             f" {type(broken).__name__}: {' '.join(str(broken).split())[:300]}. Name the network: one of {ours}, or"
             " package.module:factory."
         ) from None
-    some = ", ".join(map(shown_name, list(tensors)[:4]))
+    first = ", ".join(map(shown_name, list(tensors)[:4]))
     raise WeightsError(
-        f"spandrel does not recognise this state dict ({counted(len(tensors), 'tensor')}, the first: {some}). None of ours ({ours}) fits "
-        "it either. For a network of your own write `network: FILE.py:factory` or `package.module:factory`."
+        f"spandrel does not recognise the state dict ({counted(len(tensors), 'tensor')}, the first: {first}). No built-in network ({ours})"
+        " fits it either. For a network of your own write `network: FILE.py:factory` or `package.module:factory`."
     )
 
 
 def _described(descriptor: Any, tensors: Mapping[str, Tensor], variant: Variant, ours: str) -> _Made:
-    """The parts of spandrel's descriptor that are used here."""
+    """The parts used here of spandrel's descriptor."""
     import spandrel
 
-    found = _part(descriptor, "architecture").id
+    architecture = _part(descriptor, "architecture").id
     if not isinstance(descriptor, spandrel.ImageModelDescriptor):
-        raise NetworkError(f"spandrel sees {found}, which needs a mask beside the image; that is not supported.")
+        raise NetworkError(f"spandrel sees {architecture}, which needs a mask with the image; that is not supported.")
     channels = descriptor.input_channels
     if channels not in (1, 3) or descriptor.output_channels != channels:
         raise NetworkError(
-            f"spandrel sees {found} with {channels} input and {descriptor.output_channels} output channels; expected 1"
+            f"spandrel sees {architecture} with {channels} input and {descriptor.output_channels} output channels; expected 1"
             f" or 3 of both. If it is mistaken, name the network: one of {ours}, or package.module:factory."
         )
     needs = _part(descriptor, "size_requirements")
     module = _part(descriptor, "model").float().eval().requires_grad_(False)
-    # Some architectures give a tuple, another range, or want a noise map; spandrel keeps how to run them in this one
-    # function. Unlike the descriptor's own call it neither pads, clamps nor stops gradients.
+    # Some architectures return a tuple, use another range, or need a noise map; spandrel keeps how to run them in this
+    # one function. Unlike the descriptor's own call it neither pads, clamps nor stops gradients.
     call = _part(descriptor, "_call_fn")
     if not callable(call):
-        raise NetworkError(_renamed(found, "_call_fn"))
+        raise NetworkError(_renamed(architecture, "_call_fn"))
     return _Made(
-        Built(module, scale=_part(descriptor, "scale"), channels=channels), f"spandrel:{found}", SPANDREL_VERSION, tensors,
+        Built(module, scale=_part(descriptor, "scale"), channels=channels), f"spandrel:{architecture}", SPANDREL_VERSION, tensors,
         SizeRule(needs.multiple_of, max(needs.minimum, 1), needs.square), _part(descriptor, "supports_half"), call, variant.notes,
     )  # fmt: skip
 
 
 def _part(descriptor: Any, name: str) -> Any:
-    """A part of spandrel's descriptor. NetworkError when this version of it has none: without it the numbers would be others."""
+    """A part of spandrel's descriptor. NetworkError if this version lacks it: without it the numbers would differ."""
     try:
         return getattr(descriptor, name)
     except AttributeError:
         raise NetworkError(_renamed(getattr(getattr(descriptor, "architecture", None), "id", "a network"), name)) from None
 
 
-def _renamed(found: str, name: str) -> str:
+def _renamed(architecture: str, name: str) -> str:
     from importlib.metadata import version
 
     return (
-        f"spandrel {version('spandrel')} sees {found}, but its descriptor has no {name!r}, by which it says how the network is run (a noise"
-        " map, a value range, sizes). Without it the numbers would be wrong. Install the version of spandrel that this package was tested"
-        " with (pip install 'spandrel==0.4.2'), or name the network as FILE.py:factory."
+        f"spandrel {version('spandrel')} sees {architecture}, but its descriptor has no {name!r}, which says how the network is run (a"
+        " noise map, a value range, sizes). Without it the numbers would be wrong. Install the version of spandrel that this package was"
+        " tested with (pip install 'spandrel==0.4.2'), or name the network as FILE.py:factory."
     )
 
 
 def _fits(name: str, tensors: Mapping[str, Tensor]) -> bool:
-    """Whether a network of ours loads this state dict."""
+    """Whether a built-in network loads this state dict."""
     try:
         network_file(name)
     except NetworkError:
-        return False  # of an installed package that cannot be imported
+        return False  # from an installed package that cannot be imported
     try:
         built(name, tensors, {})
     except NetworkError:
@@ -316,16 +316,16 @@ def _fits(name: str, tensors: Mapping[str, Tensor]) -> bool:
 
 def _refuse_ffdnet(tensors: Mapping[str, Tensor]) -> None:
     """FFDNet's state dict has the names of DnCNN's, and spandrel takes it for a DnCNN of 12 (grey: 4) channels: those
-    of the image cut into four by FFDNet's unshuffling, which no tensor shows. Run as that it would fail."""
-    found = {key: re.fullmatch(r"model\.(\d+)\.weight", key) for key, tensor in tensors.items() if tensor.ndim == 4}
-    numbers = sorted(int(match[1]) for match in found.values() if match)
-    if not numbers or len(numbers) != len(found):
+    of the image after FFDNet's pixel unshuffle, which no tensor shows. Run as a DnCNN it would fail."""
+    matches = {key: re.fullmatch(r"model\.(\d+)\.weight", key) for key, tensor in tensors.items() if tensor.ndim == 4}
+    numbers = sorted(int(match[1]) for match in matches.values() if match)
+    if not numbers or len(numbers) != len(matches):
         return
     inputs, outputs = tensors[f"model.{numbers[0]}.weight"].shape[1], tensors[f"model.{numbers[-1]}.weight"].shape[0]
     if inputs == outputs + 1 and outputs in (4, 12):
         raise NetworkError(
-            f"this state dict looks like DnCNN's, but takes {inputs} maps and gives {outputs}: that is FFDNet for"
-            f" {outputs // 4} channel(s), whose unshuffling no tensor shows (spandrel sees a DnCNN with {outputs}"
+            f"this state dict looks like DnCNN's, but takes {inputs} maps and returns {outputs}: that is FFDNet for"
+            f" {outputs // 4} channel(s), whose pixel unshuffle no tensor shows (spandrel sees a DnCNN with {outputs}"
             " channels). Name it: `network: ffdnet`, with the noise level on 0..255 in `args: {sigma: 25}`."
         )
 
@@ -337,7 +337,7 @@ def _finished(spec: ModelSpec, made: _Made) -> Model:
     if spec.scale is not None and spec.scale != built.scale and output == "image":
         raise NetworkError(
             f"the recipe says scale {spec.scale}, but {made.network} with these weights has scale {built.scale}."
-            " Leave `scale` out, or give the weights of that scale."
+            " Omit `scale`, or give the weights of that scale."
         )
     lo, hi = built.range if spec.range is None else spec.range
     if not lo < hi:
@@ -345,7 +345,7 @@ def _finished(spec: ModelSpec, made: _Made) -> Model:
     if spec.range is not None and (fault := span_fault(lo, hi)):
         raise NetworkError(fault)
     if spec.frames == "all" and built.call == "image":
-        raise NetworkError(f"`frames: all` is for networks of clips; {made.network} takes images: `frames: each` runs it frame by frame.")
+        raise NetworkError(f"`frames: all` is for networks for clips; {made.network} takes images: `frames: each` runs it frame by frame.")
     model = _of_shape(
         built,
         {

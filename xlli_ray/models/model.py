@@ -1,15 +1,15 @@
 """Model: a network as the rest of the package sees it, images or clips in 0..1 in and out, gradients kept.
 
-What differs between networks is handled here, once: value ranges, size multiples (padding by reflection at the bottom
-and right, cropped back), grey networks. Nothing is clamped or rounded: a probe that wants 8 bit does that itself, and a
-map of attributions must not see a clamp.
+Differences between networks are handled here, once: value ranges, size multiples (padding by reflection at the bottom
+and right, cropped back), grey networks. Nothing is clamped or rounded: a probe that needs 8 bits does that itself, and
+an attribution map must not see a clamp.
 
-There is one type for each call shape, all else is shared:
+There is one type per call shape, everything else is shared:
 
     ImageModel   (B, C, H, W)     -> (B, C, sH, sW)
     ClipModel    (B, T, C, H, W)  -> (B, T, C, sH, sW), or (B, C, sH, sW) of the centre frame
 
-A network of images runs over clips, frame by frame, as the `ClipModel` that `frame_by_frame` makes of it.
+A network for images runs over clips, frame by frame, as the `ClipModel` returned by `frame_by_frame`.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from xlli_ray.models.trial_steps import step
 
 LUMA = (0.299, 0.587, 0.114)  # BT.601, full range
 TRIAL_FRAMES = 3
-"""Frames of the clips on which a network is tried that takes any number of them."""
+"""Frames of the clips used to try a network that takes any number of frames."""
 
 
 class Range(NamedTuple):
-    """Values that a module takes and gives: 0..1 of an image maps to lo..hi."""
+    """Values of a module's input and output: 0..1 of an image maps to lo..hi."""
 
     lo: float
     hi: float
@@ -43,22 +43,22 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Model(ABC):
-    """A network with its weights, ready to be looked into: eval mode, no parameter asks for a gradient. See `ImageModel` and `ClipModel`.
+    """A network with its weights, ready to be analysed: eval mode, no parameter requires a gradient. See `ImageModel` and `ClipModel`.
 
-    `id`              the recipe's name for it.
-    `module`          the network itself; hooks go on its modules.
+    `id`              its name in the recipe.
+    `module`          the network itself; hooks are put on its modules.
     `network`         "imdn", "spandrel:CRAFT" or "package.module:factory"; `network_version` is that file's VERSION.
     `scale`           output pixels per input pixel along one axis.
     `channels`        1: it sees BT.601 luma; 3: RGB.
     `range`           values of the module's input and output.
     `multiple`        height and width that the module takes are multiples of this, and equal if `square`.
     `minimum`         smallest height and width, after padding, that the module can take.
-    `output`          "image", or "none": then `forward` gives whatever the module gives.
+    `output`          "image", or "none": `forward` returns whatever the module returns.
     `weights_sha256`  identity of the numbers, see `checkpoint`.
     `aliases`         further names of taps, see `layers`.
-    `supports_half`   False where the network is known to go wrong in float16.
+    `supports_half`   False if the network is known to fail in float16.
     `call`            how to run the module on a batch; None: by calling it.
-    `notes`           what was decided while it was loaded, for people.
+    `notes`           decisions made while loading, for people.
     `folder`          of a factory: where its file was found, "" for an installed package.
     """
 
@@ -82,24 +82,24 @@ class Model(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are; the CPU for a network without any."""
+        """Device of the weights; the CPU for a network without any."""
         tensor = next(chain(self.module.parameters(), self.module.buffers()), None)
         return torch.device("cpu") if tensor is None else tensor.device
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the weights, in place; gives the model itself."""
+        """Move the weights in place; returns the model itself."""
         self.module.to(device)
         return self
 
     AXES: ClassVar[tuple[str, ...]]
-    """Names of the axes of a batch that the network takes and, with `output: image`, gives."""
+    """Names of the axes of the network's input batch and, with `output: image`, of its output."""
 
     @abstractmethod
     def trial_size(self, height: int, width: int) -> Size:
-        """An input of this height and width, as it takes one: clips have so many frames as are needed to try it."""
+        """An input of this height and width for trying the network: clips have as many frames as it needs."""
 
     def takes(self, size: Size) -> str:
-        """Why inputs of this size cannot be given to this model, whatever their height and width; '' when they can."""
+        """Why this model does not accept inputs of this kind, whatever their height and width; '' if it does."""
         return ""
 
     def shape(self, size: Size, batch: int = 1) -> tuple[int, ...]:
@@ -107,7 +107,7 @@ class Model(ABC):
         return batch, *size.shape(self.channels)
 
     def prepare(self, rgb: Tensor) -> Tensor:
-        """(B, 3, H, W) or (B, T, 3, H, W) RGB in 0..1 -> the same with `channels`: as it is, or BT.601 full-range luma, unrounded."""
+        """(B, 3, H, W) or (B, T, 3, H, W) RGB in 0..1 -> the same with `channels`: unchanged, or BT.601 full-range luma, unrounded."""
         if rgb.ndim != len(self.AXES) or rgb.shape[-3] != 3:
             raise NetworkError(f"model {self.id!r}: prepare takes {self.axes_of(3)}, got {tuple(rgb.shape)}.")
         if self.channels == 3:
@@ -116,25 +116,25 @@ class Model(ABC):
         return red * rgb[..., 0:1, :, :] + green * rgb[..., 1:2, :, :] + blue * rgb[..., 2:3, :, :]
 
     def axes_of(self, channels: int) -> str:
-        """Its input, for people."""
+        """Its input shape, for people."""
         return f"(B, T, {channels}, H, W)" if "frame" in self.AXES else f"(B, {channels}, H, W)"
 
     def padded(self, height: int, width: int) -> tuple[int, int]:
-        """The size that the module is given for an input of (height, width): rounded up to the multiple."""
+        """The padded size of an input of (height, width): rounded up to the multiple."""
         height, width = (-(-n // self.multiple) * self.multiple for n in (height, width))
         return (max(height, width),) * 2 if self.square else (height, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """A batch as in `AXES`, in 0..1 -> its output, `scale` times as high and wide, in about 0..1, not clamped.
 
-        Gradients flow from the output to `x` when they are enabled. With `output: none`: the module's own output.
-        Raises NetworkError for a wrong number of channels, an input too small, or an output of another kind or size than
+        Gradients flow from the output to `x` when they are enabled. With `output: none`: the module's output.
+        Raises NetworkError for a wrong number of channels, an input too small, or an output whose type or size is not as
         declared; ForwardError for whatever the network itself raises.
         """
         if x.ndim != len(self.AXES) or x.shape[-3] != self.channels:
             raise NetworkError(
                 f"model {self.id!r} ({self.network}) takes {self.axes_of(self.channels)}, got {tuple(x.shape)}."
-                " Model.prepare makes it from RGB."
+                " Model.prepare converts RGB."
             )
         height, width = x.shape[-2:]
         high, wide = self.padded(height, width)
@@ -155,13 +155,13 @@ class Model(ABC):
             raise NetworkError(
                 f"model {self.id!r} ({self.network}) declares scale {self.scale}: for input {tuple(x.shape)}"
                 + (f", padded to {high} x {wide}," if (high, wide) != (height, width) else "")
-                + f" it should give {expected}, but gave {got}. Check `scale` and `network` in the recipe, or say"
-                " `output: none` for a network that gives no image."
+                + f" expected output {expected}, got {got}. Check `scale` and `network` in the recipe, or set"
+                " `output: none` for a network that does not return an image."
             )
         if not y.is_floating_point():
             raise NetworkError(
-                f"model {self.id!r} ({self.network}) gave numbers of {y.dtype}; expected floating point in the range [{lo:g}, {hi:g}]."
-                " Leave out what rounds and converts at its end."
+                f"model {self.id!r} ({self.network}) returned {y.dtype}; expected floating point in the range [{lo:g}, {hi:g}]."
+                " Remove the rounding and conversion at its end."
             )
         if y.dtype.itemsize < 4:  # bfloat16 or float16: what follows is computed in float32
             y = y.float()
@@ -175,9 +175,9 @@ class Model(ABC):
         return (*shape[:-3], self.channels, self.scale * height, self.scale * width)
 
     def run(self, module: nn.Module, x: Tensor) -> Any:
-        """Run `module`, this model's own or a twin of it, on a batch in the module's range and of a size it takes.
+        """Run `module`, the model's or a twin of it, on a batch in the module's range and of a size it accepts.
 
-        Raises ForwardError for whatever its code raises, `sys.exit` included; running out of memory is no fault of it."""
+        Raises ForwardError for whatever its code raises, `sys.exit` included; running out of memory is not counted as its fault."""
         step("model %s (%s) was given", self.id, self.network, shape=x.shape)
         try:
             return module(x) if self.call is None else self.call(module, x)
@@ -194,7 +194,7 @@ class Model(ABC):
 
 @dataclass(frozen=True, eq=False)
 class ImageModel(Model):
-    """A network that takes and gives images: (B, channels, H, W) -> (B, channels, scale*H, scale*W)."""
+    """A network from images to images: (B, channels, H, W) -> (B, channels, scale*H, scale*W)."""
 
     AXES: ClassVar[tuple[str, ...]] = ("sample", "channel", "y", "x")
 
@@ -206,7 +206,7 @@ class ImageModel(Model):
             return ""
         return (
             f"model {self.id} ({self.network}) takes images, the corpus holds clips: `frames: each` in its entry runs it frame by frame;"
-            " a network of clips says so itself (Built(..., call=\"clip\")), or `frames: all` does"
+            " a network for clips declares it (Built(..., call=\"clip\")), or set `frames: all`"
         )
 
 
@@ -214,7 +214,7 @@ class ImageModel(Model):
 class ClipModel(Model):
     """A network that takes clips: (B, T, channels, H, W).
 
-    `frames`   how many frames the module takes at once; None: any number.
+    `frames`   number of frames that the module takes at once; None: any.
     `gives`    "frames": (B, T, channels, scale*H, scale*W); "centre": (B, channels, scale*H, scale*W), of frame T // 2.
     """
 
@@ -222,7 +222,7 @@ class ClipModel(Model):
     frames: int | None = None
     gives: Literal["frames", "centre"] = "frames"
     frame_by_frame: bool = False
-    """A network of images, run over clips: none of its numbers depends on another frame."""
+    """A network for images, run over clips: no output depends on another frame."""
 
     def trial_size(self, height: int, width: int) -> Size:
         return Size(height, width, self.frames or TRIAL_FRAMES)
@@ -230,7 +230,7 @@ class ClipModel(Model):
     def takes(self, size: Size) -> str:
         if not size.frames:
             how = "with `frames: each` is run over clips" if self.frame_by_frame else "takes clips"
-            way = "leave `frames` out" if self.frame_by_frame else "`corpus.clips` makes clips"
+            way = "omit `frames`" if self.frame_by_frame else "`corpus.clips` makes clips"
             return f"model {self.id} ({self.network}) {how}, the corpus holds images: {way}"
         if self.frames not in (None, size.frames):
             return (
@@ -245,7 +245,7 @@ class ClipModel(Model):
 
 
 def frame_by_frame(model: Model) -> ClipModel:
-    """A network of images as one of clips that gives each frame what it would give that image."""
+    """A network for images as one for clips, with the same result per frame as for single images."""
     if not isinstance(model, ImageModel):
         raise NetworkError(f"model {model.id!r} ({model.network}): `frames: each` is for networks that take images; this one takes clips.")
     known = {item.name: getattr(model, item.name) for item in fields(model)}
@@ -254,7 +254,7 @@ def frame_by_frame(model: Model) -> ClipModel:
 
 @dataclass(frozen=True)
 class _EachFrame:
-    """Runs a module of images on a batch of clips, frames folded into the batch: clip by clip, its frames in order."""
+    """Runs a module for images on a batch of clips, frames folded into the batch: clip by clip, frames in order."""
 
     call: Callable[[Any, Tensor], Any] | None
 
@@ -265,7 +265,7 @@ class _EachFrame:
 
 
 def _is_no_fault(error: BaseException) -> bool:
-    """Whether an exception that came up in a network is none of its own: memory that ran out, or a signal that ends the process."""
+    """Whether an exception raised in a network is not its fault: out of memory, or a signal that ends the process."""
     if isinstance(error, RuntimeError):
         return "can't allocate memory" in str(error) or "not enough memory" in str(error)
     last = error.__traceback__
@@ -276,8 +276,8 @@ def _is_no_fault(error: BaseException) -> bool:
 
 def _extend(x: Tensor, height: int, width: int) -> Tensor:
     """Pad at the bottom and right to (height, width): by reflection, or by repeating the edge along an axis that is too
-    short to be reflected (reflection can at most double it, less one pixel)."""
-    if x.ndim > 4 and (height, width) != tuple(x.shape[-2:]):  # of clips, frame by frame: F.pad would take frames for depth
+    short for reflection (reflection can at most double it, less one pixel)."""
+    if x.ndim > 4 and (height, width) != tuple(x.shape[-2:]):  # clips are padded frame by frame: F.pad would treat frames as depth
         return _extend(x.flatten(0, -4), height, width).unflatten(0, x.shape[:-3])
     for axis, more in ((0, width - x.shape[-1]), (1, height - x.shape[-2])):
         if more:

@@ -1,9 +1,9 @@
-"""Which of a checkpoint's mappings holds the weights: training programs wrap them, and keep averaged ones beside the last ones.
+"""Which of a checkpoint's mappings holds the weights: training programs nest them, and keep averaged ones next to the last ones.
 
-Averaged weights (an exponential moving average over the steps) are what papers report and what people share, so they are preferred, and it
-is said that they were taken. Weights of a discriminator or the state of an optimizer are never taken. What cannot be decided is an error
-that lists what there is; `key` in a model's entry decides: names of mappings, with `/` between them, or the common beginning of names
-(`generator_ema` for `generator_ema.conv.weight`).
+Averaged weights (an exponential moving average over the steps) are what papers report and what people share, so they are preferred, and a
+note says so. Weights of a discriminator or the state of an optimizer are never taken. An ambiguous file is an error that lists the
+choices; `key` in a model's entry selects one: names of mappings, separated by `/`, or the common prefix of names (`generator_ema` for
+`generator_ema.conv.weight`).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from xlli_ray.errors import WeightsError, closest
 from xlli_ray.models.pickled import Stored, Unusable
 
 DEEPEST = 12
-"""Mappings within mappings; a mapping that holds itself goes on for ever."""
+"""Depth of nested mappings; a mapping that contains itself is endless."""
 WRAPPERS = ("module.", "_orig_mod.")
-"""Beginnings of every name: of DataParallel and of torch.compile."""
+"""Prefixes of all names: of DataParallel and of torch.compile."""
 
-# Names of averaged weights, of plain ones in the order in which they are looked for, and of what is no network to look into.
+# Names of averaged weights, of plain ones in search order, and of mappings that are not networks to analyse.
 _AVERAGED = re.compile(r"(?i)^(.*[_-])?ema([_-].*)?$|^net_?e$|^.*averaged?_model.*$|^swa_.*$|^shadow(_params)?$")
 PLAIN = ("params", "state_dict", "net", "model", "model_state_dict")
 _ALSO_PLAIN = re.compile(
@@ -39,7 +39,7 @@ _OTHER_WORDS = {
 
 @dataclass(frozen=True)
 class Chosen:
-    """`tensors`: the mapping as the file has it. `notes`: what was decided, for people."""
+    """`tensors`: the mapping as in the file. `notes`: decisions made, for people."""
 
     tensors: Mapping[Any, Any]
     notes: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ def is_tensor(value: Any) -> bool:
 
 
 def is_other(name: str) -> bool:
-    """Whether tensors under this name are no network to look into: a discriminator, a loss, an optimizer's state."""
+    """Whether tensors under this name are not a network to analyse: a discriminator, a loss, an optimizer's state."""
     return _OTHER.match(name) is not None or not _OTHER_WORDS.isdisjoint(re.split(r"[_\-.]", name.lower()))
 
 
@@ -61,9 +61,9 @@ def is_averaged(name: str) -> bool:
 
 
 def choose(content: Any, *, key: str | None = None) -> Chosen:
-    """The mapping of `content` that holds the weights. WeightsError, without the file's name, when there is none, or several are."""
+    """The mapping of `content` that holds the weights. WeightsError, without the file's name, if there is none or more than one."""
     if key is not None:
-        return _asked(content, key)
+        return _by_key(content, key)
     notes: list[str] = []
     path: list[str] = []
     leading = _leading(content)
@@ -75,19 +75,19 @@ def choose(content: Any, *, key: str | None = None) -> Chosen:
         path.append(name)
         content = inner[name]
     if len(path) > DEEPEST:
-        raise WeightsError(f"mappings within mappings, more than {DEEPEST} deep ({' / '.join(path[:3])} / …). Save the state dict itself.")
+        raise WeightsError(f"nested mappings, more than {DEEPEST} deep ({' / '.join(path[:3])} / …). Save the state dict itself.")
     if not isinstance(content, Mapping) or not any(map(is_tensor, content.values())):
         keys = ", ".join(_shown(name) for name in list(content)[:8]) if isinstance(content, Mapping) else ""
         what = f"the keys {keys or 'none'}" if isinstance(content, Mapping) else "no mapping"
         raise WeightsError(
-            f"no tensors where they are looked for (at the top, or under {', '.join(PLAIN)} and the like); found {what}."
+            f"no tensors in the usual places (at the top, or under {', '.join(PLAIN)} and similar); found {what}."
             " Save the state dict itself: torch.save(checkpoint[...], ...)."
         )
     return Chosen(content, tuple(notes))
 
 
 def _pick(content: Mapping[Any, Any], inner: Mapping[Any, Any], path: list[str], notes: list[str]) -> str | None:
-    """The inner mapping to go into, None to stay here."""
+    """The inner mapping to descend into, None to stay."""
     names = [name for name in inner if isinstance(name, str)]
     averaged = dict.fromkeys(name for name in names if is_averaged(name))
     plain = [name for name in PLAIN if name in names] + [n for n in names if n not in PLAIN and _ALSO_PLAIN.match(n) and not is_other(n)]
@@ -98,8 +98,8 @@ def _pick(content: Mapping[Any, Any], inner: Mapping[Any, Any], path: list[str],
         name = _one_of(list(averaged), inner, path)
         if plain or here:
             beside = plain[0] if plain else "the others"
-            way = f"`key: {before}{beside}`" if plain else "naming them in a file of their own"
-            notes.append(f"averaged weights taken ({before}{name}); {way} takes those of the last step")
+            way = f"`key: {before}{beside}`" if plain else "saving them in a separate file"
+            notes.append(f"averaged weights taken ({before}{name}); {way} selects those of the last step")
         return name
     if plain:
         return _one_of(plain, inner, path)
@@ -113,15 +113,15 @@ def _pick(content: Mapping[Any, Any], inner: Mapping[Any, Any], path: list[str],
         return rest[0]
     if names:
         raise WeightsError(
-            f"the file holds {_listed(names)} only: no network to look into."
-            f" Write `key: {before}{names[0]}` if you mean it."
+            f"the file holds only {_listed(names)}: not a network to analyse."
+            f" Set `key: {before}{names[0]}` to use it anyway."
         )
     return None
 
 
 def _one_of(names: list[str], inner: Mapping[Any, Any], path: list[str]) -> str:
-    """The first name when all stand for the same tensors. WeightsError that lists them otherwise."""
-    others = {id(inner[name]): inner[name] for name in names[1:]}  # each once, however many names it has
+    """The first name if all refer to the same tensors; otherwise a WeightsError that lists them."""
+    others = {id(inner[name]): inner[name] for name in names[1:]}  # each once, even if it has several names
     if all(_same(inner[names[0]], other) for other in others.values()):
         return names[0]
     raise WeightsError(_several(names, path))
@@ -149,19 +149,19 @@ def _view(value: Any) -> tuple[Any, ...] | None:
 
 
 def _leading(content: Any) -> set[int]:
-    """Ids of the mappings that hold a tensor, themselves or in mappings inside them.
+    """Ids of the mappings that contain a tensor, directly or nested.
 
-    Each is looked at once, and from those with tensors the way back is followed: the work is linear in the file, however often it names
-    one mapping.
+    Each is visited once, and from those with tensors parents are followed upwards: linear in the size of the file, even if it refers to
+    one mapping many times.
     """
     above: dict[int, list[int]] = {}
-    found: list[int] = []
+    pending: list[int] = []
     todo = [content] if isinstance(content, Mapping) else []
     seen = {id(content)}
     while todo:
         mapping = todo.pop()
         if any(map(is_tensor, mapping.values())):
-            found.append(id(mapping))
+            pending.append(id(mapping))
         for item in mapping.values():
             if isinstance(item, Mapping):
                 above.setdefault(id(item), []).append(id(mapping))
@@ -169,40 +169,40 @@ def _leading(content: Any) -> set[int]:
                     seen.add(id(item))
                     todo.append(item)
     leading: set[int] = set()
-    while found:
-        here = found.pop()
-        if here not in leading:
-            leading.add(here)
-            found += above.get(here, ())
+    while pending:
+        current = pending.pop()
+        if current not in leading:
+            leading.add(current)
+            pending += above.get(current, ())
     return leading
 
 
-def _asked(content: Any, key: str) -> Chosen:
-    """What `key` names."""
-    here = content
+def _by_key(content: Any, key: str) -> Chosen:
+    """The mapping that `key` names."""
+    current = content
     for part in [part for part in key.split("/") if part]:
-        if isinstance(here, Mapping) and isinstance(here.get(part), Mapping):
-            here = here[part]
+        if isinstance(current, Mapping) and isinstance(current.get(part), Mapping):
+            current = current[part]
             continue
         beginning = part.rstrip(".") + "."
-        named = here.items() if isinstance(here, Mapping) else ()
+        named = current.items() if isinstance(current, Mapping) else ()
         group = {k[len(beginning) :]: v for k, v in named if isinstance(k, str) and k.startswith(beginning)}
         if not group:
-            there = list(dict.fromkeys(_names(content, _leading(content))))
-            near = closest(key, there)
+            available = list(dict.fromkeys(_names(content, _leading(content))))
+            near = closest(key, available)
             raise WeightsError(
-                f"there is nothing under `key: {key}`; the file holds {', '.join(map(_shown, there[:12])) or 'no mappings'}."
+                f"nothing under `key: {key}`; the file holds {', '.join(map(_shown, available[:12])) or 'no mappings'}."
                 + (f" Did you mean {near[0]!r}?" if near else "")
             )
-        here = group
-    if not isinstance(here, Mapping) or not any(map(is_tensor, here.values())):
-        inner = [f"{key}/{name}" for name, value in here.items() if isinstance(value, Mapping)] if isinstance(here, Mapping) else []
+        current = group
+    if not isinstance(current, Mapping) or not any(map(is_tensor, current.values())):
+        inner = [f"{key}/{name}" for name, value in current.items() if isinstance(value, Mapping)] if isinstance(current, Mapping) else []
         raise WeightsError(f"`key: {key}` names no tensors." + (f" Inside it are {', '.join(map(_shown, inner[:8]))}." if inner else ""))
-    return Chosen(here, (f"weights taken from {key}, as `key` says",))
+    return Chosen(current, (f"weights taken from {key}, as `key` says",))
 
 
 def _names(content: Any, leading: set[int]) -> Iterator[str]:
-    """Names of mappings that hold tensors, two levels deep, each looked into once, and beginnings of names."""
+    """Names of mappings that hold tensors, two levels deep, each visited once, and prefixes of names."""
     if not isinstance(content, Mapping):
         return
     seen: set[int] = set()

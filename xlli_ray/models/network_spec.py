@@ -1,4 +1,4 @@
-"""What a recipe says about one model, and where built-in weights lie. Imports no torch."""
+"""A recipe's specification of one model, and the location of built-in weights. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One entry of a recipe's `models`, as `load_model` wants it.
+    """One entry of a recipe's `models`, the argument of `load_model`.
 
     `weights`  path or URI of the checkpoint, "builtin:NAME", or None for a factory that brings its own.
     `network`  one of `NETWORKS`, "FILE.py:factory", "package.module:factory", or None: the state dict is recognised.
     `args`     for the network or factory.
-    `scale`    None: the network's own. Otherwise it chooses (carn_m) or is checked.
+    `scale`    None: the network's own. Otherwise it selects (carn_m) or is checked.
     `range`    (lo, hi) of the module's input and output; None: the network's own.
-    `output`   "none" for a network that gives no image: its output is neither checked nor mapped.
-    `frames`   "each": a network of images, run over clips frame by frame; "all": it takes clips; None: the network's own.
+    `output`   "none" for a network that does not return an image: its output is neither checked nor mapped.
+    `frames`   "each": a network for images, run over clips frame by frame; "all": it takes clips; None: the network's own.
     `folder`   where a factory is looked for first: the recipe's folder, or where it was found before ("": among installed packages).
-    `sizes`    (multiple, minimum, square) as found before, for a factory's network that does not say them; None: found by trying.
+    `sizes`    (multiple, minimum, square) as found before, for a factory's network that does not declare them; None: determined by trial.
     """
 
     id: str
@@ -46,13 +46,13 @@ def builtin_names() -> list[str]:
 
 
 def builtin_path(name: str) -> Path:
-    """Path of built-in weights; `name` with or without "builtin:". WeightsError lists what there is."""
+    """Path of built-in weights; `name` with or without "builtin:". WeightsError lists the available names."""
     name = name.removeprefix(BUILTIN)
     names = builtin_names()
     if name not in names:
         likely = closest(name, names)
         raise WeightsError(
-            f"no built-in weights {name!r}; there are {', '.join(names) or 'none'}."
+            f"no built-in weights {name!r}; available: {', '.join(names) or 'none'}."
             + (f" Did you mean builtin:{likely[0]}?" if likely else "")
         )
     return WEIGHTS / f"{name}.safetensors"

@@ -1,4 +1,4 @@
-"""`open_model`: the short way from what a user has at hand to a `Model`, for notebooks; a study goes through its recipe."""
+"""`open_model`: the shortcut from a checkpoint or module to a `Model`, for notebooks; a study uses its recipe."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from xlli_ray.models.sizes import with_rule
 
 
 def open_model(source: str | os.PathLike[str] | nn.Module | Model, **known: Any) -> Model:
-    """A model from a checkpoint's path, `builtin:NAME`, a torch module, or a `Model`, which is given back as it is.
+    """A model from a checkpoint's path, `builtin:NAME`, a torch module, or a `Model`, which is returned unchanged.
 
-    `known`: fields of a recipe's model entry (`network`, `scale`, `range`, `args`, …). A bare module needs `scale`; it takes and gives RGB
-    in 0..1 unless `range` or `channels` say otherwise; its sizes are found by trying unless `multiple` or `minimum` say them. A copy of
-    it is looked at: the caller's, which may be in training, stays as it is.
+    `known`: fields of a recipe's model entry (`network`, `scale`, `range`, `args`, …). A bare module needs `scale`; its input and output
+    are RGB in 0..1 unless `range` or `channels` are given; its sizes are determined by trial unless `multiple` or `minimum` are given. The
+    module is copied: the caller's, which may be in training, is not changed.
     Raises WeightsError and NetworkError.
     """
     if isinstance(source, Model):
         return source
     if isinstance(source, nn.Module):
         if "scale" not in known:
-            raise NetworkError("a bare torch module does not say how much it enlarges: give scale=4 (1 for restoration)")
+            raise NetworkError("a bare torch module does not declare its scale: give scale=4 (1 for restoration)")
         fields: dict[str, Any] = {
             "id": type(source).__name__, "network": f"{type(source).__module__}:{type(source).__qualname__}", "network_version": 0,
             "channels": 3, "multiple": 1, "minimum": 1, "output": "image", "weights_sha256": "", **known,
@@ -47,7 +47,7 @@ def open_model(source: str | os.PathLike[str] | nn.Module | Model, **known: Any)
 
 
 def _copied(source: nn.Module) -> nn.Module:
-    """A copy with its own tensors, without gradients. Tensors that are computed from others (weight norm) are copied as they are now."""
+    """A copy with its own tensors, without gradients. Tensors computed from others (weight norm) are copied with their current values."""
     memo: dict[int, Any] = {}
     for module in source.modules():
         for value in vars(module).values():
@@ -60,6 +60,6 @@ def _copied(source: nn.Module) -> nn.Module:
         return copy.deepcopy(source, memo)
     except Exception as error:  # a module may hold anything
         raise NetworkError(
-            f"{type(source).__name__} cannot be copied ({type(error).__name__}: {error}), and the network itself must stay as it is:"
-            " give the path of its checkpoint, or a module that copy.deepcopy takes"
+            f"{type(source).__name__} cannot be copied ({type(error).__name__}: {error}), and the network itself must not be changed:"
+            " give the path of its checkpoint, or a module that copy.deepcopy can copy"
         ) from error

@@ -1,12 +1,12 @@
-"""Pickles as PyTorch writes them, read as data: the program in a pickle is followed, and nothing that it names is ever imported or called.
+"""PyTorch pickles, read as data: the program in a pickle is interpreted, and nothing that it names is ever imported or called.
 
-A pickle is a program for a small stack machine. This one knows the operations that build lists, mappings and tuples; where the program
-wants to call something, a few names have a meaning here (a tensor over a storage, a parameter, an ordered mapping), and every other call
-gives a `Foreign` that only remembers its name. So a checkpoint may hold a namespace with its options beside its weights, the weights can
-be read, and no class has to be there, let alone run.
+A pickle is a program for a small stack machine. This one implements the operations that build lists, mappings and tuples; where the
+program calls something, a few names are known here (a tensor over a storage, a parameter, an ordered mapping), and every other call
+returns a `Foreign` that only records its name. So a checkpoint may hold a namespace with its options next to its weights, the weights can
+be read, and no class needs to exist, let alone run.
 
-Numbers are not touched: a tensor is a `Stored`, a description of a view of a storage, and storages are named, not read. Each operation is
-at least one byte of the file, none multiplies memory, and no key is hashed that holds other values: the work is linear in the file.
+Numbers are not read: a tensor is a `Stored`, a description of a view of a storage, and storages are only named. Each operation is at least
+one byte of the file, none multiplies memory, and no container is hashed as a key: the work is linear in the size of the file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _KINDS = {
     "ComplexFloat": torch.complex64, "ComplexDouble": torch.complex128, "Untyped": torch.uint8,
 }  # fmt: skip
 
-# Modules whose functions run commands, open files or fetch more code: who writes them into a checkpoint means harm.
+# Modules whose functions run commands, open files or fetch more code: their presence in a checkpoint is malicious.
 _HARMFUL = {
     "os", "posix", "nt", "subprocess", "sys", "runpy", "code", "codeop", "importlib", "pkgutil", "imp", "ctypes", "_ctypes", "cffi",
     "socket", "_socket", "ssl", "asyncio", "multiprocessing", "threading", "_thread", "signal", "shutil", "io", "_io", "pickle", "_pickle",
@@ -46,7 +46,7 @@ _BROKEN = "the pickle is damaged"
 
 
 class Damaged(ValueError):
-    """The bytes are no pickle, or one that contradicts itself; `str` says how."""
+    """The bytes are not a pickle, or an inconsistent one; `str` says why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +58,14 @@ class Global:
 
 @dataclass(frozen=True, eq=False)
 class Foreign:
-    """An object of a class, or the result of a function, that means nothing here. It was not made."""
+    """An object of a class, or the result of a function, unknown here. It was not created."""
 
     name: str
 
 
 @dataclass(frozen=True, eq=False)
 class Storage:
-    """Numbers in a row, kept elsewhere in the file under `key`: `numel` of `dtype`, from number `start` on. `dtype` None: not known."""
+    """A flat array stored elsewhere in the file under `key`: `numel` elements of `dtype`, from element `start`. `dtype` None: unknown."""
 
     key: str
     dtype: torch.dtype | None
@@ -75,7 +75,7 @@ class Storage:
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """A tensor: a view of a storage, sizes and strides in numbers of `dtype`. Nothing about it has been checked against the file."""
+    """A tensor: a view of a storage, sizes and strides in elements of `dtype`. Not yet checked against the file."""
 
     storage: Storage
     offset: int
@@ -86,14 +86,14 @@ class Stored:
 
 @dataclass(frozen=True, eq=False)
 class Unusable:
-    """A tensor of a kind that is not read: `why` as in "'x' is sparse"."""
+    """A tensor of an unsupported kind: `why` as in "'x' is sparse"."""
 
     why: str
 
 
 @dataclass
 class Machine:
-    """Follows pickles; the keys of `foreign` and `harmful` are, in order, the names of what was not made."""
+    """Interprets pickles; the keys of `foreign` and `harmful` are, in order, the names of objects that were not created."""
 
     foreign: dict[str, None] = field(default_factory=dict)
     harmful: dict[str, None] = field(default_factory=dict)
@@ -103,7 +103,7 @@ class Machine:
     _memo: dict[int, Any] = field(default_factory=dict)
 
     def load(self, stream: BinaryIO) -> Any:
-        """The value of the pickle that starts at the stream's place, which is left behind its end. Raises Damaged."""
+        """The value of the pickle at the stream's position, which is left after its end. Raises Damaged."""
         self._stack, self._marks, self._memo = [], [], {}
         count = 0
         try:
@@ -119,7 +119,7 @@ class Machine:
                 step(self, argument)
         except Damaged:
             raise
-        except Exception as error:  # pickletools raises ValueError and what the bytes provoke; an empty stack, IndexError
+        except Exception as error:  # pickletools raises ValueError and others depending on the bytes; an empty stack, IndexError
             raise Damaged(f"{_BROKEN} ({type(error).__name__} at operation {count})") from None
         raise Damaged(f"{_BROKEN}: it has no end")
 
@@ -130,7 +130,7 @@ class Machine:
 
     def pop(self) -> Any:
         if self._marks and len(self._stack) <= self._marks[-1]:
-            raise Damaged(f"{_BROKEN}: it takes more than it put")
+            raise Damaged(f"{_BROKEN}: the stack is empty")
         return self._stack.pop()
 
     def to_mark(self) -> list[Any]:
@@ -159,7 +159,7 @@ class Machine:
         if isinstance(target, list):
             target.extend(values)
         elif not isinstance(target, Foreign):
-            raise Damaged(f"{_BROKEN}: it appends to what is no list")
+            raise Damaged(f"{_BROKEN}: it appends to something that is not a list")
 
     def update(self, flat: list[Any]) -> None:
         target = self._stack[-1]
@@ -168,12 +168,12 @@ class Machine:
                 raise Damaged(f"{_BROKEN}: a key without a value")
             target.update(_pairs(zip(flat[::2], flat[1::2])))
         elif not isinstance(target, Foreign):
-            raise Damaged(f"{_BROKEN}: it sets items of what is no mapping")
+            raise Damaged(f"{_BROKEN}: it sets items of something that is not a mapping")
 
     # -- what has a meaning -------------------------------------------------------------------------------------
 
     def named(self, text: str) -> None:
-        """A name, as "module name"."""
+        """A global, as "module name"."""
         module, _, name = text.partition(" ")
         module = "builtins" if module == "__builtin__" else module  # as Python 2 called it
         full = f"{module}.{name}"
@@ -187,26 +187,26 @@ class Machine:
         """The storage that a persistent id names: ("storage", type, key, place, numbers[, part])."""
         pid = self.pop()
         if isinstance(pid, tuple) and len(pid) == 4 and pid[0] == "module" and isinstance(pid[1], Global):
-            self.push(pid[1])  # a class with its source text, in files of whole networks of before 1.6
+            self.push(pid[1])  # a class with its source text, in files of whole networks before 1.6
             return
         if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] not in ("storage", b"storage"):
-            raise Damaged(f"{_BROKEN}: it refers to something that is no storage")
+            raise Damaged(f"{_BROKEN}: it refers to something that is not a storage")
         kind, key, numel = pid[1], pid[2], _whole(pid[4])
         name = kind.name if isinstance(kind, Global) else ""
         dtype = _KINDS.get(name.rpartition(".")[2].removesuffix("Storage")) if name.startswith("torch.") else None
-        found = Storage(str(key) if isinstance(key, str | int) else "", dtype, numel)
-        known = self.storages.setdefault(found.key, found)
-        if (known.dtype, known.numel) != (found.dtype, found.numel):
-            raise Damaged(f"{_BROKEN}: it describes storage {found.key!r} in two ways")
-        if len(pid) == 6 and pid[5] is not None:  # a storage that is part of another one, in files of before 2018
+        storage = Storage(str(key) if isinstance(key, str | int) else "", dtype, numel)
+        known = self.storages.setdefault(storage.key, storage)
+        if (known.dtype, known.numel) != (storage.dtype, storage.numel):
+            raise Damaged(f"{_BROKEN}: it describes storage {storage.key!r} in two ways")
+        if len(pid) == 6 and pid[5] is not None:  # a storage that is part of another, in files before 2018
             _, start, length = pid[5]
             if _whole(start) + _whole(length) > numel:
-                raise Damaged(f"{_BROKEN}: a part of storage {found.key!r} lies outside of it")
-            found = Storage(found.key, dtype, length, start)
-        self.push(found)
+                raise Damaged(f"{_BROKEN}: a part of storage {storage.key!r} is outside of it")
+            storage = Storage(storage.key, dtype, length, start)
+        self.push(storage)
 
     def call(self, function: Any, args: Any) -> None:
-        """The result of calling `function`, where that means something; else a Foreign."""
+        """The result of calling `function` if it is known; else a Foreign."""
         name = function.name if isinstance(function, Global) else "an object"
         if not isinstance(args, tuple):
             args = ()
@@ -225,23 +225,23 @@ class Machine:
 
 def _whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 62:
-        raise Damaged(f"{_BROKEN}: a size that is no size")
+        raise Damaged(f"{_BROKEN}: a size that is not an integer ≥ 0")
     return value
 
 
 def _sizes(values: Any) -> tuple[int, ...]:
     if not isinstance(values, tuple | list) or len(values) > DIMENSIONS:
-        raise Damaged(f"{_BROKEN}: a shape that is none")
+        raise Damaged(f"{_BROKEN}: a shape that is not a list of sizes")
     return tuple(_whole(value) for value in values)
 
 
 def _pairs(pairs: Iterable[tuple[Any, Any]]) -> Iterable[tuple[Any, Any]]:
-    """Pairs whose key is plain: a tuple may be made to take for ever to hash, and large whole numbers may all have one hash."""
+    """Pairs with a plain key: a tuple can be made to take forever to hash, and large integers can all have the same hash."""
     return ((key, value) for key, value in pairs if key is None or isinstance(key, str | bytes | float) or _is_small(key))
 
 
 def _is_small(key: Any) -> bool:
-    """Whether a key is a whole number of 64 bits; above them Python hashes modulo 2**61 - 1."""
+    """Whether a key is an integer of 64 bits; beyond them Python hashes modulo 2**61 - 1."""
     return isinstance(key, int) and -(1 << 63) <= key < 1 << 63
 
 
@@ -272,7 +272,7 @@ def _tensor(name: str, args: tuple[Any, ...]) -> Any:
             return Unusable(f"a view that {' and '.join(sorted(map(str, bits)))}s its numbers")
         return Stored(storage, _whole(args[1]), size, stride, dtype)
     kinds = {"sparse": "sparse", "qtensor": "quantised", "meta": "without numbers (on the meta device)", "nested": "nested"}
-    return Unusable(next((why for part, why in kinds.items() if part in function), "of a kind that is not read"))
+    return Unusable(next((why for part, why in kinds.items() if part in function), "of an unsupported kind"))
 
 
 def _step(action: Callable[[Machine], None]) -> Callable[[Machine, Any], None]:
@@ -286,7 +286,7 @@ def _value(machine: Machine, argument: Any) -> None:
 def _join(machine: Machine, argument: Any) -> None:
     name, module = machine.pop(), machine.pop()
     if not isinstance(name, str) or not isinstance(module, str):
-        raise Damaged(f"{_BROKEN}: a name that is no text")
+        raise Damaged(f"{_BROKEN}: a name that is not a string")
     machine.named(f"{module} {name}")
 
 
@@ -296,7 +296,7 @@ def _reduce(machine: Machine) -> None:
 
 
 def _build(machine: Machine) -> None:
-    machine.pop()  # attributes of an object: of a mapping (`_metadata`) or of one that was not made
+    machine.pop()  # attributes of an object: of a mapping (`_metadata`) or of one that was not created
 
 
 def _appended(machine: Machine) -> None:
@@ -339,7 +339,7 @@ def _again(machine: Machine) -> None:
 
 def _forget(machine: Machine) -> None:
     if machine._marks and len(machine._stack) == machine._marks[-1]:
-        machine._marks.pop()  # POP takes a mark away as it takes a value
+        machine._marks.pop()  # POP removes a mark like a value
     else:
         machine.pop()
 

@@ -1,9 +1,9 @@
-"""Whether a network can mean the range of values that it is given: tried on pictures made here before a study begins.
+"""Whether the declared value range of a network is plausible: tested on synthetic images before a study starts.
 
-Nothing in a checkpoint says whether it was trained on 0..1, 0..255 or -1..1, and a wrong range does not fail: it costs some dB and makes
-every later number one of another network. A picture is downscaled and super-resolved (at scale 1: made noisy and restored) under the
-declared range and under the usual others. A range under which the network is clearly better, or better than bicubic where the declared one
-hardly is, is named. Networks that do well under none of them are left alone: they may be adversarial, untrained, or made for other damage.
+Nothing in a checkpoint says whether it was trained on 0..1, 0..255 or -1..1, and a wrong range does not fail: it costs some dB and
+invalidates every later number. An image is downscaled and super-resolved (at scale 1: made noisy and restored) under the declared range
+and under the other usual ones. A range under which the network is clearly better, or better than bicubic where the declared one hardly
+is, is reported. Networks that do well under none of them get no remark: they may be adversarial, untrained, or for other degradations.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from xlli_ray.stats.fidelity import border_of, crop_border, psnr
 
 RANGES = (Range(0.0, 1.0), Range(0.0, 255.0), Range(-1.0, 1.0))
 SPANS = (1.0, 2.0, 255.0, 256.0, 1023.0, 4095.0, 65535.0)
-"""Of values that pictures have: a unit or twice of it, or whole numbers of 8 to 16 bits."""
+"""Plausible spans of image values: 1 or 2, or integers of 8 to 16 bits."""
 SIDE = 32
 SEEDS = (0, 2)
 SURE = 0.5
-"""A network that is by so many dB above bicubic has the right range."""
+"""A network this many dB above bicubic has the right range."""
 CLEARLY = {True: 2.0, False: 3.0}
 """dB by which another range must be better, at scales above 1 and at scale 1."""
 A_LITTLE = 0.2
-"""dB by which it must be better where it is above bicubic, at scales above 1."""
+"""dB by which it must be better if it is above bicubic, at scales above 1."""
 DEAD = -5.0
-"""Below bicubic by more than this no range is better than another: nothing is said of untrained networks."""
+"""Further below bicubic than this no range is better than another: no remark on untrained networks."""
 
 _F32 = NDArray[np.float32]
 
 
 def range_remark(model: Model) -> str:
-    """What to say of the range of `model`, '' where nothing speaks against it. Real numbers run through the network, on its device."""
+    """Remark on the range of `model`, '' if it is plausible. Runs the network on real numbers, on its device."""
     if model.output != "image":
         return ""
     try:
@@ -47,7 +47,7 @@ def range_remark(model: Model) -> str:
             return ""
         declared = _gain(model, model.range, SEEDS)
         others = {other: _gain(model, other, SEEDS) for other in RANGES if other != model.range}
-    except Exception:  # what a forward pass raises a real image will meet, and its row will say so
+    except Exception:  # a real image will raise it again, and its row will report it
         return ""
     best = max(others, key=others.__getitem__)
     better = others[best] - declared
@@ -56,27 +56,27 @@ def range_remark(model: Model) -> str:
         return ""
     against = "bicubic" if enlarges else "the noisy input"
     return (
-        f"is `range: {_text(model.range)}` right? On pictures made for this test it gives {declared:+.2f} dB against {against},"
+        f"is `range: {_text(model.range)}` right? On synthetic test images it gives {declared:+.2f} dB against {against},"
         f" `range: {_text(best)}` {others[best]:+.2f} dB"
     )
 
 
 def span_fault(low: float, high: float) -> str:
-    """Why no picture has values low..high; '' when one may."""
+    """Why images do not have values low..high; '' if they may."""
     if any(abs((high - low) - span) <= 1e-6 * span for span in SPANS):
         return ""
     return (
-        f"`range: {_text(Range(low, high))}` spans {high - low:g}: no picture has such values; expected [0, 1], [0, 255], [-1, 1], or whole"
-        " numbers of 8 to 16 bits. A network that really takes them says so itself: its factory returns"
+        f"`range: {_text(Range(low, high))}` spans {high - low:g}: images do not have such values; expected [0, 1], [0, 255], [-1, 1], or"
+        " integers of 8 to 16 bits. A network that really uses them must declare it: its factory returns"
         " xlli_ray.models.networks.Built(module, range=...)."
     )
 
 
 @cache
 def picture(side: int, seed: int) -> _F32:
-    """float32 (side, side, 3) in 0.02..0.98: patches of colour with edges, some striped, on a ground of natural spectrum (1/f^1.2).
+    """float32 (side, side, 3) in 0.02..0.98: patches of colour with edges, some striped, on a background of natural spectrum (1/f^1.2).
 
-    The same numbers on every machine up to the last bits of the Fourier transform, which decide nothing here.
+    The same numbers on every machine up to the last bits of the Fourier transform, which do not matter here.
     """
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:side, :side] / side
@@ -100,7 +100,7 @@ def picture(side: int, seed: int) -> _F32:
 
 
 def _gain(model: Model, values: Range, seeds: Sequence[int]) -> float:
-    """dB above bicubic (at scale 1: above the noisy input), mean over pictures; luma."""
+    """dB above bicubic (at scale 1: above the noisy input), mean over test images; luma."""
     return float(np.mean([_one(model, values, seed) for seed in seeds]))
 
 
@@ -117,7 +117,7 @@ def _one(model: Model, values: Range, seed: int) -> float:
         base = small / 255
     planes = torch.from_numpy(np.ascontiguousarray(small.transpose(2, 0, 1)[None] / np.float32(255))).to(model.device)
     tried = replace(model, range=values)
-    if frames := model.trial_size(side, side).frames:  # a clip in which nothing moves
+    if frames := model.trial_size(side, side).frames:  # a static clip
         planes = planes[:, None].expand(-1, frames, -1, -1, -1)
     with torch.no_grad():
         given = tried.forward(tried.prepare(planes))[0]
@@ -127,8 +127,8 @@ def _one(model: Model, values: Range, seed: int) -> float:
 
 
 def _psnr(image: NDArray[np.floating], target: NDArray[np.uint8], border: int) -> float:
-    some, wanted = (_luma(crop_border(pixels, border)) for pixels in (_eight(image), target))
-    return psnr(some, wanted)
+    actual, wanted = (_luma(crop_border(pixels, border)) for pixels in (_eight(image), target))
+    return psnr(actual, wanted)
 
 
 def _luma(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:

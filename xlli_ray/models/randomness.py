@@ -1,4 +1,4 @@
-"""Building a network draws weights, and a factory may seed: neither may move the random numbers of the program that asked for it."""
+"""Building a network draws weights, and a factory may seed: neither may change the random numbers of the calling program."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 @contextmanager
 def randomness_kept() -> Iterator[None]:
-    """The states of torch's, numpy's and Python's global generators are afterwards as before."""
+    """Restores the states of torch's, numpy's and Python's global generators on exit."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     python, arrays = random.getstate(), np.random.get_state()
     try:

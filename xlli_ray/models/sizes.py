@@ -1,8 +1,8 @@
-"""Which image sizes a network can take, found by trying: for networks that do not say it themselves.
+"""Which image sizes a network accepts, determined by trial: for networks that do not declare it.
 
-A U-Net that halves its image three times needs heights and widths in multiples of 8; a window of attention wants multiples of its side;
-some want squares. Nothing in a module says so. Each candidate is tried on a few sizes, without data where the network can run without (the
-meta device), on black images otherwise, and the smallest multiple whose sizes all work is the rule. Everything that chooses a size asks it:
+A U-Net that halves its image three times needs heights and widths in multiples of 8; window attention needs multiples of the window;
+some need squares. Nothing in a module says so. Each candidate is tried on a few sizes, without data if the network can run without (the
+meta device), on black images otherwise, and the smallest multiple whose sizes all work is the rule. It is used wherever a size is chosen:
 padding, plans, the reach that LAM crops by.
 """
 
@@ -21,7 +21,7 @@ from xlli_ray.models.model import Model
 
 MULTIPLES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96, 128)
 BASES = (64, 48, 96, 128, 60, 112, 224, 256, 32, 16, 8)
-"""Sides of the images that a network is first tried on."""
+"""Sides of the images that are tried first."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class SizeRule:
 
 
 def find_rule(model: Model, base: int) -> SizeRule | None:
-    """The rule of a network that takes images of `base` x `base`. None when no multiple explains it: a network of one fixed size."""
+    """The rule of a network that accepts images of `base` x `base`. None if no multiple explains it: a network of one fixed size."""
     works = _trial(model, base)
     for square in (False, True):
         for multiple in MULTIPLES:
@@ -48,7 +48,7 @@ def find_rule(model: Model, base: int) -> SizeRule | None:
 
 
 def with_rule(model: Model) -> Model:
-    """The model with the size rule that is found for it; as it is where none is."""
+    """The model with its size rule as determined; unchanged if there is none."""
     for base in BASES:
         try:
             rule = find_rule(model, base)
@@ -59,7 +59,7 @@ def with_rule(model: Model) -> Model:
 
 
 def _smallest(works: Callable[[int, int], bool], multiple: int, k: int) -> int:
-    """The smallest side that works, by halving: what works stays working upwards."""
+    """The smallest side that works, by bisection: all larger sides are assumed to work."""
     low, high = 0, k  # low fails, high works
     while high - low > 1:
         middle = (low + high) // 2
@@ -68,7 +68,7 @@ def _smallest(works: Callable[[int, int], bool], multiple: int, k: int) -> int:
 
 
 def _trial(model: Model, base: int) -> Callable[[int, int], bool]:
-    """Whether the network takes an image of (height, width) and gives one of the right size, or anything with `output: none`."""
+    """Whether the network accepts an image of (height, width) and returns one of the right size, or anything with `output: none`."""
 
     def visit(module: nn.Module, x: Tensor) -> Any:
         with torch.no_grad():
@@ -80,7 +80,7 @@ def _trial(model: Model, base: int) -> Callable[[int, int], bool]:
         shape = model.shape(model.trial_size(height, width))
         try:
             given = dry_run(model, visit, shape=shape)[0] if real else on_meta(model, visit, shape=shape)
-        except (XlliError, RuntimeError, MemoryError):  # of the network itself, or of a machine too small for this size
+        except (XlliError, RuntimeError, MemoryError):  # from the network itself, or a machine too small for this size
             return False
         return model.output == "none" or given == model.given(shape, height, width)
 
@@ -88,5 +88,5 @@ def _trial(model: Model, base: int) -> Callable[[int, int], bool]:
 
 
 def shape_given(output: Any) -> Any:
-    """The shape of a tensor, or what else it is in words."""
+    """The shape of a tensor, or the type of anything else."""
     return tuple(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"

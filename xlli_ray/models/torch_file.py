@@ -1,11 +1,11 @@
-"""PyTorch's checkpoint files: the zip archive of today and the format of before 1.6. Content first, numbers only where they are asked for.
+"""PyTorch's checkpoint files: the current zip archive and the format before 1.6. Content first, numbers only on request.
 
-The archive holds a pickle (`data.pkl`) and one entry a storage; every entry has a CRC, and all are checked, which PyTorch's own reader does
-not do: one flipped bit there gives other weights without a word. The old format is pickles, one after the other, and then the storages as
-they are; it has no checksums, so that only lengths can be checked.
+The archive holds a pickle (`data.pkl`) and one entry per storage; every entry has a CRC, and all are checked, which PyTorch's own reader
+does not do: there a flipped bit silently gives different weights. The old format is a sequence of pickles followed by the raw storages;
+it has no checksums, so only lengths can be checked.
 
-A tensor in such a file is a view that may repeat numbers (`expand` has stride 0): a few bytes can stand for terabytes. So the numbers
-that a tensor asks for are counted before any are made (`TorchFile.take`).
+A tensor in such a file is a view that may repeat elements (`expand` has stride 0): a few bytes can describe terabytes. So the size of all
+tensors is computed before any is created (`TorchFile.take`).
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from xlli_ray.models.pickled import Damaged, Machine, Storage, Stored
 OLD_MAGIC = 0x1950A86A20F9469CFC6C
 OLD_PROTOCOL = 1001
 ROOM = 64 << 20
-"""Bytes that tensors may take beyond `GROWTH` times the file."""
+"""Bytes that tensors may take in addition to `GROWTH` times the file."""
 GROWTH = 8
-"""Bytes of tensors a byte of the file: float8 grows fourfold by becoming float32, and weights may be tied."""
+"""Bytes of tensors per byte of the file: float8 grows fourfold when converted to float32, and weights may be tied."""
 
 
 @dataclass(frozen=True)
 class TorchFile:
-    """A file whose description has been read. `content`: plain values, with `Stored` where tensors are.
+    """A file whose description has been read. `content`: plain values, with `Stored` in place of tensors.
 
-    `foreign`, `harmful`: names of what the pickle wants to make or call and was not made (`pickled`). `checked`: whether the format has
-    checksums, and all of them agree.
+    `foreign`, `harmful`: names that the pickle instantiates or calls, which was not done (`pickled`). `checked`: whether the format has
+    checksums; if so, all of them match.
     """
 
     content: Any
@@ -64,24 +64,24 @@ def _shape(size: Iterable[int]) -> str:
 
 
 def _checked(name: str, stored: Stored) -> int:
-    """Bytes that the tensor takes. Raises Damaged when it reaches outside of its storage."""
+    """Bytes that the tensor takes. Raises Damaged if it extends beyond its storage."""
     if stored.dtype is None or stored.storage.dtype is None:
-        raise Damaged(f"{name[:80]!r} has a dtype that this version does not know")
+        raise Damaged(f"{name[:80]!r} has a dtype unknown to this version")
     held = stored.storage.numel * stored.storage.dtype.itemsize // stored.dtype.itemsize
     count = math.prod(stored.size)
     last = stored.offset + sum((n - 1) * step for n, step in zip(stored.size, stored.stride)) if count else 0
     if count and last >= held:
-        raise Damaged(f"{name[:80]!r}: shape {_shape(stored.size)} reaches outside of its storage of {held:,} numbers")
+        raise Damaged(f"{name[:80]!r}: shape {_shape(stored.size)} extends beyond its storage of {held:,} numbers")
     return count * max(stored.dtype.itemsize, 4)
 
 
 def _view(stored: Stored, read: dict[str, bytearray], source: _Archive | _Old) -> Tensor:
-    """The tensor over its storage's bytes, which `read` holds once however many views there are."""
+    """The tensor over its storage's bytes, which `read` holds once for all views."""
     assert stored.dtype is not None
     if not math.prod(stored.size):
         return torch.empty(stored.size, dtype=stored.dtype)
     if stored.storage.key not in read:
-        read[stored.storage.key] = bytearray(source.storage(stored.storage))  # PyTorch wants memory that could be written
+        read[stored.storage.key] = bytearray(source.storage(stored.storage))  # PyTorch requires writable memory
     numbers = read[stored.storage.key]
     assert stored.storage.dtype is not None
     skipped = stored.storage.start * stored.storage.dtype.itemsize
@@ -90,7 +90,7 @@ def _view(stored: Stored, read: dict[str, bytearray], source: _Archive | _Old) -
 
 
 def read_torch(data: bytes) -> TorchFile:
-    """Read a file that `torch.save` wrote. Raises Damaged, and NotTorch for an archive or a pickle of another kind."""
+    """Read a file that `torch.save` wrote. Raises Damaged, and NotTorch for another type of archive or pickle."""
     machine = Machine()
     if data.startswith(b"PK"):
         archive = _Archive(data)
@@ -101,7 +101,7 @@ def read_torch(data: bytes) -> TorchFile:
 
 
 class NotTorch(ValueError):
-    """A sound file of another kind; `str` says which, and what to do with it."""
+    """An intact file of another type; `str` says which, and what to do with it."""
 
 
 class _Archive:
@@ -114,14 +114,14 @@ class _Archive:
             entries = self._zip.infolist()
             names = [entry.filename for entry in entries]
             if len(set(names)) < len(names):
-                raise Damaged("the archive holds two entries of one name")
+                raise Damaged("the archive holds two entries of the same name")
             if sum(entry.file_size for entry in entries) > GROWTH * self.length + ROOM:
                 raise Damaged(f"{self.length:,} bytes that unpack to {sum(entry.file_size for entry in entries):,}")
             bad = self._zip.testzip()
         except Damaged:
             raise
         except Exception as error:  # zipfile raises BadZipFile, zlib.error, NotImplementedError, RuntimeError, struct.error, …
-            raise Damaged(f"the zip archive is cut off or damaged ({type(error).__name__}: {str(error)[:120]})") from None
+            raise Damaged(f"the zip archive is truncated or damaged ({type(error).__name__}: {str(error)[:120]})") from None
         if bad is not None:
             raise Damaged(f"the checksum of {bad!r} is wrong")
         roots = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
@@ -129,7 +129,7 @@ class _Archive:
         self._root = roots[0]
         self._sizes = {entry.filename: entry.file_size for entry in entries}
         if self._sizes.get(f"{self._root}byteorder", 6) == 3:
-            raise Damaged("it was written on a machine with the other byte order; save it anew on this one")
+            raise Damaged("it was written on a machine with the other byte order; save it again on this one")
         self.pickle = self._zip.read(f"{self._root}data.pkl")
 
     @staticmethod
@@ -148,20 +148,20 @@ class _Archive:
         inside = [name for name in names if name.endswith((".pth", ".pt", ".ckpt", ".safetensors", ".bin"))]
         if inside:
             raise NotTorch(f"a zip archive with {inside[0]!r} inside. Unpack it and name that file")
-        some = ", ".join(repr(name) for name in names[:3]) or "nothing"
-        raise NotTorch(f"a zip archive, but not one of torch.save: it holds {some}")
+        first = ", ".join(repr(name) for name in names[:3]) or "nothing"
+        raise NotTorch(f"a zip archive, but not from torch.save: it holds {first}")
 
     def storage(self, storage: Storage) -> bytes:
         assert storage.dtype is not None
         entry, wanted = f"{self._root}data/{storage.key}", (storage.start + storage.numel) * storage.dtype.itemsize
         if self._sizes.get(entry, -1) < wanted:
-            held = f"has {self._sizes[entry]:,}" if entry in self._sizes else "is not there"
+            held = f"has {self._sizes[entry]:,}" if entry in self._sizes else "is missing"
             raise Damaged(f"storage {storage.key!r} should have {wanted:,} bytes and {held}")
         return self._zip.read(entry)
 
 
 class _Old:
-    """The format of before 1.6: magic number, protocol, system, content, keys of storages, storages."""
+    """The format before 1.6: magic number, protocol, system, content, keys of storages, storages."""
 
     def __init__(self, data: bytes, places: Mapping[str, tuple[int, int]]) -> None:
         self.length = len(data)
@@ -174,7 +174,7 @@ class _Old:
         if first != OLD_MAGIC or isinstance(first, bool):
             if machine.harmful:
                 return cls(data, {}), first
-            raise NotTorch("a pickle, but none of torch.save. Load it where it was made, and save the state dict with torch.save")
+            raise NotTorch("a pickle, but not from torch.save. Load it where it was written, and save the state dict with torch.save")
         if machine.load(stream) != OLD_PROTOCOL:
             raise Damaged("the header is not that of a PyTorch file")
         system = machine.load(stream)
@@ -189,18 +189,18 @@ class _Old:
             described = machine.storages.get(key)
             head = stream.read(8)
             if described is None or described.dtype is None or len(head) < 8 or struct.unpack("<q", head)[0] != described.numel:
-                raise Damaged(f"storage {key!r} does not have the length that its tensors say")
+                raise Damaged(f"storage {key!r} does not have the length that its tensors need")
             size = described.numel * described.dtype.itemsize
             places[key] = (stream.tell(), size)
             if stream.tell() + size > len(data):
-                raise Damaged(f"cut off within storage {key!r}")
+                raise Damaged(f"truncated within storage {key!r}")
             stream.seek(size, io.SEEK_CUR)
         if stream.tell() != len(data):
-            raise Damaged(f"{len(data) - stream.tell():,} bytes are left over at its end")
+            raise Damaged(f"{len(data) - stream.tell():,} unexpected bytes at its end")
         return cls(data, places), content
 
     def storage(self, storage: Storage) -> bytes:
         if storage.key not in self._places:
-            raise Damaged(f"storage {storage.key!r} is not there")
+            raise Damaged(f"storage {storage.key!r} is missing")
         start, size = self._places[storage.key]
         return self._data[start : start + size]

@@ -1,15 +1,15 @@
-"""One forward pass, watched: which modules run, how often, with what shapes, and which convolution ends the path.
+"""One traced forward pass: which modules run, how often, with what shapes, and which convolution ends the path.
 
 **The last convolution on the path.** "Last executed" alone is not enough: a network may run convolutions whose result
 does not enter the image (an auxiliary head, a side output computed at the end). "Nearest to the output" is not unique
-where branches join. So both are asked: the autograd graph, walked back from the output, holds exactly the convolutions
-that the output depends on; of those, the one executed last is taken, by the sequence numbers that autograd gives its
-nodes. Each node is matched with the module call that made it, by identity, noted in a hook right after the call, so
-that in-place operations later on do not matter.
+where branches join. So both are combined: the autograd graph, walked back from the output, holds exactly the
+convolutions that the output depends on; of those, the one executed last is taken, by the sequence numbers of autograd
+nodes. Each node is matched by identity with the module call that created it, recorded in a hook right after the call,
+so that later in-place operations do not matter.
 
-A 1x1 convolution whose weight is diagonal mixes no channels and is passed over: that is how EDSR, RCAN and CARN store
-the training mean that they add to the finished image, and its input is that image, not features.
-Where a network gives an output without a graph (it ran under `no_grad` itself), the last convolution executed is taken.
+A 1x1 convolution whose weight is diagonal mixes no channels and is skipped: EDSR, RCAN and CARN store the training
+mean that they add to the final image this way, and its input is that image, not features.
+If the output of a network has no graph (it uses `no_grad` itself), the last convolution executed is taken.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from xlli_ray.corpus.size import Size
 from xlli_ray.models.dryrun import dry_run, on_meta
 from xlli_ray.models.model import Model
 
-# The larger run of `trace` adds this many pixels (times the network's multiple): divisible by every stride in use
+# The larger pass of `trace` adds this many pixels (times the network's multiple): divisible by every stride in use
 # (2, 3, 4, 6, 8, 12, 16, 24, 48), so that the growth of a feature gives its stride exactly.
 GROWTH = 48
-WIDE_BATCH = 2  # not 1, so that a batch axis can be told from an axis of length 1
+WIDE_BATCH = 2  # not 1, to distinguish the batch axis from an axis of length 1
 
 
 @dataclass(frozen=True)
 class Call:
-    """Shapes, batch first, of the first tensor that went in and of the tensor that came out; None: no single tensor."""
+    """Shapes, batch first, of the first input tensor and of the output tensor; None: not a single tensor."""
 
     input: tuple[int, ...] | None
     output: tuple[int, ...] | None
@@ -44,8 +44,8 @@ class Call:
 @dataclass(frozen=True)
 class Trace:
     """`calls`: module name -> its calls, in order, for a batch of 1 of `size`; modules in the network's order.
-    `wide_calls`: the same for a batch of WIDE_BATCH of `wide_size` (one frame more, where the network lets one choose), empty when that
-    could not be had for nothing.
+    `wide_calls`: the same for a batch of WIDE_BATCH of `wide_size` (one frame more, if the network takes any number), empty if that
+    would have needed real numbers.
     `last_conv`: (module, call), or None and `last_conv_problem`."""
 
     size: Size
@@ -61,7 +61,7 @@ _KNOWN: WeakKeyDictionary[Model, dict[tuple[Size, bool], Trace]] = WeakKeyDictio
 
 @dataclass(frozen=True)
 class _Made:
-    """A module call, with the autograd nodes of its input (None: the image) and of its output, noted as it ran."""
+    """A module call, with the autograd nodes of its input (None: the image) and of its output, recorded as it ran."""
 
     module: str
     call: int
@@ -78,16 +78,16 @@ class _Seen:
 
 
 def first_tensor(value: Any) -> Tensor | None:
-    """The tensor that `value` is, or is a sequence of just one of; None for anything else."""
+    """`value` if it is a tensor, or its only element if it is a sequence of one; None for anything else."""
     if isinstance(value, tuple | list) and len(value) == 1:
         value = value[0]
     return value if isinstance(value, Tensor) else None
 
 
 def trace(model: Model, size: Size, *, graph: bool) -> Trace:
-    """Watch one forward pass over zeros of `size`, one that the module can take; with `graph`, also find the
-    last convolution. On the meta device a second, larger pass gives strides and tells the batch axis. What was seen of a
-    model is kept as long as the model is: a plan asks several times, and a large network takes seconds."""
+    """Trace one forward pass over zeros of `size`, which the module must accept; with `graph`, also find the last
+    convolution. On the meta device a second, larger pass gives strides and identifies the batch axis. Traces are cached
+    as long as the model exists: planning needs them several times, and a large network takes seconds."""
     known = _KNOWN.setdefault(model, {})
     if (size, graph) not in known and (size, True) not in known:
         known[size, graph] = _traced(model, size, graph=graph)
@@ -117,7 +117,7 @@ def _traced(model: Model, size: Size, *, graph: bool) -> Trace:
 
 
 def _watch(model: Model, module: nn.Module, x: Tensor, *, graph: bool) -> _Seen:
-    """Run `module` on `x` and note every call of every module inside it."""
+    """Run `module` on `x` and record every call of every module inside it."""
     seen = _Seen()
     running: list[tuple[tuple[int, ...] | None, Any]] = []  # input shape and node of each call that has not ended
 
@@ -158,7 +158,7 @@ def _last_convolution(module: nn.Module, seen: _Seen) -> tuple[tuple[str, int] |
         return _last_executed(module, seen)
     made: dict[Any, _Made] = {}
     for call in seen.made:
-        made.setdefault(call.after, call)  # the innermost: a Sequential hands on the node of its last module
+        made.setdefault(call.after, call)  # the innermost: a Sequential passes on the node of its last module
     convolutions = [node for node in _behind(output.grad_fn) if "Convolution" in node.name()]
     for node in sorted(convolutions, key=lambda node: node._sequence_nr(), reverse=True):
         maker = made.get(node)
@@ -169,10 +169,10 @@ def _last_convolution(module: nn.Module, seen: _Seen) -> tuple[tuple[str, int] |
             if isinstance(owner, _ConvNd) or _takes(node, maker.before):
                 return (maker.module, maker.call), ""
         return None, (
-            "the last convolution on the path to the output is called as a function, so that its input is no module's"
-            " input; name a layer instead (xlli layers WEIGHTS)"
+            "the last convolution on the path to the output is called as a function, so that its input is not the"
+            " input of a module; name a layer instead (xlli layers WEIGHTS)"
         )
-    return None, "no convolution lies on the path to the output; name a layer instead (xlli layers WEIGHTS)"
+    return None, "no convolution is on the path to the output; name a layer instead (xlli layers WEIGHTS)"
 
 
 def _last_executed(module: nn.Module, seen: _Seen) -> tuple[tuple[str, int] | None, str]:
@@ -186,23 +186,23 @@ def _last_executed(module: nn.Module, seen: _Seen) -> tuple[tuple[str, int] | No
 
 def _behind(node: Any) -> set[Any]:
     """All autograd nodes that `node` depends on, itself included."""
-    found, todo = {node}, [node]
+    nodes, todo = {node}, [node]
     while todo:
         for previous, _ in todo.pop().next_functions:
-            if previous is not None and previous not in found:
-                found.add(previous)
+            if previous is not None and previous not in nodes:
+                nodes.add(previous)
                 todo.append(previous)
-    return found
+    return nodes
 
 
 def _takes(node: Any, before: Any) -> bool:
-    """Whether a convolution's node takes its image straight from the node `before` (None: from the network's input)."""
+    """Whether a convolution's node takes its input directly from the node `before` (None: from the network's input)."""
     previous = node.next_functions[0][0]
     return previous is before if before is not None else previous is None or "AccumulateGrad" in previous.name()
 
 
 def _mixes_nothing(owner: nn.Module) -> bool:
-    """Whether a module's weight is that of a 1x1 convolution that scales each channel by itself."""
+    """Whether a module's weight is that of a 1x1 convolution that scales each channel separately."""
     weight = getattr(owner, "weight", None)
     if not isinstance(weight, Tensor) or weight.ndim < 3 or any(size != 1 for size in weight.shape[2:]):
         return False

@@ -1,6 +1,6 @@
-"""What is about to be done with a network, told to whoever watches.
+"""Progress of operations on a network, reported to an observer.
 
-A process in which code of others runs says so before each step, and where it ends or hangs, its last word names the step.
+A process that runs third-party code reports each step before it starts, so that if it dies or hangs, the last report names the step.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Step:
-    """`what`: a sentence's beginning, as "my.py:make was imported". `pixels`: of the input, 0 where there is none. `trial`: id of the model
-    that is tried by `trial`, '' outside of it."""
+    """`what`: the beginning of a sentence, as "my.py:make was imported". `pixels`: of the input, 0 if none. `trial`: id of the model
+    tested within `trial`, '' outside of it."""
 
     what: str
     pixels: int = 0
@@ -25,13 +25,13 @@ _trial = ""
 
 
 def watch(watcher: Callable[[Step], None] | None) -> None:
-    """Have all steps of this process told to `watcher`; None: to nobody."""
+    """Report all steps of this process to `watcher`; None: do not report."""
     global _watcher
     _watcher = watcher
 
 
 def step(what: str, *names: object, shape: Sequence[int] = ()) -> None:
-    """About to do `what % names`, with an input of `shape` (B, C, H, W)."""
+    """Report that `what % names` is about to start, with an input of `shape` (B, C, H, W)."""
     if _watcher is not None:
         said = what % names
         size = f"{said} an input of {'×'.join(map(str, shape))}" if shape else said
@@ -40,7 +40,7 @@ def step(what: str, *names: object, shape: Sequence[int] = ()) -> None:
 
 @contextmanager
 def trial(model: str) -> Iterator[None]:
-    """Steps in here only find out about a model: a study can do without them."""
+    """Steps within only examine a model: a study can do without them."""
     global _trial
     _trial = model
     try:

@@ -1,8 +1,8 @@
-"""The names a state dict may stand for: as they are, or without what a training program put before them.
+"""Possible names of a state dict's tensors: unchanged, or without the prefix of a training program.
 
-A program that trains a network as a part of something larger saves it under that part's name: `generator.conv.weight`, `net_g.…`, and
-sometimes with averaged weights (`generator_ema.…`) and a discriminator beside it. Such a beginning may as well belong to the network itself
-(`model.0.weight`), so nothing is cut off when a file is read: whoever builds a network tries the variants in turn, as they are first.
+A program that trains a network as part of something larger saves it under that part's name: `generator.conv.weight`, `net_g.…`, and
+sometimes with averaged weights (`generator_ema.…`) and a discriminator as well. Such a prefix may also belong to the network itself
+(`model.0.weight`), so nothing is stripped when a file is read: building a network tries the variants in turn, unchanged names first.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _PARTS = re.compile(
     r"(?i)^(module|_orig_mod|_forward_module|generator|gen|g|net|net_?g|network|model|student|backbone|sr_?model)([_-]ema)?$|^ema([_-]model)?$|^net_?e$"
 )
 DEEPEST = 3
-"""Beginnings that are taken off one after the other: `model.net_g.module.`"""
+"""Prefixes that are stripped one after the other: `model.net_g.module.`"""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """`tensors` under the names to try; `cut`: what was taken off them, `left`: the beginnings of those that were left out."""
+    """`tensors` under the names to try; `cut`: the prefix stripped, `left`: the prefixes of the tensors left out."""
 
     tensors: Mapping[str, Tensor]
     cut: str = ""
@@ -32,7 +32,7 @@ class Variant:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """For people, when something was left out that could have been meant."""
+        """For people, if tensors were left out that could have been meant."""
         if not self.left:
             return ()
         averaged = " (averaged weights)" if is_averaged(self.cut.rstrip(".").rpartition(".")[2]) else ""
@@ -40,7 +40,7 @@ class Variant:
 
 
 def variants(tensors: Mapping[str, Tensor]) -> Iterator[Variant]:
-    """The variants of a state dict, in the order in which they should be tried: as it is, averaged parts, then others."""
+    """The variants of a state dict, in the order in which to try them: unchanged, averaged parts, then others."""
     yield Variant(tensors)
     yield from _inside(Variant(tensors), DEEPEST)
 
@@ -54,7 +54,7 @@ def _inside(outer: Variant, depth: int) -> Iterator[Variant]:
         if dot and rest:
             groups.setdefault(first, {})[rest] = tensor
         else:
-            groups.setdefault("", {})[key] = tensor  # a counter beside the network
+            groups.setdefault("", {})[key] = tensor  # a counter next to the network
     parts = [name for name in groups if _PARTS.match(name) and not is_other(name)]
     for name in sorted(parts, key=lambda name: not is_averaged(name)):
         left = tuple(other for other in groups if other not in (name, "")) + outer.left
@@ -64,7 +64,7 @@ def _inside(outer: Variant, depth: int) -> Iterator[Variant]:
 
 
 def under(tensors: Mapping[str, Tensor], own: set[str]) -> Variant:
-    """The variant that has just the names of a module, `own`, some of which wrap themselves; the tensors as they are where none has."""
+    """The variant with exactly the names of a module, `own`, some of which have a wrapper's prefix; else the tensors unchanged."""
     for variant in variants(tensors):
         if variant.tensors.keys() == own:
             return variant
