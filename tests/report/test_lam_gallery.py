@@ -29,6 +29,14 @@ def section(make_study: Make, lam: Lam, *, more: list[Stage] | None = None, **fi
     return next(item for item in gather(open_study(place), place).sections if item.kind == "lam")
 
 
+def blocks(found: Section) -> list[Block]:
+    return [piece.item for piece in found.own if isinstance(piece.item, Block)]
+
+
+def texts(found: Section) -> list[str]:
+    return [piece.item for piece in found.own if isinstance(piece.item, str)]
+
+
 def outputs() -> Stage:
     def output(model: int, row: int, shape: tuple[int, ...]) -> np.ndarray:
         return np.random.default_rng((model, row)).integers(0, 255, shape)
@@ -47,7 +55,7 @@ def captions(block: Block) -> list[list[str]]:
 
 def test_networks_stand_side_by_side_and_then_one_by_one_with_the_same_windows(make_study: Make) -> None:
     found = section(make_study, Lam(), more=[outputs()])
-    beside, *each = found.blocks
+    beside, *each = blocks(found)
     assert beside.title == "Networks side by side"
     assert captions(beside) == [["target and window", "net0", "net1"]] * 4
     assert [block.title for block in each] == ["net0", "net1"]
@@ -67,7 +75,7 @@ def test_networks_stand_side_by_side_and_then_one_by_one_with_the_same_windows(m
 
 
 def test_few_pictures_show_more_of_their_windows(make_study: Make) -> None:
-    labels = [row.label for row in section(make_study, Lam(), pictures=1).blocks[0].rows]
+    labels = [row.label for row in blocks(section(make_study, Lam(), pictures=1))[0].rows]
     assert [label.split(" · ")[1] for label in labels] == [f"window at row {y}, column {x}, size {SIDE}" for y, x in PLACES[:3]]
 
 
@@ -124,10 +132,10 @@ def test_red_is_opaque_where_the_map_is_large_and_grey_shows_where_it_is_not() -
 
 def test_undefined_maps_are_not_drawn_and_said(make_study: Make) -> None:
     found = section(make_study, Lam(di=lambda model, row, window: None, controls=None))
-    assert found.blocks == []
-    assert any("undefined" in note for note in found.notes)
+    assert blocks(found) == []
+    assert any("undefined" in text for text in texts(found))
     half = section(make_study, Lam(di=lambda model, row, window: 5.0 if model else None, controls=None), name="half")
-    assert captions(half.blocks[0])[0] == ["target and window", "", "net1"]
+    assert captions(blocks(half)[0])[0] == ["target and window", "", "net1"]
 
 
 def test_without_the_corpus_maps_are_shown_alone(make_study: Make, tmp_path: Any) -> None:
@@ -136,19 +144,19 @@ def test_without_the_corpus_maps_are_shown_alone(make_study: Make, tmp_path: Any
     for file in tmp_path.glob("*-pictures/*.png"):
         file.unlink()
     found = next(item for item in gather(open_study(place), place).sections if item.kind == "lam")
-    assert captions(found.blocks[0])[0] == ["", "net0", "net1"]
-    assert sum("without their pictures" in note for note in found.notes) == 1
+    assert captions(blocks(found)[0])[0] == ["", "net0", "net1"]
+    assert sum("without their pictures" in text for text in texts(found)) == 1
 
 
 def test_an_unfinished_study_draws_what_there_is(make_study: Make) -> None:
-    assert section(make_study, Lam(), done=0.0).blocks == []
-    assert section(make_study, Lam(), done=0.5, name="half").blocks
+    assert blocks(section(make_study, Lam(), done=0.0)) == []
+    assert blocks(section(make_study, Lam(), done=0.5, name="half"))
 
 
 def test_inputs_without_targets_are_drawn_themselves(make_study: Make) -> None:
     found = section(make_study, Lam(controls=None), inputs=True, size=32, more=[outputs()])
-    assert captions(found.blocks[0])[0][0] == "input and window"
-    assert captions(found.blocks[1])[0][2:] == ["contribution area", "output, the window"]
+    assert captions(blocks(found)[0])[0][0] == "input and window"
+    assert captions(blocks(found)[1])[0][2:] == ["contribution area", "output, the window"]
 
 
 def test_columns_of_the_toy_are_those_that_the_gallery_reads() -> None:

@@ -145,7 +145,9 @@ def gather(study: Study, place: str, against: str | None = None) -> Page:
         _failures(page, tables)
         samples = Samples(study, study_loader(manifest.recipe.get("corpus", {})))
         page.corpus = corpus_block(samples, table)
-        page.sections = stage_sections(Context(study, table, tables, samples, meaning, against))
+        context = Context(study, table, tables, samples, meaning, against)
+        page.sections = stage_sections(context)
+        page.results = result_sections(context)
     _units(page, study)
     page.tags = sorted({tag for model in manifest.models for tag in model.tags})
     page.models = [
@@ -155,8 +157,7 @@ def gather(study: Study, place: str, against: str | None = None) -> Page:
     ]  # fmt: skip
     _example(page, study)
     kinds_used = dict.fromkeys(section.kind for section in page.sections)
-    page.results = result_sections(study, against)
-    page.references = [(kind, reference) for kind in kinds_used if (reference := describe(kind)[1])]
+    page.references = [(kind, reference) for kind in kinds_used if (reference := describe(kind, manifest.kinds)[1])]
     page.references += [(result.kind, result.reference) for result in page.results if result.reference]
     page.references = list(dict.fromkeys(page.references))
     return page

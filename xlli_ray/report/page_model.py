@@ -1,4 +1,4 @@
-"""What a section of the page consists of: filled by `scalars` and `arrays`, read by the template."""
+"""What a section of the page consists of: filled by `scalars`, `arrays` and `own`, read by the template."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Literal, Protocol
 
 from xlli_ray.analyses.labels import Labels
 from xlli_ray.plots.palette import Look, network_looks
 from xlli_ray.plots.view import View
 from xlli_ray.report.gallery import Block
 from xlli_ray.report.numbers import Tables
+from xlli_ray.report.sections.shown import Shown
 from xlli_ray.report.shown_samples import Samples
 from xlli_ray.stats.intervals import UNLIMITED, Limits
 from xlli_ray.store.records.manifest import SampleTable
@@ -145,6 +146,14 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """One part of somebody's own section (`sections.parts`) as the template takes it."""
+
+    form: Literal["text", "figure", "table", "block"]
+    item: str | Figure | Shown | Block
+
+
+@dataclass(frozen=True)
 class Stored:
     """One row of the table of arrays."""
 
@@ -183,5 +192,7 @@ class Section:
     figures: list[Figure] = field(default_factory=list)
     stored: list[Stored] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
+    own: list[Piece] = field(default_factory=list)
+    """Of the section that the probe brings, in place of `blocks`."""
     notes: list[str] = field(default_factory=list)
     query: str = ""

@@ -6,11 +6,9 @@ Nothing here names an analysis. A result that is stale is shown as it is, with a
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow as pa
 
@@ -18,37 +16,15 @@ from xlli_ray.analyses import analysis_class
 from xlli_ray.analyses.freshness import State
 from xlli_ray.errors import RecipeError, XlliError, counted
 from xlli_ray.probes import described
-from xlli_ray.report.page_model import Figure
+from xlli_ray.report.page_model import Context, Figure, Piece
+from xlli_ray.report.sections.own import foreign_line, pieces_of
+from xlli_ray.report.sections.parts import SectionContext
+from xlli_ray.report.sections.shown import ROWS, Shown, texts
+from xlli_ray.report.sections.stage import ordered
 from xlli_ray.stats.pairs import compared
-from xlli_ray.store.tables.results import BULKY, Column, StoredFile
+from xlli_ray.store.tables.results import BULKY, StoredFile
 from xlli_ray.store.tables.sql import quoted, text
-from xlli_ray.study import Study, StudyResult
-
-ROWS = 400
-"""Rows of a table on the page; the rest is a query away."""
-OPEN = 30
-"""A table of more rows than this is folded."""
-
-
-@dataclass(frozen=True)
-class Shown:
-    """One table as text."""
-
-    name: str
-    about: str
-    columns: tuple[Column, ...]
-    numeric: tuple[bool, ...]
-    rows: list[list[str]]
-    total: int
-    query: str
-    """What gives its rows."""
-    note: str = ""
-    """What is left out."""
-
-    @property
-    def folded(self) -> bool:
-        """Long tables are opened by hand."""
-        return self.total > OPEN
+from xlli_ray.study import StudyResult
 
 
 @dataclass
@@ -62,43 +38,52 @@ class ResultSection:
     reference: str = ""
     params: str = ""
     flags: Sequence[str] = ()
-    notes: Sequence[str] = ()
+    notes: list[str] = field(default_factory=list)
     tables: list[Shown] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
+    own: list[Piece] = field(default_factory=list)
+    """Of the section that the analysis brings."""
     inputs: int = 0
     fingerprint: str = ""
 
 
-def result_sections(study: Study, against: str | None = None) -> list[ResultSection]:
-    """The sections of a study's analyses: in the recipe's order, then results of earlier recipes. `against`: as of `page.write_report`."""
-    results = study.results
-    models = [model.id for model in study.manifest.models]
-    return [_section(state, results.get(state.id), models, against) for state in study.analyses]
+def result_sections(context: Context) -> list[ResultSection]:
+    """The sections of a study's analyses: in the recipe's order, then results of earlier recipes."""
+    results = context.study.results
+    return [_section(state, results.get(state.id), context) for state in context.study.analyses]
 
 
-def _section(state: State, result: StudyResult | None, models: Sequence[str], against: str | None) -> ResultSection:
+def _section(state: State, result: StudyResult | None, context: Context) -> ResultSection:
     out = ResultSection(state.id, state.kind, state)
+    cls: type | None = None
     try:
-        cls = analysis_class(state.kind, state.code)
-        out.prose, out.reference = described(cls), cls.REFERENCE
+        cls = known = analysis_class(state.kind, state.code)
+        out.prose, out.reference = described(known), known.REFERENCE
     except (RecipeError, ImportError):
         out.prose = [f"The analysis {state.kind!r} is not part of this installation; its result is shown as it is stored."]
         out.reference = result.stored.made.reference if result is not None else ""
     if result is None:
         return out
+    models = [model.id for model in context.study.manifest.models]
     made = result.stored.made
     out.params = json.dumps(dict(made.params), ensure_ascii=False) if made.params else ""
     out.inputs, out.fingerprint = len(made.inputs), made.fingerprint
-    out.flags, out.notes = result.flags, result.notes
+    out.flags, out.notes = result.flags, list(result.notes)
     try:
         svg = result.figures
         for file in result.stored.figures:
             drawn = re.sub(r"<metadata>.*?</metadata>", "", svg[file.name], count=1, flags=re.DOTALL)
             out.figures.append(Figure(drawn, file.about, foreign=True))
         for file in result.stored.tables:
-            out.tables.append(_shown(file, result.tables[file.name], state.id, models, against))
+            out.tables.append(_shown(file, result.tables[file.name], state.id, models, context.against))
     except XlliError as error:  # a file that is gone or damaged: the page says so, the rest of it stands
         out.flags = [*out.flags, str(error)]
+    read = {item.cell for item in made.inputs}
+    cells = [cell for cell in ordered(context.study.manifest) if cell.id in read]
+    out.own, notes = pieces_of(cls, SectionContext(context, state.id, state.kind, cells, result))
+    out.notes += notes
+    if cls is None and state.code:
+        out.notes.append(foreign_line("analysis", state.kind, state.code))
     return out
 
 
@@ -111,10 +96,8 @@ def _shown(
                  and table[column.name].null_count < table.num_rows)  # fmt: skip
     table, note = _compared(table, models, against)
     rows = table.select([column.name for column in kept]).slice(0, ROWS).to_pylist()
-    texts = [[_text(row[column.name]) for column in kept] for row in rows]
     query = f"select * from {quoted(file.name)} where stage = {text(stage)}"
-    numeric = tuple(column.dtype in ("float64", "int64") for column in kept)
-    return Shown(file.name, file.about, kept, numeric, texts, table.num_rows, query, note)
+    return Shown(file.name, file.about, kept, texts(kept, rows), table.num_rows, query, note)
 
 
 def _compared(table: pa.Table, models: Sequence[str], against: str | None) -> tuple[pa.Table, str]:
@@ -134,15 +117,3 @@ def _compared(table: pa.Table, models: Sequence[str], against: str | None) -> tu
     left = len(pairs) - len(kept)
     note = f"Each model against {chosen or here[0]}; {counted(left, 'row')} of other pairs: xlli query" if left else ""
     return table.take(pa.array(kept, pa.int64())), note
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return "–"
-        return f"{value:.4g}".replace("-", "−") if abs(value) < 1e4 else f"{value:.0f}".replace("-", "−")
-    return str(value)

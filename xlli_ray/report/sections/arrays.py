@@ -1,13 +1,12 @@
 """The arrays of a probe: what is stored, and which of it is drawn how.
 
-Dims and dtype decide (`panels` draws), so a new probe needs nothing here. Where they cannot say what a picture is about, GALLERIES names a
-function of the probe's own: a map of attributions is little without the window that it explains.
+Dims and dtype decide (`panels` draws), so a new probe needs nothing here. Where they cannot say what a picture is about, a probe brings a
+section of its own (`parts`): a map of attributions is little without the window that it explains.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from importlib import import_module
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,8 +21,6 @@ from xlli_ray.store.zarr.layout import ArrayMeta
 from xlli_ray.store.zarr.size_reader import Reader, open_readers
 from xlli_ray.views.stored import is_image
 
-GALLERIES: dict[str, str] = {"lam": "xlli_ray.report.sections.lam_gallery:add_lam_pictures"}
-"""Kind of stage → what draws its section, in place of `add_pictures`: (context, section, cells) → None."""
 PANELS = 12
 """Layers drawn in one section."""
 MODELS_SHOWN = 6
@@ -66,12 +63,8 @@ def stored_lines(context: Context, stage: str, cells: Sequence[Cell]) -> list[St
 
 def add_pictures(context: Context, out: Section, cells: Sequence[Cell]) -> None:
     """The pictures of the section; what cannot be read is said, the numbers are still worth a page."""
-    draw: Callable[[Context, Section, Sequence[Cell]], None] = _by_dims
-    if out.kind in GALLERIES:
-        module, name = GALLERIES[out.kind].split(":")
-        draw = getattr(import_module(module), name)
     try:
-        draw(context, out, cells)
+        _by_dims(context, out, cells)
     except StudyError as error:  # a damaged shard
         out.notes.append(f"Not all arrays can be read: {error}")
     if not out.blocks and not any(line.valid for line in out.stored):

@@ -11,7 +11,7 @@ maps have a scale of their own, symmetric about 0 (white).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from xlli_ray.corpus.sample import Loaded
 from xlli_ray.plots.palette import BLUE
 from xlli_ray.probes.lam.area import contribution_area
 from xlli_ray.report.gallery import Block, Colours, Row, Tile, jpeg, lut, png
-from xlli_ray.report.page_model import Context, Section
+from xlli_ray.report.sections.parts import Part, SectionContext, Text
 from xlli_ray.report.shown_samples import ROW_BYTES, spread
 from xlli_ray.store.records.manifest import Cell
 from xlli_ray.store.zarr.size_reader import Reader, open_readers
@@ -51,24 +51,25 @@ class Seen:
     maps: Mapping[str, Mapping[str, Any]]
 
 
-def add_lam_pictures(context: Context, out: Section, cells: Sequence[Cell]) -> None:
-    """Fill the blocks of a `lam` section. Raises StudyError for an array that cannot be read."""
-    own = {cell.model: cell for cell in cells if "." not in cell.what}  # `accurate.shifted_window` is a control
-    models = spread(MODELS, [model for model in out.models if model in own])
+def lam_section(context: SectionContext) -> Iterator[Part]:
+    """The pictures of a `lam` stage. Raises StudyError for an array that cannot be read."""
+    own = {cell.model: cell for cell in context.cells if "." not in cell.what}  # `accurate.shifted_window` is a control
+    models = spread(MODELS, [model for model in context.models if model in own])
     if not models:
         return
     if len(models) < len(own):
-        out.notes.append(f"{len(models)} of {len(own)} networks are drawn, evenly spaced.")
+        yield Text(f"{len(models)} of {len(own)} networks are drawn, evenly spaced.")
     stores = {model: _Stored(context, own[model]) for model in models}
     rows: dict[str, list[Row]] = {model: [] for model in models}
     beside: list[Row] = []
     missing = ""
-    for item in _windows(context, out.id, models):
-        found = context.samples.load(item.row)
+    samples = context.page.samples
+    for item in _windows(context, models):
+        found = context.load(item.row)
         missing = missing or (found if isinstance(found, str) else "")
         loaded = None if isinstance(found, str) else found
-        label = f"{context.samples.head(item.row)} · window at row {item.top}, column {item.left}, size {item.size}"
-        family = context.samples.family(item.row)
+        label = f"{samples.head(item.row)} · window at row {item.top}, column {item.left}, size {item.size}"
+        family = samples.family(item.row)
         across: list[Tile | None] = []
         for model in models:
             tiles, overlay = _tiles(stores[model], item, loaded) if model in item.maps else ([], None)
@@ -78,26 +79,26 @@ def add_lam_pictures(context: Context, out: Section, cells: Sequence[Cell]) -> N
         if any(tile is not None for tile in across):
             beside.append(Row(label, family, [_whole(loaded, item, stores[models[0]].scale), *across]))
     if missing:
-        out.notes.append(f"Maps are shown without their pictures: {missing}")
+        yield Text(f"Maps are shown without their pictures: {missing}")
     if len(models) > 1 and beside:
         about = "The same windows for all. Red: share of the map's own peak, opaque as its power 0.4; frame: the window."
-        out.blocks.append(Block("Networks side by side", about, len(models) + 1, beside))
+        yield Block("Networks side by side", about, len(models) + 1, beside)
     for model in models:
         if rows[model]:
             about = "Picture with the window; map over the input in grey; contribution area, a kernel density of the map; the window alone."
             columns = max(len(row.tiles) for row in rows[model])
-            out.blocks.append(Block(model, about, columns, rows[model]))
-    if not out.blocks and any(line.valid for line in out.stored):
-        out.notes.append("No map can be drawn: all that are stored are undefined.")
+            yield Block(model, about, columns, rows[model])
+    if not any(rows.values()) and any(reader.valid.any() for stored in stores.values() for reader in stored.maps):
+        yield Text("No map can be drawn: all that are stored are undefined.")
 
 
-def _windows(context: Context, stage: str, models: Sequence[str]) -> list[Seen]:
+def _windows(context: SectionContext, models: Sequence[str]) -> list[Seen]:
     """The windows to show: those that most of the networks have a map of; the first of each of some samples, or more of one sample."""
     listed = ", ".join("?" for _ in models)
-    found = context.tables.rows(
+    found = context.rows(
         'select model, row, "window" as win, top, "left" as lft, size, di, error_estimate from lam '
         f"where stage = ? and control = '' and status = 'ok' and not undefined and model in ({listed}) order by win, row",
-        [stage, *models],
+        [context.stage, *models],
     )
     groups: dict[tuple[int, int, int, int, int], dict[str, Any]] = {}
     for line in found:
@@ -113,7 +114,7 @@ def _windows(context: Context, stage: str, models: Sequence[str]) -> list[Seen]:
 class _Stored:
     """The arrays of one network: its maps, and its outputs where they are kept."""
 
-    def __init__(self, context: Context, cell: Cell) -> None:
+    def __init__(self, context: SectionContext, cell: Cell) -> None:
         readers = [r for r in open_readers(context.study.archive.records, cell) if r.meta.nbytes / max(1, r.meta.rows) <= ROW_BYTES]
         self.model, self.scale = cell.model, context.study.manifest.model(cell.model).scale
         self.maps = [reader for reader in readers if reader.meta.name == "map"]

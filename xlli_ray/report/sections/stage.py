@@ -1,6 +1,7 @@
 """One section of the page for each stage, made from the probe's protocol: its columns, its arrays, its docstrings and its reference.
 
-Nothing here names a probe: scalars become a table and figures (`scalars`), arrays become pictures (`arrays`).
+Nothing here names a probe: scalars become a table and figures (`scalars`), arrays become pictures (`arrays`), unless the probe brings a
+section of its own (`own`).
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from xlli_ray.probes import described, probe_class
 from xlli_ray.probes.protocol import Column
 from xlli_ray.report.page_model import Context, Scalar, Section
 from xlli_ray.report.sections.arrays import add_pictures, stored_lines
+from xlli_ray.report.sections.own import foreign_line, pieces_of
+from xlli_ray.report.sections.parts import SectionContext
 from xlli_ray.report.sections.scalars import add_scalars
 from xlli_ray.report.shown_samples import natural
-from xlli_ray.store.records.manifest import ColumnRecord, KindRecord
+from xlli_ray.store.records.manifest import Cell, ColumnRecord, KindRecord, Manifest
 from xlli_ray.store.tables.sql import text
 from xlli_ray.store.tables.study_tables import kind_columns
 
@@ -32,9 +35,7 @@ def stage_sections(context: Context) -> list[Section]:
 def section(context: Context, stage: str) -> Section:
     """One stage."""
     manifest = context.study.manifest
-    rank = {model.id: i for i, model in enumerate(manifest.models)}
-    cells = [cell for cell in manifest.cells if cell.stage == stage]
-    cells.sort(key=lambda cell: (rank.get(cell.model, len(rank)), natural(cell.what)))
+    cells = [cell for cell in ordered(manifest) if cell.stage == stage]
     kind = cells[0].kind
     out = Section(stage, kind, models=list(dict.fromkeys(cell.model for cell in cells)))
     out.params = json.dumps(dict(cells[0].params), ensure_ascii=False) if cells[0].params else ""
@@ -47,15 +48,35 @@ def section(context: Context, stage: str) -> Section:
         out.notes.append(f"Refused: {reason}.")
     if out.columns:
         add_scalars(context, out)
+    cls, foreign = _class(kind, manifest.kinds)
+    out.own, notes = pieces_of(cls, SectionContext(context, stage, kind, cells))
+    out.notes += [*notes, *([foreign_line("probe", kind, foreign)] if cls is None and foreign else [])]
     if any(bucket.arrays for cell in cells for bucket in cell.buckets):
         out.stored = stored_lines(context, stage, cells)
-        add_pictures(context, out, cells)
+        if not out.own:
+            add_pictures(context, out, cells)
     if not out.query and out.columns and not out.stored:  # nothing to average: the rows themselves
         names = ", ".join(context.tables.name(column.name) for column in out.columns)
         out.query = f"select sample_id, model, {names} from {context.tables.name(kind)} where stage = {text(stage)} limit 10"
     if not out.query:
         out.query = f"select model, what, bucket, shape, dtype, bytes_stored from features where stage = {text(stage)}"
     return out
+
+
+def ordered(manifest: Manifest) -> list[Cell]:
+    """All cells, networks in the recipe's order, layers as people count them."""
+    rank = {model.id: i for i, model in enumerate(manifest.models)}
+    return sorted(manifest.cells, key=lambda cell: (rank.get(cell.model, len(rank)), natural(cell.what)))
+
+
+def _class(kind: str, records: Sequence[KindRecord]) -> tuple[type | None, str]:
+    """(the probe's class, None where its code is not here or may not run; where the study says that its code lies, "" for a registry)."""
+    record = next((one for one in records if one.kind == kind), None)
+    code = record.code if record is not None else ""
+    try:
+        return probe_class(kind, code), code
+    except (RecipeError, ImportError):
+        return None, code
 
 
 def describe(kind: str, records: Sequence[KindRecord] = ()) -> tuple[list[str], str, Mapping[str, Column | ColumnRecord]]:

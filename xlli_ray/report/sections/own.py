@@ -1,0 +1,76 @@
+"""Sections of somebody's own (`parts`) on a page: where they are looked for, and how their parts are shown.
+
+A page is often made of a study that came from elsewhere, so code is used only when this process has it anyway: a class or function that a
+registry names (one of ours, or an entry point of an installed package), or a place that a recipe of the user's own has allowed here
+(`registry.allow`). What a study says of itself allows nothing. A section that fails costs its parts, never the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from xlli_ray.errors import EnvironmentFailure, StudyError
+from xlli_ray.plots.kinds import KINDS
+from xlli_ray.plots.view import to_svg
+from xlli_ray.registry import SECTIONS, said
+from xlli_ray.report.gallery import Block, Row, Tile, png
+from xlli_ray.report.page_model import Figure, Piece
+from xlli_ray.report.sections.parts import Drawing, Image, Images, Part, Rows, SectionContext, Text
+from xlli_ray.report.sections.shown import shown_rows
+
+
+def pieces_of(cls: type | None, context: SectionContext) -> tuple[list[Piece], list[str]]:
+    """(pieces, notes) of the section that `cls` brings, or else that a registry names for its kind; no pieces where there is none.
+
+    `cls`: the class of the probe or analysis, None where its code is not here or may not run.
+    """
+    out: list[Piece] = []
+    try:
+        for part in _parts(cls, context):
+            out.append(_piece(part))
+    except EnvironmentFailure:  # an outage is no fault of the section's
+        raise
+    except StudyError as error:  # a damaged shard
+        return out, [f"Not all arrays can be read: {error}"]
+    except Exception as error:  # whatever is wrong with somebody's section must not cost the page
+        return out, [f"The section that {context.kind} brings ended with {said(error)}"]
+    return out, []
+
+
+def _parts(cls: type | None, context: SectionContext) -> Iterator[Part]:
+    own, given = getattr(cls, "section", None), False
+    for part in own(context) if own is not None else ():
+        given = True
+        yield part
+    if not given and context.kind in SECTIONS:
+        yield from SECTIONS.load(context.kind)(context)
+
+
+def _piece(part: Any) -> Piece:
+    """Raises TypeError for what is no part."""
+    if isinstance(part, Text):
+        return Piece("text", part.text)
+    if isinstance(part, Drawing):
+        foreign = type(part.view) not in KINDS.values()  # draws for itself: shown as an image, in which nothing runs
+        return Piece("figure", Figure(to_svg(part.view), part.caption, foreign=foreign, view=part.view))
+    if isinstance(part, Rows):
+        return Piece("table", shown_rows(part))
+    if isinstance(part, Images):
+        lines = [Row(name, "", [None if image is None else _tile(image) for image in images]) for name, images in part.lines]
+        return Piece("block", Block(part.title, part.note, max((len(line.tiles) for line in lines), default=1), lines))
+    if isinstance(part, Block):
+        return Piece("block", part)
+    raise TypeError(f"expected Text, Drawing, Rows or Images (xlli_ray.report.sections.parts), got {part!r:.80}")
+
+
+def _tile(image: Image) -> Tile:
+    return Tile(png(image.pixels), image.caption, image.note)
+
+
+def foreign_line(noun: str, kind: str, code: str) -> str:
+    """For the page, of a stage whose code is not used: what is missing, and how to have it."""
+    return (
+        f"The code of the {noun} {kind!r} lies outside of xlli_ray ({code}) and is not run here. What every {noun} has is shown; a section "
+        "of its own, if it brings one, is there once a recipe of yours that names this code is run again."
+    )

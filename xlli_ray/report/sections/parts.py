@@ -1,0 +1,159 @@
+"""What a section of one's own says: parts of a page as data, made by a function of what a study holds.
+
+A probe or an analysis may bring it as a classmethod (`Showing`); or a line of `registry.SECTIONS`, or an entry point of the group
+`xlli_ray.sections`, names a function for a kind. It is called when a page is written, reads what `SectionContext` offers and nothing else,
+and writes nothing. Parts are shown in the order in which they come. None of them is HTML: texts are escaped, views are drawn here, pixels
+become PNG files. What follows from columns, arrays and tables is on the page without it; parts of a probe stand in place of the pictures of
+its arrays. `docs/extending.md` walks through one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xlli_ray.plots.palette import Look
+from xlli_ray.plots.view import View
+from xlli_ray.report.gallery import Block
+from xlli_ray.store.tables.results import Column
+
+if TYPE_CHECKING:
+    from xlli_ray.corpus.sample import Loaded
+    from xlli_ray.report.page_model import Context
+    from xlli_ray.store.records.manifest import Cell
+    from xlli_ray.study import Study, StudyResult
+
+__all__ = ["Block", "Column", "Drawing", "Image", "Images", "Part", "Rows", "SectionContext", "Showing", "Text"]
+
+EDGE = 1024
+"""Longest side of an image on a page, pixels."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """One paragraph; what stands between backticks is set as code."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise TypeError(f"a paragraph is a text, got {self.text!r:.80}")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with its caption."""
+
+    view: View
+    caption: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.view, View) or not isinstance(self.caption, str):
+            raise TypeError(f"a drawing is a view (xlli_ray.plots) with a caption, got {self.view!r:.80} and {self.caption!r:.80}")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table. `rows`: one mapping each, by the names of `columns`; a value that is left out, None or NaN is a dash."""
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Mapping[str, Any]]
+    about: str = ""
+
+    def __post_init__(self) -> None:
+        known = {column.name for column in self.columns}
+        if unknown := {name for row in self.rows for name in row} - known:
+            raise ValueError(f"the table {self.title!r} has no column {sorted(unknown)[0]!r}")
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image with the words below it."""
+
+    pixels: NDArray[np.uint8]
+    """(H, W, 3) or (H, W), at most EDGE a side: shown pixel for pixel, without loss."""
+    caption: str = ""
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        shape, dtype = getattr(self.pixels, "shape", None), getattr(self.pixels, "dtype", None)
+        if shape is None or dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)) or 0 in shape:
+            raise ValueError(f"an image is uint8 (H, W, 3) or (H, W), got {dtype} {shape}")
+        if max(shape) > EDGE:
+            raise ValueError(f"an image is {shape[1]} × {shape[0]} pixels, expected at most {EDGE} a side: crop it, or make it smaller")
+
+
+@dataclass(frozen=True)
+class Images:
+    """Lines of images under one heading; None keeps a place empty."""
+
+    title: str
+    lines: Sequence[tuple[str, Sequence[Image | None]]]
+    """(what stands above the line, its images)."""
+    note: str = ""
+
+
+Part = Text | Drawing | Rows | Images | Block
+"""`Block`: lines of images as this package's own sections make them."""
+
+
+@dataclass(frozen=True)
+class SectionContext:
+    """What a section is made from: a study, read-only, and which part of it is asked about."""
+
+    page: Context
+    """What all sections of the page share."""
+    stage: str
+    """The stage's id."""
+    kind: str
+    cells: Sequence[Cell]
+    """Of a probe: its cells, networks in the recipe's order. Of an analysis: those that its result was made from."""
+    result: StudyResult | None = None
+    """Of an analysis: what it concluded."""
+
+    @property
+    def study(self) -> Study:
+        """The study: `sql`, `array`, `manifest`, `result`, …"""
+        return self.page.study
+
+    @property
+    def models(self) -> list[str]:
+        """Networks of the stage, in the recipe's order."""
+        return list(dict.fromkeys(cell.model for cell in self.cells))
+
+    @property
+    def labels(self) -> list[str]:
+        """Degradation labels of the study, in its order."""
+        return list(self.page.families)
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """The rows of one statement over the study's tables; `values` stand for its `?`."""
+        return self.page.tables.rows(sql, values)
+
+    def load(self, row: int) -> Loaded | str:
+        """Input and target of the sample in that row of the sample table, or why they cannot be shown."""
+        return self.page.samples.load(row)
+
+    def colour(self, label: str) -> str:
+        """The colour of a degradation label in every figure."""
+        return self.page.colour(label)
+
+    def look(self, model: str) -> Look:
+        """Colour, marker and line of a network in every figure."""
+        return self.page.looks[model]
+
+
+class Showing(Protocol):
+    """What the class of a probe or of an analysis may offer besides: what its section of the page shows."""
+
+    @classmethod
+    def section(cls, context: SectionContext) -> Iterable[Part]:
+        """Parts, also one after the other (`yield`). None where it has nothing to add: then the page is as without it.
+
+        An error costs the parts that were not yet given, and is told on the page.
+        """
