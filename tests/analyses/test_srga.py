@@ -200,8 +200,8 @@ def test_a_set_of_other_contents_is_flagged_and_in_no_ranking(conclude: Conclude
     """Clean patches of other contents: no degradation, and yet a high index. It does not exceed its floor."""
     real = srga_sets._set
 
-    def other(table: Any, label: str) -> srga_sets.ImageSet:
-        item = real(table, label)
+    def other(table: Any, label: str, meaning: Any) -> srga_sets.ImageSet:
+        item = real(table, label, meaning)
         return replace(item, contents=tuple(f"other {c}" for c in item.contents)) if label == "noise20" else item
 
     def contents(model: int, label: str, samples: int) -> np.ndarray:
@@ -230,8 +230,8 @@ def test_a_set_of_other_contents_is_flagged_and_in_no_ranking(conclude: Conclude
 def test_unequal_numbers_of_samples_are_refused_by_name(conclude: Conclude, monkeypatch: pytest.MonkeyPatch) -> None:
     real = srga_sets._set
 
-    def shorter(table: Any, label: str) -> srga_sets.ImageSet:
-        item = real(table, label)
+    def shorter(table: Any, label: str, meaning: Any) -> srga_sets.ImageSet:
+        item = real(table, label, meaning)
         return replace(item, rows=item.rows[:20], contents=item.contents[:20], images=item.images[:20]) if label == "blur2" else item
 
     monkeypatch.setattr(srga_sets, "_set", shorter)

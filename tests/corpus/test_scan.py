@@ -209,8 +209,10 @@ def test_a_list_is_the_same_corpus_as_its_globs(folder: Path, tmp_path: Path) ->
     names = [f"../{k}.png" for k in (3, 0, 1, 2, 4, 0)]
     pq.write_table(pa.table({"image": names, "note": ["x"] * 6}), path)
     spec = CorpusSpec(list="lists/files.parquet", scale=4, degradations=DEGRADATIONS)
-    assert list_sources(spec, folder) == list_sources(WHOLE, folder)
-    assert table(scan(spec, folder), spec).equals(table(scan(WHOLE, folder), WHOLE))
+    assert [source.uri for source in list_sources(spec, folder)] == [source.uri for source in list_sources(WHOLE, folder)]
+    found = pa.Table.from_batches(expand(scan(spec, folder), spec, 0))
+    assert found.drop_columns("note").equals(table(scan(WHOLE, folder), WHOLE))
+    assert set(found["note"].to_pylist()) == {"x"}
 
 
 @pytest.mark.parametrize(

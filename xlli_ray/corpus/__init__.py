@@ -4,7 +4,9 @@
     decode    bytes -> float32 RGB, exactly one way
     spec      the recipe's `corpus` section           kinds/   where samples come from: one file each
     scan      one row per file: good or bad, its size, its patches
-    table     rows -> sample table, streamed, sorted, the same on any machine
+    scanned   rows -> images, sorted, equal files merged, and their labels
+    table     images -> sample table, streamed, sorted, the same on any machine
+    given     labels, parameters and columns that somebody tells of files
     patches   grid-aligned tiles          ids   what samples are called
     pies      an evaluation set: which degradations, and how many patches of each image
     resize    MATLAB's bicubic            degradations/   blur, noise, jpeg: one file each

@@ -33,6 +33,11 @@ def sample_text(content: str, scale: int, mixture: str, seed: int) -> str:
     return f"{content}|{scale}|{mixture}|{seed}"
 
 
+def given_text(label: str, image_sha: str, mask_sha: str | None) -> str:
+    """What stands for the degradation of an input that is not made here: its label; of a pair that has one, or a mask, its bytes, too."""
+    return f"{label}|{image_sha}|{mask_sha or '-'}"
+
+
 def short(text: str) -> str:
     """First 16 hex digits of the sha256 of `text`."""
     return sha256(text.encode()).hexdigest()[:ID_DIGITS]
@@ -48,9 +53,17 @@ def content_id(image_sha: str, target_sha: str | None = None, box: Box | None = 
 
 
 def sample_id(content: str, scale: int, mixture: str, seed: int) -> str:
-    """Identity of one degraded copy. `mixture`: `Mixture.identity`, as `blur2+noise10`, or the label of what is not made here; `seed`: the
-    study's."""
+    """Identity of one degraded copy. `mixture`: `Mixture.identity`, as `blur2+noise10`, or what `given_text` says of what is not made here;
+    `seed`: the study's."""
     return short(sample_text(content, scale, mixture, seed))
+
+
+def seen(image_sha: str, target_sha: str | None, label: str, twin: int = 0) -> str:
+    """What stands for the input in `content_id`: its sha256; `-` of a pair with a label, whose target alone is what is seen.
+
+    `twin`: so many other inputs of this target and label come before it.
+    """
+    return image_sha if not label or target_sha is None else f"-{twin or ''}"
 
 
 def order_key(seed: int, content: str) -> bytes:

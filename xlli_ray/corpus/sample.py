@@ -57,6 +57,9 @@ class Sample:
     frame_files: tuple[tuple[str, str], ...] = ()
     """Of a clip: (URI, sha256) of each frame's file, or of the one video."""
     target_files: tuple[tuple[str, str], ...] = ()
+    mask: str | None = None
+    """URI of a pair's mask; "" where it has none and others of the corpus have one."""
+    mask_sha: str | None = None
 
     @property
     def size(self) -> Size:
@@ -68,8 +71,8 @@ class Sample:
         """(URI, sha256) of each file that it is made of."""
         if self.frame_files:
             return self.frame_files + self.target_files
-        both = ((self.source, self.source_sha), (self.target, self.target_sha))
-        return tuple((uri, sha) for uri, sha in both if uri is not None and sha is not None)
+        all_files = ((self.source, self.source_sha), (self.target, self.target_sha), (self.mask, self.mask_sha))
+        return tuple((uri, sha) for uri, sha in all_files if uri and sha is not None)
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ class Loaded:
     input: NDArray[np.float32]
     target: NDArray[np.float32] | None
     extras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """By-products of the degradation, by name: (H, W) or (H, W, C) of the domain in which they arise, the input or the target."""
+    """By-products of the degradation, by name: (H, W) or (H, W, C) of the domain in which they arise, the input or the target; and the mask
+    of a pair."""
 
 
 def study_loader(corpus: Mapping[str, Any], **options: Any) -> Loader:
@@ -186,6 +190,8 @@ def sample_from_row(row: dict[str, Any]) -> Sample:
         first_frame=row.get("first_frame") or 0,
         frame_files=_files(row, "frame"),
         target_files=_files(row, "target_frame"),
+        mask=row["mask"] or "" if "mask" in row else None,
+        mask_sha=row.get("mask_sha"),
     )
 
 

@@ -17,7 +17,7 @@ from xlli_ray.corpus.box import Box
 from xlli_ray.corpus.decode import PIXEL_BYTES, Decoded, decode, to_u8
 from xlli_ray.corpus.files.patterns import shown
 from xlli_ray.corpus.files.sources import list_files, read_bytes
-from xlli_ray.corpus.ids import content_id, sha256_hex
+from xlli_ray.corpus.ids import content_id, seen, sha256_hex
 from xlli_ray.corpus.kinds.kind import Source, in_order, kind_of
 from xlli_ray.corpus.patches import choose, tile_stds
 from xlli_ray.corpus.patches import tiles as all_tiles
@@ -65,8 +65,8 @@ def scan_source(source: Source, spec: CorpusSpec, seed: int, read: Callable[[str
     `status` is `ok`, `failed` (a bad file) or `skipped` (a good file without a patch to look at).
     Keys: kind, uri, target, real, status, reason (None when ok), sha, target_sha, bits, mode, scale (0: unknown), height and
     width (of the image or input), target_height and target_width (pairs), size (of patches; None: whole image), boxes
-    ([top, left] in the order chosen, cut to per_image). What was not reached is None. Raises only EnvironmentFailure:
-    see `read_bytes`.
+    ([top, left] in the order chosen, cut to per_image). What was not reached is None. And where they are told: mask, mask_sha, label,
+    parameters, columns ([name, type, cell]). Raises only EnvironmentFailure: see `read_bytes`.
     """
     row: dict[str, Any] = {
         "kind": source.kind,
@@ -81,6 +81,8 @@ def scan_source(source: Source, spec: CorpusSpec, seed: int, read: Callable[[str
     )
     patches = spec.patches_of(source.kind)
     row |= {"size": patches.size if patches else None, "boxes": None}
+    told = {"label": source.label, "parameters": source.parameters, "columns": [list(column) for column in source.columns]}
+    row |= {name: value for name, value in told.items() if value} | ({} if source.mask is None else {"mask": source.mask})
     try:
         if unnamed := [uri for uri in source.files if shown(uri) != uri]:
             row |= {"uri": shown(source.uri), "target": source.target and shown(source.target)}
@@ -130,7 +132,7 @@ class Look:
         if self.patches is None:
             return
         tiles = self.tiles(row, picture)
-        row["boxes"] = self.pick(tiles, row["sha"], row["target_sha"])
+        row["boxes"] = self.pick(tiles, seen(row["sha"], row["target_sha"], row.get("label", "")), row["target_sha"])
         height, width = picture.pixels.shape[:2]
         if not tiles.all:
             row |= {"status": "skipped", "reason": f"no patch: {width} x {height} pixels hold no tile of {self.patches.size}"}

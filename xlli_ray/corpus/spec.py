@@ -152,11 +152,14 @@ class CorpusSpec(BaseModel):
         made = versions(self.mixture(label) for label in labels if is_made(label)) if self.made else {}
         return made | ({f"kind {self.kind}": version} if version != 1 else {})
 
-    def extras(self, size: Size, scale: int) -> dict[str, tuple[tuple[int, ...], str]]:
-        """By-products of the degradations, for an input of that size: name → shape and dtype of one sample's."""
+    def extras(self, size: Size, scale: int, *, masks: bool = False) -> dict[str, tuple[tuple[int, ...], str]]:
+        """By-products of the degradations, for an input of that size: name → shape and dtype of one sample's. `masks`: whether samples come
+        with a mask from a file."""
         target = size.times(scale)
         found = extras_of(self.mixtures, {"input": (size.height, size.width), "target": (target.height, target.width)})
         frames = (size.frames,) if size.frames else ()
+        if masks:
+            found["mask"] = ((size.height, size.width), "bool")
         return {name: ((*frames, *shape), dtype) for name, (shape, dtype) in found.items()}
 
     def patches_of(self, kind: str) -> PatchSpec | None:

@@ -26,20 +26,22 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from xlli_ray.corpus.box import Box
-from xlli_ray.corpus.degradations import GIVEN, Mixture, is_made
-from xlli_ray.corpus.ids import ID_DIGITS, content_id, order_key
+from xlli_ray.corpus.degradations import Mixture
+from xlli_ray.corpus.given import TYPES, check_columns, meaning_of
+from xlli_ray.corpus.ids import ID_DIGITS, content_id, order_key, seen
 from xlli_ray.corpus.kinds.kind import kind_of
-from xlli_ray.corpus.pies import PiesSpec, real_label, spread
+from xlli_ray.corpus.pies import PiesSpec, spread
+from xlli_ray.corpus.scanned import Image, Label, images_of, sets_of
 from xlli_ray.corpus.size import Size
 from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.errors import RecipeError
 
 BATCH_ROWS = 1 << 16
-REAL_TYPE = "real"  # column `type` of all real sets
 
 # Columns of levels that every table has, in pipeline order; null where a degradation is not part of the row's mixture.
 LEVELS = ("blur", "noise", "jpeg")
 PARAMETERS = "parameters"  # JSON of all parameters; only in tables with a mixture whose levels do not say everything
+MASKS = ("mask", "mask_sha")  # only in tables of pairs with masks
 
 SCHEMA = pa.schema(
     [
@@ -83,14 +85,27 @@ def schema_of(mixtures: Sequence[Mixture]) -> pa.Schema:
 
 
 def table_schema(rows: Iterable[Mapping[str, Any]], spec: CorpusSpec) -> pa.Schema:
-    """Columns of the sample table of these rows of a scan: `schema_of(spec.mixtures)`, then those of their kinds."""
-    schema = schema_of(spec.mixtures)
-    kinds = {row["kind"] for row in rows if row["status"] == "ok"}
+    """Columns of the sample table of these rows of a scan: `schema_of` all mixtures, then those of their kinds, masks, and further ones."""
+    rows = [row for row in rows if row["status"] == "ok"]
+    schema = schema_of(list(mixtures_of(rows, spec).values()))
+    kinds = {row["kind"] for row in rows}
     for name, dtype in {name: dtype for kind in sorted(kinds) for name, dtype in kind_of(kind).COLUMNS.items()}.items():
         if name in schema.names:
             raise RecipeError(f"corpus.{spec.kind}: the sample table has another column {name!r}")
         schema = schema.append(pa.field(name, dtype))
+    for name in MASKS if any("mask" in row for row in rows) else ():
+        schema = schema.append(pa.field(name, pa.string()))
+    more: dict[str, str] = {name: kind for row in rows for name, kind, _ in row.get("columns", ())}
+    check_columns(list(more), schema.names)
+    for name, kind in more.items():
+        schema = schema.append(pa.field(name, TYPES[kind]))
     return schema
+
+
+def mixtures_of(rows: Iterable[Mapping[str, Any]], spec: CorpusSpec) -> dict[str, Mixture]:
+    """Label → mixture: those that the corpus section asks for, and those of given inputs whose parameters are told."""
+    told = {(row["label"], row["parameters"]) for row in rows if row.get("parameters")}
+    return {mixture.label: mixture for mixture in spec.mixtures} | {label: meaning_of(parameters) for label, parameters in sorted(told)}
 
 
 def expand(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int) -> Iterator[pa.RecordBatch]:
@@ -100,7 +115,7 @@ def expand(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int) -> Itera
     """
     rows = list(rows)
     schema = table_schema(rows, spec)
-    images = _unique(rows)
+    images = images_of(rows)
     kinds = {image.kind for image in images if not image.real}
     if len(kinds) > 1:
         raise ValueError(f"rows of one corpus are of one kind, these are of {', '.join(sorted(kinds))}")
@@ -110,12 +125,9 @@ def expand(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int) -> Itera
         return
     contents = _contents(images, spec, seed)
     columns = _image_columns(images, schema)
-    labels = [(mixture.label, mixture.type, mixture) for mixture in spec.mixtures]
-    if not all(image.made for image in images if not image.real):
-        labels = [(GIVEN, GIVEN, Mixture())]
-    real = list(spec.pies.real) if spec.pies is not None else []
-    sets = [labels, *([(real_label(name), REAL_TYPE, Mixture())] for name in real)]
-    belongs = np.array([real.index(image.real) + 1 if image.real else 0 for image in images])[contents.image] if real else None
+    sets, which = sets_of(images, spec)
+    belongs = None if which is None else np.array(which)[contents.image]
+    owns = [image.own for image in images] if any(image.own for image in images) else None
     # Sizes are a property of the image, so contents are grouped by image; a stable sort keeps image and patch order
     # inside.
     names = np.array([Size(*image.input_size, image.frames).bucket for image in images])
@@ -126,34 +138,13 @@ def expand(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int) -> Itera
     start = 0
     for number, bucket in enumerate(buckets.tolist()):
         here = order[bounds[number] : bounds[number + 1]]
-        for which, labels in enumerate(sets):
-            members = here if belongs is None else here[belongs[here] == which]
-            for label, kind, mixture in labels:
+        for place, labels in enumerate(sets):
+            members = here if belongs is None else here[belongs[here] == place]
+            for label in labels:
                 for first in range(0, len(members), BATCH_ROWS):
                     chunk = members[first : first + BATCH_ROWS]
-                    yield _batch(chunk, contents, columns, bucket, (label, kind, mixture), seed, start, schema)
+                    yield _batch(chunk, contents, columns, bucket, label, seed, start, schema, owns)
                     start += len(chunk)
-
-
-@dataclass(slots=True)
-class _Image:
-    """What is left of a scanned row. Both sizes are of one sample; `target_size` is None where there is no target."""
-
-    kind: str
-    real: str
-    uri: str
-    target: str | None
-    sha: str
-    target_sha: str | None
-    scale: int
-    input_size: tuple[int, int]
-    target_size: tuple[int, int] | None
-    size: int | None
-    boxes: array[int] | None
-    made: bool
-    frames: int
-    extra: Mapping[str, Any]
-    aliases: list[str]
 
 
 @dataclass(frozen=True)
@@ -166,57 +157,7 @@ class _Contents:
     name: NDArray[np.uint8]
 
 
-def _unique(rows: Iterable[dict[str, Any]]) -> list[_Image]:
-    """Good images sorted by real set (none comes first) and sha256; files of equal bytes merged."""
-    found: dict[tuple[str, str, str], _Image] = {}
-    for row in rows:
-        if row["status"] != "ok":
-            continue
-        for image in map(_image, kind_of(row["kind"]).unfold(row)):
-            key = (image.real, image.sha, image.target_sha or "")
-            other = found.setdefault(key, image)
-            if other is not image:
-                low, high = sorted((other, image), key=lambda one: (one.uri, one.target or "", one.extra.get("first_frame", 0)))
-                low.aliases, found[key] = other.aliases, low
-                low.aliases.append(high.uri)
-    for image in found.values():
-        # The same file may be listed twice, or one input may be paired with two equal targets.
-        image.aliases = sorted(set(image.aliases) - {image.uri})
-    return [found[key] for key in sorted(found)]
-
-
-def _image(row: Mapping[str, Any]) -> _Image:
-    made = row.get("made", kind_of(row["kind"]).MADE)
-    height, width, scale, size = row["height"], row["width"], row["scale"], row["size"]
-    if size is not None:
-        target: tuple[int, int] | None = (size, size)
-        inner = (size // scale, size // scale) if scale else (size, size)
-    elif made:
-        inner = (height // scale, width // scale)
-        target = (inner[0] * scale, inner[1] * scale)
-    else:
-        inner = (height, width)
-        target = (row["target_height"], row["target_width"])
-    return _Image(
-        kind=row["kind"],
-        real=row.get("real", ""),  # records of scans from before there were real sets lack it
-        uri=row["uri"],
-        target=row["target"],
-        sha=row["sha"],
-        target_sha=row["target_sha"],
-        scale=scale,
-        input_size=inner,
-        target_size=target if made or row["target"] is not None else None,
-        size=size,
-        boxes=None if size is None else array("i", (edge for box in row["boxes"] for edge in box)),
-        made=made,
-        frames=row.get("extra", {}).get("frames", 0),
-        extra=row.get("extra", {}),
-        aliases=[],
-    )
-
-
-def _evenly(images: list[_Image], pies: PiesSpec, seed: int) -> list[_Image]:
+def _evenly(images: list[Image], pies: PiesSpec, seed: int) -> list[Image]:
     """The same number of patches for the made sets and for each real one, spread evenly over the images of each.
 
     Raises RecipeError when a real set has fewer than the made ones.
@@ -240,21 +181,21 @@ def _evenly(images: list[_Image], pies: PiesSpec, seed: int) -> list[_Image]:
     return kept
 
 
-def _contents(images: list[_Image], spec: CorpusSpec, seed: int) -> _Contents:
+def _contents(images: list[Image], spec: CorpusSpec, seed: int) -> _Contents:
     number, top, left, name = array("i"), array("i"), array("i"), bytearray()
     for index, image in enumerate(images):
         if image.size is None or image.boxes is None:
             number.append(index)
             top.append(-1)
             left.append(-1)
-            name += content_id(image.sha, image.target_sha).encode()
+            name += content_id(seen(image.sha, image.target_sha, image.label, image.twin), image.target_sha).encode()
             continue
         for i in range(0, len(image.boxes), 2):
             box = Box(image.boxes[i], image.boxes[i + 1], image.size)
             number.append(index)
             top.append(box.top)
             left.append(box.left)
-            name += content_id(image.sha, image.target_sha, box).encode()
+            name += content_id(seen(image.sha, image.target_sha, image.label, image.twin), image.target_sha, box).encode()
     contents = _Contents(
         image=np.frombuffer(number, dtype=np.int32),
         top=np.frombuffer(top, dtype=np.int32),
@@ -267,11 +208,13 @@ def _contents(images: list[_Image], spec: CorpusSpec, seed: int) -> _Contents:
     # The lowest hashes are kept, so a larger count keeps all of a smaller one. 8 of the 32 bytes decide; ties go by id.
     ids = contents.name.view(f"S{ID_DIGITS}").ravel()
     ranks = np.frombuffer(b"".join(order_key(seed, text.decode())[:8] for text in ids.tolist()), dtype=">u8")
-    kept = np.sort(np.lexsort((ids, ranks))[:count])
+    order = np.lexsort((ids, ranks))
+    new = np.append(True, ids[order][1:] != ids[order][:-1])  # copies of one content, of several labels, count once
+    kept = np.sort(order[np.cumsum(new) <= count])
     return _Contents(contents.image[kept], contents.top[kept], contents.left[kept], contents.name[kept])
 
 
-def _image_columns(images: list[_Image], schema: pa.Schema) -> dict[str, pa.Array]:
+def _image_columns(images: list[Image], schema: pa.Schema) -> dict[str, pa.Array]:
     """Columns that all rows of an image share, one entry an image."""
     targets = [image.target_size or (None, None) for image in images]
     values: dict[str, list[Any]] = {
@@ -288,6 +231,8 @@ def _image_columns(images: list[_Image], schema: pa.Schema) -> dict[str, pa.Arra
         "target_width": [width for _, width in targets],
         "aliases": [image.aliases for image in images],
     }
+    if "mask" in schema.names:
+        values |= {"mask": [image.mask or None for image in images], "mask_sha": [image.mask_sha for image in images]}
     for name in {name for image in images for name in image.extra}:
         values[name] = [image.extra.get(name) for image in images]
     return {name: pa.array(column, schema.field(name).type) for name, column in values.items()}
@@ -298,23 +243,24 @@ def _batch(
     contents: _Contents,
     columns: dict[str, pa.Array],
     bucket: str,
-    degradation: tuple[str, str, Mixture],
+    label: Label,
     seed: int,
     start: int,
     schema: pa.Schema,
+    owns: Sequence[str] | None,
 ) -> pa.RecordBatch:
-    """Rows of one bucket and one degradation, numbered from `start`."""
-    label, kind, mixture = degradation
+    """Rows of one bucket and one degradation, numbered from `start`. `owns`: `Image.own` of each image, None where none has one."""
+    mixture = label.mixture
     rows = len(chunk)
     image = contents.image[chunk]
     top = contents.top[chunk]
     names = contents.name[chunk].tobytes()
     shared = {name: column.take(pa.array(image)) for name, column in columns.items()}
-    same: dict[str, Any] = {"bucket": bucket, "label": label, "type": kind, "seed": seed}
+    same: dict[str, Any] = {"bucket": bucket, "label": label.name, "type": label.type, "seed": seed}
     same |= {name: mixture.level(name) for name in schema.names if name in LEVELS or name not in SCHEMA.names}
     if PARAMETERS in schema.names:
         same[PARAMETERS] = json.dumps({part.NAME: part.params.model_dump(mode="json") for part in mixture.parts}, sort_keys=True)
-    identity = mixture.identity if is_made(label) else label
+    identity = label.identity if owns is None else [owns[i] or label.identity for i in image.tolist()]
     made = {
         "row": pa.array(np.arange(start, start + rows)),
         "sample_id": _texts(_sample_ids(names, shared["scale"].to_pylist(), identity, seed)),
@@ -326,12 +272,14 @@ def _batch(
     return pa.RecordBatch.from_arrays([(made | shared)[name] for name in schema.names], schema=schema)
 
 
-def _sample_ids(names: bytes, scales: list[int], identity: str, seed: int) -> bytes:
+def _sample_ids(names: bytes, scales: list[int], identity: str | list[str], seed: int) -> bytes:
     """`ids.sample_id` of many contents, joined. This loop is what a table costs, so it does nothing but hash."""
-    tails = {scale: f"|{scale}|{identity}|{seed}".encode() for scale in set(scales)}
+    keys: list[Any] = scales if isinstance(identity, str) else list(zip(scales, identity, strict=True))
+    pairs = {key: (key, identity) if isinstance(identity, str) else key for key in set(keys)}
+    tails = {key: f"|{scale}|{text}|{seed}".encode() for key, (scale, text) in pairs.items()}
     digests = [
-        sha256(names[i : i + ID_DIGITS] + tails[scale]).digest()[: ID_DIGITS // 2]
-        for i, scale in zip(range(0, len(names), ID_DIGITS), scales, strict=True)
+        sha256(names[i : i + ID_DIGITS] + tails[key]).digest()[: ID_DIGITS // 2]
+        for i, key in zip(range(0, len(names), ID_DIGITS), keys, strict=True)
     ]
     return b"".join(digests).hex().encode()
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from xlli_ray.analyses.labels import Labels
 from xlli_ray.analyses.view import View
-from xlli_ray.corpus.degradations import CLEAN
+from xlli_ray.corpus.degradations import CLEAN, GIVEN
 from xlli_ray.errors import AnalysisError, closest
 
 GROUPS = 256
@@ -77,9 +77,11 @@ def read_samples(view: View, bucket: str, wanted: Sequence[str] | None) -> Sampl
             near = closest(name, known, n=1)
             hint = f"Did you mean {near[0]!r}? " if near else ""
             raise AnalysisError(f"ddr.degradations: no sample has the label {name!r}. {hint}Labels: {', '.join(known)}")
+    # Of pairs with a label the target is the image, whatever was done to it.
     table = view.sql(
-        "select row, sample_id, content, label, source, coalesce(source_sha, content) as image from samples where bucket = ? order by row",
-        [bucket],
+        "select row, sample_id, content, label, source, coalesce(case when label <> ? then target_sha end, source_sha, content) as image "
+        "from samples where bucket = ? order by row",
+        [GIVEN, bucket],
     )
     column = {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
     labels = tuple(label for label in known if wanted is None or label in wanted)

@@ -17,7 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xlli_ray.analyses.feature_gram import feature_gram, reader_of, table_rows, valid_rows
+from xlli_ray.analyses.labels import Labels
 from xlli_ray.analyses.view import CellArray, View
+from xlli_ray.corpus.degradations import GIVEN
 from xlli_ray.errors import AnalysisError, closest, counted
 from xlli_ray.store.records.manifest import Cell
 
@@ -86,7 +88,7 @@ def sets_of(view: View, cells: Sequence[Cell], reference: str) -> Sets:
     for first, count in buckets[most]:
         inside |= (number >= first) & (number < first + count)
     mine = table.filter(pa.array(inside))
-    by_label = {label: _set(mine.filter(pc.equal(mine["label"], label)), label) for label in view.labels}
+    by_label = {label: _set(mine.filter(pc.equal(mine["label"], label)), label, view.meaning) for label in view.labels}
     found = {label: item for label, item in by_label.items() if len(item.rows)}
     if reference not in found:
         near = closest(reference, found, n=1)
@@ -98,10 +100,13 @@ def sets_of(view: View, cells: Sequence[Cell], reference: str) -> Sets:
     )  # fmt: skip
 
 
-def _set(table: pa.Table, label: str) -> ImageSet:
+def _set(table: pa.Table, label: str, meaning: Labels) -> ImageSet:
     family = table["type"][0].as_py() if table.num_rows else ""
-    level = table[family][0].as_py() if family in table.column_names and pa.types.is_floating(table[family].type) else None
-    images = [sha or content for sha, content in zip(table["source_sha"].to_pylist(), table["content"].to_pylist())]
+    level = meaning.records[label].levels.get(family) if label in meaning.records else None
+    named = [table[name].to_pylist() for name in ("target_sha", "source_sha", "content")]
+    if label == GIVEN:
+        named = named[1:]  # of pairs with a label the target is the image, whatever was done to it
+    images = [next(name for name in names if name) for names in zip(*named)]
     return ImageSet(label, family or label, level, table["row"].to_numpy(), tuple(table["content"].to_pylist()), tuple(images))
 
 

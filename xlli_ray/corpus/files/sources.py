@@ -86,8 +86,10 @@ def read_bytes(uri: str) -> bytes:
         raise judge(uri, error) from error
 
 
-def pair_files(inputs: str | Sequence[str], targets: str | Sequence[str], base: Path | str) -> list[tuple[str, str]]:
-    """(input, target) URIs, matched by the text that the wildcards stand for; sorted by input.
+def pair_files(
+    inputs: str | Sequence[str], targets: str | Sequence[str], base: Path | str, *, other: str = "target"
+) -> list[tuple[str, str]]:
+    """(input, target) URIs, matched by the text that the wildcards stand for; sorted by input. `other`: what a target is called.
 
     `a/*_LR.png` and `b/*_HR.png` pair `a/7_LR.png` with `b/7_HR.png`. The n-th pattern of `inputs` belongs to the n-th
     of `targets`. Raises RecipeError when the patterns do not correspond, or files are left over on either side.
@@ -96,7 +98,7 @@ def pair_files(inputs: str | Sequence[str], targets: str | Sequence[str], base: 
     targets = [targets] if isinstance(targets, str) else list(targets)
     if len(inputs) != len(targets):
         raise RecipeError(
-            f"pairs: {len(inputs)} input patterns and {len(targets)} target patterns;"
+            f"pairs: {len(inputs)} input patterns and {len(targets)} {other} patterns;"
             " expected as many of each, in the same order"
         )
     pairs: dict[str, str] = {}
@@ -108,13 +110,13 @@ def pair_files(inputs: str | Sequence[str], targets: str | Sequence[str], base: 
                 " expected the same, so that the text they stand for tells which files belong together"
             )
         if lost := [left[key] for key in sorted(left.keys() - right.keys())]:
-            raise RecipeError(f"pairs: {_some(lost, 'input')} no target of the same name under {target_pattern!r}")
+            raise RecipeError(f"pairs: {_some(lost, 'input')} no {other} of the same name under {target_pattern!r}")
         if lost := [right[key] for key in sorted(right.keys() - left.keys())]:
-            raise RecipeError(f"pairs: {_some(lost, 'target')} no input of the same name under {input_pattern!r}")
+            raise RecipeError(f"pairs: {_some(lost, other)} no input of the same name under {input_pattern!r}")
         for key, uri in left.items():
             if pairs.setdefault(uri, right[key]) != right[key]:
                 raise RecipeError(
-                    f"pairs: {uri} is paired with {pairs[uri]} and with {right[key]}; expected one target each"
+                    f"pairs: {uri} is paired with {pairs[uri]} and with {right[key]}; expected one {other} each"
                 )
     return sorted(pairs.items())
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from xlli_ray.corpus import decode
 from xlli_ray.corpus.files.frames import Clip
+from xlli_ray.corpus.given import Columns
 from xlli_ray.errors import RecipeError
 from xlli_ray.registry import CORPORA
 
@@ -49,18 +50,25 @@ class Source:
     target_clip: Clip | None = None
     windows: tuple[int, ...] = ()
     """Of a clip: frames of a sample, and from the first of one to the first of the next."""
+    mask: str | None = None
+    """Of a pair; "": others of this corpus have one."""
+    label: str = ""
+    """What was done to an input, "" where nobody says; and `parameters` of it as JSON (`corpus.given`)."""
+    parameters: str = ""
+    columns: Columns = ()
+    """Further columns of its row of the sample table."""
 
     @property
     def files(self) -> tuple[str, ...]:
         """URIs of all files of it."""
         if self.clip is not None:
             return tuple(uri for clip in (self.clip, self.target_clip) if clip is not None for uri in clip.frames or (clip.uri,))
-        return tuple(uri for uri in (self.uri, self.target) if uri is not None)
+        return tuple(uri for uri in (self.uri, self.target, self.mask or None) if uri is not None)
 
     @property
     def order(self) -> tuple[str, ...]:
         """Sources are sorted by this."""
-        return self.kind, self.uri, self.target or "", self.real
+        return self.kind, self.uri, self.target or "", self.real, self.mask or "", self.label, self.parameters, repr(self.columns)
 
 
 class Paths(Protocol):
@@ -110,6 +118,10 @@ class Kind(ABC):
     def fixed(self, given: Any) -> Any:
         """The part of what is given (JSON) that a study may not change: not where files lie."""
         return None
+
+    def labels(self, given: Any) -> Sequence[str]:
+        """Labels that inputs bring, in the order of tables; others come after them, clean first and the rest by name."""
+        return ()
 
     @abstractmethod
     def sources(self, given: Any, corpus: CorpusSpec, base: Path | str) -> Iterable[Source]:

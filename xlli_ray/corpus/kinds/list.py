@@ -1,7 +1,13 @@
-"""Kind `list`: a Parquet file of URIs, whose columns say which of the other kinds they are."""
+"""Kind `list`: a Parquet file of URIs, whose columns say which of the other kinds they are.
+
+    image; input; input, target; input, target, mask      files
+    label, parameters                                      of pairs: what was done to each input (`corpus.given`)
+    others                                                 further columns of the sample table
+"""
 
 from __future__ import annotations
 
+import json
 from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,11 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xlli_ray.corpus.files.sources import absolute, read_bytes
+from xlli_ray.corpus.given import check_columns, check_one_meaning, meaning_of, said, typed
 from xlli_ray.corpus.kinds.kind import Kind, Paths, Source
 from xlli_ray.corpus.spec import CorpusSpec
+from xlli_ray.corpus.table import schema_of
 from xlli_ray.errors import RecipeError, SampleError
 
-_KINDS = {("image",): "images", ("input",): "inputs", ("input", "target"): "pairs"}
+_FILES = ("image", "input", "target", "mask")
+_SAID = ("label", "parameters")
+_KINDS = {("image",): "images", ("input",): "inputs", ("input", "target"): "pairs", _FILES[1:]: "pairs"}
 """Columns of files → the kind that scans and loads them."""
 
 
@@ -41,11 +51,11 @@ class Listed(Kind):
             raise RecipeError(f"corpus.list: {error}") from error
         except pa.ArrowException as error:
             raise RecipeError(f"corpus.list: {uri} is no Parquet file: {error}") from error
-        names = tuple(name for name in ("image", "input", "target") if name in table.column_names)
+        names = tuple(name for name in _FILES if name in table.column_names)
         if names not in _KINDS:
             raise RecipeError(
                 f"corpus.list: {uri} has columns {', '.join(table.column_names)};"
-                " expected image, or input, or input and target"
+                " expected image, or input, or input and target, which may have a mask"
             )
         if names == ("image",) and corpus.scale is None:
             raise RecipeError(
@@ -55,10 +65,75 @@ class Listed(Kind):
             raise RecipeError(
                 "corpus.scale, corpus.degradations and corpus.pies go only with images, and the list holds inputs: leave them out"
             )
-        columns = []
-        for name in names:
-            column = table[name]
-            if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)) or column.null_count:
-                raise RecipeError(f"corpus.list: column {name} of {uri} must hold a text in every row")
-            columns.append([absolute(entry, Path(uri).parent) for entry in column.to_pylist()])
-        return [Source(_KINDS[names], *entry) for entry in zip(*columns, strict=True)]
+        kind, told = _KINDS[names], [name for name in _SAID if name in table.column_names]
+        if told and kind != "pairs":
+            raise RecipeError(f"corpus.list: {uri} has a column {told[0]}, which goes only with input and target: rename it")
+        files = [_addresses(table, name, uri) for name in names]
+        try:
+            meant = _told(table, told)
+            mixtures = [*corpus.mixtures, *(meaning_of(text) for _, text in meant if text)]
+            others = [name for name in table.column_names if name not in (*names, *told)]
+            check_columns(others, schema_of(mixtures).names)
+            columns = [(name, *_cells(table, name)) for name in others]
+        except RecipeError as error:
+            raise RecipeError(f"corpus.list: {uri}: {error}") from error
+        return [
+            Source(
+                kind,
+                entry[0],
+                entry[1] if len(entry) > 1 else None,
+                mask=entry[2] if len(entry) > 2 else None,
+                label=label,
+                parameters=parameters,
+                columns=tuple((name, dtype, cells[row]) for name, dtype, cells in columns),
+            )
+            for row, (entry, (label, parameters)) in enumerate(zip(zip(*files, strict=True), meant, strict=True))
+        ]
+
+
+def _addresses(table: pa.Table, name: str, uri: str) -> list[str]:
+    """Absolute addresses of one column of files; "" of a mask that is missing."""
+    column = table[name]
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or (name == "mask" and pa.types.is_null(column.type))
+    if not is_text or (column.null_count and name != "mask"):
+        raise RecipeError(f"corpus.list: column {name} of {uri} must hold a text{'' if name == 'mask' else ' in every row'}")
+    return [absolute(entry, Path(uri).parent) if entry else "" for entry in column.to_pylist()]
+
+
+def _cells(table: pa.Table, name: str) -> tuple[str, list[Any]]:
+    try:
+        return typed(table[name])
+    except ValueError as error:
+        raise RecipeError(f"column {name!r}: {error}") from error
+
+
+def _told(table: pa.Table, names: list[str]) -> list[tuple[str, str]]:
+    """(label, parameters) of each row. Raises RecipeError that names the row."""
+    cells: dict[str, list[Any]] = {name: [None] * table.num_rows for name in _SAID}
+    for name in names:
+        dtype, cells[name] = _cells(table, name)
+        if dtype != "string":
+            raise RecipeError(f"column {name!r}: its type is {table[name].type}; expected texts")
+    found: dict[tuple[str | None, str | None], tuple[str, str]] = {}
+    out = []
+    for row, one in enumerate(zip(cells["label"], cells["parameters"])):
+        if one not in found:
+            try:
+                found[one] = said(one[0] or None, _parameters(one[1]))
+            except RecipeError as error:
+                raise RecipeError(f"row {row}: {error}") from error
+        out.append(found[one])
+    check_one_meaning(found.values())
+    return out
+
+
+def _parameters(text: str | None) -> dict[str, Any] | None:
+    if not text:
+        return None
+    try:
+        parameters = json.loads(text)
+    except ValueError:
+        parameters = text
+    if not isinstance(parameters, dict):
+        raise RecipeError(f'parameters {text[:80]!r}: expected JSON as {{"blur": 1.6}} or {{"noise": {{"sigma": 10}}}}')
+    return parameters

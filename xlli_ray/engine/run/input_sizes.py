@@ -61,27 +61,30 @@ def images_only(kind: str) -> str:
 
 
 def size_facts(
-    recipe: Recipe, model: Model, bucket: Bucket, strides: Mapping[Tap, tuple[float, float] | None], device: str
+    recipe: Recipe, model: Model, bucket: Bucket, strides: Mapping[Tap, tuple[float, float] | None], device: str, *, masks: bool = False
 ) -> SizeFacts:
-    """Run the model once on zeros of the bucket's size, without data where it can. `strides`: of the layers that are looked at."""
+    """Run the model once on zeros of the bucket's size, without data where it can. `strides`: of the layers that are looked at. `masks`:
+    whether samples come with one from a file."""
     if reason := too_small(model, bucket):
         return SizeFacts(None, 0.0, reason, 1)
     size = size_of(bucket)
     seen = survey(model, tuple(strides), size)
     output = model.given(model.shape(size), size.height, size.width)[1:] if model.output == "image" else None
     features = {tap: (seen.shapes[tap], stride) for tap, stride in strides.items()}
-    target, extras = _made_beside(recipe, bucket)
+    target, extras = _made_beside(recipe, bucket, masks=masks)
     shapes = Shapes(size.height, size.width, output, features, target=target, extras=extras, frames=size.frames)
     return SizeFacts(shapes, float(seen.multiply_adds), "", auto_batch(seen.activation_bytes, device))
 
 
-def _made_beside(recipe: Recipe, bucket: Bucket) -> tuple[tuple[int, int] | None, dict[str, tuple[tuple[int, ...], str]]]:
+def _made_beside(
+    recipe: Recipe, bucket: Bucket, *, masks: bool
+) -> tuple[tuple[int, int] | None, dict[str, tuple[tuple[int, ...], str]]]:
     """(height, width) of the targets of a bucket, None without any; and shape and dtype of the by-products of its degradations."""
     if not bucket.targets or len(bucket.scales) != 1:
         return None, {}
     size = size_of(bucket)
     large = size.times(bucket.scales[0])
-    return (large.height, large.width), recipe.corpus.extras(size, bucket.scales[0])
+    return (large.height, large.width), recipe.corpus.extras(size, bucket.scales[0], masks=masks)
 
 
 def auto_batch(activation_bytes: int, device: str) -> int:

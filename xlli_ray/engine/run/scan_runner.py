@@ -9,19 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
 from xlli_ray.corpus import decode, degradations
+from xlli_ray.corpus.degradations import Mixture
 from xlli_ray.corpus.files.patterns import shown
 from xlli_ray.corpus.files.watch import Watch
 from xlli_ray.corpus.pies import remarks as pies_remarks
 from xlli_ray.corpus.scan import Source, list_sources, scan_source
 from xlli_ray.corpus.spec import CorpusSpec
-from xlli_ray.corpus.table import expand, table_schema
+from xlli_ray.corpus.table import expand, mixtures_of, table_schema
 from xlli_ray.engine.events import Reporter
 from xlli_ray.engine.pools.local import MAX_FRUITLESS, Lost, Pool
 from xlli_ray.engine.run.limit import some_files, some_rows
@@ -192,12 +193,12 @@ def scan_corpus(
                 f"{objects.url}: the corpus gives other samples than this study holds ({counted(known.rows, 'sample')} then, {now.rows} "
                 "now). Files came, went or changed; use a new --out."
             )
-    return with_meanings(write_sample_table(objects, batches(), schema, rejected, corpus_hash=asked), spec)
+    return with_meanings(write_sample_table(objects, batches(), schema, rejected, corpus_hash=asked), mixtures_of(rows, spec))
 
 
-def with_meanings(table: SampleTable, spec: CorpusSpec) -> SampleTable:
+def with_meanings(table: SampleTable, mixtures: Mapping[str, Mixture]) -> SampleTable:
     """The summary with what its labels mean, so that readers need no degradation's code."""
-    made = {mixture.label: mixture for mixture in spec.mixtures if mixture.label in table.labels}
+    made = {label: mixture for label, mixture in mixtures.items() if label in table.labels}
     meanings = [
         LabelRecord(label, made[label].type, {part.NAME: part.level for part in made[label].parts})
         if label in made else LabelRecord(label, label)
@@ -231,7 +232,7 @@ def _has_failed(table: pa.Table) -> bool:
 
 def _plain(source: Source) -> dict[str, Any]:
     """`source` as it enters the scan's id: without what it does not say."""
-    return {name: value for name, value in asdict(source).items() if value or name == "target"}
+    return {name: value for name, value in asdict(source).items() if value or name == "target" or (name == "mask" and value is not None)}
 
 
 def _texts(given: Any) -> list[str]:

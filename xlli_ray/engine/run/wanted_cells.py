@@ -68,7 +68,7 @@ def wanted_cells(
     taps = tuple(dict.fromkeys(tap for _, probe, _ in probes for tap in probe.taps()))
     # How many input pixels a feature spans is the layer's own: found once, on the smallest input.
     strides = {info.tap: info.stride for info in resolve(model, [_pattern(tap) for tap in taps], example)} if taps else {}
-    facts = {bucket.name: size_facts(recipe, model, bucket, strides, device) for bucket in table.buckets}
+    facts = {bucket.name: size_facts(recipe, model, bucket, strides, device, masks=table.masks) for bucket in table.buckets}
     own = manners_of(model, unsure, taps)
     if own.alone and not own.draws and isinstance(model, ClipModel) and model.frame_by_frame:
         raise PlanError(f"model {record.id}: `frames: each` runs the frames of a clip in one batch, and {own.alone}")

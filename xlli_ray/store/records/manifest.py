@@ -86,6 +86,8 @@ class SampleTable:
     meanings: tuple[LabelRecord, ...] = ()
     """Of the labels, in table order; of tables written before there were such records: none."""
     families: tuple[FamilyRecord, ...] = ()
+    masks: bool = False
+    """Whether samples come with a mask from a file: the table then has the columns `mask` and `mask_sha`."""
 
     @property
     def labels(self) -> dict[str, int]:

@@ -128,6 +128,7 @@ def write_sample_table(
         ),
         row_group=ROW_GROUP,
         part_rows=PART_ROWS,
+        masks="mask_sha" in schema.names,
     )
 
 

@@ -1,0 +1,96 @@
+"""What is told of inputs that were damaged elsewhere: a label, parameters where they are known, and further columns of the sample table.
+
+A label is the human name of what was done, `rain100l`; tables group by it and figures colour it as they do a degradation that is made
+here. Parameters, `{blur: 1.6}` or `{rain: {amount: 0.006}}`, are written as a recipe's degradations are and give the label its type and its
+levels. A further column is typed by its file and kept as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import pyarrow as pa
+
+from xlli_ray.corpus.degradations import CLEAN, GIVEN, Mixture, is_real, parse
+from xlli_ray.corpus.degradations.mixture import LABEL
+from xlli_ray.errors import RecipeError
+
+Columns = tuple[tuple[str, str, Any], ...]
+"""(name, type, cell) of each further column of one source. Types are the keys of `TYPES`."""
+TYPES: Mapping[str, pa.DataType] = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+RESERVED = frozenset(
+    ("stage", "model", "what", "status", "valid", "sample", "frame", "channel", "y", "x", "parameters", "mask", "mask_sha", "clip",
+     "first_frame", "frames", "frame_sources", "frame_shas", "target_frame_sources", "target_frame_shas")
+)  # fmt: skip
+"""Beside the columns that every sample table has: what other kinds add, what tables of probes have, and names of axes."""
+
+
+def said(label: str | None, parameters: Mapping[str, Any] | None) -> tuple[str, str]:
+    """(label, parameters as JSON), both "" where nothing is told; without a label, the one that the parameters have. Raises RecipeError."""
+    if parameters is not None and "label" in parameters:
+        raise RecipeError(f"parameters {dict(parameters)}: the label stands beside them, not among them")
+    text = "" if parameters is None else json.dumps(parameters, sort_keys=True)
+    if label is None:
+        return (meaning_of(text).label if text else ""), text
+    if not LABEL.fullmatch(label) or label == GIVEN or is_real(label) or (label == CLEAN and text):
+        raise RecipeError(
+            f"label {label!r}: expected letters, digits, `_`, `.`, `+`, `~`, `-`, beginning with a letter or digit; not {GIVEN}, real-…, "
+            f"nor {CLEAN} with parameters"
+        )
+    meaning_of(text)
+    return label, text
+
+
+@cache
+def meaning_of(parameters: str) -> Mixture:
+    """The degradations with these parameters (JSON); none of "". Raises RecipeError."""
+    return parse(json.loads(parameters)) if parameters else Mixture()
+
+
+def check_one_meaning(told: Iterable[tuple[str, str]]) -> None:
+    """Raise RecipeError when two of these (label, parameters) are of one label and differ."""
+    meaning: dict[str, str] = {}
+    for label, parameters in set(told):
+        if meaning.setdefault(label, parameters) != parameters:
+            both = " and ".join(sorted(text or "none" for text in (meaning[label], parameters)))
+            raise RecipeError(f"label {label!r} has two sets of parameters, {both}; expected one, or two labels")
+
+
+def check_columns(names: Sequence[str], taken: Sequence[str]) -> None:
+    """Raise RecipeError for a further column that has no usable name, or that of a column of the sample table, `taken`.
+
+    Letter case does not tell columns apart in SQL.
+    """
+    others = {name.casefold() for name in (*taken, *RESERVED)}
+    for name in names:
+        if not NAME.fullmatch(name):
+            raise RecipeError(f"column {name[:80]!r}: expected at most 63 letters, digits and `_`, beginning with no digit: rename it")
+        if name.casefold() in others:
+            raise RecipeError(f"column {name!r}: the sample table, or one that is joined with it, has a column of that name: rename it")
+        others.add(name.casefold())
+
+
+def typed(column: pa.ChunkedArray) -> tuple[str, list[Any]]:
+    """(type, cells) of one column: texts, whole numbers, numbers or truth values; None where a cell is missing. Raises ValueError."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_null(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        name = "string"
+    elif pa.types.is_boolean(kind):
+        name = "bool"
+    elif pa.types.is_integer(kind):
+        name = "int64"
+    elif pa.types.is_floating(kind):
+        name = "float64"
+    else:
+        raise ValueError(f"its type is {column.type}; expected texts, numbers or truth values: cast it, or leave it out")
+    try:
+        return name, column.cast(TYPES[name]).to_pylist()
+    except (pa.ArrowException, ValueError) as error:
+        raise ValueError(f"it cannot be read as {name}: {str(error).splitlines()[0][:200]}") from error
