@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -70,3 +70,28 @@ def _no_wait_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", at_once)
         yield
+
+
+_DRAWN: dict[str, str] = {}
+
+
+@pytest.fixture(autouse=True)
+def _equal_figures_are_drawn_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A view that was drawn in this session is not drawn again: analyses and pages draw the same few figures a hundred times. That the same
+    view gives the same bytes is what `tests/plots` is for, which draws each anew."""
+    if request.path.parent.name == "plots":
+        return
+    from xlli_ray.plots.kinds import KINDS
+    from xlli_ray.plots.view import View, to_json
+
+    def once(draw: Callable[[View], str]) -> Callable[[View], str]:
+        def cached(view: View) -> str:
+            key = to_json(view)
+            if key not in _DRAWN:
+                _DRAWN[key] = draw(view)
+            return _DRAWN[key]
+
+        return cached
+
+    for kind in KINDS.values():
+        monkeypatch.setattr(kind, "draw", once(kind.draw))
