@@ -77,7 +77,7 @@ def inputs_of(asked: Asked, manifest: Manifest) -> tuple[type[Analysis], BaseMod
     beside = {model.id for model in manifest.models if model.entry.get("baseline")}
     cells = [
         cell for cell in manifest.cells
-        if chosen(asked.models, cell.model, tags.get(cell.model, {}), kind=asked.kind, baseline=cell.model in beside)
+        if not cell.model or chosen(asked.models, cell.model, tags.get(cell.model, {}), kind=asked.kind, baseline=cell.model in beside)
     ]  # fmt: skip
     try:
         names = set(cls.inputs(params, cells))

@@ -55,7 +55,8 @@ class Analysis(Protocol):
 
     @classmethod
     def inputs(cls, params: BaseModel, cells: Sequence[Cell]) -> list[str]:
-        """Ids of the cells that `run` reads, of `cells`: all that the study has for the models that the stage chose.
+        """Ids of the cells that `run` reads, of `cells`: all that the study has for the models that the stage chose, and those that
+        belong to samples alone (`model` is ""; their rows have no model in SQL).
 
         They and the parameters decide whether a result is current. Raises PlanError when a stage that it needs is absent; `cells_of` does
         so.

@@ -9,13 +9,13 @@ as float32; `bits` says so.
 `save` keeps arrays besides: `input` and `target` as uint8, and by-products of the degradations by their names, as a rain layer or a mask
 (`Degradation.EXTRAS`); a sample whose degradation has no such by-product has zeros there.
 
-No network runs, and the numbers are the same for every model: one is enough (`inputs: {models: [net]}`).
+No network runs: a recipe of this stage alone names none.
 """
 
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from xlli_ray.corpus.size import Size
 from xlli_ray.errors import PlanError
 from xlli_ray.probes.probe import Probe
-from xlli_ray.probes.protocol import ArrayPlan, Batch, Column, Forward, Measurement, Shapes
-
-if TYPE_CHECKING:
-    from xlli_ray.models.model import Model
-
+from xlli_ray.probes.protocol import ArrayPlan, Batch, Column, Forward, Measurement, Shapes, Subject
 
 PLANES = ("input", "target")
 
@@ -46,7 +42,8 @@ class Inputs(Probe):
 
     KIND: ClassVar[str] = "inputs"
     VERSION: ClassVar[int] = 1
-    SHARES_FORWARD: ClassVar[bool] = False  # a network may change its input in place: look at one that no network has seen
+    SUBJECT: ClassVar[Subject] = "sample"
+    SHARES_FORWARD: ClassVar[bool] = False  # in studies of before it had a model
     CLIPS: ClassVar[bool] = True
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("input_sha256", "string", "sha256 of the input's values: rows, columns, RGB; 64 hex digits", place=True),
@@ -54,7 +51,7 @@ class Inputs(Probe):
     )
     REFERENCE: ClassVar[str] = "SHA-256: NIST FIPS 180-4, 2015"
     Params: ClassVar[type[BaseModel]] = Params
-    cost = 1e-6  # of a forward pass: reading is all there is
+    cost = 1e-6  # reading is all there is
 
     def identity(self) -> dict[str, Any]:
         return {"save": sorted(self.params.save)} if self.params.save else {}
@@ -70,7 +67,7 @@ class Inputs(Probe):
         about = {name: {"range": "0..255"} if name in PLANES else {} for name in self.params.save}
         return tuple(ArrayPlan(name, *kept[name], dims[name], attributes=about[name]) for name in self.params.save)
 
-    def measure(self, model: Model, batch: Batch, forward: Forward | None) -> Measurement:
+    def measure(self, model: Any, batch: Batch, forward: Forward | None) -> Measurement:
         pixels = batch.input.cpu().numpy()
         found = [input_sha256(image) if ok else ("", 8) for image, ok in zip(pixels, batch.ok)]
         arrays = {name: _kept(name, batch) for name in self.params.save}

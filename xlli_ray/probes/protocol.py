@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from xlli_ray.corpus.sample import Sample
     from xlli_ray.models.layers import Tap
-    from xlli_ray.models.model import Model
     from xlli_ray.probes.probe import Probe
 
 DType = Literal["float64", "int64", "string", "bool"]
+Subject = Literal["model", "sample"]
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,13 @@ class ArrayPlan:
 
 @dataclass(frozen=True)
 class Shapes:
-    """What the plan found by running the model once on zeros of one input size."""
+    """What the plan found by running the model once on zeros of one input size; without a model, what the corpus says of that size."""
 
     height: int
     width: int
     output: tuple[int, ...] | None
-    """(channels, height, width) of the output image, of clips (frames, channels, height, width); None for a network without one."""
+    """(channels, height, width) of the output image, of clips (frames, channels, height, width); None for a network without one,
+    and without a model."""
     taps: Mapping[Tap, tuple[tuple[int, ...], tuple[float, float] | None]]
     """Shape without batch, and stride (y, x), of each tapped layer."""
     together: int = 0
@@ -106,6 +107,9 @@ class Batch:
     """Outputs (B, C, sH, sW) of the other models that the probe asked for, by id."""
     extras: Sequence[Mapping[str, np.ndarray]] = ()
     """Of each sample, the by-products of its degradation by name (`Degradation.EXTRAS`); none for one that failed."""
+    measured: Mapping[str, Measurement] = field(default_factory=dict)
+    """Of the stages that the probe `needs`, by stage id, or `stage/what` where the stage has several outputs: what they measured of this
+    batch. A sample that one of them could not measure is not `ok`."""
     alone: bool = False
     """One sample of a batch that failed as a whole, run again by itself: take as little memory as can be."""
 
@@ -155,7 +159,8 @@ class Selective(Protocol):
 
     def unfit(self, scale: int, height: int, width: int, source: str, *, target: bool) -> str:
         """Why an input of (height, width) pixels, from the file `source`, cannot be measured with a network of `scale`; '' when it can.
-        `target`: whether it has one. `measure` gives the same reason as that of a failed row."""
+        Without a model, `scale` is that of the samples (0: unknown). `target`: whether it has one. `measure` gives the same reason as
+        that of a failed row."""
 
 
 class Timing(Protocol):
@@ -173,8 +178,8 @@ class Timing(Protocol):
 class Timed(Protocol):
     """A probe that costs more than forward passes and can say how much, for what `xlli plan` tells people. Nothing stored depends on it."""
 
-    def timing(self, model: Model) -> Timing:
-        """Try a little, in about a second."""
+    def timing(self, model: Any) -> Timing:
+        """Try a little, in about a second, with a `Model` (None without one)."""
 
 
 class Gathering(Protocol):

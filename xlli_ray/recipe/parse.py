@@ -64,8 +64,9 @@ def parse_recipe(raw: Mapping[str, Any], *, base: Path, where: str = "recipe", s
         raise source.error((), f"this recipe trains networks (it has `train`): xlli train {where} --out FOLDER")
     found: list[str] = []
     stages = [part for i, entry in enumerate(_list(raw, "stages", source)) for part in _told(found, _stage, entry, i, source, base)]
+    listed = _list(raw, "models", source) if raw.get("models", []) != [] else []  # none where samples are measured by themselves
     models = [
-        part for i, entry in enumerate(_list(raw, "models", source)) for part in _told(found, _models, entry, base, source, ("models", i))
+        part for i, entry in enumerate(listed) for part in _told(found, _models, entry, base, source, ("models", i))
     ]
     data = {**raw, "stages": [part.data for part in stages], "models": [part.data for part in models]}
     if not found:
@@ -168,6 +169,12 @@ def _stage(entry: Any, index: int, source: Source, base: Path) -> list[_Part]:
         cls = stage_kind(stage["kind"], stage.get("code", "")).cls
     except RecipeError as error:
         raise _Refused(f"{source.place(path)}{error}") from error
+    if stage.get("models", "all") != "all" and _alone(cls):
+        where = source.place((*(fields if fields[-1] != "params" else path), "models"))
+        raise _Refused(
+            f"{where}`{stage['kind']}` measures samples by themselves: there is nothing to choose among models. Leave `models` out"
+            " (cells that an earlier version measured with a model are kept)"
+        )
     _checked(cls.Params, stage["params"], source, fields)
     if inlined := getattr(cls.Params, "inlined", None):  # parameters that name a file take its content along
         try:
@@ -175,6 +182,11 @@ def _stage(entry: Any, index: int, source: Source, base: Path) -> list[_Part]:
         except RecipeError as error:
             raise _Refused(f"{source.place(fields)}{error}") from error
     return [_Part(stage, source, path, fields)]
+
+
+def _alone(cls: Any) -> bool:
+    """Whether a stage's class measures samples without a model."""
+    return getattr(cls, "SUBJECT", "model") == "sample"
 
 
 def _with_brought(stages: Sequence[_Part], models: Sequence[_Part], base: Path) -> list[_Part]:
@@ -192,7 +204,8 @@ def _with_brought(stages: Sequence[_Part], models: Sequence[_Part], base: Path) 
                 ((kind, fields),) = entry.items()
                 known = {other.data["id" if "id" in fields else "kind"] for other in (*stages, *out)}
                 if fields.get("id", kind) not in known:
-                    brought = {kind: {"models": stage.get("models", "all"), **fields}}
+                    chosen = {} if _alone(stage_kind(kind).cls) else {"models": stage.get("models", "all")}
+                    brought = {kind: {**chosen, **fields}}
                     try:
                         (made,) = _stage(brought, 0, Source(part.source.name), base)
                     except _Refused as error:

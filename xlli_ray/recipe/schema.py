@@ -124,8 +124,13 @@ class Stage(BaseModel):
         """The parameters as the probe's or analysis' own class."""
         return stage_kind(self.kind, self.code).cls.Params(**self.params)
 
+    @property
+    def alone(self) -> bool:
+        """Whether it measures samples by themselves, without a model."""
+        return not self.concludes and probe_class(self.kind, self.code).SUBJECT == "sample"
+
     def chooses(self, model: ModelEntry) -> bool:
-        """Whether this stage looks at `model`."""
+        """Whether this stage looks at `model`, were it one that looks at models."""
         return chosen(self.models, model.id, model.tags, kind=self.kind, baseline=model.baseline)
 
 
@@ -149,7 +154,7 @@ class Recipe(BaseModel):
     name: str
     seed: int = 0
     corpus: CorpusSpec
-    models: list[ModelEntry] = Field(min_length=1)
+    models: list[ModelEntry] = Field(default_factory=list)
     stages: list[Stage] = Field(min_length=1)
     batch: dict[str, int | Literal["auto"]] = Field(default_factory=dict, description="probe kind → samples a batch")
     threads: int = Field(default=1, ge=1, le=1024)
@@ -173,6 +178,8 @@ class Recipe(BaseModel):
                     " one. Rename one of them"
                 )
         known = {m.id for m in self.models}
+        if not known and (of_models := [stage for stage in self.stages if not stage.concludes and not stage.alone]):
+            raise ValueError(f"models: expected a list with at least one entry: the stage {of_models[0].id} looks at networks")
         for stage in self.stages:
             if isinstance(stage.models, list):
                 unknown = [name for name in stage.models if name not in known]

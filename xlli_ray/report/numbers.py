@@ -20,7 +20,8 @@ import pyarrow as pa
 from xlli_ray.corpus.degradations import is_real
 from xlli_ray.stats.intervals import UNLIMITED, Interval, Limits, ends, refusal
 from xlli_ray.stats.pairs import compared
-from xlli_ray.store.tables.sql import quoted
+from xlli_ray.store.records.manifest import NO_MODEL
+from xlli_ray.store.tables.sql import quoted, text
 from xlli_ray.store.tables.study_tables import connect
 from xlli_ray.study import Study
 
@@ -78,7 +79,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Summary:
-    """One scalar column of one stage. Keys are (model, degradation label); what was never measured has no key."""
+    """One scalar column of one stage. Keys are (model or NO_MODEL, degradation label); what was never measured has no key."""
 
     column: str
     values: dict[tuple[str, str], Interval]
@@ -130,8 +131,8 @@ def summarise(
     own = ", ".join(["s.content", *(f"coalesce(cast(t.{quoted(name)} as varchar), '')" for name in asked.places)])
     measured = f"""
         measured as (
-          select t.model, s.label, coalesce(s.source_sha, s.content) as photograph, concat_ws('|', {own}) as own, avg({value}) as v,
-                 count(*) as n
+          select coalesce(t.model, {text(NO_MODEL)}) as model, s.label, coalesce(s.source_sha, s.content) as photograph,
+                 concat_ws('|', {own}) as own, avg({value}) as v, count(*) as n
           from (select * from {of}) t join samples s on t.row = s.row where isfinite({value}) group by all
         )"""
     stage = [asked.stage, asked.stage]

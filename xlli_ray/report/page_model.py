@@ -17,7 +17,7 @@ from xlli_ray.report.numbers import Tables
 from xlli_ray.report.sections.shown import Shown
 from xlli_ray.report.shown_samples import Samples
 from xlli_ray.stats.intervals import UNLIMITED, Limits
-from xlli_ray.store.records.manifest import SampleTable
+from xlli_ray.store.records.manifest import NO_MODEL, SampleTable
 from xlli_ray.study import Study
 
 PIXELS_A_POINT = 4 / 3
@@ -179,6 +179,7 @@ class Section:
     reference: str = ""
     params: str = ""
     models: list[str] = field(default_factory=list)
+    """Ids, or NO_MODEL: owners of cells."""
     columns: list[Scalar] = field(default_factory=list)
     shown: list[Scalar] = field(default_factory=list)
     """The columns of the table of numbers: those with at least one value."""
@@ -196,3 +197,8 @@ class Section:
     """Of the section that the probe brings, in place of `blocks`."""
     notes: list[str] = field(default_factory=list)
     query: str = ""
+
+    @property
+    def alone(self) -> bool:
+        """Samples by themselves were measured: there is no model to be named."""
+        return self.models == [NO_MODEL]

@@ -332,4 +332,9 @@ def _matrices(samples: Samples, title: str, meta: ArrayMeta, shown: Sequence[tup
 def cell_title(cell: Cell, reader: Reader) -> str:
     """`imdn · model.2.in`, with the array's name where a cell has several."""
     several = len(reader.bucket.arrays) > 1
-    return f"{cell.model} · {cell.what}" + (f" · {reader.meta.name}" if several else "")
+    return cell_words(cell) + (f" · {reader.meta.name}" if several else "")
+
+
+def cell_words(cell: Cell) -> str:
+    """`imdn · model.2.in`; without a model, `complexity`."""
+    return f"{cell.model} · {cell.what}" if cell.model else cell.what

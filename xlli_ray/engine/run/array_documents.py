@@ -9,10 +9,10 @@ from xlli_ray.store.objects.client import exists
 from xlli_ray.store.records.lease import Lease
 from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import Cell
-from xlli_ray.store.records.unit_records import pack_records
+from xlli_ray.store.records.unit_records import forget_records, pack_records
 from xlli_ray.store.tables.study_tables import count_failed, tables_are_fresh, write_tables
 from xlli_ray.store.zarr.hierarchy import bucket_documents, companions, group_documents
-from xlli_ray.store.zarr.layout import create_document, group_key, write_companion
+from xlli_ray.store.zarr.layout import ROOT, create_document, group_key, write_companion
 from xlli_ray.store.zarr.read import valid_by_bucket
 
 if TYPE_CHECKING:
@@ -39,6 +39,16 @@ def create_arrays(archive: Archive, plan: Plan) -> None:
                 if name in made:
                     write_companion(objects, place, made[name])
                 create_document(objects, place, document)
+
+
+def forget_replaced(records: Listing, plan: Plan) -> None:
+    """Remove records and arrays of cells that are computed anew, and of those that others take the place of."""
+    planned = {cell.id for cell in plan.cells}
+    for cell in plan.replaced:
+        forget_records(records, cell)
+        records.objects.delete(list(records.objects.list(f"{ROOT}/{cell}")))
+        if cell not in planned:
+            records.objects.delete([f"{ROOT}/{cell.rsplit('/', 1)[0]}/zarr.json"])
 
 
 def finish(archive: Archive, lease: Lease) -> int:

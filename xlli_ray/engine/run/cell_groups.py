@@ -1,4 +1,4 @@
-"""Groups: new cells of one model that can share a forward pass share their row ranges, and so their units."""
+"""Groups: new cells of one model that can share a forward pass share their row ranges, and so their units; of samples alone, all cells."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from xlli_ray.engine.run.input_sizes import SizeFacts
 from xlli_ray.engine.run.many_sizes import many_sizes
 from xlli_ray.engine.run.ranges import MACS_A_SECOND, SHARD_BYTES, rows_a_unit, set_rows
-from xlli_ray.engine.run.wanted_cells import WantedCell
+from xlli_ray.engine.run.wanted_cells import WantedCell, unit_cost
 from xlli_ray.probes.protocol import SetProbe, columns_of
 from xlli_ray.store.records.manifest import BucketPlan, Cell, SampleTable
 from xlli_ray.store.zarr.layout import ArrayMeta
@@ -25,20 +25,22 @@ def cut_groups(
     taken: set[str],
     threads: int,
 ) -> list[Cell]:
-    """The cells of one model with their ranges. `facts`: of each bucket; `taken`: names of groups that there are."""
+    """The cells of one model, or with "" of the samples alone, with their ranges. `facts`: of each bucket; `taken`: names of groups that
+    there are."""
     together: dict[Any, list[WantedCell]] = {}
     with_sets = any(isinstance(want.probe, SetProbe) for want in wanted)
     for want in wanted:
         shared = (tuple(sorted(want.batches.items())), tuple(sorted(want.segments.items())))
-        alone = () if want.probe.SHARES_FORWARD else (want.stage.id, want.probe.what)
+        alone = () if want.probe.SHARES_FORWARD or not model else (want.stage.id, want.probe.what)
         sets = with_sets and (isinstance(want.probe, SetProbe) or _fits_sets(want, table, facts))
         together.setdefault((*shared, alone, sets), []).append(want)
     out = []
     for members in together.values():
         number = 0
-        while f"{model}-{number}" in taken:
+        name = model or "samples"
+        while f"{name}-{number}" in taken:
             number += 1
-        group = f"{model}-{number}"
+        group = f"{name}-{number}"
         taken = {*taken, group}
         plans = _cut_group(members, table, facts)
         for want, buckets in zip(members, plans):
@@ -56,6 +58,7 @@ def cut_groups(
                     threads=threads,
                     buckets=tuple(buckets),
                     code=want.stage.code,
+                    needs=want.needs,
                 )
             )
     return out
@@ -93,7 +96,7 @@ def _cut_group(
         arrays = [want.probe.arrays(shapes) if shapes else () for want in members]
         batch = members[0].batches[bucket.name]
         sample_bytes = [int(np.prod(a.shape, dtype=np.int64)) * np.dtype(a.dtype).itemsize for some in arrays for a in some]
-        seconds = macs * max(want.probe.cost for want in members) / MACS_A_SECOND
+        seconds = macs * unit_cost(members) / MACS_A_SECOND
         size = sets or rows_a_unit(rows, batch, sample_bytes, seconds)
         for want, some, plan in zip(members, arrays, plans):
             metas = [ArrayMeta(a.name, rows, size, a.shape, a.dtype, a.dims, a.codec, a.described) for a in some]

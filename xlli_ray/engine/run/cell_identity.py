@@ -10,21 +10,33 @@ from xlli_ray.probes.probe import Probe
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.records.manifest import ModelRecord, SampleTable
 
+OF_MODEL = ("weights sha256", "network", "network version", "network args", "frames", "scale", "range", "output", "draws", "batch")
+"""Fields of identities that say nothing about a measurement of samples by themselves."""
 LATER = ("companion settings",)
 """Fields of identities that cells of earlier versions lack although they have a value: not compared for those."""
 
 
 def cell_identity(
-    recipe: Recipe, table: SampleTable, record: ModelRecord, probe: Probe, batches: Mapping[str, int], device: str
+    recipe: Recipe, table: SampleTable, record: ModelRecord | None, probe: Probe, batches: Mapping[str, int], device: str
 ) -> dict[str, Any]:
-    """Of the cell that `probe` measures with the model of `record`. `batches`: samples a batch, by bucket."""
+    """Of the cell that `probe` measures with the model of `record`, or without one. `batches`: samples a batch, by bucket."""
     sizes = sorted(set(batches.values()))
     return {
         "kind": probe.KIND,
-        "probe version": _version(probe, record.scale, table),
+        "probe version": _version(probe, record.scale, table) if record else probe.VERSION,
         "sample table": table.hash,
         "decode version": decode.VERSION,
         "degradation versions": degradations.counted(recipe.corpus.versions(table.labels)),
+        **(_of_model(record) if record else {}),
+        "batch": sizes[0] if len(sizes) == 1 else dict(sorted(batches.items())),
+        "threads": recipe.threads,
+        "device": device,
+        **probe.identity(),
+    }
+
+
+def _of_model(record: ModelRecord) -> dict[str, Any]:
+    return {
         "weights sha256": record.weights_sha256,
         "network": record.network,
         "network version": record.network_version,
@@ -33,10 +45,6 @@ def cell_identity(
         "scale": record.scale,
         "range": list(record.range),
         "output": record.output,
-        "batch": sizes[0] if len(sizes) == 1 else dict(sorted(batches.items())),
-        "threads": recipe.threads,
-        "device": device,
-        **probe.identity(),
     }
 
 
@@ -50,6 +58,11 @@ def _version(probe: Probe, scale: int, table: SampleTable) -> int:
     """VERSION of a probe; of one whose last change touched few sizes, the one whose numbers these are."""
     version_for = getattr(probe, "version_for", None)
     return version_for(scale, [(bucket.height, bucket.width) for bucket in table.buckets]) if version_for else probe.VERSION
+
+
+def without_model(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an identity counts for a measurement of samples by themselves, which earlier versions made with a model."""
+    return {name: value for name, value in identity.items() if name not in OF_MODEL}
 
 
 def as_known(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from xlli_ray.engine.pools.local import Pool
 from xlli_ray.engine.pools.run_pool import Pools, default_workers
 from xlli_ray.engine.pools.slots import check_cluster, check_here, check_options
 from xlli_ray.engine.run.analysis_runner import asked, run_analyses
-from xlli_ray.engine.run.array_documents import create_arrays, finish
+from xlli_ray.engine.run.array_documents import create_arrays, finish, forget_replaced
 from xlli_ray.engine.run.fitting import check_fit
 from xlli_ray.engine.run.model_gate import admitted, make_gate
 from xlli_ray.engine.run.network_process import Apart, is_foreign
@@ -45,7 +45,7 @@ from xlli_ray.store.records.lease import Lease
 from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import Cell, Manifest, ModelRecord, identity_hash
 from xlli_ray.store.records.root import write_root
-from xlli_ray.store.records.unit_records import DamagedRecord, forget_records, unfinished
+from xlli_ray.store.records.unit_records import DamagedRecord, unfinished
 from xlli_ray.store.tables.study_tables import query
 from xlli_ray.store.zarr.layout import ROOT
 
@@ -174,9 +174,7 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
 
             check_limits(plan, recipe, workers=workers)
             listed.look_again()  # reading the corpus and planning may have taken hours
-            for cell in plan.replaced:  # before the new plan is saved: killed in here, the old one is computed again
-                forget_records(listed, cell)
-                objects.delete(list(objects.list(f"{ROOT}/{cell}")))
+            forget_replaced(listed, plan)  # before the new plan is saved: killed in here, the old one is computed again
             manifest = save_manifest(objects, manifest, epoch=lease.epoch)
             archive = Archive(objects, manifest, listed)
             create_arrays(archive, plan)
@@ -227,11 +225,11 @@ def _below(archive: Archive) -> list[str]:
 
 
 def _waiting(records: Listing, cells: Sequence[Cell]) -> list[str]:
-    """A note on the units of models that only the study names: they are not built (`gate`)."""
-    models = dict.fromkeys(cell.model for cell in cells if unfinished(records, [cell]))
-    if not models:
+    """A note on the units of models and stages that only the study names: they are not built (`gate`)."""
+    names = dict.fromkeys(cell.model or cell.stage for cell in cells if unfinished(records, [cell]))
+    if not names:
         return []
-    return [f"units of {', '.join(models)} wait for a recipe that names their models: what only a study names is not built"]
+    return [f"units of {', '.join(names)} wait for a recipe that names their models and stages: what only a study names is not built"]
 
 
 def _first_files(recipe: Recipe) -> list[str]:

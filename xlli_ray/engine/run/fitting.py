@@ -46,13 +46,14 @@ def check_fit(archive: Archive, new: Collection[str] = ()) -> list[str]:
         (first, count), *others = sorted(reasons, key=lambda one: -one[1])
         if unfit == cell.rows and cell.id in new:
             more = f" (and {counted(len(others), 'other reason')})" if others else ""
+            who = f"model {cell.model} can measure" if cell.model else "it can measure"
             raise PlanError(
-                f"stage {cell.stage}: model {cell.model} can measure none of {counted(cell.rows, 'sample')}: {first}{more}. "
+                f"stage {cell.stage}: {who} none of {counted(cell.rows, 'sample')}: {first}{more}. "
                 f"Change what the stage asks for, or the images of the corpus."
             )
         text = f"{unfit} of {counted(cell.rows, 'sample')} cannot be measured and will be failed rows: {first}"
         told.setdefault((cell.stage, text + (f" ({count} of them)" if others else "")), []).append(cell.model)
-    return [f"stage {stage}, {', '.join(models)}: {text}" for (stage, text), models in told.items()]
+    return [f"stage {', '.join([stage, *filter(None, models)])}: {text}" for (stage, text), models in told.items()]
 
 
 def _reasons(archive: Archive, cell: Cell, probe: Selective) -> list[tuple[str, int]]:
@@ -60,7 +61,7 @@ def _reasons(archive: Archive, cell: Cell, probe: Selective) -> list[tuple[str, 
     decide, and reasons that differ in the file's name only are one."""
     manifest = archive.manifest
     assert manifest.samples is not None
-    scale = manifest.model(cell.model).scale
+    scales = {bucket.name: next(iter(bucket.scales), 0) for bucket in manifest.samples.buckets}  # in place of a network's
     targets = {bucket.name for bucket in manifest.samples.buckets if bucket.targets == bucket.rows}
     reader = SampleReader(archive.objects, manifest.samples)
 
@@ -74,6 +75,7 @@ def _reasons(archive: Archive, cell: Cell, probe: Selective) -> list[tuple[str, 
             found[bucket.refused] = bucket.refused, bucket.rows
             continue
         files = Counter(sources(bucket)) if probe.by_source else Counter({"": bucket.rows})
+        scale = manifest.model(cell.model).scale if cell.model else scales[bucket.name]
         for source, rows in files.items():
             if reason := probe.unfit(scale, bucket.height, bucket.width, source, target=bucket.name in targets):
                 kind = reason.replace(source, "…") if source else reason
@@ -84,9 +86,8 @@ def _reasons(archive: Archive, cell: Cell, probe: Selective) -> list[tuple[str, 
 
 def _check_companions(cell: Cell, probe: Probe, records: Mapping[str, ModelRecord]) -> None:
     """Refuse a companion without an output, or with one of another size than the model's own. Raises PlanError."""
-    own = records[cell.model]
     for name in probe.companions:
-        other = records[name]
+        own, other = records[cell.model], records[name]
         if other.output != "image":
             raise PlanError(f"stage {cell.stage}: it looks at the output of model {name}, which has `output: none`; name another model")
         if other.scale != own.scale:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,16 +19,18 @@ from xlli_ray.store.records.manifest import Bucket
 ACTIVATIONS_CPU = 1 << 30
 ACTIVATIONS_GPU = 16 << 30
 BATCHES = (32, 16, 8, 4, 2, 1)
+COPIES = 16
+"""Of an input that a measurement without a network is taken to hold at once, for choosing batches."""
 
 
 @dataclass(frozen=True)
 class SizeFacts:
-    """What is known of the inputs of one bucket before cells are cut."""
+    """What is known of the inputs of one bucket before cells are cut, with a model or without one."""
 
     shapes: Shapes | None
     """None where they are refused."""
     macs: float
-    """Multiply-adds a sample."""
+    """Multiply-adds a sample; without a model the values of its input."""
     refused: str
     """Why the network cannot take them."""
     batch: int
@@ -74,6 +77,15 @@ def size_facts(
     target, extras = _made_beside(recipe, bucket, masks=masks)
     shapes = Shapes(size.height, size.width, output, features, target=target, extras=extras, frames=size.frames)
     return SizeFacts(shapes, float(seen.multiply_adds), "", auto_batch(seen.activation_bytes, device))
+
+
+def sample_facts(recipe: Recipe, bucket: Bucket, *, masks: bool = False) -> SizeFacts:
+    """What is known without a model. `masks`: as in `size_facts`."""
+    size = size_of(bucket)
+    target, extras = _made_beside(recipe, bucket, masks=masks)
+    shapes = Shapes(size.height, size.width, None, {}, target=target, extras=extras, frames=size.frames)
+    values = math.prod(size.shape())
+    return SizeFacts(shapes, float(values), "", auto_batch(COPIES * 4 * values, "cpu"))
 
 
 def _made_beside(

@@ -17,7 +17,7 @@ import numpy as np
 
 from xlli_ray.engine.run.input_sizes import SizeFacts
 from xlli_ray.engine.run.ranges import MACS_A_SECOND, SHARD_BYTES, UNIT_BYTES, UNIT_SECONDS, UNITS_A_BUCKET
-from xlli_ray.engine.run.wanted_cells import WantedCell
+from xlli_ray.engine.run.wanted_cells import WantedCell, unit_cost
 from xlli_ray.probes.protocol import ArrayPlan, SetProbe
 from xlli_ray.store.records.manifest import SIZES, Bucket, BucketPlan, SampleTable, SizePlan
 from xlli_ray.store.zarr.layout import ArrayMeta, extent_name
@@ -59,7 +59,7 @@ def many_sizes(
     if not any(not size.refused for size in sizes) or any(not _alike(sizes, number) for number in range(len(members))):
         return None
     total = sum(size.rows for size in sizes)
-    cost = max(want.probe.cost for want in members)
+    cost = unit_cost(members)
     each = _rows_a_unit(sizes, cost)
     segments = tuple(segment for size in sizes for segment in first.segments[size.bucket.name])
     mean = sum(size.macs * size.rows for size in sizes) / total

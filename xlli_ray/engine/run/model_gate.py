@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 from xlli_ray.errors import RecipeError, StudyError
@@ -47,29 +47,45 @@ def check_gate(gate: Gate, record: ModelRecord, place: str) -> None:
 
 
 def needed(cell: Cell) -> tuple[str, ...]:
-    """Ids of the models that the cell's units build. Raises StudyError for parameters that the probe does not take, RecipeError for a probe
-    whose code is not here or must not run."""
+    """Ids of the models that the cell's probe looks at; none of one that measures samples by themselves.
+
+    Raises StudyError for parameters that the probe does not take, RecipeError for a probe whose code is not here or must not run.
+    """
     try:
         probe = make_probe(cell.kind, cell.params, cell.spec, cell.code)
     except RecipeError:
         raise
     except (ValueError, TypeError, KeyError) as error:
         raise StudyError(f"{cell.id}: {cell.kind} does not take the parameters that study.json has: {error}") from error
-    return (cell.model, *probe.companions)
+    return (*([cell.model] if probe.SUBJECT == "model" else []), *probe.companions)
+
+
+def models_of(cells: Iterable[Cell], find: Callable[[str], Cell]) -> tuple[str, ...]:
+    """Ids of the models that units of these cells build: of theirs, and of what they need. `find` gives a cell by its id."""
+    names: dict[str, None] = {}
+    left, seen = list(cells), set[str]()
+    while left:
+        cell = left.pop(0)
+        if cell.id not in seen:
+            seen.add(cell.id)
+            names |= dict.fromkeys(needed(cell))
+            left += [find(name) for name in cell.needs]
+    return tuple(names)
 
 
 def admitted(gate: Gate, cells: Sequence[Cell]) -> tuple[list[Cell], list[Cell]]:
     """(cells whose units may run, those that wait)."""
+    by_id = {cell.id: cell for cell in cells}
     mine: list[Cell] = []
     others: list[Cell] = []
     for cell in cells:
-        (mine if _known(gate, cell) else others).append(cell)
+        (mine if _known(gate, cell, by_id) else others).append(cell)
     return mine, others
 
 
-def _known(gate: Gate, cell: Cell) -> bool:
-    """Whether this recipe names the models of a cell, and may run its probe."""
+def _known(gate: Gate, cell: Cell, by_id: Mapping[str, Cell]) -> bool:
+    """Whether this recipe names the models of a cell, and may run its probe and those that it needs."""
     try:
-        return cell.model in gate and all(name in gate for name in needed(cell))
+        return all(name in gate for name in needed(cell)) and all(_known(gate, by_id[name], by_id) for name in cell.needs)
     except RecipeError:
         return False

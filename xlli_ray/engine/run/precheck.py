@@ -11,7 +11,9 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from xlli_ray.analyses.freshness import check_asked
+from xlli_ray.corpus.size import Size
 from xlli_ray.engine.run.analysis_runner import asked
+from xlli_ray.engine.run.needed_stages import check_known
 from xlli_ray.errors import LayerPatternError, PlanError, closest
 from xlli_ray.probes import probe_class
 from xlli_ray.probes.protocol import columns_of
@@ -22,6 +24,7 @@ from xlli_ray.store.records.manifest import Cell, Manifest, ModelRecord
 
 if TYPE_CHECKING:
     from xlli_ray.models.model import Model
+    from xlli_ray.probes.probe import Probe
 
 SIDE = 64
 """Pixels of the black image, where the recipe's patches do not say another size."""
@@ -50,9 +53,13 @@ def check_recipe(
     """
     known = {(cell.stage, cell.model, _plain(cell.params)) for cell in existing}
     cells: dict[str, Cell] = {cell.id: cell for cell in existing}
+    lonely = [stage for stage in recipe.stages if stage.alone]
+    before = {(cell.stage, _plain(cell.params)) for cell in existing if cell.stage in {stage.id for stage in lonely}}
+    if any((stage.id, _plain(stage.params)) not in before for stage in lonely):
+        cells |= {cell.id: cell for cell in _sample_cells(recipe, lonely)}
     for record in records:
         entry = next(model for model in recipe.models if model.id == record.id)
-        stages = [stage for stage in recipe.measured().stages if stage.chooses(entry)]
+        stages = [stage for stage in recipe.measured().stages if stage.chooses(entry) and not stage.alone]
         if all((stage.id, record.id, _plain(stage.params)) in known for stage in stages):
             continue
         cells |= {cell.id: cell for cell in _cells(recipe, stages, load(record.id), [other.id for other in records])}
@@ -115,8 +122,30 @@ def _cells(recipe: Recipe, stages: Sequence[Stage], model: Model, known: Sequenc
                 raise PlanError(f"stage {stage.id}: no model has the id {unknown[0]!r}: {hint}Models: {', '.join(known)}")
             if reason := probe.refuses(model, scales):
                 raise PlanError(f"stage {stage.id}: {reason}")
-            columns = columns_of(probe.columns(), clips=example.ndim > 4)
-            out.append(
-                Cell(stage.id, stage.kind, model.id, probe.what, dict(spec), stage.params, {}, columns, "", recipe.threads, (), stage.code)
-            )
+            out.append(_cell(recipe, stage, probe, model.id, clips=example.ndim > 4))
     return out
+
+
+def _sample_cells(recipe: Recipe, stages: Sequence[Stage]) -> list[Cell]:
+    """The cells of stages that measure samples by themselves, without sizes. Raises PlanError."""
+    import torch
+
+    frames = int(getattr(recipe.corpus.given, "frames", 0) or 0)
+    example = torch.zeros(1, *Size(SIDE, SIDE, frames).shape())
+    out = []
+    for stage in stages:
+        cls, params = probe_class(stage.kind, stage.code), stage.parsed()
+        for spec in cls.cells(params, None, example):
+            probe = cls(params, spec)
+            if reason := probe.refuses(None, [recipe.corpus.scale] if recipe.corpus.scale is not None else []):
+                raise PlanError(f"stage {stage.id}: {reason}")
+            out.append(_cell(recipe, stage, probe, "", clips=bool(frames)))
+    return out
+
+
+def _cell(recipe: Recipe, stage: Stage, probe: Probe, model: str, *, clips: bool) -> Cell:
+    check_known(stage.id, probe.needs, recipe.stages)
+    columns = columns_of(probe.columns(), clips=clips)
+    return Cell(
+        stage.id, stage.kind, model, probe.what, probe.spec, stage.params, {}, columns, "", recipe.threads, (), stage.code
+    )

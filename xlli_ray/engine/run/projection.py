@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 
 from xlli_ray.engine.run.network_process import Apart
+from xlli_ray.engine.run.ranges import MACS_A_SECOND
 from xlli_ray.errors import NetworkError
 from xlli_ray.models.model import Model
 from xlli_ray.probes import make_probe
@@ -23,8 +24,8 @@ SIDE = 64
 
 
 def project(objects: Objects, manifest: Manifest, models: Collection[str], *, threads: int = 1) -> float | None:
-    """Seconds of one worker, on this machine's CPU, for the units of `models` that have no record yet; None for a study of a GPU,
-    and where a trial fails: the run says of which sample and why.
+    """Seconds of one worker, on this machine's CPU, for the units of `models`, and for those without a model, that have no record yet; None
+    for a study of a GPU, and where a trial fails: the run says of which sample and why.
 
     Builds no other model: what only a study names is code of a stranger.
     """
@@ -36,7 +37,7 @@ def project(objects: Objects, manifest: Manifest, models: Collection[str], *, th
         return None
     groups: dict[str, list[Cell]] = {}
     for cell in manifest.cells:
-        if cell.model in models:
+        if not cell.model or cell.model in models:
             groups.setdefault(cell.group, []).append(cell)
     before, total, records = torch.get_num_threads(), 0.0, Listing(objects)
     built: dict[str, Model] = {}
@@ -48,6 +49,9 @@ def project(objects: Objects, manifest: Manifest, models: Collection[str], *, th
             if not any(rows for _, rows, _ in left):
                 continue
             name = members[0].model
+            if not name:
+                total += sum(rows * part.macs for cell in members for part, (_, rows, _) in zip(cell.sizes, left)) / MACS_A_SECOND
+                continue
             if name not in built:
                 built = {name: load_study_model(objects, manifest.model(name))}  # one at a time
                 forwards[name] = _forward(built[name])

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from xlli_ray.engine.events import Events
 from xlli_ray.engine.pools.local import MAX_FRUITLESS, Lost, Pool
-from xlli_ray.engine.run.model_gate import Gate, needed
+from xlli_ray.engine.run.model_gate import Gate, models_of
 from xlli_ray.engine.run.progress import Progress
 from xlli_ray.engine.worker.job import UnitJob
 from xlli_ray.errors import EnvironmentFailure
@@ -31,6 +31,7 @@ def count_units(cells: Sequence[Cell]) -> int:
 def pending_jobs(records: Listing, cells: Sequence[Cell], gate: Gate, *, retry_failed: bool = False) -> deque[UnitJob]:
     """Units that lack a record in some cell (or, with `retry_failed`, have failed samples), model by model. `gate` admits their models."""
     groups: dict[str, list[Cell]] = {}
+    by_id = {cell.id: cell for cell in cells}
     for cell in cells:
         groups.setdefault(cell.group, []).append(cell)
     jobs: deque[UnitJob] = deque()
@@ -44,7 +45,7 @@ def pending_jobs(records: Listing, cells: Sequence[Cell], gate: Gate, *, retry_f
             for unit in range(cell.units):
                 if unit not in done:
                     missing.setdefault(unit, []).append(cell.id)
-        models = tuple((name, gate[name]) for name in dict.fromkeys(name for cell in members for name in needed(cell))) if missing else ()
+        models = tuple((name, gate[name]) for name in models_of(members, by_id.__getitem__)) if missing else ()
         jobs.extend(UnitJob(group, unit, tuple(names), models=models) for unit, names in sorted(missing.items()))
     return jobs
 

@@ -1,4 +1,4 @@
-"""The cells that a recipe wants of one model, before their ranges are cut: with batches, rows and identity."""
+"""The cells that a recipe wants of one model, or of the samples alone, before their ranges are cut: with batches, rows and identity."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xlli_ray.engine.run.cell_identity import cell_identity, companion_settings
-from xlli_ray.engine.run.input_sizes import SizeFacts, images_only, pixels, size_facts, size_of, too_small
+from xlli_ray.engine.run.input_sizes import SizeFacts, images_only, pixels, sample_facts, size_facts, size_of, too_small
 from xlli_ray.engine.run.network_trials import manners_of, remark_of
 from xlli_ray.engine.run.ranges import choose_rows
 from xlli_ray.errors import PlanError
@@ -30,9 +30,44 @@ class WantedCell:
     batches: Mapping[str, int]
     identity: Mapping[str, Any]
     segments: Mapping[str, tuple[tuple[int, int], ...]]
+    needs: tuple[str, ...] = ()
+    """Ids of the cells that its probe is given the measurements of."""
 
     def id(self, model: str) -> str:
+        """`model`: its id, NO_MODEL without one."""
         return f"{self.stage.id}/{model}/{self.probe.what}"
+
+
+def unit_cost(members: Sequence[WantedCell]) -> float:
+    """What a sample of their units costs, as `Probe.cost`: the most of cells that share a forward, the sum of those without a model."""
+    costs = [want.probe.cost for want in members]
+    return sum(costs) if members[0].probe.SUBJECT == "sample" else max(costs)
+
+
+def sample_cells(recipe: Recipe, stages: Sequence[Stage], table: SampleTable, device: str) -> tuple[list[WantedCell], dict[str, SizeFacts]]:
+    """The cells of the stages that measure samples by themselves, and what is known of each bucket. Raises PlanError."""
+    import torch
+
+    facts = {bucket.name: sample_facts(recipe, bucket, masks=table.masks) for bucket in table.buckets}
+    smallest = size_of(min(table.buckets, key=pixels))
+    example = torch.zeros(1, *smallest.shape())
+    scales = sorted({scale for bucket in table.buckets for scale in bucket.scales})
+    wanted = []
+    for stage in stages:
+        cls, params = probe_class(stage.kind, stage.code), stage.parsed()
+        if smallest.frames and not takes_clips(cls):
+            raise PlanError(f"stage {stage.id}: {images_only(stage.kind)}")
+        for spec in cls.cells(params, None, example):
+            probe = cls(params, spec)
+            if probe.companions:
+                raise PlanError(f"stage {stage.id}: {stage.kind} measures samples by themselves, and cannot look at the output of models")
+            if reason := probe.refuses(None, scales):
+                raise PlanError(f"stage {stage.id}: {reason}")
+            fixed = recipe.batch.get(stage.kind, "auto")
+            batches = {name: one.batch if fixed == "auto" else int(fixed) for name, one in facts.items()}
+            identity = cell_identity(recipe, table, None, probe, batches, device)
+            wanted.append(WantedCell(stage, probe, spec, batches, identity, choose_rows(table, probe.max_rows)))
+    return wanted, facts
 
 
 def wanted_cells(
@@ -78,7 +113,7 @@ def wanted_cells(
     wanted = []
     for stage, probe, spec in probes:
         fixed = recipe.batch.get(stage.kind, "auto")
-        found_manners = [own, *(manners_of(load(name), unsure) for name in probe.companions)]
+        found_manners = [own, *(manners_of(load(name), unsure) for name in _companions(stage.id, probe, probes))]
         alone = any(one.alone for one in found_manners)
         sizes = {name: 1 if alone else one.batch if fixed == "auto" else int(fixed) for name, one in facts.items()}
         segments = choose_rows(table, probe.max_rows)
@@ -92,6 +127,18 @@ def wanted_cells(
             identity["draws"] = "keyed by sample"
         wanted.append(WantedCell(stage, probe, spec, sizes, identity, segments))
     return wanted, facts, notes
+
+
+def _companions(stage: str, probe: Probe, probes: Sequence[tuple[Stage, Probe, Any]]) -> list[str]:
+    """The other models whose output a probe looks at, itself or in what it needs of other stages."""
+    names, seen, left = [*probe.companions], {stage}, [*probe.needs]
+    while left:
+        need = left.pop(0)
+        for other in [one for where, one, _ in probes if where.id == need and need not in seen]:
+            names += other.companions
+            left += other.needs
+        seen.add(need)
+    return list(dict.fromkeys(names))
 
 
 def _pattern(tap: Tap) -> str:

@@ -16,9 +16,8 @@ import os
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -27,27 +26,22 @@ import numpy as np
 from xlli_ray.corpus.files.prefetch import Ahead
 from xlli_ray.corpus.files.watch import Watch, Witness
 from xlli_ray.corpus.sample import CACHE_BYTES, Loader, Sample, sample_from_row, study_loader
-from xlli_ray.engine.run.model_gate import check_gate, needed
+from xlli_ray.engine.run.model_gate import check_gate, models_of
 from xlli_ray.engine.run.study_weights import load_study_model
 from xlli_ray.engine.worker.batches import BatchReader
 from xlli_ray.engine.worker.cell_writer import CellPart
 from xlli_ray.engine.worker.environment import check_device, device_name, keep_freed_memory, versions
 from xlli_ray.engine.worker.job import Clock, UnitJob, UnitResult
-from xlli_ray.errors import LeaseError, NetworkError, StudyError
-from xlli_ray.models.layers import capture, frames_of
+from xlli_ray.engine.worker.measuring import SAMPLE_FAULTS, Measuring
+from xlli_ray.errors import LeaseError, StudyError
 from xlli_ray.models.model import Model
-from xlli_ray.models.neighbours import sample_seed
-from xlli_ray.probes.probe import Probe
-from xlli_ray.probes.protocol import Batch, Forward, Measurement
+from xlli_ray.probes.protocol import Batch, Measurement
 from xlli_ray.store.objects.client import open_objects
 from xlli_ray.store.records.documents import load_manifest
 from xlli_ray.store.records.lease import holder_mark, superseded
 from xlli_ray.store.records.manifest import BucketPlan
 from xlli_ray.store.records.unit_records import COMPUTED, PASSED, Failure, Receipt, write_crash_note, write_record
 from xlli_ray.store.tables.sample_table import SampleReader
-
-# What a network and its gradients may raise for one input. A network's own code comes as ForwardError, whatever it raised.
-_SAMPLE_FAULTS = (RuntimeError, ValueError, ArithmeticError, MemoryError, LookupError, TypeError, AttributeError, AssertionError)
 
 
 def make_loader(corpus: Mapping[str, Any], watch: Watch, read: Callable[[str], bytes]) -> Loader:
@@ -114,13 +108,14 @@ class Worker:
                     part.fail("sample", {row - low: reason for row, reason in bucket.refusals(start, stop).items()})
                 one_by_one = False
                 if forwards:
-                    for name in dict.fromkeys(name for cell in cells for name in needed(cell)):
+                    for name in models_of(cells, self.manifest.cell):
                         check_gate(dict(job.models), self.manifest.model(name), self.objects.url)
-                    model = self.model(cells[0].model)
+                    measuring = Measuring(cells, [part.probe for part in parts], self.manifest.cell, self._companion, self.device)
+                    model = self.model(cells[0].model) if measuring.looks_at_model else None
                     if job.mode == "probe":
-                        self._try_alone(job, model, parts, samples, crashed)
+                        self._try_alone(job, model, measuring, samples, crashed)
                     ranges = [range(first - low, last - low) for first, last in forwards]
-                    one_by_one = self._measure(job, model, parts, samples, crashed, ranges, clock)
+                    one_by_one = self._measure(job, model, measuring, parts, samples, crashed, ranges, clock)
                     with clock("conclude"):
                         for part in parts:
                             part.conclude(stop - start)
@@ -155,7 +150,8 @@ class Worker:
     def _measure(
         self,
         job: UnitJob,
-        model: Model,
+        model: Model | None,
+        measuring: Measuring,
         parts: Sequence[CellPart],
         samples: Sequence[Sample],
         crashed: set[int],
@@ -179,7 +175,7 @@ class Worker:
                 if not batch.ok.any():
                     continue
                 with clock("compute"):
-                    results, alone = self._measure_batch(model, parts, batch)
+                    results, alone = self._measure_batch(model, measuring, batch)
                 one_by_one |= alone
                 with clock("write"):
                     while len(encoding) >= 2:
@@ -200,73 +196,30 @@ class Worker:
         return one_by_one
 
     def _measure_batch(
-        self, model: Model, parts: Sequence[CellPart], batch: Batch
+        self, model: Model | None, measuring: Measuring, batch: Batch
     ) -> tuple[list[list[Measurement]], bool]:
         """All cells' measurements of a batch. Falls back to one sample at a time when the batch as a whole fails."""
         import torch
 
         try:
-            return [self._forward(model, parts, batch)], False
-        except _SAMPLE_FAULTS:
+            return [measuring.together(model, batch)], False
+        except SAMPLE_FAULTS:
             pass  # of which sample it is shows when each runs alone: a neighbour must not share its fate
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         each = []
         for i in np.flatnonzero(batch.ok).tolist():
-            single = batch.only(i)
-            try:
-                measured = self._forward(model, parts, single)
-                each.append([_place(m, i, len(batch.ok)) for m in measured])
-            except _SAMPLE_FAULTS as error:
-                text = (str(error).strip() or "no message").splitlines()[0][:300]
-                memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text
-                why = "out of memory alone" if memory else f"{type(error).__name__}: {text}"
-                why = str(error) if isinstance(error, NetworkError) else why
-                each.append([Measurement({}, {}, [], {i: why}) for _ in parts])
+            each.append([_place(m, i, len(batch.ok)) for m in measuring.alone(model, batch.only(i))])
         return each, True
 
-    def _forward(self, model: Model, parts: Sequence[CellPart], batch: Batch) -> list[Measurement]:
-        import torch
-
-        probes = [part.probe for part in parts]
-        with self._own_draws(parts, batch):
-            if not probes[0].SHARES_FORWARD:
-                return [probe.measure(model, self._accompanied(probe, batch), None) for probe in probes]
-            taps = tuple(dict.fromkeys(tap for probe in probes for tap in probe.taps()))
-            with torch.no_grad(), capture(model, taps, frames=frames_of(batch.input)) as found:
-                output = model.forward(model.prepare(batch.input))
-        forward = Forward(output if model.output == "image" else None, found)
-        return [probe.measure(model, batch, forward) for probe in probes]
-
-    @contextmanager
-    def _own_draws(self, parts: Sequence[CellPart], batch: Batch) -> Iterator[None]:
-        """For a network that draws: torch's generator set by the sample, of which such a batch holds one. Afterwards as it was."""
-        import torch
-
-        if not any("draws" in part.cell.identity for part in parts):
-            yield
-            return
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(sample_seed(batch.samples[0].sample_id))
-            yield
-
-    def _accompanied(self, probe: Probe, batch: Batch) -> Batch:
-        """The batch with the outputs of the other models that the probe looks at."""
-        import torch
-
-        if not probe.companions:
-            return batch
-        outputs: dict[str, torch.Tensor] = {}
-        for name in probe.companions:
-            if name not in self._companions:
-                self._companions[name] = load_study_model(self.objects, self.manifest.model(name), self.device)
-            other = self._companions[name]
-            with torch.no_grad():
-                outputs[name] = other.forward(other.prepare(batch.input))
-        return replace(batch, companions=outputs)
+    def _companion(self, model_id: str) -> Model:
+        """Another model that a probe looks at; all of them stay."""
+        if model_id not in self._companions:
+            self._companions[model_id] = load_study_model(self.objects, self.manifest.model(model_id), self.device)
+        return self._companions[model_id]
 
     def _try_alone(
-        self, job: UnitJob, model: Model, parts: Sequence[CellPart], samples: Sequence[Sample], crashed: set[int]
+        self, job: UnitJob, model: Model | None, measuring: Measuring, samples: Sequence[Sample], crashed: set[int]
     ) -> None:
         """Run each sample alone under a note, results thrown away: the sample that kills the process leaves its name."""
         for i, sample in enumerate(samples):
@@ -279,7 +232,7 @@ class Worker:
             import torch
 
             data = torch.from_numpy(loaded.input)[None].to(self.device)
-            self._measure_batch(model, parts, Batch([sample], data, [loaded.target], np.ones(1, bool), extras=[loaded.extras]))
+            self._measure_batch(model, measuring, Batch([sample], data, [loaded.target], np.ones(1, bool), extras=[loaded.extras]))
         self._note(job, PASSED)
 
     def _note(self, job: UnitJob, row: int) -> None:

@@ -15,12 +15,14 @@ from xlli_ray.report import panels
 from xlli_ray.report.page_model import Context, Scalar, Section, Stored
 from xlli_ray.report.sections.scalars import digits, number
 from xlli_ray.report.shown_samples import spread, table_row, usable_readers
-from xlli_ray.store.records.manifest import Cell
-from xlli_ray.store.tables.sql import quoted
+from xlli_ray.store.records.manifest import NO_MODEL, Cell
+from xlli_ray.store.tables.sql import quoted, text
 from xlli_ray.store.zarr.layout import ArrayMeta
 from xlli_ray.store.zarr.size_reader import Reader, open_readers
 from xlli_ray.views.stored import is_image
 
+OWNER = f"coalesce(model, {text(NO_MODEL)})"
+"""In SQL, as `Cell.owner`."""
 PANELS = 12
 """Layers drawn in one section."""
 MODELS_SHOWN = 6
@@ -30,7 +32,7 @@ MODELS_SHOWN = 6
 def stored_lines(context: Context, stage: str, cells: Sequence[Cell]) -> list[Stored]:
     """What is stored, one line for each array of each cell, sizes summed over buckets."""
     found = context.tables.rows(
-        'select model, what, name, sum(rows)::bigint as rows, sum(valid)::bigint as valid, sum(bytes)::bigint as raw, '
+        f"select {OWNER} as model, what, name, sum(rows)::bigint as rows, sum(valid)::bigint as valid, sum(bytes)::bigint as raw, "
         "sum(bytes_stored)::bigint as stored from features where stage = ? group by all",
         [stage],
     )
@@ -41,14 +43,14 @@ def stored_lines(context: Context, stage: str, cells: Sequence[Cell]) -> list[St
         for name in names:
             metas = [meta for bucket in cell.sizes for meta in bucket.arrays if meta.name == name]
             shapes = list(dict.fromkeys(meta.shape for meta in metas))
-            meta, row = metas[0], sums.get((cell.model, cell.what, name))
+            meta, row = metas[0], sums.get((cell.owner, cell.what, name))
             stride = meta.attributes.get("stride")
-            text = " × ".join(map(str, shapes[0])) or "one number"
+            size = " × ".join(map(str, shapes[0])) or "one number"
             out.append(
                 Stored(
-                    model=cell.model,
+                    model=cell.owner,
                     what=cell.what if len(names) == 1 else f"{cell.what}/{name}",
-                    shape=text + (f" (and {len(shapes) - 1} more)" if len(shapes) > 1 else ""),
+                    shape=size + (f" (and {len(shapes) - 1} more)" if len(shapes) > 1 else ""),
                     stride=f"{stride[0]:.3g} × {stride[1]:.3g}" if stride else "–",
                     dtype=meta.dtype,
                     codec=meta.codec,
@@ -107,7 +109,7 @@ def _alone(context: Context, out: Section, cell: Cell, name: str, *, rows: int) 
     usable = usable_readers(readers)
     if not usable:
         if any(reader.valid.any() for reader in readers):
-            out.notes.append(f"{cell.model} · {cell.what}: a single sample is too large to be drawn here.")
+            out.notes.append(f"{panels.cell_words(cell)}: a single sample is too large to be drawn here.")
         return
     title = panels.cell_title(cell, usable[0])
     if panels.is_map(usable[0].meta):
@@ -119,7 +121,7 @@ def _alone(context: Context, out: Section, cell: Cell, name: str, *, rows: int) 
 
 def _beside(context: Context, out: Section, members: Sequence[tuple[Cell, str]]) -> None:
     """The same single map of several networks."""
-    readers = {cell.model: usable_readers(_readers(context, cell, name)) for cell, name in members}
+    readers = {cell.owner: usable_readers(_readers(context, cell, name)) for cell, name in members}
     readers = {model: some for model, some in readers.items() if some}
     if len(readers) > panels.MAPS:
         out.notes.append(f"{panels.MAPS} of {len(readers)} models are shown side by side, evenly spaced.")
@@ -133,12 +135,12 @@ def _beside(context: Context, out: Section, members: Sequence[tuple[Cell, str]])
 def _gallery(context: Context, out: Section, images: Sequence[tuple[Cell, str]]) -> None:
     """Best, median and worst sample by the first scalar; the first, middle and last one where there is none."""
     score = next((column for column in out.shown if column.dtype == "float64"), None)
-    by_model = {cell.model: (cell, name) for cell, name in reversed(images)}
+    by_model = {cell.owner: (cell, name) for cell, name in reversed(images)}
     by_model = {model: by_model[model] for model in out.models if model in by_model}
     if len(by_model) > MODELS_SHOWN:
         if score is not None:
             means = context.tables.rows(
-                f"select model, avg({quoted(score.name)}) as v from {quoted(out.kind)} where stage = ? and status = 'ok' "
+                f"select {OWNER} as model, avg({quoted(score.name)}) as v from {quoted(out.kind)} where stage = ? and status = 'ok' "
                 f"and isfinite({quoted(score.name)}) group by all order by v desc, model",
                 [out.id],
             )
@@ -165,8 +167,8 @@ def _ranked(context: Context, out: Section, score: Scalar, models: Sequence[str]
         f"""
         with per as (
           select row, avg({column}) as v from {source}
-          where stage = ? and status = 'ok' and isfinite({column}) and model in ({values})
-          group by row having count(distinct model) = {len(models)}
+          where stage = ? and status = 'ok' and isfinite({column}) and {OWNER} in ({values})
+          group by row having count(distinct {OWNER}) = {len(models)}
         ),
         ranked as (select row, v, row_number() over (order by v desc, row) as place, count(*) over () as n from per)
         select row, v, place, n from ranked where place in (1, (n + 1) // 2, n) order by place
@@ -176,7 +178,7 @@ def _ranked(context: Context, out: Section, score: Scalar, models: Sequence[str]
     if not rows:
         return []
     each = context.tables.rows(
-        f"select row, model, avg({column}) as v from {source} where stage = ? and status = 'ok' "
+        f"select row, {OWNER} as model, avg({column}) as v from {source} where stage = ? and status = 'ok' "
         f"and row in ({', '.join(str(row['row']) for row in rows)}) group by all",
         [out.id],
     )

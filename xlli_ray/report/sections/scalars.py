@@ -18,6 +18,7 @@ from xlli_ray.plots.view import View, to_svg
 from xlli_ray.report.numbers import LEVEL, Asked, Summary, summarise
 from xlli_ray.report.page_model import Context, Figure, Line, Scalar, Section, Value
 from xlli_ray.stats.intervals import FEW, FEWEST, SHARE, Interval, kind
+from xlli_ray.store.records.manifest import NO_MODEL
 from xlli_ray.store.tables.sql import quoted, text
 
 DOTS = 160
@@ -81,10 +82,11 @@ def add_scalars(context: Context, out: Section) -> None:
     names = [context.tables.name(column.name) for column in out.shown]
     finite = ", ".join(f"avg({name}) filter (where isfinite({name}::double)) as {name}" for name in names)
     what = f" and what = {text(_main(context, out))}" if len(out.models) else ""
+    model = "" if out.alone else "model, "
     out.query = (
-        f"select model, label, count(*) as photographs, {', '.join(f'avg({name})' for name in names)} from (select model, label, "
+        f"select {model}label, count(*) as photographs, {', '.join(f'avg({name})' for name in names)} from (select {model}label, "
         f"coalesce(source_sha, content) as photograph, {finite} from {context.tables.name(out.kind)} join samples using (sample_id) "
-        f"where stage = {text(out.id)}{what} and status = 'ok' group by all) group by model, label order by all"
+        f"where stage = {text(out.id)}{what} and status = 'ok' group by all) group by {model}label order by all"
     )
 
 
@@ -238,12 +240,14 @@ def _one_axis(context: Context, models: Sequence[str], labels: Sequence[str], su
     if alone:  # best on top tells more than the recipe's order
         keys.sort(key=lambda key: -summary.values[key].mean if key in summary.values else np.inf)
     values = tuple(summary.values.get(key) for key in keys)
-    if alone:
+    own = list(models) == [NO_MODEL]
+    if alone and not own:
         looks = [context.looks[model] for model, _ in keys]
         colours, markers = tuple(look.colour for look in looks), "".join(look.marker for look in looks)
         return Dots(f"{name} by model", tuple(model for model, _ in keys), (Panel("", axis, values, colours, markers=markers),))
     colours = tuple(context.colour(label) for _, label in keys)
-    return Dots(f"{name} by degradation", tuple(label for _, label in keys), (Panel(models[0], axis, values, colours),))
+    title = "" if own else models[0]
+    return Dots(f"{name} by degradation", tuple(label for _, label in keys), (Panel(title, axis, values, colours),))
 
 
 def _span(values: Mapping[_Key, Interval], models: Sequence[str], label: str) -> tuple[float, float] | None:

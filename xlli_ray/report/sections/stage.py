@@ -37,7 +37,7 @@ def section(context: Context, stage: str) -> Section:
     manifest = context.study.manifest
     cells = [cell for cell in ordered(manifest) if cell.stage == stage]
     kind = cells[0].kind
-    out = Section(stage, kind, models=list(dict.fromkeys(cell.model for cell in cells)))
+    out = Section(stage, kind, models=list(dict.fromkeys(cell.owner for cell in cells)))
     out.params = json.dumps(dict(cells[0].params), ensure_ascii=False) if cells[0].params else ""
     out.prose, out.reference, columns = describe(kind, manifest.kinds)
     for name, dtype in kind_columns(cells).items():
@@ -55,11 +55,12 @@ def section(context: Context, stage: str) -> Section:
         out.stored = stored_lines(context, stage, cells)
         if not out.own:
             add_pictures(context, out, cells)
+    model = "model, " if any(cell.model for cell in cells) else ""
     if not out.query and out.columns and not out.stored:  # nothing to average: the rows themselves
         names = ", ".join(context.tables.name(column.name) for column in out.columns)
-        out.query = f"select sample_id, model, {names} from {context.tables.name(kind)} where stage = {text(stage)} limit 10"
+        out.query = f"select sample_id, {model}{names} from {context.tables.name(kind)} where stage = {text(stage)} limit 10"
     if not out.query:
-        out.query = f"select model, what, bucket, shape, dtype, bytes_stored from features where stage = {text(stage)}"
+        out.query = f"select {model}what, bucket, shape, dtype, bytes_stored from features where stage = {text(stage)}"
     return out
 
 

@@ -108,7 +108,7 @@ def _check(manifest: Manifest) -> None:
     if manifest.samples is not None:
         _check_samples(manifest.samples)
     for cell in manifest.cells:
-        for name, what in ((cell.stage, "stage"), (cell.model, "model"), (cell.what, "output"), (cell.kind, "kind")):
+        for name, what in ((cell.stage, "stage"), (cell.owner, "model"), (cell.what, "output"), (cell.kind, "kind")):
             check_name(name, what)
         _must(all(dtype in ARROW for _, dtype in cell.columns), f"{cell.id}: columns")
         unit = 0
@@ -116,7 +116,9 @@ def _check(manifest: Manifest) -> None:
             _must(bucket.first_unit == unit, f"{cell.id}: first_unit of {bucket.name}")
             unit += bucket.units
             _check_bucket(cell, bucket, manifest.samples)
-    _must(len({cell.id for cell in manifest.cells}) == len(manifest.cells), "cells: an id twice")
+    ids = {cell.id for cell in manifest.cells}
+    _must(len(ids) == len(manifest.cells), "cells: an id twice")
+    _must(all(name in ids for cell in manifest.cells for name in cell.needs), "cells: needs")
     stages = manifest.recipe.get("stages", [])
     _must(isinstance(stages, list), "recipe.stages")
     for stage in stages:

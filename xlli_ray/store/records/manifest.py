@@ -99,6 +99,8 @@ class SampleTable:
         return counts
 
 
+NO_MODEL = "-"
+"""In the id and the keys of a cell that belongs to samples alone, where others have their model's id."""
 SIZES = "sizes"
 """Name of the bucket that holds inputs of many sizes (`docs/decisions/010-many-sizes.md`)."""
 
@@ -213,13 +215,14 @@ class BucketPlan:
 
 @dataclass(frozen=True)
 class Cell:
-    """One output of one stage for one model."""
+    """One output of one stage, for one model or for the samples alone."""
 
     __pydantic_config__ = STRICT
 
     stage: str
     kind: str
     model: str
+    """Id; "" where it belongs to the samples alone."""
     what: str
     spec: Mapping[str, Any]
     params: Mapping[str, Any]
@@ -230,10 +233,17 @@ class Cell:
     buckets: tuple[BucketPlan, ...]
     code: str = ""
     """Where the recipe says that the probe's class lies, `package.module:Class`; "" for one of a registry. Runs nothing by itself."""
+    needs: tuple[str, ...] = ()
+    """Ids of the cells that its probe is given the measurements of."""
+
+    @property
+    def owner(self) -> str:
+        """The model's id, or NO_MODEL."""
+        return self.model or NO_MODEL
 
     @property
     def id(self) -> str:
-        return f"{self.stage}/{self.model}/{self.what}"
+        return f"{self.stage}/{self.owner}/{self.what}"
 
     @property
     def hash(self) -> str:
@@ -359,7 +369,7 @@ class Manifest:
 
     @property
     def measurements(self) -> int:
-        """Samples, counted once for each model that measures them, however many stages do."""
+        """Samples, counted once for each model that measures them, and once for what is measured without one, however many stages do."""
         rows: dict[str, int] = {}
         for cell in self.cells:
             rows[cell.model] = max(rows.get(cell.model, 0), cell.rows)

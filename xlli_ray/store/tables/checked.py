@@ -86,7 +86,7 @@ def _of_manifest(manifest: Manifest) -> Iterator[Said]:
     for i, cell in enumerate(manifest.cells):
         here = f"cells[{i}]"
         yield f"{here}.stage", cell.stage, NAME
-        yield f"{here}.model", cell.model, NAME
+        yield f"{here}.model", cell.owner, NAME
         yield f"{here}.what", cell.what, NAME
         yield f"{here}.kind", cell.kind, IDENTIFIER
         yield f"{here}.group", cell.group, NAME

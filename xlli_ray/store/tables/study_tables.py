@@ -7,7 +7,8 @@
     failures  every sample that could not be measured or read, with its reason
     <table>   the tables of analyses, e.g. `lam_pairs`: stage, …; they lie under `results/`, not here
 
-Sorted by (stage, model, what, row); no seconds, hosts or attempts, so that two runs of one plan give the same bytes.
+Sorted by (stage, model, what, row); `model` is null where samples were measured by themselves, and comes first. No seconds, hosts or
+attempts, so that two runs of one plan give the same bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import Missing, Objects
 from xlli_ray.store.records.digests import INDEX, remembered
 from xlli_ray.store.records.listing import Listing
-from xlli_ray.store.records.manifest import Cell, Manifest
+from xlli_ray.store.records.manifest import NO_MODEL, Cell, Manifest
 from xlli_ray.store.records.root import digest_of
 from xlli_ray.store.records.seal import check, crc_hex, read_json, sealed_json, sealed_parquet
 from xlli_ray.store.records.unit_records import ARROW, read_receipts, read_records
@@ -85,8 +86,8 @@ def kind_batches(records: Listing, cells: Sequence[Cell]) -> Iterator[pa.Table]:
         for _, rows in read_records(records, cell):
             if not rows.num_rows:
                 continue
-            about = {"stage": cell.stage, "model": cell.model, "what": cell.what}
-            known = {name: pa.repeat(value, rows.num_rows) for name, value in about.items()}
+            about = {"stage": cell.stage, "model": cell.model or None, "what": cell.what}
+            known = {name: pa.repeat(pa.scalar(value, pa.string()), rows.num_rows) for name, value in about.items()}
             known |= {name: rows[name] for name in rows.column_names}
             columns = [known[f.name] if f.name in known else pa.nulls(rows.num_rows, f.type) for f in schema]
             yield pa.table(columns, names=schema.names).cast(schema)
@@ -109,7 +110,7 @@ def stored_table(archive: Archive) -> pa.Table:
                 valid, stored = sums.get((bucket.name, meta.name), (0, 0))
                 stride = meta.attributes.get("stride") or (None, None)
                 rows.append(
-                    {"stage": cell.stage, "model": cell.model, "what": cell.what, "name": meta.name, "bucket": bucket.name,
+                    {"stage": cell.stage, "model": cell.model or None, "what": cell.what, "name": meta.name, "bucket": bucket.name,
                      "rows": meta.rows, "valid": valid, "shape": list(meta.shape), "dtype": meta.dtype, "codec": meta.codec,
                      "stride_y": stride[0], "stride_x": stride[1], "bytes": sum(mine.nbytes for mine in exact), "bytes_stored": stored,
                      "path": f"{ROOT}/{cell.id}/{bucket.name}/{meta.name}"}
@@ -126,7 +127,7 @@ def failure_table(archive: Archive) -> pa.Table:
         for receipt in read_receipts(archive.records, cell):
             for failure in receipt.failed:
                 rows.append(
-                    {"stage": cell.stage, "model": cell.model, "what": cell.what, "sample_id": failure.sample_id,
+                    {"stage": cell.stage, "model": cell.model or None, "what": cell.what, "sample_id": failure.sample_id,
                      "row": failure.row, "kind": failure.kind, "reason": failure.reason}
                 )  # fmt: skip
     return pa.Table.from_pylist(rows, FAILURES)
@@ -295,7 +296,7 @@ def _only(name: str, cells: Sequence[Cell]) -> str:
     """The condition that keeps the rows of these cells."""
     if name == "models":
         return f"id in ({_texts({cell.model for cell in cells})})"
-    return f"concat(stage, '/', model, '/', what) in ({_texts({cell.id for cell in cells})})"
+    return f"concat(stage, '/', coalesce(model, {text(NO_MODEL)}), '/', what) in ({_texts({cell.id for cell in cells})})"
 
 
 def _texts(values: Iterable[str]) -> str:

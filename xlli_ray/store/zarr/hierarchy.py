@@ -21,9 +21,11 @@ def group_documents(manifest: Manifest, cell: Cell) -> Iterator[tuple[str, dict[
         return
     yield ROOT, group_document({"xlli_ray": {"format": FORMAT}})
     yield f"{ROOT}/{cell.stage}", group_document({})
-    yield f"{ROOT}/{cell.stage}/{cell.model}", group_document({})
-    model = manifest.model(cell.model)
-    facts = {"cell": cell.hash, "kind": cell.kind, "weights_sha256": model.weights_sha256, "network": model.network}
+    yield f"{ROOT}/{cell.stage}/{cell.owner}", group_document({})
+    facts = {"cell": cell.hash, "kind": cell.kind}
+    if cell.model:
+        model = manifest.model(cell.model)
+        facts |= {"weights_sha256": model.weights_sha256, "network": model.network}
     yield f"{ROOT}/{cell.id}", group_document(facts)
 
 

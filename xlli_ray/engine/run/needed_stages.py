@@ -1,0 +1,62 @@
+"""Stages that need what other stages measure: in which order their cells are planned, and whose measurements each is given.
+
+A probe names stages (`Probe.needs`). It is given what these measure of the same samples: for the same model, or by themselves. Nothing is
+read back from the store: in the unit where the cells lie together they are measured once, elsewhere once more, with the batch of the one
+that needs them. So a cell can be added to a study at any time, and ranges need not agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from xlli_ray.engine.run.wanted_cells import WantedCell
+from xlli_ray.errors import PlanError, closest
+from xlli_ray.probes.protocol import SetProbe
+from xlli_ray.recipe import Stage
+from xlli_ray.store.records.manifest import NO_MODEL
+
+
+def check_known(stage: str, needs: Sequence[str], stages: Sequence[Stage]) -> None:
+    """Raise PlanError when a stage needs one that the recipe does not have, or a conclusion."""
+    known = [other.id for other in stages if not other.concludes]
+    for name in needs:
+        if name not in known:
+            near = closest(name, known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise PlanError(f"stage {stage}: it needs the stage {name!r}, and no stage has that id: {hint}Stages: {', '.join(known)}")
+
+
+def in_order(wanted: Sequence[WantedCell], owner: str, alone: Mapping[str, Sequence[str]]) -> list[WantedCell]:
+    """The cells of `owner` (a model's id, or NO_MODEL), each after those that it needs, whose ids it gets.
+
+    `alone`: stages that measure samples by themselves → ids of their cells. Raises PlanError for what cannot be needed.
+    """
+    stages: dict[str, list[WantedCell]] = {}
+    for want in wanted:
+        stages.setdefault(want.stage.id, []).append(want)
+    ids: dict[str, Sequence[str]] = {**alone, **{stage: [want.id(owner) for want in some] for stage, some in stages.items()}}
+    owned = "samples by themselves" if owner == NO_MODEL else f"model {owner}"
+    out: list[WantedCell] = []
+    done: set[str] = set()
+
+    def add(stage: str, above: tuple[str, ...]) -> None:
+        if stage in above:
+            raise PlanError(f"stages {' → '.join((*above, stage))}: each needs the next, and none can be measured first")
+        if stage in done:
+            return
+        for need in dict.fromkeys(need for want in stages[stage] for need in want.probe.needs):
+            if need in stages:
+                if any(isinstance(want.probe, SetProbe) for want in stages[need]):
+                    raise PlanError(f"stage {stage}: it needs the stage {need}, whose arrays are made of a whole set and not of a batch")
+                add(need, (*above, stage))
+            elif need not in ids:
+                raise PlanError(f"stage {stage}: it needs the stage {need}, which measures nothing of {owned}")
+        done.add(stage)
+        for want in stages[stage]:
+            out.append(replace(want, needs=tuple(cell for need in want.probe.needs for cell in ids[need])))
+
+    for stage in stages:
+        add(stage, ())
+    return out
+

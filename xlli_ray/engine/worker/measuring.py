@@ -1,0 +1,157 @@
+"""One batch through the probes of a unit: one forward pass for those that share it, and each probe after those that it needs.
+
+What a probe needs of a stage whose cells this unit does not write is measured, too, and thrown away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xlli_ray.errors import NetworkError
+from xlli_ray.models.layers import capture, frames_of
+from xlli_ray.models.model import Model
+from xlli_ray.models.neighbours import sample_seed
+from xlli_ray.probes import make_probe
+from xlli_ray.probes.probe import Probe
+from xlli_ray.probes.protocol import Batch, Forward, Measurement
+from xlli_ray.store.records.manifest import Cell
+
+if TYPE_CHECKING:
+    import torch
+
+SAMPLE_FAULTS = (RuntimeError, ValueError, ArithmeticError, MemoryError, LookupError, TypeError, AttributeError, AssertionError)
+"""What a network and its gradients may raise for one input. A network's own code comes as ForwardError, whatever it raised."""
+
+
+class Measuring:
+    """What cells of one unit, with their `probes`, say of batches. `find` gives a cell that they need, `companion` another model, by id."""
+
+    def __init__(
+        self, cells: Sequence[Cell], probes: Sequence[Probe], find: Callable[[str], Cell], companion: Callable[[str], Model],
+        device: torch.device,
+    ) -> None:  # fmt: skip
+        self.cells = tuple(cells)
+        self._companion, self._device = companion, device
+        self._draws = any("draws" in cell.identity for cell in cells)
+        written = {cell.id: probe for cell, probe in zip(cells, probes)}
+        order: dict[str, tuple[Cell, Probe]] = {}
+
+        def add(cell: Cell) -> None:
+            for name in cell.needs:
+                if name not in order:
+                    add(find(name))
+            order.setdefault(cell.id, (cell, written.get(cell.id) or make_probe(cell.kind, cell.params, cell.spec, cell.code)))
+
+        for cell in cells:
+            add(cell)
+        self._order = tuple(order.values())
+        self._taps = tuple(dict.fromkeys(tap for _, probe in self._order if _shares(probe) for tap in probe.taps()))
+        # a network may change its input in place: whoever looks at it after the pass gets one that no network has seen
+        self._guards = any(_shares(probe) for _, probe in self._order) and not all(_shares(probe) for _, probe in self._order)
+
+    @property
+    def looks_at_model(self) -> bool:
+        """Whether any of them does; else samples are measured by themselves."""
+        return any(probe.SUBJECT == "model" for _, probe in self._order)
+
+    def together(self, model: Model | None, batch: Batch) -> list[Measurement]:
+        """A measurement of the batch for each cell. Raises whatever a network or a probe raises."""
+        return self._measure(model, batch, lambda error: None)
+
+    def alone(self, model: Model | None, sample: Batch) -> list[Measurement]:
+        """The same of one sample; a cell whose network or probe fails has it as failed, with the reason, and the others are measured."""
+        return self._measure(model, sample, lambda error: Measurement({}, {}, [], {0: reason(error)}))
+
+    def _measure(self, model: Model | None, batch: Batch, failed: Callable[[Exception], Measurement | None]) -> list[Measurement]:
+        done: dict[str, Measurement] = {}
+        passes: list[Forward | Exception] = []
+        with self._own_draws(batch):
+            for cell, probe in self._order:
+                given, blocked = _with_needed(cell, batch, done)
+                if not given.ok.any():
+                    columns: dict[str, list[object]] = {name: [] for name, _ in cell.columns}
+                    done[cell.id] = Measurement({}, columns, [], blocked)
+                    continue
+                try:
+                    if _shares(probe) and not passes:
+                        passes.append(self._forward(model, batch))
+                    forward = passes[0] if _shares(probe) else None
+                    if isinstance(forward, Exception):
+                        raise forward
+                    subject = model if probe.SUBJECT == "model" else None
+                    measured = probe.measure(subject, self._accompanied(probe, given), forward)
+                except SAMPLE_FAULTS as error:
+                    if _shares(probe) and not passes:
+                        passes.append(error)  # all that share the pass fail with it
+                    found = failed(error)
+                    if found is None:
+                        raise
+                    measured = found
+                done[cell.id] = replace(measured, failed={**measured.failed, **blocked}) if blocked else measured
+        return [done[cell.id] for cell in self.cells]
+
+    def _forward(self, model: Model | None, batch: Batch) -> Forward:
+        import torch
+
+        assert model is not None
+        with torch.no_grad(), capture(model, self._taps, frames=frames_of(batch.input)) as found:
+            output = model.forward(model.prepare(batch.input.clone() if self._guards else batch.input))
+        return Forward(output if model.output == "image" else None, found)
+
+    @contextmanager
+    def _own_draws(self, batch: Batch) -> Iterator[None]:
+        """For a network that draws: torch's generator set by the sample, of which such a batch holds one. Afterwards as it was."""
+        import torch
+
+        if not self._draws:
+            yield
+            return
+        with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
+            torch.manual_seed(sample_seed(batch.samples[0].sample_id))
+            yield
+
+    def _accompanied(self, probe: Probe, batch: Batch) -> Batch:
+        """The batch with the outputs of the other models that the probe looks at."""
+        import torch
+
+        if not probe.companions:
+            return batch
+        outputs: dict[str, torch.Tensor] = {}
+        for name in probe.companions:
+            other = self._companion(name)
+            with torch.no_grad():
+                outputs[name] = other.forward(other.prepare(batch.input))
+        return replace(batch, companions=outputs)
+
+
+def reason(error: Exception) -> str:
+    """Why a sample could not be measured, in one line."""
+    import torch
+
+    if isinstance(error, NetworkError):
+        return str(error)
+    text = (str(error).strip() or "no message").splitlines()[0][:300]
+    memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text
+    return "out of memory alone" if memory else f"{type(error).__name__}: {text}"
+
+
+def _shares(probe: Probe) -> bool:
+    return probe.SUBJECT == "model" and probe.SHARES_FORWARD
+
+
+def _with_needed(cell: Cell, batch: Batch, done: dict[str, Measurement]) -> tuple[Batch, dict[int, str]]:
+    """The batch with what the cell needs of others; and position → reason, of samples that one of those could not measure."""
+    if not cell.needs:
+        return batch, {}
+    places = [(*name.split("/"), name) for name in cell.needs]
+    stages = [stage for stage, *_ in places]
+    measured = {stage if stages.count(stage) == 1 else f"{stage}/{what}": done[name] for stage, _, what, name in places}
+    blocked = {position: f"{stage}: {why}" for stage, _, _, name in reversed(places) for position, why in done[name].failed.items()}
+    ok = batch.ok.copy()
+    ok[np.array(list(blocked), np.int64)] = False
+    return replace(batch, measured=measured, ok=ok), blocked
