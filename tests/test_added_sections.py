@@ -120,6 +120,7 @@ def test_the_section_of_the_docs_is_on_the_page_and_a_page_of_a_received_study_r
                  "input of the flattest output"):  # fmt: skip
         assert text in page
     assert "is not run here" not in page
+    assert "repeat(2,minmax(0,190px))" in page.split("What is flat")[1], "one small image does not fill the page"
     forget(folder)
     monkeypatch.chdir(folder)  # as one who looks at it where the files lie
     page = page_of(place)

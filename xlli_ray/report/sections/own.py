@@ -58,7 +58,8 @@ def _piece(part: Any) -> Piece:
         return Piece("table", shown_rows(part))
     if isinstance(part, Images):
         lines = [Row(name, "", [None if image is None else _tile(image) for image in images]) for name, images in part.lines]
-        return Piece("block", Block(part.title, part.note, max((len(line.tiles) for line in lines), default=1), lines))
+        columns = max([2, *(len(line.tiles) for line in lines)])  # a single one would fill the page
+        return Piece("block", Block(part.title, part.note, columns, lines))
     if isinstance(part, Block):
         return Piece("block", part)
     raise TypeError(f"expected Text, Drawing, Rows or Images (xlli_ray.report.sections.parts), got {part!r:.80}")

@@ -76,7 +76,7 @@ class Image:
     """One image with the words below it."""
 
     pixels: NDArray[np.uint8]
-    """(H, W, 3) or (H, W), at most EDGE a side: shown pixel for pixel, without loss."""
+    """(H, W, 3) or (H, W), at most EDGE a side: kept without loss, shown as wide as its column."""
     caption: str = ""
     note: str = ""
 
