@@ -17,12 +17,13 @@ from PIL import Image
 from xlli_ray.corpus.decode import decode
 from xlli_ray.corpus.degradations import parse_label
 from xlli_ray.corpus.resize import downscale
-from xlli_ray.corpus.sample import Loader
+from xlli_ray.corpus.sample import Loader, study_loader
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.run.driver import Summary, plan_study
 from xlli_ray.errors import PlanError, RecipeError
 from xlli_ray.recipe import Recipe
 from xlli_ray.report.numbers import Asked, Tables, summarise
+from xlli_ray.report.page import gather, render
 from xlli_ray.report.panels import corpus_block
 from xlli_ray.report.shown_samples import Samples, positions_by_label
 from xlli_ray.report.text import sets_text
@@ -188,3 +189,13 @@ def test_a_plain_corpus_is_asked_for_as_before_there_were_such_sets(recipe: Make
     sources = [{"kind": "images", "uri": uri, "target": None} for uri in map(str, sorted((tmp_path / "pictures").glob("*.png")))]
     scan = sha256(json.dumps([samples.corpus_hash, sources], sort_keys=True).encode()).hexdigest()[:12]
     assert [path.name for path in (tmp_path / "study" / "records").glob("scan-*")] == [f"scan-{scan}"]
+
+
+def test_every_sample_that_a_page_may_show_has_a_family_with_a_colour(study: Study) -> None:
+    """All real sets are of one type in the sample table, and of one each in figures: a page that drew such a sample ended in an error."""
+    table = study.manifest.samples
+    assert table is not None
+    page = gather(study, study.objects.url)
+    samples = Samples(study, study_loader(study.manifest.recipe["corpus"]))
+    assert {samples.family(row) for row in range(table.rows)} == set(page.colours)
+    assert "<td>real-camera</td>" in render(page)

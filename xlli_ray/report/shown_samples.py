@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xlli_ray.analyses.labels import Labels
 from xlli_ray.corpus.degradations import is_real
 from xlli_ray.corpus.sample import Loaded, Loader, sample_from_row
 from xlli_ray.errors import XlliError
@@ -57,7 +58,11 @@ class Samples:
 
     def family(self, number: int) -> str:
         """Degradation family, for its coloured dot; empty where the study has but one degradation."""
-        return str(self.row(number)["type"]) if self.several else ""
+        return self._meaning.type(self.label(number)) if self.several else ""
+
+    @cached_property
+    def _meaning(self) -> Labels:
+        return Labels.of(self.study.manifest.samples)
 
     def head(self, number: int) -> str:
         """Name, and degradation where there are several."""
