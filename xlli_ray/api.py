@@ -105,23 +105,24 @@ def lam(
     tolerance: float | None = None,
     gates: Literal["plain", "averaged"] = "plain",
     objective: Literal["gradient", "sum", "error"] = "gradient",
-    path: Literal["blur", "linear_black", "linear_mean", "linear_blurred", "pair"] = "blur",
+    path: str = "blur",
     **known: Any,
 ) -> LamResult:
     """Local attribution map of one window.
 
     `model`: checkpoint path, `builtin:NAME`, torch module (then `scale=`), or `Model`; `known`: fields of a recipe's model entry. `image`:
     the network's input, a file or (H, W, 3) uint8 or float in 0..1. `window`: (top, left, size) in output pixels; None: the most
-    detailed one of 16. `nodes`: 20, or 12 with averaged gates. `target`: for objective `error` and path `pair`. Raises XlliError with
-    what to do next.
+    detailed one of 16. `nodes`: 20, or 12 with averaged gates. `target`: for objective `error` and path `pair`. `path`: blur,
+    linear_black, linear_mean, linear_blurred, pair, or that of an installed package (entry points `xlli_ray.lam_paths`). Raises XlliError
+    with what to do next.
     """
     import torch
 
     from xlli_ray.models.open import open_model
     from xlli_ray.probes.lam.area import contribution_area
     from xlli_ray.probes.lam.attribution import Rule, attribute
+    from xlli_ray.probes.lam.baselines import make_path
     from xlli_ray.probes.lam.objectives import Objective, Window
-    from xlli_ray.probes.lam.paths import make_path
     from xlli_ray.probes.lam.probe import GATED_NODES, NODES
     from xlli_ray.probes.lam.receptive_field import proved_radius
     from xlli_ray.probes.lam.windows import enlarged, texture

@@ -322,6 +322,17 @@ NETWORKS = Registry(
     modules=True,
 )  # fmt: skip
 """Networks whose widths and depths are read off their weights: a name is a module (`models.networks`), not a class in one."""
+LAM_PATHS = Registry(
+    "xlli_ray.lam_paths", "path",
+    {
+        "blur": "xlli_ray.probes.lam.baselines:Blur",
+        "linear_black": "xlli_ray.probes.lam.baselines:Black",
+        "linear_mean": "xlli_ray.probes.lam.baselines:Mean",
+        "linear_blurred": "xlli_ray.probes.lam.baselines:Blurred",
+        "pair": "xlli_ray.probes.lam.baselines:Pair",
+    },
+)  # fmt: skip
+"""Baselines of `lam`, and the paths from them to the image."""
 METRICS = Registry(
     "xlli_ray.metrics", "metric",
     {

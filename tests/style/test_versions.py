@@ -109,6 +109,8 @@ def must_change(module: str) -> set[str] | None:
         return {f"network {module.rsplit('.', 1)[1]}"}
     if module == "xlli_ray.probes.probe":
         return set()  # what a probe has that says none; each of ours says its own
+    if module == "xlli_ray.probes.lam.baselines":
+        return marks | {f"lam {corpus}" for corpus in CORPORA}
     if module == "xlli_ray.probes.metrics":
         return marks | {f"restore {corpus}" for corpus in CORPORA}
     if (kind := probe_of(module)) is not None:

@@ -5,16 +5,16 @@ The plan asks before anything is computed, and each sample once more, so that bo
 
 from __future__ import annotations
 
+from xlli_ray.probes.lam.baselines import way_of
 from xlli_ray.probes.lam.objectives import Window
 from xlli_ray.probes.lam.params import Chosen, Listed, Params
-from xlli_ray.probes.lam.paths import SIZE
 
 
 def no_room(params: Params, scale: int, height: int, width: int, source: str) -> str:
     """Why an input of (height, width) pixels, from the file `source`, has no map; '' when it has. Windows lie in the output, `scale` times
     as large."""
-    if params.path in ("blur", "linear_blurred") and min(height, width) <= SIZE // 2:
-        return f"the blur path needs inputs above {SIZE // 2} pixels on each side, this one has {height} rows × {width} columns"
+    if reason := way_of(params.path).unfit(height, width):
+        return reason
     rows, columns = scale * height, scale * width
     asked = params.windows
     if isinstance(asked, Chosen):

@@ -8,9 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from xlli_ray.errors import RecipeError
+from xlli_ray.probes.lam.baselines import way_of
+from xlli_ray.registry import LAM_PATHS
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
@@ -89,12 +91,21 @@ class Params(BaseModel):
         default="plain", description="averaged: a ReLU's gate is its mean over a node's cell; faster, but not the network's gradient"
     )
     objective: Literal["gradient", "sum", "error"] | Channel = "gradient"
-    path: Literal["blur", "linear_black", "linear_mean", "linear_blurred", "pair"] = "blur"
+    path: str = Field(default="blur", description="blur, linear_black, linear_mean, linear_blurred, pair, or package.module:Class")
     windows: Chosen | Listed | list[Place] = Field(default_factory=Chosen)
     controls: list[Literal["randomised_weights", "shifted_window"]] = Field(default_factory=list)
     control_samples: int = Field(default=20, ge=1, description="how many samples the controls cover")
     signed: bool = Field(default=False, description="keep the signed attribution of each channel as array `attribution`")
     crop: Literal["auto", "never"] = Field(default="auto", description="auto: networks of finite reach see what the window can depend on")
+
+    @field_validator("path")
+    @classmethod
+    def _path(cls, name: str) -> str:
+        if LAM_PATHS.knows(name):  # a study's code that no recipe names is not looked at
+            way_of(name)
+        elif ":" not in name:
+            LAM_PATHS.load(name)
+        return name
 
     @model_validator(mode="after")
     def _consistent(self) -> Params:

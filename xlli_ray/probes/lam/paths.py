@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -26,10 +26,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xlli_ray.errors import NetworkError
+from xlli_ray.probes.lam.baselines import BLUR_SIDE
 
-PathName = Literal["blur", "linear_black", "linear_mean", "linear_blurred", "pair"]
 SIGMA = 1.2
-SIZE = 9
+SIZE = BLUR_SIDE
 STEPS = 50
 """The authors' demo: σ of the baseline, side of the kernel, steps."""
 
@@ -149,18 +149,3 @@ class LinearPath:
     def increments(self, image: Tensor, start: Sequence[float], stop: Sequence[float]) -> Tensor:
         widths = (torch.tensor(stop, dtype=torch.float64) - torch.tensor(start, dtype=torch.float64)).to(image.device)
         return (widths[:, None, None, None] * (image.double() - self.baseline.double())).to(image.dtype)
-
-
-def make_path(name: PathName, image: Tensor, target: Tensor | None = None) -> tuple[Path, Tensor]:
-    """The path called `name` for one input (C, H, W), and where it ends: the image, or for `pair` the clean target of the same size."""
-    if name == "blur":
-        return BlurPath(), image
-    if name == "linear_black":
-        return LinearPath(torch.zeros_like(image)), image
-    if name == "linear_mean":
-        return LinearPath(image.double().mean(dim=(1, 2), keepdim=True).to(image.dtype).expand_as(image)), image
-    if name == "linear_blurred":
-        return LinearPath(filtered(image, gaussian_kernels([SIGMA]))[0]), image
-    if target is None or target.shape != image.shape:
-        raise NetworkError("path `pair` leads from the degraded input to a clean target of the same size; there is none for this sample")
-    return LinearPath(image), target

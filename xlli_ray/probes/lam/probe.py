@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from xlli_ray.corpus import resize
 from xlli_ray.errors import ForwardError, NetworkError, PlanError, counted
+from xlli_ray.probes.lam.baselines import way_of
 from xlli_ray.probes.lam.params import Channel, Chosen, Hardest, Listed, Params
 from xlli_ray.probes.probe import Probe
 from xlli_ray.probes.protocol import ArrayPlan, Batch, Column, Forward, Measurement, Shapes
@@ -98,6 +99,7 @@ class Lam(Probe):
         self.cost = nodes * (1 + (GRADIENT - 1) * self._most(None)) + 2
         choose = getattr(self.params.windows, "choose", None)
         self.companions = (choose.hardest.by,) if isinstance(choose, Hardest) else ()
+        self.way = way_of(params.path)
         self._prepared: tuple[Model, Radius | None] | None = None
 
     @classmethod
@@ -109,6 +111,12 @@ class Lam(Probe):
             raise PlanError(f"lam: objective channel {params.objective.channel}: the output of {model.id} has {has}")
         return [{"control": control, "channels": model.channels} for control in ("", *params.controls)]
 
+    @classmethod
+    def parts(cls, params: BaseModel) -> dict[str, int]:
+        assert isinstance(params, Params)
+        way = way_of(params.path)
+        return {f"path {way.NAME}": way.VERSION} if ":" in params.path or way.VERSION > 1 else {}
+
     def identity(self) -> dict[str, Any]:
         # `controls` are cells of their own: asking for one more changes nothing here.
         data = self.params.model_dump(mode="json", exclude={"controls", "control_samples"})
@@ -117,7 +125,8 @@ class Lam(Probe):
         windows = self.params.windows
         if resize.VERSION > 1 and isinstance(windows, Chosen) and windows.choose == "texture":
             data["resize version"] = resize.VERSION  # without a target they are chosen on the enlarged input
-        return {**data, "control": self.control, "control_samples": self.max_rows}
+        data["path"] = self.way.NAME  # where its code lies is no part of what it is
+        return {**data, **self.parts(self.params), "control": self.control, "control_samples": self.max_rows}
 
     def refuses(self, model: Model, scales: Sequence[int]) -> str | None:
         other = [scale for scale in scales if scale not in (0, model.scale)]
@@ -126,11 +135,12 @@ class Lam(Probe):
                 f"model {model.id} enlarges ×{model.scale}, the corpus holds ×{other[0]} samples; "
                 f"use `corpus.scale: {model.scale}` or pairs of that scale, or leave the model out of this stage"
             )
-        if self.params.path == "pair" and model.scale != 1:
-            return f"path: pair leads from the degraded input to a target of the same size; model {model.id} enlarges ×{model.scale}"
+        if self.way.TO_TARGET and model.scale != 1:
+            leads = f"path: {self.way.NAME} leads from the degraded input to a target of the same size"
+            return f"{leads}; model {model.id} enlarges ×{model.scale}"
         needs = [
             name for name, asked in (
-                ("objective: error", self.params.objective == "error"), ("path: pair", self.params.path == "pair"),
+                ("objective: error", self.params.objective == "error"), (f"path: {self.way.NAME}", self.way.TO_TARGET),
                 ("windows: hardest", bool(self.companions)),
             ) if asked
         ]  # fmt: skip
@@ -215,7 +225,6 @@ class Lam(Probe):
         from xlli_ray.probes.lam.attribution import Rule, attribute
         from xlli_ray.probes.lam.controls import shifted
         from xlli_ray.probes.lam.objectives import Objective
-        from xlli_ray.probes.lam.paths import make_path
 
         network, radius = self._ready(model)
         image = model.prepare(batch.input[i : i + 1])[0]
@@ -231,7 +240,7 @@ class Lam(Probe):
             windows = [shifted(window, height, width) for window in windows]
         p = self.params
         objective = Objective("channel", p.objective.channel) if isinstance(p.objective, Channel) else Objective(p.objective)
-        path, end = make_path(p.path, image, target)
+        path, end = self.way.path(image, target)
         rule = Rule(p.mode, self.nodes, p.tolerance, p.max_nodes, self._rows_a_pass(image.device.type, alone=batch.alone), p.gates)
         return attribute(network, image, windows, path, objective=objective, rule=rule, end=end, target=target, radius=radius)
 
@@ -285,7 +294,7 @@ class Lam(Probe):
         height, width = result.attribution.shape[1:]
         return {
             "window": index, "mode": self.mode, "control": self.control,
-            "objective": f"channel{p.objective.channel}" if isinstance(p.objective, Channel) else p.objective, "path": p.path,
+            "objective": f"channel{p.objective.channel}" if isinstance(p.objective, Channel) else p.objective, "path": self.way.NAME,
             "top": window.top, "left": window.left, "size": window.size,
             "di": (1 - concentration) * 100, "gini": concentration, "n95": pixels, "area": pixels / (height * width),
             "nodes": result.nodes, "error_estimate": result.error_estimate, "completeness": result.completeness,

@@ -19,7 +19,6 @@ from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.attribution import BLOCK, FORWARD_SHARE, Rule, attribute
 from xlli_ray.probes.lam.objectives import Objective, Window
 from xlli_ray.probes.lam.params import Channel, Chosen, Listed
-from xlli_ray.probes.lam.paths import make_path
 from xlli_ray.probes.lam.quadrature import FIRST_CELLS
 from xlli_ray.probes.lam.receptive_field import Radius, crop_for
 from xlli_ray.probes.lam.windows import candidates
@@ -108,7 +107,7 @@ def time_maps(probe: Lam, model: Model) -> MapTime:
         generator = torch.Generator().manual_seed(0)
         image = torch.rand(model.channels, side, side, generator=generator).to(model.device)
         target = torch.rand(model.channels, side * model.scale, side * model.scale, generator=generator).to(model.device)
-        path, end = make_path(p.path, image, target)
+        path, end = probe.way.path(image, target)
         size = min(p.windows.size if isinstance(p.windows, Chosen) else 16, model.scale * side // 2)
         window = Window(model.scale * side // 4, model.scale * side // 4, size)
 
