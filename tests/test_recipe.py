@@ -86,7 +86,7 @@ def test_an_analysis_is_a_stage_that_measures_nothing(raw: dict[str, Any], parse
         ({"lam_sumary": {}}, r"no stage 'lam_sumary'. Did you mean 'lam_summary'\? Stages: .*restore.*; analyses: .*lam_summary"),
         ({"lam_summary": {"off": "lam"}}, r"stages\[1\]\.lam_summary\.off: there is no key 'off': did you mean 'of'\?"),
         ({"lam_summary": {"level": 95}}, r"stages\[1\]\.lam_summary\.level: .*less than 1"),
-        ({"lam_summary": {"id": "restore"}}, "id 'restore' is given twice"),
+        ({"lam_summary": {"id": "restore"}}, "duplicate id 'restore'"),
         ({"lam_summary": {"models": ["nobody"]}}, "no model has the id 'nobody'"),
     ],
 )
@@ -160,10 +160,10 @@ def test_a_corpus_that_contradicts_itself_is_refused(raw: dict[str, Any], parse:
 def test_ids_given_twice_are_refused(raw: dict[str, Any], parse: Parse) -> None:
     twice = copy.deepcopy(raw)
     twice["models"] *= 2
-    with pytest.raises(RecipeError, match="models: id 'a' is given twice"):
+    with pytest.raises(RecipeError, match="models: duplicate id 'a'"):
         parse(twice)
     raw["stages"] = [{"restore": {}}, {"restore": {"save": True}}]
-    with pytest.raises(RecipeError, match="stages: id 'restore' is given twice"):
+    with pytest.raises(RecipeError, match="stages: duplicate id 'restore'"):
         parse(raw)
     raw["stages"][1]["restore"]["id"] = "kept"
     assert [stage.id for stage in parse(raw).stages] == ["restore", "kept"]
@@ -172,11 +172,11 @@ def test_ids_given_twice_are_refused(raw: dict[str, Any], parse: Parse) -> None:
 def test_ids_that_differ_in_case_only_are_refused_by_name(raw: dict[str, Any], parse: Parse) -> None:
     """They name folders: on exFAT, on macOS and on Windows the second would overwrite the first."""
     raw["stages"] = [{"restore": {}}, {"restore": {"id": "Restore"}}]
-    with pytest.raises(RecipeError, match="stages: the ids 'restore' and 'Restore' differ in case only"):
+    with pytest.raises(RecipeError, match="stages: the ids 'restore' and 'Restore' differ only in case"):
         parse(raw)
     raw["stages"] = [{"restore": {}}]
     raw["models"] = [{**raw["models"][0], "id": name} for name in ("edsr", "EDSR")]
-    with pytest.raises(RecipeError, match="models: the ids 'edsr' and 'EDSR' differ in case only"):
+    with pytest.raises(RecipeError, match="models: the ids 'edsr' and 'EDSR' differ only in case"):
         parse(raw)
     raw["models"][1]["id"] = "e\u0301dsr"  # é in two signs: no name that could be written in two ways
     with pytest.raises(RecipeError, match="names are made of letters, digits"):
@@ -193,9 +193,9 @@ def test_names_that_could_not_be_folders_are_refused(raw: dict[str, Any], parse:
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
-        ({"feature": 2}, "'feature' is no stage"),
+        ({"feature": 2}, "'feature' is not a stage"),
         ({"lam_summary": 2}, "'lam_summary' is an analysis"),
-        ({"restore": 0}, "use 1 or more, or auto"),
+        ({"restore": 0}, "must be an integer ≥ 1 or auto, got 0"),
         ({"restore": "many"}, r"batch\.restore"),
     ],
 )
@@ -206,13 +206,13 @@ def test_a_batch_that_cannot_be_is_refused(raw: dict[str, Any], parse: Parse, ba
 
 def test_a_stage_that_is_not_written_as_one_item_is_refused(raw: dict[str, Any], parse: Parse) -> None:
     for wrong in ("restore", {"restore": {}, "features": {"layers": ["a"]}}, 3):
-        with pytest.raises(RecipeError, match=r"stages\[0\]: write one stage a list item, as `- restore: \{\}`"):
+        with pytest.raises(RecipeError, match=r"stages\[0\]: write one stage per list item, as `- restore: \{\}`"):
             parse({**raw, "stages": [wrong]})
     assert parse({**raw, "stages": [{"restore": None}]}).stages[0].id == "restore"
 
 
 def test_a_model_that_is_not_a_mapping_is_refused(raw: dict[str, Any], parse: Parse) -> None:
-    with pytest.raises(RecipeError, match=r"models: expected a mapping such as \{id: a, weights: a.pth\}, found 'a.pth'"):
+    with pytest.raises(RecipeError, match=r"models: expected a mapping such as \{id: a, weights: a.pth\}, got 'a.pth'"):
         parse({**raw, "models": ["a.pth"]})
 
 
@@ -407,13 +407,13 @@ def test_an_override_sets_one_field_with_a_value_in_yaml(raw: dict[str, Any], ov
     ("override", "message"),
     [
         ("seed", "write key.path=value"),
-        ("models.7.id=b", r"'7' is no item of the list models; items by number: 0 \(a\)"),
-        ("models.-1.id=b", "'-1' is no item of the list models"),
+        ("models.7.id=b", r"'7' is not an item of the list models; items by number: 0 \(a\)"),
+        ("models.-1.id=b", "'-1' is not an item of the list models"),
         ("=3", "write key.path=value"),
         ("corpus..size=3", "write key.path=value"),
-        ("models.first.id=b", "'first' is no item of the list models"),
-        ("models.9=b", "'9' is no item of the list"),
-        ("name.first=b", "name holds a plain value, no fields"),
+        ("models.first.id=b", "'first' is not an item of the list models"),
+        ("models.9=b", "'9' is not an item of the list"),
+        ("name.first=b", "name is a plain value without fields"),
         ("name.first.second=b", "no 'second' to go into|no 'first' to go into|plain value"),
         ("seed=[", "not YAML"),
     ],

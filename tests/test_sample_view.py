@@ -155,6 +155,6 @@ def test_lam_of_several_networks_has_a_line_each_with_its_di_and_the_zoom_around
     with Image.open(tmp_path / "both.png") as image:
         assert image.size[0] > 1000
     elsewhere = xlli_ray.lam(network(1), pixels, window=(12, 12, 8), scale=2, nodes=1)
-    with pytest.raises(XlliError, match="another input or window than"):
+    with pytest.raises(XlliError, match="input or window differs from"):
         one.figure(others=[elsewhere])
     assert re.search(r'<img alt="LAM of [^"]+"', one._repr_html_())

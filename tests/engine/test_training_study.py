@@ -167,7 +167,7 @@ def test_what_cannot_be_trained_here_is_refused_before_anything_is(tmp_path: Pat
     with pytest.raises(StudyError, match="holds a study of measurements"):
         run_here(write_recipe(tmp_path), str(tmp_path / "study"))
     run_here(recipe := write_recipe(tmp_path, iterations=5), str(tmp_path / "out"))
-    with pytest.raises(RecipeError, match=r"another training, finished: train\.iterations was 5, is now 31"):
+    with pytest.raises(RecipeError, match=r"another, finished training: train\.iterations was 5, is now 31"):
         train_recipe(recipe, str(tmp_path / "out"), overrides=["train.iterations=31"], options=HERE)
 
 

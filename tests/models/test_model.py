@@ -136,7 +136,7 @@ def test_a_wrong_scale_names_both_sizes() -> None:
     model = as_model(Upscaler(scale=2), scale=4)
     with pytest.raises(NetworkError, match=r"declares scale 4: .*output \(1, 3, 32, 32\), got \(1, 3, 16, 16\)"):
         model.forward(torch.rand(1, 3, 8, 8))
-    with pytest.raises(NetworkError, match="but gave a tuple"):
+    with pytest.raises(NetworkError, match="got a tuple"):
         as_model(Function(lambda x: (x, x))).forward(torch.rand(1, 3, 8, 8))
 
 

@@ -275,9 +275,9 @@ def test_what_a_needed_stage_cannot_measure_fails_with_its_reason(folder: Path, 
 @pytest.mark.parametrize(
     ("stages", "models", "message"),
     [
-        ([{ROUGHNESS: {"models": ["net"]}}], [NET], r"stages\[0\].*models.*: `roughness` measures samples by themselves"),
-        ([{"inputs": {"models": {"kind": "x"}}}], [NET], "`inputs` measures samples by themselves"),
-        ([{ROUGHNESS: {}}, {"restore": {}}], None, "models: expected a list with at least one entry: the stage restore looks at networks"),
+        ([{ROUGHNESS: {"models": ["net"]}}], [NET], r"stages\[0\].*models.*: `roughness` measures samples without a model"),
+        ([{"inputs": {"models": {"kind": "x"}}}], [NET], "`inputs` measures samples without a model"),
+        ([{ROUGHNESS: {}}, {"restore": {}}], None, "models: expected a list with at least one entry: the stage restore measures networks"),
         ([{"restore": {}}, {WEIGHTED: {"by": "roughnes"}}, {ROUGHNESS: {}}], [NET], "no stage has that id: did you mean 'roughness'"),
         ([{"restore": {"models": ["net"]}}, {ROUGHNESS: {}}, {WEIGHTED: {}}], [NET, {**NET, "id": "b"}], "measures nothing of model b"),
         ([{WEIGHTED: {"id": "a", "of": "b", "by": "b"}}, {WEIGHTED: {"id": "b", "of": "a", "by": "a"}}], [NET], "each needs the next"),

@@ -63,7 +63,7 @@ def test_lines_logged_after_the_last_checkpoint_are_logged_once(make_job, make_t
 
 def test_a_folder_of_another_training_is_refused(make_job, make_trainer, photos: Path, tmp_path: Path) -> None:
     make_trainer(make_job(), tmp_path).run(until=2)
-    with pytest.raises(RecipeError, match=r"another training, begun and not finished: train\.lr was 0\.001, is now 0\.5"):
+    with pytest.raises(RecipeError, match=r"another, unfinished training: train\.lr was 0\.001, is now 0\.5"):
         make_trainer(make_job(lr=0.5), tmp_path)
     fewer = make_job(corpus={"images": [str(photos / "photo[01].png")]})
     with pytest.raises(RecipeError, match="images: 2 now, 4 then"):
@@ -82,7 +82,7 @@ def test_a_checkpoint_from_before_identities_goes_on_and_is_compared_by_its_hash
     assert make_trainer(job, tmp_path).iteration == 2
     with pytest.raises(RecipeError, match="the recipe's hash was"):
         make_trainer(make_job(lr=0.5), tmp_path)
-    with pytest.raises(RecipeError, match="images: others"):
+    with pytest.raises(RecipeError, match="images: not those"):
         make_trainer(make_job(corpus={"images": [str(photos / "photo[01].png")]}), tmp_path)
 
 
@@ -148,7 +148,7 @@ def test_a_network_without_image_learns_which_photograph_it_sees(
         network="toy_trainees:Classifier", args={"classes": 2}, loss="cross_entropy", crop=32,
         corpus={"inputs": [str(photos / "*.png")]},
     )  # fmt: skip
-    with pytest.raises(NetworkError, match="one logit per picture"):
+    with pytest.raises(NetworkError, match="one logit per image"):
         make_trainer(few, tmp_path / "few").run()
 
 
@@ -166,12 +166,12 @@ def test_restoration_at_the_same_size_trains_from_pairs_and_from_degraded_images
         trainer.run()
         assert trainer.iteration == 20
     wrong = make_job(network="toy_trainees:Denoiser", args={})  # scale 4, but the network keeps the size
-    with pytest.raises(NetworkError, match=r"gives \(4, 3, 12, 12\), the targets are \(4, 3, 48, 48\)"):
+    with pytest.raises(NetworkError, match=r"returns \(4, 3, 12, 12\), the targets are \(4, 3, 48, 48\)"):
         make_trainer(wrong, tmp_path / "wrong").run()
 
 
 def test_what_cannot_be_trained_says_why(make_job, make_trainer, photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(NetworkError, match=r"network 'imdn' is read from checkpoints only"):
+    with pytest.raises(NetworkError, match=r"network 'imdn' can only be read from checkpoints"):
         build_network(make_job(network="imdn", args={}).train, 0)
     with pytest.raises(NetworkError, match="cannot be imported"):
         build_network(make_job(network="toy_trainees:Absent", args={}).train, 0)

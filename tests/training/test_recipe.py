@@ -101,7 +101,7 @@ def test_a_factory_of_the_recipe_is_looked_for_in_the_recipes_folder_and_one_of_
 
 
 def test_ids_that_some_file_systems_take_for_one_folder_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"grid: the ids 'gr' and 'GR' differ in case only"):
+    with pytest.raises(RecipeError, match=r"grid: the ids 'gr' and 'GR' differ only in case"):
         load_recipe(written(tmp_path, grid=[{"id": "gr"}, {"id": "GR"}]))
 
 

@@ -1,7 +1,7 @@
-"""The recipe: a YAML file that says what is looked at, with which models, what is measured, and what is concluded.
+"""The recipe: a YAML file that specifies the corpus, the models, the measurements and the analyses of a study.
 
-Parsed strictly: an unknown key is refused with the nearest valid one, and every refusal names its place. Paths are relative to the
-recipe's folder and are resolved here, once. Nothing in this folder imports torch.
+Parsed strictly: an unknown key is an error that suggests the nearest valid one, and every error has its location. Paths are relative to
+the recipe's folder and are resolved here, once. Nothing in this folder imports torch.
 """
 
 from __future__ import annotations

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 
 def alike(names: Iterable[str]) -> tuple[str, str] | None:
-    """Two names that differ in case only, None when there are none: on Windows, macOS and memory cards (exFAT) they are one file.
+    """Two names that differ only in case, or None: on Windows, macOS and memory cards (exFAT) they are one file.
 
-    Ids are ASCII (`store.zarr.layout.check_name`): no letter of theirs can be written in two ways, as é composed and decomposed.
+    Ids are ASCII (`store.zarr.layout.check_name`): none of their letters has two encodings, like é composed and decomposed.
     """
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(name.lower(), name)
-        if other != name:
-            return other, name
+        earlier = seen.setdefault(name.lower(), name)
+        if earlier != name:
+            return earlier, name
     return None

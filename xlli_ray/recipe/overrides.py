@@ -20,25 +20,25 @@ def read_override(override: str) -> tuple[list[str], Any]:
 
 
 def apply_override(raw: dict[str, Any], override: str) -> tuple[str | int, ...]:
-    """Apply one `key.path=value` (value in YAML; list items by number) to `raw` in place; returns its path. Raises RecipeError."""
+    """Apply one `key.path=value` (value in YAML; list items by index) to `raw` in place; returns its path. Raises RecipeError."""
     keys, value = read_override(override)
-    here: Any = raw
+    node: Any = raw
     path: list[str | int] = []
     for number, key in enumerate(keys):
         last = number == len(keys) - 1
-        if isinstance(here, list):
-            part: str | int = _item(here, key, path, override)
-        elif isinstance(here, dict):
+        if isinstance(node, list):
+            part: str | int = _item(node, key, path, override)
+        elif isinstance(node, dict):
             part = key
-            if not last and here.get(key) is None:
-                here[key] = {}
+            if not last and node.get(key) is None:
+                node[key] = {}
         else:
-            raise RecipeError(f"--set {override!r}: {written(path)} holds a plain value, no fields, so there is no {key!r} to go into")
+            raise RecipeError(f"--set {override!r}: {written(path)} is a plain value without fields, so there is no {key!r} in it")
         path.append(part)
         if last:
-            here[part] = value
+            node[part] = value
         else:
-            here = here[part]  # type: ignore[index]
+            node = node[part]  # type: ignore[index]
     return tuple(path)
 
 
@@ -46,7 +46,7 @@ def _item(items: list[Any], key: str, path: list[str | int], override: str) -> i
     if key.isascii() and key.isdigit() and len(key) < 10 and int(key) < len(items):
         return int(key)
     listed = ", ".join(f"{number} ({_called(item)})" for number, item in enumerate(items[:8]))
-    raise RecipeError(f"--set {override!r}: {key!r} is no item of the list {written(path)}; items by number: {listed or 'none'}")
+    raise RecipeError(f"--set {override!r}: {key!r} is not an item of the list {written(path)}; items by number: {listed or 'none'}")
 
 
 def _called(item: Any) -> str:

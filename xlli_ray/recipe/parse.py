@@ -1,7 +1,7 @@
-"""From the text of a recipe to a `Recipe`: stages with what their analyses bring along, models with those of other files, paths resolved.
+"""From the text of a recipe to a `Recipe`: with the stages that analyses require, models from other files, and resolved paths.
 
-Each stage and each model is checked where it stands, so that a problem is told with its place in the file (`stages[2].restore.save`), and
-all problems are told at once.
+Each stage and each model is checked at its place, so that a problem is reported with its location in the file (`stages[2].restore.save`),
+and all problems are reported at once.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from xlli_ray.registry import PLACE, allow, places_in
 from xlli_ray.store.objects.client import is_url
 
 FILES_DEEP = 4
-"""Files of models that name files of models."""
+"""Depth of model files that refer to model files."""
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A stage or a model as plain data, and where it was written."""
+    """A stage or a model as plain data, and its location."""
 
     data: dict[str, Any]
     source: Source
     path: problems.Path
     fields: problems.Path = ()
-    """Where a stage's fields stand, below which `save` and its like are."""
+    """Path of a stage's fields, such as `save`."""
 
 
 def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
@@ -51,7 +51,7 @@ def load_recipe(path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def parse_recipe(raw: Mapping[str, Any], *, base: Path, where: str = "recipe", source: Source | None = None) -> Recipe:
-    """Validate a recipe given as plain data; relative paths are relative to `base`. `where` names it in messages; `source` knows its lines.
+    """Validate a recipe given as plain data; relative paths are relative to `base`. `where`: its name in messages; `source`: its lines.
 
     Raises RecipeError, all problems listed, each with its path in the recipe.
     """
@@ -62,18 +62,18 @@ def parse_recipe(raw: Mapping[str, Any], *, base: Path, where: str = "recipe", s
     allow(places_in(raw), str(base))
     if "train" in raw and "stages" not in raw:
         raise source.error((), f"this recipe trains networks (it has `train`): xlli train {where} --out FOLDER")
-    found: list[str] = []
-    stages = [part for i, entry in enumerate(_list(raw, "stages", source)) for part in _told(found, _stage, entry, i, source, base)]
-    listed = _list(raw, "models", source) if raw.get("models", []) != [] else []  # none where samples are measured by themselves
+    errors: list[str] = []
+    stages = [part for i, entry in enumerate(_list(raw, "stages", source)) for part in _tried(errors, _stage, entry, i, source, base)]
+    listed = _list(raw, "models", source) if raw.get("models", []) != [] else []  # none if samples are measured without a model
     models = [
-        part for i, entry in enumerate(listed) for part in _told(found, _models, entry, base, source, ("models", i))
+        part for i, entry in enumerate(listed) for part in _tried(errors, _models, entry, base, source, ("models", i))
     ]
     data = {**raw, "stages": [part.data for part in stages], "models": [part.data for part in models]}
-    if not found:
+    if not errors:
         stages = _with_brought(stages, models, base)
         data["stages"] = [part.data for part in stages]
     if isinstance(data.get("corpus"), Mapping):
-        data["corpus"] = next(iter(_told(found, _resolved, data["corpus"], base, source)), data["corpus"])
+        data["corpus"] = next(iter(_tried(errors, _resolved, data["corpus"], base, source)), data["corpus"])
 
     def place(path: problems.Path) -> str:
         for name, parts in (("stages", stages), ("models", models)):
@@ -85,24 +85,24 @@ def parse_recipe(raw: Mapping[str, Any], *, base: Path, where: str = "recipe", s
     try:
         recipe = Recipe(**data)
     except ValidationError as error:
-        bad = bool(found)  # what is left of the lists then says nothing more
-        found += explain(error, Recipe, data, place, keep=lambda path: not bad or path[:1] not in (("stages",), ("models",), ()))
-    if found:
-        raise collected(source, found)
+        bad = bool(errors)  # the rest of the lists is then meaningless
+        errors += explain(error, Recipe, data, place, keep=lambda path: not bad or path[:1] not in (("stages",), ("models",), ()))
+    if errors:
+        raise collected(source, errors)
     return recipe
 
 
-def _told(found: list[str], make: Callable[..., list[Any]], *arguments: Any) -> list[Any]:
-    """What `make(*arguments)` gives; when it refuses, nothing, and why is added to `found`."""
+def _tried(errors: list[str], make: Callable[..., list[Any]], *arguments: Any) -> list[Any]:
+    """The result of `make(*arguments)`; if it refuses, an empty list, and its errors are added to `errors`."""
     try:
         return make(*arguments)
     except _Refused as error:
-        found += error.lines
+        errors += error.lines
     return []
 
 
 class _Refused(Exception):
-    """Problems of one stage, model or section, each with its place."""
+    """Problems of one stage, model or section, each with its location."""
 
     def __init__(self, *lines: str) -> None:
         super().__init__(*lines)
@@ -124,7 +124,7 @@ def _resolved(corpus: Mapping[str, Any], base: Path, source: Source) -> list[dic
 
 
 def _checked(model: type[BaseModel], data: Mapping[str, Any], source: Source, path: problems.Path) -> Any:
-    """`model(**data)`. Raises _Refused with the problems' places below `path`."""
+    """`model(**data)`. Raises _Refused with the problems' locations below `path`."""
     try:
         return model(**data)
     except ValidationError as error:
@@ -132,28 +132,28 @@ def _checked(model: type[BaseModel], data: Mapping[str, Any], source: Source, pa
 
 
 def _stage(entry: Any, index: int, source: Source, base: Path) -> list[_Part]:
-    """One stage, checked as far as it can be by itself."""
+    """One stage, checked on its own."""
     path: problems.Path = ("stages", index)
-    if isinstance(entry, Mapping) and {"kind", "id", "params"} <= set(entry):  # as study.json keeps it
+    if isinstance(entry, Mapping) and {"kind", "id", "params"} <= set(entry):  # as in study.json
         stage, fields = dict(entry), (*path, "params")
     elif not isinstance(entry, Mapping) or len(entry) != 1:
-        raise _Refused(f"{source.place(path)}write one stage a list item, as `- restore: {{}}`")
+        raise _Refused(f"{source.place(path)}write one stage per list item, as `- restore: {{}}`")
     else:
         ((kind, params),) = entry.items()
         fields = (*path, kind)
         if params is not None and not isinstance(params, Mapping):
-            raise _Refused(f"{source.place(fields)}expected the stage's fields, as `- restore: {{}}`, found {params!r:.60}")
+            raise _Refused(f"{source.place(fields)}expected the stage's fields, as `- restore: {{}}`, got {params!r:.60}")
         params = dict(params or {})
         name = kind
         if isinstance(kind, str) and PLACE.fullmatch(kind):
             try:
-                found = stage_kind(kind)
+                resolved = stage_kind(kind)
             except RecipeError as error:
                 raise _Refused(f"{source.place(path)}{error}") from error
-            name = found.kind
+            name = resolved.kind
         stage = {"kind": name, "id": params.pop("id", name), "params": params}
         if name != kind:
-            stage |= {"code": found.code, "concludes": found.concludes}
+            stage |= {"code": resolved.code, "concludes": resolved.concludes}
         if "models" in params:
             stage["models"] = params.pop("models")
     try:
@@ -172,11 +172,11 @@ def _stage(entry: Any, index: int, source: Source, base: Path) -> list[_Part]:
     if stage.get("models", "all") != "all" and _alone(cls):
         where = source.place((*(fields if fields[-1] != "params" else path), "models"))
         raise _Refused(
-            f"{where}`{stage['kind']}` measures samples by themselves: there is nothing to choose among models. Leave `models` out"
+            f"{where}`{stage['kind']}` measures samples without a model, so it has no `models` to choose. Omit `models`"
             " (cells that an earlier version measured with a model are kept)"
         )
     _checked(cls.Params, stage["params"], source, fields)
-    if inlined := getattr(cls.Params, "inlined", None):  # parameters that name a file take its content along
+    if inlined := getattr(cls.Params, "inlined", None):  # parameters that name a file include its content
         try:
             stage["params"] = inlined(stage["params"], lambda text: resolve_path(text, base))
         except RecipeError as error:
@@ -190,7 +190,7 @@ def _alone(cls: Any) -> bool:
 
 
 def _with_brought(stages: Sequence[_Part], models: Sequence[_Part], base: Path) -> list[_Part]:
-    """The stages with those that analyses bring along, each before the analysis that needs it."""
+    """The stages with those that analyses require, each before the analysis that needs it."""
     out: list[_Part] = []
     for part in stages:
         stage = part.data
@@ -209,7 +209,7 @@ def _with_brought(stages: Sequence[_Part], models: Sequence[_Part], base: Path) 
                     try:
                         (made,) = _stage(brought, 0, Source(part.source.name), base)
                     except _Refused as error:
-                        raise part.source.error(part.path, f"{stage['kind']} brings a stage {kind}: {'; '.join(error.lines)}") from error
+                        raise part.source.error(part.path, f"{stage['kind']} adds a stage {kind}: {'; '.join(error.lines)}") from error
                     out.append(replace(made, source=part.source, path=part.path))
         out.append(part)
     return out
@@ -220,7 +220,7 @@ def _models(entry: Any, base: Path, source: Source, path: problems.Path, files: 
     if isinstance(entry, Mapping) and set(entry) == {"from"}:
         return _models_of_file(entry["from"], base, source, (*path, "from"), files)
     if not isinstance(entry, Mapping):
-        raise _Refused(f"{source.place(path)}models: expected a mapping such as {{id: a, weights: a.pth}}, found {entry!r:.60}")
+        raise _Refused(f"{source.place(path)}models: expected a mapping such as {{id: a, weights: a.pth}}, got {entry!r:.60}")
     entry = dict(entry)
     weights = entry.get("weights")
     if isinstance(weights, str) and not weights.startswith("builtin:"):
@@ -235,10 +235,10 @@ def _models(entry: Any, base: Path, source: Source, path: problems.Path, files: 
 
 
 def _file_at(address: str) -> tuple[Any, Lines]:
-    """The models of a file in a bucket; the weights that it names beside itself get addresses. Raises RecipeError."""
+    """The models of a file in a bucket; relative paths of its weights become addresses. Raises RecipeError."""
     try:
         listed, lines = read_text(read_bytes(address).decode("utf-8"), f"models from {address}")
-    except (SampleError, UnicodeDecodeError) as error:  # what is wrong with the connection goes on as it is
+    except (SampleError, UnicodeDecodeError) as error:  # connection errors propagate unchanged
         raise RecipeError(f"models from {address}: cannot be read ({error})") from error
     nested = isinstance(listed, Mapping) and "models" in listed
     entries = listed["models"] if nested else listed
@@ -251,12 +251,12 @@ def _file_at(address: str) -> tuple[Any, Lines]:
 
 def _models_of_file(name: Any, base: Path, source: Source, path: problems.Path, files: tuple[Path, ...]) -> list[_Part]:
     if not isinstance(name, str):
-        raise _Refused(f"{source.place(path)}expected the path of a file of models, found {name!r:.60}")
+        raise _Refused(f"{source.place(path)}expected the path of a file of models, got {name!r:.60}")
     try:
         address = resolve_path(name, base)
         place = Path(address)
         if place in files or len(files) >= FILES_DEEP:
-            raise RecipeError(f"models from {place}: files of models name one another; name the models themselves")
+            raise RecipeError(f"models from {place}: files of models refer to each other; name the models themselves")
         if is_url(address):
             listed, lines = _file_at(address)
         else:
@@ -268,7 +268,7 @@ def _models_of_file(name: Any, base: Path, source: Source, path: problems.Path, 
     nested = isinstance(listed, Mapping) and "models" in listed
     entries = listed["models"] if nested else listed
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
-        raise _Refused(f"{source.place(path)}models from {place}: expected a list of models, as `xlli train` writes it")
+        raise _Refused(f"{source.place(path)}models from {place}: expected a list of models, as written by `xlli train`")
     inner = Source(str(place), lines)
     above: problems.Path = ("models",) if nested else ()
     parts: list[_Part] = []

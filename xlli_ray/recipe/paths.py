@@ -1,4 +1,4 @@
-"""Paths and globs of a recipe, made absolute once, so that the copy in `study.json` means the same on any machine that sees the same
+"""Paths and globs of a recipe, made absolute once, so that the copy in `study.json` is valid on any machine with the same
 folders."""
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from xlli_ray.store.objects.client import is_url, refuse_secrets
 
 
 def resolve_path(text: str, base: Path) -> str:
-    """An absolute path, or the URL as it is. Raises RecipeError for URLs with credentials."""
+    """An absolute path, or the unchanged URL. Raises RecipeError for URLs with credentials."""
     if is_url(text):
         try:
             refuse_secrets(text)
         except StudyError as error:
             raise RecipeError(str(error)) from error
-        except ValueError as error:  # brackets that hold no IPv6 address
-            raise RecipeError(f"{text!r} is no URL: {error}") from error
+        except ValueError as error:  # brackets without an IPv6 address
+            raise RecipeError(f"{text!r} is not a URL: {error}") from error
         return text
     try:
         home = Path(text).expanduser()
@@ -33,7 +33,7 @@ def resolve_path(text: str, base: Path) -> str:
 
 
 def resolve_glob(text: str, base: Path) -> str:
-    """A pattern, its folder made absolute: brackets and braces in the name of the recipe's own folder are no wildcards."""
+    """A pattern with its folder made absolute: brackets and braces in the name of the recipe's folder are not wildcards."""
     if is_url(text) or os.path.isabs(os.path.expanduser(text)):
         return resolve_path(text, base)
     return resolve_path(text, Path(escape(str(base))))

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, said for people: the path inside the file, its line, what was expected, the nearest valid name."""
+"""Problems of a recipe, for people: the path inside the file, its line, what was expected, the nearest valid name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Source:
-    """A recipe, or a file that it takes models from: its name for messages, its lines, and which fields `--set` changed."""
+    """A recipe, or a file of models: its name in messages, its lines, and the fields changed by `--set`."""
 
     name: str
     lines: Lines = field(default_factory=Lines)
@@ -24,12 +24,12 @@ class Source:
 
     def place(self, path: Path) -> str:
         """`stages[2].restore.save (line 14): `; '' for the whole file."""
-        if any(path[: len(one)] == one for one in self.changed):
+        if any(path[: len(field)] == field for field in self.changed):
             return f"{written(path)} (--set): "
         return place(path, self.lines)
 
     def error(self, path: Path, message: str) -> RecipeError:
-        """One problem at one place."""
+        """One problem at one location."""
         return RecipeError(f"{self.name}: {self.place(path)}{message}")
 
 
@@ -48,8 +48,8 @@ def explain(
 ) -> list[str]:
     """All problems of a validation, one line each; an unknown key gets the nearest valid ones.
 
-    `data`: what was validated, to tell its keys from the names that pydantic gives to members of a union. `place` writes a path in `data`
-    as the recipe has it. `keep`: which paths to tell of.
+    `data`: what was validated, to distinguish its keys from the names of union members in pydantic's paths. `place` formats a path in
+    `data` as in the recipe. `keep`: which paths to report.
     """
     lines = []
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
@@ -72,16 +72,16 @@ def explain(
 
 
 def _path(loc: Sequence[str | int], data: Any, *, whole: bool) -> Path:
-    """Where in `data` a problem is: pydantic's path without the names of union members and validators."""
-    here, path = data, []
+    """Path in `data` of a problem: pydantic's path without the names of union members and validators."""
+    node, path = data, []
     for number, part in enumerate(loc):
         last = whole and number == len(loc) - 1
-        if isinstance(here, Mapping) and (part in here or last):
+        if isinstance(node, Mapping) and (part in node or last):
             path.append(part)
-            here = here.get(part)
-        elif isinstance(here, list | tuple) and isinstance(part, int) and part < len(here):
+            node = node.get(part)
+        elif isinstance(node, list | tuple) and isinstance(part, int) and part < len(node):
             path.append(part)
-            here = here[part]
+            node = node[part]
         elif last:
             path.append(part)
     return tuple(path)
@@ -89,12 +89,12 @@ def _path(loc: Sequence[str | int], data: Any, *, whole: bool) -> Path:
 
 def _fields_at(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
     """Valid keys of the nested model that `path` leads to."""
-    here: Any = model
+    node: Any = model
     for part in path:
         if isinstance(part, int):
             continue
-        found = getattr(here, "model_fields", {}).get(part)
-        annotation = found.annotation if found is not None else getattr(here, "annotation_of", lambda _: None)(part)
+        field = getattr(node, "model_fields", {}).get(part)
+        annotation = field.annotation if field is not None else getattr(node, "annotation_of", lambda _: None)(part)
         if annotation is None:
             continue  # a union member's name in pydantic's path
         stack, inner = [annotation], None
@@ -103,6 +103,6 @@ def _fields_at(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
             if isinstance(candidate, type) and issubclass(candidate, BaseModel):
                 inner = candidate
             stack.extend(get_args(candidate))
-        here = inner
-    more: list[str] = getattr(here, "more_keys", list)()
-    return [*more, *(found.alias or name for name, found in getattr(here, "model_fields", {}).items())]
+        node = inner
+    more: list[str] = getattr(node, "more_keys", list)()
+    return [*more, *(field.alias or name for name, field in getattr(node, "model_fields", {}).items())]

@@ -1,4 +1,4 @@
-"""What a recipe may say: its fields, checked one by one and against each other. Nothing in this folder imports torch."""
+"""Schema of a recipe: its fields, checked one by one and against each other. Nothing in this folder imports torch."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ def _name(value: str, what: str) -> str:
 
 
 class ModelEntry(BaseModel):
-    """One network that is looked into."""
+    """One network to analyse."""
 
     model_config = _STRICT
     id: str
     weights: str | None = Field(default=None, description="file, URL, or builtin:NAME")
     key: str | None = Field(default=None, min_length=1, description="where in the file the weights are: params, generator_ema, …")
-    sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$", description="what the file of weights must have")
-    network: str | None = Field(default=None, description="a network of ours, FILE.py:factory, package.module:factory, or null: recognised")
+    sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$", description="expected of the weight file")
+    network: str | None = Field(default=None, description="a built-in network, FILE.py:factory, package.module:factory; null: recognised")
     folder: str | None = Field(default=None, description="where a factory is looked for first; null: the recipe's own folder")
     args: dict[str, Any] = Field(default_factory=dict)
     scale: int | None = Field(default=None, ge=1)
     range: tuple[float, float] | None = Field(default=None, description="[0, 1] | [0, 255] | [-1, 1]")
     output: Literal["image", "none"] = "image"
     frames: Literal["each", "all"] | None = Field(
-        default=None, description="each: a network of images, run over clips frame by frame; all: it takes clips; null: as it says itself"
+        default=None, description="each: a network for images, run over clips frame by frame; all: it takes clips; null: as it declares"
     )
     tags: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    baseline: bool = Field(default=False, description="in every restore stage, and in others only where they name it")
+    baseline: bool = Field(default=False, description="in every restore stage, and in others only if they name it")
 
     @field_validator("id")
     @classmethod
@@ -60,21 +60,21 @@ class ModelEntry(BaseModel):
 
 @dataclass(frozen=True)
 class StageKind:
-    """What a recipe means by the name of a stage."""
+    """Meaning of a stage's name in a recipe."""
 
     kind: str
-    """The KIND of its class: what its cells, its table and, unless it has an `id`, the stage are called."""
+    """The KIND of its class: name of its cells, its table and, unless it has an `id`, the stage."""
     code: str
-    """Where its class lies, of one that no registry names; else ""."""
+    """Location of its class if it is not in a registry; else ""."""
     concludes: bool
     """Whether it is an analysis."""
     cls: type[Probe] | type[Analysis]
 
 
 def stage_kind(name: str, code: str = "") -> StageKind:
-    """What `name` means: a kind of a registry, or `package.module:Class`. `code`: as study.json keeps it.
+    """Meaning of `name`: a kind in a registry, or `package.module:Class`. `code`: as in study.json.
 
-    Raises RecipeError naming the known kinds, and for a class whose KIND is taken.
+    Raises RecipeError listing the known kinds, or for a class whose KIND is already in use.
     """
     if PLACE.fullmatch(name) or code:
         return _of_place(code or name)
@@ -91,24 +91,24 @@ def stage_kind(name: str, code: str = "") -> StageKind:
 
 
 def _of_place(place: str) -> StageKind:
-    found = PROBES.load(place)
-    kind = str(getattr(found, "KIND", ""))
-    concludes = hasattr(found, "run") and not hasattr(found, "measure")
+    cls = PROBES.load(place)
+    kind = str(getattr(cls, "KIND", ""))
+    concludes = hasattr(cls, "run") and not hasattr(cls, "measure")
     if kind in PROBES or kind in ANALYSES or kind in RESERVED:
-        raise RecipeError(f"stage {place!r}: its KIND {kind!r} is the name of a stage or table that there is already; give it another KIND")
+        raise RecipeError(f"stage {place!r}: its KIND {kind!r} is the name of an existing stage or table; give it another KIND")
     return StageKind(kind, place, concludes, analysis_class(kind, place) if concludes else probe_class(kind, place))
 
 
 class Stage(BaseModel):
-    """One measurement over all samples, or one conclusion from what was measured: a probe or an analysis with its parameters."""
+    """One measurement over all samples, or one analysis of measurements: a probe or an analysis with its parameters."""
 
     model_config = _STRICT
     kind: str
     id: str
     models: Literal["all"] | list[str] | dict[str, Any] = "all"
     params: dict[str, Any] = Field(default_factory=dict)
-    code: str = Field(default="", description="where its class lies, of one that no registry names")
-    concludes: bool = Field(default=False, description="whether it is an analysis; known of those of a registry")
+    code: str = Field(default="", description="location of its class if it is not in a registry")
+    concludes: bool = Field(default=False, description="whether it is an analysis; known for those in a registry")
 
     @model_validator(mode="before")
     @classmethod
@@ -121,21 +121,21 @@ class Stage(BaseModel):
         return _name(value, "stage id")
 
     def parsed(self) -> BaseModel:
-        """The parameters as the probe's or analysis' own class."""
+        """The parameters as an instance of the probe's or analysis' class."""
         return stage_kind(self.kind, self.code).cls.Params(**self.params)
 
     @property
     def alone(self) -> bool:
-        """Whether it measures samples by themselves, without a model."""
+        """Whether it measures samples without a model."""
         return not self.concludes and probe_class(self.kind, self.code).SUBJECT == "sample"
 
     def chooses(self, model: ModelEntry) -> bool:
-        """Whether this stage looks at `model`, were it one that looks at models."""
+        """Whether this stage includes `model`, if it measures models at all."""
         return chosen(self.models, model.id, model.tags, kind=self.kind, baseline=model.baseline)
 
 
 class Limits(BaseModel):
-    """A plan above these is refused before any work."""
+    """A plan that exceeds these is refused before any work."""
 
     model_config = _STRICT
     bytes: int = Field(default=200 * 10**9, ge=0, le=10**18)
@@ -156,10 +156,10 @@ class Recipe(BaseModel):
     corpus: CorpusSpec
     models: list[ModelEntry] = Field(default_factory=list)
     stages: list[Stage] = Field(min_length=1)
-    batch: dict[str, int | Literal["auto"]] = Field(default_factory=dict, description="probe kind → samples a batch")
+    batch: dict[str, int | Literal["auto"]] = Field(default_factory=dict, description="probe kind → samples per batch")
     threads: int = Field(default=1, ge=1, le=1024)
     limits: Limits = Limits()
-    baseline: bool = Field(default=True, description="bicubic, or the input at scale 1, beside the networks of every restore stage")
+    baseline: bool = Field(default=True, description="bicubic, or the input at scale 1, in addition to the networks of every restore stage")
 
     @field_validator("name")
     @classmethod
@@ -171,15 +171,15 @@ class Recipe(BaseModel):
         for what, ids in (("models", [m.id for m in self.models]), ("stages", [s.id for s in self.stages])):
             twice = sorted({i for i in ids if ids.count(i) > 1})
             if twice:
-                raise ValueError(f"{what}: id {twice[0]!r} is given twice; every id must be unique")
+                raise ValueError(f"{what}: duplicate id {twice[0]!r}; every id must be unique")
             if pair := alike(ids):
                 raise ValueError(
-                    f"{what}: the ids {pair[0]!r} and {pair[1]!r} differ in case only; they name folders, which some file systems take for"
-                    " one. Rename one of them"
+                    f"{what}: the ids {pair[0]!r} and {pair[1]!r} differ only in case; they name folders, which some file systems do"
+                    " not distinguish. Rename one of them"
                 )
         known = {m.id for m in self.models}
         if not known and (of_models := [stage for stage in self.stages if not stage.concludes and not stage.alone]):
-            raise ValueError(f"models: expected a list with at least one entry: the stage {of_models[0].id} looks at networks")
+            raise ValueError(f"models: expected a list with at least one entry: the stage {of_models[0].id} measures networks")
         for stage in self.stages:
             if isinstance(stage.models, list):
                 unknown = [name for name in stage.models if name not in known]
@@ -197,24 +197,24 @@ class Recipe(BaseModel):
             if kind in ANALYSES or any(stage.kind == kind and stage.concludes for stage in self.stages):
                 raise ValueError(f"batch: {kind!r} is an analysis: it runs no network and has no batches")
             if kind not in PROBES and kind not in codes:
-                raise ValueError(f"batch: {kind!r} is no stage; stages: {', '.join(sorted({*PROBES, *codes}))}")
+                raise ValueError(f"batch: {kind!r} is not a stage; stages: {', '.join(sorted({*PROBES, *codes}))}")
             if size != "auto" and size < 1:
-                raise ValueError(f"batch.{kind}: {size} is no number of samples; use 1 or more, or auto")
+                raise ValueError(f"batch.{kind}: batch size must be an integer ≥ 1 or auto, got {size}")
         return self
 
     @property
     def analyses(self) -> list[Stage]:
-        """The stages that conclude, in order."""
+        """The analysis stages, in order."""
         return [stage for stage in self.stages if stage.concludes]
 
     def measured(self) -> Recipe:
-        """The recipe with the stages that measure only: what a plan is made of. Analyses enter no cell's identity."""
+        """The recipe with only the measuring stages, from which a plan is made. Analyses do not enter any cell's identity."""
         return self.model_copy(update={"stages": [stage for stage in self.stages if not stage.concludes]})
 
     def dump(self) -> dict[str, Any]:
         """JSON-able copy, paths resolved."""
         data = json.loads(self.model_dump_json())
-        for stage in data["stages"]:  # what says nothing is left out, as in studies of before
+        for stage in data["stages"]:  # defaults are omitted, as in older studies
             for name in ("code", "concludes"):
                 if not stage[name]:
                     del stage[name]
@@ -230,4 +230,4 @@ def parse_bytes(text: str) -> int:
     try:
         return int(float(number) * units[unit])
     except (KeyError, ValueError, OverflowError) as error:
-        raise ValueError(f"{text!r} is no size; write 200GB, 1.5TB or a number of bytes") from error
+        raise ValueError(f"{text!r} is not a size; write 200GB, 1.5TB or a number of bytes") from error

@@ -1,8 +1,8 @@
-"""YAML as recipes use it: plain values only, nothing said twice, nothing that grows while it is read.
+"""The YAML subset of recipes: plain values only, no duplicate keys, no expansion while reading.
 
-YAML allows more than a recipe means: a key that is given twice (the last one wins in silence), keys that are no text, dates, infinite
-numbers, `010` (8) and `1:30` (90), aliases that unfold to gigabytes, nesting that outlasts the interpreter's stack. All of it is refused
-with its line. The reader keeps the tree of marks, so that what the schema refuses later can name its line, too.
+YAML allows more than recipes need: duplicate keys (the last one silently wins), keys that are not strings, dates, infinite numbers, `010`
+(8) and `1:30` (90), aliases that expand to gigabytes, nesting deeper than the interpreter's stack. All of it is refused with its line. The
+reader keeps the tree of marks, so that later schema errors can name their line, too.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ MAX_BYTES = 4 * 2**20
 MAX_DEPTH = 32
 MAX_VALUES = 200_000
 MAX_DIGITS = 18
-"""So that every whole number fits 64 bits."""
+"""So that every integer fits in 64 bits."""
 
 _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
 _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class _Loader(yaml.SafeLoader):
-    """`SafeLoader` with the refusals of the module's docstring."""
+    """`SafeLoader` with the restrictions of the module's docstring."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -48,7 +48,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def flatten_mapping(self, node: MappingNode) -> None:
-        """`<<: *defaults` laid under the mapping's own keys; a list of a few as well."""
+        """`<<: *defaults` merged below the mapping's own keys; also a short list of them."""
         own: list[tuple[Node, Node]] = []
         below: dict[Any, tuple[Node, Node]] = {}
         for name, value in node.value:
@@ -60,7 +60,7 @@ class _Loader(yaml.SafeLoader):
                 raise ConstructorError(None, None, "<<: expected one mapping, or a list of at most 16", name.start_mark)
             for source in sources:
                 if source is node:
-                    raise ConstructorError(None, None, "<<: a mapping cannot be laid under itself", name.start_mark)
+                    raise ConstructorError(None, None, "<<: a mapping cannot be merged into itself", name.start_mark)
                 self.flatten_mapping(source)
                 for pair in source.value:
                     below.setdefault(_key(pair[0]), pair)
@@ -74,13 +74,13 @@ class _Loader(yaml.SafeLoader):
             for name, _ in node.value:
                 line = name.start_mark.line + 1
                 if not isinstance(name, ScalarNode):
-                    raise ConstructorError(None, None, "a key must be a text, not a list or mapping", name.start_mark)
+                    raise ConstructorError(None, None, "a key must be a string, not a list or mapping", name.start_mark)
                 if name.tag == "tag:yaml.org,2002:merge":
                     continue
                 if name.value in seen:
                     first = seen[name.value]
                     raise ConstructorError(
-                        None, None, f"the key {name.value!r} is given twice, first in line {first}; remove one", name.start_mark
+                        None, None, f"duplicate key {name.value!r}, first in line {first}; remove one", name.start_mark
                     )
                 seen[name.value] = line
         out: dict[Any, Any] = super().construct_mapping(node, deep=deep)  # type: ignore[arg-type]
@@ -89,9 +89,9 @@ class _Loader(yaml.SafeLoader):
     def construct_yaml_int(self, node: ScalarNode) -> int:
         text = str(node.value)
         if not _WHOLE.fullmatch(text):
-            raise ConstructorError(None, None, f"write {_short(text)} as a plain number, or in quotes if it is a text", node.start_mark)
+            raise ConstructorError(None, None, f"write {_short(text)} as a plain number, or in quotes if it is a string", node.start_mark)
         if len(text.replace("_", "").lstrip("+-")) > MAX_DIGITS:
-            raise ConstructorError(None, None, f"{_short(text)}: a whole number of more than {MAX_DIGITS} digits", node.start_mark)
+            raise ConstructorError(None, None, f"{_short(text)}: an integer of more than {MAX_DIGITS} digits", node.start_mark)
         return int(text.replace("_", ""))
 
     def construct_yaml_float(self, node: ScalarNode) -> float:
@@ -101,12 +101,12 @@ class _Loader(yaml.SafeLoader):
         except ValueError:  # `!!float x`
             pass
         shown = _short(node.value)
-        raise ConstructorError(None, None, f"write {shown} as a plain number, or in quotes if it is a text", node.start_mark)
+        raise ConstructorError(None, None, f"write {shown} as a plain number, or in quotes if it is a string", node.start_mark)
 
     def refuse(self, node: Node) -> Any:
         """Tags other than those of plain values."""
         kind = node.tag.rpartition(":")[2]
-        raise ConstructorError(None, None, f"{kind} is not read in recipes; write a text in quotes", node.start_mark)
+        raise ConstructorError(None, None, f"{kind} is not allowed in recipes; write a string in quotes", node.start_mark)
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
@@ -124,20 +124,20 @@ def _short(text: str) -> str:
 
 
 class Lines:
-    """In which line a value of a YAML text stands."""
+    """Line numbers of the values of a YAML text."""
 
     def __init__(self, root: Node | None = None) -> None:
         self._root = root
 
     def of(self, path: Sequence[str | int]) -> int | None:
-        """Line (from 1) of the value at `path`, or of the last part of the path that is there; None when nothing is known."""
+        """Line (from 1) of the value at `path`, or of the deepest part of the path that exists; None if unknown."""
         node, line = self._root, None
         for part in path:
             if isinstance(node, MappingNode):
-                found = next(((name, value) for name, value in node.value if isinstance(name, ScalarNode) and name.value == part), None)
-                if found is None:
+                match = next(((name, value) for name, value in node.value if isinstance(name, ScalarNode) and name.value == part), None)
+                if match is None:
                     break
-                line, node = found[0].start_mark.line + 1, found[1]
+                line, node = match[0].start_mark.line + 1, match[1]
             elif isinstance(node, SequenceNode) and isinstance(part, int) and 0 <= part < len(node.value):
                 node = node.value[part]
                 line = node.start_mark.line + 1
@@ -147,7 +147,7 @@ class Lines:
 
 
 def read_file(path: str | Path, what: str = "recipe") -> tuple[Any, Lines]:
-    """The content of a YAML file, and where its values stand. Raises RecipeError: absent, a folder, no text, no YAML, too large."""
+    """The content of a YAML file, and its lines. Raises RecipeError if missing, a folder, not text, not YAML, or too large."""
     path = Path(path)
     try:
         with path.open("rb") as file:
@@ -165,7 +165,7 @@ def read_file(path: str | Path, what: str = "recipe") -> tuple[Any, Lines]:
 
 
 def read_text(text: str, where: str) -> tuple[Any, Lines]:
-    """The content of a YAML text, and where its values stand. Raises RecipeError that begins with `where`."""
+    """The content of a YAML text, and its lines. Raises RecipeError that begins with `where`."""
     try:
         loader = _Loader(text)
         try:
@@ -174,51 +174,51 @@ def read_text(text: str, where: str) -> tuple[Any, Lines]:
         finally:
             loader.dispose()  # type: ignore[no-untyped-call]
     except yaml.YAMLError as error:
-        raise RecipeError(f"{where}: not YAML: {_told(error)}") from error
+        raise RecipeError(f"{where}: not YAML: {_described(error)}") from error
     lines = Lines(node)
     check_plain(value, where, lines)
     return value, lines
 
 
-def _told(error: yaml.YAMLError) -> str:
-    """What is wrong, and in which line, in one line."""
+def _described(error: yaml.YAMLError) -> str:
+    """The error with its location, in one line."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    advice = "; indent with blanks, not tabs" if "\\t" in problem else ""
+    advice = "; indent with spaces, not tabs" if "\\t" in problem else ""
     return f"{f'line {mark.line + 1}, column {mark.column + 1}: ' if mark else ''}{problem}{advice}"
 
 
 def check_plain(value: Any, where: str, lines: Lines | None = None) -> None:
-    """Raise RecipeError unless `value` is made of mappings with text keys, lists, texts, truths, finite numbers and null.
+    """Raise RecipeError unless `value` is made of mappings with string keys, lists, strings, booleans, finite numbers and null.
 
-    Aliases count as often as they are used: the number of values and the depth are limited.
+    Aliases count once per use: the number of values and the depth are limited.
     """
     lines = lines or Lines()
     stack: list[tuple[Any, tuple[str | int, ...]]] = [(value, ())]
     seen = 0
     while stack:
-        here, path = stack.pop()
+        node, path = stack.pop()
         seen += 1
         problem = ""
         if seen > MAX_VALUES:
-            raise RecipeError(f"{where}: more than {MAX_VALUES} values once its aliases are unfolded")
+            raise RecipeError(f"{where}: more than {MAX_VALUES} values after expanding aliases")
         if len(path) > MAX_DEPTH:
             problem = f"nested more than {MAX_DEPTH} deep"
-        elif isinstance(here, Mapping):
-            if wrong := [key for key in here if not isinstance(key, str) or not _encodable(key)]:
-                problem = f"the key {wrong[0]!r} is no text; write it in quotes"
+        elif isinstance(node, Mapping):
+            if wrong := [key for key in node if not isinstance(key, str) or not _encodable(key)]:
+                problem = f"the key {wrong[0]!r} is not a string; write it in quotes"
             else:
-                stack += [(item, (*path, key)) for key, item in here.items()]
-        elif isinstance(here, list | tuple):
-            stack += [(item, (*path, number)) for number, item in enumerate(here)]
-        elif isinstance(here, float) and not math.isfinite(here):
-            problem = f"{here} is no finite number"
-        elif isinstance(here, int) and abs(here) >= 10**MAX_DIGITS:
-            problem = f"a whole number of more than {MAX_DIGITS} digits"
-        elif here is not None and not isinstance(here, str | int | float):
-            problem = f"{type(here).__name__} is not read in recipes; write a text in quotes"
-        elif isinstance(here, str) and ("\0" in here or not _encodable(here)):
-            problem = "a text with a null character, or half of a character"
+                stack += [(item, (*path, key)) for key, item in node.items()]
+        elif isinstance(node, list | tuple):
+            stack += [(item, (*path, number)) for number, item in enumerate(node)]
+        elif isinstance(node, float) and not math.isfinite(node):
+            problem = f"{node} is not a finite number"
+        elif isinstance(node, int) and abs(node) >= 10**MAX_DIGITS:
+            problem = f"an integer of more than {MAX_DIGITS} digits"
+        elif node is not None and not isinstance(node, str | int | float):
+            problem = f"{type(node).__name__} is not allowed in recipes; write a string in quotes"
+        elif isinstance(node, str) and ("\0" in node or not _encodable(node)):
+            problem = "a string with a null character, or half of a surrogate pair"
         if problem:
             raise RecipeError(f"{where}: {place(path[:MAX_DEPTH], lines)}{problem}")
 

@@ -1,4 +1,4 @@
-"""Small networks trained for causal experiments: twins that differ in exactly one thing.
+"""Small networks trained for causal experiments: twins that differ in exactly one respect.
 
 `recipe.py` says what is trained, `data.py` draws the crops, `steps.py` says where a
 training starts and how far each step goes, `loop.py` trains one network, `gan.py` is its adversarial

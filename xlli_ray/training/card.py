@@ -1,7 +1,7 @@
-"""The card beside a trained network's weights: what a reader must know to trust them, and to train them again.
+"""The card of a trained network's weights: what is needed to trust them, and to train them again.
 
 One JSON object: the resolved recipe and its hash, the training images with their sha256, iterations, the loss curve,
-scores, software and processor, and the sha256 of the weight file. `models.builtin` seals it with a hash of its own and
+scores, software and processor, and the sha256 of the weight file. `models.builtin` seals it with its own hash and
 checks both.
 """
 
@@ -40,7 +40,7 @@ def curve(log: Sequence[Mapping[str, Any]], *, points: int = 60) -> dict[str, li
 
 
 def machine() -> dict[str, str]:
-    """What the numbers depend on beside the recipe."""
+    """What the numbers depend on besides the recipe."""
     import torch
 
     processor = platform.processor() or platform.machine()
@@ -51,7 +51,7 @@ def machine() -> dict[str, str]:
                 break
     except OSError:
         pass
-    found = {"torch": torch.__version__.split("+")[0], "python": platform.python_version(), "processor": processor}
+    details = {"torch": torch.__version__.split("+")[0], "python": platform.python_version(), "processor": processor}
     if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name(0)
-    return found
+        details["gpu"] = torch.cuda.get_device_name(0)
+    return details

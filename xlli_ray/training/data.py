@@ -1,14 +1,14 @@
-"""Crops to train on: drawn by (seed, iteration), so that a resumed training sees what an unbroken one sees.
+"""Training crops: drawn by (seed, iteration), so that a resumed training gets the same ones as an uninterrupted one.
 
-All pictures lie in memory as 8-bit arrays: the targets, and where inputs are made from them the clean low-resolution
-picture too. A batch depends on nothing but the seed and its iteration: where it is cut comes from one stream, how it is
-degraded from another, so twins that differ in their degradations are cut at the same places.
+All images are in memory as 8-bit arrays: the targets, and if inputs are made from them the clean low-resolution image
+too. A batch depends only on the seed and its iteration: positions of crops come from one stream, degradations from
+another, so twins that differ in their degradations use the same crops.
 
 Crops are taken where there is something to learn: the mean gradient of the input's luma over the crop must reach
-`min_gradient` grey levels, and a picture is drawn with a weight of the square root of how many such places it has.
+`min_gradient` grey levels, and an image is drawn with a weight of the square root of its number of such positions.
 
-A degradation of the target domain belongs to the whole picture, before downscaling. Only the part of the picture that
-the crop depends on is worked on (the blur's radius and the bicubic's support around it), which gives the same values.
+A degradation of the target domain applies to the whole image, before downscaling. Only the part of the image that the
+crop depends on is processed (the blur's radius and the bicubic's support around it), which gives the same values.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from xlli_ray.errors import RecipeError
 from xlli_ray.training.images import Files, Image, taken_files
 from xlli_ray.training.recipe import TrainCorpus
 
-VERSION = 1  # raised when the same recipe and images would give other crops
+VERSION = 1  # raised when the same recipe and images would give different crops
 U8 = NDArray[np.uint8]
 _SUPPORT = 2  # of the bicubic, in input pixels on each side of a crop
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One training picture. `target`: uint8 (sH, sW, 3); `small`: uint8 (H, W, 3), the input where nothing degrades it.
+    """One training image. `target`: uint8 (sH, sW, 3); `small`: uint8 (H, W, 3), the input before degradations.
 
-    `small is target` for a corpus of inputs alone. `sha256`: of the file that the target (or input) was read from; `input_sha256`: of
-    the input's file of a pair.
+    `small is target` for a corpus of inputs only. `sha256`: of the file that the target (or input) was read from; `input_sha256`: of
+    the input file of a pair.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Batch:
-    """`input`, `target`: float32 (B, 3, h, w) and (B, 3, sh, sw) in 0..1; `content`: int64 (B,), which picture."""
+    """`input`, `target`: float32 (B, 3, h, w) and (B, 3, sh, sw) in 0..1; `content`: int64 (B,), index of the image."""
 
     input: NDArray[np.float32]
     target: NDArray[np.float32]
@@ -62,7 +62,7 @@ class Batch:
 
 
 def read_pictures(corpus: TrainCorpus, *, seed: int = 0) -> tuple[list[Picture], int]:
-    """The pictures of a corpus, sorted by sha256, and the scale between input and target. `seed` draws those of `corpus.count`."""
+    """The images of a corpus, sorted by sha256, and the scale between input and target. `seed` selects those of `corpus.count`."""
     if corpus.pairs is not None:
         return _read_pairs(taken_files(corpus, seed), max_pixels=corpus.max_pixels)
     scale = corpus.scale if corpus.images is not None else 1
@@ -87,7 +87,7 @@ def _read_pairs(pairs: Sequence[Files], *, max_pixels: int) -> tuple[list[Pictur
         if rest or large.shape != (scale * small.shape[0], scale * small.shape[1], 3) or scale < 1:
             raise RecipeError(
                 f"pairs: {files.target} is {large.shape[0]}x{large.shape[1]}, {files.input} {small.shape[0]}x{small.shape[1]};"
-                " a target must be the same whole number of times as high and wide as its input"
+                " height and width of a target must be the same integer multiple of its input's"
             )
         scales.add(scale)
         pictures.append(Picture(image.file, image.sha256, large, small, image.input_sha256))
@@ -100,7 +100,7 @@ class Crops:
     """Batches of random crops.
 
     `crop`: target pixels, a multiple of `scale`. `degradations`: one is drawn per crop; they are made from targets.
-    Raises RecipeError when no picture has a place for a crop.
+    Raises RecipeError if no image has a position for a crop.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Crops:
         min_gradient: float = 0.0,
     ) -> None:  # fmt: skip
         if crop % scale:
-            raise RecipeError(f"train.crop is {crop} target pixels, which is no multiple of the scale {scale}")
+            raise RecipeError(f"train.crop must be a multiple of the scale {scale}, got {crop} target pixels")
         self._pictures, self._scale, self._batch, self._seed = list(pictures), scale, batch, seed
         self._size = crop // scale
         self._degradations = list(degradations)
@@ -116,29 +116,29 @@ class Crops:
         weights = np.sqrt([len(places) for places in self._places])
         if not weights.sum():
             raise RecipeError(
-                f"none of the images ({len(self._pictures)}) has a place for a crop of {self._size} input pixels with a"
-                f" mean gradient of {min_gradient:g} grey levels. Lower train.crop or train.min_gradient, or larger"
-                " pictures."
+                f"none of the images ({len(self._pictures)}) has a crop of {self._size} input pixels with a"
+                f" mean gradient of {min_gradient:g} grey levels. Lower train.crop or train.min_gradient, or use larger"
+                " images."
             )
         self._cumulative = np.cumsum(weights / weights.sum())
 
     @property
     def contents(self) -> int:
-        """How many pictures there are: values of `Batch.content` lie below."""
+        """Number of images: values of `Batch.content` are below it."""
         return len(self._pictures)
 
     @property
     def images(self) -> list[Image]:
-        """What the pictures were read from."""
+        """The files that the images were read from."""
         return [Image(picture.name, picture.sha256, picture.input_sha256) for picture in self._pictures]
 
     @property
     def pictures_sha256(self) -> str:
-        """One hash over the hashes of all pictures: what old checkpoints hold."""
+        """One hash over the hashes of all images, as in old checkpoints."""
         return sha256_hex("".join(picture.sha256 for picture in self._pictures).encode())
 
     def batch(self, iteration: int) -> Batch:
-        """The batch of one iteration: the same whenever and however often it is asked for."""
+        """The batch of one iteration: always the same for the same iteration."""
         where = generator(f"{self._seed}|crop|{iteration}")
         how = generator(f"{self._seed}|degradation|{iteration}")
         inputs, targets, contents = [], [], []
@@ -150,7 +150,7 @@ class Crops:
             picture = self._pictures[content]
             top, left = divmod(place, picture.small.shape[1])
             mixture = draw(self._degradations, how)
-            key = f"{self._seed}|{iteration}|{index}"  # each crop of each step has draws of its own, in both domains
+            key = f"{self._seed}|{iteration}|{index}"  # each crop of each step has its own draws, in both domains
             small = self._input(picture, mixture, top, left, key)
             small = mixture.apply(small, "input", key=key).image
             scale, size = self._scale, self._size
@@ -169,11 +169,11 @@ class Crops:
 
 
 def degraded_crop(target: U8, mixture: Mixture, scale: int, top: int, left: int, size: int, *, key: str) -> U8:
-    """What whole-picture degradation and downscaling give at (top, left, size) of the input: uint8 (size, size, 3). `key`: of this crop's
-    draws.
+    """Result of whole-image degradation and downscaling at (top, left, size) of the input: uint8 (size, size, 3). `key`: for the draws of
+    this crop.
 
-    Equal to `downscale(mixture.apply(target))[top:top + size, left:left + size]`; where a crop is away from the border
-    and blur is all there is, by small matrix products, which can differ by one grey level where a half is rounded.
+    Equal to `downscale(mixture.apply(target))[top:top + size, left:left + size]`; for a crop away from the border
+    with only blur, by small matrix products, which can differ by one grey level where a half is rounded.
     """
     blur = mixture.parts[0] if len(mixture.parts) == 1 else None
     if not isinstance(blur, Blur):
@@ -195,9 +195,9 @@ def degraded_crop(target: U8, mixture: Mixture, scale: int, top: int, left: int,
 
 
 def _interior(region: U8, half: NDArray[np.float64], scale: int, size: int, margin: int) -> U8:
-    """Blur and downscale where no border is near. Values are rounded to 8 bits between the two passes, as there.
+    """Blur and downscale away from borders. Values are rounded to 8 bits between the two passes, as in the general case.
 
-    `half`: the blur's kernel from its centre on."""
+    `half`: the blur's kernel from its centre outwards."""
     span = region.shape[0]
     kernel = np.concatenate((half[:0:-1], half))
     blur = _bands(kernel, span, span, 1, -(len(kernel) // 2))
@@ -213,7 +213,7 @@ def _interior(region: U8, half: NDArray[np.float64], scale: int, size: int, marg
 
 
 def _bands(kernel: NDArray[np.float64], rows: int, columns: int, step: int, offset: int) -> NDArray[np.float64]:
-    """Matrix whose row i holds `kernel` from column i * step + offset on; what falls outside is cut."""
+    """Matrix whose row i holds `kernel` from column i * step + offset on, truncated at the matrix."""
     matrix = np.zeros((rows, columns))
     for i in range(rows):
         start = i * step + offset
@@ -225,7 +225,7 @@ def _bands(kernel: NDArray[np.float64], rows: int, columns: int, step: int, offs
 
 @lru_cache(maxsize=8)
 def _down(scale: int) -> NDArray[np.float64]:
-    """Weights of one output pixel of the bicubic, away from borders: read off its answer to unit impulses."""
+    """Weights of one output pixel of the bicubic, away from borders: from its impulse responses."""
     if scale == 1:
         return np.ones(1)
     count = 16
@@ -253,7 +253,7 @@ def _places(small: U8, size: int, min_gradient: float) -> NDArray[np.int32]:
 
 
 def _turned(image: U8, turn: int) -> U8:
-    """One of the eight flips and turns of a square."""
+    """One of the eight flips and rotations of a square."""
     if turn & 4:
         image = image.transpose(1, 0, 2)
     if turn & 2:

@@ -1,4 +1,4 @@
-"""Where one training keeps its files: weights, card, curve, log and checkpoint, by name. A folder here, or part of a study (`engine`)."""
+"""Storage of one training's files: weights, card, curve, log and checkpoint, by name. A local folder, or part of a study (`engine`)."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class Folder(Protocol):
         """For messages: a path or an address."""
 
     def get(self, name: str) -> bytes | None:
-        """The whole file, None when there is none."""
+        """The whole file, None if it does not exist."""
 
     def put(self, name: str, data: bytes) -> None:
-        """Make or replace the file, atomically and durably."""
+        """Create or replace the file, atomically and durably."""
 
     def delete(self, name: str) -> None:
-        """Remove the file; an absent one is no error."""
+        """Remove the file; a missing one is not an error."""
 
 
 @dataclass(frozen=True)
 class LocalFolder:
-    """A folder of this machine, made with its first file."""
+    """A local folder, created with its first file."""
 
     path: Path
 

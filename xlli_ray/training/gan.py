@@ -5,8 +5,8 @@ Adversarial Networks", CVPR 2020, eq. 3): an encoder of two strided convolutions
 adds the encoder's features, one logit per pixel. Convolutions are spectrally normalised (Miyato et al., ICLR 2018). The
 generator minimises the non-saturating loss, -log D(G(x)).
 
-No perceptual loss: it would bring in a network trained on other data with other labels, and the twins would differ in
-more than one thing.
+No perceptual loss: it would add a network trained on other data with other labels, and the twins would differ in more
+than one respect.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from xlli_ray.training.recipe import Gan
 
-VERSION = 1  # raised when the same recipe would end with other weights
+VERSION = 1  # raised when the same recipe would end with different weights
 BETAS = (0.9, 0.99)
 
 
@@ -53,7 +53,7 @@ def _doubled(x: Tensor) -> Tensor:
 
 
 class Adversary:
-    """The discriminator with its optimizer, as the training loop needs it."""
+    """The discriminator with its optimizer, for the training loop."""
 
     def __init__(self, gan: Gan, *, seed: int, device: torch.device) -> None:
         self.weight = gan.weight
@@ -66,7 +66,7 @@ class Adversary:
         self._judged: dict[str, float] = {}
 
     def generator_loss(self, output: Tensor) -> Tensor:
-        """-log D of generated images; gradients flow to them and not into the discriminator."""
+        """-log D of generated images; gradients flow to them, not into the discriminator."""
         self.network.requires_grad_(False)
         logits = self.network(output).float()
         self.network.requires_grad_(True)
@@ -88,7 +88,7 @@ class Adversary:
         self._optimizer.step()
 
     def state_line(self) -> dict[str, float]:
-        """For the log: the shares of real and of generated pixels that were taken for real at the last step."""
+        """For the log: the shares of real and of generated pixels classified as real at the last step."""
         return {name: round(share, 3) for name, share in self._judged.items()}
 
     def state_dict(self) -> dict[str, Any]:

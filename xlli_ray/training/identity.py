@@ -1,12 +1,12 @@
-"""What the weights of a training follow from: its recipe without paths, the bytes of its images, its first weights, and the versions of
-the code that draws and steps.
+"""What determines the weights of a training: its recipe without paths, the bytes of its images, its initial weights, and the versions of
+the code that draws crops and steps.
 
-Two trainings with the same identity would end with the same weights on one device. So a finished folder, or one that was interrupted, is
-taken for this training only when its identity is the same; where it is not, `differences` names what changed. The processor and the
-versions of packages are no part of it: they move last bits, and stand in the card under `machine`.
+Two trainings with the same identity would end with the same weights on one device. So a finished or interrupted folder is accepted for
+this training only if its identity is the same; otherwise `differences` names what changed. The processor and the versions of packages are
+not part of it: they change last bits, and are in the card under `machine`.
 
-A VERSION of 1 is not written down, so cards from before a version was counted say what they always said. What an old card does not hold
-(the inputs of pairs) is not compared, and `unknown` says so. Imports no torch until the versions of a network are asked for.
+A VERSION of 1 is not recorded, so cards written before a version was introduced stay valid. What an old card lacks (the inputs of pairs)
+is not compared, and `unknown` says so. Imports no torch until the version of a network is needed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from xlli_ray.training.images import Image
 from xlli_ray.training.recipe import Job
 
 SOURCES = ("images", "inputs", "pairs")
-_NO_EFFECT = ("corpus.max_pixels", "train.checkpoint_every", "train.init", "train.folder")  # init: its bytes count, not where they lie
+_NO_EFFECT = ("corpus.max_pixels", "train.checkpoint_every", "train.init", "train.folder")  # init: its bytes count, not its location
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Identity:
 
     @property
     def sha256(self) -> str:
-        """One hash of all of it; names of files do not count."""
+        """One hash of everything; names of files do not count."""
         content = self.content()
         content["images"] = sorted([image.sha256, image.input_sha256 or ""] for image in self.images)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def differences(self, then: Identity) -> list[str]:
-        """What is another one than in `then`, for people; empty when the trainings are the same."""
+        """What differs from `then`, for people; empty if the trainings are the same."""
         out = [
             f"{name} was {then.recipe[name]!r}, is now {value!r}"
             for name, value in self.recipe.items()
@@ -66,7 +66,7 @@ class Identity:
         return out
 
     def unknown(self, then: Identity) -> str:
-        """What `then`, an old card, does not say and so was not compared; '' when it says all."""
+        """What was not compared because `then`, an old card, lacks it; '' if nothing."""
         paired = any(image.input_sha256 for image in self.images)
         if paired and then.images and not any(image.input_sha256 for image in then.images):
             return "its card does not hold the sha256 of the inputs of its pairs: only the targets were compared"
@@ -74,12 +74,12 @@ class Identity:
 
 
 def identity_of(job: Job, images: Sequence[Image], init_sha256: str | None) -> Identity:
-    """The identity of a training that is about to run, or would be."""
+    """The identity of a training to be run."""
     return Identity(flat_recipe(job.model_dump(mode="json")), _sorted(images), init_sha256, versions(job))
 
 
 def identity_from(content: Mapping[str, Any]) -> Identity:
-    """The identity that a card or a checkpoint holds: both have `recipe`, `images`, `init_sha256`; old ones no `versions`."""
+    """The identity recorded in a card or a checkpoint: both have `recipe`, `images`, `init_sha256`; old ones no `versions`."""
     images = [Image(image.get("file", ""), image["sha256"], image.get("input_sha256")) for image in content.get("images") or ()]
     recipe = content.get("recipe") or {}
     flat = recipe if "seed" in recipe and "train" not in recipe else flat_recipe(recipe)
@@ -87,7 +87,7 @@ def identity_from(content: Mapping[str, Any]) -> Identity:
 
 
 def flat_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"seed": 0, "corpus.scale": 4, …}` of a resolved recipe: what decides the weights; of a source only which kind it is."""
+    """`{"seed": 0, "corpus.scale": 4, …}` of a resolved recipe: what determines the weights; of a source only its kind."""
     out = {"seed": recipe.get("seed")}
     for part in ("corpus", "train"):
         out |= {f"{part}.{name}": value for name, value in (recipe.get(part) or {}).items()}
@@ -97,22 +97,22 @@ def flat_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def versions(job: Job) -> dict[str, int]:
-    """VERSION integers of all that this training runs through, where they are above 1."""
+    """VERSION integers of all code that this training uses, if above 1."""
     from xlli_ray.training import data, gan, steps
 
     network = network_version(job.train.network, job.train.folder)
-    found = {"decode": decode.VERSION, "network": network, "crops": data.VERSION, "loop": steps.VERSION}
+    by_name = {"decode": decode.VERSION, "network": network, "crops": data.VERSION, "loop": steps.VERSION}
     if job.train.gan is not None:
-        found["gan"] = gan.VERSION
+        by_name["gan"] = gan.VERSION
     if job.corpus.images is not None:
-        found["resize"] = resize.VERSION
+        by_name["resize"] = resize.VERSION
         for entry in job.corpus.degradations:
-            found |= {kind.NAME: kind.VERSION for kind in kinds_of(entry)}
-    return {name: version for name, version in sorted(found.items()) if version != 1}
+            by_name |= {kind.NAME: kind.VERSION for kind in kinds_of(entry)}
+    return {name: version for name, version in sorted(by_name.items()) if version != 1}
 
 
 def network_version(network: str, folder: str | None = None) -> int:
-    """VERSION of the file of a network, ours or a factory's; 1 where it says none. RecipeError when it cannot be imported."""
+    """VERSION of a network's file, built-in or a factory's; 1 if it has none. RecipeError if it cannot be imported."""
     if ":" in network:
         from xlli_ray.models.factory import find_factory
 
@@ -128,7 +128,7 @@ def network_version(network: str, folder: str | None = None) -> int:
 def _image_differences(then: Sequence[Image], now: Sequence[Image]) -> list[str]:
     if not then:
         return []
-    paired = any(image.input_sha256 for image in then)  # of an old card the targets are all there is to compare
+    paired = any(image.input_sha256 for image in then)  # an old card has only the targets
 
     def key(image: Image) -> tuple[str, str | None]:
         return image.sha256, image.input_sha256 if paired else None

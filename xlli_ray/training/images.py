@@ -1,7 +1,7 @@
 """The images of a training by the bytes of their files: what `identity` compares and a card lists.
 
-`corpus.count` takes the first so many of them in an order that the seed and the bytes of the files draw, so that eight are among the 64 of
-the same seed, and names of files decide nothing.
+`corpus.count` takes the first `count` of them in an order determined by the seed and the bytes of the files, so that the first eight are
+among the first 64 of the same seed, and file names do not matter.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from xlli_ray.training.recipe import TrainCorpus
 
 @dataclass(frozen=True)
 class Image:
-    """One training image: `sha256` of the file of the target (or input alone), `input_sha256` of a pair's input. `file` is for people."""
+    """One training image: `sha256` of the target's file (or the only input's), `input_sha256` of a pair's input. `file` is for people."""
 
     file: str
     sha256: str
@@ -25,7 +25,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Files:
-    """Where one training image lies: the file of its target (or input alone), and that of its input where it is a pair."""
+    """Location of one training image: the file of its target (or of its only input), and of its input for a pair."""
 
     target: str
     input: str | None = None
@@ -38,7 +38,7 @@ class Files:
 
 
 def find_files(corpus: TrainCorpus) -> list[Files]:
-    """All files that a corpus names, none read. Raises RecipeError where there are none, or fewer than its `count`."""
+    """All files of a corpus, none read. Raises RecipeError if there are none, or fewer than its `count`."""
     if corpus.pairs is not None:
         files = [Files(target, source) for source, target in pair_files(corpus.pairs.input, corpus.pairs.target, ".")]
     else:
@@ -50,18 +50,18 @@ def find_files(corpus: TrainCorpus) -> list[Files]:
 
 
 def taken_files(corpus: TrainCorpus, seed: int) -> list[Files]:
-    """The files that are trained on: all, or `count` of them by (seed, bytes of the file)."""
+    """The files to train on: all, or `count` of them by (seed, bytes of the file)."""
     files = find_files(corpus)
     if corpus.count is None:
         return files
 
-    def drawn(one: Files) -> str:
-        image = one.read()[0]
+    def drawn(files: Files) -> str:
+        image = files.read()[0]
         return sha256_hex(f"{seed}|count|{image.sha256}|{image.input_sha256 or ''}".encode())
 
     return sorted(files, key=drawn)[: corpus.count]
 
 
 def list_images(corpus: TrainCorpus, seed: int) -> list[Image]:
-    """The images that are trained on, by name and sha256: read, not decoded."""
+    """The images to train on, by name and sha256: read, not decoded."""
     return [files.read()[0] for files in taken_files(corpus, seed)]

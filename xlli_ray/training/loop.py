@@ -1,7 +1,7 @@
-"""Training of one network: the loop, its checkpoints, and the promise that a resumed run is the unbroken one.
+"""Training of one network: the loop, its checkpoints, and the guarantee that a resumed run equals an uninterrupted one.
 
-Adam (beta 0.9, 0.99), linear warm-up, cosine to a share of the learning rate, clipped gradient norm, and an exponential
-moving average of the weights, which is what is scored and kept. Everything that the next iteration depends on is in
+Adam (beta 0.9, 0.99), linear warm-up, cosine decay to a fraction of the learning rate, clipped gradient norm, and an exponential
+moving average of the weights, which is scored and kept. Everything that the next iteration depends on is in
 `checkpoint.pt`: weights, averages, optimizer, the loss not yet logged, and the iteration. Crops are keyed by (seed,
 iteration), so there is no sampler to restore. On a CPU with the same software, device model and `threads`, the same
 recipe gives the same bytes, interrupted or not; on a GPU it does not, since its convolutions sum in varying order.
@@ -39,7 +39,7 @@ _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Progress:
-    """Where one training stands. `rate`: iterations a second of this process; `eta`: seconds left at that rate."""
+    """Progress of one training. `rate`: iterations per second of this process; `eta`: seconds left at that rate."""
 
     id: str
     iteration: int
@@ -62,9 +62,9 @@ class Progress:
 class Trainer:
     """One network in training.
 
-    `folder` receives `checkpoint.pt` and `log.jsonl`; if a checkpoint of the same recipe lies there, it goes on.
-    `init`: first weights, instead of drawn ones. `validate`: called with the averaged network every `validate.every`
-    iterations and at the end, gives named scores for the log; nothing else depends on them.
+    `folder` receives `checkpoint.pt` and `log.jsonl`; if it holds a checkpoint of the same recipe, training resumes.
+    `init`: initial weights, instead of random ones. `validate`: called with the averaged network every `validate.every`
+    iterations and at the end, returns named scores for the log; nothing else depends on them.
     """
 
     def __init__(
@@ -74,13 +74,13 @@ class Trainer:
         self.job, self._crops, self._validate = job, crops, validate
         self._folder = LocalFolder(folder) if isinstance(folder, Path) else folder
         self._lines: list[dict[str, Any]] = []
-        """Of the log, up to here."""
+        """Lines of the log so far."""
         train = job.train
         self._device = torch.device(
             train.device if train.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         )
         if train.precision == "fp16" and self._device.type == "cpu":
-            raise RecipeError("train.precision fp16 is for GPUs; on a CPU use fp32, or bf16 where the processor has it")
+            raise RecipeError("train.precision fp16 is for GPUs; on a CPU use fp32, or bf16 if the processor supports it")
         network = build_network(train, job.seed)
         if init is not None:
             _load(network, init, str(train.init))
@@ -103,7 +103,7 @@ class Trainer:
         self._resume()
 
     def run(self, progress: Callable[[Progress], None] | None = None, *, until: int | None = None) -> None:
-        """Train to the end, or until that many iterations are done; a checkpoint is left in either case."""
+        """Train to the end, or until `until` iterations are done; saves a checkpoint in either case."""
         train = self.job.train
         end = min(train.iterations, until or train.iterations)
         with _threads(train.threads if self._device.type == "cpu" else None):
@@ -170,19 +170,19 @@ class Trainer:
     def _check_shape(self, output: Tensor, target: Tensor) -> None:
         if output.shape != target.shape:
             raise NetworkError(
-                f"{self.job.id}: network {self.job.train.network!r} gives {tuple(output.shape)}, the targets are"
+                f"{self.job.id}: network {self.job.train.network!r} returns {tuple(output.shape)}, the targets are"
                 f" {tuple(target.shape)}. Check corpus.scale against the network's own scale."
             )
 
     def _check_classes(self, output: Tensor) -> None:
         if output.ndim != 2 or output.shape[1] < self._crops.contents:
             raise NetworkError(
-                f"{self.job.id}: cross_entropy on `content` needs one logit per picture, (B, {self._crops.contents}) or"
-                f" more; network {self.job.train.network!r} gives {tuple(output.shape)}. Check train.args."
+                f"{self.job.id}: cross_entropy on `content` needs one logit per image, (B, {self._crops.contents}) or"
+                f" more; network {self.job.train.network!r} returns {tuple(output.shape)}. Check train.args."
             )
 
     def _average(self) -> None:
-        # The decay starts low, so that the random first weights are forgotten within some hundred iterations.
+        # The decay starts low, so that the random initial weights are forgotten within a few hundred iterations.
         decay = min(self.job.train.ema, (1 + self.iteration) / (10 + self.iteration)) if self.job.train.ema else 0.0
         with torch.no_grad():
             torch._foreach_lerp_(self._pairs[0], self._pairs[1], 1.0 - decay)
@@ -207,7 +207,7 @@ class Trainer:
         return loss
 
     def _put_log(self) -> None:
-        # whole each time: a bucket has no end to write to, and a log is a few thousand short lines at most
+        # rewritten each time: objects in a bucket cannot be appended to, and a log has at most a few thousand short lines
         self._folder.put(LOG, "".join(json.dumps(line) + "\n" for line in self._lines).encode())
 
     def _save(self) -> None:
@@ -238,14 +238,14 @@ class Trainer:
             return
         try:
             state = torch.load(io.BytesIO(data), map_location=self._device, weights_only=True)
-        except Exception as error:  # of a damaged file torch raises RuntimeError, UnpicklingError, EOFError, KeyError, …
+        except Exception as error:  # for a damaged file torch raises RuntimeError, UnpicklingError, EOFError, KeyError, …
             raise WeightsError(
-                f"{self._folder.where}/{CHECKPOINT}: damaged ({type(error).__name__}). Delete the folder to train the network from its"
-                " first step."
+                f"{self._folder.where}/{CHECKPOINT}: damaged ({type(error).__name__}). Delete the folder to train the network from the"
+                " start."
             ) from error
         if changed := self._changed(state):
             raise RecipeError(
-                f"{self._folder.where} holds another training, begun and not finished: {'; '.join(changed)}. Use another --out or id,"
+                f"{self._folder.where} holds another, unfinished training: {'; '.join(changed)}. Use another --out or id,"
                 " or delete the folder."
             )
         self.iteration = int(state["iteration"])
@@ -257,23 +257,23 @@ class Trainer:
             self._adversary.load_state_dict(state["adversary"])
         self._loss = state["loss"]
         self._counted = int(state["counted"])
-        # Lines written after the checkpoint will be written again.
+        # Lines after the checkpoint will be written again.
         self._lines = [line for line in read_log(self._folder.get(LOG)) if line["iteration"] <= self.iteration]
         self._put_log()
 
 
 def _old_changes(state: Mapping[str, Any], job: Job, crops: Crops) -> list[str]:
-    """What differs from a checkpoint of before `identity`: it holds two hashes, which name nothing finer."""
-    found = []
+    """What differs from a checkpoint written before `identity` existed: it holds only two hashes."""
+    changes = []
     if state.get("recipe") != job.recipe_hash():
-        found.append(f"the recipe's hash was {str(state.get('recipe'))[:12]}, is now {job.recipe_hash()[:12]}")
+        changes.append(f"the recipe's hash was {str(state.get('recipe'))[:12]}, is now {job.recipe_hash()[:12]}")
     if state.get("pictures") != crops.pictures_sha256:
-        found.append("images: others than it was trained on")
-    return found
+        changes.append("images: not those it was trained on")
+    return changes
 
 
 def read_log(data: bytes | Path | None) -> list[dict[str, Any]]:
-    """The lines of a `log.jsonl`, given as its bytes or its path, a half-written last one left out; empty when there is none."""
+    """The lines of a `log.jsonl`, given as bytes or a path, without a half-written last one; empty if there is none."""
     if isinstance(data, Path):
         data = data.read_bytes() if data.exists() else None
     lines: list[dict[str, Any]] = []
@@ -294,7 +294,7 @@ def _load(network: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    """Run with that many torch threads, the former number afterwards."""
+    """Run with `count` torch threads, and restore the previous number."""
     before = torch.get_num_threads()
     if count is not None:
         torch.set_num_threads(count)

@@ -1,11 +1,11 @@
-"""What a trained network scores: PSNR on luma, and how much fine detail it draws.
+"""Scores of a trained network: PSNR on luma, and how much fine detail it produces.
 
-PSNR as the literature has it and as `restore` stages have it: output clamped and rounded to 8 bits, BT.601 luma 16..235, a border of
+PSNR as in the literature and in `restore` stages: output clamped and rounded to 8 bits, BT.601 luma 16..235, a border of
 `scale` pixels cut, none at scale 1 (`stats.fidelity.border_of`).
 
 High-frequency energy is the part of the luma's variance (grey levels squared) at spatial frequencies above a quarter of
-the sampling rate, that is above half of what pixels can carry; a Hann window keeps the border out. A network trained
-with a pixel loss draws less of it than the photograph holds; an adversarial one draws more, and pays in PSNR.
+the sampling rate, i.e. above half the Nyquist frequency; a Hann window suppresses the border. A network trained
+with a pixel loss produces less of it than the photograph has; an adversarial one more, at a cost in PSNR.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ HIGH = 0.25  # cycles per pixel
 class Scored:
     """Means over images: `psnr_y` in dB; `high_frequency` and `target_high_frequency` in grey levels squared.
 
-    `images`: how many they are of. One that is no larger than its border has no score, an exact copy an infinite one: both are left out.
+    `images`: number of images averaged. One no larger than its border has no score, an exact copy an infinite one: both are left out.
     """
 
     images: int
@@ -84,7 +84,7 @@ def cases_of_images(
 
 
 def degraded(cases: Sequence[Case], scale: int, degradation: Any, *, seed: int = 0) -> list[Case]:
-    """The same targets with inputs made anew from them."""
+    """The same targets with new inputs made from them."""
     mixture = parse(degradation)
     result = []
     for case in cases:
@@ -106,7 +106,7 @@ def restore(network: nn.Module, image: U8) -> U8:
 
 
 def score(network: nn.Module, cases: Sequence[Case], *, scale: int) -> Scored:
-    """Run `network` (in eval mode) over all cases. `scale`: target size over input size; says what is cut at the border."""
+    """Run `network` (in eval mode) over all cases. `scale`: target size over input size; determines the border."""
     border = border_of(scale)
     scored = [case for case in cases if min(case.target.shape[:2]) > 2 * border]
     rows = [compare(restore(network, case.input), case.target, border=border) for case in scored]

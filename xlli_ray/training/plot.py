@@ -16,7 +16,7 @@ SCORE = "psnr_y"
 
 
 def log_view(log: Sequence[Mapping[str, Any]], *, title: str) -> Curves:
-    """The lines of a `log.jsonl` as a view: the loss, and beside it the validation scores where there are any."""
+    """The lines of a `log.jsonl` as a view: the loss, and the validation scores if there are any."""
     x = Axis("iteration")
     loss = Curve("training loss", MUTED, *_points(log, "loss"))
     panels = [CurvePanel(title, (loss,), x, Axis("loss"))]
@@ -45,8 +45,8 @@ def _colours(labels: Sequence[str]) -> list[str]:
 
 
 def _points(log: Sequence[Mapping[str, Any]], name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    found = [(float(line["iteration"]), float(line[name])) for line in log if name in line]
-    return tuple(x for x, _ in found), tuple(y for _, y in found)
+    points = [(float(line["iteration"]), float(line[name])) for line in log if name in line]
+    return tuple(x for x, _ in points), tuple(y for _, y in points)
 
 
 def log_svg(log: Sequence[Mapping[str, Any]], *, title: str) -> bytes:

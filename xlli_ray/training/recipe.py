@@ -1,4 +1,4 @@
-"""The training recipe: a YAML file that says which networks are trained, on what, and in what they differ.
+"""The training recipe: a YAML file that says which networks are trained, on what, and how they differ.
 
     name: matched
     seed: 0
@@ -9,10 +9,10 @@
       - {id: gr-clean, train: {args: {global_residual: bilinear}}, tags: {residual: yes}}
       - {id: gr-noise20, corpus: {degradations: [{noise: 20}]}, tags: {residual: yes}}
 
-A grid entry is laid over the recipe, key by key (mappings are merged, everything else is replaced). Without a grid the
-recipe trains one network, whose id is its name. All entries share the seed unless one says otherwise: then the crops
-and the first weights are the same for all, and only what the entry changes differs. A `sweep` (`training.sweep`) is laid over each of
-these networks in turn: every combination of its values is one more network. Nothing here imports torch.
+A grid entry is merged into the recipe, key by key (mappings are merged, everything else is replaced). Without a grid
+the recipe trains one network, whose id is its name. All entries share the seed unless one overrides it, so that crops
+and initial weights are the same for all, and only what the entry changes differs. A `sweep` (`training.sweep`) is
+applied to each of these networks: every combination of its values is one network. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _STRICT = ConfigDict(extra="forbid", frozen=True)
 
 
 class Pairs(BaseModel):
-    """Files that belong together by the text that the wildcards stand for."""
+    """Files that are paired by the text that the wildcards match."""
 
     model_config = _STRICT
     input: str | list[str]
@@ -60,16 +60,16 @@ class Pairs(BaseModel):
 
 
 class TrainCorpus(BaseModel):
-    """What is trained on: clean `images` whose input is made, `pairs`, or `inputs` alone (networks without image)."""
+    """Training data: clean `images` whose inputs are made, `pairs`, or only `inputs` (networks without image output)."""
 
     model_config = _STRICT
     images: list[str] | None = None
     pairs: Pairs | None = None
     inputs: list[str] | None = None
-    scale: int = Field(default=4, ge=1, description="only with images; pairs bring their own, inputs have none")
+    scale: int = Field(default=4, ge=1, description="only with images; pairs have their own, inputs none")
     degradations: list[Any] = Field(default=["clean"], description="one is drawn per crop; a range is a uniform draw")
     max_pixels: int = Field(default=MAX_PIXELS, ge=1)
-    count: int | None = Field(default=None, ge=1, description="train on so many of the images, drawn by the seed; more hold fewer")
+    count: int | None = Field(default=None, ge=1, description="number of images, selected by the seed; more include fewer")
 
     @field_validator("images", "inputs", mode="before")
     @classmethod
@@ -78,7 +78,7 @@ class TrainCorpus(BaseModel):
 
     @model_serializer(mode="wrap")
     def _serialized(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `count` where none is given: recipes of before it keep their hashes."""
+        """Without `count` if none is given: recipes written before it existed keep their hashes."""
         content: dict[str, Any] = handler(self)
         return content if self.count is not None else {key: value for key, value in content.items() if key != "count"}
 
@@ -89,12 +89,12 @@ class TrainCorpus(BaseModel):
             raise ValueError(f"exactly one of images, pairs, inputs is needed; given: {', '.join(given) or 'none'}")
         check_draw(self.degradations)
         if self.images is None and self.degradations != ["clean"]:
-            raise ValueError(f"degradations are made from clean images; {given[0]} go in as they are")
+            raise ValueError(f"degradations are made from clean images; {given[0]} are used unchanged")
         return self
 
 
 class Validate(BaseModel):
-    """What is scored now and then while training; it steers nothing."""
+    """Scored regularly during training; it does not influence the training."""
 
     model_config = _STRICT
     images: list[str] | None = None
@@ -116,20 +116,20 @@ class Validate(BaseModel):
 
 
 class Gan(BaseModel):
-    """The adversarial stage: pixel loss plus `weight` times the generator's share of a plain GAN."""
+    """The adversarial stage: pixel loss plus `weight` times the generator loss of a plain GAN."""
 
     model_config = _STRICT
     weight: float = Field(default=0.005, gt=0)
     width: int = Field(default=16, ge=1, description="of the U-Net discriminator at full resolution")
     lr: float = Field(default=2e-4, gt=0, description="of the discriminator")
-    alone: int = Field(default=0, ge=0, description="first iterations in which only the discriminator learns")
+    alone: int = Field(default=0, ge=0, description="number of first iterations that train only the discriminator")
 
 
 class Train(BaseModel):
     """How one network is trained."""
 
     model_config = _STRICT
-    network: str = Field(description="a network of ours, FILE.py:factory, or package.module:factory")
+    network: str = Field(description="a built-in network, FILE.py:factory, or package.module:factory")
     folder: str | None = Field(default=None, description="where a factory is looked for first; null: the recipe's own folder")
     args: dict[str, Any] = Field(default_factory=dict)
     iterations: int = Field(ge=1)
@@ -138,7 +138,7 @@ class Train(BaseModel):
     min_gradient: float = Field(default=4.0, ge=0, description="least mean gradient of a crop's input luma, of 255")
     loss: Literal["l1", "l2", "cross_entropy"] = "l1"
     lr: float = Field(default=1e-3, gt=0)
-    final_lr: float = Field(default=0.01, ge=0, description="share of lr at the end of the cosine")
+    final_lr: float = Field(default=0.01, ge=0, description="fraction of lr at the end of the cosine")
     warmup: int = Field(default=100, ge=0)
     clip: float | None = Field(default=1.0, gt=0, description="largest gradient norm")
     ema: float = Field(default=0.999, ge=0, lt=1, description="decay of the averaged weights that are kept; 0 = none")
@@ -151,7 +151,7 @@ class Train(BaseModel):
 
 
 class GridEntry(BaseModel):
-    """One network of the grid: what it changes."""
+    """One network of the grid: its changes to the recipe."""
 
     model_config = _STRICT
     id: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
@@ -174,7 +174,7 @@ class Job(BaseModel):
     tags: dict[str, Tag] = Field(default_factory=dict)
 
     def recipe_hash(self) -> str:
-        """sha256 of what decides the weights, file names left out (the images' own sha256 stand in the card)."""
+        """sha256 of what determines the weights, without file names (the sha256 of the images are in the card)."""
         content = self.model_dump(mode="json", exclude={"id", "tags", "measure", "validate_on"})
         for source in ("images", "inputs", "pairs"):
             content["corpus"][source] = content["corpus"][source] is not None
@@ -200,7 +200,7 @@ class TrainRecipe(BaseModel):
     def jobs(self, source: Source | None = None) -> list[Job]:
         """The networks to train: the entries of the grid in its order, each with all points of the sweep.
 
-        Raises RecipeError with the entry's id; `source` knows the file's lines."""
+        Raises RecipeError with the entry's id; `source` maps to lines of the file."""
         source = source or Source("recipe")
         try:
             swept = points(self.sweep)
@@ -212,8 +212,8 @@ class TrainRecipe(BaseModel):
             raise RecipeError(f"grid: two entries have the same id {next(i for i in ids if ids.count(i) > 1)!r}")
         if pair := alike(ids):
             raise RecipeError(
-                f"grid: the ids {pair[0]!r} and {pair[1]!r} differ in case only; they name folders, which some file systems take for one."
-                " Rename one of them"
+                f"grid: the ids {pair[0]!r} and {pair[1]!r} differ only in case; they name folders, which some file systems do not"
+                " distinguish. Rename one of them"
             )
         for number, entry in enumerate(entries):
             self._check_overlap(entry, swept[0], source, ("grid", number) if self.grid else ())
@@ -225,7 +225,7 @@ class TrainRecipe(BaseModel):
         for field in point.fields:
             path = tuple(field.split("."))
             if _has(given, path):
-                raise source.error((*above, *path), f"the sweep sets {field} for every entry; leave one of the two out")
+                raise source.error((*above, *path), f"the sweep sets {field} for every entry; remove one of the two")
         for name in point.tags:
             for tags, place in ((self.tags, ("tags", name)), (entry.tags, (*above, "tags", name))):
                 if name in tags:
@@ -234,7 +234,7 @@ class TrainRecipe(BaseModel):
     def _job(self, number: int, entry: GridEntry, point: Point, source: Source) -> Job:
         train, corpus = merged(self.train, entry.train), merged(self.corpus, entry.corpus)
         if point.suffix and train.get("init") in {other.id for other in self.grid}:
-            train = {**train, "init": f"{train['init']}{point.suffix}"}  # of a twin, the one of the same point
+            train = {**train, "init": f"{train['init']}{point.suffix}"}  # for a twin, the entry at the same point
         change = point.change
         content = {
             "id": entry.id + point.suffix,
@@ -247,8 +247,8 @@ class TrainRecipe(BaseModel):
         }
         name = f"grid entry {entry.id!r}" if point is WHOLE else repr(content["id"])
         where = replace(source, name=f"{source.name}: {name}") if self.grid or point is not WHOLE else source
-        mine = {"train": entry.train, "corpus": entry.corpus, "tags": entry.tags}
-        job: Job = _parsed(Job, content, where, ("grid", number), mine, point.fields)
+        own = {"train": entry.train, "corpus": entry.corpus, "tags": entry.tags}
+        job: Job = _parsed(Job, content, where, ("grid", number), own, point.fields)
         return job
 
 
@@ -261,7 +261,7 @@ def load_recipe(path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) 
     path = Path(path)
     content, lines = read_file(path)
     if not isinstance(content, dict):
-        raise RecipeError(f"recipe {path}: expected keys such as name, corpus, train; found {type(content).__name__}")
+        raise RecipeError(f"recipe {path}: expected keys such as name, corpus, train; got {type(content).__name__}")
     allow(places_in(content), str(path.absolute().parent))
     if "stages" in content and "train" not in content:
         raise RecipeError(f"recipe {path}: this recipe is a study (it has `stages`): xlli run {path}")
@@ -276,12 +276,12 @@ def load_recipe(path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) 
         changed.append(tuple(keys))
     source = Source(f"recipe {path}", lines, tuple(changed))
     recipe: TrainRecipe = _parsed(TrainRecipe, content, source)
-    recipe.jobs(source)  # every entry is checked before the first one trains
+    recipe.jobs(source)  # every entry is checked before the first is trained
     return recipe
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` laid over `below`: mappings are merged, all else is replaced. A source of images replaces another."""
+    """`above` merged into `below`: mappings are merged, all else is replaced. A source of images replaces another."""
     result = dict(below)
     sources = {"images", "pairs", "inputs"}
     if sources & set(above):
@@ -293,7 +293,7 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _located(content: Any, base: Path) -> Any:
-    """The same content with local paths made absolute, where the schema has paths."""
+    """The same content with local paths made absolute in the fields that hold paths."""
 
     def resolve(value: Any) -> Any:
         if isinstance(value, str):
@@ -346,13 +346,13 @@ def _located(content: Any, base: Path) -> Any:
 
 
 def _located_values(field: Any, values: Any, base: Path) -> Any:
-    """The values of one field of a sweep, paths made absolute where the field holds some."""
+    """The values of one field of a sweep, with paths made absolute if the field holds paths."""
 
     def located(value: Any) -> Any:
-        here = _located(nested(field, value), base)
+        located_value = _located(nested(field, value), base)
         for key in field.split("."):
-            here = here[key]
-        return here
+            located_value = located_value[key]
+        return located_value
 
     if not isinstance(field, str) or field.split(".")[0] not in ("corpus", "train"):
         return values
@@ -364,8 +364,8 @@ def _located_values(field: Any, values: Any, base: Path) -> Any:
 def _parsed(
     model: type[BaseModel], content: Any, source: Source, above: Place = (), own: Any = None, swept: Sequence[str] = ()
 ) -> Any:
-    """`model` of `content`. Raises RecipeError: all problems, each with its path in the file: what `own` holds stands below `above`, the
-    fields `swept` stand in the sweep."""
+    """`model` of `content`. Raises RecipeError: all problems, each with its path in the file: fields of `own` are below `above`, the fields
+    `swept` in the sweep."""
 
     def place(path: Place) -> str:
         for field in swept:

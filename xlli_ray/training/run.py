@@ -1,9 +1,9 @@
-"""A whole training recipe: every network of its grid and sweep, and `models.yaml` for the studies that look into them.
+"""A whole training recipe: every network of its grid and sweep, and `models.yaml` for the studies that analyse them.
 
-Trainings are independent but for `init: <id of another entry>` (the adversarial twins start from their pixel-loss twins). What is here
-trains one network (`train_one`), says which are finished (`finished`), and lists them; `train` does all, one after another, into a local
-folder. The engine does the same on a pool of workers, into any store. A training that is finished is not run again, one that was
-interrupted goes on from its checkpoint; either only when it is the same training (`identity`).
+Trainings are independent except for `init: <id of another entry>` (the adversarial twins start from their pixel-loss twins). This module
+trains one network (`train_one`), checks which are finished (`finished`), and lists them; `train` runs all, one after another, into a local
+folder. The engine does the same on a pool of workers, into any store. A finished training is not run again, an interrupted one resumes
+from its checkpoint; both only if it is the same training (`identity`).
 
     OUT/models.yaml             ids, weights, sha256, tags: `models: [{from: OUT/models.yaml}]` in a study
     OUT/<id>/weights.safetensors, card.json, curve.svg, log.jsonl, checkpoint.pt
@@ -35,7 +35,7 @@ Places = Callable[[str], Folder]
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training. `note`: what is worth knowing about it, mostly ''."""
+    """A finished training. `note`: a remark about it, usually ''."""
 
     id: str
     sha256: str
@@ -44,7 +44,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Start:
-    """First weights of a training: the file's bytes and what messages call it."""
+    """Initial weights of a training: the file's bytes and its name in messages."""
 
     name: str
     data: bytes
@@ -59,11 +59,11 @@ def train(
     progress: Callable[[Any], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Path:
-    """Train what the recipe says, here and one after another; returns the path of `models.yaml`.
+    """Train the networks of a recipe in this process, one after another; returns the path of `models.yaml`.
 
-    `overrides`: "key.path=value". `only`: ids of the grid to train now (with the entries they start from already done).
-    `progress` receives a `loop.Progress` now and then; `say` a line where something about a finished training is worth knowing.
-    Raises RecipeError before anything is trained when the recipe is wrong, or OUT holds another recipe's training.
+    `overrides`: "key.path=value". `only`: ids of the grid to train now (the entries they start from must be done).
+    `progress` receives a `loop.Progress` at intervals; `say` a line for each remark about a finished training.
+    Raises RecipeError before anything is trained if the recipe is wrong, or OUT holds another recipe's training.
     """
     jobs = load_recipe(recipe_path, overrides=overrides).jobs()
     known = {job.id: job for job in jobs}
@@ -85,12 +85,12 @@ def train(
     text, left_out = models_text(jobs, place, str(root))
     LocalFolder(root).put(MODELS, text)
     if say is not None and left_out:
-        say(f"{MODELS} lists no {', '.join(left_out)}: trained by another recipe than this one")
+        say(f"{MODELS} does not list {', '.join(left_out)}: trained by another recipe")
     return root / MODELS
 
 
 def check_files(jobs: Sequence[Job]) -> None:
-    """RecipeError now, not after hours, when a pattern of the recipe matches no file."""
+    """RecipeError now, not after hours, if a pattern of the recipe matches no file."""
     for job in jobs:
         find_files(job.corpus)
         if job.validate_on is not None and job.validate_on.images is not None:
@@ -101,11 +101,11 @@ def check_files(jobs: Sequence[Job]) -> None:
             try:
                 pair_files(pairs.input, pairs.target, ".")
             except RecipeError as error:
-                raise RecipeError(f"measure.{name}: {error} To measure nothing: --set measure=null") from error
+                raise RecipeError(f"measure.{name}: {error} To skip it: --set measure=null") from error
 
 
 def waves(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Jobs in groups: `init` names one of an earlier group, or none of them. RecipeError for a circle."""
+    """Jobs in groups: `init` names one of an earlier group, or none. RecipeError for a cycle."""
     left, done, result = list(jobs), set[str](), []
     ids = {job.id for job in jobs}
     while left:
@@ -119,7 +119,7 @@ def waves(jobs: Sequence[Job]) -> list[list[Job]]:
 
 
 def start_of(job: Job, known: Mapping[str, Job], place: Places) -> Start | None:
-    """What `init` names: the weights of another entry, which must be of this recipe, built-in ones, or those of a path."""
+    """The weights that `init` names: of another entry, which must be of this recipe, built-in ones, or a file."""
     from xlli_ray.models.builtin import builtin_path
 
     name = job.train.init
@@ -141,12 +141,12 @@ def start_of(job: Job, known: Mapping[str, Job], place: Places) -> Start | None:
         )
     data = folder.get(WEIGHTS)
     if data is None:
-        raise WeightsError(f"{folder.where}/{WEIGHTS}: there is none yet, and {job.id} starts from it. Train {name} first.")
+        raise WeightsError(f"{folder.where}/{WEIGHTS}: missing, and {job.id} starts from it. Train {name} first.")
     return Start(f"{folder.where}/{WEIGHTS}", data)
 
 
 def train_one(job: Job, folder: Folder, start: Start | None = None, progress: Callable[[Any], None] | None = None) -> Trained:
-    """Train one network into its folder; what is there already of this training is kept."""
+    """Train one network into its folder; resumes what the folder holds of this training."""
     from xlli_ray.models.checkpoint import read_state_dict, to_safetensors
     from xlli_ray.training import measure
     from xlli_ray.training.data import Crops, read_pictures
@@ -155,8 +155,8 @@ def train_one(job: Job, folder: Folder, start: Start | None = None, progress: Ca
 
     state = None if start is None else read_state_dict(start.data, name=start.name)
     init_sha = None if state is None else state.weights_sha256
-    if (there := finished(job, folder, init_sha)) is not None:
-        return there
+    if (done := finished(job, folder, init_sha)) is not None:
+        return done
     pictures, scale = read_pictures(job.corpus, seed=job.seed)
     crops = Crops(
         pictures, scale, crop=job.train.crop, batch=job.train.batch, degradations=job.corpus.degradations,
@@ -172,7 +172,7 @@ def train_one(job: Job, folder: Folder, start: Start | None = None, progress: Ca
     }
     log = read_log(folder.get(LOG))
     folder.put(CURVE, log_svg(log, title=job.id))
-    folder.put(CARD, _card_text(job, trainer, data, log, scale, init_sha, scores, len(pictures)))  # last: with it the training is finished
+    folder.put(CARD, _card_text(job, trainer, data, log, scale, init_sha, scores, len(pictures)))  # last: it marks the training as finished
     return Trained(job.id, hashlib.sha256(data).hexdigest())
 
 
@@ -183,7 +183,7 @@ def _card_text(
     from xlli_ray.training import card as cards
 
     recipe = job.model_dump(mode="json", exclude={"id", "tags", "measure", "validate_on"})
-    recipe["train"].pop("folder")  # where files lay on this machine tells nobody anything
+    recipe["train"].pop("folder")  # paths on this machine are meaningless elsewhere
     for source in ("images", "inputs", "pairs"):
         if recipe["corpus"][source] is not None:
             recipe["corpus"][source] = f"{pictures} files, listed under images"
@@ -214,23 +214,23 @@ def _card_text(
 
 
 def _validation(job: Job, scale: int) -> Callable[[Any], dict[str, float]] | None:
-    """A function from a network to named PSNRs, its images read once; None where the recipe validates nothing."""
+    """A function from a network to named PSNRs, its images read once; None if the recipe has no validation."""
     from xlli_ray.corpus.degradations import parse
     from xlli_ray.training import measure
 
-    asked = job.validate_on
-    if asked is None or job.train.loss == "cross_entropy":
+    validation = job.validate_on
+    if validation is None or job.train.loss == "cross_entropy":
         return None
     cases = {}
-    if asked.pairs is not None:
-        cases["psnr_y"] = measure.cases_of_pairs(asked.pairs)
+    if validation.pairs is not None:
+        cases["psnr_y"] = measure.cases_of_pairs(validation.pairs)
     else:
-        for degradation in asked.degradations:
+        for degradation in validation.degradations:
             label = parse(degradation).label
             cases["psnr_y" if label == "clean" else f"psnr_y {label}"] = measure.cases_of_images(
-                asked.images or [], scale, degradation=degradation, crop=asked.crop
+                validation.images or [], scale, degradation=degradation, crop=validation.crop
             )
-    return lambda network: {name: measure.score(network, found, scale=scale).psnr_y for name, found in cases.items()}
+    return lambda network: {name: measure.score(network, images, scale=scale).psnr_y for name, images in cases.items()}
 
 
 def _rounded(scored: Any) -> dict[str, float]:
@@ -241,10 +241,10 @@ def _rounded(scored: Any) -> dict[str, float]:
 
 
 def finished(job: Job, folder: Folder, init_sha: str | None) -> Trained | None:
-    """The finished training of this identity in a folder; None when there is none.
+    """The finished training of this identity in a folder; None if there is none.
 
-    RecipeError, the change named, for one of another recipe, of other images, from other first weights (`init_sha`) or by other versions of
-    the code; WeightsError where the card or the weights beside it are not what was written.
+    RecipeError, naming the change, for a different recipe, images, initial weights (`init_sha`) or versions of the code; WeightsError if
+    the card or the weights are damaged.
     """
     card = read_card(folder)
     if card is None:
@@ -252,14 +252,14 @@ def finished(job: Job, folder: Folder, init_sha: str | None) -> Trained | None:
     now, then = identity_of(job, list_images(job.corpus, job.seed), init_sha), identity_from(card)
     if changed := now.differences(then):
         raise RecipeError(
-            f"{folder.where} holds another training, finished: {'; '.join(changed)}. Use another --out or id, or delete the folder"
+            f"{folder.where} holds another, finished training: {'; '.join(changed)}. Use another --out or id, or delete the folder"
             " to train it again."
         )
     return Trained(job.id, card["weights"]["sha256"], now.unknown(then))
 
 
 def read_card(folder: Folder) -> dict[str, Any] | None:
-    """The card of a finished training, its weights being those that it names; None when there is none. WeightsError for damage."""
+    """The card of a finished training, with its weights verified; None if there is none. WeightsError for damage."""
     from xlli_ray.models.builtin import check_card
 
     data, path = folder.get(CARD), f"{folder.where}/{CARD}"
@@ -273,15 +273,15 @@ def read_card(folder: Folder) -> dict[str, Any] | None:
     digest = None if weights is None else hashlib.sha256(weights).hexdigest()
     if digest != card["weights"]["sha256"]:
         raise WeightsError(
-            f"{folder.where}/{WEIGHTS}: {'gone' if digest is None else f'has the sha256 {digest[:12]}…'}, its card says"
+            f"{folder.where}/{WEIGHTS}: {'missing' if digest is None else f'has the sha256 {digest[:12]}…'}, its card says"
             f" {card['weights']['sha256'][:12]}…. Delete the folder to train the network again."
         )
     return card
 
 
 def models_text(jobs: Sequence[Job], place: Places, root: str) -> tuple[bytes, list[str]]:
-    """`models.yaml` of every finished training of this recipe, in the order of the grid; and the ids of those that another recipe left
-    there. `root`: where it will lie, for paths of factories."""
+    """`models.yaml` of every finished training of this recipe, in the order of the grid; and the ids of those from another recipe.
+    `root`: its folder, for paths of factories."""
     models, left_out = [], []
     for job in jobs:
         card = read_card(place(job.id))
@@ -306,6 +306,6 @@ def models_text(jobs: Sequence[Job], place: Places, root: str) -> tuple[bytes, l
 
 
 def _same_recipe(job: Job, card: Mapping[str, Any]) -> bool:
-    """Whether a card is of this recipe, as far as can be told without reading images."""
+    """Whether a card is of this recipe, as far as can be decided without reading images."""
     then = identity_from(card)
     return not replace(then, recipe=flat_recipe(job.model_dump(mode="json"))).differences(then)

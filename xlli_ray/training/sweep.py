@@ -5,7 +5,7 @@
       corpus.count: [8, 64, 512]
       corpus.degradations: {clean: [clean], blur: [{blur: [0, 4]}]}
 
-A key is the path of a field of the recipe. A list holds plain values; a mapping gives values names of its own, as lists and mappings need.
+A key is the path of a field of the recipe. A list holds plain values; a mapping names its values, as needed for lists and mappings.
 Each combination is a `Point`: what it changes, its part of the id (`seed0-count8-blur`), and its tags (`seed: 0, count: 8,
 degradations: blur`). Combinations come in the order of the file, the last field changing fastest. Nothing here imports torch.
 """
@@ -23,7 +23,7 @@ from typing import Any
 from xlli_ray.errors import RecipeError
 
 MAX_POINTS = 1000
-"""More combinations than this are a slip: each is a network to train."""
+"""More combinations than this are assumed to be a mistake: each is a network to train."""
 ROOTS = ("seed", "corpus", "train")
 NAME = re.compile(r"[A-Za-z0-9_.-]+")
 Tag = str | int | float | bool
@@ -41,7 +41,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Point:
-    """One combination. `change`: nested as the recipe is; `fields`: the paths that it sets; `suffix`: of the id, with its hyphen."""
+    """One combination. `change`: nested like the recipe; `fields`: the paths that it sets; `suffix`: of the id, with its hyphen."""
 
     suffix: str
     tags: Mapping[str, Tag]
@@ -54,13 +54,13 @@ WHOLE = Point("", {}, {}, ())
 
 
 def points(sweep: Sweep) -> list[Point]:
-    """Every combination, `[WHOLE]` of an empty sweep. Raises RecipeError for what is no field, no value or has no name."""
+    """Every combination; `[WHOLE]` for an empty sweep. Raises RecipeError for unknown fields, missing values and values without a name."""
     if not sweep:
         return [WHOLE]
     short = _short_names(list(sweep))
     axes = [[(field, short[field], value) for value in _values(field, short[field], given)] for field, given in sweep.items()]
     if (count := math.prod(map(len, axes))) > MAX_POINTS:
-        raise RecipeError(f"{count} combinations, each a network to train; at most {MAX_POINTS} are taken")
+        raise RecipeError(f"{count} combinations, each a network to train; at most {MAX_POINTS} are allowed")
     return [_point(combination) for combination in itertools.product(*axes)]
 
 
@@ -93,21 +93,21 @@ def _lay(below: dict[str, Any], above: Mapping[str, Any]) -> None:
 
 
 def _short_names(fields: Sequence[str]) -> dict[str, str]:
-    """The last part of each path; the whole path of those that share it, with underscores. These are the names of tags."""
+    """The last part of each path; the whole path, with underscores, if it is not unique. These are the names of tags."""
     for field in fields:
         parts = field.split(".")
         if parts[0] not in ROOTS or not all(map(NAME.fullmatch, parts)) or (parts[0] == "seed") != (len(parts) == 1):
-            raise RecipeError(f"{field}: no field of a training; seed, and those of corpus and train can be varied, as in corpus.count")
-    for one, other in itertools.permutations(fields, 2):
-        if other.startswith(f"{one}."):
-            raise RecipeError(f"{one} and {other}: the one sets what the other is a part of")
+            raise RecipeError(f"{field} is not a field of a training; seed and fields of corpus and train can be swept, as in corpus.count")
+    for outer, inner in itertools.permutations(fields, 2):
+        if inner.startswith(f"{outer}."):
+            raise RecipeError(f"{outer} and {inner}: the first contains the second")
     last = Counter(field.rsplit(".", 1)[-1] for field in fields)
     return {field: name if last[name := field.rsplit(".", 1)[-1]] == 1 else field.replace(".", "_") for field in fields}
 
 
 def _values(field: str, short: str, given: Sequence[Any] | Mapping[str, Any]) -> list[Value]:
     if not given:
-        raise RecipeError(f"{field}: no value; give a list such as [0, 1, 2], or leave the field out")
+        raise RecipeError(f"{field}: no value; give a list such as [0, 1, 2], or omit the field")
     values = [_named(field, *item) for item in given.items()] if isinstance(given, Mapping) else [_plain(field, short, v) for v in given]
     twice = [part for part, count in Counter(value.part for value in values).items() if count > 1]
     if twice:
@@ -117,7 +117,7 @@ def _values(field: str, short: str, given: Sequence[Any] | Mapping[str, Any]) ->
 
 def _named(field: str, name: Any, value: Any) -> Value:
     if not NAME.fullmatch(str(name)):
-        raise RecipeError(f"{field}: {name!r} is no name of a value: letters, digits and . _ - become part of a folder's name")
+        raise RecipeError(f"{field}: {name!r} is not a valid name of a value: letters, digits and . _ - become part of a folder's name")
     return Value(str(name), str(name), value)
 
 
@@ -131,5 +131,5 @@ def _plain(field: str, short: str, value: Any) -> Value:
     else:
         part = f"{short}{value}".replace("+", "")
     if not NAME.fullmatch(part):
-        raise RecipeError(f"{field}: {value!r} cannot stand in the name of a folder; give it a name: {{{field}: {{NAME: {value!r}, …}}}}")
+        raise RecipeError(f"{field}: {value!r} cannot be part of a folder's name; give it a name: {{{field}: {{NAME: {value!r}, …}}}}")
     return Value(part, value, value)

@@ -1,1 +1,1 @@
-"""A sample, an array, a map as people see them in a notebook: pictures, small HTML, files."""
+"""Samples, arrays and maps for display in notebooks: images, small HTML, files."""

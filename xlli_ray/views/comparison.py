@@ -1,4 +1,4 @@
-"""Samples beside what networks made of them, with a zoom: `study.show`. HTML in a notebook, a PNG of the same tiles by `save`."""
+"""Samples next to the outputs of networks, with a zoom: `study.show`. HTML in a notebook, a PNG of the same tiles by `save`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INCHES = 2.0
 
 @dataclass(frozen=True)
 class Shown:
-    """One picture with its caption, uint8 (H, W, 3); `zoom` is its window enlarged, None without a window."""
+    """One image with its caption, uint8 (H, W, 3); `zoom` is its enlarged window, None without a window."""
 
     caption: str
     picture: Pixels
@@ -26,7 +26,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One row a sample: input, target, outputs."""
+    """One row per sample: input, target, outputs."""
 
     titles: tuple[str, ...]
     rows: tuple[tuple[Shown, ...], ...]
@@ -44,7 +44,7 @@ class Comparison:
         return "".join(parts)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a PNG file. Raises StudyError when it cannot be written."""
+        """Write a PNG file. Raises StudyError if it cannot be written."""
         from xlli_ray.plots.canvas import canvas
 
         zoomed = any(tile.zoom is not None for row in self.rows for tile in row)
@@ -78,7 +78,7 @@ def compare(samples: Sequence[SampleView], models: Sequence[str] | None, window:
 
 
 def _row(sample: SampleView, models: Sequence[str], window: tuple[int, int, int] | None) -> tuple[Shown, ...]:
-    """All pictures in pixels of the output: the input is enlarged to it by repeating its pixels."""
+    """All images at the size of the output: the input is enlarged by repeating its pixels."""
     outputs = [(model, to_image(sample.output(model))) for model in models]
     target = [] if sample.target is None else [("target", to_image(sample.target))]
     given = to_image(sample.input)
@@ -102,6 +102,6 @@ def _shown(caption: str, image: Pixels, window: tuple[int, int, int] | None, sam
 
 
 def _height(row: Sequence[Shown]) -> float:
-    """Inches of one row: pictures, zooms, captions."""
+    """Inches of one row: images, zooms, captions."""
     whole = max(tile.picture.shape[0] / tile.picture.shape[1] for tile in row)
     return INCHES * (whole + any(tile.zoom is not None for tile in row)) + 0.6

@@ -1,4 +1,4 @@
-"""Maps of several networks for one window: a line each, with the zoom around the window and the DI, so that they can be compared."""
+"""Maps of several networks for one window: a row each, with a zoom of the window and the DI, for comparison."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Window(Protocol):
 
 
 class Map(Protocol):
-    """What is drawn of one network: `notebook.LamResult`."""
+    """What is drawn for one network: `api.LamResult`."""
 
     @property
     def model(self) -> str: ...
@@ -47,9 +47,9 @@ class Map(Protocol):
 
 
 def side_by_side(results: Sequence[Map]) -> Any:
-    """A matplotlib figure, one line a network: output with the window, zoom, map over the grey input, contribution area.
+    """A matplotlib figure, one row per network: output with the window, zoom, map over the grey input, contribution area.
 
-    Raises XlliError when the results are not of one input and one window: their maps and DI would not be comparable.
+    Raises XlliError if the results differ in input or window: their maps and DI would not be comparable.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
@@ -59,24 +59,24 @@ def side_by_side(results: Sequence[Map]) -> Any:
     for other in results[1:]:
         if other.window != w or other.input.shape != first.input.shape or not np.array_equal(other.input, first.input):
             raise XlliError(
-                f"{other.model}: another input or window than {first.model}'s; give `xlli_ray.lam` the same image and window"
+                f"{other.model}: input or window differs from {first.model}'s; give `xlli_ray.lam` the same image and window"
             )
     height, width = first.input.shape[1:]
     figure = Figure(figsize=(12, len(results) * (3 * height / width + 0.35) + 0.4), layout="constrained")
     axes = figure.subplots(len(results), 4, squeeze=False)
     grey = np.tensordot([0.299, 0.587, 0.114], first.input, axes=1)
-    for line, found in zip(axes, results):
-        picture = to_image(found.output)
-        scale = picture.shape[0] // height
+    for line, result in zip(axes, results):
+        image = to_image(result.output)
+        scale = image.shape[0] // height
         extent = (0, width * scale, height * scale, 0)
-        line[0].imshow(picture, extent=extent)
-        line[0].set_title(found.model, fontsize=10, parse_math=False)
-        line[1].imshow(detail(picture, w.top, w.left, w.size), interpolation="nearest")
+        line[0].imshow(image, extent=extent)
+        line[0].set_title(result.model, fontsize=10, parse_math=False)
+        line[1].imshow(detail(image, w.top, w.left, w.size), interpolation="nearest")
         line[1].set_title("its output around the window", fontsize=10)
-        values = np.nan_to_num(found.map)
+        values = np.nan_to_num(result.map)
         _reds(line[2], grey, values, np.sqrt(values).clip(0, 1), extent)
-        line[2].set_title(f"map: DI {found.di:.2f}", fontsize=10)
-        _reds(line[3], grey, found.area, 0.75 * found.area, extent)
+        line[2].set_title(f"map: DI {result.di:.2f}", fontsize=10)
+        _reds(line[3], grey, result.area, 0.75 * result.area, extent)
         line[3].set_title("contribution area", fontsize=10)
         for axis in (line[0], line[2], line[3]):
             axis.add_patch(Rectangle((w.left, w.top), w.size, w.size, fill=False, ec="#0072B2", lw=1.5))

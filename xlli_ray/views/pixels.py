@@ -1,4 +1,4 @@
-"""Pictures as arrays: whole, small, enlarged, framed, the window with what is around it. Crops stay as they are, pixel for pixel."""
+"""Images as arrays: whole, reduced, enlarged, framed, a window with its surroundings. Crops are unchanged, pixel for pixel."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 
 SIDE = 240
-"""Pictures are drawn about this large: small ones enlarged by whole numbers, large ones averaged down."""
+"""Approximate size of drawn images: small ones are enlarged by an integer factor, large ones averaged down."""
 DETAIL = 192
 """The same for a window with its surroundings."""
 FRAME = 3
-"""Pixels that a frame is wide; it lies around the window and hides nothing of it."""
+"""Width of a frame in pixels; it is around the window and hides nothing of it."""
 
 
 def png_bytes(image: Pixels, *, colours: Pixels | None = None) -> bytes:
-    """A PNG file of uint8 (H, W, 3) or (H, W); with `colours`, uint8 (256, 3), `image` holds their numbers."""
+    """A PNG file of uint8 (H, W, 3) or (H, W); with `colours`, uint8 (256, 3), `image` holds palette indices."""
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(image))
@@ -44,7 +44,7 @@ def to_image(planes: NDArray[Any]) -> Pixels:
 
 
 def shrunk(values: NDArray, side: int) -> NDArray:
-    """Averaged over whole blocks of pixels until no side of the first two axes is above `side`; small ones stay as they are."""
+    """Averaged over whole blocks of pixels until neither of the first two axes exceeds `side`; small ones are unchanged."""
     factor = -(-max(values.shape[:2]) // side)
     if factor <= 1:
         return values
@@ -63,7 +63,7 @@ def enlarged(values: NDArray, side: int) -> NDArray:
 
 
 def framed(image: Pixels, box: tuple[int, ...]) -> Pixels:
-    """A copy with a white frame, dark on both sides, around `box` (top, left, height, width)."""
+    """A copy with a white frame with dark edges around `box` (top, left, height, width)."""
     out = image.copy()
     top, left, height, width = box
     for inset, shade in ((0, 0), (1, 255), (2, 0)):
@@ -77,7 +77,7 @@ def framed(image: Pixels, box: tuple[int, ...]) -> Pixels:
 
 
 def boxed(picture: Pixels, top: int, left: int, size: int, *, scale: int = 1) -> Pixels:
-    """`picture` at about SIDE pixels with a square window framed; `scale`: pixels of the window's coordinates a pixel of `picture`."""
+    """`picture` at about SIDE pixels with a square window framed; `scale`: pixels of the window's coordinates per pixel of `picture`."""
     large = enlarged(picture, SIDE)
     factor = large.shape[0] / picture.shape[0] / scale
     wide = round(size * factor) + 2 * FRAME
@@ -85,7 +85,7 @@ def boxed(picture: Pixels, top: int, left: int, size: int, *, scale: int = 1) ->
 
 
 def detail(picture: Pixels, top: int, left: int, size: int) -> Pixels:
-    """A square window with as much around it, moved inwards at borders; framed."""
+    """A square window with surroundings of its size, moved inwards at borders; framed."""
     side = min(3 * size, *picture.shape[:2])
     y, x = (min(max(0, place - size), length - side) for place, length in zip((top, left), picture.shape[:2]))
     part = enlarged(picture[y : y + side, x : x + side], DETAIL)

@@ -1,4 +1,4 @@
-"""One sample as people see it: `study.sample(id)`. Inputs and targets are made again from the corpus, outputs are read from the study."""
+"""One sample for display: `study.sample(id)`. Inputs and targets are recomputed from the corpus, outputs are read from the study."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ THUMB = 160
 
 @dataclass(frozen=True, eq=False)
 class SampleView:
-    """A sample. `input`, `target` and what is drawn of them raise SampleError or EnvironmentFailure when the corpus is gone or changed."""
+    """A sample. `input`, `target` and their drawings raise SampleError or EnvironmentFailure if the corpus is missing or changed."""
 
     archive: Archive = field(repr=False)
-    """Its study, with the records that were there when the sample was asked for."""
+    """Its study, with the records as of the creation of this view."""
     row: dict[str, Any] = field(repr=False)
     """Its row of the sample table."""
 
@@ -39,12 +39,12 @@ class SampleView:
 
     @property
     def source(self) -> str:
-        """Path or URI of the picture it comes from."""
+        """Path or URI of the image it comes from."""
         return str(self.row["source"])
 
     @property
     def title(self) -> str:
-        """Source, place of a patch, degradation."""
+        """Source, position of a patch, degradation."""
         place = f" @{self.row['top']},{self.row['left']}" if self.row["top"] is not None else ""
         return f"{self.source}{place} · {self.row['label']}"
 
@@ -54,12 +54,12 @@ class SampleView:
 
     @property
     def input(self) -> NDArray[np.float32]:
-        """(3, H, W), of a clip (T, 3, H, W), in 0..1: what the networks were given."""
+        """(3, H, W), of a clip (T, 3, H, W), in 0..1: the input of the networks."""
         return self._loaded.input
 
     @property
     def target(self) -> NDArray[np.float32] | None:
-        """(3, sH, sW), of a clip (T, 3, sH, sW), in 0..1; None where there is none."""
+        """(3, sH, sW), of a clip (T, 3, sH, sW), in 0..1; None if there is none."""
         return self._loaded.target
 
     @property
@@ -75,7 +75,7 @@ class SampleView:
     def output(self, model: str) -> NDArray[np.uint8]:
         """(C, sH, sW), of a clip (T, C, sH, sW), 8 bit, as the stage `restore: {save: true}` stored it.
 
-        Raises StudyError for an unknown network, where nothing is stored, and where this sample failed.
+        Raises StudyError for an unknown network, if nothing is stored, and if this sample failed.
         """
         known = [entry.id for entry in self.archive.manifest.models]
         if model not in known:
@@ -83,13 +83,13 @@ class SampleView:
         readers = self._readers(model)
         if not readers:
             raise StudyError(f"no outputs of {model} are stored; add `restore: {{save: true}}` for it to the recipe and run it again")
-        found = row_of(readers, self.row["row"])
-        if found is None:
+        values = row_of(readers, self.row["row"])
+        if values is None:
             raise StudyError(
-                f"sample {self.id} has no valid output of {model}: its stage does not cover it, is not done yet (`xlli run` goes on), or "
+                f"sample {self.id} has no valid output of {model}: its stage does not cover it, is not done yet (`xlli run` continues), or "
                 "it failed (`study.failures` has the reason)"
             )
-        return found
+        return values
 
     def _readers(self, model: str) -> list[Reader]:
         cells = [cell for cell in self.archive.manifest.cells if cell.kind == "restore" and cell.model == model]
@@ -110,6 +110,6 @@ class SampleView:
 
 
 def _size(planes: NDArray[np.float32]) -> str:
-    """`86×64`, of a clip `86×64, frame 3 of 0…6`: what is drawn of it."""
+    """Size of the drawn image: `86×64`, for a clip `86×64, frame 3 of 0…6`."""
     text = f"{planes.shape[-1]}×{planes.shape[-2]}"
     return f"{text}, frame {len(planes) // 2} of 0…{len(planes) - 1}" if planes.ndim == 4 else text

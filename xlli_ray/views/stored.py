@@ -1,4 +1,4 @@
-"""The stored values of single samples: which array row is theirs, and what is an image."""
+"""The stored values of single samples: their array row, and whether they are images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xlli_ray.store.zarr.size_reader import Reader
 
 
 def is_image(meta: ArrayMeta) -> bool:
-    """True for what can be looked at as it is: an image, or a clip of them."""
+    """Whether an array can be displayed directly: an image, or a clip."""
     clip = tuple(meta.dims[:1]) == ("frame",)
     shape, dims = meta.shape[clip:], tuple(meta.dims[clip:])
     return meta.dtype == "uint8" and len(shape) == 3 and shape[0] in (1, 3) and dims[1:] == ("y", "x")
