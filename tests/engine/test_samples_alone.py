@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from xlli_ray.engine.run.driver import Summary, plan_study
 from xlli_ray.errors import PlanError
 from xlli_ray.probes.inputs import Inputs
 from xlli_ray.recipe import Recipe
+from xlli_ray.report.page import write_report
 from xlli_ray.report.text import plan_table
 from xlli_ray.store.verify.check_study import verify
 from xlli_ray.study import open_study
@@ -67,6 +69,13 @@ def test_a_plan_of_such_stages_reads_no_weights_and_says_what_it_would_do(recipe
     assert plan.timed is not None
     done = run(alone, limit=4)
     assert (done.samples, done.measurements, done.failed) == (4, 4, 0)
+
+
+def test_images_that_are_kept_stand_beside_each_other_on_the_page(recipe: Make, run: Run, tmp_path: Path) -> None:
+    run(recipe(stages=[{"inputs": {"save": ["input", "target"]}}], models=[], batch={}))
+    page = Path(write_report(str(tmp_path / "study"))).read_text()
+    captions = re.findall(r"<figcaption>(\w+)</figcaption>", page[page.index('id="stage-inputs"') :])
+    assert captions[:3] == ["input", "input", "target"], "the sample's own, then what is stored"
 
 
 def test_adding_networks_later_leaves_them_alone(recipe: Make, run: Run) -> None:

@@ -21,6 +21,7 @@ import psutil
 import pytest
 import yaml
 
+from xlli_ray import registry
 from xlli_ray.engine import submit
 from xlli_ray.errors import EnvironmentFailure, RecipeError, StudyError
 from xlli_ray.recipe import Recipe, load_recipe, parse_recipe
@@ -60,6 +61,18 @@ def test_what_is_sent_keeps_every_choice_that_a_recipe_can_make(recipe: Make, co
         models=models, stages=stages, corpus=patches, batch={"features": "auto", "restore": 3}, threads=2,
         limits={"bytes": "1.5 TiB", "hours": 3}, seed=7,
     )  # fmt: skip
+    sent = yaml.safe_load(yaml.safe_dump(submit.as_recipe(made)))
+    assert parse_recipe(sent, base=tmp_path / "elsewhere") == made
+
+
+def test_what_is_sent_names_stages_of_others_by_their_place_and_no_models_where_there_are_none(
+    recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "from xlli_ray.probes.probe import Probe\n\n\nclass Plain(Probe):\n    KIND, SUBJECT = 'plain', 'sample'\n"
+    (tmp_path / "someones_sent.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(registry, "_allowed", set())
+    made = recipe(models=[], stages=[{"someones_sent:Plain": {}}], batch={})
     sent = yaml.safe_load(yaml.safe_dump(submit.as_recipe(made)))
     assert parse_recipe(sent, base=tmp_path / "elsewhere") == made
 

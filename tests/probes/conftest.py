@@ -91,8 +91,11 @@ def shapes_of(model: Model, size: Size, taps: tuple[Any, ...]) -> Shapes:
 
 
 def measure(probe: Any, model: Model, batch: Batch) -> Measurement:
-    """As a worker does: with the shared forward where the probe takes part in it, else alone; a set's arrays once the set is whole."""
-    measured = probe.measure(model, batch, forward_of(model, batch, probe.taps()) if probe.SHARES_FORWARD else None)
+    """As a worker does: with the shared forward where the probe takes part in it, else alone; without a model where samples are measured by
+    themselves; a set's arrays once the set is whole."""
+    looks = probe.SUBJECT == "model"
+    forward = forward_of(model, batch, probe.taps()) if looks and probe.SHARES_FORWARD else None
+    measured = probe.measure(model if looks else None, batch, forward)
     if not isinstance(probe, SetProbe):
         return measured
     gathering = probe.gather(len(batch.samples), "cpu")

@@ -65,7 +65,7 @@ def made(kind: str, params: dict[str, Any], model: Model) -> list[Any]:
     cls = probe_class(kind)
     parsed = cls.Params(**params)
     example = torch.zeros(model.shape(model.trial_size(14, 18)))
-    return [cls(parsed, spec) for spec in cls.cells(parsed, model, example)]
+    return [cls(parsed, spec) for spec in cls.cells(parsed, model if cls.SUBJECT == "model" else None, example)]
 
 
 def test_every_probe_has_examples_here() -> None:

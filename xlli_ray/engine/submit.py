@@ -101,7 +101,7 @@ def as_recipe(recipe: Recipe) -> dict[str, Any]:
     stages = []
     for stage in recipe.stages:
         fields = {"id": stage.id, **({} if stage.models == "all" else {"models": stage.models}), **stage.params}
-        stages.append({stage.kind: fields})
+        stages.append({stage.code or stage.kind: fields})
     return {**data, "stages": stages}
 
 
