@@ -304,7 +304,9 @@ def test_metrics_of_ones_own_are_columns_beside_the_three_of_every_table(folder:
         xlli_ray.load_recipe(write(folder, [{"restore": {"metrics": ["psnr"]}}]))
 
 
-def test_metrics_of_pyiqa_are_asked_of_it_by_name_and_without_it_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_of_pyiqa_are_asked_of_it_by_name_and_without_it_the_extra_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
     with pytest.raises(RecipeError, match=r"pip install 'xlli_ray\[metrics\]'"):
         xlli_ray.load_recipe(write(folder, [{"restore": {"metrics": ["lpips"]}}]))
@@ -313,13 +315,18 @@ def test_metrics_of_pyiqa_are_asked_of_it_by_name_and_without_it_the_extra_is_na
 
     from xlli_ray.errors import EnvironmentFailure
     from xlli_ray.probes.metrics import Pair
-    from xlli_ray.probes.pyiqa_metrics import Lpips, Niqe
+    from xlli_ray.probes.pyiqa_metrics import Dists, Lpips, Niqe
 
     asked: list[Any] = []
+    theirs = ModuleType("pyiqa.utils.download_util")  # the real one holds torch's function by a name of its own
+    theirs.download_url_to_file = torch.hub.download_url_to_file  # type: ignore[attr-defined]
 
     def create_metric(name: str, **named: Any) -> Any:
         asked.append(name)
+        print("Loading pretrained model")
         if name == "niqe":
+            theirs.download_url_to_file("https://nowhere", "weights.pth")
+        if name == "dists":
             torch.hub.download_url_to_file("https://nowhere", "weights.pth")
         return lambda *images: sum(image.mean() for image in images)
 
@@ -327,10 +334,15 @@ def test_metrics_of_pyiqa_are_asked_of_it_by_name_and_without_it_the_extra_is_na
     pyiqa.__spec__ = ModuleSpec("pyiqa", None)
     pyiqa.create_metric = create_metric  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pyiqa", pyiqa)
-    pair = Pair(np.full((4, 4, 3), 51, np.uint8), np.full((4, 4, 3), 0.4, np.float32))
+    monkeypatch.setitem(sys.modules, "pyiqa.utils.download_util", theirs)
+    pair = Pair(np.full((31, 40, 3), 51, np.uint8), np.full((31, 40, 3), 0.4, np.float32))
     assert Lpips().score(pair) == pytest.approx(0.2 + 0.4)
+    assert np.isnan(Lpips().score(Pair(pair.image[:30], None))), "there is no LPIPS of so few pixels"
     before = torch.hub.download_url_to_file
-    with pytest.raises(EnvironmentFailure, match="not downloaded unasked"):
-        Niqe()
+    for cls in (Niqe, Dists):
+        with pytest.raises(EnvironmentFailure, match="not downloaded unasked"):
+            cls()
     assert torch.hub.download_url_to_file is before
-    assert asked == ["lpips", "niqe"]
+    assert theirs.download_url_to_file is before  # type: ignore[attr-defined]
+    assert asked == ["lpips", "lpips", "niqe", "dists"]
+    assert not capsys.readouterr().out

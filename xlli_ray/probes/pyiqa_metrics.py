@@ -8,8 +8,10 @@ says how to fetch it.
 from __future__ import annotations
 
 import importlib.util
+import io
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +25,8 @@ class _Pyiqa(Metric):
     """A metric of pyiqa's, called as `pyiqa.create_metric(IQA)`: (1, 3, H, W) RGB in 0..1, on the CPU."""
 
     IQA: ClassVar[str]
+    LEAST: ClassVar[int] = 1
+    """Side in pixels below which it is not defined."""
 
     @classmethod
     def check(cls) -> None:
@@ -34,23 +38,28 @@ class _Pyiqa(Metric):
         import pyiqa
         import torch
 
-        with _no_downloads(self.IQA):
+        with _no_downloads(self.IQA), redirect_stdout(io.StringIO()):  # it prints where it reads its weights
             self._metric: Any = pyiqa.create_metric(self.IQA, device=torch.device("cpu"))
 
     def score(self, pair: Pair) -> float:
         import torch
 
+        if min(pair.image.shape[:2]) < self.LEAST:
+            return float("nan")
         images = [(pair.image.repeat(3, axis=2) if pair.grey else pair.image) / 255.0]
         if self.NEEDS_TARGET:
             images.append(pair.luma[1][:, :, None].repeat(3, axis=2) / 255.0 if pair.grey else pair.eight_bit / 255.0)
-        with torch.no_grad():
-            value = self._metric(*(torch.from_numpy(np.ascontiguousarray(x.transpose(2, 0, 1))).float()[None] for x in images))
+        try:
+            with torch.no_grad():
+                value = self._metric(*(torch.from_numpy(np.ascontiguousarray(x.transpose(2, 0, 1))).float()[None] for x in images))
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # the statistics of an image that is flat have no inverse
+            return float("nan")
         return float(value)
 
 
 @contextmanager
 def _no_downloads(name: str) -> Iterator[None]:
-    """While open, torch's and pyiqa's ways to fetch a file raise EnvironmentFailure."""
+    """While open, torch's way to fetch a file raises EnvironmentFailure, also under the names by which pyiqa's modules hold it."""
     import torch
 
     def refuse(*args: Any, **named: Any) -> Any:
@@ -60,19 +69,23 @@ def _no_downloads(name: str) -> Iterator[None]:
         )  # fmt: skip
 
     before = torch.hub.download_url_to_file
-    torch.hub.download_url_to_file = refuse
+    theirs = [module for at, module in list(sys.modules.items()) if at.partition(".")[0] == "pyiqa"]
+    holders = [torch.hub, *(module for module in theirs if getattr(module, "download_url_to_file", None) is before)]
     try:
+        for holder in holders:
+            holder.download_url_to_file = refuse  # type: ignore[attr-defined]
         yield
     finally:
-        torch.hub.download_url_to_file = before
+        for holder in holders:
+            holder.download_url_to_file = before  # type: ignore[attr-defined]
 
 
 class Lpips(_Pyiqa):
     """Distance of deep features."""
 
-    COLUMN = Column("lpips", "float64", "LPIPS 0.1, AlexNet; NaN without a target", better="lower", limits=(0.0, None))
+    COLUMN = Column("lpips", "float64", "LPIPS 0.1, AlexNet; NaN without a target or below 31 px", better="lower", limits=(0.0, None))
     REFERENCE = "Zhang et al., CVPR 2018"
-    IQA = "lpips"
+    IQA, LEAST = "lpips", 31
 
 
 class Dists(_Pyiqa):
@@ -86,6 +99,6 @@ class Dists(_Pyiqa):
 class Niqe(_Pyiqa):
     """Distance from the statistics of natural images; looks at the output only."""
 
-    COLUMN = Column("niqe", "float64", "NIQE of the output", better="lower")
+    COLUMN = Column("niqe", "float64", "NIQE of the output; NaN below 96 px, and for a flat image", better="lower")
     REFERENCE = "Mittal et al., IEEE SPL 20(3), 2013"
-    IQA, NEEDS_TARGET = "niqe", False
+    IQA, NEEDS_TARGET, LEAST = "niqe", False, 96
