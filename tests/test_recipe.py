@@ -354,7 +354,7 @@ def test_credentials_in_urls_are_refused_and_not_repeated(raw: dict[str, Any], p
         {"models": [{"id": "a", "weights": url, "network": "imdn"}]},
         {"models": [{"from": url}]},
     ):
-        with pytest.raises(RecipeError, match="carries credentials") as caught:
+        with pytest.raises(RecipeError, match="contains credentials") as caught:
             parse({**raw, **change})
         assert "geheim" not in str(caught.value)
 

@@ -85,7 +85,7 @@ SQUARE, WIDE = "width = height", "width > height"
 
 
 def test_opening_what_is_no_study_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match=r"no study is here \(no study\.json\)\. Make one with `xlli run RECIPE --out"):
+    with pytest.raises(StudyError, match=r"not a study \(no study\.json\)\. Create one with `xlli run RECIPE --out"):
         open_study(tmp_path)
     (tmp_path / "study.json").write_text("{")
     with pytest.raises(StudyError, match="damaged"):

@@ -83,7 +83,7 @@ def test_a_relative_out_is_refused_because_the_job_runs_elsewhere(recipe: Make) 
 
 
 def test_credentials_in_out_are_refused_and_not_repeated(recipe: Make) -> None:
-    with pytest.raises(StudyError, match="carries credentials") as caught:
+    with pytest.raises(StudyError, match="contains credentials") as caught:
         submit.submit_recipe(recipe(), address="http://127.0.0.1:8265", out="s3://me:geheim@bucket/x")
     assert "geheim" not in str(caught.value)
 

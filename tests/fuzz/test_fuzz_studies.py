@@ -142,7 +142,7 @@ def test_what_is_none_of_the_study_is_named_and_left_alone(study: Path, tmp_path
         ("tables/extra.parquet", "a link that leads outside the study"), ("results/pipe", "a FIFO"), ("notes of mine.txt", "no object"),
     ):  # fmt: skip
         assert [line for line in lines if name in line and why in line], (name, lines)
-    with pytest.raises(StudyError, match=r"0000001\.000009\.arrow: says what became of unit 3: a copy under another name; .* removes it"):
+    with pytest.raises(StudyError, match=r"0000001\.000009\.arrow: is about unit 3: a copy under another name; .* removes it"):
         open_study(study).sql("from restore")
     repair_study(str(study))
     left = whole(study)
@@ -188,12 +188,12 @@ def test_an_array_whose_document_or_shard_zarr_refuses_is_named_by_xarray(study:
     cell, bucket, name = "restore/other/restore", document.parent.parent.name, "output"
     before = document.read_bytes()
     document.write_text(json.dumps({**json.loads(before), "foreign": {"must_understand": True}}))
-    with pytest.raises(StudyError, match=rf"{bucket}/{name}/zarr.json: Zarr does not open it .*`xlli verify --repair`"):
+    with pytest.raises(StudyError, match=rf"{bucket}/{name}/zarr.json: Zarr cannot open it .*`xlli verify --repair`"):
         open_study(study).array(cell, name).xarray(bucket)
     document.write_bytes(before)
     flip(one(document.parent, "c/0/0/0/0"), 1.0)
     array = open_study(study).array(cell, name).xarray(bucket)
-    with pytest.raises(StudyError, match=rf"{bucket}/{name}: Zarr does not read its shards .*`xlli verify`"):
+    with pytest.raises(StudyError, match=rf"{bucket}/{name}: Zarr cannot read its shards .*`xlli verify`"):
         array.values  # noqa: B018
 
 

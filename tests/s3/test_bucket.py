@@ -189,11 +189,11 @@ def test_http_that_was_not_allowed_and_a_server_that_is_not_there_are_said(monke
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("ftp://host/x", "no study can lie at ftp://"),
-        ("foo://x", "no study can lie at foo://"),
-        ("s3://", "names no bucket"),
-        ("s3:///x", "names no bucket"),
-        ("gs:///x", "names no bucket"),
+        ("ftp://host/x", "studies at ftp:// are not supported"),
+        ("foo://x", "studies at foo:// are not supported"),
+        ("s3://", "does not name a bucket"),
+        ("s3:///x", "does not name a bucket"),
+        ("gs:///x", "does not name a bucket"),
         ("http://host/x", "AWS_ENDPOINT_URL"),
         ("https://host/x", "AWS_ENDPOINT_URL"),
         ("az://container/x", "AZURE_STORAGE_ACCOUNT_NAME"),

@@ -1,13 +1,13 @@
-"""A study as one object: where it lies, what is planned, and which records there are.
+"""A study as one object: its location, its plan, and its records.
 
-Whoever reads or drives a study holds one `Archive`. Its records are listed once, however many cells are asked for, and again:
+Every reader or driver of a study holds one `Archive`. Its records are listed once, for any number of cells, and again:
 
-- by the driver, before it deals out units (another driver may have been at work before its lease) and after they ran, so that what
-  counts is what is there and not what was reported; what it packs or removes it says to the listing;
-- by `xlli_ray.study.Study`, with each question, so that a notebook sees how far a run is that goes on beside it;
-- by `xlli verify`, which believes nobody's list, at its start.
+- by the driver, before it assigns units (another driver may have worked before its lease) and after they ran, so that stored records
+  count, not reported ones; it reports what it packs or removes to the listing;
+- by `xlli_ray.study.Study`, with each query, so that a notebook sees the progress of a concurrent run;
+- by `xlli verify`, which does not trust an earlier list, at its start.
 
-The plan is the one with which the archive was made: a driver that changes it makes the next archive, `planned`.
+The plan is fixed when the archive is created: a driver that changes it creates a new archive with `planned`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Archive:
     objects: Objects
     manifest: Manifest
     records: Listing = field(default=None, repr=False, compare=False)  # type: ignore[assignment]
-    """None: of `objects`, to be listed at the first question."""
+    """None: of `objects`, listed at the first query."""
 
     def __post_init__(self) -> None:
         if self.records is None:
@@ -40,18 +40,18 @@ class Archive:
         return Archive, (self.objects, self.manifest)
 
     def planned(self, manifest: Manifest) -> Archive:
-        """The same study with another plan; both share what was listed."""
+        """The same study with another plan; both share the listing."""
         return replace(self, manifest=manifest)
 
     def again(self) -> Archive:
-        """The same study and plan, its records to be listed anew."""
+        """The same study and plan, with a new listing of its records."""
         return Archive(self.objects, self.manifest)
 
 
 def open_archive(place: str | Path) -> Archive:
-    """The study at a path or URL. Raises StudyError when there is none."""
+    """The study at a path or URL. Raises StudyError if there is none."""
     objects = open_objects(place)
     manifest = load_manifest(objects)
     if manifest is None:
-        raise StudyError(f"{objects.url}: no study is here (no study.json). Make one with `xlli run RECIPE --out {place}`.")
+        raise StudyError(f"{objects.url}: not a study (no study.json). Create one with `xlli run RECIPE --out {place}`.")
     return Archive(objects, manifest)

@@ -1,1 +1,1 @@
-"""The one door to a folder or a bucket: get, range, put, begin, create, list, delete."""
+"""The only access to a folder or a bucket: get, range, put, begin, create, list, delete."""

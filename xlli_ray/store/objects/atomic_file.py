@@ -1,7 +1,7 @@
-"""A local object that grows beside its final name, and takes the name when it is whole and durable.
+"""A local object written to a temporary file, which takes its final name when it is complete and durable.
 
-`put` and `create` write theirs at once; a shard grows for minutes, chunk by chunk, so that a worker holds a chunk and not a shard. Until
-`commit` there is nothing but `.<name>.<random>.partial`, which no reader lists and which the next run sweeps after a kill.
+`put` and `create` write at once; a shard grows for minutes, chunk by chunk, so that a worker holds a chunk and not a shard. Until
+`commit` there is only `.<name>.<random>.partial`, which no reader lists and which the next run sweeps after a kill.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import BinaryIO
 from xlli_ray.errors import EnvironmentFailure, StudyError
 
 OPEN_FILES = 128
-"""Most that are kept open at once: a unit of hundreds of layers has as many shards, and many systems give a process 256 or 1024."""
-_BUFFER = 128 << 10  # small chunks share a call of the operating system
+"""Maximum number kept open at once: a unit of hundreds of layers has as many shards, and many systems limit a process to 256 or 1024."""
+_BUFFER = 128 << 10  # small chunks share a system call
 
-# What the operating system says when the surroundings, not the sample, are at fault; the text is the way out.
+# Errors of the operating system that are caused by the environment, not the sample; the text says what to do.
 _SURROUNDINGS = {
     errno.ENOSPC: "the disk is full: free space there, or move the study folder; then run the same command again",
     errno.EDQUOT: "the disk quota is used up: free space, or move the study folder; then run the same command again",
@@ -37,8 +37,8 @@ _SURROUNDINGS = {
 
 @contextlib.contextmanager
 def surroundings(where: str) -> Iterator[None]:
-    """Turn the operating system's errors about the surroundings into EnvironmentFailure with the way out, and a folder in a file's place
-    into StudyError."""
+    """Turn the operating system's errors about the environment into EnvironmentFailure with advice, and a folder in a file's place into
+    StudyError."""
     try:
         yield
     except EnvironmentFailure:
@@ -46,7 +46,7 @@ def surroundings(where: str) -> Iterator[None]:
     except IsADirectoryError as error:
         place = error.filename2 or error.filename
         advice = "move it away, then run the same command again"
-        raise StudyError(f"{place}: a folder lies where a file of the study belongs; {advice}") from error
+        raise StudyError(f"{place}: a folder in place of a file of the study; {advice}") from error
     except OSError as error:
         way_out = _SURROUNDINGS.get(error.errno or 0)
         if way_out is None:
@@ -55,19 +55,19 @@ def surroundings(where: str) -> Iterator[None]:
 
 
 class Beside:
-    """One object on its way. `slots` bounds the files that a folder keeps open: without a free one, bytes are held in memory.
+    """One object being written. `slots` bounds the files that a folder keeps open: without a free one, bytes are held in memory.
 
-    The file stays open from its first byte to its fsync, because an error of the kernel's late writing is told only to who has it open.
-    Any error, of any call, leaves nothing behind. `there` is asked before folders are made; `before` when all is durable, just before the
-    object takes its name.
+    The file stays open from its first byte to its fsync, because a write-back error of the kernel is only reported to open descriptors.
+    Any error, of any call, leaves nothing behind. `check` is called before folders are created; `before` when everything is durable, just
+    before the object takes its name.
     """
 
     def __init__(
-        self, path: Path, root: Path, slots: threading.Semaphore, *, there: Callable[[], None] = lambda: None,
+        self, path: Path, root: Path, slots: threading.Semaphore, *, check: Callable[[], None] = lambda: None,
         before: Callable[[], None] | None = None,
     ) -> None:
         self._path, self._root, self._slots = path, root, slots
-        self._asks_there, self._before = there, before
+        self._check, self._before = check, before
         self._beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
         self._file: BinaryIO | None = None
         self._held: list[bytes] = []
@@ -85,24 +85,24 @@ class Beside:
                 self._file.write(data)
 
     def commit(self) -> None:
-        """Make or replace the object: atomically, and durably when this returns."""
+        """Create or replace the object, atomically and durably."""
         with self._cleaned():
             self._seal()
             if self._before is not None:
                 self._before()
-            with self._there():
+            with self._vanishing():
                 os.replace(self._beside, self._path)
             self._over = True
             sync_folder(self._path.parent)
 
     def create(self) -> bool:
-        """As `commit`, if no object has the name. False, and nothing changed, if one has."""
+        """Like `commit`, if no object has the name. Otherwise returns False and changes nothing."""
         with self._cleaned():
             self._seal()
             if self._before is not None:
                 self._before()
             try:
-                with self._there():
+                with self._vanishing():
                     take_name(self._beside, self._path)
             except FileExistsError:
                 if not self._has_name():
@@ -113,19 +113,19 @@ class Beside:
             return True
 
     def _has_name(self) -> bool:
-        """Whether the name is this object's after all: a network file system that lost an answer asks again, and hears that it is taken."""
+        """Whether the name is this object's after all: a network file system retries after a lost answer, and then finds the name taken."""
         with contextlib.suppress(OSError):
             return os.path.samefile(self._beside, self._path)
         return False
 
     def abandon(self) -> None:
-        """Leave nothing behind. Harmless at any time; after a commit it does nothing."""
+        """Remove the temporary file. Safe at any time; no effect after a commit."""
         self._held.clear()
         if self._over:
             return
         self._over = True
         if self._file is not None:
-            with contextlib.suppress(OSError, ValueError):  # closing writes what is buffered, perhaps to a full disk
+            with contextlib.suppress(OSError, ValueError):  # closing flushes the buffer, possibly to a full disk
                 self._file.close()
             self._beside.unlink(missing_ok=True)
         self._free()
@@ -133,27 +133,27 @@ class Beside:
     @contextlib.contextmanager
     def _cleaned(self) -> Iterator[None]:
         if self._over:
-            raise ValueError(f"{self._path.name}: committed or abandoned before")
+            raise ValueError(f"{self._path.name}: already committed or abandoned")
         try:
-            with surroundings(str(self._root)), self._there():
+            with surroundings(str(self._root)), self._vanishing():
                 yield
         except BaseException:
             self.abandon()
             raise
 
     @contextlib.contextmanager
-    def _there(self) -> Iterator[None]:
-        """A file that vanished before it could take its name: the run that swept it is told by the words."""
+    def _vanishing(self) -> Iterator[None]:
+        """Report a file that vanished before it could take its name, and which run may have swept it."""
         try:
             yield
         except FileNotFoundError as error:
             raise EnvironmentFailure(
-                errno.ENOENT, f"{self._root}: {self._beside.name} vanished while it was written: was the folder removed, or the study "
+                errno.ENOENT, f"{self._root}: {self._beside.name} vanished while being written: was the folder removed, or the study "
                 "taken over by another run? Nothing is damaged; run the same command again",
             ) from error  # fmt: skip
 
     def _open(self) -> None:
-        self._asks_there()
+        self._check()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._beside.open("wb", buffering=_BUFFER)
         for part in self._held:
@@ -176,15 +176,15 @@ class Beside:
 
 
 NO_LINKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EINVAL}
-"""What file systems say that have no hard links: exFAT, FAT, many network drives and FUSE."""
+"""Errors of file systems without hard links: exFAT, FAT, many network drives and FUSE."""
 
 
 def take_name(beside: Path, path: Path) -> None:
-    """Give `beside` the name `path`; what `beside` is called afterwards does not matter. Raises FileExistsError, and changes nothing, when
-    the name is taken: of two that try at once, on whatever machines, one does.
+    """Give the file `beside` the name `path`; its own name afterwards does not matter. Raises FileExistsError, and changes nothing, if the
+    name is taken: of two concurrent attempts, on any machines, exactly one succeeds.
 
-    By a hard link; where there are none by a rename that replaces nothing, which exFAT, FAT and CIFS have. Raises EnvironmentFailure on a
-    file system with neither: what remains (looking first, or filling a file that has its name already) would let two runs damage a study.
+    By a hard link; without hard links by a rename that replaces nothing, which exFAT, FAT and CIFS have. Raises EnvironmentFailure on a
+    file system with neither: the alternatives (checking first, or filling a file under its final name) would let two runs damage a study.
     """
     try:
         os.link(beside, path)
@@ -201,7 +201,7 @@ def take_name(beside: Path, path: Path) -> None:
     if code in NO_LINKS:
         raise EnvironmentFailure(
             code, f"{path.parent}: this file system has neither hard links ({no_link.strerror}) nor a rename that replaces nothing "
-            f"({os.strerror(code)}), so two runs could not be kept apart: choose another --out, on a local disk or in a bucket",
+            f"({os.strerror(code)}), so concurrent runs cannot be excluded: choose another --out, on a local disk or in a bucket",
         ) from no_link  # fmt: skip
     raise OSError(code, os.strerror(code), str(path))
 
@@ -212,9 +212,9 @@ def _rename_noreplace(old: Path, new: Path) -> int:
         call = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):
         return errno.ENOSYS
-    here = -100  # AT_FDCWD
+    cwd = -100  # AT_FDCWD
     ctypes.set_errno(0)
-    return 0 if call(here, os.fsencode(old), here, os.fsencode(new), ctypes.c_uint(1)) == 0 else ctypes.get_errno() or errno.ENOSYS
+    return 0 if call(cwd, os.fsencode(old), cwd, os.fsencode(new), ctypes.c_uint(1)) == 0 else ctypes.get_errno() or errno.ENOSYS
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,9 +1,9 @@
-"""The calls of an object store: tried again where that may help, and their errors in words that lead on.
+"""The calls of an object store: retried where that may help, with errors that say what to do.
 
-Connections break, servers ask for patience, answers are cut in the midst of their body. What passes is tried again with growing pauses,
-each shortened by chance so that many workers do not come back at once; then the run stops. obstore tries again by itself, but no creation,
-deletion or list whose answer was cut or lost. A second try of a creation may meet what the first one made, so creations are tried by this
-file alone: when an answer was lost and the key is taken at the next try, the object is read, and it is ours if it has our bytes.
+Connections break, servers throttle, responses are truncated. Transient errors are retried with growing pauses, with random jitter so that
+many workers do not come back at once; then the run stops. obstore retries too, but not creations, deletions or lists whose response was
+truncated or lost. A retried creation may meet the object of the first attempt, so creations are retried only by this file: if a response
+was lost and the key is taken at the next attempt, the object is read, and it is ours if it has our bytes.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from urllib.parse import urlsplit
 from xlli_ray.errors import EnvironmentFailure, StudyError, bucket_advice
 
 PAUSES = (0.1, 0.4, 1.6, 6.4, 12.8, 12.8)
-"""Seconds before the next try, each shortened by chance to between a half and the whole."""
+"""Seconds before the next attempt, each reduced by jitter to between a half and the whole."""
 PATIENCE = 60.0
-"""Seconds since a call began after which there is no further try: a server that takes requests and never answers costs 30 s a request."""
+"""Seconds since the start of a call after which it is not retried: a server that never responds costs 30 s per request."""
 FIRST_PAUSES = PAUSES[:3]
-"""As long as no call has succeeded: an address with a mistake in it should not take half a minute to be told."""
+"""Before the first successful call: a mistyped address should not take half a minute to be reported."""
 WITHIN = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
-"""What obstore tries by itself: parts of a large upload should not begin anew from the first."""
+"""Retries of obstore itself: a large upload should not restart from its first part."""
 ONCE = {"max_retries": 0}
 
 SCHEMES = ("s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss")
@@ -40,7 +40,7 @@ _XML = re.compile(r"<Code>(.*?)</Code>.*?<Message>(.*?)</Message>", re.DOTALL)
 _CAUSE = re.compile(r'message: "([^"]+)"|error: "([^"]+)"|(TimedOut)')
 
 T = TypeVar("T")
-_CHANCE = random.Random()  # of its own: the caller's random state is not touched
+_CHANCE = random.Random()  # separate: the caller's random state is not changed
 
 
 class Missing(KeyError):
@@ -48,8 +48,8 @@ class Missing(KeyError):
 
 
 class Bucket:
-    """An obstore store, call by call. `once`: the same store without retries of its own. Every method raises EnvironmentFailure when the
-    store cannot be used, and Missing when it can and has no such object. Safe to use from many threads."""
+    """An obstore store, call by call. `once`: the same store without its own retries. Every method raises EnvironmentFailure if the
+    store cannot be used, and Missing if it has no such object. Thread-safe."""
 
     def __init__(self, url: str, store: Any, once: Any = None) -> None:
         self.url = url
@@ -78,7 +78,7 @@ class Bucket:
         self._call(key, lambda: obstore.put(self._store, key, data), writes=True)
 
     def create(self, key: str, data: bytes) -> bool:
-        """True when the object is there by this call, also if the answer that said so was lost."""
+        """True if this call created the object, also if the response was lost."""
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
@@ -91,7 +91,7 @@ class Bucket:
             except AlreadyExistsError:
                 return lost and bytes(obstore.get(self._store, key).bytes()) == data
             except Exception:
-                lost = True  # or refused before it went through: nobody knows
+                lost = True  # or refused before it took effect: unknown
                 raise
             return True
 
@@ -101,17 +101,17 @@ class Bucket:
         """All keys that start with `prefix` + "/", sorted."""
         import obstore
 
-        return self._call(prefix, lambda: sorted(one["path"] for some in obstore.list(self._store, prefix=prefix) for one in some))
+        return self._call(prefix, lambda: sorted(entry["path"] for page in obstore.list(self._store, prefix=prefix) for entry in page))
 
     def delete(self, key: str) -> None:
-        """Absent ones are no error: S3 says nothing of them, Google's and Azure's stores do, also at a second try of what went through."""
+        """Missing objects are not an error: S3 ignores them, Google's and Azure's stores report them, also on retries of a success."""
         import obstore
 
         def attempt() -> None:
             try:
                 obstore.delete(self._store, key)
             except FileNotFoundError as error:
-                if bucket_advice(_code(error)):  # the bucket itself is not there
+                if bucket_advice(_code(error)):  # the bucket itself does not exist
                     raise
 
         self._call(key, attempt, writes=True)
@@ -119,7 +119,7 @@ class Bucket:
     def _call(self, key: str, attempt: Callable[[], T], *, writes: bool = False) -> T:
         from obstore.exceptions import BaseError
 
-        # A store that did not come back within all pauses is asked once until it answers: a run that ends has several things to say to it.
+        # A store that did not respond within all retries is called once only until it responds: an ending run makes several more calls.
         pauses = () if self._down else PAUSES if self._proven else FIRST_PAUSES
         end = time.monotonic() + PATIENCE
         for pause in (*pauses, None):
@@ -137,13 +137,13 @@ class Bucket:
             else:
                 self._proven, self._down = True, False
                 return out
-        raise AssertionError("the last try returns or raises")
+        raise AssertionError("the last attempt returns or raises")
 
 
 def open_stores(url: str) -> tuple[Any, Any]:
     """The bucket and prefix of `url` as obstore's store, with retries and without (`Bucket`).
 
-    Credentials and addresses come from the environment. Raises StudyError when the URL names no bucket.
+    Credentials and addresses come from the environment. Raises StudyError if the URL does not name a bucket.
     """
     from obstore.exceptions import BaseError
     from obstore.store import from_url
@@ -151,11 +151,11 @@ def open_stores(url: str) -> tuple[Any, Any]:
     parts = urlsplit(url)
     known = "a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX"
     if parts.scheme in ("http", "https"):
-        raise StudyError(f"{url}: no place for a study; write s3://BUCKET/PREFIX, and the server's address in AWS_ENDPOINT_URL")
+        raise StudyError(f"{url}: not a place for a study; write s3://BUCKET/PREFIX, and the server's address in AWS_ENDPOINT_URL")
     if parts.scheme not in SCHEMES:
-        raise StudyError(f"{url}: no study can lie at {parts.scheme}://; expected {known}")
+        raise StudyError(f"{url}: studies at {parts.scheme}:// are not supported; expected {known}")
     if not parts.netloc:
-        raise StudyError(f"{url}: names no bucket; expected {known}")
+        raise StudyError(f"{url}: does not name a bucket; expected {known}")
     try:
         return from_url(url, retry_config=WITHIN), from_url(url, retry_config=ONCE)
     except (BaseError, ValueError, OSError) as error:
@@ -165,10 +165,10 @@ def open_stores(url: str) -> tuple[Any, Any]:
 
 
 def failure_of(url: str, error: Exception) -> EnvironmentFailure:
-    """What an object store's error means, with the way out; `passing` when the same call may succeed a moment later."""
+    """Meaning of an object store's error, with advice; `passing` if the same call may succeed later."""
     text = str(error)
     answer = _XML.search(text)
-    causes = [next(filter(None, found.groups())) for found in _CAUSE.finditer(text)]
+    causes = [next(filter(None, match.groups())) for match in _CAUSE.finditer(text)]
     what = f"{answer[1]}: {answer[2]}" if answer else ", ".join([first_line(error), *causes[:1]])
     advice = bucket_advice(_code(error) or text)
     failure = EnvironmentFailure(
@@ -182,11 +182,11 @@ def failure_of(url: str, error: Exception) -> EnvironmentFailure:
 
 
 def first_line(error: BaseException) -> str:
-    """Of an error's text, without what obstore adds for its developers."""
+    """First line of an error's text, without obstore's debugging details."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _code(error: BaseException) -> str:
-    """The code of an S3 answer, such as NoSuchBucket; '' when the error holds none."""
-    found = _XML.search(str(error))
-    return found[1] if found else ""
+    """The code of an S3 response, such as NoSuchBucket; '' if the error has none."""
+    match = _XML.search(str(error))
+    return match[1] if match else ""

@@ -1,13 +1,13 @@
-"""One small door to a folder or a bucket: get, range, put, begin, create, list, delete.
+"""Small interface to a folder or a bucket: get, range, put, begin, create, list, delete.
 
-Everything that a study keeps passes through here, so two properties are decided in this file:
+Everything that a study stores passes through here, so this file guarantees two properties:
 
-- **put is atomic and durable**: a reader sees the old object or the whole new one; when `put` returns, the bytes survive a power cut
-  (local: written beside, fsync, rename, fsync of the folder).
+- **put is atomic and durable**: a reader sees the old object or the complete new one; when `put` returns, the bytes survive a power cut
+  (local: temporary file, fsync, rename, fsync of the folder).
 - **create is create-only**: of two writers exactly one gets True, even on other machines (local: hard link; buckets:
-  `If-None-Match: *`). Leases and records stand on this, so `probe_create_only` tries it before a run and refuses stores that lie.
+  `If-None-Match: *`). Leases and records depend on this, so `probe_create_only` tests it before a run and refuses others.
 
-Keys are relative, `/`-separated, `[A-Za-z0-9_.=-]` only: never built from file names of a corpus.
+Keys are relative, `/`-separated, `[A-Za-z0-9_.=-]` only: never derived from file names of a corpus.
 """
 
 from __future__ import annotations
@@ -34,35 +34,35 @@ _KEY = re.compile(r"[A-Za-z0-9_.=\-]+(/[A-Za-z0-9_.=\-]+)*")
 
 
 class Pending(Protocol):
-    """An object on its way: nobody sees any of it before `commit`. For one thread at a time."""
+    """An object being written: invisible before `commit`. Not thread-safe."""
 
     def write(self, data: bytes) -> None:
         """Append."""
 
     def commit(self) -> None:
-        """As `Objects.put` of all that was written."""
+        """Like `Objects.put` of everything written."""
 
     def abandon(self) -> None:
-        """Leave nothing behind. Harmless at any time; after a commit it does nothing."""
+        """Discard the object. Safe at any time; no effect after a commit."""
 
 
 class Fence(Protocol):
-    """Stands before every change of a driver: `store.records.fence`."""
+    """Checked before every change by a driver: `store.records.fence`."""
 
     known: dict[str, tuple[int, str] | None]
-    """Key → (bytes, crc32c as hex) of what was put or read since, None of what was deleted."""
+    """Key → (bytes, crc32c as hex) of objects put or read since; None if deleted."""
 
     def saw(self, key: str, size: int, crc: str) -> None:
-        """Told of what was read whole, and believed."""
+        """Called for each object that was read completely and verified."""
 
     def check(self) -> None:
-        """Raises LeaseError when the study is another driver's by now."""
+        """Raises LeaseError if another driver has taken over the study."""
 
     def wrote(self, key: str, data: Buffers) -> None:
-        """Told of what was put."""
+        """Called after each put."""
 
     def gone(self, key: str) -> None:
-        """Told of what was deleted."""
+        """Called after each deletion."""
 
 
 class Objects(Protocol):
@@ -70,7 +70,7 @@ class Objects(Protocol):
 
     url: str
     fence: Fence | None
-    """What changes pass first; None for readers and workers."""
+    """Checked before changes; None for readers and workers."""
 
     def get(self, key: str) -> bytes:
         """The whole object. Raises Missing."""
@@ -82,31 +82,31 @@ class Objects(Protocol):
         """Bytes of the object. Raises Missing."""
 
     def put(self, key: str, data: Buffers) -> None:
-        """Replace or make the object, atomically and durably."""
+        """Create or replace the object, atomically and durably."""
 
     def begin(self, key: str) -> Pending:
-        """An object that grows part by part and is put when it is whole."""
+        """An object that is written in parts and put when complete."""
 
     def create(self, key: str, data: Buffers) -> bool:
-        """Make the object if none has this key. False, and nothing changed, if one has."""
+        """Create the object if none has this key. Otherwise return False and change nothing."""
 
     def list(self, prefix: str) -> Iterator[str]:
         """All keys that start with `prefix` + "/", sorted."""
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Remove the objects; absent ones are no error."""
+        """Remove the objects; missing ones are not an error."""
 
 
 def fenced(objects: Objects, fence: Fence) -> Objects:
-    """The same folder or bucket, whose changes pass the fence first."""
+    """The same folder or bucket, with the fence checked before changes."""
     assert isinstance(objects, LocalObjects | BucketObjects)
-    out = object.__new__(type(objects))  # not `copy`: it pickles, and in memory opens the one store that all share
+    out = object.__new__(type(objects))  # not `copy`: it pickles, and an in-memory store would open the shared one
     out.__dict__.update(objects.__dict__, fence=fence)
     return out
 
 
 def exists(objects: Objects, key: str) -> bool:
-    """Whether a small object is there: it is read, so that what is in its place and no object is said (`open_regular`)."""
+    """Whether a small object exists: it is read, so that anything else in its place is reported (`open_regular`)."""
     try:
         objects.get(key)
     except Missing:
@@ -115,26 +115,26 @@ def exists(objects: Objects, key: str) -> bool:
 
 
 def check_key(key: str) -> str:
-    """`key` itself, or ValueError when it could leave the folder or hides a file name."""
+    """`key` itself, or ValueError if it could leave the folder or hide a file name."""
     if not _KEY.fullmatch(key) or ".." in key.split("/"):
-        raise ValueError(f"{key!r} is no store key: only letters, digits, '_', '.', '=', '-' and '/', and no '..'")
+        raise ValueError(f"{key!r} is not a store key: only letters, digits, '_', '.', '=', '-' and '/', and no '..'")
     return key
 
 
 def open_regular(path: Path | str) -> BinaryIO:
-    """Open a file for reading without waiting for anybody. Raises Missing; StudyError when it is no file (a FIFO would wait for ever)."""
+    """Open a file for reading without blocking. Raises Missing; StudyError if it is not a regular file (a FIFO would block forever)."""
     return os.fdopen(regular_handle(path), "rb")
 
 
 def regular_handle(path: Path | str) -> int:
-    """As `open_regular`, the file's descriptor, for who reads by place."""
+    """Like `open_regular`, but returns the file descriptor, for positional reads."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise Missing(str(path)) from error
     except OSError as error:
-        if error.errno in (errno.ENXIO, errno.ENODEV, errno.ELOOP):  # a socket, a device that is not there, links in a circle
-            raise StudyError(f"{path}: no file, a study holds files only; {REMOVE_IT}") from error
+        if error.errno in (errno.ENXIO, errno.ENODEV, errno.ELOOP):  # a socket, a missing device, a cycle of links
+            raise StudyError(f"{path}: not a regular file; {REMOVE_IT}") from error
         raise
     mode = os.fstat(handle).st_mode
     if not stat.S_ISREG(mode):
@@ -148,7 +148,7 @@ _KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFCHR: "a dev
 
 
 class LocalObjects:
-    """A folder on this machine, or on a network file system that has hard links or a rename that replaces nothing."""
+    """A folder on this machine, or on a network file system with hard links or a rename that replaces nothing."""
 
     fence: Fence | None = None
 
@@ -159,7 +159,7 @@ class LocalObjects:
         self._device: int | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return LocalObjects, (self.root,)  # for reading elsewhere: whoever holds the lease stays here
+        return LocalObjects, (self.root,)  # for reading elsewhere: the lease stays with its holder
 
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
@@ -168,12 +168,12 @@ class LocalObjects:
         try:
             return open_regular(self._path(key))
         except Missing:
-            self._still_there()
+            self._check_folder()
             raise
 
-    def _still_there(self) -> None:
-        """Raise EnvironmentFailure when the folder is not there any more, or another file system is in its place: what was unmounted must
-        not look like a study that is empty, and nothing may be written where it was."""
+    def _check_folder(self) -> None:
+        """Raise EnvironmentFailure if the folder is gone, or another file system is in its place: an unmounted study must not look like an
+        empty one, and nothing may be written in its place."""
         try:
             device = os.stat(self.root).st_dev
         except FileNotFoundError:
@@ -181,9 +181,9 @@ class LocalObjects:
         if self._device is None:
             self._device = device
         elif device != self._device:
-            what = "is gone" if device is None else "lies on another file system than before"
+            what = "is gone" if device is None else "is on a different file system than before"
             raise EnvironmentFailure(
-                errno.ENOENT, f"{self.root}: the folder {what}: was it unmounted, moved or removed? Nothing that is done is damaged; put "
+                errno.ENOENT, f"{self.root}: the folder {what}: was it unmounted, moved or removed? Finished work is not damaged; put "
                 "it back and run the same command again",
             )  # fmt: skip
 
@@ -204,7 +204,7 @@ class LocalObjects:
 
     def begin(self, key: str) -> Beside:
         before = self.fence.check if self.fence else None
-        return Beside(self._path(key), self.root, self._slots, there=self._still_there, before=before)
+        return Beside(self._path(key), self.root, self._slots, check=self._check_folder, before=before)
 
     def put(self, key: str, data: Buffers) -> None:
         self._filled(key, data).commit()
@@ -213,7 +213,7 @@ class LocalObjects:
 
     def create(self, key: str, data: Buffers) -> bool:
         with surroundings(str(self.root)):
-            self._still_there()
+            self._check_folder()
             if os.path.lexists(self._path(key)):
                 return False
         made = self._filled(key, data).create()
@@ -228,17 +228,17 @@ class LocalObjects:
         return made
 
     def list(self, prefix: str) -> Iterator[str]:
-        found = []
+        keys = []
         for folder, names in self._folders(prefix):
-            here = Path(folder).relative_to(self.root).as_posix()
-            # a killed writer leaves litter named .x.partial: never an object; neither is what no writer here would call so
-            found += [key for name in names if not name.startswith(".") and _KEY.fullmatch(key := f"{here}/{name}")]
-        yield from sorted(found)
+            prefix = Path(folder).relative_to(self.root).as_posix()
+            # a killed writer leaves files named .x.partial: not objects; neither are names that no writer here would use
+            keys += [key for name in names if not name.startswith(".") and _KEY.fullmatch(key := f"{prefix}/{name}")]
+        yield from sorted(keys)
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
             with surroundings(str(self.root)):
-                self._still_there()
+                self._check_folder()
                 if self.fence:
                     self.fence.check()
                 self._path(key).unlink(missing_ok=True)
@@ -246,32 +246,32 @@ class LocalObjects:
                 self.fence.gone(key)
 
     def _folders(self, prefix: str) -> Iterator[tuple[str, Sequence[str]]]:
-        """(folder, names of its files). A folder that cannot be read is no empty one: raises EnvironmentFailure."""
+        """(folder, names of its files). Raises EnvironmentFailure for a folder that cannot be read, which is not an empty one."""
         errors = deque[OSError]()
         with surroundings(str(self.root)):
-            self._still_there()
+            self._check_folder()
             for folder, _, names in os.walk(self._path(prefix), onerror=errors.append):
                 yield folder, names
             if serious := [error for error in errors if not isinstance(error, FileNotFoundError | NotADirectoryError)]:
                 raise serious[0]
-            self._still_there()
+            self._check_folder()
 
     def sweep(self, prefix: str) -> int:
-        """Remove what killed writers left half-written; returns how many. Only while holding the lease."""
+        """Remove partial files of killed writers; returns how many. Only while holding the lease."""
         count = 0
         for folder, names in self._folders(prefix):
             for name in names:
                 if name.startswith(".") and name.endswith(".partial"):
                     if self.fence:
-                        self.fence.check()  # a successor's shards grow under such names
+                        self.fence.check()  # a successor's shards are written under such names
                     (Path(folder) / name).unlink(missing_ok=True)
                     count += 1
         return count
 
 
 class _Held:
-    """An object on its way into a bucket. Its bytes are held until `commit`: the parts of an upload that is never completed stay on the
-    bill, and a killed worker cannot take them back."""
+    """An object to be put into a bucket. Its bytes are held until `commit`: the parts of an incomplete upload are billed, and a killed
+    worker cannot remove them."""
 
     def __init__(self, objects: BucketObjects, key: str) -> None:
         self._objects, self._key = objects, key
@@ -298,7 +298,7 @@ class BucketObjects:
     fence: Fence | None = None
 
     def __init__(self, url: str, store: object, once: object | None = None) -> None:
-        """`store`: of obstore; `once`: the same one without retries of its own (`store.objects.bucket`)."""
+        """`store`: from obstore; `once`: the same one without its own retries (`store.objects.bucket`)."""
         self.url = url
         self._store = store
         self._bucket = Bucket(url, store, once)
@@ -358,7 +358,7 @@ def is_url(place: str) -> bool:
 def open_objects(place: str | Path) -> Objects:
     """The folder or bucket prefix at `place`: a path, `file://…`, or `s3://`, `gs://`, `az://`, `memory://`.
 
-    Raises StudyError for a URL with credentials in it (they would end up in study.json), or that names no such place.
+    Raises StudyError for a URL with credentials (they would end up in study.json), or of another form.
     """
     text = str(place)
     if not is_url(text):
@@ -382,14 +382,14 @@ def _memory_store() -> object:
 
 
 def refuse_secrets(url: str) -> None:
-    """Raise StudyError when a URL carries a user, password, key or signature."""
+    """Raise StudyError if a URL contains a user, password, key or signature."""
     parts = urlsplit(url)
     secret_query = re.search(r"(?i)(^|&)(sig|signature|token|key|secret|password|x-amz-[a-z-]*)=", parts.query)
     if parts.username or parts.password or secret_query:
         clean = f"{parts.scheme}://{(parts.hostname or '')}{parts.path}"
         raise StudyError(
-            f"{clean}: the URL carries credentials, and they would be written into study.json. "
-            "Give them by environment variables (AWS_ACCESS_KEY_ID, …) and use the plain URL."
+            f"{clean}: the URL contains credentials, which would be written into study.json. "
+            "Pass them in environment variables (AWS_ACCESS_KEY_ID, …) and use the plain URL."
         )
 
 
@@ -402,7 +402,7 @@ def probe_create_only(objects: Objects) -> None:
         if objects.create(key, b"2"):
             raise EnvironmentFailure(
                 errno.ENOTSUP,
-                f"{objects.url}: this store created the same object twice, so two runs could not be kept apart. "
+                f"{objects.url}: this store created the same object twice, so concurrent runs cannot be excluded. "
                 "Use a local or shared folder with hard links, or a bucket with conditional puts.",
             )
     finally:

@@ -1,8 +1,8 @@
-"""What the records of a cell say, as one hash: an analysis is current as long as the digests of its inputs are the same.
+"""One hash over the records of a cell: an analysis is current as long as the digests of its inputs are unchanged.
 
 A digest covers content only (units, rows, the crc32c of shards, failures, scalars), no epochs, seconds or hosts: a run that was killed five
-times and one that was not have the same digests. Reading all records for it costs seconds on a large study, so `tables/index.json`
-remembers each digest beside a mark made of the records' names, and it is read again only when a record came or went.
+times and one that was not have the same digests. Reading all records takes seconds on a large study, so `tables/index.json` caches each
+digest with a hash of the records' names, and it is recomputed only when a record was added or removed.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ INDEX = "tables/index.json"
 
 
 def records_mark(records: Listing, cell: Cell) -> str:
-    """Changes when a record of the cell came or went. From the names alone."""
+    """Changes when a record of the cell is added or removed. Computed from the names only."""
     units = sorted((entry.unit, entry.epoch) for entry in records.entries(cell).values())
     return hashlib.sha256(json.dumps([cell.id, cell.hash, units]).encode()).hexdigest()[:16]
 
 
 def cell_digest(records: Listing, cell: Cell) -> str:
-    """16 hex digits over what the cell's records say, in unit order."""
+    """16 hex digits over the content of the cell's records, in unit order."""
     digest = hashlib.sha256(f"{cell.id}\n{cell.hash}\n".encode())
     for receipt, rows in read_records(records, cell):
         shards = sorted((name, shard.crc32c, shard.bytes) for name, shard in receipt.shards.items())
@@ -46,37 +46,37 @@ def cell_digest(records: Listing, cell: Cell) -> str:
 
 
 def cell_digests(records: Listing, cells: Iterable[Cell]) -> dict[str, str]:
-    """Cell id → digest; read from the records only where `tables/index.json` does not know it."""
+    """Cell id → digest; the records are read only for cells missing from `tables/index.json`."""
     known = remembered(records.objects)
     out = {}
     for cell in cells:
         mark = records_mark(records, cell)
-        there = known.get(cell.id)
-        out[cell.id] = there[1] if there and there[0] == mark else cell_digest(records, cell)
+        cached = known.get(cell.id)
+        out[cell.id] = cached[1] if cached and cached[0] == mark else cell_digest(records, cell)
     return out
 
 
 def remember_digests(records: Listing, cells: Iterable[Cell], digests: Mapping[str, str]) -> None:
-    """Keep the digests in `tables/index.json`. Only the holder of the lease may."""
+    """Cache the digests in `tables/index.json`. Only for the holder of the lease."""
     objects = records.objects
     try:
         index = read_json(objects.get(INDEX), INDEX, "")
     except (Missing, StudyError):
         return
     marks = {cell.id: [records_mark(records, cell), digests[cell.id]] for cell in cells}
-    there = remembered(objects)
-    if any(there.get(name) != mark for name, mark in marks.items()):
-        index["digests"] = {**there, **marks}
+    cached = remembered(objects)
+    if any(cached.get(name) != mark for name, mark in marks.items()):
+        index["digests"] = {**cached, **marks}
         objects.put(INDEX, sealed_json(index))
 
 
 def remembered(objects: Objects) -> dict[str, list[str]]:
-    """Cell → [mark, digest], as far as `tables/index.json` is whole."""
+    """Cell → [mark, digest], as far as `tables/index.json` is intact."""
     try:
-        found = read_json(objects.get(INDEX), INDEX, "").get("digests")
+        digests = read_json(objects.get(INDEX), INDEX, "").get("digests")
     except (Missing, StudyError):
         return {}
-    pairs = found.items() if isinstance(found, dict) else ()
+    pairs = digests.items() if isinstance(digests, dict) else ()
     return {cell: pair for cell, pair in pairs if isinstance(pair, list) and len(pair) == 2 and all(isinstance(x, str) for x in pair)}
 
 

@@ -1,8 +1,8 @@
-"""The document of a study, `study/<epoch>.<number>.json`: created, never replaced, and the highest counts.
+"""The document of a study, `study/<epoch>.<number>.json`: created, never replaced; the highest is valid.
 
-So a driver that was stopped while it planned, and goes on after another took over, cannot change what its successor works by: its
-document has the lower epoch. `study.json` is a copy of the highest one, for people and for the day on which that one is damaged; it counts
-only where there is no other, as in studies of format 1.
+So a driver that was stopped while planning, and continues after another took over, cannot change its successor's plan: its document has a
+lower epoch. `study.json` is a copy of the highest one, for people and in case that one is damaged; it is used only if there is no other, as
+in studies of format 1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from xlli_ray.store.zarr.layout import DTYPES, check_name
 COPY = "study.json"
 _DOCUMENT = re.compile(r"study/(\d{6}\.\d{3})\.json")
 _ROWS = 1 << 40
-"""More samples than any study has: a larger number is damage."""
+"""More samples than any study has: a larger number means damage."""
 
 
 def document_key(name: str) -> str:
@@ -33,31 +33,31 @@ def document_key(name: str) -> str:
 
 
 def documents(objects: Objects) -> list[str]:
-    """Names of the documents that are there, the one that counts last."""
+    """Names of the existing documents, the valid one last."""
     return sorted(match[1] for key in objects.list("study") if (match := _DOCUMENT.fullmatch(key)))
 
 
 def save_manifest(objects: Objects, manifest: Manifest, *, epoch: int | None = None) -> Manifest:
-    """Write the next document of this epoch, then the copy; older documents go. Returns it as written.
+    """Write the next document of this epoch, then the copy; remove older documents. Returns it as written.
 
-    Only the holder of the lease may, and says its epoch; studies that are made by hand have that of the last document.
+    Only for the holder of the lease, with its epoch; studies made by hand use that of the last document.
     """
-    there = documents(objects)
+    existing = documents(objects)
     if epoch is None:
-        epoch = int(there[-1][:6]) if there else 0
-    own = [name for name in there if name.startswith(f"{epoch:06d}.")]
+        epoch = int(existing[-1][:6]) if existing else 0
+    own = [name for name in existing if name.startswith(f"{epoch:06d}.")]
     name = f"{epoch:06d}.{int(own[-1][-3:]) + 1 if own else 0:03d}"
     manifest = replace(manifest, format=FORMAT, document=name)
     data = sealed_json(asdict(manifest), indent=1)
     if not objects.create(document_key(name), data):
-        raise StudyError(f"{objects.url}/{document_key(name)}: another run made it at the same time; run the same command again")
+        raise StudyError(f"{objects.url}/{document_key(name)}: another run created it at the same time; run the same command again")
     objects.put(COPY, data)
-    objects.delete(document_key(old) for old in there if old < name)
+    objects.delete(document_key(old) for old in existing if old < name)
     return manifest
 
 
 def load_manifest(objects: Objects) -> Manifest | None:
-    """The plan that counts, None when there is none. Raises StudyError when it is damaged or of a later format."""
+    """The valid plan, None if there is none. Raises StudyError if it is damaged or of a later format."""
     for _ in range(5):
         names = documents(objects)
         key = document_key(names[-1]) if names else COPY
@@ -65,8 +65,8 @@ def load_manifest(objects: Objects) -> Manifest | None:
             return parse(objects.get(key), f"{objects.url}/{key}", _way_out(key))
         except Missing:
             if not names:
-                return None  # else a newer one came, and this one went, since the list was made
-    raise StudyError(f"{objects.url}: its documents (study/) come and go; read it again when the run there has ended")
+                return None  # else it was replaced by a newer one since the listing
+    raise StudyError(f"{objects.url}: its documents (study/) keep changing; read it again when the run there has ended")
 
 
 def _way_out(key: str) -> str:
@@ -81,7 +81,7 @@ def _adapter() -> TypeAdapter[Manifest]:
 
 
 def parse(data: bytes, where: str, way_out: str) -> Manifest:
-    """A document's bytes as a plan, checked. Raises StudyError."""
+    """Parse and check a document. Raises StudyError."""
     members = read_json(data, where, way_out)
     number = members.get("format")
     if number not in (1, FORMAT):
@@ -101,7 +101,7 @@ def parse(data: bytes, where: str, way_out: str) -> Manifest:
 
 
 def _check(manifest: Manifest) -> None:
-    """What the types do not say: names that become keys and SQL names, and numbers that are said twice. Raises StudyError or ValueError."""
+    """Checks beyond types: names that become keys and SQL names, and redundant numbers. Raises StudyError or ValueError."""
     for model in manifest.models:
         check_name(model.id, "model")
         _must(re.fullmatch(r"[0-9a-f]{64}", model.weights_sha256), f"model {model.id}: weights_sha256")

@@ -1,11 +1,11 @@
-"""The fence of a lease: every change that a driver makes first looks whether the study is still its own.
+"""The fence of a lease: before every change a driver checks whether it still holds the study.
 
-A driver that was stopped for minutes (SIGSTOP, a laptop's lid, a virtual machine that moved) and goes on after another took over would
-replace or delete what its successor wrote. `fenced(objects, Fence(lease))` gives the folder in which it cannot: `put`, `create`, `delete`
-and `sweep` look at the lease at the last moment, locally between the fsync and the rename. What is left of the race, and why it is
-harmless, is told in `docs/recovery.md`.
+A driver that was suspended for minutes (SIGSTOP, a closed laptop, a migrated virtual machine) and continues after another took over would
+replace or delete what its successor wrote. `fenced(objects, Fence(lease))` returns the folder with a guard: `put`, `create`, `delete` and
+`sweep` check the lease at the last moment, locally between the fsync and the rename. `docs/recovery.md` describes the remaining race and
+why it is harmless.
 
-The fence also keeps the digest of what passes through it (bytes, crc32c), from bytes at hand: `digests.json` is made of that.
+The fence also records the digest of everything that passes through it (bytes, crc32c): `digests.json` is made from these.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Fence:
         self.known: dict[str, tuple[int, str] | None] = {}
 
     def check(self) -> None:
-        """Raises LeaseError when another driver took the study over."""
+        """Raises LeaseError if another driver has taken over the study."""
         self._lease.confirm()
 
     def wrote(self, key: str, data: Buffers) -> None:

@@ -1,8 +1,8 @@
-"""One driver at a time: `lease/<epoch>` is create-only, a heartbeat counter shows that its holder lives.
+"""One driver at a time: `lease/<epoch>` is create-only, a heartbeat counter shows that its holder is alive.
 
-A second driver that sees the counter move stops and names host and pid. Nothing compares clocks of two machines: the waiting one only
-counts its own seconds while it watches the other's counter. Records carry the epoch in their key (`records`), so a driver or worker
-that was believed dead and comes back cannot change what its successor wrote.
+A second driver that sees the counter change stops and names host and pid. Clocks of two machines are never compared: the waiting one only
+measures its own time while it watches the other's counter. Records have the epoch in their key (`records`), so a driver or worker that was
+presumed dead and returns cannot change what its successor wrote.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from xlli_ray.store.records.seal import read_json, sealed_json
 
 BEAT_SECONDS = 2.0
 _HELD: set[tuple[str, int]] = set()
-"""(study, epoch) of the leases that this process holds."""
+"""(study, epoch) of the leases held by this process."""
 PATIENCE_SECONDS = 12.0  # six missed beats: a driver that is alive but starved of CPU still beats
 
 
@@ -41,7 +41,7 @@ def _end_key(epoch: int) -> str:
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds an epoch. `machine` tells whether a pid may be looked up here at all."""
+    """Holder of an epoch. `machine` decides whether its pid can be looked up here."""
 
     host: str
     pid: int
@@ -53,14 +53,14 @@ class Holder:
         return cls(socket.gethostname(), os.getpid(), _process_start(os.getpid()), _machine())
 
     def is_dead_here(self) -> bool | None:
-        """True or False when the holder ran on this very machine and name space, None when that cannot be told."""
+        """True or False if the holder ran on this machine and in this pid namespace, None if unknown."""
         if self.machine != _machine() or not self.machine or self.host != socket.gethostname():
             return None
         return _process_start(self.pid) != self.started
 
 
 def _machine() -> str:
-    """This boot of this machine and this pid name space, or '' where /proc has neither."""
+    """Id of this boot of this machine and this pid namespace, or '' without /proc."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}:{os.readlink('/proc/self/ns/pid')}"
@@ -69,7 +69,7 @@ def _machine() -> str:
 
 
 def _process_start(pid: int) -> str:
-    """Start time of a process in clock ticks, as text; '' when it does not live (a zombie counts as dead)."""
+    """Start time of a process in clock ticks, as text; '' if it is not alive (a zombie counts as dead)."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except (OSError, IndexError):
@@ -81,12 +81,12 @@ _LEASE = re.compile(r"lease/(\d{6})\.json")
 
 
 def last_epoch(objects: Objects) -> int:
-    """The highest epoch ever taken, 0 when none."""
+    """The highest epoch ever taken, 0 if none."""
     return max((int(match[1]) for key in objects.list("lease") if (match := _LEASE.fullmatch(key))), default=0)
 
 
 def holder_mark(objects: Objects, epoch: int) -> bytes:
-    """Who holds `epoch`, as bytes to be compared; empty when nobody does."""
+    """Holder of `epoch`, as bytes for comparison; empty if there is none."""
     try:
         return objects.get(lease_key(epoch))
     except Missing:
@@ -94,20 +94,20 @@ def holder_mark(objects: Objects, epoch: int) -> bytes:
 
 
 def superseded(objects: Objects, epoch: int, mark: bytes = b"") -> bool:
-    """True when a later driver has taken the study over. `mark`: of the holder that this work is for; another one of the same number means
-    that the folder was removed and a new study begun in its place."""
+    """Whether a later driver has taken over the study. `mark`: of the holder of this work; a different one with the same number means that
+    the folder was removed and a new study started in its place."""
     return exists(objects, lease_key(epoch + 1)) or (bool(mark) and holder_mark(objects, epoch) != mark)
 
 
 class Lease:
-    """Held from `acquire` to `release`; `check` raises LeaseError once another driver took over."""
+    """Held from `acquire` to `release`; `check` raises LeaseError once another driver has taken over."""
 
     def __init__(self, objects: Objects, epoch: int, *, after_crash: bool = False, mark: bytes = b"") -> None:
         self.objects = objects
         self.epoch = epoch
         self._mark = mark
         self.after_crash = after_crash
-        """The last holder did not end its lease."""
+        """The last holder did not release its lease."""
         _HELD.add((objects.url, epoch))
         self._stop = threading.Event()
         self._lost: str | None = None
@@ -116,7 +116,7 @@ class Lease:
 
     @classmethod
     def acquire(cls, objects: Objects, *, takeover: bool = False) -> Lease:
-        """Take the next epoch. Raises LeaseError while another driver beats, unless `takeover`."""
+        """Take the next epoch. Raises LeaseError while another driver is alive, unless `takeover`."""
         last = last_epoch(objects)
         unended = bool(last) and not exists(objects, _end_key(last))
         if unended and not takeover:
@@ -126,14 +126,14 @@ class Lease:
                     f"{objects.url}: another run holds this study: {_who(objects, last)}. "
                     "Wait for it, stop it there, or take the study over with --takeover."
                 )
-        # the token tells this attempt from any other one, where an answer was lost and the lease is read to see whose it is
-        mine = sealed_json({**asdict(Holder.here()), "token": secrets.token_hex(8)})
-        if not objects.create(lease_key(last + 1), mine):
+        # the token identifies this attempt if a response is lost and the lease is read to see whose it is
+        own = sealed_json({**asdict(Holder.here()), "token": secrets.token_hex(8)})
+        if not objects.create(lease_key(last + 1), own):
             raise LeaseError(
-                f"{objects.url}: another run was a moment faster: {_who(objects, last + 1)}. "
+                f"{objects.url}: another run started at the same time: {_who(objects, last + 1)}. "
                 "Wait for it, or run the same command again when it has ended."
             )
-        return cls(objects, last + 1, after_crash=unended, mark=mine)
+        return cls(objects, last + 1, after_crash=unended, mark=own)
 
     def _beat(self) -> None:
         count = 0
@@ -143,18 +143,18 @@ class Lease:
                 if superseded(self.objects, self.epoch):
                     self._lost = _who(self.objects, self.epoch + 1)
             except (EnvironmentFailure, StudyError, OSError):
-                pass  # the work itself will meet the same trouble and say it better
+                pass  # the work itself will hit the same error and report it better
             count += 1
             if self._stop.wait(BEAT_SECONDS):
                 return
 
     def check(self) -> None:
-        """Raise LeaseError when another driver took over, as far as the last beat saw."""
+        """Raise LeaseError if another driver has taken over, as of the last heartbeat."""
         if self._lost:
             raise LeaseError(f"{self.objects.url}: the study was taken over by {self._lost}; this run stops.")
 
     def confirm(self) -> None:
-        """As `check`, but looks now."""
+        """Like `check`, but reads the lease now."""
         self.check()
         if exists(self.objects, lease_key(self.epoch + 1)):
             raise LeaseError(f"{self.objects.url}: the study was taken over by {_who(self.objects, self.epoch + 1)}; this run stops.")
@@ -166,13 +166,13 @@ class Lease:
         self._stop.set()
         self._thread.join(timeout=BEAT_SECONDS)
         _HELD.discard((self.objects.url, self.epoch))
-        with contextlib.suppress(EnvironmentFailure, StudyError, OSError):  # the next run then looks whether this process lives
+        with contextlib.suppress(EnvironmentFailure, StudyError, OSError):  # the next run then checks whether this process is alive
             self.objects.put(_end_key(self.epoch), b"1")
 
 
 def read_holder(objects: Objects, epoch: int) -> Holder:
-    """Who took an epoch. Raises StudyError when that cannot be read."""
-    where, way_out = f"{objects.url}/{lease_key(epoch)}", "if no other run is going on, say --takeover"
+    """Holder of an epoch. Raises StudyError if it cannot be read."""
+    where, way_out = f"{objects.url}/{lease_key(epoch)}", "if no other run is in progress, use --takeover"
     fields = read_json(objects.get(lease_key(epoch)), where, way_out)
     try:
         return Holder(str(fields["host"]), int(fields["pid"]), str(fields["started"]), str(fields["machine"]))
@@ -189,7 +189,7 @@ def _who(objects: Objects, epoch: int) -> str:
 
 
 def _holder(objects: Objects, epoch: int) -> Holder | None:
-    """None when the lease cannot be read: then only its beats tell whether somebody lives."""
+    """None if the lease cannot be read: then only its heartbeat tells whether the holder is alive."""
     try:
         return read_holder(objects, epoch)
     except (Missing, StudyError):
@@ -198,7 +198,7 @@ def _holder(objects: Objects, epoch: int) -> Holder | None:
 
 def _is_alive(objects: Objects, epoch: int, holder: Holder | None) -> bool:
     if holder == Holder.here():
-        # This very process: a run here that could not write its end (the disk was full) does not hold anything any more.
+        # This very process: an earlier run that could not write its end (disk full) no longer holds anything.
         return (objects.url, epoch) in _HELD
     dead = holder.is_dead_here() if holder else None
     if dead is not None:
@@ -213,7 +213,7 @@ def _is_alive(objects: Objects, epoch: int, holder: Holder | None) -> bool:
 
 
 def _last_beat(objects: Objects, epoch: int) -> bytes:
-    """The heartbeat as it is there, empty before the first one."""
+    """The stored heartbeat, empty before the first one."""
     try:
         return objects.get(_beat_key(epoch))
     except Missing:
@@ -221,9 +221,9 @@ def _last_beat(objects: Objects, epoch: int) -> bytes:
 
 
 def _beats(objects: Objects, epoch: int) -> int:
-    """How often the holder has beaten; 0 where that cannot be read."""
+    """Number of heartbeats of the holder; 0 if it cannot be read."""
     data = _last_beat(objects, epoch)
-    if data.isdigit():  # of versions that wrote the number alone
+    if data.isdigit():  # versions that wrote only the number
         return int(data)
     try:
         count = read_json(data, _beat_key(epoch), "").get("count")
@@ -233,9 +233,9 @@ def _beats(objects: Objects, epoch: int) -> int:
 
 
 def running(objects: Objects) -> dict[str, object] | None:
-    """The run that holds this study now: `host`, `pid`, and `seconds` since it began, by its own heartbeat; None when none does.
+    """The run that holds this study now: `host`, `pid`, and `seconds` since it started, by its own heartbeat; None if there is none.
 
-    Where the holder is on another machine its heartbeat is watched for a few seconds. Never raises for what a lease holds.
+    If the holder is on another machine its heartbeat is watched for a few seconds. Never raises because of a lease's content.
     """
     last = last_epoch(objects)
     if not last or exists(objects, _end_key(last)):

@@ -1,8 +1,7 @@
-"""The names of all records of a study, listed once: what is done follows from names alone, and a LIST of a bucket is paid by the call.
+"""The names of all records of a study, listed once: finished work follows from names alone, and each LIST call of a bucket costs.
 
-A `Listing` asks the store at its first use and from then on answers by what it saw, and by what its holder says that it wrote or removed.
-It looks again when it is told to: the driver before it deals out units and once they ran, a notebook with each question
-(`store.archive`).
+A `Listing` lists the store at its first use and then answers from memory, updated by what its holder reports as written or removed. It is
+refreshed on request: by the driver before it assigns units and after they ran, by a notebook with each query (`store.archive`).
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ ROOT = "records"
 
 @dataclass(frozen=True)
 class Entry:
-    """Where the newest record of a unit is."""
+    """Location of the newest record of a unit."""
 
     unit: int
     epoch: int
@@ -33,22 +32,22 @@ class Entry:
 
 
 def cell_id(cell: Cell | str) -> str:
-    """`stage/model/what`; scans have no more than a name."""
+    """`stage/model/what`; scans have only a name."""
     return cell if isinstance(cell, str) else cell.id
 
 
 class Listing:
-    """Which records there are in a folder or bucket. One LIST, whatever the number of cells."""
+    """The records in a folder or bucket. One LIST for any number of cells."""
 
     def __init__(self, objects: Objects) -> None:
         self.objects = objects
         self._folders: dict[str, set[str]] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Listing, (self.objects,)  # elsewhere it looks for itself
+        return Listing, (self.objects,)  # listed anew elsewhere
 
     def look_again(self) -> None:
-        """Forget what was seen: the next question asks the store."""
+        """Drop the listing: the next query lists the store again."""
         self._folders = None
 
     def _seen(self) -> dict[str, set[str]]:
@@ -59,24 +58,24 @@ class Listing:
         return self._folders
 
     def keys(self, cell: Cell | str) -> list[str]:
-        """Keys of everything in the cell's folder, notes of crashes too, sorted."""
+        """Keys of everything in the cell's folder, including crash notes, sorted."""
         return sorted(self._seen().get(cell_id(cell), ()))
 
     def folders(self) -> dict[str, list[str]]:
-        """Folder below `records/` → keys of the records and packs in it, sorted; notes are left out."""
+        """Folder below `records/` → keys of the records and packs in it, sorted; without notes."""
         kept = {folder: sorted(key for key in keys if key.endswith((".arrow", ".parquet"))) for folder, keys in self._seen().items()}
         return {folder: keys for folder, keys in sorted(kept.items()) if keys}
 
     def entries(self, cell: Cell | str) -> dict[int, Entry]:
-        """Unit → its newest record. Of a `Cell` only the units that are planned."""
-        found: dict[int, Entry] = {}
+        """Unit → its newest record. For a `Cell` only planned units."""
+        newest: dict[int, Entry] = {}
 
         def offer(entry: Entry) -> None:
-            old = found.get(entry.unit)
+            old = newest.get(entry.unit)
             if isinstance(cell, Cell) and entry.unit >= cell.units:
                 return
             if old is None or (entry.epoch, entry.packed) > (old.epoch, old.packed):
-                found[entry.unit] = entry
+                newest[entry.unit] = entry
 
         for key in self.keys(cell):
             name = key.rsplit("/", 1)[-1]
@@ -86,15 +85,15 @@ class Listing:
                 first, epoch = int(match[1]), int(match[2])
                 for unit in range(first, first + PACK):
                     offer(Entry(unit, epoch, key, packed=True))
-        return found
+        return newest
 
     def wrote(self, key: str) -> None:
-        """The holder wrote this record or pack."""
+        """Note that the holder wrote this record or pack."""
         if self._folders is not None:
             self._folders.setdefault(_folder(key), set()).add(key)
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Remove these objects from the store, and from what was seen."""
+        """Remove these objects from the store and from the listing."""
         keys = list(keys)
         self.objects.delete(keys)
         for key in keys if self._folders is not None else ():

@@ -1,10 +1,10 @@
 """The plan of a study: the resolved recipe, the sample table's summary, the models, and the cells with their identity and row ranges.
 
 A **cell** is the unit of identity: (sample table, model, stage, one output). Its `identity` holds everything that can change its numbers
-and nothing else; adding a model, a layer or a stage adds cells and leaves the others alone. A **unit** is a row range of one bucket
+and nothing else; adding a model, a layer or a stage adds cells and does not change the others. A **unit** is a row range of one bucket
 of one cell, and owns one whole shard of each array. Cells of one `group` share their ranges, so that one forward pass serves them.
 
-How it is kept, `study/<epoch>.<number>.json` with the copy `study.json`: `documents`.
+Storage as `study/<epoch>.<number>.json` with the copy `study.json`: see `documents`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from xlli_ray.store.records.strict import STRICT, Natural, Positive
 from xlli_ray.store.zarr.layout import ArrayMeta
 
 FORMAT = 2
-"""Of these documents. 1: only `study.json`, without a seal; it is read, and written as 2."""
+"""Format of these documents. 1: only `study.json`, without a seal; it is read, and written as 2."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,16 @@ class Bucket:
     blocks: tuple[tuple[str, Natural, Natural], ...] = ()
     """(degradation label, first row of the table, rows), in table order."""
     targets: Natural = 0
-    """How many of the rows have a target."""
+    """Number of rows with a target."""
     scales: tuple[Natural, ...] = ()
     """The scales that occur (0: unknown, inputs without target)."""
     frames: Natural = 0
-    """Of a clip; 0: images."""
+    """Frames of a clip; 0: images."""
 
 
 @dataclass(frozen=True)
 class LabelRecord:
-    """What a degradation label means: which degradations, at which level each."""
+    """Meaning of a degradation label: which degradations, at which levels."""
 
     __pydantic_config__ = STRICT
 
@@ -60,7 +60,7 @@ class LabelRecord:
 
 @dataclass(frozen=True)
 class FamilyRecord:
-    """One kind of degradation as tables and figures show it."""
+    """One kind of degradation as shown in tables and figures."""
 
     __pydantic_config__ = STRICT
 
@@ -72,7 +72,7 @@ class FamilyRecord:
 
 @dataclass(frozen=True)
 class SampleTable:
-    """Summary of `samples/`: what a plan needs of it."""
+    """Summary of `samples/` for planning."""
 
     __pydantic_config__ = STRICT
 
@@ -84,7 +84,7 @@ class SampleTable:
     row_group: Positive
     part_rows: Positive
     meanings: tuple[LabelRecord, ...] = ()
-    """Of the labels, in table order; of tables written before there were such records: none."""
+    """Of the labels, in table order; empty for tables written before such records existed."""
     families: tuple[FamilyRecord, ...] = ()
     masks: bool = False
     """Whether samples come with a mask from a file: the table then has the columns `mask` and `mask_sha`."""
@@ -102,7 +102,7 @@ class SampleTable:
 NO_MODEL = "-"
 """In the id and the keys of a cell that belongs to samples alone, where others have their model's id."""
 SIZES = "sizes"
-"""Name of the bucket that holds inputs of many sizes (`docs/decisions/010-many-sizes.md`)."""
+"""Name of the bucket for inputs of many sizes (`docs/decisions/010-many-sizes.md`)."""
 
 
 @dataclass(frozen=True)
@@ -112,20 +112,20 @@ class SizePlan:
     __pydantic_config__ = STRICT
 
     name: str
-    """As the bucket of this size would be called, and is called in the sample table."""
+    """Name that a bucket of this size has, also in the sample table."""
     height: Positive
     width: Positive
     rows: Positive
     batch: Positive
     extents: Mapping[str, tuple[Positive, ...]]
-    """Array → shape of its samples; of those that all sizes have in one shape, nothing."""
+    """Array → shape of its samples; without arrays whose shape is the same for all sizes."""
     macs: float = 0.0
     refused: str = ""
 
 
 @dataclass(frozen=True)
 class BucketPlan:
-    """The part of a cell that lies in one bucket."""
+    """The part of a cell in one bucket."""
 
     __pydantic_config__ = STRICT
 
@@ -140,48 +140,48 @@ class BucketPlan:
     """(first table row, rows): which samples, in array order."""
     arrays: tuple[ArrayMeta, ...]
     macs: float = 0.0
-    """Multiply-adds a sample, for the projection."""
+    """Multiply-adds per sample, for the projection."""
     refused: str = ""
-    """Why the network cannot take inputs of this size; all rows of the bucket are then failed rows."""
+    """Why the network does not accept inputs of this size; all rows of the bucket are then failed rows."""
     frames: Natural = 0
-    """Of a clip; 0: images."""
+    """Frames of a clip; 0: images."""
     sizes: tuple[SizePlan, ...] = ()
     """Of the bucket `sizes`: the runs of its rows, in order. Height, width and batch are then the largest, `macs` is a mean."""
     offset: Natural = 0
-    """Of one size that was looked up in such a bucket (`exact`): where its rows begin there."""
+    """For one size in such a bucket (`exact`): index of its first row there."""
 
     @cached_property
     def exact(self) -> tuple[BucketPlan, ...]:
-        """The bucket as if each input size had one of its own, with the shapes of its samples; itself where it is of one size."""
+        """The bucket as if each input size had its own, with the shapes of its samples; itself if it has one size."""
         if not self.sizes:
             return (self,)
         out, offset = [], 0
         left = deque(self.segments)
         for size in self.sizes:
-            mine: list[tuple[int, int]] = []
+            segments: list[tuple[int, int]] = []
             missing = size.rows
             while missing:
                 first, count = left.popleft()
                 if count > missing:
                     left.appendleft((first + missing, count - missing))
-                mine.append((first, min(count, missing)))
-                missing -= mine[-1][1]
+                segments.append((first, min(count, missing)))
+                missing -= segments[-1][1]
             arrays = tuple(
                 replace(meta, rows=size.rows, shape=size.extents.get(meta.name, meta.shape), tile=())
                 for meta in ((), self.arrays)[not size.refused]
             )
             out.append(replace(
-                self, name=size.name, height=size.height, width=size.width, rows=size.rows, batch=size.batch, segments=tuple(mine),
+                self, name=size.name, height=size.height, width=size.width, rows=size.rows, batch=size.batch, segments=tuple(segments),
                 arrays=arrays, macs=size.macs, refused=size.refused, sizes=(), offset=offset,
             ))  # fmt: skip
             offset += size.rows
         return tuple(out)
 
     def forwards(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """Array rows [first, last) of each forward pass of the unit [start, stop): batches of one size, none of a size that is refused.
+        """Array rows [first, last) of each forward pass of the unit [start, stop): batches of one size, without refused sizes.
 
-        Where many sizes lie in one bucket, the edge of a unit may cut a batch. Then both units run all of it, and each keeps its own
-        rows: what a network says may depend on who else is in the batch, and must not depend on where units are cut.
+        In a bucket of many sizes, the edge of a unit may cut a batch. Then both units run all of it, and each keeps its own rows: the
+        output of a network may depend on the rest of the batch, but must not depend on where units are cut.
         """
         if not self.sizes:
             return [] if self.refused else [(first, min(first + self.batch, stop)) for first in range(start, stop, self.batch)]
@@ -194,7 +194,7 @@ class BucketPlan:
         return out
 
     def refusals(self, start: int, stop: int) -> dict[int, str]:
-        """Array row in [start, stop) → why the network does not take its size."""
+        """Array row in [start, stop) → why the network does not accept its size."""
         return {row: part.refused for part in self.exact if part.refused
                 for row in range(max(start, part.offset), min(stop, part.offset + part.rows))}  # fmt: skip
 
@@ -232,7 +232,7 @@ class Cell:
     threads: int
     buckets: tuple[BucketPlan, ...]
     code: str = ""
-    """Where the recipe says that the probe's class lies, `package.module:Class`; "" for one of a registry. Runs nothing by itself."""
+    """Location of the probe's class as given in the recipe, `package.module:Class`; "" for one in a registry. Never executed by itself."""
     needs: tuple[str, ...] = ()
     """Ids of the cells that its probe is given the measurements of."""
 
@@ -259,7 +259,7 @@ class Cell:
 
     @property
     def sizes(self) -> tuple[BucketPlan, ...]:
-        """The exact input sizes, whether each has a bucket of its own or many share one."""
+        """The exact input sizes, whether each has its own bucket or many share one."""
         return tuple(part for bucket in self.buckets for part in bucket.exact)
 
     @property
@@ -289,7 +289,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class ColumnRecord:
-    """A column of a probe's table in its own words."""
+    """A column of a probe's table as declared by the probe."""
 
     __pydantic_config__ = STRICT
 
@@ -304,13 +304,13 @@ class ColumnRecord:
 
 @dataclass(frozen=True)
 class KindRecord:
-    """What a probe says of itself, for readers that do not have its code, or must not run it."""
+    """A probe's description of itself, for readers that do not have its code, or must not run it."""
 
     __pydantic_config__ = STRICT
 
     kind: str
     code: str
-    """Where a recipe said that it lies; "" for one of a registry."""
+    """Its location as given in a recipe; "" for one in a registry."""
     version: Positive
     reference: str
     prose: tuple[str, ...]
@@ -319,7 +319,7 @@ class KindRecord:
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """A model as a study keeps it; its tensors are in `weights/<weights_sha256>.safetensors`."""
+    """A model as stored in a study; its tensors are in `weights/<weights_sha256>.safetensors`."""
 
     __pydantic_config__ = STRICT
 
@@ -334,19 +334,19 @@ class ModelRecord:
     range: tuple[float, float]
     output: str
     entry: Mapping[str, Any]
-    """The recipe's entry: what a worker needs to build it again."""
+    """The recipe's entry, from which a worker rebuilds it."""
     tags: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    """What was decided when it was read, for people."""
+    """Decisions made while reading it, for people."""
     folder: str = ""
-    """Of a factory: where its file was found, "" for an installed package."""
+    """For a factory: where its file was found, "" for an installed package."""
     sizes: tuple[int, int, bool] | None = None
-    """(multiple, minimum, square) of the sizes that the network takes; None in studies of before: to be found again."""
+    """(multiple, minimum, square) of the sizes that the network accepts; None in older studies: to be determined again."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole of a study's document."""
+    """The content of a study's document."""
 
     __pydantic_config__ = STRICT
 
@@ -360,16 +360,16 @@ class Manifest:
     device: str = "cpu"
     command: str = ""
     planned: str = ""
-    """Hash of all that the last plan was made from: when it is the same, the cells above are the plan."""
+    """Hash of everything that the last plan depends on: if unchanged, the cells above are the plan."""
     format: int = FORMAT
     document: str = ""
     """`<epoch>.<number>`: which of the study's documents this is; `study.json` is a copy of one."""
     kinds: tuple[KindRecord, ...] = ()
-    """Of the cells' probes; none in studies of before."""
+    """Of the cells' probes; empty in older studies."""
 
     @property
     def measurements(self) -> int:
-        """Samples, counted once for each model that measures them, and once for what is measured without one, however many stages do."""
+        """Samples, counted once per model that measures them, and once if measured without one, regardless of the number of stages."""
         rows: dict[str, int] = {}
         for cell in self.cells:
             rows[cell.model] = max(rows.get(cell.model, 0), cell.rows)
@@ -394,7 +394,7 @@ class Manifest:
 def chosen(which: Any, model: str, tags: Mapping[str, Any], *, kind: str, baseline: bool) -> bool:
     """Whether a stage's `models` field chooses this model: `all`, a list of ids, or {tag: value}, all of which must match.
 
-    A `baseline` belongs to every stage of the kind `restore`, and to others only where it is named.
+    A `baseline` belongs to every stage of the kind `restore`, and to others only if it is named.
     """
     if baseline and kind == "restore":
         return True

@@ -1,9 +1,10 @@
-"""`digests.json`: the root from which every object of a study is covered.
+"""`digests.json`: the root of the checksums of all objects of a study.
 
-Its seal covers itself. It names the study's document, leases, the sample table, the tables and the results with bytes and crc32c, for each
-folder of records one digest over their names, bytes and crc32c. The rest hangs on these: the document says which Zarr documents and `row`
-there must be, and the sha256 of weights; a record names the crc32c of its shards and what `valid` must say; `result.json` the sha256 of its
-files. It is written last, by the holder of the lease, from bytes at hand (`fence`); what a run did not touch keeps the digest that it had.
+Its seal covers itself. It lists the study's document, leases, the sample table, the tables and the results with bytes and crc32c, and for
+each folder of records one digest over their names, bytes and crc32c. The rest follows from these: the document determines the Zarr
+documents and `row`, and the sha256 of weights; a record has the crc32c of its shards and determines `valid`; `result.json` has the sha256
+of its files. It is written last, by the holder of the lease, from the bytes as written (`fence`); objects not touched by a run keep their
+digest.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from xlli_ray.store.records.strict import STRICT, Natural
 KEY = "digests.json"
 FORMAT = 1
 PARTS = ("samples", "study", "tables", "results")
-"""Folders whose objects are named one by one."""
-WAY_OUT = "the same `xlli run`, or `xlli verify --repair`, makes it again"
+"""Folders whose objects are listed individually."""
+WAY_OUT = "the same `xlli run`, or `xlli verify --repair`, writes it again"
 _PIECE = 4 << 20
 
 Digest = tuple[int, str]
@@ -36,12 +37,12 @@ Digest = tuple[int, str]
 
 @dataclass(frozen=True)
 class Root:
-    """The whole of `digests.json`."""
+    """The content of `digests.json`."""
 
     __pydantic_config__ = STRICT
 
     epoch: Natural
-    """Of the run that wrote it."""
+    """Epoch of the run that wrote it."""
     objects: dict[str, tuple[Natural, str]]
     records: dict[str, tuple[str, str]]
     """Folder of records → (mark of their names, digest of their bytes)."""
@@ -49,8 +50,8 @@ class Root:
 
 
 def pieces(objects: Objects, key: str) -> Iterator[bytes]:
-    """The object piece by piece, so that a large one is never held whole (in a bucket it is). Raises Missing; ValueError for what is no
-    key: lists of keys may come from a stranger's file."""
+    """The object in pieces, so that a large one is never held in memory (except from a bucket). Raises Missing; ValueError for an invalid
+    key: lists of keys may come from an untrusted file."""
     if not isinstance(objects, LocalObjects):
         yield objects.get(key)
         return
@@ -60,7 +61,7 @@ def pieces(objects: Objects, key: str) -> Iterator[bytes]:
 
 
 def digest_of(objects: Objects, key: str) -> Digest:
-    """Bytes and crc32c of an object as it is there. Raises as `pieces`."""
+    """Bytes and crc32c of an object as stored. Raises like `pieces`."""
     import google_crc32c
 
     value = size = 0
@@ -80,7 +81,7 @@ def folder_digest(keys: list[str], digest: Callable[[str], Digest]) -> tuple[str
 
 
 def write_root(objects: Objects, epoch: int) -> None:
-    """Write `digests.json`. Only the holder of the lease may, when all else is written."""
+    """Write `digests.json`. Only for the holder of the lease, after everything else."""
     known = objects.fence.known if objects.fence else {}
     try:
         old = read_root(objects)
@@ -96,13 +97,13 @@ def write_root(objects: Objects, epoch: int) -> None:
         try:
             named[key] = known.get(key) or (old.objects.get(key) if old else None) or digest_of(objects, key)
         except (Missing, StudyError):
-            continue  # a FIFO, a folder: none of the study's, and verify says so
+            continue  # a FIFO, a folder: not part of the study, and reported by verify
     records = {}
     for folder, keys in Listing(objects).folders().items():
-        there = old.records.get(folder) if old else None
+        previous = old.records.get(folder) if old else None
         mark = hashlib.sha256("".join(f"{key}\n" for key in sorted(keys)).encode()).hexdigest()[:16]
-        untouched = there is not None and there[0] == mark and not any(key in known for key in keys)
-        records[folder] = there if untouched and there is not None else folder_digest(keys, digest)
+        untouched = previous is not None and previous[0] == mark and not any(key in known for key in keys)
+        records[folder] = previous if untouched and previous is not None else folder_digest(keys, digest)
     root = Root(epoch, named, records)
     data = sealed_json(asdict(root), indent=1)
     if root != old:
@@ -115,7 +116,7 @@ def _adapter() -> TypeAdapter[Root]:
 
 
 def read_root(objects: Objects) -> Root | None:
-    """None when there is none. Raises StudyError when it is damaged."""
+    """None if there is none. Raises StudyError if it is damaged."""
     where = f"{objects.url}/{KEY}"
     try:
         data = objects.get(KEY)

@@ -1,10 +1,10 @@
-"""A seal: the crc32c of a small object, inside the object itself, so that every reader sees a flipped bit before it parses anything.
+"""A seal: the crc32c of a small object, inside the object itself, so that every reader detects a flipped bit before parsing.
 
 The last `xlli:crc32c:` in the bytes is followed by eight hex digits: the crc32c of all other bytes, those before the digits and those
-after them. One rule for JSON (the last member, `"seal"`), Arrow and Parquet (a key `seal` in the metadata): all three stay what their
-formats say, for any other program. Objects from before there were seals have none; `digests.json` tells which should have one.
+after them. One rule for JSON (the last member, `"seal"`), Arrow and Parquet (a key `seal` in the metadata): all three remain valid
+files of their formats. Objects written before seals existed have none; `digests.json` tells which should have one.
 
-A seal is no protection against people: who can write can seal.
+A seal does not protect against tampering: anyone who can write can seal.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from xlli_ray.errors import StudyError
 
 MARK = b"xlli:crc32c:"
 PLACE = MARK + b"00000000"
-"""What stands in an object until it is sealed."""
+"""Placeholder in an object until it is sealed."""
 
 
 def crc_hex(*parts: bytes) -> str:
@@ -41,19 +41,19 @@ def seal(data: bytes) -> bytes:
 
 
 def is_sealed(data: bytes) -> bool:
-    """Whether there is a mark at all; it says nothing of whether it fits."""
+    """Whether there is a mark, valid or not."""
     return MARK in data
 
 
 def fits(data: bytes) -> bool:
-    """Whether the bytes are those that were sealed. False without a mark."""
+    """Whether the bytes match their seal. False without a mark."""
     at = data.rfind(MARK)
     start = at + len(MARK)
     return at >= 0 and data[start : start + 8] == crc_hex(data[:start], data[start + 8 :]).encode()
 
 
 def check(data: bytes, where: str, way_out: str) -> bool:
-    """True when the seal fits, False when there is none. Raises StudyError when it does not fit."""
+    """True if the seal matches, False if there is none. Raises StudyError if it does not match."""
     if not is_sealed(data):
         return False
     if not fits(data):
@@ -62,22 +62,22 @@ def check(data: bytes, where: str, way_out: str) -> bool:
 
 
 def sealed_json(document: Mapping[str, Any], **how: Any) -> bytes:
-    """A JSON object, not empty, with `seal` as its last member. `how`: arguments of `json.dumps`."""
+    """A non-empty JSON object with `seal` as its last member. `how`: arguments of `json.dumps`."""
     text = json.dumps(document, sort_keys=True, **how).encode()
     return seal(text.removesuffix(b"}").rstrip() + b',\n "seal": "' + PLACE + b'"\n}\n')
 
 
 def read_json(data: bytes, where: str, way_out: str) -> dict[str, Any]:
-    """The members of a JSON object, `seal` checked and left out. Raises StudyError when the bytes are damaged, or are no JSON object."""
+    """The members of a JSON object, with `seal` checked and removed. Raises StudyError if the bytes are damaged or not a JSON object."""
     check(data, where, way_out)
     try:
-        found = json.loads(data)
-        if not isinstance(found, dict):
-            raise ValueError(f"{type(found).__name__} where an object was expected")
+        members = json.loads(data)
+        if not isinstance(members, dict):
+            raise ValueError(f"{type(members).__name__} where an object was expected")
     except (ValueError, RecursionError) as error:
         raise StudyError(f"{where}: damaged ({error}); {way_out}") from error
-    found.pop("seal", None)
-    return found
+    members.pop("seal", None)
+    return members
 
 
 def sealed_parquet(schema: pa.Schema, tables: Iterable[pa.Table], *, row_group_size: int | None = None) -> bytes:

@@ -1,4 +1,4 @@
-"""How strictly what a study says is read back: no field more, no value of another type, no count below zero."""
+"""Strict validation of a study's documents: no extra fields, no values of other types, no negative counts."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Records: what is done. One create-only object for each finished unit of a cell, written after its bytes are durable.
+"""Records of finished work: one create-only object per finished unit of a cell, written after its bytes are durable.
 
 A record is an Arrow IPC file: the unit's scalar rows as the table, its receipt as JSON in the schema's metadata. Its key carries the
 driver's epoch, `records/<cell>/0000012.000003.arrow`; of several epochs the highest wins, and within one epoch the first writer wins, so a
-worker that was believed dead finds its key taken. Every 1,000 consecutive finished units are packed into one Parquet object; resuming
+worker that was presumed dead finds its key taken. Every 1,000 consecutive finished units are packed into one Parquet object; resuming
 needs only the names (`listing`).
 
-Each is sealed (`seal`), and is believed only when it speaks of the cell, unit and epoch in its name: `DamagedRecord` names one that is not.
+Each is sealed (`seal`), and is valid only if it is about the cell, unit and epoch in its name; otherwise `DamagedRecord` is raised.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ARROW = {"float64": pa.float64(), "int64": pa.int64(), "string": pa.string(), "b
 
 
 class DamagedRecord(StudyError):
-    """A record or pack that cannot be believed; `key` is its object."""
+    """An invalid record or pack; `key` is its object."""
 
     def __init__(self, objects: Objects, key: str, why: str) -> None:
         super().__init__(
@@ -62,7 +62,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What one unit of one cell did. `start`, `stop` are rows of the bucket group's arrays."""
+    """Result of one unit of one cell. `start`, `stop` are rows of the bucket group's arrays."""
 
     __pydantic_config__ = STRICT
 
@@ -79,7 +79,7 @@ class Receipt:
     pid: int = 0
     attempt: int = 0
     one_by_one: bool = False
-    """True when the unit ran sample by sample after crashes or lack of memory: rounding may differ from a batched run."""
+    """True if the unit ran sample by sample after crashes or out-of-memory errors: rounding may differ from a batched run."""
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
@@ -101,7 +101,7 @@ def record_key(cell: str, unit: int, epoch: int) -> str:
 
 
 def write_record(objects: Objects, receipt: Receipt, rows: pa.Table) -> bool:
-    """Create the record. False when another worker of the same epoch was first: the unit is then already done."""
+    """Create the record. False if another worker of the same epoch was first: the unit is then already done."""
     schema = rows.schema.with_metadata({b"receipt": receipt.to_json().encode(), b"seal": PLACE})
     sink = io.BytesIO()
     with pa.ipc.new_file(sink, schema) as writer:
@@ -115,14 +115,14 @@ def unfinished(records: Listing, cells: Iterable[Cell]) -> bool:
 
 
 Seen = Callable[[str, int, str], None]
-"""Told of each object that is read: key, bytes, crc32c as hex."""
+"""Called for each object read: key, bytes, crc32c as hex."""
 
 
 def read_records(records: Listing, cell: Cell | str, *, seen: Seen | None = None) -> Iterator[tuple[Receipt, pa.Table]]:
     """The newest record of each unit, in unit order. Holds one record or one pack at a time.
 
-    Raises DamagedRecord for one that cannot be read, or speaks of another cell, unit or epoch than its name; with a `Cell` also for one
-    that is not of its plan.
+    Raises DamagedRecord for one that cannot be read, or whose cell, unit or epoch differ from its name; with a `Cell` also for one that
+    contradicts its plan.
     """
     objects, entries = records.objects, records.entries(cell)
     pack_key, pack = "", {}
@@ -132,20 +132,20 @@ def read_records(records: Listing, cell: Cell | str, *, seen: Seen | None = None
             data = objects.get(entry.key)
             if seen is not None:
                 seen(entry.key, len(data), crc_hex(data))
-            found = read_object(objects, cell, entry.key, data)
+            content = read_object(objects, cell, entry.key, data)
             if entry.packed:
-                pack_key, pack = entry.key, found
-        yield (pack if entry.packed else found)[unit]
+                pack_key, pack = entry.key, content
+        yield (pack if entry.packed else content)[unit]
 
 
 def read_receipts(records: Listing, cell: Cell | str, *, seen: Seen | None = None) -> Iterator[Receipt]:
-    """As `read_records`, without the rows."""
+    """Like `read_records`, without the rows."""
     for receipt, _ in read_records(records, cell, seen=seen):
         yield receipt
 
 
 def read_object(objects: Objects, cell: Cell | str, key: str, data: bytes) -> dict[int, tuple[Receipt, pa.Table]]:
-    """What a record or pack says, by unit, if it can be believed. Raises DamagedRecord."""
+    """The content of a record or pack, by unit, verified. Raises DamagedRecord."""
     name = key.rsplit("/", 1)[-1]
     try:
         check(data, "", "")
@@ -156,27 +156,27 @@ def read_object(objects: Objects, cell: Cell | str, key: str, data: bytes) -> di
             out = _read_pack(data)
             units, epochs = range(int(match[1]), int(match[1]) + listing.PACK), range(int(match[2]) + 1)
         else:
-            raise ValueError("no name of a record")
+            raise ValueError("not the name of a record")
     except (pa.ArrowException, StudyError, OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         why = str(error).strip(": ;").splitlines() or [""]
         raise DamagedRecord(objects, key, f"damaged ({why[0][:200]})") from error
     if sorted(out) != list(units):
-        raise DamagedRecord(objects, key, f"says what became of unit {min(out, default='?')}: a copy under another name")
+        raise DamagedRecord(objects, key, f"is about unit {min(out, default='?')}: a copy under another name")
     for receipt, _ in out.values():
         if receipt.cell != cell_id(cell) or receipt.epoch not in epochs:
             raise DamagedRecord(objects, key, f"is of {receipt.cell} in run {receipt.epoch}: a copy under another name")
         if isinstance(cell, Cell) and receipt.unit < cell.units:
             bucket, start, stop = cell.unit(receipt.unit)
             if (receipt.bucket, receipt.start, receipt.stop) != (bucket.name, start, stop):
-                found = f"{receipt.start}–{receipt.stop} of unit {receipt.unit}"
-                raise DamagedRecord(objects, key, f"is of rows {found}, the plan says {start}–{stop}")
+                rows = f"{receipt.start}–{receipt.stop} of unit {receipt.unit}"
+                raise DamagedRecord(objects, key, f"is of rows {rows}, the plan says {start}–{stop}")
             if any(not start <= failure.position < stop for failure in receipt.failed):
                 raise DamagedRecord(objects, key, f"names failed rows that are not in unit {receipt.unit}")
     return out
 
 
 def damaged_records(records: Listing, cell: Cell) -> Iterator[DamagedRecord]:
-    """Each record and pack that counts for a planned unit and cannot be believed. Reads all."""
+    """Each invalid record and pack of a planned unit. Reads all."""
     for key in sorted({entry.key for entry in records.entries(cell).values()}):
         try:
             read_object(records.objects, cell, key, records.objects.get(key))
@@ -209,7 +209,7 @@ def _read_pack(data: bytes) -> dict[int, tuple[Receipt, pa.Table]]:
 def pack_records(records: Listing, cell: Cell | str, *, epoch: int) -> int:
     """Pack each complete thousand of units into one object, then remove the single ones. Returns the packs written.
 
-    Safe to kill at any point: the pack is durable before a record goes, and until then both say the same.
+    Safe to kill at any point: the pack is durable before any record is removed, and until then both have the same content.
     """
     objects, entries, name = records.objects, records.entries(cell), cell_id(cell)
     written = 0
@@ -247,7 +247,7 @@ def _superseded(key: str, cell: str, units: range, epoch: int) -> bool:
 
 
 def forget_units(records: Listing, cell: Cell, units: Collection[int], *, epoch: int) -> None:
-    """Remove what is recorded of these units, of all epochs; what is packed with them becomes single records of this epoch first."""
+    """Remove the records of these units, of all epochs; other units in their packs become single records of this epoch first."""
     objects, keys, counting = records.objects, records.keys(cell), records.entries(cell)
     for key in keys:
         match = PACK_NAME.fullmatch(key.rsplit("/", 1)[-1])
@@ -268,7 +268,7 @@ def forget_records(records: Listing, cell: str) -> None:
 
 
 PASSED, COMPUTED = -1, -2
-"""Crash notes beside row numbers: every sample ran alone and the batches are running; nothing is left but writing."""
+"""Crash notes other than row numbers: every sample ran alone and the batches are running; only writing is left."""
 
 
 def note_key(cell: str, unit: int, epoch: int, attempt: int) -> str:
@@ -276,14 +276,14 @@ def note_key(cell: str, unit: int, epoch: int, attempt: int) -> str:
 
 
 def write_crash_note(objects: Objects, cell: str, unit: int, epoch: int, attempt: int, row: int) -> None:
-    """Say which sample is in progress when a unit runs sample by sample, or PASSED, or COMPUTED."""
+    """Record which sample is in progress when a unit runs sample by sample, or PASSED, or COMPUTED."""
     objects.put(note_key(cell, unit, epoch, attempt), str(row).encode())
 
 
 def read_crash_note(objects: Objects, cell: str, unit: int, epoch: int, attempt: int) -> int | None:
-    """The sample-table row that was in progress, PASSED, COMPUTED, or None when this attempt had not begun.
+    """The sample-table row that was in progress, PASSED, COMPUTED, or None if this attempt had not started.
 
-    One note per attempt: a unit that only waited in a worker that another unit killed must not be blamed by an old note.
+    One note per attempt: a unit that only waited in a worker killed by another unit must not be blamed by an old note.
     """
     try:
         return int(objects.get(note_key(cell, unit, epoch, attempt)))

@@ -1,7 +1,7 @@
-"""What a study says of itself is checked when it is read: its names become keys, SQL identifiers, columns and HTML.
+"""Validation of a study's names when it is read: they become keys, SQL identifiers, columns and HTML.
 
-A study may have come from a stranger. Names that a recipe could not have made are refused here, with the file and the field, so that the
-code behind can trust them; texts that may hold anything (reasons, sources, flags) stay as they are, and are escaped where they are shown.
+A study may come from an untrusted source. Names that a recipe could not have produced are refused here, with the file and the field, so
+that other code can trust them; arbitrary texts (reasons, sources, flags) are not changed, and are escaped where they are shown.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from xlli_ray.store.records.manifest import SIZES, Manifest
 from xlli_ray.store.records.unit_records import ARROW
 from xlli_ray.store.zarr.layout import DTYPES
 
-LONGEST = 255  # as file systems have it
+LONGEST = 255  # limit of file systems
 NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9_\-][A-Za-z0-9_.\-]*")
-"""Ids of stages, models and results, what a cell holds, names of arrays and figures: parts of keys."""
+"""Ids of stages, models and results, outputs of cells, names of arrays and figures: parts of keys."""
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 """SQL tables and columns."""
 LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+~\-]*")
 """Degradations, and names of real sets."""
 BUCKET = re.compile(r"(t[0-9]{4,9})?h[0-9]{4,9}w[0-9]{4,9}")
-"""As `corpus.size.Size.bucket` writes it."""
+"""Format of `corpus.size.Size.bucket`."""
 STORED = re.compile(f"{BUCKET.pattern}|{SIZES}")
-"""Of a cell: also the one bucket of many sizes."""
+"""Of a cell: also the bucket of many sizes."""
 DTYPE = re.compile("|".join(sorted(DTYPES)))
 CODEC = re.compile("none|blosc")
 SCALAR = re.compile("|".join(ARROW))
 COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
 TAG = re.compile(r"[^\x00-\x1f\x7f]+")
-"""Names of tags: any one line."""
+"""Names of tags: any single line."""
 _MEANT = {
     NAME: "letters, digits, '_', '.' and '-', and no '.' first",
     IDENTIFIER: "letters, digits and '_', and no digit first",
@@ -45,18 +45,18 @@ _MEANT = {
     SCALAR: f"one of {', '.join(ARROW)}",
 }
 Said = tuple[str, Any, re.Pattern[str]]
-"""(field, what it says, what it must look like)"""
+"""(field, value, required pattern)"""
 ADVICE = "no recipe gives that; restore the file, or trust nothing in this folder"
 
 
 def check_manifest(manifest: Manifest, where: str) -> Manifest:
-    """`manifest` itself. Raises StudyError naming the file `where` and the field when a name is none."""
+    """`manifest` itself. Raises StudyError naming the file `where` and the field if a name is invalid."""
     check_said(where, _of_manifest(manifest))
     return manifest
 
 
 def check_said(where: str, said: Iterator[Said]) -> None:
-    """Raise StudyError naming the file `where` and the first field that says what it cannot."""
+    """Raise StudyError naming the file `where` and the first field with an invalid value."""
     for place, value, pattern in said:
         if not isinstance(value, str) or len(value) > LONGEST or not pattern.fullmatch(value):
             shown = repr(value)[:80]
@@ -84,23 +84,23 @@ def _of_manifest(manifest: Manifest) -> Iterator[Said]:
         for tag in model.tags:
             yield f"models[{i}].tags", tag, TAG
     for i, cell in enumerate(manifest.cells):
-        here = f"cells[{i}]"
-        yield f"{here}.stage", cell.stage, NAME
-        yield f"{here}.model", cell.owner, NAME
-        yield f"{here}.what", cell.what, NAME
-        yield f"{here}.kind", cell.kind, IDENTIFIER
-        yield f"{here}.group", cell.group, NAME
+        path = f"cells[{i}]"
+        yield f"{path}.stage", cell.stage, NAME
+        yield f"{path}.model", cell.owner, NAME
+        yield f"{path}.what", cell.what, NAME
+        yield f"{path}.kind", cell.kind, IDENTIFIER
+        yield f"{path}.group", cell.group, NAME
         for name, dtype in cell.columns:
-            yield f"{here}.columns", name, IDENTIFIER
-            yield f"{here}.columns.{name}", dtype, SCALAR
+            yield f"{path}.columns", name, IDENTIFIER
+            yield f"{path}.columns.{name}", dtype, SCALAR
         for bucket_plan in cell.buckets:
-            yield f"{here}.buckets", bucket_plan.name, STORED
+            yield f"{path}.buckets", bucket_plan.name, STORED
             for size in bucket_plan.sizes:
-                yield f"{here}.{bucket_plan.name}.sizes", size.name, BUCKET
+                yield f"{path}.{bucket_plan.name}.sizes", size.name, BUCKET
             for array in bucket_plan.arrays:
-                yield f"{here}.{bucket_plan.name}.arrays", array.name, NAME
-                yield f"{here}.{bucket_plan.name}.{array.name}.dtype", array.dtype, DTYPE
-                yield f"{here}.{bucket_plan.name}.{array.name}.codec", array.codec, CODEC
+                yield f"{path}.{bucket_plan.name}.arrays", array.name, NAME
+                yield f"{path}.{bucket_plan.name}.{array.name}.dtype", array.dtype, DTYPE
+                yield f"{path}.{bucket_plan.name}.{array.name}.codec", array.codec, CODEC
     for i, kind in enumerate(manifest.kinds):
         yield f"kinds[{i}].kind", kind.kind, IDENTIFIER
         for column in kind.columns:

@@ -1,8 +1,8 @@
-"""Results of analyses, as they lie in a study: `results/<id>/result.json` with Parquet tables, SVG figures and their views beside it.
+"""Results of analyses as stored in a study: `results/<id>/result.json` with Parquet tables, SVG figures and their views next to it.
 
-`result.json` is removed before anything beside it changes and written last, so a result that can be read is whole. It names its inputs
-(cells with their identity and the digest of their records), its parameters and the sha256 of each file; each table and figure carries the
-same inputs itself. There is no clock in it: the same inputs give the same bytes. Normative: `docs/store-format.md`, section 9.
+`result.json` is removed before any of its files changes and written last, so a result that can be read is complete. It lists its inputs
+(cells with their identity and the digest of their records), its parameters and the sha256 of each file; each table and figure contains the
+same inputs. There are no timestamps: the same inputs give the same bytes. Normative: `docs/store-format.md`, section 9.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from xlli_ray.store.zarr.layout import check_name
 ROOT = "results"
 FORMAT = 1
 RESERVED = ("result", "failed")
-"""Names that no figure has: their `.json` says something else."""
+"""Names that figures must not have: their `.json` has another meaning."""
 DType = Literal["float64", "int64", "string", "bool", "image", "neighbours"]
 TYPES = {
     **ARROW,
     "image": pa.struct([("bytes", pa.binary())]),
     "neighbours": pa.struct([("ids", pa.list_(pa.int64())), ("distances", pa.list_(pa.float64()))]),
 }
-"""Types of columns. `image` (a PNG file) and `neighbours` (rows and how far they are) are as viewers of embeddings read them."""
+"""Types of columns. `image` (a PNG file) and `neighbours` (rows and distances) are in the format of embedding viewers."""
 BULKY = ("image", "neighbours")
-"""Types that are for programs, not for the page."""
+"""Types for programs, not for the report."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table that an analysis makes: an SQL table of this name, with the column `stage` (the analysis' id) before its own."""
+    """A table of an analysis: an SQL table of this name, with the column `stage` (the analysis' id) before its own."""
 
     name: str
     about: str
@@ -76,28 +76,28 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: an `<svg>` element with its caption, and the view that it was made of."""
+    """One figure: an `<svg>` element with its caption, and the view that it was made from."""
 
     name: str
     svg: str
     caption: str
     view: str = ""
-    """JSON text of a `plots.view.View`; empty for a figure that is nothing but its SVG."""
+    """JSON text of a `plots.view.View`; empty for a figure that is only an SVG."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What an analysis found."""
+    """Output of an analysis."""
 
     tables: Mapping[str, Sequence[Mapping[str, Any]] | pa.Table]
-    """Rows of each table that the analysis declares, by name; a column that a row leaves out is null."""
+    """Rows of each table that the analysis declares, by name; columns missing from a row are null."""
     figures: Sequence[Figure] = ()
     values: Mapping[str, Any] = field(default_factory=dict)
-    """The few numbers that one would quote, JSON-able; NaN becomes null."""
+    """The few key numbers, JSON-able; NaN becomes null."""
     flags: Sequence[str] = ()
-    """What must be seen before a number is believed: shown above everything else, and by `xlli run`."""
+    """Warnings about the numbers: shown above everything else, and by `xlli run`."""
     notes: Sequence[str] = ()
-    """What one should know: what was left out and why, how intervals were made."""
+    """Remarks: what was left out and why, how intervals were computed."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Made:
-    """How a result came about: everything that can change it."""
+    """Provenance of a result: everything that can change it."""
 
     __pydantic_config__ = STRICT
 
@@ -124,7 +124,7 @@ class Made:
     reference: str
     params: Mapping[str, Any]
     models: Any
-    """Which models the stage chose: `all`, ids, or tags."""
+    """Selection of models of the stage: `all`, ids, or tags."""
     seed: int
     fingerprint: str
     inputs: tuple[Input, ...]
@@ -132,13 +132,13 @@ class Made:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A table, a figure or a view beside `result.json`."""
+    """A table, a figure or a view next to `result.json`."""
 
     __pydantic_config__ = STRICT
 
     name: str
     about: str
-    """What the table holds, or the figure's caption, also that of a view."""
+    """Description of the table, or caption of the figure or view."""
     file: str
     sha256: str
     rows: int = 0
@@ -147,7 +147,7 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class Stored:
-    """The whole of `result.json`."""
+    """The content of `result.json`."""
 
     __pydantic_config__ = STRICT
 
@@ -159,12 +159,12 @@ class Stored:
     notes: tuple[str, ...]
     software: Mapping[str, str]
     views: tuple[StoredFile, ...] = ()
-    """Of the figures that have one, each under its figure's name; results of before have none."""
+    """Views of the figures that have one, each under its figure's name; older results have none."""
     format: int = FORMAT
 
     @property
     def files(self) -> tuple[StoredFile, ...]:
-        """All files beside `result.json`."""
+        """All files next to `result.json`."""
         return (*self.tables, *self.figures, *self.views)
 
 
@@ -176,7 +176,7 @@ def folder(analysis: str) -> str:
 def write_result(
     objects: Objects, made: Made, declared: Sequence[Table], result: Result, software: Mapping[str, str]
 ) -> Stored:
-    """Write all files of a result, `result.json` last. Raises AnalysisError when the result is not what was declared."""
+    """Write all files of a result, `result.json` last. Raises AnalysisError if the result does not match its declaration."""
     place = folder(made.analysis)
     about = {"analysis": made.analysis, "kind": made.kind, "fingerprint": made.fingerprint, "inputs": [asdict(i) for i in made.inputs]}
     files: dict[str, bytes] = {}
@@ -205,7 +205,7 @@ def write_result(
         tuple(views),
     )
     text = sealed_json(plain(asdict(stored)), indent=1, ensure_ascii=False, allow_nan=False)
-    objects.delete([f"{place}/result.json"])  # from here on there is no result, until the new one is whole
+    objects.delete([f"{place}/result.json"])  # from here on there is no result until the new one is complete
     for name, data in files.items():
         objects.put(f"{place}/{name}", data)
     gone = [key for key in objects.list(place) if key.rsplit("/", 1)[-1] not in files]
@@ -255,7 +255,7 @@ def _json(value: Any) -> str:
 
 
 def read_results(objects: Objects) -> dict[str, Stored]:
-    """Analysis id → its result, sorted; one that is damaged or of another format is as good as absent (it is made again)."""
+    """Analysis id → its result, sorted; damaged ones and other formats count as missing (they are made again)."""
     out = {}
     for key in sorted(objects.list(ROOT)):
         match = re.fullmatch(rf"{ROOT}/([^/]+)/result\.json", key)
@@ -265,7 +265,7 @@ def read_results(objects: Objects) -> dict[str, Stored]:
 
 
 def read_result(objects: Objects, analysis: str) -> Stored | None:
-    """The result of one analysis, None when there is none that can be read. Raises StudyError for names that are none."""
+    """The result of one analysis, None if there is none that can be read. Raises StudyError for invalid names."""
     key = f"{folder(analysis)}/result.json"
     try:
         data = read_json(objects.get(key), f"{objects.url}/{key}", "")
@@ -279,7 +279,7 @@ def read_result(objects: Objects, analysis: str) -> Stored | None:
 
 
 def _check(stored: Stored, where: str, analysis: str) -> None:
-    """Raise StudyError naming the file `where` and the field when a name in the result of the folder `analysis` is none."""
+    """Raise StudyError naming the file `where` and the field if a name in the result of the folder `analysis` is invalid."""
     if stored.made.analysis != analysis:
         raise StudyError(f"{where}: made.analysis is {stored.made.analysis!r}, in the folder of {analysis!r}: {ADVICE}")
     check_said(where, _names(stored))
@@ -328,12 +328,12 @@ def read_table(objects: Objects, analysis: str, file: StoredFile) -> pa.Table:
 
 
 def write_failure(objects: Objects, analysis: str, reason: str) -> None:
-    """Say why an analysis failed: `failed.json` beside its last result, if there is one; the next result removes it."""
+    """Record why an analysis failed: `failed.json` next to its last result, if there is one; the next result removes it."""
     objects.put(f"{folder(analysis)}/failed.json", sealed_json({"error": reason}, ensure_ascii=False))
 
 
 def read_failure(objects: Objects, analysis: str) -> str:
-    """Why the last attempt failed, '' when it did not."""
+    """Why the last attempt failed, '' if it did not."""
     try:
         data = objects.get(f"{folder(analysis)}/failed.json")
         return str(read_json(data, f"{folder(analysis)}/failed.json", "")["error"])

@@ -1,7 +1,7 @@
 """The sample table: `samples/part-00000.parquet` …, one row per sample, in the order of the arrays.
 
 Written once by the scan, then only read: by workers a row range at a time, by people through SQL. Parts hold a fixed number of rows, so
-a row number leads straight to its part and row group. Its hash covers what decides the numbers (ids, sizes, order), not where files lie.
+a row number determines its part and row group. Its hash covers what determines the numbers (ids, sizes, order), not paths of files.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def part_key(part: int) -> str:
 
 
 class _Window(io.RawIOBase):
-    """A read-only, seekable view of an object, by range requests: what pyarrow needs to read a Parquet footer and row groups."""
+    """A read-only, seekable view of an object, by range requests: for pyarrow to read a Parquet footer and row groups."""
 
     def __init__(self, objects: Objects, key: str, size: int) -> None:
         self._objects, self._key, self._size, self._at = objects, key, size, 0
@@ -69,10 +69,10 @@ def open_parquet(objects: Objects, key: str) -> pq.ParquetFile:
     """Open a Parquet object without reading it whole."""
     if isinstance(objects, LocalObjects):
         path = objects.root / key
-        with surroundings(objects.url):  # pyarrow would say no more of a right that is missing than of damage
+        with surroundings(objects.url):  # pyarrow reports a missing permission like damage
             open_regular(path).close()
         return pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
-    data = objects.get_range(key, -(1 << 16), 1 << 16)  # raises Missing; the footer tells nothing of the size
+    data = objects.get_range(key, -(1 << 16), 1 << 16)  # raises Missing; the footer does not contain the size
     if len(data) < 1 << 16:
         return pq.ParquetFile(io.BytesIO(objects.get(key)))
     return pq.ParquetFile(pa.PythonFile(_Window(objects, key, objects.size(key)), mode="r"))
@@ -81,9 +81,9 @@ def open_parquet(objects: Objects, key: str) -> pq.ParquetFile:
 def write_sample_table(
     objects: Objects | None, batches: Iterable[pa.RecordBatch], schema: pa.Schema, rejected: pa.Table, *, corpus_hash: str
 ) -> SampleTable:
-    """Write all batches, sorted as they come, and return the summary. Memory stays at one part's row groups.
+    """Write all batches, in the order given, and return the summary. Memory is bounded by one part's row groups.
 
-    Without `objects` nothing is written: the summary alone tells whether a corpus still gives the same samples.
+    Without `objects` nothing is written: the summary suffices to tell whether a corpus still gives the same samples.
     """
     digest = hashlib.sha256()
     buckets: list[dict[str, Any]] = []
@@ -133,7 +133,7 @@ def write_sample_table(
 
 
 def _column_bytes(column: Any) -> bytes:
-    # Values one per line in a canonical text: the same on any machine and for any chunking of the table.
+    # One value per line in canonical text: the same on any machine and for any chunking of the table.
     return ("\n".join(map(str, column.to_pylist())) + "\n").encode()
 
 
@@ -165,7 +165,7 @@ def _count_buckets(buckets: list[dict[str, Any]], table: pa.Table, offset: int) 
     ends = [*starts[1:], len(bucket)]
     has_target = pc.invert(pc.is_null(table["target_height"].combine_chunks())).to_numpy(zero_copy_only=False)
     scales = table["scale"].to_numpy()
-    frames = table["frames"].combine_chunks() if "frames" in table.column_names else None  # of clips only
+    frames = table["frames"].combine_chunks() if "frames" in table.column_names else None  # only for clips
     for start, end in zip(starts, ends):
         name = bucket[start].as_py()
         if not buckets or buckets[-1]["name"] != name:
@@ -176,19 +176,19 @@ def _count_buckets(buckets: list[dict[str, Any]], table: pa.Table, offset: int) 
                     "frames": frames[start].as_py() or 0 if frames is not None else 0,
                 }
             )  # fmt: skip
-        here = buckets[-1]
-        here["rows"] += end - start
-        here["targets"] += int(has_target[start:end].sum())
-        here["scales"] |= set(np.unique(scales[start:end]).tolist())
+        last = buckets[-1]
+        last["rows"] += end - start
+        last["targets"] += int(has_target[start:end].sum())
+        last["scales"] |= set(np.unique(scales[start:end]).tolist())
         text = label[start].as_py()
-        if here["blocks"] and here["blocks"][-1][0] == text:
-            here["blocks"][-1][2] += end - start
+        if last["blocks"] and last["blocks"][-1][0] == text:
+            last["blocks"][-1][2] += end - start
         else:
-            here["blocks"].append([text, offset + start, end - start])
+            last["blocks"].append([text, offset + start, end - start])
 
 
 class SampleReader:
-    """Row ranges of the sample table; keeps the last few row groups."""
+    """Row ranges of the sample table; caches the last few row groups."""
 
     def __init__(self, objects: Objects, summary: SampleTable) -> None:
         self._objects, self._summary = objects, summary
@@ -233,7 +233,7 @@ class SampleReader:
         return StudyError(f"{self._objects.url}/{part_key(part)}: damaged ({why}); {REPAIR}")
 
     def rows(self, start: int, stop: int) -> pa.Table:
-        """Table rows [start, stop). Raises StudyError that names the part when it is damaged."""
+        """Table rows [start, stop). Raises StudyError naming the part if it is damaged."""
         size = self._summary.row_group
         pieces = []
         for number in range(start // size, -(-stop // size)):
@@ -243,6 +243,6 @@ class SampleReader:
 
 
 def corpus_hash(corpus: Any, seed: int, versions: dict[str, int]) -> str:
-    """Identity of what a scan was asked: the corpus section, the seed and the versions of decoding and degradations."""
+    """Identity of the input of a scan: the corpus section, the seed and the versions of decoding and degradations."""
     text = json.dumps({"corpus": corpus, "seed": seed, "versions": versions}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

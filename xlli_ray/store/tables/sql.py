@@ -1,12 +1,12 @@
-"""SQL over tables of a study and over nothing else: DuckDB in memory, shut off from files, network, extensions and settings.
+"""SQL restricted to the tables of a study: DuckDB in memory, without access to files, network, extensions and settings.
 
-A study may come from a stranger, and so may the statement that one is told to try on it. So tables are given, not named by paths: Arrow
-tables, or Parquet objects behind `study://N.parquet`, an address of this connection that can be read and cannot be written. No path of a
-study ever stands in SQL, whatever it holds (brackets, quotes, `seed=7`), and Parquet in a bucket is read range by range as on a disk. Then
-the door is shut: `enable_external_access = false`, `lock_configuration = true`. What is too large for memory spills into a folder of mode
-0700 that goes with the connection.
+A study may come from an untrusted source, and so may a statement to run on it. So tables are passed, not named by paths: Arrow tables, or
+Parquet objects behind `study://N.parquet`, a read-only address of this connection. Paths of a study never appear in SQL, whatever they
+contain (brackets, quotes, `seed=7`), and Parquet in a bucket is read by ranges as on a disk. Then access is disabled:
+`enable_external_access = false`, `lock_configuration = true`. Data too large for memory spills into a folder of mode 0700 that is removed
+with the connection.
 
-Identifiers reach SQL through `quoted`, values through `?` or `text`, and in no other way.
+Identifiers enter SQL only through `quoted`, values only through `?` or `text`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from xlli_ray.store.objects.client import LocalObjects, Missing, Objects, check_
 
 SCHEME = "study://"
 HELD_BYTES = 16 << 20
-"""An object of a bucket up to this size is fetched whole, once a connection; a larger one by ranges."""
+"""An object of a bucket up to this size is fetched whole, once per connection; a larger one by ranges."""
 SHUT = (
     ("allowed_directories", f"['{SCHEME}']"),
     ("autoinstall_known_extensions", "false"),
@@ -40,7 +40,7 @@ SHUT = (
     ("enable_external_access", "false"),
     ("lock_configuration", "true"),
 )
-"""What `Database.shut` sets, in this order."""
+"""Settings of `Database.shut`, in this order."""
 RENAMED = b"xlli_ray.renamed"
 """Key of a result's schema metadata: which columns were numbered, `psnr_y → psnr_y_1`."""
 REFUSED = (
@@ -55,12 +55,12 @@ def quoted(name: str) -> str:
 
 
 def text(value: str) -> str:
-    """`value` as an SQL text."""
+    """`value` as an SQL string literal."""
     return "'" + value.replace("'", "''") + "'"
 
 
 def unique(names: Sequence[str]) -> list[str]:
-    """The names, a repeated one with a number: `psnr_y`, `psnr_y_1`, so that no column hides another one."""
+    """The names, repeated ones with a number: `psnr_y`, `psnr_y_1`, so that no column hides another."""
     taken, used = set(names), set[str]()
     out: list[str] = []
     for name in names:
@@ -74,7 +74,7 @@ def unique(names: Sequence[str]) -> list[str]:
 
 
 class Database:
-    """A connection. Tables are added, then `shut`, then asked. A context manager; not for two threads at once."""
+    """A connection. Add tables, then `shut`, then query. A context manager; not thread-safe."""
 
     def __init__(self) -> None:
         import duckdb
@@ -85,7 +85,7 @@ class Database:
         self._connection = duckdb.connect(":memory:")
         self._connection.register_filesystem(self._files)
         self._connection.execute(f"set temp_directory = {text(self._spill)}")
-        self._connection.execute("set python_enable_replacements = false")  # else `from x` finds variables of the calling program
+        self._connection.execute("set python_enable_replacements = false")  # else `from x` would find variables of the caller
         self._names: list[str] = []
         self._absent: list[str] = []
 
@@ -96,7 +96,7 @@ class Database:
         self.close()
 
     def add(self, name: str, table: pa.Table, *, where: str = "") -> None:
-        """`table` under `name`; `where`: a condition, only rows that meet it are seen."""
+        """`table` under `name`; `where`: a condition; only rows that satisfy it are visible."""
         inner = f"_every_{name}" if where else name
         self._connection.register(inner, table)
         if where:
@@ -104,7 +104,7 @@ class Database:
         self._names.append(name)
 
     def add_parquet(self, name: str, objects: Objects, keys: Sequence[str], *, where: str = "", union: bool = False) -> None:
-        """Parquet objects as one table, read when it is asked for. `union`: they may differ in columns. Raises StudyError."""
+        """Parquet objects as one table, read on demand. `union`: they may differ in columns. Raises StudyError."""
         listed = ", ".join(text(self._files.address(objects, key)) for key in keys)
         options = f"hive_partitioning = false{', union_by_name = true' if union else ''}"
         condition = f" where {where}" if where else ""
@@ -113,16 +113,16 @@ class Database:
         self._names.append(name)
 
     def lacks(self, reason: str) -> None:
-        """A table that should be here and cannot be read: said by the error of a statement that fails."""
+        """Note a table that cannot be read, to be reported with the error of a failing statement."""
         self._absent.append(reason)
 
     def shut(self) -> None:
-        """From here on statements see the tables and nothing else, for good."""
+        """Restrict statements to the tables, permanently."""
         for name, value in SHUT:
             self._connection.execute(f"set {name} = {value}")
 
     def query(self, statement: str, values: Sequence[Any] = ()) -> pa.Table:
-        """The result of one statement, columns of one name numbered (`unique`); `values` stand for its `?`. Raises StudyError."""
+        """The result of one statement, duplicate columns numbered (`unique`); `values` are bound to its `?`. Raises StudyError."""
         with self._told():
             relation = self._connection.sql(statement, params=list(values))
             if relation is None:  # a statement without a result
@@ -138,7 +138,7 @@ class Database:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """DuckDB's errors as StudyError: its reason, or that it is refused on purpose, and the tables that there are."""
+        """DuckDB's errors as StudyError: its reason, or that it is refused on purpose, and the available tables."""
         self._files.trouble = None
         try:
             yield
@@ -162,13 +162,13 @@ class Database:
 
 
 class _ReadOnly(PermissionError):
-    """A statement would write where tables are read."""
+    """A statement tried to write to a table."""
 
 
 class _Files(AbstractFileSystem):  # type: ignore[misc]
-    """What DuckDB reads Parquet through: addresses that were handed out, and no others; nothing can be written.
+    """File system for DuckDB to read Parquet: only addresses that were issued; read-only.
 
-    Each object is opened once, so that a connection sees the tables of one moment, also while a run writes new ones.
+    Each object is opened once, so that a connection sees a consistent snapshot, also while a run writes new tables.
     """
 
     protocol = "study"
@@ -180,7 +180,7 @@ class _Files(AbstractFileSystem):  # type: ignore[misc]
         self._sources: dict[str, _Source] = {}
         self._opening = threading.Lock()
         self.trouble: Exception | None = None
-        """What went wrong in here: DuckDB shows it as a traceback."""
+        """Errors raised here, which DuckDB shows as a traceback."""
 
     def address(self, objects: Objects, key: str) -> str:
         """An address for an object."""
@@ -189,13 +189,13 @@ class _Files(AbstractFileSystem):  # type: ignore[misc]
         return SCHEME + name
 
     def named(self, message: str) -> str:
-        """A message of DuckDB's with the objects' own names for the addresses."""
+        """A DuckDB message with addresses replaced by the names of the objects."""
         for name, (objects, key) in self._places.items():
             message = message.replace(SCHEME + name, f"{objects.url}/{key}")
         return message
 
     def close(self) -> None:
-        """Let go of all objects; a second time does nothing."""
+        """Close all objects; idempotent."""
         while self._sources:
             self._sources.popitem()[1].end()
 
@@ -234,7 +234,7 @@ class _Files(AbstractFileSystem):  # type: ignore[misc]
 
 
 class _Source(Protocol):
-    """Bytes of an object by place, for any thread."""
+    """Positional, thread-safe reads of an object."""
 
     size: int
 
@@ -242,7 +242,7 @@ class _Source(Protocol):
         """At most `length` bytes from `start`."""
 
     def end(self) -> None:
-        """Let go of what is held open."""
+        """Close the object."""
 
 
 def _source(objects: Objects, key: str) -> _Source:
@@ -256,7 +256,7 @@ def _source(objects: Objects, key: str) -> _Source:
 
 
 class _Local:
-    """A file, kept open, so that it stays the one that was there when it was first asked for."""
+    """A file, kept open so that it stays the same one."""
 
     def __init__(self, path: Path) -> None:
         self._handle = regular_handle(path)
@@ -283,7 +283,7 @@ class _Held:
 
 
 class _Ranges:
-    """A large object of a bucket, a request a range."""
+    """A large object of a bucket, one request per range."""
 
     def __init__(self, objects: Objects, key: str, size: int) -> None:
         self._objects, self._key, self.size = objects, key, size
@@ -296,7 +296,7 @@ class _Ranges:
 
 
 class _Reader(io.RawIOBase):
-    """A file for DuckDB, whose threads share it: each has a place of its own, so no `seek` comes between another's and its `read`."""
+    """A file for DuckDB's threads: each has its own position, so that no `seek` of another interferes before a `read`."""
 
     def __init__(self, files: _Files, source: _Source) -> None:
         self._files, self._source = files, source

@@ -5,7 +5,7 @@
     <probe>   the scalars of each probe kind, e.g. `restore`: stage, model, what, sample_id, row, status, psnr_y, …
     features  what is stored: one row per array and bucket, with shape, dtype and bytes
     failures  every sample that could not be measured or read, with its reason
-    <table>   the tables of analyses, e.g. `lam_pairs`: stage, …; they lie under `results/`, not here
+    <table>   the tables of analyses, e.g. `lam_pairs`: stage, …; stored under `results/`, not here
 
 Sorted by (stage, model, what, row); `model` is null where samples were measured by themselves, and comes first. No seconds, hosts or
 attempts, so that two runs of one plan give the same bytes.
@@ -50,7 +50,7 @@ STORED = pa.schema(
 
 
 def fingerprint(archive: Archive) -> str:
-    """Changes when a record came or went: tells whether `tables/` is up to date."""
+    """Changes when a record is added or removed: tells whether `tables/` is up to date."""
     def units(cell: Cell) -> list[tuple[int, int]]:
         return sorted((entry.unit, entry.epoch) for entry in archive.records.entries(cell).values())
 
@@ -69,7 +69,7 @@ def table_kinds(manifest: Manifest) -> dict[str, list[Cell]]:
 
 
 def kind_columns(cells: Sequence[Cell]) -> dict[str, str]:
-    """Scalars of one probe kind over all its cells: a probe that gained a column leaves nulls in older cells."""
+    """Scalars of one probe kind over all its cells: older cells have nulls in columns added later."""
     return {name: dtype for cell in cells for name, dtype in cell.columns}
 
 
@@ -106,13 +106,13 @@ def stored_table(archive: Archive) -> pa.Table:
                     entry[1] += shard.bytes
         for bucket in cell.buckets:
             for meta in bucket.arrays:
-                exact = [mine for part in bucket.exact for mine in part.arrays if mine.name == meta.name]
+                exact = [array for part in bucket.exact for array in part.arrays if array.name == meta.name]
                 valid, stored = sums.get((bucket.name, meta.name), (0, 0))
                 stride = meta.attributes.get("stride") or (None, None)
                 rows.append(
                     {"stage": cell.stage, "model": cell.model or None, "what": cell.what, "name": meta.name, "bucket": bucket.name,
                      "rows": meta.rows, "valid": valid, "shape": list(meta.shape), "dtype": meta.dtype, "codec": meta.codec,
-                     "stride_y": stride[0], "stride_x": stride[1], "bytes": sum(mine.nbytes for mine in exact), "bytes_stored": stored,
+                     "stride_y": stride[0], "stride_x": stride[1], "bytes": sum(array.nbytes for array in exact), "bytes_stored": stored,
                      "path": f"{ROOT}/{cell.id}/{bucket.name}/{meta.name}"}
                 )  # fmt: skip
     return pa.Table.from_pylist(rows, STORED)
@@ -140,44 +140,44 @@ _MODELS = pa.schema(
 
 
 def model_table(manifest: Manifest) -> pa.Table:
-    """The SQL table `models`: what every model has, then one column per tag (`tag_NAME` where the name is taken)."""
+    """The SQL table `models`: common columns, then one column per tag (`tag_NAME` if the name is taken)."""
     table = pa.Table.from_pylist([{name: getattr(m, name) for name in _MODELS.names} for m in manifest.models], _MODELS)
     for tag in sorted({tag for model in manifest.models for tag in model.tags}):
         values = [model.tags.get(tag) for model in manifest.models]
         try:
             column = pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):  # a number here and a text there
+        except (pa.ArrowInvalid, pa.ArrowTypeError):  # numbers and strings mixed
             column = pa.array([None if value is None else str(value) for value in values])
         table = table.append_column(f"tag_{tag}" if tag in _MODELS.names else tag, column)
     return table
 
 
 def rejected(objects: Objects) -> pa.Table:
-    """Files that the scan could not read: text columns source, target, reason. Raises StudyError when the list is damaged."""
+    """Files that the scan could not read: text columns source, target, reason. Raises StudyError if the list is damaged."""
     try:
         data = objects.get("samples/rejected.parquet")
         check(data, f"{objects.url}/samples/rejected.parquet", REPAIR)
         return pq.read_table(io.BytesIO(data)).select(["source", "target", "reason"])
     except Missing:
         return pa.table({"source": pa.array([], pa.string()), "target": pa.array([], pa.string()), "reason": pa.array([], pa.string())})
-    except EnvironmentFailure:  # an OSError, too, and none of the file's
+    except EnvironmentFailure:  # also an OSError, but not about the file
         raise
     except (pa.ArrowException, KeyError, OSError) as error:
         raise StudyError(f"{objects.url}/samples/rejected.parquet: damaged ({str(error)[:200]}); {REPAIR}") from error
 
 
 def tables_are_fresh(archive: Archive, *, read: bool = False) -> bool:
-    """Whether `tables/` tells of exactly the records that are there, in files of the bytes that were written.
+    """Whether `tables/` covers exactly the existing records, in undamaged files.
 
-    `read`: by their digests, as `run` asks; else by their sizes and last bytes, where the seal is: a query over gigabytes of tables reads
-    only what it needs, a table that was cut or replaced is seen, and a flipped bit before them is for `verify`.
+    `read`: by their digests, as in `run`; else by their sizes and last bytes, which hold the seal: a query over gigabytes of tables reads
+    only what it needs; truncated or replaced tables are detected, and flipped bits elsewhere are left to `verify`.
     """
     objects = archive.objects
     try:
         index = read_json(objects.get(INDEX), f"{objects.url}/{INDEX}", "")
         if index.get("fingerprint") != fingerprint(archive):
             return False
-        tails = dict(index.get("tails", {}))  # none in studies of before
+        tails = dict(index.get("tails", {}))  # empty in older studies
         for name, (size, crc) in dict(index.get("files", {})).items():
             key = f"tables/{name}.parquet"
             if read:
@@ -192,7 +192,7 @@ def tables_are_fresh(archive: Archive, *, read: bool = False) -> bool:
 
 
 def write_tables(archive: Archive) -> None:
-    """Make `tables/` anew; its index comes last."""
+    """Rewrite `tables/`; its index comes last."""
     objects, mark = archive.objects, fingerprint(archive)
     made: dict[str, bytes] = {}
     for kind, cells in table_kinds(archive.manifest).items():
@@ -209,11 +209,11 @@ def write_tables(archive: Archive) -> None:
     files = {name: (len(data), crc_hex(data)) for name, data in made.items()}
     tails = {name: crc_hex(data[-_TAIL:]) for name, data in made.items()}
     index = {"fingerprint": mark, "tables": sorted(made), "files": files, "tails": tails, "digests": remembered(objects)}
-    objects.put(INDEX, sealed_json(index))  # a digest of before still says for which records it holds
+    objects.put(INDEX, sealed_json(index))  # older digests still state the records they cover
 
 
 def _regroup(tables: Iterator[pa.Table], size: int = 1 << 16) -> Iterator[pa.Table]:
-    """Row groups of a fixed size, whatever the units were: the file's bytes do not depend on how the work was cut."""
+    """Row groups of a fixed size, whatever the units were: the file's bytes do not depend on how the work was divided."""
     waiting: list[pa.Table] = []
     count = 0
     for table in tables:
@@ -230,8 +230,8 @@ def _regroup(tables: Iterator[pa.Table], size: int = 1 << 16) -> Iterator[pa.Tab
 def connect(archive: Archive, *, cells: Sequence[Cell] | None = None, unsafe: bool = False) -> Database:
     """An SQL connection with all tables, shut (`store.tables.sql`). Uses `tables/` when up to date, else reads the records.
 
-    `cells`: only rows of these cells are seen, and neither `features` nor results: what an analysis declared as its inputs.
-    `unsafe`: files, network and settings stay within a statement's reach. Raises StudyError for a sample table that cannot be read.
+    `cells`: only rows of these cells are visible, and neither `features` nor results: the declared inputs of an analysis.
+    `unsafe`: statements may use files, network and settings. Raises StudyError for a sample table that cannot be read.
     """
     database = Database()
     try:
@@ -256,7 +256,7 @@ def _fill(database: Database, archive: Archive, cells: Sequence[Cell] | None) ->
                 database.add_parquet(name, objects, [f"tables/{name}.parquet"], where=only)
                 continue
             except StudyError:
-                pass  # gone or damaged: the records say the same
+                pass  # missing or damaged: the records have the same content
         if name in kinds:
             ids = {cell.id for cell in cells or ()}
             shown = [cell for cell in kinds[name] if cells is None or cell.id in ids]
@@ -273,41 +273,41 @@ def _fill(database: Database, archive: Archive, cells: Sequence[Cell] | None) ->
 
 
 def _results(database: Database, objects: Objects, taken: set[str]) -> None:
-    """The tables of all results; those of two analyses of one kind are one SQL table, told apart by `stage`."""
-    found: dict[str, list[str]] = {}
+    """The tables of all results; those of two analyses of one kind are one SQL table, distinguished by `stage`."""
+    by_table: dict[str, list[str]] = {}
     for name, stored in read_results(objects).items():
         for file in stored.tables:
-            found.setdefault(file.name, []).append(f"{folder(name)}/{file.file}")
-    for table, files in found.items():
+            by_table.setdefault(file.name, []).append(f"{folder(name)}/{file.file}")
+    for table, files in by_table.items():
         if table in taken:
             continue  # a probe of a later version took the name; the result is still read by `study.result`
         try:
             database.add_parquet(table, objects, files, union=True)
-        except StudyError as error:  # must not keep one from asking for the others
+        except StudyError as error:  # must not prevent queries of the others
             database.lacks(f"{table} cannot be read: {error}")
 
 
 def result_tables(objects: Objects) -> list[str]:
-    """Names of the SQL tables that results bring."""
+    """Names of the SQL tables from results."""
     return sorted({file.name for stored in read_results(objects).values() for file in stored.tables})
 
 
 def _only(name: str, cells: Sequence[Cell]) -> str:
-    """The condition that keeps the rows of these cells."""
+    """The condition that selects the rows of these cells."""
     if name == "models":
         return f"id in ({_texts({cell.model for cell in cells})})"
     return f"concat(stage, '/', coalesce(model, {text(NO_MODEL)}), '/', what) in ({_texts({cell.id for cell in cells})})"
 
 
 def _texts(values: Iterable[str]) -> str:
-    """Values as SQL texts, sorted."""
+    """Values as SQL string literals, sorted."""
     return ", ".join(text(value) for value in sorted(values))
 
 
 def count_failed(archive: Archive) -> int:
-    """Samples that could not be measured, each once a model, however many stages it failed in: of `Manifest.measurements`."""
-    found = query(archive, "select count(*) as n from (select distinct model, row from failures where stage <> 'scan')")
-    return int(found["n"][0].as_py())
+    """Samples that could not be measured, once per model, regardless of the number of stages: out of `Manifest.measurements`."""
+    table = query(archive, "select count(*) as n from (select distinct model, row from failures where stage <> 'scan')")
+    return int(table["n"][0].as_py())
 
 
 def query(archive: Archive, sql: str, *, unsafe: bool = False) -> pa.Table:

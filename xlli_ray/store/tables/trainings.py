@@ -1,4 +1,4 @@
-"""What the folder of a training study holds: `training.json`, and for each network what tells how far it came.
+"""Content of the folder of a training study: `training.json`, and the progress of each network.
 
     training.json                                   the networks of the last recipe: ids, iterations, tags, what each starts from
     <id>/checkpoint.pt log.jsonl                    while it trains, and afterwards
@@ -6,7 +6,7 @@
     <id>/failed.json                                why the last attempt ended
     lease/ events/ models.yaml report/              as in other studies
 
-Each file is replaced as a whole, so every moment leaves something to go on from. Read at any time, also while it runs.
+Each file is replaced as a whole, so training can always be resumed. May be read at any time, also during a run.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from xlli_ray.store.zarr.layout import check_name
 DOCUMENT = "training.json"
 FORMAT = 1
 RESERVED = ("lease", "events", "report", DOCUMENT, "models.yaml")
-"""Names that no network may have: they stand beside the networks' folders."""
+"""Names that no network may have: they are next to the networks' folders."""
 State = Literal["finished", "failed", "begun", "waiting"]
 Line = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Network:
-    """One network as the recipe has it. `init`: id of the one that it starts from, '' for none of this study."""
+    """One network of the recipe. `init`: id of the one that it starts from, '' if it is not of this study."""
 
     id: str
     iterations: int
@@ -43,7 +43,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Standing:
-    """How far one network came. `log`: lines of its log, up to the last one that is whole."""
+    """Progress of one network. `log`: complete lines of its log."""
 
     network: Network
     state: State
@@ -52,18 +52,18 @@ class Standing:
 
     @property
     def iteration(self) -> int:
-        """Iterations done, as far as the log says."""
+        """Iterations done according to the log."""
         return self.network.iterations if self.state == "finished" else int(self.log[-1]["iteration"]) if self.log else 0
 
     @property
     def loss(self) -> float | None:
-        """The last one that was logged."""
+        """The last logged loss."""
         return float(self.log[-1]["loss"]) if self.log else None
 
 
 @dataclass(frozen=True)
 class Trainings:
-    """The whole of `training.json`."""
+    """The content of `training.json`."""
 
     name: str
     networks: tuple[Network, ...]
@@ -71,48 +71,49 @@ class Trainings:
 
 
 def write_trainings(objects: Objects, trainings: Trainings) -> None:
-    """Say which networks the study is of now."""
-    networks = [{"id": one.id, "iterations": one.iterations, "init": one.init, "tags": dict(one.tags)} for one in trainings.networks]
+    """Write the current networks of the study."""
+    networks = [{"id": n.id, "iterations": n.iterations, "init": n.init, "tags": dict(n.tags)} for n in trainings.networks]
     content = {"format": FORMAT, "name": trainings.name, "command": trainings.command, "networks": networks}
     objects.put(DOCUMENT, sealed_json(content, indent=1, ensure_ascii=False))
 
 
 def read_trainings(objects: Objects) -> Trainings | None:
-    """The networks of a training study; None when there is none here. Raises StudyError for a document that is damaged."""
+    """The networks of a training study; None if this is not one. Raises StudyError for a damaged document."""
     where = f"{objects.url}/{DOCUMENT}"
     try:
         data = objects.get(DOCUMENT)
     except Missing:
         return None
-    content = read_json(data, where, "run `xlli train` again: it writes this file anew")
+    content = read_json(data, where, "run `xlli train` again: it writes this file again")
     try:
         if content["format"] != FORMAT:
             raise StudyError(f"{where}: format {content['format']!r}, this version reads {FORMAT}")
         listed = content["networks"]
-        networks = tuple(Network(str(one["id"]), int(one["iterations"]), str(one["init"]), dict(one["tags"])) for one in listed)
-        for one in networks:
-            check_name(one.id, "network")
+        networks = tuple(Network(str(entry["id"]), int(entry["iterations"]), str(entry["init"]), dict(entry["tags"])) for entry in listed)
+        for entry in networks:
+            check_name(entry.id, "network")
         return Trainings(str(content["name"]), networks, str(content["command"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise StudyError(f"{where}: not as the store format says ({error!r}); run `xlli train` again: it writes this file anew") from error
+        raise StudyError(f"{where}: not as the store format says ({error!r}); run `xlli train` again: it writes this file again") from error
 
 
 def standings(objects: Objects, networks: Sequence[Network]) -> list[Standing]:
-    """How each network stands, in the recipe's order."""
-    return [_standing(objects, one) for one in networks]
+    """Progress of each network, in the recipe's order."""
+    return [_standing(objects, network) for network in networks]
 
 
 def state(objects: Objects, trainings: Trainings) -> dict[str, Any]:
     """For `xlli status`: JSON-able."""
-    found = standings(objects, trainings.networks)
+    progress = standings(objects, trainings.networks)
     return {
         "name": trainings.name,
         "running": running(objects),
-        "done": sum(one.state == "finished" for one in found),
+        "done": sum(standing.state == "finished" for standing in progress),
         "trainings": [
-            {"id": one.network.id, "state": one.state, "iteration": one.iteration, "iterations": one.network.iterations, "loss": one.loss,
-             **({"why": one.why} if one.why else {})}
-            for one in found
+            {"id": standing.network.id, "state": standing.state, "iteration": standing.iteration,
+             "iterations": standing.network.iterations, "loss": standing.loss,
+             **({"why": standing.why} if standing.why else {})}
+            for standing in progress
         ],
     }  # fmt: skip
 
@@ -138,7 +139,7 @@ def _get(objects: Objects, key: str) -> bytes | None:
 
 
 def _log(data: bytes | None) -> tuple[Line, ...]:
-    """Whole lines with a number for the iteration and for the loss, as a reader may trust them."""
+    """Complete lines with numeric iteration and loss."""
     lines: list[Line] = []
     for text in (data or b"").decode("utf-8", "replace").splitlines():
         try:
@@ -150,10 +151,10 @@ def _log(data: bytes | None) -> tuple[Line, ...]:
 
 
 def write_failure(objects: Objects, network: str, why: str) -> None:
-    """Say why a training ended without weights."""
+    """Record why a training ended without weights."""
     objects.put(f"{network}/failed.json", sealed_json({"error": why}, ensure_ascii=False))
 
 
 def forget_failure(objects: Objects, network: str) -> None:
-    """The network is tried again."""
+    """Remove the failure of a network that is tried again."""
     objects.delete([f"{network}/failed.json"])

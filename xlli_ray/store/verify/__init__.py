@@ -1,1 +1,1 @@
-"""Proof that a study is whole."""
+"""Verification that a study is complete and intact."""

@@ -1,4 +1,4 @@
-"""The part of `verify` that looks at one cell: its records, its shards against them, its Zarr documents, `row` and `valid`."""
+"""Verification of one cell: its records, its shards against them, its Zarr documents, `row` and `valid`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from xlli_ray.store.zarr.size_reader import Reader, SizeReader, size_readers
 
 
 def verify_cell(records: Listing, cell: Cell, accounted: set[str], saw: Seen) -> Iterator[Finding]:
-    """Findings of one cell. `accounted` takes the keys that belong to it, `saw` the digest of each record."""
+    """Findings of one cell. `accounted` receives the keys that belong to it, `saw` the digest of each record."""
     objects = records.objects
     receipts: dict[int, Receipt] = {}
     yield from _records(records, cell, receipts, accounted, saw)
@@ -37,21 +37,21 @@ def verify_cell(records: Listing, cell: Cell, accounted: set[str], saw: Seen) ->
     for bucket in cell.buckets:
         if not bucket.arrays:
             continue
-        mine = [receipt for _, receipt in sorted(receipts.items()) if receipt.bucket == bucket.name]
+        of_bucket = [receipt for _, receipt in sorted(receipts.items()) if receipt.bucket == bucket.name]
         for place, document in bucket_documents(cell, bucket):
             key = f"{place}/zarr.json"
             accounted.add(key)
             yield from verify_same(objects, key, dump(document), "document", "differs from the plan")
         for meta in bucket.arrays:
             accounted |= {shard_key(cell.id, bucket.name, meta, shard) for shard in range(meta.shards)}
-            yield from _array(objects, cell, bucket, meta, valid[bucket.name], mine)
+            yield from _array(objects, cell, bucket, meta, valid[bucket.name], of_bucket)
         yield from _companions(objects, cell, bucket, None if missing else valid[bucket.name], accounted)
 
 
 def _records(
     records: Listing, cell: Cell, receipts: dict[int, Receipt], accounted: set[str], saw: Seen
 ) -> Iterator[Finding]:
-    """All records and packs of the folder; those that count go into `receipts`."""
+    """All records and packs of the folder; the valid ones go into `receipts`."""
     objects, counting = records.objects, records.entries(cell)
     for key in records.keys(cell):
         name = key.rsplit("/", 1)[-1]
@@ -65,7 +65,7 @@ def _records(
         try:
             data = objects.get(key)
             saw(key, len(data), crc_hex(data))
-            found = read_object(objects, cell, key, data)
+            content = read_object(objects, cell, key, data)
         except Missing:
             continue
         except DamagedRecord as error:
@@ -74,7 +74,7 @@ def _records(
         except StudyError as error:
             yield Finding("foreign", key, str(error), cell.id)
             continue
-        for unit, (receipt, rows) in found.items():
+        for unit, (receipt, rows) in content.items():
             if unit in counting and counting[unit].key == key:
                 receipts[unit] = receipt
                 if cell.columns and (why := _wrong_rows(cell, receipt, rows)):
@@ -82,7 +82,7 @@ def _records(
 
 
 def _wrong_rows(cell: Cell, receipt: Receipt, rows: pa.Table) -> str:
-    """Why the scalars of a unit are not those of its samples; '' when they are."""
+    """Why the scalars of a unit do not match its samples; '' if they do."""
     bucket, start, stop = cell.unit(receipt.unit)
     planned = {row for first, last in bucket.table_rows(start, stop) for row in range(first, last)}
     wanted = {"row", "sample_id", "status", *(name for name, _ in cell.columns)}
@@ -124,7 +124,7 @@ def _array(
 
 
 def _values(reader: Reader, meta: ArrayMeta, sound: list[int]) -> Iterator[Finding]:
-    """What was measured is there, and finite. `sound`: the shards whose bytes are those of the records."""
+    """Whether measured values exist and are finite. `sound`: the shards whose bytes match the records."""
     key, cell, bucket = f"{reader.cell.id}/{reader.bucket.name}/{meta.name}", reader.cell.id, reader.bucket
     shards = sound
     if isinstance(reader, SizeReader):
@@ -138,7 +138,7 @@ def _values(reader: Reader, meta: ArrayMeta, sound: list[int]) -> Iterator[Findi
             yield Finding("shard", key, f"row {first} is recorded as measured, its bytes are missing", cell, unit)
         if block.values.dtype.kind == "f":
             flat = block.values[block.valid].reshape(int(block.valid.sum()), math.prod(meta.shape))  # none may be valid
-            # where the probe declared gaps, NaN is a value; infinity never is
+            # NaN is valid if the probe declared gaps; infinity never is
             finite = ~np.isinf(flat).any(axis=1) if meta.attributes.get("gaps") else np.isfinite(flat).all(axis=1)
             if not finite.all():
                 first = block.start + int(np.flatnonzero(block.valid)[np.flatnonzero(~finite)[0]])
@@ -148,7 +148,7 @@ def _values(reader: Reader, meta: ArrayMeta, sound: list[int]) -> Iterator[Findi
 def _companions(
     objects: Objects, cell: Cell, bucket: BucketPlan, valid: np.ndarray | None, accounted: set[str]
 ) -> Iterator[Finding]:
-    """`row` and extents from the plan; `valid` from the records (None: some are missing, and it is not written yet)."""
+    """`row` and extents from the plan; `valid` from the records (None: some are missing, so it is not written yet)."""
     for name, values in {**companions(bucket), "valid": valid}.items():
         key = f"{group_key(cell.id, bucket.name)}/{name}"
         accounted |= set(companion_keys(key, np.zeros(bucket.rows, bool) if values is None else values))
@@ -160,7 +160,7 @@ def _companions(
 
 
 def verify_same(objects: Objects, key: str, wanted: bytes, kind: Kind, what: str, cell: str = "") -> Iterator[Finding]:
-    """An object whose bytes follow from the plan or the records."""
+    """An object whose bytes are determined by the plan or the records."""
     try:
         if objects.get(key) != wanted:
             yield Finding(kind, key, what, cell)

@@ -1,4 +1,4 @@
-"""What `xlli verify` finds: one line each, that says where, what, and the way out; and what `--repair` does about it."""
+"""Findings of `xlli verify`: one line each, with location, problem and remedy; and what `--repair` does about it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ WAY_OUT: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it was written."""
+    """One object that is not as it was written."""
 
     kind: Kind
     key: str
     """The object, or the cell."""
     what: str
     cell: str = ""
-    """Of a shard or record; the analysis of a result."""
+    """Cell of a shard or record; analysis of a result."""
     unit: int = -1
 
     def __str__(self) -> str:

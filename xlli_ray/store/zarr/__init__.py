@@ -1,1 +1,1 @@
-"""Arrays: what a Zarr v3 array of ours is, how a shard is written, how rows are read."""
+"""Arrays: definition of our Zarr v3 arrays, writing of shards, reading of rows."""

@@ -1,4 +1,4 @@
-"""Which Zarr documents and `row` companions a plan has: made before the first unit, compared by `xlli verify`."""
+"""The Zarr documents and `row` companions of a plan: created before the first unit, compared by `xlli verify`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ABOUT_ROW = {"about": "row number in the sample table"}
 
 
 def group_documents(manifest: Manifest, cell: Cell) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(key, document) of the groups above a cell's buckets and of the cell itself, outermost first; none when it stores no array."""
+    """(key, document) of the groups above a cell's buckets and of the cell itself, outermost first; none if it stores no array."""
     if not any(bucket.arrays for bucket in cell.buckets):
         return
     yield ROOT, group_document({"xlli_ray": {"format": FORMAT}})
@@ -30,7 +30,7 @@ def group_documents(manifest: Manifest, cell: Cell) -> Iterator[tuple[str, dict[
 
 
 def bucket_documents(cell: Cell, bucket: BucketPlan) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(key, document) of a bucket with arrays. `row` comes last: its document says that the group is whole."""
+    """(key, document) of a bucket with arrays. `row` comes last: its document marks the group as complete."""
     key = group_key(cell.id, bucket.name)
     frames = {"frames": bucket.frames} if bucket.frames else {}
     yield key, group_document({**frames, "height": bucket.height, "width": bucket.width})
@@ -43,13 +43,13 @@ def bucket_documents(cell: Cell, bucket: BucketPlan) -> Iterator[tuple[str, dict
 
 
 def companions(bucket: BucketPlan) -> dict[str, np.ndarray]:
-    """The companions that follow from the plan, by name: the extents of arrays whose samples differ in size, then `row`."""
-    found = {extent_name(meta.name): extents(bucket, meta.name) for meta in bucket.arrays if meta.tile}
-    return {**found, "row": row_numbers(bucket)}
+    """The companions determined by the plan, by name: the extents of arrays whose samples differ in size, then `row`."""
+    by_name = {extent_name(meta.name): extents(bucket, meta.name) for meta in bucket.arrays if meta.tile}
+    return {**by_name, "row": row_numbers(bucket)}
 
 
 def extents(bucket: BucketPlan, array: str) -> np.ndarray:
-    """int64 (rows, axes): how large each sample of the array is; zeros where the network takes none of this size."""
+    """int64 (rows, axes): extent of each sample of the array; zeros where the network does not accept the size."""
     axes = next(len(meta.shape) for meta in bucket.arrays if meta.name == array)
     sizes = [size.extents.get(array, (0,) * axes) for size in bucket.sizes]
     return np.repeat(np.array(sizes, np.int64).reshape(-1, axes), [size.rows for size in bucket.sizes], axis=0)

@@ -1,9 +1,9 @@
 """Names, dimensions and Zarr documents of a study. Normative text: `docs/store-format.md`.
 
 A bucket group `arrays.zarr/<stage>/<model>/<what>/h0064w0086` holds the data arrays of one cell for inputs of one size, and two
-companions: `valid` (bool, only it decides whether a row may be read) and `row` (int64, row number in the sample table).
-Documents are written as plain JSON, not through a library, so that the same bytes go to a folder and to a bucket, and so that a resume
-can compare them byte for byte.
+companions: `valid` (bool, which alone decides whether a row may be read) and `row` (int64, row number in the sample table).
+Documents are written as plain JSON, not through a library, so that folders and buckets get the same bytes, and so that a resumed run can
+compare them byte for byte.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from xlli_ray.store.objects.client import Missing, Objects
 from xlli_ray.store.records.strict import STRICT, Natural, Positive
 from xlli_ray.store.zarr.shard import Codec, InnerGrid, inner_grid
 
-FORMAT = 1  # raised when the layout below changes; readers refuse what they do not know
+FORMAT = 1  # raised when the layout below changes; readers refuse unknown formats
 ROOT = "arrays.zarr"
 NAME = re.compile(r"[A-Za-z0-9_.-]+")
 COMPANION_CHUNK = 1 << 20
@@ -44,7 +44,7 @@ class ArrayMeta:
     codec: Codec
     attributes: Mapping[str, Any] = field(default_factory=dict)
     tile: tuple[Positive, ...] = ()
-    """Shape of an inner chunk of an array whose samples have extents of their own, up to `shape`; (): all have `shape`."""
+    """Shape of an inner chunk of an array whose samples have individual extents up to `shape`; (): all have `shape`."""
 
     @property
     def grid(self) -> InnerGrid:
@@ -63,9 +63,9 @@ class ArrayMeta:
 
 
 def check_name(name: str, what: str) -> str:
-    """`name` itself, or StudyError unless it is made of letters, digits, '_', '.', '-' and starts with none of '.'."""
+    """`name` itself, or StudyError unless it is made of letters, digits, '_', '.', '-' and does not start with '.'."""
     if not NAME.fullmatch(name) or name.startswith(".") or ".." in name:
-        raise StudyError(f"{what} {name!r}: names are made of letters, digits, '_', '-' and '.', and start with no '.'")
+        raise StudyError(f"{what} {name!r}: names are made of letters, digits, '_', '-' and '.', and do not start with '.'")
     return name
 
 
@@ -91,7 +91,7 @@ def _fill(dtype: str) -> Any:
 
 
 def _whole_chunks(meta: ArrayMeta) -> tuple[int, ...]:
-    """Shape of a sample in a shard: whole tiles, so that it may reach beyond the array."""
+    """Shape of a sample in a shard: whole tiles, so it may extend beyond the array."""
     return tuple(count * edge for count, edge in zip(meta.grid.counts, meta.tile)) if meta.tile else meta.shape
 
 
@@ -130,12 +130,12 @@ def array_document(meta: ArrayMeta) -> dict[str, Any]:
 
 
 def extent_name(array: str) -> str:
-    """Name of the companion that says how large each sample of the array is."""
+    """Name of the companion with the extent of each sample of the array."""
     return f"{array}.extent"
 
 
 def companion_document(rows: int, dtype: str, attributes: Mapping[str, Any], *, axes: int = 0) -> dict[str, Any]:
-    """The `zarr.json` of `valid` or `row`: one dimension, plain chunks. `axes`: of an `extent`, its second dimension."""
+    """The `zarr.json` of `valid` or `row`: one dimension, plain chunks. `axes`: second dimension of an `extent`."""
     more = [axes] if axes else []
     itemsize = np.dtype(dtype).itemsize
     return {
@@ -164,24 +164,24 @@ def dump(document: Mapping[str, Any]) -> bytes:
 
 
 def create_document(objects: Objects, key: str, document: Mapping[str, Any]) -> None:
-    """Create `key/zarr.json`, or check that the one there is the same. Raises StudyError when it differs."""
+    """Create `key/zarr.json`, or check that the existing one is the same. Raises StudyError if it differs."""
     data = dump(document)
     if objects.create(f"{key}/zarr.json", data):
         return
     wanted = json.loads(data)
     try:
-        there = json.loads(objects.get(f"{key}/zarr.json"))
-        if not isinstance(there, dict):
-            raise ValueError("no object")
-    except (ValueError, RecursionError):  # damaged: what must stand there is known
+        existing = json.loads(objects.get(f"{key}/zarr.json"))
+        if not isinstance(existing, dict):
+            raise ValueError("not an object")
+    except (ValueError, RecursionError):  # damaged: its content is known
         objects.put(f"{key}/zarr.json", data)
         return
-    if there == wanted:
+    if existing == wanted:
         return
-    changed = [name for name in {*there, *wanted} if there.get(name) != wanted.get(name)]
+    changed = [name for name in {*existing, *wanted} if existing.get(name) != wanted.get(name)]
     field_name = sorted(changed)[0]
     raise StudyError(
-        f"{objects.url}/{key}: an array of another kind is there: {field_name} is {there.get(field_name)!r}, "
+        f"{objects.url}/{key}: an array of another kind exists: {field_name} is {existing.get(field_name)!r}, "
         f"this run needs {wanted.get(field_name)!r}. Use another stage id, `--replace`, or a new --out."
     )
 
@@ -217,26 +217,26 @@ def read_companion(objects: Objects, key: str, rows: int, dtype: str) -> np.ndar
         except Missing:
             continue
         if len(data) != min(rows, COMPANION_CHUNK) * out.itemsize:
-            raise StudyError(f"{objects.url}/{key}/c/{index}: not as long as its array says; `xlli verify --repair` writes it again")
+            raise StudyError(f"{objects.url}/{key}/c/{index}: length does not match its array; `xlli verify --repair` writes it again")
         out[start : start + COMPANION_CHUNK] = np.frombuffer(data, dtype)[: rows - start]
     return out
 
 
 def read_array_meta(objects: Objects, key: str) -> ArrayMeta:
-    """The ArrayMeta of the array at `key`, after the checks that make reading safe.
+    """The ArrayMeta of the array at `key`, after checks for safe reading.
 
     Zarr v3 only, an allow-list of codecs and dtypes (some codecs of other formats execute code), our sharding. Raises StudyError.
     """
     try:
         data = objects.get(f"{key}/zarr.json")
     except Missing as error:
-        raise StudyError(f"{objects.url}/{key}: no array is there") from error
+        raise StudyError(f"{objects.url}/{key}: no such array") from error
     try:
         document = json.loads(data)
         if document["zarr_format"] != 3 or document["node_type"] != "array":
             raise StudyError(f"{objects.url}/{key}: not a Zarr v3 array")
         if document["data_type"] not in DTYPES:
-            raise StudyError(f"{objects.url}/{key}: data type {document['data_type']!r} is not read")
+            raise StudyError(f"{objects.url}/{key}: data type {document['data_type']!r} is not supported")
         (sharding,) = document["codecs"]
         inner = sharding["configuration"]["codecs"]
         names = {sharding["name"], *(codec["name"] for codec in inner)}
@@ -256,7 +256,7 @@ def read_array_meta(objects: Objects, key: str) -> ArrayMeta:
             tile=tuple(sharding["configuration"]["chunk_shape"][1:]) if "extent" in document["attributes"] else (),
         )
         if tuple(sharding["configuration"]["chunk_shape"]) != (1, *meta.grid.chunk):
-            raise StudyError(f"{objects.url}/{key}: inner chunks are not cut as this version cuts them")
+            raise StudyError(f"{objects.url}/{key}: inner chunks have an unsupported shape")
     except StudyError:
         raise
     except (KeyError, ValueError, IndexError, TypeError, AttributeError, RecursionError) as error:

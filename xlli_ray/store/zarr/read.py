@@ -1,8 +1,8 @@
 """Reading arrays: rows by number, and scans shard by shard.
 
-Rows: a reader of our own (shard index, coalesced ranges, uncompressed bytes straight into the result) because zarr-python's `oindex` on
-shards is 10–100 times slower (`docs/decisions/002-own-shard-codec.md`, `tests/benchmarks/row_gather.py`). A row counts only if its unit has
-a record and did not fail; the caller gets NaN (float) or an error (integer), never somebody's old bytes.
+Rows: a custom reader (shard index, coalesced ranges, uncompressed bytes straight into the result) because zarr-python's `oindex` on
+shards is 10–100 times slower (`docs/decisions/002-own-shard-codec.md`, `tests/benchmarks/row_gather.py`). A row is valid only if its unit
+has a record and it did not fail; otherwise the caller gets NaN (float) or an error (integer), never stale bytes.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from xlli_ray.store.records.unit_records import Seen, read_receipts
 from xlli_ray.store.zarr.layout import ArrayMeta, group_key, shard_key
 from xlli_ray.store.zarr.shard import ABSENT, ChunkDecoder, index_bytes, read_index
 
-COALESCE_BYTES = 64 << 10  # gaps up to this are read through: one request to a bucket is dearer than 64 KiB
-COALESCE_LOCAL = 2 << 10  # a call of the operating system is dearer than 2 KiB
-READ_BYTES = 16 << 20  # most that one request asks for, and most that is held compressed
-_BUFFERS = 512  # of one preadv; the operating system allows 1024
+COALESCE_BYTES = 64 << 10  # gaps up to this are read too: a request to a bucket costs more than 64 KiB
+COALESCE_LOCAL = 2 << 10  # a system call costs more than 2 KiB
+READ_BYTES = 16 << 20  # maximum size of a request, and of compressed data in memory
+_BUFFERS = 512  # per preadv; the operating system allows 1024
 _INDICES = 256
 
 
@@ -44,12 +44,12 @@ class Block:
 
 
 def valid_by_bucket(records: Listing, cell: Cell, *, seen: Seen | None = None) -> dict[str, np.ndarray]:
-    """bool (rows,) per bucket, from the records themselves: the `valid` arrays are only as fresh as the last run's end."""
+    """bool (rows,) per bucket, from the records: the `valid` arrays are only updated at the end of a run."""
     valid = {bucket.name: np.zeros(bucket.rows, bool) for bucket in cell.buckets}
     for receipt in read_receipts(records, cell, seen=seen):
-        here = valid[receipt.bucket]
-        here[receipt.start : receipt.stop] = True
-        here[[failure.position for failure in receipt.failed]] = False
+        of_bucket = valid[receipt.bucket]
+        of_bucket[receipt.start : receipt.stop] = True
+        of_bucket[[failure.position for failure in receipt.failed]] = False
     return valid
 
 
@@ -75,7 +75,7 @@ class _File:
 
 
 class _Object:
-    """The same for a shard in a bucket: one request a range, then copied apart."""
+    """The same for a shard in a bucket: one request per range, then copied into the buffers."""
 
     gap = COALESCE_BYTES
     stamp: tuple[int, ...] | None = None
@@ -117,12 +117,12 @@ class ArrayReader:
 
     @property
     def key(self) -> str:
-        """Of the array."""
+        """Key of the array."""
         return f"{group_key(self.cell.id, self.bucket.name)}/{self.meta.name}"
 
     @property
     def window(self) -> tuple[int, tuple[int, ...]]:
-        """(first row, shape) of what is ours in the array at `key`: all of it."""
+        """(first row, shape) of this reader's part of the array at `key`: all of it."""
         return 0, (self.meta.rows, *self.meta.shape)
 
     def _key(self, shard: int) -> str:
@@ -133,7 +133,7 @@ class ArrayReader:
         return _File(f"{self.objects.root}/{key}") if isinstance(self.objects, LocalObjects) else _Object(self.objects, key)
 
     def _index(self, shard: int, source: _File | _Object) -> np.ndarray:
-        """Chunk offsets and lengths of a shard, kept as long as the file is the same one (a unit may be run again). Raises Missing."""
+        """Chunk offsets and lengths of a shard, cached as long as the file is the same (a unit may be run again). Raises Missing."""
         known = self._indices.get(shard)
         if known is not None and known[0] == source.stamp:
             return known[1]
@@ -153,9 +153,9 @@ class ArrayReader:
         return np.nan if self.dtype.kind == "f" else 0
 
     def rows(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Rows of the array in the order asked, (n, *shape). Raises StudyError for an integer array's row that is not valid.
+        """Rows of the array in the order of `positions`, (n, *shape). Raises StudyError for an invalid row of an integer array.
 
-        Sorted inside, so that each shard is opened once and neighbours are read in one request.
+        Sorted internally, so that each shard is opened once and neighbours are read in one request.
         """
         positions = np.asarray(positions, dtype=np.int64)
         if positions.size and (positions.min() < 0 or positions.max() >= self.meta.rows):
@@ -195,7 +195,7 @@ class ArrayReader:
             out[places] = self._fill()
 
     def _read(self, shard: int, source: _File | _Object, entries: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
-        """Read the chunks in as few requests as pay. Uncompressed ones go where they belong, without a copy in between."""
+        """Read the chunks in as few requests as worthwhile. Uncompressed ones are read directly into `out`, without a copy."""
         blocks = self._grid.blocks
         chunks = out.reshape(len(out) * blocks, *self._grid.chunk)
         bytes_of = chunks.reshape(len(chunks), -1).view(np.uint8)
@@ -203,7 +203,7 @@ class ArrayReader:
         starts, lengths = entries[:, :, 0].ravel().tolist(), entries[:, :, 1].ravel().tolist()
         plain = self.meta.codec == "none"
         if plain and any(length != self._chunk_bytes for length in lengths):
-            raise StudyError(f"{self.objects.url}/{self._key(shard)}: a chunk has another length than its shape; run `xlli verify`")
+            raise StudyError(f"{self.objects.url}/{self._key(shard)}: length of a chunk does not match its shape; run `xlli verify`")
         first = 0
         for run in _runs(starts, lengths, source.gap):
             low, targets, at = starts[first], where[first:run].tolist(), starts[first]
@@ -226,50 +226,49 @@ class ArrayReader:
             first = run
 
     def _entries(self, places: np.ndarray) -> Iterator[tuple[int, _File | _Object, np.ndarray, np.ndarray]]:
-        """(shard, its bytes, chunk offsets and lengths, which of `places`) for each shard that holds some of these rows; none of a shard
-        that is missing."""
+        """(shard, its bytes, chunk offsets and lengths, indices into `places`) for each existing shard that holds some of these rows."""
         for shard in np.unique(places // self.meta.shard_rows).tolist():
-            mine = np.flatnonzero(places // self.meta.shard_rows == shard)
+            indices = np.flatnonzero(places // self.meta.shard_rows == shard)
             try:
                 source = self._open(shard)
             except Missing:
                 continue
             try:
-                yield shard, source, self._index(shard, source)[places[mine] % self.meta.shard_rows], mine
+                yield shard, source, self._index(shard, source)[places[indices] % self.meta.shard_rows], indices
             except Missing:
                 continue
             finally:
                 source.close()
 
     def present(self, places: np.ndarray) -> np.ndarray:
-        """bool (n,): whether the bytes of these rows are there."""
+        """bool (n,): whether the bytes of these rows exist."""
         out = np.zeros(len(places), bool)
-        for _, _, entries, mine in self._entries(places):
-            out[mine] = entries[:, 0, 0] != ABSENT
+        for _, _, entries, indices in self._entries(places):
+            out[indices] = entries[:, 0, 0] != ABSENT
         return out
 
     def tiles(self, places: np.ndarray, targets: np.ndarray, out: np.ndarray) -> np.ndarray:
-        """Rows `places` of an array of tiles, all of the extent of `out[0]`, into `out[targets]`. Returns bool (n,): which are there."""
-        there = np.zeros(len(places), bool)
+        """Rows `places` of an array of tiles, all of the extent of `out[0]`, into `out[targets]`. Returns bool (n,): which exist."""
+        existing = np.zeros(len(places), bool)
         pieces = list(self._grid.pieces(out.shape[1:]))
         chunk = np.empty(self._grid.chunk, self.dtype)
-        for shard, source, entries, mine in self._entries(places):
-            for k, target in zip(range(len(mine)), targets[mine].tolist()):
+        for shard, source, entries, indices in self._entries(places):
+            for k, target in zip(range(len(indices)), targets[indices].tolist()):
                 spans = [tuple(entries[k, number].tolist()) for number, _ in pieces]
                 if spans[0][0] == ABSENT:
                     out[target] = self._fill()
                     continue
                 low, high = min(start for start, _ in spans), max(start + length for start, length in spans)
-                if high - low > sum(length for _, length in spans):  # a sample's tiles lie one behind the other
+                if high - low > sum(length for _, length in spans):  # a sample's tiles are contiguous
                     raise StudyError(f"{self.objects.url}/{self._key(shard)}: its index contradicts the extents; run `xlli verify`")
                 data = bytearray(high - low)
                 if source.into(low, [data]) != len(data):
                     raise StudyError(f"{self.objects.url}/{self._key(shard)}: shorter than its index says; run `xlli verify`")
                 for (start, length), (_, place) in zip(spans, pieces):
                     self._decode(shard, memoryview(data)[start - low : start - low + length], chunk)
-                    out[target][place] = chunk[tuple(slice(one.stop - one.start) for one in place)]
-                there[mine[k]] = True
-        return there
+                    out[target][place] = chunk[tuple(slice(axis.stop - axis.start) for axis in place)]
+                existing[indices[k]] = True
+        return existing
 
     def _decode(self, shard: int, data: memoryview, target: np.ndarray) -> None:
         try:
@@ -278,9 +277,9 @@ class ArrayReader:
             raise StudyError(f"{self.objects.url}/{self._key(shard)}: {error}; run `xlli verify`") from error
 
     def scan(self, *, prefetch: int = 1, shards: Sequence[int] | None = None) -> Iterator[Block]:
-        """All rows (or those of `shards`), a shard at a time, in order; the next shard is read while this one is used.
+        """All rows (or those of `shards`), a shard at a time, in order; the next shard is read in the background.
 
-        Raises StudyError for a shard that is damaged.
+        Raises StudyError for a damaged shard.
         """
         wanted = list(range(self.meta.shards) if shards is None else shards)
         with ThreadPoolExecutor(1) as thread:
@@ -294,7 +293,7 @@ class ArrayReader:
         key = self._key(shard)
         try:
             if isinstance(self.objects, LocalObjects):
-                # mapped, not copied: a scan of stored bytes then costs what a memmap of them costs
+                # mapped, not copied: a scan of uncompressed data then costs the same as a memmap
                 with open_regular(self.objects.root / key) as file:
                     return np.memmap(file, dtype=np.uint8, mode="r") if os.fstat(file.fileno()).st_size else b""
             return self.objects.get(key)
@@ -328,7 +327,7 @@ class ArrayReader:
         return Block(start, values, valid)
 
     def _plain(self, view: memoryview, index: np.ndarray) -> np.ndarray | None:
-        """The shard as one array without copying, when its chunks are uncompressed and lie in order without a gap."""
+        """The shard as one array without copying, if its chunks are uncompressed, in order and contiguous."""
         if self.meta.codec != "none":
             return None
         flat = index.reshape(-1, 2)
@@ -340,9 +339,9 @@ class ArrayReader:
 
 
 def _runs(starts: list[int], lengths: list[int], gap: int) -> Iterator[int]:
-    """Cut chunks, in the order of reading, where a new request pays: yields one past the last chunk of each run.
+    """Divide chunks, in reading order, into requests: yields one past the last chunk of each run.
 
-    A run ascends without overlap (a row asked twice is read twice), its gaps are at most `gap`, and it stays under the limits of one
+    A run ascends without overlap (a row requested twice is read twice), its gaps are at most `gap`, and it respects the limits of one
     request.
     """
     end, low, buffers = starts[0] + lengths[0], starts[0], 1

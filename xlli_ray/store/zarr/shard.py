@@ -1,8 +1,8 @@
 """One Zarr v3 shard as bytes: encoded chunks one after another, then the index, then its crc32c.
 
 Zarr v3 core specification and the `sharding_indexed` codec (index at the end, little-endian, crc32c). A shard here is
-`rows` samples long; its inner grid is (rows, channel blocks, 1, …) and a row that failed simply has no chunks (fill value on
-reading). Encoded chunk by chunk into one object that nobody sees before it is whole, because a partial shard write loses rows.
+`rows` samples long; its inner grid is (rows, channel blocks, 1, …) and a failed row has no chunks (fill value on reading).
+Encoded chunk by chunk into one object that is invisible until complete, because a partial shard write loses rows.
 Why our own 60 lines and not a library: `docs/decisions/002-own-shard-codec.md` (measured, and checked against zarr-python).
 """
 
@@ -27,7 +27,7 @@ ABSENT = np.uint64(2**64 - 1)
 
 @dataclass(frozen=True)
 class Shard:
-    """One shard object of a unit, as a record names it."""
+    """One shard object of a unit, as listed in a record."""
 
     __pydantic_config__ = STRICT
 
@@ -38,10 +38,10 @@ class Shard:
 
 @dataclass(frozen=True)
 class InnerGrid:
-    """How one sample's block is cut into inner chunks: evenly along its first axis (channels), or into tiles.
+    """Division of one sample into inner chunks: evenly along its first axis (channels), or into tiles.
 
     Without `tile`: `blocks` chunks of `per_block` channels each; `per_block * blocks >= shape[0]` (the last one padded by Zarr's rule).
-    With it, samples may be smaller than `shape`: tiles that lie beyond a sample's extent are not stored.
+    With it, samples may be smaller than `shape`: tiles beyond a sample's extent are not stored.
     """
 
     shape: tuple[int, ...]
@@ -63,7 +63,7 @@ class InnerGrid:
         return self.tile or ((self.per_block, *self.shape[1:]) if self.shape else ())
 
     def pieces(self, extent: tuple[int, ...]) -> Iterator[tuple[int, tuple[slice, ...]]]:
-        """(chunk number, place in the sample) of the chunks that a sample of this extent has."""
+        """(chunk number, slices of the sample) of the chunks of a sample with this extent."""
         edges = self.chunk
         for index in itertools.product(*(range(-(-size // edge)) for size, edge in zip(extent, edges))):
             number = 0
@@ -73,9 +73,9 @@ class InnerGrid:
 
 
 def inner_grid(shape: tuple[int, ...], itemsize: int, *, target: int = 1 << 20) -> InnerGrid:
-    """Cut a sample over channels when it is above about 1 MiB, so that an analysis can read feature blocks.
+    """Divide a sample along channels if it exceeds about 1 MiB, so that an analysis can read blocks of features.
 
-    Blocks are equal: the number of channels is divided by the smallest divisor that gets under `target`.
+    Blocks are equal: the number of channels is divided by the smallest divisor that gives blocks below `target`.
     """
     if len(shape) < 3:
         return InnerGrid(shape, shape[0] if shape else 1)
@@ -92,7 +92,7 @@ def compressor(codec: Codec, itemsize: int) -> Any | None:
         return None
     from numcodecs import blosc
 
-    # Threads inside blosc would make the CPU time of a worker more than its share, and gain nothing at 1 MiB.
+    # Threads inside blosc would exceed a worker's share of the CPU, with no gain at 1 MiB.
     blosc.use_threads = False
     return blosc.Blosc(cname="lz4", clevel=1, shuffle=blosc.Blosc.BITSHUFFLE, blocksize=0)
 
@@ -100,7 +100,7 @@ def compressor(codec: Codec, itemsize: int) -> Any | None:
 class ShardWriter:
     """Encodes up to `rows` samples of one array, chunk by chunk.
 
-    `into` takes each chunk as it is made (`Pending.write`), so that nothing of the shard is held; without it, `finish` gives them all.
+    `into` receives each chunk as it is encoded (`Pending.write`), so that no shard is held in memory; without it, `finish` returns all.
     """
 
     def __init__(
@@ -115,13 +115,13 @@ class ShardWriter:
         self._offset = 0
 
     def write(self, row: int, block: np.ndarray) -> None:
-        """Add the sample at `row` of the shard; `block` has the grid's shape (of tiles: is no larger) and dtype."""
+        """Add the sample at `row` of the shard; `block` has the grid's shape (or, with tiles, at most that) and dtype."""
         fits = block.shape == self.grid.shape
         if self.grid.tile:
             fits = block.ndim == len(self.grid.shape) and all(size <= most for size, most in zip(block.shape, self.grid.shape))
         if not fits or block.dtype != self.dtype:
             raise ValueError(
-                f"row {row}: array of {block.dtype}{list(block.shape)} where the store expects "
+                f"row {row}: got an array of {block.dtype}{list(block.shape)}, expected "
                 f"{self.dtype}{list(self.grid.shape)}: the network's output changed its shape after planning"
             )
         for index, place in self.grid.pieces(block.shape):
@@ -132,7 +132,7 @@ class ShardWriter:
             self._offset += len(data)
 
     def _whole(self, piece: np.ndarray) -> np.ndarray:
-        """A chunk of full size: a tile at the edge of a sample is filled up."""
+        """A chunk of full size: tiles at the edge of a sample are padded."""
         if not self.grid.tile or piece.shape == self.grid.tile:
             return np.ascontiguousarray(piece)
         out = np.full(self.grid.tile, np.nan if self.dtype.kind == "f" else 0, self.dtype)
@@ -144,13 +144,13 @@ class ShardWriter:
         return self._offset
 
     def finish(self) -> list[bytes]:
-        """Chunks (unless they went `into` somewhere), index and crc32c, in the order of the object."""
+        """Chunks (unless passed to `into`), index and crc32c, in the order of the object."""
         index = self._index.tobytes()
         return [*self._parts, index, google_crc32c.value(index).to_bytes(4, "little")]
 
 
 class ShardFile:
-    """A shard on its way into the store. Nothing is seen of it before `commit`, and nothing is left of it after `abandon`."""
+    """A shard being written. Invisible before `commit`, removed by `abandon`."""
 
     def __init__(self, objects: Objects, key: str, rows: int, grid: InnerGrid, dtype: np.dtype, codec: Codec) -> None:
         self._key = key
@@ -161,11 +161,11 @@ class ShardFile:
 
     def _add(self, data: bytes) -> None:
         self._pending.write(data)
-        self._crc32c = google_crc32c.extend(self._crc32c, data)  # now, while the bytes are in the processor's cache
+        self._crc32c = google_crc32c.extend(self._crc32c, data)  # now, while the bytes are in the CPU cache
         self._bytes += len(data)
 
     def commit(self) -> Shard:
-        """Put the object. Returns what a record says of it."""
+        """Put the object. Returns its entry in a record."""
         for part in self._writer.finish():
             self._add(part)
         self._pending.commit()
@@ -189,9 +189,9 @@ def index_bytes(rows: int, grid: InnerGrid) -> int:
 
 
 def read_index(tail: bytes, rows: int, grid: InnerGrid) -> np.ndarray:
-    """uint64 (rows, blocks, 2): offset and length of each chunk, 2**64-1 twice where there is none.
+    """uint64 (rows, blocks, 2): offset and length of each chunk, 2**64-1 twice if missing.
 
-    Raises ValueError when the checksum does not fit: the object is damaged or is not this shard.
+    Raises ValueError if the checksum does not match: the object is damaged or is not this shard.
     """
     body, check = tail[:-4], tail[-4:]
     if len(tail) != index_bytes(rows, grid) or google_crc32c.value(body) != int.from_bytes(check, "little"):
@@ -200,7 +200,7 @@ def read_index(tail: bytes, rows: int, grid: InnerGrid) -> np.ndarray:
 
 
 class ChunkDecoder:
-    """Bytes of one inner chunk to an array."""
+    """Decodes the bytes of one inner chunk."""
 
     def __init__(self, grid: InnerGrid, dtype: np.dtype, codec: Codec) -> None:
         self.grid = grid
@@ -208,7 +208,7 @@ class ChunkDecoder:
         self._decode = compressor(codec, dtype.itemsize)
 
     def into(self, data: bytes | memoryview, out: np.ndarray) -> None:
-        """Decode into `out`, a contiguous array of the chunk's shape. Raises ValueError when the bytes are no such chunk."""
+        """Decode into `out`, a contiguous array of the chunk's shape. Raises ValueError if the bytes are not such a chunk."""
         try:
             if self._decode is None:
                 out[...] = np.frombuffer(data, dtype=self.dtype).reshape(out.shape)

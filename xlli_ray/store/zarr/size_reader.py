@@ -1,7 +1,7 @@
-"""One input size out of a bucket that holds many: read as if the size had a bucket of its own.
+"""One input size from a bucket of many sizes: read as if the size had its own bucket.
 
-Arrays whose samples all have one shape (pooled features) are read where they lie. Of the others a sample is the tiles that its extent
-touches, one behind the other in its shard; what a tile has beyond the extent is fill, and is cut off here.
+Arrays whose samples all have one shape (pooled features) are read directly. In the others a sample consists of the tiles within its
+extent, contiguous in its shard; the fill of a tile beyond the extent is cropped here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from xlli_ray.store.zarr.read import ArrayReader, Block, valid_by_bucket
 
 
 class SizeReader:
-    """Rows of one size: `bucket` and `meta` are those of the size, `stored` reads the array in which they lie."""
+    """Rows of one size: `bucket` and `meta` are those of the size, `stored` reads the array that holds them."""
 
     def __init__(self, stored: ArrayReader, part: BucketPlan, meta: ArrayMeta) -> None:
         self.stored, self.bucket, self.meta = stored, part, meta
@@ -32,22 +32,22 @@ class SizeReader:
 
     @property
     def key(self) -> str:
-        """Of the stored array."""
+        """Key of the stored array."""
         return self.stored.key
 
     @property
     def window(self) -> tuple[int, tuple[int, ...]]:
-        """(first row, shape) of what is ours in the stored array."""
+        """(first row, shape) of this size in the stored array."""
         return self.bucket.offset, (self.meta.rows, *self.meta.shape)
 
     def stored_shards(self, shard: int) -> set[int]:
-        """Shards of the stored array that hold the rows of `shard` of ours."""
+        """Shards of the stored array that hold the rows of `shard` of this reader."""
         each, first = self.meta.shard_rows, self.bucket.offset + shard * self.meta.shard_rows
         last = min(first + each, self.bucket.offset + self.meta.rows) - 1
         return set(range(first // each, last // each + 1))
 
     def rows(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
-        """As `ArrayReader.rows`."""
+        """Like `ArrayReader.rows`."""
         positions = np.asarray(positions, dtype=np.int64)
         if positions.size and (positions.min() < 0 or positions.max() >= self.meta.rows):
             raise IndexError(f"{self.cell.id}/{self.bucket.name}: rows are 0…{self.meta.rows - 1}")
@@ -58,39 +58,39 @@ class SizeReader:
         return self._take(positions, good)[0]
 
     def scan(self, *, prefetch: int = 1, shards: Sequence[int] | None = None) -> Iterator[Block]:
-        """All rows (or those of `shards`: runs of `meta.shard_rows` rows of ours), in order."""
+        """All rows (or those of `shards`: runs of `meta.shard_rows` rows of this size), in order."""
         for shard in range(self.meta.shards) if shards is None else shards:
             start = shard * self.meta.shard_rows
             positions = np.arange(start, min(start + self.meta.shard_rows, self.meta.rows))
-            values, there = self._take(positions, self.valid[positions])
-            yield Block(start, values, there)
+            values, exists = self._take(positions, self.valid[positions])
+            yield Block(start, values, exists)
 
     def _take(self, positions: np.ndarray, good: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Values, and which are there; what is not, or not `good`, is fill."""
+        """Values, and which exist; missing ones, or not `good`, are fill."""
         out = np.empty((len(positions), *self.meta.shape), self.dtype)
         out[~good] = np.nan if self.dtype.kind == "f" else 0
         wanted = np.flatnonzero(good)
-        there = good.copy()
+        exists = good.copy()
         if len(wanted):
             places = positions[wanted] + self.bucket.offset
             if self.stored.meta.tile:
-                there[wanted] = self.stored.tiles(places, wanted, out)
+                exists[wanted] = self.stored.tiles(places, wanted, out)
             else:
                 out[wanted] = self.stored.rows(places)
-                there[wanted] = self.stored.present(places)
-        return out, there
+                exists[wanted] = self.stored.present(places)
+        return out, exists
 
 
 Reader = ArrayReader | SizeReader
-"""Of one array and one input size."""
+"""Reader of one array and one input size."""
 
 
 def size_readers(objects: Objects, cell: Cell, bucket: BucketPlan, meta: ArrayMeta, *, valid: np.ndarray) -> list[Reader]:
-    """The readers of one stored array: itself, or one for each input size that lies in it."""
+    """The readers of one stored array: itself, or one per input size that it holds."""
     stored = ArrayReader(objects, cell, bucket, meta, valid=valid)
     if not bucket.sizes:
         return [stored]
-    return [SizeReader(stored, part, mine) for part in bucket.exact for mine in part.arrays if mine.name == meta.name]
+    return [SizeReader(stored, part, of_size) for part in bucket.exact for of_size in part.arrays if of_size.name == meta.name]
 
 
 def open_readers(records: Listing, cell: Cell) -> list[Reader]:

@@ -1,7 +1,7 @@
 """Stored arrays as lazy xarray, through zarr.
 
-Only the one array is opened, after `read_array_meta` has looked at what it is: whatever else lies in its group, perhaps of an older Zarr
-whose codecs run code, is not.
+Only this array is opened, after `read_array_meta` has checked it: nothing else in its group is, which might use an older Zarr format whose
+codecs run code.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from xlli_ray.store.zarr.layout import read_array_meta
 from xlli_ray.store.zarr.size_reader import Reader
 
 REFUSALS = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, zarr.errors.BaseZarrError)
-"""What Zarr and its codecs raise for documents and shards that are damaged or of another kind."""
+"""Errors of Zarr and its codecs for damaged or unsupported documents and shards."""
 
 
 class _Lazy(xr.backends.BackendArray):  # type: ignore[misc]
-    """Reads what is indexed of a window: rows from `first` on, and of each the corner of `shape`."""
+    """Reads an indexed window: rows from `first` on, and of each the corner of `shape`."""
 
     def __init__(self, stored: zarr.Array, where: str, first: int, shape: tuple[int, ...]) -> None:
         self._stored, self._where, self._first = stored, where, first
@@ -37,19 +37,19 @@ class _Lazy(xr.backends.BackendArray):  # type: ignore[misc]
     def _read(self, place: tuple[Any, ...]) -> Any:
         if self.shape != self._stored.shape:
             place = tuple(
-                one + shift if isinstance(one, int | np.integer) else np.arange(size)[one] + shift
-                for one, size, shift in zip(place, self.shape, (self._first, *[0] * len(place)))
+                index + shift if isinstance(index, int | np.integer) else np.arange(size)[index] + shift
+                for index, size, shift in zip(place, self.shape, (self._first, *[0] * len(place)))
             )
         try:
             return self._stored.oindex[place]
         except REFUSALS as error:
-            raise StudyError(f"{self._where}: Zarr does not read its shards ({str(error)[:200]}); run `xlli verify`") from error
+            raise StudyError(f"{self._where}: Zarr cannot read its shards ({str(error)[:200]}); run `xlli verify`") from error
 
 
 def open_xarray(objects: Objects, reader: Reader, samples: Any) -> xr.DataArray:
     """Lazy DataArray of one bucket with the sample columns and `valid` as coordinates along `sample`.
 
-    `samples`: pyarrow table of the array's rows, in order. Raises StudyError for an array of another kind than this store writes.
+    `samples`: pyarrow table of the array's rows, in order. Raises StudyError for an array not written by this store.
     """
     key, (first, shape) = reader.key, reader.window
     meta = read_array_meta(objects, key)
@@ -57,7 +57,7 @@ def open_xarray(objects: Objects, reader: Reader, samples: Any) -> xr.DataArray:
         stored = zarr.open_array(_zarr_store(objects), path=key, mode="r", zarr_format=3)
     except REFUSALS as error:
         raise StudyError(
-            f"{objects.url}/{key}/zarr.json: Zarr does not open it ({str(error)[:200]}); `xlli verify --repair` writes it again"
+            f"{objects.url}/{key}/zarr.json: Zarr cannot open it ({str(error)[:200]}); `xlli verify --repair` writes it again"
         ) from error
     coordinates: dict[str, Any] = {"valid": ("sample", reader.valid)}
     for name in samples.column_names:
