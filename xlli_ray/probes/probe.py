@@ -40,7 +40,7 @@ class Probe:
     VERSION: ClassVar[int] = 1
     """Raised by hand when numbers change; part of every cell's identity."""
     SUBJECT: ClassVar[Subject] = "model"
-    """What is measured: `model`, samples as a network sees them; `sample`, samples by themselves, once, whatever models there are."""
+    """What is measured: `model`, samples as a network sees them; `sample`, samples without a model, once, whatever models there are."""
     SHARES_FORWARD: ClassVar[bool] = True
     """True: reads layers or the output of one plain forward that other cells share. False: `measure` gets no forward."""
     NEEDS_OUTPUT: ClassVar[bool] = False

@@ -125,7 +125,7 @@ class Stage(BaseModel):
         return stage_kind(self.kind, self.code).cls.Params(**self.params)
 
     @property
-    def alone(self) -> bool:
+    def without_model(self) -> bool:
         """Whether it measures samples without a model."""
         return not self.concludes and probe_class(self.kind, self.code).SUBJECT == "sample"
 
@@ -178,7 +178,7 @@ class Recipe(BaseModel):
                     " not distinguish. Rename one of them"
                 )
         known = {m.id for m in self.models}
-        if not known and (of_models := [stage for stage in self.stages if not stage.concludes and not stage.alone]):
+        if not known and (of_models := [stage for stage in self.stages if not stage.concludes and not stage.without_model]):
             raise ValueError(f"models: expected a list with at least one entry: the stage {of_models[0].id} measures networks")
         for stage in self.stages:
             if isinstance(stage.models, list):

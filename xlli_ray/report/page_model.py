@@ -199,6 +199,6 @@ class Section:
     query: str = ""
 
     @property
-    def alone(self) -> bool:
-        """Samples by themselves were measured: there is no model to be named."""
+    def without_model(self) -> bool:
+        """Whether samples were measured without a model: there is none to be named."""
         return self.models == [NO_MODEL]

@@ -82,7 +82,7 @@ class GroupMeans:
         stages = {cell.stage: cell.kind for cell in cells if cell.columns}
         found = cells_of(cells, params.of, stages.get(params.of, "restore"), asked_by="group_means.of")
         if not any(cell.model for cell in found):
-            raise PlanError(f"group_means.of: stage {params.of!r} measures samples by themselves; groups are of networks")
+            raise PlanError(f"group_means.of: stage {params.of!r} measures samples without a model; groups are of networks")
         main = min(cell.what for cell in found)  # the others are its controls
         found = [cell for cell in found if cell.what == main]
         _chosen(params, found)

@@ -11,7 +11,7 @@ from xlli_ray.recipe import Recipe
 from xlli_ray.store.records.manifest import ModelRecord, SampleTable
 
 OF_MODEL = ("weights sha256", "network", "network version", "network args", "frames", "scale", "range", "output", "draws", "batch")
-"""Fields of identities that say nothing about a measurement of samples by themselves."""
+"""Fields of identities that do not matter for a measurement without a model."""
 LATER = ("companion settings",)
 """Fields of identities that cells of earlier versions lack although they have a value: not compared for those."""
 
@@ -61,7 +61,7 @@ def _version(probe: Probe, scale: int, table: SampleTable) -> int:
 
 
 def without_model(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What of an identity counts for a measurement of samples by themselves, which earlier versions made with a model."""
+    """The fields of an identity that matter for a measurement without a model, which earlier versions made with one."""
     return {name: value for name, value in identity.items() if name not in OF_MODEL}
 
 

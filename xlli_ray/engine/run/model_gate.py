@@ -47,7 +47,7 @@ def check_gate(gate: Gate, record: ModelRecord, place: str) -> None:
 
 
 def needed(cell: Cell) -> tuple[str, ...]:
-    """Ids of the models that the cell's probe looks at; none of one that measures samples by themselves.
+    """Ids of the models that the cell's probe looks at; none of one that measures samples without a model.
 
     Raises StudyError for parameters that the probe does not take, RecipeError for a probe whose code is not here or must not run.
     """

@@ -1,6 +1,6 @@
 """Stages that need what other stages measure: in which order their cells are planned, and whose measurements each is given.
 
-A probe names stages (`Probe.needs`). It is given what these measure of the same samples: for the same model, or by themselves. Nothing is
+A probe names stages (`Probe.needs`). It is given what these measure of the same samples: for the same model, or without one. Nothing is
 read back from the store: in the unit where the cells lie together they are measured once, elsewhere once more, with the batch of the one
 that needs them. So a cell can be added to a study at any time, and ranges need not agree.
 """
@@ -30,13 +30,13 @@ def check_known(stage: str, needs: Sequence[str], stages: Sequence[Stage]) -> No
 def in_order(wanted: Sequence[WantedCell], owner: str, alone: Mapping[str, Sequence[str]]) -> list[WantedCell]:
     """The cells of `owner` (a model's id, or NO_MODEL), each after those that it needs, whose ids it gets.
 
-    `alone`: stages that measure samples by themselves → ids of their cells. Raises PlanError for what cannot be needed.
+    `alone`: stages that measure samples without a model → ids of their cells. Raises PlanError for what cannot be needed.
     """
     stages: dict[str, list[WantedCell]] = {}
     for want in wanted:
         stages.setdefault(want.stage.id, []).append(want)
     ids: dict[str, Sequence[str]] = {**alone, **{stage: [want.id(owner) for want in some] for stage, some in stages.items()}}
-    owned = "samples by themselves" if owner == NO_MODEL else f"model {owner}"
+    owned = "samples without a model" if owner == NO_MODEL else f"model {owner}"
     out: list[WantedCell] = []
     done: set[str] = set()
 

@@ -14,16 +14,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from xlli_ray.engine.run.cell_groups import cut_groups
-from xlli_ray.engine.run.cell_identity import as_known, other_content, without_model
 from xlli_ray.engine.run.input_sizes import SizeFacts
 from xlli_ray.engine.run.needed_stages import in_order
+from xlli_ray.engine.run.plan_draft import PlanDraft
 from xlli_ray.engine.run.ranges import MACS_A_SECOND
 from xlli_ray.engine.run.wanted_cells import WantedCell, sample_cells, wanted_cells
 from xlli_ray.errors import PlanError, counted
 from xlli_ray.models.model import Model
 from xlli_ray.probes.protocol import SetProbe
 from xlli_ray.recipe import Recipe
-from xlli_ray.store.records.manifest import NO_MODEL, BucketPlan, Cell, ModelRecord, SampleTable, identity_hash
+from xlli_ray.store.records.manifest import NO_MODEL, BucketPlan, Cell, ModelRecord, SampleTable
 from xlli_ray.terminal import human_bytes
 
 
@@ -73,7 +73,7 @@ def make_plan(
     """
     if not table.rows:
         raise PlanError(f"no sample can be read, {counted(table.rejected, 'file')} rejected: `xlli query STUDY \"from failures\"` says why")
-    draft = _Draft({cell.id: cell for cell in existing}, frozenset(replace_ids))
+    draft = PlanDraft({cell.id: cell for cell in existing}, frozenset(replace_ids))
     groups = {cell.group for cell in existing}
     weights = {record.id: record for record in models}
     notes: list[str] = []
@@ -88,15 +88,15 @@ def make_plan(
         return made
 
     alone: dict[str, Sequence[str]] = {}
-    if lonely := [stage for stage in recipe.stages if stage.alone]:
-        wanted, facts = sample_cells(recipe, lonely, table, device)
+    if without := [stage for stage in recipe.stages if stage.without_model]:
+        wanted, facts = sample_cells(recipe, without, table, device)
         wanted, alone = draft.of_before(wanted, existing)
         wanted = in_order(wanted, NO_MODEL, alone)
         alone |= {want.stage.id: [other.id(NO_MODEL) for other in wanted if other.stage.id == want.stage.id] for want in wanted}
         cut(draft.new(wanted, NO_MODEL), "", facts)
     for record in models:
         entry = next(m for m in recipe.models if m.id == record.id)
-        stages = [stage for stage in recipe.stages if stage.chooses(entry) and not stage.alone]
+        stages = [stage for stage in recipe.stages if stage.chooses(entry) and not stage.without_model]
         if not stages:
             continue
         model = load(record.id)
@@ -114,70 +114,6 @@ def make_plan(
     ordered = sorted([*draft.cells, *left], key=lambda cell: cell.id)
     kept = (*draft.kept, *(cell.id for cell in left))
     return Plan(tuple(ordered), tuple(draft.added), kept, (*draft.replaced, *draft.gone), tuple(notes))
-
-
-@dataclass
-class _Draft:
-    """A plan in the making: what becomes of each cell that is wanted, beside those that the study has."""
-
-    old: Mapping[str, Cell]
-    replace_ids: frozenset[str]
-    cells: list[Cell] = field(default_factory=list)
-    added: list[str] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
-    replaced: list[str] = field(default_factory=list)
-    gone: list[str] = field(default_factory=list)
-    """Cells of the study that others take the place of."""
-    hashes: dict[str, str] = field(default_factory=dict)
-
-    def new(self, wanted: Sequence[WantedCell], owner: str) -> list[WantedCell]:
-        """Those that are to be computed; the others are kept. `owner`: the model's id, or NO_MODEL. Raises PlanError for other content."""
-        out = []
-        for want in wanted:
-            cell_id = want.id(owner)
-            if want.needs:
-                told = {f"{name.split('/')[0]}/{name.split('/')[2]}": self.hashes[name] for name in want.needs}
-                want = replace(want, identity={**want.identity, "needs": told})
-            self.hashes[cell_id] = identity_hash(want.identity)
-            there = self.old.get(cell_id)
-            if there is None:
-                self.added.append(cell_id)
-                out.append(want)
-            elif self.replace_ids & {cell_id, want.stage.id, owner}:
-                # also when nothing changed: this is how a damaged shard is computed anew
-                self.replaced.append(cell_id)
-                out.append(want)
-            elif there.hash == identity_hash(as_known(want.identity, there.identity)):
-                self._keep(there, want)
-            else:
-                raise PlanError(other_content(cell_id, want.stage.id, there.identity, want.identity))
-        return out
-
-    def of_before(self, wanted: Sequence[WantedCell], existing: Sequence[Cell]) -> tuple[list[WantedCell], dict[str, Sequence[str]]]:
-        """What is wanted without a model, but for stages whose cells an earlier version measured with one: these stand for them, and are
-        kept (stage → their ids). `--replace` measures them without a model. Raises PlanError for other content."""
-        out: list[WantedCell] = []
-        stand: dict[str, Sequence[str]] = {}
-        for want in wanted:
-            before = [cell for cell in existing if cell.stage == want.stage.id and cell.model]
-            names = {want.stage.id, *(name for cell in before for name in (cell.id, cell.model))}
-            if not before or self.replace_ids & names:
-                self.gone += [cell.id for cell in before if cell.id not in self.gone]
-                out.append(want)
-                continue
-            for cell in before:
-                there, now = without_model(cell.identity), without_model(want.identity)
-                if cell.what == want.probe.what and there != now:
-                    raise PlanError(other_content(cell.id, want.stage.id, there, now))
-                if cell.id not in self.hashes:
-                    self._keep(cell, want)
-            stand[want.stage.id] = [cell.id for cell in before]
-        return out, stand
-
-    def _keep(self, cell: Cell, want: WantedCell) -> None:
-        self.kept.append(cell.id)
-        self.hashes[cell.id] = cell.hash
-        self.cells.append(replace(cell, code=want.stage.code))  # the code may have moved
 
 
 def _held(cells: Iterable[Cell], wanted: Sequence[WantedCell], facts: Mapping[str, SizeFacts]) -> dict[str, int]:

@@ -53,13 +53,13 @@ def check_recipe(
     """
     known = {(cell.stage, cell.model, _plain(cell.params)) for cell in existing}
     cells: dict[str, Cell] = {cell.id: cell for cell in existing}
-    lonely = [stage for stage in recipe.stages if stage.alone]
-    before = {(cell.stage, _plain(cell.params)) for cell in existing if cell.stage in {stage.id for stage in lonely}}
-    if any((stage.id, _plain(stage.params)) not in before for stage in lonely):
-        cells |= {cell.id: cell for cell in _sample_cells(recipe, lonely)}
+    without = [stage for stage in recipe.stages if stage.without_model]
+    before = {(cell.stage, _plain(cell.params)) for cell in existing if cell.stage in {stage.id for stage in without}}
+    if any((stage.id, _plain(stage.params)) not in before for stage in without):
+        cells |= {cell.id: cell for cell in _sample_cells(recipe, without)}
     for record in records:
         entry = next(model for model in recipe.models if model.id == record.id)
-        stages = [stage for stage in recipe.measured().stages if stage.chooses(entry) and not stage.alone]
+        stages = [stage for stage in recipe.measured().stages if stage.chooses(entry) and not stage.without_model]
         if all((stage.id, record.id, _plain(stage.params)) in known for stage in stages):
             continue
         cells |= {cell.id: cell for cell in _cells(recipe, stages, load(record.id), [other.id for other in records])}
@@ -127,7 +127,7 @@ def _cells(recipe: Recipe, stages: Sequence[Stage], model: Model, known: Sequenc
 
 
 def _sample_cells(recipe: Recipe, stages: Sequence[Stage]) -> list[Cell]:
-    """The cells of stages that measure samples by themselves, without sizes. Raises PlanError."""
+    """The cells of stages that measure samples without a model, before sizes are known. Raises PlanError."""
     import torch
 
     frames = int(getattr(recipe.corpus.given, "frames", 0) or 0)

@@ -45,7 +45,7 @@ def unit_cost(members: Sequence[WantedCell]) -> float:
 
 
 def sample_cells(recipe: Recipe, stages: Sequence[Stage], table: SampleTable, device: str) -> tuple[list[WantedCell], dict[str, SizeFacts]]:
-    """The cells of the stages that measure samples by themselves, and what is known of each bucket. Raises PlanError."""
+    """The cells of the stages that measure samples without a model, and what is known of each bucket. Raises PlanError."""
     import torch
 
     facts = {bucket.name: sample_facts(recipe, bucket, masks=table.masks) for bucket in table.buckets}
@@ -60,7 +60,7 @@ def sample_cells(recipe: Recipe, stages: Sequence[Stage], table: SampleTable, de
         for spec in cls.cells(params, None, example):
             probe = cls(params, spec)
             if probe.companions:
-                raise PlanError(f"stage {stage.id}: {stage.kind} measures samples by themselves, and cannot look at the output of models")
+                raise PlanError(f"stage {stage.id}: {stage.kind} measures samples without a model, and cannot read the output of models")
             if reason := probe.refuses(None, scales):
                 raise PlanError(f"stage {stage.id}: {reason}")
             fixed = recipe.batch.get(stage.kind, "auto")

@@ -55,8 +55,8 @@ class Measuring:
         self._guards = any(_shares(probe) for _, probe in self._order) and not all(_shares(probe) for _, probe in self._order)
 
     @property
-    def looks_at_model(self) -> bool:
-        """Whether any of them does; else samples are measured by themselves."""
+    def needs_model(self) -> bool:
+        """Whether any of them needs the model of its cell."""
         return any(probe.SUBJECT == "model" for _, probe in self._order)
 
     def together(self, model: Model | None, batch: Batch) -> list[Measurement]:

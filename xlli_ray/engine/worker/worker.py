@@ -111,7 +111,7 @@ class Worker:
                     for name in models_of(cells, self.manifest.cell):
                         check_gate(dict(job.models), self.manifest.model(name), self.objects.url)
                     measuring = Measuring(cells, [part.probe for part in parts], self.manifest.cell, self._companion, self.device)
-                    model = self.model(cells[0].model) if measuring.looks_at_model else None
+                    model = self.model(cells[0].model) if measuring.needs_model else None
                     if job.mode == "probe":
                         self._try_alone(job, model, measuring, samples, crashed)
                     ranges = [range(first - low, last - low) for first, last in forwards]

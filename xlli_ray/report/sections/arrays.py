@@ -137,7 +137,7 @@ def _gallery(context: Context, out: Section, images: Sequence[tuple[Cell, str]])
     score = next((column for column in out.shown if column.dtype == "float64"), None)
     by_model = {cell.owner: (cell, name) for cell, name in reversed(images)}
     by_model = {model: by_model[model] for model in out.models if model in by_model}
-    if out.alone:  # no model to be named: the arrays beside each other
+    if out.without_model:  # no model to be named: the arrays beside each other
         by_model = {name: (cell, name) for cell, name in images}
     elif len(by_model) > MODELS_SHOWN:
         if score is not None:
@@ -152,7 +152,7 @@ def _gallery(context: Context, out: Section, images: Sequence[tuple[Cell, str]])
         out.notes.append(f"{len(names)} of {len(by_model)} models are shown side by side, {how}.")
         by_model = {name: by_model[name] for name in names}
     readers = {model: _readers(context, cell, name) for model, (cell, name) in by_model.items()}
-    shown = _ranked(context, out, score, out.models if out.alone else list(by_model)) if score is not None else []
+    shown = _ranked(context, out, score, out.models if out.without_model else list(by_model)) if score is not None else []
     if not shown:
         first = next((some for some in readers.values() if any(r.valid.any() for r in some)), [])
         good = [(r, int(place)) for r in first for place in np.flatnonzero(r.valid)[:1000]]

@@ -82,7 +82,7 @@ def add_scalars(context: Context, out: Section) -> None:
     names = [context.tables.name(column.name) for column in out.shown]
     finite = ", ".join(f"avg({name}) filter (where isfinite({name}::double)) as {name}" for name in names)
     what = f" and what = {text(_main(context, out))}" if len(out.models) else ""
-    model = "" if out.alone else "model, "
+    model = "" if out.without_model else "model, "
     out.query = (
         f"select {model}label, count(*) as photographs, {', '.join(f'avg({name})' for name in names)} from (select {model}label, "
         f"coalesce(source_sha, content) as photograph, {finite} from {context.tables.name(out.kind)} join samples using (sample_id) "
