@@ -122,7 +122,7 @@ def test_pairs_are_told_by_braces_and_by_folders_too(tmp_path: Path) -> None:
 
 
 def test_brackets_and_braces_in_the_recipes_own_folder_are_no_wildcards(tmp_path: Path) -> None:
-    from xlli_ray.recipe.paths import resolve_glob
+    from xlli_ray.recipe.absolute_paths import resolve_glob
 
     home = tmp_path / "study [1] {a,b} *"
     (home / "photos").mkdir(parents=True)

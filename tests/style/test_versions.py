@@ -29,7 +29,7 @@ from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import LocalObjects, open_objects
 from xlli_ray.store.records.manifest import Bucket, Manifest, ModelRecord, SampleTable, identity_hash
 from xlli_ray.training.identity import identity_of
-from xlli_ray.training.images import Image
+from xlli_ray.training.image_files import Image
 from xlli_ray.training.recipe import Job, Train, TrainCorpus
 
 SOURCE = Path(xlli_ray.__file__).parent

@@ -13,7 +13,7 @@ import yaml
 from xlli_ray.errors import RecipeError
 from xlli_ray.training.data import read_pictures
 from xlli_ray.training.identity import identity_of
-from xlli_ray.training.images import list_images
+from xlli_ray.training.image_files import list_images
 from xlli_ray.training.recipe import Job, TrainCorpus, load_recipe
 from xlli_ray.training.run import train, waves
 from xlli_ray.training.sweep import points

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from xlli_ray.errors import PlanError, closest, counted
 from xlli_ray.stats.intervals import FEWEST, UNLIMITED, Interval, Limits, intervals, photograph_means
-from xlli_ray.stats.pairs import compared
+from xlli_ray.stats.network_pairs import compared
 from xlli_ray.store.records.manifest import ModelRecord
 from xlli_ray.store.tables.results import Column
 

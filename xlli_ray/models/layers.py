@@ -11,7 +11,7 @@ A pattern is `NAME[#CALL][:SIDE]`:
 super-resolution networks the deepest features, whatever their architecture.
 
 For a network for clips a layer has its frames along the axis after the batch, in the order of the clip, whatever the network's layout
-(`frames`): a module that runs once per frame, such as the propagation of a recurrent network, is read in all calls unless one is chosen.
+(`frame_axis`): a module that runs once per frame, as the propagation of a recurrent network, is read in all calls unless one is chosen.
 
 A *tap* is one such place. A tap captures a copy made inside the hook, before the next module runs: a later in-place
 activation would change the tensor, and a view would show what is added to its base afterwards. Both happen in
@@ -31,8 +31,8 @@ from torch import Tensor, nn
 
 from xlli_ray.corpus.size import Size
 from xlli_ray.errors import LayerPatternError, NetworkError, closest, counted
-from xlli_ray.models.frames import Frames, arranged_shape, dims_of, place_of, run_backward
-from xlli_ray.models.frames import arranged as stacked
+from xlli_ray.models.frame_axis import Frames, arranged_shape, dims_of, place_of, run_backward
+from xlli_ray.models.frame_axis import arranged as stacked
 from xlli_ray.models.model import Model
 from xlli_ray.models.trace import Trace, first_tensor, trace
 
@@ -43,7 +43,7 @@ LAST_CONV = "*:last_conv_input"
 @dataclass(frozen=True)
 class Tap:
     """One place to read: `side` of `module`, at its `call`-th call (0-based), its "last", or (None) its only one; for a clip, `frames` is
-    the position of its frames (`frames`)."""
+    the position of its frames (`frame_axis`)."""
 
     module: str
     side: Side = "output"

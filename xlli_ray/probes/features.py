@@ -6,8 +6,8 @@ The raw material of SRGA and DDR: the tensor at the input or output of a named m
 Pooling shrinks a (C, h, w) map before it is stored: `mean` keeps the C channel means; `moments` keeps mean, standard deviation
 (population), skewness and excess kurtosis of each channel (4, C), float64 inside; `{stride: n}` keeps every n-th row and column.
 
-Of a clip a layer has an axis `frame`, wherever the network holds its frames (`models.frames`), and is pooled frame by frame; the layers of
-a network of images that runs frame by frame have it, too.
+Of a clip a layer has an axis `frame`, wherever the network holds its frames (`models.frame_axis`), and is pooled frame by frame; the
+layers of a network of images that runs frame by frame have it, too.
 
 A network that takes sizes in multiples sees a padded image; what the mirrored border adds to its features is cut off before anything is
 stored or pooled, so that no statistic counts it.

@@ -6,9 +6,9 @@ the recipe's folder and are resolved here, once. Nothing in this folder imports 
 
 from __future__ import annotations
 
+from xlli_ray.recipe.absolute_paths import resolve_corpus, resolve_path
 from xlli_ray.recipe.overrides import apply_override
 from xlli_ray.recipe.parse import load_recipe, parse_recipe
-from xlli_ray.recipe.paths import resolve_corpus, resolve_path
 from xlli_ray.recipe.schema import Limits, ModelEntry, Recipe, Stage, parse_bytes, stage_kind
 
 __all__ = [

@@ -17,8 +17,8 @@ from pydantic import BaseModel, ValidationError
 from xlli_ray.corpus.files.sources import read_bytes
 from xlli_ray.errors import RecipeError, SampleError
 from xlli_ray.recipe import problems
+from xlli_ray.recipe.absolute_paths import resolve_corpus, resolve_path
 from xlli_ray.recipe.overrides import apply_override
-from xlli_ray.recipe.paths import resolve_corpus, resolve_path
 from xlli_ray.recipe.problems import Source, collected, explain
 from xlli_ray.recipe.schema import ModelEntry, Recipe, Stage, stage_kind
 from xlli_ray.recipe.yaml_text import Lines, check_plain, read_file, read_text

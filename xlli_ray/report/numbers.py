@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from xlli_ray.corpus.degradations import is_real
 from xlli_ray.stats.intervals import UNLIMITED, Interval, Limits, ends, refusal
-from xlli_ray.stats.pairs import compared
+from xlli_ray.stats.network_pairs import compared
 from xlli_ray.store.records.manifest import NO_MODEL
 from xlli_ray.store.tables.sql import quoted, text
 from xlli_ray.store.tables.study_tables import connect

@@ -29,7 +29,7 @@ from xlli_ray.corpus.degradations.noise import generator
 from xlli_ray.corpus.ids import sha256_hex
 from xlli_ray.corpus.resize import bicubic, downscale, modcrop
 from xlli_ray.errors import RecipeError
-from xlli_ray.training.images import Files, Image, taken_files
+from xlli_ray.training.image_files import Files, Image, taken_files
 from xlli_ray.training.recipe import TrainCorpus
 
 VERSION = 1  # raised when the same recipe and images would give different crops

@@ -21,7 +21,7 @@ from typing import Any
 from xlli_ray.corpus import decode, resize
 from xlli_ray.corpus.degradations import kinds_of
 from xlli_ray.errors import NetworkError, RecipeError
-from xlli_ray.training.images import Image
+from xlli_ray.training.image_files import Image
 from xlli_ray.training.recipe import Job
 
 SOURCES = ("images", "inputs", "pairs")

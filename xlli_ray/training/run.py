@@ -25,7 +25,7 @@ from xlli_ray.corpus.files.sources import list_files, pair_files
 from xlli_ray.errors import RecipeError, WeightsError
 from xlli_ray.training.folder import CARD, CURVE, LOG, WEIGHTS, Folder, LocalFolder
 from xlli_ray.training.identity import flat_recipe, identity_from, identity_of
-from xlli_ray.training.images import find_files, list_images
+from xlli_ray.training.image_files import find_files, list_images
 from xlli_ray.training.recipe import Job, load_recipe
 
 MODELS = "models.yaml"

@@ -15,7 +15,7 @@ networks an association is weak evidence even at ρ = 1 (4 networks: p = 0.08).
 
 Controls, after J. Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018. A map `survives` randomised weights when its rank
 correlation with the map of the randomised network, beyond what the place relative to the window explains, reaches √½: then at least half of
-the variance of its ranks is told by a network that has learned nothing (`stats.controls` says what is usual). A map does not follow its
+the variance of its ranks is told by a network that has learned nothing (`stats.map_controls` says what is usual). A map does not follow its
 window when its centre of mass goes less than a quarter of the window's way. A network of which more than half of the maps fail is flagged.
 """
 

@@ -1,4 +1,4 @@
-"""The controls of `lam_summary`: each map beside that of randomised weights and that of a shifted window (`stats.controls`)."""
+"""The controls of `lam_summary`: each map beside that of randomised weights and that of a shifted window (`stats.map_controls`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xlli_ray.analyses.view import CellArray, View
-from xlli_ray.stats.controls import alike, alike_beyond_place, followed
+from xlli_ray.stats.map_controls import alike, alike_beyond_place, followed
 
 if TYPE_CHECKING:
     from xlli_ray.analyses.lam_summary.params import Params

@@ -25,7 +25,7 @@ from xlli_ray.engine.pools.run_pool import Pools, default_workers
 from xlli_ray.engine.pools.slots import check_cluster, check_here, check_options
 from xlli_ray.engine.run.analysis_runner import asked, run_analyses
 from xlli_ray.engine.run.array_documents import create_arrays, finish, forget_replaced
-from xlli_ray.engine.run.fitting import check_fit
+from xlli_ray.engine.run.measurable import check_fit
 from xlli_ray.engine.run.model_gate import admitted, make_gate
 from xlli_ray.engine.run.network_process import Apart, is_foreign
 from xlli_ray.engine.run.repair import set_free

@@ -27,7 +27,7 @@ from xlli_ray.store.records.documents import COPY
 from xlli_ray.store.records.lease import Lease
 from xlli_ray.store.tables.trainings import RESERVED, Network, Trainings, forget_failure, write_failure, write_trainings
 from xlli_ray.training.folder import CHECKPOINT
-from xlli_ray.training.images import find_files
+from xlli_ray.training.image_files import find_files
 from xlli_ray.training.recipe import Job, load_recipe
 from xlli_ray.training.run import MODELS, check_files, finished, models_text, start_of, waves
 

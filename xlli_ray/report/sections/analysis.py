@@ -21,7 +21,7 @@ from xlli_ray.report.sections.own import foreign_line, pieces_of
 from xlli_ray.report.sections.parts import SectionContext
 from xlli_ray.report.sections.shown import ROWS, Shown, texts
 from xlli_ray.report.sections.stage import ordered
-from xlli_ray.stats.pairs import compared
+from xlli_ray.stats.network_pairs import compared
 from xlli_ray.store.tables.results import BULKY, StoredFile
 from xlli_ray.store.tables.sql import quoted, text
 from xlli_ray.study import StudyResult
@@ -101,7 +101,7 @@ def _shown(
 
 
 def _compared(table: pa.Table, models: Sequence[str], against: str | None) -> tuple[pa.Table, str]:
-    """The rows of a table of pairs that are shown (`stats.pairs`), and what is left out."""
+    """The rows of a table of pairs that are shown (`stats.network_pairs`), and what is left out."""
     if not {"model", "other"} <= set(table.column_names):
         return table, ""
     # In some tables `other` is a degradation, or the same model: only two models are a pair.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xlli_ray.stats.controls import alike, alike_beyond_place, followed, places
+from xlli_ray.stats.map_controls import alike, alike_beyond_place, followed, places
 
 WINDOW = (24, 16, 16)
 
