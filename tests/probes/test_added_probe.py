@@ -86,6 +86,10 @@ class Weighted(Probe):
         return Measurement({}, {"weighted": values, "psnr": list(batch.measured[self.params.of].columns["psnr_y"])})
 
 
+class Confused(Roughness):
+    KIND, needs = "confused", ("restore",)
+
+
 class Hardness:
     """Does a network find rough images hard?"""
 
@@ -281,6 +285,7 @@ def test_what_a_needed_stage_cannot_measure_fails_with_its_reason(folder: Path, 
         ([{ROUGHNESS: {}}, {"group_means": {"of": "roughness", "by": ["x"]}}], [], "groups are of networks"),
         ([{"restore": {}}, {WEIGHTED: {"by": "roughnes"}}, {ROUGHNESS: {}}], [NET], "no stage has that id: did you mean 'roughness'"),
         ([{"restore": {"models": ["net"]}}, {ROUGHNESS: {}}, {WEIGHTED: {}}], [NET, {**NET, "id": "b"}], "measures nothing of model b"),
+        ([{"restore": {}}, {"someones_probes:Confused": {}}], [NET], "restore, which measures nothing of samples without a model"),
         ([{WEIGHTED: {"id": "a", "of": "b", "by": "b"}}, {WEIGHTED: {"id": "b", "of": "a", "by": "a"}}], [NET], "each needs the next"),
     ],
 )  # fmt: skip
@@ -289,4 +294,6 @@ def test_what_cannot_be_measured_so_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises((RecipeError, PlanError), match=message):
         xlli_ray.run(write(stages, models), str(folder / "study"))
+    early = "each needs" not in message
+    assert not early or not list((folder / "study").glob("samples/*")), "before an image is read"
     assert not (folder / "study" / "arrays.zarr").exists()

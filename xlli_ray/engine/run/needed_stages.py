@@ -13,18 +13,28 @@ from dataclasses import replace
 from xlli_ray.engine.run.wanted_cells import WantedCell
 from xlli_ray.errors import PlanError, closest
 from xlli_ray.probes.protocol import SetProbe
-from xlli_ray.recipe import Stage
+from xlli_ray.recipe import Recipe
 from xlli_ray.store.records.manifest import NO_MODEL
 
 
-def check_known(stage: str, needs: Sequence[str], stages: Sequence[Stage]) -> None:
-    """Raise PlanError when a stage needs one that the recipe does not have, or a conclusion."""
-    known = [other.id for other in stages if not other.concludes]
+def check_needs(stage: str, needs: Sequence[str], recipe: Recipe, owner: str) -> None:
+    """Raise PlanError when a stage needs one that the recipe does not have, or that does not measure `owner` (see `in_order`)."""
+    measuring = [other for other in recipe.stages if not other.concludes]
+    known = [other.id for other in measuring]
+    entry = next((model for model in recipe.models if model.id == owner), None)
+    here = {other.id for other in measuring if other.without_model or (entry is not None and other.chooses(entry))}
     for name in needs:
         if name not in known:
             near = closest(name, known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise PlanError(f"stage {stage}: it needs the stage {name!r}, and no stage has that id: {hint}Stages: {', '.join(known)}")
+        if name not in here:
+            raise PlanError(_of_nothing(stage, name, owner))
+
+
+def _of_nothing(stage: str, need: str, owner: str) -> str:
+    owned = "samples without a model" if owner == NO_MODEL else f"model {owner}"
+    return f"stage {stage}: it needs the stage {need}, which measures nothing of {owned}"
 
 
 def in_order(wanted: Sequence[WantedCell], owner: str, alone: Mapping[str, Sequence[str]]) -> list[WantedCell]:
@@ -36,7 +46,6 @@ def in_order(wanted: Sequence[WantedCell], owner: str, alone: Mapping[str, Seque
     for want in wanted:
         stages.setdefault(want.stage.id, []).append(want)
     ids: dict[str, Sequence[str]] = {**alone, **{stage: [want.id(owner) for want in some] for stage, some in stages.items()}}
-    owned = "samples without a model" if owner == NO_MODEL else f"model {owner}"
     out: list[WantedCell] = []
     done: set[str] = set()
 
@@ -51,7 +60,7 @@ def in_order(wanted: Sequence[WantedCell], owner: str, alone: Mapping[str, Seque
                     raise PlanError(f"stage {stage}: it needs the stage {need}, whose arrays are made of a whole set and not of a batch")
                 add(need, (*above, stage))
             elif need not in ids:
-                raise PlanError(f"stage {stage}: it needs the stage {need}, which measures nothing of {owned}")
+                raise PlanError(_of_nothing(stage, need, owner))
         done.add(stage)
         for want in stages[stage]:
             out.append(replace(want, needs=tuple(cell for need in want.probe.needs for cell in ids[need])))

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from xlli_ray.analyses.freshness import check_asked
 from xlli_ray.corpus.size import Size
 from xlli_ray.engine.run.analysis_runner import asked
-from xlli_ray.engine.run.needed_stages import check_known
+from xlli_ray.engine.run.needed_stages import check_needs
 from xlli_ray.errors import LayerPatternError, PlanError, closest
 from xlli_ray.probes import probe_class
 from xlli_ray.probes.protocol import columns_of
 from xlli_ray.recipe import Recipe, Stage
 from xlli_ray.recipe.names import alike
 from xlli_ray.store.objects.client import LocalObjects, Objects
-from xlli_ray.store.records.manifest import Cell, Manifest, ModelRecord
+from xlli_ray.store.records.manifest import NO_MODEL, Cell, Manifest, ModelRecord
 
 if TYPE_CHECKING:
     from xlli_ray.models.model import Model
@@ -144,7 +144,7 @@ def _sample_cells(recipe: Recipe, stages: Sequence[Stage]) -> list[Cell]:
 
 
 def _cell(recipe: Recipe, stage: Stage, probe: Probe, model: str, *, clips: bool) -> Cell:
-    check_known(stage.id, probe.needs, recipe.stages)
+    check_needs(stage.id, probe.needs, recipe, model or NO_MODEL)
     columns = columns_of(probe.columns(), clips=clips)
     return Cell(
         stage.id, stage.kind, model, probe.what, probe.spec, stage.params, {}, columns, "", recipe.threads, (), stage.code
