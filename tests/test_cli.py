@@ -142,6 +142,14 @@ def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_page")
+def test_a_network_below_the_baseline_is_flagged_once_below_the_means(xlli: Xlli, tmp_path: Path) -> None:
+    """The same words stood there again among the flags at the end."""
+    out = xlli("run", write_recipe(tmp_path, baseline=True, stages=[{"restore": {}}]), "--out", tmp_path / "out", "--workers", "0").out
+    assert out.count("FLAG small is below bicubic") == 1
+    assert out.count("below bicubic") == 1
+
+
+@pytest.mark.usefixtures("no_page")
 def test_limit_tries_the_first_samples_in_a_folder_of_its_own_and_set_changes_a_field(xlli: Xlli, tmp_path: Path) -> None:
     recipe, out = write_recipe(tmp_path, stages=[{"restore": {}}]), tmp_path / "out"
     sets = ("--set", "name=other", "--set", "batch.restore=1")

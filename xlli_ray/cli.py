@@ -107,11 +107,13 @@ def run(
         failed, rejected = counted(summary.failed, "measurement"), counted(summary.rejected, "file")
         say(f"{failed} failed (a sample counts once a model), {rejected} rejected: xlli query {place} \"from failures\"")
     page = _write_report(place)
+    table = "" if quiet else _result_table(place)
     if not quiet:
-        say(_result_table(place))
+        say(table)
         say(f"report: {page}")
     for flag in summary.flags:
-        say(f"FLAG {flag}")
+        if f"FLAG {flag.partition(': ')[2]}" not in table.splitlines():  # those of `restore` stand below its means
+            say(f"FLAG {flag}")
     for name, reason in summary.analyses_failed:
         say(f"AnalysisError: {name}: {reason}", sys.stderr)
     if nothing := 0 < summary.measurements <= summary.failed:

@@ -49,7 +49,7 @@ def test_pictures_made_smaller_have_bicubic_beside_the_network_in_restore_only(a
     found = rows(tmp_path / "study", "bicubic")
     assert len(found) == 24
     assert all(np.isfinite(row["psnr_y"]) for row in found)
-    assert any(flag.startswith("restore: small is ") and "below bicubic (psnr_y, clean" in flag for flag in summary.flags)
+    assert any(flag.startswith("restore: small is below bicubic in 2 of 2 degradations, most in clean: by ") for flag in summary.flags)
     assert run(asked()).complete
     assert [model["id"] for model in open_study(str(tmp_path / "study")).manifest.recipe["models"]] == ["small"]
 

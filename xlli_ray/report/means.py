@@ -50,6 +50,6 @@ def _means(study: Study, kind: str, cells: Sequence[Cell], numbers: Sequence[str
     infinite = ", ".join(f"count(*) filter (where isinf({name}) and status = 'ok') as {name}" for name in map(quoted, numbers))
     (counts,) = study.sql(f"select {infinite} from {quoted(kind)}").to_pylist()
     about = ", ".join(f"{count} of {name}" for name, count in counts.items() if count)
-    below = [one.text for one in below_baseline(study.manifest, study.sql)] if kind == "restore" else []
+    below = [f"FLAG {one.text}" for one in below_baseline(study.manifest, study.sql)] if kind == "restore" else []
     unit = ["means over photographs, each weighing the same; n counts values"] if several["several"] else []
     return table, [*unit, *below, *([f"left out of the means as infinite (exact copies): {about}"] if about else [])]
