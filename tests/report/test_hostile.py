@@ -107,12 +107,24 @@ NAMED = {"samples.buckets.0.blocks.0.0": "blocks", "cells.0.what": "output|what"
 """How the message calls the field, where not by its last part."""
 
 
-@pytest.mark.parametrize("evil", [QUOTE, EVIL, "../../x", "a\nb", "", 7, "a" * 300])
-@pytest.mark.parametrize("field", FIELDS)
+EVILS: list[Any] = [QUOTE, EVIL, "../../x", "a\nb", "", 7, "a" * 300]
+SAID = [(field, evil) for field in FIELDS for evil in EVILS if (field, evil) != ("cells.0.model", "")]
+"""A cell without a model is one of samples alone."""
+
+
+@pytest.mark.parametrize(("field", "evil"), SAID)
 def test_a_name_in_study_json_that_no_recipe_gives_is_refused_with_file_and_field(place: Path, field: str, evil: Any) -> None:
     change_study(place, put(field, evil))
     with pytest.raises(StudyError, match=rf"{place}/study/000000.000.json: .*{NAMED.get(field, field.split('.')[-1])}"):
         open_study(place)
+
+
+def test_a_cell_that_lost_its_model_has_no_records_and_its_page_is_made(place: Path) -> None:
+    change_study(place, put("cells.0.model", ""))
+    study = open_study(place)
+    assert next(cell["done"] for cell in study.status()["cells"]) == 0
+    assert any("3 units without a record" in str(finding) for finding in findings(study.archive))
+    assert write_report(str(place))
 
 
 @pytest.mark.parametrize("evil", [QUOTE, EVIL, "../../x", "a\nb", ""])
