@@ -17,11 +17,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import HERE, digest
+from helpers import HERE, digest, picture
+from PIL import Image
 
 from xlli_ray.engine.run.driver import Summary
 from xlli_ray.recipe import Recipe, load_recipe
 from xlli_ray.store.records.listing import Listing
+from xlli_ray.store.records.manifest import SIZES
 from xlli_ray.store.records.unit_records import read_receipts
 from xlli_ray.study import open_study
 
@@ -122,6 +124,21 @@ def units_recorded(out: Path) -> int:
     return len(record_paths(out))
 
 
+@pytest.fixture
+def many_sizes(corpus: Path) -> None:
+    """The corpus with images of 20 sizes, which lie in one bucket."""
+    for i in range(20):
+        Image.fromarray(picture(i, 40 + 2 * i, 48)).save(corpus / f"{i:02d}.png")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("many_sizes")
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7])
+def test_a_killed_driver_loses_nothing_of_many_sizes(run: Run, tmp_path: Path, corpus: Path, share: float) -> None:
+    test_a_killed_driver_loses_nothing_that_was_recorded(run, tmp_path, corpus, share)
+    assert [bucket.name for bucket in open_study(tmp_path / "killed").manifest.cells[0].buckets] == [SIZES]
+
+
 @pytest.mark.parametrize("share", [pytest.param(0.0, marks=pytest.mark.slow), 0.3, pytest.param(0.7, marks=pytest.mark.slow)])
 def test_a_killed_driver_loses_nothing_that_was_recorded(run: Run, tmp_path: Path, corpus: Path, share: float) -> None:
     path, out, fresh = write_recipe(tmp_path, corpus), tmp_path / "killed", tmp_path / "fresh"
@@ -206,6 +223,7 @@ from ray.cluster_utils import Cluster
 from xlli_ray.engine.run.driver import run_study
 from xlli_ray.engine.options import Options
 from xlli_ray.store.records.listing import Listing
+from xlli_ray.store.records.manifest import SIZES
 from xlli_ray.recipe import load_recipe
 
 recipe, out = load_recipe(sys.argv[1]), sys.argv[2]

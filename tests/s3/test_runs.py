@@ -46,19 +46,24 @@ class World:
     wanted: dict[str, str]
 
 
-_MADE: dict[int, World] = {}
+_MADE: dict[tuple[int, str], World] = {}
 
 
 @pytest.fixture
-def world(server: Server, proxy: Faulty, tmp_path_factory: pytest.TempPathFactory) -> World:
-    """Made once for each server; a fixture of the session could not use the proxy's environment."""
-    if server.port not in _MADE:
+def world(request: pytest.FixtureRequest, server: Server, proxy: Faulty, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Eight images of two sizes, or, as the parameter `many sizes`, 20 of 20, which lie in one bucket. Made once for each server; a fixture
+    of the session could not use the proxy's environment."""
+    which = getattr(request, "param", "two sizes")
+    made = (server.port, which)
+    if made not in _MADE:
         place = tmp_path_factory.mktemp("world")
-        (place / "pictures").mkdir()
-        for i in range(8):
-            Image.fromarray(picture(i, *((48, 48) if i % 3 else (40, 56)))).save(place / "pictures" / f"{i:02d}.png")
-        server.upload(place / "pictures", "pictures")
-        for name, images in (("local", f"{place}/pictures/*.png"), ("s3", f"s3://{CORPUS}/pictures/*.png")):
+        images_at = which.replace(" ", "-")
+        (place / images_at).mkdir()
+        for i in range(8 if which == "two sizes" else 20):
+            size = ((48, 48) if i % 3 else (40, 56)) if which == "two sizes" else (40 + 2 * i, 48)
+            Image.fromarray(picture(i, *size)).save(place / images_at / f"{i:02d}.png")
+        server.upload(place / images_at, images_at)
+        for name, images in (("local", f"{place}/{images_at}/*.png"), ("s3", f"s3://{CORPUS}/{images_at}/*.png")):
             (place / f"{name}.yaml").write_text(yaml.safe_dump({
                 "name": "toy",
                 "baseline": False,
@@ -72,8 +77,8 @@ def world(server: Server, proxy: Faulty, tmp_path_factory: pytest.TempPathFactor
         assert {key: value for key, value in wanted.items() if key.startswith("arrays")} == {
             key: value for key, value in local.items() if key.startswith("arrays")
         }, "where pictures lie changes no array"
-        _MADE[server.port] = World(place / "s3.yaml", load_recipe(place / "s3.yaml"), wanted)
-    return _MADE[server.port]
+        _MADE[made] = World(place / "s3.yaml", load_recipe(place / "s3.yaml"), wanted)
+    return _MADE[made]
 
 
 def anywhere() -> str:
@@ -119,6 +124,7 @@ SEEDS = [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in ran
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("world", ["two sizes", pytest.param("many sizes", marks=pytest.mark.slow)], indirect=True)
 def test_a_run_over_a_bad_way_finishes_or_stops_and_ends_in_the_undisturbed_bytes(world: World, proxy: Faulty, seed: int) -> None:
     out = anywhere()
     proxy.rule = at_random(seed, (0.1, 0.25, 0.5)[seed % 3], (*FAULTS, "429") if seed % 2 else FAULTS)
