@@ -92,7 +92,7 @@ def test_a_network_that_hangs_is_ended_with_what_it_started_and_named(
     monkeypatch.setattr(apart, "STEP_SECONDS", 4.0)
     pid = tmp_path / "pid"
     hangs = f"open({str(pid)!r}, 'w').write(str(subprocess.Popen(['sleep', '600']).pid)); time.sleep(600)"
-    with pytest.raises(NetworkError, match=r"did not go on for 4 s when ending_net\.py:make\(\) was called: it hangs"):
+    with pytest.raises(NetworkError, match=r"did not respond for 4 s when ending_net\.py:make\(\) was called: it hangs"):
         plan_study(net(at_call=hangs), str(tmp_path / "study"), QUIET)
     stat = Path(f"/proc/{int(pid.read_text())}/stat")
     assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"

@@ -89,7 +89,7 @@ def test_another_corpus_is_refused_before_the_sample_table_is_touched(
     with pytest.raises(PlanError, match=r"corpus\.degradations was"):
         run(recipe(corpus=blurred))
     fewer = {"images": [f"{corpus}/0*.png"], "scale": 2, "degradations": ["clean", {"noise": 20}]}
-    with pytest.raises(PlanError, match="gives other samples than this study holds"):
+    with pytest.raises(PlanError, match="gives other samples than this study has"):
         run(recipe(corpus=fewer))
     assert digest(tmp_path / "study") == before
     assert run(recipe()).complete

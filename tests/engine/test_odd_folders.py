@@ -88,6 +88,6 @@ def test_a_study_whose_cells_a_file_system_takes_for_one_overwrites_none(
     assert not precheck.folds_case(open_study(tmp_path / "study").objects)
     before = {path: path.read_bytes() for path in (tmp_path / "study" / "arrays.zarr").rglob("*") if path.is_file()}
     monkeypatch.setattr(precheck, "folds_case", lambda objects: True)
-    with pytest.raises(PlanError, match=r"does not tell features/SMALL/head.out from features/small/head.out.*use an --out"):
+    with pytest.raises(PlanError, match=r"does not distinguish features/SMALL/head.out from features/small/head.out.*use an --out"):
         run(recipe(**stages))
     assert {path: path.read_bytes() for path in before} == before

@@ -133,7 +133,7 @@ def test_what_an_analysis_cannot_conclude_from_this_corpus_is_refused_by_the_pla
         (
             {"lam": {"windows": [{"top": 90, "left": 2, "size": 12}]}},
             r"stage lam: model small can measure none of 12 samples: window \(top 90, left 2, size 12\) lies outside the output of 48 "
-            r"rows × 48 columns: top \+ size must be below 48.*Change what the stage asks for",
+            r"rows × 48 columns: top \+ size must be below 48.*Change the parameters of the stage",
         ),
         (
             {"lam": {"windows": {"size": 64}}},

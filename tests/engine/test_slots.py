@@ -48,13 +48,13 @@ def test_room_is_counted_node_by_node_and_dead_nodes_have_none() -> None:
 
 
 def test_without_a_gpu_a_gpu_worker_is_refused_at_once_with_the_way_out() -> None:
-    with pytest.raises(EnvironmentFailure, match=r"no GPU is to be seen here.*leave --gpus-per-worker out.*--address"):
+    with pytest.raises(EnvironmentFailure, match=r"no GPU is visible here.*omit --gpus-per-worker.*--address"):
         check_here(Options(gpus_per_worker=1.0), gpus=lambda: 0)
 
 
 @pytest.mark.parametrize("workers", [2, 5])
 def test_more_workers_than_gpus_are_refused_with_the_number_that_fits(workers: int) -> None:
-    with pytest.raises(EnvironmentFailure, match=rf"--workers {workers} .* hold {workers} GPUs, 1 can be seen here.*--workers 1"):
+    with pytest.raises(EnvironmentFailure, match=rf"--workers {workers} .* need {workers} GPUs, 1 visible here.*--workers 1"):
         check_here(Options(workers=workers, gpus_per_worker=1.0), gpus=lambda: 1)
     check_here(Options(workers=1, gpus_per_worker=1.0), gpus=lambda: 1)
     check_here(Options(workers=workers, gpus_per_worker=0.2), gpus=lambda: 1)
@@ -90,7 +90,7 @@ def test_gpus_that_are_hidden_do_not_count(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("share", [-1.0, 1.5, float("nan"), float("inf")])
 def test_a_share_that_means_nothing_is_refused(share: float) -> None:
-    with pytest.raises(PlanError, match="a share of one GPU"):
+    with pytest.raises(PlanError, match="must be a fraction of one GPU"):
         check_options(Options(gpus_per_worker=share))
 
 
@@ -100,7 +100,7 @@ def test_a_run_that_lacks_its_gpus_touches_nothing(
     monkeypatch.setattr(slots, "gpus_here", lambda: 0)
     with pytest.raises(EnvironmentFailure, match="no GPU"):
         run(recipe(), workers=2, gpus_per_worker=1.0)
-    with pytest.raises(PlanError, match="--workers -1"):
+    with pytest.raises(PlanError, match=r"--workers must be an integer ≥ 0 .*got -1"):
         run(recipe(), workers=-1)
     assert not (tmp_path / "study").exists()
 

@@ -312,7 +312,7 @@ def test_submit_follow_status_stop_on_a_local_head_with_a_token(head: Head, reci
     while not (state := head.xlli("status", f"{head.url}#{name}").stdout).startswith("STOPPED"):
         assert time.monotonic() < end, state
         time.sleep(0.5)
-    assert "ended already" in head.xlli("stop", f"{head.url}#{name}").stdout
+    assert "already ended" in head.xlli("stop", f"{head.url}#{name}").stdout
     kept = {file.name for file in longer.glob("records/**/*.arrow")}
     assert kept
     (tmp_path / "slowly").unlink()

@@ -108,7 +108,7 @@ def test_a_worker_that_is_lost_gives_its_training_back_and_three_losses_without_
     monkeypatch.setattr(training_runner, "_outcomes", outcomes)
     found = run_here(recipe, str(tmp_path / "out"))
     assert list(found.failed) == ["tiny-seed2"]
-    assert "lost 3 times without another checkpoint: killed" in found.failed["tiny-seed2"]
+    assert "lost 3 times without a new checkpoint: killed" in found.failed["tiny-seed2"]
     assert [given.count(f"tiny-seed{seed}") for seed in (0, 1, 2)] == [1, 6, 3]
     assert found.trained == 2
 

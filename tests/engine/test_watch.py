@@ -83,7 +83,7 @@ def test_a_head_that_no_longer_answers_is_gone_and_one_that_answers_now_and_then
         watch.check()
         monkeypatch.setattr(watch_module, "PATIENCE_SECONDS", 0.1)
         time.sleep(0.2)
-        with pytest.raises(ClusterLost, match="the head of the cluster at head:6379 has not answered"):
+        with pytest.raises(ClusterLost, match="the head of the cluster at head:6379 has not responded"):
             watch.check()
     finally:
         watch.close()

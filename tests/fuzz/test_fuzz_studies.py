@@ -92,7 +92,7 @@ def test_each_kind_of_damage_is_named_repaired_and_ends_in_the_same_bytes(made: 
         name = Path(path).relative_to(study).as_posix()
         assert [line for line in lines if line.startswith(f"{name}: ") and ("`" in line or "--replace" in line)], name
     said = repair_study(str(study))
-    assert any("study.json: made of study/" in line for line in said)
+    assert any("study.json: restored from study/" in line for line in said)
     left = whole(study)
     assert left
     assert all("units without a record" in line or "samples" in line for line in left), left
@@ -124,7 +124,7 @@ def test_the_documents_of_a_study_stand_in_for_each_other_and_without_both_it_sa
     assert whole(study) == []
     flip(study / "study.json")
     flip(one(study, "study/*.json"))
-    with pytest.raises(StudyError, match=r"And study\.json cannot stand in.*restore one of them from a copy"):
+    with pytest.raises(StudyError, match=r"And study\.json cannot replace it.*restore one of them from a copy"):
         repair_study(str(study))
 
 

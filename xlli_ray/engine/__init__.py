@@ -1,1 +1,1 @@
-"""Moves the work: `run` (scan, plan, units, analyses), `worker`, `pools`. Ray is known in `pools` and `submit`, and nowhere else."""
+"""Execution: `run` (scan, plan, units, analyses), `worker`, `pools`. Only `pools` and `submit` depend on Ray."""

@@ -1,4 +1,4 @@
-"""What happens, as events: one JSON line each, always; a bar on a terminal, one plain line an interval elsewhere (`progress`)."""
+"""Events of a run: always one JSON line each; a progress bar on a terminal, one plain line per interval elsewhere (`progress`)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SEGMENT_SECONDS = 60.0
 
 
 class Reporter(Protocol):
-    """Where events go."""
+    """Receiver of events."""
 
     def event(self, kind: str, **fields: Any) -> None: ...
     def begin(self, progress: Progress) -> None: ...
@@ -57,14 +57,14 @@ class Events:
         self._flushed = time.monotonic()
 
     def tell(self, text: str) -> None:
-        """One line for people, nothing when quiet."""
+        """One line for people, none if quiet."""
         if not self._quiet:
             say(text, self._stream)
             self._stream.flush()
 
     @contextmanager
     def beating(self, text: Callable[[], str]) -> Iterator[None]:
-        """While something long runs that says nothing itself: `text()` and how long it has been, every interval."""
+        """During a long operation without output of its own: `text()` and the elapsed time, every interval."""
         ended, started = threading.Event(), time.monotonic()
 
         def beat() -> None:
@@ -117,5 +117,5 @@ class Events:
     def close(self) -> None:
         if self._bar is not None:
             self._bar.stop()
-        with contextlib.suppress(EnvironmentFailure, OSError):  # the disk is full: the error that ends the run says so already
+        with contextlib.suppress(EnvironmentFailure, OSError):  # disk full: already reported by the error that ends the run
             self._flush()

@@ -1,4 +1,4 @@
-"""How a run is run: what `xlli run` is told beside the recipe."""
+"""Options of a run: the arguments of `xlli run` besides the recipe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Options:
-    """How to run; none of it is part of an identity."""
+    """Options of execution; not part of any identity."""
 
     workers: int | None = None
     """None: one per CPU slot; 0: in this process, without Ray."""

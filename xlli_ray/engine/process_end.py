@@ -1,7 +1,7 @@
-"""How the process of `xlli` is asked to end, and how it ends.
+"""How the `xlli` process is asked to end, and how it ends.
 
-SIGTERM, SIGINT and a terminal that closes mean one thing: a KeyboardInterrupt in the main thread, once, so that whatever is held is given
-back: the lease, a private Ray, its folder. A second signal while that happens changes nothing, a third ends the process where it stands.
+SIGTERM, SIGINT and a closing terminal all raise one KeyboardInterrupt in the main thread, so that everything held is released: the lease,
+a private Ray, its folder. A second signal during cleanup has no effect, a third ends the process immediately.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any, NoReturn
 
 STOPPED = 130
 AT_ONCE = 3
-"""The signal that no longer waits."""
+"""Number of the signal that ends the process immediately."""
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _asked = 0
 
 
 def heed_signals() -> None:
-    """From now on signals ask this process to end. One that is ignored (`nohup`, a shell's background) stays so. Main thread only."""
+    """From now on signals ask this process to end. Ignored ones (`nohup`, background jobs) stay ignored. Main thread only."""
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _heed)
@@ -46,15 +46,15 @@ def _heed(number: int, frame: FrameType | None) -> None:
 
 
 def end(code: int) -> NoReturn:
-    """End this process: what Python has to do at its end is done, what C++ would do is left out.
+    """End this process: Python's shutdown is done, that of C++ libraries is skipped.
 
-    Arrow's pool of threads outlives the interpreter, and its destructor meets them there: one end of eight was "terminate called without an
+    Arrow's thread pool outlives the interpreter and races with its destructor: one of eight runs ended with "terminate called without an
     active exception", exit code 134 (pyarrow 26, two busy cores; `tests/benchmarks/interrupts.py`).
     """
     for number in SIGNALS:
         signal.signal(number, lambda *_: os._exit(code))
     with contextlib.suppress(Exception):
-        wait: Any = getattr(threading, "_shutdown", None)  # for threads of Python's that are no daemons, as the interpreter does
+        wait: Any = getattr(threading, "_shutdown", None)  # waits for non-daemon threads, as the interpreter does
         if wait is not None:
             wait()
     with contextlib.suppress(Exception):
@@ -62,7 +62,7 @@ def end(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BrokenPipeError:  # whoever read it has seen enough
+        except BrokenPipeError:  # the reader has closed the pipe
             continue
         except (OSError, ValueError, AttributeError) as error:
             with contextlib.suppress(OSError):

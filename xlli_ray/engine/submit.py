@@ -1,9 +1,9 @@
 """Run a recipe on a cluster through Ray's Jobs API: submit, status, stop, follow.
 
-The resolved recipe travels as the job's working folder; weights and corpus must be paths or URLs that the nodes see (the run's
-canary proves it). Token authentication is Ray's own: `RAY_AUTH_MODE=token` with `RAY_AUTH_TOKEN` or `~/.ray/auth_token` here and on
-the cluster. Whoever reaches a Jobs API without it can run code there, so an address beyond this machine is refused unless a token is
-set.
+The resolved recipe is sent as the job's working folder; weights and corpus must be paths or URLs that the nodes see (verified by
+the run's canary). Token authentication is Ray's own: `RAY_AUTH_MODE=token` with `RAY_AUTH_TOKEN` or `~/.ray/auth_token` here and on
+the cluster. Anyone who can reach a Jobs API without it can run code there, so an address of another machine is refused unless a token
+is set.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from xlli_ray.recipe import Recipe
 from xlli_ray.store.objects.client import is_url, refuse_secrets
 
 ANSWER_SECONDS = 20.0
-"""For one answer of the Jobs API, a recipe's few kilobytes sent."""
+"""Seconds for one response of the Jobs API, including sending a recipe of a few kilobytes."""
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -33,11 +33,11 @@ def _client(address: str) -> Any:
     if host not in LOOPBACK and not has_token():
         raise EnvironmentFailure(
             1, f"{address}: no token. Start the cluster with RAY_AUTH_MODE=token and give its token here (RAY_AUTH_TOKEN, or "
-            "~/.ray/auth_token; `ray get-auth-token --generate` makes one); without it anyone who reaches the port runs code.",
+            "~/.ray/auth_token; `ray get-auth-token --generate` creates one); without it anyone who can reach the port can run code.",
         )  # fmt: skip
     use_token(anywhere=True)
     try_port(*_host_and_port(address), address, "Is it the head's Jobs API (http://HEAD:8265), and is the cluster up?")
-    from ray.exceptions import RayError  # a token that is missing or wrong
+    from ray.exceptions import RayError  # a missing or wrong token
     from ray.job_submission import JobSubmissionClient
 
     try:
@@ -75,7 +75,7 @@ def submit_recipe(
     if not is_url(out) and not Path(out).is_absolute():
         raise RecipeError(f"--out {out}: give an absolute path that all nodes share, or s3://…: the job runs in another folder")
     if is_url(out):
-        refuse_secrets(out)  # it would stand in the job's command line, which everybody on the cluster can read
+        refuse_secrets(out)  # it would be in the job's command line, which everyone on the cluster can read
     client = _client(address)
     command = ["xlli", "run", "recipe.yaml", "--address", "auto", "--out", out]
     if workers is not None:
@@ -95,7 +95,7 @@ def submit_recipe(
 
 
 def as_recipe(recipe: Recipe) -> dict[str, Any]:
-    """The resolved recipe in the form people write: parses back to the same."""
+    """The resolved recipe in the form written by people: parses back to the same."""
     data = {key: value for key, value in recipe.dump().items() if value is not None}
     data["corpus"] = {key: value for key, value in data["corpus"].items() if value is not None}
     stages = []
@@ -108,7 +108,7 @@ def as_recipe(recipe: Recipe) -> dict[str, Any]:
 def _split(job: str) -> tuple[str, str]:
     address, sign, name = job.partition("#")
     if not sign or not name:
-        raise RecipeError(f"{job!r} is no job: write http://head:8265#JOB, as `xlli submit` printed it")
+        raise RecipeError(f"{job!r} is not a job: write http://head:8265#JOB, as `xlli submit` printed it")
     return address, name
 
 
@@ -121,15 +121,15 @@ def job_status(job: str) -> str:
 
 
 def stop_job(job: str) -> str:
-    """Stop a submitted job; what is done is kept."""
+    """Stop a submitted job; finished work is kept."""
     address, name = _split(job)
     client = _client(address)
     stopped = _call(address, lambda: client.stop_job(name))
-    return "stopping; what is done is kept" if stopped else "it had ended already"
+    return "stopping; finished work is kept" if stopped else "it had already ended"
 
 
 def follow_job(address: str, name: str, say: Callable[[str], None]) -> int:
-    """Print the job's log as it grows; 0 when it succeeded."""
+    """Print the job's log as it grows; 0 if it succeeded."""
     client = _client(address)
     shown = 0
     while True:

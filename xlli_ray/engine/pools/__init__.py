@@ -1,1 +1,1 @@
-"""Who the workers are: this process, a private Ray, or a cluster of others."""
+"""Pools of workers: this process, a private Ray, or an existing cluster."""

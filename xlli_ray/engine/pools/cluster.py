@@ -1,7 +1,7 @@
-"""Reaching a cluster of others: whether there is one at an address, in seconds, and what to do where there is none.
+"""Connecting to an existing cluster: whether there is one at an address, within seconds, and what to do if there is none.
 
-Ray tries a dead address for minutes, and prints a page of its libraries' text for a token that is wrong. So the port is tried first, then
-the head is asked for its nodes, with the libraries' text kept off the terminal.
+Ray retries a dead address for minutes, and prints a page of library output for a wrong token. So the port is tried first, then the head is
+asked for its nodes, with the library output suppressed.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ HEAD_SECONDS = 8.0
 JOIN_SECONDS = 12.0
 """Together less than 30 s."""
 CURRENT = "ray_current_cluster"
-WAYS = "Give --address HOST:6379 of one that runs, start one (`ray start --head`), or leave --address out: a private Ray is started then."
+WAYS = "Give --address HOST:6379 of a running one, start one (`ray start --head`), or omit --address to start a private Ray."
 TOKEN = (
-    "it asks for a token. Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's token (or put that into ~/.ray/auth_token; on the "
+    "it requires a token. Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's token (or put that into ~/.ray/auth_token; on the "
     "head, `ray get-auth-token` shows it)"
 )
 REFUSED_TOKEN = (
-    "it does not take the token given here. RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token) must be the cluster's own; on the "
+    "it rejects the token given here. RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token) must be the cluster's own; on the "
     "head, `ray get-auth-token` shows it"
 )
 
 
 def reach(address: str) -> str:
-    """The address that Ray is to join: `auto` resolved, the others as they are. Raises EnvironmentFailure, in less than 20 s, when no
-    cluster answers there, when its token is another, or when this machine is none of its nodes."""
+    """The address for Ray to join: `auto` resolved, others unchanged. Raises EnvironmentFailure, in less than 20 s, if no cluster responds
+    there, its token differs, or this machine is not one of its nodes."""
     if address == "auto":
         address, where = find_cluster()
     else:
         where = address
     if address.startswith(("http://", "https://")):
         raise EnvironmentFailure(
-            22, f"{address} is no address of a cluster but of its Jobs API: `xlli submit RECIPE --address {address}`. --address takes "
+            22, f"{address} is not the address of a cluster but of its Jobs API: `xlli submit RECIPE --address {address}`. --address takes "
             "auto, HOST:6379 or ray://HOST:10001",
         )  # fmt: skip
     host, port = _host_and_port(address)
@@ -57,23 +57,23 @@ def reach(address: str) -> str:
 
 
 def find_cluster() -> tuple[str, str]:
-    """(address, how it was found) of what `auto` means: $RAY_ADDRESS, else the cluster that `ray start` started on this machine last. Ray
-    itself would also join whatever another program runs here for itself."""
+    """(address, how it was found) for `auto`: $RAY_ADDRESS, else the cluster last started with `ray start` on this machine. Ray itself
+    would also join a cluster that another program runs here for itself."""
     if address := os.environ.get("RAY_ADDRESS", ""):
         return address, f"{address} (RAY_ADDRESS)"
     services: Any = importlib.import_module("ray._private.services")
     utils: Any = importlib.import_module("ray._private.utils")
     if address := utils.read_ray_address(None) or "":
-        return address, f"{address} (the cluster that was started on this machine last, says {CURRENT} in Ray's temporary folder)"
-    others = sorted(found for found in services.find_gcs_addresses() if not found.startswith(("127.", "localhost", "[::1]")))
-    seen = f" (There is a Ray at {', '.join(others)}; name it if it is meant.)" if others else ""
+        return address, f"{address} (the cluster last started on this machine, according to {CURRENT} in Ray's temporary folder)"
+    others = sorted(other for other in services.find_gcs_addresses() if not other.startswith(("127.", "localhost", "[::1]")))
+    seen = f" (There is a Ray at {', '.join(others)}; give its address to use it.)" if others else ""
     raise EnvironmentFailure(
         111, f"--address auto: RAY_ADDRESS is not set, and `ray start` has started no cluster on this machine.{seen} {WAYS}"
     )
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
-    """Of HOST:PORT or ray://HOST:PORT, as Ray itself will take them: 127.0.0.1 is the machine's own address for it."""
+    """Of HOST:PORT or ray://HOST:PORT, as Ray interprets them: 127.0.0.1 is the machine's own address."""
     client = address.startswith("ray://")
     try:
         parts = urlsplit(address if client else f"//{address}")
@@ -86,7 +86,7 @@ def _host_and_port(address: str) -> tuple[str, int]:
 
 
 def try_port(host: str, port: int, where: str, ways: str) -> None:
-    """Raise EnvironmentFailure when nothing listens there. Looking up a name counts, too."""
+    """Raise EnvironmentFailure if nothing listens there; includes name resolution."""
 
     def connect() -> None:
         socket.create_connection((host, port), timeout=PORT_SECONDS).close()
@@ -95,11 +95,11 @@ def try_port(host: str, port: int, where: str, ways: str) -> None:
         within(PORT_SECONDS + 1, connect)
     except OSError as error:
         why = error.strerror or str(error) or "no answer"
-        raise EnvironmentFailure(111, f"nothing answers at {where} ({why}). {ways}") from error
+        raise EnvironmentFailure(111, f"no response from {where} ({why}). {ways}") from error
 
 
 def _ask_head(address: str, where: str) -> None:
-    """Raise EnvironmentFailure unless the head of a cluster answers at HOST:PORT and counts this machine among its nodes."""
+    """Raise EnvironmentFailure unless the head of a cluster responds at HOST:PORT and has this machine among its nodes."""
     raylet: Any = importlib.import_module("ray._raylet")
     services: Any = importlib.import_module("ray._private.services")
 
@@ -112,26 +112,26 @@ def _ask_head(address: str, where: str) -> None:
             nodes = within(HEAD_SECONDS, ask)
     except Exception as error:
         if is_about_token(error):
-            raise EnvironmentFailure(13, f"the cluster at {where} does not let us in: {token_advice()}.") from error
+            raise EnvironmentFailure(13, f"the cluster at {where} denies access: {token_advice()}.") from error
         raise EnvironmentFailure(
-            111, f"something listens at {where}, but answers not as the head of a Ray cluster ({type(error).__name__}). {WAYS}"
+            111, f"{where} does not respond like the head of a Ray cluster ({type(error).__name__}). {WAYS}"
         ) from error
     if not nodes & set(services.find_node_ids()):
         raise EnvironmentFailure(
-            111, f"this machine is none of the {len(nodes)} nodes of the cluster at {where}: run on one of them, make it one (`ray start "
-            f"--address={address}`), or send the recipe there: `xlli submit RECIPE --address http://HEAD:8265`.",
+            111, f"this machine is not one of the {len(nodes)} nodes of the cluster at {where}: run on one of them, add it (`ray start "
+            f"--address={address}`), or submit the recipe: `xlli submit RECIPE --address http://HEAD:8265`.",
         )  # fmt: skip
 
 
 def has_token() -> bool:
-    """Whether a token is given here, in one of the ways that Ray knows."""
+    """Whether a token is given here, in one of Ray's ways."""
     given = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
     return given or (Path.home() / ".ray" / "auth_token").exists()
 
 
 def use_token(*, anywhere: bool) -> None:
-    """Authenticate with the token that is given here, unless RAY_AUTH_MODE says how. Before Ray's libraries load. `anywhere`: one from the
-    user's file, too, which is meant for the cluster of this machine; one in the environment is meant for where the user says."""
+    """Authenticate with the token given here, unless RAY_AUTH_MODE is set. Call before Ray's libraries load. `anywhere`: also use one from
+    the user's file, which is for the cluster of this machine; one in the environment is for the address that the user gives."""
     given = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
     if given or (anywhere and has_token()):
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -143,12 +143,12 @@ def is_about_token(error: BaseException) -> bool:
 
 
 def token_advice() -> str:
-    """What to do about a token that is missing, not used, or refused."""
+    """Advice about a token that is missing, not used, or refused."""
     return REFUSED_TOKEN if has_token() and os.environ.get("RAY_AUTH_MODE", "").lower() == "token" else TOKEN
 
 
 def within(seconds: float, function: Callable[[], T]) -> T:
-    """`function()`, or TimeoutError when it takes longer; it then goes on in a thread that nobody waits for."""
+    """`function()`, or TimeoutError if it takes longer; it then continues in a thread that is not joined."""
     result: list[T] = []
     failure: list[BaseException] = []
 
@@ -170,7 +170,7 @@ def within(seconds: float, function: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keep what libraries in C++ write to the terminal off it: they write to the file, not to `sys.stderr`, which stays."""
+    """Suppress terminal output of C++ libraries: they write to the file descriptor, not to `sys.stderr`, which still works."""
     try:
         kept = os.dup(2)
     except OSError:  # there is none

@@ -1,7 +1,7 @@
-"""What a pool is, and the one that runs in this process.
+"""The pool protocol, and the pool that runs in this process.
 
-A pool takes jobs from a queue that the driver may extend while it runs (retries), and yields outcomes as they come. It decides nothing:
-retries, marking and stopping are the driver's.
+A pool takes jobs from a queue that the driver may extend while it runs (retries), and yields outcomes as they arrive. It makes no
+decisions: retries, marking and stopping are up to the driver.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 Job = TypeVar("Job")
 MAX_FRUITLESS = 24
-"""Losses in a row without a job finished, or a culprit found, after which a run stops."""
+"""Consecutive losses, without a finished job or an identified culprit, after which a run stops."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Lost:
 
 
 Outcome = Any
-"""The job's result, or Lost. Errors of the surroundings and of the program are raised instead."""
+"""The job's result, or Lost. Errors of the environment and of the program are raised instead."""
 
 
 class Pool(Protocol):
-    """Runs jobs. `task` names what the workers do: see `tasks.make_task`."""
+    """Runs jobs. `task` names the workers' function: see `tasks.make_task`."""
 
     workers: int
 
@@ -51,7 +51,7 @@ class LocalPool:
         self._functions: dict[str, Callable[[Any], Any]] = {}
 
     def run(self, task: str, jobs: deque[Any], stop: Callable[[], None]) -> Iterator[tuple[Any, Outcome]]:
-        if task == "scan":  # decodes: needs no torch, and must not wait for it
+        if task == "scan":  # only decodes: needs no torch, and must not wait for it
             yield from self._run(task, jobs, stop)
             return
         with _settings_kept():
@@ -86,7 +86,7 @@ _FLAGS = ("backends.cuda.matmul.allow_tf32", "backends.cudnn.allow_tf32", "backe
 
 @contextmanager
 def _settings_kept() -> Iterator[None]:
-    """Torch's thread count and the flags that a worker sets are afterwards as before: a run in a notebook leaves no trace there."""
+    """Restores torch's thread count and the flags that a worker sets, so that a run in a notebook has no side effects."""
     import torch
 
     threads = torch.get_num_threads()

@@ -1,9 +1,9 @@
-"""A private Ray: a cluster of one node that lives as long as its run. How it starts quickly, quietly, and closed to others.
+"""A private Ray: a one-node cluster for the duration of a run, started fast, quietly, and inaccessible to others.
 
-It listens on the loopback interface only, under a random token of its own, because whoever reaches Ray's daemons runs code; its sockets and
-logs lie in a folder that only its user can enter (`folder`). `ray.init()` without `address="local"` would join whatever cluster runs here.
-What keeps it to itself, and its start and end at five seconds in place of nine (two cores, docs/log.md), has no setting in Ray 2.60, so
-functions of Ray's are replaced while it starts; a Ray that has other names for them starts as it always did.
+It listens only on the loopback interface, with its own random token, because anyone who can reach Ray's daemons can run code; its sockets
+and logs are in a folder that only its user can enter (`folder`). `ray.init()` without `address="local"` would join any local cluster.
+Its isolation, and start and end within five seconds instead of nine (two cores, docs/log.md), have no setting in Ray 2.60, so functions of
+Ray are patched while it starts; a Ray without these functions starts as usual.
 """
 
 from __future__ import annotations
@@ -29,46 +29,46 @@ PRELOAD = "xlli_ray.engine.worker.preload"
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 HELPERS = ("start_monitor", "start_api_server", "start_log_monitor")
-"""Autoscaler, API server, reader of logs: Python processes that Ray starts one after the other, waiting for each, two seconds of a start
-and one of the end; of no use to one node without a dashboard."""
+"""Autoscaler, API server, log monitor: Python processes that Ray starts one after the other, two seconds of a start and one of the end;
+of no use to one node without a dashboard."""
 SMALL = "--minimal --disable-metrics-collection"
 LOOPBACK = "127.0.0.1"
 LOG_BYTES = 1 << 20
-"""Of each log file before it begins anew: an agent of Ray's complains once a second that nobody started its dashboard."""
+"""Of each log file before rotation: a Ray agent complains once a second that no dashboard was started."""
 LEAVE_SECONDS = 10.0
 POLL_SECONDS = 0.02
 PATIENCE = 20.0
-"""Seconds for which a starting node is asked for; after that Ray looks for it, and reports, in its own way."""
+"""Seconds of polling for a starting node; after that Ray waits for it, and reports, in its own way."""
 
 
 def process_settings(threads: int) -> dict[str, str]:
-    """What must be set before a worker process begins: thread counts before torch and BLAS load, glibc's arenas before Ray's own threads
-    have made one each (`environment.one_arena`)."""
+    """Settings before a worker process starts: thread counts before torch and BLAS load, glibc's arenas before Ray's own threads have
+    created one each (`environment.one_arena`)."""
     return {**dict.fromkeys(THREADS, str(threads)), "MALLOC_ARENA_MAX": "1"}
 
 
 def keep_signals() -> None:
-    """Leave signals to Python. Ray's C++ would answer SIGTERM with a stack and an abort three seconds later, whatever is done by then, and
-    once Ray is left, SIGTERM would end this process on the spot. For a cluster of others, too. Read when Ray's libraries load."""
+    """Leave signals to Python. Ray's C++ would answer SIGTERM with a stack trace and an abort after three seconds, finished or not, and
+    after disconnecting from Ray, SIGTERM would end this process at once. Also for existing clusters. Read when Ray's libraries load."""
     os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
 
 
 def prepare() -> None:
-    """Set what Ray's libraries read when they load. Does nothing where Ray is loaded, or the user has chosen how to authenticate."""
+    """Set what Ray's libraries read when they load. No effect if Ray is loaded, or the user has chosen an authentication mode."""
     if "RAY_AUTH_MODE" not in os.environ and "ray" not in sys.modules:
         os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
 
 
 class _Fixed(list[str]):
-    """A list that Ray cannot add to."""
+    """A list that Ray cannot extend."""
 
     def extend(self, _: Any) -> None:
         pass
 
 
 def job_config() -> Any:
-    """Workers look for modules where the driver does (`WorkerSpec.paths`), and not first in its current folder and its program's, which Ray
-    adds: a file of a study there would be run as `numpy`. The folder of this package is named where it is not installed."""
+    """Workers use the driver's import path (`WorkerSpec.paths`), without its current folder and its script's, which Ray prepends: a file of
+    a study there could be run as `numpy`. The folder of this package is added if it is not installed."""
     import sysconfig
 
     from ray.job_config import JobConfig
@@ -80,8 +80,8 @@ def job_config() -> Any:
 
 
 def silence() -> None:
-    """Leave out the raylet's page-long notices of every lost worker, which `log_to_driver` keeps; our own events tell of them.
-    For a cluster of others, too."""
+    """Suppress the raylet's page-long notices of each lost worker, which `log_to_driver` does not; our own events report them. Also for
+    existing clusters."""
     module: Any = importlib.import_module("ray._private.worker")
     if hasattr(module, "_worker_logs_enabled"):
         module._worker_logs_enabled = False
@@ -93,9 +93,9 @@ def start(cpus: int, threads: int) -> None:
     import ray
 
     folder = make_folder()
-    # The daemons pass their environment on: cheaper than a runtime_env, which starts each worker anew.
-    # Ray starts workers at nice 15, so that beside anything else on a shared machine they starve.
-    # Workers load torch while this process still connects.
+    # The daemons pass on their environment: cheaper than a runtime_env, which restarts each worker.
+    # Ray starts workers at nice 15, so that they starve on a shared machine.
+    # Workers load torch while this process is still connecting.
     settings = {
         **process_settings(threads), "RAY_worker_niceness": "0", "RAY_preload_python_modules": PRELOAD, MARK: str(folder),
         "RAY_ROTATION_MAX_BYTES": str(LOG_BYTES), "RAY_ROTATION_BACKUP_COUNT": "1",
@@ -111,7 +111,7 @@ def start(cpus: int, threads: int) -> None:
             # Ray takes the machine's own address for 127.0.0.1, and then its daemons listen on all interfaces.
             stack.enter_context(_replaced(services, "resolve_ip_for_localhost", lambda _kept: lambda host: host))
             stack.enter_context(_replaced(services, "start_ray_process", _with_a_small_agent))
-            # A signal to the driver's group (a batch system, `timeout`) is the driver's: it ends its daemons itself, in order.
+            # A signal to the driver's process group (a batch system, `timeout`) is for the driver: it ends its daemons itself, in order.
             stack.enter_context(_replaced(services, "ConsolePopen", lambda kept: functools.partial(kept, process_group=0)))
             ray.init(
                 address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES,
@@ -120,17 +120,17 @@ def start(cpus: int, threads: int) -> None:
     except BaseException:
         remove_folder(folder, patience=0.0)
         raise
-    folder.chmod(0o700)  # Ray opens its folder to everybody
+    folder.chmod(0o700)  # Ray makes its folder world-accessible
     _folder = folder
 
 
 _folder: Path | None = None
-"""Of the private Ray that this process has started and not stopped."""
+"""Folder of the private Ray that this process has started and not stopped."""
 
 
 def stop(*, lost: bool = False) -> None:
-    """Leave it, end its processes and remove its folder; without a private Ray, leave the cluster of others. `lost`: it is known to be
-    dead, so what is left of it ends first and leaving may take no longer than seconds. Does not raise."""
+    """Disconnect, end its processes and remove its folder; without a private Ray, disconnect from the cluster. `lost`: it is known to be
+    dead, so its remaining processes are ended first and disconnecting is limited to seconds. Does not raise."""
     global _folder
     folder, _folder = _folder, None
     if lost:
@@ -157,12 +157,12 @@ def _leave() -> None:
 
 
 def abandon() -> None:
-    """Ray does not answer: do not wait for it once more at the end of this process."""
+    """Ray does not respond: do not wait for it again at the end of this process."""
     atexit.unregister(importlib.import_module("ray._private.worker").shutdown)
 
 
 def _with_a_small_agent(start_ray_process: Callable[..., Any]) -> Callable[..., Any]:
-    """The raylet's agent as where Ray is installed without its dashboard, and without metrics: it serves no HTTP then."""
+    """Start the raylet's agent as if Ray were installed without its dashboard, and without metrics: then it serves no HTTP."""
 
     def begin(command: list[str], *args: Any, **given: Any) -> Any:
         agent = "--dashboard_agent_command="
@@ -172,7 +172,7 @@ def _with_a_small_agent(start_ray_process: Callable[..., Any]) -> Callable[..., 
 
 
 def _once_registered(get_node: Callable[..., Any]) -> Callable[..., Any]:
-    """Ray's `get_node` sleeps a second when a node is not yet there; this one first asks for any node, every 20 ms."""
+    """Ray's `get_node` sleeps a second if a node does not exist yet; this one first polls for any node, every 20 ms."""
 
     def wait_and_get(gcs_address: str, node_id: str) -> Any:
         with contextlib.suppress(Exception):
@@ -187,7 +187,7 @@ def _once_registered(get_node: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def _replaced(owner: Any, name: str, make: Callable[[Any], Any]) -> Iterator[None]:
-    """`owner.name` is `make` of itself; nothing happens where there is no such name."""
+    """Replaces `owner.name` by `make(owner.name)`; no effect if there is no such name."""
     kept = getattr(owner, name, None)
     if kept is None:
         yield

@@ -1,8 +1,8 @@
-"""Where a private Ray keeps its sockets and logs: a folder that only its user can enter, removed at the end.
+"""Folder for the sockets and logs of a private Ray: only its user can enter it, and it is removed at the end.
 
-Ray's own place is /tmp/ray, with folders of mode 0777. Ours lie in one folder of mode 0700 for each user, below the temporary folder and
-not in $XDG_RUNTIME_DIR, which vanishes when its user logs out, under a run that was left behind on purpose. What a killed driver left there
-is removed by the next run: a marker says whose it was, and every process of a private Ray has the folder's name in its environment.
+Ray's default is /tmp/ray, with folders of mode 0777. Ours are in one folder of mode 0700 per user, below the temporary folder and not in
+$XDG_RUNTIME_DIR, which is removed when its user logs out, even during a background run. Leftovers of a killed driver are removed by the
+next run: a marker names the owner, and every process of a private Ray has the folder's name in its environment.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from xlli_ray.store.records.lease import Holder
 
 MARKER = "driver.json"
 MARK = "XLLI_RAY_FOLDER"
-"""The environment variable by which processes of a private Ray are known."""
+"""The environment variable that identifies processes of a private Ray."""
 SOCKET = "session_2026-01-01_00-00-00_000000_{pid}/sockets/plasma_store"
-"""The longest path that Ray makes a socket of."""
+"""The longest path of a socket that Ray creates."""
 LONGEST_SOCKET = 103
-"""Bytes of a Unix socket's path: 107 on Linux, 103 on macOS."""
+"""Maximum bytes of a Unix socket's path: 107 on Linux, 103 on macOS."""
 UNMARKED_SECONDS = 3600.0
-"""A folder without a marker is being made, or its maker was killed before it wrote one; after this long, the second."""
+"""A folder without a marker is being created, or its creator was killed before it wrote one; after this long, the latter."""
 END_SECONDS = 0.3
 GONE_SECONDS = 3.0
 POLL_SECONDS = 0.05
 
 
 def make_folder() -> Path:
-    """A fresh folder of mode 0700 for one private Ray, marked as this process's; what dead drivers left is removed first.
+    """A new folder of mode 0700 for one private Ray, marked as this process's; leftovers of dead drivers are removed first.
 
-    Raises EnvironmentFailure where no temporary folder has a path short enough for sockets.
+    Raises EnvironmentFailure if no temporary folder has a path short enough for sockets.
     """
     home = _home()
     sweep(home)
@@ -50,7 +50,7 @@ def make_folder() -> Path:
 
 
 def _home() -> Path:
-    """The user's folder below the first temporary folder whose path is short enough. Another user's is never taken for it."""
+    """The user's folder below the first temporary folder whose path is short enough. Never another user's."""
     tried = dict.fromkeys([tempfile.gettempdir(), "/tmp"])
     for place in tried:
         home = Path(place) / f"xlli-ray-{os.getuid()}"
@@ -61,7 +61,7 @@ def _home() -> Path:
             home.mkdir(mode=0o700)
         about = home.lstat()
         if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
-            return Path(tempfile.mkdtemp(prefix="xlli-", dir=place))  # somebody else has made that name
+            return Path(tempfile.mkdtemp(prefix="xlli-", dir=place))  # someone else has created that name
         home.chmod(0o700)
         return home
     raise EnvironmentFailure(
@@ -71,18 +71,18 @@ def _home() -> Path:
 
 
 def sweep(home: Path) -> None:
-    """Remove the folders of drivers that are dead, and end what is left of their Rays."""
+    """Remove the folders of dead drivers, and end the remaining processes of their Rays."""
     for folder in home.iterdir():
         if folder.is_dir() and not folder.is_symlink() and _is_left_over(folder):
             remove_folder(folder, patience=0.0)
 
 
 def _is_left_over(folder: Path) -> bool:
-    """Whether its driver is dead for certain: of this machine's name space of processes, or from before it was started again."""
+    """Whether its driver is certainly dead: it ran in this machine's pid namespace, or before a reboot."""
     try:
-        driver, here = Holder(**json.loads((folder / MARKER).read_text())), Holder.here()
-        started_again = driver.machine.partition(":")[0] != here.machine.partition(":")[0]
-        return driver.is_dead_here() is True or (driver.host == here.host and started_again)
+        driver, current = Holder(**json.loads((folder / MARKER).read_text())), Holder.here()
+        started_again = driver.machine.partition(":")[0] != current.machine.partition(":")[0]
+        return driver.is_dead_here() is True or (driver.host == current.host and started_again)
     except (OSError, ValueError, TypeError):
         with contextlib.suppress(OSError):
             return time.time() - folder.stat().st_mtime > UNMARKED_SECONDS
@@ -90,7 +90,7 @@ def _is_left_over(folder: Path) -> bool:
 
 
 def remove_folder(folder: Path, *, patience: float = END_SECONDS) -> None:
-    """End the processes of that private Ray that have not ended by themselves within `patience` seconds, and remove its folder."""
+    """End the processes of the private Ray that are still alive after `patience` seconds, and remove its folder."""
     until = time.monotonic() + patience
     while (alive := list(processes(folder))) and time.monotonic() < until:
         time.sleep(POLL_SECONDS)
@@ -102,7 +102,7 @@ def remove_folder(folder: Path, *, patience: float = END_SECONDS) -> None:
 
 
 def processes(folder: Path) -> Iterator[psutil.Process]:
-    """Those whose environment names the folder, this process excepted. Environments of other users cannot be read and are passed over."""
+    """Processes whose environment names the folder, except this one. Unreadable environments of other users are skipped."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if process.pid != os.getpid() and process.environ().get(MARK) == str(folder) and process.status() != psutil.STATUS_ZOMBIE:

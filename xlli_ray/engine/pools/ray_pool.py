@@ -1,8 +1,8 @@
 """Ray Core actors, one per GPU or CPU slot, at most two jobs in flight each.
 
-`max_restarts=-1` brings a lost actor back; `max_task_retries=0` leaves retries to the driver, so that no unit runs again behind
-the records' back. Only jobs and small results cross Ray (`docs/decisions/001-ray-core.md`). Without an address a cluster of this run's
-own starts (`private_ray`).
+`max_restarts=-1` restarts a lost actor; `max_task_retries=0` leaves retries to the driver, so that no unit is rerun without the
+records. Only jobs and small results pass through Ray (`docs/decisions/001-ray-core.md`). Without an address a private cluster is
+started (`private_ray`).
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from xlli_ray.errors import EnvironmentFailure, XlliError
 IN_FLIGHT = 2
 START_SECONDS = 120
 BUSY_SECONDS = 20.0
-"""For a cluster whose slots others hold to give one back."""
+"""Seconds to wait for a slot on a cluster whose slots are all in use."""
 POLL_SECONDS = 0.5
 LOSSES = ("RayActorError", "WorkerCrashedError", "ObjectLostError", "RaySystemError", "TaskUnschedulableError", "GetTimeoutError")
 GET_SECONDS = 10.0
-"""For a result that is there; it takes milliseconds."""
+"""Seconds to fetch a ready result; it takes milliseconds."""
 RESTART_POLL_SECONDS = 0.2
 
 
 class _Actor:
-    """Lives in a worker process. Errors of ours travel as values: Ray would wrap them in its own text."""
+    """Runs in a worker process. Our errors are returned as values: Ray would wrap them in its own text."""
 
     def __init__(self, spec: WorkerSpec) -> None:
         sys.path.extend(path for path in spec.paths if path not in sys.path)
@@ -79,14 +79,14 @@ def _travels(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """The line of Ray's text that says what happened: its last one, under the stack."""
+    """The line of Ray's message with the cause: the last one, below the stack trace."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 
 
 def connect(address: str | None, *, cpus: int, threads: int = 1) -> bool:
-    """Join the cluster at `address`, or start a private one of `cpus` slots. True when this call started Ray. Raises EnvironmentFailure, in
-    less than 30 s, when there is none to be joined."""
+    """Join the cluster at `address`, or start a private one of `cpus` slots. True if this call started Ray. Raises EnvironmentFailure, in
+    less than 30 s, if there is none to join."""
     private_ray.keep_signals()
     if address is None:
         private_ray.prepare()
@@ -97,7 +97,7 @@ def connect(address: str | None, *, cpus: int, threads: int = 1) -> bool:
     if ray.is_initialized():
         return False
     private_ray.silence()
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keeps the driver's GPU visibility as it is
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keeps the driver's GPU visibility unchanged
     try:
         if address is None:
             private_ray.start(cpus, threads)
@@ -113,10 +113,10 @@ def connect(address: str | None, *, cpus: int, threads: int = 1) -> bool:
 
 
 def _join(address: str) -> None:
-    """`ray.init`, which has no limit of its own to how long it may take."""
+    """`ray.init`, which has no timeout of its own, with one."""
     import ray
 
-    own = {} if address.startswith("ray://") else {"job_config": private_ray.job_config()}  # a client's is made by its server
+    own = {} if address.startswith("ray://") else {"job_config": private_ray.job_config()}  # a client's is created by its server
     try:
         with quiet_libraries():
             within(JOIN_SECONDS, lambda: ray.init(address=address, **own, **private_ray.QUIET))
@@ -126,17 +126,17 @@ def _join(address: str) -> None:
 
 
 _ahead = False
-"""Whether this process has joined a cluster before its pool was made, which then leaves it."""
+"""Whether this process joined a cluster before its pool was created; the pool then disconnects."""
 
 
 def join(address: str) -> None:
-    """Join the cluster at `address` ahead of the pool, to ask it something."""
+    """Join the cluster at `address` before the pool exists, to query it."""
     global _ahead
     _ahead |= connect(address, cpus=1)
 
 
 def leave() -> None:
-    """Leave a cluster that was joined ahead of a pool which was never made."""
+    """Disconnect from a cluster that was joined for a pool that was never created."""
     if _take():
         private_ray.stop()
 
@@ -148,8 +148,8 @@ def _take() -> bool:
 
 
 class RayPool:
-    """Actors on a cluster. `gpus` per worker may be a fraction. Nobody is waited for once `leaving` is set. `in_flight`: jobs
-    that an actor may have at once, in threads of its own; one where a job changes what its whole process shares."""
+    """Actors on a cluster. `gpus` per worker may be a fraction. No waiting once `leaving` is set. `in_flight`: concurrent jobs
+    per actor, in its own threads; 1 if a job changes process-wide state."""
 
     def __init__(
         self, spec: WorkerSpec, *, workers: int, gpus: float = 0.0, address: str | None = None, leaving: threading.Event | None = None,
@@ -171,13 +171,13 @@ class RayPool:
         if address is not None:
             try:
                 self.room = check_cluster(ray.nodes, address, threads=spec.threads, gpus=gpus)
-                # asked before our own workers hold what is free
+                # queried before our own workers take free resources
                 self._busy = not room_on(ray.available_resources(), threads=spec.threads, gpus=gpus)
             except EnvironmentFailure:
                 self._actors: list[Any] = []
                 self.close()
                 raise
-        # On a cluster that others started, the environment is theirs.
+        # An existing cluster has its own environment.
         runtime_env = None if self._started and address is None else {"env_vars": private_ray.process_settings(spec.threads)}
         actor = ray.remote(_Actor).options(
             num_cpus=spec.threads, num_gpus=gpus, max_restarts=-1, max_task_retries=0,
@@ -186,8 +186,8 @@ class RayPool:
         self._actors = [actor.remote(spec) for _ in range(workers)]
 
     def wait_ready(self) -> list[tuple[str, int]]:
-        """Host and pid of each worker that has started when the first has. Raises EnvironmentFailure when the cluster has no room for it,
-        ClusterLost when Ray dies meanwhile."""
+        """Host and pid of each worker that has started by the time the first has. Raises EnvironmentFailure if the cluster has no room for
+        it, ClusterLost if Ray dies meanwhile."""
         refs = [actor.where.remote() for actor in self._actors]
         began = time.monotonic()
         ready: list[Any] = []
@@ -202,7 +202,7 @@ class RayPool:
                 )  # fmt: skip
             ready, _ = self._ray.wait(refs, num_returns=1, timeout=POLL_SECONDS)
         ready, late = self._ray.wait(refs, num_returns=len(refs), timeout=0 if self._leaving.is_set() else 5)
-        # Those without a place yet are given no work; one that comes late, with a node that comes late, is.
+        # Workers without a slot get no work yet; late ones, on nodes that join late, do.
         self._calling = {ref: refs.index(ref) for ref in late}
         try:
             return [self._ray.get(ref, timeout=GET_SECONDS)[1] for ref in ready]
@@ -214,7 +214,7 @@ class RayPool:
         ray = self._ray
         flying: dict[Any, tuple[int, Any]] = {}
         load = [0] * len(self._actors)
-        # An actor that died is not given work until it answers again: a call while it restarts would be lost a second time.
+        # An actor that died gets no work until it responds again: a call while it restarts would be lost too.
         calling = self._calling
         try:
             while jobs or flying:
@@ -224,7 +224,7 @@ class RayPool:
                     free = [i for i in range(len(load)) if load[i] < self._in_flight and i not in calling.values()]
                     if not free:
                         break
-                    # fill every worker's first place before anyone's second
+                    # fill every worker's first slot before any second
                     index = min(free, key=load.__getitem__)
                     job = jobs.popleft()
                     flying[self._actors[index].run.remote(task, job)] = (index, job)
@@ -260,7 +260,7 @@ class RayPool:
             return value
         if kind == "error":
             raise value
-        raise RuntimeError(f"a worker met an error in the program:\n{value}")
+        raise RuntimeError(f"error in a worker:\n{value}")
 
     def close(self) -> None:
         self._watch.close()
@@ -273,7 +273,7 @@ class RayPool:
 
 
 def nodes_see(study: str, key: str, expected: bytes, corpus: list[str]) -> None:
-    """Prove that every node of the cluster sees the study folder and the corpus. Raises EnvironmentFailure naming the node."""
+    """Check that every node of the cluster sees the study folder and the corpus. Raises EnvironmentFailure naming the node."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -305,7 +305,7 @@ def nodes_see(study: str, key: str, expected: bytes, corpus: list[str]) -> None:
         try:
             trouble = ray.get(ref, timeout=60)
         except Exception as error:
-            trouble = f"does not answer about {study}: {str(error).splitlines()[0]}"
+            trouble = f"does not respond about {study}: {str(error).splitlines()[0]}"
         if trouble:
             name = node.get("NodeManagerHostname") or node["NodeManagerAddress"]
             raise EnvironmentFailure(

@@ -1,7 +1,7 @@
-"""The pool of a run: made when it is first needed, or ahead of that beside other work, and closed as soon as nothing more needs it.
+"""The pool of a run: created when first needed, or earlier in the background, and closed as soon as it is no longer needed.
 
-Starting a private Ray takes seconds, most of them waiting for its daemons. Loading torch and planning take seconds, too. So a run that
-knows that there is work begins the one in a thread while it does the other, and lets Ray go while tables are written.
+Starting a private Ray takes seconds, mostly waiting for its daemons. Loading torch and planning take seconds, too. So a run that has work
+starts Ray in a thread meanwhile, and shuts it down while tables are written.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from xlli_ray.store.objects.client import Objects
 
 
 class Pools:
-    """Gives the run's pool. A study that is complete starts no Ray. `in_flight`: jobs that a worker may have at once, as of `RayPool`."""
+    """Provides the run's pool. A complete study starts no Ray. `in_flight`: concurrent jobs per worker, as in `RayPool`."""
 
     def __init__(
         self, options: Options, spec: WorkerSpec, objects: Objects, corpus: Sequence[str], *, in_flight: int | None = None
@@ -37,7 +37,7 @@ class Pools:
         self._leaving = threading.Event()
 
     def warm(self) -> None:
-        """Begin to start a private Ray, in a thread; errors come out where the pool is needed."""
+        """Start a private Ray in a thread; errors are raised where the pool is needed."""
         if self._options.address is None and self._options.workers != 0 and self._coming is None:
             self._loading.enter_context(loading())
             self._coming = self._thread.submit(self._make)
@@ -78,7 +78,7 @@ class Pools:
         return pool
 
     def cool(self) -> None:
-        """No more work comes: begin to close, in a thread."""
+        """No more work: start closing, in a thread."""
         if self._going is None and (self._pool is not None or self._coming is not None):
             self._going = self._thread.submit(self._end)
 

@@ -1,6 +1,6 @@
-"""How many workers there is room for: on this machine before anything starts, in a cluster as soon as it is joined.
+"""Number of workers that fit: on this machine before anything starts, in a cluster once it is joined.
 
-Ray waits without a word for a GPU that nobody has.
+Ray silently waits for a GPU that does not exist.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from xlli_ray.engine.worker.environment import own_cores
 from xlli_ray.errors import EnvironmentFailure, PlanError, counted
 
 NODES_SECONDS = 8.0
-"""For nodes of a cluster that are just coming."""
+"""Seconds to wait for nodes that are joining a cluster."""
 POLL_SECONDS = 0.5
-LESS = "leave --gpus-per-worker out to compute on the CPU, or give --address of a cluster that has some"
+LESS = "omit --gpus-per-worker to compute on the CPU, or give --address of a cluster with GPUs"
 
 
 def check_options(options: Options) -> None:
-    """Raise PlanError for numbers that can mean nothing."""
+    """Raise PlanError for invalid numbers."""
     share = options.gpus_per_worker
     if not math.isfinite(share) or share < 0 or (share > 1 and share != int(share)):
-        raise PlanError(f"--gpus-per-worker {share:g}: a share of one GPU (0.5), or a whole number of them")
+        raise PlanError(f"--gpus-per-worker must be a fraction of one GPU (0.5) or an integer, got {share:g}")
     if options.workers is not None and options.workers < 0:
-        raise PlanError(f"--workers {options.workers}: how many processes; 0 computes in this one")
+        raise PlanError(f"--workers must be an integer ≥ 0 (0 computes in this process), got {options.workers}")
 
 
 def check_here(options: Options, gpus: Callable[[], int] | None = None) -> None:
-    """Raise EnvironmentFailure when this machine lacks the GPUs that its workers are to hold. Nothing is started for the answer."""
+    """Raise EnvironmentFailure if this machine lacks the GPUs for its workers. Starts nothing."""
     share = options.gpus_per_worker
     if not share or options.address is not None:
         return
@@ -40,19 +40,19 @@ def check_here(options: Options, gpus: Callable[[], int] | None = None) -> None:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     seen = "" if visible is None else f" (CUDA_VISIBLE_DEVICES={visible!r})"
     if not have:
-        raise EnvironmentFailure(19, f"--gpus-per-worker {share:g}: no GPU is to be seen here{seen}; {LESS}")
+        raise EnvironmentFailure(19, f"--gpus-per-worker {share:g}: no GPU is visible here{seen}; {LESS}")
     room = room_on({"CPU": math.inf, "GPU": have}, threads=1, gpus=share)
-    asked = 1 if options.workers is None else max(options.workers, 1)
-    if asked > room:
-        held = f"{asked * share:g} GPU{'' if asked * share == 1 else 's'}"
-        holds = f"--workers {asked} with --gpus-per-worker {share:g} hold {held}, {have} can be seen here{seen}"
+    wanted = 1 if options.workers is None else max(options.workers, 1)
+    if wanted > room:
+        held = f"{wanted * share:g} GPU{'' if wanted * share == 1 else 's'}"
+        holds = f"--workers {wanted} with --gpus-per-worker {share:g} need {held}, {have} visible here{seen}"
         raise EnvironmentFailure(
             11, f"{holds}: room for {counted(room, 'worker')}" + (f", --workers {room}" if room else "") + f". Or {LESS}"
         )
 
 
 def gpus_here() -> int:
-    """GPUs that Ray would give to workers on this machine, those hidden by CUDA_VISIBLE_DEVICES and its kin left out."""
+    """GPUs that Ray would assign to workers on this machine, without those hidden by CUDA_VISIBLE_DEVICES and similar."""
     accelerators: Any = importlib.import_module("ray._private.accelerators")
     manager = accelerators.get_accelerator_manager_for_resource("GPU")
     have = int(manager.get_current_node_num_accelerators())
@@ -61,7 +61,7 @@ def gpus_here() -> int:
 
 
 def room_on(resources: Mapping[str, float], *, threads: int, gpus: float) -> int:
-    """Workers of `threads` CPUs and `gpus` GPUs that fit on a node with these resources. No share is made of parts of two GPUs."""
+    """Workers of `threads` CPUs and `gpus` GPUs that fit on a node with these resources. A share never spans two GPUs."""
     small = 1e-6  # 1 / (1 / 3) is less than 3
     cpus = resources.get("CPU", 0) / threads + small
     have = math.floor(resources.get("GPU", 0) + small)
@@ -80,14 +80,14 @@ def workers_here(options: Options, threads: int) -> int:
 
 
 def room_in(nodes: Iterable[Mapping[str, Any]], *, threads: int, gpus: float) -> int:
-    """Workers for which a cluster has room, by what `ray.nodes()` says its nodes have, whoever holds it now."""
+    """Number of workers that fit in a cluster, by the total resources of `ray.nodes()`, in use or not."""
     return sum(room_on(node["Resources"], threads=threads, gpus=gpus) for node in nodes if node["Alive"])
 
 
 def check_cluster(
     nodes: Callable[[], list[Mapping[str, Any]]], address: str, *, threads: int, gpus: float, seconds: float = NODES_SECONDS
 ) -> int:
-    """Room in the cluster for such workers. Raises EnvironmentFailure when there is none, after `seconds` in which nodes may come."""
+    """Number of such workers that fit in the cluster. Raises EnvironmentFailure if zero, after `seconds` in which nodes may join."""
     until = time.monotonic() + seconds
     while not (room := room_in(nodes(), threads=threads, gpus=gpus)):
         if time.monotonic() > until:
@@ -98,7 +98,7 @@ def check_cluster(
 
 
 def describe(nodes: Iterable[Mapping[str, Any]]) -> str:
-    """What its nodes have, in words."""
+    """Resources of its nodes, in words."""
     have = [
         f"{node['Resources'].get('CPU', 0):g} CPUs, {node['Resources'].get('GPU', 0):g} GPUs" for node in nodes if node["Alive"]
     ]

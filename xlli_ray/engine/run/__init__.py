@@ -1,1 +1,1 @@
-"""One run of a study: scan → plan → units → tables → analyses. Knows pools by their protocol only."""
+"""One run of a study: scan → plan → units → tables → analyses. Depends only on the protocol of pools."""

@@ -1,7 +1,7 @@
-"""Run the analyses of a recipe once the tables are written: those whose inputs, parameters or VERSION changed, and no others.
+"""Run the analyses of a recipe once the tables are written: only those whose inputs, parameters or VERSION changed.
 
-One that fails is reported and leaves its last result where it is; the others still run. Errors of the surroundings (disk full, lease lost)
-stop the run, as everywhere.
+A failure is reported and keeps the last result; the others still run. Errors of the environment (disk full, lease lost) stop the run, as
+everywhere.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ SOFTWARE = ("xlli_ray", "numpy", "scipy", "matplotlib", "pyarrow")
 
 @dataclass(frozen=True)
 class Ran:
-    """What became of a recipe's analyses."""
+    """Outcome of a recipe's analyses."""
 
     run: tuple[str, ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
     """(id, reason)."""
     flags: tuple[str, ...] = field(default_factory=tuple)
-    """Of all current results, each led by its analysis' id."""
+    """Of all current results, each prefixed with its analysis' id."""
 
 
 def asked(stages: Sequence[Stage]) -> list[Asked]:
-    """The recipe's analysis stages as `analyses.freshness` has them."""
+    """The recipe's analysis stages for `analyses.freshness`."""
     return [Asked(stage.id, stage.kind, stage.params, stage.models, stage.code) for stage in stages]
 
 
@@ -54,43 +54,43 @@ def run_analyses(
     again: Sequence[str] = (),
     threads: int = 1,
 ) -> Ran:
-    """Run what is not current. `check` raises when the lease is lost; `again`: ids that are run in any case (`--replace`).
+    """Run what is not current. `check` raises if the lease is lost; `again`: ids to run in any case (`--replace`).
 
-    `threads`: of matrix products, as the recipe has them for workers: sums of another number of threads round differently.
+    `threads`: for matrix products, as for workers in the recipe: sums over a different number of threads round differently.
     """
     objects = archive.objects
     done, failed, flags = [], [], []
-    for one in wanted:
+    for analysis in wanted:
         check()
         start = time.monotonic()
         try:
-            task = resolve(one, archive)
+            task = resolve(analysis, archive)
             remember_digests(archive.records, task.cells, {item.cell: item.digest for item in task.made.inputs})
-            stored = _there(objects, one.id)
+            stored = _there(objects, analysis.id)
             current = stored is not None and stored.made.fingerprint == task.made.fingerprint and result_is_whole(objects, stored)
-            if stored is None or not current or one.id in again:
-                events.event("analysis", id=one.id, of=one.kind, fingerprint=task.made.fingerprint, state="begin")
-                events.tell(f"analysis {one.id} …")
+            if stored is None or not current or analysis.id in again:
+                events.event("analysis", id=analysis.id, of=analysis.kind, fingerprint=task.made.fingerprint, state="begin")
+                events.tell(f"analysis {analysis.id} …")
                 with threadpool_limits(threads):
                     result = _compute(task, archive, events)
                 check()
                 stored = write_result(objects, task.made, task.cls.TABLES, result, _software())
-                done.append(one.id)
-                events.tell(f"analysis {one.id}: done in {time.monotonic() - start:.0f} s")
-                events.event("analysis", id=one.id, state="end", seconds=round(time.monotonic() - start, 3))
-            flags += [f"{one.id}: {without_lead(flag, one.id)}" for flag in stored.flags]
+                done.append(analysis.id)
+                events.tell(f"analysis {analysis.id}: done in {time.monotonic() - start:.0f} s")
+                events.event("analysis", id=analysis.id, state="end", seconds=round(time.monotonic() - start, 3))
+            flags += [f"{analysis.id}: {without_lead(flag, analysis.id)}" for flag in stored.flags]
         except (EnvironmentFailure, LeaseError):
             raise
-        except Exception as error:  # whatever is wrong with one analysis must not cost the others
-            reason = without_lead(_reason(error), one.id)
-            write_failure(objects, one.id, reason)
-            failed.append((one.id, reason))
-            events.event("analysis", id=one.id, state="failed", reason=reason, traceback=traceback.format_exc())
+        except Exception as error:  # a failing analysis must not affect the others
+            reason = without_lead(_reason(error), analysis.id)
+            write_failure(objects, analysis.id, reason)
+            failed.append((analysis.id, reason))
+            events.event("analysis", id=analysis.id, state="failed", reason=reason, traceback=traceback.format_exc())
     return Ran(tuple(done), tuple(failed), tuple(flags))
 
 
 def _there(objects: Objects, name: str) -> Stored | None:
-    """The result that is there, None also for one that says what no analysis says: it is made again."""
+    """The existing result, None also for an invalid one: it is made again."""
     try:
         return read_result(objects, name)
     except StudyError:
@@ -104,12 +104,12 @@ def _compute(task: Task, archive: Archive, events: Events) -> Result:
 
 
 def _software() -> dict[str, str]:
-    """Versions of what can change a result's numbers or pictures."""
+    """Versions of packages that can change a result's numbers or figures."""
     return {"python": platform.python_version(), **{name: version(name) for name in SOFTWARE}}
 
 
 def _reason(error: Exception) -> str:
-    """One line for people: our own errors as they are, others with the place where they happened."""
+    """One line for people: our own errors unchanged, others with their location."""
     if isinstance(error, XlliError):
         return str(error)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/xlli_ray/" in frame.filename]

@@ -1,4 +1,4 @@
-"""The store's side of a run: make all Zarr documents before the first unit, and bring `valid` and the tables up to date after the last."""
+"""The store's part of a run: create all Zarr documents before the first unit, and update `valid` and the tables after the last."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def create_arrays(archive: Archive, plan: Plan) -> None:
-    """Make all zarr.json and `row` companions before the first unit; existing ones must be the same."""
+    """Create all zarr.json and `row` companions before the first unit; existing ones must be equal."""
     objects, groups = archive.objects, set[str]()
     for cell in plan.cells:
         for key, document in group_documents(archive.manifest, cell):
@@ -54,8 +54,8 @@ def forget_replaced(records: Listing, plan: Plan) -> None:
 def finish(archive: Archive, lease: Lease) -> int:
     """Pack records, write `valid`, make the tables. Returns the number of failed samples (counted once per model).
 
-    Skipped when the tables already tell of exactly these records: their index is written last, so a run that was killed in here
-    does it again.
+    Skipped if the tables already cover exactly these records: their index is written last, so a run that was killed here does it
+    again.
     """
     if not tables_are_fresh(archive, read=True):
         for cell in archive.manifest.cells:
@@ -68,7 +68,7 @@ def finish(archive: Archive, lease: Lease) -> int:
 
 def _write_valid(records: Listing, cell: Cell) -> None:
     objects = records.objects
-    seen = objects.fence.saw if objects.fence else None  # digests.json wants to know each record's crc32c: this is where they are read
+    seen = objects.fence.saw if objects.fence else None  # digests.json needs each record's crc32c: records are read here
     for name, valid in valid_by_bucket(records, cell, seen=seen).items():
         if cell.bucket(name).arrays:
             write_companion(objects, f"{group_key(cell.id, name)}/valid", valid)

@@ -1,7 +1,7 @@
-"""The baseline that every `restore` stage has beside its networks: entered here once the corpus has been scanned, asked for by nobody.
+"""The baseline of every `restore` stage in addition to its networks: added automatically once the corpus has been scanned.
 
-Only then its scale is known. It is a model like any other (`models.networks.bicubic`), chosen by stages `restore` and by no others, so it
-adds cells and changes none. `baseline: false` in the recipe leaves it out.
+Only then is its scale known. It is a model like any other (`models.networks.bicubic`), used only by `restore` stages, so it adds cells and
+changes none. `baseline: false` in the recipe disables it.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from xlli_ray.recipe import ModelEntry, Recipe
 from xlli_ray.store.records.manifest import ModelRecord, SampleTable
 
 LARGEST = 16
-"""The largest scale that the baseline is made for."""
+"""The largest scale with a baseline."""
 
 
 def baseline_entries(
     recipe: Recipe, table: SampleTable, records: Sequence[ModelRecord], known: Sequence[ModelRecord] = ()
 ) -> list[ModelEntry]:
-    """What to add to the recipe's models: a baseline for RGB, for luma, or both, as the networks of its `restore` stages see the pictures.
+    """What to add to the recipe's models: a baseline for RGB, for luma, or both, as the networks of its `restore` stages need.
 
-    `records`: of the recipe's models. `known`: the study's, whose baseline keeps its id. Nothing without a `restore` stage, without
-    targets, where the corpus has several scales, where the recipe says `baseline: false` and where it has the baseline itself.
+    `records`: of the recipe's models. `known`: the study's, whose baseline keeps its id. Nothing without a `restore` stage or targets, for
+    a corpus of several scales, with `baseline: false`, and if the recipe contains the baseline itself.
     """
     stages = [stage for stage in recipe.stages if stage.kind == "restore"]
     scales = {scale for bucket in table.buckets for scale in bucket.scales if scale}
@@ -46,9 +46,9 @@ def baseline_entries(
 
 
 def _free(name: str, args: Mapping[str, Any], taken: set[str], known: Sequence[ModelRecord]) -> str:
-    """An id that neither the recipe nor another model of the study has."""
+    """An id used neither by the recipe nor by another model of the study."""
     same = {record.id for record in known if record.network == NETWORK and record.entry.get("args") == args}
     others = {record.id for record in known} - same
     kept = [record.id for record in known if record.id in same and record.entry.get("baseline") and record.id not in taken]
     names = [*kept, name, f"{name}-baseline", *(f"{name}-baseline-{number}" for number in range(2, len(taken | others) + 3))]
-    return next(one for one in names if one not in taken | others)
+    return next(candidate for candidate in names if candidate not in taken | others)

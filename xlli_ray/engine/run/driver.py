@@ -1,8 +1,8 @@
 """The driver: lease → scan → plan → units → tables → analyses. Its only state is the records; kill it and run the same command again.
 
-Errors of the surroundings stop the run at once and mark nothing; what becomes of lost workers is decided in `units`.
+Errors of the environment stop the run at once and mark nothing; lost workers are handled in `units`.
 
-What needs torch is imported inside functions: while it loads, and while the plan is made, a private Ray starts beside it (`pools`).
+Modules that need torch are imported inside functions: while torch loads, and during planning, a private Ray starts in parallel (`pools`).
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ if TYPE_CHECKING:
     from xlli_ray.engine.run.plan import Plan
 
 DEVICE_SECONDS = 20.0
-"""For a worker of a cluster to say which GPU it has."""
+"""Seconds for a worker of a cluster to report its GPU."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did."""
+    """Summary of a run."""
 
     study: str
     samples: int
@@ -69,17 +69,17 @@ class Summary:
     added: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default_factory=tuple)
     analyses: tuple[str, ...] = ()
-    """Ids of the analyses that were run."""
+    """Ids of the analyses run."""
     analyses_failed: tuple[tuple[str, str], ...] = ()
-    """(id, reason) of those that failed; all else is done."""
+    """(id, reason) of those that failed; everything else is done."""
     flags: tuple[str, ...] = ()
-    """What results want to have seen first."""
+    """Warnings of the results."""
     measurements: int = 0
     """Samples, counted once for each model that measures them, as `failed` counts."""
 
     @property
     def complete(self) -> bool:
-        """True when there was nothing to do."""
+        """Whether there was nothing to do."""
         return self.units_run == 0 and not self.analyses and not self.analyses_failed
 
 
@@ -90,13 +90,13 @@ def import_path() -> tuple[str, ...]:
 
 @contextmanager
 def session(out: str, options: Options, threads: int) -> Iterator[tuple[Objects, Lease, Events, WorkerSpec]]:
-    """Objects, lease, events and worker spec of one run; released whatever happens."""
+    """Objects, lease, events and worker spec of one run; always released."""
     check_options(options)
     check_here(options)
     objects = open_objects(out)
     probe_create_only(objects)
     lease = Lease.acquire(objects, takeover=options.takeover)
-    events = Events(objects, lease.epoch, quiet=options.quiet)  # of names that only this run has, also when it lost the study
+    events = Events(objects, lease.epoch, quiet=options.quiet)  # its file names are unique to this run, even after it lost the study
     objects = fenced(objects, Fence(lease))
     device = options.device or ("cuda" if options.gpus_per_worker else "cpu")
     try:
@@ -115,7 +115,7 @@ def _apart(recipe: Recipe, objects: Objects, spec: WorkerSpec) -> Apart:
 
 
 def _sweep(objects: Objects, *parts: str) -> None:
-    """Remove what killed writers left half-written. Never while units run: their shards grow under such names."""
+    """Remove partial files of killed writers. Never while units run: their shards are written under such names."""
     if isinstance(objects, LocalObjects):
         for part in parts:
             objects.sweep(part)
@@ -134,7 +134,7 @@ def scan_study(recipe: Recipe, out: str, options: Options) -> Manifest:
 
 
 def plan_study(recipe: Recipe, out: str, options: Options) -> tuple[Manifest, Plan]:
-    """Scan if needed and plan; computes no unit and refuses nothing for its size."""
+    """Scan if needed and plan; computes no units and ignores limits."""
     from xlli_ray.engine.run.projection import timed
 
     with session(out, options, recipe.threads) as (objects, lease, events, spec):
@@ -153,7 +153,7 @@ def plan_study(recipe: Recipe, out: str, options: Options) -> tuple[Manifest, Pl
 
 
 def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
-    """Run a recipe to the end: only what is missing is computed."""
+    """Run a recipe to completion, computing only what is missing."""
     with session(out, options, recipe.threads) as (objects, lease, events, spec):
         events.event("start", command=options.command, epoch=lease.epoch, versions=versions())
         apart = _apart(recipe, objects, spec)
@@ -174,7 +174,7 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
 
             check_limits(plan, recipe, workers=workers)
             listed.look_again()  # reading the corpus and planning may have taken hours
-            forget_replaced(listed, plan)  # before the new plan is saved: killed in here, the old one is computed again
+            forget_replaced(listed, plan)  # before the new plan is saved: if killed here, the old one is computed again
             manifest = save_manifest(objects, manifest, epoch=lease.epoch)
             archive = Archive(objects, manifest, listed)
             create_arrays(archive, plan)
@@ -184,7 +184,7 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             run = len(jobs)
             changes = version_changes(before.versions) if before is not None and before.cells and jobs else []
             if jobs:
-                # A run that stopped at an error ended its lease, and yet may have killed workers beside half a shard or record.
+                # A run that stopped at an error released its lease, but may have killed workers in the middle of a shard or record.
                 _sweep(objects, ROOT, "records")
                 if run_units(archive, jobs, pools, events, lease):
                     lease.check()
@@ -192,7 +192,7 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             pools.cool()
             try:
                 failed = finish(archive, lease)
-            except DamagedRecord:  # bytes that changed since they were written: these units once more
+            except DamagedRecord:  # bytes that changed since they were written: run these units again
                 notes += [f"{key}: damaged, its units were computed again" for key in set_free(listed, plan.cells)]
                 jobs = pending_jobs(listed, wanted, gate)
                 run += len(jobs)
@@ -220,7 +220,7 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
 
 
 def _below(archive: Archive) -> list[str]:
-    """A flag for each network that is worse than the baseline beside it."""
+    """A flag for each network that is worse than the baseline."""
     return [f"{one.stage}: {one.text}" for one in below_baseline(archive.manifest, lambda statement: query(archive, statement))]
 
 
@@ -233,7 +233,7 @@ def _waiting(records: Listing, cells: Sequence[Cell]) -> list[str]:
 
 
 def _first_files(recipe: Recipe) -> list[str]:
-    """The first file of the corpus: what every node must be able to read."""
+    """The first file of the corpus, which every node must be able to read."""
     from xlli_ray.corpus.scan import list_sources
 
     try:
@@ -264,13 +264,13 @@ def _scanned(
     manifest = replace(
         base, seed=recipe.seed, recipe=recipe.dump(), samples=table, versions=versions(), command=options.command
     )
-    if not fixed:  # a study with cells changes only once the plan is accepted
+    if not fixed:  # a study with cells only changes once the plan is accepted
         manifest = save_manifest(objects, manifest, epoch=lease.epoch)
     return manifest
 
 
 def _same_corpus(objects: Objects, recipe: Recipe, manifest: Manifest, options: Options) -> None:
-    """Refuse another corpus under a study that has cells, naming the changed field, before anything is overwritten."""
+    """Refuse a different corpus for a study with cells, naming the changed field, before anything is overwritten."""
     old = manifest.recipe
     if old.get("seed") != recipe.seed:
         raise PlanError(f"{objects.url}: seed was {old.get('seed')}, is now {recipe.seed}: use a new --out")
@@ -284,7 +284,7 @@ def _same_corpus(objects: Objects, recipe: Recipe, manifest: Manifest, options: 
 
 
 def _without_places(corpus: Mapping[str, Any]) -> dict[str, Any]:
-    """Where files lie may change (another mount); what is made of them may not."""
+    """The corpus without locations of files, which may change (another mount); what is made from them may not."""
     out = {key: kind_of(key).fixed(value) if value and CORPORA.knows(key) else value for key, value in corpus.items()}
     out = {key: value for key, value in out.items() if value is not None or not CORPORA.knows(key)}
     if out.get("pies"):
@@ -293,7 +293,7 @@ def _without_places(corpus: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checked(recipe: Recipe, objects: Objects, before: Manifest | None, options: Options, apart: Apart) -> list[ModelRecord]:
-    """The models, their weights kept, once all that does not depend on the corpus has been checked: before an image is read."""
+    """The models, with their weights stored, after checking everything that does not depend on the corpus: before an image is read."""
     import torch
 
     from xlli_ray.engine.run.precheck import check_replace, checked
@@ -315,7 +315,7 @@ def _checked(recipe: Recipe, objects: Objects, before: Manifest | None, options:
 def _with_baseline(
     recipe: Recipe, objects: Objects, manifest: Manifest, records: list[ModelRecord]
 ) -> tuple[Recipe, list[ModelRecord]]:
-    """Recipe and records with the baseline of this corpus. The study keeps the recipe as it was asked."""
+    """Recipe and records with the baseline of this corpus. The study stores the recipe without it."""
     from xlli_ray.engine.run.baseline_entry import baseline_entries
     from xlli_ray.engine.run.study_weights import keep_models
 
@@ -352,7 +352,7 @@ def _planned(
         plan = plan_apart(
             apart, recipe.measured(), manifest.samples, records, existing=manifest.cells, device=device, replace_ids=options.replace
         )
-        check_names(objects, plan.cells)  # layers, too, name folders
+        check_names(objects, plan.cells)  # layers are also names of folders
         plan = replace(plan, notes=(*notes, *plan.notes))
     finally:
         torch.set_num_threads(before)
@@ -365,25 +365,25 @@ def _planned(
 
 
 def _plan_mark(recipe: Recipe, manifest: Manifest, records: Sequence[ModelRecord], device: str) -> str:
-    """Hash of what a plan depends on: planning runs every network, and a study that is complete should not wait for that."""
+    """Hash of everything a plan depends on: planning runs every network, and a complete study should not wait for that."""
     measured = recipe.measured()
     dump = measured.dump()
     models = [[r.id, r.weights_sha256, r.network, r.network_version, dict(r.entry)] for r in records]
     named = {(stage.kind, stage.code) for stage in measured.stages}
-    ours = {(kind, "") for kind, place in PROBES.items() if place.startswith("xlli_ray.")}  # all: one may be built on another
+    ours = {(kind, "") for kind, place in PROBES.items() if place.startswith("xlli_ray.")}  # all of them: one may be based on another
     probes = sorted((kind, probe_class(kind, code).VERSION) for kind, code in ours | named)
-    asked = {key: dump[key] for key in ("stages", "batch", "threads")}
+    requested = {key: dump[key] for key in ("stages", "batch", "threads")}
     built = [[one.id, parts] for one in measured.stages if (parts := probe_class(one.kind, one.code).parts(one.parsed()))]
     assert manifest.samples is not None
     return identity_hash(
-        {**({"parts": built} if built else {}), "asked": asked, "models": models, "tags": [dict(r.tags) for r in records],
+        {**({"parts": built} if built else {}), "asked": requested, "models": models, "tags": [dict(r.tags) for r in records],
          "probes": probes, "device": device, "samples": manifest.samples.hash, "decode": decode.VERSION,
          "degradations": recipe.corpus.versions(manifest.samples.labels), "program": versions()}
     )  # fmt: skip
 
 
 def _planned_device(manifest: Manifest, options: Options, spec: WorkerSpec) -> str:
-    """The device model of the plan: the study's own once it has cells, else this machine's (or the first GPU worker's)."""
+    """The device model of the plan: the study's if it has cells, else this machine's (or the first GPU worker's)."""
     if manifest.cells:
         return manifest.device
     if spec.device.startswith("cuda") and options.address is not None:
@@ -393,13 +393,13 @@ def _planned_device(manifest: Manifest, options: Options, spec: WorkerSpec) -> s
         import ray
 
         check_cluster(ray.nodes, options.address, threads=1, gpus=options.gpus_per_worker)
-        asked = ray.remote(num_gpus=options.gpus_per_worker)(device_name).remote(spec.device)
+        reply = ray.remote(num_gpus=options.gpus_per_worker)(device_name).remote(spec.device)
         try:
-            return str(ray.get(asked, timeout=DEVICE_SECONDS))
+            return str(ray.get(reply, timeout=DEVICE_SECONDS))
         except ray.exceptions.GetTimeoutError as error:
-            ray.cancel(asked, force=True)
+            ray.cancel(reply, force=True)
             raise EnvironmentFailure(
-                11, f"no GPU of the cluster at {options.address} came free within {DEVICE_SECONDS:.0f} s, to be asked for its model: wait "
-                "for others to end, or ask for a smaller --gpus-per-worker",
+                11, f"no GPU of the cluster at {options.address} became free within {DEVICE_SECONDS:.0f} s to determine its model: wait "
+                "for others to end, or request a smaller --gpus-per-worker",
             ) from error  # fmt: skip
     return device_name(spec.device)

@@ -1,4 +1,4 @@
-"""The sizes of a corpus' inputs as a plan asks about them: what a network makes of each, in which batches, and which it cannot take."""
+"""Input sizes of a corpus for planning: a network's output for each, its batch sizes, and which it does not accept."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def size_of(bucket: Bucket) -> Size:
 
 
 def pixels(bucket: Bucket) -> int:
-    """Of one input, all frames together."""
+    """Pixels of one input, over all frames."""
     return bucket.height * bucket.width * max(1, bucket.frames)
 
 
 def too_small(model: Model, bucket: Bucket) -> str:
-    """Why the network cannot take inputs of this bucket, '' when it can."""
+    """Why the network does not accept inputs of this bucket, '' if it does."""
     if min(model.padded(bucket.height, bucket.width)) >= model.minimum:
         return ""
     return (

@@ -1,4 +1,4 @@
-"""What a study keeps of its probes' own words: readers must not need their code (`store.records.manifest.KindRecord`)."""
+"""Descriptions of probes stored in a study, so that readers do not need their code (`store.records.manifest.KindRecord`)."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from xlli_ray.store.records.manifest import Cell, ColumnRecord, KindRecord
 
 
 def kind_records(cells: Iterable[Cell], known: Iterable[KindRecord] = ()) -> tuple[KindRecord, ...]:
-    """A record of each kind among `cells`, by kind; `known`: those of before, kept where the probe is not here or must not run."""
+    """A record of each kind among `cells`, by kind; `known`: existing ones, kept if the probe is missing or must not run."""
     kept = {record.kind: record for record in known}
     out: dict[str, KindRecord] = {}
-    some: dict[tuple[str, str], dict[tuple[tuple[str, str], ...], Cell]] = {}  # one cell for each set of columns
+    by_kind: dict[tuple[str, str], dict[tuple[tuple[str, str], ...], Cell]] = {}  # one cell per set of columns
     for cell in cells:
-        some.setdefault((cell.kind, cell.code), {})[cell.columns] = cell
-    for (kind, code), different in sorted(some.items(), key=lambda item: item[0]):
+        by_kind.setdefault((cell.kind, cell.code), {})[cell.columns] = cell
+    for (kind, code), different in sorted(by_kind.items(), key=lambda item: item[0]):
         try:
             cls = probe_class(kind, code)
-            told = {one.name: one for cell in different.values() for one in make_probe(kind, cell.params, cell.spec, code).columns()}
+            by_name = {c.name: c for cell in different.values() for c in make_probe(kind, cell.params, cell.spec, code).columns()}
         except RecipeError:
             if kind in kept:
                 out.setdefault(kind, kept[kind])
             continue
-        columns = tuple(ColumnRecord(one.name, one.dtype, one.about, one.place, one.limits, one.unit, one.better) for one in told.values())
+        columns = tuple(ColumnRecord(c.name, c.dtype, c.about, c.place, c.limits, c.unit, c.better) for c in by_name.values())
         out[kind] = KindRecord(kind, code, cls.VERSION, cls.REFERENCE, tuple(described(cls)), columns)
     return tuple(out[kind] for kind in sorted(out))

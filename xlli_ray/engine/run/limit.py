@@ -1,8 +1,8 @@
-"""A try with few samples (`--limit N`): the same contents under every degradation, from as many images as there are.
+"""A trial with few samples (`--limit N`): the same contents under every degradation, from as many images as possible.
 
-The first N rows of a sample table are all clean, since rows are sorted by degradation; nothing could be concluded from them. So contents
-are dealt round by round over the images, in an order that only the seed and the files' bytes decide, and each is taken with all its
-degradations: every set has the same number, as analyses want it.
+The first N rows of a sample table are all clean, since rows are sorted by degradation; no conclusion could be drawn from them. So contents
+are taken round-robin from the images, in an order determined by the seed and the files' bytes, each with all its degradations: every set
+has the same number, as analyses require.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ T = TypeVar("T")
 
 
 def some_files(uris: Sequence[str], items: Sequence[T], limit: int, seed: int) -> list[T]:
-    """`limit` of `items`, by the hash of their names: not those that come first by name, which may be of one kind. In their order."""
+    """`limit` of `items`, by the hash of their names: the first by name might be of one kind. In their original order."""
     order = sorted(range(len(items)), key=lambda i: sha256(f"{seed}|{uris[i]}".encode("utf-8", "surrogateescape")).digest())
     return [items[i] for i in sorted(order[:limit])]
 
 
 def some_rows(batches: Iterable[pa.RecordBatch], limit: int, seed: int) -> Iterator[pa.RecordBatch]:
-    """At most `limit` rows of a sample table: whole contents, with all their degradations, in the table's order and numbered anew.
+    """At most `limit` rows of a sample table: whole contents, with all their degradations, in the table's order and renumbered.
 
     Fewer rows than degradations: one content under the first `limit` of them.
     """

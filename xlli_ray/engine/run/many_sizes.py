@@ -1,11 +1,11 @@
-"""Inputs of many sizes: one bucket for all of them, instead of one for each (`docs/decisions/010-many-sizes.md`).
+"""Inputs of many sizes: one bucket for all, instead of one per size (`docs/decisions/010-many-sizes.md`).
 
-A folder of whole photographs has as many sizes as files. A bucket costs a group, its documents, `valid`, `row`, and a unit with a record
-and a shard of its own, whatever it holds. From `MANY` sizes on the samples of a cell lie in one bucket, in the order of the table, so size
-by size; units are cut as for one size. Each forward pass keeps its exact size and its batch, and so its numbers.
+A folder of whole photographs has as many sizes as files. A bucket costs a group, its documents, `valid`, `row`, and a unit with its own
+record and shard, regardless of its content. From `MANY` sizes on the samples of a cell are in one bucket, in the order of the table, i.e.
+grouped by size; units are cut as for one size. Each forward pass keeps its exact size and batch, and therefore its numbers.
 
-Arrays whose samples have one shape for all sizes are as ever. Of the others the inner chunks are tiles: what lies beyond a sample's extent
-is not stored.
+Arrays whose samples have the same shape for all sizes are unchanged. The inner chunks of the others are tiles: those beyond a sample's
+extent are not stored.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from xlli_ray.store.records.manifest import SIZES, Bucket, BucketPlan, SampleTab
 from xlli_ray.store.zarr.layout import ArrayMeta, extent_name
 
 MANY = 17
-"""From so many input sizes on; recipes with fewer keep a bucket for each."""
+"""From this many input sizes on; recipes with fewer keep one bucket per size."""
 TILES = 6
-"""Along each axis that differs, of a sample of mean extent: what the tiles at its edges hold beyond it is about a sixth, and constant."""
+"""Tiles along each varying axis of a sample of mean extent: edge tiles extend beyond it by about a sixth, filled with a constant."""
 TILE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class _Size:
-    """One input size and what each member stores of it."""
+    """One input size and the arrays that each member stores for it."""
 
     bucket: Bucket
     rows: int
@@ -44,8 +44,8 @@ class _Size:
 def many_sizes(
     members: Sequence[WantedCell], table: SampleTable, facts: Mapping[str, SizeFacts]
 ) -> list[BucketPlan] | None:
-    """The one bucket of each member; None where each size keeps its own: few sizes, sets that are measured together, clips, or arrays
-    that differ in more than their extents."""
+    """The single bucket of each member; None if each size keeps its own: few sizes, sets that are measured together, clips, or arrays that
+    differ in more than their extents."""
     first = members[0]
     covered = [(bucket, sum(count for _, count in first.segments[bucket.name])) for bucket in table.buckets]
     covered = [(bucket, rows) for bucket, rows in covered if rows]
@@ -82,20 +82,20 @@ def many_sizes(
 
 
 def _alike(sizes: Sequence[_Size], number: int) -> bool:
-    """Whether the arrays of a member differ between sizes in nothing but their extents."""
-    told = {tuple((a.name, a.dtype, a.dims, len(a.shape), a.codec, repr(a.described)) for a in size.arrays[number])
+    """Whether the arrays of a member differ between sizes only in their extents."""
+    layouts = {tuple((a.name, a.dtype, a.dims, len(a.shape), a.codec, repr(a.described)) for a in size.arrays[number])
             for size in sizes if not size.refused}  # fmt: skip
-    return len(told) == 1
+    return len(layouts) == 1
 
 
 def _rows_a_unit(sizes: Sequence[_Size], cost: float) -> int:
-    """Rows of one unit: the most under which no unit is above the limits of `ranges`, and a sixteenth of all."""
+    """Rows of one unit: as many as keep every unit within the limits of `ranges`, and at most a sixteenth of all."""
     ends = np.cumsum([0, *(size.rows for size in sizes)])
     total = int(ends[-1])
     loads = []
     for limit, load in (
-        (SHARD_BYTES, lambda size: max((_bytes(a) for some in size.arrays for a in some), default=0)),
-        (UNIT_BYTES, lambda size: sum(_bytes(a) for some in size.arrays for a in some)),
+        (SHARD_BYTES, lambda size: max((_bytes(a) for arrays in size.arrays for a in arrays), default=0)),
+        (UNIT_BYTES, lambda size: sum(_bytes(a) for arrays in size.arrays for a in arrays)),
         (UNIT_SECONDS, lambda size: size.macs * cost / MACS_A_SECOND),
     ):
         loads.append((limit, np.cumsum([0.0, *(load(size) * size.rows for size in sizes)])))

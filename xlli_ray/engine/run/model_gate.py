@@ -1,9 +1,8 @@
-"""Which models a command may build: those of its own recipe, as it brought them in, and none that only study.json names.
+"""Which models a command may build: only those of its own recipe, as it imported them, and none named only by study.json.
 
-A network may be code (`network: my.py:make`), and a study may come from a stranger. So study.json decides nothing about what is imported:
-the driver brings in the recipe's models (`weights`), each job carries the sha256 of what it brought in, and a worker builds a model of
-study.json only when it is that one to the letter. Cells of other models stay as they are; their missing units wait for a recipe that names
-them.
+A network may be code (`network: my.py:make`), and a study may come from an untrusted source. So study.json does not determine what is
+imported: the driver reads the recipe's models (`study_weights`), each job contains the sha256 of their records, and a worker builds a model
+of study.json only if it is identical. Cells of other models are not changed; their missing units wait for a recipe that names them.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from xlli_ray.probes import make_probe
 from xlli_ray.store.records.manifest import Cell, ModelRecord
 
 Gate = Mapping[str, str]
-"""Model id → `record_digest` of what the recipe of this command stands for."""
+"""Model id → `record_digest` of the model in this command's recipe."""
 SAID = ("tags", "notes", "source")
-"""Fields of a record that build nothing."""
+"""Fields of a record that do not affect what is built."""
 
 
 def record_digest(record: ModelRecord) -> str:
-    """sha256 of the canonical JSON of everything that decides what is imported and built; absent and empty fields are as good as none."""
+    """sha256 of the canonical JSON of everything that determines what is imported and built; empty fields count as absent."""
     fields = {key: value for key, value in asdict(record).items() if key not in SAID}
     fields["entry"] = {key: value for key, value in record.entry.items() if value not in (None, {}, [], "")}
     return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":"), default=list).encode()).hexdigest()
@@ -36,12 +35,12 @@ def make_gate(records: Iterable[ModelRecord]) -> dict[str, str]:
 
 
 def check_gate(gate: Gate, record: ModelRecord, place: str) -> None:
-    """Raises StudyError for a model that the recipe of this command does not name, or names otherwise."""
+    """Raises StudyError for a model that this command's recipe does not name, or defines differently."""
     if gate.get(record.id) == record_digest(record):
         return
     what = "is not the model that this recipe names" if record.id in gate else "is not named by this recipe"
     raise StudyError(
-        f"{place}: the model {record.id!r} ({record.network}) {what}, and is not built: a study says nothing about what code runs. "
+        f"{place}: the model {record.id!r} ({record.network}) {what}, and is not built: a study does not determine what code runs. "
         "Name it in your recipe if you trust it"
     )
 
@@ -76,11 +75,11 @@ def models_of(cells: Iterable[Cell], find: Callable[[str], Cell]) -> tuple[str, 
 def admitted(gate: Gate, cells: Sequence[Cell]) -> tuple[list[Cell], list[Cell]]:
     """(cells whose units may run, those that wait)."""
     by_id = {cell.id: cell for cell in cells}
-    mine: list[Cell] = []
+    own: list[Cell] = []
     others: list[Cell] = []
     for cell in cells:
-        (mine if _known(gate, cell, by_id) else others).append(cell)
-    return mine, others
+        (own if _known(gate, cell, by_id) else others).append(cell)
+    return own, others
 
 
 def _known(gate: Gate, cell: Cell, by_id: Mapping[str, Cell]) -> bool:

@@ -1,12 +1,12 @@
-"""Code of others is run apart: in a process of its own while a study is checked and planned, so that what ends or hangs it ends no plan.
+"""Third-party code runs in a separate process while a study is checked and planned, so that its crash or hang does not end the plan.
 
-The rule: a recipe that names a factory (`network: FILE.py:make`, `package.module:make`) has its networks built, looked into and tried in
-one child process, begun with the run and ended with the plan; its answers are records and cells. A network of the package or of spandrel
-runs only numbers that were checked when they were read, on images of a few hundred pixels a side; it needs no child and pays for none.
+The rule: a recipe that names a factory (`network: FILE.py:make`, `package.module:make`) has its networks built, inspected and tested in
+one child process, started with the run and ended with the plan; it returns records and cells. A network of the package or of spandrel
+runs only on weights that were checked when read, on images of a few hundred pixels a side; it needs no child process.
 
-The child says what it is about to do (`models.trial_steps`). Where it dies or does not go on, the last word names model and size: a
-NetworkError, or, when the network was only being tried, a plan in which it gets one image at a time. A study's units run in workers, whose
-deaths are counted elsewhere (`units`); with `workers=0` there is one process, and what ends it ends the run.
+The child reports each step in advance (`models.trial_steps`). If it dies or hangs, the last report names model and size: a NetworkError,
+or, if the network was only being tested, a plan in which it gets one image at a time. A study's units run in workers, whose deaths are
+counted elsewhere (`units`); with `workers=0` there is only one process, and its death ends the run.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from xlli_ray.registry import allow, allowed
 from xlli_ray.store.objects.client import Objects, open_objects
 
 OWN_PROCESS = True
-"""False: everything here, as tests of other things have it, whose networks are their own."""
+"""False: everything in this process, for tests of other features with their own networks."""
 P = ParamSpec("P")
 T = TypeVar("T")
 STEP_SECONDS = 300.0
 PIXEL_SECONDS = 0.02
-"""A step may take so long, and so much longer for a pixel: 80 times of what SwinIR, 12·10⁶ multiply-adds a pixel, needs on a core."""
+"""Time limit of a step, and per pixel: 80 times the time of SwinIR, 12·10⁶ multiply-adds per pixel, on one core."""
 START = "Python and torch were loaded"
 START_SECONDS = 600.0
 LOOK_SECONDS = 0.5
@@ -45,7 +45,7 @@ _SERVE = "import sys; sys.path[:] = {paths!r}; from xlli_ray.engine.run.network_
 
 
 class Ended(NetworkError):
-    """The child ended, or was ended for it hung, in `step`."""
+    """The child ended, or was ended because it hung, in `step`."""
 
     def __init__(self, text: str, step: Step | None = None) -> None:
         super().__init__(text)
@@ -53,17 +53,17 @@ class Ended(NetworkError):
 
 
 class Apart:
-    """Calls `function(objects, *args)`: here, or in the child where `foreign`. One at a time."""
+    """Calls `function(objects, *args)`: here, or in the child if `foreign`. One at a time."""
 
     def __init__(self, objects: Objects, *, foreign: bool, paths: Sequence[str]) -> None:
         self._objects, self._paths = objects, list(paths)
         self._child: _Child | None = None
         self.foreign = foreign and OWN_PROCESS
         if self.foreign:
-            self._child = _Child(self._paths)  # it loads while others do
+            self._child = _Child(self._paths)  # it loads in parallel
 
     def __call__(self, function: Callable[Concatenate[Objects, P], T], *args: P.args, **named: P.kwargs) -> T:
-        """What the function gives or raises; `Ended` when its process did not survive it."""
+        """Result or error of the function; `Ended` if its process did not survive it."""
         if not self.foreign:
             return function(self._objects, *args, **named)
         self._child = self._child or _Child(self._paths)
@@ -81,26 +81,26 @@ class Apart:
 
 
 def is_foreign(networks: Sequence[str | None]) -> bool:
-    """Whether one of a recipe's `network` entries is code that is not this package's."""
+    """Whether one of a recipe's `network` entries is third-party code."""
     return any(network is not None and ":" in network for network in networks)
 
 
 class _Child:
-    """One process, and the line to it."""
+    """One process, and the connection to it."""
 
     def __init__(self, paths: list[str]) -> None:
-        mine, its = socket.socketpair()
+        own, its = socket.socketpair()
         with its:
             code = _SERVE.format(paths=paths, handle=its.fileno())
-            # a session of its own: Ctrl-C is for the run, which then ends the child
+            # a separate session: Ctrl-C is for the run, which then ends the child
             self._process = subprocess.Popen(
                 [sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=(its.fileno(),), start_new_session=True
             )
-        self._line = Connection(mine.detach())
+        self._line = Connection(own.detach())
         self._step = Step(START)
 
     def ask(self, request: Any) -> Any:
-        with suppress(BrokenPipeError, ConnectionResetError):  # what became of it is found below
+        with suppress(BrokenPipeError, ConnectionResetError):  # its fate is determined below
             self._line.send(request)
         while True:
             kind, content = self._next()
@@ -125,29 +125,29 @@ class _Child:
             if self._process.poll() is not None and not self._line.poll(0):
                 raise Ended(self._death(), self._step)
             if left <= 0:
-                raise Ended(f"did not go on for {limit:.0f} s when {self._step.what}: it hangs. {_ADVICE}", self._step)
+                raise Ended(f"did not respond for {limit:.0f} s when {self._step.what}: it hangs. {_ADVICE}", self._step)
 
     def _death(self) -> str:
         code = self._process.poll()
         if code is not None and code < 0:
             with suppress(ValueError):
                 name = signal.Signals(-code).name
-                memory = " (so the kernel ends what takes more memory than there is)" if name == "SIGKILL" else ""
+                memory = " (as from the kernel when memory runs out)" if name == "SIGKILL" else ""
                 return f"ended its process by signal {name}{memory} when {self._step.what}. {_ADVICE}"
         return f"ended its process (exit code {code}) when {self._step.what}. {_ADVICE}"
 
     def end(self) -> None:
         with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # with what the code of others started
+            os.killpg(self._process.pid, signal.SIGKILL)  # including processes started by third-party code
         self._process.wait()
         self._line.close()
 
 
-_ADVICE = "Let the network raise an exception instead, give it smaller inputs or more memory, or leave the model out; what is done is kept."
+_ADVICE = "Let the network raise an exception instead, give it smaller inputs or more memory, or omit the model; finished work is kept."
 
 
 def serve(handle: int) -> None:
-    """The child: answer what comes over the socket `handle` until it is closed."""
+    """The child: serve requests on the socket `handle` until it is closed."""
     _die_with_parent()
     os.set_inheritable(handle, False)
     line = Connection(handle)
@@ -165,7 +165,7 @@ def serve(handle: int) -> None:
         try:
             function, url, args, named, places = line.recv()
         except (EOFError, ConnectionResetError):
-            os._exit(0)  # threads of others hold nothing up
+            os._exit(0)  # do not wait for threads of third-party code
         allow(places)
         try:
             answer: tuple[str, Any] = ("gives", function(open_objects(url), *args, **named))
@@ -183,7 +183,7 @@ def _sendable(error: Exception) -> Exception:
 
 
 def _die_with_parent() -> None:
-    """Have the kernel end this process when its parent is gone, even one that hangs in native code."""
+    """Have the kernel end this process when its parent is gone, even if it hangs in native code."""
     parent = os.getppid()
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

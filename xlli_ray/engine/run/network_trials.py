@@ -1,4 +1,4 @@
-"""What trying a network says about how it must be run, and a plan for the one whose trial ended its process."""
+"""How a network must be run according to a trial, and a plan for a network whose trial ended its process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def manners_of(model: Model, unsure: Mapping[str, str], taps: Sequence[Tap] = ()) -> Manners:
-    """`manners`; of a model in `unsure` (id → why its trial came to nothing) one image at a time, which is always right."""
+    """`manners`; for a model in `unsure` (id → why its trial failed) one image at a time, which is always correct."""
     if model.id in unsure:
         return Manners(alone=unsure[model.id])
     with trial(model.id):
@@ -28,7 +28,7 @@ def manners_of(model: Model, unsure: Mapping[str, str], taps: Sequence[Tap] = ()
 
 
 def remark_of(model: Model, unsure: Mapping[str, str]) -> str:
-    """`range_remark`, '' where trying is known to come to nothing."""
+    """`range_remark`, '' if the trial is known to fail."""
     if model.id in unsure:
         return ""
     with trial(model.id):
@@ -39,7 +39,7 @@ def plan_apart(
     apart: Apart, recipe: Recipe, table: SampleTable, records: Sequence[ModelRecord], *, existing: Sequence[Cell], device: str,
     replace_ids: Sequence[str],
 ) -> Plan:  # fmt: skip
-    """`make_plan` where code of others runs apart. A network whose trial ended its process is planned without one, and a note says why."""
+    """`make_plan` with third-party code in a separate process. A network whose trial ended it is planned without one, with a note."""
     unsure: dict[str, str] = {}
     while True:
         try:

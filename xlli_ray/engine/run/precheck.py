@@ -1,7 +1,7 @@
-"""What can be refused before an image is read: ids that name nothing, weights, networks, layers, and what analyses ask for.
+"""Checks before an image is read: unknown ids, weights, networks, layers, and requirements of analyses.
 
-Reading a corpus may take hours. What does not depend on it is checked first: with the networks themselves, on a black image, since only a
-network knows its layers.
+Reading a corpus may take hours. Everything that does not depend on it is checked first: with the networks themselves, on a black image,
+since only a network knows its layers.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from xlli_ray.probes.probe import Probe
 
 SIDE = 64
-"""Pixels of the black image, where the recipe's patches do not say another size."""
+"""Side in pixels of the black image, unless the recipe's patches have another size."""
 
 
 def check_replace(ids: Sequence[str], recipe: Recipe, cells: Sequence[Cell], beside: Collection[str] = ()) -> None:
-    """Refuse `--replace` of what is neither a stage, a model, an analysis nor a cell, with the nearest that is. Raises PlanError.
+    """Refuse `--replace` of anything that is not a stage, model, analysis or cell, with the nearest name. Raises PlanError.
 
     `beside`: the study's baselines, which the recipe need not name.
     """
@@ -47,9 +47,9 @@ def check_replace(ids: Sequence[str], recipe: Recipe, cells: Sequence[Cell], bes
 def check_recipe(
     recipe: Recipe, records: Sequence[ModelRecord], load: Callable[[str], Model], *, existing: Sequence[Cell] = (), seed: int = 0
 ) -> None:
-    """Resolve stages and analyses against the networks, as the plan will. `load` gives a model by id; `existing`: the study's cells.
+    """Resolve stages and analyses against the networks, as the plan will. `load` returns a model by id; `existing`: the study's cells.
 
-    A study that has the cells already loads nothing. Raises LayerPatternError, PlanError; RecipeError for what an analysis cannot find.
+    A study with the cells loads nothing. Raises LayerPatternError, PlanError; RecipeError for inputs that an analysis cannot find.
     """
     known = {(cell.stage, cell.model, _plain(cell.params)) for cell in existing}
     cells: dict[str, Cell] = {cell.id: cell for cell in existing}
@@ -77,17 +77,17 @@ def checked(objects: Objects, recipe: Recipe, records: Sequence[ModelRecord], *,
 
 
 def check_names(objects: Objects, cells: Sequence[Cell]) -> None:
-    """Refuse cells that this study's folder would take for one: ids of an older recipe or layers that differ in case. Raises PlanError."""
+    """Refuse cells that the study's folder does not distinguish: ids of an older recipe or layers that differ in case. Raises PlanError."""
     pair = alike(cell.id for cell in cells)
     if pair is not None and folds_case(objects):
         raise PlanError(
-            f"{objects.url}: this file system does not tell {pair[0]} from {pair[1]}, so the second would overwrite the first. Rename a"
-            " stage or a model, choose one of the layers, or use an --out on a file system that tells case apart."
+            f"{objects.url}: this file system does not distinguish {pair[0]} from {pair[1]}: the second would overwrite the first. Rename"
+            " a stage or a model, choose one of the layers, or use an --out on a case-sensitive file system."
         )
 
 
 def folds_case(objects: Objects) -> bool:
-    """Whether the study lies where `A` and `a` are one name."""
+    """Whether the study is on a case-insensitive file system."""
     return isinstance(objects, LocalObjects) and (objects.root / "LEASE").exists()
 
 
@@ -101,7 +101,7 @@ def _cells(recipe: Recipe, stages: Sequence[Stage], model: Model, known: Sequenc
 
     corpus = recipe.corpus
     patches = corpus.pies or corpus.patches
-    # what layers there are does not depend on the size, which may be a slip of many digits: no image is asked for here
+    # layers do not depend on the size, which may be mistyped and huge: no image is needed here
     side = max(model.minimum, min(patches.size // (corpus.scale or model.scale), SIDE) if patches else SIDE)
     example = torch.zeros(model.shape(model.trial_size(side, side)))
     scales = [corpus.scale] if corpus.scale is not None else []
@@ -112,7 +112,7 @@ def _cells(recipe: Recipe, stages: Sequence[Stage], model: Model, known: Sequenc
             specs = cls.cells(params, model, example)
         except (LayerPatternError, PlanError):
             raise
-        except Exception:  # the network takes no image of this size: the plan knows the corpus' sizes, and says what is wrong
+        except Exception:  # the network does not accept this size: the plan knows the corpus' sizes, and reports the error
             continue
         for spec in specs:
             probe = cls(params, spec)

@@ -1,8 +1,8 @@
-"""How far a phase is, and how fast, in the words of what is measured: samples or files a second, seconds a map.
+"""Progress and speed of a phase, in units of what is measured: samples or files per second, seconds per map.
 
-A run mixes units that cost a millisecond a sample with others that cost a minute, model by model. So what is left is told from the plan's
-multiply-adds of each kind and the time that such work took until now, never from counts. How the workers' time splits into reading,
-computing and writing tells at once whether the network starves.
+A run mixes units that cost a millisecond per sample with others that cost a minute, model by model. So the remaining time is estimated from
+the plan's multiply-adds of each kind and the time that such work has taken so far, never from counts. The split of the workers' time into
+reading, computing and writing shows whether the network waits for data.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Pace:
-    """Of one kind of thing: how many were made, in which wall time, and the work (any unit) that is planned and done."""
+    """Pace of one kind of output: number made, wall time, and work (any unit) planned and done."""
 
     made: int = 0
     seconds: float = 0.0
@@ -29,7 +29,7 @@ class Progress:
     phase: str
     total: int
     noun: str = "sample"
-    """What `total` counts."""
+    """Noun for what `total` counts."""
     done: int = 0
     failed: int = 0
     units: int = 0
@@ -37,22 +37,22 @@ class Progress:
     started: float = field(default_factory=time.monotonic)
     split: dict[str, float] = field(default_factory=dict)
     by: dict[str, Pace] = field(default_factory=dict)
-    """What is made (`sample`, `map`) → its pace."""
+    """Kind of output (`sample`, `map`) → its pace."""
     _last: float = field(default_factory=time.monotonic)
 
     def expect(self, noun: str, work: float) -> None:
-        """So much work of this kind is planned."""
+        """Add planned work of this kind."""
         self.by.setdefault(noun, Pace()).planned += work
 
     def add(
         self, samples: int, failed: int, nbytes: int, seconds: Mapping[str, float], *, noun: str = "", made: int = 0, work: float = 0.0
     ) -> None:
-        """One unit is done. `seconds`: the worker's, by kind of doing. `made`: how many of `noun` it gave, without both `samples`."""
+        """One unit is done. `seconds`: the worker's, by activity. `made`: number of `noun` it produced; without both: `samples`."""
         now = time.monotonic()
         pace = self.by.setdefault(noun or self.noun, Pace())
         pace.made += made if noun else samples
         pace.done += work
-        pace.seconds += now - self._last  # units of several kinds at once are rare: models come one after another
+        pace.seconds += now - self._last  # concurrent units of several kinds are rare: models are processed one after another
         self._last = now
         self.done += samples
         self.failed += failed
@@ -69,11 +69,11 @@ class Progress:
         return " · ".join(f"{name} {100 * value / total:.0f} %" for name, value in sums.items()) if total else ""
 
     def paces(self) -> str:
-        """`12.3 samples/s, 3.2 s/map`: of all that was made until now."""
+        """`12.3 samples/s, 3.2 s/map`: over everything made so far."""
         return ", ".join(_pace(noun, pace, counts=noun == self.noun) for noun, pace in self.by.items() if pace.made)
 
     def left(self) -> float | None:
-        """Seconds that are left, None when nothing is known of that."""
+        """Remaining seconds, None if unknown."""
         known = [pace for pace in self.by.values() if pace.done and pace.seconds]
         if not known:
             rate = self.done / max(1e-6, time.monotonic() - self.started)
@@ -97,6 +97,6 @@ class Progress:
 
 
 def _pace(noun: str, pace: Pace, *, counts: bool) -> str:
-    """Of what the phase counts, how many a second, while that is one or more; of other things, and slow ones, seconds for each."""
+    """For what the phase counts, number per second if at least one; otherwise seconds per item."""
     rate = pace.made / max(1e-6, pace.seconds)
     return f"{rate:.1f} {noun}s/s" if counts and rate >= 1 else f"{1 / rate:.3g} s/{noun}"

@@ -1,7 +1,7 @@
-"""How long what is left of a plan will take one worker of this machine, from short trials of each network.
+"""Projected time of the rest of a plan for one worker of this machine, from short trials of each network.
 
-For people only: it comes from a clock, so nothing that is stored depends on it (batches and units come from `Probe.cost` and multiply-adds
-at a fixed speed, as do the limits). CPU time is taken where a worker has one thread, since a busy machine would promise hours.
+For people only: it depends on a clock, so nothing stored depends on it (batches and units come from `Probe.cost` and multiply-adds at a
+fixed speed, as do the limits). CPU time is used for workers of one thread, since wall time on a busy machine would be too long.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import BucketPlan, Cell, Manifest
 
 SIDE = 64
-"""Of the noise that plain forwards are tried on, input pixels."""
+"""Side in input pixels of the noise used for trial forward passes."""
 
 
 def project(objects: Objects, manifest: Manifest, models: Collection[str], *, threads: int = 1) -> float | None:
     """Seconds of one worker, on this machine's CPU, for the units of `models`, and for those without a model, that have no record yet; None
-    for a study of a GPU, and where a trial fails: the run says of which sample and why.
+    for a study on a GPU, and if a trial fails: the run reports which sample and why.
 
-    Builds no other model: what only a study names is code of a stranger.
+    Builds no other model: those named only by a study are untrusted code.
     """
     import torch
 
@@ -44,7 +44,7 @@ def project(objects: Objects, manifest: Manifest, models: Collection[str], *, th
     forwards: dict[str, float] = {}
     try:
         torch.set_num_threads(threads)
-        for members in sorted(groups.values(), key=lambda some: some[0].model):
+        for members in sorted(groups.values(), key=lambda group: group[0].model):
             left = _left(records, members)
             if not any(rows for _, rows, _ in left):
                 continue
@@ -56,7 +56,7 @@ def project(objects: Objects, manifest: Manifest, models: Collection[str], *, th
                 built = {name: load_study_model(objects, manifest.model(name))}  # one at a time
                 forwards[name] = _forward(built[name])
             total += _group(members[0], left, built[name], forwards[name])
-    except Exception:  # of a network's own code, whatever it raises
+    except Exception:  # any error of a network's own code
         return None
     finally:
         torch.set_num_threads(before)
@@ -64,7 +64,7 @@ def project(objects: Objects, manifest: Manifest, models: Collection[str], *, th
 
 
 def timed(apart: Apart, manifest: Manifest, models: Collection[str], *, threads: int) -> float | None:
-    """`project` where networks of others are tried; None also when one ends that process, which ends no plan."""
+    """`project` in the process for third-party networks; None also if one ends that process, which does not end the plan."""
     try:
         return apart(project, manifest, models, threads=threads)
     except NetworkError:
@@ -79,18 +79,18 @@ def _left(records: Listing, members: Sequence[Cell]) -> list[tuple[BucketPlan, i
         if unit not in done:
             bucket, start, stop = members[0].unit(unit)
             inside = [(part, max(start, part.offset), min(stop, part.offset + part.rows)) for part in bucket.exact]
-            for number, (part, low, high) in enumerate(one for one in inside if one[1] < one[2]):
+            for number, (part, low, high) in enumerate(piece for piece in inside if piece[1] < piece[2]):
                 have, units = rows.get(part.name, (0, 0))
-                rows[part.name] = have + high - low, units + (not number)  # what a unit costs once is of its first size
+                rows[part.name] = have + high - low, units + (not number)  # a unit's fixed cost is counted for its first size
     return [(part, *rows.get(part.name, (0, 0))) for part in members[0].sizes if not part.refused]
 
 
 def _group(cell: Cell, left: Sequence[tuple[BucketPlan, int, int]], model: Model, forward: float) -> float:
-    """Seconds of the units of one group; `forward`: of a pixel."""
+    """Seconds of the units of one group; `forward`: per pixel."""
     probe = make_probe(cell.kind, cell.params, cell.spec, cell.code)
     if isinstance(probe, Timed):
-        found = probe.timing(model)
-        return sum(units * found.once + rows * found.sample(bucket.height, bucket.width) for bucket, rows, units in left)
+        timing = probe.timing(model)
+        return sum(units * timing.once + rows * timing.sample(bucket.height, bucket.width) for bucket, rows, units in left)
     areas: Mapping[str, int] = {bucket.name: _area(model, bucket) for bucket, _, _ in left}
     return sum(rows * areas[bucket.name] * forward * min(1.0, probe.cost) for bucket, rows, _ in left)
 
@@ -101,7 +101,7 @@ def _area(model: Model, bucket: BucketPlan) -> int:
 
 
 def _forward(model: Model) -> float:
-    """Seconds of a plain forward pass, for each input pixel (of each frame): the faster of two, once it is warm."""
+    """Seconds of a plain forward pass, per input pixel (of each frame): the faster of two, after warm-up."""
     import torch
 
     side = max(SIDE, model.minimum)

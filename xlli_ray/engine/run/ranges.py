@@ -1,8 +1,8 @@
-"""Which rows of the sample table a cell covers, and how many of them make a unit.
+"""Which rows of the sample table a cell covers, and how many form a unit.
 
 Units: rows of one bucket, as many as keep the largest shard under 256 MiB, all shards of the unit under 1 GiB and the estimated time
 under 5 minutes, but no more than a sixteenth of the bucket, so that a small corpus still spreads over workers and a kill loses little
-(`docs/decisions/003-units.md`). Always whole batches. Or whole sets, for what looks at a set together.
+(`docs/decisions/003-units.md`). Always whole batches; or whole sets, for probes that need a set together.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SHARD_BYTES = 256 << 20
 UNIT_BYTES = 1 << 30
 UNIT_SECONDS = 300.0
 MACS_A_SECOND = 50e9
-"""What a core is taken to do: a number, and no measurement, since units follow from it."""
+"""Assumed speed of a core: a constant, not a measurement, since units depend on it."""
 UNITS_A_BUCKET = 16
 
 
@@ -25,7 +25,7 @@ def choose_rows(table: SampleTable, max_rows: int | None) -> dict[str, tuple[tup
     the same number in each.
 
     Blocks list the same contents in the same order, so the kept samples stay paired; buckets share by largest remainder. Raises
-    PlanError when not even one content fits.
+    PlanError if not even one content fits.
     """
     if max_rows is None or max_rows >= table.rows:
         return {b.name: ((b.start, b.rows),) if b.rows else () for b in table.buckets}
@@ -54,19 +54,19 @@ def rows_a_unit(rows: int, batch: int, sample_bytes: Sequence[int], seconds: flo
     if seconds > 0:
         limits.append(min(1e15, UNIT_SECONDS / seconds))
     whole = int(min(limits[1:], default=limits[0]) // batch) * batch
-    spread = -(-int(limits[0]) // batch) * batch  # rounded up: the spread is a wish, the other limits are not
+    spread = -(-int(limits[0]) // batch) * batch  # rounded up: the spread is a preference, the other limits are strict
     return max(batch, min(whole, spread))
 
 
 def set_rows(bucket: Bucket, segments: Sequence[tuple[int, int]], stage: str) -> int:
-    """How many samples each set of the bucket has: what a `SetProbe`'s units are. Raises PlanError, by name, when they differ."""
+    """Samples per set of the bucket: the units of a `SetProbe`. Raises PlanError, with names, if they differ."""
     counts = {label: rows for label, _, rows in bucket.blocks}
-    if len(segments) == len(bucket.blocks):  # cut to `max_rows`, a segment a set
+    if len(segments) == len(bucket.blocks):  # limited to `max_rows`, one segment per set
         counts = {label: count for (label, _, _), (_, count) in zip(bucket.blocks, segments)}
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{label} {count}" for label, count in sorted(counts.items(), key=lambda item: item[1]))
         raise PlanError(
             f"stage {stage}: all sets need the same number of samples; inputs {bucket.name} have {listed}. "
-            "Ask for as many patches as the smallest set has, or leave it out."
+            "Request as many patches as the smallest set has, or omit that set."
         )
     return next(iter(counts.values()))

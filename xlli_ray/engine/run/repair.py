@@ -1,8 +1,8 @@
-"""`xlli verify --repair`: under a lease of its own, make again what follows from what is whole, and set free what must be computed again.
+"""`xlli verify --repair`: under its own lease, rebuild what is derived from intact objects, and release what must be recomputed.
 
-Nothing is invented: Zarr documents and `row` follow from the plan, `valid` and the tables from the records, a document of `study/` from
-its copy. Damaged records go, and so do the records of damaged shards: the next run computes those units and no others. Weights, links and
-objects that nothing here made are left alone. `digests.json` is written last.
+Zarr documents and `row` are derived from the plan, `valid` and the tables from the records, a document of `study/` from its copy. Damaged
+records are removed, and so are the records of damaged shards: the next run computes only those units. Weights, links and foreign objects
+are not touched. `digests.json` is written last.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ from xlli_ray.store.zarr.layout import dump, group_key, write_companion
 
 
 def repair_study(place: str, *, takeover: bool = False) -> list[str]:
-    """Repair what can be repaired. Returns a line for each thing that was done. Raises LeaseError while a run goes on, StudyError when no
-    whole plan is left."""
+    """Repair what can be repaired. Returns a line per action. Raises LeaseError during a run, StudyError if no intact plan is left."""
     open_to_all = open_objects(place)
     probe_create_only(open_to_all)
     lease = Lease.acquire(open_to_all, takeover=takeover)
@@ -50,7 +49,7 @@ def repair_study(place: str, *, takeover: bool = False) -> list[str]:
 
 
 def _plan(objects: Objects, epoch: int, done: list[str]) -> Manifest:
-    """The plan that counts; when its document is damaged, the copy's, written as the next document."""
+    """The valid plan; if its document is damaged, the copy's, written as the next document."""
     try:
         manifest = load_manifest(objects)
     except StudyError as damage:
@@ -61,16 +60,16 @@ def _plan(objects: Objects, epoch: int, done: list[str]) -> Manifest:
             if not names or manifest.document != names[-1]:
                 raise StudyError(f"{COPY} is a copy of {manifest.document or 'nothing'}")
         except (StudyError, Missing) as error:
-            raise StudyError(f"{damage} And {COPY} cannot stand in ({error}): restore one of them from a copy of the study.") from damage
+            raise StudyError(f"{damage} And {COPY} cannot replace it ({error}): restore one of them from a copy of the study.") from damage
         manifest = save_manifest(objects, manifest, epoch=epoch)
-        done.append(f"{document_key(manifest.document)}: made of {COPY}")
+        done.append(f"{document_key(manifest.document)}: restored from {COPY}")
         return manifest
     if manifest is None:
-        raise StudyError(f"{objects.url}: no study is here (no study.json)")
+        raise StudyError(f"{objects.url}: not a study (no study.json)")
     names = documents(objects)
     if not names and manifest.document:  # only the copy is left
         manifest = save_manifest(objects, manifest, epoch=epoch)
-        done.append(f"{document_key(manifest.document)}: made of {COPY}")
+        done.append(f"{document_key(manifest.document)}: restored from {COPY}")
     elif names:
         newest = objects.get(document_key(names[-1]))
         try:
@@ -79,15 +78,15 @@ def _plan(objects: Objects, epoch: int, done: list[str]) -> Manifest:
             same = False
         if not same:
             objects.put(COPY, newest)
-            done.append(f"{COPY}: made of {document_key(names[-1])}")
+            done.append(f"{COPY}: restored from {document_key(names[-1])}")
     return manifest
 
 
-def _apply(archive: Archive, found: Sequence[Finding], lease: Lease, done: list[str]) -> Archive:
+def _apply(archive: Archive, findings: Sequence[Finding], lease: Lease, done: list[str]) -> Archive:
     objects, manifest = archive.objects, archive.manifest
     cells = {cell.id: cell for cell in manifest.cells}
     free: dict[str, set[int]] = {}
-    for finding in found:
+    for finding in findings:
         if finding.kind == "record":
             archive.records.delete([finding.key])
             done.append(f"{finding.key}: removed")
@@ -105,14 +104,14 @@ def _apply(archive: Archive, found: Sequence[Finding], lease: Lease, done: list[
     for name, units in free.items():
         forget_units(archive.records, cells[name], units, epoch=lease.epoch)
         done.append(f"{name}: {len(units)} unit{' is' if len(units) == 1 else 's are'} free to be computed again")
-    if any(finding.kind in ("document", "companion") for finding in found):
-        done += _mend_arrays(archive, {finding.key for finding in found})
-    if any(finding.kind in ("tables", "record", "shard", "companion") for finding in found):
+    if any(finding.kind in ("document", "companion") for finding in findings):
+        done += _mend_arrays(archive, {finding.key for finding in findings})
+    if any(finding.kind in ("tables", "record", "shard", "companion") for finding in findings):
         objects.delete([INDEX])
-        if any(finding.kind == "tables" for finding in found):
+        if any(finding.kind == "tables" for finding in findings):
             done.append("tables: are made again")
-    if manifest.samples is not None and any(finding.kind == "samples" for finding in found):
-        # with another corpus hash the next run makes the table from the scan's records, and compares it with the plan's
+    if manifest.samples is not None and any(finding.kind == "samples" for finding in findings):
+        # with a different corpus hash the next run makes the table from the scan's records, and compares it with the plan's
         table = replace(manifest.samples, corpus_hash="")
         manifest = save_manifest(objects, replace(manifest, samples=table, planned=""), epoch=lease.epoch)
         done.append("samples: the next run makes the sample table again")
@@ -120,7 +119,7 @@ def _apply(archive: Archive, found: Sequence[Finding], lease: Lease, done: list[
 
 
 def _mend_lease(objects: Objects, key: str) -> None:
-    """The lease of a run that has ended: nobody needs to know any more who held it."""
+    """Rewrite the lease of a run that has ended: its holder no longer matters."""
     if key.endswith(".end"):
         objects.put(key, b"1")
     elif key.endswith(".beat"):
@@ -149,8 +148,8 @@ def _mend_arrays(archive: Archive, keys: set[str]) -> Iterable[str]:
 
 
 def set_free(records: Listing, cells: Sequence[Cell]) -> list[str]:
-    """Remove every record that cannot be believed. Returns their keys: the next `pending_jobs` finds their units."""
-    found = [error for cell in cells for error in damaged_records(records, cell)]
-    records.delete([error.key for error in found])
-    return [error.key for error in found]
+    """Remove every invalid record. Returns their keys: the next `pending_jobs` finds their units."""
+    errors = [error for cell in cells for error in damaged_records(records, cell)]
+    records.delete([error.key for error in errors])
+    return [error.key for error in errors]
 

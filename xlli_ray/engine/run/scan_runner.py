@@ -1,6 +1,6 @@
 """The scan: read the corpus once, on the pool, resumable; then write the sample table.
 
-Each chunk of files is a unit with a create-only record of its own (`records/scan-<id>/`), so a scan that was killed goes on where it was.
+Each chunk of files is a unit with its own create-only record (`records/scan-<id>/`), so a killed scan resumes where it was.
 A file that cannot be read is a row of `samples/rejected.parquet` with its reason.
 """
 
@@ -50,11 +50,11 @@ class ScanJob:
     sources: tuple[Source, ...]
     attempt: int = 0
     careful: bool = False
-    """Leave a note before each file: the one that kills its reader is named by it."""
+    """Write a note before each file, to identify one that kills its reader."""
     skip: tuple[int, ...] = ()
-    """Files of the chunk known to kill their reader."""
+    """Files of the chunk that are known to kill their reader."""
     witnesses: tuple[str, ...] = ()
-    """Files of the whole corpus: whether they can be read tells what a bad file means."""
+    """Files of the whole corpus: whether they are readable decides what a bad file means."""
 
 
 @dataclass(frozen=True)
@@ -108,28 +108,28 @@ def scan_corpus(
     again: bool = False,
     notes: list[str] | None = None,
 ) -> SampleTable:
-    """The study's sample table: the one there if the corpus section is the same, else scanned now.
+    """The study's sample table: the existing one if the corpus section is unchanged, else from a new scan.
 
-    `pool` is called only when there is something to scan. `fixed`: the study has cells, so its samples may move to other paths but not
-    change. `again`: read files that were rejected once more; a fixed table does not grow by those that are good now, and `notes` says so.
-    Raises PlanError when the recipe matches no file, or when a fixed table would change; nothing is overwritten then.
+    `pool` is called only if there is something to scan. `fixed`: the study has cells, so its samples may move to other paths but not
+    change. `again`: retry rejected files; a fixed table does not gain those that are readable now, and `notes` says so. Raises PlanError if
+    the recipe matches no file, or if a fixed table would change; nothing is overwritten then.
     """
     spec = recipe.corpus
     if limit is not None and spec.pies is not None:  # the first files are hardly ever all sets'; a try looks at the made ones
         spec = spec.model_copy(update={"pies": spec.pies.model_copy(update={"real": {}})})
     corpus = spec.model_dump(mode="json")
     if spec.pies is None:
-        del corpus["pies"]  # so that what was scanned before there was such a field is still known
-    asked = corpus_hash({**corpus, "limit": limit}, recipe.seed, scan_versions(spec))
+        del corpus["pies"]  # so that scans from before this field existed are still recognised
+    corpus_id = corpus_hash({**corpus, "limit": limit}, recipe.seed, scan_versions(spec))
     again = again and (known is None or known.rejected > 0)
-    if known is not None and known.corpus_hash == asked and not again:
+    if known is not None and known.corpus_hash == corpus_id and not again:
         return known
     sources = list_sources(spec, "/")
     if not sources:
         raise PlanError(f"corpus: no file matches {', '.join(_texts(corpus[spec.kind]))}; check the path (relative to the recipe's folder)")
     if limit is not None:
         sources = some_files([source.uri for source in sources], sources, limit, recipe.seed)
-    text = json.dumps([asked, [_plain(source) for source in sources]], sort_keys=True)
+    text = json.dumps([corpus_id, [_plain(source) for source in sources]], sort_keys=True)
     scan = hashlib.sha256(text.encode()).hexdigest()[:12]
     records = Listing(objects)
     done = set(records.entries(f"scan-{scan}"))
@@ -176,28 +176,28 @@ def scan_corpus(
     schema = table_schema(rows, spec)
 
     def batches() -> Iterator[pa.RecordBatch]:
-        found = expand(rows, spec, recipe.seed)
-        return found if limit is None else some_rows(found, limit, recipe.seed)
+        rows_of_table = expand(rows, spec, recipe.seed)
+        return rows_of_table if limit is None else some_rows(rows_of_table, limit, recipe.seed)
 
     if fixed and known is not None:
-        now = write_sample_table(None, batches(), schema, rejected, corpus_hash=asked)
-        if now.hash != known.hash and known.corpus_hash == asked and now.rejected < known.rejected:
+        now = write_sample_table(None, batches(), schema, rejected, corpus_hash=corpus_id)
+        if now.hash != known.hash and known.corpus_hash == corpus_id and now.rejected < known.rejected:
             if notes is not None:
                 notes.append(
                     f"{counted(known.rejected - now.rejected, 'rejected file')} can be read now; the samples of this study are fixed, so "
-                    "it goes on without: use a new --out to have them"
+                    "they are ignored: use a new --out to include them"
                 )
             return known
         if now.hash != known.hash:
             raise PlanError(
-                f"{objects.url}: the corpus gives other samples than this study holds ({counted(known.rows, 'sample')} then, {now.rows} "
-                "now). Files came, went or changed; use a new --out."
+                f"{objects.url}: the corpus gives other samples than this study has ({counted(known.rows, 'sample')} then, {now.rows} "
+                "now). Files were added, removed or changed; use a new --out."
             )
-    return with_meanings(write_sample_table(objects, batches(), schema, rejected, corpus_hash=asked), mixtures_of(rows, spec))
+    return with_meanings(write_sample_table(objects, batches(), schema, rejected, corpus_hash=corpus_id), mixtures_of(rows, spec))
 
 
 def with_meanings(table: SampleTable, mixtures: Mapping[str, Mixture]) -> SampleTable:
-    """The summary with what its labels mean, so that readers need no degradation's code."""
+    """The summary with the meaning of its labels, so that readers do not need the code of degradations."""
     made = {label: mixture for label, mixture in mixtures.items() if label in table.labels}
     meanings = [
         LabelRecord(label, made[label].type, {part.NAME: part.level for part in made[label].parts})
@@ -210,33 +210,33 @@ def with_meanings(table: SampleTable, mixtures: Mapping[str, Mixture]) -> Sample
 
 
 def scan_versions(spec: CorpusSpec) -> dict[str, int]:
-    """VERSION integers of what is done to the corpus: a table made by others is made again, and compared."""
-    found = {"decode": decode.VERSION}
+    """VERSION integers of the processing of the corpus: a table made by other versions is made again, and compared."""
+    versions = {"decode": decode.VERSION}
     for mixture in spec.mixtures:
-        found |= mixture.versions()
-    found |= spec.versions([degradations.CLEAN] if spec.made else [])
-    return degradations.counted(found)
+        versions |= mixture.versions()
+    versions |= spec.versions([degradations.CLEAN] if spec.made else [])
+    return degradations.counted(versions)
 
 
 def remarks(corpus: CorpusSpec, table: SampleTable) -> list[str]:
-    """What to know about the sets of a `pies` corpus before its numbers are believed; nothing for other corpora."""
+    """Remarks on the sets of a `pies` corpus; none for other corpora."""
     if corpus.pies is None or not table.rows:
         return []
     return pies_remarks(corpus.pies, min(table.labels.values()))
 
 
 def _has_failed(table: pa.Table) -> bool:
-    """Whether a chunk's record tells of a file that could not be read."""
+    """Whether a chunk's record has a file that could not be read."""
     return any(json.loads(text)["status"] == "failed" for text in table["json"].to_pylist())
 
 
 def _plain(source: Source) -> dict[str, Any]:
-    """`source` as it enters the scan's id: without what it does not say."""
+    """`source` as part of the scan's id: without empty fields."""
     return {name: value for name, value in asdict(source).items() if value or name == "target" or (name == "mask" and value is not None)}
 
 
 def _texts(given: Any) -> list[str]:
-    """All texts of what a kind of corpus is given."""
+    """All strings in the parameters of a kind of corpus."""
     if isinstance(given, dict | list):
         return [text for item in (given.values() if isinstance(given, dict) else given) for text in _texts(item)]
     return [given] if isinstance(given, str) else []

@@ -1,4 +1,4 @@
-"""Bring a recipe's checkpoints into the study: once, by content, as safetensors. Workers load from there and nowhere else."""
+"""Store a recipe's checkpoints in the study: once, by content, as safetensors. Workers load only from there."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ UNCHECKED = "its file's format has no checksums"
 
 
 def about_files(records: Sequence[ModelRecord]) -> list[str]:
-    """Notes on the files of weights: the sha256 of each, and, once, which cannot tell that a number of theirs is damaged."""
+    """Notes on the weight files: the sha256 of each, and, once, which formats cannot detect damage."""
     files = [record for record in records if record.source_sha256 and not record.source.startswith("builtin:")]
     notes = [f"weights: {', '.join(f'{record.id} sha256 {record.source_sha256[:12]}…' for record in files)}"] if files else []
     if unchecked := [record.id for record in files if UNCHECKED in record.notes]:
         notes.append(
             f"{', '.join(unchecked)}: the format (safetensors, PyTorch before 1.6) has no checksums; with `sha256` in the model's entry"
-            " damage is seen, and `xlli layers FILE` prints that line"
+            " damage is detected, and `xlli layers FILE` prints that line"
         )
     return notes
 
 
 def notes_on(records: Sequence[ModelRecord]) -> list[str]:
-    """What was decided when each model was read, and `about_files`."""
-    return [f"model {one.id}: {note}" for one in records for note in one.notes if note != UNCHECKED] + about_files(records)
+    """Decisions made while reading each model, and `about_files`."""
+    return [f"model {record.id}: {note}" for record in records for note in record.notes if note != UNCHECKED] + about_files(records)
 
 
 def keep_models(objects: Objects, recipe: Recipe, known: Sequence[ModelRecord], apart: Apart | None = None) -> list[ModelRecord]:
-    """Records of the recipe's models, their weights put under `weights/`. Raises WeightsError, NetworkError, RecipeError.
+    """Records of the recipe's models, with their weights stored under `weights/`. Raises WeightsError, NetworkError, RecipeError.
 
-    A checkpoint that is gone is no error when the study has it from an earlier run of the same entry. `apart`: where networks of others are
-    looked at; None: here.
+    A missing checkpoint is not an error if the study has it from an earlier run of the same entry. `apart`: process for third-party
+    networks; None: this one.
     """
     records = []
     for entry in recipe.models:
@@ -63,7 +63,7 @@ def keep_models(objects: Objects, recipe: Recipe, known: Sequence[ModelRecord], 
                 raise NetworkError(f"model {entry.id} ({entry.network}): {error}") from error
         key = f"weights/{record.weights_sha256}.safetensors"
         if canonical and not objects.create(key, canonical) and not _kept(objects, record.weights_sha256):
-            objects.put(key, canonical)  # what was there was damaged
+            objects.put(key, canonical)  # the existing one was damaged
         records.append(record)
     return records
 
@@ -80,13 +80,13 @@ def _entry(entry: ModelEntry) -> Mapping[str, object]:
 
 
 def looked_at(objects: Objects, entry: ModelEntry, known: ModelRecord | None) -> tuple[ModelRecord, bytes]:
-    """The record of a model, and its weights as safetensors; b"" where the study has them. Writes nothing."""
+    """The record of a model, and its weights as safetensors; b"" if the study has them. Writes nothing."""
     try:
         data = _bytes(entry)  # None: the factory brings its own
     except WeightsError:
         if known is not None and known.entry == _entry(entry):
             version = current_version(known.network, entry)
-            # where a factory's file lies is what the recipe finds, never what the study says
+            # the location of a factory's file comes from the recipe, never from the study
             return replace(known, tags=dict(entry.tags), network_version=version or known.network_version, folder=_where(entry)), b""
         raise
     source_sha256 = hashlib.sha256(data).hexdigest() if data is not None else ""
@@ -140,7 +140,7 @@ def _kept(objects: Objects, digest: str) -> bool:
 
 
 def _factory(entry: ModelEntry) -> Factory | None:
-    """The factory that the recipe names; None when it names none, or none that can be imported: loading it says why."""
+    """The factory that the recipe names; None if it names none, or one that cannot be imported: loading it reports why."""
     if entry.network is None or ":" not in entry.network:
         return None
     try:
@@ -156,9 +156,9 @@ def _where(entry: ModelEntry) -> str:
 
 
 def current_version(network: str, entry: ModelEntry) -> int | None:
-    """VERSION of a network as it is now: a model whose network's was raised is looked at anew. None where it cannot be told.
+    """Current VERSION of a network: a model is read again if its network's was raised. None if unknown.
 
-    `network`: as the study has it; `entry`: the recipe's. Only what the recipe names is imported.
+    `network`: from the study; `entry`: the recipe's. Only code named by the recipe is imported.
     """
     if network in NETWORKS:
         return int(network_file(network).VERSION)
@@ -193,7 +193,7 @@ def _own_weights(entry: ModelEntry) -> dict[str, torch.Tensor]:
 
 
 def load_study_model(objects: Objects, record: ModelRecord, device: torch.device | str = "cpu") -> Model:
-    """Build a model from a study's own weights (`weights/<sha256>.safetensors`), checked against their name."""
+    """Build a model from a study's own weights (`weights/<sha256>.safetensors`), verified against their name."""
     from safetensors.torch import load as tensors_from
 
     key = f"weights/{record.weights_sha256}.safetensors"
@@ -212,7 +212,7 @@ def load_study_model(objects: Objects, record: ModelRecord, device: torch.device
         scale=entry.get("scale"),
         range=tuple(entry["range"]) if entry.get("range") else None,
         output=entry.get("output", "image"),
-        folder=record.folder,  # "": among installed packages only, never in the folder that a worker or the user happens to stand in
+        folder=record.folder,  # "": among installed packages only, never in the current folder of a worker or the user
         sizes=record.sizes,
         frames=entry.get("frames"),
     )

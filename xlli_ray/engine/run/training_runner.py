@@ -1,8 +1,8 @@
 """The driver of a training study: lease → which networks are missing → trainings on the pool → models.yaml → page.
 
-A network that is finished is checked and left alone; one that was begun goes on from its checkpoint, wherever it runs. One that starts from
-another is given out when that one is finished. A network whose own training fails costs the others nothing; a worker that dies is given its
-training again, from the last checkpoint. The driver's only state is in the study: kill it and run the same command again.
+A finished network is only verified; an unfinished one resumes from its checkpoint, on any worker. One that starts from another is assigned
+when that one is finished. A failed training does not affect the others; the training of a worker that dies is assigned again, from the last
+checkpoint. The driver's only state is in the study: kill it and run the same command again.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from xlli_ray.training.recipe import Job, load_recipe
 from xlli_ray.training.run import MODELS, check_files, finished, models_text, start_of, waves
 
 MAX_LOSSES = 3
-"""Workers that one network may lose in a row without reaching another checkpoint."""
+"""Workers that one network may lose in a row without a new checkpoint."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did. `failed`: id → why; `models`: where models.yaml is."""
+    """Summary of a run. `failed`: id → why; `models`: location of models.yaml."""
 
     models: str
     networks: int
@@ -48,7 +48,7 @@ class Summary:
 
 @dataclass
 class _Study:
-    """What one run works with."""
+    """Context of one run."""
 
     objects: Objects
     lease: Lease
@@ -65,9 +65,9 @@ class _Study:
 def train_recipe(
     recipe: Path, out: str, *, overrides: Sequence[str] = (), options: Options, say: Callable[[str], None] | None = None
 ) -> Summary:
-    """Train what a training recipe asks for, or what is missing of it. `say` gets a line of progress now and then, without workers.
+    """Train the networks of a training recipe that are missing. `say` gets a line of progress at intervals, without workers.
 
-    Raises RecipeError before anything is trained when the recipe is wrong or the study holds another recipe's training.
+    Raises RecipeError before anything is trained if the recipe is wrong or the study holds another recipe's training.
     """
     loaded = load_recipe(recipe, overrides=overrides)
     jobs = loaded.jobs()
@@ -75,10 +75,10 @@ def train_recipe(
     order = [job for wave in waves(jobs) for job in wave]
     for job in jobs:
         if job.id in RESERVED:
-            raise RecipeError(f"grid: {job.id!r} cannot be the id of a network: the study has something else of this name")
+            raise RecipeError(f"grid: {job.id!r} cannot be the id of a network: the study uses this name for something else")
     with session(out, options, max(job.train.threads for job in jobs)) as (objects, lease, events, spec):
         if exists(objects, COPY):
-            raise StudyError(f"{objects.url} holds a study of measurements (study.json): give trainings an --out of their own")
+            raise StudyError(f"{objects.url} holds a study of measurements (study.json): use a separate --out for trainings")
         events.event("start", command=options.command, epoch=lease.epoch)
         study = _Study(objects, lease, events, {job.id: job for job in jobs})
         if lease.after_crash and isinstance(objects, LocalObjects):
@@ -93,12 +93,12 @@ def train_recipe(
         text, left_out = models_text(jobs, study.folder, out)
         objects.put(MODELS, text)
         if others := [name for name in left_out if name not in study.failed]:
-            study.notes.append(f"{MODELS} lists no {', '.join(others)}: trained by another recipe than this one")
+            study.notes.append(f"{MODELS} does not list {', '.join(others)}: trained by another recipe")
         return Summary(f"{objects.url.rstrip('/')}/{MODELS}", len(jobs), study.trained, study.failed, tuple(study.notes))
 
 
 def _is_finished(study: _Study, job: Job) -> bool:
-    """Whether its weights are there and those of this training. Raises RecipeError, WeightsError."""
+    """Whether its weights exist and are those of this training. Raises RecipeError, WeightsError."""
     first = study.jobs.get(str(job.train.init))
     if not exists(study.objects, f"{job.id}/card.json") or (first and not exists(study.objects, f"{first.id}/card.json")):
         return False
@@ -109,14 +109,14 @@ def _is_finished(study: _Study, job: Job) -> bool:
         start = start_of(job, study.jobs, study.folder)
         assert start is not None
         sha = read_state_dict(start.data, name=start.name).weights_sha256
-    there = finished(job, study.folder(job.id), sha)
-    if there is not None and there.note:
-        study.notes.append(f"{job.id}: {there.note}")
-    return there is not None
+    done = finished(job, study.folder(job.id), sha)
+    if done is not None and done.note:
+        study.notes.append(f"{job.id}: {done.note}")
+    return done is not None
 
 
 def _train(study: _Study, missing: Sequence[Job], options: Options, spec: WorkerSpec, say: Callable[[str], None] | None) -> None:
-    """Run all that is missing. Afterwards `failed` holds what has no weights."""
+    """Run everything that is missing. Afterwards `failed` holds networks without weights."""
     events = study.events
     waiting = {job.id: job for job in missing}
     ready: deque[TrainJob] = deque()
@@ -145,7 +145,7 @@ def _train(study: _Study, missing: Sequence[Job], options: Options, spec: Worker
             if losses[job.id][0] < MAX_LOSSES:
                 ready.append(job)
                 continue
-            outcome = TrainOutcome(job.id, error=f"its worker was lost {MAX_LOSSES} times without another checkpoint: {outcome.reason}")
+            outcome = TrainOutcome(job.id, error=f"its worker was lost {MAX_LOSSES} times without a new checkpoint: {outcome.reason}")
         unfinished.discard(job.id)
         if outcome.error:
             _fail(study, job.id, outcome.error)

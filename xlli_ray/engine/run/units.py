@@ -1,7 +1,7 @@
-"""Units of a run: which are missing, how they are dealt out, and what happens to one whose worker was lost.
+"""Units of a run: which are missing, how they are assigned, and what happens to one whose worker was lost.
 
 A unit whose worker is lost runs again; lost twice, it comes back in probe mode (see `worker`), and the sample that was in progress when a
-worker died is marked `crash` and skipped. Which of two units in flight killed the worker is told by their notes, one per attempt.
+worker died is marked `crash` and skipped. Which of two units in flight killed the worker is determined from their notes, one per attempt.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def pending_jobs(records: Listing, cells: Sequence[Cell], gate: Gate, *, retry_f
 def run_units(
     archive: Archive, jobs: deque[UnitJob], pools: Callable[[], Pool], events: Events, lease: Lease
 ) -> int:
-    """Run them all. Returns how many were lost with a worker, each time counted. Afterwards the archive looks again what is recorded."""
+    """Run them all. Returns the number of losses with a worker, repeats included. Afterwards the archive refreshes its listing."""
     manifest = archive.manifest
 
     def size(job: UnitJob) -> int:
@@ -61,7 +61,7 @@ def run_units(
         return stop - start
 
     def work(job: UnitJob) -> tuple[str, float]:
-        """What the unit makes, and multiply-adds: cells that share a forward are counted once."""
+        """The unit's kind of output, and multiply-adds: cells that share a forward pass are counted once."""
         cells = [manifest.cell(name) for name in job.cells]
         noun = getattr(probe_class(cells[0].kind, cells[0].code), "ROW", "")
         return noun or "sample", size(job) * max(1.0, *(cell.unit(job.unit)[0].macs for cell in cells))
@@ -73,7 +73,7 @@ def run_units(
 
     def watch() -> None:
         lease.check()
-        events.update(progress)  # a unit may take minutes, and one line an interval says that all is well
+        events.update(progress)  # a unit may take minutes, and one line per interval shows that it is running
 
     lost: dict[tuple[str, int], int] = {}
     fruitless = 0
@@ -88,7 +88,7 @@ def run_units(
                 raise EnvironmentFailure(
                     12, f"workers were lost {fruitless} times in a row and no unit was finished (last: unit {job.unit} of {job.group}, "
                     f"{outcome.reason}). Look for lack of memory (fewer --workers, a smaller batch) or nodes that die; "
-                    "what is done is kept, run the same command again",
+                    "finished work is kept, run the same command again",
                 )  # fmt: skip
             jobs.appendleft(again)
             continue
@@ -107,14 +107,14 @@ def run_units(
 
 
 def after_loss(job: UnitJob, lost: int, note: int | None) -> UnitJob:
-    """How a unit whose worker died runs next. `note`: the sample in progress; PASSED when each had run alone and the batches were
-    running; COMPUTED when only writing was left; None when the attempt had not begun, or was not a search.
+    """How a unit whose worker died runs next. `note`: the sample in progress; PASSED if each had run alone and the batches were
+    running; COMPUTED if only writing was left; None if the attempt had not started, or was not a search.
     """
     again = replace(job, attempt=job.attempt + 1)
     if job.mode == "batches":
         return replace(again, mode="probe") if lost >= 2 else again
     if note is None or note == COMPUTED:
-        return again  # the worker died of another unit
+        return again  # the worker died because of another unit
     if note != PASSED:
         return replace(again, skip=(*job.skip, note))
     return replace(again, mode="alone")
