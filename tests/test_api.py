@@ -75,12 +75,12 @@ def test_a_constant_image_has_no_di_and_still_a_figure(tmp_path: Path) -> None:
     [
         (PIXELS, (38, 0, 8), NetworkError, "outside the output of 40 rows × 52 columns"),
         (PIXELS, (0, 0, 0), NetworkError, "window size 0"),
-        (PIXELS, (4, 8), XlliError, "three whole numbers"),
-        (PIXELS, (4.5, 8, 8), XlliError, "three whole numbers"),
+        (PIXELS, (4, 8), XlliError, "three integers"),
+        (PIXELS, (4.5, 8, 8), XlliError, "three integers"),
         (PIXELS.astype(np.float32), (8, 8, 8), XlliError, "expected 0..1"),
         (np.full((20, 20, 3), np.nan, np.float32), (8, 8, 8), XlliError, "NaN"),
         (PIXELS[..., 0], (8, 8, 8), XlliError, r"\(height, width, 3\)"),
-        (PIXELS[:6, :6], None, XlliError, "holds no window of 16"),
+        (PIXELS[:6, :6], None, XlliError, "too small for a window of 16"),
         ("nothing.png", None, XlliError, "cannot be read"),
     ],
 )

@@ -16,10 +16,10 @@ import sys
 
 
 def leave_current_folder() -> None:
-    """Take the current folder, and empty and relative entries, off the import path of a command and of what it starts.
+    """Remove the current folder, and empty and relative entries, from the import path of a command and its child processes.
 
-    `cd STUDY; xlli verify .` must not run STUDY/numpy.py. Before anything else is imported (`os` and `sys` are there since Python began).
-    A current folder that stands in PYTHONPATH by its full name stays, and so does the one that holds this package.
+    `cd STUDY; xlli verify .` must not run STUDY/numpy.py. Called before anything else is imported (`os` and `sys` are always loaded).
+    A current folder that is in PYTHONPATH by its full path stays, and so does the one that holds this package.
     """
     listed = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     kept = [path for path in listed if os.path.isabs(path)]
@@ -28,12 +28,12 @@ def leave_current_folder() -> None:
         if not kept:
             del os.environ["PYTHONPATH"]
     wanted = {*kept, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}
-    here = {os.getcwd(), os.path.realpath(os.curdir)} - wanted
-    sys.path[:] = [path for path in sys.path if os.path.isabs(path) and path not in here]
+    current = {os.getcwd(), os.path.realpath(os.curdir)} - wanted
+    sys.path[:] = [path for path in sys.path if os.path.isabs(path) and path not in current]
 
 
 def _is_command() -> bool:
-    """Whether this process is `xlli`, or `python -m xlli_ray.cli`, which looks for the package while `sys.argv[0]` is -m."""
+    """Whether this process is `xlli`, or `python -m xlli_ray.cli`, which imports the package while `sys.argv[0]` is -m."""
     if not sys.argv:
         return False
     return os.path.basename(sys.argv[0]) in ("xlli", "xlli.exe") or (sys.argv[0] == "-m" and "xlli_ray.cli" in sys.orig_argv)
@@ -70,7 +70,7 @@ _PUBLIC = {
 def run(recipe: str, out: str, *, workers: int = 0, overrides: tuple[str, ...] = ()) -> Any:
     """Run the recipe at path `recipe` into the study folder `out`, and open it. `workers=0`: in this process, without Ray.
 
-    Raises AnalysisError when an analysis failed; all else is then done and kept.
+    Raises AnalysisError if an analysis failed; everything else is then done and kept.
     """
     from xlli_ray.engine.worker.environment import one_arena
 

@@ -1,8 +1,8 @@
-"""`xlli_ray.lam`: one network, one picture, one window → arrays and a figure, without a study.
+"""`xlli_ray.lam`: one network, one image, one window → arrays and a figure, without a study.
 
     import xlli_ray
-    found = xlli_ray.lam("builtin:srresnet-gr-clean", "low_resolution.png", window=(64, 80, 16))
-    found.di, found.map, found.figure("lam.png")     # others=[…]: several networks
+    result = xlli_ray.lam("builtin:srresnet-gr-clean", "low_resolution.png", window=(64, 80, 16))
+    result.di, result.map, result.figure("lam.png")     # others=[…]: several networks
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LamResult:
-    """A map with everything that belongs to it."""
+    """A map with its input, output and parameters."""
 
     input: NDArray[np.float32]
-    """(3, H, W) in 0..1: what the network was given."""
+    """(3, H, W) in 0..1: the input of the network."""
     output: NDArray[np.float32]
     """(C, sH, sW), not clamped."""
     target: NDArray[np.float32] | None
@@ -78,20 +78,20 @@ class LamResult:
         return grid(repr(self).strip("<>"), [[image_tag(sink.getvalue(), f"LAM of {self.model}")]])
 
     def figure(self, path: str | os.PathLike[str] | None = None, *, others: Sequence[LamResult] = ()) -> Any:
-        """The window, the map, the contribution area and the signed map side by side: a matplotlib figure, saved when `path` is given.
+        """The window, the map, the contribution area and the signed map side by side: a matplotlib figure, saved if `path` is given.
 
-        `others`: results of other networks for the same input and window; then a line for each network: output with the window, the zoom
-        around it, map, contribution area. Raises XlliError when they are of another input or window.
+        `others`: results of other networks for the same input and window; then one row per network: output with the window, its zoom, map,
+        contribution area. Raises XlliError if their input or window differs.
         """
         if others:
             from xlli_ray.views.lam import side_by_side
 
-            found = side_by_side([self, *others])
+            drawn = side_by_side([self, *others])
         else:
-            found = _drawn(self)
+            drawn = _drawn(self)
         if path is not None:
-            found.savefig(path, dpi=160)
-        return found
+            drawn.savefig(path, dpi=160)
+        return drawn
 
 
 def lam(
@@ -110,7 +110,7 @@ def lam(
 ) -> LamResult:
     """Local attribution map of one window.
 
-    `model`: checkpoint path, `builtin:NAME`, torch module (then `scale=`), or `Model`; `known`: fields of a recipe's model entry. `image`:
+    `model`: checkpoint path, `builtin:NAME`, torch module (with `scale=`), or `Model`; `known`: fields of a recipe's model entry. `image`:
     the network's input, a file or (H, W, 3) uint8 or float in 0..1. `window`: (top, left, size) in output pixels; None: the most
     detailed one of 16. `nodes`: 20, or 12 with averaged gates. `target`: for objective `error` and path `pair`. `path`: blur,
     linear_black, linear_mean, linear_blurred, pair, or that of an installed package (entry points `xlli_ray.lam_paths`). Raises XlliError
@@ -134,11 +134,11 @@ def lam(
     if window is None:
         chosen = texture(enlarged(planes, network.scale) if truth is None else truth, 16, 1)
         if not chosen:
-            raise XlliError(f"image of {planes.shape[2]}×{planes.shape[1]} pixels: its output holds no window of 16; give one")
+            raise XlliError(f"image of {planes.shape[2]}×{planes.shape[1]} pixels: its output is too small for a window of 16; give one")
         place = chosen[0]
     else:
         if len(window) != 3 or not all(isinstance(number, int | np.integer) for number in window):
-            raise XlliError(f"window: expected three whole numbers (top, left, size) in output pixels, got {window!r}")
+            raise XlliError(f"window: expected three integers (top, left, size) in output pixels, got {window!r}")
         place = Window(*map(int, window))
     x = network.prepare(torch.from_numpy(planes)[None].to(network.device))
     wanted = None if truth is None else network.prepare(torch.from_numpy(truth)[None].to(network.device))[0]
@@ -167,48 +167,48 @@ def _planes(image: str | os.PathLike[str] | NDArray[Any]) -> NDArray[np.float32]
             raise XlliError(f"image: expected an array (height, width, 3), got {given.shape}")
         pixels = given.astype(np.float32) / np.float32(255) if given.dtype == np.uint8 else given.astype(np.float32)
         if not np.isfinite(pixels).all():
-            raise XlliError("image: holds NaN or infinity; a map of it would be undefined")
+            raise XlliError("image: contains NaN or infinity; its map would be undefined")
         if pixels.size and (pixels.max() > 2 or pixels.min() < -1):
             raise XlliError(
-                f"image: values from {pixels.min():g} to {pixels.max():g}; expected 0..1, or uint8 (divide by 255 what holds grey levels)"
+                f"image: values from {pixels.min():g} to {pixels.max():g}; expected 0..1, or uint8 (divide grey levels by 255)"
             )
     return np.ascontiguousarray(np.moveaxis(pixels, 2, 0), dtype=np.float32)
 
 
-def _drawn(found: LamResult) -> Any:
+def _drawn(result: LamResult) -> Any:
     """A matplotlib figure of one result, five panels in a row; the map on the input in grey, signed values on a symmetric scale."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    w, scale = found.window, found.output.shape[1] // found.input.shape[1]
-    height, width = found.input.shape[1:]
+    w, scale = result.window, result.output.shape[1] // result.input.shape[1]
+    height, width = result.input.shape[1:]
     figure = Figure(figsize=(16, 16 / 5 * height / width + 0.75), layout="constrained")
     axes = figure.subplots(1, 5)
     extent = (0, width * scale, height * scale, 0)
-    picture = found.output if found.target is None else found.target
-    axes[0].imshow(_rgb(picture), extent=extent, cmap="gray")
-    axes[0].set_title("target and window" if found.target is not None else "output and window", fontsize=10)
-    grey = np.tensordot([0.299, 0.587, 0.114], found.input, axes=1)
+    image = result.output if result.target is None else result.target
+    axes[0].imshow(_rgb(image), extent=extent, cmap="gray")
+    axes[0].set_title("target and window" if result.target is not None else "output and window", fontsize=10)
+    grey = np.tensordot([0.299, 0.587, 0.114], result.input, axes=1)
     axes[1].imshow(grey, extent=extent, cmap="gray", vmin=-0.6, vmax=1.6)
-    alpha = np.sqrt(np.nan_to_num(found.map)).clip(0, 1)
-    axes[1].imshow(np.nan_to_num(found.map), extent=extent, cmap="Reds", vmin=0, vmax=1, alpha=alpha, interpolation="nearest")
-    error = f", error ≈ {found.error_estimate:.1%}" if np.isfinite(found.error_estimate) else ""
-    axes[1].set_title(f"map: DI {found.di:.2f}{error}", fontsize=10)
+    alpha = np.sqrt(np.nan_to_num(result.map)).clip(0, 1)
+    axes[1].imshow(np.nan_to_num(result.map), extent=extent, cmap="Reds", vmin=0, vmax=1, alpha=alpha, interpolation="nearest")
+    error = f", error ≈ {result.error_estimate:.1%}" if np.isfinite(result.error_estimate) else ""
+    axes[1].set_title(f"map: DI {result.di:.2f}{error}", fontsize=10)
     axes[2].imshow(grey, extent=extent, cmap="gray", vmin=-0.6, vmax=1.6)
-    axes[2].imshow(found.area, extent=extent, cmap="Reds", vmin=0, vmax=1, alpha=0.75 * found.area, interpolation="bilinear")
+    axes[2].imshow(result.area, extent=extent, cmap="Reds", vmin=0, vmax=1, alpha=0.75 * result.area, interpolation="bilinear")
     axes[2].set_title("contribution area", fontsize=10)
-    signed = np.nan_to_num(found.attribution.sum(0))
+    signed = np.nan_to_num(result.attribution.sum(0))
     most = float(np.quantile(np.abs(signed), 0.999)) or 1.0
     shown = axes[3].imshow(signed, extent=extent, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
     axes[3].set_title("signed attribution", fontsize=10)
     figure.colorbar(shown, ax=axes[3], shrink=0.7, pad=0.02)
-    axes[4].imshow(_rgb(found.output[:, w.top : w.top + w.size, w.left : w.left + w.size]), cmap="gray", interpolation="nearest")
+    axes[4].imshow(_rgb(result.output[:, w.top : w.top + w.size, w.left : w.left + w.size]), cmap="gray", interpolation="nearest")
     axes[4].set_title("output, the window", fontsize=10)
     for axis in axes[:4]:
         axis.add_patch(Rectangle((w.left, w.top), w.size, w.size, fill=False, ec="#d62728", lw=1.5))
     for axis in axes:
         axis.set_axis_off()
-    title = f"{found.model}: what it uses for the window at row {w.top}, column {w.left}, size {w.size}"
+    title = f"{result.model}: what it uses for the window at row {w.top}, column {w.left}, size {w.size}"
     figure.suptitle(title, fontsize=11, parse_math=False)
     return figure
 

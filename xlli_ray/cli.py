@@ -1,4 +1,4 @@
-"""The command line: `xlli run RECIPE` and its kin. Every flag here is about how to run; what is computed stands in the recipe."""
+"""The command line: `xlli run RECIPE` and other commands. Flags only control how to run; the recipe determines what is computed."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ app = App(
     name="xlli",
     help="Why do super-resolution and restoration networks work or fail? Features and attribution maps at corpus scale.",
     version=xlli_ray.__version__,
-    suppress_keyboard_interrupt=False,  # `main` says what an interrupt means; cyclopts would end without a word
+    suppress_keyboard_interrupt=False,  # `main` reports an interrupt; cyclopts would end silently
 )
 
 app.register_install_completion_command(add_to_startup=False)
 
 OFF: Any = {"negative": (), "show_default": False}
-"""Of a flag, and of what may be given many times: there is no --no-…, and that it is off goes without saying."""
+"""For flags and repeatable options: no --no-… variant, and no default in the help."""
 Out = Annotated[str | None, Parameter(help="study folder or s3://, gs://, az:// prefix [default: studies/NAME]")]
 Set = Annotated[tuple[str, ...], Parameter(name="--set", help="override a recipe field: key.path=value", **OFF)]
 Workers = Annotated[int | None, Parameter(help="worker processes; 0 runs in this process without Ray [default: one per CPU slot]")]
 Here = Annotated[int | None, Parameter(help="worker processes; 0 runs in this process without Ray")]
 Against = Annotated[
-    str | None, Parameter(help="model that each other one is compared with [default: every pair of up to six, the first of more]")
+    str | None, Parameter(help="model that all others are compared with [default: every pair for up to six, else the first]")
 ]
 Address = Annotated[str | None, Parameter(help="a running Ray cluster: auto or ray://host:port [default: a private local one]")]
 
@@ -46,7 +46,7 @@ def _recipe(recipe: Path, sets: tuple[str, ...]) -> Recipe:
 
 
 def builtin_recipe(recipe: Path) -> Path:
-    """`quickstart` names the recipe that comes with the package."""
+    """`quickstart` is the recipe that comes with the package."""
     if str(recipe) == "quickstart" and not recipe.exists():
         return Path(__file__).parent / "quickstart.yaml"
     return recipe
@@ -71,19 +71,19 @@ def run(
     out: Out = None,
     workers: Workers = None,
     address: Address = None,
-    gpus_per_worker: Annotated[float, Parameter(help="GPUs a worker holds, a fraction to share one")] = 0.0,
+    gpus_per_worker: Annotated[float, Parameter(help="GPUs per worker, a fraction to share one")] = 0.0,
     limit: Annotated[
         int | None,
-        Parameter(help="try at most N samples, spread over images and degradations, in a folder of its own", validator=Number(gte=1)),
+        Parameter(help="try at most N samples, spread over images and degradations, in a separate folder", validator=Number(gte=1)),
     ] = None,
     set_: Set = (),
-    takeover: Annotated[bool, Parameter(help="take the study from a run that still beats", **OFF)] = False,
+    takeover: Annotated[bool, Parameter(help="take the study over from a run that is still alive", **OFF)] = False,
     retry_failed: Annotated[bool, Parameter(help="run units with failed samples again", **OFF)] = False,
-    replace: Annotated[tuple[str, ...], Parameter(help="compute this stage, model or cell anew", **OFF)] = (),
+    replace: Annotated[tuple[str, ...], Parameter(help="recompute this stage, model or cell", **OFF)] = (),
     any_device: Annotated[bool, Parameter(help="accept workers that round differently", **OFF)] = False,
     quiet: Annotated[bool, Parameter(**OFF)] = False,
 ) -> int:
-    """Run a recipe, or go on where it stopped. The same command again computes only what is missing."""
+    """Run a recipe, or resume where it stopped. The same command again computes only what is missing."""
     from xlli_ray.engine.run.driver import run_study
 
     parsed = _recipe(recipe, set_)
@@ -126,7 +126,7 @@ def run(
 
 
 def _failures(failed: int, measurements: int) -> str:
-    """How many of the measurements failed: samples, each counted once a model."""
+    """Number of failed measurements: samples, counted once per model."""
     if failed >= measurements:
         return f"ALL {counted(failed, 'measurement')} failed"
     return f"{failed} of {counted(measurements, 'measurement')} failed (a sample counts once a model)"
@@ -177,7 +177,7 @@ def scan(recipe: Path, /, *, out: Out = None, workers: Here = 0, address: Addres
 
 @app.command
 def plan(recipe: Path, /, *, out: Out = None, workers: Workers = None, set_: Set = ()) -> int:
-    """Say what a run would do: samples, sizes, units, bytes of each array, projected hours. Refuses above the limits."""
+    """Show what a run would do: samples, sizes, units, bytes of each array, projected hours. Refuses to exceed the limits."""
     from xlli_ray.engine.options import Options
     from xlli_ray.engine.pools.run_pool import default_workers
     from xlli_ray.engine.run.driver import plan_study
@@ -221,10 +221,10 @@ def verify(
     study: str,
     /,
     *,
-    repair: Annotated[bool, Parameter(help="make again what can be; the rest is computed by the next run", **OFF)] = False,
-    takeover: Annotated[bool, Parameter(help="with --repair: take the study from a run that still beats", **OFF)] = False,
+    repair: Annotated[bool, Parameter(help="rebuild what can be rebuilt; the rest is computed by the next run", **OFF)] = False,
+    takeover: Annotated[bool, Parameter(help="with --repair: take the study over from a run that is still alive", **OFF)] = False,
 ) -> int:
-    """Check every byte against what was written. Exit 1 and the list when something is missing or damaged."""
+    """Check every byte against what was written. Exit code 1 and a list if something is missing or damaged."""
     from xlli_ray.store.verify.check_study import verify as findings
     from xlli_ray.study import open_study
 
@@ -253,9 +253,9 @@ def query(
     /,
     *,
     format_: Annotated[Literal["table", "csv", "json"], Parameter(name="--format")] = "table",
-    unsafe: Annotated[bool, Parameter(help="let the statement reach files, network and settings (COPY … TO, ATTACH)", **OFF)] = False,
+    unsafe: Annotated[bool, Parameter(help="allow the statement to use files, network and settings (COPY … TO, ATTACH)", **OFF)] = False,
 ) -> int:
-    """Run SQL over a study: tables samples, models, features, failures, one per probe (restore, …), those of analyses (lam_pairs, …)."""
+    """Run SQL over a study: tables samples, models, features, failures, one per probe (restore, …), and of analyses (lam_pairs, …)."""
     from xlli_ray.report.text import format_rows
     from xlli_ray.store.tables.sql import RENAMED
     from xlli_ray.study import open_study
@@ -263,7 +263,7 @@ def query(
     table = open_study(study).sql(sql, unsafe=unsafe)
     say(format_rows(table, format_), raw=format_ != "table")
     if renamed := (table.schema.metadata or {}).get(RENAMED):
-        say(f"note: columns of one name were numbered: {renamed.decode()}", sys.stderr)
+        say(f"note: duplicate columns were numbered: {renamed.decode()}", sys.stderr)
     return 0
 
 
@@ -273,7 +273,7 @@ def layers(
     pattern: str | None = None,
     /,
     *,
-    network: Annotated[str | None, Parameter(help="one of ours, FILE.py:factory, package.module:factory [default: recognised]")] = None,
+    network: Annotated[str | None, Parameter(help="built-in, FILE.py:factory, package.module:factory [default: recognised]")] = None,
     args: Annotated[tuple[str, ...], Parameter(help="for the network: key=value, or a JSON mapping", **OFF)] = (),
     key: Annotated[str | None, Parameter(help="where in the file the weights are, e.g. params")] = None,
     size: Annotated[int, Parameter(help="side of the square input, pixels")] = 64,
@@ -288,7 +288,7 @@ def layers(
 
 @app.command
 def report(study: str, /, *, against: Against = None) -> int:
-    """Write the study's page again: STUDY/report/index.html."""
+    """Rewrite the study's report: STUDY/report/index.html."""
     say(f"report: {_write_report(study, against)}")
     return 0
 
@@ -299,14 +299,14 @@ def train(
     /,
     *,
     out: Annotated[str, Parameter(help="folder, or s3://, gs://, az:// prefix, for checkpoints, curves and models.yaml")],
-    workers: Annotated[int, Parameter(help="trainings at once, in worker processes; 0 trains one after another here")] = 0,
+    workers: Annotated[int, Parameter(help="concurrent trainings, in worker processes; 0 trains sequentially in this process")] = 0,
     address: Address = None,
-    gpus_per_worker: Annotated[float, Parameter(help="GPUs a worker holds, a fraction to share one")] = 0.0,
+    gpus_per_worker: Annotated[float, Parameter(help="GPUs per worker, a fraction to share one")] = 0.0,
     set_: Set = (),
     takeover: Annotated[bool, Parameter(help="take the study from a run that still beats", **OFF)] = False,
     quiet: Annotated[bool, Parameter(**OFF)] = False,
 ) -> int:
-    """Train small networks for causal experiments (a recipe with `train:`, perhaps `grid:` and `sweep:`), or go on where it stopped."""
+    """Train small networks for causal experiments (a recipe with `train:`, optionally `grid:` and `sweep:`), or resume where it stopped."""
     from xlli_ray.engine.run.training_runner import train_recipe
 
     # at an address without a number: one training on each slot of the cluster
@@ -345,7 +345,7 @@ def submit(
 
 @app.command
 def stop(job: str, /) -> int:
-    """Stop a submitted job, given as http://head:8265#JOB. What is done is kept; submit again to go on."""
+    """Stop a submitted job, given as http://head:8265#JOB. Finished work is kept; submit again to continue."""
     from xlli_ray.engine.submit import stop_job
 
     say(stop_job(job))
@@ -364,11 +364,11 @@ def doctor(study: str | None = None, /) -> int:
 
 
 EXIT = {PlanError: 2, ClusterLost: 75, EnvironmentFailure: 3, LeaseError: 4}
-"""Exit codes, the first that fits. 75 (EX_TEMPFAIL of <sysexits.h>): run the same command again, and it goes on."""
+"""Exit codes, the first that fits. 75 (EX_TEMPFAIL of <sysexits.h>): run the same command again to continue."""
 
 
 def program() -> None:
-    """Entry point of the installed program: `main`, and then the end of this process (`engine.process_end`). Does not return."""
+    """Entry point of the installed program: `main`, then the end of this process (`engine.process_end`). Does not return."""
     from xlli_ray.engine.process_end import end
 
     code = 1
@@ -382,7 +382,7 @@ def program() -> None:
 
 
 def main() -> None:
-    """One command: errors of ours are one message on stderr, never a traceback. Raises SystemExit with the exit code."""
+    """One command: our own errors are one message on stderr, never a traceback. Raises SystemExit with the exit code."""
     from xlli_ray.engine.process_end import STOPPED, heed_signals, was_asked
     from xlli_ray.engine.worker.environment import one_arena
 
@@ -399,7 +399,7 @@ def main() -> None:
     except BrokenPipeError:
         code = 0
     except BaseException as error:
-        # an interrupted import or call may have made something else of the interrupt
+        # an interrupted import or call may have turned the interrupt into another error
         if not isinstance(error, KeyboardInterrupt) and (isinstance(error, SystemExit) or not was_asked()):
             raise
         say("stopped; what is done is kept, run the same command again to go on", sys.stderr)

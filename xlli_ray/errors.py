@@ -1,17 +1,17 @@
-"""Every error a user can meet, as one tree. Messages say what, where, what was expected, what to do next.
+"""All errors for users, as one tree. Messages say what, where, what was expected, what to do next.
 
 XlliError
 ├── RecipeError (ValueError)        the recipe is wrong: unknown key, missing field, contradiction
-├── SampleError (ValueError)        one sample cannot be measured: it becomes a failed row, the rest goes on
-├── WeightsError (ValueError)       a checkpoint cannot be read, or is not what it says
+├── SampleError (ValueError)        one sample cannot be measured: it becomes a failed row, the rest continues
+├── WeightsError (ValueError)       a checkpoint cannot be read, or is not what it claims
 ├── NetworkError (ValueError)       a network cannot be built or does not behave as it declares
-│   └── ForwardError                its own code raised something, for this input
+│   └── ForwardError                its own code raised an error, for this input
 ├── LayerPatternError (LookupError) a layer pattern matches nothing, or a layer that runs many times
 ├── PlanError (ValueError)          the plan is refused: limits, other content under the same id
-├── StudyError (ValueError)         a study folder that is absent, damaged or of another recipe
-├── AnalysisError (RuntimeError)    an analysis failed, or cannot be made of what is there; the others are still run
+├── StudyError (ValueError)         a study folder is missing, damaged or of another recipe
+├── AnalysisError (RuntimeError)    an analysis failed, or lacks its inputs; the others are still run
 ├── EnvironmentFailure (OSError)    disk full, read-only, credentials, outages, folder not visible: stop, mark nothing
-│   └── ClusterLost                 Ray itself died under a run: run the same command again
+│   └── ClusterLost                 Ray itself died during a run: run the same command again
 └── LeaseError (RuntimeError)       another driver holds this study, or took it over
 """
 
@@ -34,7 +34,7 @@ class SampleError(XlliError, ValueError):
 
 
 class WeightsError(XlliError, ValueError):
-    """A checkpoint cannot be read safely, or is not what it says."""
+    """A checkpoint cannot be read safely, or is not what it claims."""
 
 
 class NetworkError(XlliError, ValueError):
@@ -42,7 +42,7 @@ class NetworkError(XlliError, ValueError):
 
 
 class ForwardError(NetworkError):
-    """A network's own code raised something while it ran; for another input it may not."""
+    """A network's own code raised an error; for another input it may not."""
 
 
 class LayerPatternError(XlliError, LookupError):
@@ -54,22 +54,22 @@ class PlanError(XlliError, ValueError):
 
 
 class StudyError(XlliError, ValueError):
-    """A study folder is absent, damaged or belongs to another recipe."""
+    """A study folder is missing, damaged or belongs to another recipe."""
 
 
 class AnalysisError(XlliError, RuntimeError):
-    """An analysis failed, or its result is not what it declares."""
+    """An analysis failed, or its result does not match its declaration."""
 
 
 class EnvironmentFailure(XlliError, OSError):
-    """The surroundings fail (disk, rights, credentials, visibility); nothing is marked failed, work stops."""
+    """The environment fails (disk, permissions, credentials, visibility); nothing is marked failed, work stops."""
 
     passing = False
-    """True when the same call may succeed a moment later: a lost connection, a timeout, a server in trouble."""
+    """True if the same call may succeed later: a lost connection, a timeout, a server error."""
 
 
 class ClusterLost(EnvironmentFailure):
-    """Ray itself, or the cluster's head, died under a run; what is done is kept, and the same command again goes on."""
+    """Ray itself, or the cluster's head, died during a run; finished work is kept, and the same command continues."""
 
 
 class LeaseError(XlliError, RuntimeError):
@@ -77,17 +77,17 @@ class LeaseError(XlliError, RuntimeError):
 
 
 def closest(word: str, valid: Iterable[str], *, n: int = 3) -> list[str]:
-    """Names in `valid` most like `word`, best first: for "did you mean" in messages."""
+    """Names in `valid` most similar to `word`, best first: for "did you mean" in messages."""
     return difflib.get_close_matches(word, list(valid), n=n, cutoff=0.3)
 
 
 def counted(number: int, noun: str, many: str = "") -> str:
-    """`1 file`, `3 files`; `many` where the plural has no s at its end: `2 analyses`."""
+    """`1 file`, `3 files`; `many`: irregular plurals such as `2 analyses`."""
     return f"{number} {noun if number == 1 else many or noun + 's'}"
 
 
 def without_lead(text: str, name: str) -> str:
-    """`text` without `NAME: ` or `stage NAME: ` in front, however often: whoever shows it names the stage once."""
+    """`text` without `NAME: ` or `stage NAME: ` in front, even repeated: the caller names the stage once."""
     leads = (f"{name}: ", f"stage {name}: ")
     while lead := next((lead for lead in leads if text.startswith(lead)), ""):
         text = text[len(lead) :]
@@ -111,5 +111,5 @@ _BUCKET_ADVICE = (
 
 
 def bucket_advice(text: str) -> str:
-    """The way out of what an object store answered (`text`: its code and message), '' when the answer says nothing about configuration."""
+    """Advice on an error of an object store (`text`: its code and message), '' if it is not about configuration."""
     return next((advice for words, advice in _BUCKET_ADVICE if any(word.lower() in text.lower() for word in words)), "")

@@ -1,20 +1,20 @@
-"""Everything that a recipe can name, and where its code is.
+"""Everything that a recipe can name, and the location of its code.
 
-A registry maps names to `module:attribute`; nothing is imported before it is asked for, so that the recipe's schema and `--help` stay
-light. There are three ways in:
+A registry maps names to `module:attribute`; nothing is imported before it is needed, so that the recipe's schema and `--help` stay
+fast. There are three kinds of entries:
 
-- a line below, for what comes with the package;
-- an entry point of an installed package, which edits nothing here::
+- a line below, for built-in ones;
+- an entry point of an installed package, without changes here::
 
       [project.entry-points."xlli_ray.degradations"]
       rain = "my_package.rain:Rain"
 
-- the place itself in a recipe, `my_package.rain:Rain` or `rain.py:Rain`. Code runs when a name is loaded, so such a name must have been
-  allowed first, and only the reader of a user's own recipe allows any (`allow`): a study that came from elsewhere cannot name code to run.
+- a place in a recipe, `my_package.rain:Rain` or `rain.py:Rain`. Loading a name runs code, so such a name must have been allowed first,
+  which only happens when a user's own recipe is read (`allow`): a study from elsewhere cannot name code to run.
 
-A place is looked for as a network's factory is, in this order: the recipe's folder, what is installed, the current folder. The folder
-where a file lies is at the front of the import path while it is imported, and only then, so that it may import its neighbours; and
-neighbours of one name in two folders are two modules.
+A place is looked up like a network's factory, in this order: the recipe's folder, installed packages, the current folder. A file's folder
+is at the front of the import path while it is imported, and only then, so that it may import its neighbours; neighbours of the same name in
+two folders are two modules.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ PLACE = re.compile(r"(?:[A-Za-z_][\w.]*|[\w./~-]+\.py):[A-Za-z_]\w*")
 """`package.module:Name` or `FILE.py:Name`."""
 MODULE = re.compile(r"[A-Za-z_][\w.]*")
 _allowed: set[str] = set()
-_folders: dict[str, str] = {}  # place → the folder of the recipe that named it last
-_LOADED: dict[str, dict[str, ModuleType]] = {}  # folder → the modules that were imported from it
+_folders: dict[str, str] = {}  # place → the folder of the last recipe that named it
+_LOADED: dict[str, dict[str, ModuleType]] = {}  # folder → the modules imported from it
 LOCK = threading.RLock()
-"""Held while a user's code is imported: the import path and `sys.modules` are the process's."""
+"""Held while a user's code is imported: the import path and `sys.modules` are global."""
 
 
 class Registry(MutableMapping[str, str]):
-    """Names of one kind → `module:attribute`, or → a module where `modules`. `group` is the entry points' group, `noun` what one of them is
-    called in messages."""
+    """Names of one kind → `module:attribute`, or → a module if `modules`. `group` is the entry points' group, `noun` their name in
+    messages."""
 
     def __init__(self, group: str, noun: str, entries: dict[str, str], *, modules: bool = False) -> None:
         self.group, self.noun = group, noun
@@ -57,9 +57,9 @@ class Registry(MutableMapping[str, str]):
 
     @cached_property
     def _installed(self) -> dict[str, str]:
-        """Entries of installed packages. A name of ours stays ours."""
-        found = sorted(entry_points(group=self.group), key=lambda entry: (entry.name, entry.value))
-        return {entry.name: entry.value for entry in found if entry.name not in self._entries and self._pattern.fullmatch(entry.value)}
+        """Entries of installed packages. They cannot override built-in names."""
+        entries = sorted(entry_points(group=self.group), key=lambda entry: (entry.name, entry.value))
+        return {entry.name: entry.value for entry in entries if entry.name not in self._entries and self._pattern.fullmatch(entry.value)}
 
     def __getitem__(self, name: str) -> str:
         return self._entries[name] if name in self._entries else self._installed[name]
@@ -78,18 +78,18 @@ class Registry(MutableMapping[str, str]):
         return len({*self._entries, *self._installed})
 
     def knows(self, name: str) -> bool:
-        """Whether `load` may be asked for `name`: it is registered, or a place that this process was allowed to import."""
+        """Whether `name` can be loaded: it is registered, or a place that this process may import."""
         return name in self or (name in _allowed and PLACE.fullmatch(name) is not None)
 
     def load(self, name: str) -> Any:
-        """What `name` stands for. Raises RecipeError with the nearest names, or saying why the code of a place cannot be used."""
+        """The object named `name`. Raises RecipeError with the nearest names, or with the reason why a place cannot be used."""
         if name not in self and not PLACE.fullmatch(name):
             near = closest(name, self, n=1)
             hint = f"Did you mean {near[0]!r}? " if near else ""
             raise RecipeError(f"there is no {self.noun} {name!r}. {hint}There are: {', '.join(sorted(self))}; or package.module:Name.")
         if not self.knows(name):
             raise RecipeError(
-                f"{self.noun} {name!r} is code that no recipe of yours names: it is not run. Its results can be read; to compute with it, "
+                f"{self.noun} {name!r} is code that none of your recipes names: it is not run. Its results can be read; to compute with it "
                 "run a recipe that names it."
             )
         if name not in self:
@@ -98,12 +98,12 @@ class Registry(MutableMapping[str, str]):
         try:
             return getattr(import_module(module), attribute) if attribute else import_module(module)
         except (ImportError, AttributeError) as error:
-            raise RecipeError(f"{self.noun} {name!r} cannot be loaded: {error}. Is its package installed where this runs?") from error
+            raise RecipeError(f"{self.noun} {name!r} cannot be loaded: {error}. Is its package installed here?") from error
 
 
 def allow(names: Iterable[str | tuple[str, str]], folder: str = "") -> None:
-    """Let this process import the places among `names`, looked for in `folder` first. To be called with names from the user's own recipe
-    only. What `allowed` gave, pairs of a place and its folder, is taken as well."""
+    """Allow this process to import the places among `names`, looked up in `folder` first. Call only with names from the user's own recipe.
+    Also accepts the result of `allowed`, pairs of a place and its folder."""
     for name in names:
         place, first = (name, folder) if isinstance(name, str) else name
         if PLACE.fullmatch(place):
@@ -112,13 +112,12 @@ def allow(names: Iterable[str | tuple[str, str]], folder: str = "") -> None:
 
 
 def allowed() -> tuple[tuple[str, str], ...]:
-    """The places that this process may import, each with the folder where it is looked for first: for the workers of a run, which are
-    told."""
+    """The places that this process may import, each with the folder where it is looked up first: to be passed to the workers of a run."""
     return tuple((place, _folders.get(place, "")) for place in sorted(_allowed))
 
 
 def places_in(document: object) -> set[str]:
-    """All texts of a recipe that look like a place: keys and values, however deep."""
+    """All strings in a recipe that look like a place: keys and values at any depth."""
     if isinstance(document, str):
         return {document} if PLACE.fullmatch(document) else set()
     if isinstance(document, Mapping):
@@ -140,11 +139,11 @@ def _load_place(noun: str, place: str) -> Any:
 
 
 def find_module(what: str, path: str, first: str | None, places: list[str], raises: type[XlliError]) -> tuple[ModuleType, str, str]:
-    """Import the module `path` (`FILE.py` or `package.module`): the module, the place from where it was found and the folder where its
-    file lies, both "" for an installed one.
+    """Import the module `path` (`FILE.py` or `package.module`): the module, the place where it was found and the folder of its file, both
+    "" for an installed one.
 
-    `what`: what is wanted, for messages. `first`: of `places`, what goes before installed packages. Raises `raises`, which says where it
-    was looked for, or what the import raised.
+    `what`: its description in messages. `first`: the one of `places` that precedes installed packages. Raises `raises`, with the places
+    searched, or the error of the import.
     """
     with LOCK:
         return _find_module(what, path, first, places, raises)
@@ -161,9 +160,9 @@ def _find_module(what: str, path: str, first: str | None, places: list[str], rai
                     return _from_file(file.resolve().stem, file, beside), place, beside
             raise raises(f"{what}: there is no file {path}; it was looked for in {looked}.")
         if path.partition(".")[0] == __package__.partition(".")[0]:
-            return importlib.import_module(path), "", ""  # of this package: never what a folder has under its name
+            return importlib.import_module(path), "", ""  # of this package: never a file of that name in a folder
         inside = Path(*path.split("."))
-        # The current folder may be a study of a stranger's: what is installed goes before it.
+        # The current folder may be an untrusted study: installed packages precede it.
         before = [place for place in places if place == first]
         for place in [*before, "", *(place for place in places if place != first)]:
             if not place and _installed(path):
@@ -183,24 +182,24 @@ def _find_module(what: str, path: str, first: str | None, places: list[str], rai
                 + f" among installed packages. Write FILE.py:{'factory' if what.startswith('network') else name} with the path from the "
                 "recipe's folder, or install the package."
             ) from error
-        raise raises(f"{what} cannot be imported: it imports what is not there: {said(error)}.") from error
+        raise raises(f"{what} cannot be imported: it imports a missing module: {said(error)}.") from error
     except BaseException as error:  # importing a user's file can raise anything
         raise raises(f"{what} cannot be imported: {said(error)}.") from error
 
 
 def said(error: BaseException) -> str:
-    """The kind of an error and the first line of its text."""
+    """The type of an error and the first line of its message."""
     text = (str(error).strip() or "no message").splitlines()[0][:300]
     return f"{type(error).__name__}: {text}"
 
 
 def _installed(path: str) -> bool:
-    """Whether the import path has the module's package."""
+    """Whether the module's package is on the import path."""
     return importlib.machinery.PathFinder.find_spec(path.partition(".")[0]) is not None
 
 
 def _from_file(name: str, file: Path, folder: str) -> ModuleType:
-    """The module in `file`, imported as `name` where that name is free, or already is this file; else under a name of its own."""
+    """The module in `file`, imported as `name` if that name is free, or already is this file; else under a unique name."""
     wanted = file.resolve()
     with beside(folder):
         known = sys.modules.get(name)
@@ -228,7 +227,7 @@ def _from_file(name: str, file: Path, folder: str) -> ModuleType:
 
 @contextmanager
 def beside(folder: str) -> Iterator[None]:
-    """While open, `folder` is first on the import path, and modules that came from other factories' folders are out of the way."""
+    """Within the context, `folder` is first on the import path, and modules from other factories' folders are hidden."""
     if not folder:
         yield
         return
@@ -258,7 +257,7 @@ def beside(folder: str) -> Iterator[None]:
 
 
 def _below(module: ModuleType, folder: str) -> bool:
-    """Whether a module's file lies in the folder, and not among packages that are installed below it."""
+    """Whether a module's file is in the folder, and not in a package installed below it."""
     file = _file_of(module)
     return file is not None and file.is_relative_to(Path(folder).resolve()) and "site-packages" not in file.parts
 
@@ -278,7 +277,7 @@ CORPORA = Registry(
         "clips": "xlli_ray.corpus.kinds.clips:Clips",
     },
 )  # fmt: skip
-"""Where samples come from, by the key of the section `corpus`."""
+"""Sources of samples, by the key of the section `corpus`."""
 DEGRADATIONS = Registry(
     "xlli_ray.degradations", "degradation",
     {
@@ -297,7 +296,7 @@ PROBES = Registry(
         "lam": "xlli_ray.probes.lam.probe:Lam",
     },
 )  # fmt: skip
-"""What is measured, by the kind of its stage."""
+"""Probes, by the kind of their stage."""
 ANALYSES = Registry(
     "xlli_ray.analyses", "analysis",
     {
@@ -307,7 +306,7 @@ ANALYSES = Registry(
         "srga": "xlli_ray.analyses.srga.analysis:Srga",
     },
 )  # fmt: skip
-"""What is concluded, by the kind of its stage."""
+"""Analyses, by the kind of their stage."""
 NETWORKS = Registry(
     "xlli_ray.networks", "network",
     {
@@ -321,7 +320,7 @@ NETWORKS = Registry(
     },
     modules=True,
 )  # fmt: skip
-"""Networks whose widths and depths are read off their weights: a name is a module (`models.networks`), not a class in one."""
+"""Networks whose widths and depths are inferred from their weights: a name is a module (`models.networks`), not a class in one."""
 LAM_PATHS = Registry(
     "xlli_ray.lam_paths", "path",
     {
@@ -344,6 +343,6 @@ METRICS = Registry(
         "niqe": "xlli_ray.probes.pyiqa_metrics:Niqe",
     },
 )  # fmt: skip
-"""What `restore` scores an output with."""
+"""Metrics of `restore`."""
 SECTIONS = Registry("xlli_ray.sections", "page section", {"lam": "xlli_ray.report.sections.lam_gallery:lam_section"})
 """What a page shows of a stage besides, by the kind of a probe or an analysis that does not bring it itself (`report.sections.parts`)."""

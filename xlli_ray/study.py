@@ -5,8 +5,8 @@
     features = study.array("features/imdn/model.2.in")                      # every bucket of one cell
     features.rows(ids)                                                      # float array, or a list when the ids span buckets
     features.xarray()                                                       # lazy, sample columns as coordinates
-    study.result("lam_summary").tables["lam_pairs"]                         # what an analysis concluded; .flags first
-    study.sample(ids[0]).input                                              # a sample as people see it; also .target, .output(model)
+    study.result("lam_summary").tables["lam_pairs"]                         # result of an analysis; see .flags first
+    study.sample(ids[0]).input                                              # a sample for display; also .target, .output(model)
     study.show(ids[:3], window=(40, 64, 32)).save("three.png")
 """
 
@@ -104,15 +104,15 @@ class StudyArray:
         missing = [name for name in wanted if name not in places]
         if missing:
             raise StudyError(f"{self.name}: no sample {missing[0]!r} here ({len(missing)} of {len(wanted)} ids are unknown)")
-        found = [places[name] for name in wanted]
-        if len({bucket for bucket, _ in found}) <= 1:
-            reader = self.readers[found[0][0]] if found else self.readers[0]
-            return reader.rows([position for _, position in found])
-        out: list[np.ndarray] = [np.empty(0)] * len(found)
+        positions = [places[name] for name in wanted]
+        if len({bucket for bucket, _ in positions}) <= 1:
+            reader = self.readers[positions[0][0]] if positions else self.readers[0]
+            return reader.rows([position for _, position in positions])
+        out: list[np.ndarray] = [np.empty(0)] * len(positions)
         together = isinstance(self.readers[0], SizeReader) and len({reader.meta.shape for reader in self.readers}) == 1
         for number, reader in enumerate(self.readers):
-            mine = [i for i, (bucket, _) in enumerate(found) if bucket == number]
-            for i, row in zip(mine, reader.rows([found[i][1] for i in mine])):
+            indices = [i for i, (bucket, _) in enumerate(positions) if bucket == number]
+            for i, row in zip(indices, reader.rows([positions[i][1] for i in indices])):
                 out[i] = row
         return np.stack(out) if together else out
 
@@ -130,17 +130,17 @@ class StudyArray:
 
 
 class StudyResult:
-    """What one analysis concluded. `state` is `current`, or `stale` when its inputs are others by now: run the recipe again."""
+    """Result of one analysis. `state` is `current`, or `stale` if its inputs have changed: run the recipe again."""
 
     def __init__(self, objects: Objects, stored: Stored, state: State) -> None:
         self._objects, self._state = objects, state
         self.stored = stored
         self.state = state.state
         self.why = state.why
-        """What changed, when stale."""
+        """What changed, if stale."""
         self.values = stored.values
         self.flags = stored.flags
-        """What must be seen before a number is believed."""
+        """Warnings about the numbers."""
         self.notes = stored.notes
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -158,7 +158,7 @@ class StudyResult:
 
     @cached_property
     def tables(self) -> dict[str, pa.Table]:
-        """Name → table, with the column `stage` first. Raises AnalysisError when a file is not the one that was written."""
+        """Name → table, with the column `stage` first. Raises AnalysisError if a file was changed."""
         return {file.name: read_table(self._objects, self.stored.made.analysis, file) for file in self.stored.tables}
 
     @cached_property
@@ -168,9 +168,9 @@ class StudyResult:
 
     @cached_property
     def views(self) -> dict[str, View]:
-        """Name of a figure → the data that it shows and how; figures of older results have none.
+        """Name of a figure → its data and encoding; figures of older results have none.
 
-        Raises StudyError naming file and field when a view says what no analysis writes.
+        Raises StudyError naming file and field if a view is invalid.
         """
         analysis = self.stored.made.analysis
         place = f"{self._objects.url}/{folder(analysis)}"
@@ -180,8 +180,8 @@ class StudyResult:
 class Study:
     """A study folder or bucket, read-only. See the module docstring.
 
-    Each question (`sql`, `array`, `results`, `status`, …) looks once which records there are, so a study that a notebook holds open shows
-    how far a run is. The plan is that of the opening: open it again once a run has added models or stages.
+    Each query (`sql`, `array`, `results`, `status`, …) lists the records once, so a study held open in a notebook shows the progress of a
+    run. The plan is fixed when the study is opened: reopen it after a run has added models or stages.
     """
 
     def __init__(self, archive: Archive, *, still: bool = False) -> None:
@@ -192,22 +192,22 @@ class Study:
         return Study, (self._archive,)
 
     def as_it_is(self) -> Study:
-        """The same study with the records of this moment, looked up once: for what must agree in itself, as a page does."""
+        """The same study with a snapshot of its current records: for consistent output such as a report."""
         return Study(self.archive, still=True)
 
     @property
     def objects(self) -> Objects:
-        """Where it lies."""
+        """Its location."""
         return self._archive.objects
 
     @property
     def manifest(self) -> Manifest:
-        """What is planned, as it was when the study was opened."""
+        """The plan, as of the opening of the study."""
         return self._archive.manifest
 
     @property
     def archive(self) -> Archive:
-        """The study as the store has it, its records listed anew."""
+        """The stored study, with a new listing of its records."""
         return self._archive if self._still else self._archive.again()
 
     def __repr__(self) -> str:
@@ -223,8 +223,8 @@ class Study:
     def sql(self, statement: str, *, unsafe: bool = False) -> pa.Table:
         """Run SQL (DuckDB) over samples, models, features, failures, one table per probe with scalars, and the tables of results.
 
-        A second column of one name is called `psnr_y_1`. A statement sees these tables and nothing else; `unsafe` gives it files, network
-        and settings, for `copy … to 'mine.csv'`, and only for statements that you trust. Raises StudyError.
+        A duplicate column is called `psnr_y_1`. A statement sees only these tables; `unsafe` gives it access to files, network and
+        settings, for `copy … to 'mine.csv'`: only for statements that you trust. Raises StudyError.
         """
         return query(self.archive, statement, unsafe=unsafe)
 
@@ -242,7 +242,7 @@ class Study:
 
     @property
     def arrays(self) -> list[str]:
-        """Names that `array` takes."""
+        """Names for `array`."""
         return [cell.id for cell in self.manifest.cells if any(bucket.arrays for bucket in cell.buckets)]
 
     @property
@@ -252,19 +252,19 @@ class Study:
         return {name: StudyResult(self.objects, stored, how[name]) for name, stored in read_results(self.objects).items() if name in how}
 
     def result(self, name: str) -> StudyResult:
-        """The result of the analysis `name`. Raises StudyError when there is none, with the reason if it failed."""
-        found = self.results
-        if name in found:
-            return found[name]
+        """The result of the analysis `name`. Raises StudyError if there is none, with the reason if it failed."""
+        results = self.results
+        if name in results:
+            return results[name]
         failure = read_failure(self.objects, name)
         if failure:
             raise StudyError(f"the analysis {name!r} failed: {failure}")
-        near = closest(name, found) or sorted(found)
+        near = closest(name, results) or sorted(results)
         raise StudyError(f"no result {name!r} in this study; results: {', '.join(near) or 'none: `xlli run` makes those of the recipe'}")
 
     @property
     def analyses(self) -> list[State]:
-        """How each analysis stands: current, stale, missing or failed."""
+        """State of each analysis: current, stale, missing or failed."""
         return states(self.archive)
 
     @property
@@ -286,28 +286,28 @@ class Study:
         return self._reader.rows(start, stop)
 
     def sample(self, sample_id: str) -> SampleView:
-        """One sample as people see it. Raises StudyError for an id that the sample table does not hold."""
+        """One sample for display. Raises StudyError for an unknown id."""
         from xlli_ray.views.sample_view import SampleView
 
-        found = self.sql(f"select row from samples where sample_id = {text(str(sample_id))}")["row"].to_pylist()
-        if not found:
+        matches = self.sql(f"select row from samples where sample_id = {text(str(sample_id))}")["row"].to_pylist()
+        if not matches:
             raise StudyError(f"no sample {sample_id!r} in this study; `study.sql(\"select sample_id, source from samples\")` lists them")
-        return SampleView(self.archive, self.sample_rows(found[0], found[0] + 1).to_pylist()[0])
+        return SampleView(self.archive, self.sample_rows(matches[0], matches[0] + 1).to_pylist()[0])
 
     def show(
         self, ids: str | Sequence[str], models: Sequence[str] | None = None, window: tuple[int, int, int] | None = None
     ) -> Comparison:
-        """Samples side by side with what the networks made of them: shown by a notebook, `save(path)` for a file.
+        """Samples side by side with the outputs of networks: shown in a notebook, `save(path)` for a file.
 
-        `models`: in this order; None: all whose outputs are stored. `window`: (top, left, size) in output pixels, framed and enlarged.
-        Raises StudyError for an unknown sample or model, an output that is not stored, a window beyond the picture.
+        `models`: in this order; None: all with stored outputs. `window`: (top, left, size) in output pixels, framed and enlarged.
+        Raises StudyError for an unknown sample or model, an output that is not stored, a window outside the image.
         """
         from xlli_ray.views.comparison import compare
 
         return compare([self.sample(name) for name in ([ids] if isinstance(ids, str) else ids)], models, window)
 
     def status(self) -> dict[str, Any]:
-        """Units done and failed samples per cell: what `xlli status` shows."""
+        """Units done and failed samples per cell: as shown by `xlli status`."""
         archive = self.archive
         cells: list[dict[str, Any]] = []
         for cell in self.manifest.cells:
@@ -332,5 +332,5 @@ class Study:
 
 
 def open_study(path: str | Path) -> Study:
-    """Open a study for reading, at any time, also while it runs. Raises StudyError when there is none."""
+    """Open a study for reading, at any time, also during a run. Raises StudyError if there is none."""
     return Study(open_archive(path))

@@ -1,7 +1,7 @@
-"""What goes to a terminal: text that cannot move its cursor, and that its encoding can show.
+"""Safe terminal output: text without control sequences, in the terminal's encoding.
 
-File names, reasons and notes come from elsewhere: a name may hold escape sequences that recolour, retitle or overwrite. And a terminal, a
-log or a pipe may know Latin-1 or ASCII only; a finished run must not fail over a dash.
+File names, reasons and notes are untrusted: a name may contain escape sequences that recolour, retitle or overwrite. And a terminal, a log
+or a pipe may only support Latin-1 or ASCII; a finished run must not fail because of a dash.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from typing import TextIO
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters but tab and newline, marks that turn the direction of writing, and bytes of names that are no text."""
+"""Control characters except tab and newline, bidirectional marks, and bytes of names that are not valid text."""
 _PLAIN = str.maketrans({
     "─": "-", "━": "-", "–": "-", "—": "-", "−": "-", "×": "x", "…": "...", "·": ".", "→": "->", "≤": "<=", "≥": ">=", "Δ": "D",
     "σ": "sigma", "α": "alpha", "ρ": "rho", "±": "+-", "²": "2", "³": "3", "’": "'", "“": '"', "”": '"', "√": "sqrt", "½": "1/2",
@@ -27,13 +27,13 @@ def harmless(text: str, *, line: bool = False) -> str:
 
 def _written(match: re.Match[str]) -> str:
     code = ord(match[0])
-    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte of a file's name that is not UTF-8
+    if 0xDC80 <= code <= 0xDCFF:  # Python's escape of a byte in a file name that is not UTF-8
         code -= 0xDC00
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def fitting(text: str, encoding: str | None) -> str:
-    """`text` as far as `encoding` can show it: rules, dashes and signs become ASCII, all else that it lacks its number."""
+    """`text` encodable in `encoding`: rules, dashes and signs become ASCII, other missing characters their code."""
     encoding = encoding or "utf-8"
     try:
         text.encode(encoding)
@@ -43,14 +43,14 @@ def fitting(text: str, encoding: str | None) -> str:
 
 
 def say(text: str = "", stream: TextIO | None = None, *, raw: bool = False) -> None:
-    """Write a line to standard output, or to `stream`. `raw`: for programs; then only a terminal is spared control characters."""
+    """Write a line to standard output, or to `stream`. `raw`: for programs; then control characters are escaped only on a terminal."""
     stream = sys.stdout if stream is None else stream
     shown = text if raw and not stream.isatty() else harmless(text)
     stream.write(fitting(shown, stream.encoding) + "\n")
 
 
 def forgive() -> None:
-    """What others write to the standard streams, as a progress bar, never fails over a character either."""
+    """Make other writers to the standard streams, such as progress bars, not fail because of a character either."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

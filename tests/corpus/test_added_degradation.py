@@ -87,7 +87,7 @@ def test_a_received_study_runs_no_degradation_that_no_recipe_names_and_is_read_w
     sample = study.sample(study.sql("select sample_id from samples where label = 'drizzle' limit 1").to_pylist()[0]["sample_id"])
     with pytest.raises(xlli_ray.XlliError, match="drizzle"):
         _ = sample.input
-    with pytest.raises(RecipeError, match="code that no recipe of yours names"):
+    with pytest.raises(RecipeError, match="code that none of your recipes names"):
         parse({PLACE: 0.01})
     assert not (package / "ran").exists()
 

@@ -107,7 +107,7 @@ def test_a_kind_that_decodes_in_its_own_way_is_scanned_and_loaded_with_it_and_it
         wanted = np.load(sample.source).astype(np.float32).transpose(2, 0, 1)
         assert np.array_equal(Loader().load(sample).input, wanted)
     registry._allowed.clear()
-    with pytest.raises(SampleError, match="code that no recipe of yours names"):
+    with pytest.raises(SampleError, match="code that none of your recipes names"):
         Loader().load(made[0])
 
 

@@ -131,7 +131,7 @@ def test_the_error_says_where_it_was_looked_for(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(NetworkError, match=rf"no file my_edsr\.py; it was looked for in {beside} and {tmp_path}"):
         find_factory("my_edsr.py:make", str(beside))
     (beside / "needy.py").write_text("import not_installed_anywhere")
-    with pytest.raises(NetworkError, match=r"imports what is not there: ModuleNotFoundError: .*'not_installed_anywhere'"):
+    with pytest.raises(NetworkError, match=r"imports a missing module: ModuleNotFoundError: .*'not_installed_anywhere'"):
         find_factory("needy:make", str(beside))
     (beside / "quits.py").write_text("import sys\nsys.exit('I quit')")
     with pytest.raises(NetworkError, match="cannot be imported: SystemExit: I quit"):
