@@ -30,14 +30,14 @@ def inputs(view: View, rows: Sequence[int], *, edge: int = EDGE) -> dict[int, np
     listed: list[dict[str, Any]] = table.to_pylist()
     # one image after the other: it is decoded once, and blurred and downscaled once for each degradation
     listed.sort(key=lambda row: (row["source_sha"] or "", row["label"], row["row"]))
-    loader, found = study_loader(view.corpus), {}
+    loader, images = study_loader(view.corpus), {}
     for row in listed:
         try:
             planes = loader.load(sample_from_row(row)).input
         except (XlliError, OSError, MemoryError):
             continue
-        found[row["row"]] = _small(planes, edge)
-    return dict(sorted(found.items()))
+        images[row["row"]] = _small(planes, edge)
+    return dict(sorted(images.items()))
 
 
 def _small(planes: np.ndarray, edge: int) -> np.ndarray:

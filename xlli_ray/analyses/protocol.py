@@ -121,11 +121,11 @@ def cells_of(cells: Sequence[Cell], stage: str, kind: str, *, asked_by: str) -> 
 
     `asked_by`: the field that says so, as `lam_summary.of`.
     """
-    found = [cell for cell in cells if cell.stage == stage]
-    if found and all(cell.kind == kind for cell in found):
-        return found
-    if found:
-        raise PlanError(f"{asked_by}: stage {stage!r} is of the kind {found[0].kind}, {kind} is needed")
+    matches = [cell for cell in cells if cell.stage == stage]
+    if matches and all(cell.kind == kind for cell in matches):
+        return matches
+    if matches:
+        raise PlanError(f"{asked_by}: stage {stage!r} is of the kind {matches[0].kind}, {kind} is needed")
     fitting = sorted({cell.stage for cell in cells if cell.kind == kind})
     near = closest(stage, fitting, n=1) or fitting[:1]
     hint = f"did you mean {near[0]!r}?" if near else f"add one: `- {kind}: {{…}}`, or choose models that have it"
@@ -139,13 +139,13 @@ def restore_cells(cells: Sequence[Cell], restore: str | None, models: Collection
     """
     if restore is None:
         return []
-    found = [cell for cell in cells if cell.kind == "restore"]
-    stages = sorted({cell.stage for cell in found})
+    matches = [cell for cell in cells if cell.kind == "restore"]
+    stages = sorted({cell.stage for cell in matches})
     if restore != "auto":
-        found = cells_of(cells, restore, "restore", asked_by=asked_by)
+        matches = cells_of(cells, restore, "restore", asked_by=asked_by)
     elif len(stages) > 1:
         raise PlanError(f"{asked_by}: there are {len(stages)} restore stages ({', '.join(stages)}): name one, or null")
-    return [cell for cell in found if cell.model in models]
+    return [cell for cell in matches if cell.model in models]
 
 
 def figure(name: str, view: Drawn, caption: str) -> Figure:

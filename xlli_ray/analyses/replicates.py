@@ -65,11 +65,11 @@ class Group:
 
     def trainings(self, values: _Values) -> dict[Any, float]:
         """Value of `replicate` → the mean of its networks' numbers, those that have one."""
-        found: dict[Any, list[float]] = {}
+        by_replicate: dict[Any, list[float]] = {}
         for model, replicate in self.members:
             if np.isfinite(value := values.get(model, _NAN)):
-                found.setdefault(replicate, []).append(value)
-        return {replicate: float(np.mean(some)) for replicate, some in found.items()}
+                by_replicate.setdefault(replicate, []).append(value)
+        return {replicate: float(np.mean(numbers)) for replicate, numbers in by_replicate.items()}
 
 
 @dataclass(frozen=True)
@@ -156,8 +156,8 @@ def group_mean(group: Group, values: _Values, *, level: float = 0.95, limits: Li
     numbers = np.array(list(group.trainings(values).values()), np.float64)
     if not len(numbers):
         return Over(_NAN, _NAN, _NAN, 0, "no network of the group has a value")
-    (found,) = intervals(numbers[:, None], level=level, limits=limits, difference=True)
-    return Over(found.mean, found.low, found.high, len(numbers), _few(len(numbers)))
+    (interval,) = intervals(numbers[:, None], level=level, limits=limits, difference=True)
+    return Over(interval.mean, interval.low, interval.high, len(numbers), _few(len(numbers)))
 
 
 def group_difference(one: Group, other: Group, values: _Values, *, level: float = 0.95) -> Over:
@@ -166,8 +166,8 @@ def group_difference(one: Group, other: Group, values: _Values, *, level: float 
     partners = [replicate for replicate in first if replicate in second]
     if len(partners) >= FEWEST:
         apart = np.array([first[replicate] - second[replicate] for replicate in partners])
-        (found,) = intervals(apart[:, None], level=level, difference=True)
-        return Over(found.mean, found.low, found.high, len(partners), paired=True)
+        (interval,) = intervals(apart[:, None], level=level, difference=True)
+        return Over(interval.mean, interval.low, interval.high, len(partners), paired=True)
     a, b = (np.array(list(some.values()), np.float64) for some in (first, second))
     fewest = min(len(a), len(b))
     if not fewest:

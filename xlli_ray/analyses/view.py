@@ -131,14 +131,14 @@ class View:
 
     def array(self, cell: str, name: str | None = None) -> CellArray:
         """The stored array of the cell `stage/model/what`; `name` chooses one of several. Raises AnalysisError."""
-        found = next((item for item in self.cells if item.id == cell), None)
-        if found is None:
+        match = next((item for item in self.cells if item.id == cell), None)
+        if match is None:
             raise AnalysisError(f"{cell} is not among the inputs of this analysis: {', '.join(item.id for item in self.cells[:5])}, …")
         self._opened[cell] = None
         self._begun = f"at {cell}"
-        readers = [reader for reader in open_readers(self._archive.records, found) if name in (None, reader.meta.name)]
+        readers = [reader for reader in open_readers(self._archive.records, match) if name in (None, reader.meta.name)]
         names = {reader.meta.name for reader in readers}
         if len(names) != 1:
             listed = f"name one of its arrays: {', '.join(sorted(names))}" if names else f"it stores no array{f' {name!r}' if name else ''}"
             raise AnalysisError(f"{cell}: {listed}")
-        return CellArray(found, readers)
+        return CellArray(match, readers)

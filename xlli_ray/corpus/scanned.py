@@ -72,20 +72,20 @@ class Label:
 
 def images_of(rows: Iterable[dict[str, Any]]) -> list[Image]:
     """Good images sorted by real set (none comes first) and sha256; files of equal bytes merged."""
-    found: dict[tuple[str, ...], Image] = {}
+    by_files: dict[tuple[str, ...], Image] = {}
     for row in rows:
         if row["status"] != "ok":
             continue
         for image in map(_image, kind_of(row["kind"]).unfold(row)):
-            other = found.setdefault(image.key, image)
+            other = by_files.setdefault(image.key, image)
             if other is not image:
                 low, high = sorted((other, image), key=lambda one: (one.uri, one.target or "", one.extra.get("first_frame", 0)))
-                low.aliases, found[image.key] = other.aliases, low
+                low.aliases, by_files[image.key] = other.aliases, low
                 low.aliases.append(high.uri)
-    for image in found.values():
+    for image in by_files.values():
         # The same file may be listed twice, or one input may be paired with two equal targets.
         image.aliases = sorted(set(image.aliases) - {image.uri})
-    images = [found[key] for key in sorted(found)]
+    images = [by_files[key] for key in sorted(by_files)]
     twins: dict[tuple[str, str | None], int] = {}
     for image in images:
         if image.label:

@@ -165,9 +165,9 @@ def _dataclass(kind: type, value: Any, field: str) -> Any:
     for item in fields(kind):
         if item.name not in value and item.default is MISSING and item.default_factory is MISSING:
             raise _Wrong(f"{start}{item.name}", None, "a value")
-    found = {name: _read(hints[name], given, f"{start}{name}") for name, given in value.items()}
+    fields_read = {name: _read(hints[name], given, f"{start}{name}") for name, given in value.items()}
     try:
-        return kind(**found)
+        return kind(**fields_read)
     except ValueError as error:
         raise _Unfit(field, error) from error
 

@@ -27,14 +27,14 @@ def probe_class(kind: str, code: str = "") -> type[Probe]:
         near = closest(kind, PROBES)
         hint = f"Did you mean {near[0]!r}? " if near else ""
         raise RecipeError(f"stages: there is no stage {kind!r}. {hint}Stages: {', '.join(sorted(PROBES))}; or package.module:Class.")
-    found: Any = PROBES.load(code or kind)
+    cls: Any = PROBES.load(code or kind)
     from xlli_ray.probes.probe import Probe
 
-    if not (isinstance(found, type) and issubclass(found, Probe) and hasattr(found, "KIND")):
-        raise RecipeError(f"stage {code or kind!r}: expected a subclass of xlli_ray.probes.probe.Probe with a KIND, found {found!r:.80}")
-    if kind != found.KIND or not KIND.fullmatch(kind):
-        raise RecipeError(f"stage {code or kind!r}: {found.__name__}.KIND is {found.KIND!r}, expected {kind!r}, of a-z, 0-9 and _")
-    return found
+    if not (isinstance(cls, type) and issubclass(cls, Probe) and hasattr(cls, "KIND")):
+        raise RecipeError(f"stage {code or kind!r}: expected a subclass of xlli_ray.probes.probe.Probe with a KIND, found {cls!r:.80}")
+    if kind != cls.KIND or not KIND.fullmatch(kind):
+        raise RecipeError(f"stage {code or kind!r}: {cls.__name__}.KIND is {cls.KIND!r}, expected {kind!r}, of a-z, 0-9 and _")
+    return cls
 
 
 def make_probe(kind: str, params: Mapping[str, Any], spec: Mapping[str, Any], code: str = "") -> Probe:

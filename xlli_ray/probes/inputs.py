@@ -69,18 +69,18 @@ class Inputs(Probe):
 
     def measure(self, model: Any, batch: Batch, forward: Forward | None) -> Measurement:
         pixels = batch.input.cpu().numpy()
-        found = [input_sha256(image) if ok else ("", 8) for image, ok in zip(pixels, batch.ok)]
+        digests = [input_sha256(image) if ok else ("", 8) for image, ok in zip(pixels, batch.ok)]
         arrays = {name: _kept(name, batch) for name in self.params.save}
-        return Measurement(arrays, {"input_sha256": [sha for sha, _ in found], "bits": [bits for _, bits in found]})
+        return Measurement(arrays, {"input_sha256": [sha for sha, _ in digests], "bits": [bits for _, bits in digests]})
 
 
 def _kept(name: str, batch: Batch) -> np.ndarray:
     """(B, …) of one array; zeros where a sample could not be loaded."""
     if name == "input":
         return _eight_bit(batch.input.cpu().numpy())
-    found = batch.targets if name == "target" else [extras.get(name) for extras in batch.extras]
-    like = next(one for one in found if one is not None)  # a batch that nothing could be loaded of is not measured
-    whole = np.stack([np.zeros_like(like) if one is None else one for one in found])
+    images = batch.targets if name == "target" else [extras.get(name) for extras in batch.extras]
+    like = next(one for one in images if one is not None)  # a batch that nothing could be loaded of is not measured
+    whole = np.stack([np.zeros_like(like) if one is None else one for one in images])
     return _eight_bit(whole) if name == "target" else whole
 
 

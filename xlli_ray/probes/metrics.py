@@ -107,12 +107,12 @@ class PsnrRgb(Metric):
 
 def metric_class(name: str) -> type[Metric]:
     """The metric of that name, or at that place. Raises RecipeError with the nearest names, or for what is no metric."""
-    found = METRICS.load(name)
-    if not (isinstance(found, type) and issubclass(found, Metric) and isinstance(getattr(found, "COLUMN", None), Column)):
-        raise RecipeError(f"metric {name!r}: expected a subclass of xlli_ray.probes.metrics.Metric with a COLUMN, found {found!r:.80}")
-    if found.COLUMN.dtype != "float64":
-        raise RecipeError(f"metric {name!r}: the dtype of COLUMN is {found.COLUMN.dtype}, expected float64")
-    return found
+    cls = METRICS.load(name)
+    if not (isinstance(cls, type) and issubclass(cls, Metric) and isinstance(getattr(cls, "COLUMN", None), Column)):
+        raise RecipeError(f"metric {name!r}: expected a subclass of xlli_ray.probes.metrics.Metric with a COLUMN, found {cls!r:.80}")
+    if cls.COLUMN.dtype != "float64":
+        raise RecipeError(f"metric {name!r}: the dtype of COLUMN is {cls.COLUMN.dtype}, expected float64")
+    return cls
 
 
 def metric_classes(names: Sequence[str]) -> dict[str, type[Metric]]:

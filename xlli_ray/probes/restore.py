@@ -154,10 +154,10 @@ class Restore(Probe):
         centre = len(target) // 2
         pairs = [cut(one, wanted, border=border) for one, wanted in zip(image, target, strict=True)] if image.ndim == 4 else []
         pair = pairs[centre] if pairs else cut(image, target[centre], border=border)
-        found = {name: metric.score(pair) for name, metric in self._scores.items()}
+        scores = {name: metric.score(pair) for name, metric in self._scores.items()}
         for name in ("psnr_y", "ssim_y") if pairs else ():
-            found[f"{name}_frames"] = float(np.mean([self._scores[name].score(one) for one in pairs]))
-        return found
+            scores[f"{name}_frames"] = float(np.mean([self._scores[name].score(one) for one in pairs]))
+        return scores
 
 
 def cut(image: np.ndarray, target: np.ndarray, *, border: int) -> Pair:

@@ -45,10 +45,10 @@ def examine(study: str | None = None) -> tuple[list[str], bool]:
     checks: list[Callable[[], Iterator[Finding]]] = [
         _python, _packages, _zfpy, _zarr, _torch, _spandrel, _ray, _weights, _photographs, _machine,
     ]  # fmt: skip
-    found = [finding for check in checks for finding in _run(check)]
+    findings = [finding for check in checks for finding in _run(check)]
     if study is not None:
-        found += _run(lambda: _study(study))
-    return [f"{finding.state:<4}  {finding.text}" for finding in found], any(f.state == "ILL" for f in found)
+        findings += _run(lambda: _study(study))
+    return [f"{finding.state:<4}  {finding.text}" for finding in findings], any(f.state == "ILL" for f in findings)
 
 
 def _run(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
@@ -73,13 +73,13 @@ def _python() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    found, absent = [], []
+    installed, absent = [], []
     for name in ("xlli_ray", *PACKAGES):
         try:
-            found.append(f"{name} {version(name)}")
+            installed.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             absent.append(name)
-    yield Finding("ok", ", ".join(found))
+    yield Finding("ok", ", ".join(installed))
     if "xlli_ray" in absent:
         yield Finding("note", "xlli_ray runs from its source folder: workers on other nodes do not find it; `pip install .`")
         absent.remove("xlli_ray")
@@ -90,16 +90,16 @@ def _packages() -> Iterator[Finding]:
 def _zfpy() -> Iterator[Finding]:
     """zfpy's release 1.0.1.post0 has a version that numcodecs cannot read, and then `import zarr` fails with ValueError 'post0'."""
     try:
-        found = version("zfpy")
+        installed = version("zfpy")
     except PackageNotFoundError:
         return
     try:
-        numbers = [int(part) for part in found.split(".")]
+        numbers = [int(part) for part in installed.split(".")]
     except ValueError:
         yield Finding(
             "ILL",
-            f"zfpy {found} is installed: numcodecs cannot read this version number and `import zarr` fails "
-            f"(ValueError: {found.rsplit('.', 1)[-1]!r}). xlli_ray does not need zfpy: {sys.executable} -m pip uninstall zfpy",
+            f"zfpy {installed} is installed: numcodecs cannot read this version number and `import zarr` fails "
+            f"(ValueError: {installed.rsplit('.', 1)[-1]!r}). xlli_ray does not need zfpy: {sys.executable} -m pip uninstall zfpy",
         )
         return
     yield Finding("note", f"zfpy {'.'.join(map(str, numbers))} is installed; not needed, and some versions of it break `import zarr`")

@@ -21,7 +21,7 @@ _WEIGHTS = re.compile(r"(?i)\.(pth|pt|ckpt|safetensors|bin|th|tar|pkl)$")
 
 def parse_args(texts: Sequence[str]) -> dict[str, Any]:
     """Arguments of a network from `key=value` (the value in YAML) or a JSON mapping, several of either. Raises RecipeError."""
-    found: dict[str, Any] = {}
+    parsed: dict[str, Any] = {}
     for text in texts:
         key, sign, value = text.partition("=")
         try:
@@ -33,8 +33,8 @@ def parse_args(texts: Sequence[str]) -> dict[str, Any]:
                 raise ValueError("no key=value")
         except (ValueError, yaml.YAMLError, RecursionError) as error:
             raise RecipeError(f"--args {text[:80]!r}: write key=value, or a JSON mapping ({str(error).splitlines()[0][:120]})") from None
-        found |= given
-    return found
+        parsed |= given
+    return parsed
 
 
 def layer_table(
@@ -66,8 +66,8 @@ def layer_table(
 
 def _is_factory(source: str) -> bool:
     """Whether the text names a factory and no file of weights: `my.py:make`, `package.module:make`."""
-    found = re.fullmatch(r"(?!builtin:)[^:]+:[A-Za-z_]\w*", source)
-    return found is not None and not Path(source).exists()
+    match = re.fullmatch(r"(?!builtin:)[^:]+:[A-Za-z_]\w*", source)
+    return match is not None and not Path(source).exists()
 
 
 def _is_pattern(source: str) -> bool:

@@ -137,8 +137,8 @@ def summarise(
         )"""
     stage = [asked.stage, asked.stage]
     per = "per as (select model, label, photograph, sum(v * n) / sum(n) as m, sum(n) as n from measured group by all)"
-    found = tables.arrow(f"with {measured}, {per} {_MOMENTS.format(by='model, label')}", stage)
-    values = {(model, label): item for (model, label), item in _intervals(found, ("model", "label"), asked.limits).items()
+    moments = tables.arrow(f"with {measured}, {per} {_MOMENTS.format(by='model, label')}", stage)
+    values = {(model, label): item for (model, label), item in _intervals(moments, ("model", "label"), asked.limits).items()
               if model in models and label in labels}  # fmt: skip
     left_out = tables.rows(
         f"select count(*) filter (where {value} is null or isnan({value})) as missing, count(*) filter (where isinf({value})) as infinite "
@@ -160,9 +160,9 @@ def summarise(
               from pairs p join measured a on a.{same} = p.one
               join measured b on b.{same} = p.other and b.{fixed} = a.{fixed} and b.own = a.own group by all
             )"""
-        found = tables.arrow(f"with {measured}, {per} {_MOMENTS.format(by='one, other, place')}",
+        moments = tables.arrow(f"with {measured}, {per} {_MOMENTS.format(by='one, other, place')}",
                              [*stage, *(name for pair in pairs for name in pair)])  # fmt: skip
-        between = _intervals(found, ("one", "other", "place"), UNLIMITED, difference=True)
+        between = _intervals(moments, ("one", "other", "place"), UNLIMITED, difference=True)
         places = labels if pairing == "models" else others
         differences = [Difference(*pair, place, between[*pair, place]) for place in places for pair in pairs if (*pair, place) in between]
         size = max(abs(item.mean) for item in values.values())

@@ -141,8 +141,8 @@ class Figure:
     @property
     def width(self) -> int:
         """Pixels that the drawing asks for."""
-        found = re.search(r'\bviewBox="[\d.\-]+ [\d.\-]+ (\d{1,7}(?:\.\d{1,7})?) ', self.svg[:2000])
-        return min(2000, round(float(found[1]) * PIXELS_A_POINT)) if found else 720
+        match = re.search(r'\bviewBox="[\d.\-]+ [\d.\-]+ (\d{1,7}(?:\.\d{1,7})?) ', self.svg[:2000])
+        return min(2000, round(float(match[1]) * PIXELS_A_POINT)) if match else 720
 
 
 @dataclass(frozen=True)

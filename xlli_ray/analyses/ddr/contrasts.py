@@ -32,10 +32,10 @@ def _contrast(measures: Measures, kind: str, one: Sequence[Found], other: Sequen
     # an image that one side lacks moves the other side only
     shift = np.where(some, np.nan_to_num(sides[0]).mean(axis=0) - np.nan_to_num(sides[1]).mean(axis=0), np.nan)
     images = min(item.images for item in (*one, *other))
-    found = interval(top / below, shift, level=measures.params.level)
+    ratio_interval = interval(top / below, shift, level=measures.params.level)
     above = above_one(top / below, shift)
     return {"kind": kind, "other": None, "layer": None, "depth": None, "chi": top, "other_chi": below, "ratio": top / below,
-            "low": found.low, "high": found.high, "above": above, "images": images, **about}  # fmt: skip
+            "low": ratio_interval.low, "high": ratio_interval.high, "above": above, "images": images, **about}  # fmt: skip
 
 
 def _models(measures: Measures) -> Iterator[_Row]:
@@ -102,10 +102,10 @@ def _levels(measures: Measures) -> Iterator[_Row]:
             for place, space in product(measures.places, spaces):
                 ends = [measures.pairs.get((place.cell.model, place.layer, (min(clean, code), max(clean, code)), space))
                         for code in (strong, weak)]  # fmt: skip
-                found = [item for item in ends if item is not None]
-                if len(found) < 2:
+                levels = [item for item in ends if item is not None]
+                if len(levels) < 2:
                     continue
                 about = {**measures.place(place.cell.model, place.layer), "labels": "levels", "space": space,
                          "subject": f"{names[clean]} – {names[strong]}", "against": f"{names[clean]} – {names[weak]}"}  # fmt: skip
-                if (row := _contrast(measures, "levels", found[:1], found[1:], about)) is not None:
+                if (row := _contrast(measures, "levels", levels[:1], levels[1:], about)) is not None:
                     yield row

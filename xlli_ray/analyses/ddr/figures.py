@@ -62,11 +62,11 @@ def _positions(count: int) -> list[float]:
 
 def _curve(rows: Sequence[_Row], model: str, layers: Sequence[str], look: Look) -> Curve:
     """Places are shares of the model's depth."""
-    found = {row["layer"]: row for row in rows}
-    some = [(place, found[layer]) for place, layer in zip(_positions(len(layers)), layers) if layer in found]
-    y, low, high = (tuple(_number(row[name]) for _, row in some) for name in ("chi", "low", "high"))
-    hollow = tuple(row["chi"] <= _number(row["null_high"]) for _, row in some)
-    return Curve(model, look.colour, tuple(place for place, _ in some), y, low, high, look.line, look.marker, hollow)
+    by_layer = {row["layer"]: row for row in rows}
+    points = [(place, by_layer[layer]) for place, layer in zip(_positions(len(layers)), layers) if layer in by_layer]
+    y, low, high = (tuple(_number(row[name]) for _, row in points) for name in ("chi", "low", "high"))
+    hollow = tuple(row["chi"] <= _number(row["null_high"]) for _, row in points)
+    return Curve(model, look.colour, tuple(place for place, _ in points), y, low, high, look.line, look.marker, hollow)
 
 
 def _number(value: Any) -> float:
@@ -104,9 +104,9 @@ def contrasts(rows: Sequence[_Row], models: Sequence[str]) -> Iterator[Figure]:
             continue
         panels = []
         for space in spaces:
-            found = {_name(row): _log_ratio(row) for row in mine if row["space"] == space}
-            colours = tuple(INK if name in found and (found[name].low > 0 or found[name].high < 0) else MUTED for name in names)
-            values = tuple(found.get(name) for name in names)
+            ratios = {_name(row): _log_ratio(row) for row in mine if row["space"] == space}
+            colours = tuple(INK if name in ratios and (ratios[name].low > 0 or ratios[name].high < 0) else MUTED for name in names)
+            values = tuple(ratios.get(name) for name in names)
             panels.append(Panel(space, "log10 of the ratio of two CHI", values, colours, zero=True))
         dots = Dots(about[kind], tuple(names), tuple(panel for panel in panels if any(panel.values)))
         more = "0: no difference; 1: ten times. Pale: the interval holds 0. Each interval is for itself."

@@ -44,8 +44,8 @@ class Layer:
             self.rows = np.concatenate([taken for taken, _ in self._finite()])
             self._enough(array)
             self.components = min(components, len(self.rows) - 1, self.width)
-            found = range_pca(lambda: (values for _, values in self._finite()), self.components, rng)
-            self.scores, self.residual = found.scores, found.residual
+            components_found = range_pca(lambda: (values for _, values in self._finite()), self.components, rng)
+            self.scores, self.residual = components_found.scores, components_found.residual
         self.left_out = known - len(self.rows)
         """Measured samples that hold NaN or infinity."""
 

@@ -28,7 +28,7 @@ def scatter(
     made: Sequence[Picture], rows: Sequence[_Row], samples: Samples, pixels: Mapping[int, np.ndarray]
 ) -> Iterator[Figure]:
     """Own contents on the left, the same contents on the right; one line a layer. `rows`: of `ddr_embeddings`, one for each picture."""
-    found = {(item.model, item.layer, item.contents, item.method): (item, row) for item, row in zip(made, rows)}
+    embeddings = {(item.model, item.layer, item.contents, item.method): (item, row) for item, row in zip(made, rows)}
     lines = list(dict.fromkeys((item.model, item.layer) for item in made))
     columns = list(dict.fromkeys((item.contents, item.method) for item in made))
     columns.sort(key=lambda column: column[0] != "own")
@@ -38,7 +38,7 @@ def scatter(
         some = lines[start : start + ROWS]
         panels: list[tuple[Cloud | None, ...]] = []
         for model, layer in some:
-            line = [found.get((model, layer, *column)) for column in columns]
+            line = [embeddings.get((model, layer, *column)) for column in columns]
             inputs = [pixels if contents == "own" or len(columns) == 1 else {} for contents, _ in columns]
             panels.append(tuple(None if item is None else _cloud(*item, samples, shown) for item, shown in zip(line, inputs)))
         names = tuple(f"{model}\n{layer}" for model, layer in some)

@@ -80,13 +80,13 @@ class GroupMeans:
         if not params.by:
             raise PlanError("group_means.by: name the tags that make a group, as `by: [residual]`")
         stages = {cell.stage: cell.kind for cell in cells if cell.columns}
-        found = cells_of(cells, params.of, stages.get(params.of, "restore"), asked_by="group_means.of")
-        if not any(cell.model for cell in found):
+        wanted = cells_of(cells, params.of, stages.get(params.of, "restore"), asked_by="group_means.of")
+        if not any(cell.model for cell in wanted):
             raise PlanError(f"group_means.of: stage {params.of!r} measures samples without a model; groups are of networks")
-        main = min(cell.what for cell in found)  # the others are its controls
-        found = [cell for cell in found if cell.what == main]
-        _chosen(params, found)
-        return [cell.id for cell in found]
+        main = min(cell.what for cell in wanted)  # the others are its controls
+        wanted = [cell for cell in wanted if cell.what == main]
+        _chosen(params, wanted)
+        return [cell.id for cell in wanted]
 
     @classmethod
     def run(cls, params: BaseModel, view: View, seed: int) -> Result:
@@ -149,8 +149,8 @@ def _measured(view: View, params: Params, column: str) -> Iterator[tuple[str, Ma
         grid, images = np.full((len(rows), len(models)), np.nan), np.zeros(len(rows), np.int64)
         grid[place.reshape(-1), [models.index(name) for name in model[mine]]] = numbers[mine].astype(np.float64)
         images[place.reshape(-1)] = number.reshape(-1)
-        found, count = network_means(grid, images, int(number.max()) + 1)
-        yield one, dict(zip(models, found.tolist())), count
+        means, count = network_means(grid, images, int(number.max()) + 1)
+        yield one, dict(zip(models, means.tolist())), count
 
 
 def _with_value(group: Group, values: Mapping[str, float]) -> int:
@@ -165,8 +165,8 @@ def _figures(groups: Sequence[Group], shown: Sequence[tuple[str, str, Mapping[st
     if len(names) > DOTS:
         return
     for column in dict.fromkeys(column for column, _, _ in shown):
-        mine = [(label, found) for this, label, found in shown if this == column][:8]
+        rows = [(label, mean) for this, label, mean in shown if this == column][:8]
         colours = (INK,) * len(names)
-        panels = tuple(Panel(label, column, tuple(found[name].interval for name in names), colours) for label, found in mine)
+        panels = tuple(Panel(label, column, tuple(mean[name].interval for name in names), colours) for label, mean in rows)
         view = Dots(f"{column} by group", names, panels)
         yield figure(column, view, f"{column}: mean over trainings with its interval, t over trainings.")

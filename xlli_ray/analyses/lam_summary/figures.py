@@ -35,11 +35,11 @@ def indices(summary: Sequence[_Row], models: Sequence[str], labels: Sequence[str
     mixed = any(row["height"] is None for row in summary)
     rows = [row for row in summary if (row["height"] is None) == mixed and row["windows"]]
     shown = list(labels)
-    found = {(row["model"], row["label"]): _interval(row, "di", "di_low", "di_high") for row in rows}
+    by_cell = {(row["model"], row["label"]): _interval(row, "di", "di_low", "di_high") for row in rows}
     sizes = " Of several input sizes together: compare models, not numbers." if mixed else ""
     caption = f"Diffusion index, mean over images with its interval; larger: more of the input counts.{sizes}"
     if len(shown) > PANELS:
-        grid = np.array([[found[m, label].mean if (m, label) in found else np.nan for label in shown] for m in models])
+        grid = np.array([[by_cell[m, label].mean if (m, label) in by_cell else np.nan for label in shown] for m in models])
         heat = Heat("diffusion index by model and degradation", tuple(models), tuple(shown), grid_of(grid), digits=1)
         yield figure("di", heat, caption)
         return
@@ -48,7 +48,7 @@ def indices(summary: Sequence[_Row], models: Sequence[str], labels: Sequence[str
     order = sorted(models, key=lambda m: -(whole[m, label]["di"] if (m, label) in whole else -math.inf))
     colours, markers = tuple(looks[m].colour for m in order), "".join(looks[m].marker for m in order)
     panels = [
-        Panel(label if len(shown) > 1 else "", "DI", tuple(found.get((m, label)) for m in order), colours, markers=markers)
+        Panel(label if len(shown) > 1 else "", "DI", tuple(by_cell.get((m, label)) for m in order), colours, markers=markers)
         for label in shown
     ]
     yield figure("di", Dots("diffusion index by model", tuple(order), tuple(panels)), f"{caption} Sorted by the mean.")
@@ -111,8 +111,8 @@ def controls(
         ("randomised_weights", "beyond", "ρ with the map of random weights, beyond place", survives, False),
         ("shifted_window", "follows", "share of the window's way that the map went", follows, True),
     ):
-        found = {model: [item[name] for item in maps if item["model"] == model and item["control"] == control] for model in models}
-        values = {model: tuple(float(value) for value in some if np.isfinite(value)) for model, some in found.items()}
+        by_model = {model: [item[name] for item in maps if item["model"] == model and item["control"] == control] for model in models}
+        values = {model: tuple(float(value) for value in numbers if np.isfinite(value)) for model, numbers in by_model.items()}
         if any(values.values()):
             panels.append((control.replace("_", " "), label, values, limit, below))
     if not panels:

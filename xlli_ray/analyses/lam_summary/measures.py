@@ -100,8 +100,8 @@ class Measures:
         self, values: np.ndarray, image: np.ndarray, limits: Limits = UNLIMITED, *, difference: bool = False
     ) -> list[Interval]:
         """Mean over images of each column of `values`, (rows, columns), with its interval; `image`: int (rows,). See `stats.intervals`."""
-        found = photograph_means(values, image, self.images)
-        return intervals(*found, level=self.params.level, limits=limits, difference=difference)
+        means = photograph_means(values, image, self.images)
+        return intervals(*means, level=self.params.level, limits=limits, difference=difference)
 
     @cached_property
     def psnr(self) -> np.ndarray | None:
@@ -148,11 +148,11 @@ class Measures:
         out = []
         for group in self.groups():
             mask = group.mask
-            found = [self.intervals(part[mask], self.image[mask], limits) for part, limits in parts]
+            summaries = [self.intervals(part[mask], self.image[mask], limits) for part, limits in parts]
             for i, model in enumerate(self.models):
                 if not (defined[mask, i].any() or (undefined[mask, i] == 1).any()):
                     continue
-                di, extent, others, spread, *psnr = (some[i] for some in found)
+                di, extent, others, spread, *psnr = (some[i] for some in summaries)
                 out.append(
                     {"model": model, "label": group.label, "height": group.height, "width": group.width, "images": di.photographs,
                      "windows": int(defined[mask, i].sum()), "di": di.mean, "di_low": di.low, "di_high": di.high,
@@ -178,9 +178,9 @@ class Measures:
             better = np.where(means > 0, 1.0, np.where(means < 0, 0.0, np.where(means == 0, 0.5, np.nan)))
             with np.errstate(divide="ignore", invalid="ignore"):
                 ratio = np.log(a) - np.log(b)
-            found, ratios = (self.intervals(some, image, difference=True) for some in (a - b, ratio))
+            differences, ratios = (self.intervals(numbers, image, difference=True) for numbers in (a - b, ratio))
             for n, (i, k) in enumerate(where):
-                item, factor = found[n], ratios[n]
+                item, factor = differences[n], ratios[n]
                 if not item.photographs:
                     continue
                 out.append(

@@ -71,9 +71,9 @@ class Srga:
     @classmethod
     def inputs(cls, params: BaseModel, cells: Sequence[Cell]) -> list[str]:
         assert isinstance(params, Params)
-        found = _measured(params, cells)
-        restored = restore_cells(cells, params.restore, {cell.model for cell in found}, asked_by="srga.restore")
-        return [cell.id for cell in (*found, *restored)]
+        wanted = _measured(params, cells)
+        restored = restore_cells(cells, params.restore, {cell.model for cell in wanted}, asked_by="srga.restore")
+        return [cell.id for cell in (*wanted, *restored)]
 
     @classmethod
     def check(cls, params: BaseModel, cells: Sequence[Cell], samples: SampleTable) -> list[str]:
@@ -120,9 +120,9 @@ def _measured(params: Params, cells: Sequence[Cell]) -> list[Cell]:
             what = f"there are {len(grams)} gram stages ({', '.join(grams)})" if grams else "there is no gram stage here"
             raise PlanError(f"srga.of: {what}: name the stage to read, or add one: `- gram: {{layers: [{params.layer!r}]}}`")
         (of,) = grams
-    found = cells_of(cells, of, stages.get(of, "gram"), asked_by="srga.of")
+    matches = cells_of(cells, of, stages.get(of, "gram"), asked_by="srga.of")
     by_model: dict[str, list[Cell]] = {}
-    for cell in found:
+    for cell in matches:
         by_model.setdefault(cell.model, []).append(cell)
     out = []
     for model, mine in by_model.items():

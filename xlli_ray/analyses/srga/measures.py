@@ -125,8 +125,8 @@ class Measures:
                 f"{self.components + 1}: take more patches, or `components: {max(1, samples // 2)}` or fewer"
             )
             return
-        found = {item.label: self._estimate(item, matrix, kept) for item, matrix in grams(array, cell.kind, self.groups, lost)}
-        sets = {item.label: found[item.label] for item in self.groups.all if item.label in found}
+        estimates = {item.label: self._estimate(item, matrix, kept) for item, matrix in grams(array, cell.kind, self.groups, lost)}
+        sets = {item.label: estimates[item.label] for item in self.groups.all if item.label in estimates}
         for item in self.groups.all:
             if item.label not in sets:
                 sets[item.label] = Estimate(item, "refused", lost.get(item.label, "not measured"))
@@ -142,10 +142,10 @@ class Measures:
         params = self.params
         scores, eigenvalues = scores_of(whole, self.components, params.solver)
         fit, dropped = fit_scores(scores, refine=params.refine)
-        found = SetFit(fit, len(whole), self.components, dropped, eigenvalues / len(whole))
+        set_fit = SetFit(fit, len(whole), self.components, dropped, eigenvalues / len(whole))
         drawn, about = self._orders(item, kept)
         some = resample_gram(whole, drawn, about, self.components, params.solver, refine=params.refine)
-        return Estimate(item, "", "; ".join(warnings(found)), found, some, None if fit.degenerate else _histogram(scores, fit))
+        return Estimate(item, "", "; ".join(warnings(set_fit)), set_fit, some, None if fit.degenerate else _histogram(scores, fit))
 
     def _orders(self, item: ImageSet, kept: np.ndarray) -> tuple[np.ndarray, Dealt]:
         """Orders of the kept samples, int (resamples, kept), and how they are dealt: one drawing for all sets of the reference's
@@ -154,8 +154,8 @@ class Measures:
         key = "contents" if self.groups.paired(item) else f"contents of {item.label}"
         place = np.cumsum(kept) - 1
         drawn = orders(images, self.params.resamples, generator(self.seed, key))
-        found = np.array([place[order[kept[order]]] for order in drawn], np.int64).reshape(-1, int(kept.sum()))
-        return found, dealt([image for image, good in zip(images, kept) if good], found)
+        orders_kept = np.array([place[order[kept[order]]] for order in drawn], np.int64).reshape(-1, int(kept.sum()))
+        return orders_kept, dealt([image for image, good in zip(images, kept) if good], orders_kept)
 
     def _against(self, reference: Estimate, one: Estimate) -> Estimate:
         """The estimate with its index against the reference's."""
@@ -197,7 +197,7 @@ class Measures:
         out = []
         for one in self.found.values():
             for label, estimate in one.sets.items():
-                item, found = estimate.item, estimate.found
+                item, set_fit = estimate.item, estimate.found
                 row: _Row = {
                     "model": one.model, "label": label, "family": "reference" if label == self.params.reference else item.family,
                     "level": item.level, "srga": estimate.srga, "low": estimate.errors.low, "high": estimate.errors.high,
@@ -207,9 +207,9 @@ class Measures:
                 }  # fmt: skip
                 if label == self.params.reference:
                     row |= {"low": _NAN, "high": _NAN, "floor": _NAN if estimate.some is None else chance(estimate.some, self.params.level)}
-                if found is not None:
-                    row |= {"sigma": found.sigma, "alpha": found.alpha, "ratio": found.fit.ratio, "dropped": found.dropped,
-                            "clipped": found.fit.clipped, "n": found.samples, "k": found.components, "rank": found.rank,
+                if set_fit is not None:
+                    row |= {"sigma": set_fit.sigma, "alpha": set_fit.alpha, "ratio": set_fit.fit.ratio, "dropped": set_fit.dropped,
+                            "clipped": set_fit.fit.clipped, "n": set_fit.samples, "k": set_fit.components, "rank": set_fit.rank,
                             "under_floor": estimate.state in ("ok", "unpaired") and estimate.srga <= estimate.errors.floor}  # fmt: skip
                 out.append(row)
         return out

@@ -89,13 +89,13 @@ def sets_of(view: View, cells: Sequence[Cell], reference: str) -> Sets:
         inside |= (number >= first) & (number < first + count)
     mine = table.filter(pa.array(inside))
     by_label = {label: _set(mine.filter(pc.equal(mine["label"], label)), label, view.meaning) for label in view.labels}
-    found = {label: item for label, item in by_label.items() if len(item.rows)}
-    if reference not in found:
-        near = closest(reference, found, n=1)
+    filled = {label: item for label, item in by_label.items() if len(item.rows)}
+    if reference not in filled:
+        near = closest(reference, filled, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise AnalysisError(f"srga.reference: there is no set {reference!r} here; {hint}Sets: {', '.join(found)}")
+        raise AnalysisError(f"srga.reference: there is no set {reference!r} here; {hint}Sets: {', '.join(filled)}")
     return Sets(
-        found[reference], tuple(item for label, item in found.items() if label != reference), most, int(mine["height"][0].as_py()),
+        filled[reference], tuple(item for label, item in filled.items() if label != reference), most, int(mine["height"][0].as_py()),
         int(mine["width"][0].as_py()), {name: rows for name, rows in sorted(held.items()) if name != most},
     )  # fmt: skip
 
@@ -121,13 +121,13 @@ def kept_contents(array: CellArray, sets: Sets) -> tuple[np.ndarray, dict[str, s
 
     A set of which most samples failed is given up itself, before it takes the contents from all others.
     """
-    found = measured(array, sets)
+    valid = measured(array, sets)
     refused = {item.label: text for item in sets.others if (text := sets.refusal(item))}
     for item in sets.others:
-        good = int(found[item.label].sum())
+        good = int(valid[item.label].sum())
         if item.label not in refused and 2 * good < len(item.rows):
             refused[item.label] = f"{good} of {counted(len(item.rows), 'sample')} measured"
-    return np.logical_and.reduce([found[item.label] for item in sets.all if item.label not in refused]), refused
+    return np.logical_and.reduce([valid[item.label] for item in sets.all if item.label not in refused]), refused
 
 
 def grams(array: CellArray, kind: str, sets: Sets, refused: Collection[str] = ()) -> Iterator[tuple[ImageSet, np.ndarray]]:

@@ -69,25 +69,25 @@ def _ranges(spec: DrawSpec) -> list[tuple[type[Degradation], dict[str, Any]]] | 
     """
     if not isinstance(spec, Mapping):
         return None
-    found = []
+    ranges = []
     for name, value in spec.items():
         if name == "label":
             continue
         kind = get(name)
         given = dict(value) if isinstance(value, Mapping) else {kind.LEVEL: value}
-        found.append((kind, {field: _range(kind, entry) if _is_range(kind, field, entry) else entry for field, entry in given.items()}))
-    if not any(isinstance(value, tuple) for _, values in found for value in values.values()):
+        ranges.append((kind, {field: _range(kind, entry) if _is_range(kind, field, entry) else entry for field, entry in given.items()}))
+    if not any(isinstance(value, tuple) for _, values in ranges for value in values.values()):
         return None
     if "label" in spec:
         raise RecipeError(f"degradation label {spec['label']!r}: what is drawn anew for each sample has no label; leave it out")
-    found.sort(key=lambda entry: (entry[0].ORDER, entry[0].NAME))
-    for kind, values in found:
+    ranges.sort(key=lambda entry: (entry[0].ORDER, entry[0].NAME))
+    for kind, values in ranges:
         for end in (0, 1):
             chosen = {field: value[end] if isinstance(value, tuple) else value for field, value in values.items()}
             if chosen.get(kind.LEVEL) != 0.0:
                 kind.of(chosen)
-    fields = {kind: list(kind.Params.model_fields) for kind, _ in found}
-    return [(kind, {field: values[field] for field in fields[kind] if field in values}) for kind, values in found]
+    fields = {kind: list(kind.Params.model_fields) for kind, _ in ranges}
+    return [(kind, {field: values[field] for field in fields[kind] if field in values}) for kind, values in ranges]
 
 
 def _is_range(kind: type[Degradation], field: str, value: object) -> bool:

@@ -42,10 +42,10 @@ def get(name: str) -> type[Degradation]:
     if not DEGRADATIONS.knows(name) and ":" not in name:
         hint = ", ".join(closest(name, [*DEGRADATIONS, CLEAN])) or ", ".join([CLEAN, *DEGRADATIONS])
         raise RecipeError(f"degradation {name!r} does not exist. Closest: {hint}. All: {', '.join([CLEAN, *DEGRADATIONS])}.")
-    found = DEGRADATIONS.load(name)
-    if not (isinstance(found, type) and issubclass(found, Degradation)) or not NAME.fullmatch(found.NAME):
-        raise RecipeError(f"degradation {name!r}: expected a subclass of Degradation whose NAME is of a-z and _, found {found!r}")
-    return found
+    cls = DEGRADATIONS.load(name)
+    if not (isinstance(cls, type) and issubclass(cls, Degradation)) or not NAME.fullmatch(cls.NAME):
+        raise RecipeError(f"degradation {name!r}: expected a subclass of Degradation whose NAME is of a-z and _, found {cls!r}")
+    return cls
 
 
 @dataclass(frozen=True)
@@ -186,15 +186,15 @@ def is_made(label: str) -> bool:
 
 def versions(mixtures: Iterable[Mixture]) -> dict[str, int]:
     """VERSION of all that is done to samples of these mixtures, `resize` included: they are made from larger images."""
-    found: dict[str, int] = {}
+    by_name: dict[str, int] = {}
     for mixture in mixtures:
-        found |= {"resize": resize.VERSION} | mixture.versions()
-    return found
+        by_name |= {"resize": resize.VERSION} | mixture.versions()
+    return by_name
 
 
-def counted(found: Mapping[str, int]) -> dict[str, int]:
+def counted(all_versions: Mapping[str, int]) -> dict[str, int]:
     """`versions` as identities hold them, sorted: without `resize` at 1, which was not counted when the first studies were made."""
-    return {name: version for name, version in sorted(found.items()) if (name, version) != ("resize", 1)}
+    return {name: version for name, version in sorted(all_versions.items()) if (name, version) != ("resize", 1)}
 
 
 def extras_of(mixtures: Iterable[Mixture], sizes: Mapping[Domain, tuple[int, int]]) -> dict[str, tuple[tuple[int, ...], str]]:

@@ -40,22 +40,22 @@ def clips_of(uris: Sequence[str]) -> list[Clip]:
     others tell the clips of the folder apart. Raises RecipeError for a name without number, and for two files of one number.
     """
     alike: dict[tuple[str, ...], list[tuple[tuple[str, ...], str]]] = defaultdict(list)
-    found = []
+    clips = []
     for uri in uris:
         folder, name = posixpath.split(uri)
         stem, ending = posixpath.splitext(name)
         if is_video(uri):
-            found.append(Clip(f"{posixpath.basename(folder)}/{stem}", uri, (), ()))
+            clips.append(Clip(f"{posixpath.basename(folder)}/{stem}", uri, (), ()))
         elif not (numbers := _DIGITS.findall(stem)):
             raise RecipeError(f"clips: {uri} has no number in its name that says which frame it is")
         else:
             alike[(folder, ending, *_DIGITS.split(stem))].append((tuple(numbers), uri))
     for (folder, ending, *texts), members in alike.items():
-        found += _clips_alike(folder, ending, texts, members)
-    several = [posixpath.dirname(clip.uri) for clip in found]
+        clips += _clips_alike(folder, ending, texts, members)
+    several = [posixpath.dirname(clip.uri) for clip in clips]
     named = [
         Clip(posixpath.basename(folder), clip.uri, clip.frames, clip.numbers) if clip.frames and several.count(folder) == 1 else clip
-        for clip, folder in zip(found, several)
+        for clip, folder in zip(clips, several)
     ]
     return sorted(named, key=lambda clip: clip.uri)
 

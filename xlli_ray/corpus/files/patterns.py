@@ -24,11 +24,11 @@ def expand(pattern: str) -> list[str]:
     out, waiting = [], [pattern]
     while waiting:
         here = waiting.pop()
-        found = _innermost(here)
-        if found is None:
+        group = _innermost(here)
+        if group is None:
             out.append(here)
         else:
-            start, stop, parts = found
+            start, stop, parts = group
             waiting += [here[:start] + part + here[stop:] for part in reversed(parts)]
         if len(out) + len(waiting) > MOST:
             raise ValueError(f"its braces stand for more than {MOST} patterns")

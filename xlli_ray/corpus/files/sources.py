@@ -49,13 +49,13 @@ def list_files(patterns: Sequence[str], base: Path | str) -> list[str]:
     images below it; URLs may hold wildcards where their filesystem can list. A name without wildcards is taken as it is when
     it is a URL, and must exist when it is local. Raises RecipeError for a pattern that matches no file.
     """
-    found: set[str] = set()
+    files: set[str] = set()
     for pattern in patterns:
         matched = [uri for one in _expanded(pattern, base) for uri in _list(one, base)]
         if not matched:
             raise RecipeError(f"{pattern!r} matches no file: {_why(pattern, base)}. Check the path, or the pattern's wildcards.")
-        found.update(matched)
-    return sorted(found)
+        files.update(matched)
+    return sorted(files)
 
 
 def is_remote(uri: str) -> bool:
@@ -184,8 +184,8 @@ def _list_url(pattern: str) -> list[str]:
     except ValueError as error:
         raise RecipeError(f"{pattern!r} cannot be listed: {one_line(error)}. Check the address.") from error
     except Exception as error:
-        found = judge(pattern, error)
-        raise (RecipeError(f"{pattern!r} cannot be listed: {found}") if isinstance(found, SampleError) else found) from error
+        verdict = judge(pattern, error)
+        raise (RecipeError(f"{pattern!r} cannot be listed: {verdict}") if isinstance(verdict, SampleError) else verdict) from error
     if not details and "://" not in path:
         _see_bucket(filesystem, path.partition("/")[0], protocol, pattern)
     names = [name for name, info in details.items() if info.get("type") != "directory"]
@@ -199,11 +199,11 @@ def _see_bucket(filesystem: Any, bucket: str, protocol: str, pattern: str) -> No
     try:
         filesystem.ls(bucket)
     except Exception as error:
-        found = judge(f"{protocol}://{bucket}", error)
-        if not isinstance(found, EnvironmentFailure):
+        verdict = judge(f"{protocol}://{bucket}", error)
+        if not isinstance(verdict, EnvironmentFailure):
             advice = bucket_advice("NoSuchBucket")
-            found = EnvironmentFailure(errno.ENOENT, f"{pattern}: the bucket {bucket!r} cannot be listed: {found}. {advice}")
-        raise found from error
+            verdict = EnvironmentFailure(errno.ENOENT, f"{pattern}: the bucket {bucket!r} cannot be listed: {verdict}. {advice}")
+        raise verdict from error
 
 
 def _by_wildcards(pattern: str, base: Path | str) -> dict[tuple[str, ...], str]:
@@ -213,7 +213,7 @@ def _by_wildcards(pattern: str, base: Path | str) -> dict[tuple[str, ...], str]:
     if not _SCHEME.match(pattern) and os.path.isdir(folder := absolute(pattern, base)):
         return {(os.path.relpath(uri, folder),): uri for uri in list_files([pattern], base)}
     expression = _regex(absolute(pattern, base).partition("::")[0], literal=absolute("", base))
-    found: dict[tuple[str, ...], str] = {}
+    by_text: dict[tuple[str, ...], str] = {}
     for uri in list_files([pattern], base):
         if uri == absolute(pattern, base):
             return {(): uri}
@@ -222,8 +222,8 @@ def _by_wildcards(pattern: str, base: Path | str) -> dict[tuple[str, ...], str]:
             raise RecipeError(
                 f"pairs: cannot tell which part of {uri} the wildcards of {pattern!r} stand for; simplify it"
             )
-        found[match.groups(default="")] = uri
-    return found
+        by_text[match.groups(default="")] = uri
+    return by_text
 
 
 def _regex(pattern: str, *, literal: str) -> re.Pattern[str]:

@@ -51,7 +51,7 @@ def frames(data: bytes, *, max_pixels: int) -> Iterator[Decoded]:
 
 def window(data: bytes, first: int, count: int, *, max_pixels: int) -> NDArray[np.float32]:
     """(count, H, W, 3) in 0..1 from frame number `first`, counted from 0."""
-    found = [frame.pixels for frame in islice(frames(data, max_pixels=max_pixels), first, first + count)]
-    if len(found) < count:
-        raise SampleError(f"changed since scan: the video ends after {first + len(found)} frames, expected {first + count}")
-    return np.stack(found)
+    images = [frame.pixels for frame in islice(frames(data, max_pixels=max_pixels), first, first + count)]
+    if len(images) < count:
+        raise SampleError(f"changed since scan: the video ends after {first + len(images)} frames, expected {first + count}")
+    return np.stack(images)

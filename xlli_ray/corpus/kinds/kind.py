@@ -155,10 +155,10 @@ def _made(cls: type[Kind]) -> Kind:
 
 def kind_of(name: str) -> Kind:
     """The kind of that name, or at that place. Raises RecipeError."""
-    found = CORPORA.load(name)
-    if not (isinstance(found, type) and issubclass(found, Kind)):
-        raise RecipeError(f"corpus kind {name!r}: expected a subclass of Kind, found {found!r}")
-    return _made(found)
+    cls = CORPORA.load(name)
+    if not (isinstance(cls, type) and issubclass(cls, Kind)):
+        raise RecipeError(f"corpus kind {name!r}: expected a subclass of Kind, found {cls!r}")
+    return _made(cls)
 
 
 def in_order(sources: Iterable[Source]) -> list[Source]:

@@ -114,16 +114,16 @@ def _told(table: pa.Table, names: list[str]) -> list[tuple[str, str]]:
         dtype, cells[name] = _cells(table, name)
         if dtype != "string":
             raise RecipeError(f"column {name!r}: its type is {table[name].type}; expected texts")
-    found: dict[tuple[str | None, str | None], tuple[str, str]] = {}
+    rows_by_files: dict[tuple[str | None, str | None], tuple[str, str]] = {}
     out = []
     for row, one in enumerate(zip(cells["label"], cells["parameters"])):
-        if one not in found:
+        if one not in rows_by_files:
             try:
-                found[one] = said(one[0] or None, _parameters(one[1]))
+                rows_by_files[one] = said(one[0] or None, _parameters(one[1]))
             except RecipeError as error:
                 raise RecipeError(f"row {row}: {error}") from error
-        out.append(found[one])
-    check_one_meaning(found.values())
+        out.append(rows_by_files[one])
+    check_one_meaning(rows_by_files.values())
     return out
 
 

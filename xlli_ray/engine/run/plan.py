@@ -118,11 +118,11 @@ def make_plan(
 
 def _held(cells: Iterable[Cell], wanted: Sequence[WantedCell], facts: Mapping[str, SizeFacts]) -> dict[str, int]:
     """Stage → bytes that a worker holds of one set at once."""
-    found = {(cell.stage, cell.what): cell for cell in cells}
+    by_output = {(cell.stage, cell.what): cell for cell in cells}
     out: dict[str, int] = {}
     for want in wanted:
         if isinstance(want.probe, SetProbe):
-            for bucket in found[want.stage.id, want.probe.what].buckets:
+            for bucket in by_output[want.stage.id, want.probe.what].buckets:
                 shapes = facts[bucket.name].shapes
                 held = want.probe.held_bytes(replace(shapes, together=bucket.rows_per_unit)) if shapes else 0
                 out[want.stage.id] = max(held, out.get(want.stage.id, 0))

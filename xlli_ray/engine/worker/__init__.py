@@ -1,1 +1,1 @@
-"""What computes units: read → decode → batch → network → probes → shards and records. Knows nothing of Ray."""
+"""Computation of units: read → decode → batch → network → probes → shards and records. Independent of Ray."""

@@ -1,8 +1,8 @@
-"""Samples to batches, read ahead by threads; what cannot be loaded keeps its place as zeros and says why.
+"""Samples to batches, prefetched by threads; samples that cannot be loaded keep their place as zeros, with a reason.
 
-The bytes of files are fetched ahead, many at a time where they take long to come (`corpus.files.prefetch`). With cores to spare, readers
-decode them while the network computes. Without, the computing thread decodes by itself: threads that take turns on full cores cost about
-5 %, since one core's cache does not hold what another core decoded.
+The bytes of files are prefetched, many at a time if they are slow (`corpus.files.prefetch`). With spare cores, reader threads decode them
+while the network computes. Without, the computing thread decodes: threads that compete for busy cores cost about 5 %, since data decoded on
+one core is not in another core's cache.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 AHEAD_SAMPLES = 64
 AHEAD_BYTES = 256 << 20
 TOGETHER = 8
-"""Most samples that a reader takes at once."""
+"""Maximum number of samples per reader task."""
 
 
 def batches_ahead(size: int, sample: Sample) -> int:
-    """How many batches of `size` samples like this one are read ahead: 64 samples, fewer where pictures are large, two batches at least."""
+    """Number of batches of `size` samples like this one to prefetch: 64 samples, fewer for large images, at least two batches."""
     target = sample.scale**2  # no target at scale 0
     each = 4 * math.prod(sample.size.shape()) * (1 + target)  # float32, input and target
     return max(2, min(AHEAD_SAMPLES, AHEAD_BYTES // max(1, each)) // size)
 
 
 _Places = tuple["torch.Tensor", list[Loaded | str]]
-"""A batch's input, and what came of each of its samples."""
+"""A batch's input, and the outcome of each of its samples."""
 
 
 def _empty(samples: Sequence[Sample]) -> torch.Tensor:
@@ -49,7 +49,7 @@ def _empty(samples: Sequence[Sample]) -> torch.Tensor:
 
 
 class BatchReader:
-    """Loads samples with `threads` readers; 0: who asks for a batch loads it. `ahead`: what the loader reads files through.
+    """Loads samples with `threads` reader threads; 0: the caller's thread loads the batch. `ahead`: prefetcher of files for the loader.
 
     Memory is bounded by the batches ahead and the loader's cache.
     """
@@ -64,7 +64,7 @@ class BatchReader:
     def batches(
         self, samples: Sequence[Sample], ranges: Sequence[range], crashed: set[int], clock: Clock
     ) -> Iterator[tuple[range, Batch, dict[int, str]]]:
-        """Batches in order, each with its positions, and position in the batch → why it could not be loaded. Holds none that was given."""
+        """Batches in order, each with its positions, and position in the batch → why it could not be loaded. Does not keep batches."""
         largest = max(ranges, key=lambda one: len(one) * samples[one.start].height * samples[one.start].width, default=range(0))
         ahead = batches_ahead(len(largest), samples[largest.start]) if ranges else 0
         begin = self._spread if self._count else self._here
@@ -104,13 +104,13 @@ class BatchReader:
         return Batch(samples, data.to(self._device), targets, ok, extras=extras), reasons
 
     def _fetch(self, samples: Sequence[Sample], crashed: Sequence[bool]) -> None:
-        """Have the files fetched that somebody will soon ask for."""
+        """Prefetch the files that are needed soon."""
         self._ahead.fetch([uri for sample, bad in zip(samples, crashed) if not bad for uri in self._loader.files(sample)])
 
     def _spread(self, samples: Sequence[Sample], crashed: Sequence[bool], clock: Clock) -> Callable[[], _Places]:
-        """Have the readers load a batch. Returns what waits for it."""
+        """Start loading a batch in the reader threads. Returns a function that waits for it."""
         data = _empty(samples)
-        # Several a task: the computing thread is woken once a task, and each time it and a reader contend for the interpreter.
+        # Several per task: the computing thread is woken once per task, and each time contends with a reader for the GIL.
         each = max(1, min(TOGETHER, -(-len(samples) // self._count)))
         parts = [
             self._threads.submit(self._some, samples[i : i + each], crashed[i : i + each], clock, data[i : i + each].numpy())
@@ -124,7 +124,7 @@ class BatchReader:
         return finish
 
     def _here(self, samples: Sequence[Sample], crashed: Sequence[bool], clock: Clock) -> Callable[[], _Places]:
-        """Returns what loads a batch."""
+        """Returns a function that loads a batch."""
 
         def finish() -> _Places:
             data = _empty(samples)
@@ -133,11 +133,11 @@ class BatchReader:
         return finish
 
     def _some(self, samples: Sequence[Sample], crashed: Sequence[bool], clock: Clock, places: np.ndarray) -> list[Loaded | str]:
-        """Load samples, each straight into its place, while it is in the cache of the core that decoded it."""
+        """Load samples, each directly into its place, while it is in the cache of the core that decoded it."""
         return [self.load(sample, bad, clock, place) for sample, bad, place in zip(samples, crashed, places)]
 
     def load(self, sample: Sample, crashed: bool, clock: Clock, into: np.ndarray | None = None) -> Loaded | str:
-        """One sample, or why it could not be loaded; '' for one that is known to kill."""
+        """One sample, or why it could not be loaded; '' for one that is known to kill its worker."""
         if crashed:
             return ""
         with clock("read"):

@@ -1,7 +1,7 @@
-"""One cell's part of a unit: what was measured becomes shards and rows, and what failed keeps its place.
+"""One cell's part of a unit: measurements become shards and rows, and failed samples keep their place.
 
-Arrays go into shards that nobody sees before `commit`; those of a probe that looks at whole sets wait in its `Gathering` until the set is
-there. Scalars become the rows of the record: measured ones, and NaN for samples that failed.
+Arrays go into shards that are invisible before `commit`; those of a probe for whole sets wait in its `Gathering` until the set is
+complete. Scalars become the rows of the record: measured ones, and NaN for samples that failed.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class CellPart:
         self.failed.update({position: (kind, reason) for position, reason in mine.items() if 0 <= position < self.rows})
 
     def add(self, positions: range, ok: np.ndarray, result: Measurement) -> None:
-        """What a batch at `positions` of the samples that are run gave; `ok`: bool, which of them could be loaded."""
+        """Add the results of a batch at `positions` of the samples that are run; `ok`: bool, which of them could be loaded."""
         self.fail("sample", {positions[i]: reason for i, reason in result.failed.items()})
         positions = range(positions.start - self.lead, positions.stop - self.lead)
         ok = ok & np.array([0 <= position < self.rows for position in positions])
@@ -86,7 +86,7 @@ class CellPart:
                 self._write(positions[i], {name: array[i] for name, array in result.arrays.items()})
 
     def _write(self, position: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Store one sample's arrays, or keep them until the set is whole."""
+        """Store one sample's arrays, or keep them until the set is complete."""
         if self.gathering is not None:
             self.gathering.add(position, arrays)
             return
@@ -98,7 +98,7 @@ class CellPart:
             self.shards[name].write(position, array)
 
     def conclude(self, samples: int) -> None:
-        """Store what follows from the whole set."""
+        """Store the arrays of the whole set."""
         if self.gathering is None:
             return
         ok = np.ones(samples, bool)
@@ -108,11 +108,11 @@ class CellPart:
                 self.shards[name].write(position, array[position])
 
     def commit(self) -> dict[str, Shard]:
-        """Put all shards. Returns what a record says of them."""
+        """Put all shards. Returns their entries in a record."""
         return {name: shard.commit() for name, shard in self.shards.items()}
 
     def abandon(self) -> None:
-        """Give up what was not committed."""
+        """Discard what was not committed."""
         for shard in self.shards.values():
             shard.abandon()
         if self.gathering is not None:

@@ -1,4 +1,4 @@
-"""The surroundings of a worker: package versions (recorded), the device (another one is refused), and how memory is kept."""
+"""The environment of a worker: package versions (recorded), the device (a different one is refused), and memory allocation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def versions() -> dict[str, str]:
 
 
 def version_changes(then: Mapping[str, str]) -> list[str]:
-    """One line when a package that can change numbers is another one than when the study began."""
+    """One line if the version of a package that can change numbers has changed since the study began."""
     now = versions()
     changed = [f"{name} {then[name]} → {now[name]}" for name in now if name in then and then[name] != now[name]]
     if not changed:
@@ -47,7 +47,7 @@ def own_cores() -> int:
 
 
 def device_name(device: str) -> str:
-    """What decides rounding: the GPU's model, or the CPU's vector instructions. EnvironmentFailure where torch has no GPU."""
+    """What determines rounding: the GPU's model, or the CPU's vector instructions. EnvironmentFailure if torch has no GPU."""
     import torch
 
     if device.startswith("cuda"):
@@ -63,7 +63,7 @@ def device_name(device: str) -> str:
 
 
 def check_device(wanted: str, here: str) -> None:
-    """Raise EnvironmentFailure when a worker's device would round differently from the plan's."""
+    """Raise EnvironmentFailure if a worker's device would round differently from the plan's."""
     if wanted != here and wanted != "any":
         raise EnvironmentFailure(
             95,
@@ -74,7 +74,7 @@ def check_device(wanted: str, here: str) -> None:
 
 @cache
 def one_arena() -> bool:
-    """Let all threads that start from now on take memory from one place. False where that cannot be set.
+    """Let all threads that start from now on allocate from one arena. False if that cannot be set.
 
     glibc gives threads an arena each, and all but the first return large blocks to the kernel whatever is set below: the thread that
     computes would keep its memory or not by luck. An arena that exists stays in use, and importing pyarrow starts a thread, so `xlli`
@@ -99,7 +99,7 @@ def _mallopt(settings: Mapping[int, int]) -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # no glibc
         return False
-    accepted = [mallopt(name, value) for name, value in settings.items()]  # each of them, also after one that is refused
+    accepted = [mallopt(name, value) for name, value in settings.items()]  # all of them, even after one is refused
     return all(accepted)
 
 
@@ -108,7 +108,7 @@ HAND_OVER_SECONDS = 2e-4
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """For a time in which modules load.
+    """Context for loading modules.
 
     Nearly all that they make stays, so the collector of cycles rests: a tenth off the import of torch. And threads hand the interpreter
     over after 0.2 ms, not 5: one that starts daemons asks for it hundreds of times.
@@ -121,5 +121,5 @@ def loading() -> Iterator[None]:
     finally:
         sys.setswitchinterval(interval)
         if collects:
-            gc.freeze()  # what is there stays: later collections need not look at it
+            gc.freeze()  # existing objects stay: later collections skip them
             gc.enable()

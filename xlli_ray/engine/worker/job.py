@@ -1,4 +1,4 @@
-"""What crosses to a worker and back, and the clock that says where its time goes."""
+"""Jobs and results of workers, and the clock for their time by activity."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class UnitJob:
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What came of a unit: enough for progress lines and counts."""
+    """Outcome of a unit: enough for progress lines and counts."""
 
     job: UnitJob
     samples: int
@@ -41,7 +41,7 @@ class UnitResult:
     bytes: int
     seconds: Mapping[str, float]
     done_before: bool = False
-    """True when another worker of this epoch had already recorded it."""
+    """True if another worker of this epoch had already recorded it."""
     rows: int = 0
     """Rows of the table that were measured: maps, where a sample has several."""
 

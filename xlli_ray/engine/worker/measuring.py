@@ -88,10 +88,10 @@ class Measuring:
                 except SAMPLE_FAULTS as error:
                     if _shares(probe) and not passes:
                         passes.append(error)  # all that share the pass fail with it
-                    found = failed(error)
-                    if found is None:
+                    failure = failed(error)
+                    if failure is None:
                         raise
-                    measured = found
+                    measured = failure
                 done[cell.id] = replace(measured, failed={**measured.failed, **blocked}) if blocked else measured
         return [done[cell.id] for cell in self.cells]
 
@@ -99,9 +99,9 @@ class Measuring:
         import torch
 
         assert model is not None
-        with torch.no_grad(), capture(model, self._taps, frames=frames_of(batch.input)) as found:
+        with torch.no_grad(), capture(model, self._taps, frames=frames_of(batch.input)) as captured:
             output = model.forward(model.prepare(batch.input.clone() if self._guards else batch.input))
-        return Forward(output if model.output == "image" else None, found)
+        return Forward(output if model.output == "image" else None, captured)
 
     @contextmanager
     def _own_draws(self, batch: Batch) -> Iterator[None]:

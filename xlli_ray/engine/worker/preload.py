@@ -1,4 +1,4 @@
-"""What a Ray worker loads before it has work: torch and all that a unit needs."""
+"""Imports of a Ray worker before it has work: torch and everything that a unit needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker process can be asked to do, by name: the in-process pool and the Ray actors call the same functions."""
+"""Tasks of a worker process, by name: the in-process pool and the Ray actors call the same functions."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class WorkerSpec:
     paths: tuple[str, ...] = ()
     """The driver's import path: a network of the user's (`package.module:factory`) must import in workers too."""
     readers: int = 2
-    """Threads that load pictures beside those that compute; 0 where there are no cores for them."""
+    """Threads that load images in addition to those that compute; 0 if there are no cores for them."""
     allowed: tuple[tuple[str, str], ...] = ()
     """Code of the user's recipe that workers may load, each with its recipe's folder (`registry.allow`)."""
 
 
 def with_readers(spec: WorkerSpec, *, workers: int, cores: float) -> WorkerSpec:
-    """`spec` with the threads that load pictures beside each worker's computing ones.
+    """`spec` with the number of loader threads per worker.
 
-    None where workers of one thread fill the cores: they decode by themselves (`batches`). A GPU should wait for nobody, and a network on
-    several threads would leave all but one idle while a picture is decoded, so there readers stay.
+    None if single-threaded workers fill the cores: they decode by themselves (`batches`). A GPU should not wait, and a network on several
+    threads would leave all but one idle while an image is decoded, so there readers are kept.
     """
     fills = spec.device == "cpu" and spec.threads == 1 and workers >= cores
     return replace(spec, readers=0) if fills else spec

@@ -1,6 +1,6 @@
 """The worker: read → decode → batch → network → encode → one object per shard and array, then the record.
 
-A plain class, knowing nothing of Ray: the same object runs in this process and as an actor. One thread computes, a few read ahead, one
+A plain class, independent of Ray: the same object runs in this process and as an actor. One thread computes, a few read ahead, one
 encodes; queues are bounded, so memory does not grow with the unit. Without a core to spare (`readers=0`) one thread does all three, and
 files are fetched ahead: the same bytes in less time. `run` may be called from two threads at once: while one unit waits for the disk, the
 next one computes.

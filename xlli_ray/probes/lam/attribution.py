@@ -298,10 +298,10 @@ class _Walk:
         self, points: Tensor, increments: Tensor, *, only: Sequence[int] | None = None
     ) -> Iterator[tuple[list[Tensor], Tensor]]:
         """For each node: gradients of all windows (or of those in `only`), and its increment; all cut to the crop."""
-        found = self._backward(*self._forward(points), range(len(self.windows)) if only is None else only)
+        gradients = self._backward(*self._forward(points), range(len(self.windows)) if only is None else only)
         steps = self._cut(increments)
         for row in range(len(points)):
-            yield [gradient[row] for gradient in found], steps[row]
+            yield [gradient[row] for gradient in gradients], steps[row]
 
     def _forward(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """The nodes as they enter the network, and its output, on one graph. Raises NetworkError when there is none."""
@@ -317,13 +317,13 @@ class _Walk:
 
     def _backward(self, x: Tensor, output: Tensor, chosen: Sequence[int]) -> list[Tensor]:
         """The gradient of each chosen window's score, as large as `x`. The graph is used up."""
-        found = []
+        gradients = []
         for position, j in enumerate(chosen):
             with torch.enable_grad():
                 score = self.objective(output, self.seen[j], self.target).sum()
             (gradient,) = torch.autograd.grad(score, x, retain_graph=position + 1 < len(chosen))
-            found.append(gradient.contiguous())
-        return found
+            gradients.append(gradient.contiguous())
+        return gradients
 
     def _add(self, j: int, k: int, gradient: Tensor, increment: Tensor) -> None:
         bad = ~torch.isfinite(gradient)

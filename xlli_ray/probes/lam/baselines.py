@@ -126,13 +126,13 @@ def _too_small(height: int, width: int) -> str:
 
 def way_of(name: str) -> Way:
     """The way of that name, or at that place. Raises RecipeError with the nearest names, or for what is none."""
-    found = LAM_PATHS.load(name)
-    own = getattr(found, "NAME", None)
-    if not (isinstance(found, type) and issubclass(found, Way) and isinstance(own, str) and _NAME.fullmatch(own)):
+    cls = LAM_PATHS.load(name)
+    own = getattr(cls, "NAME", None)
+    if not (isinstance(cls, type) and issubclass(cls, Way) and isinstance(own, str) and _NAME.fullmatch(own)):
         raise RecipeError(f"path {name!r}: expected a subclass of xlli_ray.probes.lam.baselines.Way with a NAME of a-z, 0-9 and _")
-    if own != name and (name in LAM_PATHS or (own in LAM_PATHS and LAM_PATHS.load(own) is not found)):
+    if own != name and (name in LAM_PATHS or (own in LAM_PATHS and LAM_PATHS.load(own) is not cls)):
         raise RecipeError(f"path {name!r}: its NAME {own!r} is that of another path; give it another")
-    return found()
+    return cls()
 
 
 def make_path(name: str, image: Tensor, target: Tensor | None = None) -> tuple[Path, Tensor]:

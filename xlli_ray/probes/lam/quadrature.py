@@ -73,7 +73,7 @@ def worst_cell(cells: Sequence[Cell], gradients: Tensor, increments: Tensor) -> 
     Indicator: mean over the neighbours o of ‖Σ_c (g_o − g) · dx‖² · width / distance of the centres. The first of equals. All in path
     order.
     """
-    best, found = 0, -1.0
+    best, largest = 0, -1.0
     for i, cell in enumerate(cells):
         scores = []
         for j in (i - 1, i + 1):
@@ -81,8 +81,8 @@ def worst_cell(cells: Sequence[Cell], gradients: Tensor, increments: Tensor) -> 
                 change = ((gradients[j] - gradients[i]) * increments[i]).sum(0).double().square().sum()
                 scores.append(float(change) * float(cell.width / abs(cells[j].centre - cell.centre)))
         score = sum(scores) / len(scores) if scores else 0.0
-        if score > found:
-            best, found = i, score
+        if score > largest:
+            best, largest = i, score
     return best
 
 

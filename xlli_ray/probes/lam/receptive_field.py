@@ -127,8 +127,8 @@ def proved_radius(model: Model) -> Radius | None:
     def gradient(part: Tensor, where: Window) -> Tensor:
         x = part.clone().requires_grad_()
         with torch.enable_grad():
-            found = torch.autograd.grad(Objective()(model.forward(x), where).sum(), x)
-        return found[0]
+            gradients = torch.autograd.grad(Objective()(model.forward(x), where).sum(), x)
+        return gradients[0]
 
     try:
         whole, inner = gradient(image, window), gradient(crop.cut(image), crop.moved(window, model.scale))

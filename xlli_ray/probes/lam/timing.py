@@ -97,9 +97,9 @@ def time_maps(probe: Lam, model: Model) -> MapTime:
         run()
         return clock() - start
 
-    found: list[tuple[Model, Radius | None]] = []
-    once = timed(lambda: found.append(probe._ready(model)))
-    network, radius = found[0]
+    radii: list[tuple[Model, Radius | None]] = []
+    once = timed(lambda: radii.append(probe._ready(model)))
+    network, radius = radii[0]
     p = probe.params
     objective = Objective("channel", p.objective.channel) if isinstance(p.objective, Channel) else Objective(p.objective)
     for side in SIDES:

@@ -58,6 +58,6 @@ def hardest(output: NDArray[np.floating], target: NDArray[np.floating], size: in
 
 def best(scores: NDArray[np.float64], size: int, count: int, shape: Sequence[int]) -> list[Window]:
     """The `count` candidates with the largest sum of `scores`; equal ones by (top, left)."""
-    found = candidates(shape[0], shape[1], size)
-    sums = {w: float(scores[w.top : w.top + size, w.left : w.left + size].sum()) for w in found}
-    return sorted(found, key=lambda w: (-sums[w], w.top, w.left))[:count]
+    places = candidates(shape[0], shape[1], size)
+    sums = {w: float(scores[w.top : w.top + size, w.left : w.left + size].sum()) for w in places}
+    return sorted(places, key=lambda w: (-sums[w], w.top, w.left))[:count]

@@ -31,12 +31,12 @@ MODELS_SHOWN = 6
 
 def stored_lines(context: Context, stage: str, cells: Sequence[Cell]) -> list[Stored]:
     """What is stored, one line for each array of each cell, sizes summed over buckets."""
-    found = context.tables.rows(
+    rows = context.tables.rows(
         f"select {OWNER} as model, what, name, sum(rows)::bigint as rows, sum(valid)::bigint as valid, sum(bytes)::bigint as raw, "
         "sum(bytes_stored)::bigint as stored from features where stage = ? group by all",
         [stage],
     )
-    sums = {(row["model"], row["what"], row["name"]): row for row in found}
+    sums = {(row["model"], row["what"], row["name"]): row for row in rows}
     out = []
     for cell in cells:
         names = list(dict.fromkeys(meta.name for bucket in cell.buckets for meta in bucket.arrays))

@@ -95,13 +95,13 @@ def lam_section(context: SectionContext) -> Iterator[Part]:
 def _windows(context: SectionContext, models: Sequence[str]) -> list[Seen]:
     """The windows to show: those that most of the networks have a map of; the first of each of some samples, or more of one sample."""
     listed = ", ".join("?" for _ in models)
-    found = context.rows(
+    rows = context.rows(
         'select model, row, "window" as win, top, "left" as lft, size, di, error_estimate from lam '
         f"where stage = ? and control = '' and status = 'ok' and not undefined and model in ({listed}) order by win, row",
         [context.stage, *models],
     )
     groups: dict[tuple[int, int, int, int, int], dict[str, Any]] = {}
-    for line in found:
+    for line in rows:
         groups.setdefault((line["row"], line["win"], line["top"], line["lft"], line["size"]), {})[line["model"]] = line
     most = max((len(maps) for maps in groups.values()), default=0)
     seen = [Seen(row, win, top, left, size, maps) for (row, win, top, left, size), maps in groups.items() if len(maps) == most]

@@ -71,8 +71,8 @@ def add_scalars(context: Context, out: Section) -> None:
     out.means = f"Mean over photographs, each weighing the same, with {kind(LEVEL)}."
     _differences(out, summaries, present)
     if out.kind == "restore":
-        found = below_baseline(context.study.manifest, context.tables.arrow)
-        out.notes[:0] = [f"Flag: {one.text}." for one in found if one.stage == out.id]
+        below = below_baseline(context.study.manifest, context.tables.arrow)
+        out.notes[:0] = [f"Flag: {one.text}." for one in below if one.stage == out.id]
     _few(out, summaries)
     for column, summary in zip(out.shown, summaries):
         about = f"{column.name}: {column.words}" if column.words else column.name
@@ -120,14 +120,14 @@ def _same(summary: Summary) -> float | None:
 
 def _texts(context: Context, out: Section, column: Scalar) -> None:
     """A column of words: the most frequent ones, as a note."""
-    found = context.tables.rows(
+    rows = context.tables.rows(
         f"select {quoted(column.name)} as text, count(*) as n from {quoted(out.kind)} where stage = ? and status = 'ok' "
         "group by all order by n desc, text limit 6",
         [out.id],
     )
-    if found:
-        listed = ", ".join(f"{row['text'] or 'empty'} ({row['n']})" for row in found[:5])
-        out.notes.append(f"{column.name}: {listed}{', …' if len(found) > 5 else ''}.")
+    if rows:
+        listed = ", ".join(f"{row['text'] or 'empty'} ({row['n']})" for row in rows[:5])
+        out.notes.append(f"{column.name}: {listed}{', …' if len(rows) > 5 else ''}.")
 
 
 def digits(values: Sequence[float]) -> int:
@@ -146,10 +146,10 @@ def _lines(models: Sequence[str], labels: Sequence[str], summaries: Sequence[Sum
     out = []
     for label in labels:
         for model in models:
-            found = [summary.values.get((model, label)) for summary in summaries]
-            if any(found):
+            intervals_of_line = [summary.values.get((model, label)) for summary in summaries]
+            if any(intervals_of_line):
                 places = [digits([item.mean for item in summary.values.values()]) for summary in summaries]
-                out.append(_line(model, label, found, places))
+                out.append(_line(model, label, intervals_of_line, places))
     return out
 
 
@@ -162,13 +162,13 @@ def _differences(out: Section, summaries: Sequence[Summary], labels: Sequence[st
     keys = dict.fromkeys((item.where, item.name) for summary in known for item in summary.differences)
     order = labels if out.pairing == "models" else out.models
     for where, name in sorted(keys, key=lambda key: order.index(key[0])):
-        found, places = [], []
+        intervals_found, places = [], []
         for summary in summaries:
             at = {(item.where, item.name): item.interval for item in summary.differences}
             size = digits([item.mean for item in summary.values.values()])
-            found.append(at.get((where, name)))
+            intervals_found.append(at.get((where, name)))
             places.append(size + (size == 2))  # networks differ by hundredths of a dB
-        out.differences.append(_line(name, where, found, places, sign=True))
+        out.differences.append(_line(name, where, intervals_found, places, sign=True))
     what = "the second network minus the first" if out.pairing == "models" else "each degradation minus the first"
     out.apart = f"Differences, {what}, value by value, mean over photographs, with {kind(LEVEL, difference=True)}."
 
