@@ -74,7 +74,7 @@ def test_a_constant_image_has_no_di_and_still_a_figure(tmp_path: Path) -> None:
     ("image", "window", "kind", "words"),
     [
         (PIXELS, (38, 0, 8), NetworkError, "outside the output of 40 rows × 52 columns"),
-        (PIXELS, (0, 0, 0), NetworkError, "window size 0"),
+        (PIXELS, (0, 0, 0), NetworkError, "window size must be an integer ≥ 1, got 0"),
         (PIXELS, (4, 8), XlliError, "three integers"),
         (PIXELS, (4.5, 8, 8), XlliError, "three integers"),
         (PIXELS.astype(np.float32), (8, 8, 8), XlliError, "expected 0..1"),

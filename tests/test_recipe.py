@@ -143,7 +143,7 @@ def test_a_missing_field_of_a_stage_is_named(raw: dict[str, Any], parse: Parse) 
         ({"images": ["a"]}, "scale is missing"),
         ({"inputs": ["a"], "scale": 2}, "scale goes only with images"),
         ({"pairs": {"input": "a", "target": "b"}, "degradations": ["clean"]}, "degradations goes only with images"),
-        ({"images": ["a"], "scale": 3, "patches": {"size": 128}}, "128 is no multiple of scale 3"),
+        ({"images": ["a"], "scale": 3, "patches": {"size": 128}}, "size must be a multiple of scale 3, got 128"),
         ({"images": ["a"], "scale": 2, "degradations": ["clean", "clean"]}, "clean is given twice"),
         ({"images": ["a"], "scale": 2, "degradations": ["celan"]}, "celan"),
         ({"images": [], "scale": 2}, "the list is empty"),

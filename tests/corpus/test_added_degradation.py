@@ -101,7 +101,7 @@ def test_parameters_of_ones_own_are_drawn_for_training_in_their_order(package: P
     assert {part.params.length for _, part in made} == {3, 4, 5}  # type: ignore[attr-defined]
     assert all(0.01 <= part.level <= 0.02 and part.params.strength == 0.8 for _, part in made)  # type: ignore[attr-defined]
     assert all(noise.level == 10 for noise, _ in made)
-    with pytest.raises(RecipeError, match=r"degradation streaks: \[2, 1\] is no range"):
+    with pytest.raises(RecipeError, match=r"degradation streaks: \[2, 1\] is not a range"):
         check_draw({PLACE: {"amount": [2, 1]}})
 
 

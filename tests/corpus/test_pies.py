@@ -248,7 +248,7 @@ def test_a_set_is_called_after_its_folder(pattern: str, name: str) -> None:
     [
         ({"pies": {}, "patches": {"size": 128}}, "patches and pies are both given"),
         ({"pies": {}, "degradations": ["clean"]}, "degradations and pies are both given.*leave degradations out"),
-        ({"pies": {"size": 130}}, r"pies\.size 130 is no multiple of scale 4"),
+        ({"pies": {"size": 130}}, r"pies\.size must be a multiple of scale 4, got 130"),
         ({"pies": {}, "scale": None}, "scale is missing"),
         ({"pies": {}, "images": None, "inputs": ["a"], "scale": None}, "pies goes only with images"),
         ({"pies": {"window": 14}}, "a window of 14 pixels; expected an odd number from 3 to 511"),
@@ -262,7 +262,7 @@ def test_a_set_is_called_after_its_folder(pattern: str, name: str) -> None:
         ({"pies": {"real": ["a/cam/*.png", "b/cam/*.png"]}}, "two sets would be called 'cam'"),
         ({"pies": {"real": ["skimage://*"]}}, "names no folder to call the set after"),
         ({"pies": {"real": ["/my photos/*.png"]}}, "names no folder to call the set after"),
-        ({"pies": {"real": {"my photos": "a/*.png"}}}, "is no name of a set"),
+        ({"pies": {"real": {"my photos": "a/*.png"}}}, "is not a valid name of a set"),
         ({"pies": {"real": {"web": []}}}, "web: the list is empty"),
         ({"pies": {"real": [3]}}, "valid"),
     ],

@@ -244,7 +244,7 @@ def test_lists_of_pairs_and_lists_that_are_none(tmp_path: Path) -> None:
         Source("pairs", "s3://b/c.png", "s3://b/C.png"),
     ]
     (tmp_path / "x.parquet").write_bytes(b"nothing of the kind")
-    with pytest.raises(RecipeError, match="no Parquet file"):
+    with pytest.raises(RecipeError, match="not a Parquet file"):
         list_sources(CorpusSpec(list="x.parquet"), tmp_path)
     with pytest.raises(RecipeError, match="missing file"):
         list_sources(CorpusSpec(list="gone.parquet"), tmp_path)

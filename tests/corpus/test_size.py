@@ -35,7 +35,7 @@ def test_images_keep_their_names_and_clips_have_an_axis_more() -> None:
 
 @pytest.mark.parametrize("name", ["", "h64w86", "h0064w0086x", "t0000h0064w0086", "h00064w0086", "../h0064w0086"])
 def test_what_no_size_is_called_is_no_bucket(name: str) -> None:
-    with pytest.raises(ValueError, match="is no bucket"):
+    with pytest.raises(ValueError, match="is not a bucket"):
         Size.of_bucket(name)
 
 

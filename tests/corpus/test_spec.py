@@ -54,7 +54,7 @@ def test_defaults() -> None:
         ({"images": [], "scale": 4}, "the list is empty"),
         ({"inputs": ["a"], "scale": 4}, "scale goes only with images"),
         ({"pairs": {"input": "a", "target": "b"}, "degradations": ["clean"]}, "degradations goes only with images"),
-        ({"images": ["a"], "scale": 3, "patches": {"size": 128}}, "128 is no multiple of scale 3"),
+        ({"images": ["a"], "scale": 3, "patches": {"size": 128}}, "size must be a multiple of scale 3, got 128"),
         ({"images": ["a"], "scale": 4, "degradations": []}, "the list is empty"),
         ({"images": ["a"], "scale": 4, "degradations": [{"blur": 2}, {"blur": 2.0}]}, "blur2 is given twice"),
         ({"images": ["a"], "scale": 4, "degradations": [{"blurr": 2}]}, "Closest: blur"),

@@ -131,7 +131,7 @@ HOSTILE = [
     ("dots", put("rows.1", "x" * 3000), r"rows\[1\] is .*at most"),
     ("dots", put("rows", ["a"]), r"panels\[0\].values has 3 entries, expected 1"),
     ("dots", put("columns", 0), "columns is 0, expected 1 to 20"),
-    ("dots", put("panels.0.colours.1", "red;}</style>"), r"panels\[0\]: 'red;}</style>' is no colour"),
+    ("dots", put("panels.0.colours.1", "red;}</style>"), r"panels\[0\]: 'red;}</style>' is not a colour"),
     ("dots", put("panels.0.values.0.mean", "30"), r"panels\[0\].values\[0\].mean is '30', expected a number or null"),
     ("dots", put("panels.0.values.0.mean", True), "mean is True, expected a number"),
     ("dots", put("panels.0.values.0.low", 10**400), "low is 1"),
@@ -153,7 +153,7 @@ HOSTILE = [
     ("embedding", put("panels.0.0.group.0", 9), r"panels\[0\]\[0\].group names a group"),
     ("embedding", put("panels.0.0.thumbnails.0.point", -1), "thumbnails are at most four"),
     ("embedding", put("panels.0.0.thumbnails.0.png", "http://localhost:1/x.png"), r"png is 'http.*expected a PNG"),
-    ("embedding", put("panels.0.0.thumbnails.0.png", base64.b64encode(b"<svg onload='alert(1)'>" * 3).decode()), "no PNG file"),
+    ("embedding", put("panels.0.0.thumbnails.0.png", base64.b64encode(b"<svg onload='alert(1)'>" * 3).decode()), "not a PNG file"),
     ("embedding", put("panels.0.0.thumbnails.0.png", png(4000, 1)), "4000 × 1 pixels"),
     ("embedding", put("panels.0.0.x.0", None), "points are finite numbers"),
     ("embedding", put("panels.0.0.rows.0", 1.5), r"rows\[0\] is 1.5, expected a whole number"),
@@ -180,5 +180,5 @@ def test_what_is_no_view_at_all_is_refused_with_its_name(text: str | bytes) -> N
 def test_fields_that_do_not_fit_are_refused_when_a_view_is_made() -> None:
     with pytest.raises(ValueError, match="colours has 1 entries, expected 2"):
         Panel("", "x", (None, None), (BLUE,))
-    with pytest.raises(ValueError, match="no colour"):
+    with pytest.raises(ValueError, match="not a colour"):
         Group("clean", "red")

@@ -105,7 +105,7 @@ class View:
 
     @property
     def study_models(self) -> tuple[str, ...]:
-        """Ids of all models of the study, also of those that are no inputs: what a network's colour is chosen by."""
+        """Ids of all models of the study, also of those that are not inputs: they determine the colours of networks."""
         return tuple(model.id for model in self._manifest.models)
 
     @cached_property

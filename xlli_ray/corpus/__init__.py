@@ -6,7 +6,7 @@
     scan      one row per file: good or bad, its size, its patches
     scanned   rows -> images, sorted, equal files merged, and their labels
     table     images -> sample table, streamed, sorted, the same on any machine
-    given     labels, parameters and columns that somebody tells of files
+    given     labels, parameters and columns given for files
     patches   grid-aligned tiles          ids   what samples are called
     pies      an evaluation set: which degradations, and how many patches of each image
     resize    MATLAB's bicubic            degradations/   blur, noise, jpeg: one file each

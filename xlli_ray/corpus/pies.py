@@ -87,7 +87,7 @@ class PiesSpec(BaseModel):
     def _usable(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
         for name, globs in value.items():
             if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
-                raise ValueError(f"{name!r} is no name of a set; expected letters, digits, `_`, `.`, `-`")
+                raise ValueError(f"{name!r} is not a valid name of a set; expected letters, digits, `_`, `.`, `-`")
             if not globs:
                 raise ValueError(f"{name}: the list is empty; expected at least one glob or URL")
         return dict(sorted(value.items()))  # one order, whatever has sorted the keys of a saved recipe

@@ -39,7 +39,7 @@ __all__ = [
 
 
 READINGS = 3
-"""Most times that a file is read whose bytes are no picture, until two readings agree."""
+"""Maximum number of times that a file whose bytes are not an image is read, until two readings agree."""
 
 
 SCAN_BYTES = 2**30

@@ -35,7 +35,7 @@ class Size:
         match = _BUCKET.fullmatch(name)
         size = cls(int(match[2]), int(match[3]), int(match[1] or 0)) if match else None
         if size is None or size.bucket != name:
-            raise ValueError(f"{name!r} is no bucket; expected a name such as h0064w0086, or t0007h0064w0086 for clips")
+            raise ValueError(f"{name!r} is not a bucket; expected a name such as h0064w0086, or t0007h0064w0086 for clips")
         return size
 
     @property

@@ -53,7 +53,7 @@ class CorpusSpec(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _kinds(cls, data: Any, handler: Any) -> Any:
-        """Checks what is no field as what the kind of that name is given. All problems are told at once."""
+        """Checks unknown fields as parameters of the kind of that name. All problems are reported at once."""
         if not isinstance(data, Mapping):
             return handler(data)
         fields, kinds, problems = {}, {}, list[InitErrorDetails]()
@@ -106,7 +106,7 @@ class CorpusSpec(BaseModel):
                     raise ValueError(f"{name} and pies are both given; pies says itself which patches and degradations: leave {name} out")
         for name, tiles in (("patches", self.patches), ("pies", self.pies)):
             if self.scale is not None and tiles is not None and tiles.size % self.scale:
-                raise ValueError(f"{name}.size {tiles.size} is no multiple of scale {self.scale}")
+                raise ValueError(f"{name}.size must be a multiple of scale {self.scale}, got {tiles.size}")
         return self
 
     @property

@@ -25,7 +25,7 @@ def check_colours(colours: Iterable[str]) -> None:
     """Raise ValueError unless each is #rrggbb."""
     for colour in colours:
         if not isinstance(colour, str) or not _COLOUR.fullmatch(colour):
-            raise ValueError(f"{str(colour)[:40]!r} is no colour: expected #rrggbb")
+            raise ValueError(f"{str(colour)[:40]!r} is not a colour: expected #rrggbb")
 
 
 def check_length(field: str, items: Sized, expected: int, *, optional: bool = False) -> None:
@@ -52,9 +52,9 @@ def check_png(text: str) -> None:
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ValueError(f"an image is no base64: {error}") from error
+        raise ValueError(f"an image is not base64: {error}") from error
     if not data.startswith(_PNG) or len(data) < 33:
-        raise ValueError("an image is no PNG file")
+        raise ValueError("an image is not a PNG file")
     width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
     if not (1 <= width <= EDGE and 1 <= height <= EDGE):
         raise ValueError(f"an image is {width} × {height} pixels, expected at most {EDGE} a side")

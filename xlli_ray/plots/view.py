@@ -86,7 +86,7 @@ class _Wrong(ValueError):
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 @cache

@@ -106,7 +106,7 @@ class PsnrRgb(Metric):
 
 
 def metric_class(name: str) -> type[Metric]:
-    """The metric of that name, or at that place. Raises RecipeError with the nearest names, or for what is no metric."""
+    """The metric of that name, or at that place. Raises RecipeError with the nearest names, or if it is not a metric."""
     cls = METRICS.load(name)
     if not (isinstance(cls, type) and issubclass(cls, Metric) and isinstance(getattr(cls, "COLUMN", None), Column)):
         raise RecipeError(f"metric {name!r}: expected a subclass of xlli_ray.probes.metrics.Metric with a COLUMN, found {cls!r:.80}")

@@ -62,7 +62,7 @@ class ArrayPlan:
     """Input pixels per array element along (y, x); None where the array is not spatial."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     gaps: bool = False
-    """NaN in a valid row is no damage: a place that this sample does not fill, or a result that is undefined."""
+    """NaN in a valid row is not damage: a position that this sample does not fill, or an undefined result."""
 
     @property
     def described(self) -> dict[str, Any]:

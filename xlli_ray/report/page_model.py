@@ -147,7 +147,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Piece:
-    """One part of somebody's own section (`sections.parts`) as the template takes it."""
+    """One part of a third-party section (`sections.parts`) for the template."""
 
     form: Literal["text", "figure", "table", "block"]
     item: str | Figure | Shown | Block

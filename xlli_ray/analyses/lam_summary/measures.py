@@ -93,7 +93,7 @@ class Measures:
 
     @cached_property
     def draws(self) -> np.ndarray:
-        """Draws of the images, for what is no mean over them: ρ of the models' means."""
+        """Draws of the images, for statistics that are not means over them: ρ of the models' means."""
         return resample(len(deal(np.zeros((self.images, 1)))), self.params.resamples, generator(self.seed, "images"))
 
     def intervals(

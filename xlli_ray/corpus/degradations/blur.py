@@ -40,7 +40,7 @@ class BlurParams(BaseModel):
     def _usable(cls, value: float) -> float:
         if not 0.0 < value <= _MAX_SIGMA:
             raise ValueError(
-                f"{value:g} is no usable sigma; expected pixels of the target, above 0 and at most {_MAX_SIGMA:g}."
+                f"{value:g} is not a valid sigma; expected pixels of the target, above 0 and at most {_MAX_SIGMA:g}."
                 " For no blur leave it out: clean."
             )
         return value

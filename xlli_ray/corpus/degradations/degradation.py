@@ -142,7 +142,7 @@ class Degradation(ABC):
 def number(value: Any) -> Any:
     """For a `BeforeValidator` of numeric fields: an int or a float that is finite, no text, no truth value."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is no level; expected a number")
+        raise ValueError(f"{value!r} is not a level; expected a number")
     return value
 
 

@@ -98,7 +98,7 @@ def _is_range(kind: type[Degradation], field: str, value: object) -> bool:
 
 def _range(kind: type[Degradation], value: Sequence[Any]) -> tuple[float, float]:
     if len(value) != 2 or not all(_is_number(end) for end in value) or not 0 <= value[0] <= value[1]:
-        raise RecipeError(f"degradation {kind.NAME}: {list(value)!r} is no range; expected [low, high] with 0 <= low <= high")
+        raise RecipeError(f"degradation {kind.NAME}: {list(value)!r} is not a range; expected [low, high] with 0 <= low <= high")
     return float(value[0]), float(value[1])
 
 

@@ -21,7 +21,7 @@ _MAX_SIDE = 65_500  # of the format
 
 def _quality(value: Any) -> int:
     if not 1 <= number(value) <= 100 or value != int(value):
-        raise ValueError(f"{value:g} is no quality; expected a whole number from 1 to 100")
+        raise ValueError(f"{value:g} is not a quality; expected an integer from 1 to 100")
     return int(value)
 
 

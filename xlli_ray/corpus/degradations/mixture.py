@@ -157,10 +157,10 @@ def parse_label(label: str) -> Mixture:
         except RecipeError:
             raise
         except ValueError:
-            raise RecipeError(f"{label!r} is no label of a degradation; expected e.g. clean, blur2, blur2+noise10") from None
+            raise RecipeError(f"{label!r} is not a label of a degradation; expected e.g. clean, blur2, blur2+noise10") from None
     mixture = mixture_of(parts)
     if mixture.label != label:
-        raise RecipeError(f"{label!r} is no label of a degradation; the same mixture is written {mixture.label!r}")
+        raise RecipeError(f"{label!r} is not a label of a degradation; the same mixture is written {mixture.label!r}")
     return mixture
 
 

@@ -30,7 +30,7 @@ class NoiseParams(BaseModel):
     def _usable(cls, value: float) -> float:
         if not 0.0 < value <= 255.0:
             raise ValueError(
-                f"{value:g} is no usable level; expected a standard deviation in grey levels of 255, above 0 and at most 255."
+                f"{value:g} is not a valid level; expected a standard deviation in grey levels of 255, above 0 and at most 255."
                 " For no noise leave it out: clean."
             )
         return value

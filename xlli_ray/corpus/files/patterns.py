@@ -44,7 +44,7 @@ def _innermost(pattern: str) -> tuple[int, int, list[str]] | None:
 
 
 def escape(path: str) -> str:
-    """`path` as a pattern that matches it alone: brackets, stars and braces in a folder's name are no wildcards."""
+    """`path` as a pattern that matches it alone: brackets, stars and braces in a folder's name are not wildcards."""
     return glob.escape(path).replace("{", "[{]")
 
 

@@ -1,6 +1,6 @@
 """Bytes of files, fetched before they are asked for, so that a slow file system or bucket does not stop who computes.
 
-Waiting is all that such a thread does; decoding is done by who asks.
+Such a thread only waits; the caller decodes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Ahead:
     def forget(self) -> None:
         """Let go of what was not asked for."""
         while self._coming:
-            with suppress(KeyError):  # somebody asked for the last one meanwhile
+            with suppress(KeyError):  # the last one was requested meanwhile
                 self._coming.popitem()[1].cancel()
 
     def close(self) -> None:

@@ -151,7 +151,7 @@ def _list(pattern: str, base: Path | str) -> list[str]:
     path = absolute(pattern, base)
     if path.startswith("/**"):
         _refuse_root(pattern, "/")
-    # A relative pattern is globbed inside `base`, so that brackets in the folder's own name are no wildcards.
+    # A relative pattern is globbed inside `base`, so that brackets in the folder's own name are not wildcards.
     inside = pattern if not os.path.isabs(os.path.expanduser(pattern)) and not pattern.startswith("file://") else None
     if inside is None:
         matches = glob.glob(path, recursive=True)

@@ -25,7 +25,7 @@ def check_installed(uri: str) -> None:
 
 
 def frames(data: bytes, *, max_pixels: int) -> Iterator[Decoded]:
-    """All frames of a file, in the order in which they are shown. Raises SampleError for what is no video, or too large."""
+    """All frames of a file, in the order in which they are shown. Raises SampleError for a file that is not a video, or too large."""
     check_installed("this file")
     import av
 

@@ -28,13 +28,13 @@ Witness = tuple[str, str | None]
 PAUSES = (0.2, 0.8, 3.2, 12.8)
 """Seconds before trouble that may pass is tried again, each shortened by chance to between a half and the whole."""
 PATIENCE = 60.0
-"""Seconds since a file's first try after which there is no further one: clients try again by themselves, and may take long to give up."""
+"""Seconds since the first attempt at a file after which it is not retried: clients retry by themselves, and may take long to give up."""
 SECOND_LOOK = 0.2
 """Seconds before a file that seems bad is looked at once more."""
 WINDOW = 64
 FEWEST = 3
 SHARE = 0.5
-"""Of the last WINDOW files, at least FEWEST, and more than SHARE of them, bad in the same way: that is no matter of single files."""
+"""Of the last WINDOW files, at least FEWEST, and more than SHARE of them, bad in the same way: the cause is not in single files."""
 
 _CHANCE = random.Random()  # of its own: the caller's random state is not touched
 

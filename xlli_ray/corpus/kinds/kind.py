@@ -53,7 +53,7 @@ class Source:
     mask: str | None = None
     """Of a pair; "": others of this corpus have one."""
     label: str = ""
-    """What was done to an input, "" where nobody says; and `parameters` of it as JSON (`corpus.given`)."""
+    """What was done to an input, "" if unknown; and its `parameters` as JSON (`corpus.given`)."""
     parameters: str = ""
     columns: Columns = ()
     """Further columns of its row of the sample table."""
@@ -167,7 +167,7 @@ def in_order(sources: Iterable[Source]) -> list[Source]:
 
 
 def one_or_many(value: Any) -> Any:
-    """A single pattern may be written without brackets; an empty list is no source."""
+    """A single pattern may be written without brackets; an empty list is not a source."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, Sequence) and not value:

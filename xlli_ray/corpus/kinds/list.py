@@ -50,7 +50,7 @@ class Listed(Kind):
         except SampleError as error:
             raise RecipeError(f"corpus.list: {error}") from error
         except pa.ArrowException as error:
-            raise RecipeError(f"corpus.list: {uri} is no Parquet file: {error}") from error
+            raise RecipeError(f"corpus.list: {uri} is not a Parquet file: {error}") from error
         names = tuple(name for name in _FILES if name in table.column_names)
         if names not in _KINDS:
             raise RecipeError(

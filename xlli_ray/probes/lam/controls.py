@@ -1,4 +1,4 @@
-"""Controls: maps that ought to differ from the real one. A map that does not is no explanation of the network.
+"""Controls: maps that should differ from the real one. A map that does not is not an explanation of the network.
 
 `randomised_weights` (Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018): the same network with other weights, each tensor
 drawn from a normal distribution of its own mean and standard deviation. What survives of a map came from the picture and the architecture.

@@ -34,7 +34,7 @@ class Window:
     def problem(self, height: int, width: int) -> str:
         """Why the window cannot be used in an output of this size, '' when it can. The objective reads one pixel more."""
         if self.size < 1:
-            return f"window size {self.size} is no number of pixels; use 1 or more"
+            return f"window size must be an integer ≥ 1, got {self.size}"
         if self.top < 0 or self.left < 0 or self.top + self.size >= height or self.left + self.size >= width:
             return (
                 f"window (top {self.top}, left {self.left}, size {self.size}) lies outside the output of {height} rows × {width} columns: "

@@ -125,7 +125,7 @@ class Lam(Probe):
         windows = self.params.windows
         if resize.VERSION > 1 and isinstance(windows, Chosen) and windows.choose == "texture":
             data["resize version"] = resize.VERSION  # without a target they are chosen on the enlarged input
-        data["path"] = self.way.NAME  # where its code lies is no part of what it is
+        data["path"] = self.way.NAME  # the location of its code is not part of its identity
         return {**data, **self.parts(self.params), "control": self.control, "control_samples": self.max_rows}
 
     def refuses(self, model: Model, scales: Sequence[int]) -> str | None:

@@ -67,7 +67,7 @@ class MapTime:
         return (self.ends + nodes * network * shared) * high * wide / self.area + paths
 
     def _nodes(self) -> float:
-        """Gradients a window. With a tolerance nobody knows: between the first cells and the last, evenly in the logarithm."""
+        """Gradients per window. Unknown with a tolerance: estimated between the first cells and the maximum, evenly in the logarithm."""
         from xlli_ray.probes.lam.probe import PAPER_NODES
 
         p = self.probe.params

@@ -1,4 +1,4 @@
-"""Sections of somebody's own (`parts`) on a page: where they are looked for, and how their parts are shown.
+"""Third-party sections (`parts`) of a report: where they are looked up, and how their parts are shown.
 
 A page is often made of a study that came from elsewhere, so code is used only when this process has it anyway: a class or function that a
 registry names (one of ours, or an entry point of an installed package), or a place that a recipe of the user's own has allowed here
@@ -29,11 +29,11 @@ def pieces_of(cls: type | None, context: SectionContext) -> tuple[list[Piece], l
     try:
         for part in _parts(cls, context):
             out.append(_piece(part))
-    except EnvironmentFailure:  # an outage is no fault of the section's
+    except EnvironmentFailure:  # an outage is not the section's fault
         raise
     except StudyError as error:  # a damaged shard
         return out, [f"Not all arrays can be read: {error}"]
-    except Exception as error:  # whatever is wrong with somebody's section must not cost the page
+    except Exception as error:  # an error in a third-party section must not affect the report
         return out, [f"The section that {context.kind} brings ended with {said(error)}"]
     return out, []
 
@@ -48,7 +48,7 @@ def _parts(cls: type | None, context: SectionContext) -> Iterator[Part]:
 
 
 def _piece(part: Any) -> Piece:
-    """Raises TypeError for what is no part."""
+    """Raises TypeError for anything that is not a part."""
     if isinstance(part, Text):
         return Piece("text", part.text)
     if isinstance(part, Drawing):

@@ -1,4 +1,4 @@
-"""Tables as text: what a page shows of a result's table, or of a table of somebody's own section."""
+"""Tables as text: how a report shows a result's table, or a table of a third-party section."""
 
 from __future__ import annotations
 
