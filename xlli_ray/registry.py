@@ -30,7 +30,7 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from functools import cached_property
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -56,13 +56,21 @@ class Registry(MutableMapping[str, str]):
         self._entries, self._pattern = entries, MODULE if modules else PLACE
 
     @cached_property
-    def _installed(self) -> dict[str, str]:
-        """Entries of installed packages. They cannot override built-in names."""
-        entries = sorted(entry_points(group=self.group), key=lambda entry: (entry.name, entry.value))
-        return {entry.name: entry.value for entry in entries if entry.name not in self._entries and self._pattern.fullmatch(entry.value)}
+    def _installed(self) -> dict[str, EntryPoint]:
+        """Entry points of installed packages, also those whose value has the wrong form. They cannot override built-in names."""
+        entries = sorted(entry_points(group=self.group), key=lambda entry: (self._fits(entry), entry.name, entry.value))
+        return {entry.name: entry for entry in entries if entry.name not in self._entries}
+
+    def _fits(self, entry: EntryPoint) -> bool:
+        return self._pattern.fullmatch(entry.value) is not None
 
     def __getitem__(self, name: str) -> str:
-        return self._entries[name] if name in self._entries else self._installed[name]
+        if name in self._entries:
+            return self._entries[name]
+        entry = self._installed[name]
+        if not self._fits(entry):
+            raise KeyError(name)
+        return entry.value
 
     def __setitem__(self, name: str, place: str) -> None:
         self._entries[name] = place
@@ -72,17 +80,35 @@ class Registry(MutableMapping[str, str]):
 
     def __iter__(self) -> Iterator[str]:
         yield from self._entries
-        yield from (name for name in self._installed if name not in self._entries)
+        yield from (name for name, entry in self._installed.items() if name not in self._entries and self._fits(entry))
 
     def __len__(self) -> int:
-        return len({*self._entries, *self._installed})
+        return sum(1 for _ in self)
 
     def knows(self, name: str) -> bool:
         """Whether `name` can be loaded: it is registered, or a place that this process may import."""
         return name in self or (name in _allowed and PLACE.fullmatch(name) is not None)
 
+    def misformed(self, name: str) -> bool:
+        """Whether an installed package has an entry point of this name whose value this registry cannot take; `in` is false then."""
+        return name not in self and name in self._installed
+
+    def check_form(self, name: str) -> None:
+        """Raise RecipeError for a name that is `misformed`: the entry point, its package and the form expected."""
+        if not self.misformed(name):
+            return
+        entry = self._installed[name]
+        package = entry.dist.name if entry.dist is not None else "unknown"
+        form = "package.module, without a class or function" if self._pattern is MODULE else "package.module:Name"
+        way_out = f" A recipe may also name {entry.value} itself." if PLACE.fullmatch(entry.value) else ""
+        raise RecipeError(
+            f"{self.noun} {name!r}: the entry point `{name} = {entry.value}` of package {package}, group {self.group}, has the wrong form; "
+            f"expected {form}. Mend it in that package and install it again.{way_out}"
+        )
+
     def load(self, name: str) -> Any:
         """The object named `name`. Raises RecipeError with the nearest names, or with the reason why a place cannot be used."""
+        self.check_form(name)
         if name not in self and not PLACE.fullmatch(name):
             near = closest(name, self, n=1)
             hint = f"Did you mean {near[0]!r}? " if near else ""

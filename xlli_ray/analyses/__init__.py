@@ -20,6 +20,7 @@ def analysis_class(kind: str, code: str = "") -> type[Analysis]:
     Raises RecipeError naming the known ones, or saying why the class cannot be used.
     """
     if not code and kind not in ANALYSES:
+        ANALYSES.check_form(kind)
         near = closest(kind, ANALYSES)
         hint = f"Did you mean {near[0]!r}? " if near else ""
         raise RecipeError(

@@ -60,7 +60,7 @@ class CorpusSpec(BaseModel):
         for key, value in data.items():
             if key in cls.model_fields:
                 fields[key] = value
-            elif not CORPORA.knows(key) and not PLACE.fullmatch(str(key)):
+            elif not CORPORA.knows(key) and not PLACE.fullmatch(str(key)) and not CORPORA.misformed(key):
                 problems.append({"type": "extra_forbidden", "loc": (key,), "input": value})
             elif value is not None:
                 try:

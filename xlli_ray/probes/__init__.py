@@ -24,6 +24,7 @@ def probe_class(kind: str, code: str = "") -> type[Probe]:
     Raises RecipeError naming the known kinds, or saying why the class cannot be used.
     """
     if not code and kind not in PROBES:
+        PROBES.check_form(kind)
         near = closest(kind, PROBES)
         hint = f"Did you mean {near[0]!r}? " if near else ""
         raise RecipeError(f"stages: there is no stage {kind!r}. {hint}Stages: {', '.join(sorted(PROBES))}; or package.module:Class.")

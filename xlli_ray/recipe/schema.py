@@ -82,6 +82,8 @@ def stage_kind(name: str, code: str = "") -> StageKind:
         return StageKind(name, "", True, analysis_class(name))
     if name in PROBES:
         return StageKind(name, "", False, probe_class(name))
+    PROBES.check_form(name)
+    ANALYSES.check_form(name)
     near = closest(name, [*PROBES, *ANALYSES])
     hint = f"Did you mean {near[0]!r}? " if near else ""
     raise RecipeError(

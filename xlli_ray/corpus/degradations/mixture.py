@@ -40,6 +40,7 @@ Spec = str | Mapping[str, Any]
 def get(name: str) -> type[Degradation]:
     """The degradation of that name, or at that place. Raises RecipeError, naming the closest ones."""
     if not DEGRADATIONS.knows(name) and ":" not in name:
+        DEGRADATIONS.check_form(name)
         hint = ", ".join(closest(name, [*DEGRADATIONS, CLEAN])) or ", ".join([CLEAN, *DEGRADATIONS])
         raise RecipeError(f"degradation {name!r} does not exist. Closest: {hint}. All: {', '.join([CLEAN, *DEGRADATIONS])}.")
     cls = DEGRADATIONS.load(name)

@@ -71,8 +71,9 @@ class Built:
 
 
 def network_file(name: str) -> ModuleType:
-    """The file of a registered network, imported. NetworkError names the closest ones for an unknown name."""
-    if name not in NETWORKS:
+    """The file of a registered network, imported. NetworkError names the closest ones for an unknown name, or says what an installed
+    package's file lacks."""
+    if name not in NETWORKS and not NETWORKS.misformed(name):
         likely = closest(name, NETWORKS)
         raise NetworkError(
             f"network {name!r} is not one of ours ({', '.join(NETWORKS)})."
@@ -80,9 +81,14 @@ def network_file(name: str) -> ModuleType:
             + " Name one of your own as package.module:factory, or leave `network` out to let spandrel recognise it."
         )
     try:
-        return cast("ModuleType", NETWORKS.load(name))
+        file = cast("ModuleType", NETWORKS.load(name))
     except RecipeError as error:
         raise NetworkError(str(error)) from error
+    if lacking := [part for part in ("VERSION", "from_state_dict") if not hasattr(file, part)]:
+        raise NetworkError(
+            f"network {name!r}: the module {NETWORKS[name]} has no {' and no '.join(lacking)} (docs/extending.md, A network)."
+        )
+    return file
 
 
 def check_args(args: Mapping[str, Any], allowed: Iterable[str], *, network: str) -> None:

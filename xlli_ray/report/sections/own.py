@@ -43,7 +43,10 @@ def _parts(cls: type | None, context: SectionContext) -> Iterator[Part]:
     for part in own(context) if own is not None else ():
         given = True
         yield part
-    if not given and context.kind in SECTIONS:
+    if given:
+        return
+    SECTIONS.check_form(context.kind)
+    if context.kind in SECTIONS:
         yield from SECTIONS.load(context.kind)(context)
 
 
