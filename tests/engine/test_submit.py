@@ -25,6 +25,7 @@ from xlli_ray import registry
 from xlli_ray.engine import submit
 from xlli_ray.errors import EnvironmentFailure, RecipeError, StudyError
 from xlli_ray.recipe import Recipe, load_recipe, parse_recipe
+from xlli_ray.study import open_study
 
 Make = Callable[..., Recipe]
 
@@ -117,10 +118,15 @@ class _Client:
     def __init__(self, log: str = "", end: str = "SUCCEEDED") -> None:
         self.asked: dict[str, object] = {}
         self.recipe: dict[str, object] = {}
+        self.files: dict[str, str] = {}
         self.log, self.end, self.looks = log, end, 0
 
     def submit_job(self, **fields: object) -> str:
         self.asked = fields
+        self.files = {
+            str(path.relative_to(fields["runtime_env"]["working_dir"])): path.read_text()  # type: ignore[index]
+            for path in sorted(Path(fields["runtime_env"]["working_dir"]).rglob("*.py"))  # type: ignore[index]
+        }
         folder = Path(fields["runtime_env"]["working_dir"])  # type: ignore[index]
         self.recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
         return "raysubmit_1"
@@ -142,6 +148,49 @@ def test_the_job_is_the_same_command_on_the_recipe_that_was_sent(recipe: Make, m
     command = "xlli run recipe.yaml --address auto --out '/shared/a study' --workers 3 --gpus-per-worker 0.5"
     assert client.asked["entrypoint"] == command
     assert parse_recipe(client.recipe, base=Path("/anywhere")) == made
+
+
+ONES = """
+from xlli_ray.probes.metrics import Metric
+from xlli_ray.probes.protocol import Column
+
+
+class Ones(Metric):
+    COLUMN = Column("ones", "float64", "one")
+
+    def score(self, pair):
+        return 1.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "sent"),
+    [
+        ("sent/metrics.py:Ones", ["sent/__init__.py", "sent/helper.py", "sent/metrics.py"]),
+        ("sent.metrics:Ones", ["sent/__init__.py", "sent/helper.py", "sent/metrics.py"]),
+        ("alone:Ones", ["alone.py"]), ("absolute", []),
+    ],
+)  # fmt: skip
+def test_the_code_beside_a_recipe_goes_with_it(
+    recipe: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str, sent: list[str]
+) -> None:
+    """A job on a cluster ended with "there is no file", for its nodes have no such folder."""
+    (tmp_path / "sent").mkdir()
+    files = {"sent/metrics.py": ONES, "sent/helper.py": "", "sent/__init__.py": "", "alone.py": ONES, "notes.txt": "x"}
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    monkeypatch.setattr(registry, "_allowed", set())
+    monkeypatch.chdir(tmp_path)
+    client = _Client()
+    monkeypatch.setattr(submit, "_client", lambda _: client)
+    place = f"{tmp_path}/alone.py:Ones" if place == "absolute" else place
+    made = recipe(stages=[{"restore": {"metrics": [place]}}], batch={})
+    submit.submit_recipe(made, address="http://127.0.0.1:8265", out="/shared/study")
+    assert sorted(client.files) == sent
+    monkeypatch.setattr(submit, "CODE_BYTES", 0)
+    if sent:
+        with pytest.raises(RecipeError, match="Python files beside the recipe hold"):
+            submit.submit_recipe(made, address="http://127.0.0.1:8265", out="/shared/study")
 
 
 @pytest.mark.parametrize(("end", "code"), [("SUCCEEDED", 0), ("FAILED", 1), ("STOPPED", 1)])
@@ -269,7 +318,8 @@ def small():
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_submit_follow_status_stop_on_a_local_head_with_a_token(head: Head, recipe: Make, tmp_path: Path) -> None:
-    made = recipe()
+    (tmp_path / "ones.py").write_text(ONES)
+    made = recipe(stages=[{"features": {"layers": ["head"]}}, {"restore": {"metrics": ["ones.py:Ones"]}}])
     path, study = tmp_path / "recipe.yaml", tmp_path / "study"
 
     assert _answer(f"{head.url}/api/jobs/", None) == 401
@@ -290,6 +340,7 @@ def test_submit_follow_status_stop_on_a_local_head_with_a_token(head: Head, reci
     whole = head.xlli("verify", str(study))
     assert whole.returncode == 0, whole.stdout
     assert "whole" in whole.stdout
+    assert open_study(study).sql("select distinct ones from restore").to_pylist() == [{"ones": 1.0}], "the code went with the recipe"
     for file in study.rglob("*"):
         assert not file.is_file() or head.token.encode() not in file.read_bytes(), f"the token is in {file}"
     assert made.name in (study / "study.json").read_text()

@@ -1,17 +1,18 @@
 """Run a recipe on a cluster through Ray's Jobs API: submit, status, stop, follow.
 
-The resolved recipe is sent as the job's working folder; weights and corpus must be paths or URLs that the nodes see (verified by
-the run's canary). Token authentication is Ray's own: `RAY_AUTH_MODE=token` with `RAY_AUTH_TOKEN` or `~/.ray/auth_token` here and on
-the cluster. Anyone who can reach a Jobs API without it can run code there, so an address of another machine is refused unless a token
-is set.
+The resolved recipe is sent as the job's working folder, together with the code that it names beside it (`FILE.py:Class`, and the other
+Python files of that folder, which it may import); weights and corpus must be paths or URLs that the nodes see (verified by the run's
+canary). Token authentication is Ray's own: `RAY_AUTH_MODE=token` with `RAY_AUTH_TOKEN` or `~/.ray/auth_token` here and on the cluster.
+Anyone who can reach a Jobs API without it can run code there, so an address of another machine is refused unless a token is set.
 """
 
 from __future__ import annotations
 
 import shlex
+import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,10 +22,13 @@ import yaml
 from xlli_ray.engine.pools.cluster import has_token, try_port, use_token, within
 from xlli_ray.errors import EnvironmentFailure, RecipeError
 from xlli_ray.recipe import Recipe
+from xlli_ray.registry import allowed, places_in
 from xlli_ray.store.objects.client import is_url, refuse_secrets
 
 ANSWER_SECONDS = 20.0
 """Seconds for one response of the Jobs API, including sending a recipe of a few kilobytes."""
+CODE_BYTES = 20 << 20
+"""Largest total size of the Python files that are sent with a recipe."""
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -83,7 +87,17 @@ def submit_recipe(
     if gpus_per_worker:
         command += ["--gpus-per-worker", str(gpus_per_worker)]
     with tempfile.TemporaryDirectory(prefix="xlli-job-") as folder:
-        (Path(folder) / "recipe.yaml").write_text(yaml.safe_dump(as_recipe(recipe), sort_keys=False))
+        sent = as_recipe(recipe)
+        (Path(folder) / "recipe.yaml").write_text(yaml.safe_dump(sent, sort_keys=False))
+        files = dict(code_beside(sent))
+        if (size := sum(file.stat().st_size for file in files.values())) > CODE_BYTES:
+            raise RecipeError(
+                f"{len(files)} Python files beside the recipe hold {size >> 20} MiB, at most {CODE_BYTES >> 20} are sent with a job: keep "
+                "what the recipe names in a folder of its own, or install it on the nodes"
+            )
+        for name, file in files.items():
+            (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, Path(folder) / name)
         return _call(
             address,
             lambda: client.submit_job(
@@ -92,6 +106,25 @@ def submit_recipe(
                 metadata={"study": recipe.name, "out": out},
             ),
         )
+
+
+def code_beside(document: object) -> Iterator[tuple[str, Path]]:
+    """(path from the recipe's folder, file) of the Python code that the recipe names and finds in its own folder, with the files beside it.
+
+    Not what is installed, nor what is named by an absolute path: the nodes have the first, and must see the second.
+    """
+    folders = dict(allowed())
+    for place in sorted(places_in(document)):
+        path = Path(place.rpartition(":")[0])
+        base = Path(folders.get(place, ""))
+        if not folders.get(place) or path.is_absolute() or path.parts[:1] == ("~",) or ".." in path.parts:
+            continue
+        file = path if path.suffix == ".py" else Path(*place.partition(":")[0].split(".")).with_suffix(".py")
+        package = base / file.parts[0]
+        if path.suffix != ".py" and (package / "__init__.py").is_file():
+            yield from ((str(one.relative_to(base)), one) for one in sorted(package.rglob("*.py")))
+        elif (base / file).is_file():
+            yield from ((str(one.relative_to(base)), one) for one in sorted((base / file).parent.glob("*.py")))
 
 
 def as_recipe(recipe: Recipe) -> dict[str, Any]:
