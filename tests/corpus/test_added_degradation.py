@@ -62,13 +62,13 @@ def test_streaks_with_three_parameters_and_a_mask_goes_from_a_file_of_ones_own_t
     ]  # fmt: skip
     assert yaml.safe_load(rows[2]["parameters"]) == {"streaks": {"amount": 0.01, "length": 5, "strength": 0.8}}
     ids = study.sql("select sample_id from samples where label = 'drizzle' order by row").column("sample_id").to_pylist()
-    layer, mask, seen = (study.array("inputs/net/inputs", name).rows(ids) for name in ("layer", "mask", "input"))
+    layer, mask, seen = (study.array("inputs/-/inputs", name).rows(ids) for name in ("layer", "mask", "input"))
     assert layer.shape == mask.shape == (2, 16, 20)
     assert (layer[mask] == 204).all()
     assert 0 < mask.mean() < 0.5
     assert (seen[:, 0][mask] >= 204).all(), "what is stored are the streaks that the input has"
     clean = study.sql("select sample_id from samples where label = 'clean' order by row").column("sample_id").to_pylist()
-    assert not study.array("inputs/net/inputs", "layer").rows(clean).any()
+    assert not study.array("inputs/-/inputs", "layer").rows(clean).any()
     families = study.manifest.samples.families
     assert [(family.name, family.axis, family.colour) for family in families][1] == ("streaks", "streaks, share of pixels", "#117733")
     before = sorted(path for path in (place / "records").rglob("*"))
