@@ -199,7 +199,7 @@ def test_a_study_that_is_unmounted_while_units_run_is_not_begun_anew_where_it_wa
             )  # fmt: skip
 
     after_units(monkeypatch, moment, unmount)
-    with pytest.raises(EnvironmentFailure, match=r"is gone|another file system|vanished"):
+    with pytest.raises(EnvironmentFailure, match=r"is gone|different file system|vanished"):
         run(made)
     monkeypatch.undo()
     assert not study.exists() or list(study.iterdir()) == [], "nothing was written where the study had been"

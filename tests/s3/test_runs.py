@@ -182,11 +182,11 @@ def test_an_outage_of_the_corpus_alone_marks_nothing(world: World, proxy: Faulty
 
 def test_one_file_that_may_not_be_read_is_a_failed_row(world: World, proxy: Faulty) -> None:
     out = anywhere()
-    proxy.rule = outage(1, "403", lambda request: request.path.startswith(f"/{CORPUS}/pictures/03.png"))
+    proxy.rule = outage(1, "403", lambda request: request.path.startswith(f"/{CORPUS}/two-sizes/03.png"))
     summary = run_study(world.recipe, out, QUIET)
     assert (summary.failed, summary.rejected) == (2, 0)
     reasons = {row["reason"] for row in open_study(out).failures.to_pylist()}
-    assert all("permission denied: s3://corpus/pictures/03.png" in reason for reason in reasons)
+    assert all("permission denied: s3://corpus/two-sizes/03.png" in reason for reason in reasons)
     proxy.rule = lambda request: ""
     assert run_study(world.recipe, out, Options(workers=0, quiet=True, retry_failed=True)).failed == 0
     check_end(world, proxy, out)
