@@ -27,9 +27,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 import numpy as np
 from pydantic import BaseModel
-from xlli_ray.analyses.protocol import Column, Result, Table, cells_of
+from xlli_ray.analyses.analysis import Column, Result, Table, cells_of
 from xlli_ray.plots.view import View
-from xlli_ray.report.sections.parts import Drawing, Image, Images, Rows, Text
+from xlli_ray.report.section import Drawing, Image, Images, Rows, Text
 
 
 class SpreadParams(BaseModel):
@@ -147,7 +147,7 @@ def test_an_analysis_brings_its_section_and_nothing_that_it_says_becomes_markup(
 
 def test_an_installed_package_shows_more_of_a_kind_that_is_not_its_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "someones_gallery.py").write_text(
-        "from xlli_ray.report.sections.parts import Text\n\n\ndef gallery(context):\n    n = len(context.rows('from restore'))\n"
+        "from xlli_ray.report.section import Text\n\n\ndef gallery(context):\n    n = len(context.rows('from restore'))\n"
         "    return [Text(f'{context.kind} of {context.models} by {context.labels}: {n} rows, like {context.colour(\"clean\")}')]\n"
     )
     about = folder / "someones-1.0.dist-info"
@@ -169,7 +169,7 @@ def test_an_installed_package_shows_more_of_a_kind_that_is_not_its_own(folder: P
 
 
 def test_images_and_tables_that_no_page_can_show_are_refused_where_they_are_made() -> None:
-    from xlli_ray.report.sections.parts import Column, Drawing, Image, Rows, Text
+    from xlli_ray.report.section import Column, Drawing, Image, Rows, Text
 
     for pixels in (np.zeros((4, 4)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4), np.uint8), "x.png"):
         with pytest.raises(ValueError, match="uint8"):

@@ -25,7 +25,7 @@ from xlli_ray.store.verify.check_study import verify
 SPREAD = '''
 """Spread: how far apart the PSNR of the best and the worst image are."""
 from pydantic import BaseModel, ConfigDict
-from xlli_ray.analyses.protocol import Column, Result, Table, cells_of
+from xlli_ray.analyses.analysis import Column, Result, Table, cells_of
 
 
 class SpreadParams(BaseModel):

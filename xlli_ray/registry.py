@@ -371,4 +371,4 @@ METRICS = Registry(
 )  # fmt: skip
 """Metrics of `restore`."""
 SECTIONS = Registry("xlli_ray.sections", "page section", {"lam": "xlli_ray.report.sections.lam_gallery:lam_section"})
-"""What a page shows of a stage besides, by the kind of a probe or an analysis that does not bring it itself (`report.sections.parts`)."""
+"""What a page shows of a stage besides, by the kind of a probe or an analysis that does not bring it itself (`report.section`)."""

@@ -24,9 +24,9 @@ from srga_studies import srga_recipe
 from toy_studies import Recipe, Stage, scores, write_study
 
 from xlli_ray.analyses import analysis_class
+from xlli_ray.analyses.analysis import Result
 from xlli_ray.analyses.freshness import Asked, resolve
 from xlli_ray.analyses.labels import Labels
-from xlli_ray.analyses.protocol import Result
 from xlli_ray.analyses.view import View
 from xlli_ray.errors import AnalysisError, PlanError
 from xlli_ray.plots.embedding import Embedding

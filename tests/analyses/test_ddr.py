@@ -21,13 +21,13 @@ from sklearn.metrics import calinski_harabasz_score
 from toy_studies import Recipe, write_study
 
 from xlli_ray.analyses import feature_gram, pictures
+from xlli_ray.analyses.analysis import Result
 from xlli_ray.analyses.ddr import figures as ddr_figures
 from xlli_ray.analyses.ddr import layers as ddr_layers
 from xlli_ray.analyses.ddr.params import Params
 from xlli_ray.analyses.ddr.samples import Samples, own_contents
 from xlli_ray.analyses.freshness import Asked, check_asked, resolve
 from xlli_ray.analyses.labels import Labels
-from xlli_ray.analyses.protocol import Result
 from xlli_ray.analyses.view import View
 from xlli_ray.corpus.degradations import get
 from xlli_ray.errors import AnalysisError, EnvironmentFailure, PlanError, RecipeError

@@ -12,8 +12,8 @@ import pytest
 from lam_studies import Lam, image_effect, lam_recipe, psnr, steady
 from toy_studies import Recipe, write_study
 
+from xlli_ray.analyses.analysis import Result
 from xlli_ray.analyses.freshness import asked_in, resolve
-from xlli_ray.analyses.protocol import Result
 from xlli_ray.analyses.view import View
 from xlli_ray.errors import AnalysisError, PlanError
 from xlli_ray.stats.rank import spearman

@@ -16,9 +16,9 @@ from srga_studies import DEGRADATIONS, LABELS, PICTURES, Srga, features_of, srga
 from toy_studies import Recipe, write_study
 
 from xlli_ray.analyses import feature_gram
+from xlli_ray.analyses.analysis import Result
 from xlli_ray.analyses.freshness import asked_in, resolve
 from xlli_ray.analyses.labels import Labels
-from xlli_ray.analyses.protocol import Result
 from xlli_ray.analyses.srga import sets as srga_sets
 from xlli_ray.analyses.srga.analysis import Srga as Analysis
 from xlli_ray.analyses.srga.figures import levels, ranking

@@ -15,7 +15,7 @@ import pytest
 from helpers import QUIET
 from pydantic import BaseModel
 
-from xlli_ray.analyses.protocol import Result
+from xlli_ray.analyses.analysis import Result
 from xlli_ray.analyses.view import View
 from xlli_ray.engine import events as told
 from xlli_ray.engine.events import Events

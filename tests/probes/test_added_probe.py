@@ -24,8 +24,8 @@ FILE = '''
 """Roughness: how strongly neighbouring pixels differ, a simple measure of complexity."""
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from xlli_ray.analyses.protocol import Column as ResultColumn
-from xlli_ray.analyses.protocol import Result, Table, cells_of
+from xlli_ray.analyses.analysis import Column as ResultColumn
+from xlli_ray.analyses.analysis import Result, Table, cells_of
 from xlli_ray.probes.probe import Probe
 from xlli_ray.probes.protocol import ArrayPlan, Column, Measurement
 

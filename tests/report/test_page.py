@@ -165,7 +165,7 @@ def test_one_model_can_be_chosen_to_compare_with(make_study: Make) -> None:
 def test_forty_networks_do_not_put_780_pairs_on_the_page() -> None:
     import pyarrow as pa
 
-    from xlli_ray.report.sections.analysis import _shown
+    from xlli_ray.report.page_parts.analysis import _shown
     from xlli_ray.store.tables.results import Column, StoredFile
 
     models = [f"m{i}" for i in range(40)]
@@ -183,7 +183,7 @@ def test_a_column_called_other_that_names_no_model_hides_no_row() -> None:
     """DDR's contrasts: `other` is a degradation there, or the model itself; no row was left, and the page ended in a traceback."""
     import pyarrow as pa
 
-    from xlli_ray.report.sections.analysis import _shown
+    from xlli_ray.report.page_parts.analysis import _shown
     from xlli_ray.store.tables.results import Column, StoredFile
 
     models = [f"m{i}" for i in range(8)]

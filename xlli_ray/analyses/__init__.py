@@ -9,7 +9,7 @@ from xlli_ray.errors import RecipeError, closest
 from xlli_ray.registry import ANALYSES
 
 if TYPE_CHECKING:
-    from xlli_ray.analyses.protocol import Analysis
+    from xlli_ray.analyses.analysis import Analysis
 
 KIND = re.compile(r"[a-z][a-z0-9_]*")
 

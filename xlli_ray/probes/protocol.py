@@ -1,7 +1,7 @@
 """What a probe tells and is given: its columns and arrays, batches and forward passes, measurements; and what it may offer besides.
 
 The base class is `probe.Probe`. A probe that not every sample has room for is `Selective`, one that can say what it costs is `Timed`, one
-that looks at all samples of a set together is a `SetProbe`, one that brings a section of the page is `Showing` (`report.sections.parts`):
+that looks at all samples of a set together is a `SetProbe`, one that brings a section of the page is `Showing` (`report.section`):
 having the methods is enough.
 """
 

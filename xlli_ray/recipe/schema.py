@@ -19,7 +19,7 @@ from xlli_ray.store.tables.study_tables import RESERVED
 from xlli_ray.store.zarr.layout import check_name
 
 if TYPE_CHECKING:
-    from xlli_ray.analyses.protocol import Analysis
+    from xlli_ray.analyses.analysis import Analysis
     from xlli_ray.probes.probe import Probe
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)

@@ -1,4 +1,4 @@
-"""What a section of the page consists of: filled by `scalars`, `arrays` and `own`, read by the template."""
+"""What a section of the page consists of: filled by `page_parts`, read by the template."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xlli_ray.plots.palette import Look, network_looks
 from xlli_ray.plots.view import View
 from xlli_ray.report.gallery import Block
 from xlli_ray.report.numbers import Tables
-from xlli_ray.report.sections.shown import Shown
+from xlli_ray.report.page_parts.table_text import Shown
 from xlli_ray.report.shown_samples import Samples
 from xlli_ray.stats.intervals import UNLIMITED, Limits
 from xlli_ray.store.records.manifest import NO_MODEL, SampleTable
@@ -147,7 +147,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Piece:
-    """One part of a third-party section (`sections.parts`) for the template."""
+    """One part of a third-party section (`report.section`) for the template."""
 
     form: Literal["text", "figure", "table", "block"]
     item: str | Figure | Shown | Block

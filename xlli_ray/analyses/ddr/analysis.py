@@ -27,9 +27,9 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
+from xlli_ray.analyses.analysis import Result, Table, cells_of, whole
 from xlli_ray.analyses.ddr.params import Params
 from xlli_ray.analyses.ddr.tables import FULL, TABLES
-from xlli_ray.analyses.protocol import Result, Table, cells_of, whole
 from xlli_ray.analyses.view import View
 from xlli_ray.plots.palette import network_looks
 from xlli_ray.store.records.manifest import Cell, SampleTable

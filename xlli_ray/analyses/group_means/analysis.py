@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import BaseModel, Field
 
-from xlli_ray.analyses.protocol import Figure, Result, Table, cells_of, figure, whole
+from xlli_ray.analyses.analysis import Figure, Result, Table, cells_of, figure, whole
 from xlli_ray.analyses.replicates import (
     ENDS,
     GROUP,

@@ -26,9 +26,9 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
+from xlli_ray.analyses.analysis import Result, Table, cells_of, restore_cells, whole
 from xlli_ray.analyses.lam_summary.params import Params
 from xlli_ray.analyses.lam_summary.tables import ALL, TABLES
-from xlli_ray.analyses.protocol import Result, Table, cells_of, restore_cells, whole
 from xlli_ray.analyses.view import View
 from xlli_ray.plots.palette import network_looks
 from xlli_ray.store.records.manifest import Cell

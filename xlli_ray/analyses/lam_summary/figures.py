@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from xlli_ray.analyses.analysis import figure
 from xlli_ray.analyses.lam_summary.tables import ALL
-from xlli_ray.analyses.protocol import figure
 from xlli_ray.plots.dots import Dots, Panel
 from xlli_ray.plots.heat import Heat, brackets_of, grid_of
 from xlli_ray.plots.palette import INK, MUTED, Look

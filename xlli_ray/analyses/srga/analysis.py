@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from xlli_ray.analyses.protocol import Result, Table, cells_of, restore_cells, whole
+from xlli_ray.analyses.analysis import Result, Table, cells_of, restore_cells, whole
 from xlli_ray.analyses.srga.params import Params
 from xlli_ray.analyses.srga.sets import READS
 from xlli_ray.analyses.srga.tables import TABLES

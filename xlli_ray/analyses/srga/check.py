@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xlli_ray.analyses.protocol import planned_sets
+from xlli_ray.analyses.analysis import planned_sets
 from xlli_ray.analyses.srga.params import Params, default_components
 from xlli_ray.errors import PlanError, closest, counted
 from xlli_ray.store.records.manifest import Cell, SampleTable

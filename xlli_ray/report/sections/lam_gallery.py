@@ -22,7 +22,7 @@ from xlli_ray.corpus.sample import Loaded
 from xlli_ray.plots.palette import BLUE
 from xlli_ray.probes.lam.area import contribution_area
 from xlli_ray.report.gallery import Block, Colours, Row, Tile, jpeg, lut, png
-from xlli_ray.report.sections.parts import Part, SectionContext, Text
+from xlli_ray.report.section import Part, SectionContext, Text
 from xlli_ray.report.shown_samples import ROW_BYTES, spread
 from xlli_ray.store.records.manifest import Cell
 from xlli_ray.store.zarr.size_reader import Reader, open_readers

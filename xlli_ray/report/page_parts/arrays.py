@@ -1,7 +1,7 @@
 """The arrays of a probe: what is stored, and which of it is drawn how.
 
 Dims and dtype decide (`panels` draws), so a new probe needs nothing here. Where they cannot say what a picture is about, a probe brings a
-section of its own (`parts`): a map of attributions is little without the window that it explains.
+section of its own (`brought_section`): a map of attributions is little without the window that it explains.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from xlli_ray.errors import StudyError
 from xlli_ray.report import panels
 from xlli_ray.report.page_model import Context, Scalar, Section, Stored
-from xlli_ray.report.sections.scalars import digits, number
+from xlli_ray.report.page_parts.scalars import digits, number
 from xlli_ray.report.shown_samples import spread, table_row, usable_readers
 from xlli_ray.store.records.manifest import NO_MODEL, Cell
 from xlli_ray.store.tables.sql import quoted, text

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xlli_ray.report.sections.parts import Rows
+from xlli_ray.report.section import Rows
 from xlli_ray.store.tables.results import Column
 
 ROWS = 400

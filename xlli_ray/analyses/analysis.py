@@ -11,7 +11,7 @@ that streams through gigabytes may later be sent to the pool as it is. It reads 
 whole.
 
 One that needs more samples, sets or classes than a corpus may have says so when planning (`Checking`), not when all is computed. One that
-has more to show than figures and tables brings a section of the page (`report.sections.parts.Showing`).
+has more to show than figures and tables brings a section of the page (`report.section.Showing`).
 
 What an analysis must keep: the same inputs, parameters and seed give the same bytes (draws come from `stats.bootstrap.generator(seed,
 purpose)`, no clock, no order of a set); what cannot be computed is null and said in `notes`; what would mislead is said in `flags`.

@@ -17,10 +17,10 @@ from xlli_ray.analyses.freshness import State
 from xlli_ray.errors import RecipeError, XlliError, counted
 from xlli_ray.probes import described
 from xlli_ray.report.page_model import Context, Figure, Piece
-from xlli_ray.report.sections.own import foreign_line, pieces_of
-from xlli_ray.report.sections.parts import SectionContext
-from xlli_ray.report.sections.shown import ROWS, Shown, texts
-from xlli_ray.report.sections.stage import ordered
+from xlli_ray.report.page_parts.brought_section import foreign_line, pieces_of
+from xlli_ray.report.page_parts.stage import ordered
+from xlli_ray.report.page_parts.table_text import ROWS, Shown, texts
+from xlli_ray.report.section import SectionContext
 from xlli_ray.stats.network_pairs import compared
 from xlli_ray.store.tables.results import BULKY, StoredFile
 from xlli_ray.store.tables.sql import quoted, text

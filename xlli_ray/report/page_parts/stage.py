@@ -1,7 +1,7 @@
 """One section of the page for each stage, made from the probe's protocol: its columns, its arrays, its docstrings and its reference.
 
 Nothing here names a probe: scalars become a table and figures (`scalars`), arrays become pictures (`arrays`), unless the probe brings a
-section of its own (`own`).
+section of its own (`brought_section`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from xlli_ray.errors import RecipeError
 from xlli_ray.probes import described, probe_class
 from xlli_ray.probes.protocol import Column
 from xlli_ray.report.page_model import Context, Scalar, Section
-from xlli_ray.report.sections.arrays import add_pictures, stored_lines
-from xlli_ray.report.sections.own import foreign_line, pieces_of
-from xlli_ray.report.sections.parts import SectionContext
-from xlli_ray.report.sections.scalars import add_scalars
+from xlli_ray.report.page_parts.arrays import add_pictures, stored_lines
+from xlli_ray.report.page_parts.brought_section import foreign_line, pieces_of
+from xlli_ray.report.page_parts.scalars import add_scalars
+from xlli_ray.report.section import SectionContext
 from xlli_ray.report.shown_samples import natural
 from xlli_ray.store.records.manifest import Cell, ColumnRecord, KindRecord, Manifest
 from xlli_ray.store.tables.sql import text

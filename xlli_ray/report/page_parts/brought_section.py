@@ -1,4 +1,4 @@
-"""Third-party sections (`parts`) of a report: where they are looked up, and how their parts are shown.
+"""Third-party sections (`report.section`) of a report: where they are looked up, and how their parts are shown.
 
 A page is often made of a study that came from elsewhere, so code is used only when this process has it anyway: a class or function that a
 registry names (one of ours, or an entry point of an installed package), or a place that a recipe of the user's own has allowed here
@@ -16,8 +16,8 @@ from xlli_ray.plots.view import to_svg
 from xlli_ray.registry import SECTIONS, said
 from xlli_ray.report.gallery import Block, Row, Tile, png
 from xlli_ray.report.page_model import Figure, Piece
-from xlli_ray.report.sections.parts import Drawing, Image, Images, Part, Rows, SectionContext, Text
-from xlli_ray.report.sections.shown import shown_rows
+from xlli_ray.report.page_parts.table_text import shown_rows
+from xlli_ray.report.section import Drawing, Image, Images, Part, Rows, SectionContext, Text
 
 
 def pieces_of(cls: type | None, context: SectionContext) -> tuple[list[Piece], list[str]]:
@@ -65,7 +65,7 @@ def _piece(part: Any) -> Piece:
         return Piece("block", Block(part.title, part.note, columns, lines))
     if isinstance(part, Block):
         return Piece("block", part)
-    raise TypeError(f"expected Text, Drawing, Rows or Images (xlli_ray.report.sections.parts), got {part!r:.80}")
+    raise TypeError(f"expected Text, Drawing, Rows or Images (xlli_ray.report.section), got {part!r:.80}")
 
 
 def _tile(image: Image) -> Tile:
