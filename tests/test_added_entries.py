@@ -66,7 +66,7 @@ class Numbered(Kind):
 PROBE = '''
 """Contrast: how far apart the values of an output are."""
 from xlli_ray.probes.probe import Probe
-from xlli_ray.probes.protocol import Column, Measurement
+from xlli_ray.probes.measurement import Column, Measurement
 
 
 class Contrast(Probe):

@@ -51,7 +51,7 @@ SHARPNESS = '''
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 from xlli_ray.probes.probe import Probe
-from xlli_ray.probes.protocol import ArrayPlan, Column, Measurement
+from xlli_ray.probes.measurement import ArrayPlan, Column, Measurement
 
 
 class SharpnessParams(BaseModel):
@@ -74,7 +74,7 @@ class Sharpness(Probe):
 MEAN_ERROR = '''
 import numpy as np
 from xlli_ray.probes.metrics import Metric
-from xlli_ray.probes.protocol import Column
+from xlli_ray.probes.measurement import Column
 
 
 class MeanError(Metric):
@@ -315,7 +315,7 @@ def test_metrics_of_pyiqa_are_asked_of_it_by_name_and_without_it_the_extra_is_na
 
     from xlli_ray.errors import EnvironmentFailure
     from xlli_ray.probes.metrics import Pair
-    from xlli_ray.probes.pyiqa_metrics import Dists, Lpips, Niqe
+    from xlli_ray.probes.metrics.pyiqa import Dists, Lpips, Niqe
 
     asked: list[Any] = []
     theirs = ModuleType("pyiqa.utils.download_util")  # the real one holds torch's function by a name of its own

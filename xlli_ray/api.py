@@ -121,8 +121,8 @@ def lam(
     from xlli_ray.models.open import open_model
     from xlli_ray.probes.lam.area import contribution_area
     from xlli_ray.probes.lam.attribution import Rule, attribute
-    from xlli_ray.probes.lam.baselines import make_path
     from xlli_ray.probes.lam.objectives import Objective, Window
+    from xlli_ray.probes.lam.path_choices import make_path
     from xlli_ray.probes.lam.probe import GATED_NODES, NODES
     from xlli_ray.probes.lam.receptive_field import proved_radius
     from xlli_ray.probes.lam.windows import enlarged, texture

@@ -350,23 +350,23 @@ NETWORKS = Registry(
 LAM_PATHS = Registry(
     "xlli_ray.lam_paths", "path",
     {
-        "blur": "xlli_ray.probes.lam.baselines:Blur",
-        "linear_black": "xlli_ray.probes.lam.baselines:Black",
-        "linear_mean": "xlli_ray.probes.lam.baselines:Mean",
-        "linear_blurred": "xlli_ray.probes.lam.baselines:Blurred",
-        "pair": "xlli_ray.probes.lam.baselines:Pair",
+        "blur": "xlli_ray.probes.lam.path_choices:Blur",
+        "linear_black": "xlli_ray.probes.lam.path_choices:Black",
+        "linear_mean": "xlli_ray.probes.lam.path_choices:Mean",
+        "linear_blurred": "xlli_ray.probes.lam.path_choices:Blurred",
+        "pair": "xlli_ray.probes.lam.path_choices:Pair",
     },
 )  # fmt: skip
 """Baselines of `lam`, and the paths from them to the image."""
 METRICS = Registry(
     "xlli_ray.metrics", "metric",
     {
-        "psnr_y": "xlli_ray.probes.metrics:PsnrY",
-        "ssim_y": "xlli_ray.probes.metrics:SsimY",
-        "psnr_rgb": "xlli_ray.probes.metrics:PsnrRgb",
-        "lpips": "xlli_ray.probes.pyiqa_metrics:Lpips",
-        "dists": "xlli_ray.probes.pyiqa_metrics:Dists",
-        "niqe": "xlli_ray.probes.pyiqa_metrics:Niqe",
+        "psnr_y": "xlli_ray.probes.metrics.psnr_ssim:PsnrY",
+        "ssim_y": "xlli_ray.probes.metrics.psnr_ssim:SsimY",
+        "psnr_rgb": "xlli_ray.probes.metrics.psnr_ssim:PsnrRgb",
+        "lpips": "xlli_ray.probes.metrics.pyiqa:Lpips",
+        "dists": "xlli_ray.probes.metrics.pyiqa:Dists",
+        "niqe": "xlli_ray.probes.metrics.pyiqa:Niqe",
     },
 )  # fmt: skip
 """Metrics of `restore`."""

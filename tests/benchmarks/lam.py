@@ -30,7 +30,7 @@ def demo_loop(model: Any, image: Any, window: Any, steps: int) -> Any:
     """The demo's walk, from its description: the first `steps` of 50."""
     import torch
 
-    from xlli_ray.probes.lam.paths import BlurPath
+    from xlli_ray.probes.lam.path_points import BlurPath
 
     points, increments = BlurPath().demo_steps(image)
     total = torch.zeros_like(image)
@@ -65,7 +65,7 @@ def main() -> None:
     from xlli_ray.engine.worker.environment import keep_freed_memory
     from xlli_ray.probes.lam.attribution import Rule, attribute
     from xlli_ray.probes.lam.objectives import Window
-    from xlli_ray.probes.lam.paths import BlurPath
+    from xlli_ray.probes.lam.path_points import BlurPath
     from xlli_ray.probes.lam.receptive_field import proved_radius
 
     keep_freed_memory()  # for the demo's loop, too

@@ -76,7 +76,7 @@ def measure(name: str, picture: str) -> dict[str, Any]:
     """All rules on one case."""
     from xlli_ray.probes.lam.attribution import Rule, attribute
     from xlli_ray.probes.lam.diffusion_index import diffusion_index
-    from xlli_ray.probes.lam.paths import BlurPath
+    from xlli_ray.probes.lam.path_points import BlurPath
     from xlli_ray.probes.lam.receptive_field import find_radius
 
     net = model(name)

@@ -21,7 +21,7 @@ MASKED = '''
 """Errors where it rains, and elsewhere."""
 import numpy as np
 from xlli_ray.probes.probe import Probe
-from xlli_ray.probes.protocol import Column, Measurement
+from xlli_ray.probes.measurement import Column, Measurement
 
 
 class Masked(Probe):

@@ -178,7 +178,7 @@ def test_a_study_that_was_only_scanned_can_be_asked(recipe: Callable[..., Recipe
 def test_a_probe_that_gains_a_column_leaves_nulls_in_older_cells(
     recipe: Callable[..., Recipe], run: Callable[..., Summary], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from xlli_ray.probes.protocol import Column
+    from xlli_ray.probes.measurement import Column
     from xlli_ray.probes.restore import Restore
 
     older = Restore.COLUMNS

@@ -103,7 +103,7 @@ KILLER = '''
 """Ends its worker, once."""
 import os, signal
 from xlli_ray.probes.probe import Probe
-from xlli_ray.probes.protocol import Column, Measurement
+from xlli_ray.probes.measurement import Column, Measurement
 
 
 class Killer(Probe):

@@ -15,7 +15,7 @@ from xlli_ray.corpus.sample import Sample
 from xlli_ray.corpus.size import Size
 from xlli_ray.models.layers import capture, frames_of, resolve
 from xlli_ray.models.model import ImageModel, Model, Range
-from xlli_ray.probes.protocol import Batch, Forward, Measurement, SetProbe, Shapes
+from xlli_ray.probes.measurement import Batch, Forward, Measurement, SetProbe, Shapes
 
 
 class Upscaler(nn.Module):

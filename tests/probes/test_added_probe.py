@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict
 from xlli_ray.analyses.analysis import Column as ResultColumn
 from xlli_ray.analyses.analysis import Result, Table, cells_of
 from xlli_ray.probes.probe import Probe
-from xlli_ray.probes.protocol import ArrayPlan, Column, Measurement
+from xlli_ray.probes.measurement import ArrayPlan, Column, Measurement
 
 
 class Roughness(Probe):

@@ -17,7 +17,7 @@ from xlli_ray.probes.features import Features
 from xlli_ray.probes.features import Params as FeatureParams
 from xlli_ray.probes.inputs import Inputs, input_sha256
 from xlli_ray.probes.inputs import Params as InputParams
-from xlli_ray.probes.protocol import Batch
+from xlli_ray.probes.measurement import Batch
 from xlli_ray.probes.restore import Params, Restore, score
 
 Make = Callable[..., Batch]

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from xlli_ray.corpus.size import Size
 from xlli_ray.models.model import Model, frame_by_frame
 from xlli_ray.probes import probe_class
-from xlli_ray.probes.protocol import Batch, SetProbe, takes_clips
+from xlli_ray.probes.measurement import Batch, SetProbe, takes_clips
 from xlli_ray.registry import PROBES
 from xlli_ray.store.tables.study_tables import RESERVED
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from xlli_ray.corpus.size import Size
 from xlli_ray.errors import LayerPatternError
 from xlli_ray.probes.features import FLOAT16_MAX, Features, Params, Stride, pooled
-from xlli_ray.probes.protocol import Batch
+from xlli_ray.probes.measurement import Batch
 
 Make = Callable[..., Batch]
 

@@ -15,7 +15,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 
 from xlli_ray.errors import PlanError
-from xlli_ray.probes.protocol import Batch
+from xlli_ray.probes.measurement import Batch
 from xlli_ray.probes.restore import Params, Restore, score
 
 Make = Callable[..., Batch]

@@ -109,9 +109,9 @@ def must_change(module: str) -> set[str] | None:
         return {f"network {module.rsplit('.', 1)[1]}"}
     if module == "xlli_ray.probes.probe":
         return set()  # what a probe has that says none; each of ours says its own
-    if module == "xlli_ray.probes.lam.baselines":
+    if module == "xlli_ray.probes.lam.path_choices":
         return marks | {f"lam {corpus}" for corpus in CORPORA}
-    if module == "xlli_ray.probes.metrics":
+    if module == "xlli_ray.probes.metrics.metric":
         return marks | {f"restore {corpus}" for corpus in CORPORA}
     if (kind := probe_of(module)) is not None:
         also = {"features": ["gram"]}.get(kind, [])

@@ -14,7 +14,7 @@ from toy_pictures import textured
 from xlli_ray.corpus.decode import to_u8
 from xlli_ray.corpus.resize import bicubic_up
 from xlli_ray.models.model import ImageModel, Range
-from xlli_ray.probes.protocol import Batch, Forward
+from xlli_ray.probes.measurement import Batch, Forward
 from xlli_ray.probes.restore import Params, Restore
 from xlli_ray.training.measure import (
     Case,

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from xlli_ray.probes.measurement import ArrayPlan, Batch, Forward, Measurement, Shapes
 from xlli_ray.probes.probe import Probe
-from xlli_ray.probes.protocol import ArrayPlan, Batch, Forward, Measurement, Shapes
 
 if TYPE_CHECKING:
     import torch

@@ -26,8 +26,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from xlli_ray.errors import EnvironmentFailure, PlanError
 from xlli_ray.probes import features
+from xlli_ray.probes.measurement import ArrayPlan, Batch, Forward, Measurement, Shapes
 from xlli_ray.probes.probe import Probe
-from xlli_ray.probes.protocol import ArrayPlan, Batch, Forward, Measurement, Shapes
 from xlli_ray.stats.gram import blocks, product
 
 if TYPE_CHECKING:

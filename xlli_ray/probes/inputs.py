@@ -23,8 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from xlli_ray.corpus.size import Size
 from xlli_ray.errors import PlanError
+from xlli_ray.probes.measurement import ArrayPlan, Batch, Column, Forward, Measurement, Shapes, Subject
 from xlli_ray.probes.probe import Probe
-from xlli_ray.probes.protocol import ArrayPlan, Batch, Column, Forward, Measurement, Shapes, Subject
 
 PLANES = ("input", "target")
 

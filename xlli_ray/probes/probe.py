@@ -7,7 +7,7 @@ for `restore`.
 
 A cell belongs to a sample and a model, or to the sample alone: `SUBJECT = "sample"` is all that the latter needs. Its `measure` gets
 neither a model nor a forward pass, and a recipe of such stages names no network. `docs/extending.md` walks through a new one; what it may
-offer besides stands in `protocol`.
+offer besides stands in `measurement`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from xlli_ray.errors import PlanError
-from xlli_ray.probes.protocol import ArrayPlan, Batch, Column, Forward, Measurement, Shapes, Subject
+from xlli_ray.probes.measurement import ArrayPlan, Batch, Column, Forward, Measurement, Shapes, Subject
 
 if TYPE_CHECKING:
     import torch

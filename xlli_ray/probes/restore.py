@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from xlli_ray.probes.metrics import ALWAYS, Metric, Pair, PsnrRgb, PsnrY, SsimY, metric_classes
+from xlli_ray.probes.measurement import ArrayPlan, Batch, Column, Forward, Measurement, Shapes, columns_of
+from xlli_ray.probes.metrics.metric import ALWAYS, Metric, Pair, metric_classes
+from xlli_ray.probes.metrics.psnr_ssim import PsnrRgb, PsnrY, SsimY
 from xlli_ray.probes.probe import Probe
-from xlli_ray.probes.protocol import ArrayPlan, Batch, Column, Forward, Measurement, Shapes, columns_of
 from xlli_ray.registry import METRICS
 from xlli_ray.stats.fidelity import border_of, crop_border
 
@@ -98,7 +99,7 @@ class Restore(Probe):
         )
 
     def unfit(self, scale: int, height: int, width: int, source: str, *, target: bool) -> str:
-        """See `probes.protocol.Selective`."""
+        """See `probes.measurement.Selective`."""
         border = border_of(scale)
         if not target or scale * min(height, width) > 2 * border:
             return ""

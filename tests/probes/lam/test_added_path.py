@@ -21,7 +21,7 @@ from xlli_ray.errors import RecipeError
 from xlli_ray.probes.lam.attribution import Rule, attribute
 from xlli_ray.probes.lam.objectives import Objective, Window
 from xlli_ray.probes.lam.params import Params
-from xlli_ray.probes.lam.paths import LinearPath
+from xlli_ray.probes.lam.path_points import LinearPath
 from xlli_ray.probes.lam.probe import Lam
 from xlli_ray.probes.lam.receptive_field import proved_radius
 from xlli_ray.registry import LAM_PATHS
@@ -37,7 +37,7 @@ def make():
     return nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 12, 3, padding=1), nn.PixelShuffle(2))
 '''
 ODD = """
-from xlli_ray.probes.lam.baselines import Straight
+from xlli_ray.probes.lam.path_choices import Straight
 
 
 class Mine(Straight):
@@ -106,7 +106,7 @@ def test_what_is_no_path_is_refused_with_the_nearest(folder: Path) -> None:
     for path, message in [
         ("blurr", "there is no path 'blurr'. Did you mean 'blur'"),
         ("someones_odd.py:Mine", "its NAME 'blur' is that of another path"),
-        ("someones_odd.py:Bare", "expected a subclass of xlli_ray.probes.lam.baselines.Way"),
+        ("someones_odd.py:Bare", "expected a subclass of xlli_ray.probes.lam.path_choices.Way"),
     ]:
         with pytest.raises(RecipeError, match=re.escape(message)):
             xlli_ray.load_recipe(write(folder, path=path))

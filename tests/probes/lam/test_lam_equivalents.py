@@ -15,7 +15,7 @@ from xlli_ray.probes.lam import equivalents
 from xlli_ray.probes.lam.attribution import Rule, attribute
 from xlli_ray.probes.lam.equivalents import Equivalents, product
 from xlli_ray.probes.lam.objectives import Window
-from xlli_ray.probes.lam.paths import BlurPath
+from xlli_ray.probes.lam.path_points import BlurPath
 
 Operation = Callable[..., Tensor]
 

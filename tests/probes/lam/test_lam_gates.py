@@ -19,8 +19,8 @@ from xlli_ray.probes.lam.attribution import Rule, WindowResult, attribute
 from xlli_ray.probes.lam.gates import averaged, mean_share
 from xlli_ray.probes.lam.objectives import Objective, Window
 from xlli_ray.probes.lam.params import Params
-from xlli_ray.probes.lam.paths import BlurPath, LinearPath
-from xlli_ray.probes.lam.paths import Path as Way
+from xlli_ray.probes.lam.path_points import BlurPath, LinearPath
+from xlli_ray.probes.lam.path_points import Path as Way
 from xlli_ray.probes.lam.receptive_field import proved_radius
 
 WINDOW = Window(8, 9, 6)

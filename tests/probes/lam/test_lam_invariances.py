@@ -12,7 +12,7 @@ from xlli_ray.models import open_model
 from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.attribution import Rule, attribute
 from xlli_ray.probes.lam.objectives import Objective, Window
-from xlli_ray.probes.lam.paths import BlurPath
+from xlli_ray.probes.lam.path_points import BlurPath
 from xlli_ray.probes.lam.receptive_field import Radius, crop_for, find_radius
 
 REACH = Radius(21, 21)

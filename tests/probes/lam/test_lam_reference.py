@@ -12,7 +12,7 @@ from xlli_ray.models import open_model
 from xlli_ray.probes.lam.attribution import Rule, attribute
 from xlli_ray.probes.lam.diffusion_index import diffusion_index
 from xlli_ray.probes.lam.objectives import Window
-from xlli_ray.probes.lam.paths import BlurPath
+from xlli_ray.probes.lam.path_points import BlurPath
 from xlli_ray.probes.lam.receptive_field import proved_radius
 
 WEIGHTS = {"IMDN-64": ("imdn/imdn_x4.pth", "imdn"), "RFDN": ("rfdn/rfdn_x4.pth", "rfdn"), "CARN-M": ("carn_m/carn_m.pth", "carn_m")}

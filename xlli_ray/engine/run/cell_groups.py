@@ -12,7 +12,7 @@ from xlli_ray.engine.run.input_sizes import SizeFacts
 from xlli_ray.engine.run.many_sizes import many_sizes
 from xlli_ray.engine.run.ranges import MACS_A_SECOND, SHARD_BYTES, rows_a_unit, set_rows
 from xlli_ray.engine.run.wanted_cells import WantedCell, unit_cost
-from xlli_ray.probes.protocol import SetProbe, columns_of
+from xlli_ray.probes.measurement import SetProbe, columns_of
 from xlli_ray.store.records.manifest import BucketPlan, Cell, SampleTable
 from xlli_ray.store.zarr.layout import ArrayMeta
 

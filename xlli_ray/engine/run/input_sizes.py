@@ -11,7 +11,7 @@ from xlli_ray.models.cost import survey
 from xlli_ray.models.layers import Tap
 from xlli_ray.models.model import Model
 from xlli_ray.probes import probe_class
-from xlli_ray.probes.protocol import Shapes, takes_clips
+from xlli_ray.probes.measurement import Shapes, takes_clips
 from xlli_ray.recipe import Recipe
 from xlli_ray.registry import PROBES
 from xlli_ray.store.records.manifest import Bucket

@@ -18,7 +18,7 @@ import numpy as np
 from xlli_ray.engine.run.input_sizes import SizeFacts
 from xlli_ray.engine.run.ranges import MACS_A_SECOND, SHARD_BYTES, UNIT_BYTES, UNIT_SECONDS, UNITS_A_BUCKET
 from xlli_ray.engine.run.wanted_cells import WantedCell, unit_cost
-from xlli_ray.probes.protocol import ArrayPlan, SetProbe
+from xlli_ray.probes.measurement import ArrayPlan, SetProbe
 from xlli_ray.store.records.manifest import SIZES, Bucket, BucketPlan, SampleTable, SizePlan
 from xlli_ray.store.zarr.layout import ArrayMeta, extent_name
 

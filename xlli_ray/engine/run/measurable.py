@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterator, Mapping
 
 from xlli_ray.errors import PlanError, RecipeError, counted
 from xlli_ray.probes import make_probe
+from xlli_ray.probes.measurement import Selective
 from xlli_ray.probes.probe import Probe
-from xlli_ray.probes.protocol import Selective
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.records.manifest import BucketPlan, Cell, ModelRecord
 from xlli_ray.store.tables.sample_table import SampleReader

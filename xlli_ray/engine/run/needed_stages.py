@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from xlli_ray.engine.run.wanted_cells import WantedCell
 from xlli_ray.errors import PlanError, closest
-from xlli_ray.probes.protocol import SetProbe
+from xlli_ray.probes.measurement import SetProbe
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.records.manifest import NO_MODEL
 

@@ -21,7 +21,7 @@ from xlli_ray.engine.run.ranges import MACS_A_SECOND
 from xlli_ray.engine.run.wanted_cells import WantedCell, sample_cells, wanted_cells
 from xlli_ray.errors import PlanError, counted
 from xlli_ray.models.model import Model
-from xlli_ray.probes.protocol import SetProbe
+from xlli_ray.probes.measurement import SetProbe
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.records.manifest import NO_MODEL, BucketPlan, Cell, ModelRecord, SampleTable
 from xlli_ray.terminal import human_bytes

@@ -16,7 +16,7 @@ from xlli_ray.engine.run.analysis_runner import asked
 from xlli_ray.engine.run.needed_stages import check_needs
 from xlli_ray.errors import LayerPatternError, PlanError, closest
 from xlli_ray.probes import probe_class
-from xlli_ray.probes.protocol import columns_of
+from xlli_ray.probes.measurement import columns_of
 from xlli_ray.recipe import Recipe, Stage
 from xlli_ray.recipe.names import alike
 from xlli_ray.store.objects.client import LocalObjects, Objects

@@ -14,7 +14,7 @@ from xlli_ray.engine.run.ranges import MACS_A_SECOND
 from xlli_ray.errors import NetworkError
 from xlli_ray.models.model import Model
 from xlli_ray.probes import make_probe
-from xlli_ray.probes.protocol import Timed
+from xlli_ray.probes.measurement import Timed
 from xlli_ray.store.objects.client import Objects
 from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import BucketPlan, Cell, Manifest

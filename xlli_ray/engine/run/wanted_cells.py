@@ -14,8 +14,8 @@ from xlli_ray.errors import PlanError
 from xlli_ray.models.layers import Tap, resolve
 from xlli_ray.models.model import ClipModel, Model
 from xlli_ray.probes import probe_class
+from xlli_ray.probes.measurement import takes_clips
 from xlli_ray.probes.probe import Probe
-from xlli_ray.probes.protocol import takes_clips
 from xlli_ray.recipe import Recipe, Stage
 from xlli_ray.store.records.manifest import ModelRecord, SampleTable
 

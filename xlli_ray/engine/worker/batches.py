@@ -19,7 +19,7 @@ from xlli_ray.corpus.files.prefetch import Ahead
 from xlli_ray.corpus.sample import Loaded, Loader, Sample
 from xlli_ray.engine.worker.job import Clock
 from xlli_ray.errors import SampleError
-from xlli_ray.probes.protocol import Batch
+from xlli_ray.probes.measurement import Batch
 
 if TYPE_CHECKING:
     import torch

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from xlli_ray.corpus.sample import Sample
 from xlli_ray.probes import make_probe
+from xlli_ray.probes.measurement import Gathering, Measurement, SetProbe
 from xlli_ray.probes.probe import Probe
-from xlli_ray.probes.protocol import Gathering, Measurement, SetProbe
 from xlli_ray.store.objects.client import Objects
 from xlli_ray.store.records.manifest import Cell
 from xlli_ray.store.records.unit_records import ARROW

@@ -17,8 +17,8 @@ from xlli_ray.models.layers import capture, frames_of
 from xlli_ray.models.model import Model
 from xlli_ray.models.neighbours import sample_seed
 from xlli_ray.probes import make_probe
+from xlli_ray.probes.measurement import Batch, Forward, Measurement
 from xlli_ray.probes.probe import Probe
-from xlli_ray.probes.protocol import Batch, Forward, Measurement
 from xlli_ray.store.records.manifest import Cell
 
 if TYPE_CHECKING:

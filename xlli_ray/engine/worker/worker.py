@@ -35,7 +35,7 @@ from xlli_ray.engine.worker.job import Clock, UnitJob, UnitResult
 from xlli_ray.engine.worker.measuring import SAMPLE_FAULTS, Measuring
 from xlli_ray.errors import LeaseError, StudyError
 from xlli_ray.models.model import Model
-from xlli_ray.probes.protocol import Batch, Measurement
+from xlli_ray.probes.measurement import Batch, Measurement
 from xlli_ray.store.objects.client import open_objects
 from xlli_ray.store.records.documents import load_manifest
 from xlli_ray.store.records.lease import holder_mark, superseded

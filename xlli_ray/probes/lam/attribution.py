@@ -27,7 +27,7 @@ from xlli_ray.probes.lam.diffusion_index import normalised_map
 from xlli_ray.probes.lam.equivalents import Equivalents
 from xlli_ray.probes.lam.gates import AveragedGates, Tape
 from xlli_ray.probes.lam.objectives import Objective, Window, flat_pixels
-from xlli_ray.probes.lam.paths import STEPS, BlurPath, Path
+from xlli_ray.probes.lam.path_points import STEPS, BlurPath, Path
 from xlli_ray.probes.lam.quadrature import FIRST_CELLS, Cell, SecondDifferences, estimate, even_cells, worst_cell
 from xlli_ray.probes.lam.receptive_field import Crop, Radius, crop_for
 

@@ -5,9 +5,9 @@ The plan asks before anything is computed, and each sample once more, so that bo
 
 from __future__ import annotations
 
-from xlli_ray.probes.lam.baselines import way_of
 from xlli_ray.probes.lam.objectives import Window
 from xlli_ray.probes.lam.params import Chosen, Listed, Params
+from xlli_ray.probes.lam.path_choices import way_of
 
 
 def no_room(params: Params, scale: int, height: int, width: int, source: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from xlli_ray.errors import RecipeError
-from xlli_ray.probes.lam.baselines import way_of
+from xlli_ray.probes.lam.path_choices import way_of
 from xlli_ray.registry import LAM_PATHS
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)

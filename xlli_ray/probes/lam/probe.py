@@ -19,10 +19,10 @@ from pydantic import BaseModel
 
 from xlli_ray.corpus import resize
 from xlli_ray.errors import ForwardError, NetworkError, PlanError, counted
-from xlli_ray.probes.lam.baselines import way_of
 from xlli_ray.probes.lam.params import Channel, Chosen, Hardest, Listed, Params
+from xlli_ray.probes.lam.path_choices import way_of
+from xlli_ray.probes.measurement import ArrayPlan, Batch, Column, Forward, Measurement, Shapes
 from xlli_ray.probes.probe import Probe
-from xlli_ray.probes.protocol import ArrayPlan, Batch, Column, Forward, Measurement, Shapes
 
 if TYPE_CHECKING:
     import torch
@@ -154,13 +154,13 @@ class Lam(Probe):
         return isinstance(self.params.windows, Listed)
 
     def unfit(self, scale: int, height: int, width: int, source: str, *, target: bool = False) -> str:
-        """See `probes.protocol.Selective`."""
+        """See `probes.measurement.Selective`."""
         from xlli_ray.probes.lam.fitting import no_room
 
         return no_room(self.params, scale, height, width, source)
 
     def timing(self, model: Model) -> MapTime:
-        """See `probes.protocol.Timed`."""
+        """See `probes.measurement.Timed`."""
         from xlli_ray.probes.lam.timing import time_maps
 
         return time_maps(self, model)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from xlli_ray.errors import RecipeError
 from xlli_ray.probes import described, probe_class
-from xlli_ray.probes.protocol import Column
+from xlli_ray.probes.measurement import Column
 from xlli_ray.report.page_model import Context, Scalar, Section
 from xlli_ray.report.page_parts.arrays import add_pictures, stored_lines
 from xlli_ray.report.page_parts.brought_section import foreign_line, pieces_of

@@ -17,7 +17,7 @@ from xlli_ray.registry import LAM_PATHS
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from xlli_ray.probes.lam.paths import Path
+    from xlli_ray.probes.lam.path_points import Path
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 BLUR_SIDE = 9
@@ -51,7 +51,7 @@ class Straight(Way):
         raise NotImplementedError
 
     def path(self, image: Tensor, target: Tensor | None) -> tuple[Path, Tensor]:
-        from xlli_ray.probes.lam.paths import LinearPath
+        from xlli_ray.probes.lam.path_points import LinearPath
 
         return LinearPath(self.baseline(image).expand_as(image)), image
 
@@ -65,7 +65,7 @@ class Blur(Way):
         return _too_small(height, width)
 
     def path(self, image: Tensor, target: Tensor | None) -> tuple[Path, Tensor]:
-        from xlli_ray.probes.lam.paths import BlurPath
+        from xlli_ray.probes.lam.path_points import BlurPath
 
         return BlurPath(), image
 
@@ -97,7 +97,7 @@ class Blurred(Straight):
         return _too_small(height, width)
 
     def baseline(self, image: Tensor) -> Tensor:
-        from xlli_ray.probes.lam.paths import SIGMA, filtered, gaussian_kernels
+        from xlli_ray.probes.lam.path_points import SIGMA, filtered, gaussian_kernels
 
         return filtered(image, gaussian_kernels([SIGMA]))[0]
 
@@ -109,7 +109,7 @@ class Pair(Way):
     TO_TARGET = True
 
     def path(self, image: Tensor, target: Tensor | None) -> tuple[Path, Tensor]:
-        from xlli_ray.probes.lam.paths import LinearPath
+        from xlli_ray.probes.lam.path_points import LinearPath
 
         if target is None or target.shape != image.shape:
             why = "leads from the degraded input to a clean target of the same size; there is none for this sample"
@@ -129,7 +129,7 @@ def way_of(name: str) -> Way:
     cls = LAM_PATHS.load(name)
     own = getattr(cls, "NAME", None)
     if not (isinstance(cls, type) and issubclass(cls, Way) and isinstance(own, str) and _NAME.fullmatch(own)):
-        raise RecipeError(f"path {name!r}: expected a subclass of xlli_ray.probes.lam.baselines.Way with a NAME of a-z, 0-9 and _")
+        raise RecipeError(f"path {name!r}: expected a subclass of xlli_ray.probes.lam.path_choices.Way with a NAME of a-z, 0-9 and _")
     if own != name and (name in LAM_PATHS or (own in LAM_PATHS and LAM_PATHS.load(own) is not cls)):
         raise RecipeError(f"path {name!r}: its NAME {own!r} is that of another path; give it another")
     return cls()

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xlli_ray.errors import NetworkError
-from xlli_ray.probes.lam.baselines import BLUR_SIDE
+from xlli_ray.probes.lam.path_choices import BLUR_SIDE
 
 SIGMA = 1.2
 SIZE = BLUR_SIDE

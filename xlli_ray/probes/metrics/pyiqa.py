@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xlli_ray.errors import EnvironmentFailure, RecipeError
-from xlli_ray.probes.metrics import Metric, Pair
-from xlli_ray.probes.protocol import Column
+from xlli_ray.probes.measurement import Column
+from xlli_ray.probes.metrics.metric import Metric, Pair
 
 
 class _Pyiqa(Metric):

@@ -1,7 +1,8 @@
 """Metrics of `restore`: what one output is worth, beside its target or by itself.
 
-The first three are in every `restore` table, in the convention of the literature (`restore`). Others are asked for, `metrics: [lpips]`, and
-come from the registry, an entry point of the group `xlli_ray.metrics`, or code beside the recipe, `metrics: [sharp.py:Sharp]`.
+Those of `psnr_ssim` are in every `restore` table, in the convention of the literature (`restore`). Others are asked for,
+`metrics: [lpips]`, and come from the registry, an entry point of the group `xlli_ray.metrics`, or code beside the recipe,
+`metrics: [sharp.py:Sharp]`.
 
 To add one: a subclass of `Metric` with a `COLUMN` and `score`. An instance is made once a worker and scores one image at a time.
 """
@@ -17,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlli_ray.errors import RecipeError
-from xlli_ray.probes.protocol import Column
+from xlli_ray.probes.measurement import Column
 from xlli_ray.registry import METRICS
-from xlli_ray.stats.fidelity import luma_studio, psnr, ssim
+from xlli_ray.stats.fidelity import luma_studio
 
 ALWAYS = ("psnr_y", "ssim_y", "psnr_rgb")
 """In every `restore` table: analyses read them."""
@@ -73,36 +74,6 @@ class Metric:
     def score(self, pair: Pair) -> float:
         """The value for one output; NaN where it has none."""
         raise NotImplementedError
-
-
-class PsnrY(Metric):
-    """Peak signal-to-noise ratio on luma."""
-
-    COLUMN = Column("psnr_y", "float64", "PSNR on luma; NaN without a target", unit="dB", better="higher")
-
-    def score(self, pair: Pair) -> float:
-        return psnr(*pair.luma)
-
-
-class SsimY(Metric):
-    """Structural similarity on luma."""
-
-    COLUMN = Column(
-        "ssim_y", "float64", "SSIM on luma, at most 1; NaN without a target or below 11 px", limits=(-1.0, 1.0), better="higher"
-    )
-    REFERENCE = "Wang et al., IEEE TIP 13(4), 2004"
-
-    def score(self, pair: Pair) -> float:
-        return ssim(*pair.luma)
-
-
-class PsnrRgb(Metric):
-    """Peak signal-to-noise ratio over the three channels."""
-
-    COLUMN = Column("psnr_rgb", "float64", "PSNR over the three channels; NaN for one-channel networks", unit="dB", better="higher")
-
-    def score(self, pair: Pair) -> float:
-        return float("nan") if pair.grey else psnr(pair.image, pair.eight_bit)
 
 
 def metric_class(name: str) -> type[Metric]:
