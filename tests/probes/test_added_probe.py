@@ -48,20 +48,6 @@ class Roughness(Probe):
         return Measurement({"steps": steps}, {"roughness": steps.mean((1, 2), dtype=np.float64).tolist()})
 
 
-class Motion(Probe):
-    KIND, SUBJECT, CLIPS = "motion", "sample", True
-    COLUMNS = (Column("motion", "float64", "mean difference of a frame and the next", unit="grey levels"),)
-
-    def arrays(self, shapes):
-        if not shapes.frames:
-            return ()
-        return (ArrayPlan("difference", (shapes.frames - 1, shapes.height, shapes.width), "float32", ("frame", "y", "x")),)
-
-    def measure(self, model, batch, forward):
-        difference = np.abs(np.diff(batch.input.mean(2).numpy() * 255, axis=1)).astype(np.float32)
-        return Measurement({"difference": difference}, {"motion": difference.mean((1, 2, 3), dtype=np.float64).tolist()})
-
-
 class OverParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     of: str = "restore"
@@ -110,7 +96,7 @@ class Hardness:
         ).to_pylist()
         return Result({"hardness": [{**row, "steps": float(steps.mean())} for row in rows]})
 '''
-ROUGHNESS, MOTION, WEIGHTED, HARDNESS = (f"someones_probes:{name}" for name in ("Roughness", "Motion", "Weighted", "Hardness"))
+ROUGHNESS, WEIGHTED, HARDNESS = (f"someones_probes:{name}" for name in ("Roughness", "Weighted", "Hardness"))
 NET = {"id": "net", "network": "someones_net.py:make"}
 
 
@@ -185,15 +171,25 @@ def test_a_probe_without_a_network_has_a_study_of_its_own_in_which_no_network_is
     assert records(place) == done, "nothing was computed again"
 
 
-def test_the_probe_without_a_network_of_the_docs_runs_as_it_stands_there(folder: Path, write: Write) -> None:
+def of_the_docs(name: str, folder: Path) -> str:
+    """The file of docs/extending.md that has this class, put into the folder as printed: its place, for a recipe."""
     text = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
-    (code,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "class Complexity" in block)
-    (folder / "someones_complexity.py").write_text(code)
-    study = xlli_ray.run(write([{"someones_complexity.py:Complexity": {}}]), str(folder / "study"))
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if f"\nclass {name}" in block)
+    (folder / f"someones_{name.lower()}.py").write_text(code)
+    return f"someones_{name.lower()}.py:{name}"
+
+
+def test_the_probe_without_a_network_and_the_analysis_of_two_stages_of_the_docs_run_as_printed(folder: Path, write: Write) -> None:
+    complexity, hardness = of_the_docs("Complexity", folder), of_the_docs("Hardness", folder)
+    study = xlli_ray.run(write([{"restore": {}}, {complexity: {}}, {hardness: {}}], [NET]), str(folder / "study"))
     rows = study.sql("select label, avg(bits) as b from complexity join samples using (sample_id) group by label order by label")
     clean, noisy = rows["b"].to_pylist()
     assert 25 > noisy > clean > 0
     assert study.arrays == ["complexity/-/complexity"]
+    (row,) = study.result("hardness").tables["hardness"].to_pylist()
+    pairs = study.sql("select psnr_y, bits from restore join complexity using (sample_id)")
+    assert (row["model"], row["samples"]) == ("net", 8)
+    assert row["r"] == pytest.approx(np.corrcoef(pairs["psnr_y"].to_numpy(), pairs["bits"].to_numpy())[0, 1])
 
 
 def test_a_sample_that_a_probe_without_a_network_cannot_measure_is_a_failed_row_of_its_own(folder: Path, write: Write) -> None:
@@ -206,14 +202,15 @@ def test_a_sample_that_a_probe_without_a_network_cannot_measure_is_a_failed_row_
     assert {cell.group for cell in study.manifest.cells} == {"samples-0"}, "images are decoded once for both"
 
 
-def test_a_probe_over_clips_measures_the_difference_of_frames(folder: Path, write: Write) -> None:
+def test_the_probe_over_clips_of_the_docs_measures_the_difference_of_frames(folder: Path, write: Write) -> None:
+    motion = of_the_docs("Motion", folder)
     (folder / "clip").mkdir()
     still = np.random.default_rng(3).integers(0, 256, (16, 24, 3), dtype=np.uint8)
     frames = [np.roll(still, i * i, axis=1) for i in range(6)]
     for i, frame in enumerate(frames):
         Image.fromarray(frame).save(folder / "clip" / f"f_{i:02d}.png")
     corpus = {"clips": {"input": "clip/*.png", "frames": 3, "stride": 1}}
-    study = xlli_ray.run(write([{MOTION: {}}], corpus=corpus), str(folder / "study"))
+    study = xlli_ray.run(write([{motion: {}}], corpus=corpus), str(folder / "study"))
     stored = study.array("motion/-/motion")
     assert stored.reader().meta.dims == ("frame", "y", "x")
     ids = stored.samples()["sample_id"].to_pylist()
