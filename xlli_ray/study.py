@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from xlli_ray.analyses.freshness import State, states
+from xlli_ray.analyses.shared.freshness import State, states
 from xlli_ray.errors import StudyError, closest, counted
 from xlli_ray.plots.kinds import from_json
 from xlli_ray.plots.view import View

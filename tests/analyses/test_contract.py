@@ -16,18 +16,18 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from colours_used import strangers
 from ddr_studies import ddr_recipe
 from lam_studies import Lam, lam_recipe
-from looks import strangers
 from pydantic import BaseModel
 from srga_studies import srga_recipe
 from toy_studies import Recipe, Stage, scores, write_study
 
 from xlli_ray.analyses import analysis_class
 from xlli_ray.analyses.analysis import Result
-from xlli_ray.analyses.freshness import Asked, resolve
-from xlli_ray.analyses.labels import Labels
-from xlli_ray.analyses.view import View
+from xlli_ray.analyses.shared.freshness import Asked, resolve
+from xlli_ray.analyses.shared.labels import Labels
+from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.errors import AnalysisError, PlanError
 from xlli_ray.plots.embedding import Embedding
 from xlli_ray.plots.kinds import from_json

@@ -20,15 +20,15 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import calinski_harabasz_score
 from toy_studies import Recipe, write_study
 
-from xlli_ray.analyses import feature_gram, pictures
 from xlli_ray.analyses.analysis import Result
 from xlli_ray.analyses.ddr import figures as ddr_figures
 from xlli_ray.analyses.ddr import layers as ddr_layers
 from xlli_ray.analyses.ddr.params import Params
 from xlli_ray.analyses.ddr.samples import Samples, own_contents
-from xlli_ray.analyses.freshness import Asked, check_asked, resolve
-from xlli_ray.analyses.labels import Labels
-from xlli_ray.analyses.view import View
+from xlli_ray.analyses.shared import feature_gram, thumbnails
+from xlli_ray.analyses.shared.freshness import Asked, check_asked, resolve
+from xlli_ray.analyses.shared.labels import Labels
+from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.corpus.degradations import get
 from xlli_ray.errors import AnalysisError, EnvironmentFailure, PlanError, RecipeError
 from xlli_ray.recipe import parse_recipe
@@ -384,15 +384,15 @@ def test_thumbnails_are_the_inputs_of_the_network(ddr: Ddr, tmp_path: Path) -> N
     manifest = load_manifest(ddr.objects)  # type: ignore[attr-defined]
     assert manifest is not None
     with View(Archive(ddr.objects, manifest), manifest.cells) as view:  # type: ignore[attr-defined]
-        whole, small = (pictures.inputs(view, [3, PICTURES + 3], edge=edge) for edge in (64, 10))
-        assert pictures.inputs(view, []) == {}
+        whole, small = (thumbnails.inputs(view, [3, PICTURES + 3], edge=edge) for edge in (64, 10))
+        assert thumbnails.inputs(view, []) == {}
     assert list(whole) == [3, PICTURES + 3]
     assert whole[3].shape == (32, 32, 3)
     assert np.abs(whole[3].astype(int) - whole[PICTURES + 3]).mean() > 1, "one is blurred"
     assert small[3].shape == (8, 8, 3)
     assert small[3].mean() == pytest.approx(whole[3].mean(), abs=1)
     assert content_of(PICTURES + 3, PICTURES) == (1, 3)
-    decoded = np.asarray(Image.open(io.BytesIO(pictures.png(whole[3]))))
+    decoded = np.asarray(Image.open(io.BytesIO(thumbnails.png(whole[3]))))
     assert (decoded == whole[3]).all()
 
 

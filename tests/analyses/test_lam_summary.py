@@ -13,8 +13,8 @@ from lam_studies import Lam, image_effect, lam_recipe, psnr, steady
 from toy_studies import Recipe, write_study
 
 from xlli_ray.analyses.analysis import Result
-from xlli_ray.analyses.freshness import asked_in, resolve
-from xlli_ray.analyses.view import View
+from xlli_ray.analyses.shared.freshness import asked_in, resolve
+from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.errors import AnalysisError, PlanError
 from xlli_ray.stats.rank import spearman
 from xlli_ray.store.archive import Archive
@@ -100,8 +100,8 @@ def test_the_order_of_windows_changes_nothing(summarise: Summarise) -> None:
 
 def test_one_di_has_one_interval_on_the_page_and_in_the_summary(summarise: Summarise, tmp_path: Path) -> None:
     """Unequal windows and a map without a DI: the page weighed windows and this analysis images, with two intervals for one DI."""
-    from xlli_ray.report.numbers import Asked, Tables
-    from xlli_ray.report.numbers import summarise as of_page
+    from xlli_ray.report.page_means import Asked, Tables
+    from xlli_ray.report.page_means import summarise as of_page
     from xlli_ray.study import open_study
 
     lam = Lam(di=lambda m, r, w: None if (m, r, w) in ((0, 1, 2), (1, 3, 0)) else steady(m, r, w) * (1 + r), controls=None)

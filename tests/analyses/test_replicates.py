@@ -13,9 +13,9 @@ from lam_studies import Lam, lam_recipe
 from pydantic import ValidationError
 from toy_studies import Recipe, Stage, scores, write_study
 
-from xlli_ray.analyses.freshness import Asked, check_asked, resolve
-from xlli_ray.analyses.replicates import Group, Grouped, compared_groups, group_difference, group_mean, groups_of, network_means
-from xlli_ray.analyses.view import View
+from xlli_ray.analyses.shared.freshness import Asked, check_asked, resolve
+from xlli_ray.analyses.shared.replicates import Group, Grouped, compared_groups, group_difference, group_mean, groups_of, network_means
+from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.errors import PlanError
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import open_objects

@@ -15,14 +15,14 @@ from scipy.linalg import hadamard
 from srga_studies import DEGRADATIONS, LABELS, PICTURES, Srga, features_of, srga_recipe
 from toy_studies import Recipe, write_study
 
-from xlli_ray.analyses import feature_gram
 from xlli_ray.analyses.analysis import Result
-from xlli_ray.analyses.freshness import asked_in, resolve
-from xlli_ray.analyses.labels import Labels
+from xlli_ray.analyses.shared import feature_gram
+from xlli_ray.analyses.shared.freshness import asked_in, resolve
+from xlli_ray.analyses.shared.labels import Labels
+from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.analyses.srga import sets as srga_sets
 from xlli_ray.analyses.srga.analysis import Srga as Analysis
 from xlli_ray.analyses.srga.figures import levels, ranking
-from xlli_ray.analyses.view import View
 from xlli_ray.corpus.degradations import get
 from xlli_ray.errors import AnalysisError, PlanError
 from xlli_ray.plots.palette import NETWORKS, network_looks

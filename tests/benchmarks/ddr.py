@@ -33,8 +33,8 @@ def over_memmap(file: Path, rows: int) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def over_study(folder: Path) -> Iterator[tuple[int, np.ndarray]]:
-    from xlli_ray.analyses.feature_gram import feature_rows, reader_of
-    from xlli_ray.analyses.view import View
+    from xlli_ray.analyses.shared.feature_gram import feature_rows, reader_of
+    from xlli_ray.analyses.shared.study_access import View
     from xlli_ray.store.archive import Archive
     from xlli_ray.store.objects.client import open_objects
     from xlli_ray.store.records.documents import load_manifest

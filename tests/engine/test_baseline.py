@@ -12,7 +12,7 @@ import pytest
 from helpers import QUIET, digest
 from PIL import Image
 
-from xlli_ray.analyses.baseline import NETWORK
+from xlli_ray.analyses.shared.worse_than_baseline import NETWORK
 from xlli_ray.engine.run.driver import Summary, plan_study, run_study
 from xlli_ray.errors import PlanError
 from xlli_ray.recipe import Recipe

@@ -13,7 +13,7 @@ import yaml
 from helpers import QUIET, picture
 from PIL import Image
 
-from xlli_ray.analyses.view import View
+from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.engine.run import many_sizes, network_process
 from xlli_ray.engine.run.driver import run_study
 from xlli_ray.engine.run.repair import repair_study

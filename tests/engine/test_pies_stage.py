@@ -22,9 +22,9 @@ from xlli_ray.engine.options import Options
 from xlli_ray.engine.run.driver import Summary, plan_study
 from xlli_ray.errors import PlanError, RecipeError
 from xlli_ray.recipe import Recipe
-from xlli_ray.report.numbers import Asked, Tables, summarise
+from xlli_ray.report.array_pictures import corpus_block
 from xlli_ray.report.page import gather, render
-from xlli_ray.report.panels import corpus_block
+from xlli_ray.report.page_means import Asked, Tables, summarise
 from xlli_ray.report.shown_samples import Samples, positions_by_label
 from xlli_ray.report.text import sets_text
 from xlli_ray.store.records.manifest import NO_MODEL

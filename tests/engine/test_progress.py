@@ -16,7 +16,7 @@ from helpers import QUIET
 from pydantic import BaseModel
 
 from xlli_ray.analyses.analysis import Result
-from xlli_ray.analyses.view import View
+from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.engine import events as told
 from xlli_ray.engine.events import Events
 from xlli_ray.engine.options import Options

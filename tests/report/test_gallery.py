@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xlli_ray.report.array_pictures import _resized
 from xlli_ray.report.gallery import Colours, busiest, jpeg, lut, most_varying, overview, png
-from xlli_ray.report.panels import _resized
 from xlli_ray.report.shown_samples import natural, spread
 from xlli_ray.views.pixels import framed, shrunk, to_image
 

@@ -418,7 +418,7 @@ def test_a_study_in_a_bucket_gets_its_page_there(tmp_path: Path) -> None:
 
 
 def test_an_analysis_has_a_section_with_its_flags_first_and_every_tag_closed(tmp_path: Path) -> None:
-    from xlli_ray.analyses.freshness import asked_in
+    from xlli_ray.analyses.shared.freshness import asked_in
     from xlli_ray.engine.run.analysis_runner import run_analyses
     from xlli_ray.store.tables.study_tables import write_tables
 

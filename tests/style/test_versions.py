@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import xlli_ray
-from xlli_ray.analyses import freshness as states
+from xlli_ray.analyses.shared import freshness as states
 from xlli_ray.engine.run import study_weights as weights
 from xlli_ray.engine.run.driver import _plan_mark
 from xlli_ray.engine.run.plan import make_plan

@@ -31,7 +31,7 @@ from xlli_ray.store.records.manifest import Cell, SampleTable
 from xlli_ray.store.tables.results import Column, Figure, Result, Table
 
 if TYPE_CHECKING:
-    from xlli_ray.analyses.view import View
+    from xlli_ray.analyses.shared.study_access import View
 
 __all__ = [
     "Analysis", "Bringing", "Checking", "Column", "Figure", "Result", "Table", "cells_of", "figure", "planned_sets", "restore_cells",

@@ -17,15 +17,15 @@ from typing import Any
 import yaml
 
 from xlli_ray import __version__
-from xlli_ray.analyses.labels import Labels
+from xlli_ray.analyses.shared.labels import Labels
 from xlli_ray.corpus.sample import study_loader
 from xlli_ray.errors import StudyError, closest
+from xlli_ray.report.array_pictures import corpus_block
 from xlli_ray.report.gallery import Block
-from xlli_ray.report.numbers import Tables
+from xlli_ray.report.page_means import Tables
 from xlli_ray.report.page_model import Context, Section, head_of, words_of
 from xlli_ray.report.page_parts.analysis import ResultSection, result_sections
 from xlli_ray.report.page_parts.stage import describe, stage_sections
-from xlli_ray.report.panels import corpus_block
 from xlli_ray.report.shown_samples import Samples
 from xlli_ray.store.records.manifest import Manifest
 from xlli_ray.store.tables.study_tables import table_kinds

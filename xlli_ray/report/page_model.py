@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol
 
-from xlli_ray.analyses.labels import Labels
+from xlli_ray.analyses.shared.labels import Labels
 from xlli_ray.plots.palette import Look, network_looks
 from xlli_ray.plots.view import View
 from xlli_ray.report.gallery import Block
-from xlli_ray.report.numbers import Tables
+from xlli_ray.report.page_means import Tables
 from xlli_ray.report.page_parts.table_text import Shown
 from xlli_ray.report.shown_samples import Samples
 from xlli_ray.stats.intervals import UNLIMITED, Limits

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xlli_ray.analyses.labels import Labels
+from xlli_ray.analyses.shared.labels import Labels
 from xlli_ray.corpus.degradations import is_real
 from xlli_ray.corpus.sample import Loaded, Loader, sample_from_row
 from xlli_ray.errors import XlliError

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from xlli_ray.analyses import analysis_class
-from xlli_ray.analyses.freshness import Asked, asked_in
-from xlli_ray.analyses.labels import Labels
+from xlli_ray.analyses.shared.freshness import Asked, asked_in
+from xlli_ray.analyses.shared.labels import Labels
 from xlli_ray.errors import RecipeError, counted
-from xlli_ray.report.means import mean_tables
+from xlli_ray.report.terminal_means import mean_tables
 from xlli_ray.store.tables.results import plain
 from xlli_ray.study import open_study
 from xlli_ray.terminal import harmless, human_bytes

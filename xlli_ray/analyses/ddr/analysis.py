@@ -30,7 +30,7 @@ from pydantic import BaseModel
 from xlli_ray.analyses.analysis import Result, Table, cells_of, whole
 from xlli_ray.analyses.ddr.params import Params
 from xlli_ray.analyses.ddr.tables import FULL, TABLES
-from xlli_ray.analyses.view import View
+from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.plots.palette import network_looks
 from xlli_ray.store.records.manifest import Cell, SampleTable
 
@@ -72,7 +72,7 @@ class Ddr:
         from xlli_ray.analyses.ddr.embeddings import embedding_row, pictures, point_rows
         from xlli_ray.analyses.ddr.measures import Measures
         from xlli_ray.analyses.ddr.scatter import scatter
-        from xlli_ray.analyses.pictures import inputs
+        from xlli_ray.analyses.shared.thumbnails import inputs
 
         assert isinstance(params, Params)
         measures = Measures(view, params, seed)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from xlli_ray.analyses.analysis import planned_sets
 from xlli_ray.analyses.ddr.measures import matches, places_of
 from xlli_ray.analyses.ddr.params import Params
-from xlli_ray.analyses.labels import Labels
+from xlli_ray.analyses.shared.labels import Labels
 from xlli_ray.corpus.degradations import is_real
 from xlli_ray.errors import AnalysisError, PlanError, closest, counted
 from xlli_ray.store.records.manifest import Cell, SampleTable

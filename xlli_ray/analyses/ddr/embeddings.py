@@ -10,7 +10,7 @@ import numpy as np
 
 from xlli_ray.analyses.ddr.measures import Measures
 from xlli_ray.analyses.ddr.samples import own_contents
-from xlli_ray.analyses.pictures import png
+from xlli_ray.analyses.shared.thumbnails import png
 from xlli_ray.errors import counted
 from xlli_ray.stats.bootstrap import generator, key
 from xlli_ray.stats.gram import gram

@@ -10,7 +10,7 @@ import numpy as np
 
 from xlli_ray.analyses.analysis import figure
 from xlli_ray.analyses.ddr.tables import FULL, LAST
-from xlli_ray.analyses.labels import Labels
+from xlli_ray.analyses.shared.labels import Labels
 from xlli_ray.plots.curves import Axis, Curve, CurvePanel, Curves
 from xlli_ray.plots.dots import Dots, Panel
 from xlli_ray.plots.heat import Heat, brackets_of, grid_of

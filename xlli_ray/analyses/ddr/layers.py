@@ -12,8 +12,8 @@ from functools import cached_property
 import numpy as np
 
 from xlli_ray.analyses.ddr.tables import FULL
-from xlli_ray.analyses.feature_gram import MEMORY, feature_gram, feature_rows, reader_of, valid_rows
-from xlli_ray.analyses.view import CellArray
+from xlli_ray.analyses.shared.feature_gram import MEMORY, feature_gram, feature_rows, reader_of, valid_rows
+from xlli_ray.analyses.shared.study_access import CellArray
 from xlli_ray.errors import AnalysisError, counted
 from xlli_ray.stats.gram import centred, pca
 from xlli_ray.stats.reduce import range_pca

@@ -1,6 +1,6 @@
 """The numbers of `ddr`: CHI of every layer, labelling and space, with intervals and nulls.
 
-What they mean stands in `ddr` and in `ddr_tables`.
+What they mean stands in `ddr` and in `tables`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from xlli_ray.analyses.ddr.layers import Layer, buckets_of, layer_name
 from xlli_ray.analyses.ddr.samples import read_samples
-from xlli_ray.analyses.view import CellArray, View
+from xlli_ray.analyses.shared.study_access import CellArray, View
 from xlli_ray.errors import AnalysisError, closest, counted
 from xlli_ray.stats.bootstrap import generator
 from xlli_ray.stats.intervals import FEW, Interval

@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from xlli_ray.analyses.labels import Labels
-from xlli_ray.analyses.view import View
+from xlli_ray.analyses.shared.labels import Labels
+from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.corpus.degradations import CLEAN, GIVEN
 from xlli_ray.errors import AnalysisError, closest
 

@@ -11,7 +11,7 @@ import numpy as np
 from xlli_ray.analyses.analysis import figure
 from xlli_ray.analyses.ddr.embeddings import Picture
 from xlli_ray.analyses.ddr.samples import Samples
-from xlli_ray.analyses.pictures import png
+from xlli_ray.analyses.shared.thumbnails import png
 from xlli_ray.plots.embedding import Cloud, Embedding, Group, Thumbnail
 from xlli_ray.plots.view import Png
 from xlli_ray.store.tables.results import Figure

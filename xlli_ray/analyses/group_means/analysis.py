@@ -2,7 +2,7 @@
 
 For experiments with replicates, as a training sweep over seeds makes them: each numeric column of a stage (PSNR of `restore`, the index of
 `lam`) is averaged over the images that all networks were measured on, network by network; networks whose tags in `by` are alike make a
-group, and the group's mean has Student's t over its trainings (`analyses.replicates`). Groups are compared, not networks.
+group, and the group's mean has Student's t over its trainings (`analyses.shared.replicates`). Groups are compared, not networks.
 
 The page's own section of a stage has intervals over images: what other images would have shown of these networks. The intervals here are
 about other trainings, on these images. A claim about a way of training needs the latter.
@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from xlli_ray.analyses.analysis import Figure, Result, Table, cells_of, figure, whole
-from xlli_ray.analyses.replicates import (
+from xlli_ray.analyses.shared.replicates import (
     ENDS,
     GROUP,
     OTHER,
@@ -32,7 +32,7 @@ from xlli_ray.analyses.replicates import (
     network_means,
     notes,
 )
-from xlli_ray.analyses.view import View
+from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.errors import AnalysisError, PlanError, closest
 from xlli_ray.store.records.manifest import Cell
 from xlli_ray.store.tables.results import Column

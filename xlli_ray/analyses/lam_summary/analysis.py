@@ -8,7 +8,7 @@ which are equal in size. `extent`, DI / 100 × pixels, is not changed by such a 
 Intervals are over images: an image's windows, patches and degradations, which are not independent of each other, are averaged first
 (`stats.intervals`: skewness-corrected t; t for differences and ratios; none below 3 images). They speak of other images of this kind, not
 of other trainings of the networks. Each is for itself: of 20 pairs without any difference, one will lie apart at 95 %. With `by` and
-`replicate`, groups of networks are compared instead of networks, with intervals over trainings (`analyses.replicates`).
+`replicate`, groups of networks are compared instead of networks, with intervals over trainings (`analyses.shared.replicates`).
 
 DI against PSNR: Spearman's ρ over the networks, for each image and for the networks' means; undefined below 3 networks, and with few
 networks an association is weak evidence even at ρ = 1 (4 networks: p = 0.08).
@@ -29,7 +29,7 @@ from pydantic import BaseModel
 from xlli_ray.analyses.analysis import Result, Table, cells_of, restore_cells, whole
 from xlli_ray.analyses.lam_summary.params import Params
 from xlli_ray.analyses.lam_summary.tables import ALL, TABLES
-from xlli_ray.analyses.view import View
+from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.plots.palette import network_looks
 from xlli_ray.store.records.manifest import Cell
 

@@ -1,4 +1,4 @@
-"""Diffusion index of groups of networks, intervals over trainings: rows of `lam_groups` and `lam_group_pairs` (`analyses.replicates`)."""
+"""Diffusion index of groups of networks, intervals over trainings: rows of `lam_groups` and `lam_group_pairs` (`shared.replicates`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xlli_ray.analyses.lam_summary.tables import ALL
-from xlli_ray.analyses.replicates import compared_groups, group_difference, group_mean, groups_of, network_means, notes
+from xlli_ray.analyses.shared.replicates import compared_groups, group_difference, group_mean, groups_of, network_means, notes
 
 if TYPE_CHECKING:
     from xlli_ray.analyses.lam_summary.measures import Measures

@@ -1,4 +1,4 @@
-"""The numbers of `lam_summary`: from the table `lam` to rows. What they mean stands in `lam_summary` and in `lam_tables`."""
+"""The numbers of `lam_summary`: from the table `lam` to rows. What they mean stands in `lam_summary` and in `tables`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from xlli_ray.analyses.lam_summary.controls import RANDOMISED, SHIFTED, control_maps, control_rows, median
 from xlli_ray.analyses.lam_summary.tables import ALL
-from xlli_ray.analyses.view import View
+from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.errors import AnalysisError, counted
 from xlli_ray.stats.bootstrap import bounds, deal, generator, resample, resampled_means
 from xlli_ray.stats.intervals import FEW, FEWEST, SHARE, UNLIMITED, Interval, Limits, intervals, kind, photograph_means

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from xlli_ray.analyses.replicates import Grouped
+from xlli_ray.analyses.shared.replicates import Grouped
 
 
 class Params(Grouped):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from xlli_ray.analyses.replicates import ENDS, GROUP, OTHER, PAIRED
+from xlli_ray.analyses.shared.replicates import ENDS, GROUP, OTHER, PAIRED
 from xlli_ray.store.tables.results import Column, Table
 
 ALL: Final = "all"

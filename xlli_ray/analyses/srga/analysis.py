@@ -16,7 +16,7 @@ Intervals: the samples are split into halves, the same for every set and model; 
 error (`stats.subsampling`: McCarthy 1969). Patches of one picture stay together, so intervals speak of other pictures of this kind, not
 of other trainings. `draw: samples` deals patches singly, as if they were independent: shorter, for these pictures only. A ranking
 places two models apart when the interval of their paired difference does not hold 0. With `by` and `replicate`, groups of networks are
-compared instead of networks, with intervals over trainings (`analyses.replicates`).
+compared instead of networks, with intervals over trainings (`analyses.shared.replicates`).
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from typing import Any, ClassVar
 from pydantic import BaseModel
 
 from xlli_ray.analyses.analysis import Result, Table, cells_of, restore_cells, whole
+from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.analyses.srga.params import Params
 from xlli_ray.analyses.srga.sets import READS
 from xlli_ray.analyses.srga.tables import TABLES
-from xlli_ray.analyses.view import View
 from xlli_ray.errors import PlanError, closest
 from xlli_ray.plots.palette import network_looks
 from xlli_ray.store.records.manifest import Cell, SampleTable

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xlli_ray.analyses.analysis import figure
-from xlli_ray.analyses.labels import Labels
+from xlli_ray.analyses.shared.labels import Labels
 from xlli_ray.analyses.srga.tables import ALL
 from xlli_ray.plots.curves import Axis, Curve, CurvePanel, Curves
 from xlli_ray.plots.dots import Dots, Panel

@@ -1,4 +1,4 @@
-"""The index of groups of networks, intervals over trainings: rows of `srga_groups` and `srga_group_pairs` (`analyses.replicates`)."""
+"""The index of groups of networks, intervals over trainings: rows of `srga_groups` and `srga_group_pairs` (`shared.replicates`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xlli_ray.analyses.replicates import compared_groups, group_difference, group_mean, groups_of, notes
+from xlli_ray.analyses.shared.replicates import compared_groups, group_difference, group_mean, groups_of, notes
 from xlli_ray.analyses.srga.tables import ALL
 
 if TYPE_CHECKING:

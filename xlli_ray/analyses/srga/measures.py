@@ -1,4 +1,4 @@
-"""The numbers of `srga`: from Gram matrices to rows. What they mean stands in `srga`, in `srga_tables` and in `stats.srga`."""
+"""The numbers of `srga`: from Gram matrices to rows. What they mean stands in `srga`, in `tables` and in `stats.srga`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.analyses.srga.params import default_components
 from xlli_ray.analyses.srga.sets import READS, ImageSet, Sets, grams, kept_contents, sets_of
 from xlli_ray.analyses.srga.tables import ALL
-from xlli_ray.analyses.view import View
 from xlli_ray.errors import AnalysisError, counted
 from xlli_ray.stats.bootstrap import generator
 from xlli_ray.stats.ggd import Fit

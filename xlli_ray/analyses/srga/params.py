@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from xlli_ray.analyses.replicates import Grouped
+from xlli_ray.analyses.shared.replicates import Grouped
 
 
 class Params(Grouped):

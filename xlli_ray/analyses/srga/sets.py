@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from xlli_ray.analyses.feature_gram import feature_gram, reader_of, table_rows, valid_rows
-from xlli_ray.analyses.labels import Labels
-from xlli_ray.analyses.view import CellArray, View
+from xlli_ray.analyses.shared.feature_gram import feature_gram, reader_of, table_rows, valid_rows
+from xlli_ray.analyses.shared.labels import Labels
+from xlli_ray.analyses.shared.study_access import CellArray, View
 from xlli_ray.corpus.degradations import GIVEN
 from xlli_ray.errors import AnalysisError, closest, counted
 from xlli_ray.store.records.manifest import Cell

@@ -15,8 +15,8 @@ from importlib.metadata import version
 
 from threadpoolctl import threadpool_limits
 
-from xlli_ray.analyses.freshness import Asked, Task, resolve
-from xlli_ray.analyses.view import View
+from xlli_ray.analyses.shared.freshness import Asked, Task, resolve
+from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.engine.events import Events
 from xlli_ray.errors import EnvironmentFailure, LeaseError, StudyError, XlliError, without_lead
 from xlli_ray.recipe import Stage
@@ -41,7 +41,7 @@ class Ran:
 
 
 def asked(stages: Sequence[Stage]) -> list[Asked]:
-    """The recipe's analysis stages for `analyses.freshness`."""
+    """The recipe's analysis stages for `analyses.shared.freshness`."""
     return [Asked(stage.id, stage.kind, stage.params, stage.models, stage.code) for stage in stages]
 
 

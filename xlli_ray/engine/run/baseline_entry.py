@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from xlli_ray.analyses.baseline import NETWORK
+from xlli_ray.analyses.shared.worse_than_baseline import NETWORK
 from xlli_ray.recipe import ModelEntry, Recipe
 from xlli_ray.store.records.manifest import ModelRecord, SampleTable
 

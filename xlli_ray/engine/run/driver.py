@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from xlli_ray.analyses.baseline import below_baseline
-from xlli_ray.analyses.freshness import check_asked
+from xlli_ray.analyses.shared.freshness import check_asked
+from xlli_ray.analyses.shared.worse_than_baseline import below_baseline
 from xlli_ray.corpus import decode
 from xlli_ray.corpus.kinds import kind_of
 from xlli_ray.engine.events import Events

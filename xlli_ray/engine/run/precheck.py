@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
-from xlli_ray.analyses.freshness import check_asked
+from xlli_ray.analyses.shared.freshness import check_asked
 from xlli_ray.corpus.size import Size
 from xlli_ray.engine.run.analysis_runner import asked
 from xlli_ray.engine.run.needed_stages import check_needs

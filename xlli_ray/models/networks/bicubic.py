@@ -2,7 +2,7 @@
 
     - {id: bicubic, network: "xlli_ray.models.networks.bicubic:make", args: {scale: 4}}
 
-Beside it in a `restore` stage, a network that is worse on the same samples is flagged (`analyses.baseline`). A network of one channel is
+Beside it in a `restore` stage, a network that is worse on the same samples is flagged (`worse_than_baseline`). A network of one channel is
 scored on full-range luma, so it is compared with `args: {scale: 4, channels: 1}` only.
 """
 

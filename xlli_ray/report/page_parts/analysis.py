@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from xlli_ray.analyses import analysis_class
-from xlli_ray.analyses.freshness import State
+from xlli_ray.analyses.shared.freshness import State
 from xlli_ray.errors import RecipeError, XlliError, counted
 from xlli_ray.probes import described
 from xlli_ray.report.page_model import Context, Figure, Piece

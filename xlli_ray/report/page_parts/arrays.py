@@ -1,7 +1,7 @@
 """The arrays of a probe: what is stored, and which of it is drawn how.
 
-Dims and dtype decide (`panels` draws), so a new probe needs nothing here. Where they cannot say what a picture is about, a probe brings a
-section of its own (`brought_section`): a map of attributions is little without the window that it explains.
+Dims and dtype decide (drawn by `array_pictures`): a new probe needs nothing here. Where they cannot say what a picture is about, a probe
+brings a section of its own (`brought_section`): a map of attributions is little without the window that it explains.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from xlli_ray.errors import StudyError
-from xlli_ray.report import panels
+from xlli_ray.report import array_pictures
 from xlli_ray.report.page_model import Context, Scalar, Section, Stored
 from xlli_ray.report.page_parts.scalars import digits, number
 from xlli_ray.report.shown_samples import spread, table_row, usable_readers
@@ -80,7 +80,7 @@ def _by_dims(context: Context, out: Section, cells: Sequence[Cell]) -> None:
     others = [(cell, name) for cell, name in arrays if (cell, name) not in images and _meta(cell, name).shape]
     groups: dict[tuple[str, str], list[tuple[Cell, str]]] = {}
     for cell, name in others:
-        single = panels.is_single_map(_meta(cell, name))
+        single = array_pictures.is_single_map(_meta(cell, name))
         groups.setdefault((cell.what if single else cell.id, name), []).append((cell, name))
     chosen = spread(PANELS, list(groups.values()))
     if len(chosen) < len(groups):
@@ -109,13 +109,13 @@ def _alone(context: Context, out: Section, cell: Cell, name: str, *, rows: int) 
     usable = usable_readers(readers)
     if not usable:
         if any(reader.valid.any() for reader in readers):
-            out.notes.append(f"{panels.cell_words(cell)}: a single sample is too large to be drawn here.")
+            out.notes.append(f"{array_pictures.cell_words(cell)}: a single sample is too large to be drawn here.")
         return
-    title = panels.cell_title(cell, usable[0])
-    if panels.is_map(usable[0].meta):
-        block = panels.map_block(context.samples, context.table, usable, title=title, count=rows)
+    title = array_pictures.cell_title(cell, usable[0])
+    if array_pictures.is_map(usable[0].meta):
+        block = array_pictures.map_block(context.samples, context.table, usable, title=title, count=rows)
     else:
-        block = panels.matrix_block(context.samples, usable, title=title, colour=context.colour)
+        block = array_pictures.matrix_block(context.samples, usable, title=title, colour=context.colour)
     out.blocks += [block] if block is not None else []
 
 
@@ -123,12 +123,12 @@ def _beside(context: Context, out: Section, members: Sequence[tuple[Cell, str]])
     """The same single map of several networks."""
     readers = {cell.owner: usable_readers(_readers(context, cell, name)) for cell, name in members}
     readers = {model: some for model, some in readers.items() if some}
-    if len(readers) > panels.MAPS:
-        out.notes.append(f"{panels.MAPS} of {len(readers)} models are shown side by side, evenly spaced.")
-        readers = {model: readers[model] for model in spread(panels.MAPS, list(readers))}
+    if len(readers) > array_pictures.MAPS:
+        out.notes.append(f"{array_pictures.MAPS} of {len(readers)} models are shown side by side, evenly spaced.")
+        readers = {model: readers[model] for model in spread(array_pictures.MAPS, list(readers))}
     if readers:
         title = members[0][0].what
-        block = panels.side_by_side(context.samples, context.table, readers, title=title)
+        block = array_pictures.side_by_side(context.samples, context.table, readers, title=title)
         out.blocks += [block] if block is not None else []
 
 
@@ -156,13 +156,13 @@ def _gallery(context: Context, out: Section, images: Sequence[tuple[Cell, str]])
     if not shown:
         first = next((some for some in readers.values() if any(r.valid.any() for r in some)), [])
         good = [(r, int(place)) for r in first for place in np.flatnonzero(r.valid)[:1000]]
-        shown = [panels.Shown(table_row(r.bucket, place), "", {}) for r, place in spread(3, good)]
-    block = panels.image_block(context.samples, readers, shown)
+        shown = [array_pictures.Shown(table_row(r.bucket, place), "", {}) for r, place in spread(3, good)]
+    block = array_pictures.image_block(context.samples, readers, shown)
     if block is not None:
         out.blocks.append(block)
 
 
-def _ranked(context: Context, out: Section, score: Scalar, models: Sequence[str]) -> list[panels.Shown]:
+def _ranked(context: Context, out: Section, score: Scalar, models: Sequence[str]) -> list[array_pictures.Shown]:
     """Samples with the highest, the median and the lowest mean score over `models`, of those that all of them measured."""
     values, column, source = ", ".join("?" for _ in models), quoted(score.name), quoted(out.kind)
     rows = context.tables.rows(
@@ -191,5 +191,5 @@ def _ranked(context: Context, out: Section, score: Scalar, models: Sequence[str]
         name = ends[0] if row["place"] == 1 else ends[1] if row["place"] == row["n"] else "median"
         scores = {e["model"]: f"{score.name} {number(e['v'], places)}" for e in each if e["row"] == row["row"]}
         rank = f"{name} of {row['n']} by {score.name}, mean over the models {number(row['v'], places)}"
-        out_rows.append(panels.Shown(row["row"], rank if len(models) > 1 else f"{name} of {row['n']} by {score.name}", scores))
+        out_rows.append(array_pictures.Shown(row["row"], rank if len(models) > 1 else f"{name} of {row['n']} by {score.name}", scores))
     return out_rows

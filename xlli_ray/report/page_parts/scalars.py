@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from xlli_ray.analyses.baseline import baselines, below_baseline
+from xlli_ray.analyses.shared.worse_than_baseline import baselines, below_baseline
 from xlli_ray.errors import counted
 from xlli_ray.plots.dots import Dots, Panel
 from xlli_ray.plots.heat import Heat, grid_of
 from xlli_ray.plots.view import View, to_svg
-from xlli_ray.report.numbers import LEVEL, Asked, Summary, summarise
+from xlli_ray.report.page_means import LEVEL, Asked, Summary, summarise
 from xlli_ray.report.page_model import Context, Figure, Line, Scalar, Section, Value
 from xlli_ray.stats.intervals import FEW, FEWEST, SHARE, Interval, kind
 from xlli_ray.store.records.manifest import NO_MODEL

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from xlli_ray.analyses import analysis_class
 from xlli_ray.analyses.analysis import Analysis
-from xlli_ray.analyses.replicates import Grouped, check_tags
+from xlli_ray.analyses.shared.replicates import Grouped, check_tags
 from xlli_ray.errors import PlanError, RecipeError, XlliError, without_lead
 from xlli_ray.registry import ANALYSES
 from xlli_ray.store.archive import Archive

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from xlli_ray.analyses.view import View
+from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.corpus.sample import sample_from_row, study_loader
 from xlli_ray.errors import XlliError
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from toy_studies import Recipe, Stage
 
-from xlli_ray.report.numbers import Asked, Summary, Tables, summarise
+from xlli_ray.report.page_means import Asked, Summary, Tables, summarise
 from xlli_ray.stats.intervals import Interval, intervals, photograph_means
 from xlli_ray.stats.network_pairs import compared
 from xlli_ray.study import open_study

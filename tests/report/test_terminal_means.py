@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.run.driver import run_study
 from xlli_ray.recipe import load_recipe
-from xlli_ray.report.means import mean_tables
+from xlli_ray.report.terminal_means import mean_tables
 from xlli_ray.report.text import result_table
 from xlli_ray.study import open_study
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 
-from xlli_ray.analyses.baseline import NETWORK, below_baseline
+from xlli_ray.analyses.shared.worse_than_baseline import NETWORK, below_baseline
 from xlli_ray.corpus.resize import bicubic_up
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.run.driver import run_study

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from xlli_ray.analyses.baseline import below_baseline
+from xlli_ray.analyses.shared.worse_than_baseline import below_baseline
 from xlli_ray.store.tables.sql import quoted
 from xlli_ray.store.tables.study_tables import kind_columns, table_kinds
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xlli_ray.analyses.view import CellArray
+from xlli_ray.analyses.shared.study_access import CellArray
 from xlli_ray.errors import AnalysisError, EnvironmentFailure
 from xlli_ray.stats.gram import gram
 from xlli_ray.store.zarr.size_reader import Reader

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from xlli_ray.analyses.labels import Labels
+from xlli_ray.analyses.shared.labels import Labels
 from xlli_ray.errors import AnalysisError, counted
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.records.manifest import Cell, ModelRecord

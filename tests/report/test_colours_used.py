@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from looks import seen_in, strangers
+from colours_used import seen_in, strangers
 from toy_studies import Recipe, Stage
 
-from xlli_ray.analyses.labels import Labels
+from xlli_ray.analyses.shared.labels import Labels
 from xlli_ray.plots.dots import Dots
 from xlli_ray.plots.kinds import from_json
 from xlli_ray.plots.palette import network_looks
