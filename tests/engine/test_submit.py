@@ -152,7 +152,7 @@ def test_the_job_is_the_same_command_on_the_recipe_that_was_sent(recipe: Make, m
 
 ONES = """
 from xlli_ray.probes.metrics import Metric
-from xlli_ray.probes.protocol import Column
+from xlli_ray.probes.measurement import Column
 
 
 class Ones(Metric):
