@@ -118,7 +118,7 @@ def lam(
     """
     import torch
 
-    from xlli_ray.models.open import open_model
+    from xlli_ray.models.open_any_model import open_model
     from xlli_ray.probes.lam.area import contribution_area
     from xlli_ray.probes.lam.attribution import Rule, attribute
     from xlli_ray.probes.lam.objectives import Objective, Window

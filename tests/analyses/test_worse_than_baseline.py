@@ -20,7 +20,7 @@ from xlli_ray.corpus.resize import bicubic_up
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.run.driver import run_study
 from xlli_ray.models.networks.bicubic import make
-from xlli_ray.models.plausible import picture
+from xlli_ray.models.value_range_check import picture
 from xlli_ray.recipe import load_recipe
 from xlli_ray.report.page import write_report
 from xlli_ray.report.text import result_table

@@ -12,7 +12,7 @@ import toy
 
 from xlli_ray.engine.run.study_weights import about_files, keep_models, load_study_model
 from xlli_ray.errors import WeightsError
-from xlli_ray.models.builtin import builtin_path
+from xlli_ray.models.builtin_weights import builtin_path
 from xlli_ray.models.checkpoint import read_state_dict, to_safetensors
 from xlli_ray.recipe import Recipe, parse_recipe
 from xlli_ray.store.objects.client import Objects, open_objects

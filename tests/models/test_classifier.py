@@ -9,7 +9,7 @@ import torch
 
 from xlli_ray.errors import NetworkError, WeightsError
 from xlli_ray.models import ModelSpec, load_model
-from xlli_ray.models.builtin import builtin_card, builtin_path
+from xlli_ray.models.builtin_weights import builtin_card, builtin_path
 from xlli_ray.models.checkpoint import read_state_dict
 from xlli_ray.models.layers import resolve
 from xlli_ray.models.networks import classifier, srresnet

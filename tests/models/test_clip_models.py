@@ -15,9 +15,9 @@ from torch import Tensor
 from xlli_ray.corpus.size import Size
 from xlli_ray.errors import LayerPatternError, NetworkError
 from xlli_ray.models import ClipModel, ImageModel, ModelSpec, builtin_path, load_model, read_state_dict
+from xlli_ray.models.batch_independence import manners
 from xlli_ray.models.cost import survey
 from xlli_ray.models.layers import LayerInfo, capture, list_layers, resolve
-from xlli_ray.models.neighbours import manners
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,8 @@ from torch import nn
 
 from xlli_ray.errors import NetworkError, WeightsError
 from xlli_ray.models import Model
-from xlli_ray.models.networks import Built, carn_m, esa, ffdnet, imdn, load_strict, network_file, rfdn, rlfn
+from xlli_ray.models.blocks import esa
+from xlli_ray.models.networks import Built, carn_m, ffdnet, imdn, load_strict, network_file, rfdn, rlfn
 from xlli_ray.registry import NETWORKS
 
 # file, what the recipe says, scale, mean over Set5 (the bar), the smallest image alone (measured with this code)
@@ -232,7 +233,7 @@ def test_every_network_has_a_version() -> None:
 
 def test_importing_the_package_imports_no_torch() -> None:
     code = (
-        "import sys, xlli_ray.models, xlli_ray.models.networks as n, xlli_ray.models.network_spec as s;"
+        "import sys, xlli_ray.models, xlli_ray.models.networks as n, xlli_ray.models.model_spec as s;"
         "from xlli_ray.models import ModelSpec; n.built; s.builtin_names();"
         "sys.exit('torch' in sys.modules or 'spandrel' in sys.modules)"
     )

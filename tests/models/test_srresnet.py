@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from xlli_ray.errors import NetworkError, WeightsError
 from xlli_ray.models import ModelSpec, load_model, read_state_dict
-from xlli_ray.models import network_spec as spec
-from xlli_ray.models.builtin import builtin_card, builtin_names, builtin_path, check_card, sealed
+from xlli_ray.models import model_spec as spec
+from xlli_ray.models.builtin_weights import builtin_card, builtin_names, builtin_path, check_card, sealed
 from xlli_ray.models.networks import srresnet
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}

@@ -103,7 +103,7 @@ def must_change(module: str) -> set[str] | None:
         return made
     if module == "xlli_ray.models.networks.srresnet":
         return marks | {name for name in cells if not name.startswith("inputs ")} | trainings  # `inputs` looks at no network
-    if module == "xlli_ray.models.load":
+    if module == "xlli_ray.models.build_model":
         return {"network spandrel"}
     if module.startswith("xlli_ray.models.networks."):
         return {f"network {module.rsplit('.', 1)[1]}"}
@@ -176,7 +176,7 @@ def identities(records: Any) -> dict[str, Any]:
 
 
 def _model(name: str) -> Any:
-    from xlli_ray.models.load import ModelSpec, load_model
+    from xlli_ray.models.build_model import ModelSpec, load_model
 
     model = load_model(ModelSpec("srresnet", network=f"{__name__}:half"), {})
     assert model.id == name

@@ -119,7 +119,7 @@ def test_twins_that_start_from_each_other_wait_for_their_wave(tmp_path: Path) ->
 
 
 def test_reading_a_recipe_needs_no_torch() -> None:
-    imported = "xlli_ray.training.recipe, xlli_ray.training.run, xlli_ray.models.builtin"
+    imported = "xlli_ray.training.recipe, xlli_ray.training.run, xlli_ray.models.builtin_weights"
     code = f"import sys, {imported}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

@@ -14,7 +14,7 @@ from toy_pictures import textured
 
 from xlli_ray.errors import RecipeError, WeightsError
 from xlli_ray.models import ModelSpec, load_model, read_state_dict
-from xlli_ray.models.builtin import check_card, sealed
+from xlli_ray.models.builtin_weights import check_card, sealed
 from xlli_ray.recipe import parse_recipe
 from xlli_ray.training.run import train
 

@@ -4,8 +4,8 @@ A checkpoint here is data: names and numbers. PyTorch's own format is a pickle, 
 that builds only tensors (`pickled`, `torch_file`), so that a pickled network (`torch.save(model)`) is refused, never executed.
 Safetensors holds only tensors and is preferred. Any other file is reported by its type (`filekind`).
 
-Normalized while reading: nesting (`params_ema`, `params`, `state_dict`, …: `nests`), prefixes that wrappers add to every name (`module.`,
-`_orig_mod.`), half precision (all floating-point numbers become float32).
+Normalized while reading: nesting (`params_ema`, `params`, `state_dict`, …: `nested_weights`), prefixes that wrappers add to every name
+(`module.`, `_orig_mod.`), half precision (all floating-point numbers become float32).
 
 The identity of weights is the sha256 of `to_safetensors`: the same tensors have the same identity whether they came as `.pth` or
 `.safetensors`, nested or flat.
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from xlli_ray.errors import WeightsError
 from xlli_ray.models.filekind import not_weights
-from xlli_ray.models.nests import WRAPPERS, Chosen, choose
+from xlli_ray.models.nested_weights import WRAPPERS, Chosen, choose
 from xlli_ray.models.pickled import Damaged, Foreign, Stored, Unusable
 from xlli_ray.models.torch_file import NotTorch, TorchFile, read_torch
 
@@ -62,7 +62,7 @@ def read_state_dict(
 ) -> StateDict:
     """Read a checkpoint, given as its bytes or as a local path. `name` is used in messages (default: the path).
 
-    `key`: where in the file the weights are; None: the usual places (`nests`). `sha256`: expected of the file, 64 hex digits.
+    `key`: where in the file the weights are; None: the usual places (`nested_weights`). `sha256`: expected of the file, 64 hex digits.
 
     Raises WeightsError if the file is missing, empty, damaged, of another type, holds a pickled object (named in the message and not
     executed), no tensors in a known place, or numbers that no network can use.

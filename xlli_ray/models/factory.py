@@ -19,7 +19,7 @@ from torch import nn
 from xlli_ray.errors import NetworkError, closest
 from xlli_ray.models.networks import Built
 from xlli_ray.models.randomness import randomness_kept
-from xlli_ray.models.trial_steps import step
+from xlli_ray.models.step_reports import step
 from xlli_ray.registry import beside, find_module, said
 
 

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from xlli_ray.corpus.size import Size
 from xlli_ray.errors import ForwardError, NetworkError, XlliError, counted
-from xlli_ray.models.trial_steps import step
+from xlli_ray.models.step_reports import step
 
 LUMA = (0.299, 0.587, 0.114)  # BT.601, full range
 TRIAL_FRAMES = 3

@@ -158,10 +158,10 @@ def _ray() -> Iterator[Finding]:
 
 
 def _weights() -> Iterator[Finding]:
-    from xlli_ray.models.builtin import builtin_names, builtin_path
+    from xlli_ray.models.build_model import load_model
+    from xlli_ray.models.builtin_weights import builtin_names, builtin_path
     from xlli_ray.models.checkpoint import read_state_dict
-    from xlli_ray.models.load import load_model
-    from xlli_ray.models.network_spec import ModelSpec
+    from xlli_ray.models.model_spec import ModelSpec
 
     good = []
     for name in builtin_names():

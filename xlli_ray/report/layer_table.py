@@ -80,10 +80,10 @@ def _model(
 ) -> tuple[Model, tuple[str, ...], tuple[str, ...]]:
     """The model, what reading its file had to say, and the line of a model's entry that has the file checked."""
     from xlli_ray.corpus.files.sources import read_bytes
-    from xlli_ray.models.builtin import builtin_path
+    from xlli_ray.models.build_model import ModelSpec, load_model
+    from xlli_ray.models.builtin_weights import builtin_path
     from xlli_ray.models.checkpoint import read_state_dict
-    from xlli_ray.models.load import ModelSpec, load_model
-    from xlli_ray.models.network_spec import BUILTIN
+    from xlli_ray.models.model_spec import BUILTIN
 
     spec = ModelSpec(id="checkpoint", weights=source, network=network, scale=scale, args=args)
     if source is None:

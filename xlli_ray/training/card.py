@@ -1,7 +1,7 @@
 """The card of a trained network's weights: what is needed to trust them, and to train them again.
 
 One JSON object: the resolved recipe and its hash, the training images with their sha256, iterations, the loss curve,
-scores, software and processor, and the sha256 of the weight file. `models.builtin` seals it with its own hash and
+scores, software and processor, and the sha256 of the weight file. `models.builtin_weights` seals it with its own hash and
 checks both.
 """
 

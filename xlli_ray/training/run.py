@@ -120,7 +120,7 @@ def waves(jobs: Sequence[Job]) -> list[list[Job]]:
 
 def start_of(job: Job, known: Mapping[str, Job], place: Places) -> Start | None:
     """The weights that `init` names: of another entry, which must be of this recipe, built-in ones, or a file."""
-    from xlli_ray.models.builtin import builtin_path
+    from xlli_ray.models.builtin_weights import builtin_path
 
     name = job.train.init
     if name is None:
@@ -179,7 +179,7 @@ def train_one(job: Job, folder: Folder, start: Start | None = None, progress: Ca
 def _card_text(
     job: Job, trainer: Any, data: bytes, log: Sequence[Mapping[str, Any]], scale: int, init_sha: str | None, scores: Any, pictures: int
 ) -> bytes:
-    from xlli_ray.models.builtin import sealed
+    from xlli_ray.models.builtin_weights import sealed
     from xlli_ray.training import card as cards
 
     recipe = job.model_dump(mode="json", exclude={"id", "tags", "measure", "validate_on"})
@@ -260,7 +260,7 @@ def finished(job: Job, folder: Folder, init_sha: str | None) -> Trained | None:
 
 def read_card(folder: Folder) -> dict[str, Any] | None:
     """The card of a finished training, with its weights verified; None if there is none. WeightsError for damage."""
-    from xlli_ray.models.builtin import check_card
+    from xlli_ray.models.builtin_weights import check_card
 
     data, path = folder.get(CARD), f"{folder.where}/{CARD}"
     if data is None:

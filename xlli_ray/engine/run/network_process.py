@@ -4,7 +4,7 @@ The rule: a recipe that names a factory (`network: FILE.py:make`, `package.modul
 one child process, started with the run and ended with the plan; it returns records and cells. A network of the package or of spandrel
 runs only on weights that were checked when read, on images of a few hundred pixels a side; it needs no child process.
 
-The child reports each step in advance (`models.trial_steps`). If it dies or hangs, the last report names model and size: a NetworkError,
+The child reports each step in advance (`models.step_reports`). If it dies or hangs, the last report names model and size: a NetworkError,
 or, if the network was only being tested, a plan in which it gets one image at a time. A study's units run in workers, whose deaths are
 counted elsewhere (`units`); with `workers=0` there is only one process, and its death ends the run.
 """
@@ -26,7 +26,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from xlli_ray.engine.worker.environment import loading
 from xlli_ray.errors import NetworkError
-from xlli_ray.models.trial_steps import Step, watch
+from xlli_ray.models.step_reports import Step, watch
 from xlli_ray.registry import allow, allowed
 from xlli_ray.store.objects.client import Objects, open_objects
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from xlli_ray.engine.run.network_process import Apart, Ended
+from xlli_ray.models.batch_independence import Manners, manners
 from xlli_ray.models.layers import Tap
 from xlli_ray.models.model import Model
-from xlli_ray.models.neighbours import Manners, manners
-from xlli_ray.models.plausible import range_remark
-from xlli_ray.models.trial_steps import trial
+from xlli_ray.models.step_reports import trial
+from xlli_ray.models.value_range_check import range_remark
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.objects.client import Objects
 from xlli_ray.store.records.manifest import Cell, ModelRecord, SampleTable

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from xlli_ray.corpus.files.sources import read_bytes
 from xlli_ray.engine.run.network_process import Apart, Ended, is_foreign
 from xlli_ray.errors import NetworkError, RecipeError, SampleError, StudyError, WeightsError
-from xlli_ray.models import load
+from xlli_ray.models import build_model
+from xlli_ray.models.build_model import ModelSpec, load_model
 from xlli_ray.models.checkpoint import check_sha256, has_checksums, read_state_dict, tensors_of, to_safetensors
 from xlli_ray.models.factory import Factory, find_factory, make
-from xlli_ray.models.load import ModelSpec, load_model
 from xlli_ray.models.model import Model
 from xlli_ray.models.networks import network_file
 from xlli_ray.recipe import ModelEntry, Recipe
@@ -163,7 +163,7 @@ def current_version(network: str, entry: ModelEntry) -> int | None:
     if network in NETWORKS:
         return int(network_file(network).VERSION)
     if network.startswith("spandrel:"):
-        return load.SPANDREL_VERSION
+        return build_model.SPANDREL_VERSION
     factory = _factory(entry)
     return factory.version if factory else None
 
@@ -172,7 +172,7 @@ def _bytes(entry: ModelEntry) -> bytes | None:
     if entry.weights is None:
         return None
     if entry.weights.startswith("builtin:"):
-        from xlli_ray.models.builtin import builtin_path
+        from xlli_ray.models.builtin_weights import builtin_path
 
         return builtin_path(entry.weights.removeprefix("builtin:")).read_bytes()
     try:

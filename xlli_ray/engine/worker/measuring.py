@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xlli_ray.errors import NetworkError
+from xlli_ray.models.batch_independence import sample_seed
 from xlli_ray.models.layers import capture, frames_of
 from xlli_ray.models.model import Model
-from xlli_ray.models.neighbours import sample_seed
 from xlli_ray.probes import make_probe
 from xlli_ray.probes.measurement import Batch, Forward, Measurement
 from xlli_ray.probes.probe import Probe

@@ -48,7 +48,7 @@ class Built:
     `channels`  1 (luma) or 3 (RGB).
     `range`     (lo, hi) of the values that go in and come out, unless the recipe says otherwise.
     `multiple`  the module needs H and W divisible by this (the caller pads). None: of a factory's network it is found by
-                trying (`sizes`), for networks of ours it is 1.
+                trying (`accepted_sizes`), for networks of ours it is 1.
     `minimum`   smallest H and W, in pixels, that the module can take. None: as above.
     `output`    "image", or "none" for a network whose output is no image (a classifier).
     `call`      "image", or "clip" for a network that takes clips.

@@ -20,8 +20,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xlli_ray.models.blocks.esa import MINIMUM, SpatialAttention
 from xlli_ray.models.networks import Built, check_args, load_strict, numbered, renamed, shape_of, shuffle_scale
-from xlli_ray.models.networks.esa import MINIMUM, SpatialAttention
 
 VERSION = 1
 SLOPE = 0.05  # of every LeakyReLU

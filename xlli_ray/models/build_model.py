@@ -5,8 +5,8 @@
 no `network`                 spandrel recognises the state dict, or exactly one built-in network fits it, which is noted. The descriptor's
                              own call disables gradients and clamps, so only its parts are used: the module, and how to run it on a batch.
 
-Loading is always strict: a missing or unexpected tensor is an error that names it; names may have a wrapper's prefix (`variants`).
-Everything happens on the CPU; `Model.to` moves it.
+Loading is always strict: a missing or unexpected tensor is an error that names it; names may have a wrapper's prefix
+(`tensor_name_prefixes`). Everything happens on the CPU; `Model.to` moves it.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ import torch
 from torch import Tensor, nn
 
 from xlli_ray.errors import NetworkError, WeightsError, counted
-from xlli_ray.models.builtin import builtin_card
+from xlli_ray.models.accepted_sizes import BASES, SizeRule, find_rule, shape_given
+from xlli_ray.models.builtin_weights import builtin_card
 from xlli_ray.models.checkpoint import tensors_of, weights_sha256
 from xlli_ray.models.dryrun import dry_run
 from xlli_ray.models.factory import find_factory, make
 from xlli_ray.models.model import ClipModel, ImageModel, Model, Range, frame_by_frame
-from xlli_ray.models.network_spec import BUILTIN, ModelSpec
+from xlli_ray.models.model_spec import BUILTIN, ModelSpec
 from xlli_ray.models.networks import Built, built, load_strict, network_file, shown_name
-from xlli_ray.models.plausible import span_fault
 from xlli_ray.models.randomness import randomness_kept
-from xlli_ray.models.sizes import BASES, SizeRule, find_rule, shape_given
-from xlli_ray.models.variants import Variant, under, variants
+from xlli_ray.models.tensor_name_prefixes import Variant, under, variants
+from xlli_ray.models.value_range_check import span_fault
 from xlli_ray.registry import NETWORKS
 
 __all__ = ["ModelSpec", "load_model"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from xlli_ray.models.nests import WRAPPERS, is_averaged, is_other
+from xlli_ray.models.nested_weights import WRAPPERS, is_averaged, is_other
 
 _PARTS = re.compile(
     r"(?i)^(module|_orig_mod|_forward_module|generator|gen|g|net|net_?g|network|model|student|backbone|sr_?model)([_-]ema)?$|^ema([_-]model)?$|^net_?e$"

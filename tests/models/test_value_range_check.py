@@ -11,10 +11,10 @@ import torch
 
 from xlli_ray.errors import NetworkError
 from xlli_ray.models import Model, ModelSpec, load_model, read_state_dict
-from xlli_ray.models.builtin import builtin_path
+from xlli_ray.models.builtin_weights import builtin_path
 from xlli_ray.models.model import Range
-from xlli_ray.models.network_spec import builtin_names
-from xlli_ray.models.plausible import RANGES, picture, range_remark, span_fault
+from xlli_ray.models.model_spec import builtin_names
+from xlli_ray.models.value_range_check import RANGES, picture, range_remark, span_fault
 
 SMALL = [
     ("imdn/imdn_x4.pth", {"network": "imdn"}), ("rfdn/rfdn_x4.pth", {"network": "rfdn"}), ("rlfn/rlfn_x4.pth", {"network": "rlfn"}),

@@ -13,7 +13,7 @@ from PIL import Image
 
 from xlli_ray.engine.run.driver import Summary
 from xlli_ray.errors import PlanError
-from xlli_ray.models.neighbours import Manners
+from xlli_ray.models.batch_independence import Manners
 from xlli_ray.recipe import Recipe
 from xlli_ray.study import open_study
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xlli_ray.errors import WeightsError
 from xlli_ray.models.checkpoint import StateDict, read_state_dict
-from xlli_ray.models.nests import choose
+from xlli_ray.models.nested_weights import choose
 
 LAST = {"conv.weight": torch.ones(2, 3), "conv.bias": torch.zeros(2)}
 MEAN = {key: tensor + 0.5 for key, tensor in LAST.items()}

@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from xlli_ray.errors import NetworkError
-from xlli_ray.models.builtin import builtin_path
+from xlli_ray.models.accepted_sizes import with_rule
+from xlli_ray.models.build_model import load_model
+from xlli_ray.models.builtin_weights import builtin_path
 from xlli_ray.models.checkpoint import read_state_dict
-from xlli_ray.models.load import load_model
 from xlli_ray.models.model import ImageModel, Model, Range
-from xlli_ray.models.network_spec import BUILTIN, ModelSpec
-from xlli_ray.models.sizes import with_rule
+from xlli_ray.models.model_spec import BUILTIN, ModelSpec
 
 
 def open_model(source: str | os.PathLike[str] | nn.Module | Model, **known: Any) -> Model:

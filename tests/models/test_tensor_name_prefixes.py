@@ -14,7 +14,7 @@ from xlli_ray.errors import WeightsError
 from xlli_ray.models import Model, ModelSpec, load_model, read_state_dict
 from xlli_ray.models.layers import resolve
 from xlli_ray.models.networks import renamed
-from xlli_ray.models.variants import variants
+from xlli_ray.models.tensor_name_prefixes import variants
 
 CHALLENGE = ((r"^conv_1\.", "fea_conv."), (r"^block_(\d+)\.", r"B\1."), (r"^conv_2\.", "LR_conv."))
 """From the names of RLFN's own repository to those of the challenge (NTIRE 2022, team 04)."""

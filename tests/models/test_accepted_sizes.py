@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from toy_networks import Function, UNet, as_model
 
 from xlli_ray.models import Model, ModelSpec, load_model, open_model
+from xlli_ray.models.accepted_sizes import SizeRule, find_rule
 from xlli_ray.models.layers import list_layers
-from xlli_ray.models.sizes import SizeRule, find_rule
 from xlli_ray.probes.lam.receptive_field import find_radius, proved_radius
 
 
@@ -80,12 +80,12 @@ def test_a_module_from_a_notebook_has_its_sizes_found_unless_they_are_said() -> 
 
 
 def test_a_rule_that_was_found_before_is_not_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xlli_ray.models.load.find_rule", lambda *_: pytest.fail("tried again"))
+    monkeypatch.setattr("xlli_ray.models.build_model.find_rule", lambda *_: pytest.fail("tried again"))
     assert unet(sizes=(8, 16, False)).minimum == 16
 
 
 def test_what_a_factory_declares_is_taken_and_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xlli_ray.models.load.find_rule", lambda *_: pytest.fail("tried"))
+    monkeypatch.setattr("xlli_ray.models.build_model.find_rule", lambda *_: pytest.fail("tried"))
     assert load_model(ModelSpec("mine", network="toy_networks:strict_size"), {}).multiple == 4
 
 

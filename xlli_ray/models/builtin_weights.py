@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from xlli_ray.errors import WeightsError
-from xlli_ray.models import network_spec as spec
+from xlli_ray.models import model_spec as spec
 
 
 def builtin_names() -> list[str]:
