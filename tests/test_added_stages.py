@@ -191,10 +191,14 @@ def test_an_analysis_beside_the_recipe_has_its_table_its_section_and_a_state(fol
 
 
 def test_what_cannot_be_a_stage_is_said_where_it_stands(folder: Path) -> None:
-    (folder / "someones_odd.py").write_text("class Odd:\n    KIND = 'restore'\n\n\nclass Bare:\n    KIND = 'bare'\n\n\nvalue = 1\n")
+    (folder / "someones_odd.py").write_text(
+        "class Odd:\n    KIND = 'restore'\n\n\nclass Bare:\n    KIND = 'bare'\n\n\nvalue = 1\n"
+        "class Unsourced:\n    KIND, VERSION, TABLES, Params, inputs, run = 'unsourced', 1, (), dict, None, None\n"
+    )
     for name, message in [
         ("someones_odd:Odd", r"stages\[0\].*KIND 'restore' is the name of an existing stage"),
         ("someones_odd:Bare", "expected a subclass of xlli_ray.probes.probe.Probe"),
+        ("someones_odd:Unsourced", "expected an analysis class .* without REFERENCE"),
         ("someones_odd:Bar", "no 'Bar'. Did you mean 'Bare'"),
         ("someones_old:Odd", "looked for"),
         ("nowhere/odd.py:Odd", "no file nowhere/odd.py"),

@@ -27,9 +27,11 @@ def analysis_class(kind: str, code: str = "") -> type[Analysis]:
             f"stages: there is no analysis {kind!r}. {hint}Analyses: {', '.join(sorted(ANALYSES))}; or package.module:Class."
         )
     cls = ANALYSES.load(code or kind)
-    missing = [name for name in ("KIND", "VERSION", "TABLES", "Params", "inputs", "run") if not hasattr(cls, name)]
+    missing = [name for name in ("KIND", "VERSION", "REFERENCE", "TABLES", "Params", "inputs", "run") if not hasattr(cls, name)]
     if missing:
-        raise RecipeError(f"stage {code or kind!r}: expected an analysis class (docs/extending.md), found {cls!r:.80}")
+        raise RecipeError(
+            f"stage {code or kind!r}: expected an analysis class (docs/extending.md), found {cls!r:.80} without {', '.join(missing)}"
+        )
     if kind != cls.KIND or not KIND.fullmatch(kind):
         raise RecipeError(f"stage {code or kind!r}: {cls.__name__}.KIND is {cls.KIND!r}, expected {kind!r}, of a-z, 0-9 and _")
     return cast("type[Analysis]", cls)
