@@ -82,7 +82,7 @@ def test_a_run_makes_it_once_and_everything_follows(agreement: ModuleType, recip
     assert "analysis agreement: current" in status_text(state)
     page = Path(write_report(str(tmp_path / "study"))).read_text()
     assert 'id="result-agreement"' in page
-    assert "do two networks find the same pictures hard" in page
+    assert "do two networks find the same images difficult" in page
     assert "Spearman&#39;s ρ of their PSNR over the images" in page
     assert "<metadata>" not in page
     assert list(verify(study.archive)) == []
