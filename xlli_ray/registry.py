@@ -299,7 +299,7 @@ CORPORA = Registry(
         "images": "xlli_ray.corpus.kinds.images:Images",
         "inputs": "xlli_ray.corpus.kinds.inputs:Inputs",
         "pairs": "xlli_ray.corpus.kinds.pairs:Pairs",
-        "list": "xlli_ray.corpus.kinds.list:Listed",
+        "list": "xlli_ray.corpus.kinds.listed:Listed",
         "clips": "xlli_ray.corpus.kinds.clips:Clips",
     },
 )  # fmt: skip

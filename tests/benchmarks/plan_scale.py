@@ -95,7 +95,7 @@ def child_plan(folder: Path, rows: int) -> dict[str, Any]:
     steps = _Steps()
     from dataclasses import replace
 
-    from xlli_ray.engine.run.model_gate import make_gate
+    from xlli_ray.engine.run.allowed_models import make_gate
     from xlli_ray.engine.run.plan import make_plan
     from xlli_ray.engine.run.study_weights import keep_models
     from xlli_ray.engine.run.units import pending_jobs
@@ -130,7 +130,7 @@ def child_plan(folder: Path, rows: int) -> dict[str, Any]:
 
 def child_rows(folder: Path, rows: int) -> dict[str, Any]:
     """What a worker does before it can compute the first sample of a unit in the middle of the table."""
-    from xlli_ray.engine.run.model_gate import make_gate
+    from xlli_ray.engine.run.allowed_models import make_gate
     from xlli_ray.engine.run.units import pending_jobs
     from xlli_ray.engine.worker.worker import Worker
     from xlli_ray.store.objects.client import open_objects

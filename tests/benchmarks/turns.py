@@ -96,7 +96,7 @@ def tree_seconds(leave_out: set[int]) -> dict[int, float]:
 def turns(folder: Path, count: int, out: Path, rounds: int) -> dict[str, dict[str, list[float]]]:
     """CPU and wall milliseconds an image of each variant, turn by turn."""
     from xlli_ray.engine.pools.ray_pool import RayPool
-    from xlli_ray.engine.run.model_gate import make_gate
+    from xlli_ray.engine.run.allowed_models import make_gate
     from xlli_ray.engine.run.units import pending_jobs
     from xlli_ray.engine.worker.tasks import WorkerSpec
     from xlli_ray.engine.worker.worker import Worker

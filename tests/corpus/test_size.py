@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from xlli_ray.corpus.size import Size
 from xlli_ray.store.records.manifest import Bucket, BucketPlan
-from xlli_ray.store.tables.checked import BUCKET
+from xlli_ray.store.tables.checked_names import BUCKET
 
 EDGE = st.integers(1, 999_999_999)
 

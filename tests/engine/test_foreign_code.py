@@ -14,8 +14,8 @@ import pytest
 from helpers import edit_study
 
 from xlli_ray import cli
+from xlli_ray.engine.run.allowed_models import make_gate, record_digest
 from xlli_ray.engine.run.driver import Summary
-from xlli_ray.engine.run.model_gate import make_gate, record_digest
 from xlli_ray.engine.run.units import pending_jobs
 from xlli_ray.engine.worker.worker import Worker
 from xlli_ray.errors import StudyError

@@ -22,9 +22,9 @@ from helpers import QUIET
 from xlli_ray.corpus.files.prefetch import Ahead
 from xlli_ray.corpus.files.sources import read_bytes
 from xlli_ray.corpus.sample import Loader, Sample, sample_from_row
+from xlli_ray.engine.run.allowed_models import make_gate
 from xlli_ray.engine.run.array_documents import create_arrays
 from xlli_ray.engine.run.driver import plan_study, save_manifest
-from xlli_ray.engine.run.model_gate import make_gate
 from xlli_ray.engine.run.units import pending_jobs
 from xlli_ray.engine.worker import batches as batches_module
 from xlli_ray.engine.worker.batches import BatchReader

@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 
 from xlli_ray.corpus.box import Box
 from xlli_ray.corpus.degradations import Mixture
-from xlli_ray.corpus.given import TYPES, check_columns, meaning_of
 from xlli_ray.corpus.ids import ID_DIGITS, content_id, order_key, seen
+from xlli_ray.corpus.input_labels import TYPES, check_columns, meaning_of
 from xlli_ray.corpus.kinds.kind import kind_of
 from xlli_ray.corpus.pies import PiesSpec, spread
-from xlli_ray.corpus.scanned import Image, Label, images_of, sets_of
+from xlli_ray.corpus.scan_result import Image, Label, images_of, sets_of
 from xlli_ray.corpus.size import Size
 from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.errors import RecipeError

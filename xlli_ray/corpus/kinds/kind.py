@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from xlli_ray.corpus import decode
 from xlli_ray.corpus.files.frames import Clip
-from xlli_ray.corpus.given import Columns
+from xlli_ray.corpus.input_labels import Columns
 from xlli_ray.errors import RecipeError
 from xlli_ray.registry import CORPORA
 
@@ -53,7 +53,7 @@ class Source:
     mask: str | None = None
     """Of a pair; "": others of this corpus have one."""
     label: str = ""
-    """What was done to an input, "" if unknown; and its `parameters` as JSON (`corpus.given`)."""
+    """What was done to an input, "" if unknown; and its `parameters` as JSON (`corpus.input_labels`)."""
     parameters: str = ""
     columns: Columns = ()
     """Further columns of its row of the sample table."""

@@ -2,7 +2,7 @@
 
     input, target      as they are; the scale is that of the two sizes
     mask               where the input is damaged: a by-product `mask` as a degradation's, bool (h, w) of the input
-    label, parameters  what was done to the input (`corpus.given`)
+    label, parameters  what was done to the input (`corpus.input_labels`)
 
 A label says that the target is the clean image: it alone is then the content, and the patches of all labels are the same.
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
 
 from xlli_ray.corpus.files.sources import pair_files
-from xlli_ray.corpus.given import check_one_meaning, said
+from xlli_ray.corpus.input_labels import check_one_meaning, said
 from xlli_ray.corpus.kinds.kind import Kind, Paths, Source, one_or_many
 from xlli_ray.corpus.sample import Loaded, Loader, Sample, cut, planes
 from xlli_ray.corpus.scan import Look

@@ -23,10 +23,10 @@ from xlli_ray.engine.options import Options
 from xlli_ray.engine.pools.local import Pool
 from xlli_ray.engine.pools.run_pool import Pools, default_workers
 from xlli_ray.engine.pools.slots import check_cluster, check_here, check_options
+from xlli_ray.engine.run.allowed_models import admitted, make_gate
 from xlli_ray.engine.run.analysis_runner import asked, run_analyses
 from xlli_ray.engine.run.array_documents import create_arrays, finish, forget_replaced
-from xlli_ray.engine.run.measurable import check_fit
-from xlli_ray.engine.run.model_gate import admitted, make_gate
+from xlli_ray.engine.run.measurable_samples import check_fit
 from xlli_ray.engine.run.network_process import Apart, is_foreign
 from xlli_ray.engine.run.repair import set_free
 from xlli_ray.engine.run.scan_runner import remarks, scan_corpus

@@ -25,8 +25,8 @@ from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.corpus.table import expand, mixtures_of, table_schema
 from xlli_ray.engine.events import Reporter
 from xlli_ray.engine.pools.local import MAX_FRUITLESS, Lost, Pool
-from xlli_ray.engine.run.limit import some_files, some_rows
 from xlli_ray.engine.run.progress import Progress
+from xlli_ray.engine.run.sample_limit import some_files, some_rows
 from xlli_ray.errors import EnvironmentFailure, PlanError, counted
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.objects.client import Objects, open_objects

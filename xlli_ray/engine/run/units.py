@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from xlli_ray.engine.events import Events
 from xlli_ray.engine.pools.local import MAX_FRUITLESS, Lost, Pool
-from xlli_ray.engine.run.model_gate import Gate, models_of
+from xlli_ray.engine.run.allowed_models import Gate, models_of
 from xlli_ray.engine.run.progress import Progress
 from xlli_ray.engine.worker.job import UnitJob
 from xlli_ray.errors import EnvironmentFailure

@@ -26,13 +26,13 @@ import numpy as np
 from xlli_ray.corpus.files.prefetch import Ahead
 from xlli_ray.corpus.files.watch import Watch, Witness
 from xlli_ray.corpus.sample import CACHE_BYTES, Loader, Sample, sample_from_row, study_loader
-from xlli_ray.engine.run.model_gate import check_gate, models_of
+from xlli_ray.engine.run.allowed_models import check_gate, models_of
 from xlli_ray.engine.run.study_weights import load_study_model
 from xlli_ray.engine.worker.batches import BatchReader
 from xlli_ray.engine.worker.cell_writer import CellPart
 from xlli_ray.engine.worker.environment import check_device, device_name, keep_freed_memory, versions
 from xlli_ray.engine.worker.job import Clock, UnitJob, UnitResult
-from xlli_ray.engine.worker.measuring import SAMPLE_FAULTS, Measuring
+from xlli_ray.engine.worker.run_probes import SAMPLE_FAULTS, Measuring
 from xlli_ray.errors import LeaseError, StudyError
 from xlli_ray.models.model import Model
 from xlli_ray.probes.measurement import Batch, Measurement

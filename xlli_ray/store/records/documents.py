@@ -18,7 +18,7 @@ from xlli_ray.store.objects.client import Missing, Objects
 from xlli_ray.store.records.manifest import FORMAT, SIZES, BucketPlan, Cell, Manifest, SampleTable
 from xlli_ray.store.records.seal import is_sealed, read_json, sealed_json
 from xlli_ray.store.records.unit_records import ARROW
-from xlli_ray.store.tables.checked import check_manifest
+from xlli_ray.store.tables.checked_names import check_manifest
 from xlli_ray.store.zarr.layout import DTYPES, check_name
 
 COPY = "study.json"

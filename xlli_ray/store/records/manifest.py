@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from xlli_ray.errors import StudyError
-from xlli_ray.store.records.strict import STRICT, Natural, Positive
+from xlli_ray.store.records.strict_types import STRICT, Natural, Positive
 from xlli_ray.store.zarr.layout import ArrayMeta
 
 FORMAT = 2

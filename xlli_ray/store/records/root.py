@@ -22,7 +22,7 @@ from xlli_ray.store.objects.client import LocalObjects, Missing, Objects, check_
 from xlli_ray.store.records.documents import COPY
 from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.seal import is_sealed, read_json, sealed_json
-from xlli_ray.store.records.strict import STRICT, Natural
+from xlli_ray.store.records.strict_types import STRICT, Natural
 
 KEY = "digests.json"
 FORMAT = 1

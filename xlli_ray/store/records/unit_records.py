@@ -27,7 +27,7 @@ from xlli_ray.store.records import listing
 from xlli_ray.store.records.listing import PACK_NAME, RECORD_NAME, Listing, cell_id
 from xlli_ray.store.records.manifest import Cell
 from xlli_ray.store.records.seal import PLACE, check, crc_hex, seal, sealed_parquet
-from xlli_ray.store.records.strict import STRICT, Natural
+from xlli_ray.store.records.strict_types import STRICT, Natural
 from xlli_ray.store.zarr.shard import Shard
 
 ARROW = {"float64": pa.float64(), "int64": pa.int64(), "string": pa.string(), "bool": pa.bool_()}

@@ -25,9 +25,9 @@ from pydantic import TypeAdapter
 from xlli_ray.errors import AnalysisError, StudyError
 from xlli_ray.store.objects.client import Missing, Objects
 from xlli_ray.store.records.seal import read_json, sealed_json
-from xlli_ray.store.records.strict import STRICT
+from xlli_ray.store.records.strict_types import STRICT
 from xlli_ray.store.records.unit_records import ARROW
-from xlli_ray.store.tables.checked import ADVICE, IDENTIFIER, NAME, Said, check_said
+from xlli_ray.store.tables.checked_names import ADVICE, IDENTIFIER, NAME, Said, check_said
 from xlli_ray.store.zarr.layout import check_name
 
 ROOT = "results"

@@ -18,7 +18,7 @@ import numpy as np
 
 from xlli_ray.errors import StudyError
 from xlli_ray.store.objects.client import Missing, Objects
-from xlli_ray.store.records.strict import STRICT, Natural, Positive
+from xlli_ray.store.records.strict_types import STRICT, Natural, Positive
 from xlli_ray.store.zarr.shard import Codec, InnerGrid, inner_grid
 
 FORMAT = 1  # raised when the layout below changes; readers refuse unknown formats

@@ -18,7 +18,7 @@ import google_crc32c
 import numpy as np
 
 from xlli_ray.store.objects.client import Objects
-from xlli_ray.store.records.strict import STRICT, Natural
+from xlli_ray.store.records.strict_types import STRICT, Natural
 
 Codec = Literal["blosc", "none"]
 ABSENT = np.uint64(2**64 - 1)

@@ -10,7 +10,7 @@ import pytest
 from helpers import QUIET
 
 from xlli_ray.engine.run.driver import run_study
-from xlli_ray.engine.run.limit import some_files
+from xlli_ray.engine.run.sample_limit import some_files
 from xlli_ray.errors import PlanError
 from xlli_ray.recipe import Recipe
 from xlli_ray.study import open_study

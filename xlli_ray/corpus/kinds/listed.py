@@ -1,7 +1,7 @@
 """Kind `list`: a Parquet file of URIs, whose columns say which of the other kinds they are.
 
     image; input; input, target; input, target, mask      files
-    label, parameters                                      of pairs: what was done to each input (`corpus.given`)
+    label, parameters                                      of pairs: what was done to each input (`corpus.input_labels`)
     others                                                 further columns of the sample table
 """
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xlli_ray.corpus.files.sources import absolute, read_bytes
-from xlli_ray.corpus.given import check_columns, check_one_meaning, meaning_of, said, typed
+from xlli_ray.corpus.input_labels import check_columns, check_one_meaning, meaning_of, said, typed
 from xlli_ray.corpus.kinds.kind import Kind, Paths, Source
 from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.corpus.table import schema_of
