@@ -354,8 +354,11 @@ def test_texture_picks_the_detailed_squares_first_and_breaks_ties_from_the_top()
 
 @pytest.mark.parametrize(
     ("window", "words"),
-    [(Window(18, 0, 6), "outside"), (Window(0, 22, 6), "outside"), (Window(-1, 0, 4), "outside"), (Window(0, 0, 0), "size must be an integer ≥ 1, got 0")],
-)
+    [
+        (Window(18, 0, 6), "outside"), (Window(0, 22, 6), "outside"), (Window(-1, 0, 4), "outside"),
+        (Window(0, 0, 0), "size must be an integer ≥ 1, got 0"),
+    ],
+)  # fmt: skip
 def test_a_window_that_does_not_fit_is_refused(image: Tensor, window: Window, words: str) -> None:
     with pytest.raises(NetworkError, match=words):
         attribute(as_model(Linear()), image, [window], BlurPath())
