@@ -85,6 +85,7 @@ def run(
 ) -> int:
     """Run a recipe, or resume where it stopped. The same command again computes only what is missing."""
     from xlli_ray.engine.run.driver import run_study
+    from xlli_ray.report.text import result_table
 
     parsed = _recipe(recipe, set_)
     options = _options(
@@ -107,7 +108,7 @@ def run(
         failed, rejected = counted(summary.failed, "measurement"), counted(summary.rejected, "file")
         say(f"{failed} failed (a sample counts once a model), {rejected} rejected: xlli query {place} \"from failures\"")
     page = _write_report(place)
-    table = "" if quiet else _result_table(place)
+    table = "" if quiet else result_table(place)
     if not quiet:
         say(table)
         say(f"report: {page}")
@@ -132,12 +133,6 @@ def _failures(failed: int, measurements: int) -> str:
     return f"{failed} of {counted(measurements, 'measurement')} failed (a sample counts once a model)"
 
 
-def _result_table(place: str) -> str:
-    from xlli_ray.report.text import result_table
-
-    return result_table(place)
-
-
 def _write_report(place: str, against: str | None = None) -> str:
     from xlli_ray.report.page import write_report
     from xlli_ray.report.training_page import write_training_page
@@ -146,7 +141,6 @@ def _write_report(place: str, against: str | None = None) -> str:
 
     if exists(objects := open_objects(place), DOCUMENT):
         return write_training_page(objects)
-
     return write_report(place, against)
 
 

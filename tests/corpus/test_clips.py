@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from hashlib import sha256
 from pathlib import Path
@@ -24,8 +23,6 @@ from xlli_ray.corpus.scan import expand, list_sources, scan_source
 from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.corpus.table import SCHEMA
 from xlli_ray.errors import EnvironmentFailure, RecipeError, SampleError
-
-FIXTURES = Path(os.environ.get("XLLI_FIXTURES", Path(__file__).parents[3] / "shared" / "fixtures")) / "video"
 
 
 def frame(height: int, width: int, seed: int) -> np.ndarray:
@@ -228,10 +225,10 @@ def test_a_video_without_the_package_says_what_to_install(tmp_path: Path, monkey
         list_sources(CorpusSpec(clips={"input": "v.mp4"}), tmp_path)
 
 
-@pytest.mark.skipif(not FIXTURES.is_dir(), reason="needs the fixtures")
-def test_the_calendar_of_vid4_is_one_clip_in_windows_of_seven() -> None:
+def test_the_calendar_of_vid4_is_one_clip_in_windows_of_seven(fixtures: Path) -> None:
     spec = CorpusSpec(clips={"target": "Vid4/*/*.png", "frames": 7, "stride": 1}, scale=4)
-    calendar = next(source for source in list_sources(spec, FIXTURES) if source.clip is not None and source.clip.name == "calendar")
+    sources = list_sources(spec, fixtures / "video")
+    calendar = next(source for source in sources if source.clip is not None and source.clip.name == "calendar")
     assert calendar.clip is not None
     assert calendar.clip.numbers == tuple(range(1, 9))
     row = scan_source(calendar, spec, 0)
