@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from xlli_ray.corpus.degradations import get
+from xlli_ray.plots.canvas import canvas, svg_text
 from xlli_ray.plots.dots import Dots, Panel
 from xlli_ray.plots.heat import Heat, grid_of
 from xlli_ray.plots.palette import NETWORKS, SPARE, family_colour, network_looks
@@ -103,3 +105,22 @@ def test_no_two_degradations_of_a_study_share_a_colour() -> None:
     known = ["clean", *OWN, *(f"mixture{i}" for i in range(3)), "rain"]
     own = {**OWN, "rain": OWN["blur"]}
     assert len({family_colour(name, known, own) for name in known}) == len(known)
+
+
+def test_digits_that_the_layout_does_not_fix_change_neither_ids_nor_coordinates() -> None:
+    def drawn(shift: float) -> str:
+        with canvas(3.0, 2.0) as figure:
+            axes = figure.add_subplot()
+            axes.plot([0, 1], [0, 1])
+            engine = figure.get_layout_engine()
+            execute = engine.execute
+
+            def shifted(fig: Any) -> None:
+                execute(fig)
+                axes.set_position([value + shift for value in axes.get_position().bounds])
+
+            engine.execute = shifted
+            return svg_text(figure, "line")
+
+    assert drawn(1e-12) == drawn(-1e-12) == drawn(0.0)
+    assert "clip-path" in drawn(0.0)

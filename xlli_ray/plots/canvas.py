@@ -6,6 +6,7 @@ and the same data give the same bytes.
 
 from __future__ import annotations
 
+import hashlib
 import html
 import io
 import re
@@ -70,24 +71,36 @@ def canvas(width: float, height: float) -> Iterator[Any]:
         yield figure
 
 
+def _named_by_order(text: str, title: str) -> str:
+    """The SVG with the ids that something refers to named by the title and their order, the others removed.
+
+    matplotlib's ids are hashes of coordinates, down to digits that the layout does not fix; and two figures of one page must not share one.
+    """
+    start = hashlib.sha256(title.encode()).hexdigest()[:8]
+    names = {old: f"f{start}-{i}" for i, old in enumerate(dict.fromkeys(re.findall(r'(?:url\(#|href="#)([^)"]+)', text)))}
+    text = re.sub(r' id="([^"]+)"', lambda match: f' id="{names[match[1]]}"' if match[1] in names else "", text)
+    return re.sub(r'(url\(#|href="#)([^)"]+)', lambda match: match[1] + names[match[2]], text)
+
+
 def svg_text(figure: Any, title: str) -> str:
     """The figure as one `<svg>` element for a page: scales with its column, named for readers that do not see it."""
     import matplotlib
 
     sink = io.StringIO()
-    # Ids are hashes salted with the title: two figures of one page must not share an id.
     with matplotlib.rc_context({"svg.hashsalt": title}):
         # Laid out once, then printed: `savefig` would draw everything once more before, only to lay it out.
         figure.dpi = POINTS
         figure.get_layout_engine().execute(figure)
         figure.set_layout_engine("none")
+        for axes in figure.axes:
+            # The layout's solver visits its variables in the order of their addresses, so its last digits differ from run to run.
+            axes.set_position([round(value, 6) for value in axes.get_position().bounds])
         figure.dpi = PIXELS
         figure.canvas.print_svg(sink, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = sink.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', text))
-    text = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", text)
+    text = _named_by_order(text, title)
     text = re.sub(r'="[^"]*"', lambda match: re.sub(r"(\d\.\d\d)\d+", r"\1", match[0]), text)
     text = re.sub(r"\n\s*", "\n", text)
     width = float(figure.get_size_inches()[0]) * 96
