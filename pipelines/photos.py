@@ -1,6 +1,7 @@
 """Photographs to train and to look at networks with: from Debian packages, with known bytes.
 
     python pipelines/photos.py photos          # writes photos/train, photos/unseen and photos/photos.json
+    python pipelines/photos.py photos --patches 128     # and photos/patches: patches of the training photographs, a file each
 
 Downloads nine packages of Debian 12 with `apt-get download` (260 MB; on another system put the .deb files into
 DIR/packages by hand), refuses any whose sha256 differs, takes the photographs named below and nothing else (drawings,
@@ -29,10 +30,13 @@ import numpy as np
 from PIL import Image
 
 from xlli_ray.corpus.decode import decode, to_u8
+from xlli_ray.corpus.patches import choose, crop, tile_stds, tiles
 from xlli_ray.corpus.resize import bicubic, modcrop
 
 LONG_SIDE = 1400  # px: what a photograph is brought near to; a smaller one is still downscaled by 2
 EVERY = 4  # of the sorted list, each 4th is unseen
+PATCHES_PER_PHOTO = 6
+MIN_STD = 10.0  # grey levels of luma: flatter patches teach nothing
 
 # package, version, sha256 of the .deb, folder, names without folder (".jpg" where no suffix is given)
 PACKAGES: list[tuple[str, str, str, str, str]] = [
@@ -120,7 +124,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Fetch and prepare the training photographs.")
     parser.add_argument("dir", type=Path, help="where train/, unseen/ and photos.json are written")
     parser.add_argument("--packages", type=Path, help="folder of .deb files (default DIR/packages)")
+    parser.add_argument("--patches", type=int, metavar="SIZE", help="only cut DIR/train into DIR/patches, SIZE x SIZE pixels each")
     options = parser.parse_args()
+    if options.patches:
+        written = cut(options.dir, options.patches)
+        print(f"{written} patches of {options.patches}x{options.patches} pixels in {options.dir / 'patches'}")
+        return 0
     packages = options.packages or options.dir / "packages"
     packages.mkdir(parents=True, exist_ok=True)
     found = sorted(photographs(packages), key=lambda photo: photo[2])
@@ -145,6 +154,27 @@ def main() -> int:
         f"{len(listed)} photographs, {len(listed) - unseen} to train and {unseen} unseen, {megapixels:.1f} megapixels"
     )
     return 0
+
+
+def cut(folder: Path, size: int) -> int:
+    """Write up to PATCHES_PER_PHOTO patches of each photograph in `folder`/train to `folder`/patches. Returns their number.
+
+    They are backgrounds to count (`corpus.count` of a training recipe), where a whole photograph would hold hundreds of crops.
+    """
+    target = folder / "patches"
+    target.mkdir(exist_ok=True)
+    for stale in target.glob("*.png"):
+        stale.unlink()
+    number = 0
+    for file in sorted((folder / "train").glob("*.png")):
+        pixels = np.asarray(Image.open(file).convert("RGB"))
+        boxes = tiles(*pixels.shape[:2], size)
+        rich = [box for box, std in zip(boxes, tile_stds(pixels, size), strict=True) if std >= MIN_STD]
+        names = [f"{file.name}|{box.top},{box.left}" for box in rich]
+        for box in choose(rich, names, 0, PATCHES_PER_PHOTO):
+            Image.fromarray(crop(pixels, box)).save(target / f"{file.stem}--{box.top}-{box.left}.png")
+            number += 1
+    return number
 
 
 def photographs(packages: Path) -> Iterator[tuple[str, bytes, str]]:

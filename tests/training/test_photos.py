@@ -90,3 +90,22 @@ def test_a_package_with_other_bytes_is_not_used(photos_script: ModuleType, tmp_p
     (tmp_path / "palapeli-data_1%3a1_all.deb").write_bytes(b"other")
     with pytest.raises(SystemExit, match=r"sha256 is .* expected"):
         photos_script.unpacked(tmp_path, "palapeli-data", "1:1", "0" * 64)
+
+
+def test_patches_of_the_training_photographs_are_textured_do_not_overlap_and_are_the_same_every_time(
+    photos_script: ModuleType, tmp_path: Path
+) -> None:
+    (tmp_path / "train").mkdir()
+    half_flat = textured(96, 192, 1)
+    half_flat[:, 96:] = 128
+    Image.fromarray(half_flat).save(tmp_path / "train" / "half_flat.png")
+    Image.fromarray(textured(128, 128, 2)).save(tmp_path / "train" / "rich.png")
+    assert photos_script.cut(tmp_path, 32) == photos_script.cut(tmp_path, 32) == 2 * photos_script.PATCHES_PER_PHOTO
+    for photo in ("half_flat", "rich"):
+        whole = np.asarray(Image.open(tmp_path / "train" / f"{photo}.png"))
+        files = list((tmp_path / "patches").glob(f"{photo}--*.png"))
+        corners = [tuple(map(int, file.stem.split("--")[1].split("-"))) for file in files]
+        assert all(top % 32 == 0 and left % 32 == 0 for top, left in corners)
+        assert photo == "rich" or all(left < 96 for _, left in corners)
+        for file, (top, left) in zip(files, corners):
+            assert np.array_equal(np.asarray(Image.open(file)), whole[top : top + 32, left : left + 32])
