@@ -23,7 +23,7 @@ contrast = someones_probe
 [xlli_ray.analyses]
 spread = someones_spread.py
 [xlli_ray.degradations]
-rain = someones_rain
+drizzle = someones_rain
 [xlli_ray.corpora]
 numbered = someones_kinds
 [xlli_ray.metrics]
@@ -63,7 +63,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     [
         ({"stages": [{"contrast": {}}]}, "contrast = someones_probe", "probes"),
         ({"stages": [{"spread": {}}]}, "spread = someones_spread.py", "analyses"),
-        ({"corpus": {"images": "*.png", "scale": 4, "degradations": [{"rain": 1}]}}, "rain = someones_rain", "degradations"),
+        ({"corpus": {"images": "*.png", "scale": 4, "degradations": [{"drizzle": 1}]}}, "drizzle = someones_rain", "degradations"),
         ({"corpus": {"numbered": "photos"}}, "numbered = someones_kinds", "corpora"),
         ({"stages": [{"restore": {"metrics": ["sharpness"]}}]}, "sharpness = someones_metric", "metrics"),
         ({"stages": [{"lam": {"path": "grey"}}]}, "grey = someones_path", "lam_paths"),
@@ -96,7 +96,7 @@ def test_it_costs_nothing_that_does_not_ask_for_it(tmp_path: Path) -> None:
     for table in TABLES:
         names = set(table)
         assert len(table) == len(names)
-        assert not names & {"contrast", "spread", "rain", "numbered", "sharpness", "grey", "doubler"}
+        assert not names & {"contrast", "spread", "drizzle", "numbered", "sharpness", "grey", "doubler"}
     assert "restore" not in registry.SECTIONS
     with pytest.raises(RecipeError, match="page section 'restore': the entry point `restore = someones_section` of package someones"):
         registry.SECTIONS.load("restore")

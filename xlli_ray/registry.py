@@ -308,6 +308,7 @@ DEGRADATIONS = Registry(
     "xlli_ray.degradations", "degradation",
     {
         "blur": "xlli_ray.corpus.degradations.blur:Blur",
+        "rain": "xlli_ray.corpus.degradations.rain:Rain",
         "noise": "xlli_ray.corpus.degradations.noise:Noise",
         "jpeg": "xlli_ray.corpus.degradations.jpeg:Jpeg",
     },

@@ -128,7 +128,8 @@ def test_only_canonical_labels_are_read(label: str) -> None:
 
 def test_every_registered_degradation_keeps_its_promises() -> None:
     for name in DEGRADATIONS:
-        one = get(name).of(20)
+        level = {"rain": 0.02}.get(name, 20)
+        one = get(name).of(level)
         assert name == one.NAME
         assert one.VERSION >= 1
         array = HR if one.DOMAIN == "target" else LR
@@ -141,8 +142,8 @@ def test_every_registered_degradation_keeps_its_promises() -> None:
         with pytest.raises(RecipeError):
             one.of(0)
         assert one.AXIS.strip()
-        assert one.label == f"{name}20"
-        assert type(one).from_label("20") == one
+        assert one.label == f"{name}{level}"
+        assert type(one).from_label(f"{level}") == one
 
 
 def test_parts_are_applied_in_the_literatures_order_and_only_in_their_domain() -> None:
@@ -176,6 +177,42 @@ def test_whole_levels_are_drawn_with_both_ends() -> None:
 def test_of_a_list_every_entry_is_drawn() -> None:
     rng = np.random.default_rng(0)
     assert {draw(["clean", {"blur": 2}, {"noise": [5, 9]}], rng).type for _ in range(100)} == {"clean", "blur", "noise"}
+
+
+def test_a_share_is_the_probability_of_its_entry_and_the_others_have_the_rest() -> None:
+    rng = np.random.default_rng(0)
+    made = [draw(["clean", {"noise": 5}, {"blur": [1, 2], "share": 0.8}], rng).type for _ in range(4000)]
+    assert made.count("blur") / 4000 == pytest.approx(0.8, abs=0.02)
+    assert made.count("clean") / 4000 == pytest.approx(0.1, abs=0.02)
+    assert made.count("noise") / 4000 == pytest.approx(0.1, abs=0.02)
+    assert {draw([{"noise": 5, "share": 1}], rng).label for _ in range(5)} == {"noise5"}
+
+
+def test_lists_without_shares_are_drawn_as_before_there_were_any() -> None:
+    first, second = np.random.default_rng(3), np.random.default_rng(3)
+    entries = ["clean", {"blur": 2}, {"noise": 5}]
+    assert [draw(entries, first) for _ in range(30)] == [parse(entries[int(second.integers(3))]) for _ in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        (["clean", {"noise": 5, "share": 1}], "the shares 1 sum to 1; nothing is left for the 1 without one"),
+        (["clean", {"noise": 5, "share": 0.8}, {"blur": 2, "share": 0.7}], "the shares 0.8, 0.7 sum to 1.5; nothing is left"),
+        ([{"noise": 5, "share": 0.8}], "sum to 0.8; expected 1, or an entry without a share"),
+        (["clean", {"noise": 5, "share": 0}], "share 0; expected a probability above 0"),
+        (["clean", {"noise": 5, "share": "most"}], "share 'most'; expected a probability"),
+        (["clean", {"share": 0.5}], "expected the word clean"),
+    ],
+)
+def test_shares_that_are_no_probabilities_are_found_before_training(entries: list[object], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        check_draw(entries)  # type: ignore[arg-type]
+
+
+def test_a_share_is_refused_where_every_entry_makes_a_sample() -> None:
+    with pytest.raises(RecipeError, match=r"share 0\.5: of crops, only in training recipes"):
+        parse({"noise": 5, "share": 0.5})
 
 
 def test_a_draw_is_that_of_its_generator() -> None:

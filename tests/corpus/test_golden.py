@@ -74,6 +74,9 @@ GOLDEN = {
     "blur8": (1, "7340cb21daf7482c"),
     "noise10": (1, "3c00bb192fc6a009"),
     "noise20": (1, "452b34ceb3429a7e"),
+    "rain-hu25-small": (1, "7978275f2b887ca2"),
+    "rain-hu25-random": (1, "abee6e303ba0111d"),
+    "rain-xpixel-large": (1, "9751cfec71d5211f"),
     "jpeg10": (1, "6bd17c75bf19f92c"),
     "jpeg50": (1, "ecf2bdf656def685"),
 }

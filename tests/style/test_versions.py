@@ -34,7 +34,7 @@ from xlli_ray.training.recipe import Job, Train, TrainCorpus
 
 SOURCE = Path(xlli_ray.__file__).parent
 CORPORA = {
-    "made": {"images": ["a.png"], "scale": 2, "degradations": ["clean", {"blur": 2}, {"noise": 20}, {"jpeg": 50}]},
+    "made": {"images": ["a.png"], "scale": 2, "degradations": ["clean", {"blur": 2}, {"rain": "hu25-small"}, {"noise": 20}, {"jpeg": 50}]},
     "clean": {"images": ["a.png"], "scale": 2},
     "given": {"inputs": ["a.png"]},
 }
@@ -163,7 +163,7 @@ def identities(records: Any) -> dict[str, Any]:
     for name in [*NETWORKS, "spandrel"]:
         if name != "srresnet":  # whose record stands above
             out[f"network {name}"] = weights.current_version("spandrel:X" if name == "spandrel" else name, None)
-    damages = [{"blur": [0, 4], "noise": 20, "jpeg": [30, 90]}]
+    damages = [{"blur": [0, 4], "rain": "hu25-small", "noise": 20, "jpeg": [30, 90]}]
     train = {"network": "srresnet", "iterations": 1}
     job = {"id": "x", "seed": 0}
     images = TrainCorpus(images=["a.png"], degradations=damages)
@@ -245,4 +245,4 @@ def test_versions_are_read_where_they_stand_and_never_copied() -> None:
 def test_version_one_of_resizing_is_left_out_so_that_studies_of_before_go_on(records: Any) -> None:
     _, recipes, known = records
     plan = make_plan(recipes["made"], table("made", recipes["made"]), [known["made"]], _model)
-    assert all(cell.identity["degradation versions"] == {"blur": 1, "jpeg": 1, "noise": 1} for cell in plan.cells)
+    assert all(cell.identity["degradation versions"] == {"blur": 1, "jpeg": 1, "noise": 1, "rain": 1} for cell in plan.cells)

@@ -90,6 +90,20 @@ def test_noise_is_as_strong_as_its_name_says_and_never_the_same_twice(pictures) 
     assert not np.array_equal(noisy.batch(0).input, noisy.batch(1).input)
 
 
+def test_crops_of_the_same_size_get_rain_of_their_own_and_a_share_of_them_none(pictures) -> None:
+    rain = [degradations.CLEAN, {"rain": {"preset": "hu25-small", "angle": [[20, 45], [-45, -20]]}, "share": 0.9}]
+    same = [Picture(one.name, one.sha256, one.target, one.target) for one in pictures]
+    made = [Crops(same, 1, crop=40, batch=100, degradations=rain, seed=0).batch(iteration) for iteration in (0, 1, 0)]
+    assert made[0].input.shape == made[0].target.shape == (100, 3, 40, 40)
+    clean = (made[0].input == made[0].target).all((1, 2, 3))
+    assert 2 <= clean.sum() <= 20
+    assert (made[0].input >= made[0].target).all()
+    assert (made[0].input > made[0].target).any((1, 2, 3))[~clean].all()
+    added = {(one.input[i] - one.target[i]).tobytes() for one in made[:2] for i in range(100)}
+    assert len(added) >= 160, "no two crops have the same rain"
+    assert made[0].input.tobytes() == made[2].input.tobytes()
+
+
 class StainParams(BaseModel):
     amount: float
 
@@ -109,7 +123,7 @@ def stain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(DEGRADATIONS, "stain", f"{__name__}:Stain")
 
 
-LEVELS = {"blur": 2.0, "noise": 20, "jpeg": 50, "stain": 0.2}
+LEVELS = {"blur": 2.0, "noise": 20, "jpeg": 50, "rain": 0.02, "stain": 0.2}
 
 
 def test_every_registered_degradation_has_a_level_to_be_tried_with(stain) -> None:
@@ -131,7 +145,7 @@ def test_every_crop_of_every_step_has_draws_of_its_own(name: str, stain, monkeyp
     picture = textured(40, 40, 0)
     given = picture if part.DOMAIN == "input" else picture.astype(np.float32) / np.float32(255)
     random = not np.array_equal(part.apply(given, key="a").image, part.apply(given, key="b").image)
-    assert random == (name in ("noise", "stain"))
+    assert random == (name in ("noise", "rain", "stain"))
     monkeypatch.setattr(type(part), "apply", watched)
     flat = Picture("flat", "0" * 64, np.full((64, 64, 3), 128, np.uint8), np.full((16, 16, 3), 128, np.uint8))
     made = crops([flat], degradations=[{name: level}], min_gradient=0.0, batch=3, crop=32)

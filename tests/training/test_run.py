@@ -119,6 +119,23 @@ def test_a_network_beside_the_recipe_is_trained_from_any_folder_and_found_by_the
     assert str(tmp_path) not in json.dumps(card["recipe"])
 
 
+def test_a_network_of_scale_1_is_trained_with_rain_drawn_on_line(recipe: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load(recipe.read_text())
+    content["corpus"] |= {"scale": 1, "degradations": ["clean", {"rain": "hu25-small", "share": 0.9}]}
+    content["validate"]["degradations"] = ["clean", {"rain": "hu25-small"}, {"rain": {"preset": "hu25-small", "ood": "angle"}}]
+    content["train"] |= {"network": "toy_trainees:Denoiser", "args": {"width": 4}}
+    recipe.write_text(yaml.safe_dump({**content, "grid": [{"id": "a"}, {"id": "b", "seed": 1}]}))
+    train(recipe, tmp_path / "out")
+    first = (tmp_path / "out/a/weights.safetensors").read_bytes()
+    train(recipe, tmp_path / "again", only=["a"])
+    assert (tmp_path / "again/a/weights.safetensors").read_bytes() == first
+    card = check_card(json.loads((tmp_path / "out/a/card.json").read_text()), name="a")
+    assert card["scale"] == 1
+    assert {"psnr_y", "psnr_y rain-hu25-small", "psnr_y rain-hu25-small-ood-angle"} < set(card["curve"])
+    with pytest.raises(RecipeError, match=r"corpus\.degradations was .*hu25-small.*, is now .*hu25-large"):
+        train(recipe, tmp_path / "out", overrides=["corpus.degradations=[{rain: hu25-large}]"], only=["a"])
+
+
 def test_what_is_finished_is_not_trained_again_and_another_recipe_is_refused(recipe: Path, tmp_path: Path) -> None:
     train(recipe, tmp_path / "out", only=["gr"])
     before = (tmp_path / "out/gr/weights.safetensors").stat().st_mtime_ns

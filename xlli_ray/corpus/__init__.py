@@ -9,7 +9,7 @@
     given     labels, parameters and columns given for files
     patches   grid-aligned tiles          ids   what samples are called
     pies      an evaluation set: which degradations, and how many patches of each image
-    resize    MATLAB's bicubic            degradations/   blur, noise, jpeg: one file each
+    resize    MATLAB's bicubic            degradations/   blur, rain, noise, jpeg: one file each
     size      height, width, frames; the name of a bucket
     sample    a row of the table -> input and target
 

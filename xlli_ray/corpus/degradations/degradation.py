@@ -79,17 +79,30 @@ class Degradation(ABC):
         self.params = params
 
     @classmethod
-    def of(cls, value: float | Mapping[str, Any]) -> Self:
+    def of(cls, value: float | str | Mapping[str, Any]) -> Self:
         """From a level, or from all parameters by name. Raises RecipeError naming the field."""
-        fields: Mapping[str, Any] = value if isinstance(value, Mapping) else {cls.LEVEL: value}
-        if isinstance(level := fields.get(cls.LEVEL), list | tuple):
+        fields = cls.fields(value)
+        if isinstance(level := fields.get(cls.LEVEL), list | tuple) and cls.takes_range(cls.LEVEL):
             raise RecipeError(f"degradation {cls.NAME}: the range {list(level)} is for training; expected one number here")
         try:
             made = cls(cls.Params(**fields))
         except ValidationError as error:
-            raise RecipeError(f"degradation {cls.NAME}: {'; '.join(_problem(one, fields) for one in error.errors())}") from error
+            short = not isinstance(value, Mapping)
+            raise RecipeError(f"degradation {cls.NAME}: {'; '.join(_problem(one, short) for one in error.errors())}") from error
         made._check_level()
         return made
+
+    @classmethod
+    def fields(cls, value: float | str | Mapping[str, Any]) -> Mapping[str, Any]:
+        """Parameters by name, of what a recipe writes: the parameters themselves, or the short form, a level."""
+        return value if isinstance(value, Mapping) else {cls.LEVEL: value}
+
+    @classmethod
+    def takes_range(cls, field: str) -> bool:
+        """Whether this parameter is one number, so that a list in its place is a range to draw it from in training; other parameters may be
+        lists in their own right."""
+        info = cls.Params.model_fields.get(field)
+        return info is not None and info.annotation in (int, float, int | None, float | None)
 
     @classmethod
     def from_label(cls, text: str) -> Self:
@@ -146,13 +159,13 @@ def number(value: Any) -> Any:
     return value
 
 
-def _problem(error: Any, given: Mapping[str, Any]) -> str:
-    """One line of pydantic's account, without the field's name where the recipe gave a level only."""
+def _problem(error: Any, short: bool) -> str:
+    """One line of pydantic's account, without the field's name where the recipe gave the short form."""
     where = ".".join(map(str, error["loc"]))
     text = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         text = f"there is no parameter {where!r}"
-    return text if len(given) == 1 and error["type"] == "value_error" else f"{where}: {text}" if where not in text else text
+    return text if short and error["type"] == "value_error" else f"{where}: {text}" if where not in text else text
 
 
 def as_float32(array: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -4,36 +4,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from xlli_ray.corpus.degradations.degradation import Degradation
-from xlli_ray.corpus.degradations.mixture import Mixture, get, mixture_of, parse
+from xlli_ray.corpus.degradations.mixture import WORDS, Mixture, get, mixture_of, parse
 from xlli_ray.errors import RecipeError
 
-# A list [low, high] may stand for a number.
+# A list [low, high] may stand for a number; `share` may be given.
 DrawSpec = str | Mapping[str, Any]
 
 
 def draw(spec: DrawSpec | Sequence[DrawSpec], rng: np.random.Generator) -> Mixture:
     """A mixture for one training sample: `{blur: [0, 4]}` draws its level uniformly, numbers stay as they are.
 
-    Of a list of specs one is drawn first. Values are rounded to the six digits that labels carry (whole numbers where the parameter is
-    one, ends included); a level that comes out as 0 drops its part. One number is taken from `rng` per range, in pipeline order and in
-    the order of the parameters, whatever the result.
+    Of a list of specs one is drawn first, all with the same probability, or by their `share`, the probability of that entry: `[clean,
+    {noise: 20, share: 0.9}]`; entries without one have the rest in equal parts. Values are rounded to the six digits that labels carry
+    (whole numbers where the parameter is one, ends included); a level that comes out as 0 drops its part. One number is taken from `rng`
+    per range, in pipeline order and in the order of the parameters, whatever the result.
     """
     if isinstance(spec, Sequence) and not isinstance(spec, str):
         if not spec:
             raise RecipeError("degradations: the list is empty; expected at least one entry, e.g. [clean]")
-        spec = spec[int(rng.integers(len(spec)))]
+        spec = spec[_entry(spec, rng)]
+    spec = _without_share(spec)
     ranges = _ranges(spec)
     if ranges is None:
         return parse(spec)
     parts = []
     for kind, values in ranges:
         drawn = {name: _drawn(kind, name, value, rng) if isinstance(value, tuple) else value for name, value in values.items()}
-        if drawn[kind.LEVEL] != 0.0:
+        if drawn.get(kind.LEVEL) != 0.0:
             parts.append(kind.of(drawn))
     return mixture_of(parts)
 
@@ -43,14 +46,43 @@ def check_draw(spec: DrawSpec | Sequence[DrawSpec]) -> None:
     entries = spec if isinstance(spec, Sequence) and not isinstance(spec, str) else [spec]
     if not entries:
         raise RecipeError("degradations: the list is empty; expected at least one entry, e.g. [clean]")
-    for entry in entries:
+    for entry in map(_without_share, entries):
         if _ranges(entry) is None:
             parse(entry)
+    shares(entries)
+
+
+def shares(entries: Sequence[DrawSpec]) -> list[float] | None:
+    """Probability of each entry, None where no entry says its own: all have the same. Raises RecipeError."""
+    said = [entry.get("share") if isinstance(entry, Mapping) else None for entry in entries]
+    given = [share for share in said if share is not None]
+    if not given:
+        return None
+    if wrong := [share for share in given if not _is_number(share) or not 0 < share <= 1]:
+        raise RecipeError(f"degradations: share {wrong[0]!r}; expected a probability above 0 and at most 1")
+    silent = len(said) - len(given)
+    rest = 1 - sum(given)
+    if (rest < 1e-9) if silent else (abs(rest) > 1e-9):
+        others = f"nothing is left for the {silent} without one" if silent else "expected 1, or an entry without a share that has the rest"
+        raise RecipeError(f"degradations: the shares {', '.join(f'{share:g}' for share in given)} sum to {sum(given):g}; {others}")
+    return [rest / silent if share is None else float(share) for share in said]
+
+
+def _entry(entries: Sequence[DrawSpec], rng: np.random.Generator) -> int:
+    """The entry to take. Without shares, the draw is that of the time before there were any."""
+    if (probabilities := shares(entries)) is None:
+        return int(rng.integers(len(entries)))
+    place = float(rng.random())
+    return next((i for i, reached in enumerate(accumulate(probabilities)) if place < reached), len(entries) - 1)
+
+
+def _without_share(spec: DrawSpec) -> DrawSpec:
+    return {name: value for name, value in spec.items() if name != "share"} if isinstance(spec, Mapping) else spec
 
 
 def kinds_of(spec: DrawSpec) -> list[type[Degradation]]:
     """The degradations that one entry names."""
-    return [get(name) for name in spec if name != "label"] if isinstance(spec, Mapping) else [type(part) for part in parse(spec).parts]
+    return [get(name) for name in spec if name not in WORDS] if isinstance(spec, Mapping) else [type(part) for part in parse(spec).parts]
 
 
 def _drawn(kind: type[Degradation], name: str, ends: tuple[float, float], rng: np.random.Generator) -> float:
@@ -71,11 +103,11 @@ def _ranges(spec: DrawSpec) -> list[tuple[type[Degradation], dict[str, Any]]] | 
         return None
     ranges = []
     for name, value in spec.items():
-        if name == "label":
+        if name in WORDS:
             continue
         kind = get(name)
-        given = dict(value) if isinstance(value, Mapping) else {kind.LEVEL: value}
-        ranges.append((kind, {field: _range(kind, entry) if _is_range(kind, field, entry) else entry for field, entry in given.items()}))
+        given = kind.fields(value)
+        ranges.append((kind, {field: _given(kind, field, entry) for field, entry in given.items()}))
     if not any(isinstance(value, tuple) for _, values in ranges for value in values.values()):
         return None
     if "label" in spec:
@@ -90,10 +122,11 @@ def _ranges(spec: DrawSpec) -> list[tuple[type[Degradation], dict[str, Any]]] | 
     return [(kind, {field: values[field] for field in fields[kind] if field in values}) for kind, values in ranges]
 
 
-def _is_range(kind: type[Degradation], field: str, value: object) -> bool:
-    """A list for a parameter that is a number; other parameters may be lists in their own right."""
-    info = kind.Params.model_fields.get(field)
-    return isinstance(value, list | tuple) and info is not None and info.annotation in (int, float, int | None, float | None)
+def _given(kind: type[Degradation], field: str, value: Any) -> Any:
+    """A tuple (low, high) where a list stands for a number; lists that are parameters in their own right stay lists."""
+    if not isinstance(value, list | tuple):
+        return value
+    return _range(kind, value) if kind.takes_range(field) else list(value)
 
 
 def _range(kind: type[Degradation], value: Sequence[Any]) -> tuple[float, float]:

@@ -32,6 +32,7 @@ GIVEN = "given"  # label of inputs and pairs: whatever was done to them was done
 REAL = "real-"  # so begin the labels of sets of real inputs beside made ones (`pies`); no degradation's label does
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+~-]*")
 NAME = re.compile(r"[a-z_]+")
+WORDS = ("label", "share")  # keys of an entry beside its degradations; `share` only in training recipes
 
 # What a recipe may say of one mixture.
 Spec = str | Mapping[str, Any]
@@ -131,6 +132,8 @@ def parse(spec: Spec) -> Mixture:
             f"degradation {spec!r}: expected the word {CLEAN}, or names with levels such as {{blur: 2.0, noise: 10}}"
         )
     values = dict(spec)
+    if "share" in values:
+        raise RecipeError(f"share {values['share']!r}: of crops, only in training recipes; here every entry makes a sample of each patch")
     name = values.pop("label", None)
     if name is not None:
         _check_name(name, values)
@@ -150,7 +153,7 @@ def parse_label(label: str) -> Mixture:
     """The mixture that is called so without a name of its own. Raises RecipeError for a text that no mixture has as its label."""
     parts = []
     for text in [] if label == CLEAN else label.split("+"):
-        match = re.fullmatch(r"([a-z_]+)([0-9].*)", text)
+        match = re.fullmatch(r"([a-z_]+)([0-9-].*)", text)
         try:
             if match is None:
                 raise ValueError(text)
