@@ -102,3 +102,15 @@ def test_it_costs_nothing_that_does_not_ask_for_it(tmp_path: Path) -> None:
         registry.SECTIONS.load("restore")
     with pytest.raises(xlli_ray.XlliError, match="there is no stage 'contras'"):
         parse_recipe({**RECIPE, "stages": [{"contras": {}}]}, base=tmp_path)
+
+
+def test_a_name_that_two_packages_give_to_two_places_is_refused_naming_both_once_it_is_used(tmp_path: Path) -> None:
+    """The later one won without a word."""
+    for package, place in (("others", "others_rain:Rain"), ("someone", "someones_rain:Rain"), ("again", "someones_rain:Rain")):
+        about = tmp_path / f"{package}-1.0.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        (about / "entry_points.txt").write_text(f"[xlli_ray.degradations]\nfog = {place}\n")
+    parse_recipe(RECIPE, base=tmp_path)
+    with pytest.raises(RecipeError, match=r"degradation 'fog': .* `others_rain:Rain` of package others and `someones_rain:Rain` of"):
+        parse_recipe({**RECIPE, "corpus": {"images": "*.png", "scale": 4, "degradations": [{"fog": 1}]}}, base=tmp_path)

@@ -56,10 +56,14 @@ class Registry(MutableMapping[str, str]):
         self._entries, self._pattern = entries, MODULE if modules else PLACE
 
     @cached_property
-    def _installed(self) -> dict[str, EntryPoint]:
-        """Entry points of installed packages, also those whose value has the wrong form. They cannot override built-in names."""
-        entries = sorted(entry_points(group=self.group), key=lambda entry: (self._fits(entry), entry.name, entry.value))
-        return {entry.name: entry for entry in entries if entry.name not in self._entries}
+    def _installed(self) -> dict[str, tuple[EntryPoint, ...]]:
+        """Entry points of installed packages by name, the one that counts last; also those whose value has the wrong form. They cannot
+        override built-in names."""
+        points: dict[str, dict[str, EntryPoint]] = {}
+        for entry in sorted(entry_points(group=self.group), key=lambda entry: (self._fits(entry), entry.value)):
+            if entry.name not in self._entries:
+                points.setdefault(entry.name, {})[entry.value] = entry  # the same package may be on the import path twice
+        return {name: tuple(places.values()) for name, places in sorted(points.items())}
 
     def _fits(self, entry: EntryPoint) -> bool:
         return self._pattern.fullmatch(entry.value) is not None
@@ -67,7 +71,7 @@ class Registry(MutableMapping[str, str]):
     def __getitem__(self, name: str) -> str:
         if name in self._entries:
             return self._entries[name]
-        entry = self._installed[name]
+        entry = self._installed[name][-1]
         if not self._fits(entry):
             raise KeyError(name)
         return entry.value
@@ -80,7 +84,7 @@ class Registry(MutableMapping[str, str]):
 
     def __iter__(self) -> Iterator[str]:
         yield from self._entries
-        yield from (name for name, entry in self._installed.items() if name not in self._entries and self._fits(entry))
+        yield from (name for name, entries in self._installed.items() if name not in self._entries and self._fits(entries[-1]))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -94,16 +98,22 @@ class Registry(MutableMapping[str, str]):
         return name not in self and name in self._installed
 
     def check_form(self, name: str) -> None:
-        """Raise RecipeError for a name that is `misformed`: the entry point, its package and the form expected."""
+        """Raise RecipeError for a name that is `misformed`, or that two packages give: the entry points, their packages and the way out."""
+        entries = () if name in self._entries else self._installed.get(name, ())
+        if len(entries) > 1:
+            told = " and ".join(f"`{entry.value}` of package {_package(entry)}" for entry in entries)
+            raise RecipeError(
+                f"{self.noun} {name!r}: installed packages have several entry points of this name, {told}. Uninstall one, or name the "
+                "place itself in the recipe."
+            )
         if not self.misformed(name):
             return
-        entry = self._installed[name]
-        package = entry.dist.name if entry.dist is not None else "unknown"
+        entry = entries[-1]
         form = "package.module, without a class or function" if self._pattern is MODULE else "package.module:Name"
         way_out = f" A recipe may also name {entry.value} itself." if PLACE.fullmatch(entry.value) else ""
         raise RecipeError(
-            f"{self.noun} {name!r}: the entry point `{name} = {entry.value}` of package {package}, group {self.group}, has the wrong form; "
-            f"expected {form}. Mend it in that package and install it again.{way_out}"
+            f"{self.noun} {name!r}: the entry point `{name} = {entry.value}` of package {_package(entry)}, group {self.group}, has the "
+            f"wrong form; expected {form}. Mend it in that package and install it again.{way_out}"
         )
 
     def load(self, name: str) -> Any:
@@ -125,6 +135,10 @@ class Registry(MutableMapping[str, str]):
             return getattr(import_module(module), attribute) if attribute else import_module(module)
         except (ImportError, AttributeError) as error:
             raise RecipeError(f"{self.noun} {name!r} cannot be loaded: {error}. Is its package installed here?") from error
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else "unknown"
 
 
 def allow(names: Iterable[str | tuple[str, str]], folder: str = "") -> None:
