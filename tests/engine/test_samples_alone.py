@@ -118,3 +118,8 @@ class Killer(Probe):
                 pass
         return Measurement({{}}, {{"n": [int(one.sum()) for one in batch.input]}})
 '''
+
+
+def test_a_study_of_samples_alone_asks_for_no_gpu(recipe: Make, run: Run, tmp_path: Path) -> None:
+    """It started a worker for each GPU, and none where there is no GPU."""
+    assert run(recipe(stages=[{"inputs": {}}]), gpus_per_worker=1.0).units_run > 0

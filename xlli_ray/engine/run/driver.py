@@ -154,6 +154,8 @@ def plan_study(recipe: Recipe, out: str, options: Options) -> tuple[Manifest, Pl
 
 def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
     """Run a recipe to completion, computing only what is missing."""
+    if all(stage.without_model for stage in recipe.measured().stages):
+        options = replace(options, gpus_per_worker=0.0)  # samples are measured on the CPU: a worker for each of its slots
     with session(out, options, recipe.threads) as (objects, lease, events, spec):
         events.event("start", command=options.command, epoch=lease.epoch, versions=versions())
         apart = _apart(recipe, objects, spec)
