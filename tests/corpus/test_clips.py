@@ -166,6 +166,7 @@ def test_a_frame_that_changed_since_the_scan_fails_its_samples_only(tmp_path: Pa
         ({"clips": {"input": "a"}, "scale": 2}, "scale goes only with"),
         ({"clips": {"target": "a", "frame": 3}, "scale": 2}, "Extra inputs"),
         ({"clips": {"target": "a"}, "scale": 2, "pies": {}}, "pies goes only with images"),
+        ({"clips": {"target": "a", "label": "rain"}, "scale": 2}, "label goes only with pairs of images"),
     ],
 )
 def test_mistakes_are_told(corpus: dict[str, Any], message: str) -> None:

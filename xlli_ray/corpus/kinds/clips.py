@@ -46,6 +46,13 @@ class ClipSpec(BaseModel):
     frames: int = Field(default=7, ge=1, le=10_000, description="of one sample")
     stride: int | None = Field(default=None, ge=1, description="from the first frame of one sample to that of the next; null: `frames`")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_meaning(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and (told := [name for name in ("label", "parameters", "mask") if data.get(name) is not None]):
+            raise ValueError(f"{told[0]} goes only with pairs of images; of clips neither labels nor masks are known: leave it out")
+        return data
+
     @field_validator("input", "target", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
