@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,7 +12,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 import xlli_ray
-from xlli_ray.errors import ClusterLost, EnvironmentFailure, LeaseError, PlanError, XlliError, counted
+from xlli_ray.errors import ClusterLost, EnvironmentFailure, LeaseError, PlanError, StudyError, XlliError, counted
 from xlli_ray.terminal import forgive, say
 
 if TYPE_CHECKING:
@@ -219,24 +220,38 @@ def verify(
     takeover: Annotated[bool, Parameter(help="with --repair: take the study over from a run that is still alive", **OFF)] = False,
 ) -> int:
     """Check every byte against what was written. Exit code 1 and a list if something is missing or damaged."""
+    from xlli_ray.store.objects.client import exists, open_objects
+    from xlli_ray.store.tables.trainings import DOCUMENT
     from xlli_ray.store.verify.check_study import verify as findings
+    from xlli_ray.store.verify.check_training import training_findings
     from xlli_ray.study import open_study
 
+    notes: list[str] = []
+    if exists(objects := open_objects(study), DOCUMENT):
+        if repair:
+            raise StudyError(f"{study} is a training study: each finding says what to remove, and `xlli train` writes it again")
+        return _verified(map(str, training_findings(objects, notes=notes)), notes)
     if repair:
         from xlli_ray.engine.run.repair import repair_study
 
         for line in repair_study(study, takeover=takeover):
             say(f"repaired: {line}")
-    opened, count = open_study(study), 0
-    notes: list[str] = []
-    for line in findings(opened.archive, notes=notes):
+    opened = open_study(study)
+    code = _verified(findings(opened.archive, notes=notes), notes)
+    if (failed := opened.status()["failures"]) and failed["samples"]:
+        say(f"{_failures(failed['samples'], failed['of'])}: xlli query {study} \"from failures\"; --retry-failed tries them again")
+    return code
+
+
+def _verified(findings: Iterable[str], notes: list[str]) -> int:
+    """Print findings as they come, then notes; 1 if there is a finding."""
+    count = 0
+    for line in findings:
         count += 1
         say(line)
     for note in notes:
         say(f"note: {note}")
     say(counted(count, "finding") if count else "whole: every object is as it was written")
-    if (failed := opened.status()["failures"]) and failed["samples"]:
-        say(f"{_failures(failed['samples'], failed['of'])}: xlli query {study} \"from failures\"; --retry-failed tries them again")
     return 1 if count else 0
 
 
@@ -328,11 +343,12 @@ def submit(
     follow: Annotated[bool, Parameter(help="print the job's log until it ends", **OFF)] = False,
     set_: Set = (),
 ) -> int:
-    """Run a recipe on a cluster through the Ray Jobs API (token from RAY_AUTH_TOKEN or ~/.ray/auth_token)."""
-    from xlli_ray.engine.submit import follow_job, submit_recipe
+    """Run a recipe, of a study or of trainings, on a cluster through the Ray Jobs API (token from RAY_AUTH_TOKEN or ~/.ray/auth_token)."""
+    from xlli_ray.engine.submit import follow_job, read_recipe, submit_recipe
 
-    parsed = _recipe(recipe, set_)
-    job = submit_recipe(parsed, address=address, out=_out(out, parsed), workers=workers, gpus_per_worker=gpus_per_worker)
+    parsed = read_recipe(builtin_recipe(recipe), set_)
+    place = out or f"studies/{parsed.name}"
+    job = submit_recipe(parsed, address=address, out=place, workers=workers, gpus_per_worker=gpus_per_worker)
     say(f"job {job}: xlli status {address}#{job} · xlli stop {address}#{job}")
     return follow_job(address, job, say) if follow else 0
 

@@ -26,6 +26,7 @@ from xlli_ray.engine import submit
 from xlli_ray.errors import EnvironmentFailure, RecipeError, StudyError
 from xlli_ray.recipe import Recipe, load_recipe, parse_recipe
 from xlli_ray.study import open_study
+from xlli_ray.training.recipe import load_recipe as load_training
 
 Make = Callable[..., Recipe]
 
@@ -148,6 +149,26 @@ def test_the_job_is_the_same_command_on_the_recipe_that_was_sent(recipe: Make, m
     command = "xlli run recipe.yaml --address auto --out '/shared/a study' --workers 3 --gpus-per-worker 0.5"
     assert client.asked["entrypoint"] == command
     assert parse_recipe(client.recipe, base=Path("/anywhere")) == made
+
+
+def test_a_training_is_submitted_as_a_study_is(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = _Client()
+    monkeypatch.setattr(submit, "_client", lambda _: client)
+    monkeypatch.setattr(registry, "_allowed", set())
+    submit.submit_recipe(submit.read_recipe(root / "pipelines/train_matched.yaml"), address="http://127.0.0.1:8265", out="s3://b/trained")
+    assert client.asked["entrypoint"] == "xlli train recipe.yaml --address auto --out s3://b/trained"
+    (tmp_path / "sent.yaml").write_text(yaml.safe_dump(client.recipe, sort_keys=False))
+    sent, ours = (load_training(path).jobs() for path in (tmp_path / "sent.yaml", root / "pipelines/train_matched.yaml"))
+    assert sent == ours
+    (tmp_path / "net.py").write_text("def make():\n    pass\n")
+    grid = [{"id": "a", "train": {"init": "a.pth"}}, {"id": "b", "train": {"init": "a"}}]
+    recipe = {"name": "own", "corpus": {"images": ["*.png"]}, "train": {"network": "net.py:make", "iterations": 1}, "grid": grid}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe))
+    submit.submit_recipe(submit.read_recipe(tmp_path / "own.yaml"), address="http://127.0.0.1:8265", out="/shared/x", workers=2)
+    assert client.asked["entrypoint"] == "xlli train recipe.yaml --address auto --out /shared/x --workers 2"
+    assert list(client.files) == ["net.py"]
+    assert "folder" not in client.recipe["train"]  # type: ignore[operator]
+    assert [entry["train"]["init"] for entry in client.recipe["grid"]] == [str(Path("a.pth").absolute()), "a"]  # type: ignore[attr-defined]
 
 
 ONES = """

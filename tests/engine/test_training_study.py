@@ -13,13 +13,16 @@ import yaml
 from training_runs import HERE, break_twelve, launch, run_here, standing, until, weights, write_recipe
 
 from xlli_ray.cli import app
-from xlli_ray.engine.run import training_runner
+from xlli_ray.engine.run import scan_runner, training_runner
 from xlli_ray.engine.run.training_runner import train_recipe
 from xlli_ray.engine.worker.training import TrainingWorker, TrainJob
 from xlli_ray.errors import LeaseError, RecipeError, StudyError
 from xlli_ray.report.training_page import write_training_page
-from xlli_ray.store.objects.client import open_objects
+from xlli_ray.store.objects.client import Objects, open_objects
 from xlli_ray.store.records.lease import Lease
+from xlli_ray.store.tables.trainings import FILES
+from xlli_ray.store.verify.check_training import training_findings
+from xlli_ray.training.images import scan_here
 from xlli_ray.training.recipe import load_recipe
 from xlli_ray.training.run import train
 
@@ -144,7 +147,7 @@ def test_a_worker_of_a_run_that_was_superseded_writes_no_more(tmp_path: Path) ->
     Lease.acquire(objects).release()
     (job,) = load_recipe(recipe).jobs()
     with pytest.raises(LeaseError, match="another run took this study over; tiny stops at its last checkpoint"):
-        worker.run(TrainJob(job.model_dump(mode="json")))
+        worker.run(TrainJob(job.model_dump(mode="json"), tuple(scan_here(job.corpus.scanned()))))
     assert not (tmp_path / "out/tiny").exists()
 
 
@@ -188,3 +191,91 @@ def test_the_command_line_trains_says_how_it_stands_and_draws_the_curves(tmp_pat
     assert "2 of 2 networks trained" in page
     assert "tiny-seed1" in page
     assert list((tmp_path / "out/events").glob("*.jsonl"))
+
+
+def test_a_file_that_cannot_be_used_is_left_out_and_told_and_one_that_changes_is_noticed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, out = write_recipe(tmp_path), str(tmp_path / "out")
+    (tmp_path / "photos/bad.png").write_bytes(b"no image")
+    found = run_here(recipe, out)
+    assert found.trained == 1
+    assert re.fullmatch(r"corpus: 1 file of 5 rejected: .*bad\.png: not an image: .*", found.notes[0])
+    assert len(json.loads((tmp_path / "out/tiny/card.json").read_text())["images"]) == 4
+    app(["status", out], result_action="return_value")
+    assert re.search(r"rejected .*bad\.png: not an image", capsys.readouterr().out)
+    assert b"1 file of the corpus left out." in Path(write_training_page(open_objects(out))).read_bytes()
+    (tmp_path / "photos/bad.png").write_bytes((tmp_path / "photos/0.png").read_bytes() + b"and more")
+    with pytest.raises(RecipeError, match=r"images: 5 now, 4 then; 1 with bytes that it was not trained on"):
+        run_here(recipe, out)
+
+
+def test_the_files_of_a_grid_are_scanned_once_and_never_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, out = write_recipe(tmp_path, sweep={"seed": [0, 1], "corpus.count": [1, 2]}, iterations=5), str(tmp_path / "out")
+    scanned: list[str] = []
+    decode = scan_runner.scan_source
+    monkeypatch.setattr(scan_runner, "scan_source", lambda source, *rest: (scanned.append(source.uri), decode(source, *rest))[1])
+    run_here(recipe, out)
+    assert run_here(recipe, out).trained == 0
+    assert len(scanned) == len(set(scanned)) == 4
+
+
+def flipped(objects: Objects, key: str) -> bytes:
+    """One bit of an object flips. Returns what it was."""
+    data = objects.get(key)
+    changed = bytearray(data)
+    changed[len(data) // 2] ^= 1
+    objects.put(key, bytes(changed))
+    return data
+
+
+def test_verify_finds_and_names_a_flipped_bit_in_every_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe, out = write_recipe(tmp_path, sweep=TWO), str(tmp_path / "out")
+    run_here(recipe, out)
+    objects = open_objects(out)
+    assert app(["verify", out], result_action="return_value") == 0
+    assert "whole: every object is as it was written" in capsys.readouterr().out
+    files = [f"tiny-seed1/{name}" for name in FILES if name != "failed.json"]
+    single = ["training.json", "models.yaml", "digests.json", "lease/000001.json"]
+    for key in [*files, *single, *objects.list("records")]:
+        before = flipped(objects, key)
+        assert key in {finding.key for finding in training_findings(objects)}, key
+        objects.put(key, before)
+    objects.put("tiny-seed1/more.bin", b"x")
+    objects.delete(["tiny-seed0/curve.svg"])
+    assert app(["verify", out], result_action="return_value") == 1
+    said = capsys.readouterr().out
+    assert "tiny-seed1/more.bin: no object of this study" in said
+    assert "tiny-seed0/curve.svg: missing; delete the folder tiny-seed0 to train this network again" in said
+
+
+def test_what_a_killed_run_was_writing_is_noted_and_what_is_finished_stays_checked(tmp_path: Path) -> None:
+    recipe, out = write_recipe(tmp_path, sweep=TWO), str(tmp_path / "out")
+    run_here(recipe, out)
+    objects = open_objects(out)
+    objects.delete(["tiny-seed0/card.json"])
+    run_here(recipe, out)
+    assert list(training_findings(objects)) == []
+    objects.delete(["tiny-seed0/card.json", "digests.json"])
+    again = Lease.acquire(objects)  # a run that ends nowhere
+    objects.put("tiny-seed0/checkpoint.pt", b"further")
+    again.release()
+    assert [finding.key for finding in training_findings(objects)] == ["tiny-seed0", "digests.json"]
+    flipped(objects, "tiny-seed1/weights.safetensors")
+    assert "tiny-seed1/weights.safetensors" in {finding.key for finding in training_findings(objects)}
+
+
+def test_a_study_that_went_on_and_was_killed_has_notes_for_its_unfinished_network(tmp_path: Path) -> None:
+    recipe, out = write_recipe(tmp_path), str(tmp_path / "out")
+    (tmp_path / "broken_net.py").write_text("def make():\n    raise RuntimeError('no such layer')\n")
+    content = yaml.safe_load(recipe.read_text())
+    content |= {"grid": [{"id": "bad", "train": {"network": "broken_net.py:make"}}, {"id": "good"}]}
+    recipe.write_text(yaml.safe_dump(content, sort_keys=False))
+    run_here(recipe, out)
+    objects, notes = open_objects(out), []
+    assert [(finding.kind, finding.key) for finding in training_findings(objects)] == [("missing", "bad")]
+    again = Lease.acquire(objects)
+    objects.put("bad/failed.json", b"{}")
+    again.release()
+    assert [finding.key for finding in training_findings(objects, notes=notes)] == ["bad"]
+    assert [note.split(":")[0] for note in notes] == ["bad/failed.json"]

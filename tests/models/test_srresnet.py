@@ -189,31 +189,31 @@ def test_the_shipped_recipe_is_the_one_that_the_cards_were_trained_by(root: Path
 
 @pytest.mark.parametrize("name", FAMILY)
 def test_each_scores_on_set5_what_its_card_says(fixtures: Path, name: str) -> None:
-    from xlli_ray.training.measure import cases_of_pairs, score
-    from xlli_ray.training.recipe import Pairs
+    from xlli_ray.training.corpus import MeasuredFiles
+    from xlli_ray.training.measure import ScoredSet, score
 
     module = srresnet.from_state_dict(read_state_dict(builtin_path(name)).tensors, {}).module
     folder = fixtures / "images/Set5/x4"
-    cases = cases_of_pairs(Pairs(input=str(folder / "*_LR.png"), target=str(folder / "*_HR.png")))
-    found = score(module, cases, scale=4)
+    files = MeasuredFiles(pairs={"input": str(folder / "*_LR.png"), "target": str(folder / "*_HR.png")})
+    found = score(module, ScoredSet.of(files, 4).cases()[""], scale=4)
     assert found.psnr_y == pytest.approx(builtin_card(name)["scores"]["Set5"]["psnr_y"], abs=0.01)
     bars = {"srresnet-gr-clean": 30.8, "srresnet-nogr-clean": 30.5}
     assert found.psnr_y >= bars.get(name, 0.0)
 
 
 def test_each_network_is_best_at_what_it_was_trained_on(fixtures: Path) -> None:
-    from xlli_ray.training.measure import cases_of_pairs, degraded, score
-    from xlli_ray.training.recipe import Pairs
+    from xlli_ray.training.corpus import MeasuredFiles
+    from xlli_ray.training.measure import ScoredSet, score
 
-    folder = fixtures / "images/Set5/x4"
-    clean = cases_of_pairs(Pairs(input=str(folder / "*_LR.png"), target=str(folder / "*_HR.png")))
+    images = [str(fixtures / "images/Set5/x4/*_HR.png")]
+    cases = ScoredSet.of(MeasuredFiles(images=images, degradations=[{"blur": 2}, {"noise": 20}]), 4).cases()
 
-    def psnr(name: str, degradation: object) -> float:
+    def psnr(name: str, degradation: str) -> float:
         module = srresnet.from_state_dict(read_state_dict(builtin_path(name)).tensors, {}).module
-        return score(module, degraded(clean, 4, degradation), scale=4).psnr_y
+        return score(module, cases[f" {degradation}"], scale=4).psnr_y
 
-    assert psnr("srresnet-nogr-blur0_4", {"blur": 2}) >= psnr("srresnet-nogr-clean", {"blur": 2}) + 0.5
-    assert psnr("srresnet-gr-noise20", {"noise": 20}) >= psnr("srresnet-gr-clean", {"noise": 20}) + 1.0
+    assert psnr("srresnet-nogr-blur0_4", "blur2") >= psnr("srresnet-nogr-clean", "blur2") + 0.5
+    assert psnr("srresnet-gr-noise20", "noise20") >= psnr("srresnet-gr-clean", "noise20") + 1.0
 
 
 def test_adversarial_twins_lose_psnr_and_gain_fine_detail() -> None:

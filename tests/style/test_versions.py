@@ -28,9 +28,10 @@ from xlli_ray.registry import ANALYSES, NETWORKS, PROBES
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import LocalObjects, open_objects
 from xlli_ray.store.records.manifest import Bucket, Manifest, ModelRecord, SampleTable, identity_hash
+from xlli_ray.training.corpus import TrainCorpus
 from xlli_ray.training.identity import identity_of
-from xlli_ray.training.image_files import Image
-from xlli_ray.training.recipe import Job, Train, TrainCorpus
+from xlli_ray.training.images import Image
+from xlli_ray.training.recipe import Job, Train
 
 SOURCE = Path(xlli_ray.__file__).parent
 CORPORA = {
@@ -98,7 +99,7 @@ def must_change(module: str) -> set[str] | None:
     if module == "xlli_ray.corpus.resize":
         return made | {"scan clean", "plan clean", "training images", "lam given", *(f"{kind} clean" for kind in PROBES)}
     if module == "xlli_ray.corpus.kinds.kind":
-        return scans | marks | cells
+        return scans | marks | cells | trainings
     if module.startswith("xlli_ray.corpus.degradations."):
         return made
     if module == "xlli_ray.models.networks.srresnet":

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from pydantic import BaseModel
@@ -13,16 +16,23 @@ from toy_pictures import textured
 from xlli_ray.corpus import degradations
 from xlli_ray.corpus.degradations import Degradation, Degraded, parse
 from xlli_ray.corpus.degradations.noise import generator
+from xlli_ray.corpus.ids import sha256_hex
 from xlli_ray.corpus.resize import downscale
 from xlli_ray.errors import RecipeError
 from xlli_ray.registry import DEGRADATIONS
+from xlli_ray.training.corpus import TrainCorpus
 from xlli_ray.training.data import Crops, Picture, degraded_crop, read_pictures
-from xlli_ray.training.recipe import TrainCorpus
+from xlli_ray.training.images import rejected, scan_here
 
 
 @pytest.fixture(scope="module")
 def pictures(photos: Path) -> list[Picture]:
-    return read_pictures(TrainCorpus(images=[str(photos / "*.png")]))[0]
+    return read(images=[str(photos / "*.png")])[0]
+
+
+def read(seed: int = 0, **corpus: object) -> tuple[list[Picture], int]:
+    section = TrainCorpus(**corpus)
+    return read_pictures(section, scan_here(section.scanned()), seed=seed)
 
 
 def crops(pictures: list[Picture], **changes) -> Crops:
@@ -175,12 +185,53 @@ def test_pairs_bring_their_own_scale_and_inputs_have_none(tmp_path: Path) -> Non
         Image.fromarray(large).save(tmp_path / f"{index}_HR.png")
         Image.fromarray(large[::2, ::2]).save(tmp_path / f"{index}_LR.png")
     pairs = {"input": str(tmp_path / "*_LR.png"), "target": str(tmp_path / "*_HR.png")}
-    pictures, scale = read_pictures(TrainCorpus(pairs=pairs))
+    pictures, scale = read(pairs=pairs)
     assert scale == 2
     assert [picture.small.shape for picture in pictures] == [(32, 32, 3)] * 2
-    pictures, scale = read_pictures(TrainCorpus(inputs=[str(tmp_path / "*_HR.png")]))
+    pictures, scale = read(inputs=[str(tmp_path / "*_HR.png")])
     assert scale == 1
     assert pictures[0].small is pictures[0].target
-    Image.fromarray(textured(40, 64, 0)).save(tmp_path / "0_HR.png")
-    with pytest.raises(RecipeError, match="same integer multiple"):
-        read_pictures(TrainCorpus(pairs=pairs))
+    Image.fromarray(textured(96, 96, 0)).save(tmp_path / "0_HR.png")
+    with pytest.raises(RecipeError, match="scales 2, 3 are mixed"):
+        read(pairs=pairs)
+
+
+def test_a_file_that_cannot_be_used_is_left_out_with_its_reason_and_all_of_them_end_the_training(photos: Path, tmp_path: Path) -> None:
+    shutil.copy(photos / "photo0.png", tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    corpus = TrainCorpus(images=[str(tmp_path)])
+    rows = scan_here(corpus.scanned())
+    assert [(Path(file).name, reason[:12]) for file, reason in rejected(rows)] == [("bad.png", "not an image")]
+    assert [picture.name for picture in read_pictures(corpus, rows)[0]] == ["good.png"]
+    with pytest.raises(RecipeError, match=r"corpus\.count is 2, and the corpus has 1 image; 1 rejected"):
+        read(images=[str(tmp_path)], count=2)
+    (tmp_path / "good.png").unlink()
+    with pytest.raises(RecipeError, match=r"none of the 1 file can be used; the first, .*bad\.png: not an image"):
+        read(images=[str(tmp_path)])
+
+
+def test_a_list_is_trained_on_as_the_files_that_it_names(photos: Path, tmp_path: Path) -> None:
+    files = sorted(map(str, photos.glob("*.png")))
+    pq.write_table(pa.table({"image": files, "who": ["a"] * 4}), tmp_path / "images.parquet")
+    pq.write_table(pa.table({"input": files, "target": files[::-1], "label": ["rain"] * 4}), tmp_path / "pairs.parquet")
+
+    def bytes_of(pictures: list[Picture]) -> list[tuple[str, bytes, bytes]]:
+        return [(picture.sha256, picture.target.tobytes(), picture.small.tobytes()) for picture in pictures]
+
+    listed, named = read(list=str(tmp_path / "images.parquet"), scale=2), read(images=files, scale=2)
+    assert (bytes_of(listed[0]), listed[1]) == (bytes_of(named[0]), 2)
+    pairs, scale = read(list=str(tmp_path / "pairs.parquet"))
+    assert scale == 1
+    shas = [sha256_hex(Path(file).read_bytes()) for file in files]
+    assert {(picture.sha256, picture.input_sha256) for picture in pairs} == set(zip(shas[::-1], shas, strict=True))
+
+
+def test_what_a_training_does_not_know_is_refused_with_the_way_out() -> None:
+    for changes, message in (
+        ({"patches": {}}, "patches belongs to studies; a training draws its own crops"),
+        ({"pies": {}}, "pies belongs to studies"),
+        ({"images": None, "clips": {"target": "a/*.png"}}, "clips: networks are trained on single images"),
+        ({"images": None, "list": "a.parquet", "degradations": [{"blur": 1}]}, "list are used unchanged"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            TrainCorpus(**{"images": ["a.png"], **changes})

@@ -7,26 +7,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 from toy_pictures import textured
 
 from xlli_ray.corpus.decode import to_u8
 from xlli_ray.corpus.resize import bicubic_up
+from xlli_ray.errors import RecipeError
 from xlli_ray.models.model import ImageModel, Range
 from xlli_ray.probes.measurement import Batch, Forward
 from xlli_ray.probes.restore import Params, Restore
+from xlli_ray.training.corpus import MeasuredFiles, ValidationFiles
 from xlli_ray.training.measure import (
     Case,
-    cases_of_images,
-    cases_of_pairs,
+    ScoredSet,
     compare,
-    degraded,
     high_frequency,
     restore,
     score,
 )
-from xlli_ray.training.recipe import Pairs
 
 
 class Bicubic(nn.Module):
@@ -113,31 +113,50 @@ def test_restoring_rounds_half_up_and_clamps() -> None:
     assert (found[..., 2] == 255).all()
 
 
+def cases(photos: Path, *degradations: object, crop: int | None = None) -> dict[str, list[Case]]:
+    files = ValidationFiles(images=[str(photos / "*.png")], degradations=["clean", *degradations])
+    return ScoredSet.of(files, 4).cases(crop)
+
+
 def test_degraded_cases_keep_their_targets(photos: Path) -> None:
-    clean = cases_of_images([str(photos / "*.png")], 4, crop=64)
-    assert [case.target.shape for case in clean] == [(64, 64, 3)] * 4
-    assert [case.input.shape for case in clean] == [(16, 16, 3)] * 4
-    noisy = degraded(clean, 4, {"noise": 20})
-    again = degraded(clean, 4, {"noise": 20})
-    for a, b, c in zip(clean, noisy, again, strict=True):
+    first, again = cases(photos, {"noise": 20}, crop=64), cases(photos, {"noise": 20}, crop=64)
+    assert list(first) == ["", " noise20"]
+    assert [case.target.shape for case in first[""]] == [(64, 64, 3)] * 4
+    assert [case.input.shape for case in first[""]] == [(16, 16, 3)] * 4
+    for a, b, c in zip(first[""], first[" noise20"], again[" noise20"], strict=True):
         assert np.array_equal(a.target, b.target)
         assert not np.array_equal(a.input, b.input)
         assert np.array_equal(b.input, c.input)
 
 
 def test_scores_are_means_over_images(photos: Path) -> None:
-    cases = cases_of_images([str(photos / "*.png")], 4)
-    all_of_them = score(Bicubic(), cases, scale=4)
-    one_by_one = [score(Bicubic(), [Case("", case.input, case.target)], scale=4) for case in cases]
+    images = cases(photos)[""]
+    all_of_them = score(Bicubic(), images, scale=4)
+    one_by_one = [score(Bicubic(), [Case("", case.input, case.target)], scale=4) for case in images]
     assert all_of_them.images == 4
     assert all_of_them.psnr_y == pytest.approx(np.mean([scored.psnr_y for scored in one_by_one]))
 
 
+def test_given_inputs_are_scored_by_their_labels_and_a_bad_file_stops_the_training_before_it_begins(photos: Path, tmp_path: Path) -> None:
+    for index in (0, 1):
+        Image.fromarray(textured(24, 24, index)).save(tmp_path / f"{index}_in.png")
+        Image.fromarray(textured(24, 24, index)).save(tmp_path / f"{index}_out.png")
+    globs = {side: [f"{tmp_path}/{index}_{side}.png" for index in (0, 1)] for side in ("in", "out")}
+    pairs = {"input": globs["in"], "target": globs["out"], "label": ["rain", "clean"]}
+    found = ScoredSet.of(MeasuredFiles(pairs=pairs), 1).cases()
+    assert {name: [case.name for case in some] for name, some in found.items()} == {" rain": [globs["in"][0]], "": [globs["in"][1]]}
+    (tmp_path / "1_out.png").write_bytes(b"none")
+    with pytest.raises(RecipeError, match=r"cannot be used: .*1_in\.png: target .*1_out\.png: not an image"):
+        ScoredSet.of(MeasuredFiles(pairs=pairs), 1)
+    with pytest.raises(ValueError, match="inputs have no target to score against"):
+        MeasuredFiles(inputs=globs["in"])
+
+
 def test_bicubic_enlargement_of_set5_has_its_published_figure(fixtures: Path) -> None:
     folder = fixtures / "images/Set5/x4"
-    cases = cases_of_pairs(Pairs(input=str(folder / "*_LR.png"), target=str(folder / "*_HR.png")))
+    files = MeasuredFiles(**{"input": str(folder / "*_LR.png"), "target": str(folder / "*_HR.png")})
     rows = [
         compare(to_u8(bicubic_up(case.input.astype(np.float32) / np.float32(255), 4)), case.target, border=4)
-        for case in cases
+        for case in ScoredSet.of(files, 4).cases()[""]
     ]
     assert np.mean([psnr_y for psnr_y, _, _ in rows]) == pytest.approx(28.43, abs=0.01)

@@ -74,8 +74,8 @@ def test_the_hash_follows_what_decides_the_weights_and_not_where_files_lie(tmp_p
     [
         ({"trian": {}}, r"trian .*: there is no key .* did you mean 'train'"),
         ({"train": {**BASE["train"], "iteration": 5}}, r"train\.iteration \(line \d+\): there is no key .* did you mean 'iterations'"),
-        ({"corpus": {"degradations": ["clean"]}}, "exactly one of images, pairs, inputs"),
-        ({"corpus": {"images": ["a"], "degradations": [{"blurr": 2}]}}, "blur"),
+        ({"corpus": {"degradations": ["clean"]}}, "expected exactly one source of images, inputs, pairs, list"),
+        ({"corpus": {"images": ["a"], "degradations": [{"blurr": 2}]}}, r"degradations.*Closest: blur"),
         ({"corpus": {"inputs": ["a"], "degradations": [{"blur": 2}]}}, "made from clean images"),
         ({"grid": [{"id": "a"}, {"id": "b", "train": {"lr": -1}}]}, r"grid entry 'b': grid\[1\]\.train\.lr \(line \d+\): .*greater than 0"),
         ({"grid": [{"id": "a"}, {"id": "a"}]}, "same id 'a'"),

@@ -13,7 +13,7 @@ import yaml
 from xlli_ray.errors import RecipeError
 from xlli_ray.training.data import read_pictures
 from xlli_ray.training.identity import identity_of
-from xlli_ray.training.image_files import list_images
+from xlli_ray.training.images import image_of, scan_here, training_samples
 from xlli_ray.training.recipe import Job, TrainCorpus, load_recipe
 from xlli_ray.training.run import train, waves
 from xlli_ray.training.sweep import points
@@ -57,7 +57,7 @@ def test_values_without_a_sweep_change_no_id_and_no_hash(tmp_path: Path) -> None
     (swept,) = jobs(tmp_path, sweep={"train.lr": [0.001]})
     assert (plain.id, swept.id, swept.tags) == ("study", "study-lr0.001", {"lr": 0.001})
     assert plain.recipe_hash() == swept.recipe_hash()
-    assert "count" not in plain.model_dump()["corpus"]
+    assert "count" not in plain.content()["corpus"]
     assert identity_of(plain, [], None).sha256 == identity_of(swept, [], None).sha256
 
 
@@ -105,8 +105,9 @@ def test_a_wrong_sweep_is_refused_with_the_place_and_the_way_out(tmp_path: Path,
 
 def shas(folder: Path, count: int | None, seed: int) -> list[str]:
     corpus = TrainCorpus(images=[str(folder / "*.png")], count=count)
-    listed = sorted(image.sha256 for image in list_images(corpus, seed))
-    assert sorted(picture.sha256 for picture in read_pictures(corpus, seed=seed)[0]) == listed
+    rows = scan_here(corpus.scanned())
+    listed = sorted(image_of(sample).sha256 for sample in training_samples(corpus, rows, seed))
+    assert sorted(picture.sha256 for picture in read_pictures(corpus, rows, seed=seed)[0]) == listed
     return listed
 
 

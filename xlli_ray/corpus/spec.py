@@ -99,6 +99,11 @@ class CorpusSpec(BaseModel):
         if len(given) != 1:
             there = f"found {' and '.join(given)}" if given else "found none"
             raise ValueError(f"expected exactly one source of {', '.join(CORPORA)}; {there}")
+        self.check_together()
+        return self
+
+    def check_together(self) -> None:
+        """Raise ValueError for keys that do not go together."""
         kind_of(self.kind).check(self)
         if self.pies is not None:
             for name in ("patches", "degradations"):
@@ -107,7 +112,6 @@ class CorpusSpec(BaseModel):
         for name, tiles in (("patches", self.patches), ("pies", self.pies)):
             if self.scale is not None and tiles is not None and tiles.size % self.scale:
                 raise ValueError(f"{name}.size must be a multiple of scale {self.scale}, got {tiles.size}")
-        return self
 
     @property
     def kind(self) -> str:

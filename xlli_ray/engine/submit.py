@@ -12,7 +12,7 @@ import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,9 +21,11 @@ import yaml
 
 from xlli_ray.engine.pools.cluster import has_token, try_port, use_token, within
 from xlli_ray.errors import EnvironmentFailure, RecipeError
-from xlli_ray.recipe import Recipe
+from xlli_ray.recipe import Recipe, load_recipe
 from xlli_ray.registry import allowed, places_in
 from xlli_ray.store.objects.client import is_url, refuse_secrets
+from xlli_ray.training.recipe import TrainRecipe, is_training
+from xlli_ray.training.recipe import load_recipe as load_training
 
 ANSWER_SECONDS = 20.0
 """Seconds for one response of the Jobs API, including sending a recipe of a few kilobytes."""
@@ -72,8 +74,13 @@ def _call(address: str, function: Callable[[], Any]) -> Any:
         raise EnvironmentFailure(111, f"{address}: {text}") from error
 
 
+def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe | TrainRecipe:
+    """The recipe of a study or of a training. Raises RecipeError."""
+    return load_training(path, overrides=overrides) if is_training(path) else load_recipe(path, overrides=overrides)
+
+
 def submit_recipe(
-    recipe: Recipe, *, address: str, out: str, workers: int | None = None, gpus_per_worker: float = 0.0
+    recipe: Recipe | TrainRecipe, *, address: str, out: str, workers: int | None = None, gpus_per_worker: float = 0.0
 ) -> str:
     """Submit `recipe` and return the job's id. `out` must be absolute or a URL. Raises EnvironmentFailure, RecipeError, StudyError."""
     if not is_url(out) and not Path(out).is_absolute():
@@ -81,13 +88,13 @@ def submit_recipe(
     if is_url(out):
         refuse_secrets(out)  # it would be in the job's command line, which everyone on the cluster can read
     client = _client(address)
-    command = ["xlli", "run", "recipe.yaml", "--address", "auto", "--out", out]
+    verb, sent = ("train", as_training(recipe)) if isinstance(recipe, TrainRecipe) else ("run", as_recipe(recipe))
+    command = ["xlli", verb, "recipe.yaml", "--address", "auto", "--out", out]
     if workers is not None:
         command += ["--workers", str(workers)]
     if gpus_per_worker:
         command += ["--gpus-per-worker", str(gpus_per_worker)]
     with tempfile.TemporaryDirectory(prefix="xlli-job-") as folder:
-        sent = as_recipe(recipe)
         (Path(folder) / "recipe.yaml").write_text(yaml.safe_dump(sent, sort_keys=False))
         files = dict(code_beside(sent))
         if (size := sum(file.stat().st_size for file in files.values())) > CODE_BYTES:
@@ -136,6 +143,19 @@ def as_recipe(recipe: Recipe) -> dict[str, Any]:
         fields = {"id": stage.id, **({} if stage.models == "all" else {"models": stage.models}), **stage.params}
         stages.append({stage.code or stage.kind: fields})
     return {**data, "stages": stages}
+
+
+def as_training(recipe: TrainRecipe) -> dict[str, Any]:
+    """A training recipe in the form written by people: parses to the same networks on a node, which has the code beside the recipe in the
+    job's folder."""
+    data = recipe.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    folders, ids = dict(allowed()), {entry["id"] for entry in data.get("grid", ())}
+    for train in (data["train"], *(entry["train"] for entry in data.get("grid", ()) if "train" in entry)):
+        if train.get("folder") is not None and train["folder"] in folders.values():
+            del train["folder"]  # that of the recipe, which nobody wrote
+        if isinstance(init := train.get("init"), str) and init not in ids and not init.startswith("builtin:"):
+            train["init"] = str(Path(init).absolute())
+    return data
 
 
 def _split(job: str) -> tuple[str, str]:

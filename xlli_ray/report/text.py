@@ -162,7 +162,10 @@ def training_text(state: Mapping[str, Any]) -> str:
     run = state["running"]
     head = f"{state['name']}: {state['done']} of {counted(len(rows), 'network')} trained"
     head += f"; running on {run['host']}, pid {run['pid']}" if run else "" if state["done"] == len(rows) else "; no run is going on"
-    why = [f"FAILED {one['id']}: {harmless(one['why'], line=True)}" for one in state["trainings"] if one.get("why")]
+    bad = state["rejected"]
+    why = [f"rejected {harmless(one['file'], line=True)}: {harmless(one['reason'], line=True)}" for one in bad[:SHOWN]]
+    why += [f"and {len(bad) - SHOWN} more files are rejected"] if len(bad) > SHOWN else []
+    why += [f"FAILED {one['id']}: {harmless(one['why'], line=True)}" for one in state["trainings"] if one.get("why")]
     return "\n".join([head, "", grid(rows, ["network", "state", "iteration", "of", "loss"]), *why])
 
 

@@ -14,7 +14,7 @@ crop depends on is processed (the blur's radius and the bicubic's support around
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,15 +22,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xlli_ray.corpus.decode import decode, luma_full, to_u8
+from xlli_ray.corpus.decode import MAX_PIXELS, luma_full
 from xlli_ray.corpus.degradations import Mixture, draw
 from xlli_ray.corpus.degradations.blur import Blur, gaussian
 from xlli_ray.corpus.degradations.noise import generator
+from xlli_ray.corpus.files.sources import read_bytes
 from xlli_ray.corpus.ids import sha256_hex
-from xlli_ray.corpus.resize import bicubic, downscale, modcrop
+from xlli_ray.corpus.resize import bicubic, downscale
+from xlli_ray.corpus.sample import Loader
 from xlli_ray.errors import RecipeError
-from xlli_ray.training.image_files import Files, Image, taken_files
-from xlli_ray.training.recipe import TrainCorpus
+from xlli_ray.training.corpus import TrainCorpus
+from xlli_ray.training.images import Image, Row, image_of, pixels_of, training_samples
 
 VERSION = 1  # raised when the same recipe and images would give different crops
 U8 = NDArray[np.uint8]
@@ -61,39 +63,26 @@ class Batch:
     content: NDArray[np.int64]
 
 
-def read_pictures(corpus: TrainCorpus, *, seed: int = 0) -> tuple[list[Picture], int]:
-    """The images of a corpus, sorted by sha256, and the scale between input and target. `seed` selects those of `corpus.count`."""
-    if corpus.pairs is not None:
-        return _read_pairs(taken_files(corpus, seed), max_pixels=corpus.max_pixels)
-    scale = corpus.scale if corpus.images is not None else 1
-    pictures = []
-    for files in taken_files(corpus, seed):
-        image, data, _ = files.read()
-        pixels = modcrop(decode(data, max_pixels=corpus.max_pixels).pixels, scale)
-        target = to_u8(pixels)
-        small = target if scale == 1 else downscale(pixels, scale)
-        pictures.append(Picture(image.file, image.sha256, target, small))
-    return sorted(pictures, key=lambda picture: picture.sha256), scale
+def read_pictures(
+    corpus: TrainCorpus, rows: Sequence[Row], *, seed: int = 0, read: Callable[[str], bytes] = read_bytes
+) -> tuple[list[Picture], int]:
+    """The images of a scanned corpus, sorted by sha256, and the scale between input and target. `seed` selects those of `corpus.count`.
 
-
-def _read_pairs(pairs: Sequence[Files], *, max_pixels: int) -> tuple[list[Picture], int]:
-    pictures, scales = [], set()
-    for files in pairs:
-        image, data, given = files.read()
-        assert given is not None
-        small = to_u8(decode(given, max_pixels=max_pixels).pixels)
-        large = to_u8(decode(data, max_pixels=max_pixels).pixels)
-        scale, rest = divmod(large.shape[0], small.shape[0])
-        if rest or large.shape != (scale * small.shape[0], scale * small.shape[1], 3) or scale < 1:
-            raise RecipeError(
-                f"pairs: {files.target} is {large.shape[0]}x{large.shape[1]}, {files.input} {small.shape[0]}x{small.shape[1]};"
-                " height and width of a target must be the same integer multiple of its input's"
-            )
-        scales.add(scale)
-        pictures.append(Picture(image.file, image.sha256, large, small, image.input_sha256))
+    Raises RecipeError for mixed scales, SampleError for files that changed since the scan.
+    """
+    samples = training_samples(corpus, rows, seed)
+    loader = Loader(max_pixels=corpus.scanned().max_pixels or MAX_PIXELS, cache_bytes=0, read=read)
+    scales = sorted({sample.scale or 1 for sample in samples})
     if len(scales) > 1:
-        raise RecipeError(f"pairs: scales {', '.join(map(str, sorted(scales)))} are mixed; train one scale at a time")
-    return sorted(pictures, key=lambda picture: (picture.sha256, picture.input_sha256)), scales.pop()
+        raise RecipeError(f"corpus: scales {', '.join(map(str, scales))} are mixed; train one scale at a time")
+    pictures = []
+    for sample in samples:
+        small, target = pixels_of(sample, loader)
+        if target is None or (sample.kind == "images" and scales == [1]):
+            target = small  # the same bytes, held once
+        image = image_of(sample)
+        pictures.append(Picture(image.file, image.sha256, target, small, image.input_sha256))
+    return sorted(pictures, key=lambda picture: (picture.sha256, picture.input_sha256 or "")), scales[0]
 
 
 class Crops:

@@ -21,10 +21,10 @@ from typing import Any
 from xlli_ray.corpus import decode, resize
 from xlli_ray.corpus.degradations import kinds_of
 from xlli_ray.errors import NetworkError, RecipeError
-from xlli_ray.training.image_files import Image
+from xlli_ray.training.corpus import FIRST_KINDS, TrainCorpus
+from xlli_ray.training.images import Image
 from xlli_ray.training.recipe import Job
 
-SOURCES = ("images", "inputs", "pairs")
 _NO_EFFECT = ("corpus.max_pixels", "train.checkpoint_every", "train.init", "train.folder")  # init: its bytes count, not its location
 
 
@@ -75,7 +75,7 @@ class Identity:
 
 def identity_of(job: Job, images: Sequence[Image], init_sha256: str | None) -> Identity:
     """The identity of a training to be run."""
-    return Identity(flat_recipe(job.model_dump(mode="json")), _sorted(images), init_sha256, versions(job))
+    return Identity(flat_recipe(job.content()), _sorted(images), init_sha256, versions(job))
 
 
 def identity_from(content: Mapping[str, Any]) -> Identity:
@@ -87,12 +87,14 @@ def identity_from(content: Mapping[str, Any]) -> Identity:
 
 
 def flat_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"seed": 0, "corpus.scale": 4, …}` of a resolved recipe: what determines the weights; of a source only its kind."""
+    """`{"seed": 0, "corpus.scale": 4, …}` of `Job.content`, or of a card: what determines the weights; of a kind of corpus only whether it
+    is that one."""
     out = {"seed": recipe.get("seed")}
     for part in ("corpus", "train"):
         out |= {f"{part}.{name}": value for name, value in (recipe.get(part) or {}).items()}
-    for name in SOURCES:
-        out[f"corpus.{name}"] = out.get(f"corpus.{name}") is not None
+    for name in [*FIRST_KINDS, *(recipe.get("corpus") or {})]:
+        if name not in TrainCorpus.model_fields:
+            out[f"corpus.{name}"] = bool(out.get(f"corpus.{name}"))
     return {name: value for name, value in out.items() if name not in _NO_EFFECT}
 
 
@@ -104,9 +106,10 @@ def versions(job: Job) -> dict[str, int]:
     by_name = {"decode": decode.VERSION, "network": network, "crops": data.VERSION, "loop": steps.VERSION}
     if job.train.gan is not None:
         by_name["gan"] = gan.VERSION
-    if job.corpus.images is not None:
+    by_name |= job.corpus.scanned().versions([])  # of the kind of corpus
+    if job.corpus.made:
         by_name["resize"] = resize.VERSION
-        for entry in job.corpus.degradations:
+        for entry in job.corpus.draws:
             by_name |= {kind.NAME: kind.VERSION for kind in kinds_of(entry)}
     return {name: version for name, version in sorted(by_name.items()) if version != 1}
 

@@ -12,20 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from xlli_ray.corpus.decode import decode, to_u8
-from xlli_ray.corpus.degradations import parse
-from xlli_ray.corpus.files.sources import list_files, pair_files, read_bytes
-from xlli_ray.corpus.ids import sha256_hex
+from xlli_ray.corpus.decode import MAX_PIXELS, to_u8
+from xlli_ray.corpus.degradations import CLEAN, GIVEN, Mixture
 from xlli_ray.corpus.resize import downscale, modcrop
+from xlli_ray.corpus.sample import Loader, Sample
+from xlli_ray.errors import RecipeError
 from xlli_ray.stats.fidelity import border_of, crop_border, luma_studio, psnr
-from xlli_ray.training.recipe import Pairs
+from xlli_ray.training.corpus import ImageFiles
+from xlli_ray.training.images import pixels_of, rejected, samples_of, scan_here
 
 U8 = NDArray[np.uint8]
 HIGH = 0.25  # cycles per pixel
@@ -53,47 +53,60 @@ class Case:
     target: U8
 
 
-def cases_of_pairs(pairs: Pairs) -> list[Case]:
-    """Every pair of files as a case."""
-    return [
-        Case(source, to_u8(decode(read_bytes(source)).pixels), to_u8(decode(read_bytes(target)).pixels))
-        for source, target in pair_files(pairs.input, pairs.target, ".")
-    ]
+@dataclass(frozen=True)
+class ScoredSet:
+    """The files of a `validate` or `measure` section: scanned, so that a bad one is told before hours of training; decoded when scored."""
+
+    files: ImageFiles
+    samples: tuple[Sample, ...]
+    scale: int
+
+    @classmethod
+    def of(cls, files: ImageFiles, scale: int) -> ScoredSet:
+        """Raises RecipeError for a file that cannot be used: scores are of all images, or they are none."""
+        corpus = files.scanned(scale)
+        rows = scan_here(corpus)
+        for file, reason in rejected(rows):
+            raise RecipeError(f"a file to be scored on cannot be used: {file}: {reason}")
+        samples = tuple(samples_of(rows, corpus))
+        for sample in samples:
+            if not files.made and sample.target is None:
+                raise RecipeError(f"{sample.source} has no target to score against; expected images, pairs or a list of them")
+        return cls(files, samples, scale)
+
+    def cases(self, crop: int | None = None) -> dict[str, list[Case]]:
+        """The images by what was done to their inputs: "" for clean ones and for given ones without a label, else " blur2".
+
+        `crop`: target pixels around the centre of images whose inputs are made here, None for all.
+        """
+        loader = Loader(max_pixels=self.files.scanned(self.scale).max_pixels or MAX_PIXELS)
+        if self.files.made:
+            return {_suffix(one.label): [_made(sample, loader, one, crop) for sample in self.samples] for one in self.files.mixtures}
+        cases: dict[str, list[Case]] = {}
+        for sample in self.samples:
+            small, target = pixels_of(sample, loader)
+            assert target is not None
+            cases.setdefault(_suffix(sample.label), []).append(Case(sample.source, small, target))
+        return cases
 
 
-def cases_of_images(
-    patterns: Sequence[str], scale: int, *, degradation: Any = "clean", seed: int = 0, crop: int | None = None
-) -> list[Case]:
-    """Inputs made from clean images: degraded, downscaled; `crop`: target pixels around the centre, None for all."""
-    mixture = parse(degradation)
-    cases = []
-    for uri in list_files(patterns, "."):
-        data = read_bytes(uri)
-        target = modcrop(decode(data).pixels, scale)
-        key = f"{seed}|{sha256_hex(data)}"
-        small = downscale(mixture.apply(target, "target", key=key).image, scale)
-        large = to_u8(target)
-        if crop is not None:
-            size = crop // scale
-            top, left = max(small.shape[0] - size, 0) // 2, max(small.shape[1] - size, 0) // 2
-            small = small[top : top + size, left : left + size]
-            size *= scale
-            large = large[top * scale : top * scale + size, left * scale : left * scale + size]
-        cases.append(Case(uri, mixture.apply(np.ascontiguousarray(small), "input", key=key).image, large))
-    return cases
+def _suffix(label: str) -> str:
+    return "" if label in (CLEAN, GIVEN) else f" {label}"
 
 
-def degraded(cases: Sequence[Case], scale: int, degradation: Any, *, seed: int = 0) -> list[Case]:
-    """The same targets with new inputs made from them."""
-    mixture = parse(degradation)
-    result = []
-    for case in cases:
-        target = modcrop(case.target, scale)
-        key = f"{seed}|{sha256_hex(np.ascontiguousarray(target).tobytes())}"
-        pixels = target.astype(np.float32) / np.float32(255)
-        small = downscale(mixture.apply(pixels, "target", key=key).image, scale)
-        result.append(Case(case.name, mixture.apply(small, "input", key=key).image, target))
-    return result
+def _made(sample: Sample, loader: Loader, mixture: Mixture, crop: int | None) -> Case:
+    """One clean image and the input made from it. The same draws in every validation of every network."""
+    scale, key = sample.scale, f"0|{sample.source_sha}"
+    target = modcrop(loader.pixels(sample.source, sample.source_sha), scale)
+    small = downscale(mixture.apply(target, "target", key=key).image, scale)
+    large = to_u8(target)
+    if crop is not None:
+        size = crop // scale
+        top, left = max(small.shape[0] - size, 0) // 2, max(small.shape[1] - size, 0) // 2
+        small = small[top : top + size, left : left + size]
+        size *= scale
+        large = large[top * scale : top * scale + size, left * scale : left * scale + size]
+    return Case(sample.source, mixture.apply(np.ascontiguousarray(small), "input", key=key).image, large)
 
 
 def restore(network: nn.Module, image: U8) -> U8:

@@ -25,94 +25,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from xlli_ray.corpus.decode import MAX_PIXELS
-from xlli_ray.corpus.degradations import check_draw
 from xlli_ray.corpus.files.sources import absolute
 from xlli_ray.errors import RecipeError
+from xlli_ray.recipe.absolute_paths import resolve_corpus
 from xlli_ray.recipe.names import alike
 from xlli_ray.recipe.overrides import read_override
 from xlli_ray.recipe.problems import Path as Place
 from xlli_ray.recipe.problems import Source, collected, explain
 from xlli_ray.recipe.yaml_text import read_file
-from xlli_ray.registry import allow, places_in
+from xlli_ray.registry import CORPORA, allow, places_in
+from xlli_ray.training.corpus import MeasuredFiles, TrainCorpus, ValidationFiles, is_short_form
 from xlli_ray.training.sweep import WHOLE, Point, Tag, nested, points
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
-
-
-class Pairs(BaseModel):
-    """Files that are paired by the text that the wildcards match."""
-
-    model_config = _STRICT
-    input: str | list[str]
-    target: str | list[str]
-
-
-class TrainCorpus(BaseModel):
-    """Training data: clean `images` whose inputs are made, `pairs`, or only `inputs` (networks without image output)."""
-
-    model_config = _STRICT
-    images: list[str] | None = None
-    pairs: Pairs | None = None
-    inputs: list[str] | None = None
-    scale: int = Field(default=4, ge=1, description="only with images; pairs have their own, inputs none")
-    degradations: list[Any] = Field(default=["clean"], description="one is drawn per crop; a range is a uniform draw")
-    max_pixels: int = Field(default=MAX_PIXELS, ge=1)
-    count: int | None = Field(default=None, ge=1, description="number of images, selected by the seed; more include fewer")
-
-    @field_validator("images", "inputs", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
-
-    @model_serializer(mode="wrap")
-    def _serialized(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `count` if none is given: recipes written before it existed keep their hashes."""
-        content: dict[str, Any] = handler(self)
-        return content if self.count is not None else {key: value for key, value in content.items() if key != "count"}
-
-    @model_validator(mode="after")
-    def _one_source(self) -> TrainCorpus:
-        given = [name for name in ("images", "pairs", "inputs") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"exactly one of images, pairs, inputs is needed; given: {', '.join(given) or 'none'}")
-        check_draw(self.degradations)
-        if self.images is None and self.degradations != ["clean"]:
-            raise ValueError(f"degradations are made from clean images; {given[0]} are used unchanged")
-        return self
-
-
-class Validate(BaseModel):
-    """Scored regularly during training; it does not influence the training."""
-
-    model_config = _STRICT
-    images: list[str] | None = None
-    pairs: Pairs | None = None
-    degradations: list[Any] = Field(default=["clean"], description="each is scored; levels, no ranges")
-    crop: int | None = Field(default=192, ge=8, description="target pixels, centre of each image; null = whole images")
-    every: int = Field(default=1000, ge=1)
-
-    @field_validator("images", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Validate:
-        if (self.images is None) == (self.pairs is None):
-            raise ValueError("validate: exactly one of images, pairs is needed")
-        return self
 
 
 class Gan(BaseModel):
@@ -168,18 +95,19 @@ class Job(BaseModel):
     id: str
     seed: int
     corpus: TrainCorpus
-    validate_on: Validate | None = None
-    measure: dict[str, Pairs] = Field(default_factory=dict)
+    validate_on: ValidationFiles | None = None
+    measure: dict[str, MeasuredFiles] = Field(default_factory=dict)
     train: Train
     tags: dict[str, Tag] = Field(default_factory=dict)
 
+    def content(self) -> dict[str, Any]:
+        """What the weights depend on, and how training is run: `seed`, `corpus`, `train`, JSON-able. Nothing in it says where files are."""
+        return {"seed": self.seed, "corpus": self.corpus.content(), "train": self.train.model_dump(mode="json", exclude={"folder"})}
+
     def recipe_hash(self) -> str:
         """sha256 of what determines the weights, without file names (the sha256 of the images are in the card)."""
-        content = self.model_dump(mode="json", exclude={"id", "tags", "measure", "validate_on"})
-        for source in ("images", "inputs", "pairs"):
-            content["corpus"][source] = content["corpus"][source] is not None
-        for display in ("checkpoint_every", "folder"):
-            content["train"].pop(display)
+        content = self.content()
+        del content["train"]["checkpoint_every"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -190,8 +118,8 @@ class TrainRecipe(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     seed: int = 0
     corpus: dict[str, Any]
-    validate_on: Validate | None = Field(default=None, alias="validate")
-    measure: dict[str, Pairs] | None = Field(default=None, description="scored at the end: name -> pairs")
+    validate_on: ValidationFiles | None = Field(default=None, alias="validate")
+    measure: dict[str, MeasuredFiles] | None = Field(default=None, description="scored at the end: name → files")
     train: dict[str, Any]
     grid: list[GridEntry] = Field(default_factory=list)
     sweep: dict[str, list[Any] | dict[str, Any]] = Field(default_factory=dict, description="field -> values; their product is trained")
@@ -252,6 +180,12 @@ class TrainRecipe(BaseModel):
         return job
 
 
+def is_training(path: str | os.PathLike[str]) -> bool:
+    """Whether the file is a recipe of trainings, not of a study. Raises RecipeError for one that cannot be read."""
+    content, _ = read_file(Path(path))
+    return isinstance(content, dict) and "train" in content and "stages" not in content
+
+
 def load_recipe(path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) -> TrainRecipe:
     """Read, override (`corpus.images=photos/*.png`; values are YAML) and check a recipe; paths become absolute.
 
@@ -265,7 +199,7 @@ def load_recipe(path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) 
     allow(places_in(content), str(path.absolute().parent))
     if "stages" in content and "train" not in content:
         raise RecipeError(f"recipe {path}: this recipe is a study (it has `stages`): xlli run {path}")
-    content = _located(content, path.parent)
+    content = _located(content, path.absolute().parent)
     changed: list[Place] = []
     for override in overrides:
         keys, value = read_override(override)
@@ -281,11 +215,9 @@ def load_recipe(path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) 
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` merged into `below`: mappings are merged, all else is replaced. A source of images replaces another."""
-    result = dict(below)
-    sources = {"images", "pairs", "inputs"}
-    if sources & set(above):
-        result = {key: value for key, value in result.items() if key not in sources}
+    """`above` merged into `below`: mappings are merged, all else is replaced. A kind of corpus replaces another."""
+    kinds = {key for key in above if CORPORA.knows(key)}
+    result = {key: value for key, value in below.items() if not kinds or key in kinds or not CORPORA.knows(key)}
     for key, value in above.items():
         old = result.get(key)
         result[key] = merged(old, value) if isinstance(value, Mapping) and isinstance(old, Mapping) else value
@@ -295,25 +227,18 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 def _located(content: Any, base: Path) -> Any:
     """The same content with local paths made absolute in the fields that hold paths."""
 
-    def resolve(value: Any) -> Any:
-        if isinstance(value, str):
-            return absolute(value, base)
-        return [resolve(item) for item in value] if isinstance(value, list) else value
+    def files(section: Any) -> Any:
+        return resolve_corpus(section, base) if isinstance(section, dict) else section
 
-    def source(corpus: Any) -> Any:
-        if not isinstance(corpus, dict):
-            return corpus
-        result = {key: resolve(value) if key in ("images", "inputs") else value for key, value in corpus.items()}
-        if isinstance(corpus.get("pairs"), dict):
-            result["pairs"] = {key: resolve(value) for key, value in corpus["pairs"].items()}
-        return result
+    def measured(section: Any) -> Any:
+        return files({"pairs": section})["pairs"] if is_short_form(section) else files(section)
 
     def network(train: Any) -> Any:
         """With the folder where a factory is looked for first, as in a study's models."""
         if not isinstance(train, dict):
             return train
         if isinstance(given := train.get("folder"), str):
-            return {**train, "folder": resolve(given)}
+            return {**train, "folder": absolute(given, base)}
         return {**train, "folder": str(base.absolute())} if isinstance(name := train.get("network"), str) and ":" in name else train
 
     if not isinstance(content, dict):
@@ -323,15 +248,12 @@ def _located(content: Any, base: Path) -> Any:
         result["train"] = network(result["train"])
     for key in ("corpus", "validate"):
         if key in result:
-            result[key] = source(result[key])
+            result[key] = files(result[key])
     if isinstance(result.get("measure"), dict):
-        result["measure"] = {
-            name: {key: resolve(value) for key, value in pairs.items()} if isinstance(pairs, dict) else pairs
-            for name, pairs in result["measure"].items()
-        }
+        result["measure"] = {name: measured(section) for name, section in result["measure"].items()}
     if isinstance(result.get("grid"), list):
         result["grid"] = [
-            {**entry, **{key: place(entry[key]) for key, place in (("corpus", source), ("train", network)) if key in entry}}
+            {**entry, **{key: place(entry[key]) for key, place in (("corpus", files), ("train", network)) if key in entry}}
             if isinstance(entry, dict)
             else entry
             for entry in result["grid"]

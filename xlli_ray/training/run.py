@@ -21,14 +21,17 @@ from typing import Any
 
 import yaml
 
-from xlli_ray.corpus.files.sources import list_files, pair_files
-from xlli_ray.errors import RecipeError, WeightsError
+from xlli_ray.corpus.files.sources import read_bytes
+from xlli_ray.corpus.scan import list_sources
+from xlli_ray.errors import RecipeError, WeightsError, counted
 from xlli_ray.training.folder import CARD, CURVE, LOG, WEIGHTS, Folder, LocalFolder
 from xlli_ray.training.identity import flat_recipe, identity_from, identity_of
-from xlli_ray.training.image_files import find_files, list_images
+from xlli_ray.training.images import Row, check_count, image_of, rejected, remembered, scan_here, training_samples
 from xlli_ray.training.recipe import Job, load_recipe
 
 MODELS = "models.yaml"
+SHOWN = 3
+"""Rejected files that a remark names."""
 Places = Callable[[str], Folder]
 """Id of a training → its folder."""
 
@@ -66,7 +69,7 @@ def train(
     Raises RecipeError before anything is trained if the recipe is wrong, or OUT holds another recipe's training.
     """
     jobs = load_recipe(recipe_path, overrides=overrides).jobs()
-    known = {job.id: job for job in jobs}
+    known, scan = {job.id: job for job in jobs}, remembered(scan_here)
     if unknown := sorted(set(only) - set(known)):
         raise RecipeError(f"only: {', '.join(unknown)} is not in the grid; it has {', '.join(sorted(known))}")
     chosen = [job for job in jobs if not only or job.id in only]
@@ -78,8 +81,12 @@ def train(
     def place(name: str) -> Folder:
         return LocalFolder(root / name)
 
+    if say is not None:
+        for note in dict.fromkeys(rejection_note(scan(job.corpus.scanned())) for job in order):
+            if note:
+                say(f"corpus: {note}")
     for job in order:
-        done = train_one(job, place(job.id), start_of(job, known, place), progress)
+        done = train_one(job, place(job.id), scan(job.corpus.scanned()), start_of(job, known, place), progress)
         if say is not None and done.note:
             say(f"{done.id}: {done.note}")
     text, left_out = models_text(jobs, place, str(root))
@@ -92,16 +99,22 @@ def train(
 def check_files(jobs: Sequence[Job]) -> None:
     """RecipeError now, not after hours, if a pattern of the recipe matches no file."""
     for job in jobs:
-        find_files(job.corpus)
-        if job.validate_on is not None and job.validate_on.images is not None:
-            list_files(job.validate_on.images, ".")
-        if job.validate_on is not None and job.validate_on.pairs is not None:
-            pair_files(job.validate_on.pairs.input, job.validate_on.pairs.target, ".")
-        for name, pairs in job.measure.items():
+        check_count(job.corpus, list_sources(job.corpus.scanned(), "."))
+        if job.validate_on is not None:
+            list_sources(job.validate_on.scanned(), ".")
+        for name, files in job.measure.items():
             try:
-                pair_files(pairs.input, pairs.target, ".")
+                list_sources(files.scanned(), ".")
             except RecipeError as error:
                 raise RecipeError(f"measure.{name}: {error} To skip it: --set measure=null") from error
+
+
+def rejection_note(rows: Sequence[Row]) -> str:
+    """A remark about the files of a corpus that are left out; '' without any."""
+    bad = list(rejected(rows))
+    more = "; …" if len(bad) > SHOWN else ""
+    shown = "; ".join(f"{file}: {reason}" for file, reason in bad[:SHOWN])
+    return f"{counted(len(bad), 'file')} of {len(rows)} rejected: {shown}{more}" if bad else ""
 
 
 def waves(jobs: Sequence[Job]) -> list[list[Job]]:
@@ -134,7 +147,7 @@ def start_of(job: Job, known: Mapping[str, Job], place: Places) -> Start | None:
     first, folder = known[name], place(name)
     if (card := read_card(folder)) and not _same_recipe(first, card):
         then = identity_from(card)
-        changed = replace(then, recipe=flat_recipe(first.model_dump(mode="json"))).differences(then)
+        changed = replace(then, recipe=flat_recipe(first.content())).differences(then)
         raise RecipeError(
             f"{job.id} starts from {first.id}, and {folder.where} holds {first.id} of another recipe: {'; '.join(changed)}. Train"
             f" {first.id} again (delete its folder), or use another --out."
@@ -145,8 +158,12 @@ def start_of(job: Job, known: Mapping[str, Job], place: Places) -> Start | None:
     return Start(f"{folder.where}/{WEIGHTS}", data)
 
 
-def train_one(job: Job, folder: Folder, start: Start | None = None, progress: Callable[[Any], None] | None = None) -> Trained:
-    """Train one network into its folder; resumes what the folder holds of this training."""
+def train_one(
+    job: Job, folder: Folder, rows: Sequence[Row], start: Start | None = None, progress: Callable[[Any], None] | None = None,
+    *, read: Callable[[str], bytes] = read_bytes,
+) -> Trained:  # fmt: skip
+    """Train one network into its folder; resumes what the folder holds of this training. `rows`: of the scan of its corpus. `read`: from
+    URI to bytes."""
     from xlli_ray.models.checkpoint import read_state_dict, to_safetensors
     from xlli_ray.training import measure
     from xlli_ray.training.data import Crops, read_pictures
@@ -155,20 +172,23 @@ def train_one(job: Job, folder: Folder, start: Start | None = None, progress: Ca
 
     state = None if start is None else read_state_dict(start.data, name=start.name)
     init_sha = None if state is None else state.weights_sha256
-    if (done := finished(job, folder, init_sha)) is not None:
+    if (done := finished(job, folder, init_sha, rows)) is not None:
         return done
-    pictures, scale = read_pictures(job.corpus, seed=job.seed)
+    pictures, scale = read_pictures(job.corpus, rows, seed=job.seed, read=read)
     crops = Crops(
-        pictures, scale, crop=job.train.crop, batch=job.train.batch, degradations=job.corpus.degradations,
+        pictures, scale, crop=job.train.crop, batch=job.train.batch, degradations=job.corpus.draws,
         seed=job.seed, min_gradient=job.train.min_gradient,
     )  # fmt: skip
+    sets = {name: measure.ScoredSet.of(files, scale) for name, files in job.measure.items()}
     trainer = Trainer(job, crops, folder, init=None if state is None else state.tensors, validate=_validation(job, scale))
     trainer.run(progress)
 
     data = to_safetensors(trainer.averaged.state_dict())
     folder.put(WEIGHTS, data)
     scores = {
-        name: _rounded(measure.score(trainer.averaged, measure.cases_of_pairs(pairs), scale=scale)) for name, pairs in job.measure.items()
+        name + suffix: _rounded(measure.score(trainer.averaged, cases, scale=scale))
+        for name, scored in sets.items()
+        for suffix, cases in scored.cases().items()
     }
     log = read_log(folder.get(LOG))
     folder.put(CURVE, log_svg(log, title=job.id))
@@ -182,11 +202,9 @@ def _card_text(
     from xlli_ray.models.builtin_weights import sealed
     from xlli_ray.training import card as cards
 
-    recipe = job.model_dump(mode="json", exclude={"id", "tags", "measure", "validate_on"})
-    recipe["train"].pop("folder")  # paths on this machine are meaningless elsewhere
-    for source in ("images", "inputs", "pairs"):
-        if recipe["corpus"][source] is not None:
-            recipe["corpus"][source] = f"{pictures} files, listed under images"
+    recipe = job.content()
+    kinds = {name: given for name, given in recipe["corpus"].items() if isinstance(given, bool)}
+    recipe["corpus"] |= {name: f"{pictures} files, listed under images" if given else None for name, given in kinds.items()}
     card = {
         "format": cards.FORMAT,
         "id": job.id,
@@ -215,21 +233,12 @@ def _card_text(
 
 def _validation(job: Job, scale: int) -> Callable[[Any], dict[str, float]] | None:
     """A function from a network to named PSNRs, its images read once; None if the recipe has no validation."""
-    from xlli_ray.corpus.degradations import parse
     from xlli_ray.training import measure
 
     validation = job.validate_on
     if validation is None or job.train.loss == "cross_entropy":
         return None
-    cases = {}
-    if validation.pairs is not None:
-        cases["psnr_y"] = measure.cases_of_pairs(validation.pairs)
-    else:
-        for degradation in validation.degradations:
-            label = parse(degradation).label
-            cases["psnr_y" if label == "clean" else f"psnr_y {label}"] = measure.cases_of_images(
-                validation.images or [], scale, degradation=degradation, crop=validation.crop
-            )
+    cases = {f"psnr_y{suffix}": images for suffix, images in measure.ScoredSet.of(validation, scale).cases(validation.crop).items()}
     return lambda network: {name: measure.score(network, images, scale=scale).psnr_y for name, images in cases.items()}
 
 
@@ -240,8 +249,8 @@ def _rounded(scored: Any) -> dict[str, float]:
     }
 
 
-def finished(job: Job, folder: Folder, init_sha: str | None) -> Trained | None:
-    """The finished training of this identity in a folder; None if there is none.
+def finished(job: Job, folder: Folder, init_sha: str | None, rows: Sequence[Row]) -> Trained | None:
+    """The finished training of this identity in a folder; None if there is none. `rows`: of the scan of its corpus.
 
     RecipeError, naming the change, for a different recipe, images, initial weights (`init_sha`) or versions of the code; WeightsError if
     the card or the weights are damaged.
@@ -249,7 +258,8 @@ def finished(job: Job, folder: Folder, init_sha: str | None) -> Trained | None:
     card = read_card(folder)
     if card is None:
         return None
-    now, then = identity_of(job, list_images(job.corpus, job.seed), init_sha), identity_from(card)
+    images = [image_of(sample) for sample in training_samples(job.corpus, rows, job.seed)]
+    now, then = identity_of(job, images, init_sha), identity_from(card)
     if changed := now.differences(then):
         raise RecipeError(
             f"{folder.where} holds another, finished training: {'; '.join(changed)}. Use another --out or id, or delete the folder"
@@ -308,4 +318,4 @@ def models_text(jobs: Sequence[Job], place: Places, root: str) -> tuple[bytes, l
 def _same_recipe(job: Job, card: Mapping[str, Any]) -> bool:
     """Whether a card is of this recipe, as far as can be decided without reading images."""
     then = identity_from(card)
-    return not replace(then, recipe=flat_recipe(job.model_dump(mode="json"))).differences(then)
+    return not replace(then, recipe=flat_recipe(job.content())).differences(then)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -129,40 +129,7 @@ def scan_corpus(
         raise PlanError(f"corpus: no file matches {', '.join(_texts(corpus[spec.kind]))}; check the path (relative to the recipe's folder)")
     if limit is not None:
         sources = some_files([source.uri for source in sources], sources, limit, recipe.seed)
-    text = json.dumps([corpus_id, [_plain(source) for source in sources]], sort_keys=True)
-    scan = hashlib.sha256(text.encode()).hexdigest()[:12]
-    records = Listing(objects)
-    done = set(records.entries(f"scan-{scan}"))
-    if again:
-        done -= {receipt.unit for receipt, table in read_records(records, f"scan-{scan}") if _has_failed(table)}
-    witnesses = tuple(dict.fromkeys(sources[i].files[0] for i in (0, len(sources) // 2, -1)))
-    chunks = [tuple(sources[i : i + CHUNK]) for i in range(0, len(sources), CHUNK)]
-    jobs = deque(
-        ScanJob(scan, unit, corpus, recipe.seed, chunk, witnesses=witnesses) for unit, chunk in enumerate(chunks) if unit not in done
-    )
-    if jobs:
-        progress = Progress("scan", sum(len(job.sources) for job in jobs), "file")
-        reporter.begin(progress)
-        lost: dict[int, int] = {}
-        fruitless = 0
-        for job, outcome in pool().run("scan", jobs, stop):
-            if isinstance(outcome, Lost):
-                lost[job.unit] = lost.get(job.unit, 0) + 1
-                reporter.event("lost", phase="scan", unit=job.unit, reason=outcome.reason)
-                note = read_crash_note(objects, f"scan-{scan}", job.unit, epoch, job.attempt) if job.careful else None
-                retry = replace(job, attempt=job.attempt + 1, careful=lost[job.unit] >= 2)
-                jobs.append(retry if note is None else replace(retry, skip=(*job.skip, note)))
-                fruitless = 0 if note is not None else fruitless + 1
-                if fruitless > MAX_FRUITLESS:
-                    raise EnvironmentFailure(12, f"scanning lost its workers {fruitless} times in a row: {outcome.reason}")
-            else:
-                progress.add(outcome.files, outcome.rejected, 0, {})
-                reporter.update(progress)
-        reporter.end(progress)
-        records.look_again()
-    rows = [
-        json.loads(text) for _, table in read_records(records, f"scan-{scan}") for text in table["json"].to_pylist()
-    ]
+    rows, _ = scan_files(objects, sources, corpus, corpus_id, pool, reporter, seed=recipe.seed, stop=stop, epoch=epoch, again=again)
     bad = [row for row in rows if row["status"] != "ok"]
     rejected = pa.table(
         {
@@ -194,6 +161,57 @@ def scan_corpus(
                 "now). Files were added, removed or changed; use a new --out."
             )
     return with_meanings(write_sample_table(objects, batches(), schema, rejected, corpus_hash=corpus_id), mixtures_of(rows, spec))
+
+
+def scan_files(
+    objects: Objects,
+    sources: Sequence[Source],
+    corpus: dict[str, Any],
+    corpus_id: str,
+    pool: Callable[[], Pool],
+    reporter: Reporter,
+    *,
+    seed: int,
+    stop: Callable[[], None],
+    epoch: int,
+    again: bool = False,
+) -> tuple[list[dict[str, Any]], int]:
+    """The rows of `sources` (`corpus.scan.scan_source`), from the study's records where they are, else from a scan on the pool; and how
+    many files were scanned now. `corpus`: the section as JSON, `corpus_id` its hash. `again`: retry rejected files."""
+    text = json.dumps([corpus_id, [_plain(source) for source in sources]], sort_keys=True)
+    scan = hashlib.sha256(text.encode()).hexdigest()[:12]
+    records = Listing(objects)
+    done = set(records.entries(f"scan-{scan}"))
+    if again:
+        done -= {receipt.unit for receipt, table in read_records(records, f"scan-{scan}") if _has_failed(table)}
+    witnesses = tuple(dict.fromkeys(sources[i].files[0] for i in (0, len(sources) // 2, -1)))
+    chunks = [tuple(sources[i : i + CHUNK]) for i in range(0, len(sources), CHUNK)]
+    jobs = deque(
+        ScanJob(scan, unit, corpus, seed, chunk, witnesses=witnesses) for unit, chunk in enumerate(chunks) if unit not in done
+    )
+    scanned = sum(len(job.sources) for job in jobs)
+    if jobs:
+        progress = Progress("scan", scanned, "file")
+        reporter.begin(progress)
+        lost: dict[int, int] = {}
+        fruitless = 0
+        for job, outcome in pool().run("scan", jobs, stop):
+            if isinstance(outcome, Lost):
+                lost[job.unit] = lost.get(job.unit, 0) + 1
+                reporter.event("lost", phase="scan", unit=job.unit, reason=outcome.reason)
+                note = read_crash_note(objects, f"scan-{scan}", job.unit, epoch, job.attempt) if job.careful else None
+                retry = replace(job, attempt=job.attempt + 1, careful=lost[job.unit] >= 2)
+                jobs.append(retry if note is None else replace(retry, skip=(*job.skip, note)))
+                fruitless = 0 if note is not None else fruitless + 1
+                if fruitless > MAX_FRUITLESS:
+                    raise EnvironmentFailure(12, f"scanning lost its workers {fruitless} times in a row: {outcome.reason}")
+            else:
+                progress.add(outcome.files, outcome.rejected, 0, {})
+                reporter.update(progress)
+        reporter.end(progress)
+        records.look_again()
+    rows = [json.loads(text) for _, table in read_records(records, f"scan-{scan}") for text in table["json"].to_pylist()]
+    return rows, scanned
 
 
 def with_meanings(table: SampleTable, mixtures: Mapping[str, Mixture]) -> SampleTable:

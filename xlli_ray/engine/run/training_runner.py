@@ -1,4 +1,4 @@
-"""The driver of a training study: lease → which networks are missing → trainings on the pool → models.yaml → page.
+"""The driver of a training study: lease → scan → which networks are missing → trainings on the pool → models.yaml → page.
 
 A finished network is only verified; an unfinished one resumes from its checkpoint, on any worker. One that starts from another is assigned
 when that one is finished. A failed training does not affect the others; the training of a worker that dies is assigned again, from the last
@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xlli_ray.corpus.scan import list_sources
 from xlli_ray.engine.events import Events
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.pools.local import Lost
 from xlli_ray.engine.pools.run_pool import Pools
 from xlli_ray.engine.run.driver import session
+from xlli_ray.engine.run.training_digests import TrainingDigests
+from xlli_ray.engine.run.training_scan import study_scan
 from xlli_ray.engine.worker.tasks import WorkerSpec
 from xlli_ray.engine.worker.training import StudyFolder, TrainingWorker, TrainJob, TrainOutcome
 from xlli_ray.errors import RecipeError, StudyError, counted
@@ -27,9 +30,9 @@ from xlli_ray.store.records.documents import COPY
 from xlli_ray.store.records.lease import Lease
 from xlli_ray.store.tables.trainings import RESERVED, Network, Trainings, forget_failure, write_failure, write_trainings
 from xlli_ray.training.folder import CHECKPOINT
-from xlli_ray.training.image_files import find_files
+from xlli_ray.training.images import Scan, rejected
 from xlli_ray.training.recipe import Job, load_recipe
-from xlli_ray.training.run import MODELS, check_files, finished, models_text, start_of, waves
+from xlli_ray.training.run import MODELS, check_files, finished, models_text, rejection_note, start_of, waves
 
 MAX_LOSSES = 3
 """Workers that one network may lose in a row without a new checkpoint."""
@@ -54,6 +57,9 @@ class _Study:
     lease: Lease
     events: Events
     jobs: dict[str, Job]
+    pools: Pools
+    scan: Scan
+    digests: TrainingDigests | None = None
     notes: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     trained: int = 0
@@ -80,21 +86,40 @@ def train_recipe(
         if exists(objects, COPY):
             raise StudyError(f"{objects.url} holds a study of measurements (study.json): use a separate --out for trainings")
         events.event("start", command=options.command, epoch=lease.epoch)
-        study = _Study(objects, lease, events, {job.id: job for job in jobs})
+        seen = [list_sources(job.corpus.scanned(), ".")[0].files[0] for job in jobs] if options.address is not None else []
+        pools = Pools(options, spec, objects, list(dict.fromkeys(seen)), in_flight=1)
+        scan = study_scan(objects, pools, events, stop=lease.check, epoch=lease.epoch)
+        study = _Study(objects, lease, events, {job.id: job for job in jobs}, pools, scan)
         if lease.after_crash and isinstance(objects, LocalObjects):
             for job in jobs:
                 objects.sweep(job.id)
-        missing = [job for job in order if not _is_finished(study, job)]
-        known = study.jobs
-        networks = [Network(j.id, j.train.iterations, str(j.train.init) if j.train.init in known else "", j.tags) for j in jobs]
-        write_trainings(objects, Trainings(loaded.name, tuple(networks), options.command))
-        if missing:
-            _train(study, missing, options, spec, say)
+        try:
+            _run(study, loaded.name, order, options, spec, say)
+        finally:
+            pools.close()
         text, left_out = models_text(jobs, study.folder, out)
         objects.put(MODELS, text)
+        if study.digests is not None:
+            study.digests.write(lease.epoch)
         if others := [name for name in left_out if name not in study.failed]:
             study.notes.append(f"{MODELS} does not list {', '.join(others)}: trained by another recipe")
         return Summary(f"{objects.url.rstrip('/')}/{MODELS}", len(jobs), study.trained, study.failed, tuple(study.notes))
+
+
+def _run(
+    study: _Study, name: str, order: Sequence[Job], options: Options, spec: WorkerSpec, say: Callable[[str], None] | None
+) -> None:
+    """Scan, and train what is missing."""
+    scans = {id(rows): rows for rows in (study.scan(job.corpus.scanned()) for job in order)}
+    study.notes += [f"corpus: {note}" for note in map(rejection_note, scans.values()) if note]
+    missing = [job for job in order if not _is_finished(study, job)]
+    known = study.jobs
+    study.digests = TrainingDigests(study.objects, list(known), [job.id for job in missing])
+    networks = [Network(j.id, j.train.iterations, str(j.train.init) if j.train.init in known else "", j.tags) for j in known.values()]
+    bad = dict.fromkeys(pair for rows in scans.values() for pair in rejected(rows))
+    write_trainings(study.objects, Trainings(name, tuple(networks), options.command, tuple(bad)))
+    if missing:
+        _train(study, missing, options, spec, say)
 
 
 def _is_finished(study: _Study, job: Job) -> bool:
@@ -109,7 +134,7 @@ def _is_finished(study: _Study, job: Job) -> bool:
         start = start_of(job, study.jobs, study.folder)
         assert start is not None
         sha = read_state_dict(start.data, name=start.name).weights_sha256
-    done = finished(job, study.folder(job.id), sha)
+    done = finished(job, study.folder(job.id), sha, study.scan(job.corpus.scanned()))
     if done is not None and done.note:
         study.notes.append(f"{job.id}: {done.note}")
     return done is not None
@@ -131,7 +156,8 @@ def _train(study: _Study, missing: Sequence[Job], options: Options, spec: Worker
                 return
             if first is None or first.id not in unfinished:
                 forget_failure(study.objects, waiting.pop(job.id).id)
-                ready.append(TrainJob(job.model_dump(mode="json"), None if first is None else first.model_dump(mode="json")))
+                rows = tuple(study.scan(job.corpus.scanned()))
+                ready.append(TrainJob(job.model_dump(mode="json"), rows, None if first is None else first.model_dump(mode="json")))
 
     unfinished = {job.id for job in missing}
     give_out()
@@ -147,6 +173,8 @@ def _train(study: _Study, missing: Sequence[Job], options: Options, spec: Worker
                 continue
             outcome = TrainOutcome(job.id, error=f"its worker was lost {MAX_LOSSES} times without a new checkpoint: {outcome.reason}")
         unfinished.discard(job.id)
+        if study.digests is not None:
+            study.digests.wrote(outcome.digests)
         if outcome.error:
             _fail(study, job.id, outcome.error)
         else:
@@ -170,13 +198,8 @@ def _outcomes(
             job = ready.popleft()
             yield job, worker.run(job)
         return
-    seen = [find_files(job.corpus)[0].target for job in study.jobs.values()] if options.address is not None else []
-    pools = Pools(options, spec, study.objects, list(dict.fromkeys(seen)), in_flight=1)
-    try:
-        yield from pools().run("train", ready, study.lease.check)
-        pools.cool()
-    finally:
-        pools.close()
+    yield from study.pools().run("train", ready, study.lease.check)
+    study.pools.cool()
 
 
 def _fail(study: _Study, name: str, why: str) -> None:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from xlli_ray.corpus.files.watch import Watch
 from xlli_ray.errors import EnvironmentFailure, LeaseError, XlliError
 from xlli_ray.store.objects.client import Missing, Objects, open_objects
 from xlli_ray.store.records.lease import holder_mark, superseded
+from xlli_ray.store.records.root import Digest
+from xlli_ray.store.records.seal import crc_hex
 
 
 @dataclass(frozen=True)
 class TrainJob:
-    """A training as it crosses to a worker. `job`: a `training.recipe.Job`, JSON-able; `first`: that of the network it starts from."""
+    """A training as it crosses to a worker. `job`: a `training.recipe.Job`, JSON-able; `rows`: of the scan of its corpus; `first`: the job
+    of the network it starts from."""
 
     job: Mapping[str, Any]
+    rows: tuple[Mapping[str, Any], ...]
     first: Mapping[str, Any] | None = None
 
     @property
@@ -30,15 +35,19 @@ class TrainOutcome:
     id: str
     note: str = ""
     error: str = ""
+    digests: Mapping[str, Digest | None] = field(default_factory=dict)
+    """Key → (bytes, crc32c) of every object that was written; None: removed."""
 
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """The files of one training within a study. `holder`: (epoch, mark) of the run that may write, None: whoever holds `objects`."""
+    """The files of one training within a study. `holder`: (epoch, mark) of the run that may write, None: whoever holds `objects`. `written`
+    takes the digest of everything written."""
 
     objects: Objects
     name: str
     holder: tuple[int, bytes] | None = None
+    written: dict[str, Digest | None] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
@@ -53,10 +62,12 @@ class StudyFolder:
     def put(self, name: str, data: bytes) -> None:
         self._check()
         self.objects.put(f"{self.name}/{name}", data)
+        self.written[f"{self.name}/{name}"] = (len(data), crc_hex(data))
 
     def delete(self, name: str) -> None:
         self._check()
         self.objects.delete([f"{self.name}/{name}"])
+        self.written[f"{self.name}/{name}"] = None
 
     def _check(self) -> None:
         if self.holder is not None and superseded(self.objects, *self.holder):
@@ -73,20 +84,25 @@ class TrainingWorker:
 
     def run(self, job: TrainJob) -> TrainOutcome:
         """Errors of this network are its outcome; those of the surroundings are raised, and end the run."""
+        from xlli_ray.training.images import witnesses
         from xlli_ray.training.recipe import Job
         from xlli_ray.training.run import start_of, train_one
 
         parsed = Job.model_validate(job.job)
         known = {} if job.first is None else {str(job.first["id"]): Job.model_validate(job.first)}
+        folder = self._folder(parsed.id)
         try:
             start = start_of(parsed, known, self._folder)
-            return TrainOutcome(parsed.id, train_one(parsed, self._folder(parsed.id), start, self._progress).note)
+            read = Watch(lambda: witnesses(job.rows))  # an outage must not look like files that are gone
+            done = train_one(parsed, folder, job.rows, start, self._progress, read=read)
+            return TrainOutcome(parsed.id, done.note, digests=folder.written)
         except (EnvironmentFailure, LeaseError):
             raise
         except XlliError as error:
-            return TrainOutcome(parsed.id, error=f"{type(error).__name__}: {error}")
+            why = f"{type(error).__name__}: {error}"
         except (RuntimeError, ValueError, TypeError, MemoryError) as error:  # of a network's own code, or out of memory
-            return TrainOutcome(parsed.id, error=f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]}")
+            why = f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]}"
+        return TrainOutcome(parsed.id, error=why, digests=folder.written)
 
     def _folder(self, name: str) -> StudyFolder:
         return StudyFolder(self._objects, name, self._holder)

@@ -10,7 +10,7 @@ digest.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 
@@ -80,8 +80,9 @@ def folder_digest(keys: list[str], digest: Callable[[str], Digest]) -> tuple[str
     return names.hexdigest()[:16], all_.hexdigest()[:16]
 
 
-def write_root(objects: Objects, epoch: int) -> None:
-    """Write `digests.json`. Only for the holder of the lease, after everything else."""
+def write_root(objects: Objects, epoch: int, *, trained: Mapping[str, Digest] | None = None) -> None:
+    """Write `digests.json`. Only for the holder of the lease, after everything else. `trained`: all objects of a training study that are
+    neither leases nor records."""
     known = objects.fence.known if objects.fence else {}
     try:
         old = read_root(objects)
@@ -91,9 +92,9 @@ def write_root(objects: Objects, epoch: int) -> None:
     def digest(key: str) -> Digest:
         return known.get(key) or digest_of(objects, key)
 
-    named: dict[str, Digest] = {}
+    named: dict[str, Digest] = dict(trained or {})
     leases = [key for key in objects.list("lease") if key.endswith(".json")]
-    for key in [COPY, *leases, *(key for part in PARTS for key in objects.list(part))]:
+    for key in leases if trained is not None else [COPY, *leases, *(key for part in PARTS for key in objects.list(part))]:
         try:
             named[key] = known.get(key) or (old.objects.get(key) if old else None) or digest_of(objects, key)
         except (Missing, StudyError):

@@ -4,7 +4,8 @@
     <id>/checkpoint.pt log.jsonl                    while it trains, and afterwards
     <id>/weights.safetensors curve.svg card.json    when it is finished; the card comes last
     <id>/failed.json                                why the last attempt ended
-    lease/ events/ models.yaml report/              as in other studies
+    models.yaml                                     the finished networks, for studies
+    lease/ events/ records/ report/ digests.json    as in other studies; records are those of the scan
 
 Each file is replaced as a whole, so training can always be resumed. May be read at any time, also during a run.
 """
@@ -24,8 +25,11 @@ from xlli_ray.store.records.seal import read_json, sealed_json
 from xlli_ray.store.zarr.layout import check_name
 
 DOCUMENT = "training.json"
+MODELS = "models.yaml"
+FILES = ("card.json", "checkpoint.pt", "curve.svg", "failed.json", "log.jsonl", "weights.safetensors")
+"""Of one network, in its folder."""
 FORMAT = 1
-RESERVED = ("lease", "events", "report", DOCUMENT, "models.yaml")
+RESERVED = ("lease", "events", "records", "report", DOCUMENT, MODELS, "digests.json")
 """Names that no network may have: they are next to the networks' folders."""
 State = Literal["finished", "failed", "begun", "waiting"]
 Line = Mapping[str, Any]
@@ -68,12 +72,15 @@ class Trainings:
     name: str
     networks: tuple[Network, ...]
     command: str = ""
+    rejected: tuple[tuple[str, str], ...] = ()
+    """(file, reason) of each file of the corpus that is left out."""
 
 
 def write_trainings(objects: Objects, trainings: Trainings) -> None:
     """Write the current networks of the study."""
     networks = [{"id": n.id, "iterations": n.iterations, "init": n.init, "tags": dict(n.tags)} for n in trainings.networks]
-    content = {"format": FORMAT, "name": trainings.name, "command": trainings.command, "networks": networks}
+    content = {"format": FORMAT, "name": trainings.name, "command": trainings.command, "networks": networks,
+               "rejected": [list(pair) for pair in trainings.rejected]}  # fmt: skip
     objects.put(DOCUMENT, sealed_json(content, indent=1, ensure_ascii=False))
 
 
@@ -92,7 +99,8 @@ def read_trainings(objects: Objects) -> Trainings | None:
         networks = tuple(Network(str(entry["id"]), int(entry["iterations"]), str(entry["init"]), dict(entry["tags"])) for entry in listed)
         for entry in networks:
             check_name(entry.id, "network")
-        return Trainings(str(content["name"]), networks, str(content["command"]))
+        rejected = tuple((str(file), str(reason)) for file, reason in content.get("rejected", ()))  # written by no early version
+        return Trainings(str(content["name"]), networks, str(content["command"]), rejected)
     except (KeyError, TypeError, ValueError) as error:
         raise StudyError(f"{where}: not as the store format says ({error!r}); run `xlli train` again: it writes this file again") from error
 
@@ -108,6 +116,7 @@ def state(objects: Objects, trainings: Trainings) -> dict[str, Any]:
     return {
         "name": trainings.name,
         "running": running(objects),
+        "rejected": [{"file": file, "reason": reason} for file, reason in trainings.rejected],
         "done": sum(standing.state == "finished" for standing in progress),
         "trainings": [
             {"id": standing.network.id, "state": standing.state, "iteration": standing.iteration,

@@ -7,10 +7,7 @@ it was written. Events, the page, notes and canaries are not looked at: nothing 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import re
-import stat
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -24,21 +21,20 @@ from xlli_ray.store.records.documents import COPY, document_key, documents
 from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import Manifest
 from xlli_ray.store.records.root import KEY as ROOT_KEY
-from xlli_ray.store.records.root import PARTS, Digest, Root, digest_of, folder_digest, pieces, read_root
-from xlli_ray.store.records.seal import check, crc_hex, is_sealed, read_json
-from xlli_ray.store.records.unit_records import DamagedRecord, Seen, read_object, unfinished
+from xlli_ray.store.records.root import PARTS, Digest, Root, digest_of, pieces, read_root
+from xlli_ray.store.records.seal import check, read_json
+from xlli_ray.store.records.unit_records import unfinished
 from xlli_ray.store.tables.results import ROOT as RESULTS
 from xlli_ray.store.tables.results import read_result
 from xlli_ray.store.tables.sample_table import open_parquet, part_key
 from xlli_ray.store.tables.study_tables import fingerprint
 from xlli_ray.store.verify.cells import verify_cell, verify_same
+from xlli_ray.store.verify.common import UNCHECKED, first_line, leases, odd_entries, rooted_records, scans, sealed
 from xlli_ray.store.verify.findings import Finding, Kind
 from xlli_ray.store.zarr.hierarchy import group_documents
 from xlli_ray.store.zarr.layout import dump
 
 FOLDERS = ("arrays.zarr", "events", "lease", "records", "report", *PARTS, "weights")
-UNCHECKED = re.compile(r"(events|report)/.*|lease/(probe|canary)-.*|records/.*\.progress")
-"""Notes: documented as such in docs/store-format.md."""
 
 
 def verify(archive: Archive, *, notes: list[str] | None = None) -> Iterator[str]:
@@ -80,14 +76,14 @@ def _findings(archive: Archive, notes: list[str], accounted: set[str]) -> Iterat
                 accounted.add(f"{place}/zarr.json")
                 yield from verify_same(objects, f"{place}/zarr.json", dump(document), "document", "differs from the plan")
         yield from verify_cell(records, cell, accounted, saw)
-    yield from _scans(records, accounted, saw)
+    yield from scans(records, accounted, saw)
     complete = not unfinished(records, manifest.cells)
     yield from _tables(archive, accounted, complete=complete and bool(manifest.cells))
     yield from _results(objects, accounted)
-    yield from _leases(objects, accounted)
+    yield from leases(objects, accounted)
     yield from _root(archive, notes, accounted, digests)
     if isinstance(objects, LocalObjects):
-        yield from _odd_entries(objects.root)
+        yield from odd_entries(objects.root, FOLDERS, (COPY, ROOT_KEY))
     for folder in FOLDERS:
         for key in objects.list(folder):
             if key not in accounted and not UNCHECKED.fullmatch(key):
@@ -101,7 +97,7 @@ def _plan(objects: Objects, manifest: Manifest, accounted: set[str]) -> Iterator
     for name in names:
         accounted.add(document_key(name))
         if name != names[-1]:  # of a run that was killed between writing its own and removing this one
-            yield from _sealed(objects, document_key(name), "plan")
+            yield from sealed(objects, document_key(name), "plan")
     if manifest.format == 1 and not names:
         return
     newest = document_key(names[-1]) if names else document_key(manifest.document or "000000.000")
@@ -115,20 +111,6 @@ def _plan(objects: Objects, manifest: Manifest, accounted: set[str]) -> Iterator
         yield Finding("plan", COPY, "missing")
     except StudyError as error:
         yield Finding("foreign", COPY, str(error))
-
-
-def _sealed(objects: Objects, key: str, kind: Kind, *, must: bool = False) -> Iterator[Finding]:
-    """An object's own seal. `must`: it has to have one."""
-    try:
-        data = objects.get(key)
-        if not check(data, key, "") and must:
-            yield Finding(kind, key, "damaged, its seal is gone")
-        if key.endswith(".json"):
-            read_json(data, key, "")
-    except Missing:
-        yield Finding(kind, key, "missing")
-    except StudyError as error:
-        yield Finding(kind, key, str(error).removeprefix(f"{key}: ").rstrip("; "))
 
 
 def _named(objects: Objects) -> set[str]:
@@ -161,7 +143,7 @@ def _samples(
         except EnvironmentFailure:  # an outage is no damage
             raise
         except (StudyError, pa.ArrowException, OSError) as error:
-            yield Finding("samples", part_key(part), f"damaged ({_line(error)})")
+            yield Finding("samples", part_key(part), f"damaged ({first_line(error)})")
             sound = False
     if sound and rows != table.rows:
         yield Finding("samples", "samples", f"{counted(rows, 'row')}, the plan says {table.rows}")
@@ -177,13 +159,9 @@ def _samples(
     except EnvironmentFailure:
         raise
     except (StudyError, pa.ArrowException, OSError) as error:
-        yield Finding("samples", key, f"damaged ({_line(error)})")
+        yield Finding("samples", key, f"damaged ({first_line(error)})")
     if unsealed:
         notes.append("samples: written before there were seals; digests.json covers it once the same `xlli run` has ended")
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip(": ;").splitlines() or [type(error).__name__])[0][:200]
 
 
 def _weights(objects: Objects, manifest: Manifest, accounted: set[str]) -> Iterator[Finding]:
@@ -206,24 +184,6 @@ def _weights(objects: Objects, manifest: Manifest, accounted: set[str]) -> Itera
             yield Finding("foreign", key, str(error))
 
 
-def _scans(records: Listing, accounted: set[str], saw: Seen) -> Iterator[Finding]:
-    """Records of scans: needed only to make the sample table again."""
-    objects = records.objects
-    for folder, keys in records.folders().items():
-        if not folder.startswith("scan-") or "/" in folder:
-            continue
-        for key in keys:
-            accounted.add(key)
-            try:
-                data = objects.get(key)
-                saw(key, len(data), crc_hex(data))
-                read_object(objects, folder, key, data)
-            except DamagedRecord as error:
-                yield Finding("record", key, error.why, folder)
-            except StudyError as error:
-                yield Finding("foreign", key, str(error), folder)
-
-
 def _tables(archive: Archive, accounted: set[str], *, complete: bool) -> Iterator[Finding]:
     objects = archive.objects
     accounted.add(INDEX)
@@ -238,7 +198,7 @@ def _tables(archive: Archive, accounted: set[str], *, complete: bool) -> Iterato
         return
     except (StudyError, ValueError, TypeError) as error:
         accounted |= set(objects.list("tables"))
-        yield Finding("tables", INDEX, f"damaged ({_line(error)})")
+        yield Finding("tables", INDEX, f"damaged ({first_line(error)})")
         return
     for key, wanted in files.items():
         try:
@@ -260,7 +220,7 @@ def _results(objects: Objects, accounted: set[str]) -> Iterator[Finding]:
         for document in (f"{place}/failed.json", f"{place}/result.json"):
             if document in there:
                 accounted.add(document)
-                for finding in _sealed(objects, document, "result"):
+                for finding in sealed(objects, document, "result"):
                     yield Finding("result", finding.key, finding.what, name)
         stored = read_result(objects, name) if f"{place}/result.json" in there else None
         if stored is None:
@@ -278,39 +238,6 @@ def _results(objects: Objects, accounted: set[str]) -> Iterator[Finding]:
                 yield Finding("result", key, "missing", name)
             except (StudyError, ValueError) as error:
                 yield Finding("foreign", key, str(error), name)
-
-
-def _leases(objects: Objects, accounted: set[str]) -> Iterator[Finding]:
-    for key in objects.list("lease"):
-        if match := re.fullmatch(r"lease/\d{6}\.(json|beat|end)", key):
-            accounted.add(key)
-            try:
-                if match[1] == "end" and objects.get(key) != b"1":
-                    yield Finding("lease", key, "damaged")
-                elif match[1] != "end":
-                    yield from _sealed_lease(objects, key)
-            except Missing:
-                continue  # of a run that ends in this moment
-            except StudyError as error:
-                yield Finding("foreign", key, str(error))
-
-
-def _sealed_lease(objects: Objects, key: str) -> Iterator[Finding]:
-    data = objects.get(key)
-    old = data.isdigit() if key.endswith(".beat") else not is_sealed(data) and data.startswith(b'{"host"') and _is_json(data)
-    try:
-        if not old and not check(data, key, ""):
-            yield Finding("lease", key, "damaged, its seal is gone")
-    except StudyError:
-        yield Finding("lease", key, "damaged")
-
-
-def _is_json(data: bytes) -> bool:
-    try:
-        json.loads(data)
-    except ValueError:
-        return False
-    return True
 
 
 def _root(
@@ -352,35 +279,4 @@ def _rooted(records: Listing, root: Root, accounted: set[str], digests: dict[str
         for key in objects.list(part):
             if key in accounted and key not in root.objects:
                 yield Finding("root", key, f"came after the run of lease {root.epoch} wrote digests.json")
-    folders = records.folders()
-    for folder, written in root.records.items():
-        keys = folders.get(folder, [])
-        try:
-            now = folder_digest(keys, lambda key: digests.get(key) or digest_of(objects, key))
-        except (Missing, StudyError):
-            continue  # named already
-        if now != written:
-            what = "came or went" if now[0] != written[0] else "are not the bytes that were written"
-            yield Finding("root", f"records/{folder}", f"its records {what} since the run of lease {root.epoch} wrote digests.json")
-
-
-def _odd_entries(root: os.PathLike[str]) -> Iterator[Finding]:
-    """What a study has no use for: links, FIFOs, devices, names that are no keys."""
-    top = os.path.realpath(root)
-    for folder, folders, names in os.walk(top):
-        here = os.path.relpath(folder, top).removeprefix(".").removeprefix("/")
-        for name in [*folders, *names]:
-            path, key = os.path.join(folder, name), f"{here}/{name}" if here else name
-            mode = os.lstat(path).st_mode
-            shown = key.encode("utf-8", "backslashreplace").decode()
-            if stat.S_ISLNK(mode):
-                target = os.path.realpath(path)
-                inside = target == top or target.startswith(top + os.sep)
-                yield Finding("foreign", shown, f"a link{'' if inside else ' that leads outside the study'} (to {target})")
-            elif not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
-                yield Finding("foreign", shown, "a FIFO, socket or device")
-            elif stat.S_ISREG(mode) and not (name.startswith(".") and name.endswith(".partial")):
-                known = here.split("/")[0] in FOLDERS if here else name in (COPY, ROOT_KEY)
-                if not re.fullmatch(r"[A-Za-z0-9_=\-][A-Za-z0-9_.=\-]*", name) or not known:
-                    yield Finding("foreign", shown, "no object of a study has such a name")
-
+    yield from rooted_records(records, root, digests)

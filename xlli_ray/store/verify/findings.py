@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal[
-    "plan", "samples", "weights", "document", "companion", "record", "shard", "missing", "tables", "result", "lease", "root", "foreign"
-]
+    "plan", "samples", "weights", "document", "companion", "record", "shard", "missing", "tables", "result", "lease", "root", "foreign",
+    "training", "listed",
+]  # fmt: skip
 WAY_OUT: dict[Kind, str] = {
     "plan": "`xlli verify --repair` restores it when it or its copy study.json is whole; else restore it from a copy of the study",
     "samples": "`xlli verify --repair`, then the same `xlli run`, makes the sample table again from what the scan recorded",
@@ -21,6 +22,8 @@ WAY_OUT: dict[Kind, str] = {
     "result": "run the recipe again with --replace {cell}, or `xlli verify --repair` and the same `xlli run`",
     "lease": "`xlli verify --repair` writes it again; nothing depends on it once its run has ended",
     "root": "the same `xlli run`, or `xlli verify --repair`, makes it again",
+    "training": "delete the folder {cell} to train this network again",
+    "listed": "the same `xlli train` writes it again",
     "foreign": "nothing here made it, and --repair leaves it alone: look at it and move it away",
 }
 
