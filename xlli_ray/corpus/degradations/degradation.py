@@ -66,7 +66,8 @@ class Degradation(ABC):
     Params: ClassVar[type[BaseModel]]
     """Frozen, no extra fields. Validators say what a value means and what was expected."""
     LEVEL: ClassVar[str]
-    """The numeric field of `Params` that the short form `{blur: 2}` sets: the level, the one number of tables and axes."""
+    """The field of `Params` that the short form `{blur: 2}` sets: the level, the one number of tables and axes. Where the field is no
+    number, the property `level` says which one stands for it."""
     AXIS: ClassVar[str]
     """What the level is, with its unit: `blur, σ in target pixels`."""
     HIGHER_IS_WORSE: ClassVar[bool] = True

@@ -76,13 +76,17 @@ def layer(height: int, width: int, amount: int, streak: Streak, bits: np.random.
     low, high = int(drawn.min()), int(drawn.max())
     if low == high:
         return np.zeros((height, width), np.uint8)
-    return ((drawn - low) * 255 // (high - low)).astype(np.uint8)
+    drawn -= low
+    drawn *= 255
+    drawn //= high - low
+    return drawn.astype(np.uint8)
 
 
 def add(image: NDArray[np.uint8], rain: NDArray[np.uint8], weight: int) -> NDArray[np.uint8]:
     """`image` (H, W, C) + weight · `rain` (H, W), rounded half up; what exceeds 255 is 255. `weight`: in units of `WEIGHT_UNIT`."""
-    weighted = (rain.astype(np.uint32) * np.uint32(weight) + np.uint32(WEIGHT_UNIT // 2)) // np.uint32(WEIGHT_UNIT)
-    return np.minimum(image + weighted[..., None], 255).astype(np.uint8)
+    levels = (np.arange(256) * weight + WEIGHT_UNIT // 2) // WEIGHT_UNIT
+    weighted = levels.astype(np.uint8)[rain][..., None]
+    return np.minimum(image, 255 - weighted) + weighted
 
 
 @lru_cache(maxsize=512)
