@@ -335,6 +335,7 @@ PROBES = Registry(
         "gram": "xlli_ray.probes.gram:Gram",
         "inputs": "xlli_ray.probes.inputs:Inputs",
         "lam": "xlli_ray.probes.lam.probe:Lam",
+        "derain": "xlli_ray.probes.derain:Derain",
     },
 )  # fmt: skip
 """Probes, by the kind of their stage."""
@@ -342,6 +343,7 @@ ANALYSES = Registry(
     "xlli_ray.analyses", "analysis",
     {
         "ddr": "xlli_ray.analyses.ddr.analysis:Ddr",
+        "derain_summary": "xlli_ray.analyses.derain_summary.analysis:DerainSummary",
         "group_means": "xlli_ray.analyses.group_means.analysis:GroupMeans",
         "lam_summary": "xlli_ray.analyses.lam_summary.analysis:LamSummary",
         "srga": "xlli_ray.analyses.srga.analysis:Srga",
@@ -385,5 +387,11 @@ METRICS = Registry(
     },
 )  # fmt: skip
 """Metrics of `restore`."""
-SECTIONS = Registry("xlli_ray.sections", "page section", {"lam": "xlli_ray.report.sections.lam_gallery:lam_section"})
+SECTIONS = Registry(
+    "xlli_ray.sections", "page section",
+    {
+        "lam": "xlli_ray.report.sections.lam_gallery:lam_section",
+        "derain": "xlli_ray.report.sections.derain_gallery:derain_section",
+    },
+)  # fmt: skip
 """What a page shows of a stage besides, by the kind of a probe or an analysis that does not bring it itself (`report.section`)."""

@@ -57,10 +57,10 @@ def _smooth(image: np.ndarray) -> np.ndarray:
     return sum(weight * down[:, i : i + columns] for i, weight in enumerate(window))  # type: ignore[index]
 
 
-def ssim(image: np.ndarray, target: np.ndarray) -> float:
-    """Mean structural similarity of two (H, W) images with values in 0..255, float64. NaN below 11×11 pixels."""
+def ssim_map(image: np.ndarray, target: np.ndarray) -> np.ndarray | None:
+    """Structural similarity of each window of two (H, W) images with values in 0..255: float64 (H − 10, W − 10). None below 11×11 pixels."""
     if min(image.shape) <= 2 * _RADIUS:
-        return float("nan")
+        return None
     x, y = image.astype(np.float64), target.astype(np.float64)
     c1, c2 = (_K1 * 255) ** 2, (_K2 * 255) ** 2
     mean_x, mean_y = _smooth(x), _smooth(y)
@@ -69,4 +69,11 @@ def ssim(image: np.ndarray, target: np.ndarray) -> float:
     covariance = _smooth(x * y) - mean_x * mean_y
     numerator = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
     denominator = (mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)
-    return float(np.mean(numerator / denominator))
+    found: np.ndarray = numerator / denominator
+    return found
+
+
+def ssim(image: np.ndarray, target: np.ndarray) -> float:
+    """Mean structural similarity of two (H, W) images with values in 0..255, float64. NaN below 11×11 pixels."""
+    found = ssim_map(image, target)
+    return float("nan") if found is None else float(np.mean(found))
