@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 import pytest
 from colours_used import strangers
 from ddr_studies import ddr_recipe
+from derain_studies import derain_recipe
 from lam_studies import Lam, lam_recipe
 from pydantic import BaseModel
 from srga_studies import srga_recipe
@@ -55,6 +56,12 @@ EXAMPLES: dict[str, Example] = {
         [{"embed": ["pca", "tsne"], "seeds": 2, "resamples": 200, "permutations": 50},
          {"from": "features", "layers": ["trunk.*"], "labels": ["type", "image"], "components": 5, "embed": [], "resamples": 200,
           "permutations": 0, "level": 0.9}],
+    ),
+    "derain_summary": Example(
+        derain_recipe(models=4),
+        [{"seen": ["noise10"]},
+         {"by": ["family"], "replicate": "depth", "seen": {"family": {"toy": ["noise10"]}}, "unseen": ["noise20"], "level": 0.9},
+         {"by": ["depth"], "seen": ["noise10"], "kappa": [{"depth": i, "kappa": 0.5 - i, "kappa_low": 0.1 - i} for i in range(4)]}],
     ),
     "group_means": Example(
         Recipe([Stage("restore", value=scores)], models=4),

@@ -3,6 +3,7 @@
     python tests/benchmarks/coverage.py means          # five methods for means over photographs
     python tests/benchmarks/coverage.py differences    # two equal networks: how often they are told apart
     python tests/benchmarks/coverage.py srga           # index, paired differences, equal networks, floor of other contents
+    python tests/benchmarks/coverage.py crossed        # over trainings and photographs: means, gaps, ratios, groups
     python tests/benchmarks/coverage.py subsets        # the same on disjoint subsets of worlds of a law, or of `--study` FOLDER …
 
 `hall` is what the package does (`stats.intervals`); the others are what was tried: Student's t, t on the scale of a logarithm or logit
@@ -27,6 +28,7 @@ import srga_subsets
 import srga_worlds
 from quantities import QUANTITIES, STRESS, Quantity, differences, means
 
+from xlli_ray.stats import crossed
 from xlli_ray.stats.intervals import Limits, intervals
 from xlli_ray.stats.subsampling import halves, orders, standard_error
 
@@ -119,6 +121,52 @@ def of_differences(studies: int) -> Iterator[dict[str, Any]]:
             yield {**about, "method": name, "told apart": float(((low > 0) | (high < 0)).mean())}
 
 
+SPREADS = {"seeds and photographs": (0.03, 0.08), "photographs only": (0.0, 0.08), "seeds only": (0.05, 0.0), "rest only": (0.0, 0.0)}
+"""Standard deviations of trainings and of photographs, of ρ; the rest has 0.02."""
+
+
+def of_crossed(studies: int) -> Iterator[dict[str, Any]]:
+    """ρ on seen and unseen rain, and a second group of networks on the same photographs; photographs are skewed where it is said."""
+    for name, (training, photograph) in SPREADS.items():
+        for trainings in (1, 3, 5, 10):
+            for photographs in (5, 8, 14, 40):
+                for skewed in (False, True):
+                    rng = np.random.default_rng([trainings, photographs, skewed])
+                    about = {"what varies": name, "trainings": trainings, "photographs": photographs, "skewed": skewed}
+                    yield from _crossed_case(rng, studies, about, training if trainings > 1 else 0.0, photograph)
+
+
+def _crossed_case(
+    rng: np.random.Generator, studies: int, about: dict[str, Any], training: float, photograph: float
+) -> Iterator[dict[str, Any]]:
+    trainings, photographs = about["trainings"], about["photographs"]
+
+    def images() -> np.ndarray:
+        drawn = rng.normal(0, 1, photographs)
+        return photograph * ((np.exp(0.8 * drawn) - np.exp(0.32)) / 1.3 if about["skewed"] else drawn)
+
+    def values(level: float, shared: np.ndarray) -> np.ndarray:
+        rest = rng.normal(0, 0.02, (trainings, photographs))
+        return level + rng.normal(0, training, (trainings, 1)) + shared + images() / 2 + rest
+
+    held: dict[str, list[bool]] = {}
+    lengths: dict[str, list[float]] = {}
+    for _ in range(studies):
+        shared = images()
+        seen, unseen, others = values(0.95, shared), values(0.7, shared), values(0.7, shared)
+        found = {
+            "mean": (crossed.mean(seen), 0.95), "gap": (crossed.difference(seen, unseen), 0.25),
+            "gap, other photographs": (crossed.difference(seen, values(0.7, images()), common_photographs=False), 0.25),
+            "ratio": (crossed.ratio(unseen, seen), 0.7 / 0.95),
+            "equal groups": (crossed.difference(unseen, others, common_trainings=False), 0.0),
+        }  # fmt: skip
+        for what, (one, truth) in found.items():
+            held.setdefault(what, []).append(one.low <= truth <= one.high)
+            lengths.setdefault(what, []).append(one.high - one.low)
+    for what, some in held.items():
+        yield {**about, "what": what, "held": float(np.mean(some)), "length": float(np.median(lengths[what]))}
+
+
 LAWS = (
     srga_worlds.Law(60, 15, 20), srga_worlds.Law(60, 60, 20), srga_worlds.Law(60, 30, 20), srga_worlds.Law(64, 8, 20),
     srga_worlds.Law(60, 20, 40, power=0.4, alike=0.7), srga_worlds.Law(60, 20, 20, amount=0.4, power=1.2),
@@ -186,7 +234,7 @@ def _errors(found: list[np.ndarray]) -> tuple[float, ...]:
 
 
 MODES: dict[str, tuple[Callable[[int], Iterator[dict[str, Any]]], int]] = {
-    "means": (of_means, 4000), "differences": (of_differences, 4000), "srga": (of_srga, 400),
+    "means": (of_means, 4000), "differences": (of_differences, 4000), "crossed": (of_crossed, 1000), "srga": (of_srga, 400),
     "subsets": (lambda worlds: srga_subsets.lines(asked.study, worlds), 40),
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -35,6 +36,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"layers": ["head", "flat"], "pool": "moments", "dtype": "float32"},
         {"layers": ["head", "down", "flat"], "pool": {"stride": 3}},
     ],
+    "derain": [{}, {"mask": {"threshold": 50}, "save": True}, {"mask": "whole"}],
     "gram": [{"layers": ["head", "tail:input", "flat", "down"]}],
     "lam": [
         {"nodes": 3, "windows": {"size": 6, "per_sample": 3}},
@@ -52,12 +54,29 @@ ENGINES_OWN = {
 }  # fmt: skip
 """Fields that the engine puts into every cell's identity."""
 
+SAME_SIZE = {"derain"}
+"""Probes of networks of scale 1, which refuse others."""
 KINDS = sorted(PROBES)
 LATER = {"inputs": {"save"}, "restore": {"metrics"}}
 """Parameters that cells of earlier versions know nothing of: in the identity where they are used."""
 CASES = [pytest.param(kind, params, id=f"{kind}-{i}") for kind in KINDS for i, params in enumerate(EXAMPLES.get(kind, []))]
 DTYPES = {"float64": float, "int64": int, "string": str, "bool": bool}
 NAME = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+def scale_of(request: pytest.FixtureRequest) -> int:
+    return 1 if request.node.callspec.params["kind"] in SAME_SIZE else 2
+
+
+@pytest.fixture
+def model(request: pytest.FixtureRequest, tools: Any, model: Model) -> Model:
+    """The small network, of the scale that the probe takes."""
+    return model if scale_of(request) == 2 else tools.as_model(tools.Upscaler(scale=1), scale=1)
+
+
+@pytest.fixture
+def make_batch(request: pytest.FixtureRequest, make_batch: Callable[..., Batch]) -> Callable[..., Batch]:
+    return partial(make_batch, scale=scale_of(request))
 
 
 def made(kind: str, params: dict[str, Any], model: Model) -> list[Any]:

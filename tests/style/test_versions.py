@@ -38,12 +38,20 @@ CORPORA = {
     "made": {"images": ["a.png"], "scale": 2, "degradations": ["clean", {"blur": 2}, {"rain": "hu25-small"}, {"noise": 20}, {"jpeg": 50}]},
     "clean": {"images": ["a.png"], "scale": 2},
     "given": {"inputs": ["a.png"]},
+    "equal": {"images": ["a.png"], "scale": 1},
 }
+EQUAL = {"derain"}
+"""Probes of networks whose output has the input's size: they measure the corpus `equal`, and no other probe does."""
 STAGES = [
     {"restore": {"models": ["srresnet"]}}, {"features": {"layers": ["*"], "models": ["srresnet"]}},
     {"gram": {"layers": ["*"], "models": ["srresnet"]}}, {"inputs": {}},
     {"lam": {"models": ["srresnet"], "windows": {"size": 8, "choose": "texture"}}},
 ]  # fmt: skip
+
+
+def kinds(corpus: str) -> set[str]:
+    """Probes that measure a corpus here."""
+    return EQUAL if corpus == "equal" else set(PROBES) - EQUAL
 
 
 class Half(nn.Module):
@@ -90,14 +98,14 @@ def probe_of(module: str) -> str | None:
 def must_change(module: str) -> set[str] | None:
     """Names (see `identities`) of what this VERSION can change; None where no rule says."""
     scans = {f"scan {corpus}" for corpus in CORPORA}
-    cells = {f"{kind} {corpus}" for kind in PROBES for corpus in CORPORA}
+    cells = {f"{kind} {corpus}" for corpus in CORPORA for kind in kinds(corpus)}
     marks = {f"plan {corpus}" for corpus in CORPORA}
     trainings = {"training images", "training pairs"}
-    made = {"scan made", "plan made", "training images", *(f"{kind} made" for kind in PROBES)}
+    made = {"scan made", "plan made", "training images", *(f"{kind} made" for kind in kinds("made"))}
     if module == "xlli_ray.corpus.decode":
         return scans | marks | cells | trainings
     if module == "xlli_ray.corpus.resize":
-        return made | {"scan clean", "plan clean", "training images", "lam given", *(f"{kind} clean" for kind in PROBES)}
+        return made | {"scan clean", "plan clean", "training images", "lam given", *(f"{kind} clean" for kind in kinds("clean"))}
     if module == "xlli_ray.corpus.kinds.kind":
         return scans | marks | cells | trainings
     if module.startswith("xlli_ray.corpus.degradations."):
@@ -111,12 +119,12 @@ def must_change(module: str) -> set[str] | None:
     if module == "xlli_ray.probes.probe":
         return set()  # what a probe has that says none; each of ours says its own
     if module == "xlli_ray.probes.lam.path_choices":
-        return marks | {f"lam {corpus}" for corpus in CORPORA}
+        return marks | {f"lam {corpus}" for corpus in CORPORA} & cells
     if module == "xlli_ray.probes.metrics.metric":
-        return marks | {f"restore {corpus}" for corpus in CORPORA}
+        return marks | {f"restore {corpus}" for corpus in CORPORA} & cells
     if (kind := probe_of(module)) is not None:
         also = {"features": ["gram"]}.get(kind, [])
-        return marks | {f"{one} {corpus}" for one in [kind, *also] for corpus in CORPORA}
+        return marks | {f"{one} {corpus}" for one in [kind, *also] for corpus in CORPORA} & cells
     if any(place.split(":")[0] == module for place in ANALYSES.values()):
         return {f"analysis {kind}" for kind, place in ANALYSES.items() if place.split(":")[0] == module}
     if module in ("xlli_ray.training.data", "xlli_ray.training.steps"):
@@ -135,15 +143,16 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> tuple[LocalObjects, dic
     folder = tmp_path_factory.mktemp("study")
     objects = open_objects(str(folder))
     entry = {"id": "srresnet", "weights": "builtin:srresnet-gr-clean", "network": "srresnet"}
-    rest = {"name": "v", "models": [entry], "stages": STAGES}
-    recipes = {name: parse_recipe({"corpus": corpus, **rest}, base=folder) for name, corpus in CORPORA.items()}
+    stages = {name: [{kind: {"models": ["srresnet"]}} for kind in sorted(EQUAL)] if name == "equal" else STAGES for name in CORPORA}
+    recipes = {name: parse_recipe({"name": "v", "models": [entry], "corpus": corpus, "stages": stages[name]}, base=folder)
+               for name, corpus in CORPORA.items()}  # fmt: skip
     return objects, recipes, {name: weights.keep_models(objects, recipe, [])[0] for name, recipe in recipes.items()}
 
 
 def table(corpus: str, recipe: Recipe) -> SampleTable:
     labels = ["given"] if corpus == "given" else [mixture.label for mixture in recipe.corpus.mixtures]
     blocks = tuple((label, i * 4, 4) for i, label in enumerate(labels))
-    scales = (0,) if corpus == "given" else (2,)
+    scales = {"given": (0,), "equal": (1,)}.get(corpus, (2,))
     bucket = Bucket("h0032w0032", 32, 32, 0, 4 * len(labels), blocks, 0 if corpus == "given" else 4 * len(labels), scales)
     return SampleTable("0" * 16, "1" * 16, bucket.rows, 0, (bucket,), 16_384, 1 << 20)
 
@@ -156,7 +165,7 @@ def identities(records: Any) -> dict[str, Any]:
         out[f"scan {corpus}"] = scan_versions(recipe.corpus)
         samples = table(corpus, recipe)
         (record,) = weights.keep_models(objects, recipe, [known[corpus]])
-        plan = make_plan(recipe, samples, [record], _model)
+        plan = make_plan(recipe, samples, [record], _same_size if corpus == "equal" else _model)
         for cell in plan.cells:
             out[f"{cell.kind} {corpus}"] = identity_hash(cell.identity)
         manifest = Manifest("v", 0, {}, samples)
@@ -186,6 +195,16 @@ def _model(name: str) -> Any:
 
 def half() -> Built:
     return Built(Half(), scale=2)
+
+
+def _same_size(name: str) -> Any:
+    from xlli_ray.models.build_model import ModelSpec, load_model
+
+    return load_model(ModelSpec(name, network=f"{__name__}:same"), {})
+
+
+def same() -> Built:
+    return Built(nn.Conv2d(3, 3, 3, padding=1), scale=1)
 
 
 def _fingerprint(kind: str, objects: LocalObjects) -> str:

@@ -36,13 +36,14 @@ from xlli_ray.stats.deraining import (
     corrupted,
     coverage,
     difference_mask,
-    distance,
     inflated,
-    mean_square,
-    psnr_within,
+    masked_mean,
+    psnr_of,
     removal,
+    squares,
     ssim_within,
 )
+from xlli_ray.stats.fidelity import ssim_map
 
 if TYPE_CHECKING:
     from xlli_ray.models.model import Model
@@ -71,16 +72,16 @@ class Params(BaseModel):
     save: bool = Field(default=False, description="keep the output as uint8 array `output`, which galleries need")
 
 
-def _levels(name: str, about: str) -> Column:
-    return Column(name, "float64", about, unit="grey levels", better="lower", limits=(0.0, None))
+def _levels(name: str, about: str, *, detail: bool = False) -> Column:
+    return Column(name, "float64", about, unit="grey levels", better="lower", limits=(0.0, None), detail=detail)
 
 
-def _squares(name: str, about: str) -> Column:
-    return Column(name, "float64", about, unit="grey levels²", better="lower", limits=(0.0, None))
+def _squares(name: str, about: str, *, detail: bool = False) -> Column:
+    return Column(name, "float64", about, unit="grey levels²", better="lower", limits=(0.0, None), detail=detail)
 
 
 def _parts(name: str, about: str) -> Column:
-    return Column(name, "float64", about, better="lower", limits=(0.0, None))
+    return Column(name, "float64", about, better="lower", limits=(0.0, None), detail=True)
 
 
 class Derain(Probe):
@@ -95,32 +96,32 @@ class Derain(Probe):
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("rho", "float64", "ρ: share of the rain that was removed; 0 none, 1 all, above 1 too much"),
         _levels("d_perp", "D⊥: RMS of what was changed in the rain and was no rain: content destroyed"),
-        Column("e_rain_input", "float64", "E_R: RMS over the mask of output − input; read it beside rho and d_perp only", unit="grey levels"),
-        Column("e_rain_perfect", "float64", "E_R*: E_R of a perfect network, RMS over the mask of target − input", unit="grey levels"),
-        _levels("e_rain_left", "E_RB: RMS over the mask of output − target"),
+        Column("e_rain_input", "float64", "E_R: RMS over the mask of output − input; read it beside rho and d_perp only", unit="grey levels", detail=True),
+        Column("e_rain_perfect", "float64", "E_R*: E_R of a perfect network, RMS over the mask of target − input", unit="grey levels", detail=True),
+        _levels("e_rain_left", "E_RB: RMS over the mask of output − target", detail=True),
         _levels("e_background", "E_B: RMS outside the mask of output − target"),
-        _levels("e_background_input", "RMS outside the mask of output − input: E_B where the mask holds all of the rain"),
-        Column("e_rain_input_image", "float64", "E_R averaged over the whole image, zeros outside the mask", unit="grey levels"),
-        Column("e_rain_perfect_image", "float64", "E_R* averaged over the whole image, zeros outside the mask", unit="grey levels"),
-        _levels("e_background_image", "E_B averaged over the whole image, zeros inside the mask"),
-        _levels("e_background_input_image", "e_background_input averaged over the whole image, zeros inside the mask"),
+        _levels("e_background_input", "RMS outside the mask of output − input: E_B where the mask holds all of the rain", detail=True),
+        Column("e_rain_input_image", "float64", "E_R averaged over the whole image, zeros outside the mask", unit="grey levels", detail=True),
+        Column("e_rain_perfect_image", "float64", "E_R* averaged over the whole image, zeros outside the mask", unit="grey levels", detail=True),
+        _levels("e_background_image", "E_B averaged over the whole image, zeros inside the mask", detail=True),
+        _levels("e_background_input_image", "e_background_input averaged over the whole image, zeros inside the mask", detail=True),
         _squares("mse_rain_gt", "mean square over the mask of output − target"),
         _squares("mse_background_gt", "mean square outside the mask of output − target"),
-        _squares("mse_rain_gt_soft", "mse_rain_gt with the soft mask, rain / 255"),
-        _squares("mse_background_gt_soft", "mse_background_gt with the soft mask"),
+        _squares("mse_rain_gt_soft", "mse_rain_gt with the soft mask, rain / 255", detail=True),
+        _squares("mse_background_gt_soft", "mse_background_gt with the soft mask", detail=True),
         _parts("mse_rain_gt_by_background", "mse_rain_gt divided by mse_background_gt (normaliser `bg`)"),
         _parts("mse_rain_gt_by_image", "mse_rain_gt divided by the whole image's mean square (normaliser `img`)"),
         _parts("mse_background_gt_by_image", "mse_background_gt divided by the whole image's mean square"),
         Column("psnr_y", "float64", "PSNR on luma, whole image", unit="dB", better="higher"),
         Column("psnr_y_rain", "float64", "PSNR on luma inside the mask", unit="dB", better="higher"),
         Column("psnr_y_background", "float64", "PSNR on luma outside the mask", unit="dB", better="higher"),
-        Column("ssim_y", "float64", "SSIM on luma, whole image; NaN below 11 px", limits=(-1.0, 1.0), better="higher"),
-        Column("ssim_y_rain", "float64", "SSIM on luma, windows whose centre is in the mask", limits=(-1.0, 1.0), better="higher"),
-        Column("ssim_y_background", "float64", "SSIM on luma, windows whose centre is outside", limits=(-1.0, 1.0), better="higher"),
+        Column("ssim_y", "float64", "SSIM on luma, whole image; NaN below 11 px", limits=(-1.0, 1.0), better="higher", detail=True),
+        Column("ssim_y_rain", "float64", "SSIM on luma, windows whose centre is in the mask", limits=(-1.0, 1.0), better="higher", detail=True),
+        Column("ssim_y_background", "float64", "SSIM on luma, windows whose centre is outside", limits=(-1.0, 1.0), better="higher", detail=True),
         Column("coverage", "float64", "share of the pixels that are rain", limits=(0.0, 1.0)),
-        Column("coverage_soft", "float64", "mean of the soft mask", limits=(0.0, 1.0)),
+        Column("coverage_soft", "float64", "mean of the soft mask", limits=(0.0, 1.0), detail=True),
         Column("corrupted", "bool", "the output is further from the target in the rain than the input was: e_rain_left > e_rain_perfect"),
-        Column("inflated", "bool", "more than half of e_rain_input² is d_perp²: it tells of damage"),
+        Column("inflated", "bool", "more than half of e_rain_input² is d_perp²: it tells of damage", detail=True),
         Column("mask_from", "string", "where the mask is from: mask, rain, difference, whole"),
         Column("undefined", "string", "why numbers are NaN, empty where all are defined"),
         Column("background", "string", "hash of the target's 8-bit pixels: equal clean images in different files have one", place=True),
@@ -209,25 +210,24 @@ def scores(
     luma: tuple[NDArray[np.float64], NDArray[np.float64]],
 ) -> dict[str, Any]:  # fmt: skip
     """All numbers of one sample by column. Images float64 (H, W, C) in 0..255, masks (H, W), `luma` (output, target), (H, W) each."""
-    beside, clear = ~mask, 1.0 - soft
+    beside = ~mask
     rho, damage = removal(output, rainy, clean, mask)
-    out: dict[str, Any] = {"rho": rho, "d_perp": damage}
-    for name, one, other, where in (
-        ("e_rain_input", output, rainy, mask), ("e_rain_perfect", clean, rainy, mask), ("e_background", output, clean, beside),
-        ("e_background_input", output, rainy, beside),
+    change, ideal, error = squares(output, rainy), squares(clean, rainy), squares(output, clean)
+    out: dict[str, Any] = {"rho": rho, "d_perp": damage, "coverage": coverage(mask), "coverage_soft": coverage(soft)}
+    for name, values, where in (
+        ("e_rain_input", change, mask), ("e_rain_perfect", ideal, mask), ("e_background", error, beside), ("e_background_input", change, beside),
     ):  # fmt: skip
-        out[name] = distance(one, other, where)
-        out[f"{name}_image"] = distance(one, other, where, norm="image")
-    out["e_rain_left"] = distance(output, clean, mask)
-    whole = float(np.mean((output - clean) ** 2))
-    for name, where in (("mse_rain_gt", mask), ("mse_background_gt", beside), ("mse_rain_gt_soft", soft), ("mse_background_gt_soft", clear)):
-        out[name] = mean_square(output, clean, where)
+        out[name] = float(np.sqrt(masked_mean(values, where)))
+        out[f"{name}_image"] = out[name] * float(np.sqrt(coverage(where)))
+    for name, where in (("", mask), ("_soft", soft)):
+        out[f"mse_rain_gt{name}"], out[f"mse_background_gt{name}"] = masked_mean(error, where), masked_mean(error, 1.0 - where)
+    out["e_rain_left"] = float(np.sqrt(out["mse_rain_gt"]))
     out["mse_rain_gt_by_background"] = _over(out["mse_rain_gt"], out["mse_background_gt"])
-    out["mse_rain_gt_by_image"] = _over(out["mse_rain_gt"], whole)
-    out["mse_background_gt_by_image"] = _over(out["mse_background_gt"], whole)
+    out["mse_rain_gt_by_image"] = _over(out["mse_rain_gt"], float(error.mean()))
+    out["mse_background_gt_by_image"] = _over(out["mse_background_gt"], float(error.mean()))
+    similarity, of_luma = ssim_map(*luma), squares(*luma)
     for name, where in (("", np.ones_like(mask)), ("_rain", mask), ("_background", beside)):
-        out[f"psnr_y{name}"], out[f"ssim_y{name}"] = psnr_within(*luma, where), ssim_within(*luma, where)
-    out["coverage"], out["coverage_soft"] = coverage(mask), coverage(soft)
+        out[f"psnr_y{name}"], out[f"ssim_y{name}"] = psnr_of(masked_mean(of_luma, where)), ssim_within(similarity, where)
     out["corrupted"] = corrupted(out["e_rain_left"], out["e_rain_perfect"])
     out["inflated"] = inflated(out["e_rain_input"], damage)
     out["undefined"] = _undefined(mask, out["e_rain_perfect"])

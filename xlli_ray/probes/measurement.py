@@ -42,6 +42,8 @@ class Column:
     """As a table's head has it: dB, pixels; "" for plain numbers."""
     better: Literal["higher", "lower"] | None = None
     """Which way is better; None where neither is."""
+    detail: bool = False
+    """For SQL and analyses: neither the page nor the terminal shows a mean of it, as of one that misleads where it stands alone."""
 
 
 def columns_of(columns: Sequence[Column], *, clips: bool) -> tuple[tuple[str, str], ...]:

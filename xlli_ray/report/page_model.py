@@ -86,6 +86,8 @@ class Scalar:
     limits: Limits = UNLIMITED
     unit: str = ""
     better: str | None = None
+    detail: bool = False
+    """In the table of the store, and no mean of it on the page."""
 
     @property
     def words(self) -> str:

@@ -27,7 +27,8 @@ def mean_tables(study: Study) -> list[tuple[pa.Table, list[str]]]:
     """For each probe with numbers: its table, and lines that belong below it."""
     out = []
     for kind, cells in table_kinds(study.manifest).items():
-        numbers = [name for name, dtype in kind_columns(cells).items() if dtype == "float64"]
+        details = {column.name for record in study.manifest.kinds if record.kind == kind for column in record.columns if column.detail}
+        numbers = [name for name, dtype in kind_columns(cells).items() if dtype == "float64" and name not in details]
         if numbers:
             out.append(_means(study, kind, cells, numbers))
     return out

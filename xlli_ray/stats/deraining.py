@@ -37,8 +37,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from xlli_ray.stats.fidelity import ssim_map
-
 Norm = Literal["mask", "image"]
 Image = NDArray[np.float64]
 Mask = NDArray[np.float64] | NDArray[np.bool_]
@@ -50,12 +48,24 @@ def coverage(mask: Mask) -> float:
     return float(mask.mean(dtype=np.float64))
 
 
+def squares(one: Image, other: Image) -> Image:
+    """(one − other)² of each pixel, mean over channels. float64 (H, W) or (H, W, C) in 0..255 → (H, W)."""
+    values = (one - other) ** 2
+    return values if values.ndim == 2 else values.mean(axis=2)
+
+
+def masked_mean(values: Image, mask: Mask) -> float:
+    """Σ values · M / Σ M, both (H, W); NaN where the mask is empty."""
+    weight = float(mask.sum(dtype=np.float64))
+    return float((values * mask).sum(dtype=np.float64)) / weight if weight > 0 else _NAN
+
+
 def mean_square(one: Image, other: Image, mask: Mask) -> float:
     """Σ (one − other)² M / Σ M over pixels and channels: the masked mean of squares of the successor paper (`mse_rain_gt`), no root.
 
     `one`, `other`: float64 (H, W) or (H, W, C), 0..255. `mask`: bool or float64 in 0..1, (H, W). NaN where the mask is empty.
     """
-    return _mean(_per_pixel((one - other) ** 2), mask)
+    return masked_mean(squares(one, other), mask)
 
 
 def distance(one: Image, other: Image, mask: Mask, *, norm: Norm = "mask") -> float:
@@ -70,29 +80,28 @@ def distance(one: Image, other: Image, mask: Mask, *, norm: Norm = "mask") -> fl
 def removal(output: Image, rainy: Image, clean: Image, mask: Mask) -> tuple[float, float]:
     """(ρ, D⊥), see the module. float64 (H, W) or (H, W, C) in 0..255; NaN where the mask is empty or input and clean image agree in it."""
     change, rain = output - rainy, clean - rainy
-    there = _mean(_per_pixel(rain * rain), mask)
+    along = change * rain if change.ndim == 2 else (change * rain).mean(axis=2)
+    there = masked_mean(squares(clean, rainy), mask)
     if not there > 0:
         return _NAN, _NAN
-    rho = _mean(_per_pixel(change * rain), mask) / there
+    rho = masked_mean(along, mask) / there
     return rho, float(np.sqrt(mean_square(change, rho * rain, mask)))
 
 
-def psnr_within(one: Image, other: Image, mask: Mask) -> float:
-    """PSNR of the masked pixels in dB, peak 255; inf where they are equal, NaN where there are none."""
-    error = mean_square(one, other, mask)
-    return float("inf") if error == 0 else float(10 * np.log10(255.0**2 / error))
+def psnr_of(mean_square_error: float) -> float:
+    """PSNR in dB, peak 255, of a masked mean of squares; inf for 0, NaN for NaN."""
+    return float("inf") if mean_square_error == 0 else float(10 * np.log10(255.0**2 / mean_square_error))
 
 
-def ssim_within(one: Image, other: Image, mask: Mask) -> float:
-    """SSIM of the windows whose centre is masked: the mean of the map of `stats.fidelity.ssim_map` there.
+def ssim_within(similarity: Image | None, mask: Mask) -> float:
+    """Mean of the windows whose centre is masked. `similarity`: `stats.fidelity.ssim_map` of images of the mask's size (H, W).
 
-    `one`, `other`: (H, W), 0..255. NaN below 11×11 pixels or without such a window.
+    NaN without a map (images below 11×11 pixels) and without such a window.
     """
-    found = ssim_map(one, other)
-    if found is None:
+    if similarity is None:
         return _NAN
-    top, left = ((a - b) // 2 for a, b in zip(mask.shape, found.shape))
-    return _mean(found, mask[top : top + found.shape[0], left : left + found.shape[1]])
+    (height, width), (top, left) = similarity.shape, ((a - b) // 2 for a, b in zip(mask.shape, similarity.shape))
+    return masked_mean(similarity, mask[top : top + height, left : left + width])
 
 
 def corrupted(left: float, perfect: float) -> bool:
@@ -110,11 +119,3 @@ def difference_mask(rainy: Image, clean: Image, threshold: float) -> NDArray[np.
     apart = np.abs(rainy - clean)
     return (apart if apart.ndim == 2 else apart.max(axis=2)) > threshold
 
-
-def _per_pixel(values: Image) -> Image:
-    return values if values.ndim == 2 else values.mean(axis=2)
-
-
-def _mean(values: Image, mask: Mask) -> float:
-    weight = float(mask.sum(dtype=np.float64))
-    return float((values * mask).sum(dtype=np.float64)) / weight if weight > 0 else _NAN

@@ -79,5 +79,9 @@ def read_kappa(path: Path) -> list[dict[str, Scalar]]:
     if "kappa" not in table.column_names:
         raise RecipeError(f"kappa: {path} has no column kappa; its columns: {', '.join(table.column_names)}")
     kept = [name for name in table.column_names if name != "stage" and not pa.types.is_nested(table.schema.field(name).type)]
-    rows = [{name: value for name, value in row.items() if value is not None} for row in table.select(kept).to_pylist()]
-    return [row for row in rows if "kappa" in row and math.isfinite(row["kappa"])]
+    rows = [{name: value for name, value in row.items() if _said(value)} for row in table.select(kept).to_pylist()]
+    return [row for row in rows if "kappa" in row]
+
+
+def _said(value: Scalar) -> bool:
+    return value is not None and not (isinstance(value, float) and not math.isfinite(value))

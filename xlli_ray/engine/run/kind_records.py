@@ -24,6 +24,6 @@ def kind_records(cells: Iterable[Cell], known: Iterable[KindRecord] = ()) -> tup
             if kind in kept:
                 out.setdefault(kind, kept[kind])
             continue
-        columns = tuple(ColumnRecord(c.name, c.dtype, c.about, c.place, c.limits, c.unit, c.better) for c in by_name.values())
+        columns = tuple(ColumnRecord(c.name, c.dtype, c.about, c.place, c.limits, c.unit, c.better, c.detail) for c in by_name.values())
         out[kind] = KindRecord(kind, code, cls.VERSION, cls.REFERENCE, tuple(described(cls)), columns)
     return tuple(out[kind] for kind in sorted(out))

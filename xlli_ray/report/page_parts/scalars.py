@@ -41,7 +41,7 @@ def add_scalars(context: Context, out: Section) -> None:
     summaries: list[Summary] = []
     constant: list[str] = []
     for column in out.columns:
-        if column.place:
+        if column.place or column.detail:
             continue
         if column.dtype not in _NUMBERS:
             _texts(context, out, column)
@@ -62,6 +62,8 @@ def add_scalars(context: Context, out: Section) -> None:
             continue
         out.shown.append(column)
         summaries.append(summary)
+    if kept := [column.name for column in out.columns if column.detail]:
+        out.notes.append(f"In the table besides, not averaged here: {', '.join(kept)}.")
     if constant:
         out.notes.append(f"The same everywhere: {', '.join(constant)}.")
     if not summaries:

@@ -42,7 +42,7 @@ def section(context: Context, stage: str) -> Section:
     out.prose, out.reference, columns = describe(kind, manifest.kinds)
     for name, dtype in kind_columns(cells).items():
         known = columns.get(name)
-        told = (known.about, known.place, known.limits, known.unit, known.better) if known else ("",)
+        told = (known.about, known.place, known.limits, known.unit, known.better, known.detail) if known else ("",)
         out.columns.append(Scalar(name, dtype, *told))
     for reason in dict.fromkeys(bucket.refused for cell in cells for bucket in cell.sizes if bucket.refused):
         out.notes.append(f"Refused: {reason}.")

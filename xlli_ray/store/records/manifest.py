@@ -300,6 +300,7 @@ class ColumnRecord:
     limits: tuple[float | None, float | None] = (None, None)
     unit: str = ""
     better: Literal["higher", "lower"] | None = None
+    detail: bool = False
 
 
 @dataclass(frozen=True)

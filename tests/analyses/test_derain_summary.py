@@ -1,0 +1,198 @@
+"""`derain_summary` on studies of which everything is known: gaps, alternatives, backgrounds that repeat, κ, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from derain_studies import PERFECT, SEEN, UNSEEN, derain_recipe, effect
+from toy_studies import Recipe, write_study
+
+from xlli_ray.analyses.analysis import Result
+from xlli_ray.analyses.derain_summary.kappa import sign_accuracy
+from xlli_ray.analyses.derain_summary.measures import backgrounds
+from xlli_ray.analyses.derain_summary.params import Params, read_kappa
+from xlli_ray.analyses.shared.freshness import asked_in, check_asked, resolve
+from xlli_ray.analyses.shared.study_access import View
+from xlli_ray.errors import AnalysisError, PlanError, RecipeError
+from xlli_ray.store.archive import Archive
+from xlli_ray.store.objects.client import open_objects
+
+Summarise = Callable[[Recipe], Result]
+KNOWN = {"seen": [SEEN]}
+
+
+@pytest.fixture
+def summarise(tmp_path: Path) -> Summarise:
+    """Writes a study and runs its `derain_summary` over it."""
+
+    def go(recipe: Recipe) -> Result:
+        objects = open_objects(str(tmp_path / recipe.name))
+        manifest = write_study(objects, recipe, tmp_path / f"{recipe.name}-pictures")
+        asked = asked_in(manifest)
+        check_asked(asked, manifest)
+        task = resolve(asked[0], Archive(objects, manifest))
+        with View(Archive(objects, manifest), task.cells) as view:
+            return task.cls.run(task.params, view, 5)
+
+    return go
+
+
+def rows(result: Result, table: str, **where: Any) -> list[dict[str, Any]]:
+    return [row for row in result.tables[table] if all(row[key] == value for key, value in where.items())]  # type: ignore[union-attr]
+
+
+def row(result: Result, table: str, **where: Any) -> dict[str, Any]:
+    (found,) = rows(result, table, **where)
+    return found
+
+
+def test_means_are_over_backgrounds_and_a_constant_gap_is_exact(summarise: Summarise) -> None:
+    result = summarise(derain_recipe(params=KNOWN))
+    shift = np.mean([effect(i, 6) for i in range(6)])
+    for model in range(3):
+        found = row(result, "derain_summary", group=f"net{model}", label=SEEN)
+        assert (found["rho"], found["rain"], found["backgrounds"]) == (pytest.approx(0.95 + shift), "seen", 6)
+        assert found["rho_low"] < found["rho"] < found["rho_high"]
+        assert found["over"] == "photographs"
+        gap = row(result, "derain_gaps", group=f"net{model}", unseen=UNSEEN)
+        assert [gap[name] for name in ("gap", "gap_low", "gap_high")] == pytest.approx([0.2 + 0.01 * model] * 3, abs=1e-12)
+        assert gap["ratio"] == pytest.approx(1 - (0.2 + 0.01 * model) / (0.95 + shift))
+        assert (gap["verdict"], gap["alternative"], gap["paired"], gap["seen"]) == ("fits the rain", "", True, SEEN)
+    assert not result.flags
+
+
+def test_change_in_the_rain_never_stands_alone(summarise: Summarise) -> None:
+    """E_R has no upper bound: a table, figure or flag that has it has ρ, D⊥ and E_B, too."""
+    bad = lambda model, number, label: {"rho": 1.7, "d_perp": 60.0, "e_background": 30.0}  # noqa: E731
+    result = summarise(derain_recipe(bad, params=KNOWN))
+    from xlli_ray.analyses.derain_summary.tables import TABLES
+
+    for table in TABLES:
+        names = {column.name for column in table.columns}
+        assert not any(name.startswith("e_rain") for name in names) or {"rho", "d_perp", "e_background"} <= names
+    for figure in result.figures:
+        assert "E_R" not in figure.view or all(text in figure.view for text in ("ρ", "D⊥", "E_B"))
+    assert all("ρ" in flag and "D⊥" in flag and "E_B" in flag for flag in result.flags if "E_R " in flag and "net0" in flag)
+    assert any("removal" in figure.name for figure in result.figures)
+
+
+def test_alternatives_to_a_gap_are_checked_and_printed(summarise: Summarise) -> None:
+    under = summarise(derain_recipe(lambda m, r, label: {"rho": 0.5 if label == SEEN else 0.3, "d_perp": 2.0, "e_background": 1.0},
+                                    params=KNOWN, name="under"))  # fmt: skip
+    assert "under-fitted: ρ on seen rain is 0.5" in row(under, "derain_gaps", group="net0")["alternative"]
+    assert any("net0 (0.5" in flag for flag in under.flags)
+    bad = summarise(derain_recipe(lambda m, r, label: {"rho": 1.7, "d_perp": 60.0, "e_background": 30.0}, params=KNOWN, name="bad"))
+    text = row(bad, "derain_gaps", group="net1")["alternative"]
+    assert "corrupted: further from the clean image in the rain than the input in 100 % of the samples of unseen rain" in text
+    assert row(bad, "derain_summary", group="net0", label=SEEN)["e_rain_input"] > 1.5 * PERFECT
+    assert any("its E_R is no removal" in flag and "net2 on noise20" in flag for flag in bad.flags)
+    swollen = summarise(derain_recipe(lambda m, r, label: {"rho": 0.2, "d_perp": 20.0, "e_background": 3.0}, params=KNOWN, name="swollen"))
+    assert "E_R inflated" in row(swollen, "derain_gaps", group="net0")["alternative"]
+
+
+def test_verdicts_follow_the_interval(summarise: Summarise) -> None:
+    def value(model: int, number: int, label: str) -> dict[str, float]:
+        noise = float(np.random.default_rng((model, number, len(label), label == SEEN)).normal(0, (0.001, 0.2, 0.001)[model]))
+        return {"rho": 0.95 - (0.3 if model == 2 and label == UNSEEN else 0.0) + noise, "d_perp": 1.0, "e_background": 1.0}
+
+    result = summarise(derain_recipe(value, params=KNOWN, pictures=8))
+    verdicts = [row(result, "derain_gaps", group=f"net{model}")["verdict"] for model in range(3)]
+    assert verdicts == ["generalizes", "undecided", "fits the rain"]
+
+
+def test_trainings_and_backgrounds_both_are_in_the_interval_of_a_group(summarise: Summarise) -> None:
+    """Seeds that differ by 0.1 under equal photographs: over photographs alone the interval would be a tenth of that."""
+    value = lambda model, number, label: {"rho": 0.7 + 0.1 * model, "d_perp": 1.0, "e_background": 1.0}  # noqa: E731
+    result = summarise(derain_recipe(value, params=KNOWN | {"by": ["family"], "replicate": "depth"}, pictures=40))
+    found = row(result, "derain_summary", label=SEEN)
+    assert (found["trainings"], found["backgrounds"], found["over"]) == (3, 40, "trainings and photographs")
+    assert found["rho_high"] - found["rho_low"] > 0.3
+    gap = row(result, "derain_gaps")
+    assert (gap["gap_low"], gap["gap_high"]) == (pytest.approx(0, abs=1e-12), pytest.approx(0, abs=1e-12)), "seeds are paired"
+
+
+def test_repeated_backgrounds_are_one_unit() -> None:
+    """Nine pairs of Rain100 repeat a background; and the same image lies in other files in Rain100L and in Rain100H."""
+    files, pixels = np.array(["a", "b", "c", "d", "b"]), np.array(["p", "q", "p", "r", "q"])
+    assert backgrounds(files, pixels, np.ones(5, bool)).tolist() == [0, 1, 0, 2, 1]
+    patches = np.array([True, True, False, True, True])
+    assert backgrounds(files, pixels, patches).tolist() == [0, 1, 2, 3, 1], "equal patches of two photographs are two"
+
+
+def test_ten_rains_of_one_background_are_no_more_backgrounds(summarise: Summarise) -> None:
+    result = summarise(derain_recipe(params=KNOWN, pictures=8, background=lambda number: f"{number % 8 // 2}"))
+    assert row(result, "derain_summary", group="net0", label=SEEN)["backgrounds"] == 4
+    assert any("16 samples of 4 backgrounds" in note for note in result.notes)
+
+
+def test_networks_are_compared_on_the_same_backgrounds(summarise: Summarise) -> None:
+    result = summarise(derain_recipe(params=KNOWN))
+    found = row(result, "derain_differences", group="net0", other="net2", label=UNSEEN, measure="rho")
+    assert [found[name] for name in ("difference", "difference_low", "difference_high")] == pytest.approx([0.02] * 3, abs=1e-12)
+    assert row(result, "derain_differences", group="net0", other="net1", label=SEEN, measure="e_background")["difference"] == 0.5
+
+
+def test_a_tag_that_names_a_label_says_what_was_seen(summarise: Summarise) -> None:
+    by_tag = summarise(derain_recipe(params={"seen": {"depth": {"0": [SEEN], "1": [UNSEEN]}}}, name="tag"))
+    assert row(by_tag, "derain_gaps", group="net1")["unseen"] == SEEN
+    assert rows(by_tag, "derain_gaps", group="net2") == []
+    assert any("not known which rain was seen by net2" in note for note in by_tag.notes)
+    unsaid = summarise(derain_recipe(name="unsaid"))
+    assert rows(unsaid, "derain_gaps") == []
+    assert any("Which rain was seen in training is not known" in note for note in unsaid.notes)
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "words"),
+    [
+        ({"seen": ["noise11"]}, PlanError, "did you mean 'noise10'"),
+        ({"seen": [SEEN], "unseen": ["heavy"]}, PlanError, "unseen: no sample has the label 'heavy'"),
+        ({"seen": "trained"}, AnalysisError, "no network has the tag 'trained'"),
+        ({"seen": "depth"}, AnalysisError, "names none of the labels"),
+        ({"seen": [SEEN], "along": "depth"}, PlanError, "is not in `by`"),
+        ({"seen": [SEEN], "kappa": [{"set": "nobody", "kappa": 1.0}]}, AnalysisError, "none of its rows belongs to a group"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_words(params: dict[str, Any], error: type[Exception], words: str, summarise: Summarise) -> None:
+    with pytest.raises(error, match=words):
+        summarise(derain_recipe(params=params))
+
+
+def test_kappa_against_the_gap(summarise: Summarise) -> None:
+    """Five networks whose gap falls as κ rises: ρ = −1, and signs that are right but for none."""
+    value = lambda m, r, label: {"rho": 0.95 - (0.3 - 0.08 * m if label == UNSEEN else 0), "d_perp": 1.0, "e_background": 1.0}  # noqa: E731
+    kappa = [{"depth": m, "kappa": m - 3.5, "kappa_low": m - 3.6, "kappa_high": m - 3.4} for m in range(5)]
+    result = summarise(derain_recipe(value, models=5, params=KNOWN | {"by": ["depth"], "kappa": kappa}))
+    found = row(result, "derain_kappa_tests")
+    assert (found["points"], found["rho"], found["p"]) == (5, pytest.approx(-1), pytest.approx(2 / 120))
+    assert (found["decided"], found["accuracy"]) == (5, 1.0)
+    assert found["null_accuracy"] < 0.75
+    assert found["accuracy_p"] == pytest.approx(1 / 5, abs=0.02), "the one that learned the image stays in its place once in five"
+    assert [row["predicted"] for row in rows(result, "derain_kappa")] == ["fits the rain"] * 4 + ["learns the image"]
+    assert {"kappa", "along", "gaps", "removal"} <= {figure.name for figure in result.figures}
+
+
+def test_signs_that_are_all_alike_prove_nothing() -> None:
+    accuracy, null, p = sign_accuracy(np.ones(6, bool), np.array([1, 1, 1, 1, 0, 1], bool), np.random.default_rng(0))
+    assert (accuracy, null, p) == (pytest.approx(5 / 6), pytest.approx(5 / 6), 1.0)
+    assert np.isnan(sign_accuracy(np.ones(0, bool), np.ones(0, bool), np.random.default_rng(0))).all()
+
+
+def test_kappa_comes_from_a_file_and_stays_in_the_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "complexity_kappa.parquet"
+    table = {"stage": ["c", "c"], "count": [8, 64], "set": ["a", "b"], "kappa": [-0.5, float("nan")], "kappa_low": [-0.7, 0.0], "verdict": ["x", "y"]}
+    pq.write_table(pa.table(table), path)
+    inlined = Params.inlined({"kappa": "complexity_kappa.parquet"}, lambda text: str(tmp_path / text))
+    assert inlined["kappa"] == [{"count": 8, "set": "a", "kappa": -0.5, "kappa_low": -0.7, "verdict": "x"}]
+    assert Params(**inlined).kappa is not None
+    with pytest.raises(RecipeError, match="cannot be read"):
+        read_kappa(tmp_path / "none.parquet")
+    pq.write_table(pa.table({"a": [1]}), path)
+    with pytest.raises(RecipeError, match="no column kappa; its columns: a"):
+        read_kappa(path)
