@@ -29,8 +29,8 @@ def fitted(model: int, row: int, label: str) -> Numbers:
 
 
 def derain_recipe(
-    value: Callable[[int, int, str], Numbers] = fitted, *, models: int = 3, pictures: int = 6, background: Callable[[int], str] | None = None,
-    params: dict[str, Any] | None = None, **fields: Any,
+    value: Callable[[int, int, str], Numbers] = fitted, *, models: int = 3, pictures: int = 6,
+    background: Callable[[int], str] | None = None, params: dict[str, Any] | None = None, **fields: Any,
 ) -> Recipe:  # fmt: skip
     """A study's recipe with the stage and `derain_summary`. `value`: ρ, D⊥, E_B; the rest follows from them."""
 

@@ -82,7 +82,7 @@ def test_noise_beside_the_rain_moves_the_background_error_only(measured: Callabl
 
 def test_a_corrupting_network_has_a_high_change_and_is_flagged(measured: Callable[..., dict[str, Any]]) -> None:
     rainy, clean, _ = scene(strength=60.0)
-    found = measured(1 - rainy, rainy, clean, BY_DIFFERENCE)
+    found = measured(np.zeros_like(rainy), rainy, clean, BY_DIFFERENCE)
     assert found["e_rain_input"] > 1.5 * found["e_rain_perfect"]
     assert found["corrupted"]
 
@@ -176,7 +176,8 @@ def test_a_run_has_the_table_and_shares_the_forward_pass_of_restore(tmp_path: Pa
     corpus = photos(tmp_path / "p")
     stages = [{"restore": {}}, {"derain": BY_DIFFERENCE | {"save": True}}]
     study = run(tmp_path / "s", corpus, *stages)
-    found = study.sql("select d.rho, d.psnr_y as own, r.psnr_y as its, d.coverage from derain d join restore r on d.row = r.row").to_pylist()
+    joined = "select d.rho, d.psnr_y as own, r.psnr_y as its, d.coverage from derain d join restore r on d.row = r.row"
+    found = study.sql(joined).to_pylist()
     assert len(found) == 3
     assert all(line["rho"] == 0 and line["own"] == pytest.approx(line["its"], rel=1e-12) and 0.1 < line["coverage"] < 0.3 for line in found)
     cells = {cell.kind: cell for cell in study.manifest.cells}

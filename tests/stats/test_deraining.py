@@ -89,7 +89,8 @@ def test_distances_agree_with_loops_over_pixels(seed: int) -> None:
 def test_psnr_of_masked_pixels_agrees_with_psnr_of_the_pixels_taken_out() -> None:
     output, _, clean, mask = scene()
     for where in (mask, ~mask, np.ones_like(mask)):
-        assert psnr_of(masked_mean(squares(output[..., 0], clean[..., 0]), where)) == pytest.approx(fidelity.psnr(output[where][:, 0], clean[where][:, 0]))
+        found = psnr_of(masked_mean(squares(output[..., 0], clean[..., 0]), where))
+        assert found == pytest.approx(fidelity.psnr(output[where][:, 0], clean[where][:, 0]))
     assert psnr_of(0.0) == math.inf
 
 

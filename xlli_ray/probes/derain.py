@@ -1,9 +1,9 @@
 """Derain: how much of the rain a network takes out, and what it does to the image meanwhile.
 
-The decoupled evaluation of J. Gu et al., "Networks are Slacking Off", NeurIPS 2023 (arXiv 2305.15134), and of its successor, arXiv 2502.12600,
-with the corrections that make it readable (`stats.deraining` has the formulas): removal ρ, damage D⊥, and what a perfect network scores. It
-works for any restoration network of scale 1 and any pair of a degraded and a clean image; rain is the worked example, noise and blur are
-others. Output (clamped), input and target are rounded to 8 bit, and all distances are in grey levels of 255.
+The decoupled evaluation of J. Gu et al., "Networks are Slacking Off", NeurIPS 2023 (arXiv 2305.15134), and of its successor, arXiv
+2502.12600, with the corrections that make it readable (`stats.deraining` has the formulas): removal ρ, damage D⊥, and what a perfect
+network scores. It works for any restoration network of scale 1 and any pair of a degraded and a clean image; rain is the worked example,
+noise and blur are others. Output (clamped), input and target are rounded to 8 bit, and all distances are in grey levels of 255.
 
 Where the rain is, the mask, comes from (`mask`)
 
@@ -32,7 +32,6 @@ from xlli_ray.probes.measurement import ArrayPlan, Batch, Column, Forward, Measu
 from xlli_ray.probes.metrics.metric import Pair
 from xlli_ray.probes.probe import Probe
 from xlli_ray.stats.deraining import (
-    Mask,
     corrupted,
     coverage,
     difference_mask,
@@ -76,6 +75,15 @@ def _levels(name: str, about: str, *, detail: bool = False) -> Column:
     return Column(name, "float64", about, unit="grey levels", better="lower", limits=(0.0, None), detail=detail)
 
 
+def _change(name: str, about: str) -> Column:
+    """No way is better: a network that destroys the image has the most."""
+    return Column(name, "float64", about, unit="grey levels", limits=(0.0, None), detail=True)
+
+
+def _similarity(name: str, about: str) -> Column:
+    return Column(name, "float64", about, limits=(-1.0, 1.0), better="higher", detail=True)
+
+
 def _squares(name: str, about: str, *, detail: bool = False) -> Column:
     return Column(name, "float64", about, unit="grey levels²", better="lower", limits=(0.0, None), detail=detail)
 
@@ -85,7 +93,8 @@ def _parts(name: str, about: str) -> Column:
 
 
 class Derain(Probe):
-    """Removal and damage, in the rain and beside it. Writes table `derain`, and with `save` the array `output`: uint8 (sample, channel, y, x)."""
+    """Removal and damage, in the rain and beside it. Writes table `derain`, and with `save` the array `output`: uint8 (sample, channel, y,
+    x)."""
 
     KIND: ClassVar[str] = "derain"
     VERSION: ClassVar[int] = 1
@@ -96,13 +105,13 @@ class Derain(Probe):
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("rho", "float64", "ρ: share of the rain that was removed; 0 none, 1 all, above 1 too much"),
         _levels("d_perp", "D⊥: RMS of what was changed in the rain and was no rain: content destroyed"),
-        Column("e_rain_input", "float64", "E_R: RMS over the mask of output − input; read it beside rho and d_perp only", unit="grey levels", detail=True),
-        Column("e_rain_perfect", "float64", "E_R*: E_R of a perfect network, RMS over the mask of target − input", unit="grey levels", detail=True),
+        _change("e_rain_input", "E_R: RMS over the mask of output − input; read it beside rho and d_perp only"),
+        _change("e_rain_perfect", "E_R*: E_R of a perfect network, RMS over the mask of target − input"),
         _levels("e_rain_left", "E_RB: RMS over the mask of output − target", detail=True),
         _levels("e_background", "E_B: RMS outside the mask of output − target"),
         _levels("e_background_input", "RMS outside the mask of output − input: E_B where the mask holds all of the rain", detail=True),
-        Column("e_rain_input_image", "float64", "E_R averaged over the whole image, zeros outside the mask", unit="grey levels", detail=True),
-        Column("e_rain_perfect_image", "float64", "E_R* averaged over the whole image, zeros outside the mask", unit="grey levels", detail=True),
+        _change("e_rain_input_image", "E_R averaged over the whole image, zeros outside the mask"),
+        _change("e_rain_perfect_image", "E_R* averaged over the whole image, zeros outside the mask"),
         _levels("e_background_image", "E_B averaged over the whole image, zeros inside the mask", detail=True),
         _levels("e_background_input_image", "e_background_input averaged over the whole image, zeros inside the mask", detail=True),
         _squares("mse_rain_gt", "mean square over the mask of output − target"),
@@ -115,9 +124,9 @@ class Derain(Probe):
         Column("psnr_y", "float64", "PSNR on luma, whole image", unit="dB", better="higher"),
         Column("psnr_y_rain", "float64", "PSNR on luma inside the mask", unit="dB", better="higher"),
         Column("psnr_y_background", "float64", "PSNR on luma outside the mask", unit="dB", better="higher"),
-        Column("ssim_y", "float64", "SSIM on luma, whole image; NaN below 11 px", limits=(-1.0, 1.0), better="higher", detail=True),
-        Column("ssim_y_rain", "float64", "SSIM on luma, windows whose centre is in the mask", limits=(-1.0, 1.0), better="higher", detail=True),
-        Column("ssim_y_background", "float64", "SSIM on luma, windows whose centre is outside", limits=(-1.0, 1.0), better="higher", detail=True),
+        _similarity("ssim_y", "SSIM on luma, whole image; NaN below 11 px"),
+        _similarity("ssim_y_rain", "SSIM on luma, windows whose centre is in the mask"),
+        _similarity("ssim_y_background", "SSIM on luma, windows whose centre is outside"),
         Column("coverage", "float64", "share of the pixels that are rain", limits=(0.0, 1.0)),
         Column("coverage_soft", "float64", "mean of the soft mask", limits=(0.0, 1.0), detail=True),
         Column("corrupted", "bool", "the output is further from the target in the rain than the input was: e_rain_left > e_rain_perfect"),
@@ -177,7 +186,9 @@ class Derain(Probe):
         columns = {column.name: [row.get(column.name, empty[column.dtype]) for row in rows] for column in self.COLUMNS}
         return Measurement({"output": images} if self.params.save else {}, columns, failed=failed)
 
-    def _row(self, image: NDArray[np.uint8], given: NDArray[Any], target: NDArray[Any], extras: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    def _row(
+        self, image: NDArray[np.uint8], given: NDArray[Any], target: NDArray[Any], extras: Mapping[str, NDArray[Any]]
+    ) -> dict[str, Any]:
         """Columns of one sample. `image`: (C, H, W); `given`, `target`: float32 (3, H, W) in 0..1."""
         rainy_rgb, clean_rgb = eight_bit(given), eight_bit(target)
         rainy, clean = (_planes(some, grey=len(image) == 1) for some in (rainy_rgb, clean_rgb))
@@ -206,7 +217,7 @@ class Derain(Probe):
 
 
 def scores(
-    output: NDArray[np.float64], rainy: NDArray[np.float64], clean: NDArray[np.float64], mask: NDArray[np.bool_], soft: Mask,
+    output: NDArray[np.float64], rainy: NDArray[np.float64], clean: NDArray[np.float64], mask: NDArray[np.bool_], soft: NDArray[np.float64],
     luma: tuple[NDArray[np.float64], NDArray[np.float64]],
 ) -> dict[str, Any]:  # fmt: skip
     """All numbers of one sample by column. Images float64 (H, W, C) in 0..255, masks (H, W), `luma` (output, target), (H, W) each."""
@@ -215,12 +226,13 @@ def scores(
     change, ideal, error = squares(output, rainy), squares(clean, rainy), squares(output, clean)
     out: dict[str, Any] = {"rho": rho, "d_perp": damage, "coverage": coverage(mask), "coverage_soft": coverage(soft)}
     for name, values, where in (
-        ("e_rain_input", change, mask), ("e_rain_perfect", ideal, mask), ("e_background", error, beside), ("e_background_input", change, beside),
+        ("e_rain_input", change, mask), ("e_rain_perfect", ideal, mask), ("e_background", error, beside),
+        ("e_background_input", change, beside),
     ):  # fmt: skip
         out[name] = float(np.sqrt(masked_mean(values, where)))
         out[f"{name}_image"] = out[name] * float(np.sqrt(coverage(where)))
-    for name, where in (("", mask), ("_soft", soft)):
-        out[f"mse_rain_gt{name}"], out[f"mse_background_gt{name}"] = masked_mean(error, where), masked_mean(error, 1.0 - where)
+    for name, inside, outside in (("", mask, beside), ("_soft", soft, 1.0 - soft)):
+        out[f"mse_rain_gt{name}"], out[f"mse_background_gt{name}"] = masked_mean(error, inside), masked_mean(error, outside)
     out["e_rain_left"] = float(np.sqrt(out["mse_rain_gt"]))
     out["mse_rain_gt_by_background"] = _over(out["mse_rain_gt"], out["mse_background_gt"])
     out["mse_rain_gt_by_image"] = _over(out["mse_rain_gt"], float(error.mean()))

@@ -7,10 +7,10 @@ photographs for it. Of the mean of all values, with r the trainings' means (S of
     error² = var(r) / S + var(c) / N
 
 and Student's t with the degrees of freedom of F. Satterthwaite ("An approximate distribution of estimates of variance components",
-Biometrics Bulletin 2, 1946), which lie between those of the smaller part, S − 1 or N − 1, and their sum. The rest is counted twice, in r and
-in c: taking it away once, as a two-way analysis of variance does, is unbiased and gives negative variances with three trainings. A. Owen
-("The pigeonhole bootstrap", Annals of Applied Statistics 1, 2007) shows that resampling both factors overstates the error in the same way,
-and why no bootstrap of crossed data is exact.
+Biometrics Bulletin 2, 1946), which lie between those of the smaller part, S − 1 or N − 1, and their sum. The rest is counted twice, in r
+and in c: taking it away once, as a two-way analysis of variance does, is unbiased and gives negative variances with three trainings. A.
+Owen ("The pigeonhole bootstrap", Annals of Applied Statistics 1, 2007) shows that resampling both factors overstates the error in the same
+way, and why no bootstrap of crossed data is exact.
 
 A difference of two such means takes the differences of r where trainings are common (seen and unseen rain), or share a seed, and both
 variances where not; the same goes for photographs and c. A ratio is a difference of scaled means (the delta method). How often the

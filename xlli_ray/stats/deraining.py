@@ -1,9 +1,9 @@
 """Decoupled evaluation of deraining: what was taken out of the rain, and what was done to the image beside it.
 
-J. Gu et al., "Networks are Slacking Off: Understanding Generalization Problem in Image Deraining", NeurIPS 2023, arXiv 2305.15134, score the
-two halves of the task apart; their successor, arXiv 2502.12600, compares both with the clean image. PSNR of the whole image hides one half
-behind the other: with more training backgrounds it may rise while *less* unseen rain is removed. With the input O, the clean image B, the
-output F and a mask M of the rain, all in 8-bit units (0..255), over pixels and channels:
+J. Gu et al., "Networks are Slacking Off: Understanding Generalization Problem in Image Deraining", NeurIPS 2023, arXiv 2305.15134, score
+the two halves of the task apart; their successor, arXiv 2502.12600, compares both with the clean image. PSNR of the whole image hides one
+half behind the other: with more training backgrounds it may rise while *less* unseen rain is removed. With the input O, the clean image B,
+the output F and a mask M of the rain, all in 8-bit units (0..255), over pixels and channels:
 
     E_R  = RMS over M of F − O       how much was changed in the rain; 0: nothing
     E_R* = RMS over M of B − O       the same of a perfect network
@@ -21,8 +21,8 @@ and E_B. An output with E_RB > E_R* is further from the clean image under the ra
 changed more that was no rain than rain: its E_R is `inflated`.
 
 Where the papers leave a choice, both are here, and a column's name says which. The mean is over the masked pixels (`norm="mask"`) or over
-the whole image, the rest being zero (`norm="image"`): √coverage times that. The reference is the input, the clean image, or both. The mask is
-true or false, or soft, a weight 0..1: the rain layer / 255. ρ and D⊥, and the coverage beside every number, are this package's.
+the whole image, the rest being zero (`norm="image"`): √coverage times that. The reference is the input, the clean image, or both. The mask
+is true or false, or soft, a weight 0..1: the rain layer / 255. ρ and D⊥, and the coverage beside every number, are this package's.
 
 >>> import numpy as np
 >>> clean = np.zeros((4, 4, 3)); rainy = clean.copy(); rainy[0] = 100.0; mask = rainy[..., 0] > 50

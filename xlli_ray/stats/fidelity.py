@@ -58,7 +58,7 @@ def _smooth(image: np.ndarray) -> np.ndarray:
 
 
 def ssim_map(image: np.ndarray, target: np.ndarray) -> np.ndarray | None:
-    """Structural similarity of each window of two (H, W) images with values in 0..255: float64 (H − 10, W − 10). None below 11×11 pixels."""
+    """Structural similarity of each window of two (H, W) images with values in 0..255: float64 (H − 10, W − 10). None below 11×11."""
     if min(image.shape) <= 2 * _RADIUS:
         return None
     x, y = image.astype(np.float64), target.astype(np.float64)

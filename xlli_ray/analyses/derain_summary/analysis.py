@@ -1,16 +1,16 @@
 """Derain summary: did the networks learn the image or the rain?
 
 J. Gu et al., "Networks are Slacking Off: Understanding Generalization Problem in Image Deraining", NeurIPS 2023 (arXiv 2305.15134), and
-their successor, arXiv 2502.12600: a network that learned to remove one kind of rain leaves other rain in place, more so the *more* images it
-was trained on, while the error of the background falls, and PSNR follows the latter. So removal ρ, damage D⊥ and background error E_B are
-said apart, for rain that a network was trained on and for rain that it has not seen; the gap is Δρ = ρ seen − ρ unseen, beside the ratio,
-since ρ on seen rain changes, too. E_R stands beside the others or nowhere (`stats.deraining`). The same works for noise and blur.
+their successor, arXiv 2502.12600: a network that learned to remove one kind of rain leaves other rain in place, more so the *more* images
+it was trained on, while the error of the background falls, and PSNR follows the latter. So removal ρ, damage D⊥ and background error E_B
+are said apart, for rain that a network was trained on and for rain that it has not seen; the gap is Δρ = ρ seen − ρ unseen, beside the
+ratio, since ρ on seen rain changes, too. E_R stands beside the others or nowhere (`stats.deraining`). The same works for noise and blur.
 
 Which rain a network has seen is said by a tag that names a label of the corpus (`trained_on: light` beside inputs labelled `light`), or by
 `seen`. Networks alike in the tags of `by` are a group, `replicate` tells its trainings apart; without `by` each network is a group.
 Intervals are over trainings *and* backgrounds (`stats.crossed`), a background being a clean image with all its rains, patches and files
-(Rain100 has nine twice). A gap whose interval lies above 0 is the verdict `fits the rain`; what else would explain it is checked and printed
-beside it: under-fitting, corruption, an inflated E_R.
+(Rain100 has nine twice). A gap whose interval lies above 0 is the verdict `fits the rain`; what else would explain it is checked and
+printed beside it: under-fitting, corruption, an inflated E_R.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class DerainSummary:
     def run(cls, params: BaseModel, view: View, seed: int) -> Result:
         from xlli_ray.analyses.derain_summary import figures as draw
         from xlli_ray.analyses.derain_summary import gaps
-        from xlli_ray.analyses.derain_summary.kappa import kappa_rows, association_rows
+        from xlli_ray.analyses.derain_summary.kappa import association_rows, kappa_rows
         from xlli_ray.analyses.derain_summary.measures import Measures
 
         assert isinstance(params, Params)
@@ -80,7 +80,9 @@ class DerainSummary:
         points = kappa_rows(measures, apart)
         rows = {"derain_summary": summary, "derain_gaps": apart, "derain_differences": gaps.difference_rows(measures),
                 "derain_kappa": points, "derain_kappa_tests": association_rows(points, seed)}  # fmt: skip
-        figures = [*draw.removal(measures, summary), *draw.gaps(measures, apart), *draw.along(measures, summary, apart), *draw.kappa(points)]
+        figures = [
+            *draw.removal(measures, summary), *draw.gaps(measures, apart), *draw.along(measures, summary, apart), *draw.kappa(points),
+        ]  # fmt: skip
         return Result(
             {table.name: whole(rows[table.name], table.columns) for table in TABLES},
             figures,

@@ -38,8 +38,7 @@ def removal(measures: Measures, summary: Sequence[_Row]) -> Iterator[Figure]:
                    tuple((0.0, row["e_rain_perfect"]) for row in rows), share="e_rain_input")  # fmt: skip
     panels = (panel("removal ρ", "share of the rain", "rho"), panel("damage D⊥", "grey levels", "d_perp"),
               panel("background E_B", "grey levels", "e_background"), change, panel("PSNR-Y", "dB", "psnr_y"))  # fmt: skip
-    caption = ("Share of the rain that was removed, content destroyed under it, error beside it; E_R only together with them. Bars: intervals, "
-               "see the notes.")  # fmt: skip
+    caption = "Share of the rain that was removed, content destroyed under it, error beside it; E_R only with them. Bars: intervals."
     yield figure("removal", Dots("removal and damage by group and rain", names, panels, columns=5), caption)
 
 
@@ -54,7 +53,8 @@ def gaps(measures: Measures, rows: Sequence[_Row]) -> Iterator[Figure]:
         Panel("ρ unseen / ρ seen", "ratio", tuple(_interval(row, "ratio") for row in rows), colours, share="ratio"),
         Panel("E_B on unseen rain", "grey levels", tuple(_point(row["e_background_unseen"]) for row in rows), colours, share="e"),
     )
-    yield figure("gaps", Dots("what is lost on unseen rain", names, panels), "Right of 0: less of the unseen rain is removed than of the seen.")
+    caption = "Right of 0: less of the unseen rain is removed than of the seen."
+    yield figure("gaps", Dots("what is lost on unseen rain", names, panels), caption)
 
 
 def along(measures: Measures, summary: Sequence[_Row], found: Sequence[_Row]) -> Iterator[Figure]:
@@ -90,7 +90,7 @@ def along(measures: Measures, summary: Sequence[_Row], found: Sequence[_Row]) ->
             ("PSNR-Y, unseen", "psnr_y", 1, "dB"),
         )
     )  # fmt: skip
-    caption = f"Against {tag}: less removed of unseen rain and less background error may go together, and PSNR with the latter. Bars: intervals."
+    caption = f"Against {tag}: less removed of unseen rain may go with less background error, and PSNR with the latter. Bars: intervals."
     yield figure("along", Curves(f"removal and damage against {tag}", panels, apart=False), caption)
 
 
@@ -118,8 +118,8 @@ def kappa(rows: Sequence[_Row]) -> Iterator[Figure]:
 
 
 def _interval(row: _Row, name: str) -> Interval:
-    ends = (row.get(f"{name}_{end}") for end in ("low", "high"))
-    return Interval(row[name], *(_NAN if end is None else end for end in ends), 0)
+    low, high = (row.get(f"{name}_{end}") for end in ("low", "high"))
+    return Interval(row[name], _NAN if low is None else low, _NAN if high is None else high, 0)
 
 
 def _point(value: float) -> Interval:

@@ -1,10 +1,10 @@
 """Does relative complexity predict the gap? κ of training sets against Δρ of the networks trained on them.
 
 The thesis of J. Gu et al., NeurIPS 2023, and of arXiv 2502.12600: a network learns whichever of rain and background is simpler. With κ =
-log(complexity of the rain / complexity of the backgrounds), κ < 0 predicts that the rain is fitted, so that ρ falls on unseen rain, and κ > 0
-that the image is learned. Over a grid of trainings: Spearman's ρ of κ and Δρ (below 0 if the thesis holds), and the share of points where
-the sign of κ predicts whether Δρ exceeds `fits`. Both have a permutation null: the κ are exchanged between points. The κ come from the
-analysis `complexity` of another study, over the training sets (table `complexity_kappa`).
+log(complexity of the rain / complexity of the backgrounds), κ < 0 predicts that the rain is fitted, so that ρ falls on unseen rain, and
+κ > 0 that the image is learned. Over a grid of trainings: Spearman's ρ of κ and Δρ (below 0 if the thesis holds), and the share of points
+where the sign of κ predicts whether Δρ exceeds `fits`. Both have a permutation null: the κ are exchanged between points. The κ come from
+the analysis `complexity` of another study, over the training sets (table `complexity_kappa`).
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def kappa_rows(measures: Measures, gaps: Sequence[_Row]) -> list[_Row]:
     if not own:
         first = measures.params.kappa[0] if measures.params.kappa else None
         raise AnalysisError(
-            f"kappa: none of its rows belongs to a group of networks ({', '.join(measures.tags)}). A row belongs to the group whose tags its "
-            f"columns name, or whose name or tag its `set` is; the first row: {first}"
+            f"kappa: none of its rows belongs to a group of networks ({', '.join(measures.tags)}). A row belongs to the group whose tags "
+            f"its columns name, or whose name or tag its `set` is; the first row: {first}"
         )
     out = []
     for row in gaps:

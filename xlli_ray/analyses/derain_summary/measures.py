@@ -24,6 +24,7 @@ COLUMNS = (
     "rho", "d_perp", "e_background", "e_rain_input", "e_rain_perfect", "e_rain_left", "mse_rain_gt", "mse_background_gt", "psnr_y",
     "psnr_y_rain", "psnr_y_background", "coverage", "corrupted", "inflated",
 )  # fmt: skip
+TRUTHS = ("corrupted", "inflated")
 POSITIVE: Limits = (0.0, None)
 LIMITS: Mapping[str, Limits] = {"d_perp": POSITIVE, "e_background": POSITIVE, "coverage": SHARE}
 CLEAN = "clean"
@@ -65,9 +66,9 @@ class Measures:
         self.backgrounds = int(photograph.max()) + 1
         ranks = ({model.id: i for i, model in enumerate(self.models)}, {label: i for i, label in enumerate(self.labels)})
         place = (np.array([ranks[0][name] for name in data["model"]]), np.array([ranks[1][name] for name in data["label"]]), photograph)
-        self.cube = {name: self._averaged(data[name].astype(np.float64), place) for name in COLUMNS if name not in ("corrupted", "inflated")}
+        self.cube = {name: self._averaged(data[name].astype(np.float64), place) for name in COLUMNS if name not in TRUTHS}
         rainy = np.isfinite(data["e_rain_perfect"].astype(np.float64)) & (data["e_rain_perfect"] > 0)
-        for name in ("corrupted", "inflated"):  # a sample without rain is neither
+        for name in TRUTHS:  # a sample without rain is neither
             self.cube[name] = self._averaged(np.where(rainy, data[name].astype(np.float64), np.nan), place)
         self.groups, self.left = groups_of(self.models, params) if params.by else ([_alone(model) for model in self.models], [])
         if not self.groups:
@@ -133,14 +134,14 @@ class Measures:
             values = ", ".join(sorted({text(model.tags.get(str(tag))) for model in self.models}))
             raise AnalysisError(f"seen: the tag {tag!r} ({values}) names none of the labels {listed}; write {{{tag}: {{value: [labels]}}}}")
         self.notes.append(
-            f"Which rain was seen in training is not known: no network has a tag {TRAINED_ON} that is one of the labels ({listed}). Label the "
-            "inputs, or say `seen`; until then there is no gap."
+            f"Which rain was seen in training is not known: no network has a tag {TRAINED_ON} that is one of the labels ({listed}). Label "
+            "the inputs, or say `seen`; until then there is no gap."
         )
 
     # -- numbers ----------------------------------------------------------------------------------------------------
 
     def trainings(self, group: Group, column: str, labels: Sequence[str]) -> tuple[list[Any], Values]:
-        """Values of `replicate` of the trainings of a group, and (trainings, backgrounds): means over the networks of each, and over labels."""
+        """Values of `replicate` of the trainings of a group, and (trainings, backgrounds): means over its networks and labels."""
         where = [self.labels.index(label) for label in labels]
         number = {model.id: i for i, model in enumerate(self.models)}
         members: dict[Any, list[int]] = {}

@@ -37,8 +37,8 @@ class Params(Grouped):
 
     of: str = Field(default="derain", description="id of the derain stage")
     seen: str | list[str] | dict[str, dict[str, list[str]]] | None = Field(
-        default=None, description="labels of the rain that a network was trained on: a tag that names the label, labels for all networks, or "
-        "{tag: {value: [labels]}}; null: the tag trained_on, where there is one",
+        default=None, description="labels of the rain that a network was trained on: a tag that names the label, labels for all networks, "
+        "or {tag: {value: [labels]}}; null: the tag trained_on, where there is one",
     )  # fmt: skip
     unseen: list[str] | None = Field(default=None, description="labels of rain that no network has seen; null: all others but clean")
     along: str | None = Field(default=None, description="numeric tag of `by` for curves, as the number of backgrounds; null: the first")

@@ -16,7 +16,8 @@ _REASON = Column("reason", "string", "why there is no interval, empty where ther
 
 
 def _ends(name: str, unit: str = "") -> tuple[Column, Column]:
-    return Column(f"{name}_low", "float64", "lower end of its interval", unit=unit), Column(f"{name}_high", "float64", "upper end", unit=unit)
+    low = Column(f"{name}_low", "float64", "lower end of its interval", unit=unit)
+    return low, Column(f"{name}_high", "float64", "upper end of its interval", unit=unit)
 
 
 _LEVELS: Final = "grey levels"
@@ -46,7 +47,7 @@ SUMMARY: Final = Table(
         *_ends("psnr_y", "dB"),
         Column("psnr_y_rain", "float64", "PSNR on luma in the rain", unit="dB", better="higher"),
         Column("psnr_y_background", "float64", "PSNR on luma beside it", unit="dB", better="higher"),
-        Column("corrupted", "float64", "share of the samples further from the clean image in the rain than the input was, 0…1", better="lower"),
+        Column("corrupted", "float64", "share of the samples further from the clean image in the rain than the input, 0…1", better="lower"),
         Column("inflated", "float64", "share of the samples of which more than half of E_R² is D⊥², 0…1", better="lower"),
         _OVER,
         _REASON,

@@ -1,9 +1,9 @@
 """Pictures of a `derain` stage: what each network took out of the rain, and what it destroyed.
 
 For some backgrounds, under each of their degradations, a crop where the rain is strongest: input, target, the rain O − B, and then for each
-network its output F, what it removed, O − F, and what it destroyed: the part of F − O that is no rain, (F − O) − ρ (B − O), with the ρ of the
-table. Differences are grey for nothing, brighter where the first is brighter, pixel for pixel and without stretching: a uniform grey in the
-last is a network that left the image alone.
+network its output F, what it removed, O − F, and what it destroyed: the part of F − O that is no rain, (F − O) − ρ (B − O), with the ρ of
+the table. Differences are grey for nothing, brighter where the first is brighter, pixel for pixel and without stretching: a uniform grey
+in the last is a network that left the image alone.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def _rows(context: SectionContext, models: Sequence[str]) -> list[int]:
     """Rows of the sample table: some backgrounds, each under the same degradations."""
     listed = ", ".join("?" for _ in models)
     found = context.rows(
-        "select s.label, coalesce(s.target_sha, s.source_sha) as background, min(d.row) as row from derain d join samples s on d.row = s.row "
+        "select s.label, coalesce(s.target_sha, s.source_sha) as background, min(d.row) as row "
+        "from derain d join samples s on d.row = s.row "
         f"where d.stage = ? and d.status = 'ok' and d.model in ({listed}) and d.coverage > 0 group by all order by row",
         [context.stage, *models],
     )
