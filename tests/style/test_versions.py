@@ -105,7 +105,8 @@ def must_change(module: str) -> set[str] | None:
     if module == "xlli_ray.corpus.decode":
         return scans | marks | cells | trainings
     if module == "xlli_ray.corpus.resize":
-        return made | {"scan clean", "plan clean", "training images", "lam given", *(f"{kind} clean" for kind in kinds("clean"))}
+        clean = {f"{what} {corpus}" for corpus in ("clean", "equal") for what in ("scan", "plan", *kinds(corpus))}
+        return made | clean | {"training images", "lam given"}
     if module == "xlli_ray.corpus.kinds.kind":
         return scans | marks | cells | trainings
     if module.startswith("xlli_ray.corpus.degradations."):
