@@ -85,11 +85,12 @@ def test_change_in_the_rain_never_stands_alone(summarise: Summarise) -> None:
 def test_alternatives_to_a_gap_are_checked_and_printed(summarise: Summarise) -> None:
     under = summarise(derain_recipe(lambda m, r, label: {"rho": 0.5 if label == SEEN else 0.3, "d_perp": 2.0, "e_background": 1.0},
                                     params=KNOWN, name="under"))  # fmt: skip
-    assert "under-fitted: ρ on seen rain is 0.5" in row(under, "derain_gaps", group="net0")["alternative"]
+    assert "under-fitted (ρ on seen rain 0.5" in row(under, "derain_gaps", group="net0")["alternative"]
+    assert row(under, "derain_gaps", group="net0")["verdict"] == "not learned"
     assert any("net0 (0.5" in flag for flag in under.flags)
     bad = summarise(derain_recipe(lambda m, r, label: {"rho": 1.7, "d_perp": 60.0, "e_background": 30.0}, params=KNOWN, name="bad"))
     text = row(bad, "derain_gaps", group="net1")["alternative"]
-    assert "corrupted: further from the clean image in the rain than the input in 100 % of the samples of unseen rain" in text
+    assert "corrupted (100 % of seen, 100 % of unseen)" in text
     assert row(bad, "derain_summary", group="net0", label=SEEN)["e_rain_input"] > 1.5 * PERFECT
     assert any("its E_R is no removal" in flag and "net2 on noise20" in flag for flag in bad.flags)
     swollen = summarise(derain_recipe(lambda m, r, label: {"rho": 0.2, "d_perp": 20.0, "e_background": 3.0}, params=KNOWN, name="swollen"))
@@ -120,9 +121,10 @@ def test_trainings_and_backgrounds_both_are_in_the_interval_of_a_group(summarise
 def test_repeated_backgrounds_are_one_unit() -> None:
     """Nine pairs of Rain100 repeat a background; and the same image lies in other files in Rain100L and in Rain100H."""
     files, pixels = np.array(["a", "b", "c", "d", "b"]), np.array(["p", "q", "p", "r", "q"])
-    assert backgrounds(files, pixels, np.ones(5, bool)).tolist() == [0, 1, 0, 2, 1]
-    patches = np.array([True, True, False, True, True])
-    assert backgrounds(files, pixels, patches).tolist() == [0, 1, 2, 3, 1], "equal patches of two photographs are two"
+    assert backgrounds(files, pixels).tolist() == [0, 1, 0, 2, 1]
+    assert backgrounds(np.array(list("abcd")), np.array(list("pqrp"))).tolist() == [0, 1, 2, 0]
+    chain = backgrounds(np.array(list("abbc")), np.array(list("ppqq")))
+    assert chain.tolist() == [0, 0, 0, 0], "a is b by its pixels, b is c by others"
 
 
 def test_ten_rains_of_one_background_are_no_more_backgrounds(summarise: Summarise) -> None:

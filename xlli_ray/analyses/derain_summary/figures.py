@@ -34,8 +34,8 @@ def removal(measures: Measures, summary: Sequence[_Row]) -> Iterator[Figure]:
     def panel(title: str, unit: str, name: str) -> Panel:
         return Panel(title, unit, tuple(_interval(row, name) for row in rows), colours, share=name)
 
-    change = Panel("E_R (bar: up to E_R*)", "grey levels", tuple(_interval(row, "e_rain_input") for row in rows), colours,
-                   tuple((0.0, row["e_rain_perfect"]) for row in rows), share="e_rain_input")  # fmt: skip
+    shares = tuple(_point(row["e_rain_input"] / row["e_rain_perfect"]) for row in rows)
+    change = Panel("E_R / E_R*", "1: as a perfect network", shares, colours, share="e_rain")
     panels = (panel("removal ρ", "share of the rain", "rho"), panel("damage D⊥", "grey levels", "d_perp"),
               panel("background E_B", "grey levels", "e_background"), change, panel("PSNR-Y", "dB", "psnr_y"))  # fmt: skip
     caption = "Share of the rain that was removed, content destroyed under it, error beside it; E_R only with them. Bars: intervals."

@@ -20,7 +20,7 @@ from xlli_ray.stats.crossed import Crossed
 
 WITH_ENDS = ("rho", "d_perp", "e_background", "psnr_y")
 COMPARED = WITH_ENDS
-FITS, CARRIES, OPEN = "fits the rain", "generalizes", "undecided"
+FITS, CARRIES, OPEN, UNLEARNED = "fits the rain", "generalizes", "undecided", "not learned"
 MOST = 0.5
 """Share of the samples from which corruption and inflation are said."""
 _Row = dict[str, Any]
@@ -74,11 +74,13 @@ def _gap(measures: Measures, group: Group, label: str) -> _Row | None:
         "psnr_y_change": float(second.mean() - first.mean()) if first.size and second.size else float("nan"), "paired": paired,
         **_about(gap),
     }  # fmt: skip
-    return row | {"verdict": verdict(gap, measures.params.fits), "alternative": "; ".join(alternatives(measures, group, row, label))}
+    learned = row["rho_seen"] >= measures.params.learned
+    found = verdict(gap, measures.params.fits) if learned else UNLEARNED
+    return row | {"verdict": found, "alternative": "; ".join(alternatives(measures, group, row, label))}
 
 
 def verdict(gap: Crossed, fits: float) -> str:
-    """What the interval of a gap says."""
+    """What the interval of a gap says of a network that removes the rain that it has seen."""
     if gap.low > 0:
         return FITS
     return CARRIES if gap.high < fits else OPEN
@@ -88,13 +90,12 @@ def alternatives(measures: Measures, group: Group, row: Mapping[str, Any], label
     """What else would explain a gap, or hide one."""
     out = []
     if row["rho_seen"] < measures.params.learned:
-        out.append(f"under-fitted: ρ on seen rain is {row['rho_seen']:.2f}, below {measures.params.learned:g}")
-    for name, words in (("corrupted", "corrupted: further from the clean image in the rain than the input"),
-                        ("inflated", "E_R inflated: D⊥² is more than half of E_R²")):  # fmt: skip
-        for rain, labels in (("seen", measures.rain[group.name].seen), ("unseen", [label])):
-            share = measures.share(group, name, labels)
-            if share > MOST:
-                out.append(f"{words} in {100 * share:.0f} % of the samples of {rain} rain")
+        out.append(f"under-fitted (ρ on seen rain {row['rho_seen']:.2f})")
+    for name, word in (("corrupted", "corrupted"), ("inflated", "E_R inflated")):
+        shares = {rain: measures.share(group, name, labels) for rain, labels in
+                  (("seen", measures.rain[group.name].seen), ("unseen", (label,)))}  # fmt: skip
+        if said := [f"{100 * share:.0f} % of {rain}" for rain, share in shares.items() if share > MOST]:
+            out.append(f"{word} ({', '.join(said)})")
     return out
 
 

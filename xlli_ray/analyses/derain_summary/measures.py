@@ -31,7 +31,8 @@ CLEAN = "clean"
 Values = NDArray[np.float64]
 
 _SQL = f"""
-select d.model, s.label, coalesce(s.target_sha, s.source_sha, s.content) as photograph, s.top is null as whole, d.background,
+select d.model, s.label, d.row, coalesce(s.target_sha, s.source_sha, s.content) as photograph,
+       concat_ws('|', d.background, s.top, s."left") as pixels,
        {", ".join(f"cast(d.{name} as double) as {name}" for name in COLUMNS)}
 from derain d join samples s on d.row = s.row where d.status = 'ok' order by d.model, d.row
 """
@@ -58,11 +59,11 @@ class Measures:
         if not table.num_rows:
             raise AnalysisError(f"stage {params.of} has no sample that was measured; `xlli query STUDY \"from failures\"` says why")
         data = {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
-        self.samples = len(set(zip(data["label"], data["photograph"], data["background"])))
+        self.samples = len(set(data["row"].tolist()))
         present = set(data["model"])
         self.models: list[ModelRecord] = [model for model in view.models if model.id in present]
         self.labels = [label for label in view.labels if label in set(data["label"])]
-        photograph = backgrounds(data["photograph"], data["background"], data["whole"].astype(bool))
+        photograph = backgrounds(data["photograph"], data["pixels"])
         self.backgrounds = int(photograph.max()) + 1
         ranks = ({model.id: i for i, model in enumerate(self.models)}, {label: i for i, label in enumerate(self.labels)})
         place = (np.array([ranks[0][name] for name in data["model"]]), np.array([ranks[1][name] for name in data["label"]]), photograph)
@@ -180,11 +181,11 @@ class Measures:
         return crossed.difference(a, b, common_trainings=paired, level=self.params.level), paired
 
 
-def backgrounds(photograph: NDArray[Any], pixels: NDArray[Any], whole: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """A number for each background, 0…: files of one sha256 are one, and whole images of equal pixels are one, whatever their files.
+def backgrounds(photograph: NDArray[Any], pixels: NDArray[Any]) -> NDArray[np.int64]:
+    """A number for each background, 0…: files of one sha256 are one, and files of equal pixels at an equal place are one.
 
     Rain100L and Rain100H hold 100 pairs of 91 backgrounds, and the same ones as different files. `photograph`: sha256 of the clean file;
-    `pixels`: hash of the clean pixels of the sample; `whole`: whether the sample is a whole image. Each (rows,).
+    `pixels`: hash of the clean pixels of the sample, with the place of a patch. Each (rows,).
     """
     first: dict[str, str] = {}
     stands: dict[str, str] = {}
@@ -194,11 +195,10 @@ def backgrounds(photograph: NDArray[Any], pixels: NDArray[Any], whole: NDArray[n
             name = stands[name]
         return name
 
-    for name, seen, all_of_it in zip(photograph.tolist(), pixels.tolist(), whole.tolist()):
+    for name, seen in zip(photograph.tolist(), pixels.tolist()):
         stands.setdefault(name, name)
-        if all_of_it and seen:
-            one, other = sorted((root(name), root(first.setdefault(seen, name))))
-            stands[other] = one
+        one, other = sorted((root(name), root(first.setdefault(seen, name))))
+        stands[other] = one
     roots = sorted({root(name) for name in stands})
     number = {name: i for i, name in enumerate(roots)}
     return np.array([number[root(name)] for name in photograph.tolist()], np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from xlli_ray.analyses.shared.replicates import GROUP, OTHER, PAIRED
+from xlli_ray.analyses.shared.replicates import GROUP, OTHER
 from xlli_ray.store.tables.results import Column, Table
 
 _LABEL = Column("label", "string", "degradation")
@@ -70,8 +70,10 @@ GAPS: Final = Table(
         Column("d_perp_unseen", "float64", "D⊥ on unseen rain", unit=_LEVELS, better="lower"),
         Column("e_background_unseen", "float64", "E_B on unseen rain", unit=_LEVELS, better="lower"),
         Column("psnr_y_change", "float64", "PSNR-Y unseen − seen", unit="dB", better="higher"),
-        Column("verdict", "string", "`fits the rain`: the gap's interval lies above 0; `generalizes`: below `fits`; else `undecided`"),
-        Column("alternative", "string", "what else would explain it: under-fitting, corruption, inflated E_R; empty: none found"),
+        Column("verdict", "string", "`not learned`: ρ on seen rain is below `learned`; `fits the rain`: the gap's interval lies above 0; "
+                                    "`generalizes`: below `fits`; else `undecided`"),
+        Column("alternative", "string", "what else would explain it, with shares of the samples: under-fitted, corrupted (further from the "
+                                        "clean image in the rain than the input), E_R inflated (D⊥² above half of E_R²); empty: none"),
         Column("paired", "bool", "the same backgrounds under both"),
         _TRAININGS,
         _BACKGROUNDS,
@@ -90,7 +92,7 @@ DIFFERENCES: Final = Table(
         Column("measure", "string", "rho, d_perp, e_background, psnr_y"),
         Column("difference", "float64", "mean of `group` minus mean of `other`, in the measure's unit"),
         *_ends("difference"),
-        PAIRED,
+        Column("paired", "bool", "over trainings with the same value of `replicate`"),
         _TRAININGS,
         _BACKGROUNDS,
         _OVER,
