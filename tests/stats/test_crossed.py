@@ -11,7 +11,7 @@ from scipy.stats import t
 from xlli_ray.stats.crossed import ALONE, BOTH, complete, difference, mean, ratio
 from xlli_ray.stats.intervals import intervals
 
-STUDIES = 1500
+STUDIES = 400
 ERROR = (0.95 * 0.05 / STUDIES) ** 0.5
 """Standard error of a share of so many studies."""
 
@@ -25,21 +25,23 @@ def crossed_values(rng: np.random.Generator, trainings: int, photographs: int, *
     return values
 
 
-def test_trainings_alone_and_photographs_alone_give_the_t_interval_of_the_one_that_varies() -> None:
+def test_where_only_trainings_or_only_photographs_vary_the_interval_is_that_of_the_one_that_does() -> None:
     trainings, photographs = np.array([1.0, 2.0, 4.0]), np.array([0.0, 1.0, 5.0, 6.0])
-    for values, part in ((np.tile(trainings[:, None], (1, 9)), trainings), (np.tile(photographs, (5, 1)), photographs)):
-        found = mean(values)
-        half = t.ppf(0.975, len(part) - 1) * part.std(ddof=1) / math.sqrt(len(part))
-        assert (found.mean, found.high - found.mean) == pytest.approx((part.mean(), half))
-        assert found.over == BOTH
+    found = mean(np.tile(trainings[:, None], (1, 9)))
+    half = t.ppf(0.975, 2) * trainings.std(ddof=1) / math.sqrt(3)
+    assert (found.low, found.mean, found.high) == pytest.approx((trainings.mean() - half, trainings.mean(), trainings.mean() + half))
+    found, (alone,) = mean(np.tile(photographs, (5, 1))), intervals(photographs[:, None])
+    assert (found.low, found.mean, found.high) == pytest.approx((alone.low, alone.mean, alone.high))
+    assert found.over == BOTH
 
 
-def test_both_parts_add_and_the_degrees_of_freedom_are_satterthwaites() -> None:
-    rows, columns = np.array([0.0, 2.0, 4.0]), np.array([0.0, 3.0, 6.0, 3.0])
-    one, other = rows.var(ddof=1) / 3, columns.var(ddof=1) / 4
-    freedom = (one + other) ** 2 / (one**2 / 2 + other**2 / 3)
-    found = mean(np.add.outer(rows, columns))
-    assert found.high - found.mean == pytest.approx(t.ppf(0.975, freedom) * math.sqrt(one + other))
+def test_distances_of_the_ends_of_both_parts_add_in_squares() -> None:
+    rows, columns = np.array([0.0, 2.0, 4.0]), np.array([0.0, 3.0, 6.0, 3.0, 9.0])
+    one, other = (t.ppf(0.975, len(part) - 1) * part.std(ddof=1) / math.sqrt(len(part)) for part in (rows, columns))
+    values = np.add.outer(rows, columns)
+    found = difference(values, np.zeros_like(values))
+    assert found.high - found.mean == pytest.approx(math.hypot(one, other))
+    assert found.mean - found.low == pytest.approx(math.hypot(one, other))
 
 
 def test_fewer_than_three_trainings_leave_the_interval_over_photographs() -> None:
@@ -91,9 +93,9 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(("trainings", "photographs"), [(3, 8), (3, 40), (5, 14)])
+@pytest.mark.parametrize(("trainings", "photographs"), [(3, 8), (4, 30)])
 def test_means_and_gaps_hold_the_truth_as_often_as_they_say(case: str, trainings: int, photographs: int) -> None:
-    """At least 93 of 100, and longer than needed only where little varies but the rest, which is counted twice."""
+    """At least 93 of 100; more where little varies but the rest, which is counted twice."""
     training, photograph = CASES[case]
     rng, held = np.random.default_rng([trainings, photographs]), np.zeros(3)
     for _ in range(STUDIES):
@@ -103,7 +105,6 @@ def test_means_and_gaps_hold_the_truth_as_often_as_they_say(case: str, trainings
         found, truths = (mean(seen), difference(seen, unseen), ratio(unseen, seen)), (0.95, 0.25, 0.7 / 0.95)
         held += [one.low <= truth <= one.high for one, truth in zip(found, truths)]
     assert (held / STUDIES > 0.93 - 2 * ERROR).all(), held / STUDIES
-    assert (held / STUDIES < 0.99).all() or training == 0, held / STUDIES
 
 
 def test_an_interval_over_photographs_alone_would_be_too_sure_of_trainings() -> None:

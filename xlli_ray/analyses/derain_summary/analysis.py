@@ -35,7 +35,7 @@ class DerainSummary:
     KIND: ClassVar[str] = "derain_summary"
     VERSION: ClassVar[int] = 1
     REFERENCE: ClassVar[str] = (
-        "Gu et al., NeurIPS 2023, arXiv 2305.15134; arXiv 2502.12600; Satterthwaite, Biometrics Bulletin 2, 1946 (intervals)"
+        "Gu et al., NeurIPS 2023, arXiv 2305.15134; arXiv 2502.12600; Zou and Donner, Statistics in Medicine 27, 2008 (intervals)"
     )
     TABLES: ClassVar[tuple[Table, ...]] = TABLES
     HEADLINE: ClassVar[tuple[str, tuple[str, ...]]] = (
