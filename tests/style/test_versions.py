@@ -120,9 +120,9 @@ def must_change(module: str) -> set[str] | None:
     if module == "xlli_ray.probes.probe":
         return set()  # what a probe has that says none; each of ours says its own
     if module == "xlli_ray.probes.lam.path_choices":
-        return marks | {f"lam {corpus}" for corpus in CORPORA} & cells
+        return {f"{what} {corpus}" for corpus in CORPORA if corpus != "equal" for what in ("plan", "lam")}
     if module == "xlli_ray.probes.metrics.metric":
-        return marks | {f"restore {corpus}" for corpus in CORPORA} & cells
+        return {f"{what} {corpus}" for corpus in CORPORA if corpus != "equal" for what in ("plan", "restore")}
     if (kind := probe_of(module)) is not None:
         also = {"features": ["gram"]}.get(kind, [])
         return marks | {f"{one} {corpus}" for one in [kind, *also] for corpus in CORPORA} & cells
