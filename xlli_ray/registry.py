@@ -354,16 +354,27 @@ NETWORKS = Registry(
     "xlli_ray.networks", "network",
     {
         "srresnet": "xlli_ray.models.networks.srresnet",
+        "resnet": "xlli_ray.models.networks.resnet",
+        "unet": "xlli_ray.models.networks.unet",
+        "swinir_small": "xlli_ray.models.networks.swinir_small",
         "classifier": "xlli_ray.models.networks.classifier",
         "imdn": "xlli_ray.models.networks.imdn",
         "rfdn": "xlli_ray.models.networks.rfdn",
         "rlfn": "xlli_ray.models.networks.rlfn",
         "carn_m": "xlli_ray.models.networks.carn_m",
         "ffdnet": "xlli_ray.models.networks.ffdnet",
+        "prenet": "xlli_ray.models.networks.prenet:PRENET",
+        "prenet_r": "xlli_ray.models.networks.prenet:PRENET_R",
+        "prn": "xlli_ray.models.networks.prenet:PRN",
+        "prn_r": "xlli_ray.models.networks.prenet:PRN_R",
+        "drn": "xlli_ray.models.networks.prenet:DRN",
+        "brn": "xlli_ray.models.networks.brn",
+        "can_derain": "xlli_ray.models.networks.can_derain",
     },
     modules=True,
 )  # fmt: skip
-"""Networks whose widths and depths are inferred from their weights: a name is a module (`models.networks`), not a class in one."""
+"""Networks whose widths and depths are inferred from their weights: a name is a module (`models.networks`), not a class in one; of a
+family in one file, an object there with the same parts."""
 LAM_PATHS = Registry(
     "xlli_ray.lam_paths", "path",
     {

@@ -48,6 +48,16 @@ def test_values_are_clamped_and_rounded_half_up_to_eight_bits(make_batch: Make, 
     assert wanted[[0, 1, 3, 7, 8]].tolist() == [0, 0, 0, 255, 255]
 
 
+def test_rounding_may_truncate_and_only_then_enters_the_identity(make_batch: Make, tools: Any) -> None:
+    answer = np.zeros((1, 3, 28, 36), np.float32)
+    answer[0, 0, 0, :5] = np.array([-0.5, 0.4, 1.999, 254.75, 300.0], np.float32) / 255
+    floor = Restore(Params(save=True, rounding="floor"), {})
+    measured = tools.measure(floor, tools.as_model(Says(answer)), make_batch(1))
+    assert measured.arrays["output"][0, 0, 0, :5].tolist() == [0, 0, 1, 254, 255]
+    assert floor.identity() == {"save": True, "rounding": "floor"}
+    assert Restore(Params(save=True), {}).identity() == {"save": True}
+
+
 @pytest.mark.parametrize("border", [0, 2, 4])
 def test_scores_are_scikit_images_on_luma_and_rgb_with_the_border_cut(border: int) -> None:
     rng = np.random.default_rng(3)

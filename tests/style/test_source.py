@@ -117,5 +117,7 @@ def test_probes_analyses_and_networks_are_registered_and_nothing_registered_is_a
     for entry in (*PROBES.values(), *ANALYSES.values()):
         module, name = entry.split(":")
         assert hasattr(import_module(module), name)
-    for module in NETWORKS.values():
+    for entry in NETWORKS.values():
+        module, _, name = entry.partition(":")
         assert isinstance(import_module(module).VERSION, int)
+        assert not name or hasattr(import_module(module), name)

@@ -116,7 +116,7 @@ def must_change(module: str) -> set[str] | None:
     if module == "xlli_ray.models.build_model":
         return {"network spandrel"}
     if module.startswith("xlli_ray.models.networks."):
-        return {f"network {module.rsplit('.', 1)[1]}"}
+        return {f"network {name}" for name, place in NETWORKS.items() if place.split(":")[0] == module}
     if module == "xlli_ray.probes.probe":
         return set()  # what a probe has that says none; each of ours says its own
     if module == "xlli_ray.probes.lam.path_choices":

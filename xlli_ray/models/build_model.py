@@ -99,7 +99,8 @@ def _registered(name: str, spec: ModelSpec, tensors: Mapping[str, Tensor], varia
     if spec.scale is not None and "scale" in getattr(file, "ARGS", ()):
         args.setdefault("scale", spec.scale)
     made = built(name, variant.tensors, args)
-    return _Made(made, name, file.VERSION, tensors, SizeRule(made.multiple or 1, made.minimum or 1), notes=(*notes, *variant.notes))
+    sizes = SizeRule(made.multiple or 1, made.minimum or 1)
+    return _Made(made, name, file.VERSION, tensors, sizes, notes=(*notes, *made.notes, *variant.notes))
 
 
 def _from_factory(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> _Made:
@@ -120,6 +121,7 @@ def _from_factory(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> _Made:
         notes.append(f"weights in {str(native).removeprefix('torch.')} are computed in float32")
     if product.built is not None:
         built = product.built
+        notes += built.notes
     elif spec.output == "none":
         built = Built(module, scale=1, output="none", call="clip" if spec.frames == "all" else "image")
     else:

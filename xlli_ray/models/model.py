@@ -23,10 +23,10 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from xlli_ray.corpus.size import Size
 from xlli_ray.errors import ForwardError, NetworkError, XlliError, counted
+from xlli_ray.models.blocks.padding import extend
 from xlli_ray.models.step_reports import step
 
 LUMA = (0.299, 0.587, 0.114)  # BT.601, full range
@@ -146,7 +146,7 @@ class Model(ABC):
         lo, hi = self.range
         if (lo, hi) != (0.0, 1.0):
             x = x * (hi - lo) + lo
-        y: Tensor = self.run(self.module, _extend(x, high, wide))
+        y: Tensor = self.run(self.module, extend(x, high, wide))
         if self.output == "none":
             return y
         expected = self.given(tuple(x.shape), high, wide)
@@ -272,15 +272,3 @@ def _is_no_fault(error: BaseException) -> bool:
     while last is not None and last.tb_next is not None:
         last = last.tb_next
     return isinstance(error, SystemExit) and last is not None and "ray" in PurePath(last.tb_frame.f_code.co_filename).parts
-
-
-def _extend(x: Tensor, height: int, width: int) -> Tensor:
-    """Pad at the bottom and right to (height, width): by reflection, or by repeating the edge along an axis that is too
-    short for reflection (reflection can at most double it, less one pixel)."""
-    if x.ndim > 4 and (height, width) != tuple(x.shape[-2:]):  # clips are padded frame by frame: F.pad would treat frames as depth
-        return _extend(x.flatten(0, -4), height, width).unflatten(0, x.shape[:-3])
-    for axis, more in ((0, width - x.shape[-1]), (1, height - x.shape[-2])):
-        if more:
-            mode = "reflect" if more < x.shape[-1 - axis] else "replicate"
-            x = F.pad(x, (0, more, 0, 0) if axis == 0 else (0, 0, 0, more), mode=mode)
-    return x

@@ -30,7 +30,7 @@ SURE = 0.5
 CLEARLY = {True: 2.0, False: 3.0}
 """dB by which another range must be better, at scales above 1 and at scale 1."""
 A_LITTLE = 0.2
-"""dB by which it must be better if it is above bicubic, at scales above 1."""
+"""dB by which it must be better if it is above bicubic, at scales above 1; at scale 1, dB by which it must beat the noisy input."""
 DEAD = -5.0
 """Further below bicubic than this no range is better than another: no remark on untrained networks."""
 
@@ -52,6 +52,8 @@ def range_remark(model: Model) -> str:
     best = max(others, key=others.__getitem__)
     better = others[best] - declared
     enlarges = model.scale > 1
+    if not enlarges and others[best] < A_LITTLE:
+        return ""  # no denoiser in that range either: where its layers see nothing, a network with a skip gives its input back
     if others[best] < DEAD or not (better >= CLEARLY[enlarges] or (enlarges and others[best] >= 0.3 and better >= A_LITTLE)):
         return ""
     against = "bicubic" if enlarges else "the noisy input"

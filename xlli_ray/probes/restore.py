@@ -1,6 +1,7 @@
 """Restore: the network's output and how close it comes to the target.
 
-The convention of the super-resolution literature: output clamped to 0..1, rounded to 8 bit; PSNR and SSIM on BT.601 Y (16–235) and PSNR on
+The convention of the super-resolution literature: output clamped to 0..1, rounded to 8 bit (`rounding: floor` truncates instead, as the
+published scripts of PReNet and other deraining networks do); PSNR and SSIM on BT.601 Y (16–235) and PSNR on
 RGB, the border of `scale` pixels cut (none at scale 1), sums in float64 (`xlli_ray.stats.fidelity`). A one-channel network is scored on the
 luma it works on (full range). Without a target the numbers are NaN, and the output can still be kept. Where the border is all there is of
 a target, the sample fails with that reason; an exact copy has PSNR inf, which no mean takes in.
@@ -12,7 +13,7 @@ Of a clip the scores are those of its centre frame, frame T // 2, as the literat
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -33,6 +34,7 @@ class Params(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     save: bool = Field(default=False, description="keep the output as uint8 array `output`")
+    rounding: Literal["nearest", "floor"] = Field(default="nearest", description="of the output to 8 bit; floor: truncated")
     metrics: list[str] = Field(default_factory=list, description="further scores: lpips, dists, niqe, or package.module:Class")
 
     @field_validator("metrics")
@@ -83,7 +85,8 @@ class Restore(Probe):
 
     def identity(self) -> dict[str, Any]:
         more = self.parts(self.params)
-        return {"save": self.params.save, **({"metrics": more} if more else {})}
+        rounding = {} if self.params.rounding == "nearest" else {"rounding": self.params.rounding}
+        return {"save": self.params.save, **rounding, **({"metrics": more} if more else {})}
 
     def version_for(self, scale: int, sizes: Sequence[tuple[int, int]]) -> int:
         """Whose numbers these are, for a network of `scale` and inputs of these (height, width): 2 changed only the smallest."""
@@ -124,11 +127,12 @@ class Restore(Probe):
         self._scores = self._scores or {name: cls() for name, cls in self.classes.items()}
         scores = {name: [float("nan")] * len(output) for name, _ in columns_of(self.columns(), clips=clips)}
         border = border_of(model.scale)
+        half = np.float32(0.5 if self.params.rounding == "nearest" else 0.0)
         for position in np.flatnonzero(batch.ok).tolist():
             if not np.isfinite(output[position].sum(dtype=np.float64)):
                 failed[position] = "not finite: NaN or infinity in the output"
                 continue
-            images[position] = np.floor(output[position].clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+            images[position] = np.floor(output[position].clip(0, 1) * np.float32(255) + half).astype(np.uint8)
             target = batch.targets[position]
             if target is None:
                 for name, metric in self._scores.items():

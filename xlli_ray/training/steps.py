@@ -11,6 +11,7 @@ from torch import nn
 from xlli_ray.errors import NetworkError
 from xlli_ray.models.factory import find_factory, make
 from xlli_ray.models.networks import network_file
+from xlli_ray.registry import NETWORKS
 from xlli_ray.training.recipe import Train
 
 VERSION = 1
@@ -27,11 +28,22 @@ def build_network(train: Train, seed: int) -> nn.Module:
         file = network_file(train.network)
         if not hasattr(file, "create"):
             raise NetworkError(
-                f"network {train.network!r} can only be read from checkpoints; its file has no `create`. Trainable are srresnet"
-                " and any network of your own as 'package.module:factory'."
+                f"network {train.network!r} can only be read from checkpoints; its file has no `create`. Trainable are"
+                f" {', '.join(_trainable())}, and any network of your own as 'package.module:factory'."
             )
         network: nn.Module = file.create(train.args, generator=torch.Generator().manual_seed(seed_of(seed, "init")))
         return network
+
+
+def _trainable() -> list[str]:
+    """The built-in networks that can be trained."""
+    names = []
+    for name in NETWORKS:
+        try:
+            names += [name] if hasattr(network_file(name), "create") else []
+        except NetworkError:  # of an installed package that cannot be imported
+            continue
+    return names
 
 
 def seed_of(seed: int, purpose: str) -> int:

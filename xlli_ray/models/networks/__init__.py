@@ -16,6 +16,9 @@ line in `registry.NETWORKS`, or an entry point `xlli_ray.networks` of an install
 `from_state_dict` is called with PyTorch's meta device as the default (`built`): modules that it makes have shapes and no memory
 until `load_strict` has compared every shape with the file's, so that a few kilobytes cannot ask for terabytes.
 
+Where several networks differ in little more than a number, one file holds them, each as an object with `VERSION` and `from_state_dict`, and
+`registry.NETWORKS` names the object: `prenet:PRN_R`.
+
 A file may name the `args` of a recipe that it takes: `ARGS = ("scale",)`. A model's `scale:` is handed on as the
 argument `scale` to a file that takes one. Importing this package imports no torch; `network_file` imports the one file
 that is asked for.
@@ -55,6 +58,7 @@ class Built:
     `frames`    of a network of clips: how many it takes at once; None: any number.
     `gives`     of a network of clips: "frames", or "centre" for one that gives (B, channels, scale*H, scale*W), of frame T // 2.
     `aliases`   other names for taps, e.g. {"RB16": "trunk.15"}; a value is a layer pattern, so ":input" may follow.
+    `notes`     for people: what they should know of how the file was read, e.g. tensors that the network never uses.
     """
 
     module: nn.Module
@@ -65,14 +69,15 @@ class Built:
     minimum: int | None = None
     output: Literal["image", "none"] = "image"
     aliases: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     call: Literal["image", "clip"] = "image"
     frames: int | None = None
     gives: Literal["frames", "centre"] = "frames"
 
 
 def network_file(name: str) -> ModuleType:
-    """The file of a registered network, imported. NetworkError names the closest ones for an unknown name, or says what an installed
-    package's file lacks."""
+    """The file of a registered network, imported, or the object in one. NetworkError names the closest ones for an unknown name, or says
+    what an installed package's file lacks."""
     if name not in NETWORKS and not NETWORKS.misformed(name):
         likely = closest(name, NETWORKS)
         raise NetworkError(
@@ -101,6 +106,15 @@ def check_args(args: Mapping[str, Any], allowed: Iterable[str], *, network: str)
                 f"network {network!r} takes no argument {key!r}; it takes {', '.join(names) or 'none'}."
                 + (f" Did you mean {likely[0]!r}?" if likely else "")
             )
+
+
+def counts(args: Mapping[str, Any], defaults: Mapping[str, int], *, network: str) -> tuple[int, ...]:
+    """Widths and depths: those of `args`, else the defaults, in the order of `defaults`. NetworkError for one that is no integer ≥ 1."""
+    values = {name: args.get(name, default) for name, default in defaults.items()}
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise NetworkError(f"network {network!r}: {name} must be an integer ≥ 1, got {value!r}.")
+    return tuple(values.values())
 
 
 def built(name: str, tensors: Mapping[str, Tensor], args: Mapping[str, Any]) -> Built:

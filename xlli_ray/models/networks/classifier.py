@@ -11,7 +11,6 @@ convolution on its skip. `head` carries its activation, and the output of a bloc
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xlli_ray.models.blocks.first_weights import draw
 from xlli_ray.models.networks import Built, check_args, load_strict, numbered, shape_of
 
 VERSION = 1
@@ -79,13 +79,7 @@ def create(args: Mapping[str, Any], *, generator: torch.Generator) -> Classifier
     """
     check_args(args, ("classes",), network="classifier")
     net = Classifier(int(args["classes"]))
-    for name, module in net.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            fan = module.weight[0].numel()
-            small = 0.1 if name.endswith("conv2") or name == "last" else 1.0
-            with torch.no_grad():
-                module.weight.normal_(0.0, math.sqrt(2.0 / fan) * small, generator=generator)
-                module.bias.zero_()
+    draw(net, generator, {r"last|.*\.conv2": 0.1})
     return net
 
 

@@ -29,7 +29,6 @@ layouts of keys are read too: `conv_first, body.N, upconv1, upconv2, conv_hr, co
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,6 +37,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xlli_ray.errors import NetworkError
+from xlli_ray.models.blocks.first_weights import draw
+from xlli_ray.models.blocks.residual import Block
 from xlli_ray.models.networks import Built, check_args, load_strict, numbered, renamed, shape_of
 
 VERSION = 1
@@ -89,18 +90,6 @@ class Doubled(nn.Module):
         batch, height, wide, _ = y.shape
         y = y.reshape(batch, height, wide, 2, 2, maps).permute(0, 1, 3, 2, 4, 5)
         return F.leaky_relu(y.reshape(batch, 2 * height, 2 * wide, maps).permute(0, 3, 1, 2), SLOPE)
-
-
-class Block(nn.Module):
-    """`x + conv2(relu(conv1(x)))`."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.relu(self.conv1(x)))
 
 
 class SRResNet(nn.Module):
@@ -163,13 +152,7 @@ def create(args: Mapping[str, Any], *, generator: torch.Generator) -> SRResNet:
     if width < 1 or blocks < 1:
         raise NetworkError(f"network 'srresnet': width {width} and blocks {blocks}; both are at least 1.")
     net = SRResNet(width, blocks, _checked_residual(args.get("global_residual", "bilinear")))
-    for name, module in net.named_modules():
-        if isinstance(module, nn.Conv2d):
-            deviation = math.sqrt(2.0 / (module.in_channels * 9))
-            small = 0.1 if name == "last" or name.endswith("conv2") else 1.0
-            with torch.no_grad():
-                module.weight.normal_(0.0, deviation * small, generator=generator)
-                module.bias.zero_()
+    draw(net, generator, {r"last|.*\.conv2": 0.1})
     return net
 
 
