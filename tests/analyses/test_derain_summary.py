@@ -190,6 +190,22 @@ def test_kappa_against_the_gap(drawn: Summarise) -> None:
     assert {"kappa", "along", "gaps", "removal"} <= {figure.name for figure in result.figures}
 
 
+def test_rows_of_kappa_find_their_groups_by_count_rain_and_seed(summarise: Summarise) -> None:
+    """As `complexity_kappa` has them: rain by its label, the subset by a tag, `all` for every image, several measures, seeds averaged."""
+    own = {"k95": 0, "preq": 1000}
+    kappa: list[dict[str, Any]] = [
+        {"degradation": label, "set": f"N{depth}-seed{seed}", "depth": depth, "seed": seed, "measure": kind,
+         "kappa": own[kind] + depth + 0.5 * seed + (100 if label == UNSEEN else 0), "kappa_low": -1.0}
+        for label in (SEEN, UNSEEN) for depth in (0, 1) for seed in (0, 1) for kind in own
+    ]  # fmt: skip
+    kappa.append({"degradation": SEEN, "set": "all", "measure": "k95", "kappa": -9.0})
+    result = summarise(derain_recipe(models=3, params=KNOWN | {"by": ["depth"], "kappa": kappa}))
+    got = {(row["group"], row["measure"]): row["kappa"] for row in rows(result, "derain_kappa")}
+    assert got == {("depth=0", "k95"): 0.25, ("depth=1", "k95"): 1.25, ("depth=2", "k95"): -9.0, ("depth=0", "preq"): 1000.25,
+                   ("depth=1", "preq"): 1001.25}  # fmt: skip
+    assert {row["measure"]: row["points"] for row in rows(result, "derain_kappa_tests")} == {"k95": 3, "preq": 2}
+
+
 def test_signs_that_are_all_alike_prove_nothing() -> None:
     accuracy, null, p = sign_accuracy(np.ones(6, bool), np.array([1, 1, 1, 1, 0, 1], bool), np.random.default_rng(0))
     assert (accuracy, null, p) == (pytest.approx(5 / 6), pytest.approx(5 / 6), 1.0)

@@ -118,6 +118,9 @@ def test_masks_come_from_by_products_before_anything_else(measured: Callable[...
     for params, extras, origin, share in cases:
         found = measured(rainy, rainy, clean, params, extras)
         assert (found["mask_from"], found["coverage"]) == (origin, share), params
+    clear = measured(rainy, clean, clean, {}, {"mask": np.zeros(SIZE, bool), "rain": np.zeros(SIZE, np.uint8)})
+    assert (clear["mask_from"], clear["coverage"], clear["undefined"]) == ("none", 0.0, "the mask is empty: no rain")
+    assert clear["e_background"] == pytest.approx(60 * math.sqrt(mask.mean())), "all of a clean input is background"
     soft = measured(rainy, rainy, clean, {}, {"rain": layer})
     assert soft["coverage_soft"] == pytest.approx(layer.mean() / 255)
     assert soft["mse_rain_gt_soft"] == pytest.approx(3600)

@@ -8,7 +8,7 @@ noise and blur are others. Output (clamped), input and target are rounded to 8 b
 Where the rain is, the mask, comes from (`mask`)
 
     auto             the by-product `mask` of a degradation or of a triple's mask file; else the by-product `rain` above 50; else, for blur
-                     and noise, the whole image
+                     and noise, the whole image; nowhere in a clean input, all of which is background
     {threshold: 50}  the pair's own difference, in any channel above so many grey levels: for rainy/clean folders
     whole            everywhere: ρ and D⊥ of the whole image, nothing beside the rain
 
@@ -131,7 +131,7 @@ class Derain(Probe):
         Column("coverage_soft", "float64", "mean of the soft mask", limits=(0.0, 1.0), detail=True),
         Column("corrupted", "bool", "the output is further from the target in the rain than the input was: e_rain_left > e_rain_perfect"),
         Column("inflated", "bool", "more than half of e_rain_input² is d_perp²: it tells of damage", detail=True),
-        Column("mask_from", "string", "where the mask is from: mask, rain, difference, whole"),
+        Column("mask_from", "string", "where the mask is from: mask, rain, difference, whole; none: a clean input"),
         Column("undefined", "string", "why numbers are NaN, empty where all are defined"),
         Column("background", "string", "hash of the target's 8-bit pixels: equal clean images in different files have one", place=True),
     )  # fmt: skip
@@ -208,11 +208,13 @@ class Derain(Probe):
         soft = layer / 255
         if isinstance(self.params.mask, Threshold):
             return difference_mask(rainy, clean, self.params.mask.threshold), soft, "difference"
-        if self.params.mask == "auto" and (rain is None or rain.any()):  # an empty layer: the sample has another degradation
-            if MASK in extras:
+        if self.params.mask == "auto":
+            if MASK in extras and (rain is None or rain.any()):  # an empty layer: the sample has another degradation
                 return extras[MASK].astype(bool), soft, "mask"
-            if rain is not None:
+            if rain is not None and rain.any():
                 return layer > THRESHOLD, soft, "rain"
+            if (rainy == clean).all():
+                return np.zeros(rainy.shape[:2], bool), soft, "none"
         return np.ones(rainy.shape[:2], bool), soft, "whole"
 
 

@@ -108,10 +108,14 @@ def kappa(rows: Sequence[_Row]) -> Iterator[Figure]:
     """κ against Δρ, a panel for each unseen rain."""
     if not rows:
         return
+    kinds = list(dict.fromkeys(row["measure"] for row in rows))
+    drawn = [kind for kind in ("k95", "eff_rank", "preq") if kind in kinds] or kinds[:3]
+    places = [(label, kind) for label in dict.fromkeys(row["unseen"] for row in rows) for kind in drawn]
     panels = tuple(
-        ScatterPanel(label, tuple(Point(row["group"], INK, _interval(row, "kappa"), _interval(row, "gap"))
-                                  for row in rows if row["unseen"] == label))
-        for label in dict.fromkeys(row["unseen"] for row in rows)
+        ScatterPanel(f"{label}, {kind}" if kind else label,
+                     tuple(Point(row["group"], INK, _interval(row, "kappa"), _interval(row, "gap"))
+                           for row in rows if (row["unseen"], row["measure"]) == (label, kind)))
+        for label, kind in places
     )  # fmt: skip
     caption = "Relative complexity κ of the training set against the gap. The thesis: falling, and above 0 left of κ = 0."
     yield figure("kappa", Scatter("does relative complexity predict the gap?", "κ", "Δρ", panels), caption)

@@ -74,7 +74,7 @@ def read_kappa(path: Path) -> list[dict[str, Scalar]]:
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0][:200]
         raise RecipeError(
-            f"kappa: {path} cannot be read: {reason}. Give the Parquet file of a table complexity_kappa (results/complexity/…)."
+            f"kappa: {path} cannot be read: {reason}. Give the Parquet file of a table complexity_kappa (results/complexity_summary/…)."
         ) from error
     if "kappa" not in table.column_names:
         raise RecipeError(f"kappa: {path} has no column kappa; its columns: {', '.join(table.column_names)}")

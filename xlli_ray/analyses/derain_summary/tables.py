@@ -7,6 +7,7 @@ from typing import Final
 from xlli_ray.analyses.shared.replicates import GROUP, OTHER
 from xlli_ray.store.tables.results import Column, Table
 
+_MEASURE = Column("measure", "string", "of complexity: k95, eff_rank, preq, …; empty where the rows of κ do not say")
 _LABEL = Column("label", "string", "degradation")
 _UNSEEN = Column("unseen", "string", "degradation that the networks were not trained on")
 _TRAININGS = Column("trainings", "int64", "trainings in the group")
@@ -102,10 +103,11 @@ DIFFERENCES: Final = Table(
 
 KAPPA: Final = Table(
     "derain_kappa",
-    "One row per group with a κ and unseen degradation: relative complexity against the gap; empty without `kappa`",
+    "One row per measure, group with a κ and unseen degradation: relative complexity against the gap; empty without `kappa`",
     (
         GROUP,
         _UNSEEN,
+        _MEASURE,
         Column("kappa", "float64", "log(complexity of the rain / complexity of the backgrounds) of the training set"),
         *_ends("kappa"),
         Column("gap", "float64", "Δρ", better="lower"),
@@ -117,12 +119,14 @@ KAPPA: Final = Table(
 
 TESTS: Final = Table(
     "derain_kappa_tests",
-    "Whether κ predicts the gap over the grid: one row per unseen degradation; empty without `kappa`",
+    "Whether κ predicts the gap over the grid: one row per unseen degradation and measure; empty without `kappa`",
     (
         _UNSEEN,
+        _MEASURE,
         Column("points", "int64", "groups with a κ and a gap"),
         Column("rho", "float64", "Spearman's ρ of κ and Δρ; the thesis says below 0. Null below 3 points"),
         Column("p", "float64", "two-sided permutation p of it"),
+        Column("rho_k95", "float64", "Spearman's ρ of this κ and that of k95, over the groups: whether the cheap measure would do"),
         Column("decided", "int64", "points whose κ has a sign, by its interval where it has one"),
         Column("accuracy", "float64", "share of these where the sign predicts what is observed, 0…1", better="higher"),
         Column("null_accuracy", "float64", "mean of the same when the κ are exchanged between points"),
