@@ -20,7 +20,7 @@ from xlli_ray.corpus import pies
 from xlli_ray.corpus.box import Box
 from xlli_ray.corpus.degradations import parse_label
 from xlli_ray.corpus.ids import content_id, order_key, sample_id
-from xlli_ray.corpus.pies import PiesSpec, real_name, remarks, spread
+from xlli_ray.corpus.pies_like_set import PiesSpec, real_name, remarks, spread
 from xlli_ray.corpus.sample import Loader, sample_from_row
 from xlli_ray.corpus.scan import SCHEMA, CorpusSpec, expand, list_sources, scan_source
 from xlli_ray.errors import RecipeError

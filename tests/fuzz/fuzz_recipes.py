@@ -224,7 +224,7 @@ def taken(model: type[BaseModel], name: str, rng: random.Random) -> Any:
 
 def fitted(raw: dict[str, Any], rng: random.Random) -> dict[str, Any]:
     """One to three fields that exist, given values that some field takes."""
-    from xlli_ray.corpus.pies import PiesSpec
+    from xlli_ray.corpus.pies_like_set import PiesSpec
     from xlli_ray.corpus.spec import CorpusSpec, PatchSpec
     from xlli_ray.recipe import ModelEntry, Recipe, stage_kind
 

@@ -15,7 +15,7 @@ from xlli_ray.corpus.degradations import CLEAN, GIVEN, Mixture
 from xlli_ray.corpus.ids import given_text
 from xlli_ray.corpus.input_labels import Columns, meaning_of
 from xlli_ray.corpus.kinds.kind import kind_of
-from xlli_ray.corpus.pies import real_label
+from xlli_ray.corpus.pies_like_set import real_label
 from xlli_ray.corpus.spec import CorpusSpec
 
 REAL_TYPE = "real"  # column `type` of all real sets

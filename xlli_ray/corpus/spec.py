@@ -1,7 +1,7 @@
 """The corpus section of a recipe, checked: where samples come from, which patches, what is done to them. Needs neither torch nor files.
 
 Exactly one key is a kind of corpus (`kinds/`), and what stands under it is checked by that kind. `pies` makes an evaluation set of the
-images: it says both which patches and what is done to them (`pies.py`).
+images: it says both which patches and what is done to them (`pies_like_set.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic_core import InitErrorDetails
 
 from xlli_ray.corpus.degradations import Mixture, extras_of, is_made, parse, parse_label, versions
 from xlli_ray.corpus.kinds.kind import Kind, kind_of
-from xlli_ray.corpus.pies import PiesSpec
+from xlli_ray.corpus.pies_like_set import PiesSpec
 from xlli_ray.corpus.size import Size
 from xlli_ray.errors import RecipeError
 from xlli_ray.registry import CORPORA, PLACE

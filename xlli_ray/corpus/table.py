@@ -30,7 +30,7 @@ from xlli_ray.corpus.degradations import Mixture
 from xlli_ray.corpus.ids import ID_DIGITS, content_id, order_key, seen
 from xlli_ray.corpus.input_labels import TYPES, check_columns, meaning_of
 from xlli_ray.corpus.kinds.kind import kind_of
-from xlli_ray.corpus.pies import PiesSpec, spread
+from xlli_ray.corpus.pies_like_set import PiesSpec, spread
 from xlli_ray.corpus.scan_result import Image, Label, images_of, sets_of
 from xlli_ray.corpus.size import Size
 from xlli_ray.corpus.spec import CorpusSpec

@@ -19,7 +19,7 @@ from xlli_ray.corpus import decode, degradations
 from xlli_ray.corpus.degradations import Mixture
 from xlli_ray.corpus.files.patterns import shown
 from xlli_ray.corpus.files.watch import Watch
-from xlli_ray.corpus.pies import remarks as pies_remarks
+from xlli_ray.corpus.pies_like_set import remarks as pies_remarks
 from xlli_ray.corpus.scan import Source, list_sources, scan_source
 from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.corpus.table import expand, mixtures_of, table_schema
