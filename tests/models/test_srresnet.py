@@ -190,7 +190,7 @@ def test_the_shipped_recipe_is_the_one_that_the_cards_were_trained_by(root: Path
 @pytest.mark.parametrize("name", FAMILY)
 def test_each_scores_on_set5_what_its_card_says(fixtures: Path, name: str) -> None:
     from xlli_ray.training.corpus import MeasuredFiles
-    from xlli_ray.training.measure import ScoredSet, score
+    from xlli_ray.training.validation_scores import ScoredSet, score
 
     module = srresnet.from_state_dict(read_state_dict(builtin_path(name)).tensors, {}).module
     folder = fixtures / "images/Set5/x4"
@@ -203,7 +203,7 @@ def test_each_scores_on_set5_what_its_card_says(fixtures: Path, name: str) -> No
 
 def test_each_network_is_best_at_what_it_was_trained_on(fixtures: Path) -> None:
     from xlli_ray.training.corpus import MeasuredFiles
-    from xlli_ray.training.measure import ScoredSet, score
+    from xlli_ray.training.validation_scores import ScoredSet, score
 
     images = [str(fixtures / "images/Set5/x4/*_HR.png")]
     cases = ScoredSet.of(MeasuredFiles(images=images, degradations=[{"blur": 2}, {"noise": 20}]), 4).cases()

@@ -2,6 +2,6 @@
 
 `recipe.py` says what is trained, `data.py` draws the crops, `steps.py` says where a
 training starts and how far each step goes, `loop.py` trains one network, `gan.py` is its adversarial
-stage, `measure.py` scores it, `card.py` writes what is shipped with the weights, `run.py` runs a whole recipe or grid.
+stage, `validation_scores.py` scores it, `card.py` writes what is shipped with the weights, `run.py` runs a whole recipe or grid.
 Importing this package, or `recipe`, imports no torch.
 """

@@ -165,10 +165,10 @@ def train_one(
     """Train one network into its folder; resumes what the folder holds of this training. `rows`: of the scan of its corpus. `read`: from
     URI to bytes."""
     from xlli_ray.models.checkpoint import read_state_dict, to_safetensors
-    from xlli_ray.training import measure
     from xlli_ray.training.data import Crops, read_pictures
     from xlli_ray.training.loop import Trainer, read_log
     from xlli_ray.training.plot import log_svg
+    from xlli_ray.training.validation_scores import ScoredSet, score
 
     state = None if start is None else read_state_dict(start.data, name=start.name)
     init_sha = None if state is None else state.weights_sha256
@@ -179,14 +179,14 @@ def train_one(
         pictures, scale, crop=job.train.crop, batch=job.train.batch, degradations=job.corpus.draws,
         seed=job.seed, min_gradient=job.train.min_gradient,
     )  # fmt: skip
-    sets = {name: measure.ScoredSet.of(files, scale) for name, files in job.measure.items()}
+    sets = {name: ScoredSet.of(files, scale) for name, files in job.measure.items()}
     trainer = Trainer(job, crops, folder, init=None if state is None else state.tensors, validate=_validation(job, scale))
     trainer.run(progress)
 
     data = to_safetensors(trainer.averaged.state_dict())
     folder.put(WEIGHTS, data)
     scores = {
-        name + suffix: _rounded(measure.score(trainer.averaged, cases, scale=scale))
+        name + suffix: _rounded(score(trainer.averaged, cases, scale=scale))
         for name, scored in sets.items()
         for suffix, cases in scored.cases().items()
     }
@@ -233,13 +233,13 @@ def _card_text(
 
 def _validation(job: Job, scale: int) -> Callable[[Any], dict[str, float]] | None:
     """A function from a network to named PSNRs, its images read once; None if the recipe has no validation."""
-    from xlli_ray.training import measure
+    from xlli_ray.training.validation_scores import ScoredSet, score
 
     validation = job.validate_on
     if validation is None or job.train.loss == "cross_entropy":
         return None
-    cases = {f"psnr_y{suffix}": images for suffix, images in measure.ScoredSet.of(validation, scale).cases(validation.crop).items()}
-    return lambda network: {name: measure.score(network, images, scale=scale).psnr_y for name, images in cases.items()}
+    cases = {f"psnr_y{suffix}": images for suffix, images in ScoredSet.of(validation, scale).cases(validation.crop).items()}
+    return lambda network: {name: score(network, images, scale=scale).psnr_y for name, images in cases.items()}
 
 
 def _rounded(scored: Any) -> dict[str, float]:

@@ -19,7 +19,7 @@ from xlli_ray.models.model import ImageModel, Range
 from xlli_ray.probes.measurement import Batch, Forward
 from xlli_ray.probes.restore import Params, Restore
 from xlli_ray.training.corpus import MeasuredFiles, ValidationFiles
-from xlli_ray.training.measure import (
+from xlli_ray.training.validation_scores import (
     Case,
     ScoredSet,
     compare,
