@@ -3,15 +3,14 @@
 The order is the one of the super-resolution literature whatever the recipe's: blur on the whole target, then the bicubic, then rain, then
 noise, then JPEG on the low-resolution patch.
 
-    degradation   what one is: parameters, domain, by-products       mixture   several, from a recipe's words and from a label
-    draws         ranges and shares for training                     ranges     parameters drawn for each sample
+    degradation       what one is: parameters, domain, by-products   mixture    several, from a recipe's words and from a label
+    training_ranges   ranges and shares for training                 ranges     parameters drawn for each sample
     blur, noise, jpeg                                                rain       with its streaks and its presets
 """
 
 from __future__ import annotations
 
 from xlli_ray.corpus.degradations.degradation import Degradation, Degraded, Domain, Extra
-from xlli_ray.corpus.degradations.draws import DrawSpec, check_draw, draw, kinds_of
 from xlli_ray.corpus.degradations.mixture import (
     CLEAN,
     GIVEN,
@@ -29,6 +28,7 @@ from xlli_ray.corpus.degradations.mixture import (
     versions,
     with_window,
 )
+from xlli_ray.corpus.degradations.training_ranges import DrawSpec, check_draw, draw, kinds_of
 
 __all__ = [
     "CLEAN", "GIVEN", "REAL", "Degradation", "Degraded", "Domain", "DrawSpec", "Extra", "Mixture", "Spec", "check_draw", "counted", "draw",
