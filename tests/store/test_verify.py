@@ -16,8 +16,8 @@ from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects import client as objects_module
 from xlli_ray.store.objects.client import Objects, open_objects
 from xlli_ray.store.records import root as root_module
+from xlli_ray.store.records.checksum_root import write_root
 from xlli_ray.store.records.manifest import Manifest, SampleTable
-from xlli_ray.store.records.root import write_root
 from xlli_ray.store.records.seal import sealed_json, sealed_parquet
 from xlli_ray.store.tables.sample_table import part_key
 from xlli_ray.store.tables.study_tables import rejected

@@ -39,12 +39,12 @@ from xlli_ray.recipe import Recipe
 from xlli_ray.registry import CORPORA, PROBES, allowed
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import LocalObjects, Objects, fenced, open_objects, probe_create_only
+from xlli_ray.store.records.checksum_root import write_root
 from xlli_ray.store.records.documents import load_manifest, save_manifest
 from xlli_ray.store.records.fence import Fence
 from xlli_ray.store.records.lease import Lease
 from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import Cell, Manifest, ModelRecord, identity_hash
-from xlli_ray.store.records.root import write_root
 from xlli_ray.store.records.unit_records import DamagedRecord, unfinished
 from xlli_ray.store.tables.study_tables import query
 from xlli_ray.store.zarr.layout import ROOT

@@ -14,13 +14,13 @@ from xlli_ray.engine.run.array_documents import finish
 from xlli_ray.errors import StudyError
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import Missing, Objects, fenced, open_objects, probe_create_only
+from xlli_ray.store.records.checksum_root import write_root
 from xlli_ray.store.records.digests import INDEX
 from xlli_ray.store.records.documents import COPY, document_key, documents, load_manifest, parse, save_manifest
 from xlli_ray.store.records.fence import Fence
 from xlli_ray.store.records.lease import Holder, Lease
 from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import Cell, Manifest
-from xlli_ray.store.records.root import write_root
 from xlli_ray.store.records.seal import sealed_json
 from xlli_ray.store.records.unit_records import damaged_records, forget_units, unfinished
 from xlli_ray.store.verify.check_study import findings

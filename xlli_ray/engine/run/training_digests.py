@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 
 from xlli_ray.errors import StudyError
 from xlli_ray.store.objects.client import Missing, Objects
-from xlli_ray.store.records.root import Digest, digest_of, read_root, write_root
+from xlli_ray.store.records.checksum_root import Digest, digest_of, read_root, write_root
 from xlli_ray.store.tables.trainings import DOCUMENT, FILES, MODELS, RESERVED
 
 

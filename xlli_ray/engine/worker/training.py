@@ -9,8 +9,8 @@ from typing import Any
 from xlli_ray.corpus.files.watch import Watch
 from xlli_ray.errors import EnvironmentFailure, LeaseError, XlliError
 from xlli_ray.store.objects.client import Missing, Objects, open_objects
+from xlli_ray.store.records.checksum_root import Digest
 from xlli_ray.store.records.lease import holder_mark, superseded
-from xlli_ray.store.records.root import Digest
 from xlli_ray.store.records.seal import crc_hex
 
 

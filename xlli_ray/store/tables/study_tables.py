@@ -25,10 +25,10 @@ import pyarrow.parquet as pq
 from xlli_ray.errors import EnvironmentFailure, StudyError
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import Missing, Objects
+from xlli_ray.store.records.checksum_root import digest_of
 from xlli_ray.store.records.digests import INDEX, remembered
 from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import NO_MODEL, Cell, Manifest
-from xlli_ray.store.records.root import digest_of
 from xlli_ray.store.records.seal import check, crc_hex, read_json, sealed_json, sealed_parquet
 from xlli_ray.store.records.unit_records import ARROW, read_receipts, read_records
 from xlli_ray.store.tables.results import folder, read_results

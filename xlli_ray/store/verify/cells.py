@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from xlli_ray.errors import StudyError, counted
 from xlli_ray.store.objects.client import Missing, Objects
+from xlli_ray.store.records.checksum_root import digest_of
 from xlli_ray.store.records.listing import PACK_NAME, RECORD_NAME, Listing
 from xlli_ray.store.records.manifest import BucketPlan, Cell
-from xlli_ray.store.records.root import digest_of
 from xlli_ray.store.records.seal import crc_hex
 from xlli_ray.store.records.unit_records import DamagedRecord, Receipt, Seen, read_object
 from xlli_ray.store.verify.findings import Finding, Kind

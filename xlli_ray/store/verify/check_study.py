@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 from xlli_ray.errors import EnvironmentFailure, StudyError, counted
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import LocalObjects, Missing, Objects
+from xlli_ray.store.records.checksum_root import KEY as ROOT_KEY
+from xlli_ray.store.records.checksum_root import PARTS, Digest, Root, digest_of, pieces, read_root
 from xlli_ray.store.records.digests import INDEX
 from xlli_ray.store.records.documents import COPY, document_key, documents
 from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import Manifest
-from xlli_ray.store.records.root import KEY as ROOT_KEY
-from xlli_ray.store.records.root import PARTS, Digest, Root, digest_of, pieces, read_root
 from xlli_ray.store.records.seal import check, read_json
 from xlli_ray.store.records.unit_records import unfinished
 from xlli_ray.store.tables.results import ROOT as RESULTS

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 
 from xlli_ray.errors import StudyError
 from xlli_ray.store.objects.client import LocalObjects, Missing, Objects
+from xlli_ray.store.records.checksum_root import KEY as ROOT_KEY
+from xlli_ray.store.records.checksum_root import Digest, Root, digest_of, pieces, read_root
 from xlli_ray.store.records.listing import Listing
-from xlli_ray.store.records.root import KEY as ROOT_KEY
-from xlli_ray.store.records.root import Digest, Root, digest_of, pieces, read_root
 from xlli_ray.store.tables.trainings import DOCUMENT, FILES, MODELS, Network, read_trainings
 from xlli_ray.store.verify.common import UNCHECKED, leases, odd_entries, rooted_records, scans, sealed
 from xlli_ray.store.verify.findings import Finding

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterator, Mapping
 
 from xlli_ray.errors import StudyError
 from xlli_ray.store.objects.client import Missing, Objects
+from xlli_ray.store.records.checksum_root import Digest, Root, digest_of, folder_digest
 from xlli_ray.store.records.listing import Listing
-from xlli_ray.store.records.root import Digest, Root, digest_of, folder_digest
 from xlli_ray.store.records.seal import check, crc_hex, is_sealed, read_json
 from xlli_ray.store.records.unit_records import DamagedRecord, Seen, read_object
 from xlli_ray.store.verify.findings import Finding, Kind
