@@ -118,7 +118,7 @@ class Loader:
         beside: Sequence[Mixture] = (),
     ) -> None:
         """`mixture`: what a label of the sample table stands for. `beside`: mixtures whose by-products a sample has, too, as zeros.
-        `blame`: what to raise for a file whose bytes are not those of the given sha256 (`watch.Watch.blame`)."""
+        `blame`: what to raise for a file whose bytes are not those of the given sha256 (`outages.Watch.blame`)."""
         self.max_pixels = max_pixels
         self._read, self._blame, self._mixture, self.beside = read, blame, mixture, beside
         self._cache = Cache(cache_bytes)

@@ -66,7 +66,7 @@ def rejected(rows: Iterable[Row]) -> Iterator[tuple[str, str]]:
 
 
 def witnesses(rows: Sequence[Row]) -> list[tuple[str, str | None]]:
-    """(file, sha256) of up to three good rows: whether they can be read decides what a bad file means (`corpus.files.watch`)."""
+    """(file, sha256) of up to three good rows: whether they can be read decides what a bad file means (`corpus.files.outages`)."""
     good = [row for row in rows if row["status"] == "ok"]
     return list(dict.fromkeys((good[i]["uri"], good[i]["sha"]) for i in (0, len(good) // 2, -1))) if good else []
 

@@ -2,7 +2,7 @@
 
 A file's own fault becomes a failed row, and stays one. Trouble of the surroundings stops the run and marks nothing, for it passes.
 `judge` tells them apart as far as one error can: a lost connection is never a file's fault, a folder in a file's place always. A name that
-is not there, or is denied, may be either; `watch` asks other files then.
+is not there, or is denied, may be either; `outages` asks other files then.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from xlli_ray.corpus import decode, degradations
 from xlli_ray.corpus.degradations import Mixture
+from xlli_ray.corpus.files.outages import Watch
 from xlli_ray.corpus.files.patterns import shown
-from xlli_ray.corpus.files.watch import Watch
 from xlli_ray.corpus.pies_like_set import remarks as pies_remarks
 from xlli_ray.corpus.scan import Source, list_sources, scan_source
 from xlli_ray.corpus.spec import CorpusSpec

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from xlli_ray.corpus.files.watch import Watch
+from xlli_ray.corpus.files.outages import Watch
 from xlli_ray.corpus.ids import sha256_hex
 from xlli_ray.corpus.kinds.kind import Source
 from xlli_ray.corpus.scan import list_sources, scan_source

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from xlli_ray.corpus.files.watch import Watch
+from xlli_ray.corpus.files.outages import Watch
 from xlli_ray.errors import EnvironmentFailure, LeaseError, XlliError
 from xlli_ray.store.objects.client import Missing, Objects, open_objects
 from xlli_ray.store.records.checksum_root import Digest

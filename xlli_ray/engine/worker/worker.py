@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from xlli_ray.corpus.files.outages import Watch, Witness
 from xlli_ray.corpus.files.prefetch import Ahead
-from xlli_ray.corpus.files.watch import Watch, Witness
 from xlli_ray.corpus.sample import CACHE_BYTES, Loader, Sample, sample_from_row, study_loader
 from xlli_ray.engine.run.allowed_models import check_gate, models_of
 from xlli_ray.engine.run.study_weights import load_study_model

@@ -14,8 +14,8 @@ import pytest
 
 from xlli_ray.corpus.files import watch as module
 from xlli_ray.corpus.files.faults import FileFault, judge
+from xlli_ray.corpus.files.outages import FEWEST, Watch
 from xlli_ray.corpus.files.sources import read_bytes
-from xlli_ray.corpus.files.watch import FEWEST, Watch
 from xlli_ray.corpus.ids import sha256_hex
 from xlli_ray.errors import EnvironmentFailure, SampleError
 
@@ -168,7 +168,7 @@ def test_a_file_that_is_missing_from_a_folder_that_may_not_be_listed_is_missing(
     def denied(path: str) -> list[str]:
         raise PermissionError(13, "denied", path)
 
-    monkeypatch.setattr("xlli_ray.corpus.files.watch.os.listdir", denied)
+    monkeypatch.setattr("xlli_ray.corpus.files.outages.os.listdir", denied)
     with pytest.raises(FileFault, match="missing file"):
         watch_of(folder)(str(folder / "none.png"))
 
