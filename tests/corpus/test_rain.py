@@ -15,7 +15,7 @@ from PIL import Image
 
 import xlli_ray
 from xlli_ray.corpus.degradations import check_draw, draw, parse, parse_label, rain_presets, rain_streaks, ranges
-from xlli_ray.corpus.degradations.noise import generator
+from xlli_ray.corpus.degradations.keyed_random import generator
 from xlli_ray.corpus.degradations.rain import MAX_LENGTH, MAX_WIDTH, Rain, RainParams, unseen
 from xlli_ray.corpus.degradations.rain_presets import PRESETS
 from xlli_ray.errors import RecipeError

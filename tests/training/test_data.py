@@ -15,7 +15,7 @@ from toy_pictures import textured
 
 from xlli_ray.corpus import degradations
 from xlli_ray.corpus.degradations import Degradation, Degraded, parse
-from xlli_ray.corpus.degradations.noise import generator
+from xlli_ray.corpus.degradations.keyed_random import generator
 from xlli_ray.corpus.ids import sha256_hex
 from xlli_ray.corpus.resize import downscale
 from xlli_ray.errors import RecipeError

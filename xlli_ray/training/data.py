@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from xlli_ray.corpus.decode import MAX_PIXELS, luma_full
 from xlli_ray.corpus.degradations import Mixture, draw
 from xlli_ray.corpus.degradations.blur import Blur, gaussian
-from xlli_ray.corpus.degradations.noise import generator
+from xlli_ray.corpus.degradations.keyed_random import generator
 from xlli_ray.corpus.files.sources import read_bytes
 from xlli_ray.corpus.ids import sha256_hex
 from xlli_ray.corpus.resize import bicubic, downscale

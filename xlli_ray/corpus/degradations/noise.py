@@ -1,15 +1,13 @@
 """Additive white Gaussian noise on the 8-bit low-resolution patch; `noise: 20` is a standard deviation of 20 of 255
 grey levels.
 
-The draw comes from a counter-based generator (J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC
-2011: Philox) whose key is a hash of (seed, content, noise, level). So it is the same on any worker, in any order, and
+The draw is keyed (`keyed_random`) by (seed, content, noise, level). So it is the same on any worker, in any order, and
 in any mixture with the same level: `noise20` and `blur2+noise20` of one patch share it, and differ only in what the
 paper varies.
 """
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from xlli_ray.corpus.degradations.degradation import Degradation, Degraded, Domain, number
+from xlli_ray.corpus.degradations.keyed_random import generator
 
 
 class NoiseParams(BaseModel):
@@ -55,9 +54,3 @@ class Noise(Degradation):
         draw = generator(f"{key}|noise|{self.level:g}").standard_normal(array.shape)
         noisy = array + self.level * draw
         return Degraded(np.floor(np.clip(noisy, 0.0, 255.0) + 0.5).astype(np.uint8))
-
-
-def generator(text: str) -> np.random.Generator:
-    """Philox keyed by the first 16 bytes of sha256(text), read as two little-endian 64-bit words."""
-    key = np.frombuffer(sha256(text.encode()).digest()[:16], dtype="<u8").astype(np.uint64)
-    return np.random.Generator(np.random.Philox(key=key))

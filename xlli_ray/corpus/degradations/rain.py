@@ -31,7 +31,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from xlli_ray.corpus.degradations import rain_presets, rain_streaks, ranges
 from xlli_ray.corpus.degradations.degradation import PLAIN, Degradation, Degraded, Domain, Extra
-from xlli_ray.corpus.degradations.noise import generator
+from xlli_ray.corpus.degradations.keyed_random import generator
 from xlli_ray.corpus.degradations.rain_presets import DRAWN, PRESETS, Kernel
 from xlli_ray.corpus.degradations.ranges import Ranges, WholeRanges
 from xlli_ray.errors import closest
