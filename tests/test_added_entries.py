@@ -52,10 +52,10 @@ def make(gain=0.0, seed=0):
 '''
 KIND = '''
 from pathlib import Path
-from xlli_ray.corpus.kinds import Kind, Source
+from xlli_ray.corpus.kinds import CorpusKind, Source
 
 
-class Numbered(Kind):
+class Numbered(CorpusKind):
     """Photographs of a folder whose number is even."""
 
     Given, MADE = str, True

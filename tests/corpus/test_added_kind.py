@@ -34,7 +34,7 @@ class NumberedSpec(BaseModel):
     first: int = 0
 
 
-class Numbered(Kind):
+class Numbered(CorpusKind):
     """Photographs from a number on: found in its own way, scanned and loaded as images are."""
 
     Given = NumberedSpec
@@ -116,7 +116,7 @@ def test_mistakes_below_a_kind_of_ones_own_are_told_with_their_place(package: Pa
         rows({NUMBERED: {"folder": "photos", "fist": 1}, "scale": 2}, package)
     with pytest.raises(RecipeError, match="cannot be loaded"):
         rows({"someones_kinds:Gone": "x"}, package)
-    with pytest.raises(RecipeError, match="expected a subclass of Kind"):
+    with pytest.raises(RecipeError, match="expected a subclass of CorpusKind"):
         rows({"someones_kinds:NumberedSpec": "x"}, package)
     with pytest.raises(RecipeError, match=r"there is no key 'imags': did you mean 'images'\? Valid here: images, inputs, pairs, list"):
         rows({"imags": "x", "scale": 2}, package)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from pydantic_core import InitErrorDetails
 
 from xlli_ray.corpus.degradations import Mixture, extras_of, is_made, parse, parse_label, versions
-from xlli_ray.corpus.kinds.kind import Kind, kind_of
+from xlli_ray.corpus.kinds.kind import CorpusKind, kind_of
 from xlli_ray.corpus.pies_like_set import PiesSpec
 from xlli_ray.corpus.size import Size
 from xlli_ray.errors import RecipeError
@@ -174,7 +174,7 @@ class CorpusSpec(BaseModel):
         return PatchSpec(size=size, per_image=self.pies.most, min_std=self.pies.min_std)
 
 
-def _adapter(kind: Kind) -> TypeAdapter[Any]:
+def _adapter(kind: CorpusKind) -> TypeAdapter[Any]:
     return TypeAdapter(kind.Given)
 
 

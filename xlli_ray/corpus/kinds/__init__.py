@@ -8,6 +8,6 @@
 
 from __future__ import annotations
 
-from xlli_ray.corpus.kinds.kind import Kind, Paths, Source, kind_of
+from xlli_ray.corpus.kinds.kind import CorpusKind, Paths, Source, kind_of
 
-__all__ = ["Kind", "Paths", "Source", "kind_of"]
+__all__ = ["CorpusKind", "Paths", "Source", "kind_of"]

@@ -25,7 +25,7 @@ from xlli_ray.corpus.files.frames import Clip, clips_of, gap, is_video
 from xlli_ray.corpus.files.sources import list_files, pair_files
 from xlli_ray.corpus.ids import sha256_hex
 from xlli_ray.corpus.kinds.images import check_scale, make
-from xlli_ray.corpus.kinds.kind import Kind, Source, one_or_many
+from xlli_ray.corpus.kinds.kind import CorpusKind, Source, one_or_many
 from xlli_ray.corpus.kinds.pairs import scale_of
 from xlli_ray.corpus.sample import Loaded, Loader, Sample, cut, planes
 from xlli_ray.corpus.scan import Look, Tiles
@@ -65,7 +65,7 @@ class ClipSpec(BaseModel):
         return self
 
 
-class Clips(Kind):
+class Clips(CorpusKind):
     """`clips: {target: "Vid4/*/*.png", frames: 7, stride: 1}`, with `scale`; or `input`; or both."""
 
     Given: ClassVar[Any] = ClipSpec

@@ -19,7 +19,7 @@ from pydantic import BeforeValidator
 
 from xlli_ray.corpus.degradations import Degraded, Domain, Mixture, extras_of
 from xlli_ray.corpus.files.sources import list_files
-from xlli_ray.corpus.kinds.kind import Kind, Source, one_or_many
+from xlli_ray.corpus.kinds.kind import CorpusKind, Source, one_or_many
 from xlli_ray.corpus.resize import downscale, modcrop
 from xlli_ray.corpus.sample import Loaded, Loader, Sample, cut, planes
 from xlli_ray.corpus.scan import Look
@@ -27,7 +27,7 @@ from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.errors import SampleError
 
 
-class Images(Kind):
+class Images(CorpusKind):
     """`images: ["photos/*.png"]`: globs or URLs, with `scale`."""
 
     Given: ClassVar[Any] = Annotated[list[str], BeforeValidator(one_or_many)]

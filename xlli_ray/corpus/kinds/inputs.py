@@ -8,12 +8,12 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator
 
 from xlli_ray.corpus.files.sources import list_files
-from xlli_ray.corpus.kinds.kind import Kind, Source, one_or_many
+from xlli_ray.corpus.kinds.kind import CorpusKind, Source, one_or_many
 from xlli_ray.corpus.spec import CorpusSpec
 
 
-class Inputs(Kind):
-    """`inputs: ["photos/*.png"]`: globs or URLs. They are scanned and loaded as `Kind` does."""
+class Inputs(CorpusKind):
+    """`inputs: ["photos/*.png"]`: globs or URLs. They are scanned and loaded as `CorpusKind` does."""
 
     Given: ClassVar[Any] = Annotated[list[str], BeforeValidator(one_or_many)]
 

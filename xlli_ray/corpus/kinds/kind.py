@@ -81,7 +81,7 @@ class Paths(Protocol):
         """Of a pattern."""
 
 
-class Kind(ABC):
+class CorpusKind(ABC):
     """One kind of corpus. Holds nothing: one object a process."""
 
     VERSION: ClassVar[int] = 1
@@ -149,15 +149,15 @@ class Kind(ABC):
 
 
 @cache
-def _made(cls: type[Kind]) -> Kind:
+def _made(cls: type[CorpusKind]) -> CorpusKind:
     return cls()
 
 
-def kind_of(name: str) -> Kind:
+def kind_of(name: str) -> CorpusKind:
     """The kind of that name, or at that place. Raises RecipeError."""
     cls = CORPORA.load(name)
-    if not (isinstance(cls, type) and issubclass(cls, Kind)):
-        raise RecipeError(f"corpus kind {name!r}: expected a subclass of Kind, found {cls!r}")
+    if not (isinstance(cls, type) and issubclass(cls, CorpusKind)):
+        raise RecipeError(f"corpus kind {name!r}: expected a subclass of CorpusKind, found {cls!r}")
     return _made(cls)
 
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from xlli_ray.corpus.files.sources import absolute, read_bytes
 from xlli_ray.corpus.input_labels import check_columns, check_one_meaning, meaning_of, said, typed
-from xlli_ray.corpus.kinds.kind import Kind, Paths, Source
+from xlli_ray.corpus.kinds.kind import CorpusKind, Paths, Source
 from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.corpus.table import schema_of
 from xlli_ray.errors import RecipeError, SampleError
@@ -28,7 +28,7 @@ _KINDS = {("image",): "images", ("input",): "inputs", ("input", "target"): "pair
 """Columns of files → the kind that scans and loads them."""
 
 
-class Listed(Kind):
+class Listed(CorpusKind):
     """`list: files.parquet`: columns `image`, or `input`, or `input` and `target`, relative to the file's own folder."""
 
     Given: ClassVar[Any] = str

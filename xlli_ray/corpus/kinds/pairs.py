@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serial
 
 from xlli_ray.corpus.files.sources import pair_files
 from xlli_ray.corpus.input_labels import check_one_meaning, said
-from xlli_ray.corpus.kinds.kind import Kind, Paths, Source, one_or_many
+from xlli_ray.corpus.kinds.kind import CorpusKind, Paths, Source, one_or_many
 from xlli_ray.corpus.sample import Loaded, Loader, Sample, cut, planes
 from xlli_ray.corpus.scan import Look
 from xlli_ray.corpus.spec import CorpusSpec
@@ -73,7 +73,7 @@ class PairSpec(BaseModel):
         return [said(*pair) for pair in zip(labels, parameters, strict=True)]  # type: ignore[arg-type]
 
 
-class Pairs(Kind):
+class Pairs(CorpusKind):
     """`pairs: {input: "*_LR.png", target: "*_HR.png"}`. The scale is that of the two sizes."""
 
     Given: ClassVar[Any] = PairSpec
