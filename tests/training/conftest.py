@@ -1,4 +1,4 @@
-"""Small textured pictures to train on, and short trainings."""
+"""Small textured images to train on, and short trainings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if str(Path(__file__).parent) not in sys.path:
 from toy_pictures import textured
 
 from xlli_ray.training.corpus import TrainCorpus
-from xlli_ray.training.data import Crops, read_pictures
+from xlli_ray.training.data import Crops, read_images
 from xlli_ray.training.images import scan_here
 from xlli_ray.training.loop import Trainer
 from xlli_ray.training.recipe import Job, Train
@@ -52,9 +52,9 @@ def make_trainer() -> Callable[..., Trainer]:
     """`make_trainer(job, folder, init=None)`."""
 
     def make(job: Job, folder: Path, **more) -> Trainer:
-        pictures, scale = read_pictures(job.corpus, scan_here(job.corpus.scanned()))
+        images, scale = read_images(job.corpus, scan_here(job.corpus.scanned()))
         crops = Crops(
-            pictures, scale, crop=job.train.crop, batch=job.train.batch, degradations=job.corpus.draws,
+            images, scale, crop=job.train.crop, batch=job.train.batch, degradations=job.corpus.draws,
             seed=job.seed, min_gradient=job.train.min_gradient,
         )  # fmt: skip
         return Trainer(job, crops, folder, **more)

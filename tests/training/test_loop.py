@@ -12,7 +12,7 @@ import torch
 
 from xlli_ray.errors import NetworkError, RecipeError, WeightsError
 from xlli_ray.models.checkpoint import to_safetensors
-from xlli_ray.training.data import read_pictures
+from xlli_ray.training.data import read_images
 from xlli_ray.training.images import scan_here
 from xlli_ray.training.loop import Trainer, read_log
 from xlli_ray.training.recipe import Job
@@ -77,8 +77,8 @@ def test_a_checkpoint_from_before_identities_goes_on_and_is_compared_by_its_hash
     path = tmp_path / "checkpoint.pt"
     state = torch.load(path, weights_only=True)
     del state["identity"]
-    pictures, _ = read_pictures(job.corpus, scan_here(job.corpus.scanned()))
-    old = hashlib.sha256("".join(picture.sha256 for picture in pictures).encode()).hexdigest()
+    images, _ = read_images(job.corpus, scan_here(job.corpus.scanned()))
+    old = hashlib.sha256("".join(image.sha256 for image in images).encode()).hexdigest()
     torch.save({**state, "recipe": job.recipe_hash(), "pictures": old}, path)
     assert make_trainer(job, tmp_path).iteration == 2
     with pytest.raises(RecipeError, match="the recipe's hash was"):

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from xlli_ray.errors import RecipeError
-from xlli_ray.training.data import read_pictures
+from xlli_ray.training.data import read_images
 from xlli_ray.training.identity import identity_of
 from xlli_ray.training.images import image_of, scan_here, training_samples
 from xlli_ray.training.recipe import Job, TrainCorpus, load_recipe
@@ -107,7 +107,7 @@ def shas(folder: Path, count: int | None, seed: int) -> list[str]:
     corpus = TrainCorpus(images=[str(folder / "*.png")], count=count)
     rows = scan_here(corpus.scanned())
     listed = sorted(image_of(sample).sha256 for sample in training_samples(corpus, rows, seed))
-    assert sorted(picture.sha256 for picture in read_pictures(corpus, rows, seed=seed)[0]) == listed
+    assert sorted(image.sha256 for image in read_images(corpus, rows, seed=seed)[0]) == listed
     return listed
 
 

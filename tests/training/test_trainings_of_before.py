@@ -12,7 +12,7 @@ from PIL import Image
 from toy_pictures import textured
 
 from xlli_ray.training.corpus import TrainCorpus
-from xlli_ray.training.data import Crops, read_pictures
+from xlli_ray.training.data import Crops, read_images
 from xlli_ray.training.identity import identity_of
 from xlli_ray.training.images import scan_here
 from xlli_ray.training.recipe import Job, Train
@@ -28,7 +28,7 @@ BEFORE = {
 
 
 def corpora(folder: Path) -> dict[str, dict[str, Any]]:
-    """PPM files, whose bytes no library decides; one picture twice."""
+    """PPM files, whose bytes no library decides; one image twice."""
     for index in range(3):
         image = textured(96, 130, index)
         Image.fromarray(image).save(folder / f"{index}.ppm")
@@ -49,8 +49,8 @@ def corpora(folder: Path) -> dict[str, dict[str, Any]]:
 def test_hashes_and_crops_are_those_of_before(name: str, tmp_path: Path) -> None:
     corpus = TrainCorpus(**corpora(tmp_path)[name])
     job = Job(id="x", seed=3, corpus=corpus, train=Train(network="srresnet", args={"width": 4}, iterations=7))
-    pictures, scale = read_pictures(corpus, scan_here(corpus.scanned()), seed=3)
-    crops = Crops(pictures, scale, crop=32, batch=4, degradations=corpus.draws, seed=3, min_gradient=2.0)
+    images, scale = read_images(corpus, scan_here(corpus.scanned()), seed=3)
+    crops = Crops(images, scale, crop=32, batch=4, degradations=corpus.draws, seed=3, min_gradient=2.0)
     digest = hashlib.sha256()
     for iteration in range(3):
         batch = crops.batch(iteration)

@@ -40,7 +40,7 @@ _SUPPORT = 2  # of the bicubic, in input pixels on each side of a crop
 
 
 @dataclass(frozen=True)
-class Picture:
+class TrainingImage:
     """One training image. `target`: uint8 (sH, sW, 3); `small`: uint8 (H, W, 3), the input before degradations.
 
     `small is target` for a corpus of inputs only. `sha256`: of the file that the target (or input) was read from; `input_sha256`: of
@@ -63,9 +63,9 @@ class Batch:
     content: NDArray[np.int64]
 
 
-def read_pictures(
+def read_images(
     corpus: TrainCorpus, rows: Sequence[Row], *, seed: int = 0, read: Callable[[str], bytes] = read_bytes
-) -> tuple[list[Picture], int]:
+) -> tuple[list[TrainingImage], int]:
     """The images of a scanned corpus, sorted by sha256, and the scale between input and target. `seed` selects those of `corpus.count`.
 
     Raises RecipeError for mixed scales, SampleError for files that changed since the scan.
@@ -75,14 +75,14 @@ def read_pictures(
     scales = sorted({sample.scale or 1 for sample in samples})
     if len(scales) > 1:
         raise RecipeError(f"corpus: scales {', '.join(map(str, scales))} are mixed; train one scale at a time")
-    pictures = []
+    images = []
     for sample in samples:
         small, target = pixels_of(sample, loader)
         if target is None or (sample.kind == "images" and scales == [1]):
             target = small  # the same bytes, held once
-        image = image_of(sample)
-        pictures.append(Picture(image.file, image.sha256, target, small, image.input_sha256))
-    return sorted(pictures, key=lambda picture: (picture.sha256, picture.input_sha256 or "")), scales[0]
+        files = image_of(sample)
+        images.append(TrainingImage(files.file, files.sha256, target, small, files.input_sha256))
+    return sorted(images, key=lambda image: (image.sha256, image.input_sha256 or "")), scales[0]
 
 
 class Crops:
@@ -93,19 +93,19 @@ class Crops:
     """
 
     def __init__(
-        self, pictures: Sequence[Picture], scale: int, *, crop: int, batch: int, degradations: Sequence[Any], seed: int,
+        self, images: Sequence[TrainingImage], scale: int, *, crop: int, batch: int, degradations: Sequence[Any], seed: int,
         min_gradient: float = 0.0,
     ) -> None:  # fmt: skip
         if crop % scale:
             raise RecipeError(f"train.crop must be a multiple of the scale {scale}, got {crop} target pixels")
-        self._pictures, self._scale, self._batch, self._seed = list(pictures), scale, batch, seed
+        self._images, self._scale, self._batch, self._seed = list(images), scale, batch, seed
         self._size = crop // scale
         self._degradations = list(degradations)
-        self._places = [_places(picture.small, self._size, min_gradient) for picture in self._pictures]
+        self._places = [_places(image.small, self._size, min_gradient) for image in self._images]
         weights = np.sqrt([len(places) for places in self._places])
         if not weights.sum():
             raise RecipeError(
-                f"none of the images ({len(self._pictures)}) has a crop of {self._size} input pixels with a"
+                f"none of the images ({len(self._images)}) has a crop of {self._size} input pixels with a"
                 f" mean gradient of {min_gradient:g} grey levels. Lower train.crop or train.min_gradient, or use larger"
                 " images."
             )
@@ -114,17 +114,17 @@ class Crops:
     @property
     def contents(self) -> int:
         """Number of images: values of `Batch.content` are below it."""
-        return len(self._pictures)
+        return len(self._images)
 
     @property
     def images(self) -> list[Image]:
         """The files that the images were read from."""
-        return [Image(picture.name, picture.sha256, picture.input_sha256) for picture in self._pictures]
+        return [Image(image.name, image.sha256, image.input_sha256) for image in self._images]
 
     @property
-    def pictures_sha256(self) -> str:
+    def images_sha256(self) -> str:
         """One hash over the hashes of all images, as in old checkpoints."""
-        return sha256_hex("".join(picture.sha256 for picture in self._pictures).encode())
+        return sha256_hex("".join(image.sha256 for image in self._images).encode())
 
     def batch(self, iteration: int) -> Batch:
         """The batch of one iteration: always the same for the same iteration."""
@@ -136,25 +136,25 @@ class Crops:
             places = self._places[content]
             place = int(places[int(where.integers(len(places)))])
             turn = int(where.integers(8))
-            picture = self._pictures[content]
-            top, left = divmod(place, picture.small.shape[1])
+            image = self._images[content]
+            top, left = divmod(place, image.small.shape[1])
             mixture = draw(self._degradations, how)
             key = f"{self._seed}|{iteration}|{index}"  # each crop of each step has its own draws, in both domains
-            small = self._input(picture, mixture, top, left, key)
+            small = self._input(image, mixture, top, left, key)
             small = mixture.apply(small, "input", key=key).image
             scale, size = self._scale, self._size
-            large = picture.target[top * scale : (top + size) * scale, left * scale : (left + size) * scale]
+            large = image.target[top * scale : (top + size) * scale, left * scale : (left + size) * scale]
             inputs.append(_turned(small, turn))
             targets.append(_turned(large, turn))
             contents.append(content)
         return Batch(_planes(inputs), _planes(targets), np.array(contents, dtype=np.int64))
 
-    def _input(self, picture: Picture, mixture: Mixture, top: int, left: int, key: str) -> U8:
+    def _input(self, image: TrainingImage, mixture: Mixture, top: int, left: int, key: str) -> U8:
         """The crop at (top, left), in input pixels, after the target-domain part of `mixture`; uint8."""
         parts = mixture.only("target").parts
         if not parts:
-            return picture.small[top : top + self._size, left : left + self._size]
-        return degraded_crop(picture.target, mixture.only("target"), self._scale, top, left, self._size, key=key)
+            return image.small[top : top + self._size, left : left + self._size]
+        return degraded_crop(image.target, mixture.only("target"), self._scale, top, left, self._size, key=key)
 
 
 def degraded_crop(target: U8, mixture: Mixture, scale: int, top: int, left: int, size: int, *, key: str) -> U8:

@@ -267,7 +267,7 @@ def _old_changes(state: Mapping[str, Any], job: Job, crops: Crops) -> list[str]:
     changes = []
     if state.get("recipe") != job.recipe_hash():
         changes.append(f"the recipe's hash was {str(state.get('recipe'))[:12]}, is now {job.recipe_hash()[:12]}")
-    if state.get("pictures") != crops.pictures_sha256:
+    if state.get("pictures") != crops.images_sha256:
         changes.append("images: not those it was trained on")
     return changes
 

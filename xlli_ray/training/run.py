@@ -165,7 +165,7 @@ def train_one(
     """Train one network into its folder; resumes what the folder holds of this training. `rows`: of the scan of its corpus. `read`: from
     URI to bytes."""
     from xlli_ray.models.checkpoint import read_state_dict, to_safetensors
-    from xlli_ray.training.data import Crops, read_pictures
+    from xlli_ray.training.data import Crops, read_images
     from xlli_ray.training.loop import Trainer, read_log
     from xlli_ray.training.plot import log_svg
     from xlli_ray.training.validation_scores import ScoredSet, score
@@ -174,9 +174,9 @@ def train_one(
     init_sha = None if state is None else state.weights_sha256
     if (done := finished(job, folder, init_sha, rows)) is not None:
         return done
-    pictures, scale = read_pictures(job.corpus, rows, seed=job.seed, read=read)
+    images, scale = read_images(job.corpus, rows, seed=job.seed, read=read)
     crops = Crops(
-        pictures, scale, crop=job.train.crop, batch=job.train.batch, degradations=job.corpus.draws,
+        images, scale, crop=job.train.crop, batch=job.train.batch, degradations=job.corpus.draws,
         seed=job.seed, min_gradient=job.train.min_gradient,
     )  # fmt: skip
     sets = {name: ScoredSet.of(files, scale) for name, files in job.measure.items()}
@@ -192,19 +192,19 @@ def train_one(
     }
     log = read_log(folder.get(LOG))
     folder.put(CURVE, log_svg(log, title=job.id))
-    folder.put(CARD, _card_text(job, trainer, data, log, scale, init_sha, scores, len(pictures)))  # last: it marks the training as finished
+    folder.put(CARD, _card_text(job, trainer, data, log, scale, init_sha, scores, len(images)))  # last: it marks the training as finished
     return Trained(job.id, hashlib.sha256(data).hexdigest())
 
 
 def _card_text(
-    job: Job, trainer: Any, data: bytes, log: Sequence[Mapping[str, Any]], scale: int, init_sha: str | None, scores: Any, pictures: int
+    job: Job, trainer: Any, data: bytes, log: Sequence[Mapping[str, Any]], scale: int, init_sha: str | None, scores: Any, images: int
 ) -> bytes:
     from xlli_ray.models.builtin_weights import sealed
     from xlli_ray.training import card as cards
 
     recipe = job.content()
     kinds = {name: given for name, given in recipe["corpus"].items() if isinstance(given, bool)}
-    recipe["corpus"] |= {name: f"{pictures} files, listed under images" if given else None for name, given in kinds.items()}
+    recipe["corpus"] |= {name: f"{images} files, listed under images" if given else None for name, given in kinds.items()}
     card = {
         "format": cards.FORMAT,
         "id": job.id,
