@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from xlli_ray.corpus.files import watch as module
+from xlli_ray.corpus.files import outages as module
 from xlli_ray.corpus.files.faults import FileFault, judge
 from xlli_ray.corpus.files.outages import FEWEST, Watch
 from xlli_ray.corpus.files.sources import read_bytes
