@@ -334,6 +334,7 @@ PROBES = Registry(
         "features": "xlli_ray.probes.features:Features",
         "gram": "xlli_ray.probes.gram:Gram",
         "inputs": "xlli_ray.probes.inputs:Inputs",
+        "complexity": "xlli_ray.probes.complexity:Complexity",
         "lam": "xlli_ray.probes.lam.probe:Lam",
         "derain": "xlli_ray.probes.derain:Derain",
     },
@@ -342,6 +343,7 @@ PROBES = Registry(
 ANALYSES = Registry(
     "xlli_ray.analyses", "analysis",
     {
+        "complexity_summary": "xlli_ray.analyses.complexity_summary.analysis:ComplexitySummary",
         "ddr": "xlli_ray.analyses.ddr.analysis:Ddr",
         "derain_summary": "xlli_ray.analyses.derain_summary.analysis:DerainSummary",
         "group_means": "xlli_ray.analyses.group_means.analysis:GroupMeans",

@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 
 import pytest
 from colours_used import strangers
+from complexity_studies import complexity_recipe
 from ddr_studies import ddr_recipe
 from derain_studies import derain_recipe
 from lam_studies import Lam, lam_recipe
@@ -51,6 +52,7 @@ class Example:
 
 
 EXAMPLES: dict[str, Example] = {
+    "complexity_summary": Example(complexity_recipe(), [{}, {"counts": [4, 8], "seeds": [3], "features": ["features.*"], "level": 0.9}]),
     "ddr": Example(
         ddr_recipe(layers=("head.out", "trunk.0.out")),
         [{"embed": ["pca", "tsne"], "seeds": 2, "resamples": 200, "permutations": 50},

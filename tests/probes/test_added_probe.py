@@ -180,14 +180,14 @@ def of_the_docs(name: str, folder: Path) -> str:
 
 
 def test_the_probe_without_a_network_and_the_analysis_of_two_stages_of_the_docs_run_as_printed(folder: Path, write: Write) -> None:
-    complexity, hardness = of_the_docs("Complexity", folder), of_the_docs("Hardness", folder)
-    study = xlli_ray.run(write([{"restore": {}}, {complexity: {}}, {hardness: {}}], [NET]), str(folder / "study"))
-    rows = study.sql("select label, avg(bits) as b from complexity join samples using (sample_id) group by label order by label")
+    compression, hardness = of_the_docs("Compression", folder), of_the_docs("Hardness", folder)
+    study = xlli_ray.run(write([{"restore": {}}, {compression: {}}, {hardness: {}}], [NET]), str(folder / "study"))
+    rows = study.sql("select label, avg(bits) as b from compression join samples using (sample_id) group by label order by label")
     clean, noisy = rows["b"].to_pylist()
     assert 25 > noisy > clean > 0
-    assert study.arrays == ["complexity/-/complexity"]
+    assert study.arrays == ["compression/-/compression"]
     (row,) = study.result("hardness").tables["hardness"].to_pylist()
-    pairs = study.sql("select psnr_y, bits from restore join complexity using (sample_id)")
+    pairs = study.sql("select psnr_y, bits from restore join compression using (sample_id)")
     assert (row["model"], row["samples"]) == ("net", 8)
     assert row["r"] == pytest.approx(np.corrcoef(pairs["psnr_y"].to_numpy(), pairs["bits"].to_numpy())[0, 1])
 

@@ -37,6 +37,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"layers": ["head", "down", "flat"], "pool": {"stride": 3}},
     ],
     "derain": [{}, {"mask": {"threshold": 50}, "save": True}, {"mask": "whole"}],
+    "complexity": [{"patches": 4}, {"patches": 9, "crop": 20}],
     "gram": [{"layers": ["head", "tail:input", "flat", "down"]}],
     "lam": [
         {"nodes": 3, "windows": {"size": 6, "per_sample": 3}},

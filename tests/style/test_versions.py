@@ -44,7 +44,7 @@ EQUAL = {"derain"}
 """Probes of networks whose output has the input's size: they measure the corpus `equal`, and no other probe does."""
 STAGES = [
     {"restore": {"models": ["srresnet"]}}, {"features": {"layers": ["*"], "models": ["srresnet"]}},
-    {"gram": {"layers": ["*"], "models": ["srresnet"]}}, {"inputs": {}},
+    {"gram": {"layers": ["*"], "models": ["srresnet"]}}, {"inputs": {}}, {"complexity": {}},
     {"lam": {"models": ["srresnet"], "windows": {"size": 8, "choose": "texture"}}},
 ]  # fmt: skip
 
@@ -112,7 +112,8 @@ def must_change(module: str) -> set[str] | None:
     if module.startswith("xlli_ray.corpus.degradations."):
         return made
     if module == "xlli_ray.models.networks.srresnet":
-        return marks | {name for name in cells if not name.startswith("inputs ")} | trainings  # `inputs` looks at no network
+        alone = ("inputs ", "complexity ")  # they look at no network
+        return marks | {name for name in cells if not name.startswith(alone)} | trainings
     if module == "xlli_ray.models.build_model":
         return {"network spandrel"}
     if module.startswith("xlli_ray.models.networks."):

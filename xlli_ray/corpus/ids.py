@@ -69,3 +69,11 @@ def seen(image_sha: str, target_sha: str | None, label: str, twin: int = 0) -> s
 def order_key(seed: int, content: str) -> bytes:
     """Random but reproducible rank of a content within a study: compare these to choose or to cap."""
     return sha256(f"{seed}|{content}".encode()).digest()
+
+
+def drawn_key(seed: int, image_sha: str, input_sha: str | None) -> str:
+    """Rank of an image among those that `corpus.count` of a training takes: the first so many by this key.
+
+    `image_sha`: of the target's file, or of the only one; `input_sha`: of the input file of a pair, "" or None without one.
+    """
+    return sha256_hex(f"{seed}|count|{image_sha}|{input_sha or ''}".encode())

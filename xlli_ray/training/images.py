@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlli_ray.corpus.decode import to_u8
-from xlli_ray.corpus.ids import sha256_hex
+from xlli_ray.corpus.ids import drawn_key
 from xlli_ray.corpus.kinds.kind import Source
 from xlli_ray.corpus.sample import Loader, Sample, sample_from_row
 from xlli_ray.corpus.scan import expand, list_sources, scan_source
@@ -89,7 +89,7 @@ def training_samples(corpus: TrainCorpus, rows: Sequence[Row], seed: int) -> lis
 
     def drawn(sample: Sample) -> str:
         image = image_of(sample)
-        return sha256_hex(f"{seed}|count|{image.sha256}|{image.input_sha256 or ''}".encode())
+        return drawn_key(seed, image.sha256, image.input_sha256)
 
     return sorted(samples, key=drawn)[: corpus.count]
 
