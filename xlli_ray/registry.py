@@ -403,6 +403,7 @@ METRICS = Registry(
 SECTIONS = Registry(
     "xlli_ray.sections", "page section",
     {
+        "complexity": "xlli_ray.report.sections.complexity_table:complexity_section",
         "lam": "xlli_ray.report.sections.lam_gallery:lam_section",
         "derain": "xlli_ray.report.sections.derain_gallery:derain_section",
     },

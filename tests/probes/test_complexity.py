@@ -17,6 +17,7 @@ import xlli_ray
 from xlli_ray.probes.complexity import PATCH, Complexity, Params, cut, grid_places, luma8
 from xlli_ray.probes.measurement import Batch
 from xlli_ray.report.section import Rows
+from xlli_ray.report.sections.complexity_table import complexity_section
 from xlli_ray.stats.image_complexity import measures
 
 RECIPE = """
@@ -70,7 +71,7 @@ def test_a_flat_image_has_the_measures_that_are_defined(study: xlli_ray.Study) -
 def test_the_page_shows_both_sides_in_one_table(study: xlli_ray.Study) -> None:
     context = SimpleNamespace(rows=lambda sql, values: study.sql(sql.replace("?", f"'{values[0]}'")).to_pylist(), stage="complexity",
                               labels=["clean", "noise20"])  # fmt: skip
-    (table,) = Complexity.section(context)  # type: ignore[arg-type]
+    (table,) = complexity_section(context)  # type: ignore[arg-type]
     assert isinstance(table, Rows)
     (row,) = (row for row in table.rows if row["measure"].startswith("bpp_png"))
     assert row["r0"] > row["image"] > 0

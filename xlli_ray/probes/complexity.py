@@ -14,8 +14,8 @@ its residual, are seen at the same places. The patches of a corpus are those of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -24,9 +24,6 @@ from xlli_ray.probes.measurement import ArrayPlan, Batch, Column, Forward, Measu
 from xlli_ray.probes.probe import Probe
 from xlli_ray.stats.bootstrap import generator
 from xlli_ray.stats.image_complexity import NAMES, SMALLEST, clamped, measures
-
-if TYPE_CHECKING:
-    from xlli_ray.report.section import Part, SectionContext
 
 PATCH = 8
 """Pixels of a side."""
@@ -142,32 +139,6 @@ class Complexity(Probe):
             if RESIDUAL in sides:
                 columns["residual_clamped"][position] = clamped(sides[RESIDUAL])
         return Measurement(arrays, columns, failed=failed)
-
-    @classmethod
-    def section(cls, context: SectionContext) -> Iterable[Part]:
-        """Image and residual side by side."""
-        from xlli_ray.report.section import Column as Head
-        from xlli_ray.report.section import Rows
-
-        means = ", ".join(f"avg({name}) filter (where isfinite({name})) as {name}" for name in (column.name for column in cls.COLUMNS))
-        found = context.rows(
-            f"select label, {means} from complexity join samples using (sample_id) where stage = ? and status = 'ok' group by label",
-            [context.stage],
-        )
-        by_label: Mapping[str, Mapping[str, Any]] = {row["label"]: row for row in found}
-        labels = [label for label in context.labels if by_label.get(label, {}).get("residual_tv") is not None]
-        if not labels:
-            return
-        heads = [Head("measure", "string", "of one image"), Head("image", "float64", "mean over clean images")]
-        heads += [Head(f"r{i}", "float64", f"mean over residuals of {label}") for i, label in enumerate(labels)]
-        rows = [
-            {"measure": f"{name}, {_ABOUT[name][1]}" if _ABOUT[name][1] else name, "image": by_label[labels[0]][name],
-             **{f"r{i}": by_label[label][f"residual_{name}"] for i, label in enumerate(labels)}}
-            for name in NAMES
-        ]  # fmt: skip
-        what = "; ".join(f"r{i}: residual of {label}" for i, label in enumerate(labels))
-        warning = "A higher rate of the residual does not mean that a network finds it harder: see `complexity_summary`."
-        yield Rows("images and what was added to them", heads, rows, f"Means over samples. {what}. {warning}")
 
 
 def luma8(planes: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ def centred(patches: np.ndarray, *, normalise: bool = False) -> np.ndarray:
 def told(patches: np.ndarray) -> np.ndarray:
     """bool (n,): patches that are there (no NaN) and not flat, see the module."""
     points = patches.reshape(len(patches), -1).astype(np.float64)
-    there: np.ndarray = np.isfinite(points).all(axis=1)
+    there = np.asarray(np.isfinite(points).all(axis=1))
     return np.asarray(there & (np.where(there[:, None], points, 0.0).std(axis=1) >= FAINTEST))
 
 
