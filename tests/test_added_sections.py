@@ -16,10 +16,12 @@ from PIL import Image
 
 import xlli_ray
 from xlli_ray import registry
+from xlli_ray.plots.view import to_json
 from xlli_ray.report.page import write_report
+from xlli_ray.study import open_study
 
 EVIL = "<script>alert(1)</script>"
-NET = "from torch import nn\n\n\ndef make():\n    return nn.Upsample(scale_factor=2)\n"
+NET = "from torch import nn\n\n\ndef make():\n    return nn.Upsample(scale_factor=2)\n\n\ndef same():\n    return nn.Identity()\n"
 DOCS = Path(__file__).parents[1] / "docs" / "extending.md"
 SPREAD = f'''
 """Spread: how far apart the PSNR of the best and the worst image are."""
@@ -77,6 +79,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         Image.fromarray((np.kron(coarse, np.ones((4, 4, 1))) * 255).astype(np.uint8)).save(tmp_path / "photos" / f"{i}.png")
     (code,) = (block for block in re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL) if "class Flatness" in block)
     (tmp_path / "someones_flatness.py").write_text(code)
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL) if "class Removal" in block)
+    (tmp_path / "someones_removal.py").write_text(code)
     (tmp_path / "someones_spread.py").write_text(SPREAD)
     (tmp_path / "someones_net.py").write_text(NET)
     monkeypatch.setattr(registry, "_allowed", set())
@@ -109,6 +113,39 @@ def forget(folder: Path) -> None:
         del sys.modules[name]
     for file in folder.glob("someones_*.py"):
         file.write_text(f"open({str(folder / 'ran')!r}, 'w')")
+
+
+def test_the_image_panels_of_the_docs_show_what_lies_in_the_study_and_are_kept_as_references(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("clean", "rainy", "masks"):
+        (folder / name).mkdir()
+    for i in range(2):
+        clean = np.kron(rng.normal(0.4, 0.1, (8, 10, 3)).clip(0, 1) * 200, np.ones((4, 4, 1))).astype(np.uint8)
+        mask = rng.random((32, 40)) < 0.2
+        Image.fromarray(clean).save(folder / "clean" / f"{i}.png")
+        Image.fromarray(clean + 40 * mask[..., None].astype(np.uint8)).save(folder / "rainy" / f"{i}.png")
+        Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "masks" / f"{i}.png")
+    data = {
+        "name": "removal", "baseline": False,
+        "corpus": {"pairs": {"input": "rainy/*.png", "target": "clean/*.png", "mask": "masks/*.png"}},
+        "models": [{"id": "net", "network": "someones_net.py:same", "scale": 1}],
+        "stages": [{"restore": {"save": True}}, {"someones_removal.py:Removal": {}}],
+    }  # fmt: skip
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(data))
+    xlli_ray.run(str(folder / "recipe.yaml"), str(folder / "study"))
+    page = page_of(folder / "study")
+    part = page.split("What was removed")[1]
+    assert "ended with" not in page
+    for caption in ("input", "output of net", "target", "mask", "removed", "destroyed"):
+        assert part.count(f'alt="{caption}"') == 2
+    (kept,) = [item for item in open_study(folder / "study").page_views if item.section == "removal"][-1:]
+    assert kept.view.title == "What was removed"
+    text = to_json(kept.view)
+    assert '"array":"mask"' in text
+    assert "iVBORw0K" not in text, "no pixels"
+    (folder / "masks" / "0.png").unlink()
+    page = page_of(folder / "study")
+    assert "Not all images can be shown: " in page.split("What was removed")[1]
 
 
 def test_the_section_of_the_docs_is_on_the_page_and_a_page_of_a_received_study_runs_nothing(

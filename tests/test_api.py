@@ -50,15 +50,19 @@ def test_without_a_window_it_takes_the_most_detailed_one() -> None:
 
 def test_its_figure_shows_window_map_area_signed_map_and_output(tmp_path: Path) -> None:
     found = xlli_ray.lam(network(), PIXELS, window=(10, 12, 8), scale=2, nodes=3)
-    figure = found.figure(tmp_path / "lam.png")
-    titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
-    assert titles == ["output and window", f"map: DI {found.di:.2f}, error ≈ {found.error_estimate:.1%}", "contribution area",
-                      "signed attribution", "output, the window"]  # fmt: skip
-    for axis in figure.axes[:4]:
-        (frame,) = axis.patches
-        assert (frame.get_x(), frame.get_y(), frame.get_width(), frame.get_height()) == (12, 10, 8, 8)
-    low, high = figure.axes[3].images[0].get_clim()
-    assert low == -high, "signed values on a symmetric scale"
+    found.figure(tmp_path / "lam.png")
+    (row,) = found.view().rows
+    panels = [panel for panel in row.panels if panel]
+    assert [(panel.caption, panel.note) for panel in panels] == [
+        ("output and window", ""), (f"map, DI {found.di:.2f}", f"estimated error {100 * found.error_estimate:.2g} %"),
+        ("contribution area", ""), ("signed map", panels[3].note), ("output, the window", ""),
+    ]  # fmt: skip
+    for panel in panels:
+        (frame,) = panel.frames
+        assert (frame.top, frame.left, frame.height, frame.width) == (5, 6, 4, 4), "in input pixels"
+    scale = panels[3].layers[-1].scale
+    assert scale is not None
+    assert scale.low == -scale.high, "signed values on a symmetric scale"
     with Image.open(tmp_path / "lam.png") as image:
         assert image.size[0] > 1000
 

@@ -7,10 +7,9 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from xlli_ray.errors import XlliError
 
 if TYPE_CHECKING:
+    from xlli_ray.plots.image_panels import ImagePanels
     from xlli_ray.probes.lam.attribution import WindowResult
     from xlli_ray.probes.lam.objectives import Window
 
@@ -71,27 +71,31 @@ class LamResult:
         return f"<LAM of {self.model}, {place}: DI {self.di:.2f}, estimated error {self.error_estimate:.1%}>"
 
     def _repr_html_(self) -> str:
-        from xlli_ray.views.html import grid, image_tag
+        from xlli_ray.views.html import panels_html
 
-        sink = io.BytesIO()
-        self.figure().savefig(sink, format="png", dpi=64)
-        return grid(repr(self).strip("<>"), [[image_tag(sink.getvalue(), f"LAM of {self.model}")]])
+        view = self.view()
+        (row,) = view.rows
+        return panels_html(replace(view, rows=(replace(row, label=repr(self).strip("<>")),)))
+
+    def view(self, *, others: Sequence[LamResult] = ()) -> ImagePanels:
+        """The output or target with the window, the map over the input, the contribution area, the signed map and the window alone, as data
+        (`xlli_ray.plots.image_panels`).
+
+        `others`: results of other networks for the same input and window: one row per network. Raises XlliError if their input or window
+        differs.
+        """
+        from xlli_ray.views.lam import lam_panels
+
+        return lam_panels([self, *others])
 
     def figure(self, path: str | os.PathLike[str] | None = None, *, others: Sequence[LamResult] = ()) -> Any:
-        """The window, the map, the contribution area and the signed map side by side: a matplotlib figure, saved if `path` is given.
+        """The view as a matplotlib figure, saved if `path` is given. `others` and errors: as of `view`."""
+        from xlli_ray.plots.panel_sheet import painted, save
 
-        `others`: results of other networks for the same input and window; then one row per network: output with the window, its zoom, map,
-        contribution area. Raises XlliError if their input or window differs.
-        """
-        if others:
-            from xlli_ray.views.lam import side_by_side
-
-            drawn = side_by_side([self, *others])
-        else:
-            drawn = _drawn(self)
+        view = self.view(others=others)
         if path is not None:
-            drawn.savefig(path, dpi=160)
-        return drawn
+            save(view, path)
+        return painted(view)
 
 
 def lam(
@@ -173,46 +177,3 @@ def _planes(image: str | os.PathLike[str] | NDArray[Any]) -> NDArray[np.float32]
                 f"image: values from {pixels.min():g} to {pixels.max():g}; expected 0..1, or uint8 (divide grey levels by 255)"
             )
     return np.ascontiguousarray(np.moveaxis(pixels, 2, 0), dtype=np.float32)
-
-
-def _drawn(result: LamResult) -> Any:
-    """A matplotlib figure of one result, five panels in a row; the map on the input in grey, signed values on a symmetric scale."""
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
-
-    w, scale = result.window, result.output.shape[1] // result.input.shape[1]
-    height, width = result.input.shape[1:]
-    figure = Figure(figsize=(16, 16 / 5 * height / width + 0.75), layout="constrained")
-    axes = figure.subplots(1, 5)
-    extent = (0, width * scale, height * scale, 0)
-    image = result.output if result.target is None else result.target
-    axes[0].imshow(_rgb(image), extent=extent, cmap="gray")
-    axes[0].set_title("target and window" if result.target is not None else "output and window", fontsize=10)
-    grey = np.tensordot([0.299, 0.587, 0.114], result.input, axes=1)
-    axes[1].imshow(grey, extent=extent, cmap="gray", vmin=-0.6, vmax=1.6)
-    alpha = np.sqrt(np.nan_to_num(result.map)).clip(0, 1)
-    axes[1].imshow(np.nan_to_num(result.map), extent=extent, cmap="Reds", vmin=0, vmax=1, alpha=alpha, interpolation="nearest")
-    error = f", error ≈ {result.error_estimate:.1%}" if np.isfinite(result.error_estimate) else ""
-    axes[1].set_title(f"map: DI {result.di:.2f}{error}", fontsize=10)
-    axes[2].imshow(grey, extent=extent, cmap="gray", vmin=-0.6, vmax=1.6)
-    axes[2].imshow(result.area, extent=extent, cmap="Reds", vmin=0, vmax=1, alpha=0.75 * result.area, interpolation="bilinear")
-    axes[2].set_title("contribution area", fontsize=10)
-    signed = np.nan_to_num(result.attribution.sum(0))
-    most = float(np.quantile(np.abs(signed), 0.999)) or 1.0
-    shown = axes[3].imshow(signed, extent=extent, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
-    axes[3].set_title("signed attribution", fontsize=10)
-    figure.colorbar(shown, ax=axes[3], shrink=0.7, pad=0.02)
-    axes[4].imshow(_rgb(result.output[:, w.top : w.top + w.size, w.left : w.left + w.size]), cmap="gray", interpolation="nearest")
-    axes[4].set_title("output, the window", fontsize=10)
-    for axis in axes[:4]:
-        axis.add_patch(Rectangle((w.left, w.top), w.size, w.size, fill=False, ec="#d62728", lw=1.5))
-    for axis in axes:
-        axis.set_axis_off()
-    title = f"{result.model}: what it uses for the window at row {w.top}, column {w.left}, size {w.size}"
-    figure.suptitle(title, fontsize=11, parse_math=False)
-    return figure
-
-
-def _rgb(planes: NDArray[np.floating]) -> NDArray[np.floating]:
-    image = np.moveaxis(np.clip(planes, 0, 1), 0, 2)
-    return image[..., 0] if image.shape[2] == 1 else image

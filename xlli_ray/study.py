@@ -39,6 +39,7 @@ from xlli_ray.views.html import card
 
 if TYPE_CHECKING:
     from xlli_ray.views.comparison import Comparison
+    from xlli_ray.views.page_views import PageView
     from xlli_ray.views.sample_view import SampleView
 
 
@@ -305,6 +306,16 @@ class Study:
         from xlli_ray.views.comparison import compare
 
         return compare([self.sample(name) for name in ([ids] if isinstance(ids, str) else ids)], models, window)
+
+    @property
+    def page_views(self) -> list[PageView]:
+        """The figures that the page draws of measurements, as data, as of when it was last written; those of results: `StudyResult.views`.
+
+        Image panels have no pixels; `sources` say where these lie. Raises StudyError naming file and field for an invalid one.
+        """
+        from xlli_ray.views.page_views import read_page_views
+
+        return read_page_views(self.objects)
 
     def status(self) -> dict[str, Any]:
         """Units done and failed samples per cell: as shown by `xlli status`."""

@@ -209,16 +209,16 @@ def test_the_page_lists_where_a_window_lies_and_takes_no_mean_of_it(recipe: Make
 
 
 def test_the_page_shows_window_map_area_signed_map_and_output_for_each_model(recipe: Make, run: Go, tmp_path: Path) -> None:
-    from xlli_ray.report.gallery import Block
+    from xlli_ray.report.image_strip import Strip
     from xlli_ray.report.page import gather
 
     made = lam(recipe, TWO, save=True, windows={"size": 12, "per_sample": 2}, signed=True, controls=["shifted_window"])
     assert run(made).failed == 0
     place = str(tmp_path / "study")
     pieces = next(section for section in gather(open_study(place), place).sections if section.id == "lam").own
-    blocks = [piece.item for piece in pieces if isinstance(piece.item, Block)]
-    assert [block.title for block in blocks] == ["Networks side by side", "small", "other"]
-    names = [[tile.caption.split(",")[0] for tile in row.tiles if tile] for row in blocks[1].rows]
+    strips = [piece.item for piece in pieces if isinstance(piece.item, Strip)]
+    assert [strip.title for strip in strips] == ["Networks side by side", "small", "other"]
+    names = [[tile.caption.split(",")[0] for tile in row.tiles if tile] for row in strips[1].rows]
     assert names == [["target and window", "map", "contribution area", "signed map", "target", "output"]] * 4
 
 

@@ -22,7 +22,7 @@ from xlli_ray.engine.options import Options
 from xlli_ray.engine.run.driver import Summary, plan_study
 from xlli_ray.errors import PlanError, RecipeError
 from xlli_ray.recipe import Recipe
-from xlli_ray.report.array_pictures import corpus_block
+from xlli_ray.report.array_images import corpus_panels
 from xlli_ray.report.page import gather, render
 from xlli_ray.report.page_means import Asked, Tables, summarise
 from xlli_ray.report.shown_samples import Samples, positions_by_label
@@ -110,10 +110,10 @@ def test_the_page_compares_only_what_shows_the_same_contents(study: Study) -> No
     assert bits.differences == [], "8 everywhere: nothing to compare"
     assert {label for _, label in number.values} == {*SETS, "real-camera"}
     assert {item.other for item in number.differences} == set(SETS[1:]), "a number that all have: other contents are compared with nothing"
-    block = corpus_block(Samples(study, Loader()), table)
-    assert block is not None
-    assert block.note == "One content of 5 degradations. A real set shows contents of its own."
-    assert [tile.caption for tile in block.rows[0].tiles if tile] == [*SETS, "real-camera"]
+    shown, note = corpus_panels(Samples(study, Loader()), table)
+    assert shown is not None
+    assert note == "One content of 5 degradations. A real set shows contents of its own."
+    assert [panel.caption for panel in shown.rows[0].panels if panel] == [*SETS, "real-camera"]
     (cell,) = [cell for cell in study.manifest.cells if cell.kind == "features"]
     assert set(positions_by_label(table, cell.buckets[0])) == set(SETS)
 
@@ -191,11 +191,11 @@ def test_a_plain_corpus_is_asked_for_as_before_there_were_such_sets(recipe: Make
     assert [path.name for path in (tmp_path / "study" / "records").glob("scan-*")] == [f"scan-{scan}"]
 
 
-def test_every_sample_that_a_page_may_show_has_a_family_with_a_colour(study: Study) -> None:
+def test_every_sample_that_a_page_may_show_has_a_colour(study: Study) -> None:
     """All real sets are of one type in the sample table, and of one each in figures: a page that drew such a sample ended in an error."""
     table = study.manifest.samples
     assert table is not None
     page = gather(study, study.objects.url)
     samples = Samples(study, study_loader(study.manifest.recipe["corpus"]))
-    assert {samples.family(row) for row in range(table.rows)} == set(page.colours)
+    assert {samples.colour(row) for row in range(table.rows)} == set(page.colours.values())
     assert "<td>real-camera</td>" in render(page)

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
+import xlli_ray
 from xlli_ray.corpus.degradations import get
-from xlli_ray.plots.canvas import canvas, svg_text
+from xlli_ray.plots.canvas import canvas, svg_text, with_ids
 from xlli_ray.plots.dots import Dots, Panel
 from xlli_ray.plots.heat import Heat, grid_of
 from xlli_ray.plots.palette import NETWORKS, SPARE, family_colour, network_looks
@@ -50,6 +52,29 @@ def test_two_figures_of_a_page_share_no_id() -> None:
     ids = [set(re.findall(r' id="([^"]+)"', dots(title))) for title in ("one", "two")]
     assert ids[0]
     assert not ids[0] & ids[1]
+
+
+def test_two_figures_of_one_title_share_no_id_once_they_stand_in_one_page() -> None:
+    """Two stages of one kind have figures of the same titles: clip paths of the second referred to those of the first."""
+    one, two = dots(), with_ids(dots(), "drawing2")
+    assert one != two
+    ids = [re.findall(r' id="([^"]+)"', svg) for svg in (one, two)]
+    assert ids[0]
+    assert not set(ids[0]) & set(ids[1])
+    for svg, own in zip((one, two), ids):
+        assert len(own) == len(set(own))
+        assert set(re.findall(r'(?:url\(#|href="#)([^)"]+)', svg)) <= set(own)
+    assert re.sub("drawing2-", "", two) == re.sub("f[0-9a-f]{8}-", "", one)
+
+
+def test_no_other_module_makes_svg() -> None:
+    """Else it would have ids of its own, and other bytes in every run."""
+    package = Path(xlli_ray.__file__).parent
+    makers = {path.relative_to(package).as_posix() for path in package.rglob("*.py")
+              if re.search(r"print_svg|FigureCanvasSVG|backend_svg|<svg [a-z]", path.read_text())}  # fmt: skip
+    assert makers == {"plots/canvas.py"}
+    saved = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if ".savefig(" in path.read_text()}
+    assert saved <= {"plots/panel_sheet.py", "views/comparison.py"}, "bitmaps; `panel_sheet.save` makes SVG of the view"
 
 
 def test_words_stay_words_and_are_escaped() -> None:

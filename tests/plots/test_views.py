@@ -14,11 +14,13 @@ import pytest
 from PIL import Image
 
 from xlli_ray.errors import StudyError
+from xlli_ray.plots.colour_scale import ColourScale
 from xlli_ray.plots.curves import Axis, Curve, CurvePanel, Curves
 from xlli_ray.plots.dots import Dots, Panel
 from xlli_ray.plots.embedding import Cloud, Embedding, Group, Thumbnail
 from xlli_ray.plots.heat import Heat
 from xlli_ray.plots.histograms import Histogram, Histograms
+from xlli_ray.plots.image_panels import Area, Frame, ImagePanel, ImagePanels, Layer, PanelRow, Source
 from xlli_ray.plots.kinds import KINDS, from_json
 from xlli_ray.plots.matrices import Matrices, Matrix
 from xlli_ray.plots.scatter import Point, Scatter, ScatterPanel
@@ -33,6 +35,12 @@ BLUE, RED = "#0072B2", "#D55E00"
 def png(width: int = 4, height: int = 3) -> Png:
     out = io.BytesIO()
     Image.fromarray(np.full((height, width, 3), 90, np.uint8)).save(out, "PNG")
+    return Png(base64.b64encode(out.getvalue()).decode())
+
+
+def grey() -> Png:
+    out = io.BytesIO()
+    Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4) * 20).save(out, "PNG")
     return Png(base64.b64encode(out.getvalue()).decode())
 
 
@@ -53,6 +61,10 @@ def examples() -> dict[str, View]:
         Strips("strips", ("a", "b"), (BLUE, RED), (Strip("t", "x", ((0.1, 0.2, 0.9), ()), 0.5, True),)),
         Histograms("fits", "σ", "density", ((Histogram("a", BLUE, (-1.0, 0.0, 1.0), (0.1, 0.8, 0.0), (0.1, 0.9, 0.1), 1.5, "α 2"),),)),
         Matrices("pairs", ("a", "b", "c"), (BLUE, RED, BLUE), (Matrix("net", ((0.5, NAN), (12.0, 0.001))),)),
+        ImagePanels("images", (PanelRow("<a>", (None, ImagePanel("map", (
+            Layer(Source(3, "input"), channels="luma", scale=ColourScale(0, 255, "gray"), png=grey()),
+            Layer(Source(3, "map", "lam/net/a", (0,)), scale=ColourScale(0, 1, "reds", 0.4), opacity=0.5, shared=True, png=grey()),
+        ), "DI 3", Area(0, 0, 12, 16), (Frame(2, 2.5, 4, 4, BLUE),), 240, True, True),), RED),), ColourScale(-1, 1, "RdBu_r"), "value"),
         Embedding("2d", ("net\nlayer",), ("PCA", "t-SNE"), (Group("clean", BLUE), Group("blur2", RED)), ((cloud, None),)),
     ]  # fmt: skip
     return {view.KIND: view for view in views}
@@ -156,6 +168,17 @@ HOSTILE = [
     ("embedding", put("panels.0.0.thumbnails.0.png", base64.b64encode(b"<svg onload='alert(1)'>" * 3).decode()), "not a PNG file"),
     ("embedding", put("panels.0.0.thumbnails.0.png", png(4000, 1)), "4000 × 1 pixels"),
     ("embedding", put("panels.0.0.x.0", None), "points are finite numbers"),
+    ("image_panels", put("rows.0.panels.1.layers.0.png", "aGVsbG8="), r"layers\[0\].png is 'aGVsbG8=', expected a PNG file"),
+    ("image_panels", put("rows.0.panels.1.layers.1.source.row", -1), r"source: a source needs a row"),
+    ("image_panels", put("rows.0.panels.1.layers.1.scale.colours", "url(#a)"), r"scale: colours is 'url"),
+    ("image_panels", put("rows.0.panels.1.layers.1.scale.high", None), "a scale goes from a number to a larger one"),
+    ("image_panels", put("rows.0.panels.1.layers.1.opacity", 2.0), r"layers\[1\]: opacity is 2.0"),
+    ("image_panels", put("rows.0.panels.1.layers.1.scale", None), "a layer of computed values needs a scale"),
+    ("image_panels", put("rows.0.panels.1.area", None), "a panel with frames needs its area"),
+    ("image_panels", put("rows.0.panels.1.area.width", 0.0), "width is 0.0, expected a number above 0"),
+    ("image_panels", put("rows.0.panels.1.frames.0.colour", "red"), "'red' is not a colour"),
+    ("image_panels", put("rows.0.panels.1.side", 10**6), "side is 1000000"),
+    ("image_panels", put("rows.0.panels.1.layers", []), "at least one layer"),
     ("embedding", put("panels.0.0.rows.0", 1.5), r"rows\[0\] is 1.5, expected a whole number"),
 ]  # fmt: skip
 

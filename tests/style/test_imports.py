@@ -38,7 +38,7 @@ MAY = {
     "study": {"analyses", "store", "views", "plots"},
     "engine": EVERYTHING - {"report", "plots", "study", "api", "views"},
     "report": EVERYTHING - {"engine", "training", "recipe", "api"},
-    "api": {"corpus", "models", "probes", "views"},
+    "api": {"corpus", "models", "probes", "plots", "views"},
     "cli": EVERYTHING,
     "__init__": {"recipe", "study", "engine", "api"},
 }

@@ -74,12 +74,18 @@ def canvas(width: float, height: float) -> Iterator[Any]:
 def _named_by_order(text: str, title: str) -> str:
     """The SVG with the ids that something refers to named by the title and their order, the others removed.
 
-    matplotlib's ids are hashes of coordinates, down to digits that the layout does not fix; and two figures of one page must not share one.
+    matplotlib's ids are hashes of coordinates, down to digits that the layout does not fix. Drawings of one title have the same ids: where
+    several stand in one document, `with_ids` gives each its own.
     """
     start = hashlib.sha256(title.encode()).hexdigest()[:8]
     names = {old: f"f{start}-{i}" for i, old in enumerate(dict.fromkeys(re.findall(r'(?:url\(#|href="#)([^)"]+)', text)))}
     text = re.sub(r' id="([^"]+)"', lambda match: f' id="{names[match[1]]}"' if match[1] in names else "", text)
     return re.sub(r'(url\(#|href="#)([^)"]+)', lambda match: match[1] + names[match[2]], text)
+
+
+def with_ids(svg: str, start: str) -> str:
+    """A drawing of `svg_text` with ids that begin with `start`, for a document that holds several: none refers to another's definitions."""
+    return re.sub(r'( id="|url\(#|href="#)f[0-9a-f]{8}-', rf"\g<1>{start}-", svg)
 
 
 def svg_text(figure: Any, title: str) -> str:

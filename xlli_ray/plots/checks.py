@@ -15,7 +15,7 @@ LINE_STYLES = ("-", "--", "-.", ":")
 MARKS = "os^DvPX*x."
 LONGEST = 2000
 """Characters of a text."""
-EDGE = 512
+EDGE = 1024
 """Longest side of an image, pixels."""
 _COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
 _PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"

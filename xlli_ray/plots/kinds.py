@@ -7,12 +7,13 @@ from xlli_ray.plots.dots import Dots
 from xlli_ray.plots.embedding import Embedding
 from xlli_ray.plots.heat import Heat
 from xlli_ray.plots.histograms import Histograms
+from xlli_ray.plots.image_panels import ImagePanels
 from xlli_ray.plots.matrices import Matrices
 from xlli_ray.plots.scatter import Scatter
 from xlli_ray.plots.strips import Strips
 from xlli_ray.plots.view import View, parse
 
-_ALL: tuple[type[View], ...] = (Curves, Dots, Embedding, Heat, Histograms, Matrices, Scatter, Strips)
+_ALL: tuple[type[View], ...] = (Curves, Dots, Embedding, Heat, Histograms, ImagePanels, Matrices, Scatter, Strips)
 KINDS: dict[str, type[View]] = {kind.KIND: kind for kind in _ALL}
 
 

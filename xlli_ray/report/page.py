@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ from xlli_ray import __version__
 from xlli_ray.analyses.shared.labels import Labels
 from xlli_ray.corpus.sample import study_loader
 from xlli_ray.errors import StudyError, closest
-from xlli_ray.report.array_pictures import corpus_block
-from xlli_ray.report.gallery import Block
+from xlli_ray.plots.canvas import with_ids
+from xlli_ray.report.array_images import corpus_panels
+from xlli_ray.report.image_strip import Strip, strip_of
 from xlli_ray.report.page_means import Tables
-from xlli_ray.report.page_model import Context, Section, head_of, words_of
+from xlli_ray.report.page_model import Context, Figure, Piece, Section, head_of, words_of
 from xlli_ray.report.page_parts.analysis import ResultSection, result_sections
 from xlli_ray.report.page_parts.stage import describe, stage_sections
 from xlli_ray.report.shown_samples import Samples
@@ -31,6 +32,7 @@ from xlli_ray.store.records.manifest import Manifest
 from xlli_ray.store.tables.study_tables import table_kinds
 from xlli_ray.study import Study, open_study
 from xlli_ray.terminal import human_bytes
+from xlli_ray.views.page_views import PageView, write_page_views
 
 KEY = "report/index.html"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -62,7 +64,9 @@ class Page:
     failed: int = 0
     rejected: int = 0
     degradations: list[Degradation] = field(default_factory=list)
-    corpus: Block | None = None
+    corpus: Strip | None = None
+    corpus_note: str = ""
+    """Why no inputs are shown."""
     models: list[dict[str, Any]] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
@@ -106,13 +110,28 @@ class Page:
         return list(dict.fromkeys([*table_kinds(self.manifest), *(table.name for result in self.results for table in result.tables)]))
 
     @property
+    def views(self) -> list[PageView]:
+        """All figures that are drawn here, in the order of the page; those of results are stored with them."""
+        out = [PageView("corpus", self.corpus.caption, self.corpus.view)] if self.corpus is not None else []
+        for section in self.sections:
+            drawn: list[Figure | Strip] = [*section.figures, *_drawn(section.own), *section.strips]
+            out += [PageView(section.id, item.caption, item.view) for item in drawn if item.view is not None]
+        for result in self.results:
+            out += [PageView(result.id, item.caption, item.view) for item in _drawn(result.own) if item.view is not None]
+        return out
+
+    @property
     def python(self) -> str:
         """`place` as a Python string."""
         return json.dumps(self.place, ensure_ascii=False)
 
 
+def _drawn(pieces: Sequence[Piece]) -> list[Figure | Strip]:
+    return [piece.item for piece in pieces if isinstance(piece.item, Figure | Strip)]
+
+
 def write_report(place: str, against: str | None = None) -> str:
-    """Write the page of the study at `place` (a folder or a URL) into the study. Returns its path or URL.
+    """Write the page of the study at `place` (a folder or a URL) into the study, and its figures as data. Returns its path or URL.
 
     `against`: id of the model that each other one is compared with; None: every pair of a few, the first with each other one of many.
     Raises StudyError when there is no study, or no such model.
@@ -123,7 +142,9 @@ def write_report(place: str, against: str | None = None) -> str:
         near = closest(against, models, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise StudyError(f"{place}: there is no model {against!r} to compare with.{hint} Models: {', '.join(models)}")
-    study.objects.put(KEY, render(gather(study, place, against)).encode())
+    page = gather(study, place, against)
+    write_page_views(study.objects, page.views)
+    study.objects.put(KEY, render(page).encode())
     return f"{study.objects.url.rstrip('/')}/{KEY}"
 
 
@@ -144,7 +165,8 @@ def gather(study: Study, place: str, against: str | None = None) -> Page:
         page.rejected = table.rejected
         _failures(page, tables)
         samples = Samples(study, study_loader(manifest.recipe.get("corpus", {})))
-        page.corpus = corpus_block(samples, table)
+        inputs, page.corpus_note = corpus_panels(samples, table)
+        page.corpus = strip_of(inputs, page.corpus_note, samples.read) if inputs is not None else None
         context = Context(study, table, tables, samples, meaning, against)
         page.sections = stage_sections(context)
         page.results = result_sections(context)
@@ -215,11 +237,23 @@ def environment() -> Any:
     )  # fmt: skip
     made.filters["bytes"] = human_bytes
     made.filters["count"] = lambda value: f"{value:,}".replace(",", "\u202f")
+    made.filters["own_ids"] = OwnIds()
     made.filters["prose"] = prose
     made.filters["shell"] = shell
     made.filters["words"] = words_of
     made.filters["head"] = head_of
     return made
+
+
+class OwnIds:
+    """A filter for the drawings of one page: ids count from 0 for each, so that none refers to the definitions of another."""
+
+    def __init__(self) -> None:
+        self._drawings = 0
+
+    def __call__(self, svg: str) -> str:
+        self._drawings += 1
+        return with_ids(svg, f"drawing{self._drawings}")
 
 
 def shell(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 from xlli_ray.analyses.shared.labels import Labels
 from xlli_ray.plots.palette import Look, network_looks
 from xlli_ray.plots.view import View
-from xlli_ray.report.gallery import Block
+from xlli_ray.report.image_strip import Strip
 from xlli_ray.report.page_means import Tables
 from xlli_ray.report.page_parts.table_text import Shown
 from xlli_ray.report.shown_samples import Samples
@@ -151,8 +151,8 @@ class Figure:
 class Piece:
     """One part of a third-party section (`report.section`) for the template."""
 
-    form: Literal["text", "figure", "table", "block"]
-    item: str | Figure | Shown | Block
+    form: Literal["text", "figure", "table", "strip"]
+    item: str | Figure | Shown | Strip
 
 
 @dataclass(frozen=True)
@@ -194,9 +194,9 @@ class Section:
     """The same of the differences."""
     figures: list[Figure] = field(default_factory=list)
     stored: list[Stored] = field(default_factory=list)
-    blocks: list[Block] = field(default_factory=list)
+    strips: list[Strip] = field(default_factory=list)
     own: list[Piece] = field(default_factory=list)
-    """Of the section that the probe brings, in place of `blocks`."""
+    """Of the section that the probe brings, in place of `strips`."""
     notes: list[str] = field(default_factory=list)
     query: str = ""
 

@@ -3,8 +3,8 @@
 A probe or an analysis may bring it as a classmethod (`Showing`); or a line of `registry.SECTIONS`, or an entry point of the group
 `xlli_ray.sections`, names a function for a kind. It is called when a page is written, reads what `SectionContext` offers and nothing else,
 and writes nothing. Parts are shown in the order in which they come. None of them is HTML: texts are escaped, views are drawn here, pixels
-become PNG files. What follows from columns, arrays and tables is on the page without it; parts of a probe stand in place of the pictures of
-its arrays. `docs/extending.md` walks through one.
+become PNG files. What follows from columns, arrays and tables is on the page without it; parts of a probe replace the images of its arrays.
+`docs/extending.md` walks through one.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from xlli_ray.plots.checks import EDGE
+from xlli_ray.plots.image_panels import Source
 from xlli_ray.plots.palette import Look
 from xlli_ray.plots.view import View
-from xlli_ray.report.gallery import Block
 from xlli_ray.store.tables.results import Column
+from xlli_ray.views.stored import is_image
 
 if TYPE_CHECKING:
     from xlli_ray.corpus.sample import Loaded
@@ -27,10 +29,7 @@ if TYPE_CHECKING:
     from xlli_ray.store.records.manifest import Cell
     from xlli_ray.study import Study, StudyResult
 
-__all__ = ["Block", "Column", "Drawing", "Image", "Images", "Part", "Rows", "SectionContext", "Showing", "Text"]
-
-EDGE = 1024
-"""Longest side of an image on a page, pixels."""
+__all__ = ["Column", "Drawing", "Image", "Images", "Part", "Rows", "SectionContext", "Showing", "Text"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure with its caption."""
+    """A figure with its caption. Of image panels (`plots.image_panels`) the page reads the arrays that they name, and shows tiles."""
 
     view: View
     caption: str
@@ -98,8 +97,7 @@ class Images:
     note: str = ""
 
 
-Part = Text | Drawing | Rows | Images | Block
-"""`Block`: lines of images as this package's own sections make them."""
+Part = Text | Drawing | Rows | Images
 
 
 @dataclass(frozen=True)
@@ -138,6 +136,25 @@ class SectionContext:
     def load(self, row: int) -> Loaded | str:
         """Input and target of the sample in that row of the sample table, or why they cannot be shown."""
         return self.page.samples.load(row)
+
+    def stored(self, source: Source) -> NDArray[Any] | None:
+        """The whole row of the array that a source names, None where it is not stored or not valid."""
+        return self.page.samples.read.stored(source)
+
+    def output(self, row: int, model: str) -> Source | None:
+        """Where the restored image of that sample lies, None where none is stored (`restore: {save: true}`)."""
+        sources = (Source(row, name, cell) for cell, name in self._outputs(model))
+        return next((source for source in sources if self.stored(source) is not None), None)
+
+    def stores_outputs(self, model: str) -> bool:
+        """Whether a stage stores restored images of the network."""
+        return bool(self._outputs(model))
+
+    def _outputs(self, model: str) -> list[tuple[str, str]]:
+        """(cell's id, array's name)"""
+        cells = [cell for cell in self.study.manifest.cells if cell.kind == "restore" and cell.model == model]
+        arrays = ((cell.id, meta) for cell in cells for bucket in cell.buckets for meta in bucket.arrays)
+        return list(dict.fromkeys((cell, meta.name) for cell, meta in arrays if is_image(meta)))
 
     def colour(self, label: str) -> str:
         """The colour of a degradation label in every figure."""

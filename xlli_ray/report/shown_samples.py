@@ -17,6 +17,7 @@ from xlli_ray.errors import XlliError
 from xlli_ray.store.records.manifest import BucketPlan, SampleTable
 from xlli_ray.store.zarr.size_reader import Reader
 from xlli_ray.study import Study
+from xlli_ray.views.image_reader import ImageReader
 
 ROW_BYTES = 256 << 20
 """A single sample larger than this is not drawn."""
@@ -56,9 +57,14 @@ class Samples:
         """Degradation label."""
         return str(self.row(number)["label"])
 
-    def family(self, number: int) -> str:
-        """Degradation family, for its coloured dot; empty where the study has but one degradation."""
-        return self._meaning.type(self.label(number)) if self.several else ""
+    def colour(self, number: int) -> str:
+        """The colour of its degradation, for a dot; empty where the study has but one degradation."""
+        return self._meaning.colour(self.label(number)) if self.several else ""
+
+    @cached_property
+    def read(self) -> ImageReader:
+        """Reads what image panels name."""
+        return ImageReader(self.study.archive, self.load, self.row)
 
     @cached_property
     def _meaning(self) -> Labels:

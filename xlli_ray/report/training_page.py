@@ -17,6 +17,7 @@ from xlli_ray.report.page import KEY, environment
 from xlli_ray.report.page_model import Figure
 from xlli_ray.store.objects.client import Objects
 from xlli_ray.store.tables.trainings import Standing, Trainings, read_trainings, standings
+from xlli_ray.views.page_views import PageView, write_page_views
 
 APART = 12
 """More networks than this are drawn without a legend: the table below has their colours."""
@@ -57,6 +58,8 @@ def write_training_page(objects: Objects) -> str:
     if trainings is None:
         raise StudyError(f"{objects.url}: no training study is here (no training.json)")
     page = gather(trainings, standings(objects, trainings.networks))
+    views = [PageView("training", figure.caption, figure.view) for figure in page.figures if figure.view is not None]
+    write_page_views(objects, views)
     objects.put(KEY, environment().get_template("training.html.j2").render(page=page).encode())
     return f"{objects.url.rstrip('/')}/{KEY}"
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Sequence
 
-from xlli_ray.views.pixels import Pixels, png_bytes
+from xlli_ray.plots.image_panels import ImagePanel, ImagePanels
+from xlli_ray.plots.panel_pixels import data_uri
 
 LINES = 12
 """Maximum number of lines of a card."""
@@ -19,15 +19,20 @@ def card(title: str, lines: Sequence[tuple[str, str]]) -> str:
     return f"<table><caption>{html.escape(title)}</caption>{rows}{more}</table>"
 
 
-def picture(image: Pixels, caption: str) -> str:
-    """An image, pixel for pixel, above its caption."""
-    return image_tag(png_bytes(image), caption) + f"<br>{html.escape(caption)}"
+def panels_html(view: ImagePanels) -> str:
+    """Image panels that have their pixels: a table for each row that has a label of its own."""
+    parts: list[tuple[str, list[list[str]]]] = []
+    for row in view.rows:
+        if row.label or not parts:
+            parts.append((row.label, []))
+        parts[-1][1].append(["" if panel is None else _panel(panel) for panel in row.panels])
+    return "".join(grid(label, rows) for label, rows in parts)
 
 
-def image_tag(png: bytes, about: str) -> str:
-    """A PNG file in an `<img>`; `about` is the alternative text."""
-    data = base64.b64encode(png).decode()
-    return f'<img alt="{html.escape(about, quote=True)}" style="image-rendering: pixelated" src="data:image/png;base64,{data}">'
+def _panel(panel: ImagePanel) -> str:
+    words = "<br>".join(html.escape(text) for text in (panel.caption, panel.note) if text)
+    about = html.escape(panel.caption, quote=True)
+    return f'<img alt="{about}" style="image-rendering: pixelated" src="{data_uri(panel)}"><br>{words}'
 
 
 def grid(title: str, rows: Sequence[Sequence[str]]) -> str:

@@ -1,15 +1,80 @@
-"""Maps of several networks for one window: a row each, with a zoom of the window and the DI, for comparison."""
+"""How attribution maps are shown, on the page and in notebooks: as layers over the input, with the window that they explain.
+
+Red is a share of the map's own largest value, the more opaque the larger it is (share to the power 0.4: most of a map is a few per cent of
+its peak, and how far that reaches is what one wants to see); so reds of two maps are not comparable, their shapes and their DI are. Signed
+maps have a scale of their own, symmetric about 0 (white).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xlli_ray.errors import XlliError
-from xlli_ray.views.pixels import detail, to_image
+from xlli_ray.plots.colour_scale import ColourScale
+from xlli_ray.plots.image_panels import SIDE, Area, Frame, ImagePanel, ImagePanels, Layer, PanelRow
+from xlli_ray.plots.palette import BLUE
+from xlli_ray.plots.panel_values import image_layer, layer_of
+from xlli_ray.plots.pixels import LUMA, around, to_image
+
+DETAIL = 192
+"""Pixels of a window with its surroundings."""
+FAINT = ColourScale(-280.5, 280.5, "gray")
+"""The image below a map: half the contrast, brighter."""
+SHARE = ColourScale(0.0, 1.0, "reds", power=0.4)
+AREA = ColourScale(0.0, 1.0, "reds")
+AREA_OPACITY = 0.75
+
+
+@dataclass(frozen=True)
+class Place:
+    """A square window in output pixels, and the input that the output was made of."""
+
+    top: int
+    left: int
+    size: int
+    scale: int
+    height: int
+    width: int
+    """Of the input."""
+
+    @property
+    def whole(self) -> Area:
+        """The whole sample."""
+        return Area(0, 0, self.height, self.width)
+
+    def frame(self, colour: str = "") -> Frame:
+        """Around the window."""
+        return Frame(self.top / self.scale, self.left / self.scale, self.size / self.scale, self.size / self.scale, colour)
+
+    def whole_panel(self, caption: str, layer: Layer, note: str = "") -> ImagePanel:
+        """The whole image with the window framed."""
+        return ImagePanel(caption, (layer,), note, self.whole, (self.frame(),), SIDE, enlarged=True, overview=True)
+
+    def map_panel(self, caption: str, layers: tuple[Layer, ...], note: str = "") -> ImagePanel:
+        """A map over the input; the window's frame is a line beside it, for what lies next to the window counts there."""
+        return ImagePanel(caption, layers, note, self.whole, (self.frame(BLUE),), SIDE, enlarged=True, overview=True)
+
+    def window_panel(self, caption: str, layer: Layer, note: str = "") -> ImagePanel:
+        """The window with as much around it, pixel for pixel."""
+        box = around(self.top, self.left, self.size, (self.height * self.scale, self.width * self.scale))
+        area = Area(*(value / self.scale for value in box))
+        return ImagePanel(caption, (layer,), note, area, (self.frame(),), DETAIL, enlarged=True)
+
+
+def signed_scale(values: NDArray) -> ColourScale:
+    """Symmetric about 0, whatever the signs."""
+    scale = ColourScale.of([values])
+    return ColourScale(-scale.high, scale.high, "RdBu_r")
+
+
+def area_layer(area: NDArray) -> Layer:
+    """A contribution area, (H, W) in 0..1."""
+    return layer_of(area, AREA, side=SIDE, opacity=AREA_OPACITY, shared=True)
 
 
 class Window(Protocol):
@@ -24,7 +89,7 @@ class Window(Protocol):
 
 
 class Map(Protocol):
-    """What is drawn for one network: `api.LamResult`."""
+    """What is shown of one network: `api.LamResult`."""
 
     @property
     def model(self) -> str: ...
@@ -37,23 +102,28 @@ class Map(Protocol):
     def output(self) -> NDArray[np.float32]:
         """(C, sH, sW)."""
     @property
+    def target(self) -> NDArray[np.float32] | None:
+        """(3, sH, sW)."""
+    @property
     def map(self) -> NDArray[np.float32]:
         """(H, W) in 0..1."""
+    @property
+    def attribution(self) -> NDArray[np.float32]:
+        """(C, H, W), signed."""
     @property
     def area(self) -> NDArray[np.float64]:
         """(H, W) in 0..1."""
     @property
     def di(self) -> float: ...
+    @property
+    def error_estimate(self) -> float: ...
 
 
-def side_by_side(results: Sequence[Map]) -> Any:
-    """A matplotlib figure, one row per network: output with the window, zoom, map over the grey input, contribution area.
+def lam_panels(results: Sequence[Map]) -> ImagePanels:
+    """One row per network: output and target with the window, map, contribution area, signed map, the window alone.
 
     Raises XlliError if the results differ in input or window: their maps and DI would not be comparable.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
-
     first = results[0]
     w = first.window
     for other in results[1:]:
@@ -61,31 +131,32 @@ def side_by_side(results: Sequence[Map]) -> Any:
             raise XlliError(
                 f"{other.model}: input or window differs from {first.model}'s; give `xlli_ray.lam` the same image and window"
             )
-    height, width = first.input.shape[1:]
-    figure = Figure(figsize=(12, len(results) * (3 * height / width + 0.35) + 0.4), layout="constrained")
-    axes = figure.subplots(len(results), 4, squeeze=False)
-    grey = np.tensordot([0.299, 0.587, 0.114], first.input, axes=1)
-    for line, result in zip(axes, results):
-        image = to_image(result.output)
-        scale = image.shape[0] // height
-        extent = (0, width * scale, height * scale, 0)
-        line[0].imshow(image, extent=extent)
-        line[0].set_title(result.model, fontsize=10, parse_math=False)
-        line[1].imshow(detail(image, w.top, w.left, w.size), interpolation="nearest")
-        line[1].set_title("its output around the window", fontsize=10)
-        values = np.nan_to_num(result.map)
-        _reds(line[2], grey, values, np.sqrt(values).clip(0, 1), extent)
-        line[2].set_title(f"map: DI {result.di:.2f}", fontsize=10)
-        _reds(line[3], grey, result.area, 0.75 * result.area, extent)
-        line[3].set_title("contribution area", fontsize=10)
-        for axis in (line[0], line[2], line[3]):
-            axis.add_patch(Rectangle((w.left, w.top), w.size, w.size, fill=False, ec="#0072B2", lw=1.5))
-        for axis in line:
-            axis.set_axis_off()
-    figure.suptitle(f"What they use for the window at row {w.top}, column {w.left}, size {w.size}", fontsize=11)
-    return figure
+    rows = tuple(PanelRow(result.model if len(results) > 1 else "", _panels(result)) for result in results)
+    names = ", ".join(result.model for result in results)
+    return ImagePanels(f"{names}: what is used for the window at row {w.top}, column {w.left}, size {w.size}", rows)
 
 
-def _reds(axis: Any, grey: NDArray[Any], values: NDArray[Any], alpha: NDArray[Any], extent: tuple[int, int, int, int]) -> None:
-    axis.imshow(grey, extent=extent, cmap="gray", vmin=-0.6, vmax=1.6)
-    axis.imshow(values, extent=extent, cmap="Reds", vmin=0, vmax=1, alpha=alpha, interpolation="nearest")
+def _panels(result: Map) -> tuple[ImagePanel | None, ...]:
+    height, width = result.input.shape[1:]
+    w = result.window
+    place = Place(w.top, w.left, w.size, result.output.shape[1] // height, height, width)
+    grey = layer_of(np.tensordot(LUMA, result.input, axes=1) * 255, FAINT, side=SIDE)
+    share = layer_of(np.nan_to_num(result.map), SHARE, side=SIDE, shared=True)
+    signed = np.nan_to_num(result.attribution.sum(axis=0))
+    scale = signed_scale(signed)
+    error = f"estimated error {100 * result.error_estimate:.2g} %" if np.isfinite(result.error_estimate) else ""
+    shown, name = (result.output, "output") if result.target is None else (result.target, "target")
+    return (
+        place.whole_panel(f"{name} and window", image_layer(to_image(shown), side=SIDE)),
+        place.map_panel(f"map, DI {result.di:.2f}", (grey, share), error),
+        place.map_panel("contribution area", (grey, area_layer(result.area))),
+        place.map_panel("signed map", (layer_of(signed, scale, side=SIDE),), f"±{scale.high:.3g}"),
+        _window(place, "output, the window", result.output),
+        _window(place, "target, the window", result.target) if result.target is not None else None,
+    )[: 5 + (result.target is not None)]
+
+
+def _window(place: Place, caption: str, planes: NDArray[np.float32]) -> ImagePanel:
+    """The pixels around the window: only they are kept."""
+    top, left, height, width = around(place.top, place.left, place.size, planes.shape[1:])
+    return place.window_panel(caption, image_layer(to_image(planes[:, top : top + height, left : left + width]), side=DETAIL))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -10,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlli_ray.corpus.sample import Loaded, sample_from_row, study_loader
-from xlli_ray.errors import StudyError, closest
+from xlli_ray.errors import StudyError, XlliError, closest
+from xlli_ray.plots.image_panels import ImagePanel, ImagePanels, Layer, PanelRow, Source
+from xlli_ray.plots.panel_values import filled
+from xlli_ray.plots.pixels import png_bytes, shrunk, to_image
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.zarr.size_reader import Reader, open_readers
-from xlli_ray.views.html import grid, picture
-from xlli_ray.views.pixels import SIDE, enlarged, png_bytes, shrunk, to_image
+from xlli_ray.views.html import grid, panels_html
+from xlli_ray.views.image_reader import ImageReader
 from xlli_ray.views.stored import is_image, row_of
 
 THUMB = 160
@@ -91,25 +95,51 @@ class SampleView:
             )
         return values
 
+    def _place(self, model: str) -> tuple[str, str]:
+        """(cell, array) of the output of a network that has one."""
+        return next((r.cell.id, r.meta.name) for r in self._readers(model) if row_of([r], self.row["row"]) is not None)
+
     def _readers(self, model: str) -> list[Reader]:
         cells = [cell for cell in self.archive.manifest.cells if cell.kind == "restore" and cell.model == model]
         return [reader for cell in cells for reader in open_readers(self.archive.records, cell) if is_image(reader.meta)]
 
-    def _repr_html_(self) -> str:
-        from xlli_ray.errors import XlliError
+    def scale(self, models: Sequence[str]) -> int:
+        """Output pixels per input pixel: of the target, else of the first of the outputs; 1 without either."""
+        shown = self.target if self.target is not None else next((self.output(model) for model in models), self.input)
+        return max(1, round(shown.shape[-2] / self.input.shape[-2]))
 
-        cells = []
+    def panels(self, models: Sequence[str]) -> ImagePanels:
+        """Input, target and the outputs of `models` side by side, where they lie; `filled` reads them.
+
+        Raises as `output` and `input` do.
+        """
+        number, scale = self.row["row"], self.scale(models)
+        shown = [(f"input, enlarged ×{scale}" if scale > 1 else "input", Source(number, "input"), _size(self.input))]
+        if self.target is not None:
+            shown.append(("target", Source(number, "target"), _size(self.target)))
+        for model in models:
+            size = _size(self.output(model))
+            cell, name = self._place(model)
+            shown.append((model, Source(number, name, cell), size))
+        images = [ImagePanel(caption, (Layer(source),), size, enlarged=True) for caption, source, size in shown]
+        return ImagePanels(self.title, (PanelRow(self.title, tuple(images)),))
+
+    def filled(self, view: ImagePanels) -> ImagePanels:
+        """The view with its pixels. Raises StudyError where some cannot be read."""
+        read = ImageReader(self.archive, lambda row: self._loaded, lambda row: self.row)
+        drawn, reasons = filled(view, read)
+        if reasons:
+            raise StudyError(f"sample {self.id}: {reasons[0]}")
+        return drawn
+
+    def _repr_html_(self) -> str:
         try:
-            cells.append(picture(enlarged(to_image(self.input), SIDE), f"input, {_size(self.input)}"))
-            if self.target is not None:
-                cells.append(picture(enlarged(to_image(self.target), SIDE), f"target, {_size(self.target)}"))
+            return panels_html(self.filled(self.panels(self.models)))
         except (XlliError, OSError) as error:
             return grid(f"{self.title}: cannot be shown: {error}", [])
-        cells += [picture(enlarged(to_image(self.output(model)), SIDE), model) for model in self.models]
-        return grid(self.title, [cells])
 
 
-def _size(planes: NDArray[np.float32]) -> str:
-    """Size of the drawn image: `86×64`, for a clip `86×64, frame 3 of 0…6`."""
+def _size(planes: NDArray[Any]) -> str:
+    """Size of the image: `86×64`, for a clip `86×64, frame 3 of 0…6`."""
     text = f"{planes.shape[-1]}×{planes.shape[-2]}"
     return f"{text}, frame {len(planes) // 2} of 0…{len(planes) - 1}" if planes.ndim == 4 else text

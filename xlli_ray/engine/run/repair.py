@@ -98,6 +98,9 @@ def _apply(archive: Archive, findings: Sequence[Finding], lease: Lease, done: li
         elif finding.kind == "result":
             objects.delete([finding.key if finding.key.endswith("failed.json") else f"results/{finding.cell}/result.json"])
             done.append(f"results/{finding.cell}: removed, the next run makes it again")
+        elif finding.kind == "page":
+            objects.delete([finding.key])
+            done.append(f"{finding.key}: removed, `xlli report` writes it again")
         elif finding.kind == "plan" and finding.key in [document_key(name) for name in documents(objects)[:-1]]:
             objects.delete([finding.key])
             done.append(f"{finding.key}: removed, a later one counts")

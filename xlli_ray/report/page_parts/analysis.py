@@ -90,7 +90,7 @@ def _section(state: State, result: StudyResult | None, context: Context) -> Resu
 def _shown(
     file: StoredFile, table: pa.Table, stage: str, models: Sequence[str] = (), against: str | None = None
 ) -> Shown:
-    """Empty columns are left out, those that this study has nothing for, and pictures and lists, which are for programs. Of the pairs of
+    """Empty columns are left out, those that this study has nothing for, and images and lists, which are for programs. Of the pairs of
     many models, those with one of them are shown."""
     kept = tuple(column for column in file.columns if column.name in table.column_names and column.dtype not in BULKY
                  and table[column.name].null_count < table.num_rows)  # fmt: skip

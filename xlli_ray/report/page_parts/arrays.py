@@ -1,6 +1,6 @@
 """The arrays of a probe: what is stored, and which of it is drawn how.
 
-Dims and dtype decide (drawn by `array_pictures`): a new probe needs nothing here. Where they cannot say what a picture is about, a probe
+Dims and dtype decide (drawn by `array_images`): a new probe needs nothing here. Where they cannot say what an image is about, a probe
 brings a section of its own (`brought_section`): a map of attributions is little without the window that it explains.
 """
 
@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from xlli_ray.errors import StudyError
-from xlli_ray.report import array_pictures
+from xlli_ray.report import array_images
+from xlli_ray.report.image_strip import strip_of
 from xlli_ray.report.page_model import Context, Scalar, Section, Stored
 from xlli_ray.report.page_parts.scalars import digits, number
 from xlli_ray.report.shown_samples import spread, table_row, usable_readers
@@ -63,13 +64,13 @@ def stored_lines(context: Context, stage: str, cells: Sequence[Cell]) -> list[St
     return out
 
 
-def add_pictures(context: Context, out: Section, cells: Sequence[Cell]) -> None:
-    """The pictures of the section; what cannot be read is said, the numbers are still worth a page."""
+def add_images(context: Context, out: Section, cells: Sequence[Cell]) -> None:
+    """The images of the section; what cannot be read is said, the numbers are still worth a page."""
     try:
         _by_dims(context, out, cells)
     except StudyError as error:  # a damaged shard
         out.notes.append(f"Not all arrays can be read: {error}")
-    if not out.blocks and not any(line.valid for line in out.stored):
+    if not out.strips and not any(line.valid for line in out.stored):
         out.notes.append("No array holds a valid row yet.")
 
 
@@ -80,7 +81,7 @@ def _by_dims(context: Context, out: Section, cells: Sequence[Cell]) -> None:
     others = [(cell, name) for cell, name in arrays if (cell, name) not in images and _meta(cell, name).shape]
     groups: dict[tuple[str, str], list[tuple[Cell, str]]] = {}
     for cell, name in others:
-        single = array_pictures.is_single_map(_meta(cell, name))
+        single = array_images.is_single_map(_meta(cell, name))
         groups.setdefault((cell.what if single else cell.id, name), []).append((cell, name))
     chosen = spread(PANELS, list(groups.values()))
     if len(chosen) < len(groups):
@@ -109,27 +110,29 @@ def _alone(context: Context, out: Section, cell: Cell, name: str, *, rows: int) 
     usable = usable_readers(readers)
     if not usable:
         if any(reader.valid.any() for reader in readers):
-            out.notes.append(f"{array_pictures.cell_words(cell)}: a single sample is too large to be drawn here.")
+            out.notes.append(f"{array_images.cell_words(cell)}: a single sample is too large to be drawn here.")
         return
-    title = array_pictures.cell_title(cell, usable[0])
-    if array_pictures.is_map(usable[0].meta):
-        block = array_pictures.map_block(context.samples, context.table, usable, title=title, count=rows)
+    title = array_images.cell_title(cell, usable[0])
+    if array_images.is_map(usable[0].meta):
+        _add(context, out, array_images.map_panels(context.samples, context.table, usable, title=title, count=rows))
     else:
-        block = array_pictures.matrix_block(context.samples, usable, title=title, colour=context.colour)
-    out.blocks += [block] if block is not None else []
+        _add(context, out, array_images.matrix_panels(context.samples, usable, title=title, colour=context.colour))
 
 
 def _beside(context: Context, out: Section, members: Sequence[tuple[Cell, str]]) -> None:
     """The same single map of several networks."""
     readers = {cell.owner: usable_readers(_readers(context, cell, name)) for cell, name in members}
     readers = {model: some for model, some in readers.items() if some}
-    if len(readers) > array_pictures.MAPS:
-        out.notes.append(f"{array_pictures.MAPS} of {len(readers)} models are shown side by side, evenly spaced.")
-        readers = {model: readers[model] for model in spread(array_pictures.MAPS, list(readers))}
+    if len(readers) > array_images.MAPS:
+        out.notes.append(f"{array_images.MAPS} of {len(readers)} models are shown side by side, evenly spaced.")
+        readers = {model: readers[model] for model in spread(array_images.MAPS, list(readers))}
     if readers:
         title = members[0][0].what
-        block = array_pictures.side_by_side(context.samples, context.table, readers, title=title)
-        out.blocks += [block] if block is not None else []
+        _add(context, out, array_images.side_by_side(context.samples, context.table, readers, title=title))
+
+
+def _add(context: Context, out: Section, made: array_images.Noted | None) -> None:
+    out.strips += [strip_of(*made, context.samples.read)] if made is not None else []
 
 
 def _gallery(context: Context, out: Section, images: Sequence[tuple[Cell, str]]) -> None:
@@ -151,18 +154,16 @@ def _gallery(context: Context, out: Section, images: Sequence[tuple[Cell, str]])
         how = f"evenly spaced by their mean {score.name}" if score else "evenly spaced"
         out.notes.append(f"{len(names)} of {len(by_model)} models are shown side by side, {how}.")
         by_model = {name: by_model[name] for name in names}
-    readers = {model: _readers(context, cell, name) for model, (cell, name) in by_model.items()}
     shown = _ranked(context, out, score, out.models if out.without_model else list(by_model)) if score is not None else []
     if not shown:
-        first = next((some for some in readers.values() if any(r.valid.any() for r in some)), [])
+        each = (_readers(context, cell, name) for cell, name in by_model.values())
+        first = next((some for some in each if any(r.valid.any() for r in some)), [])
         good = [(r, int(place)) for r in first for place in np.flatnonzero(r.valid)[:1000]]
-        shown = [array_pictures.Shown(table_row(r.bucket, place), "", {}) for r, place in spread(3, good)]
-    block = array_pictures.image_block(context.samples, readers, shown)
-    if block is not None:
-        out.blocks.append(block)
+        shown = [array_images.Shown(table_row(r.bucket, place), "", {}) for r, place in spread(3, good)]
+    _add(context, out, array_images.image_panels(context.samples, by_model, shown))
 
 
-def _ranked(context: Context, out: Section, score: Scalar, models: Sequence[str]) -> list[array_pictures.Shown]:
+def _ranked(context: Context, out: Section, score: Scalar, models: Sequence[str]) -> list[array_images.Shown]:
     """Samples with the highest, the median and the lowest mean score over `models`, of those that all of them measured."""
     values, column, source = ", ".join("?" for _ in models), quoted(score.name), quoted(out.kind)
     rows = context.tables.rows(
@@ -191,5 +192,5 @@ def _ranked(context: Context, out: Section, score: Scalar, models: Sequence[str]
         name = ends[0] if row["place"] == 1 else ends[1] if row["place"] == row["n"] else "median"
         scores = {e["model"]: f"{score.name} {number(e['v'], places)}" for e in each if e["row"] == row["row"]}
         rank = f"{name} of {row['n']} by {score.name}, mean over the models {number(row['v'], places)}"
-        out_rows.append(array_pictures.Shown(row["row"], rank if len(models) > 1 else f"{name} of {row['n']} by {score.name}", scores))
+        out_rows.append(array_images.Shown(row["row"], rank if len(models) > 1 else f"{name} of {row['n']} by {score.name}", scores))
     return out_rows

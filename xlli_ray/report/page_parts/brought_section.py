@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from xlli_ray.errors import EnvironmentFailure, StudyError
+from xlli_ray.plots.checks import EDGE
+from xlli_ray.plots.image_panels import ImagePanel, ImagePanels, PanelRow
 from xlli_ray.plots.kinds import KINDS
+from xlli_ray.plots.panel_values import Read, image_layer
 from xlli_ray.plots.view import to_svg
 from xlli_ray.registry import SECTIONS, said
-from xlli_ray.report.gallery import Block, Row, Tile, png
+from xlli_ray.report.image_strip import strip_of
 from xlli_ray.report.page_model import Figure, Piece
 from xlli_ray.report.page_parts.table_text import shown_rows
 from xlli_ray.report.section import Drawing, Image, Images, Part, Rows, SectionContext, Text
@@ -28,7 +31,7 @@ def pieces_of(cls: type | None, context: SectionContext) -> tuple[list[Piece], l
     out: list[Piece] = []
     try:
         for part in _parts(cls, context):
-            out.append(_piece(part))
+            out.append(_piece(part, context.page.samples.read))
     except EnvironmentFailure:  # an outage is not the section's fault
         raise
     except StudyError as error:  # a damaged shard
@@ -50,26 +53,27 @@ def _parts(cls: type | None, context: SectionContext) -> Iterator[Part]:
         yield from SECTIONS.load(context.kind)(context)
 
 
-def _piece(part: Any) -> Piece:
+def _piece(part: Any, read: Read) -> Piece:
     """Raises TypeError for anything that is not a part."""
     if isinstance(part, Text):
         return Piece("text", part.text)
+    if isinstance(part, Drawing) and type(part.view) is ImagePanels:
+        return Piece("strip", strip_of(part.view, part.caption, read))
     if isinstance(part, Drawing):
         foreign = type(part.view) not in KINDS.values()  # draws for itself: shown as an image, in which nothing runs
         return Piece("figure", Figure(to_svg(part.view), part.caption, foreign=foreign, view=part.view))
     if isinstance(part, Rows):
         return Piece("table", shown_rows(part))
     if isinstance(part, Images):
-        lines = [Row(name, "", [None if image is None else _tile(image) for image in images]) for name, images in part.lines]
-        columns = max([2, *(len(line.tiles) for line in lines)])  # a single one would fill the page
-        return Piece("block", Block(part.title, part.note, columns, lines))
-    if isinstance(part, Block):
-        return Piece("block", part)
+        rows = tuple(PanelRow(name, tuple(None if image is None else _panel(image) for image in images)) for name, images in part.lines)
+        if not any(row.panels for row in rows):
+            return Piece("text", part.note or part.title)
+        return Piece("strip", strip_of(ImagePanels(part.title, rows), part.note, read))
     raise TypeError(f"expected Text, Drawing, Rows or Images (xlli_ray.report.section), got {part!r:.80}")
 
 
-def _tile(image: Image) -> Tile:
-    return Tile(png(image.pixels), image.caption, image.note)
+def _panel(image: Image) -> ImagePanel:
+    return ImagePanel(image.caption, (image_layer(image.pixels, side=EDGE),), image.note, side=EDGE)
 
 
 def foreign_line(noun: str, kind: str, code: str) -> str:

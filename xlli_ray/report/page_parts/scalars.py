@@ -7,6 +7,7 @@ Differences have figures of their own, one row a pair.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -79,7 +80,7 @@ def add_scalars(context: Context, out: Section) -> None:
     for column, summary in zip(out.shown, summaries):
         about = f"{column.name}: {column.words}" if column.words else column.name
         axis = f"{column.name}, {column.unit}" if column.unit else column.name
-        for view, more in _draw(context, out.models, present, summary, axis):
+        for view, more in _draw(context, out.models, present, _told(summary), axis):
             out.figures.append(Figure(to_svg(view), f"{about.rstrip('.')}. {more}".strip(), view=view))
     names = [context.tables.name(column.name) for column in out.shown]
     finite = ", ".join(f"avg({name}) filter (where isfinite({name}::double)) as {name}" for name in names)
@@ -186,6 +187,19 @@ def _value(item: Interval, places: int, photographs: int, *, sign: bool) -> Valu
     ends = f"{number(item.low, places, sign=sign)} … {number(item.high, places, sign=sign)}" if np.isfinite(item.low) else ""
     over = f"over {item.photographs} of {photographs}" if item.photographs < photographs else ""
     return Value(number(item.mean, places, sign=sign), ends, over)
+
+
+def _told(summary: Summary) -> Summary:
+    """With numbers of ten digits: DuckDB's threads add in any order, so the last ones of a sum differ from run to run; a figure may not."""
+
+    def digits_of(value: float) -> float:
+        return float(f"{value:.10g}")
+
+    def told(item: Interval) -> Interval:
+        return replace(item, mean=digits_of(item.mean), low=digits_of(item.low), high=digits_of(item.high))
+
+    values = {key: told(item) for key, item in summary.values.items()}
+    return replace(summary, values=values, differences=[replace(item, interval=told(item.interval)) for item in summary.differences])
 
 
 def _draw(context: Context, models: Sequence[str], labels: Sequence[str], summary: Summary, axis: str) -> Iterator[tuple[View, str]]:

@@ -1,6 +1,6 @@
 """One section of the page for each stage, made from the probe's protocol: its columns, its arrays, its docstrings and its reference.
 
-Nothing here names a probe: scalars become a table and figures (`scalars`), arrays become pictures (`arrays`), unless the probe brings a
+Nothing here names a probe: scalars become a table and figures (`scalars`), arrays become images (`arrays`), unless the probe brings a
 section of its own (`brought_section`).
 """
 
@@ -13,7 +13,7 @@ from xlli_ray.errors import RecipeError
 from xlli_ray.probes import described, probe_class
 from xlli_ray.probes.measurement import Column
 from xlli_ray.report.page_model import Context, Scalar, Section
-from xlli_ray.report.page_parts.arrays import add_pictures, stored_lines
+from xlli_ray.report.page_parts.arrays import add_images, stored_lines
 from xlli_ray.report.page_parts.brought_section import foreign_line, pieces_of
 from xlli_ray.report.page_parts.scalars import add_scalars
 from xlli_ray.report.section import SectionContext
@@ -54,7 +54,7 @@ def section(context: Context, stage: str) -> Section:
     if any(bucket.arrays for cell in cells for bucket in cell.buckets):
         out.stored = stored_lines(context, stage, cells)
         if not out.own:
-            add_pictures(context, out, cells)
+            add_images(context, out, cells)
     model = "model, " if any(cell.model for cell in cells) else ""
     if not out.query and out.columns and not out.stored:  # nothing to average: the rows themselves
         names = ", ".join(context.tables.name(column.name) for column in out.columns)

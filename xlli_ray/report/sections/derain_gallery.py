@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlli_ray.corpus.sample import Loaded
+from xlli_ray.plots.pixels import to_image
 from xlli_ray.report.section import Image, Images, Part, SectionContext, Text
 from xlli_ray.report.shown_samples import ROW_BYTES, spread
 from xlli_ray.store.zarr.size_reader import Reader, open_readers
-from xlli_ray.views.pixels import to_image
 from xlli_ray.views.stored import is_image, row_of
 
 BACKGROUNDS = 2

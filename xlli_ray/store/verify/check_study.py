@@ -1,7 +1,8 @@
 """Prove that a study is whole: every object is one that its plan, records and `digests.json` name, with the bytes that were written.
 
 Reads everything once, large objects piece by piece. Findings are lines that say where, what and what to do; none means that the study is as
-it was written. Events, the page, notes and canaries are not looked at: nothing is concluded from them.
+it was written. Events, the page, notes and canaries are not looked at: nothing is concluded from them. The figures of the page as data
+have a seal of their own, for whoever reads them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from xlli_ray.store.tables.results import read_result
 from xlli_ray.store.tables.sample_table import open_parquet, part_key
 from xlli_ray.store.tables.study_tables import fingerprint
 from xlli_ray.store.verify.cells import verify_cell, verify_same
-from xlli_ray.store.verify.common import UNCHECKED, first_line, leases, odd_entries, rooted_records, scans, sealed
+from xlli_ray.store.verify.common import UNCHECKED, first_line, leases, odd_entries, page, rooted_records, scans, sealed
 from xlli_ray.store.verify.findings import Finding, Kind
 from xlli_ray.store.zarr.hierarchy import group_documents
 from xlli_ray.store.zarr.layout import dump
@@ -81,6 +82,7 @@ def _findings(archive: Archive, notes: list[str], accounted: set[str]) -> Iterat
     yield from _tables(archive, accounted, complete=complete and bool(manifest.cells))
     yield from _results(objects, accounted)
     yield from leases(objects, accounted)
+    yield from page(objects)
     yield from _root(archive, notes, accounted, digests)
     if isinstance(objects, LocalObjects):
         yield from odd_entries(objects.root, FOLDERS, (COPY, ROOT_KEY))

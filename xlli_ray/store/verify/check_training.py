@@ -18,7 +18,7 @@ from xlli_ray.store.records.checksum_root import KEY as ROOT_KEY
 from xlli_ray.store.records.checksum_root import Digest, Root, digest_of, pieces, read_root
 from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.tables.trainings import DOCUMENT, FILES, MODELS, Network, read_trainings
-from xlli_ray.store.verify.common import UNCHECKED, leases, odd_entries, rooted_records, scans, sealed
+from xlli_ray.store.verify.common import UNCHECKED, leases, odd_entries, page, rooted_records, scans, sealed
 from xlli_ray.store.verify.findings import Finding
 
 FOLDERS = ("events", "lease", "records", "report")
@@ -53,6 +53,7 @@ def _findings(objects: Objects, notes: list[str]) -> Iterator[Finding]:
         accounted |= {f"{name}/{file}" for file in FILES}
         yield from _finished(objects, name, wanted=any(network.id == name for network in networks))
     yield from leases(objects, accounted)
+    yield from page(objects)
     yield from scans(records := Listing(objects), accounted, saw)
     if root is None:
         if reason or networks:

@@ -16,6 +16,7 @@ from xlli_ray.store.records.seal import check, crc_hex, is_sealed, read_json
 from xlli_ray.store.records.unit_records import DamagedRecord, Seen, read_object
 from xlli_ray.store.verify.findings import Finding, Kind
 
+PAGE_VIEWS = "report/views.json"
 UNCHECKED = re.compile(r"(events|report)/.*|lease/(probe|canary)-.*|records/.*\.progress")
 """Notes: documented as such in docs/store-format.md."""
 
@@ -32,6 +33,12 @@ def sealed(objects: Objects, key: str, kind: Kind, *, must: bool = False) -> Ite
         yield Finding(kind, key, "missing")
     except StudyError as error:
         yield Finding(kind, key, str(error).removeprefix(f"{key}: ").rstrip("; "))
+
+
+def page(objects: Objects) -> Iterator[Finding]:
+    """The figures of the page as data: a note with a seal of its own. The page itself is not looked at."""
+    if PAGE_VIEWS in objects.list("report"):
+        yield from sealed(objects, PAGE_VIEWS, "page", must=True)
 
 
 def leases(objects: Objects, accounted: set[str]) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 Kind = Literal[
     "plan", "samples", "weights", "document", "companion", "record", "shard", "missing", "tables", "result", "lease", "root", "foreign",
-    "training", "listed",
+    "training", "listed", "page",
 ]  # fmt: skip
 WAY_OUT: dict[Kind, str] = {
     "plan": "`xlli verify --repair` restores it when it or its copy study.json is whole; else restore it from a copy of the study",
@@ -24,6 +24,7 @@ WAY_OUT: dict[Kind, str] = {
     "root": "the same `xlli run`, or `xlli verify --repair`, makes it again",
     "training": "delete the folder {cell} to train this network again",
     "listed": "the same `xlli train` writes it again",
+    "page": "`xlli report` writes it again",
     "foreign": "nothing here made it, and --repair leaves it alone: look at it and move it away",
 }
 

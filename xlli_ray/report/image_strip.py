@@ -1,0 +1,78 @@
+"""Image panels as the page's template shows them: tiles in rows, each an `<img>` with its words below it.
+
+The view is what is drawn (`plots.image_panels`); a strip is made from it by `strip_of`, which reads the arrays that it names.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xlli_ray.plots.image_panels import ImagePanel, ImagePanels, scale_ends
+from xlli_ray.plots.panel_pixels import data_uri, ramp
+from xlli_ray.plots.panel_values import Read, bare, filled
+from xlli_ray.plots.pixels import png_bytes
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One image with the words below it."""
+
+    uri: str
+    caption: str
+    note: str = ""
+    height: int = 0
+    """Not 0: stretched over the whole row and to so many pixels, as the matrix of a pooled layer is."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A colour bar: `low` and `high` are the ends as text."""
+
+    uri: str
+    low: str
+    high: str
+    about: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """Tiles side by side; None keeps a place empty."""
+
+    label: str
+    colour: str
+    tiles: Sequence[Tile | None]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Rows of tiles under one heading."""
+
+    title: str
+    caption: str
+    """Stands above them."""
+    columns: int
+    rows: Sequence[Row]
+    scale: Bar | None
+    view: ImagePanels
+    """What it was made of, without the pixels that lie in the study."""
+
+
+def strip_of(view: ImagePanels, caption: str, read: Read) -> Strip:
+    """The static images of a view. Why panels are empty is added to the caption."""
+    drawn, reasons = filled(view, read)
+    if reasons:
+        caption = f"{caption} Not all images can be shown: {reasons[0]}".strip()
+    rows = [Row(row.label, row.colour, [None if panel is None else _tile(panel) for panel in row.panels]) for row in drawn.rows]
+    wide = all(panel is None or panel.height for row in view.rows for panel in row.panels)
+    columns = 1 if wide else max(2, view.columns)  # a single one would fill the page
+    bar = None
+    if view.scale is not None:
+        uri = f"data:image/png;base64,{base64.b64encode(png_bytes(ramp(view.scale))).decode()}"
+        bar = Bar(uri, *scale_ends(view.scale), view.scale_label)
+    return Strip(view.title, caption, columns, rows, bar, bare(view))
+
+
+def _tile(panel: ImagePanel) -> Tile:
+    return Tile(data_uri(panel), panel.caption, panel.note, panel.height)
