@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from xlli_ray.corpus import pies
+from xlli_ray.corpus import pies_like_set
 from xlli_ray.corpus.box import Box
 from xlli_ray.corpus.degradations import parse_label
 from xlli_ray.corpus.ids import content_id, order_key, sample_id
@@ -72,8 +72,8 @@ def test_the_38_made_sets() -> None:
         "blur4+noise10", "blur4+noise20",
         "jpeg90", "jpeg70", "jpeg50", "jpeg30", "jpeg10",
     ]  # fmt: skip
-    assert [pies.LEVELS.keys(), len(labels)] == [dict.fromkeys(["clean", "blur", "noise", "blur+noise", "jpeg"]).keys(), 38]
-    assert all(mixture.type in pies.LEVELS for mixture in PiesSpec().mixtures)
+    assert [pies_like_set.LEVELS.keys(), len(labels)] == [dict.fromkeys(["clean", "blur", "noise", "blur+noise", "jpeg"]).keys(), 38]
+    assert all(mixture.type in pies_like_set.LEVELS for mixture in PiesSpec().mixtures)
 
 
 def test_sets_are_chosen_by_type_or_label_in_the_order_given() -> None:

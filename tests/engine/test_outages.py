@@ -16,7 +16,7 @@ import yaml
 from helpers import digest, picture
 from PIL import Image
 
-from xlli_ray.corpus.files import sources, watch
+from xlli_ray.corpus.files import outages, sources
 from xlli_ray.corpus.files.faults import FileFault, judge
 from xlli_ray.corpus.files.sources import list_files
 from xlli_ray.engine.events import Events
@@ -48,9 +48,9 @@ class World:
         self.bad: Callable[[str, int], Exception | bytes | None] = lambda uri, count: None
         self.count = 0
         self._lock = threading.Lock()
-        monkeypatch.setattr(watch, "read_bytes", self.read)
-        monkeypatch.setattr(watch, "PAUSES", (0.001, 0.002))
-        monkeypatch.setattr(watch, "SECOND_LOOK", 0.001)
+        monkeypatch.setattr(outages, "read_bytes", self.read)
+        monkeypatch.setattr(outages, "PAUSES", (0.001, 0.002))
+        monkeypatch.setattr(outages, "SECOND_LOOK", 0.001)
 
     def read(self, uri: str) -> bytes:
         with self._lock:

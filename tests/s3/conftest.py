@@ -34,14 +34,14 @@ def proxy(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
     """The way to the server that this process's environment names; without faults until its rule is set. Pauses are short."""
     import s3fs
 
-    from xlli_ray.corpus.files import watch
+    from xlli_ray.corpus.files import outages
     from xlli_ray.store.objects import bucket
 
     monkeypatch.setattr(bucket, "PAUSES", (0.01,) * 6)
     monkeypatch.setattr(bucket, "FIRST_PAUSES", (0.01,) * 3)
     monkeypatch.setattr(bucket, "WITHIN", {"max_retries": 2, "backoff": {"init_backoff": timedelta(milliseconds=5)}})
-    monkeypatch.setattr(watch, "PAUSES", (0.01, 0.02))
-    monkeypatch.setattr(watch, "SECOND_LOOK", 0.01)
+    monkeypatch.setattr(outages, "PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(outages, "SECOND_LOOK", 0.01)
     with Faulty(server.port) as made:
         for name, value in {
             "AWS_ENDPOINT_URL": made.url, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": REGION,

@@ -153,7 +153,7 @@ def test_what_an_object_store_refuses_keeps_its_reason_and_names_the_way_out(pla
     for call in ("get", "create", "put", "list", "delete"):
         with pytest.raises(EnvironmentFailure, match=f"{code}: the server's own words.*{WAYS_OUT[code]}"):
             CALLS[call][0](place)
-    if code != "AccessDenied":  # for a single file, that may be the file's matter (tests/corpus/test_outages.py)
+    if code != "AccessDenied":  # for a single file, that may be the file's matter (tests/corpus/test_outage_watch.py)
         for read in (lambda: read_bytes("s3://corpus/a.png"), lambda: list_files(["s3://corpus/*.png"], "/")):
             with pytest.raises(EnvironmentFailure, match=f"{code}.*{WAYS_OUT[code]}"):
                 read()

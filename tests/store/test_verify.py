@@ -15,7 +15,7 @@ from xlli_ray.errors import EnvironmentFailure
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects import client as objects_module
 from xlli_ray.store.objects.client import Objects, open_objects
-from xlli_ray.store.records import root as root_module
+from xlli_ray.store.records import checksum_root as root_module
 from xlli_ray.store.records.checksum_root import write_root
 from xlli_ray.store.records.manifest import Manifest, SampleTable
 from xlli_ray.store.records.seal import sealed_json, sealed_parquet
