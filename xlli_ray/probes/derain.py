@@ -104,7 +104,7 @@ class Derain(Probe):
     by_source = False
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("rho", "float64", "ρ: share of the rain that was removed; 0 none, 1 all, above 1 too much"),
-        _levels("d_perp", "D⊥: RMS of what was changed in the rain and was no rain: content destroyed"),
+        _levels("d_perp", "D⊥: RMS of the change in the rain that ρ does not explain: content destroyed, rain removed unevenly"),
         _change("e_rain_input", "E_R: RMS over the mask of output − input; read it beside rho and d_perp only"),
         _change("e_rain_perfect", "E_R*: E_R of a perfect network, RMS over the mask of target − input"),
         _levels("e_rain_left", "E_RB: RMS over the mask of output − target", detail=True),

@@ -10,7 +10,7 @@ the output F and a mask M of the rain, all in 8-bit units (0..255), over pixels 
     E_RB = RMS over M of F − B       what is still wrong in the rain
     E_B  = RMS over 1 − M of F − B   what was damaged beside it
     ρ    = ⟨F − O, B − O⟩ / ‖B − O‖², over M      share of the rain that was removed: 0 none, 1 all, more: too much
-    D⊥   = RMS over M of (F − O) − ρ (B − O)      what was changed there and was no rain: content destroyed
+    D⊥   = RMS over M of (F − O) − ρ (B − O)      what ρ does not explain: content destroyed, and rain removed unevenly
 
 ρ (B − O) and the rest are orthogonal, hence exactly
 

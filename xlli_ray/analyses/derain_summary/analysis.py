@@ -9,7 +9,7 @@ ratio, since ρ on seen rain changes, too. E_R stands beside the others or nowhe
 Which rain a network has seen is said by a tag that names a label of the corpus (`trained_on: light` beside inputs labelled `light`), or by
 `seen`. Networks alike in the tags of `by` are a group, `replicate` tells its trainings apart; without `by` each network is a group.
 Intervals are over trainings *and* backgrounds (`stats.crossed`), a background being a clean image with all its rains, patches and files
-(Rain100 has nine twice). A gap whose interval lies above 0 is the verdict `fits the rain`; what else would explain it is checked and
+(Rain100 has nine twice). A gap whose interval lies above `fits` is the verdict `fits the rain`; what else would explain it is checked and
 printed beside it: under-fitting, corruption, an inflated E_R.
 """
 

@@ -81,7 +81,7 @@ def _gap(measures: Measures, group: Group, label: str) -> _Row | None:
 
 def verdict(gap: Crossed, fits: float) -> str:
     """What the interval of a gap says of a network that removes the rain that it has seen."""
-    if gap.low > 0:
+    if gap.low > fits:
         return FITS
     return CARRIES if gap.high < fits else OPEN
 

@@ -43,7 +43,7 @@ class Params(Grouped):
     unseen: list[str] | None = Field(default=None, description="labels of rain that no network has seen; null: all others but clean")
     along: str | None = Field(default=None, description="numeric tag of `by` for curves, as the number of backgrounds; null: the first")
     learned: float = Field(default=0.8, gt=0, le=1, description="ρ on seen rain below which a network counts as under-fitted")
-    fits: float = Field(default=0.05, gt=0, lt=1, description="gap of ρ above which a network counts as having fitted the rain, beside κ")
+    fits: float = Field(default=0.05, gt=0, lt=1, description="gap of ρ above which a network has fitted the rain")
     kappa: str | list[Kappa] | None = Field(
         default=None, description="κ of the training sets: Parquet file of a table complexity_kappa, or its rows; null: none"
     )

@@ -35,7 +35,7 @@ SUMMARY: Final = Table(
         Column("coverage", "float64", "share of the pixels that are rain, 0…1"),
         Column("rho", "float64", "ρ: share of the rain that was removed"),
         *_ends("rho"),
-        Column("d_perp", "float64", "D⊥: what was changed in the rain and was no rain", unit=_LEVELS, better="lower"),
+        Column("d_perp", "float64", "D⊥: change in the rain that ρ does not explain", unit=_LEVELS, better="lower"),
         *_ends("d_perp", _LEVELS),
         Column("e_background", "float64", "E_B: error beside the rain", unit=_LEVELS, better="lower"),
         *_ends("e_background", _LEVELS),
@@ -71,8 +71,8 @@ GAPS: Final = Table(
         Column("d_perp_unseen", "float64", "D⊥ on unseen rain", unit=_LEVELS, better="lower"),
         Column("e_background_unseen", "float64", "E_B on unseen rain", unit=_LEVELS, better="lower"),
         Column("psnr_y_change", "float64", "PSNR-Y unseen − seen", unit="dB", better="higher"),
-        Column("verdict", "string", "`not learned`: ρ on seen rain is below `learned`; `fits the rain`: the gap's interval lies above 0; "
-                                    "`generalizes`: below `fits`; else `undecided`"),
+        Column("verdict", "string", "`not learned`: ρ on seen rain is below `learned`; `fits the rain`: the gap's interval lies above "
+                                    "`fits`; `generalizes`: below it; else `undecided`"),
         Column("alternative", "string", "what else would explain it, with shares of the samples: under-fitted, corrupted (further from the "
                                         "clean image in the rain than the input), E_R inflated (D⊥² above half of E_R²); empty: none"),
         Column("paired", "bool", "the same backgrounds under both"),

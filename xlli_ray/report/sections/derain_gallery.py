@@ -1,9 +1,10 @@
 """Pictures of a `derain` stage: what each network took out of the rain, and what it destroyed.
 
 For some backgrounds, under each of their degradations, a crop where the rain is strongest: input, target, the rain O − B, and then for each
-network its output F, what it removed, O − F, and what it destroyed: the part of F − O that is no rain, (F − O) − ρ (B − O), with the ρ of
-the table. Differences are grey for nothing, brighter where the first is brighter, pixel for pixel and without stretching: a uniform grey
-in the last is a network that left the image alone.
+network its output F, what it removed, O − F, and what it destroyed: the part of F − O that ρ, that of the table, does not explain,
+(F − O) − ρ (B − O). Rain that was removed unevenly is in it, too: brighter where more was left than ρ says. Differences are grey for
+nothing, brighter where the first is brighter, pixel for pixel and without stretching: a uniform grey in the last is a network that left
+the image alone.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def _made(output: NDArray[Any], loaded: Loaded, rho: float) -> list[Image | None
     change, rain = image.astype(np.float64) - rainy, clean.astype(np.float64) - rainy
     destroyed = change - (rho if np.isfinite(rho) else 0.0) * rain
     note = f"ρ {rho:.2f}" if np.isfinite(rho) else "ρ undefined"
-    return [Image(image, "output F"), Image(_apart(rainy, image), "removed, O − F", note), Image(_signed(destroyed), "destroyed")]
+    return [Image(image, "output F"), Image(_apart(rainy, image), "removed, O − F", note), Image(_signed(destroyed), "destroyed or uneven")]
 
 
 def _apart(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.uint8]:
