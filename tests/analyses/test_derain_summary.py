@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from derain_studies import PERFECT, SEEN, UNSEEN, derain_recipe, effect
 from toy_studies import Recipe, write_study
 
+import xlli_ray
 from xlli_ray.analyses.analysis import Result
 from xlli_ray.analyses.derain_summary import figures
 from xlli_ray.analyses.derain_summary.kappa import sign_accuracy
@@ -135,6 +137,30 @@ def test_repeated_backgrounds_are_one_unit() -> None:
     assert backgrounds(np.array(list("abcd")), np.array(list("pqrp"))).tolist() == [0, 1, 2, 0]
     chain = backgrounds(np.array(list("abbc")), np.array(list("ppqq")))
     assert chain.tolist() == [0, 0, 0, 0], "a is b by its pixels, b is c by others"
+
+
+def test_two_rains_on_six_files_of_rain100_are_two_backgrounds(fixtures: Path, tmp_path: Path, summarise: Summarise) -> None:
+    """003 is 004; the clean files of Rain100L and of Rain100H are the same pixels in other bytes."""
+    names = ("003", "004", "005")
+    sets = [(rain, f"{fixtures}/rain/{rain}") for rain in ("R100H", "R100L")]
+    pairs = {side: [f"{folder}/{side}/{name}.png" for _, folder in sets for name in names] for side in ("rainy", "clean")}
+    recipe = {
+        "name": "rain", "baseline": False,
+        "corpus": {"pairs": {"input": pairs["rainy"], "target": pairs["clean"], "label": [rain for rain, _ in sets for _ in names]}},
+        "models": [{"id": "same", "network": "xlli_ray.models.networks.bicubic:make", "args": {"scale": 1},
+                    "tags": {"trained_on": "R100H"}}],
+        "stages": [{"derain": {"mask": {"threshold": 50}}}, {"derain_summary": {}}],
+    }  # fmt: skip
+    (tmp_path / "rain.yaml").write_text(json.dumps(recipe))
+    study = xlli_ray.run(str(tmp_path / "rain.yaml"), str(tmp_path / "study"))
+    found = {line["label"]: line for line in study.result("derain_summary").tables["derain_summary"].to_pylist()}
+    assert [found[rain]["backgrounds"] for rain in ("R100H", "R100L")] == [2, 2]
+    assert [found[rain]["reason"] for rain in found] == ["2 photographs: an interval takes 3"] * 2
+    assert found["R100H"]["coverage"] > 0.2 > 0.1 > found["R100L"]["coverage"]
+    (gap,) = study.result("derain_summary").tables["derain_gaps"].to_pylist()
+    assert (gap["paired"], gap["backgrounds"], gap["verdict"], gap["alternative"]) == (
+        True, 2, "not learned", "under-fitted (ρ on seen rain 0.00)",
+    )  # fmt: skip
 
 
 def test_ten_rains_of_one_background_are_no_more_backgrounds(summarise: Summarise) -> None:
