@@ -5,7 +5,7 @@
 
 Downloads nine packages of Debian 12 with `apt-get download` (260 MB; on another system put the .deb files into
 DIR/packages by hand), refuses any whose sha256 differs, takes the photographs named below and nothing else (drawings,
-renders, gradients and paintings in the same packages are left out; each picture was looked at), downscales each one so
+renders, gradients and paintings in the same packages are left out; each image was looked at), downscales each one so
 that its patches are sharp, and writes PNG files: sorted by the sha256 of the packaged file, every fourth goes to
 `unseen` (validation, SRGA, DDR), the others to `train`.
 
@@ -95,7 +95,7 @@ PACKAGES: list[tuple[str, str, str, str, str]] = [
     ),
 ]  # fmt: skip
 
-# GCompris keeps its pictures in Qt resource files: (file, names inside, all .webp). castleClinton (grey) and
+# GCompris keeps its images in Qt resource files: (file, names inside, all .webp). castleClinton (grey) and
 # georgeWashingtonBirthplace (a faded scan) are left out.
 GCOMPRIS = ("gcompris-qt-data", "3.1-2", "e9cf06ab2105529068df73085784e835d2ff03f870d2a8091f09125d40abac9f")
 GCOMPRIS_FOLDER = "usr/share/gcompris-qt/rcc"

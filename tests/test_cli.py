@@ -69,18 +69,18 @@ def xlli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 
 
 def write_recipe(folder: Path, **sections: Any) -> Path:
-    """Six pictures of two sizes beside a recipe over the toy network."""
-    pictures = folder / "pictures"
-    if not pictures.exists():
-        pictures.mkdir(parents=True)
+    """Six images of two sizes beside a recipe over the toy network."""
+    images = folder / "images"
+    if not images.exists():
+        images.mkdir(parents=True)
         for i in range(6):
             coarse = np.random.default_rng(i).normal(0.45, 0.1, (12, 12 if i % 3 else 16, 3))
             fine = np.kron(coarse, np.ones((4, 4, 1))).clip(0, 1)
-            Image.fromarray((fine * 255).astype(np.uint8)).save(pictures / f"{i}.png")
+            Image.fromarray((fine * 255).astype(np.uint8)).save(images / f"{i}.png")
     data = {
         "name": "toy",
         "baseline": False,
-        "corpus": {"images": ["pictures/*.png"], "scale": 2, "degradations": ["clean", {"noise": 20}]},
+        "corpus": {"images": ["images/*.png"], "scale": 2, "degradations": ["clean", {"noise": 20}]},
         "models": [{"id": "small", "network": "toy:small", "tags": {"family": "toy"}}],
         "stages": [{"features": {"layers": ["head", "tail:input"]}}, {"restore": {"save": True}}],
         "batch": {"features": 2, "restore": 2},
@@ -186,7 +186,7 @@ def test_another_content_under_the_same_id_is_refused_and_replace_computes_it_an
 
 def test_scan_writes_the_sample_table_and_lists_what_cannot_be_read(xlli: Xlli, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path)
-    (tmp_path / "pictures" / "broken.png").write_bytes(b"this is no picture")
+    (tmp_path / "images" / "broken.png").write_bytes(b"this is no image")
     result = xlli("scan", recipe, "--out", tmp_path / "out")
     assert result.code == 0
     assert "12 samples in 2 sizes, 1 file rejected" in result.out
@@ -199,15 +199,15 @@ def test_scan_writes_the_sample_table_and_lists_what_cannot_be_read(xlli: Xlli, 
 def test_scan_and_plan_say_the_sets_of_a_pies_corpus_and_how_many_patches_there_are(xlli: Xlli, tmp_path: Path) -> None:
     write_recipe(tmp_path)
     pies = {"patches": 800, "size": 16, "min_std": 0, "sets": ["clean", "blur", "noise20"]}
-    corpus = {"images": ["pictures/*.png"], "scale": 2, "pies": pies}
+    corpus = {"images": ["images/*.png"], "scale": 2, "pies": pies}
     recipe = write_recipe(tmp_path, corpus=corpus, stages=[{"restore": {}}])
-    found = 4 * 9 + 2 * 12  # tiles of 16 pixels in four pictures of 48 × 48 and two of 48 × 64
+    found = 4 * 9 + 2 * 12  # tiles of 16 pixels in four images of 48 × 48 and two of 48 × 64
     for command in ("scan", "plan"):
         result = xlli(command, recipe, "--out", tmp_path / "out")
         assert result.code == 0, result.err
         assert f"18 sets of {found} samples: clean, blur0.5 … blur8 (16), noise20" in result.out
-        assert f"note: corpus.pies: 800 patches a set were asked for, the images hold {found} (size 16, min_std 0)" in result.out
-        assert f"note: corpus.pies: {found} patches a set, PIES has 800" in result.out
+        assert f"note: corpus.pies: 800 patches per set were requested, the images have {found} (size 16, min_std 0)" in result.out
+        assert f"note: corpus.pies: {found} patches per set, PIES has 800" in result.out
 
 
 def test_plan_says_samples_sizes_units_bytes_and_hours_and_computes_nothing(xlli: Xlli, tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_plan_says_samples_sizes_units_bytes_and_hours_and_computes_nothing(xlli
     assert [row.split()[0] for row in rows] == ["features/small/head.out", "features/small/tail.in", "restore/small/restore"]
     assert rows[0].split()[1:5] == ["new", "12", "6", "2"], "state, samples, units, batch"
     assert "6×24×24 float16" in rows[0]
-    # 6 channels of 2 bytes over 8 pictures of 24 × 24 and 4 of 24 × 32
+    # 6 channels of 2 bytes over 8 images of 24 × 24 and 4 of 24 × 32
     assert f"{6 * 2 * (8 * 24 * 24 + 4 * 24 * 32) / 1000:.1f} kB" in rows[0]
     assert "hours on 2 workers" in result.out
     assert re.search(r"timed here: \d+ s of one worker for what is left, \d+ s on 2 workers", result.out)
@@ -328,13 +328,13 @@ def test_status_of_an_unfinished_study_says_what_to_do(xlli: Xlli, damaged: Path
 def test_verify_of_a_whole_study_is_0(xlli: Xlli, study: Path) -> None:
     result = xlli("verify", study)
     assert result.code == 0
-    assert result.out == "whole: every object is as it was written\n"
+    assert result.out == "intact: every object is as it was written\n"
 
 
 def _delete_shard(study: Path) -> str:
     shard = sorted(study.glob("arrays.zarr/features/small/head.out/h0024w0024/features/c/*/0/0/0"))[1]
     shard.unlink()
-    return rf"{shard.relative_to(study)}: missing, though unit 1 is recorded; run with --replace features"
+    return rf"{shard.relative_to(study)}: missing, although unit 1 is recorded; run with --replace features"
 
 
 def _flip_byte(study: Path) -> str:
@@ -396,7 +396,7 @@ def _forge_valid(study: Path) -> str:
     data = bytearray(chunk.read_bytes())
     data[3] = 0
     chunk.write_bytes(data)
-    return "arrays.zarr/features/small/head.out/h0024w0024/valid/c/0: does not say what the records say"
+    return "arrays.zarr/features/small/head.out/h0024w0024/valid/c/0: differs from the records"
 
 
 
@@ -641,7 +641,7 @@ def test_an_interrupt_says_that_nothing_is_lost(xlli: Xlli, monkeypatch: pytest.
     monkeypatch.setattr("xlli_ray.study.open_study", interrupt)
     result = xlli("status", study)
     assert result.code == 130
-    assert result.err == "stopped; what is done is kept, run the same command again to go on\n"
+    assert result.err == "stopped; finished work is kept, run the same command again to continue\n"
 
 
 @pytest.mark.parametrize(

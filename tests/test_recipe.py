@@ -15,7 +15,7 @@ from xlli_ray.recipe import ModelEntry, Recipe, Stage, apply_override, load_reci
 
 PLAIN: dict[str, Any] = {
     "name": "x",
-    "corpus": {"images": ["pictures/*.png"], "scale": 4},
+    "corpus": {"images": ["images/*.png"], "scale": 4},
     "models": [{"id": "a", "weights": "weights/a.pth", "network": "imdn"}],
     "stages": [{"restore": {}}],
 }
@@ -141,14 +141,14 @@ def test_a_missing_field_of_a_stage_is_named(raw: dict[str, Any], parse: Parse) 
         ({}, "exactly one source of images, inputs, pairs, list, clips; found none"),
         ({"images": ["a"], "inputs": ["b"], "scale": 2}, "found images and inputs"),
         ({"images": ["a"]}, "scale is missing"),
-        ({"inputs": ["a"], "scale": 2}, "scale goes only with images"),
-        ({"pairs": {"input": "a", "target": "b"}, "degradations": ["clean"]}, "degradations goes only with images"),
+        ({"inputs": ["a"], "scale": 2}, "scale is only for images"),
+        ({"pairs": {"input": "a", "target": "b"}, "degradations": ["clean"]}, "degradations is only for images"),
         ({"images": ["a"], "scale": 3, "patches": {"size": 128}}, "size must be a multiple of scale 3, got 128"),
-        ({"images": ["a"], "scale": 2, "degradations": ["clean", "clean"]}, "clean is given twice"),
+        ({"images": ["a"], "scale": 2, "degradations": ["clean", "clean"]}, "clean is listed twice"),
         ({"images": ["a"], "scale": 2, "degradations": ["celan"]}, "celan"),
         ({"images": [], "scale": 2}, "the list is empty"),
         ({"images": ["a"], "scale": 0}, "scale"),
-        ("pictures", "corpus"),
+        ("images", "corpus"),
     ],
 )
 def test_a_corpus_that_contradicts_itself_is_refused(raw: dict[str, Any], parse: Parse, corpus: Any, message: str) -> None:
@@ -289,10 +289,10 @@ def test_a_models_file_that_cannot_be_used_is_refused_by_name(
 def test_paths_are_relative_to_the_recipe_and_made_absolute_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "recipes"
     folder.mkdir()
-    (folder / "x.yaml").write_text(yaml.safe_dump(PLAIN | {"corpus": {"images": ["../pictures/*.png", "s3://bucket/*.png"], "scale": 4}}))
+    (folder / "x.yaml").write_text(yaml.safe_dump(PLAIN | {"corpus": {"images": ["../images/*.png", "s3://bucket/*.png"], "scale": 4}}))
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe("recipes/x.yaml")
-    assert recipe.corpus.images == [f"{tmp_path}/pictures/*.png", "s3://bucket/*.png"]
+    assert recipe.corpus.images == [f"{tmp_path}/images/*.png", "s3://bucket/*.png"]
     assert recipe.models[0].weights == f"{folder}/weights/a.pth"
     assert load_recipe(folder / "x.yaml") == recipe
 
@@ -330,8 +330,8 @@ def test_real_sets_resolve_named_or_called_after_their_folders(raw: dict[str, An
     [
         ({"patchs": 800}, r"corpus\.pies\.patchs: there is no key 'patchs': did you mean 'patches'\?"),
         ({"sets": ["blurr2"]}, r"corpus\.pies\.sets: degradation 'blurr' does not exist\. Closest: blur"),
-        ({"window": 4}, r"corpus\.pies: degradation blur: a window of 4 pixels; expected an odd number"),
-        ({"real": ["a/x/*.png", "b/x/*.png"]}, r"corpus\.pies\.real: two sets would be called 'x'"),
+        ({"window": 4}, r"corpus\.pies: degradation blur: window must be an odd number"),
+        ({"real": ["a/x/*.png", "b/x/*.png"]}, r"corpus\.pies\.real: two sets would be named 'x'"),
     ],
 )
 def test_mistakes_in_a_pies_set_name_their_place(raw: dict[str, Any], parse: Parse, pies: dict[str, Any], message: str) -> None:

@@ -105,7 +105,7 @@ def test_defaults_may_be_laid_under_a_mapping_and_its_own_keys_win(tmp_path: Pat
         (b"a: 1\n---\nb: 2\n", "not YAML: line 2"),
         (b"x" * (5 << 20), "larger than 4 MiB"),
     ],
-    ids=["empty", "picture", "latin-1", "list", "two documents", "large"],
+    ids=["empty", "image", "latin-1", "list", "two documents", "large"],
 )
 def test_a_file_that_is_no_recipe_says_what_it_is(tmp_path: Path, data: bytes, told: str) -> None:
     assert told in refused(tmp_path, data)

@@ -28,17 +28,17 @@ KEPT = "restore/small/restore"
 
 
 def write_recipe(folder: Path, **sections: Any) -> Path:
-    """Seven pictures of two sizes, one of them bright, beside a recipe over toy networks."""
-    pictures = folder / "pictures"
-    pictures.mkdir(parents=True)
+    """Seven images of two sizes, one of them bright, beside a recipe over toy networks."""
+    images = folder / "images"
+    images.mkdir(parents=True)
     for i in range(7):
         coarse = np.random.default_rng(i).normal(0.85 if i == 4 else 0.4, 0.05, (12, 12 if i % 3 else 16, 3))
         fine = np.kron(coarse, np.ones((4, 4, 1))).clip(0, 1)
-        Image.fromarray((fine * 255).astype(np.uint8)).save(pictures / f"{i}.png")
+        Image.fromarray((fine * 255).astype(np.uint8)).save(images / f"{i}.png")
     data = {
         "name": "toy",
         "baseline": False,
-        "corpus": {"images": ["pictures/*.png"], "scale": 2, "degradations": ["clean", {"noise": 20}]},
+        "corpus": {"images": ["images/*.png"], "scale": 2, "degradations": ["clean", {"noise": 20}]},
         "models": [
             {"id": "small", "network": "toy:small", "tags": {"family": "toy", "depth": 2}},
             {"id": "fragile", "network": "toy:nan_on_bright", "tags": {"family": "toy", "scale": "odd"}},
@@ -188,9 +188,9 @@ def test_rows_are_the_features_of_those_samples_in_their_order(study: Study) -> 
     loader = Loader(max_pixels=10**6)
     network = toy.small()
     for name, row in zip(wanted, rows):
-        picture = torch.from_numpy(loader.load(sample_from_row(table[name])).input)
+        image = torch.from_numpy(loader.load(sample_from_row(table[name])).input)
         with torch.no_grad():
-            assert np.abs(network.head(picture[None])[0].numpy() - row).max() < 1e-5
+            assert np.abs(network.head(image[None])[0].numpy() - row).max() < 1e-5
 
 
 def test_rows_may_repeat_and_each_is_the_same(study: Study) -> None:
@@ -425,7 +425,7 @@ def test_the_same_through_a_bucket_interface_over_a_folder(
     def opened(where: str | Path) -> Any:
         return bucket if str(where) == url else real(where)
 
-    for name in ("engine.run.driver", "engine.worker.worker", "engine.run.scan_runner", "store.archive", "store.objects.client"):
+    for name in ("engine.run.session", "engine.worker.worker", "engine.run.scan_runner", "store.archive", "store.objects.client"):
         monkeypatch.setattr(f"xlli_ray.{name}.open_objects", opened)
     same_results(study, xlli_ray.run(str(place.parent / "recipe.yaml"), url))
     assert (folder / "study.json").exists()

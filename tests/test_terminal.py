@@ -63,7 +63,7 @@ def test_programs_get_what_is_there_and_a_terminal_does_not() -> None:
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study over pictures whose names are an escape sequence, not UTF-8, and plain."""
+    """A study over images whose names are an escape sequence, not UTF-8, and plain."""
     folder = tmp_path_factory.mktemp("odd")
     (folder / "photos").mkdir()
     rng = np.random.default_rng(0)

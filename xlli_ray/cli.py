@@ -107,21 +107,21 @@ def run(
         say(f"analysed: {', '.join(summary.analyses)}")
     if summary.failed or summary.rejected:
         failed, rejected = counted(summary.failed, "measurement"), counted(summary.rejected, "file")
-        say(f"{failed} failed (a sample counts once a model), {rejected} rejected: xlli query {place} \"from failures\"")
+        say(f"{failed} failed (a sample counts once per model), {rejected} rejected: xlli query {place} \"from failures\"")
     page = _write_report(place)
     table = "" if quiet else result_table(place)
     if not quiet:
         say(table)
         say(f"report: {page}")
     for flag in summary.flags:
-        if f"FLAG {flag.partition(': ')[2]}" not in table.splitlines():  # those of `restore` stand below its means
+        if f"FLAG {flag.partition(': ')[2]}" not in table.splitlines():  # those of `restore` are below its means
             say(f"FLAG {flag}")
     for name, reason in summary.analyses_failed:
         say(f"AnalysisError: {name}: {reason}", sys.stderr)
     if nothing := 0 < summary.measurements <= summary.failed:
         say(
-            f"FAILED: {_failures(summary.failed, summary.measurements)}, this study holds no number. Why: xlli query {place} "
-            f'"select reason, count(*) as n from failures group by reason"; mend it and run again with --retry-failed',
+            f"FAILED: {_failures(summary.failed, summary.measurements)}, this study has no numbers. Reasons: xlli query {place} "
+            f'"select reason, count(*) as n from failures group by reason"; fix the cause and run again with --retry-failed',
             sys.stderr,
         )
     return 1 if summary.analyses_failed or nothing else 0
@@ -131,7 +131,7 @@ def _failures(failed: int, measurements: int) -> str:
     """Number of failed measurements: samples, counted once per model."""
     if failed >= measurements:
         return f"ALL {counted(failed, 'measurement')} failed"
-    return f"{failed} of {counted(measurements, 'measurement')} failed (a sample counts once a model)"
+    return f"{failed} of {counted(measurements, 'measurement')} failed (a sample counts once per model)"
 
 
 def _write_report(place: str, against: str | None = None) -> str:
@@ -219,7 +219,7 @@ def verify(
     repair: Annotated[bool, Parameter(help="rebuild what can be rebuilt; the rest is computed by the next run", **OFF)] = False,
     takeover: Annotated[bool, Parameter(help="with --repair: take the study over from a run that is still alive", **OFF)] = False,
 ) -> int:
-    """Check every byte against what was written. Exit code 1 and a list if something is missing or damaged."""
+    """Verify every byte of a study. Exit code 1 and a list if anything is missing or damaged."""
     from xlli_ray.store.objects.client import exists, open_objects
     from xlli_ray.store.tables.trainings import DOCUMENT
     from xlli_ray.store.verify.check_study import verify as findings
@@ -251,7 +251,7 @@ def _verified(findings: Iterable[str], notes: list[str]) -> int:
         say(line)
     for note in notes:
         say(f"note: {note}")
-    say(counted(count, "finding") if count else "whole: every object is as it was written")
+    say(counted(count, "finding") if count else "intact: every object is as it was written")
     return 1 if count else 0
 
 
@@ -312,7 +312,7 @@ def train(
     address: Address = None,
     gpus_per_worker: Annotated[float, Parameter(help="GPUs per worker, a fraction to share one")] = 0.0,
     set_: Set = (),
-    takeover: Annotated[bool, Parameter(help="take the study from a run that still beats", **OFF)] = False,
+    takeover: Annotated[bool, Parameter(help="take the study over from a run that is still alive", **OFF)] = False,
     quiet: Annotated[bool, Parameter(**OFF)] = False,
 ) -> int:
     """Train small networks for causal experiments (a recipe with `train:`, optionally `grid:` and `sweep:`), or resume where it stopped."""
@@ -412,7 +412,7 @@ def main() -> None:
         # an interrupted import or call may have turned the interrupt into another error
         if not isinstance(error, KeyboardInterrupt) and (isinstance(error, SystemExit) or not was_asked()):
             raise
-        say("stopped; what is done is kept, run the same command again to go on", sys.stderr)
+        say("stopped; finished work is kept, run the same command again to continue", sys.stderr)
         code = STOPPED
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -104,7 +104,7 @@ _BUCKET_ADVICE = (
      "The session token is no longer valid: get new credentials (AWS_SESSION_TOKEN)"),
     (("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint", "TemporaryRedirect"),
      "The bucket is in another region, or another server's: set AWS_REGION (and AWS_ENDPOINT_URL)"),
-    (("URL scheme is not allowed", "BadScheme"), "The server is asked by plain http: set AWS_ALLOW_HTTP=true if that is meant"),
+    (("URL scheme is not allowed", "BadScheme"), "The server was addressed by plain http: set AWS_ALLOW_HTTP=true if that is intended"),
     (("no credentials", "locate credentials", "missing credential", "169.254.169.254"),
      "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the variables of your cloud), or AWS_SKIP_SIGNATURE=true for a public bucket"),
 )  # fmt: skip

@@ -98,13 +98,13 @@ class Registry(MutableMapping[str, str]):
         return name not in self and name in self._installed
 
     def check_form(self, name: str) -> None:
-        """Raise RecipeError for a name that is `misformed`, or that two packages give: the entry points, their packages and the way out."""
+        """Raise RecipeError for a name that is `misformed`, or that several packages define, with entry points and packages."""
         entries = () if name in self._entries else self._installed.get(name, ())
         if len(entries) > 1:
             told = " and ".join(f"`{entry.value}` of package {_package(entry)}" for entry in entries)
             raise RecipeError(
                 f"{self.noun} {name!r}: installed packages have several entry points of this name, {told}. Uninstall one, or name the "
-                "place itself in the recipe."
+                "location itself in the recipe."
             )
         if not self.misformed(name):
             return
@@ -113,7 +113,7 @@ class Registry(MutableMapping[str, str]):
         way_out = f" A recipe may also name {entry.value} itself." if PLACE.fullmatch(entry.value) else ""
         raise RecipeError(
             f"{self.noun} {name!r}: the entry point `{name} = {entry.value}` of package {_package(entry)}, group {self.group}, has the "
-            f"wrong form; expected {form}. Mend it in that package and install it again.{way_out}"
+            f"wrong form; expected {form}. Fix it in that package and install it again.{way_out}"
         )
 
     def load(self, name: str) -> Any:
@@ -408,4 +408,4 @@ SECTIONS = Registry(
         "derain": "xlli_ray.report.sections.derain_gallery:derain_section",
     },
 )  # fmt: skip
-"""What a page shows of a stage besides, by the kind of a probe or an analysis that does not bring it itself (`report.section`)."""
+"""Additional sections of a page, by the kind of probe or analysis, for kinds without a section of their own (`report.section`)."""

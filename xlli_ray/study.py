@@ -96,7 +96,7 @@ class StudyArray:
     def rows(self, sample_ids: Sequence[str]) -> np.ndarray | list[np.ndarray]:
         """The rows of these samples, in their order: one array (n, …), or a list of single rows when they span buckets.
 
-        Of many input sizes in one bucket: an array of what has one shape for all (pooled features), else a list.
+        With many input sizes in one bucket: an array if all rows have one shape (pooled features), else a list.
 
         Raises StudyError for an id that this array does not hold.
         """

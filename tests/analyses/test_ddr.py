@@ -225,7 +225,7 @@ def test_a_label_that_no_sample_has_is_named(ddr: Ddr) -> None:
     with pytest.raises(AnalysisError, match=r"no sample has the label 'blur3'.*blur"):
         ddr(ddr_recipe(), degradations=["clean", "blur3"])
     failed = ddr(ddr_recipe(failed=range(PICTURES, 2 * PICTURES), name="failed"))
-    assert failed.flags == ["no sample with these labels was measured: blur1"]
+    assert failed.flags == ["no measured sample has the label: blur1"]
     assert row(failed, "ddr", model="net1", layer="head", labels="type", space="full")["samples"] == 3 * PICTURES
     assert not rows(failed, "ddr_pairs", label="clean", other="blur1")
 
@@ -250,7 +250,7 @@ def test_samples_with_nan_are_left_out_and_counted(ddr: Ddr) -> None:
         return lambda model, i, shape: make(model, i, shape) * (hole if i == 5 else 1)
 
     result = ddr(ddr_recipe(make=broken))
-    assert "8 measured samples hold NaN or infinity" in " ".join(result.notes)
+    assert "8 measured samples contain NaN or infinity" in " ".join(result.notes)
     x, label, _ = stored(1, 3)
     kept = np.arange(len(x)) != 5
     found = row(result, "ddr", model="net1", layer="trunk.2", labels="type", space="full")
@@ -260,9 +260,9 @@ def test_samples_with_nan_are_left_out_and_counted(ddr: Ddr) -> None:
 
     one = ddr(ddr_recipe(make=lost, name="one"))
     assert len(one.flags) == 2
-    assert all("every sample holds NaN" in flag for flag in one.flags)
+    assert all("every sample contains NaN" in flag for flag in one.flags)
     assert {r["layer"] for r in rows(one, "ddr")} == {"head", "trunk.1", "trunk.2"}
-    with pytest.raises(AnalysisError, match=r"no layer can be used.*every sample holds NaN"):
+    with pytest.raises(AnalysisError, match=r"no layer can be used.*every sample contains NaN"):
         ddr(ddr_recipe(make=lambda layer: lambda model, i, shape: np.full(shape, np.nan), name="all"))
 
 
@@ -373,7 +373,7 @@ def test_a_corpus_that_is_gone_costs_the_thumbnails_only(ddr: Ddr, tmp_path: Pat
     for path in sorted((tmp_path / "toy-pictures").glob("*.png"))[:4]:
         path.unlink()
     result = ddr(recipe, embed=["pca"], thumbnails=True)
-    assert any("8 inputs could not be read again" in note for note in result.notes)
+    assert any("8 inputs could not be read" in note for note in result.notes)
     assert sum(item["thumbnail"] is None for item in rows(result, "ddr_points")) == 2 * (4 + 8)
 
 

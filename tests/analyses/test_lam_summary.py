@@ -140,7 +140,7 @@ def test_undefined_maps_are_counted_and_in_no_mean(summarise: Summarise) -> None
     pair = row(result, "lam_pairs", model="net1", other="net2")
     assert pair["difference"] == pytest.approx(-1.0), "on windows that both have"
     assert (pair["windows"], pair["images"]) == (10, 5)
-    assert any("without a DI" in flag and "net1 (3 of 18), net2 (6 of 18)" in flag for flag in result.flags)
+    assert any("without DI" in flag and "net1 (3 of 18), net2 (6 of 18)" in flag for flag in result.flags)
     assert any("lack a map" in note for note in result.notes)
     assert row(result, "lam_psnr", scope="across models")["images"] == 5
 
@@ -166,7 +166,7 @@ def test_thresholds_are_parameters(summarise: Summarise) -> None:
     assert not summarise(lam_recipe(lam, params={"survives": 0.95})).flags
     assert "net0 (12 of 12), net1" in summarise(lam_recipe(lam, params={"survives": 0.3}, name="low")).flags[0]
     loose = summarise(lam_recipe(Lam(error=0.3), name="err"))
-    assert any("more than 20 % off: net0 (18 of 18)" in flag for flag in loose.flags)
+    assert any("with an estimated error above 20 %: net0 (18 of 18)" in flag for flag in loose.flags)
     assert not summarise(lam_recipe(Lam(error=0.3), params={"error_limit": 0.4}, name="err2")).flags
 
 
@@ -232,9 +232,9 @@ def test_psnr_comes_from_the_stage_that_is_meant(summarise: Summarise) -> None:
 def test_the_stage_must_be_a_lam_stage_with_maps(summarise: Summarise) -> None:
     with pytest.raises(PlanError, match=r"lam_summary\.of: no stage 'lamm' here: did you mean 'lam'"):
         summarise(lam_recipe(params={"of": "lamm"}))
-    with pytest.raises(PlanError, match="of the kind restore, lam is needed"):
+    with pytest.raises(PlanError, match="of kind restore, expected lam"):
         summarise(lam_recipe(params={"of": "restore"}, name="kind"))
-    with pytest.raises(AnalysisError, match="no map that was measured"):
+    with pytest.raises(AnalysisError, match="has no measured map"):
         summarise(lam_recipe(failed=range(20), name="none"))
 
 

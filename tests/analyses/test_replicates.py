@@ -115,7 +115,7 @@ def test_images_instead_of_trainings_would_promise_far_too_much() -> None:
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"replicate": "seed"}, "say in `by` which tags"), ({"by": ["seed"], "replicate": "seed"}, "each group would be one training")],
+    [({"replicate": "seed"}, "name the tags that form"), ({"by": ["seed"], "replicate": "seed"}, "each group would be one training")],
 )
 def test_fields_that_make_no_group_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):

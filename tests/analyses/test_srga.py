@@ -220,11 +220,11 @@ def test_a_set_of_other_contents_is_flagged_and_in_no_ranking(conclude: Conclude
         assert found["under_floor"] == (found["srga"] <= found["floor"])
     under = [item["model"] for item in rows(result, "srga", label="noise20") if item["under_floor"]]
     assert under
-    (flag,) = [flag for flag in result.flags if flag.startswith("not told from chance")]
+    (flag,) = [flag for flag in result.flags if flag.startswith("not distinguishable from chance")]
     assert [f"{model} noise20" in flag for model in ("net0", "net1", "net2")] == [model in under for model in ("net0", "net1", "net2")]
     assert {item["family"] for item in rows(result, "srga_families")} == {"blur"}
     assert not rows(result, "srga_pairs", label="noise20")
-    assert any("no ranking: noise20" in flag for flag in result.flags)
+    assert any("not ranked: noise20" in flag for flag in result.flags)
 
 
 def test_unequal_numbers_of_samples_are_refused_by_name(conclude: Conclude, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +238,7 @@ def test_unequal_numbers_of_samples_are_refused_by_name(conclude: Conclude, monk
     result = conclude(srga_recipe(Srga("features")))
     refused = row(result, "srga", model="net0", label="blur2")
     assert (refused["state"], refused["srga"], refused["n"]) == ("refused", None, None)
-    assert "unequal N: 20 samples, clean has 24" in refused["reason"]
+    assert "unequal N: 20 samples, 24 in clean" in refused["reason"]
     assert any("net2 blur2 (unequal N" in flag for flag in result.flags)
     assert row(result, "srga", model="net0", label="blur1")["n"] == 24
 
@@ -326,7 +326,7 @@ def test_a_model_far_below_the_best_is_flagged_and_no_psnr_is_said(conclude: Con
     poor = Srga(restore=lambda model, row, label: {"psnr_y": 30.0 - 8 * (model == 1)})
     assert any("3 dB below the best model (30.0 dB)" in flag and "net1 (22.0 dB)" in flag for flag in conclude(srga_recipe(poor)).flags)
     none = conclude(srga_recipe(Srga(restore=None), name="none"))
-    assert any("A dead network scores 0 as well" in note for note in none.notes)
+    assert any("A dead network scores 0, too" in note for note in none.notes)
     assert row(none, "srga", model="net0", label="blur1")["psnr_y"] is None
 
 
@@ -353,7 +353,7 @@ def test_a_recipe_line_brings_its_measurements() -> None:
 def test_which_layer_is_meant_must_be_clear(conclude: Conclude) -> None:
     two = srga_recipe(params={"layer": "x"}, name="two")
     stages = [replace(two.stages[0], whats=("tail.in", "trunk.0.out")), *two.stages[1:]]
-    with pytest.raises(PlanError, match=r"srga.layer: 'x' does not choose one of the 2 layers of net0 .* \(tail.in, trunk.0.out\)"):
+    with pytest.raises(PlanError, match=r"srga.layer: 'x' does not match exactly one of the 2 layers of net0 .* \(tail.in, trunk.0.out\)"):
         conclude(replace(two, stages=stages))
     one = srga_recipe(params={"layer": "tail.in"}, name="one")
     assert row(conclude(replace(one, stages=stages)), "srga", model="net0", label="blur1")["layer"] == "tail.in"

@@ -1,4 +1,4 @@
-"""What all benchmarks share: CPU and wall time of a whole process tree, synthetic pictures, and how results are printed.
+"""What all benchmarks share: CPU and wall time of a whole process tree, synthetic images, and how results are printed.
 
 CPU time of a run means all of its processes: driver, raylet and other daemons, workers. Where a control group of our own can be made
 (cgroup v1 `cpuacct` or v2, usually as root), the run is started in it and the kernel's count is read at the end. Elsewhere this process
@@ -201,7 +201,7 @@ def finish(name: str, **results: Any) -> None:
 
 
 def scenes(seed: int, count: int = 24, size: int = 256) -> list[np.ndarray]:
-    """float32 RGB pictures in 0..1 of smooth shades and edges, which compress about like photographs."""
+    """float32 RGB images in 0..1 of smooth shades and edges, which compress about like photographs."""
     out = []
     for number in range(count):
         rng = np.random.default_rng([seed, number])
@@ -228,8 +228,8 @@ def encoded(pixels: np.ndarray, kind: str) -> bytes:
     return out.getvalue()
 
 
-def write_pictures(folder: Path, count: int, *, seed: int, size: int = 256, first: int = 0) -> None:
-    """`count` pictures, three quarters JPEG and one quarter PNG, all different: scenes, shifted, with fresh grain."""
+def write_images(folder: Path, count: int, *, seed: int, size: int = 256, first: int = 0) -> None:
+    """`count` images, three quarters JPEG and one quarter PNG, all different: scenes, shifted, with fresh grain."""
     folder.mkdir(parents=True, exist_ok=True)
     base = scenes(seed, size=size)
     for number in range(first, first + count):

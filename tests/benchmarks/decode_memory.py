@@ -3,7 +3,7 @@
     python tests/benchmarks/decode_memory.py [--side 10000]
 
 `scan`: what the scan of a corpus does with it by default. `peak`: growth of the largest resident set (VmHWM) of a process of its own while
-`decode` runs with `max_pixels` raised; `of its pixels`: that over the picture as float32 RGB. Bar: at most 3, or refused. Linux only.
+`decode` runs with `max_pixels` raised; `of its pixels`: that over the image as float32 RGB. Bar: at most 3, or refused. Linux only.
 """
 
 from __future__ import annotations

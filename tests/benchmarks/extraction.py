@@ -1,6 +1,6 @@
 """Feature extraction against plain loops and against Ray Data: CPU and wall time per image.
 
-Corpus: 256 × 256 pictures, three quarters JPEG (quality 92), one quarter PNG, every one different. Network: four convolutions,
+Corpus: 256 × 256 images, three quarters JPEG (quality 92), one quarter PNG, every one different. Network: four convolutions,
 3 → 32 × 64 × 64; the last one's output is stored as float16 (256 KiB an image, blosc lz4 with bitshuffle), in shards as the plan cuts them.
 One thread each for torch and BLAS everywhere.
 
@@ -51,7 +51,7 @@ LAYER, BATCH, SHAPE = "6", 32, (32, 64, 64)
 
 
 def recipe(folder: Path, count: int) -> dict[str, Any]:
-    parts = [folder / "pictures" / "a", folder / "pictures" / "b"]
+    parts = [folder / "images" / "a", folder / "images" / "b"]
     globs = [f"{part}/*" for part in (parts[:1] if count <= sizes(folder)[0] else parts)]
     return {
         "name": f"bench{count}",
@@ -111,7 +111,7 @@ class _Plain:
         assert manifest.samples is not None
         (bucket,) = manifest.cells[0].buckets
         self.meta = bucket.arrays[0]
-        self.loader = Loader(cache_bytes=0)  # each picture is needed once
+        self.loader = Loader(cache_bytes=0)  # each image is needed once
         rows = SampleReader(open_objects(plan), manifest.samples).rows(0, manifest.samples.rows)
         self.samples = [sample_from_row(row) for row in rows.to_pylist()]
         self.network = bench_network.make().eval().requires_grad_(False)
@@ -280,7 +280,7 @@ def child_ray_data(folder: Path, count: int, out: Path) -> None:
             objects.put(f"part-{ctx.task_idx}/c/0", writer.finish())
             objects.put(f"part-{ctx.task_idx}/paths.json", json.dumps(paths).encode())
 
-    parts = [folder / "pictures" / "a", folder / "pictures" / "b"]
+    parts = [folder / "images" / "a", folder / "images" / "b"]
     ray.data.DataContext.get_current().enable_progress_bars = False
     data = ray.data.read_images([str(p) for p in (parts[:1] if count <= sizes(folder)[0] else parts)], include_paths=True, mode="RGB")
     # A CPU is left for reading: with one CPU for each actor nothing could be read.
@@ -405,7 +405,7 @@ def main() -> None:
     parser.add_argument("--count", type=int)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--only", help="comma-separated variants")
-    parser.add_argument("--keep", type=Path, help="use (and keep) this folder for pictures")
+    parser.add_argument("--keep", type=Path, help="use (and keep) this folder for images")
     args = parser.parse_args()
     if args.child:
         if args.child != "plain-untuned":
@@ -441,8 +441,8 @@ def main() -> None:
 def prepare(folder: Path, small: int, large: int) -> None:
     if not (folder / "sizes.json").exists():
         (folder / "bench_network.py").write_text(NETWORK)
-        common.write_pictures(folder / "pictures" / "a", small, seed=7)
-        common.write_pictures(folder / "pictures" / "b", large - small, seed=7, first=small)
+        common.write_images(folder / "images" / "a", small, seed=7)
+        common.write_images(folder / "images" / "b", large - small, seed=7, first=small)
         (folder / "sizes.json").write_text(json.dumps([small, large]))
     import shutil
 
@@ -450,7 +450,7 @@ def prepare(folder: Path, small: int, large: int) -> None:
         shutil.rmtree(folder / f"plan{count}", ignore_errors=True)
         start = time.perf_counter()
         cost = common.run_measured(_command(folder, "plan", count, folder / f"plan{count}"), env=_env(folder))
-        print(f"scan and plan of {count} pictures: {cost.cpu:.1f} CPU-s, {time.perf_counter() - start:.1f} s", flush=True)
+        print(f"scan and plan of {count} images: {cost.cpu:.1f} CPU-s, {time.perf_counter() - start:.1f} s", flush=True)
 
 
 def summary(runs: dict[tuple[str, int], list[common.Cost]], steady: list[str], once: list[str], small: int, large: int) -> dict[str, Any]:

@@ -31,7 +31,7 @@ EARLIEST_SECONDS = 1.0
 
 
 def make_recipe(folder: Path, images: int = 6) -> Path:
-    """A recipe over noise pictures of 48 × 48 and one built-in network."""
+    """A recipe over noise images of 48 × 48 and one built-in network."""
     for number in range(images):
         values = np.random.default_rng(number).integers(0, 255, (48, 48, 3), dtype=np.uint8)
         Image.fromarray(values).save(folder / f"{number}.png")

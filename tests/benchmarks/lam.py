@@ -7,7 +7,7 @@
     averaged   12 midpoints with averaged gates: 1.2 times the error of 20 plain ones (docs/log.md), no gradient of the network
     crop       the same on the part of the input that the window can depend on (networks with a finite reach)
 
-and 16 windows of one picture against one. Picture: 64 × 64 input pixels from `lam-reference` (scale 4), window of 16. CRAFT (attention) and
+and 16 windows of one image against one. Image: 64 × 64 input pixels from `lam-reference` (scale 4), window of 16. CRAFT (attention) and
 DnCNN (scale 1, 96 × 96) are reported beside the four networks of the bars. Needs the fixtures. Each variant is run `--rounds` times,
 with the demo's loop just before and after it (on CRAFT a tenth of its steps, scaled: all cost the same): a virtual machine is
 a tenth faster or slower from one minute to the next. A ratio is taken against the mean of both.
@@ -75,7 +75,7 @@ def main() -> None:
     for name in args.networks.split(","):
         model = lam_accuracy.model(name)
         if model.scale == 1:
-            image, window = lam_accuracy.case(name, lam_accuracy.PICTURES[0])
+            image, window = lam_accuracy.case(name, lam_accuracy.PHOTOS[0])
             image = model.prepare(image[None])[0]
         else:
             image, window = torch.from_numpy(np.load(reference)["lr"]), Window(95, 120, 16)

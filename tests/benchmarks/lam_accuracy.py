@@ -1,9 +1,9 @@
-"""How far maps are from the integral they approximate: rules side by side on seven networks and eight pictures.
+"""How far maps are from the integral they approximate: rules side by side on seven networks and eight images.
 
 Reference: 400 even midpoints in u. Against it: the demo's 50 steps, 12, 16, 20 and 24 midpoints, and `tolerance: 0.1`, all run live and in
 full (nothing is looked up from stored gradients). Error: relative L2 distance of the signed, channel-summed attribution.
 
-Networks: RLFN, RFDN, IMDN, CARN-M, CRAFT (attention), DnCNN (scale 1), and the built-in SRResNet. Pictures: the centre of four of Set5, two
+Networks: RLFN, RFDN, IMDN, CARN-M, CRAFT (attention), DnCNN (scale 1), and the built-in SRResNet. Images: the centre of four of Set5, two
 of
 BSD100 and two of Urban100, 48 × 48 input pixels (DnCNN: 96 × 96 with noise 25); one window of 16 output pixels in each, the most textured
 one.
@@ -31,7 +31,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "dncnn": {"weights": "dncnn/dncnn_gray_s25.pth"},
     "srresnet": {"weights": "builtin:srresnet-gr-clean"},
 }
-PICTURES = ("Set5/x4/img_001", "Set5/x4/img_002", "Set5/x4/img_003", "Set5/x4/img_004", "BSD100/x4/img_001", "BSD100/x4/img_005",
+PHOTOS = ("Set5/x4/img_001", "Set5/x4/img_002", "Set5/x4/img_003", "Set5/x4/img_004", "BSD100/x4/img_001", "BSD100/x4/img_005",
             "Urban100/x4/img_001", "Urban100/x4/img_003")  # fmt: skip
 SIDE, NOISY_SIDE, WINDOW = 48, 96, 16
 REFERENCE = 400
@@ -47,8 +47,8 @@ def model(name: str) -> Any:
     return open_model(weights if weights.startswith("builtin:") else str(FIXTURES / "models" / weights), **entry)
 
 
-def case(name: str, picture: str) -> tuple[Any, Any]:
-    """(input (C, H, W), window) of one picture for one network."""
+def case(name: str, photo: str) -> tuple[Any, Any]:
+    """(input (C, H, W), window) of one image for one network."""
     import torch
 
     from xlli_ray.corpus.decode import decode
@@ -62,17 +62,17 @@ def case(name: str, picture: str) -> tuple[Any, Any]:
 
     place = FIXTURES / "images"
     if name == "dncnn":
-        clean = centre(place / f"{picture}_HR.png", NOISY_SIDE)
-        noisy = parse_label("noise25").apply((clean * 255).round().astype(np.uint8), "input", key=f"0|{picture}")
+        clean = centre(place / f"{photo}_HR.png", NOISY_SIDE)
+        noisy = parse_label("noise25").apply((clean * 255).round().astype(np.uint8), "input", key=f"0|{photo}")
         rgb, look = noisy.astype(np.float32) / 255, clean
     else:
-        rgb = centre(place / f"{picture}_LR.png", SIDE)
+        rgb = centre(place / f"{photo}_LR.png", SIDE)
         look = np.moveaxis(enlarged(np.moveaxis(rgb, 2, 0), 4), 0, 2)
     (window,) = texture(np.moveaxis(look, 2, 0), WINDOW, 1)
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(rgb, 2, 0), dtype=np.float32)), window
 
 
-def measure(name: str, picture: str) -> dict[str, Any]:
+def measure(name: str, photo: str) -> dict[str, Any]:
     """All rules on one case."""
     from xlli_ray.probes.lam.attribution import Rule, attribute
     from xlli_ray.probes.lam.diffusion_index import diffusion_index
@@ -80,7 +80,7 @@ def measure(name: str, picture: str) -> dict[str, Any]:
     from xlli_ray.probes.lam.receptive_field import find_radius
 
     net = model(name)
-    image, window = case(name, picture)
+    image, window = case(name, photo)
     x = net.prepare(image[None])[0]
     radius = find_radius(net)
 
@@ -95,7 +95,7 @@ def measure(name: str, picture: str) -> dict[str, Any]:
     reference = run(Rule(nodes=REFERENCE))
     truth = reference.attribution.sum(0, dtype=np.float64)
     out: dict[str, Any] = {
-        "network": name, "picture": picture, "window": [window.top, window.left, window.size], "di": diffusion_index(reference.map),
+        "network": name, "picture": photo, "window": [window.top, window.left, window.size], "di": diffusion_index(reference.map),
         "completeness": reference.completeness, "reference_estimate": reference.error_estimate, "rules": {},
     }  # fmt: skip
     for label, rule in rules.items():
@@ -165,7 +165,7 @@ def figure(rows: list[dict[str, Any]], path: Path) -> None:
         left.plot([50], [np.median([r["rules"]["demo 50"]["error"] for r in some])], "s", color=colours[name])
         adaptive = [r["rules"]["tolerance 0.1"] for r in some]
         left.plot([np.mean([a["nodes"] for a in adaptive])], [np.median([a["error"] for a in adaptive])], "*", ms=10, color=colours[name])
-    left.set(xscale="log", yscale="log", xlabel="gradients", ylabel="error of the map (median of 8 pictures)",
+    left.set(xscale="log", yscale="log", xlabel="gradients", ylabel="error of the map (median of 8 images)",
              title="● midpoints   ■ demo, 50 steps   ★ tolerance 0.1")  # fmt: skip
     left.set_xticks([12, 16, 20, 24, 50], ["12", "16", "20", "24", "50"])
     left.minorticks_off()
@@ -198,13 +198,13 @@ def main() -> None:
     keep_freed_memory()
     names = args.networks.split(",")
     done = {(row["network"], row["picture"]) for row in rows_of(args.results)}
-    for picture in PICTURES[:1] if args.quick else PICTURES:
+    for photo in PHOTOS[:1] if args.quick else PHOTOS:
         for name in names:
-            if (name, picture) not in done:
-                row = measure(name, picture)
+            if (name, photo) not in done:
+                row = measure(name, photo)
                 with args.results.open("a") as file:
                     file.write(json.dumps(row) + "\n")
-                print(name, picture, {rule: round(found["error"], 4) for rule, found in row["rules"].items()}, flush=True)
+                print(name, photo, {rule: round(found["error"], 4) for rule, found in row["rules"].items()}, flush=True)
     rows = [row for row in rows_of(args.results) if row["network"] in names]
     summary(rows)
     if args.figure:

@@ -1,7 +1,7 @@
 """Peak memory of worker and driver: ten thousand small samples against one thousand.
 
-    whole     pictures of 64 × 64 pixels as they are, features of 16 KiB each
-    patches   patches of 64 × 64 pixels, eight of each 512 × 512 picture (three megabytes decoded: the worker's memory of decoded pictures
+    whole     images of 64 × 64 pixels as they are, features of 16 KiB each
+    patches   patches of 64 × 64 pixels, eight of each 512 × 512 image (three megabytes decoded: the worker's memory of decoded images
               is full in both runs)
 
 Each is run in this process (`--workers 0`) and with one Ray worker, from nothing: scan, plan, units, tables. Every process of a run is
@@ -110,7 +110,7 @@ def main() -> None:
         for case in (args.case,) if args.case else ("whole", "patches"):
             for count in (small, large):
                 size = 64 if case == "whole" else 512
-                common.write_pictures(folder / f"{case}{count}", count if case == "whole" else count // 8, seed=3, size=size)
+                common.write_images(folder / f"{case}{count}", count if case == "whole" else count // 8, seed=3, size=size)
             for workers in (0, 1):
                 taken: dict[tuple[str, int], list[float]] = {}
                 for _ in range(rounds):

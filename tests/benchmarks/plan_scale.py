@@ -177,13 +177,13 @@ def child_expand(folder: Path, rows: int) -> dict[str, Any]:
 
 
 def child_scan(folder: Path, rows: int) -> dict[str, Any]:
-    """Files per CPU second of the corpus scan, by size of picture, with and without patches."""
+    """Files per CPU second of the corpus scan, by size of image, with and without patches."""
     from xlli_ray.corpus.scan import CorpusSpec, list_sources, scan_source
 
     rates = {}
     for size, count in ((256, 400), (1024, 40)):
-        place = folder / f"pictures{size}"
-        common.write_pictures(place, count, seed=size, size=size)
+        place = folder / f"images{size}"
+        common.write_images(place, count, seed=size, size=size)
         for name, patches in (("whole", None), ("patches", {"size": 64, "per_image": 8})):
             spec = CorpusSpec(images=[f"{place}/*"], scale=4, patches=patches)
             start = time.process_time()
@@ -220,7 +220,7 @@ def main() -> None:
                 table = [[step, v["cpu_s"], v["wall_s"], v["peak_mb"]] for step, v in steps.items()]
                 common.show(f"{name} ({count} rows)", table, ["", "CPU s", "wall s", "peak MB so far"])
     print("\n", {k: v for k, v in result["plan"].items() if k != "steps"})
-    common.show("Scan, files per CPU second", list(result["scan"]["files_per_cpu_s"].items()), ["pictures", "files/s"])
+    common.show("Scan, files per CPU second", list(result["scan"]["files_per_cpu_s"].items()), ["images", "files/s"])
     plan = result["plan"]["steps"]
     total = {k: sum(step[k] for step in plan.values()) for k in ("cpu_s", "wall_s")}
     peak = max(step["peak_mb"] for step in plan.values())

@@ -126,7 +126,7 @@ def subset(population: Population, rows: Array, components: int, rng: np.random.
 SHAPES = ((8, 6, 48, 12), (8, None, 64, 16), (9, 6, 54, 13), (15, 6, 90, 22), (17, None, 140, 35))
 """(photographs of a subset, patches of each or all, samples, components)."""
 UNEVEN = (2, 4, 4, 4, *[6] * 21, 9, 16, 16, 20, 33, 33, 33, 33, 33, 34)
-"""Patches of 35 photographs as a corpus of three sizes of pictures has them."""
+"""Patches of 35 photographs as a corpus of three sizes of images has them."""
 LABELS = ("blur1", "blur3", "noise30")
 PAIRS = (("nogr-clean", "nogr-blur"), ("gr-clean", "gr-noise"))
 """Sets and networks of `pipelines/srga_x4.yaml`."""

@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--count", type=int)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--keep", type=Path, help="use (and keep) this folder for pictures")
+    parser.add_argument("--keep", type=Path, help="use (and keep) this folder for images")
     args = parser.parse_args()
     if args.serve:
         serve(args.folder, args.count, args.out)

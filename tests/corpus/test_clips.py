@@ -55,7 +55,7 @@ def test_numbers_tell_frames_and_clips_apart() -> None:
         ("v/clip1_*x4", "/v/clip1_*x4.png", (3, 4, 5)), ("v/clip2_*x4", "/v/clip2_*x4.png", (3, 4, 5)),
     ]  # fmt: skip
     assert [clip.frames for clip in clips_of(["/v/a.MP4"])] == [()]
-    with pytest.raises(RecipeError, match="no number in its name"):
+    with pytest.raises(RecipeError, match="no frame number in its name"):
         clips_of(["/v/a.png"])
     with pytest.raises(RecipeError, match="both frame 1 of one clip"):
         clips_of(["/v/1.png", "/v/01.png"])
@@ -163,9 +163,9 @@ def test_a_frame_that_changed_since_the_scan_fails_its_samples_only(tmp_path: Pa
     [
         ({"clips": {"frames": 3}}, "expected input, target, or both"),
         ({"clips": {"target": "a"}}, "scale is missing"),
-        ({"clips": {"input": "a"}, "scale": 2}, "scale goes only with"),
+        ({"clips": {"input": "a"}, "scale": 2}, "scale is only for"),
         ({"clips": {"target": "a", "frame": 3}, "scale": 2}, "Extra inputs"),
-        ({"clips": {"target": "a"}, "scale": 2, "pies": {}}, "pies goes only with images"),
+        ({"clips": {"target": "a"}, "scale": 2, "pies": {}}, "pies is only for images"),
         ({"clips": {"target": "a", "label": "rain"}, "scale": 2}, "label goes only with pairs of images"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Decoding is exactly one way: every format trap has its picture here, made on the spot."""
+"""Decoding is exactly one way: every format trap has its image here, made on the spot."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def test_16_bit_colour_tiff_that_pillow_would_change_is_refused(options: dict[st
         decode(file.getvalue())
 
 
-def test_numbers_of_a_large_picture_are_rounded_strip_by_strip_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_of_a_large_image_are_rounded_strip_by_strip_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     values = RNG.random((50, 30, 3)).astype(np.float32) * 1.2 - 0.1
     whole = to_u8(values)
     monkeypatch.setattr(decode_module, "_STRIP", 200)
@@ -233,7 +233,7 @@ def test_exif_orientation_is_applied_once(orientation: int, fmt: str) -> None:
     np.testing.assert_array_equal(u8(data), np.asarray(turned))
 
 
-def test_broken_exif_does_not_cost_the_picture() -> None:
+def test_broken_exif_does_not_cost_the_image() -> None:
     np.testing.assert_array_equal(u8(saved(RGB, exif=b"Exif\x00\x00II*\x00\xff\xff")), RGB)
 
 
@@ -264,7 +264,7 @@ def test_non_image(data: bytes) -> None:
 
 @pytest.mark.parametrize("fmt", ["PNG", "JPEG", "TIFF", "BMP"])
 @pytest.mark.parametrize("kept", [0.3, 0.7, 0.95])
-def test_truncated_file_is_an_error_not_a_half_grey_picture(fmt: str, kept: float) -> None:
+def test_truncated_file_is_an_error_not_a_half_grey_image(fmt: str, kept: float) -> None:
     data = saved(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8), fmt)
     with pytest.raises(SampleError, match=f"(truncated|damaged) {fmt} file of"):
         decode(data[: int(kept * len(data))])

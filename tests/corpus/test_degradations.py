@@ -52,7 +52,7 @@ def test_a_window_is_part_of_a_blurs_label_and_of_nothing_without_blur() -> None
     assert with_window(parse({"noise": 5}), 15) == parse({"noise": 5})
     with pytest.raises(RecipeError, match="does not exist"):
         parse({"blur": 2, "window": 15})
-    with pytest.raises(RecipeError, match=r"degradation blur: a window of 14 pixels; expected an odd number"):
+    with pytest.raises(RecipeError, match=r"degradation blur: window must be an odd number"):
         parse({"blur": {"sigma": 2, "window": 14}})
     with pytest.raises(RecipeError, match=r"degradation blur: there is no parameter 'side'"):
         parse({"blur": {"sigma": 2, "side": 14}})
@@ -211,7 +211,7 @@ def test_shares_that_are_no_probabilities_are_found_before_training(entries: lis
 
 
 def test_a_share_is_refused_where_every_entry_makes_a_sample() -> None:
-    with pytest.raises(RecipeError, match=r"share 0\.5: of crops, only in training recipes"):
+    with pytest.raises(RecipeError, match=r"share 0\.5: of crops, only for training"):
         parse({"noise": 5, "share": 0.5})
 
 

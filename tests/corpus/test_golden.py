@@ -4,7 +4,7 @@ When one of these fails, the same recipe now gives other numbers than before. If
 what changed (`decode.VERSION`, `resize.VERSION`, the degradation's `VERSION`) in the same commit as the new hash:
 stored results are found again by those versions, and without a new number old and new would be mixed silently.
 
-The picture is made by integer arithmetic, so it is the same everywhere.
+The image is made by integer arithmetic, so it is the same everywhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from xlli_ray.corpus.degradations import get, parse
 from xlli_ray.registry import DEGRADATIONS
 
 
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     """uint8 (96, 120, 3): ramps, edges and texture."""
     y, x = np.mgrid[:96, :120]
     planes = [
@@ -45,18 +45,18 @@ def png(array: np.ndarray) -> bytes:
 
 
 KEY = "0|0123456789abcdef"
-HR = decode.decode(png(picture())).pixels
+HR = decode.decode(png(image())).pixels
 LR = resize.downscale(HR, 4)
 
 
-def test_the_picture_itself() -> None:
-    assert digest(picture()) == "be172abdd0d4064c"
+def test_the_image_itself() -> None:
+    assert digest(image()) == "be172abdd0d4064c"
 
 
 def test_decoded_bytes() -> None:
     assert decode.VERSION == 1
     assert digest(HR) == "d9f4ef93c91703db"
-    deep = picture()[:, :, 0].astype(np.uint16) * 257 + 3
+    deep = image()[:, :, 0].astype(np.uint16) * 257 + 3
     assert digest(decode.decode(png(deep)).pixels) == "4378aa5004275e9d"
 
 

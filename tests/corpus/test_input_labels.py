@@ -95,7 +95,7 @@ def test_the_bytes_of_a_mask_are_part_of_what_a_sample_is(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
-        (np.zeros((32, 24), np.uint8), r"mask .*1\.png: it has 24 x 32 pixels, the input 32 x 24; expected the same size"),
+        (np.zeros((32, 24), np.uint8), r"mask .*1\.png: it has 24 x 32 pixels, the input 32 x 24; both must have the same size"),
         (np.eye(24, 32, dtype=np.uint8), r"its brightest value is 1 of 255; expected 0 where it is false and 255 where it is true"),
         (None, r"mask .*1\.png: "),
     ],
@@ -173,10 +173,10 @@ def test_parameters_give_a_label_its_type_and_its_level(folder: Path) -> None:
         ({"label": "given"}, "label 'given': expected letters"),
         ({"label": "real-rain"}, "label 'real-rain'"),
         ({"label": "so wet"}, "label 'so wet'"),
-        ({"label": ["a", "b", "c"]}, "label: 3 of them and 2 input patterns; expected one for all, or one for each"),
+        ({"label": ["a", "b", "c"]}, "label: 3 of them and 2 input patterns; expected one for all, or one per pattern"),
         ({"label": "wet", "parameters": [{"blur": 1}, {"blur": 2}]}, "label 'wet' has two sets of parameters"),
         ({"parameters": {"blurr": 1}}, "degradation 'blurr' does not exist. Closest: blur"),
-        ({"parameters": {"blur": 1, "label": "wet"}}, "the label stands beside them"),
+        ({"parameters": {"blur": 1, "label": "wet"}}, "the label belongs beside them"),
         ({"label": "clean", "parameters": {"blur": 1}}, "nor clean with parameters"),
     ],
 )
@@ -214,14 +214,14 @@ def test_further_columns_of_a_list_are_columns_of_samples_with_their_types_and_m
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"content": ["x"]}, "list.parquet: column 'content': the sample table, or one that is joined with it, has a column"),
+        ({"content": ["x"]}, "list.parquet: column 'content': the sample table, or one joined with it, has a column"),
         ({"Bucket": ["x"]}, "column 'Bucket'"),
         ({"status": ["x"]}, "column 'status'"),
         ({"scene": ["x"], "SCENE": ["y"]}, "column 'SCENE'"),
         ({"two words": ["x"]}, "column 'two words': expected at most 63 letters"),
         ({"tags": [["x"]]}, "column 'tags': its type is list<"),
-        ({"label": ["x"]}, "has a column label, which goes only with input and target"),
-        ({"mask": ["x.png"]}, "expected image, or input, or input and target, which may have a mask"),
+        ({"label": ["x"]}, "has a column label, which is only for input and target"),
+        ({"mask": ["x.png"]}, "expected image, or input, or input and target, optionally mask"),
     ],
 )
 def test_columns_that_cannot_be_kept_are_refused_by_name(folder: Path, columns: dict[str, list[Any]], message: str) -> None:

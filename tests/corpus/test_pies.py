@@ -34,7 +34,7 @@ def write(path: Path, height: int, width: int, seed: int) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Photographs of 12, 6, 2 and 1 tiles of 32 pixels; cameras of 8 and 4 tiles of 8; the web's one picture of 6."""
+    """Photographs of 12, 6, 2 and 1 tiles of 32 pixels; cameras of 8 and 4 tiles of 8; the web's one image of 6."""
     for k, size in enumerate([(96, 128), (64, 96), (40, 70), (32, 32)]):
         write(tmp_path / "photos" / f"{k}.png", *size, seed=k)
     write(tmp_path / "camera" / "a.png", 16, 32, seed=10)
@@ -163,10 +163,10 @@ def test_per_image_and_min_std_hold_and_too_few_are_counted(folder: Path) -> Non
     assert table(corpus(min_std=127), folder).num_rows == 0
     assert remarks(PiesSpec(), 800) == []
     (few, small) = remarks(PiesSpec(size=32, per_image=2), 7)
-    assert "800 patches a set were asked for, the images hold 7 (size 32, min_std 5, per_image 2)" in few
-    assert "7 patches a set, PIES has 800" in small
+    assert "800 patches per set were requested, the images have 7 (size 32, min_std 5, per_image 2)" in few
+    assert "7 patches per set, PIES has 800" in small
     (small,) = remarks(PiesSpec(patches=400), 400)
-    assert "400 patches a set, PIES has 800" in small
+    assert "400 patches per set, PIES has 800" in small
 
 
 def test_a_list_of_images_will_do_and_one_of_inputs_will_not(folder: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_list_of_images_will_do_and_one_of_inputs_will_not(folder: Path) -> No
         pq.write_table(pa.table({column: names}), folder / f"{column}.parquet")
     options = {"scale": 4, "pies": {"patches": 10, "size": 32, "sets": ["clean", "blur1", "noise20"]}}
     assert table(CorpusSpec(list="image.parquet", **options), folder).equals(table(corpus(), folder))
-    with pytest.raises(RecipeError, match=r"corpus\.pies go only with images, and the list holds inputs"):
+    with pytest.raises(RecipeError, match=r"corpus\.pies are only for images, but the list has inputs"):
         list_sources(CorpusSpec(list="input.parquet", **options), folder)
 
 
@@ -219,10 +219,10 @@ def test_a_file_may_be_in_several_sets(folder: Path) -> None:
 
 
 def test_a_real_set_with_fewer_patches_is_refused_by_name_with_the_way_out(folder: Path) -> None:
-    with pytest.raises(RecipeError, match=r"as many patches as the made ones, 10; web has 6\. Lower corpus\.pies\.patches to 6"):
+    with pytest.raises(RecipeError, match=r"as many patches as the generated ones, 10; web has 6\. Lower corpus\.pies\.patches to 6"):
         table(corpus(patches=10, real=["camera/*.png", "web/*.png"]), folder)
     (folder / "web" / "c.png").write_bytes(b"broken")
-    with pytest.raises(RecipeError, match=r"web has 0\. Add pictures"):
+    with pytest.raises(RecipeError, match=r"web has 0\. Add images"):
         table(corpus(patches=10, real=["camera/*.png", "web/*.png"]), folder)
 
 
@@ -247,21 +247,21 @@ def test_a_set_is_called_after_its_folder(pattern: str, name: str) -> None:
     ("options", "message"),
     [
         ({"pies": {}, "patches": {"size": 128}}, "patches and pies are both given"),
-        ({"pies": {}, "degradations": ["clean"]}, "degradations and pies are both given.*leave degradations out"),
+        ({"pies": {}, "degradations": ["clean"]}, "degradations and pies are both given.*omit degradations"),
         ({"pies": {"size": 130}}, r"pies\.size must be a multiple of scale 4, got 130"),
         ({"pies": {}, "scale": None}, "scale is missing"),
-        ({"pies": {}, "images": None, "inputs": ["a"], "scale": None}, "pies goes only with images"),
-        ({"pies": {"window": 14}}, "a window of 14 pixels; expected an odd number from 3 to 511"),
-        ({"pies": {"window": 1}}, "a window of 1 pixels"),
+        ({"pies": {}, "images": None, "inputs": ["a"], "scale": None}, "pies is only for images"),
+        ({"pies": {"window": 14}}, "window must be an odd number of pixels from 3 to 511, or null, got 14"),
+        ({"pies": {"window": 1}}, "or null, got 1"),
         ({"pies": {"sets": []}}, "the list is empty; expected all, or some of clean, blur"),
-        ({"pies": {"sets": ["blur", "blur2"]}}, "blur2 is named twice"),
+        ({"pies": {"sets": ["blur", "blur2"]}}, "blur2 is listed twice"),
         ({"pies": {"sets": ["blurr2"]}}, "'blurr' does not exist. Closest: blur"),
         ({"pies": {"sets": ["blur2w15"]}}, "write the label without its window"),
         ({"pies": {"patches": 0}}, "greater than or equal to 1"),
         ({"pies": {"patchs": 3}}, "Extra inputs"),
-        ({"pies": {"real": ["a/cam/*.png", "b/cam/*.png"]}}, "two sets would be called 'cam'"),
-        ({"pies": {"real": ["skimage://*"]}}, "names no folder to call the set after"),
-        ({"pies": {"real": ["/my photos/*.png"]}}, "names no folder to call the set after"),
+        ({"pies": {"real": ["a/cam/*.png", "b/cam/*.png"]}}, "two sets would be named 'cam'"),
+        ({"pies": {"real": ["skimage://*"]}}, "has no folder to name the set after"),
+        ({"pies": {"real": ["/my photos/*.png"]}}, "has no folder to name the set after"),
         ({"pies": {"real": {"my photos": "a/*.png"}}}, "is not a valid name of a set"),
         ({"pies": {"real": {"web": []}}}, "web: the list is empty"),
         ({"pies": {"real": [3]}}, "valid"),

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 DEGRADATIONS = ["clean", {"blur": 2}, {"noise": 20}, {"jpeg": 50}, {"blur": 2, "noise": 20}]
 
 
-def picture(height: int, width: int, seed: int) -> np.ndarray:
+def image(height: int, width: int, seed: int) -> np.ndarray:
     smooth = np.random.default_rng(seed).integers(0, 256, (height // 4 + 1, width // 4 + 1, 3), dtype=np.uint8)
     return np.kron(smooth, np.ones((4, 4, 1), np.uint8))[:height, :width]
 
@@ -44,7 +44,7 @@ def samples(spec: CorpusSpec, base: Path, seed: int = 0) -> list[Sample]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for k in range(2):
-        Image.fromarray(picture(70 + k, 90, k)).save(tmp_path / f"{k}.png")
+        Image.fromarray(image(70 + k, 90, k)).save(tmp_path / f"{k}.png")
     return tmp_path
 
 
@@ -113,7 +113,7 @@ def test_16_bit_targets_keep_their_bits_and_their_inputs_have_8(tmp_path: Path) 
 
 
 def test_pairs_are_cut_at_the_same_place(tmp_path: Path) -> None:
-    large = picture(64, 96, 0)
+    large = image(64, 96, 0)
     Image.fromarray(large).save(tmp_path / "a_hr.png")
     Image.fromarray(large[::2, ::2]).save(tmp_path / "a_lr.png")
     spec = CorpusSpec(pairs={"input": "*_lr.png", "target": "*_hr.png"}, patches={"size": 32, "per_image": None})
@@ -152,7 +152,7 @@ def test_the_public_pairs_equal_the_inputs_we_make(fixtures: Path, tmp_path: Pat
 def test_a_file_changed_since_the_scan_is_an_error_with_both_hashes(folder: Path) -> None:
     sample = samples(images(), folder)[0]
     old = sample.source_sha
-    Image.fromarray(picture(70, 90, 99)).save(sample.source)
+    Image.fromarray(image(70, 90, 99)).save(sample.source)
     with pytest.raises(SampleError, match=f"changed since scan: .*expected sha256 {old}, found [0-9a-f]{{64}}"):
         Loader().load(sample)
 

@@ -30,7 +30,7 @@ from xlli_ray.errors import EnvironmentFailure, RecipeError
 DEGRADATIONS = ["clean", {"noise": 20}, {"blur": 2.0, "noise": 10}]
 
 
-def picture(height: int, width: int, seed: int) -> np.ndarray:
+def noise_image(height: int, width: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
@@ -53,7 +53,7 @@ def table(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int = 0) -> pa
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for k, (height, width) in enumerate([(64, 64), (96, 80), (50, 70), (64, 64), (97, 83)]):
-        write(tmp_path / f"{k}.png", picture(height, width, k))
+        write(tmp_path / f"{k}.png", noise_image(height, width, k))
     return tmp_path
 
 
@@ -82,7 +82,7 @@ def test_boxes_are_the_first_of_the_stated_order(folder: Path) -> None:
 
 def test_flat_patches_are_left_out(tmp_path: Path) -> None:
     image = np.full((64, 96, 3), 90, np.uint8)
-    image[32:, 64:] = picture(32, 32, 0)
+    image[32:, 64:] = noise_image(32, 32, 0)
     image[0, 0] = 200  # a speck: the tile varies, but too little
     write(tmp_path / "a.png", image)
     everything = CorpusSpec(images=["*.png"], scale=4, patches={"size": 32, "min_std": 0, "per_image": None})
@@ -102,10 +102,10 @@ def test_bad_files_are_rows_with_reasons_and_the_rest_goes_on(folder: Path) -> N
     good = (folder / "0.png").read_bytes()
     (folder / "p_truncated.png").write_bytes(good[: len(good) // 2])
     (folder / "q_empty.png").write_bytes(b"")
-    (folder / "r_text.png").write_bytes(b"not a picture at all")
-    write(folder / "s_tiny.png", picture(3, 40, 9))
+    (folder / "r_text.png").write_bytes(b"not an image at all")
+    write(folder / "s_tiny.png", noise_image(3, 40, 9))
     Image.new("CMYK", (64, 64)).save(folder / "t_cmyk.jpg")
-    write(folder / "u_large.png", picture(120, 120, 9))
+    write(folder / "u_large.png", noise_image(120, 120, 9))
     spec = WHOLE.model_copy(update={"images": ["*.png", "*.jpg"], "max_pixels": 10_000})
     rows = scan(spec, folder)
     reasons = {Path(row["uri"]).stem: row["reason"] for row in rows if row["status"] == "failed"}
@@ -113,7 +113,7 @@ def test_bad_files_are_rows_with_reasons_and_the_rest_goes_on(folder: Path) -> N
         "p_truncated": "truncated PNG file",
         "q_empty": "empty file",
         "r_text": "not an image",
-        "s_tiny": "too small: 40 x 3 pixels cannot be made 4 times smaller",
+        "s_tiny": "too small: 40 x 3 pixels cannot be downscaled by 4",
         "t_cmyk": "colour mode CMYK is refused",
         "u_large": "the limit is 10000",
     }
@@ -142,11 +142,11 @@ def test_a_file_that_is_gone_is_a_row_but_a_missing_package_stops(
 
 def test_images_without_a_patch_are_skipped_and_say_why(tmp_path: Path) -> None:
     write(tmp_path / "flat.png", np.full((64, 64, 3), 90, np.uint8))
-    write(tmp_path / "small.png", picture(31, 64, 0))
+    write(tmp_path / "small.png", noise_image(31, 64, 0))
     flat, small = scan(PATCHES, tmp_path)
     assert (flat["status"], small["status"]) == ("skipped", "skipped")
     assert flat["reason"] == "no patch: min_std is 5, the most varied of 4 has 0.00"
-    assert small["reason"] == "no patch: 64 x 31 pixels hold no tile of 32"
+    assert small["reason"] == "no patch: 64 x 31 pixels have no tile of size 32"
     assert table([flat, small], PATCHES).num_rows == 0
 
 
@@ -155,11 +155,11 @@ def test_images_without_a_patch_are_skipped_and_say_why(tmp_path: Path) -> None:
 
 def test_pairs_take_their_scale_from_the_files(tmp_path: Path) -> None:
     for name, small, large in (("a", (10, 12), (30, 36)), ("b", (10, 12), (10, 12)), ("c", (10, 12), (30, 37))):
-        write(tmp_path / f"{name}_lr.png", picture(*small, 1 + ord(name)))
-        write(tmp_path / f"{name}_hr.png", picture(*large, 2))
-    write(tmp_path / "d_lr.png", picture(20, 20, 3))
-    write(tmp_path / "d_hr.png", picture(10, 10, 3))
-    write(tmp_path / "e_lr.png", picture(4, 4, 4))
+        write(tmp_path / f"{name}_lr.png", noise_image(*small, 1 + ord(name)))
+        write(tmp_path / f"{name}_hr.png", noise_image(*large, 2))
+    write(tmp_path / "d_lr.png", noise_image(20, 20, 3))
+    write(tmp_path / "d_hr.png", noise_image(10, 10, 3))
+    write(tmp_path / "e_lr.png", noise_image(4, 4, 4))
     (tmp_path / "e_hr.png").write_bytes(b"")
     spec = CorpusSpec(pairs={"input": "*_lr.png", "target": "*_hr.png"})
     rows = scan(spec, tmp_path)
@@ -180,13 +180,13 @@ def test_pairs_take_their_scale_from_the_files(tmp_path: Path) -> None:
 
 
 def test_patches_of_pairs_must_fit_their_scale(tmp_path: Path) -> None:
-    write(tmp_path / "a_lr.png", picture(20, 20, 1))
-    write(tmp_path / "a_hr.png", picture(60, 60, 2))
-    write(tmp_path / "b_lr.png", picture(30, 30, 3))
-    write(tmp_path / "b_hr.png", picture(60, 60, 4))
+    write(tmp_path / "a_lr.png", noise_image(20, 20, 1))
+    write(tmp_path / "a_hr.png", noise_image(60, 60, 2))
+    write(tmp_path / "b_lr.png", noise_image(30, 30, 3))
+    write(tmp_path / "b_hr.png", noise_image(60, 60, 4))
     spec = CorpusSpec(pairs={"input": "*_lr.png", "target": "*_hr.png"}, patches={"size": 16})
     first, second = scan(spec, tmp_path)
-    assert first["reason"] == "patches.size 16 is no multiple of this pair's scale 3"
+    assert first["reason"] == "patches.size 16 is not a multiple of this pair's scale 3"
     made = table([first, second], spec).to_pylist()
     assert len(made) == 8  # of nine tiles of the target
     assert {(row["height"], row["target_height"], row["size"]) for row in made} == {(8, 16, 16)}
@@ -221,8 +221,8 @@ def test_a_list_is_the_same_corpus_as_its_globs(folder: Path, tmp_path: Path) ->
         ({"file": ["a.png"]}, {"scale": 4}, "has columns file; expected image"),
         ({"image": ["a.png"], "input": ["b.png"]}, {"scale": 4}, "expected image, or input"),
         ({"image": ["a.png"]}, {}, "corpus.scale is missing"),
-        ({"input": ["a.png"]}, {"scale": 4}, "only with images"),
-        ({"input": ["a.png"], "target": ["b.png"]}, {"degradations": ["clean"]}, "only with images"),
+        ({"input": ["a.png"]}, {"scale": 4}, "only for images"),
+        ({"input": ["a.png"], "target": ["b.png"]}, {"degradations": ["clean"]}, "only for images"),
         ({"image": ["a.png", None]}, {"scale": 4}, "a text in every row"),
         ({"image": [1, 2]}, {"scale": 4}, "a text in every row"),
     ],
@@ -329,7 +329,7 @@ def test_equal_bytes_twice_are_one_sample_with_an_alias(folder: Path) -> None:
 
 def test_an_input_paired_with_two_targets_is_two_samples(tmp_path: Path) -> None:
     for name, seed in (("1_in", 0), ("2_in", 0), ("1_gt", 1), ("2_gt", 2)):
-        write(tmp_path / f"{name}.png", picture(8, 8, seed))
+        write(tmp_path / f"{name}.png", noise_image(8, 8, seed))
     spec = CorpusSpec(pairs={"input": "*_in.png", "target": "*_gt.png"})
     made = table(scan(spec, tmp_path), spec).to_pylist()
     assert len({row["content"] for row in made}) == 2
@@ -337,9 +337,9 @@ def test_an_input_paired_with_two_targets_is_two_samples(tmp_path: Path) -> None
 
 
 def test_an_input_with_two_equal_targets_is_one_sample_and_no_alias_of_itself(tmp_path: Path) -> None:
-    write(tmp_path / "in.png", picture(8, 8, 0))
+    write(tmp_path / "in.png", noise_image(8, 8, 0))
     for name in ("a.png", "b.png"):
-        write(tmp_path / name, picture(8, 8, 1))
+        write(tmp_path / name, noise_image(8, 8, 1))
     pq.write_table(pa.table({"input": ["in.png"] * 2, "target": ["b.png", "a.png"]}), tmp_path / "p.parquet")
     spec = CorpusSpec(list="p.parquet")
     (row,) = table(scan(spec, tmp_path), spec).to_pylist()
@@ -413,7 +413,7 @@ def test_buckets_group_equal_sizes_only() -> None:
     assert all(row["bucket"] == f"h{row['height']:04d}w{row['width']:04d}" for row in made)
 
 
-def test_a_picture_of_a_few_kilobytes_that_decodes_to_a_gigabyte_is_refused_unless_the_recipe_says_so(tmp_path: Path) -> None:
+def test_an_image_of_a_few_kilobytes_that_decodes_to_a_gigabyte_is_refused_unless_the_recipe_says_so(tmp_path: Path) -> None:
     sys.path.insert(0, str(Path(__file__).parents[1] / "fuzz"))
     from fuzz_images import bomb
 

@@ -25,7 +25,7 @@ if str(HERE) not in sys.path:
 QUIET = Options(workers=0, quiet=True)
 
 
-def picture(seed: int, height: int = 48, width: int = 48, *, light: float = 0.4) -> np.ndarray:
+def image(seed: int, height: int = 48, width: int = 48, *, light: float = 0.4) -> np.ndarray:
     """uint8 (H, W, 3): smooth random colours around a lightness."""
     rng = np.random.default_rng(seed)
     coarse = rng.normal(size=(height // 4 + 2, width // 4 + 2, 3))
@@ -35,12 +35,12 @@ def picture(seed: int, height: int = 48, width: int = 48, *, light: float = 0.4)
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    """Twelve pictures of two sizes; numbers 3 and 7 are bright."""
-    folder = tmp_path / "pictures"
+    """Twelve images of two sizes; numbers 3 and 7 are bright."""
+    folder = tmp_path / "images"
     folder.mkdir()
     for i in range(12):
         size = (48, 48) if i % 3 else (40, 56)
-        Image.fromarray(picture(i, *size, light=0.8 if i in (3, 7) else 0.4)).save(folder / f"{i:02d}.png")
+        Image.fromarray(image(i, *size, light=0.8 if i in (3, 7) else 0.4)).save(folder / f"{i:02d}.png")
     return folder
 
 

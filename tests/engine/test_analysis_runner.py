@@ -263,13 +263,13 @@ def test_a_damaged_file_is_found_and_not_believed(agreement: ModuleType, recipe:
     place = tmp_path / "study" / "results" / "agreement"
     (place / "agreement.svg").write_bytes(b"<svg/>")
     study = xlli_ray.open_study(tmp_path / "study")
-    assert any("agreement.svg: not the bytes" in line and "--replace agreement" in line for line in verify(study.archive))
+    assert any("agreement.svg: the bytes differ" in line and "--replace agreement" in line for line in verify(study.archive))
     with pytest.raises(xlli_ray.XlliError, match="not the bytes that"):
         _ = study.result("agreement").figures
     assert "not the bytes" in Path(write_report(str(tmp_path / "study"))).read_text()
     (place / "agreement.json").write_text("{}")
     study = xlli_ray.open_study(tmp_path / "study")
-    assert any("agreement.json: not the bytes" in line for line in verify(study.archive))
+    assert any("agreement.json: the bytes differ" in line for line in verify(study.archive))
     with pytest.raises(xlli_ray.XlliError, match=r"agreement\.json: not the bytes that"):
         _ = study.result("agreement").views
     (place / "result.json").write_text("{")
@@ -281,7 +281,7 @@ def test_a_damaged_file_is_found_and_not_believed(agreement: ModuleType, recipe:
     ("stage", "match"),
     [
         ({"agreement": {"of": "restor"}}, r"stage agreement: agreement.of: no stage 'restor' here: did you mean 'restore'\?"),
-        ({"agreement": {"of": "features"}}, "of the kind features, restore is needed"),
+        ({"agreement": {"of": "features"}}, "of kind features, expected restore"),
         ({"agreement": {"models": []}}, "no stage 'restore' here: add one"),
     ],
 )
@@ -307,7 +307,7 @@ def test_names_that_collide_are_refused(
             with pytest.raises(PlanError, match=f"the SQL table {name} of agreement is taken by the study itself or a probe"):
                 run(recipe(models=TWO, stages=stages()))
     run(recipe(models=TWO, stages=[{"restore": {"id": "agreement"}}]), "other")
-    with pytest.raises(PlanError, match="has measurements of a stage of that id"):
+    with pytest.raises(PlanError, match="has measurements of a stage with that id"):
         run(recipe(models=TWO, stages=[{"restore": {}}, {"agreement": {}}]), "other")
 
 

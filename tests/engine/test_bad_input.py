@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import digest, picture
+from helpers import digest, image
 from PIL import Image
 
 from xlli_ray.engine.run.driver import Summary
 from xlli_ray.errors import EnvironmentFailure, NetworkError, PlanError, RecipeError, WeightsError
 from xlli_ray.recipe import Recipe
-from xlli_ray.store.objects import client as objects_module
+from xlli_ray.store.objects import local as objects_module
 from xlli_ray.study import open_study
 
 Make = Callable[..., Recipe]
@@ -41,7 +41,7 @@ def test_broken_files_are_rejected_rows_with_reasons_and_the_rest_is_measured(
     whole = (corpus / "00.png").read_bytes()
     (corpus / "90_truncated.png").write_bytes(whole[: len(whole) // 2])
     (corpus / "91_empty.png").write_bytes(b"")
-    (corpus / "92_text.png").write_bytes(b"this is no picture")
+    (corpus / "92_text.png").write_bytes(b"this is no image")
     (corpus / "93_bomb.png").write_bytes(bomb(60_000))
     (corpus / "94_twin.png").write_bytes(whole)
     summary = run(recipe())
@@ -66,7 +66,7 @@ def test_a_file_that_changed_since_the_scan_is_a_failed_row_and_can_be_retried(
 
     scan_study(recipe(), str(tmp_path / "study"), Options(workers=0, quiet=True))
     original = (corpus / "01.png").read_bytes()
-    Image.fromarray(picture(99)).save(corpus / "01.png")
+    Image.fromarray(image(99)).save(corpus / "01.png")
     summary = run(recipe())
     assert summary.failed == 2
     study = open_study(tmp_path / "study")
@@ -93,7 +93,7 @@ def test_samples_that_break_a_networks_numbers_are_failed_rows_with_their_reason
 ) -> None:
     layers = [{"features": {"layers": ["net.tail"]}}, {"restore": {}}]
     summary = run(recipe(network, stages=layers))
-    assert summary.failed == 4, "two bright pictures, two degradations"
+    assert summary.failed == 4, "two bright images, two degradations"
     study = open_study(tmp_path / "study")
     rows = study.sql("select distinct s.source, f.reason from failures f join samples s using (sample_id)").to_pylist()
     assert {Path(row["source"]).name for row in rows} == {"03.png", "07.png"}
@@ -111,7 +111,7 @@ def test_a_network_that_returns_another_size_than_its_scale_says_gives_failed_ro
     recipe: Make, run: Run, tmp_path: Path
 ) -> None:
     summary = run(recipe("toy:wrong_size"))
-    assert summary.failed == 4, "two bright pictures, two degradations"
+    assert summary.failed == 4, "two bright images, two degradations"
     reasons = set(open_study(tmp_path / "study").failures["reason"].to_pylist())
     assert all("declares scale 2" in reason for reason in reasons)
 
@@ -122,7 +122,7 @@ def test_a_network_that_raises_for_one_image_costs_that_image_alone(recipe: Make
     name = {"assert": "AssertionError", "exit": "SystemExit"}[how]
     models = [{"id": "small", "network": "toy:asserts", "args": {"how": how}}]
     summary = run(recipe(models=models, stages=[{"features": {"layers": ["net.tail"]}}, {"restore": {}}]))
-    assert summary.failed == 4, "two bright pictures, two degradations"
+    assert summary.failed == 4, "two bright images, two degradations"
     rows = open_study(tmp_path / "study").failures.to_pylist()
     assert all(f"model 'small' (toy:asserts) raised {name} for an input of 1×3×" in row["reason"] for row in rows)
     assert all("too bright" in row["reason"] for row in rows)
@@ -152,8 +152,8 @@ def test_inputs_smaller_than_a_network_needs_are_failed_rows_the_rest_is_measure
 ) -> None:
     corpus = tmp_path / "large"
     corpus.mkdir()
-    Image.fromarray(picture(50, 8, 8)).save(corpus / "tiny.png")
-    Image.fromarray(picture(51, 96, 96)).save(corpus / "enough.png")
+    Image.fromarray(image(50, 8, 8)).save(corpus / "tiny.png")
+    Image.fromarray(image(51, 96, 96)).save(corpus / "enough.png")
     rfdn = {"id": "rfdn", "network": "rfdn", "weights": str(fixtures / "models/rfdn/rfdn_x4.pth")}
     summary = run(recipe(corpus={"images": [f"{corpus}/*.png"], "scale": 4}, models=[rfdn], stages=[{"restore": {}}]))
     assert summary.failed == 1

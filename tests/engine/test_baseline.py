@@ -41,7 +41,7 @@ def test_it_is_on_unless_a_recipe_says_otherwise(recipe: Make) -> None:
     assert recipe().baseline is False  # the toy recipe of these tests says so
 
 
-def test_pictures_made_smaller_have_bicubic_beside_the_network_in_restore_only(asked: Make, run: Run, tmp_path: Path) -> None:
+def test_images_made_smaller_have_bicubic_beside_the_network_in_restore_only(asked: Make, run: Run, tmp_path: Path) -> None:
     summary = run(asked())
     assert cells(tmp_path / "study") == {
         "features/small/head.out", "features/small/tail.in", "restore/small/restore", "restore/bicubic/restore",

@@ -75,7 +75,7 @@ def test_only_such_networks_get_batches_of_one_and_a_study_of_before_is_told_why
     with monkeypatch.context() as patch:
         patch.setattr("xlli_ray.engine.run.network_trials.manners", lambda model, taps=(): Manners())  # as it was before anybody looked
         run(asked(recipe, "ByMaximum"), "old")
-    with pytest.raises(PlanError, match=r"batch was 4, is now 1 \(a network whose results change with the other images"):
+    with pytest.raises(PlanError, match=r"batch was 4, is now 1 \(a network whose results depend on the other images"):
         run(asked(recipe, "ByMaximum", stages=[*STAGES, {"restore": {"id": "more"}}]), "old")
 
 
@@ -91,10 +91,10 @@ def test_a_layer_that_one_image_does_not_pass_fails_for_that_image_alone(
     assert names == ["03.png", "07.png"]
 
 
-def test_other_pictures_in_the_batch_change_no_score(
+def test_other_images_in_the_batch_change_no_score(
     recipe: Callable[..., Recipe], run: Callable[..., Summary], corpus: Path, tmp_path: Path
 ) -> None:
-    """Other pictures in their batches, which the size alone decides: scores of the rest stay the same to the bit."""
+    """Other images in their batches, which the size alone decides: scores of the rest stay the same to the bit."""
     run(recipe(stages=STAGES[:1]), "before")
     rng = np.random.default_rng(9)
     spoilt = sorted(corpus.glob("*.png"))[1::3]

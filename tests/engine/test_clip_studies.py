@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import QUIET, digest, picture
+from helpers import QUIET, digest, image
 from PIL import Image
 
 from xlli_ray.corpus.resize import downscale
@@ -32,10 +32,10 @@ if str(TOYS) not in sys.path:
 
 @pytest.fixture
 def frames(tmp_path: Path) -> Path:
-    """Six frames of a picture that moves."""
+    """Six frames of an image that moves."""
     folder = tmp_path / "clip"
     folder.mkdir()
-    still = picture(3, 48, 60)
+    still = image(3, 48, 60)
     for i in range(6):
         Image.fromarray(np.roll(still, i, axis=1)).save(folder / f"f_{i:02d}.png")
     return folder
@@ -96,8 +96,8 @@ def test_workers_give_the_same_bytes_and_a_second_run_computes_nothing(
 @pytest.mark.parametrize(
     ("model", "stage", "said"),
     [
-        (CLIP, {"gram": {"layers": ["head"]}}, "`gram` measures single images, and this corpus holds clips"),
-        (IMAGE, {"lam": {}}, "`lam` measures single images, and this corpus holds clips"),
+        (CLIP, {"gram": {"layers": ["head"]}}, "`gram` measures single images, but this corpus has clips"),
+        (IMAGE, {"lam": {}}, "`lam` measures single images, but this corpus has clips"),
         ({"id": "a", "network": "toy:small"}, {"restore": {}}, "takes images, the corpus holds clips: `frames: each`"),
         ({"id": "a", "network": "toy_clip_networks:centre"}, {"restore": {}}, "takes clips of 5 frames, those of the corpus have 4"),
     ],

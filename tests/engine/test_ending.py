@@ -105,7 +105,7 @@ def test_a_signal_while_ray_starts_ends_the_run_in_order_and_leaves_nothing(
         child.terminate()
         _, errors = child.communicate(timeout=120)
         assert child.returncode == 130, errors
-        assert errors.splitlines()[-1].startswith("stopped; what is done is kept")
+        assert errors.splitlines()[-1].startswith("stopped; finished work is kept")
         assert "***" not in errors
         assert list((tmp_path / "s" / "lease").glob("*.end"))
         assert not folders[0].exists()

@@ -88,9 +88,9 @@ def test_stages_that_can_share_the_units_of_sets_and_so_their_forward_pass(recip
 def test_a_sample_that_kills_its_worker_is_marked_and_the_set_is_finished(
     recipe: Make, ray_session: None, corpus: Path, tmp_path: Path
 ) -> None:
-    """One bright picture of five: each crash costs a worker's start."""
-    pictures = {"images": [str(corpus / f"{i:02d}.png") for i in range(1, 6)], "scale": 2, "patches": {"size": 32, "min_std": 0}}
-    made = patches(recipe, "toy:kill_on_bright", corpus=pictures, stages=[{"gram": {"layers": ["net.head"]}}], batch={"gram": 2})
+    """One bright image of five: each crash costs a worker's start."""
+    images = {"images": [str(corpus / f"{i:02d}.png") for i in range(1, 6)], "scale": 2, "patches": {"size": 32, "min_std": 0}}
+    made = patches(recipe, "toy:kill_on_bright", corpus=images, stages=[{"gram": {"layers": ["net.head"]}}], batch={"gram": 2})
     study_folder = tmp_path / "study"
     run_study(made, str(study_folder), Options(workers=1, quiet=True))
     study = open_study(study_folder)

@@ -89,7 +89,7 @@ def test_another_corpus_is_refused_before_the_sample_table_is_touched(
     with pytest.raises(PlanError, match=r"corpus\.degradations was"):
         run(recipe(corpus=blurred))
     fewer = {"images": [f"{corpus}/0*.png"], "scale": 2, "degradations": ["clean", {"noise": 20}]}
-    with pytest.raises(PlanError, match="gives other samples than this study has"):
+    with pytest.raises(PlanError, match="has other samples than this study"):
         run(recipe(corpus=fewer))
     assert digest(tmp_path / "study") == before
     assert run(recipe()).complete
@@ -98,7 +98,7 @@ def test_another_corpus_is_refused_before_the_sample_table_is_touched(
 def test_a_limited_run_has_a_folder_and_a_table_of_its_own(
     recipe: Callable[..., Recipe], run: Callable[..., Summary], tmp_path: Path
 ) -> None:
-    assert run(recipe(), "few", limit=3).samples == 2, "one picture, clean and noisy"
+    assert run(recipe(), "few", limit=3).samples == 2, "one image, clean and noisy"
     assert run(recipe()).samples == 24
 
 
@@ -234,7 +234,7 @@ def test_what_an_entry_says_of_a_companion_is_part_of_the_identity_and_not_asked
 ) -> None:
     """Windows of `hardest: {by: other}` follow `other`'s output, which its range changes as much as its weights do."""
     lam = {"lam": {"models": ["small"], "windows": {"size": 8, "per_sample": 1, "choose": {"hardest": {"by": "other"}}}, "nodes": 6}}
-    asked = {"stages": [lam], "corpus": {"images": [f"{tmp_path}/pictures/00.png"], "scale": 2}}
+    asked = {"stages": [lam], "corpus": {"images": [f"{tmp_path}/images/00.png"], "scale": 2}}
     run(recipe(models=[SMALL, OTHER], **asked))
     (cell,) = open_study(tmp_path / "study").manifest.cells
     assert cell.identity["companion settings"] == {"other": {"args": {"seed": 1}}}

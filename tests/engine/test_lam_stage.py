@@ -67,7 +67,7 @@ def test_the_model_that_chooses_must_exist(recipe: Make, run: Go) -> None:
 
 def test_windows_from_a_file_travel_in_the_study(recipe: Make, run: Go, tmp_path: Path) -> None:
     file = tmp_path / "w.csv"
-    file.write_text("path,top,left,size\npictures/00.png,3,4,8\npictures/01.png,5,6,8\npictures/01.png,7,8,9\n")
+    file.write_text("path,top,left,size\nimages/00.png,3,4,8\nimages/01.png,5,6,8\nimages/01.png,7,8,9\n")
     summary = run(lam(recipe, windows={"file": "w.csv"}))
     study = open_study(tmp_path / "study")
     assert sorted(placed(study).values()) == sorted([[(3, 4, 8)], [(5, 6, 8), (7, 8, 9)]])

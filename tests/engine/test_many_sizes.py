@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from helpers import QUIET, picture
+from helpers import QUIET, image
 from PIL import Image
 
 from xlli_ray.analyses.shared.study_access import View
@@ -35,7 +35,7 @@ POOLED = "pooled/small/net.head.out"
 
 
 def recipe_in(folder: Path, stages: Sequence[dict[str, Any]] = STAGES) -> Recipe:
-    """Over a network that gives NaN for the bright picture."""
+    """Over a network that gives NaN for the bright image."""
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump({
         "name": "sizes", "baseline": False,
@@ -48,13 +48,13 @@ def recipe_in(folder: Path, stages: Sequence[dict[str, Any]] = STAGES) -> Recipe
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty-two pictures of twenty sizes (three of the last one, number 3 bright), measured twice: `each` has a bucket for each size, as
+    """Twenty-two images of twenty sizes (three of the last one, number 3 bright), measured twice: `each` has a bucket for each size, as
     studies had, `one` has one."""
     out = tmp_path_factory.mktemp("sizes")
     (out / "photographs").mkdir()
     for i in range(COUNT + 2):
         number = min(i, COUNT - 1)
-        pixels = picture(i, 40 + 4 * (number % 5), 40 + 6 * (number // 5), light=0.8 if i == 3 else 0.4)
+        pixels = image(i, 40 + 4 * (number % 5), 40 + 6 * (number // 5), light=0.8 if i == 3 else 0.4)
         Image.fromarray(pixels).save(out / "photographs" / f"{i:02d}.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(network_process, "OWN_PROCESS", False)
@@ -84,7 +84,7 @@ def files(study: Study) -> list[str]:
 
 
 def test_rows_scalars_failures_and_identities_are_those_of_a_bucket_for_each_size(each: Study, one: Study) -> None:
-    """The bright picture's batch is cut by the edge of a unit: NaN is its own, and no neighbour's."""
+    """The bright image's batch is cut by the edge of a unit: NaN is its own, and no neighbour's."""
     assert len(each.manifest.cells[0].buckets) == COUNT
     assert [[bucket.name for bucket in cell.buckets] for cell in one.manifest.cells] == [[SIZES]] * len(one.manifest.cells)
     assert [cell.hash for cell in each.manifest.cells] == [cell.hash for cell in one.manifest.cells]
@@ -173,7 +173,7 @@ def test_damage_is_named_and_repaired_and_only_its_unit_is_computed(folder: Path
     extent.write_bytes(bytes(len(extent.read_bytes())))
     told = list(verify(open_study(place).archive))
     assert [line for line in told if "bytes differ from the record of unit 3" in line]
-    assert [line for line in told if ".extent" in line and "does not say what the plan says" in line]
+    assert [line for line in told if ".extent" in line and "differs from the plan" in line]
     repair_study(str(place))
     assert run_study(recipe_in(folder), str(place), QUIET).units_run == 1
     study = open_study(place)

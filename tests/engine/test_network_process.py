@@ -76,7 +76,7 @@ def test_a_network_that_ends_its_process_ends_no_plan_and_is_named_with_its_inpu
 def test_a_network_that_dies_on_trial_only_is_planned_with_one_image_at_a_time_and_a_note(
     net: Callable[..., Recipe], tmp_path: Path
 ) -> None:
-    """Bright pictures kill; shapes and sizes are found without any. What becomes of such samples in workers: `test_resume`."""
+    """Bright images kill; shapes and sizes are found without any. What becomes of such samples in workers: `test_resume`."""
     bright = net(at_forward=f"if x.device.type != 'meta' and float(x.mean()) > 0.45: {KILL}")
     manifest, plan = plan_study(bright, str(tmp_path / "study"), QUIET)
     (note,) = [note for note in plan.notes if "batches of one" in note]

@@ -39,7 +39,7 @@ def study(made: dict[str, Path], corpus: Path, recipe: Make, run: Run, tmp_path:
         sections = {**SECTIONS, "corpus": {**SECTIONS["corpus"], "images": [f"{corpus}/0*.png"]}}  # type: ignore[dict-item]
         run(recipe(**sections), "plain")
         made["study"] = Path(shutil.copytree(tmp_path / "plain", made["folder"] / "study"))
-        made["pictures"] = Path(shutil.copytree(corpus, made["folder"] / "pictures"))
+        made["images"] = Path(shutil.copytree(corpus, made["folder"] / "images"))
     return made["study"]
 
 
@@ -83,7 +83,7 @@ def test_a_study_whose_cells_a_file_system_takes_for_one_overwrites_none(
     recipe: Make, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A model that the study has as `SMALL` and the recipe now calls `small`: one folder where case does not count."""
-    stages = {"stages": [{"features": {"layers": ["head"]}}], "corpus": {**SECTIONS["corpus"], "images": [f"{tmp_path}/pictures/0*.png"]}}  # type: ignore[dict-item]
+    stages = {"stages": [{"features": {"layers": ["head"]}}], "corpus": {**SECTIONS["corpus"], "images": [f"{tmp_path}/images/0*.png"]}}  # type: ignore[dict-item]
     run(recipe(models=[{"id": "SMALL", "network": "toy:small"}], **stages))
     assert not precheck.folds_case(open_study(tmp_path / "study").objects)
     before = {path: path.read_bytes() for path in (tmp_path / "study" / "arrays.zarr").rglob("*") if path.is_file()}

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers import digest, picture
+from helpers import digest, image
 from PIL import Image
 
 from xlli_ray.corpus.files import outages, sources
@@ -87,13 +87,13 @@ def scan_records(study: Path) -> int:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, dict[str, str]]:
     """A recipe whose corpus no test changes, and what its run gives."""
     place = tmp_path_factory.mktemp("undisturbed")
-    (place / "pictures").mkdir()
+    (place / "images").mkdir()
     for i in range(12):
-        Image.fromarray(picture(i, *((48, 48) if i % 3 else (40, 56)))).save(place / "pictures" / f"{i:02d}.png")
+        Image.fromarray(image(i, *((48, 48) if i % 3 else (40, 56)))).save(place / "images" / f"{i:02d}.png")
     (place / "recipe.yaml").write_text(yaml.safe_dump({
         "name": "toy",
         "baseline": False,
-        "corpus": {"images": [f"{place}/pictures/*.png"], "scale": 2, "degradations": ["clean", {"noise": 20}]},
+        "corpus": {"images": [f"{place}/images/*.png"], "scale": 2, "degradations": ["clean", {"noise": 20}]},
         "models": [{"id": "small", "network": "toy:small"}],
         "stages": [{"features": {"layers": ["head"]}}, {"restore": {}}],
         "batch": {"features": 2, "restore": 2},
@@ -191,12 +191,12 @@ def test_a_study_that_is_unmounted_while_units_run_is_not_begun_anew_where_it_wa
     def unmount() -> None:
         study.rename(away)
         if how != "gone":  # what lies below a mount point is a folder, of another file system
-            study.mkdir()
             stat = os.stat
             monkeypatch.setattr(
                 os, "stat", lambda path, **kw: os.stat_result([*stat(path, **kw)[:2], -1, *stat(path, **kw)[3:]])
                 if path == study else stat(path, **kw),
             )  # fmt: skip
+            study.mkdir()  # last: another thread may write at any moment
 
     after_units(monkeypatch, moment, unmount)
     with pytest.raises(EnvironmentFailure, match=r"is gone|different file system|vanished"):
@@ -333,11 +333,11 @@ def test_a_study_whose_samples_all_failed_says_so_loudly_everywhere(
     assert "ALL 24 measurements failed" in call("verify", str(tmp_path / "study"))[1]
 
 
-def test_a_picture_that_is_replaced_by_a_pipe_does_not_hang_the_run(
+def test_a_image_that_is_replaced_by_a_pipe_does_not_hang_the_run(
     recipe: Make, run: Run, corpus: Path, tmp_path: Path
 ) -> None:
     os.mkfifo(corpus / "99.png")
-    Image.fromarray(picture(99)).save(corpus / "98.png")
+    Image.fromarray(image(99)).save(corpus / "98.png")
     summary = run(recipe())
     assert summary.samples == 26, "a pattern finds files only"
     (corpus / "98.png").unlink()

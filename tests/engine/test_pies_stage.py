@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import digest, picture
+from helpers import digest, image
 from PIL import Image
 
 from xlli_ray.corpus.decode import decode
@@ -41,10 +41,10 @@ STAGES = [{"features": {"layers": ["head"], "dtype": "float32"}}, {"restore": {}
 
 @pytest.fixture
 def pies(corpus: Path, tmp_path: Path, recipe: Make) -> Callable[..., Recipe]:
-    """A recipe over the twelve pictures, and two cameras' pictures as a real set."""
+    """A recipe over the twelve images, and two cameras' images as a real set."""
     for k in range(2):
         (tmp_path / "camera").mkdir(exist_ok=True)
-        Image.fromarray(picture(100 + k, 40, 32)).save(tmp_path / "camera" / f"{k}.png")
+        Image.fromarray(image(100 + k, 40, 32)).save(tmp_path / "camera" / f"{k}.png")
 
     def make(images: str = f"{corpus}/*.png", real: Any = "camera/*.png", **options: Any) -> Recipe:
         some = {"patches": 14, "size": 16, "min_std": 1.0, "sets": SETS, "real": real, **options}
@@ -139,7 +139,7 @@ def test_the_plan_says_sets_and_number_and_warns_below_800(pies: Make, tmp_path:
     manifest, plan = plan_study(pies(patches=20), str(tmp_path / "a"), Options(workers=0, quiet=True))
     assert manifest.samples is not None
     assert sets_text(manifest.samples) == "6 sets of 20 samples: clean, blur1, noise20, blur1+noise20, jpeg50, real-camera"
-    assert [note for note in plan.notes if "20 patches a set, PIES has 800" in note]
+    assert [note for note in plan.notes if "20 patches per set, PIES has 800" in note]
     everything = pies(patches=900, sets="all", real={})
     manifest, plan = plan_study(everything, str(tmp_path / "b"), Options(workers=0, quiet=True))
     assert manifest.samples is not None
@@ -149,13 +149,13 @@ def test_the_plan_says_sets_and_number_and_warns_below_800(pies: Make, tmp_path:
         "jpeg90 … jpeg10 (5)"
     )
     assert 0 < each < 800
-    assert any(f"900 patches a set were asked for, the images hold {each} " in note for note in plan.notes)
+    assert any(f"900 patches per set were requested, the images have {each} " in note for note in plan.notes)
     again, same = plan_study(everything, str(tmp_path / "b"), Options(workers=0, quiet=True))
     assert (again.samples, same.notes) == (manifest.samples, plan.notes)
 
 
 def test_a_real_set_that_is_too_small_stops_the_scan_and_leaves_no_table(pies: Make, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"as many patches as the made ones, 60; camera has 40\. Lower corpus\.pies\.patches to 40"):
+    with pytest.raises(RecipeError, match=r"as many patches as the generated ones, 60; camera has 40\. Lower corpus\.pies\.patches to 40"):
         plan_study(pies(patches=60), str(tmp_path / "study"), Options(workers=0, quiet=True))
     assert not list((tmp_path / "study").glob("samples/*"))
 
@@ -186,7 +186,7 @@ def test_a_plain_corpus_is_asked_for_as_before_there_were_such_sets(recipe: Make
     fields = ("images", "inputs", "pairs", "list", "scale", "patches", "degradations", "max_pixels")
     asked = {name: plain.dump()["corpus"][name] for name in fields}
     assert samples.corpus_hash == corpus_hash({**asked, "limit": None}, 0, {"decode": 1, "noise": 1})
-    sources = [{"kind": "images", "uri": uri, "target": None} for uri in map(str, sorted((tmp_path / "pictures").glob("*.png")))]
+    sources = [{"kind": "images", "uri": uri, "target": None} for uri in map(str, sorted((tmp_path / "images").glob("*.png")))]
     scan = sha256(json.dumps([samples.corpus_hash, sources], sort_keys=True).encode()).hexdigest()[:12]
     assert [path.name for path in (tmp_path / "study" / "records").glob("scan-*")] == [f"scan-{scan}"]
 

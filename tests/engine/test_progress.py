@@ -89,7 +89,7 @@ def test_a_unit_that_takes_minutes_does_not_silence_the_run(recipe: Make, tmp_pa
         made.append(Events(objects, epoch, stream=stream))
         return made[-1]
 
-    monkeypatch.setattr("xlli_ray.engine.run.driver.Events", events)
+    monkeypatch.setattr("xlli_ray.engine.run.session.Events", events)
     run_study(recipe(), str(tmp_path / "study"), QUIET)
     lines = [line for line in stream.getvalue().splitlines() if line.startswith("run: ")]
     assert lines[0].startswith("run: 0/24 samples, 0 failed"), "before any unit was done"
@@ -134,7 +134,7 @@ def test_a_long_analysis_says_where_it_is_and_for_how_long(
     monkeypatch.setitem(ANALYSES, "slow", "slow_analysis:Slow")
     monkeypatch.setattr(told, "INTERVAL_SECONDS", 0.05)
     stream = Heard()
-    monkeypatch.setattr("xlli_ray.engine.run.driver.Events", lambda objects, epoch, *, quiet: Events(objects, epoch, stream=stream))
+    monkeypatch.setattr("xlli_ray.engine.run.session.Events", lambda objects, epoch, *, quiet: Events(objects, epoch, stream=stream))
     asked = recipe(stages=[{"features": {"layers": ["head", "tail:input"]}}, {"slow": {}}])
     summary = run_study(asked, str(tmp_path / "study"), QUIET)
     assert (summary.analyses, summary.analyses_failed) == (("slow",), ())

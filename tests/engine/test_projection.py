@@ -18,7 +18,7 @@ from xlli_ray.probes.lam.attribution import FORWARD_SHARE
 from xlli_ray.probes.lam.params import Params
 from xlli_ray.probes.lam.probe import Lam
 from xlli_ray.probes.lam.receptive_field import Radius
-from xlli_ray.probes.lam.timing import MapTime, time_maps
+from xlli_ray.probes.lam.timing import MapTime
 from xlli_ray.recipe import Recipe
 
 Make = Callable[..., Recipe]
@@ -27,7 +27,8 @@ SMALL = ImageModel("small", toy.small().eval().requires_grad_(False), "toy", 1, 
 
 def times(radius: Radius | None = None, **params: Any) -> MapTime:
     """A second for a node's network and a thousandth for its blur, over 1,000 pixels."""
-    return MapTime(Lam(Params(**params), {}), SMALL, radius, 5.0, 2.0, 1.001, 0.001, 1000)
+    probe = Lam(Params(**params), {})
+    return MapTime(SMALL, probe.params, probe.nodes, radius, 5.0, 2.0, 1.001, 0.001, 1000)
 
 
 def test_windows_share_forwards_where_they_have_no_crops() -> None:
@@ -62,7 +63,7 @@ def test_a_grid_costs_all_its_windows_and_a_rule_no_more_than_there_are() -> Non
 )  # fmt: skip
 def test_every_kind_of_map_can_be_tried(params: dict[str, Any]) -> None:
     before = torch.get_num_threads()
-    found = time_maps(Lam(Params(**params), {}), SMALL)
+    found = Lam(Params(**params), {}).timing(SMALL)
     assert found.node > 0
     assert found.once > 0
     assert found.ends >= 0

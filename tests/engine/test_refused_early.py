@@ -87,7 +87,7 @@ def sets(**srga: Any) -> dict[str, Any]:
 
 def test_more_components_than_samples_are_refused_by_the_plan_with_what_would_work(recipe: Make, tmp_path: Path) -> None:
     study = tmp_path / "study"
-    told = r"stage srga: srga\.components: 300 components need at least 301 .* there are 8 .* or say 4 or fewer"
+    told = r"stage srga: srga\.components: 300 components need at least 301 .* there are 8 .* or set it to 4 or fewer"
     for go in (plan_study, run_study):
         with pytest.raises(PlanError, match=told):
             go(recipe(**sets(components=300)), str(study), QUIET)
@@ -97,14 +97,14 @@ def test_more_components_than_samples_are_refused_by_the_plan_with_what_would_wo
 def test_components_that_are_not_given_follow_from_the_samples_and_the_result_says_so(recipe: Make, tmp_path: Path) -> None:
     out = str(tmp_path / "study")
     _, plan = plan_study(recipe(**sets()), out, QUIET)
-    assert "stage srga: 4 components, half of the 8 samples in a set; `components` would say another number" in plan.notes
+    assert "stage srga: 4 components, half of the 8 samples in a set; set `components` for another number" in plan.notes
     summary = run_study(recipe(**sets()), out, QUIET)
     assert summary.analyses == ("srga",)
     from xlli_ray.study import open_study
 
     result = open_study(out).results["srga"]
     assert set(result.tables["srga"]["k"].to_pylist()) == {4}
-    assert any("4 components (the recipe says nothing: 300, or half of the samples where that is fewer)" in note for note in result.notes)
+    assert any("4 components (default: 300, or half of the samples if that is less)" in note for note in result.notes)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_what_an_analysis_cannot_conclude_from_this_corpus_is_refused_by_the_pla
     [
         (
             {"lam": {"windows": [{"top": 90, "left": 2, "size": 12}]}},
-            r"stage lam: model small can measure none of 12 samples: window \(top 90, left 2, size 12\) lies outside the output of 48 "
+            r"stage lam: model small can measure none of 12 samples: window \(top 90, left 2, size 12\) is outside the output of 48 "
             r"rows × 48 columns: top \+ size must be below 48.*Change the parameters of the stage",
         ),
         (
@@ -141,8 +141,8 @@ def test_what_an_analysis_cannot_conclude_from_this_corpus_is_refused_by_the_pla
         ),
         ({"lam": {"windows": {"size": 48, "choose": "grid"}}}, "none of 12 samples: .* windows of up to 47 fit .and 1 other reason."),
         ({"lam": {"windows": {"file": "gone.csv"}}}, "none of 12 samples: no window: the windows file has no line for .*ends of those of"),
-        ({"lam": {"windows": {"file": "large.csv"}}}, r"none of 12 samples: window \(top 47, left 0, size 9\) lies outside"),
-        ({"lam": {"windows": {"choose": {"hardest": {"by": "triple"}}}, "models": ["small"]}}, "model triple, which enlarges ×3, for .*×2"),
+        ({"lam": {"windows": {"file": "large.csv"}}}, r"none of 12 samples: window \(top 47, left 0, size 9\) is outside"),
+        ({"lam": {"windows": {"choose": {"hardest": {"by": "triple"}}}, "models": ["small"]}}, "model triple, which upscales ×3, for .*×2"),
     ],
     ids=["list", "size", "grid", "no line", "file", "companion"],
 )
@@ -162,14 +162,14 @@ def test_windows_that_fit_nothing_are_refused_by_the_plan_before_any_unit(
 
 
 def one_each(recipe: Make) -> dict[str, Any]:
-    """The pictures themselves: four of 40 × 56 pixels and eight of 48 × 48, as outputs."""
+    """The images themselves: four of 40 × 56 pixels and eight of 48 × 48, as outputs."""
     corpus = recipe().dump()["corpus"]
     return {"images": corpus["images"], "scale": corpus["scale"], "degradations": ["clean"]}
 
 
 def test_the_plan_counts_the_samples_that_some_windows_do_not_fit(recipe: Make, tmp_path: Path) -> None:
     """Fits in 48 × 48, not in 40 × 56; and a file that names two of twelve."""
-    (tmp_path / "two.csv").write_text("path,top,left,size\n00.png,3,4,8\npictures/01.png,5,6,8\n")
+    (tmp_path / "two.csv").write_text("path,top,left,size\n00.png,3,4,8\nimages/01.png,5,6,8\n")
     stages = [
         {"lam": {"id": "low", "nodes": 2, "windows": [{"top": 30, "left": 2, "size": 12}]}},
         {"lam": {"id": "few", "nodes": 2, "windows": {"file": "two.csv"}, "controls": ["shifted_window"], "control_samples": 4}},

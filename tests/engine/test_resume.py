@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import HERE, digest, picture
+from helpers import HERE, digest, image
 from PIL import Image
 
 from xlli_ray.engine.run.driver import Summary
@@ -75,15 +75,15 @@ def test_half_a_record_that_a_killed_worker_left_is_swept_before_the_next_units(
 def test_a_sample_that_kills_every_worker_is_marked_and_the_others_keep_their_bytes(
     recipe: Make, run: Run, corpus: Path, tmp_path: Path
 ) -> None:
-    pictures = {"images": [str(corpus / f"{i:02d}.png") for i in (1, 2, 3, 4, 5)], "scale": 2}
-    summary = run(recipe("toy:kill_on_bright", corpus=pictures), "killer", workers=1)
+    images = {"images": [str(corpus / f"{i:02d}.png") for i in (1, 2, 3, 4, 5)], "scale": 2}
+    summary = run(recipe("toy:kill_on_bright", corpus=images), "killer", workers=1)
     assert summary.failed == 1
     study = open_study(tmp_path / "killer")
     rows = study.sql("select distinct s.source, f.kind from failures f join samples s using (sample_id)").to_pylist()
     assert [(Path(row["source"]).name, row["kind"]) for row in rows] == [("03.png", "crash")]
     receipts = [receipt for cell in study.manifest.cells for receipt in read_receipts(Listing(study.objects), cell.id)]
     assert not any(receipt.one_by_one for receipt in receipts), "the search changes no batch"
-    run(recipe("toy:nan_on_bright", corpus=pictures), "calm")
+    run(recipe("toy:nan_on_bright", corpus=images), "calm")
     name = "features/small/net.head.out"
     array, calm = study.array(name), open_study(tmp_path / "calm").array(name)
     compared = 0
@@ -128,7 +128,7 @@ def units_recorded(out: Path) -> int:
 def many_sizes(corpus: Path) -> None:
     """The corpus with images of 20 sizes, which lie in one bucket."""
     for i in range(20):
-        Image.fromarray(picture(i, 40 + 2 * i, 48)).save(corpus / f"{i:02d}.png")
+        Image.fromarray(image(i, 40 + 2 * i, 48)).save(corpus / f"{i:02d}.png")
 
 
 @pytest.mark.slow

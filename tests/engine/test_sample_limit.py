@@ -33,7 +33,7 @@ def test_a_try_has_whole_contents_of_distinct_images(recipe: Make, tmp_path: Pat
 
 def test_an_analysis_can_be_tried(recipe: Make, tmp_path: Path) -> None:
     made = recipe(stages=[{"srga": {"layer": "head", "resamples": 0}}], batch={}, corpus={
-        "images": [f"{tmp_path}/pictures/*.png"], "scale": 2, "patches": {"size": 16, "per_image": 2, "min_std": 0},
+        "images": [f"{tmp_path}/images/*.png"], "scale": 2, "patches": {"size": 16, "per_image": 2, "min_std": 0},
     "degradations": ["clean", {"blur": 2}],
     })  # fmt: skip
     summary = run_study(made, str(tmp_path / "study"), replace(QUIET, limit=12))
@@ -54,7 +54,7 @@ def test_files_of_a_try_are_the_same_every_time_and_not_the_first_by_name() -> N
 def test_a_try_whose_files_are_all_rejected_says_so(recipe: Make, tmp_path: Path) -> None:
     (tmp_path / "broken").mkdir()
     for number in range(3):
-        (tmp_path / f"broken/{number}.png").write_bytes(b"no picture")
+        (tmp_path / f"broken/{number}.png").write_bytes(b"no image")
     made = recipe(corpus={"images": [f"{tmp_path}/broken/*.png"], "scale": 2, "degradations": ["clean"]})
     with pytest.raises(PlanError, match="no sample can be read, 2 files rejected"):
         run_study(made, str(tmp_path / "study"), replace(QUIET, limit=2))

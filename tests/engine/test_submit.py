@@ -402,11 +402,11 @@ def test_a_node_that_does_not_see_the_study_or_the_corpus_is_named(ray_session: 
 
     assert ray.is_initialized()
     host = next(node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"])
-    study, picture = tmp_path / "study", tmp_path / "a.png"
+    study, file = tmp_path / "study", tmp_path / "a.png"
     (study / "lease").mkdir(parents=True)
     (study / "lease" / "canary").write_bytes(b"seen")
-    picture.write_bytes(b"bytes")
-    nodes_see(str(study), "lease/canary", b"seen", [str(picture)])
+    file.write_bytes(b"bytes")
+    nodes_see(str(study), "lease/canary", b"seen", [str(file)])
     with pytest.raises(EnvironmentFailure, match=rf"node {host} sees another folder at .*study: use a path that all nodes share"):
         nodes_see(str(study), "lease/canary", b"other", [])
     with pytest.raises(EnvironmentFailure, match=rf"node {host} does not see .*gone.*nothing was computed"):

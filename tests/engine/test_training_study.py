@@ -234,7 +234,7 @@ def test_verify_finds_and_names_a_flipped_bit_in_every_object(tmp_path: Path, ca
     run_here(recipe, out)
     objects = open_objects(out)
     assert app(["verify", out], result_action="return_value") == 0
-    assert "whole: every object is as it was written" in capsys.readouterr().out
+    assert "intact: every object is as it was written" in capsys.readouterr().out
     files = [f"tiny-seed1/{name}" for name in FILES if name != "failed.json"]
     single = ["training.json", "models.yaml", "digests.json", "lease/000001.json"]
     for key in [*files, *single, *objects.list("records")]:

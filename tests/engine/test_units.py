@@ -77,7 +77,7 @@ def test_a_sample_that_kills_its_worker_is_found_marked_and_only_it() -> None:
 
 
 @pytest.mark.parametrize(("side", "scale", "size", "batches"), [(32, 4, 32, 2), (32, 4, 1, 64), (512, 4, 1, 5), (2048, 4, 1, 2)])
-def test_large_pictures_are_read_ahead_by_bytes_not_by_number(side: int, scale: int, size: int, batches: int) -> None:
-    """Sixty-four pictures of 2048 pixels with their targets would be 50 GB."""
+def test_large_images_are_read_ahead_by_bytes_not_by_number(side: int, scale: int, size: int, batches: int) -> None:
+    """Sixty-four images of 2048 pixels with their targets would be 50 GB."""
     sample = Sample(0, "", "", "", "", None, None, "clean", scale, "images", 0, None, side, side)
     assert batches_ahead(size, sample) == batches

@@ -218,7 +218,7 @@ def contents(study: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("network", ["toy:small", "toy:nan_on_bright"])
 def test_a_worker_without_a_core_to_spare_stores_the_same_bytes(planned: Path, recipe: Make, tmp_path: Path, network: str) -> None:
     place = tmp_path / "alone"
-    chosen = recipe(network, corpus={"images": [f"{tmp_path}/pictures/*.png"], "scale": 2, "patches": {"size": 16, "per_image": 3},
+    chosen = recipe(network, corpus={"images": [f"{tmp_path}/images/*.png"], "scale": 2, "patches": {"size": 16, "per_image": 3},
                                      "degradations": ["clean", {"noise": 20}, {"blur": 1.0}]})  # fmt: skip
     manifest, plan = plan_study(chosen, str(place), QUIET)
     save_manifest(open_objects(place), manifest)

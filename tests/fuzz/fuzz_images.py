@@ -1,12 +1,12 @@
-"""Mutated pictures through scan and decode: a row that is good or says why not, within seconds, and never a wrong picture.
+"""Mutated images through scan and decode: a row that is good or says why not, within seconds, and never a wrong image.
 
     python tests/fuzz/fuzz_images.py --trials 5000 --seed 0
 
-Seeds are small pictures of all formats and kinds: PNG (grey, palette, alpha, 16 bit, interlaced, EXIF, ICC), JPEG (RGB, grey, CMYK,
+Seeds are small images of all formats and kinds: PNG (grey, palette, alpha, 16 bit, interlaced, EXIF, ICC), JPEG (RGB, grey, CMYK,
 progressive, EXIF), TIFF (8 and 16 bit, tiled, compressed, big-endian, pages), WebP, BMP, GIF (animated, too), PPM, bombs,
     and files that are
 none. A trial flips, cuts, inserts or swaps bytes, or writes sizes into headers. A finding is an exception that is neither SampleError nor
-EnvironmentFailure, more than five seconds of work, memory above the limit, or a decoded picture that is not finite float32 (H, W, 3) in
+EnvironmentFailure, more than five seconds of work, memory above the limit, or a decoded image that is not finite float32 (H, W, 3) in
 0..1; and a seed that should be read and is not. Prints one JSON object; the exit code is 1 when something was found.
 """
 
@@ -82,7 +82,7 @@ def seeds() -> dict[str, tuple[bytes, bool]]:
         "bmp palette": (saved(rgb.quantize(16), "BMP"), True), "gif": (saved(rgb, "GIF"), True),
         "gif animated": (saved(rgb, "GIF", save_all=True, append_images=[rgb.rotate(180)]), False), "ppm": (saved(rgb, "PPM"), True),
         "pgm": (saved(grey, "PPM"), True), "bomb": (bomb(10_000), False), "large": (bomb(1200), True), "empty": (b"", False),
-        "text": (b"no picture at all", False), "html": (b"<!DOCTYPE html><html>", False), "zip": (b"PK\x03\x04" + rng.bytes(80), False),
+        "text": (b"no image at all", False), "html": (b"<!DOCTYPE html><html>", False), "zip": (b"PK\x03\x04" + rng.bytes(80), False),
     }  # fmt: skip
     with contextlib.suppress(ImportError):
         import tifffile
@@ -176,7 +176,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--trials", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, help="folder for pictures with findings")
+    parser.add_argument("--keep", type=Path, help="folder for images with findings")
     options = parser.parse_args(arguments)
     begun, slowest = time.monotonic(), 0.0
     outcomes: Counter[str] = Counter()
@@ -200,7 +200,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
                     (options.keep / f"{options.seed}-{number}").write_bytes(data)
             slowest = max(slowest, time.process_time() - start)
     return {
-        "trials": options.trials, "seed": options.seed, "pictures": len(seeds()), "outcomes": dict(outcomes.most_common()),
+        "trials": options.trials, "seed": options.seed, "images": len(seeds()), "outcomes": dict(outcomes.most_common()),
         "findings": findings, "slowest_cpu_seconds": round(slowest, 2), "seconds": round(time.monotonic() - begun, 1),
     }  # fmt: skip
 

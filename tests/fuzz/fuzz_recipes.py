@@ -59,7 +59,7 @@ def seeds() -> dict[str, dict[str, Any]]:
 
 
 def tiny(folder: Path) -> None:
-    """Two pictures, their half-size copies, a Parquet list and a file that is no picture."""
+    """Two images, their half-size copies, a Parquet list and a file that is no image."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -68,13 +68,13 @@ def tiny(folder: Path) -> None:
         pixels = rng.integers(0, 256, (128, 128, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{name}_HR.png")
         Image.fromarray(pixels[::4, ::4]).save(folder / f"{name}_LR.png")
-    (folder / "no.png").write_bytes(b"no picture")
+    (folder / "no.png").write_bytes(b"no image")
     pq.write_table(pa.table({"image": [str(folder / "a_HR.png")]}), folder / "list.parquet")
     (folder / "w.csv").write_text(f"path,top,left,size\n{folder / 'a_LR.png'},0,0,16\n")
 
 
 def shrunk(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The recipe over tiny pictures and the networks that come with the package."""
+    """The recipe over tiny images and the networks that come with the package."""
     raw = copy.deepcopy(raw)
 
     def located(corpus: dict[str, Any]) -> None:

@@ -24,18 +24,18 @@ PACKED = 3
 
 
 def write_small_recipe(folder: Path) -> Path:
-    """Four pictures of two sizes and a broken one, two networks, three probes and an analysis."""
-    pictures = folder / "pictures"
-    pictures.mkdir(parents=True)
+    """Four images of two sizes and a broken one, two networks, three probes and an analysis."""
+    images = folder / "images"
+    images.mkdir(parents=True)
     for i in range(4):
         coarse = np.random.default_rng(i).normal(0.45, 0.15, (10, 10 if i % 3 else 12, 3))
         fine = np.kron(coarse, np.ones((4, 4, 1))).clip(0, 1)
-        Image.fromarray((fine * 255).astype(np.uint8)).save(pictures / f"{i}.png")
-    (pictures / "broken.png").write_bytes(b"no picture")
+        Image.fromarray((fine * 255).astype(np.uint8)).save(images / f"{i}.png")
+    (images / "broken.png").write_bytes(b"no image")
     data = {
         "name": "small",
         "baseline": False,
-        "corpus": {"images": ["pictures/*.png"], "scale": 2},
+        "corpus": {"images": ["images/*.png"], "scale": 2},
         "models": [{"id": "small", "network": "toy:small", "tags": {"size": 1}},
                    {"id": "other", "network": "toy:small", "args": {"seed": 1}, "tags": {"size": 2}}],
         "stages": [{"features": {"layers": ["head"], "models": ["small"]}}, {"restore": {"save": True}},

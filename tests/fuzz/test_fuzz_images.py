@@ -1,4 +1,4 @@
-"""A short run of the picture fuzzer; the long one is a script."""
+"""A short run of the image fuzzer; the long one is a script."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow, about tags of damaged files
-def test_mutated_pictures_are_read_or_refused_with_a_reason() -> None:
+def test_mutated_images_are_read_or_refused_with_a_reason() -> None:
     summary = fuzz_images.main(["--trials", "500", "--seed", "3"])
     assert summary["findings"] == []
     assert summary["outcomes"]["read"] > 60

@@ -13,6 +13,6 @@ import fuzz_recipes
 def test_mutated_recipes_end_in_a_plan_or_in_an_error_of_ours() -> None:
     summary = fuzz_recipes.main(["--trials", "48", "--seed", "7"])
     assert summary["findings"] == []
-    assert summary["outcomes"]["planned"] >= 8, "most recipes of the package plan as they stand, over two pictures"
+    assert summary["outcomes"]["planned"] >= 8, "most recipes of the package plan as they stand, over two images"
     assert summary["outcomes"]["refused: RecipeError"] >= 8
     assert not any(outcome.startswith("no word") for outcome in summary["outcomes"])

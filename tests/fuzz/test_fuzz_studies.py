@@ -139,7 +139,7 @@ def test_what_is_none_of_the_study_is_named_and_left_alone(study: Path, tmp_path
     lines = whole(study)
     for name, why in (
         ("0000001.000009.arrow", "a copy under another name"), ("0000777.000001.arrow", "of a unit that is not planned"),
-        ("tables/extra.parquet", "a link that leads outside the study"), ("results/pipe", "a FIFO"), ("notes of mine.txt", "no object"),
+        ("tables/extra.parquet", "a link that leads outside the study"), ("results/pipe", "a FIFO"), ("notes of mine.txt", "not a name"),
     ):  # fmt: skip
         assert [line for line in lines if name in line and why in line], (name, lines)
     with pytest.raises(StudyError, match=r"0000001\.000009\.arrow: is about unit 3: a copy under another name; .* removes it"):
@@ -162,7 +162,7 @@ def test_a_study_from_before_there_were_digests_is_read_verified_and_continued(m
         path.write_text(json.dumps(data))
     notes: list[str] = []
     assert whole(study, notes) == []
-    assert "written before there were digests" in notes[0]
+    assert "written before digests were introduced" in notes[0]
     assert run_study(made[0], str(study), QUIET).complete
     notes.clear()
     assert whole(study, notes) == []

@@ -52,7 +52,7 @@ def test_the_weights_that_come_with_the_package_are_those_of_the_recipe(root: Pa
         [(16, 32, 32)] * 2 + [(24, 16, 16)] * 2 + [(32, 8, 8)] * 2))]  # fmt: skip
 
 
-def test_an_untrained_network_is_the_same_each_time_and_starts_near_the_bilinear_picture() -> None:
+def test_an_untrained_network_is_the_same_each_time_and_starts_near_the_bilinear_image() -> None:
     spec = ModelSpec("baseline", network="xlli_ray.models.networks.srresnet:untrained", args={"width": 8, "blocks": 2, "seed": 3})
     one, other = load_model(spec, {}), load_model(spec, {})
     assert one.weights_sha256 == other.weights_sha256

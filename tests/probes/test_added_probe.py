@@ -219,7 +219,7 @@ def test_the_probe_over_clips_of_the_docs_measures_the_difference_of_frames(fold
         grey = np.stack([frames[first + k].mean(2) for k in range(3)])
         assert np.allclose(found, np.abs(np.diff(grey, axis=0)), atol=1e-3)
     assert study.sql("select min(motion) > 0 as moves, count(*) as n from motion").to_pylist() == [{"moves": True, "n": 4}]
-    with pytest.raises(PlanError, match="`roughness` measures single images, and this corpus holds clips"):
+    with pytest.raises(PlanError, match="`roughness` measures single images, but this corpus has clips"):
         xlli_ray.run(write([{ROUGHNESS: {}}], corpus=corpus), str(folder / "other"))
     assert "motion" in Path(write_report(str(folder / "study"))).read_text()
 
@@ -281,8 +281,8 @@ def test_what_a_needed_stage_cannot_measure_fails_with_its_reason(folder: Path, 
         ([{ROUGHNESS: {}}, {"restore": {}}], None, "models: expected a list with at least one entry: the stage restore measures networks"),
         ([{ROUGHNESS: {}}, {"group_means": {"of": "roughness", "by": ["x"]}}], [], "groups are of networks"),
         ([{"restore": {}}, {WEIGHTED: {"by": "roughnes"}}, {ROUGHNESS: {}}], [NET], "no stage has that id: did you mean 'roughness'"),
-        ([{"restore": {"models": ["net"]}}, {ROUGHNESS: {}}, {WEIGHTED: {}}], [NET, {**NET, "id": "b"}], "measures nothing of model b"),
-        ([{"restore": {}}, {"someones_probes:Confused": {}}], [NET], "restore, which measures nothing of samples without a model"),
+        ([{"restore": {"models": ["net"]}}, {ROUGHNESS: {}}, {WEIGHTED: {}}], [NET, {**NET, "id": "b"}], "does not measure model b"),
+        ([{"restore": {}}, {"someones_probes:Confused": {}}], [NET], "restore, which does not measure samples without a model"),
         ([{WEIGHTED: {"id": "a", "of": "b", "by": "b"}}, {WEIGHTED: {"id": "b", "of": "a", "by": "a"}}], [NET], "each needs the next"),
     ],
 )  # fmt: skip

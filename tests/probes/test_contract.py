@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from xlli_ray.corpus.size import Size
 from xlli_ray.models.model import Model, frame_by_frame
 from xlli_ray.probes import probe_class
-from xlli_ray.probes.measurement import Batch, SetProbe, takes_clips
+from xlli_ray.probes.measurement import Batch, SetProbe
 from xlli_ray.registry import PROBES
 from xlli_ray.store.tables.study_tables import RESERVED
 
@@ -136,7 +136,7 @@ def test_its_columns_have_names_types_and_meanings(kind: str) -> None:
 def test_what_it_declares_is_what_it_returns(
     kind: str, params: dict[str, Any], model: Model, make_batch: Callable[..., Batch], tools: Any
 ) -> None:
-    clips_too = takes_clips(probe_class(kind))
+    clips_too = probe_class(kind).CLIPS
     sizes = [(model, Size(14, 18)), (model, Size(17, 13)), *([(frame_by_frame(model), Size(14, 18, 4))] if clips_too else [])]
     for seen, size in sizes:
         batch = make_batch(3, size.height, size.width, frames=size.frames)

@@ -57,7 +57,7 @@ def test_a_full_scratch_disk_says_how_much_was_needed_and_what_to_do(tmp_path: P
 def test_a_sample_with_another_number_of_features_is_refused() -> None:
     gathering = Gathered(2)
     gathering.add(0, {"features": FEATURES[0]})
-    with pytest.raises(ValueError, match="300 features where the set has 400"):
+    with pytest.raises(ValueError, match="300 features, expected 400"):
         gathering.add(1, {"features": FEATURES[0, :3]})
 
 

@@ -1,4 +1,4 @@
-"""Inputs: the hash is that of the picture's bytes, whatever else the network does."""
+"""Inputs: the hash is that of the image's bytes, whatever else the network does."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def planes(path: Path) -> np.ndarray:
     return decode(path.read_bytes()).pixels.transpose(2, 0, 1)
 
 
-def test_the_hash_is_of_the_pictures_bytes_in_memory(tmp_path: Path) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
-    picture[0, 0] = (0, 255, 128)
-    Image.fromarray(picture).save(tmp_path / "a.png")
+def test_the_hash_is_of_the_images_bytes_in_memory(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
+    image[0, 0] = (0, 255, 128)
+    Image.fromarray(image).save(tmp_path / "a.png")
     wanted = sha256(np.asarray(Image.open(tmp_path / "a.png").convert("RGB")).tobytes()).hexdigest()
     assert input_sha256(planes(tmp_path / "a.png")) == (wanted, 8)
-    picture[3, 2, 1] ^= 1
-    assert input_sha256(picture.transpose(2, 0, 1).astype(np.float32) / np.float32(255))[0] != wanted
+    image[3, 2, 1] ^= 1
+    assert input_sha256(image.transpose(2, 0, 1).astype(np.float32) / np.float32(255))[0] != wanted
 
 
 def test_every_eight_and_every_sixteen_bit_value_is_held_exactly() -> None:

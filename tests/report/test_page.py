@@ -443,7 +443,7 @@ def test_an_analysis_has_a_section_with_its_flags_first_and_every_tag_closed(tmp
     ran = run_analyses(Archive(objects, manifest), asked_in(manifest)[:1], Silent(), check=lambda: None)  # type: ignore[arg-type]
     assert ran.failed == ()
     html, page = page_of(str(place))
-    assert "Flag. most maps survive randomised weights (ρ beyond place ≥ 0.7): net0 (12 of 12)" in page.text
+    assert "Flag. most maps survive randomised weights (ρ beyond position ≥ 0.7): net0 (12 of 12)" in page.text
     assert page.text.index("Flag.") < page.text.index("Diffusion index, mean over images")
     assert "#result-lam_summary" in [link for name, link in page.links if name == "href"]
     assert "Local Attribution Maps" in page.text

@@ -15,7 +15,7 @@ from server import STUDIES
 from xlli_ray.corpus.files.sources import list_files, read_bytes
 from xlli_ray.errors import EnvironmentFailure, RecipeError, StudyError
 from xlli_ray.store.objects import bucket as module
-from xlli_ray.store.objects.atomic_file import Beside
+from xlli_ray.store.objects.atomic_file import AtomicFile
 from xlli_ray.store.objects.client import Missing, Objects, open_objects, probe_create_only
 from xlli_ray.store.records.lease import Lease, lease_key
 
@@ -133,7 +133,7 @@ def test_a_network_file_systems_lost_answer_to_a_link_is_no_other_writer(tmp_pat
     monkeypatch.undo()
     assert not place.create("a", b"other")
     assert place.get("a") == b"mine"
-    assert Beside.create.__doc__
+    assert AtomicFile.create.__doc__
 
 
 WAYS_OUT = {

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from faulty import FAULTS, Faulty, Request, Rule, at_random
-from helpers import picture
+from helpers import image
 from PIL import Image
 from server import CORPUS, STUDIES, Server
 
@@ -39,7 +39,7 @@ def digest(objects: Objects) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class World:
-    """`file`: a recipe over pictures in a bucket. `wanted`: what its undisturbed run into a local folder gives."""
+    """`file`: a recipe over images in a bucket. `wanted`: what its undisturbed run into a local folder gives."""
 
     file: Path
     recipe: Recipe
@@ -61,7 +61,7 @@ def world(request: pytest.FixtureRequest, server: Server, proxy: Faulty, tmp_pat
         (place / images_at).mkdir()
         for i in range(8 if which == "two sizes" else 20):
             size = ((48, 48) if i % 3 else (40, 56)) if which == "two sizes" else (40 + 2 * i, 48)
-            Image.fromarray(picture(i, *size)).save(place / images_at / f"{i:02d}.png")
+            Image.fromarray(image(i, *size)).save(place / images_at / f"{i:02d}.png")
         server.upload(place / images_at, images_at)
         for name, images in (("local", f"{place}/{images_at}/*.png"), ("s3", f"s3://{CORPUS}/{images_at}/*.png")):
             (place / f"{name}.yaml").write_text(yaml.safe_dump({
@@ -76,7 +76,7 @@ def world(request: pytest.FixtureRequest, server: Server, proxy: Faulty, tmp_pat
         wanted, local = digest(open_objects(place / "s3")), digest(open_objects(place / "local"))
         assert {key: value for key, value in wanted.items() if key.startswith("arrays")} == {
             key: value for key, value in local.items() if key.startswith("arrays")
-        }, "where pictures lie changes no array"
+        }, "where images lie changes no array"
         _MADE[made] = World(place / "s3.yaml", load_recipe(place / "s3.yaml"), wanted)
     return _MADE[made]
 

@@ -17,11 +17,11 @@ from xlli_ray.stats.fidelity import crop_border, luma_studio, psnr, ssim
 
 
 def textures(seed: int, height: int = 40, width: int = 56) -> tuple[np.ndarray, np.ndarray]:
-    """A smooth picture with an edge, 0..255 float64, and a disturbed copy."""
+    """A smooth image with an edge, 0..255 float64, and a disturbed copy."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
-    picture = 120 + 60 * np.sin(x / 5 + seed) * np.cos(y / 7) + 40 * (x > width // 2)
-    return picture.clip(0, 255), (picture + rng.normal(0, 12, picture.shape)).clip(0, 255)
+    image = 120 + 60 * np.sin(x / 5 + seed) * np.cos(y / 7) + 40 * (x > width // 2)
+    return image.clip(0, 255), (image + rng.normal(0, 12, image.shape)).clip(0, 255)
 
 
 def reference_ssim(x: np.ndarray, y: np.ndarray) -> float:
@@ -37,7 +37,7 @@ def test_ssim_is_scikit_images(seed: int) -> None:
     assert ssim(x, y) == pytest.approx(reference_ssim(x, y), abs=1e-12)
 
 
-def test_ssim_of_eight_bit_pictures_is_scikit_images() -> None:
+def test_ssim_of_eight_bit_images_is_scikit_images() -> None:
     x, y = (a.round().astype(np.uint8) for a in textures(9))
     assert ssim(x, y) == pytest.approx(reference_ssim(x.astype(np.float64), y.astype(np.float64)), abs=1e-12)
 

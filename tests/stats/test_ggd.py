@@ -165,7 +165,7 @@ def test_what_does_not_vary_is_degenerate_and_what_is_not_finite_is_refused() ->
     with pytest.raises(ValueError, match="do not vary"):
         _ = flat.ggd
     for bad in ([], [1.0, math.nan], [math.inf]):
-        with pytest.raises(ValueError, match="finite values, at least one"):
+        with pytest.raises(ValueError, match="at least one value, all finite"):
             fit(bad)
 
 

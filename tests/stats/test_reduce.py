@@ -1,4 +1,4 @@
-"""Fewer dimensions: a range finder against the exact answer, and pictures judged by what they keep, not by where points lie."""
+"""Fewer dimensions: a range finder against the exact answer, and images judged by what they keep, not by where points lie."""
 
 from __future__ import annotations
 
@@ -71,15 +71,15 @@ def test_too_many_components_are_refused_by_name() -> None:
 def test_trustworthiness_equals_scikit_learns(neighbours: int) -> None:
     rng = np.random.default_rng(neighbours)
     data = rng.normal(size=(90, 6))
-    for picture in (data[:, :2], rng.normal(size=(90, 2)), data[:, :2] + 0.3 * rng.normal(size=(90, 2))):
-        wanted = sklearn_trustworthiness(data, picture, n_neighbors=neighbours)
-        assert trustworthiness(data, picture, neighbours=neighbours) == pytest.approx(wanted, abs=1e-12)
-        assert continuity(data, picture, neighbours=neighbours) == pytest.approx(
-            sklearn_trustworthiness(picture, data, n_neighbors=neighbours), abs=1e-12
+    for image in (data[:, :2], rng.normal(size=(90, 2)), data[:, :2] + 0.3 * rng.normal(size=(90, 2))):
+        wanted = sklearn_trustworthiness(data, image, n_neighbors=neighbours)
+        assert trustworthiness(data, image, neighbours=neighbours) == pytest.approx(wanted, abs=1e-12)
+        assert continuity(data, image, neighbours=neighbours) == pytest.approx(
+            sklearn_trustworthiness(image, data, n_neighbors=neighbours), abs=1e-12
         )
 
 
-def test_what_a_picture_tears_and_what_it_glues_are_told_apart() -> None:
+def test_what_a_image_tears_and_what_it_glues_are_told_apart() -> None:
     data = np.random.default_rng(0).normal(size=(200, 2))
     torn = data + 100 * (data[:, :1] > 0)  # a gap through the middle
     glued = data.copy()
@@ -105,10 +105,10 @@ def test_distances_neighbours_purity_and_chance() -> None:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_tsne_keeps_three_gaussians_apart(seed: int, start: str) -> None:
     x, label = three(seed=seed)
-    picture = tsne(x, seed, start=start, iterations=500)
-    assert picture.shape == (120, 2)
-    assert purity(picture, label) >= 0.95
-    assert trustworthiness(x, picture) > 0.85
+    image = tsne(x, seed, start=start, iterations=500)
+    assert image.shape == (120, 2)
+    assert purity(image, label) >= 0.95
+    assert trustworthiness(x, image) > 0.85
 
 
 def test_tsne_is_the_same_again_and_other_starts_differ() -> None:
@@ -125,8 +125,8 @@ def test_umap_keeps_three_gaussians_apart(seed: int) -> None:
     from umap.validation import trustworthiness_vector
 
     x, label = three(seed=seed)
-    picture = umap(x, seed)
-    assert purity(picture, label) >= 0.95
-    assert (umap(x, seed) == picture).all()
-    theirs = trustworthiness_vector(x.astype(np.float32), picture.astype(np.float32), 15)
-    assert trustworthiness(x, picture) == pytest.approx(float(theirs[15]), abs=0.01)
+    image = umap(x, seed)
+    assert purity(image, label) >= 0.95
+    assert (umap(x, seed) == image).all()
+    theirs = trustworthiness_vector(x.astype(np.float32), image.astype(np.float32), 15)
+    assert trustworthiness(x, image) == pytest.approx(float(theirs[15]), abs=0.01)

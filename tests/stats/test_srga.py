@@ -246,7 +246,7 @@ def test_flagged_by_name() -> None:
     dead = srga(features, np.full_like(features, 0.3), components=20)
     assert math.isnan(dead.srga)
     assert (math.isnan(dead.low), math.isnan(dead.high)) == (True, True)
-    assert dead.flags == ("test: the features do not vary over the samples: no fit, no index (a dead network is not a general one)",)
+    assert dead.flags == ("test: the features do not vary over the samples: no fit, no index (a dead network does not generalize)",)
     flat = design(DESIGNS["flat"][0])
     assert any("reference: clipped" in flag for flag in srga(flat, flat, resamples=0).flags)
     poor = np.vstack([features[:30], features[:30]])
@@ -357,7 +357,7 @@ def test_resampling_is_keyed_and_paired() -> None:
     assert (some.dealt.groups, len(some.halves)) == (48, 4)
     assert math.isnan(reach(np.array([np.nan, 1.0]), some.dealt))
     assert math.isnan(chance(resample_gram(gram(reference), drawn[:0], dealt(group, drawn[:0]), 16)))
-    assert math.isnan(chance(resample_gram(gram(reference), drawn, Dealt(2, 2.0, 1.0), 16))), "two pictures"
+    assert math.isnan(chance(resample_gram(gram(reference), drawn, Dealt(2, 2.0, 1.0), 16))), "two images"
 
 
 def test_arrays_of_any_shape_and_memory_maps(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from xlli_ray.errors import EnvironmentFailure, LeaseError, StudyError
 from xlli_ray.store.objects import atomic_file as beside
-from xlli_ray.store.objects import client as module
+from xlli_ray.store.objects import local as module
 from xlli_ray.store.objects.bucket import Bucket
 from xlli_ray.store.objects.client import Missing, Objects, check_key, fenced, open_objects, probe_create_only
 
@@ -220,7 +220,7 @@ def test_a_folder_without_hard_links_still_creates_only_once(tmp_path: Path, mon
     probe_create_only(objects)
     assert objects.create("records/a", b"first")
     assert not objects.create("records/a", b"second")
-    both = [beside.Beside(tmp_path / "records/b", tmp_path, threading.Semaphore(2)) for _ in range(2)]
+    both = [beside.AtomicFile(tmp_path / "records/b", tmp_path, threading.Semaphore(2)) for _ in range(2)]
     for number, one in enumerate(both):  # both have looked: no object is there
         one.write(b"%d" % number)
     assert [one.create() for one in both] == [True, False]

@@ -13,7 +13,7 @@ import pytest
 
 from xlli_ray.errors import EnvironmentFailure
 from xlli_ray.store.archive import Archive
-from xlli_ray.store.objects import client as objects_module
+from xlli_ray.store.objects import local as objects_module
 from xlli_ray.store.objects.client import Objects, open_objects
 from xlli_ray.store.records import checksum_root as root_module
 from xlli_ray.store.records.checksum_root import write_root
@@ -89,7 +89,7 @@ def test_a_sample_table_without_a_seal_needs_none_once_the_digests_name_it(objec
         objects.put(key, sink.getvalue())
     notes: list[str] = []
     list(findings(Archive(objects, MANIFEST), notes=notes))
-    assert notes == ["samples: written before there were seals; digests.json covers it once the same `xlli run` has ended"]
+    assert notes == ["samples: written before seals were introduced; digests.json covers it once the same `xlli run` has ended"]
     write_root(objects, 1)
     notes.clear()
     assert [finding for finding in findings(Archive(objects, MANIFEST), notes=notes) if finding.kind == "samples"] == []

@@ -203,7 +203,7 @@ def test_a_file_that_cannot_be_used_is_left_out_with_its_reason_and_all_of_them_
     rows = scan_here(corpus.scanned())
     assert [(Path(file).name, reason[:12]) for file, reason in rejected(rows)] == [("bad.png", "not an image")]
     assert [image.name for image in read_images(corpus, rows)[0]] == ["good.png"]
-    with pytest.raises(RecipeError, match=r"corpus\.count is 2, and the corpus has 1 image; 1 rejected"):
+    with pytest.raises(RecipeError, match=r"corpus\.count is 2, but the corpus has 1 image; 1 rejected"):
         read(images=[str(tmp_path)], count=2)
     (tmp_path / "good.png").unlink()
     with pytest.raises(RecipeError, match=r"none of the 1 file can be used; the first, .*bad\.png: not an image"):

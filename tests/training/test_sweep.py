@@ -123,7 +123,7 @@ def test_fewer_images_are_among_more_of_the_same_seed_and_names_decide_nothing(p
 def test_more_images_than_there_are_stop_the_run_before_it_starts(photos: Path, tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({**BASE, "corpus": {"images": [f"{photos}/*.png"], "count": 5}}))
-    with pytest.raises(RecipeError, match=r"corpus\.count is 5, and the corpus has 4 images"):
+    with pytest.raises(RecipeError, match=r"corpus\.count is 5, but the corpus has 4 images"):
         train(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -1,4 +1,4 @@
-"""What is concluded from what is stored: a class a stage kind, in a file of its own (`registry.ANALYSES`, `docs/extending.md`)."""
+"""Analyses: conclusions from stored measurements. One class per stage kind, in its own file (`registry.ANALYSES`, `docs/extending.md`)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ KIND = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def analysis_class(kind: str, code: str = "") -> type[Analysis]:
-    """The class behind an analysis; imports neither torch nor ray nor matplotlib. `code`: where it lies, of one that no registry names.
+    """The class behind an analysis; imports neither torch nor ray nor matplotlib. `code`: its location, if it is in no registry.
 
-    Raises RecipeError naming the known ones, or saying why the class cannot be used.
+    Raises RecipeError with the known names, or with the reason why the class cannot be used.
     """
     if not code and kind not in ANALYSES:
         ANALYSES.check_form(kind)
@@ -30,7 +30,7 @@ def analysis_class(kind: str, code: str = "") -> type[Analysis]:
     missing = [name for name in ("KIND", "VERSION", "REFERENCE", "TABLES", "Params", "inputs", "run") if not hasattr(cls, name)]
     if missing:
         raise RecipeError(
-            f"stage {code or kind!r}: expected an analysis class (docs/extending.md), found {cls!r:.80} without {', '.join(missing)}"
+            f"stage {code or kind!r}: expected an analysis class (docs/extending.md), got {cls!r:.80} without {', '.join(missing)}"
         )
     if kind != cls.KIND or not KIND.fullmatch(kind):
         raise RecipeError(f"stage {code or kind!r}: {cls.__name__}.KIND is {cls.KIND!r}, expected {kind!r}, of a-z, 0-9 and _")

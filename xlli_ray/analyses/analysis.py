@@ -1,20 +1,19 @@
-"""What an analysis is: it names the cells that it reads, reads them through a small view, and returns tables, figures and numbers.
+"""The protocol of analyses: one names the cells that it reads, reads them through a view, and returns tables, figures and numbers.
 
-An analysis lives in one file and one registry line (`registry.ANALYSES`). Importing the file must import neither torch nor ray nor
-matplotlib: the recipe's schema reads `Params` from it. It knows neither where a study lies nor how results are written. From the protocol
-follow the recipe's fields, what is run again and when, the files under `results/`, the SQL tables, a section of the page, a line of
-`xlli status`, and the contract test. `docs/extending.md` walks through a new one.
+An analysis is one file and one registry line (`registry.ANALYSES`). Importing the file must import neither torch nor ray nor matplotlib,
+since the recipe's schema reads `Params` from it. An analysis knows neither where a study is stored nor how results are written. From the
+protocol follow the recipe's fields, when a result is recomputed, the files under `results/`, the SQL tables, a section of the page, a line
+of `xlli status`, and the contract test. `docs/extending.md` walks through a new one.
 
-Analyses run in the driver's process, one after another in the recipe's order, once the tables are written: at the end of `xlli run`, when
-no worker computes any more. Nothing in the protocol asks for that. `run` gets parameters, a view and a seed, and returns a value, so one
-that streams through gigabytes may later be sent to the pool as it is. It reads large arrays shard by shard (`CellArray.blocks`), never
-whole.
+Analyses run in the driver's process, one after another in the recipe's order, after the tables have been written at the end of `xlli run`,
+when no worker is computing any more. The protocol does not require this: `run` takes parameters, a view and a seed and returns a value, so
+it could also run in the pool. It reads large arrays shard by shard (`CellArray.blocks`), never as a whole.
 
-One that needs more samples, sets or classes than a corpus may have says so when planning (`Checking`), not when all is computed. One that
-has more to show than figures and tables brings a section of the page (`report.section.Showing`).
+An analysis that needs more samples, sets or classes than a corpus may have reports this when the run is planned (`Checking`), not after
+everything has been computed. One that has more to show than figures and tables adds its own section to the page (`report.section.Showing`).
 
-What an analysis must keep: the same inputs, parameters and seed give the same bytes (draws come from `stats.bootstrap.generator(seed,
-purpose)`, no clock, no order of a set); what cannot be computed is null and said in `notes`; what would mislead is said in `flags`.
+Rules: the same inputs, parameters and seed give the same bytes (random numbers come from `stats.bootstrap.generator(seed, purpose)`; no
+clock, no iteration over sets); what cannot be computed is null, with a reason in `notes`; what could mislead is reported in `flags`.
 """
 
 from __future__ import annotations
@@ -44,60 +43,59 @@ class Analysis(Protocol):
 
     KIND: ClassVar[str]
     VERSION: ClassVar[int]
-    """Raised by hand when numbers or pictures change: results of another version are made again."""
+    """Raised by hand when numbers or figures change: results of another version are recomputed."""
     REFERENCE: ClassVar[str]
-    """Where the definition comes from: papers."""
+    """Source of the definition: papers."""
     TABLES: ClassVar[tuple[Table, ...]]
     """The first one is shown by `xlli run`, unless `HEADLINE: ClassVar` names another and its columns, (table, (column, …)).
 
-    Names are those of SQL tables: begin them with the analysis' name or its subject."""
+    Names are those of SQL tables: begin them with the analysis's name or its subject."""
     Params: ClassVar[type[BaseModel]]
 
     @classmethod
     def inputs(cls, params: BaseModel, cells: Sequence[Cell]) -> list[str]:
-        """Ids of the cells that `run` reads, of `cells`: all that the study has for the models that the stage chose, and those that
-        belong to samples alone (`model` is ""; their rows have no model in SQL).
+        """Ids of the cells that `run` reads, out of `cells`: all that the study has for the models chosen by the stage, and those that
+        belong to samples alone (their `model` is ""; their rows have no model in SQL).
 
-        They and the parameters decide whether a result is current. Raises PlanError when a stage that it needs is absent; `cells_of` does
-        so.
+        These and the parameters decide whether a result is current. Raises PlanError if a required stage is missing, as `cells_of` does.
         """
 
     @classmethod
     def run(cls, params: BaseModel, view: View, seed: int) -> Result:
-        """Compute. `view` holds the cells of `inputs` and nothing else. `seed` is keyed by the study's seed and the stage's id.
+        """Compute the result. `view` contains the cells of `inputs` only. `seed` is derived from the study's seed and the stage's id.
 
-        Raises AnalysisError when nothing can be said; any other error is reported as a fault of the analysis, and the rest still runs.
+        Raises AnalysisError if there is no result; any other error is reported as a bug of the analysis. Other analyses still run.
         """
 
 
 class Bringing(Protocol):
-    """What an analysis class may offer besides: it brings the measurements it needs along, so that a recipe names the question only."""
+    """Optional, for an analysis class: it adds the measurements it needs, so that a recipe only has to name the analysis."""
 
     @classmethod
     def brings(
         cls, params: Mapping[str, Any], stage_id: str, models: Sequence[Mapping[str, Any]]
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """The stage's parameters, completed, and the stages to add before it, each as a recipe writes one: `{"gram": {"id": …}}`.
+        """The stage's completed parameters, and the stages to add before it, each as in a recipe: `{"gram": {"id": …}}`.
 
-        `params`: as the recipe has them, not yet checked. `models`: the entries that the stage chose. A stage without an `id` is left out
-        where the recipe has one of its kind; one with an `id` where it has a stage of that id. It must bring nothing once its parameters
-        are complete: study.json holds the recipe with everything in it.
+        `params`: as in the recipe, not yet validated. `models`: the entries chosen by the stage. A stage without an `id` is not added if
+        the recipe has one of its kind; one with an `id` is not added if the recipe has a stage with that id. Nothing may be added when
+        the parameters are complete: study.json contains the recipe with everything filled in.
         """
 
 
 class Checking(Protocol):
-    """What an analysis class may offer besides: it refuses when planning what must fail once everything is computed."""
+    """Optional, for an analysis class: refuse, when the run is planned, what would fail after everything has been computed."""
 
     @classmethod
     def check(cls, params: BaseModel, cells: Sequence[Cell], samples: SampleTable) -> list[str]:
-        """Notes for the plan. Raises PlanError naming the field, the numbers and what would work.
+        """Notes for the plan. Raises PlanError with the field, the numbers, and what would work.
 
-        `cells`: those of `inputs`, planned and not yet measured. `samples`: how many there are of each size and degradation.
+        `cells`: those of `inputs`, planned but not yet measured. `samples`: the numbers of samples by size and degradation.
         """
 
 
 def planned_sets(cells: Sequence[Cell], samples: SampleTable) -> tuple[str, dict[str, int]]:
-    """The input size with most planned samples, which is the one that is looked at, and in it degradation label → samples of a cell."""
+    """The input size with most planned samples, which is the one analysed, and the numbers of its samples by degradation label."""
     held: dict[str, int] = {}
     segments: dict[str, tuple[tuple[int, int], ...]] = {}
     for cell in cells:
@@ -125,7 +123,7 @@ def cells_of(cells: Sequence[Cell], stage: str, kind: str, *, asked_by: str) -> 
     if matches and all(cell.kind == kind for cell in matches):
         return matches
     if matches:
-        raise PlanError(f"{asked_by}: stage {stage!r} is of the kind {matches[0].kind}, {kind} is needed")
+        raise PlanError(f"{asked_by}: stage {stage!r} is of kind {matches[0].kind}, expected {kind}")
     fitting = sorted({cell.stage for cell in cells if cell.kind == kind})
     near = closest(stage, fitting, n=1) or fitting[:1]
     hint = f"did you mean {near[0]!r}?" if near else f"add one: `- {kind}: {{…}}`, or choose models that have it"
@@ -133,9 +131,9 @@ def cells_of(cells: Sequence[Cell], stage: str, kind: str, *, asked_by: str) -> 
 
 
 def restore_cells(cells: Sequence[Cell], restore: str | None, models: Collection[str], *, asked_by: str) -> list[Cell]:
-    """The cells of `models` that PSNR comes from: of the stage `restore`, of the only one for `auto`, none for None.
+    """The cells of `models` with PSNR: those of the stage `restore`; `auto`: of the only restore stage; None: none.
 
-    Raises PlanError when `auto` is not clear, or when the stage is none. `asked_by`: as `cells_of`.
+    Raises PlanError if `auto` is ambiguous, or if there is no such stage. `asked_by`: as `cells_of`.
     """
     if restore is None:
         return []
@@ -149,12 +147,12 @@ def restore_cells(cells: Sequence[Cell], restore: str | None, models: Collection
 
 
 def figure(name: str, view: Drawn, caption: str) -> Figure:
-    """The figure of a result that a view makes: the SVG of the page, and the view itself for whatever draws it otherwise later."""
+    """The figure of a result, from a view: the SVG for the page, and the view itself for other renderers."""
     return Figure(name, to_svg(view), caption, to_json(view))
 
 
 def whole(values: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> list[dict[str, Any]]:
-    """Rows with NaN and infinity made null, as tables of results have them."""
+    """Rows with NaN and infinity replaced by null, as in tables of results."""
     names = [column.name for column in columns]
     return [{name: _finite(row.get(name)) for name in names} for row in values]
 

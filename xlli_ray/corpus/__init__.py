@@ -1,19 +1,19 @@
-"""Images in: files -> sample table -> the float arrays that a network sees. Needs neither torch nor ray.
+"""Images in: files -> sample table -> the float arrays that a network gets. Needs neither torch nor ray.
 
-    files/    globs, URLs, scikit-image's photographs -> URIs, bytes; which errors are a file's
+    files/    globs, URLs, scikit-image's photographs -> URIs, bytes; which errors are due to a file
     decode    bytes -> float32 RGB, exactly one way
-    spec      the recipe's `corpus` section           kinds/   where samples come from: one file each
+    spec      the recipe's `corpus` section           kinds/   kinds of corpora, one file each
     scan      one row per file: good or bad, its size, its patches
-    scanned   rows -> images, sorted, equal files merged, and their labels
+    scan_result  rows -> images, sorted, with identical files merged, and their labels
     table     images -> sample table, streamed, sorted, the same on any machine
-    given     labels, parameters and columns given for files
-    patches   grid-aligned tiles          ids   what samples are called
-    pies      an evaluation set: which degradations, and how many patches of each image
+    input_labels  labels, parameters and columns given with files
+    patches   grid-aligned tiles          ids   ids of samples
+    pies      the evaluation sets of SRGA: degradations, and number of patches
     resize    MATLAB's bicubic            degradations/   blur, rain, noise, jpeg: one file each
     size      height, width, frames; the name of a bucket
     sample    a row of the table -> input and target
 
-The names below are loaded when they are first used.
+The names below are loaded on first use.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _NAMES = {
     "scan_source": "scan",
 }
 
-# No function that shares its module's name (`decode`): the attribute would turn from one to the other on import.
+# No function that shares its module's name (`decode`): importing the module would replace the attribute.
 __all__ = sorted(_NAMES)
 
 

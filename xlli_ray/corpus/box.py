@@ -1,4 +1,4 @@
-"""Where in an image a patch is."""
+"""The position of a patch in its image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoded and downscaled images that are kept for the next sample of the same file."""
+"""A cache of decoded and downscaled images, for the next sample of the same file."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ T = TypeVar("T", bound=_Sized)
 
 
 class Cache:
-    """Least recently used arrays, none of them writable, up to a number of bytes; the same array is never made by two threads at once."""
+    """An LRU cache of read-only arrays, up to a number of bytes; two threads never make the same array at once."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._bytes = 0
-        self._sizes: dict[Hashable, int] = {}  # of entries that are counted; one that is being made is not
+        self._sizes: dict[Hashable, int] = {}  # of complete entries; those being made are not counted
         self._entries: OrderedDict[Hashable, Future[Any]] = OrderedDict()
         self._lock = threading.Lock()
 
     def holds(self, key: Hashable) -> bool:
-        """True when the array is there or being made."""
+        """True if the array exists or is being made."""
         with self._lock:
             return key in self._entries
 
@@ -47,7 +47,7 @@ class Cache:
                 array = make()
             except BaseException as error:
                 with self._lock:
-                    del self._entries[key]  # the next one tries again: the failure may have been a passing one
+                    del self._entries[key]  # the next caller retries: the failure may have been transient
                 entry.set_exception(error)
                 raise
             if isinstance(array, np.ndarray):

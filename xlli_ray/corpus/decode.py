@@ -1,18 +1,18 @@
-"""Bytes of an image file -> float32 RGB, in exactly one way, so that the same file is the same numbers everywhere.
+"""Bytes of an image file -> float32 RGB, in exactly one way, so that a file gives the same numbers everywhere.
 
-What other loaders leave to chance is fixed here:
+Everything that other loaders leave undefined is fixed here:
 
 - EXIF orientation is applied. Palettes become RGB first. Alpha is dropped, never composited. Grey is repeated to RGB.
-  Nothing is colour managed: embedded profiles are ignored, as every super-resolution benchmark does.
-- 8 bit is divided by 255 and 16 bit by 65535. Pillow reads 16-bit colour PNG and TIFF as 8 bit without a word; here all
+  No colour management: embedded profiles are ignored, as in every super-resolution benchmark.
+- 8 bit is divided by 255 and 16 bit by 65535. Pillow silently reads 16-bit colour PNG and TIFF as 8 bit; here all
   16 bits are read.
-- CMYK, Lab, float and 32-bit files, 16-bit colour outside PNG and TIFF, and animations are refused: there is no one right
+- CMYK, Lab, float and 32-bit files, 16-bit colour outside PNG and TIFF, and animations are refused: there is no single correct
   way to read them.
-- The pixel limit is checked from the header, before any pixel is decoded. It is ours: Pillow's own limit is a module
+- The pixel limit is checked from the header, before any pixel is decoded. The limit is our own: Pillow's is a module
   global that other code may change, so its format plugins are called directly instead of `Image.open`.
 
-No global of Pillow is touched. One is looked at: with `ImageFile.LOAD_TRUNCATED_IMAGES` set (a common line in training
-scripts) a truncated file would silently become a half grey picture, so decoding refuses to start until it is unset.
+No global of Pillow is changed. One is checked: with `ImageFile.LOAD_TRUNCATED_IMAGES` set (a common line in training
+scripts) a truncated file would silently become a half grey image, so decoding refuses to start until it is unset.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ _FORMATS: tuple[tuple[str, tuple[bytes, ...], Callable[[BytesIO], ImageFile.Imag
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "I;16", "I;16B", "I;16L")
 _ORIENTATION = 0x0112  # the EXIF tag
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_PLANAR = 258, 262, 284  # tags; photometric 0: white is zero, 2: RGB
-_STRIP = 1 << 20  # pixels that are converted at once
+_STRIP = 1 << 20  # pixels converted at a time
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture.
+    """A decoded image.
 
-    `pixels`: float32, (H, W, 3), RGB in 0..1. `bits`: 8 or 16 a channel. `mode`: Pillow's name of what was in the file.
+    `pixels`: float32, (H, W, 3), RGB in 0..1. `bits`: 8 or 16 a channel. `mode`: Pillow's name of the file's mode.
     """
 
     pixels: NDArray[np.float32]
@@ -76,11 +76,11 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     """Decode the bytes of a PNG, JPEG, WebP, TIFF, BMP, GIF or PPM file.
 
     Raises SampleError with the reason for: an empty file, no image, more than `max_pixels` pixels, a truncated or
-    damaged file, a colour mode that is refused. Raises EnvironmentFailure when Pillow is set to accept truncated files.
+    damaged file, an unsupported colour mode. Raises EnvironmentFailure if Pillow is set to accept truncated files.
     """
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise EnvironmentFailure(
-            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set: truncated files would be read as half grey pictures."
+            "PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set: truncated files would be read as half grey images."
             " Set it to False before images are decoded."
         )
     name, image = _open(data)
@@ -97,7 +97,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
         raise
     except (
         Exception
-    ) as error:  # the decoders of seven formats on hostile bytes: whatever they raise means the file is bad
+    ) as error:  # the decoders of seven formats on hostile bytes: any error means that the file is bad
         raise SampleError(_damage(name, data, error)) from error
     bits, white = (16, np.float32(65535)) if values.dtype == np.uint16 else (8, np.float32(255))
     if values.ndim == 2:
@@ -111,7 +111,7 @@ def to_u8(x: NDArray[Any]) -> NDArray[np.uint8]:
     """Float in 0..1 (clipped) -> uint8, rounded half up. Inverse of the division by 255 for all 256 values."""
     out = np.empty(x.shape, np.uint8)
     step = max(1, _STRIP // max(1, x[:1].size)) if x.ndim else 1
-    for first in range(0, len(x) if x.ndim else 1, step):  # a large picture is not held three times
+    for first in range(0, len(x) if x.ndim else 1, step):  # a large image is not held three times in memory
         part = slice(first, first + step) if x.ndim else ()
         scaled = np.clip(x[part], 0.0, 1.0)
         scaled = scaled * np.asarray(255, dtype=scaled.dtype)
@@ -131,7 +131,7 @@ def luma_full(rgb: NDArray[Any]) -> NDArray[Any]:
 
 
 def _open(data: bytes) -> tuple[str, ImageFile.ImageFile]:
-    """Header only."""
+    """Reads the header only."""
     if not data:
         raise SampleError("empty file: 0 bytes")
     for name, signatures, plugin in _FORMATS:
@@ -158,7 +158,7 @@ def _check_header(image: ImageFile.ImageFile, max_pixels: int) -> None:
             f"colour mode {image.mode} is refused; expected grey, RGB or palette: convert the file to RGB"
         )
     if (frames := getattr(image, "n_frames", 1)) > 1:
-        raise SampleError(f"{frames} frames in one file; expected one picture: save the frames as files of their own")
+        raise SampleError(f"{frames} frames in one file; expected one image: save each frame as a file")
     if _misread(image):
         raise SampleError(
             f"{image.format} of this kind is refused: Pillow would drop bits, or read black as white;"
@@ -167,20 +167,20 @@ def _check_header(image: ImageFile.ImageFile, max_pixels: int) -> None:
 
 
 def _misread(image: ImageFile.ImageFile) -> bool:
-    """Files of more than 8 bits that Pillow opens without complaint, but not with the values that were meant."""
+    """Files of more than 8 bits that Pillow opens without complaint, but with wrong values."""
     if isinstance(image, PpmImagePlugin.PpmImageFile):
-        return bool(image.tile[0][0] != "raw")  # another white than 255: rescaled to 8 bits
+        return bool(image.tile[0][0] != "raw")  # white is not 255: rescaled to 8 bits
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         bits = max(image.tag_v2.get(_TIFF_BITS, (1,)))
         grey = image.mode.startswith("I;16") and bits == 16 and image.tag_v2.get(_TIFF_PHOTOMETRIC) == 1
-        return bits > 8 and not grey and not _is_tiff16(image)  # 12 bits have another white; in grey, 0 may be white
+        return bits > 8 and not grey and not _is_tiff16(image)  # white of 12 bits differs; in grey, 0 may be white
     return False
 
 
 def _values(image: Image.Image) -> NDArray[Any]:
     """uint8 or uint16 of (H, W) or (H, W, 3).
 
-    A palette with transparency goes over RGBA, where Pillow loses nothing.
+    A palette with transparency is converted via RGBA, where Pillow loses nothing.
     """
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)
@@ -194,13 +194,13 @@ def _values(image: Image.Image) -> NDArray[Any]:
 
 
 def _colour16(image: ImageFile.ImageFile, data: bytes) -> NDArray[np.uint16] | None:
-    """All 16 bits of a 16-bit PNG with colour or alpha, None for other PNG.
+    """All 16 bits of a 16-bit PNG with colour or alpha, None for other PNG files.
 
     Pillow unpacks such rows to 8 bit in two ways: `;16B` keeps the first byte of each pair, `;16L` the second. The
     file's compressed data is decoded once with each, and the halves are put together. Grey with alpha has the layout of
     8-bit RGBA: L, l, A, a.
     """
-    depth, colour, interlace = data[24], data[25], data[28]  # of the IHDR chunk, which is the first by the standard
+    depth, colour, interlace = data[24], data[25], data[28]  # of the IHDR chunk, which comes first by the standard
     if depth != 16 or colour not in (2, 4, 6):
         return None
     compressed = _png_data(data)
@@ -216,20 +216,20 @@ def _colour16(image: ImageFile.ImageFile, data: bytes) -> NDArray[np.uint16] | N
 
 
 def _is_tiff16(image: TiffImagePlugin.TiffImageFile) -> bool:
-    """16-bit RGB with or without alpha, its channels side by side: what `_tiff16` reads."""
+    """16-bit RGB with or without alpha, with interleaved channels, as read by `_tiff16`."""
     tags = image.tag_v2
     rgb = set(tags.get(_TIFF_BITS, ())) == {16} and tags.get(_TIFF_PHOTOMETRIC) == 2 and tags.get(_TIFF_PLANAR, 1) == 1
     return rgb and image.mode in ("RGB", "RGBA") and bool(image.tile) and all(_ending(tile) in ("L", "B", "N") for tile in image.tile)
 
 
 def _ending(tile: Any) -> str:
-    """Byte order in the name of a tile's layout, as `RGB;16L`; '' for others, such as alpha that is multiplied in (`RGBa;16L`)."""
+    """Byte order in the name of a tile's layout, as `RGB;16L`; '' for others, such as premultiplied alpha (`RGBa;16L`)."""
     layout = str(tile[3][0]) if isinstance(tile[3], tuple) else ""
     return layout[-1] if layout[:-1] in ("RGB;16", "RGBA;16", "RGBX;16") else ""
 
 
 def _tiff16(image: ImageFile.ImageFile, data: bytes) -> NDArray[np.uint16] | None:
-    """All 16 bits of a 16-bit TIFF with colour, None for other TIFF: its bytes are decoded twice, as in `_colour16`."""
+    """All 16 bits of a 16-bit TIFF with colour, None for other TIFF files: the bytes are decoded twice, as in `_colour16`."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile) or not _is_tiff16(image):
         return None
     halves: dict[str, NDArray[np.uint8]] = {}
@@ -264,10 +264,10 @@ def _png_data(data: bytes) -> bytes:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 where there is none, or none that can be read: metadata must not cost a picture."""
+    """EXIF orientation, 1 to 8; 1 if it is missing or unreadable: metadata must not make an image unreadable."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # Pillow parses EXIF as TIFF, with as many ways to fail
+    except Exception:  # Pillow parses EXIF as TIFF, which can fail in as many ways
         return 1
     return value if value in range(1, 9) else 1
 

@@ -1,7 +1,7 @@
-"""What a sample is called: short hashes that are the same on any machine and for any order of files.
+"""Ids of samples: short hashes that are the same on every machine and for every order of files.
 
-`content` names what is seen, before any degradation: all degraded copies of one patch share it, which is what makes
-paired comparisons possible. `sample_id` names one of those copies. Both are 16 hex digits (64 bits): among 10^7 samples
+`content` identifies an image or patch before any degradation: all degraded copies of one patch share it, which makes
+paired comparisons possible. `sample_id` identifies one of those copies. Both are 16 hex digits (64 bits): among 10^7 samples
 the chance that any two collide is 3e-6.
 
 >>> content_id("ab" * 32)
@@ -23,7 +23,7 @@ def sha256_hex(data: bytes) -> str:
 
 
 def content_text(image_sha: str, target_sha: str | None = None, box: Box | None = None) -> str:
-    """The text whose hash is the content id: `image|target|top,left,size`, with `-` for what is absent."""
+    """The text whose hash is the content id: `image|target|top,left,size`, with `-` for missing parts."""
     where = "-" if box is None else f"{box.top},{box.left},{box.size}"
     return f"{image_sha}|{target_sha or '-'}|{where}"
 
@@ -34,7 +34,7 @@ def sample_text(content: str, scale: int, mixture: str, seed: int) -> str:
 
 
 def given_text(label: str, image_sha: str, mask_sha: str | None) -> str:
-    """What stands for the degradation of an input that is not made here: its label; of a pair that has one, or a mask, its bytes, too."""
+    """Replaces the degradation for a given input: its label, and for a pair with a label or a mask also its bytes."""
     return f"{label}|{image_sha}|{mask_sha or '-'}"
 
 
@@ -44,30 +44,30 @@ def short(text: str) -> str:
 
 
 def content_id(image_sha: str, target_sha: str | None = None, box: Box | None = None) -> str:
-    """Identity of what is seen.
+    """Identity of an image or patch, before any degradation.
 
     `image_sha`: sha256 of the bytes of the image or input; `target_sha`: of a pair's target.
-    `box`: the patch, in pixels of the target (of the input where there is no target); None for the whole image.
+    `box`: the patch, in pixels of the target (of the input if there is no target); None for the whole image.
     """
     return short(content_text(image_sha, target_sha, box))
 
 
 def sample_id(content: str, scale: int, mixture: str, seed: int) -> str:
-    """Identity of one degraded copy. `mixture`: `Mixture.identity`, as `blur2+noise10`, or what `given_text` says of what is not made here;
+    """Identity of one degraded copy. `mixture`: `Mixture.identity`, as `blur2+noise10`, or `given_text` for given inputs;
     `seed`: the study's."""
     return short(sample_text(content, scale, mixture, seed))
 
 
 def seen(image_sha: str, target_sha: str | None, label: str, twin: int = 0) -> str:
-    """What stands for the input in `content_id`: its sha256; `-` of a pair with a label, whose target alone is what is seen.
+    """Represents the input in `content_id`: its sha256; `-` for a pair with a label, whose target alone is the content.
 
-    `twin`: so many other inputs of this target and label come before it.
+    `twin`: number of preceding inputs with this target and label.
     """
     return image_sha if not label or target_sha is None else f"-{twin or ''}"
 
 
 def order_key(seed: int, content: str) -> bytes:
-    """Random but reproducible rank of a content within a study: compare these to choose or to cap."""
+    """Random but reproducible rank of a content within a study: used to choose or to limit contents."""
     return sha256(f"{seed}|{content}".encode()).digest()
 
 

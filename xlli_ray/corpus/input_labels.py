@@ -1,8 +1,8 @@
-"""What is told of inputs that were damaged elsewhere: a label, parameters where they are known, and further columns of the sample table.
+"""Information given with inputs that were degraded elsewhere: a label, parameters if known, and further columns of the sample table.
 
-A label is the human name of what was done, `rain100l`; tables group by it and figures colour it as they do a degradation that is made
-here. Parameters, `{blur: 1.6}` or `{rain: {amount: 0.006}}`, are written as a recipe's degradations are and give the label its type and its
-levels. A further column is typed by its file and kept as it is.
+A label is a readable name of the degradation, e.g. `rain100l`; tables group by it and figures colour it like a degradation that is made
+here. Parameters, `{blur: 1.6}` or `{rain: {amount: 0.006}}`, are written like a recipe's degradations and determine the label's type and
+levels. A further column has the type that it has in its file.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ RESERVED = frozenset(
     ("stage", "model", "what", "status", "valid", "sample", "frame", "channel", "y", "x", "parameters", "mask", "mask_sha", "clip",
      "first_frame", "frames", "frame_sources", "frame_shas", "target_frame_sources", "target_frame_shas")
 )  # fmt: skip
-"""Beside the columns that every sample table has: what other kinds add, what tables of probes have, and names of axes."""
+"""Reserved, besides the columns of every sample table: those that other kinds add, those of probes' tables, and names of axes."""
 
 
 def said(label: str | None, parameters: Mapping[str, Any] | None) -> tuple[str, str]:
-    """(label, parameters as JSON), both "" where nothing is told; without a label, the one that the parameters have. Raises RecipeError."""
+    """(label, parameters as JSON), both "" if nothing is given; without a label, that of the parameters. Raises RecipeError."""
     if parameters is not None and "label" in parameters:
-        raise RecipeError(f"parameters {dict(parameters)}: the label stands beside them, not among them")
+        raise RecipeError(f"parameters {dict(parameters)}: the label belongs beside them, not among them")
     text = "" if parameters is None else json.dumps(parameters, sort_keys=True)
     if label is None:
         return (meaning_of(text).label if text else ""), text
     if not LABEL.fullmatch(label) or label == GIVEN or is_real(label) or (label == CLEAN and text):
         raise RecipeError(
-            f"label {label!r}: expected letters, digits, `_`, `.`, `+`, `~`, `-`, beginning with a letter or digit; not {GIVEN}, real-…, "
+            f"label {label!r}: expected letters, digits, `_`, `.`, `+`, `~`, `-`, starting with a letter or digit; not {GIVEN}, real-…, "
             f"nor {CLEAN} with parameters"
         )
     meaning_of(text)
@@ -48,12 +48,12 @@ def said(label: str | None, parameters: Mapping[str, Any] | None) -> tuple[str, 
 
 @cache
 def meaning_of(parameters: str) -> Mixture:
-    """The degradations with these parameters (JSON); none of "". Raises RecipeError."""
+    """The degradations with these parameters (JSON); none for "". Raises RecipeError."""
     return parse(json.loads(parameters)) if parameters else Mixture()
 
 
 def check_one_meaning(told: Iterable[tuple[str, str]]) -> None:
-    """Raise RecipeError when two of these (label, parameters) are of one label and differ."""
+    """Raise RecipeError if two of these (label, parameters) have the same label and different parameters."""
     meaning: dict[str, str] = {}
     for label, parameters in set(told):
         if meaning.setdefault(label, parameters) != parameters:
@@ -62,21 +62,21 @@ def check_one_meaning(told: Iterable[tuple[str, str]]) -> None:
 
 
 def check_columns(names: Sequence[str], taken: Sequence[str]) -> None:
-    """Raise RecipeError for a further column that has no usable name, or that of a column of the sample table, `taken`.
+    """Raise RecipeError for a further column with an invalid name, or with that of a column of the sample table (`taken`).
 
-    Letter case does not tell columns apart in SQL.
+    SQL column names are case-insensitive.
     """
     others = {name.casefold() for name in (*taken, *RESERVED)}
     for name in names:
         if not NAME.fullmatch(name):
-            raise RecipeError(f"column {name[:80]!r}: expected at most 63 letters, digits and `_`, beginning with no digit: rename it")
+            raise RecipeError(f"column {name[:80]!r}: expected at most 63 letters, digits and `_`, not starting with a digit: rename it")
         if name.casefold() in others:
-            raise RecipeError(f"column {name!r}: the sample table, or one that is joined with it, has a column of that name: rename it")
+            raise RecipeError(f"column {name!r}: the sample table, or one joined with it, has a column with that name: rename it")
         others.add(name.casefold())
 
 
 def typed(column: pa.ChunkedArray) -> tuple[str, list[Any]]:
-    """(type, cells) of one column: texts, whole numbers, numbers or truth values; None where a cell is missing. Raises ValueError."""
+    """(type, cells) of one column: texts, integers, numbers or booleans; None for a missing cell. Raises ValueError."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
@@ -89,7 +89,7 @@ def typed(column: pa.ChunkedArray) -> tuple[str, list[Any]]:
     elif pa.types.is_floating(kind):
         name = "float64"
     else:
-        raise ValueError(f"its type is {column.type}; expected texts, numbers or truth values: cast it, or leave it out")
+        raise ValueError(f"its type is {column.type}; expected texts, numbers or booleans: cast it, or omit it")
     try:
         return name, column.cast(TYPES[name]).to_pylist()
     except (pa.ArrowException, ValueError) as error:

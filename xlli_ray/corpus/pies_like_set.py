@@ -1,14 +1,14 @@
-"""A PIES-like evaluation set: the same patches, clean and under many degradations, and sets of real inputs beside them.
+"""A PIES-like evaluation set: the same patches, clean and under many degradations, and sets of real inputs.
 
 PIES, the patch-based image evaluation set of the SRGA index (Liu et al., "Evaluating the Generalization Ability of Super-Resolution
-Networks", TPAMI 45(12), 2023, arXiv 2205.07019), has 41 sets of 800 patches, 128 x 128 pixels and 32 x 32 at x4. A patch is small so
-that its degradation is one and the same all over it. Its files could not be had, and of its list only the clean set and 16 blurs are
-certain. So this is a set *like* it, made from any folder: clean; blur 0.5 to 8 in steps of 0.5; noise 5 to 50; blur 1 to 4 with noise 10
-and 20; JPEG 90 to 10. These are 38 sets. Values on them are not the published ones; orders may be compared.
+Networks", TPAMI 45(12), 2023, arXiv 2205.07019), has 41 sets of 800 patches, 128 x 128 pixels and 32 x 32 at x4. A patch is small so that
+its degradation is uniform. Its files are not available, and of its list only the clean set and 16 blurs are certain. So this is a set
+*like* it, made from any folder: clean; blur 0.5 to 8 in steps of 0.5; noise 5 to 50; blur 1 to 4 with noise 10 and 20; JPEG 90 to 10. These
+are 38 sets. Values on them differ from the published ones; rankings may be compared.
 
-All made sets show the same contents. An index over spectra of features, as SRGA is, depends on the number of patches and, far more than on
-most degradations, on what they show: so every set has the same number, and real sets, which must show something else, are to be
-compared with care. Patches are spread evenly over the images (PIES: few of each), in an order that the seed and the files' bytes decide.
+All generated sets have the same contents. An index over spectra of features, such as SRGA, depends on the number of patches and, far more
+than on most degradations, on their contents: so every set has the same number, and real sets, which have other contents, must be
+compared with care. Patches are spread evenly over the images (PIES: few of each), in an order determined by the seed and the files' bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from xlli_ray.corpus.degradations import REAL, Mixture, parse, parse_label, with
 from xlli_ray.corpus.degradations.blur import Blur
 from xlli_ray.errors import counted
 
-PUBLISHED = 800  # patches a set in PIES
+PUBLISHED = 800  # patches per set in PIES
 
 LEVELS: dict[str, tuple[dict[str, float], ...]] = {
     "clean": ({},),
@@ -34,7 +34,7 @@ LEVELS: dict[str, tuple[dict[str, float], ...]] = {
     "blur+noise": tuple({"blur": blur, "noise": noise} for blur, noise in product((1, 2, 3, 4), (10, 20))),
     "jpeg": tuple({"jpeg": quality} for quality in (90, 70, 50, 30, 10)),
 }
-"""The made sets by type, in the order of the sample table."""
+"""The generated sets by type, in the order of the sample table."""
 
 
 class PiesSpec(BaseModel):
@@ -42,13 +42,13 @@ class PiesSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    patches: int = Field(default=PUBLISHED, ge=1, description="patches a set, as many as there are up to this number")
+    patches: int = Field(default=PUBLISHED, ge=1, description="maximum number of patches per set")
     size: int = Field(default=128, ge=1, description="side of a patch in pixels of the image; a multiple of the scale")
-    per_image: int | None = Field(default=None, ge=1, description="at most so many of one image; null: no limit")
-    min_std: float = Field(default=5.0, ge=0.0, le=127.5, description="flatter patches are left out: std of 8-bit luma")
-    window: int | None = Field(default=None, description="side of the blur's window; null: as far as ceil(4 sigma)")
+    per_image: int | None = Field(default=None, ge=1, description="at most this many from one image; null: no limit")
+    min_std: float = Field(default=5.0, ge=0.0, le=127.5, description="flatter patches are left out: standard deviation of 8-bit luma")
+    window: int | None = Field(default=None, description="side of the blur's window; null: extends to ceil(4 sigma)")
     sets: Literal["all"] | list[str] = Field(default="all", description="types (clean, blur, …) or labels (blur2, …)")
-    real: dict[str, list[str]] = Field(default_factory=dict, description="name of a set -> globs of inputs as they are")
+    real: dict[str, list[str]] = Field(default_factory=dict, description="name of a set -> globs of inputs, used unchanged")
 
     @field_validator("sets", mode="before")
     @classmethod
@@ -63,9 +63,9 @@ class PiesSpec(BaseModel):
                 raise ValueError(f"the list is empty; expected all, or some of {', '.join(LEVELS)}, or labels such as blur2")
             labels = [mixture.label for mixture in _chosen(value)]
             if twice := [label for label in labels if labels.count(label) > 1]:
-                raise ValueError(f"{twice[0]} is named twice; each set is made once")
+                raise ValueError(f"{twice[0]} is listed twice; each set is made once")
             if windows := [entry for entry in value if entry not in LEVELS and _has_window(parse_label(entry))]:
-                raise ValueError(f"{windows[0]}: write the label without its window, and the window as `window`, for all sets")
+                raise ValueError(f"{windows[0]}: write the label without its window, and set `window` for all sets")
         return value
 
     @field_validator("real", mode="before")
@@ -76,7 +76,7 @@ class PiesSpec(BaseModel):
         if isinstance(value, list):
             names = [real_name(pattern) for pattern in value if isinstance(pattern, str)]
             if twice := [name for name in names if names.count(name) > 1]:
-                raise ValueError(f"two sets would be called {twice[0]!r}, after their folders; give them names: {{name: glob, …}}")
+                raise ValueError(f"two sets would be named {twice[0]!r} after their folders; give them names: {{name: glob, …}}")
             return dict(zip(names, ([pattern] for pattern in value), strict=True)) if len(names) == len(value) else value
         if isinstance(value, Mapping):
             return {name: [globs] if isinstance(globs, str) else globs for name, globs in value.items()}
@@ -90,23 +90,23 @@ class PiesSpec(BaseModel):
                 raise ValueError(f"{name!r} is not a valid name of a set; expected letters, digits, `_`, `.`, `-`")
             if not globs:
                 raise ValueError(f"{name}: the list is empty; expected at least one glob or URL")
-        return dict(sorted(value.items()))  # one order, whatever has sorted the keys of a saved recipe
+        return dict(sorted(value.items()))  # a fixed order, however the keys of a saved recipe are sorted
 
     @model_validator(mode="after")
     def _window(self) -> PiesSpec:
         if self.window is not None:
-            Blur.of({"sigma": 1.0, "window": self.window})  # raises RecipeError, a ValueError, for a window that cannot be
+            Blur.of({"sigma": 1.0, "window": self.window})  # raises RecipeError, a ValueError, for an invalid window
         return self
 
     @property
     def mixtures(self) -> tuple[Mixture, ...]:
-        """What is done to each clean patch, in the order of the sample table."""
+        """The degradations of each clean patch, in the order of the sample table."""
         named = list(LEVELS) if self.sets == "all" else self.sets
         return tuple(with_window(mixture, self.window) for mixture in _chosen(named))
 
     @property
     def most(self) -> int:
-        """More patches of one image are never needed."""
+        """The largest number of patches ever needed from one image."""
         return self.patches if self.per_image is None else min(self.per_image, self.patches)
 
 
@@ -116,31 +116,31 @@ def real_label(name: str) -> str:
 
 
 def real_name(pattern: str) -> str:
-    """What a set of real inputs is called when only its glob is given: the last folder before any wildcard.
+    """Default name of a set of real inputs given by a glob: the last folder before any wildcard.
 
     >>> real_name("/data/camera/**/*.png")
     'camera'
 
-    Raises ValueError where there is none.
+    Raises ValueError if there is none.
     """
     folder = re.split(r"[*?\[]", pattern.partition("::")[0], maxsplit=1)[0].rpartition("/")[0]
     name = folder.rpartition("/")[2]
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
-        raise ValueError(f"{pattern!r} names no folder to call the set after; give it a name: {{name: {pattern!r}}}")
+        raise ValueError(f"{pattern!r} has no folder to name the set after; give it a name: {{name: {pattern!r}}}")
     return name
 
 
 def spread(available: Sequence[int], order: Sequence[bytes], total: int) -> list[int]:
-    """How many patches each image gives: `total`, or all if there are fewer, dealt round by round.
+    """Number of patches taken from each image: `total` altogether, or all if there are fewer, taken round by round.
 
-    `available[i]`: patches of image i. In each round every image that has one left gives one, in the order of the keys `order`; the last
-    round ends when the number is reached. So no image gives two more than another that has some left, and a larger total takes
-    from each image as many or more.
+    `available[i]`: number of patches of image i. In each round every image that has one left contributes one, in the order of the keys
+    `order`; the last round ends when the number is reached. So no image contributes two more than another that has some left, and a larger
+    total takes as many or more from each image.
     """
     have = np.asarray(available, dtype=np.int64)
     total = min(total, int(have.sum()))
     low, high = 0, int(have.max(initial=0))
-    while low < high:  # the most rounds that are whole
+    while low < high:  # the largest number of complete rounds
         middle = (low + high + 1) // 2
         low, high = (middle, high) if int(np.minimum(have, middle).sum()) <= total else (low, middle - 1)
     quota = np.minimum(have, low)
@@ -149,17 +149,17 @@ def spread(available: Sequence[int], order: Sequence[bytes], total: int) -> list
     return quota.tolist()
 
 
-def remarks(spec: PiesSpec, found: int) -> list[str]:
-    """What to know about the number of patches: fewer than asked for, fewer than published. `found`: patches a set."""
+def remarks(spec: PiesSpec, number: int) -> list[str]:
+    """Notes on the number of patches: fewer than requested, fewer than published. `number`: patches per set."""
     out = []
-    if found < spec.patches:
+    if number < spec.patches:
         cap = "" if spec.per_image is None else f", per_image {spec.per_image}"
         how = f"size {spec.size}, min_std {spec.min_std:g}{cap}"
-        out.append(f"corpus.pies: {counted(spec.patches, 'patch', 'patches')} a set were asked for, the images hold {found} ({how})")
-    if found < PUBLISHED:
+        out.append(f"corpus.pies: {counted(spec.patches, 'patch', 'patches')} per set were requested, the images have {number} ({how})")
+    if number < PUBLISHED:
         out.append(
-            f"corpus.pies: {counted(found, 'patch', 'patches')} a set, PIES has {PUBLISHED}: intervals are wider, and "
-            f"SRGA compares only with sets of {found}"
+            f"corpus.pies: {counted(number, 'patch', 'patches')} per set, PIES has {PUBLISHED}: intervals are wider, and "
+            f"SRGA is comparable only with sets of {number}"
         )
     return out
 
@@ -169,7 +169,7 @@ def _has_window(mixture: Mixture) -> bool:
 
 
 def _chosen(named: Sequence[str]) -> list[Mixture]:
-    """Mixtures of types and labels, in the order given. Raises RecipeError for a label that is none."""
+    """Mixtures of types and labels, in the given order. Raises RecipeError for an invalid label."""
     out: list[Mixture] = []
     for name in named:
         if name in LEVELS:

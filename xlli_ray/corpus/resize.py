@@ -1,21 +1,21 @@
 """Antialiased bicubic resizing that agrees with MATLAB's `imresize(image, 1 / scale)`.
 
-Super-resolution papers make their low-resolution images with MATLAB, and their numbers move by tenths of a dB when
+Super-resolution papers make their low-resolution images with MATLAB, and their numbers change by tenths of a dB if
 another resizer is used. The rules that matter (R. Keys, "Cubic convolution interpolation for digital image processing",
 IEEE ASSP 29, 1981, eq. 15 with a = -0.5; `imresize` documentation, "Antialiasing"):
 
-- Output pixel i looks at input position ``(i + 0.5) * factor - 0.5`` (pixel centres, zero-based).
+- Output pixel i is at input position ``(i + 0.5) * factor - 0.5`` (pixel centres, zero-based).
 - Downwards the kernel is stretched by the factor, so that it covers 4 * factor input pixels; upwards it covers 4.
 - Weights of one output pixel sum to 1. Beyond the border the image is mirrored, the edge pixel repeated (symmetric).
 - Rows are resized first, then columns.
 
-Of an integer image MATLAB also *rounds and clips between the two passes*. That is seldom told and matters: overshoot
-that the first pass would hand to the second is cut off, up to 8 grey levels beside hard edges. `downscale` does it and
-gives the public LR files of Set5, Set14, BSD100 and Urban100 to the bit (borders aside: their HR was cropped
+Of an integer image MATLAB also *rounds and clips between the two passes*. This is seldom mentioned but matters: overshoot
+that the first pass would pass to the second is clipped, up to 8 grey levels near sharp edges. `downscale` does this and
+reproduces the public LR files of Set5, Set14, BSD100 and Urban100 to the bit (except borders: their HR was cropped
 afterwards). `bicubic` is the plain linear operator.
 
 Arithmetic: weights and sums are float64. Each tap is one element-wise multiplication and one element-wise addition, in
-a fixed order, each rounded as IEEE 754 says. No BLAS is called, so the bytes depend on neither threads, block size, nor
+a fixed order, each rounded as IEEE 754 says. No BLAS is called, so the bytes do not depend on threads, block size, or
 processor.
 
 >>> import numpy as np
@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 VERSION = 1
 
-_BLOCK = 1 << 15  # elements worked on at a time: 256 KiB of float64, which stays in the second-level cache
+_BLOCK = 1 << 15  # elements per block: 256 KiB of float64, which fits in the L2 cache
 
 
 def bicubic(
@@ -45,12 +45,12 @@ def bicubic(
 
     `image`: float32 or float64, (H, W, C) or (H, W), any range. Returns the same dtype and number of axes, and
     ceil(H / scale) x ceil(W / scale) pixels; not clipped: bicubic overshoots at edges.
-    Raises TypeError for integers, ValueError for sizes that make no sense.
+    Raises TypeError for integers, ValueError for invalid sizes.
     """
     if image.dtype not in (np.float32, np.float64):
-        raise TypeError(f"bicubic() takes float32 or float64, not {image.dtype}; divide 8-bit values by 255 first")
+        raise TypeError(f"bicubic() expects float32 or float64, got {image.dtype}; divide 8-bit values by 255 first")
     if image.ndim not in (2, 3) or 0 in image.shape:
-        raise ValueError(f"bicubic() takes a non-empty image (H, W) or (H, W, C), not one of shape {image.shape}")
+        raise ValueError(f"bicubic() expects a non-empty image (H, W) or (H, W, C), got shape {image.shape}")
     height, width = image.shape[:2]
     if out_shape is not None and scale is None:
         rows, columns = out_shape
@@ -59,7 +59,7 @@ def bicubic(
         rows, columns = math.ceil(height / scale), math.ceil(width / scale)
         factors = (float(scale), float(scale))
     else:
-        raise ValueError(f"bicubic() takes one of scale > 0 and out_shape, not scale={scale} and out_shape={out_shape}")
+        raise ValueError(f"bicubic() expects either scale > 0 or out_shape, got scale={scale} and out_shape={out_shape}")
     if rows < 1 or columns < 1:
         raise ValueError(f"bicubic() cannot make an image of {rows} x {columns} pixels")
 
@@ -68,15 +68,15 @@ def bicubic(
 
 
 def downscale(image: NDArray[np.floating[Any]], scale: int) -> NDArray[np.uint8]:
-    """The low-resolution image of the literature, as MATLAB's imresize makes it of a uint8 image.
+    """The low-resolution image of the literature, as made by MATLAB's imresize from a uint8 image.
 
     `image`: float (H, W, C) in 0..1; H and W must be multiples of `scale` (see `modcrop`). Returns uint8 (H / scale, W
     / scale, C), rounded half up; at scale 1 the image, rounded. Raises ValueError for other sizes. An image that was
-    blurred, or has 16 bits, is not rounded before.
+    blurred, or has 16 bits, is not rounded first.
     """
     height, width = image.shape[:2]
     if scale < 1 or height % scale or width % scale or 0 in image.shape:
-        raise ValueError(f"downscale() by {scale} takes multiples of it, not {height} x {width}; call modcrop() first")
+        raise ValueError(f"downscale() by {scale} expects multiples of it, got {height} x {width}; call modcrop() first")
     # Multiplied in its own dtype, which restores the integers of an 8-bit file exactly. It matters: the weights of
     # scales 2 and 4 are binary fractions, so exact halves are common, and 1e-6 would round them the wrong way.
     grey = image * np.asarray(255, dtype=image.dtype)
@@ -86,7 +86,7 @@ def downscale(image: NDArray[np.floating[Any]], scale: int) -> NDArray[np.uint8]
 
 
 def bicubic_up(image: NDArray[np.floating[Any]], scale: int) -> NDArray[Any]:
-    """Enlarge by the integer `scale`: the usual baseline. `image` as for `bicubic`.
+    """Upscale by the integer `scale`: the usual baseline. `image` as for `bicubic`.
 
     Returns (scale H, scale W, C), not clipped.
     """
@@ -100,7 +100,7 @@ def modcrop(image: NDArray[Any], scale: int) -> NDArray[Any]:
 
 
 def _round8(grey: NDArray[Any]) -> NDArray[Any]:
-    """Grey levels 0..255, rounded half up, in the dtype they came in."""
+    """Grey levels 0..255, rounded half up, in their original dtype."""
     return np.floor(np.clip(grey, 0.0, 255.0) + np.asarray(0.5, dtype=grey.dtype))
 
 
@@ -111,7 +111,7 @@ def _resize(
     *,
     between: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
 ) -> NDArray[np.float64]:
-    """(H, W, C) -> (rows, columns, C), a view with swapped strides. `between` acts on what the first pass gave."""
+    """(H, W, C) -> (rows, columns, C), a view with swapped strides. `between` is applied to the result of the first pass."""
     height, width, channels = image.shape
     rows, columns = shape
     work = _resize_rows(image.astype(np.float64).reshape(height, width * channels), rows, factors[0])
@@ -124,7 +124,7 @@ def _resize(
 
 
 def _resize_rows(image: NDArray[np.float64], size: int, factor: float) -> NDArray[np.float64]:
-    """(n, M) -> (size, M): resize the first axis. Rows are gathered tap by tap, so each weight is met once per row."""
+    """(n, M) -> (size, M): resize the first axis. Rows are gathered tap by tap, so each weight is used once per row."""
     taps, weights = _taps(image.shape[0], size, factor)
     length = image.shape[1]
     result = np.empty((size, length))
@@ -134,7 +134,7 @@ def _resize_rows(image: NDArray[np.float64], size: int, factor: float) -> NDArra
         part = slice(start, min(start + block, size))
         total, term = result[part], gathered[: part.stop - part.start]
         for tap, (index, weight) in enumerate(zip(taps[:, part], weights[:, part, None], strict=True)):
-            # mode="clip" only spares numpy a buffer: the indices are inside by construction.
+            # mode="clip" only saves numpy a buffer: the indices are valid by construction.
             np.take(image, index, axis=0, out=term, mode="clip")
             if tap == 0:
                 np.multiply(term, weight, out=total)
@@ -147,7 +147,7 @@ def _resize_rows(image: NDArray[np.float64], size: int, factor: float) -> NDArra
 @lru_cache(maxsize=256)
 def _taps(n: int, size: int, factor: float) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Input rows and weights of each output row: two arrays (taps, size)."""
-    stretch = max(factor, 1.0)  # antialiasing only downwards
+    stretch = max(factor, 1.0)  # antialiasing only when downscaling
     centre = (np.arange(size) + 0.5) * factor - 0.5
     first = np.floor(centre - 2.0 * stretch)
     position = first + np.arange(math.ceil(4.0 * stretch) + 2)[:, None]

@@ -1,4 +1,4 @@
-"""From a row of the sample table to the numbers a network sees: read and check here, the rest as the sample's kind does (`kinds/`)."""
+"""From a row of the sample table to a network's input: files are read and checked here, the rest is up to the sample's kind (`kinds/`)."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Sample:
     """One row of the sample table.
 
     `source`: URI of the clean image (kind `images`) or of the input; `target`: URI of a pair's target, else None.
-    `label`: degradation, `given` for inputs that go in as they are. `scale`: target size over input size; 0 where the
-    model decides (`inputs`). `box`: the patch in pixels of the target (of the input where there is no target), None for
+    `label`: degradation, `given` for inputs used unchanged. `scale`: target size over input size; 0 where the
+    model decides (`inputs`). `box`: the patch in pixels of the target (of the input if there is no target), None for
     the whole image. `height`, `width`: of the input. `frames`: of a clip; 0: an image.
     """
 
@@ -53,22 +53,22 @@ class Sample:
     width: int
     frames: int = 0
     first_frame: int = 0
-    """Of a clip: the number of its first frame."""
+    """For a clip: the number of its first frame."""
     frame_files: tuple[tuple[str, str], ...] = ()
-    """Of a clip: (URI, sha256) of each frame's file, or of the one video."""
+    """For a clip: (URI, sha256) of each frame's file, or of the single video."""
     target_files: tuple[tuple[str, str], ...] = ()
     mask: str | None = None
-    """URI of a pair's mask; "" where it has none and others of the corpus have one."""
+    """URI of a pair's mask; "" if it has none but others of the corpus do."""
     mask_sha: str | None = None
 
     @property
     def size(self) -> Size:
-        """Of the input: its axes and shape."""
+        """Size of the input, with its axes and shape."""
         return Size(self.height, self.width, self.frames)
 
     @property
     def files(self) -> tuple[tuple[str, str], ...]:
-        """(URI, sha256) of each file that it is made of."""
+        """(URI, sha256) of each file that it is made from."""
         if self.frame_files:
             return self.frame_files + self.target_files
         all_files = ((self.source, self.source_sha), (self.target, self.target_sha), (self.mask, self.mask_sha))
@@ -77,10 +77,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a network sees, and what it should give.
+    """The input of a network, and its target.
 
-    `input`: float32, (3, H, W), of a clip (T, 3, H, W), RGB in 0..1, C-contiguous. `target`: the same, `scale` times as high and wide; None
-    where there is none.
+    `input`: float32, (3, H, W), for a clip (T, 3, H, W), RGB in 0..1, C-contiguous. `target`: the same, `scale` times as high and wide, or
+    None.
     """
 
     input: NDArray[np.float32]
@@ -94,16 +94,16 @@ def study_loader(corpus: Mapping[str, Any], **options: Any) -> Loader:
     """A loader for samples of the corpus section of a study's recipe: its degradations, its limit of pixels. `options`: of `Loader`."""
     try:
         spec = CorpusSpec(**corpus)
-    except ValueError:  # a study of an older version, or one whose degradations are code of others: those samples say so
+    except ValueError:  # a study of an older version, or with degradations whose code is missing: those samples report it
         return Loader(max_pixels=corpus.get("max_pixels") or MAX_PIXELS, **options)
     return Loader(max_pixels=spec.max_pixels or MAX_PIXELS, mixture=spec.mixture, beside=spec.mixtures, **options)
 
 
 class Loader:
-    """Loads samples; safe to use from many threads.
+    """Loads samples; thread-safe.
 
     Rows are sorted so that patches of one image follow each other, hence a small memory of decoded and of downscaled
-    images (`cache_bytes` together) spares nearly all repeated work. Threads that ask for the same image wait for one
+    images (`cache_bytes` together) avoids nearly all repeated work. Threads that need the same image wait for one
     decoding.
     """
 
@@ -117,8 +117,8 @@ class Loader:
         mixture: Callable[[str], Mixture] = parse_label,
         beside: Sequence[Mixture] = (),
     ) -> None:
-        """`mixture`: what a label of the sample table stands for. `beside`: mixtures whose by-products a sample has, too, as zeros.
-        `blame`: what to raise for a file whose bytes are not those of the given sha256 (`outages.Watch.blame`)."""
+        """`mixture`: the mixture of a label of the sample table. `beside`: mixtures whose by-products a sample gets as zeros.
+        `blame`: returns the error for a file whose bytes do not have the given sha256 (`outages.Watch.blame`)."""
         self.max_pixels = max_pixels
         self._read, self._blame, self._mixture, self.beside = read, blame, mixture, beside
         self._cache = Cache(cache_bytes)
@@ -126,9 +126,9 @@ class Loader:
     def load(self, sample: Sample, *, into: NDArray[np.float32] | None = None) -> Loaded:
         """Input and target of `sample`.
 
-        `into`: where the input goes if it has its shape: a place in a batch spares a copy. `Loaded.input` says where it is.
+        `into`: destination of the input, if it has its shape: a place in a batch avoids a copy. `Loaded.input` is where it ended up.
 
-        Raises SampleError when a file cannot be read or decoded, or is not the one that was scanned; EnvironmentFailure
+        Raises SampleError if a file cannot be read or decoded, or is not the one that was scanned; EnvironmentFailure
         as `read`.
         """
         try:
@@ -144,25 +144,25 @@ class Loader:
     # -- for kinds ----------------------------------------------------------------------------------------------
 
     def mixture(self, label: str) -> Mixture:
-        """What a label of the sample table stands for. Raises SampleError."""
+        """The mixture of a label of the sample table. Raises SampleError."""
         try:
             return self._mixture(label)
         except RecipeError as error:
             raise SampleError(f"{label}: {error}") from error
 
     def remember(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What `make` gives, from memory where it was made before."""
+        """The result of `make`, from the cache if it was made before."""
         return self._cache.get(key, make)
 
     def pixels(self, uri: str, sha: str, decoder: Decoder | None = None) -> NDArray[np.float32]:
-        """(H, W, 3) in 0..1 of a file whose bytes have that sha256; not to be written to."""
+        """(H, W, 3) in 0..1 of a file whose bytes have that sha256; read-only."""
         return self.remember(("pixels", sha), lambda: (decoder or decode)(self.bytes_of(uri, sha), max_pixels=self.max_pixels).pixels)
 
     def bytes_of(self, uri: str, sha: str) -> bytes:
-        """The bytes of a file, that have that sha256."""
+        """The bytes of a file, which have that sha256."""
         data = self._read(uri)
         if sha256_hex(data) != sha:
-            data = self._read(uri)  # bytes that were cut or mixed up on their way are not the file's
+            data = self._read(uri)  # read again: bytes truncated or corrupted in transit are not the file's
         if (now := sha256_hex(data)) != sha:
             fault = FileFault("changed", f"changed since scan: {uri}: expected sha256 {sha}, found {now}; scan again")
             raise self._blame(uri, fault, sha)
@@ -170,7 +170,7 @@ class Loader:
 
 
 def sample_from_row(row: dict[str, Any]) -> Sample:
-    """A row of the sample table (`table.SCHEMA`; as pyarrow's `to_pylist` gives it) -> Sample."""
+    """A row of the sample table (`table.SCHEMA`; as returned by pyarrow's `to_pylist`) -> Sample."""
     return Sample(
         row=row["row"],
         sample_id=row["sample_id"],
@@ -200,12 +200,12 @@ def _files(row: dict[str, Any], name: str) -> tuple[tuple[str, str], ...]:
 
 
 def cut(image: NDArray[Any], box: Box | None, *, scale: int = 1) -> NDArray[Any]:
-    """The part of an image (H, W, …) under `box`, of which one pixel of `image` stands for `scale` pixels; all of it without a box."""
+    """The part of an image (H, W, …) under `box`, one pixel of `image` being `scale` pixels of the box; all of it without a box."""
     return image if box is None else crop(image, box, scale=scale)
 
 
 def planes(image: NDArray[Any], into: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-    """(H, W, 3) -> (3, H, W) float32, a copy: what is handed out shares no memory with the cache."""
+    """(H, W, 3) -> (3, H, W) float32, a copy that shares no memory with the cache."""
     if into is not None and into.shape == (image.shape[2], *image.shape[:2]):
         np.copyto(into, image.transpose(2, 0, 1))
         return into

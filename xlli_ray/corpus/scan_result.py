@@ -1,7 +1,7 @@
-"""What is left of a scan's good rows: images sorted, files of equal bytes merged, and the labels under which each is looked at.
+"""The images of a scan's good rows: sorted, with files of equal bytes merged, and the labels of each.
 
-A corpus is of one kind, but for the real sets of `pies`: they come after the made ones, each under its own label. Given inputs may bring
-labels of their own (`given`), one each.
+A corpus is of one kind, except for the real sets of `pies`: they follow the generated ones, each under its own label. Given inputs may have
+their own labels (`input_labels`), one each.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REAL_TYPE = "real"  # column `type` of all real sets
 
 @dataclass(slots=True)
 class Image:
-    """What is left of a scanned row. Both sizes are of one sample; `target_size` is None where there is no target."""
+    """An image from a scanned row. Both sizes are those of one sample; `target_size` is None without a target."""
 
     kind: str
     real: str
@@ -45,18 +45,18 @@ class Image:
     label: str = ""
     parameters: str = ""
     twin: int = 0
-    """So many inputs of the same target and label come before it."""
+    """Number of preceding inputs with the same target and label."""
 
     @property
     def key(self) -> tuple[str, ...]:
-        """Images are sorted by this, and are one when it is the same. Pairs with a label go by the target first, so that all labels have
-        their contents in one order."""
+        """Sort key of images; images with equal keys are one. Pairs with a label are sorted by target first, so that all labels have
+        their contents in the same order."""
         both = (self.sha, self.target_sha or "")
         return (self.real, *(both[::-1] if self.label else both), self.label, self.mask_sha or "")
 
     @property
     def own(self) -> str:
-        """What stands for its degradation in sample ids, "" where that is the degradation alone."""
+        """Replaces its degradation in sample ids; "" if that is the degradation itself."""
         return given_text(self.label or GIVEN, self.sha, self.mask_sha) if self.label or self.mask_sha else ""
 
 
@@ -71,7 +71,7 @@ class Label:
 
 
 def images_of(rows: Iterable[dict[str, Any]]) -> list[Image]:
-    """Good images sorted by real set (none comes first) and sha256; files of equal bytes merged."""
+    """Good images sorted by real set (none first) and sha256; files of equal bytes merged."""
     by_files: dict[tuple[str, ...], Image] = {}
     for row in rows:
         if row["status"] != "ok":
@@ -95,7 +95,7 @@ def images_of(rows: Iterable[dict[str, Any]]) -> list[Image]:
 
 
 def sets_of(images: Sequence[Image], spec: CorpusSpec) -> tuple[list[list[Label]], list[int] | None]:
-    """The labels of each set of images, in the order of the table; and to which set each image belongs, None where there is one set."""
+    """The labels of each set of images, in the order of the table; and the set of each image, None if there is only one set."""
     if all(image.made for image in images if not image.real):
         sets = [[Label(mixture.label, mixture.type, mixture, mixture.identity) for mixture in spec.mixtures]]
         real = list(spec.pies.real) if spec.pies is not None else []
@@ -124,7 +124,7 @@ def _image(row: Mapping[str, Any]) -> Image:
         target = (row["target_height"], row["target_width"])
     return Image(
         kind=row["kind"],
-        real=row.get("real", ""),  # records of scans from before there were real sets lack it
+        real=row.get("real", ""),  # missing in records of scans older than real sets
         uri=row["uri"],
         target=row["target"],
         sha=row["sha"],

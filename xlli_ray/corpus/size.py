@@ -1,4 +1,4 @@
-"""The size of a sample's input with its named axes, and what the group of all inputs of one size is called: their bucket."""
+"""The size of a sample's input with its named axes, and the name of its bucket, the group of all inputs of one size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BUCKET = re.compile(r"(?:t([0-9]{4,9}))?h([0-9]{4,9})w([0-9]{4,9})")
 
 @dataclass(frozen=True, order=True)
 class Size:
-    """Height and width in pixels. `frames`: of a clip; 0: a single image, which has no axis `frame`.
+    """Height and width in pixels. `frames`: of a clip; 0 for a single image, which has no axis `frame`.
 
     >>> Size(64, 86).bucket, Size(64, 86, 7).bucket
     ('h0064w0086', 't0007h0064w0086')
@@ -31,7 +31,7 @@ class Size:
 
     @classmethod
     def of_bucket(cls, name: str) -> Self:
-        """Inverse of `bucket`. Raises ValueError for a name that no size has."""
+        """Inverse of `bucket`. Raises ValueError for an invalid name."""
         match = _BUCKET.fullmatch(name)
         size = cls(int(match[2]), int(match[3]), int(match[1] or 0)) if match else None
         if size is None or size.bucket != name:
@@ -49,5 +49,5 @@ class Size:
         return (self.frames, *image) if self.frames else image
 
     def times(self, scale: int) -> Size:
-        """The size of a target `scale` times as high and wide, of as many frames."""
+        """The size of a target `scale` times as high and wide, with the same number of frames."""
         return Size(self.height * scale, self.width * scale, self.frames)

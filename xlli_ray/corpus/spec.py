@@ -1,7 +1,7 @@
-"""The corpus section of a recipe, checked: where samples come from, which patches, what is done to them. Needs neither torch nor files.
+"""The corpus section of a recipe, validated: sources of samples, patches, degradations. Needs neither torch nor files.
 
-Exactly one key is a kind of corpus (`kinds/`), and what stands under it is checked by that kind. `pies` makes an evaluation set of the
-images: it says both which patches and what is done to them (`pies_like_set.py`).
+Exactly one key is a kind of corpus (`kinds/`), and its value is validated by that kind. `pies` makes an evaluation set from the
+images: it determines both patches and degradations (`pies_like_set.py`).
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from xlli_ray.registry import CORPORA, PLACE
 
 Entries = list[str | dict[str, float | str | dict[str, Any]]]
 EARLY = ("images", "inputs", "pairs", "list")
-"""Keys that documents hold as null where they are not given: so the hash of a corpus is what it was when these were all there were."""
+"""Keys that are stored as null if not given, so that the hash of a corpus is the same as when these were the only keys."""
 
 
 class PatchSpec(BaseModel):
-    """Which patches of each image; in pixels of the target (of the input where there is no target)."""
+    """The patches of each image, in pixels of the target (of the input if there is no target)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: int = Field(default=128, ge=1, description="side of a patch; a multiple of the scale")
-    per_image: int | None = Field(default=8, ge=1, description="at most so many of one image; null: all")
-    count: int | None = Field(default=None, ge=1, description="at most so many in all; null: all")
-    min_std: float = Field(default=5.0, ge=0.0, le=127.5, description="flatter patches are left out: std of 8-bit luma")
+    per_image: int | None = Field(default=8, ge=1, description="at most this many from one image; null: all")
+    count: int | None = Field(default=None, ge=1, description="at most this many in total; null: all")
+    min_std: float = Field(default=5.0, ge=0.0, le=127.5, description="flatter patches are left out: standard deviation of 8-bit luma")
 
 
 class CorpusSpec(BaseModel):
-    """Section `corpus` of a recipe. Paths may be relative: to what, the functions that read them are told."""
+    """Section `corpus` of a recipe. Paths may be relative to a folder that is passed to the functions that read them."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -74,7 +74,7 @@ class CorpusSpec(BaseModel):
         try:
             handler(fields)
         except ValidationError as error:
-            problems += [one for one in _moved(error) if one["loc"]]  # what the whole lacks says nothing now
+            problems += [one for one in _moved(error) if one["loc"]]  # missing fields of the section are irrelevant now
         raise ValidationError.from_exception_data(cls.__name__, problems)
 
     @model_serializer(mode="wrap")
@@ -90,7 +90,7 @@ class CorpusSpec(BaseModel):
             mixtures = [parse(entry) for entry in value]
             for names in ([mixture.label for mixture in mixtures], [mixture.identity for mixture in mixtures]):
                 if twice := sorted({name for name in names if names.count(name) > 1}):
-                    raise ValueError(f"{twice[0]} is given twice; each degradation makes one sample of a patch")
+                    raise ValueError(f"{twice[0]} is listed twice; each degradation makes one sample of a patch")
         return value
 
     @model_validator(mode="after")
@@ -103,12 +103,12 @@ class CorpusSpec(BaseModel):
         return self
 
     def check_together(self) -> None:
-        """Raise ValueError for keys that do not go together."""
+        """Raise ValueError for incompatible keys."""
         kind_of(self.kind).check(self)
         if self.pies is not None:
             for name in ("patches", "degradations"):
                 if getattr(self, name) is not None:
-                    raise ValueError(f"{name} and pies are both given; pies says itself which patches and degradations: leave {name} out")
+                    raise ValueError(f"{name} and pies are both given, but pies determines patches and degradations: omit {name}")
         for name, tiles in (("patches", self.patches), ("pies", self.pies)):
             if self.scale is not None and tiles is not None and tiles.size % self.scale:
                 raise ValueError(f"{name}.size must be a multiple of scale {self.scale}, got {tiles.size}")
@@ -120,7 +120,7 @@ class CorpusSpec(BaseModel):
 
     @property
     def given(self) -> Any:
-        """What stands under that key, as the kind's type."""
+        """The value of that key, as the kind's type."""
         return (self.model_extra or {})[self.kind]
 
     @property
@@ -130,17 +130,17 @@ class CorpusSpec(BaseModel):
 
     @classmethod
     def more_keys(cls) -> list[str]:
-        """Keys beside the fields, for messages."""
+        """Other keys, for messages."""
         return list(CORPORA)
 
     @classmethod
     def annotation_of(cls, key: str) -> Any:
-        """The type of what stands under one of these keys, None for others."""
+        """The type of the value of one of these keys, None for others."""
         return kind_of(key).Given if CORPORA.knows(key) else None
 
     @property
     def mixtures(self) -> tuple[Mixture, ...]:
-        """What is done to each clean image, in the recipe's order."""
+        """The degradations of each clean image, in the recipe's order."""
         if self.pies is not None:
             return self.pies.mixtures
         return tuple(parse(entry) for entry in self.degradations or ["clean"])
@@ -150,24 +150,24 @@ class CorpusSpec(BaseModel):
         return next((mixture for mixture in self.mixtures if mixture.label == label), None) or parse_label(label)
 
     def versions(self, labels: Iterable[str]) -> dict[str, int]:
-        """VERSION of each degradation behind these labels, of resizing, and of the kind of corpus where it is not 1. Inputs that go in as
-        they are have no degradations."""
+        """VERSION of each degradation behind these labels, of resizing, and of the kind of corpus if not 1. Inputs used
+        unchanged have no degradations."""
         version = kind_of(self.kind).VERSION
         made = versions(self.mixture(label) for label in labels if is_made(label)) if self.made else {}
         return made | ({f"kind {self.kind}": version} if version != 1 else {})
 
     def extras(self, size: Size, scale: int, *, masks: bool = False) -> dict[str, tuple[tuple[int, ...], str]]:
-        """By-products of the degradations, for an input of that size: name → shape and dtype of one sample's. `masks`: whether samples come
-        with a mask from a file."""
+        """By-products of the degradations, for an input of that size: name → shape and dtype for one sample. `masks`: whether samples have
+        a mask from a file."""
         target = size.times(scale)
-        found = extras_of(self.mixtures, {"input": (size.height, size.width), "target": (target.height, target.width)})
+        extras = extras_of(self.mixtures, {"input": (size.height, size.width), "target": (target.height, target.width)})
         frames = (size.frames,) if size.frames else ()
         if masks:
-            found["mask"] = ((size.height, size.width), "bool")
-        return {name: ((*frames, *shape), dtype) for name, (shape, dtype) in found.items()}
+            extras["mask"] = ((size.height, size.width), "bool")
+        return {name: ((*frames, *shape), dtype) for name, (shape, dtype) in extras.items()}
 
     def patches_of(self, kind: str) -> PatchSpec | None:
-        """Which patches of sources of that kind; None: whole images. Pixels of the target, or of the input where there is no target."""
+        """The patches of sources of that kind; None: whole images. In pixels of the target, or of the input if there is no target."""
         if self.pies is None:
             return self.patches
         size = self.pies.size if kind_of(kind).MADE else self.pies.size // (self.scale or 1)
@@ -179,7 +179,7 @@ def _adapter(kind: CorpusKind) -> TypeAdapter[Any]:
 
 
 def _moved(error: ValidationError, *above: str) -> list[InitErrorDetails]:
-    """The problems of a validation, each one's place below `above`."""
+    """The problems of a validation, with their paths below `above`."""
     return [
         {"type": one["type"], "loc": (*above, *one["loc"]), "input": one["input"], "ctx": one.get("ctx", {})} for one in error.errors()
     ]  # type: ignore[misc]

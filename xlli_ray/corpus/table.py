@@ -1,14 +1,14 @@
 """The sample table: one row per (patch, degradation), in the order in which everything is stored.
 
 Rows are sorted by bucket (input size, so that batches never pad), degradation (the recipe's order), image (its sha256)
-and patch (the order chosen). So the table depends on the bytes of the files and on the recipe, not on names, folders,
-or the order of scanning. Two files with equal bytes are one sample; the lower URI stands for both, the other is listed
+and patch (in the order of selection). So the table depends on the bytes of the files and on the recipe, not on names, folders,
+or the order of scanning. Two files with equal bytes are one sample; the lower URI is kept, the other is listed
 in `aliases`.
 
-A corpus is of one kind, but for the real sets of `pies`: they come after the made ones, each under its own label, with as many
+A corpus is of one kind, except for the real sets of `pies`: they follow the generated ones, each under its own label, with as many
 rows.
 
-Tables reach 10^7 rows: contents are kept in flat arrays (about 30 bytes each), and rows are built and handed out in
+Tables reach 10^7 rows: contents are kept in flat arrays (about 30 bytes each), and rows are built and returned in
 batches.
 """
 
@@ -40,7 +40,7 @@ BATCH_ROWS = 1 << 16
 
 # Columns of levels that every table has, in pipeline order; null where a degradation is not part of the row's mixture.
 LEVELS = ("blur", "noise", "jpeg")
-PARAMETERS = "parameters"  # JSON of all parameters; only in tables with a mixture whose levels do not say everything
+PARAMETERS = "parameters"  # JSON of all parameters; only in tables with a mixture that its levels do not fully describe
 MASKS = ("mask", "mask_sha")  # only in tables of pairs with masks
 
 SCHEMA = pa.schema(
@@ -75,7 +75,7 @@ def schema_of(mixtures: Sequence[Mixture]) -> pa.Schema:
     """Columns of a sample table with these mixtures: `SCHEMA`, then the levels of degradations that are not in it, and parameters."""
     others = {part.NAME: part for mixture in mixtures for part in mixture.parts if part.NAME not in LEVELS}
     if taken := sorted(set(others) & {*SCHEMA.names, PARAMETERS}):
-        raise RecipeError(f"degradation {taken[0]!r}: the sample table has another column of that name; call it something else")
+        raise RecipeError(f"degradation {taken[0]!r}: the sample table has another column with that name; rename it")
     schema = SCHEMA
     for part in sorted(others.values(), key=lambda part: (part.ORDER, part.NAME)):
         schema = schema.append(pa.field(part.NAME, pa.float64()))
@@ -103,7 +103,7 @@ def table_schema(rows: Iterable[Mapping[str, Any]], spec: CorpusSpec) -> pa.Sche
 
 
 def mixtures_of(rows: Iterable[Mapping[str, Any]], spec: CorpusSpec) -> dict[str, Mixture]:
-    """Label → mixture: those that the corpus section asks for, and those of given inputs whose parameters are told."""
+    """Label → mixture: those of the corpus section, and those of given inputs with parameters."""
     told = {(row["label"], row["parameters"]) for row in rows if row.get("parameters")}
     return {mixture.label: mixture for mixture in spec.mixtures} | {label: meaning_of(parameters) for label, parameters in sorted(told)}
 
@@ -111,7 +111,7 @@ def mixtures_of(rows: Iterable[Mapping[str, Any]], spec: CorpusSpec) -> dict[str
 def expand(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int) -> Iterator[pa.RecordBatch]:
     """The sample table in batches of `table_schema(rows, spec)`.
 
-    `rows`: as `scan.scan_source` makes them, in any order; those that are not ok are left out.
+    `rows`: from `scan.scan_source`, in any order; those that are not ok are left out.
     """
     rows = list(rows)
     schema = table_schema(rows, spec)
@@ -128,7 +128,7 @@ def expand(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int) -> Itera
     sets, which = sets_of(images, spec)
     belongs = None if which is None else np.array(which)[contents.image]
     owns = [image.own for image in images] if any(image.own for image in images) else None
-    # Sizes are a property of the image, so contents are grouped by image; a stable sort keeps image and patch order
+    # Size depends on the image, so contents are grouped by image; a stable sort keeps image and patch order
     # inside.
     names = np.array([Size(*image.input_size, image.frames).bucket for image in images])
     buckets, code = np.unique(names, return_inverse=True)
@@ -149,7 +149,7 @@ def expand(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int) -> Itera
 
 @dataclass(frozen=True)
 class _Contents:
-    """One entry per content: number of its image, box (-1: whole image), and its id as 16 bytes of text."""
+    """One entry per content: index of its image, box (-1: whole image), and its id as 16 bytes of text."""
 
     image: NDArray[np.int32]
     top: NDArray[np.int32]
@@ -158,9 +158,9 @@ class _Contents:
 
 
 def _evenly(images: list[Image], pies: PiesSpec, seed: int) -> list[Image]:
-    """The same number of patches for the made sets and for each real one, spread evenly over the images of each.
+    """The same number of patches for the generated sets and for each real one, spread evenly over the images of each.
 
-    Raises RecipeError when a real set has fewer than the made ones.
+    Raises RecipeError if a real set has fewer than the generated ones.
     """
     members = {name: [image for image in images if image.real == name] for name in ("", *pies.real)}
     have = {name: [len(image.boxes or ()) // 2 for image in some] for name, some in members.items()}
@@ -168,9 +168,9 @@ def _evenly(images: list[Image], pies: PiesSpec, seed: int) -> list[Image]:
     if short := {name: sum(counts) for name, counts in have.items() if sum(counts) < wanted}:
         fewest = min(short.values())
         raise RecipeError(
-            f"corpus.pies.real: every set needs as many patches as the made ones, {wanted};"
+            f"corpus.pies.real: every set needs as many patches as the generated ones, {wanted};"
             f" {', '.join(f'{name} has {count}' for name, count in short.items())}."
-            f" {f'Lower corpus.pies.patches to {fewest}, add' if fewest else 'Add'} pictures, lower min_std, or leave the set out."
+            f" {f'Lower corpus.pies.patches to {fewest}, add' if fewest else 'Add'} images, lower min_std, or omit the set."
         )
     kept = []
     for name, some in members.items():
@@ -205,17 +205,17 @@ def _contents(images: list[Image], spec: CorpusSpec, seed: int) -> _Contents:
     count = spec.patches.count if spec.patches is not None else None
     if count is None or count >= len(contents.image):
         return contents
-    # The lowest hashes are kept, so a larger count keeps all of a smaller one. 8 of the 32 bytes decide; ties go by id.
+    # The lowest hashes are kept, so a larger count keeps all of a smaller one. 8 of the 32 bytes are compared; ties are broken by id.
     ids = contents.name.view(f"S{ID_DIGITS}").ravel()
     ranks = np.frombuffer(b"".join(order_key(seed, text.decode())[:8] for text in ids.tolist()), dtype=">u8")
     order = np.lexsort((ids, ranks))
-    new = np.append(True, ids[order][1:] != ids[order][:-1])  # copies of one content, of several labels, count once
+    new = np.append(True, ids[order][1:] != ids[order][:-1])  # copies of one content under several labels count once
     kept = np.sort(order[np.cumsum(new) <= count])
     return _Contents(contents.image[kept], contents.top[kept], contents.left[kept], contents.name[kept])
 
 
 def _image_columns(images: list[Image], schema: pa.Schema) -> dict[str, pa.Array]:
-    """Columns that all rows of an image share, one entry an image."""
+    """Columns that all rows of an image share, one entry per image."""
     targets = [image.target_size or (None, None) for image in images]
     values: dict[str, list[Any]] = {
         "scale": [image.scale for image in images],
@@ -249,7 +249,7 @@ def _batch(
     schema: pa.Schema,
     owns: Sequence[str] | None,
 ) -> pa.RecordBatch:
-    """Rows of one bucket and one degradation, numbered from `start`. `owns`: `Image.own` of each image, None where none has one."""
+    """Rows of one bucket and one degradation, numbered from `start`. `owns`: `Image.own` of each image, None if none has one."""
     mixture = label.mixture
     rows = len(chunk)
     image = contents.image[chunk]
@@ -273,7 +273,7 @@ def _batch(
 
 
 def _sample_ids(names: bytes, scales: list[int], identity: str | list[str], seed: int) -> bytes:
-    """`ids.sample_id` of many contents, joined. This loop is what a table costs, so it does nothing but hash."""
+    """`ids.sample_id` of many contents, joined. This loop dominates the cost of a table, so it only hashes."""
     keys: list[Any] = scales if isinstance(identity, str) else list(zip(scales, identity, strict=True))
     pairs = {key: (key, identity) if isinstance(identity, str) else key for key in set(keys)}
     tails = {key: f"|{scale}|{text}|{seed}".encode() for key, (scale, text) in pairs.items()}
@@ -285,7 +285,7 @@ def _sample_ids(names: bytes, scales: list[int], identity: str | list[str], seed
 
 
 def _texts(joined: bytes) -> pa.Array:
-    """Texts of 16 bytes each, joined, as an array of strings without making them one by one."""
+    """Texts of 16 bytes each, joined, as an array of strings without creating them one by one."""
     count = len(joined) // ID_DIGITS
     offsets = np.arange(count + 1, dtype=np.int32) * np.int32(ID_DIGITS)
     return pa.StringArray.from_buffers(count, pa.py_buffer(offsets.tobytes()), pa.py_buffer(joined))

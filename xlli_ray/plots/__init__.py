@@ -1,1 +1,1 @@
-"""Figures as data (`view`), one file a kind, and the SVG that is made of them. Colours: `palette`."""
+"""Figures as data (`view`), one file per kind, and their SVG. Colours: `palette`."""

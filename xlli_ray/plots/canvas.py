@@ -1,6 +1,6 @@
-"""The sheet that every figure is drawn on, and its SVG text.
+"""The canvas of all figures, and its SVG text.
 
-matplotlib without pyplot: no window, no backend chosen, no state left behind. Text stays text: it takes the page's font, can be searched,
+matplotlib without pyplot: no window, no choice of backend, no global state. Text remains text: it has the page's font, can be searched,
 and the same data give the same bytes.
 """
 
@@ -17,11 +17,11 @@ from typing import Any
 from xlli_ray.plots.palette import INK, MUTED, RULE
 
 WIDTH = 11.1
-"""Inches of a figure that fills the page's column."""
+"""Width in inches of a figure that fills the page's column."""
 POINTS = 72
-"""Units of SVG in an inch: what is laid out at this scale stands where it was laid out."""
+"""SVG units per inch, for which layout and output coincide."""
 PIXELS = 100
-"""Pixels in an inch of the few bitmaps: inputs beside their points, the scale of a heat map."""
+"""Pixels per inch of the few bitmaps: thumbnails beside points, colour bars of heat maps."""
 
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -52,7 +52,7 @@ _STYLE: dict[str, Any] = {
 
 
 def limits_of(values: Sequence[float]) -> tuple[float, float]:
-    """Ends of an axis that holds all values, with a margin."""
+    """Limits of an axis that includes all values, with a margin."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     margin = 0.06 * (high - low) or 0.02 * abs(high) or 1.0
     return low - margin, high + margin
@@ -60,7 +60,7 @@ def limits_of(values: Sequence[float]) -> tuple[float, float]:
 
 @contextmanager
 def canvas(width: float, height: float) -> Iterator[Any]:
-    """An empty figure of this size in inches, with our style while it is drawn."""
+    """An empty figure of this size in inches; our style applies within the context."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -72,10 +72,10 @@ def canvas(width: float, height: float) -> Iterator[Any]:
 
 
 def _named_by_order(text: str, title: str) -> str:
-    """The SVG with the ids that something refers to named by the title and their order, the others removed.
+    """The SVG with referenced ids renamed by title and order, and the others removed.
 
-    matplotlib's ids are hashes of coordinates, down to digits that the layout does not fix. Drawings of one title have the same ids: where
-    several stand in one document, `with_ids` gives each its own.
+    matplotlib's ids are hashes of coordinates, down to digits that the layout does not fix. Drawings with the same title have the same ids;
+    `with_ids` makes them unique for a document with several.
     """
     start = hashlib.sha256(title.encode()).hexdigest()[:8]
     names = {old: f"f{start}-{i}" for i, old in enumerate(dict.fromkeys(re.findall(r'(?:url\(#|href="#)([^)"]+)', text)))}
@@ -89,12 +89,12 @@ def with_ids(svg: str, start: str) -> str:
 
 
 def svg_text(figure: Any, title: str) -> str:
-    """The figure as one `<svg>` element for a page: scales with its column, named for readers that do not see it."""
+    """The figure as one `<svg>` element for a page: scales with its column, with a label for screen readers."""
     import matplotlib
 
     sink = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": title}):
-        # Laid out once, then printed: `savefig` would draw everything once more before, only to lay it out.
+        # Layout once, then print: `savefig` would draw everything a second time just for the layout.
         figure.dpi = POINTS
         figure.get_layout_engine().execute(figure)
         figure.set_layout_engine("none")

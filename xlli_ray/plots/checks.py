@@ -1,7 +1,7 @@
-"""What a view may hold is checked when it is made, also when it is made from a file: ValueError says what is wrong.
+"""Validation of views when they are created, also from a file: ValueError says what is wrong.
 
-Colours and images go into pages as they are, so nothing else than a colour or a small PNG file passes; lists that belong together have one
-length; what is drawn stays of a size that a page can bear.
+Colours and images are inserted into pages unchanged, so only colours and small PNG files are allowed; lists that belong together must have
+equal lengths; and the size of what is drawn is limited.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sized
 LINE_STYLES = ("-", "--", "-.", ":")
 MARKS = "os^DvPX*x."
 LONGEST = 2000
-"""Characters of a text."""
+"""Maximum number of characters of a string."""
 EDGE = 1024
 """Longest side of an image, pixels."""
 _COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
@@ -29,7 +29,7 @@ def check_colours(colours: Iterable[str]) -> None:
 
 
 def check_length(field: str, items: Sized, expected: int, *, optional: bool = False) -> None:
-    """Raise ValueError unless `items` has the length `expected`, or is empty where it is `optional`."""
+    """Raise ValueError unless `items` has the length `expected`, or is empty if `optional`."""
     if len(items) != expected and not (optional and not len(items)):
         raise ValueError(f"{field} has {len(items)} entries, expected {expected}{' or none' if optional else ''}")
 

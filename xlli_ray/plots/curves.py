@@ -1,4 +1,4 @@
-"""Curves against a numeric axis or one of named places, with bars or bands of their intervals; the legend stands to the right."""
+"""Curves against a numeric or categorical axis, with error bars or bands; the legend is on the right."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from xlli_ray.plots.ticks import log_ticks
 from xlli_ray.plots.view import View
 
 EACH = 3.4
-"""Inches of a panel's width; more with many named places."""
+"""Width of a panel in inches; more with many categories."""
 PLACES = 9
-"""More places than this have ticks where the axis wants them."""
+"""With more categories than this, ticks are placed automatically."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Axis:
     label: str = ""
     log: bool = False
     falling: bool = False
-    """Larger values are on the left."""
+    """Reversed: larger values on the left."""
     zero: bool = False
-    """Begins at 0."""
+    """Starts at 0."""
     places: tuple[float, ...] = ()
-    """Where ticks stand; empty: where it suits."""
+    """Positions of ticks; empty: automatic."""
     names: tuple[str, ...] = ()
-    """Of the places; empty: their numbers."""
+    """Names of categories; empty: numbers."""
 
     def __post_init__(self) -> None:
         check_length("names", self.names, len(self.places), optional=True)
@@ -41,23 +41,23 @@ class Axis:
 
 @dataclass(frozen=True)
 class Curve:
-    """One curve of a panel. Curves of one name look the same in all panels."""
+    """One curve of a panel. Curves with the same name look the same in all panels."""
 
     name: str
     colour: str
     x: tuple[float, ...]
     y: tuple[float, ...]
     low: tuple[float, ...] = ()
-    """Lower ends of the intervals; NaN where there is none."""
+    """Lower ends of the intervals; NaN: none."""
     high: tuple[float, ...] = ()
     line: str = "-"
-    """Empty: marks alone."""
+    """Line style; empty: markers only."""
     marker: str = ""
-    """Empty: the line alone."""
+    """Marker; empty: line only."""
     hollow: tuple[bool, ...] = ()
-    """Which marks are open."""
+    """Which markers are hollow."""
     floor: tuple[float, ...] = ()
-    """A grey tick for each mark: what would be measured for nothing."""
+    """A grey tick per marker: the value expected without any effect."""
 
     def __post_init__(self) -> None:
         check_colours((self.colour,))
@@ -71,14 +71,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class CurvePanel:
-    """One pair of axes."""
+    """One panel."""
 
     title: str
     curves: tuple[Curve, ...]
     x: Axis = field(default_factory=Axis)
     y: Axis = field(default_factory=Axis)
     rule: tuple[float, ...] = ()
-    """Upright grey lines at these places of x."""
+    """Vertical grey lines at these x."""
 
 
 @dataclass(frozen=True)
@@ -89,18 +89,18 @@ class Curves(View):
 
     panels: tuple[CurvePanel, ...]
     band: bool = False
-    """Intervals are bands, else bars."""
+    """Intervals as bands, else as error bars."""
     apart: bool = False
-    """Curves stand a little beside each other, so that one's bars do not hide another's."""
+    """Curves are shifted slightly, so that their error bars do not overlap."""
     share_x: bool = False
     share_y: bool = False
     columns: int = 3
     each: float = EACH
-    """Inches of a panel's width."""
+    """Width of a panel in inches."""
     legend: bool = True
-    """Curves are named to the right; without it something beside the figure says which is which."""
+    """Draw a legend; otherwise curves must be identified outside the figure."""
     order: tuple[str, ...] = ()
-    """Names in the legend's order; those that are not here, or all where it is empty: as they come."""
+    """Order of names in the legend; others follow in order of appearance."""
 
     def __post_init__(self) -> None:
         check_range("columns", self.columns, 1, 20)
@@ -127,7 +127,7 @@ class Curves(View):
                     axis.set_visible(False)
                     continue
                 self._draw_panel(axis, self.panels[number], order)
-                if self.share_x and number + count >= len(self.panels):  # the lowest of its column, also where the last line is short
+                if self.share_x and number + count >= len(self.panels):  # the lowest of its column, also if the last line is not full
                     axis.tick_params(axis="x", labelbottom=True)
                 if number % count and self.panels[number].y.label == self.panels[number - 1].y.label:
                     axis.set_ylabel("")
@@ -170,7 +170,7 @@ class Curves(View):
 
 
 def _step(x: Axis, curves: int) -> float:
-    """How far curves stand apart."""
+    """Horizontal shift between curves."""
     if x.names:
         return 0.5 / max(2, curves - 1)
     return 0.012 * (x.places[-1] - x.places[0]) if x.places else 0.0

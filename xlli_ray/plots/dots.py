@@ -1,4 +1,4 @@
-"""Dots with intervals: one line for each row, panels side by side."""
+"""Dots with intervals: one line per row, panels side by side."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Panel:
     xlabel: str
     values: tuple[Interval | None, ...]
     colours: tuple[str, ...]
-    """One for each row."""
+    """One colour per row."""
     spans: tuple[tuple[float, float] | None, ...] = ()
-    """A light bar behind each row: the range over all models."""
+    """Light bars behind the rows: the range over all models."""
     zero: bool = False
-    """Draw the line of no difference."""
+    """Draw a line at 0."""
     share: str = ""
-    """Panels of one name have one x axis."""
+    """Panels with equal values share their x axis."""
     markers: str = ""
-    """A mark for each row; empty: discs."""
+    """A marker per row; empty: discs."""
     notes: tuple[str, ...] = ()
-    """A word to the right of each row's interval."""
+    """A word to the right of each interval."""
 
     def __post_init__(self) -> None:
         check_colours(self.colours)
@@ -47,7 +47,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Dots(View):
-    """See the module docstring. `columns`: panels of one line, at most."""
+    """See the module docstring. `columns`: maximum number of panels per line."""
 
     KIND: ClassVar[str] = "dots"
 

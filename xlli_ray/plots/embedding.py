@@ -1,4 +1,4 @@
-"""Many samples in two dimensions: a panel for each line and column, colours by group, a few inputs beside their points."""
+"""2-D embeddings of samples: a grid of panels, colours by group, a few thumbnails beside their points."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from xlli_ray.plots.palette import INK, MUTED, RULE
 from xlli_ray.plots.view import Png, View
 
 MARGIN = 0.14
-"""Share of a panel's side, at each end, that is left to the inputs."""
+"""Share of a panel's side, at each end, reserved for thumbnails."""
 _CORNERS = ((0.09, 0.91), (0.91, 0.91), (0.91, 0.09), (0.09, 0.09))
 
 
 @dataclass(frozen=True)
 class Group:
-    """What points of one colour have in common."""
+    """The points of one colour."""
 
     name: str
     colour: str
@@ -32,7 +32,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A small image of a point's sample."""
+    """A thumbnail of a point's sample."""
 
     point: int
     png: Png
@@ -40,32 +40,32 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Cloud:
-    """The points of one panel, lists of one length."""
+    """The points of one panel, as lists of equal length."""
 
     title: str
     x: tuple[float, ...]
     y: tuple[float, ...]
     group: tuple[int, ...]
-    """Places in the figure's groups."""
+    """Indices into the figure's groups."""
     rows: tuple[int, ...]
     """Rows of the sample table."""
     thumbnails: tuple[Thumbnail, ...] = ()
-    """At most four, one a corner."""
+    """At most four, one per corner."""
     square: bool = True
-    """Both axes have one unit."""
+    """Equal scales on both axes."""
 
     def __post_init__(self) -> None:
         for name in ("y", "group", "rows"):
             check_length(name, getattr(self, name), len(self.x))
         if not self.x or not np.isfinite([self.x, self.y]).all():
-            raise ValueError("points are finite numbers, and there is at least one")
+            raise ValueError("expected at least one point, all finite")
         if len(self.thumbnails) > len(_CORNERS) or any(not 0 <= item.point < len(self.x) for item in self.thumbnails):
-            raise ValueError("thumbnails are at most four, each of a point of the panel")
+            raise ValueError("expected at most four thumbnails, each of a point of the panel")
 
 
 @dataclass(frozen=True)
 class Embedding(View):
-    """`panels[line][column]`, None where there is none."""
+    """`panels[line][column]`, None if there is none."""
 
     KIND: ClassVar[str] = "embedding"
 
@@ -80,7 +80,7 @@ class Embedding(View):
             check_length(f"panels[{i}]", line, len(self.columns))
             for k, cloud in enumerate(line):
                 if cloud is not None and any(not 0 <= code < len(self.groups) for code in cloud.group):
-                    raise ValueError(f"panels[{i}][{k}].group names a group that is not there")
+                    raise ValueError(f"panels[{i}][{k}].group is not an index of a group")
         if not self.lines or not self.columns:
             raise ValueError("a figure needs at least one panel")
 
@@ -106,7 +106,7 @@ class Embedding(View):
     def _draw_cloud(self, axis: Any, cloud: Cloud, side: float) -> None:
         points = np.array([cloud.x, cloud.y], float).T
         small = float(np.clip(22 * side / np.sqrt(len(points)), 2.0, 5.0))
-        # drawn in an order that belongs to no label, so that the last one does not hide the others
+        # drawn in an order independent of the labels, so that the last label does not hide the others
         order = np.argsort((np.arange(len(points)) * 0.618034) % 1)
         colours = [self.groups[cloud.group[i]].colour for i in order]
         axis.scatter(points[order, 0], points[order, 1], s=small**2, c=colours, alpha=0.85, linewidths=0.25, edgecolors="white", zorder=2)
@@ -126,7 +126,7 @@ class Embedding(View):
         self._draw_thumbnails(axis, cloud, points, side)
 
     def _draw_thumbnails(self, axis: Any, cloud: Cloud, points: np.ndarray, side: float) -> None:
-        """In the corners, each tied to its point."""
+        """Draw them in the corners, each connected to its point."""
         from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
         corners = list(_CORNERS)

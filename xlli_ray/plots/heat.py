@@ -1,4 +1,4 @@
-"""A heat map: coloured cells with their numbers when they fit."""
+"""A heat map: coloured cells, with numbers if they fit."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from xlli_ray.plots.palette import INK, MUTED
 from xlli_ray.plots.view import View
 
 WRITTEN = 400
-"""Cells above which no numbers are written."""
+"""Number of cells above which no numbers are written."""
 
 
 @dataclass(frozen=True)
 class Heat(View):
-    """`values[row][column]`; NaN stays white."""
+    """`values[row][column]`; NaN is white."""
 
     KIND: ClassVar[str] = "heat"
 
@@ -26,13 +26,13 @@ class Heat(View):
     columns: tuple[str, ...]
     values: tuple[tuple[float, ...], ...]
     colours: tuple[str, ...] = ()
-    """Of the columns' names."""
+    """Rotation of the column names."""
     diverging: bool = False
-    """0 is the middle of the colours."""
+    """Diverging colours, centred at 0."""
     digits: int = 2
-    """Decimals of the numbers."""
+    """Number of decimals."""
     brackets: tuple[tuple[bool, ...], ...] = ()
-    """As `values`: numbers that are not to be relied on."""
+    """Like `values`: which numbers are unreliable."""
 
     def __post_init__(self) -> None:
         check_colours(self.colours)

@@ -1,4 +1,4 @@
-"""Histograms with fitted curves, density logarithmic: lines of panels on one pair of axes."""
+"""Histograms with fitted curves, on a logarithmic density axis: rows of panels with common axes."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Histogram:
     title: str
     colour: str
     centres: tuple[float, ...]
-    """Of the bins."""
+    """Centres of the bins."""
     density: tuple[float, ...]
-    """Of each bin; 0 is not drawn."""
+    """Density in each bin; 0 is not drawn."""
     curve: tuple[float, ...]
-    """The fitted density at evenly spaced places, from − to + `reach`."""
+    """The fitted density at evenly spaced points from −`reach` to +`reach`."""
     reach: float
     note: str = ""
 
@@ -33,7 +33,7 @@ class Histogram:
         check_colours((self.colour,))
         check_length("density", self.density, len(self.centres))
         if not np.isfinite(self.reach) or self.reach <= 0:
-            raise ValueError("reach is a number above 0")
+            raise ValueError("reach must be above 0")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Histograms(View):
 
     def __post_init__(self) -> None:
         if not any(value > 0 for line in self.lines for panel in line for value in panel.density):
-            raise ValueError("a figure of histograms needs a density above 0")
+            raise ValueError("a figure of histograms needs at least one density above 0")
 
     def draw(self) -> str:
         """See `View.draw`."""

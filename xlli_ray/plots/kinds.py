@@ -18,5 +18,5 @@ KINDS: dict[str, type[View]] = {kind.KIND: kind for kind in _ALL}
 
 
 def from_json(text: str | bytes, where: str) -> View:
-    """The view that `text` holds; `where` is the file that it comes from. Raises StudyError naming it and the field."""
+    """The view in `text`; `where`: the file it comes from. Raises StudyError naming file and field."""
     return parse(text, where, KINDS)

@@ -1,4 +1,4 @@
-"""Small square matrices of pairs, one a panel, on one logarithmic scale of colours."""
+"""Small matrices of pairs, one per panel, with one logarithmic colour scale."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from xlli_ray.plots.view import View
 
 @dataclass(frozen=True)
 class Matrix:
-    """The lower triangle: `values[i][k]`, above 0, is of the names i + 1 and k; NaN where there is none."""
+    """The lower triangle: `values[i][k]`, > 0, is for the names i + 1 and k; NaN: none."""
 
     title: str
     values: tuple[tuple[float, ...], ...]
 
     def __post_init__(self) -> None:
         if any(value <= 0 for line in self.values for value in line):
-            raise ValueError("values on a logarithmic scale are above 0")
+            raise ValueError("values on a logarithmic scale must be above 0")
 
 
 @dataclass(frozen=True)
 class Matrices(View):
-    """See the module docstring. `columns`: panels of one line, at most."""
+    """See the module docstring. `columns`: maximum number of panels per line."""
 
     KIND: ClassVar[str] = "matrices"
 
     names: tuple[str, ...]
     colours: tuple[str, ...]
-    """One for each name."""
+    """One colour per name."""
     panels: tuple[Matrix, ...]
     columns: int = 4
 
@@ -43,11 +43,11 @@ class Matrices(View):
         check_length("colours", self.colours, len(self.names))
         check_range("columns", self.columns, 1, 20)
         if not self.panels or len(self.names) < 2:
-            raise ValueError("a figure of pairs needs two names and a panel")
+            raise ValueError("a figure of pairs needs at least two names and a panel")
         for i, panel in enumerate(self.panels):
             check_grid(f"panels[{i}].values", panel.values, len(self.names) - 1, len(self.names) - 1)
         if not any(np.isfinite(value) for panel in self.panels for line in panel.values for value in line):
-            raise ValueError("a figure of pairs needs a value")
+            raise ValueError("a figure of pairs needs at least one value")
 
     def draw(self) -> str:
         """See `View.draw`."""
@@ -94,7 +94,7 @@ class Matrices(View):
 
 
 def _short(log: float) -> str:
-    """10**log with two digits, or one with an exponent where it is small."""
+    """10**log with two digits, or with one and an exponent if it is small."""
     if log < -2:
         return f"{10**log:.0e}".replace("e-0", "e−")
     return f"{float(f'{10**log:.2g}'):g}"

@@ -1,7 +1,7 @@
-"""The one place that gives out colours: one network and one degradation look the same in every figure.
+"""Assignment of colours: a network, and a degradation, look the same in every figure.
 
-Networks take theirs in the study's order (`network_looks`). Degradations bring one of their own (`Degradation.COLOUR`, kept in the sample
-table); mixtures and those without take the spare ones in the study's order (`family_colour`).
+Networks get theirs in the study's order (`network_looks`). Degradations have their own (`Degradation.COLOUR`, stored in the sample table);
+mixtures and those without a colour get the spare ones in the study's order (`family_colour`).
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ INK = "#1f2328"
 MUTED = "#6b7280"
 RULE = "#d9dde2"
 BLUE = "#0072B2"
-"""Of marks on images; in a figure it stands for blur."""
+"""For markers on images; in figures it is the colour of blur."""
 
 # Okabe and Ito, 2008: black (as ink), blue, vermillion, orange, sky blue, bluish green, reddish purple; no yellow on white.
-# Blue, vermillion and orange are degradations' own; the rest is given out here.
+# Blue, vermillion and orange belong to degradations; the others are assigned here.
 UNDEGRADED = "#3d4450"
 SPARE = ("#CC79A7", "#56B4E9", "#009E73", "#8C6D31", "#E69F00", "#0072B2", "#D55E00")
 NETWORKS = ("#332288", "#E7298A", "#117733", "#9B8CFF", "#661100", "#00CFC8", "#999933", "#882255")
-"""Of networks. None looks like a colour that stands for a degradation (CIE 1976 differences of 20 and more). With MARKERS, for print."""
+"""Colours of networks. All differ clearly from those of degradations (CIE 1976 differences of at least 20). With MARKERS, for print."""
 MARKERS = "os^DvPX*"
 LINES = ("-", "--", ":")
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a network is drawn."""
+    """Colour, marker and line of a network."""
 
     colour: str
     marker: str
@@ -35,7 +35,7 @@ class Look:
 
 
 def network_looks(models: Sequence[str]) -> dict[str, Look]:
-    """The look of each network. `models`: all of the study in its order, so that one has the same look in every figure."""
+    """The look of each network. `models`: all models of the study in its order, so that each has the same look in every figure."""
     return {
         model: Look(NETWORKS[i % len(NETWORKS)], MARKERS[i % len(MARKERS)], LINES[i // len(NETWORKS) % len(LINES)])
         for i, model in enumerate(models)
@@ -45,12 +45,12 @@ def network_looks(models: Sequence[str]) -> dict[str, Look]:
 def family_colour(family: str, known: Sequence[str] = (), colours: Mapping[str, str] | None = None) -> str:
     """Colour of a degradation family (`clean`, `blur`, `blur+noise`, …).
 
-    `known`: all families of the study, in order: mixtures and what has no colour of its own take the spare ones in turn, none that another
-    has. `colours`: those that degradations have of their own.
+    `known`: all families of the study, in order: mixtures and those without their own colour get spare ones in turn, none that another has.
+    `colours`: the degradations' own.
     """
     own = {"clean": UNDEGRADED, "given": UNDEGRADED}
     for name, colour in (colours or {}).items():
-        if colour not in own.values():  # two packages may have chosen one colour: the second degradation takes a spare one
+        if colour not in own.values():  # two packages may have chosen the same colour: the second degradation gets a spare one
             own[name] = colour
     if family in own:
         return own[family]

@@ -1,4 +1,4 @@
-"""A few named points with the intervals of both numbers, a panel each for further choices of them."""
+"""A few named points with intervals in both directions, in one or several panels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xlli_ray.plots.view import View
 from xlli_ray.stats.intervals import Interval
 
 NAMED = 5
-"""More names than this, or several panels: points have numbers, and the names stand to the right."""
+"""With more names than this, or several panels, points are numbered, and the names are on the right."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Point:
 
 @dataclass(frozen=True)
 class ScatterPanel:
-    """One pair of axes."""
+    """One panel."""
 
     title: str
     points: tuple[Point, ...]
@@ -43,7 +43,7 @@ class ScatterPanel:
 
 @dataclass(frozen=True)
 class Scatter(View):
-    """See the module docstring. `columns`: panels of one line, at most."""
+    """See the module docstring. `columns`: maximum number of panels per line."""
 
     KIND: ClassVar[str] = "scatter"
 

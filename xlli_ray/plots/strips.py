@@ -1,4 +1,4 @@
-"""One dot a measurement in a line for each row, with the median, and a limit beyond which a measurement fails."""
+"""Strip plots: one dot per measurement, a strip per row, with the median, and a limit at which a measurement fails."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from xlli_ray.plots.palette import INK, RULE
 from xlli_ray.plots.view import View
 
 SWARM = 120
-"""Dots of one line; more are thinned to evenly spaced quantiles."""
+"""Maximum dots per strip; more are thinned to evenly spaced quantiles."""
 
 
 @dataclass(frozen=True)
 class Strip:
-    """One set of lines."""
+    """One panel of strips."""
 
     title: str
     xlabel: str
     values: tuple[tuple[float, ...], ...]
-    """Of each row, finite."""
+    """The finite values of each row."""
     limit: float
     below: bool
-    """What lies below the limit fails, else what lies at it or above."""
+    """Whether values below the limit fail, else values at or above it."""
 
     def __post_init__(self) -> None:
         if not all(np.isfinite(value) for line in self.values for value in line) or not any(self.values):
-            raise ValueError("values are finite numbers, and there is at least one")
+            raise ValueError("expected at least one value, all finite")
         if not np.isfinite(self.limit):
-            raise ValueError("limit is a finite number")
+            raise ValueError("limit must be finite")
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Strips(View):
 
     rows: tuple[str, ...]
     colours: tuple[str, ...]
-    """One for each row."""
+    """One name per row."""
     panels: tuple[Strip, ...]
     markers: str = ""
-    """A mark for each row; empty: discs. Hollow ones: more than half of the row's measurements fail."""
+    """A marker per row; empty: discs. Hollow: more than half of the row's measurements fail."""
 
     def __post_init__(self) -> None:
         check_colours(self.colours)
@@ -84,7 +84,7 @@ def _draw_strip(axis: Any, rows: Sequence[str], colours: Sequence[str], markers:
             continue
         failing = float(np.mean(mine < limit if below else mine >= limit)) > 0.5
         shown = mine if len(mine) <= SWARM else np.quantile(mine, np.linspace(0, 1, SWARM))
-        # golden-ratio steps: spread without a draw, neighbours apart
+        # golden-ratio steps: jitter without random numbers, neighbours apart
         offsets = ((np.arange(len(shown)) * 0.618034) % 1 - 0.5) * 0.5
         axis.plot(shown.clip(low, high), place + offsets, marker, color=colour, markersize=3.2, alpha=0.6,
                   markerfacecolor="none" if failing else colour, markeredgewidth=0.8 if failing else 0, linestyle="", zorder=2)  # fmt: skip

@@ -7,9 +7,9 @@ from typing import Any
 
 
 def log_ticks(axis: Any, count: int) -> None:
-    """At most `count` ticks at powers of ten, or at 1, 2, 5 where the axis is shorter than two of these.
+    """At most `count` ticks at powers of ten, or at 1, 2, 5 if the axis has fewer than two of these.
 
-    No small ones: hundreds of them cost seconds of layout and say nothing.
+    No minor ticks: hundreds of them take seconds of layout and do not help.
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -25,7 +25,7 @@ def _short(value: float) -> str:
 
 
 def _power(value: float) -> str:
-    """1, 10, 100 or 0.1 as they are, else 10 with its exponent raised."""
+    """1, 10, 100 or 0.1 unchanged, otherwise 10 with a superscript exponent."""
     exponent = round(math.log10(value)) if value > 0 else 0
     if -1 <= exponent <= 3:
         return f"{10.0**exponent:g}"

@@ -1,12 +1,12 @@
-"""A view: the data of a figure and what is drawn of them, as one frozen value without code.
+"""A view: the data of a figure and how to draw them, as one frozen value without code.
 
-The static SVG is made of it (`to_svg`), and so is whatever else draws later; it is stored beside the SVG as JSON (`to_json`; back:
+The static SVG is made from it (`to_svg`), and so can other renderings be; it is stored beside the SVG as JSON (`to_json`; inverse:
 `kinds.from_json`).
-A kind of view is one file here and one line in `kinds.py`: a frozen dataclass of numbers, words, tuples and further dataclasses, whose
-`__post_init__` raises ValueError where its fields do not fit together, and whose `draw` makes SVG text.
+A kind of view is one file here and one line in `kinds.py`: a frozen dataclass of numbers, strings, tuples and further dataclasses, whose
+`__post_init__` raises ValueError for inconsistent fields, and whose `draw` returns SVG text.
 
-JSON: an object with `format` (1), `kind` and the fields. Numbers that are NaN or infinite are null, and NaN when read. A file may have come
-from a stranger: reading takes no field more or less, no value of another type, nothing that `checks` refuses.
+JSON: an object with `format` (1), `kind` and the fields. Numbers that are NaN or infinite are null, and NaN when read. A file may come
+from an untrusted source: missing and additional fields, wrong types and anything that `checks` refuses are errors.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from xlli_ray.plots.checks import LONGEST, check_png
 
 FORMAT = 1
 LARGEST = 1 << 26
-"""Bytes of a view as JSON; no page can draw more."""
+"""Maximum size of a view as JSON, bytes."""
 ADVICE = "restore the file, or make the result again"
 Png = NewType("Png", str)
 """A PNG file in base64."""
@@ -33,12 +33,12 @@ Png = NewType("Png", str)
 
 @dataclass(frozen=True)
 class View(ABC):
-    """What all kinds have. See the module docstring."""
+    """Base class of all kinds. See the module docstring."""
 
     KIND: ClassVar[str]
 
     title: str
-    """Names the figure for readers that do not see it; two of one page must differ in it."""
+    """Label for screen readers; must be unique on a page."""
 
     @abstractmethod
     def draw(self) -> str:
@@ -46,7 +46,7 @@ class View(ABC):
 
 
 def to_svg(view: View) -> str:
-    """The view as SVG text: what its JSON says, so that the stored view gives the same bytes."""
+    """The view as SVG text, made from its JSON, so that the stored view gives the same bytes."""
     return _read(type(view), _plain(type(view), view), "").draw()
 
 
@@ -60,7 +60,7 @@ def to_json(view: View) -> str:
 
 
 def parse(text: str | bytes, where: str, kinds: Mapping[str, type[View]]) -> View:
-    """The view that `text` holds, of one of `kinds`; `where` is the file that it comes from. Raises StudyError naming it and the field."""
+    """The view in `text`, of one of `kinds`; `where`: the file it comes from. Raises StudyError naming file and field."""
     if len(text) > LARGEST:
         raise StudyError(f"{where}: {len(text) >> 20} MiB, a view has at most {LARGEST >> 20}: {ADVICE}")
     try:
@@ -96,7 +96,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _plain(kind: Any, value: Any) -> Any:
-    """`value` of the declared type `kind` as lists, objects, words and numbers; numbers that are not finite become None."""
+    """`value` of the declared type `kind` as JSON values; non-finite numbers become None."""
     if value is None:
         return None
     if is_dataclass(kind):
@@ -124,7 +124,7 @@ def _read(kind: Any, value: Any, field: str) -> Any:
     if kind is float:
         if value is None:
             return math.nan
-        if type(value) not in (int, float) or not abs(value) <= 1e300:  # also NaN, and whole numbers that no float holds
+        if type(value) not in (int, float) or not abs(value) <= 1e300:  # also NaN, and integers too large for a float
             raise _Wrong(field, value, "a number or null")
         return float(value)
     if kind is Png:
@@ -136,11 +136,11 @@ def _read(kind: Any, value: Any, field: str) -> Any:
             raise _Wrong(field, value, f"a PNG file in base64 ({error})") from error
         return Png(value)
     if kind is int and (type(value) is not int or abs(value) > 1 << 52):
-        raise _Wrong(field, value, "a whole number")
+        raise _Wrong(field, value, "an integer")
     if kind is bool and not isinstance(value, bool):
         raise _Wrong(field, value, "true or false")
     if kind is str and (not isinstance(value, str) or len(value) > LONGEST):
-        raise _Wrong(field, value, f"a text of at most {LONGEST} characters")
+        raise _Wrong(field, value, f"a string of at most {LONGEST} characters")
     return value
 
 
@@ -173,7 +173,7 @@ def _dataclass(kind: type, value: Any, field: str) -> Any:
 
 
 class _Unfit(_Wrong):
-    """Fields that do not fit together."""
+    """Inconsistent fields."""
 
     def __init__(self, field: str, error: ValueError) -> None:
         ValueError.__init__(self, f"{f'{field}: ' if field else ''}{error}")

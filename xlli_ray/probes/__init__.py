@@ -1,4 +1,4 @@
-"""What is measured for samples: a class a stage kind, in a file of its own (`registry.PROBES`, `docs/extending.md`)."""
+"""Probes: measurements of samples. One class per stage kind, in its own file (`registry.PROBES`, `docs/extending.md`)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from xlli_ray.probes.probe import Probe
 
 KIND = re.compile(r"[a-z][a-z0-9_]*")
-"""What a KIND may be: a table of that name is made of it."""
+"""Form of a KIND, which is also the name of an SQL table."""
 
 
 def probe_class(kind: str, code: str = "") -> type[Probe]:
-    """The class behind a stage kind; imports no torch. `code`: where it lies, of one that no registry names.
+    """The class behind a stage kind; imports no torch. `code`: its location, if it is in no registry.
 
-    Raises RecipeError naming the known kinds, or saying why the class cannot be used.
+    Raises RecipeError with the known kinds, or with the reason why the class cannot be used.
     """
     if not code and kind not in PROBES:
         PROBES.check_form(kind)
@@ -32,19 +32,19 @@ def probe_class(kind: str, code: str = "") -> type[Probe]:
     from xlli_ray.probes.probe import Probe
 
     if not (isinstance(cls, type) and issubclass(cls, Probe) and hasattr(cls, "KIND")):
-        raise RecipeError(f"stage {code or kind!r}: expected a subclass of xlli_ray.probes.probe.Probe with a KIND, found {cls!r:.80}")
+        raise RecipeError(f"stage {code or kind!r}: expected a subclass of xlli_ray.probes.probe.Probe with a KIND, got {cls!r:.80}")
     if kind != cls.KIND or not KIND.fullmatch(kind):
         raise RecipeError(f"stage {code or kind!r}: {cls.__name__}.KIND is {cls.KIND!r}, expected {kind!r}, of a-z, 0-9 and _")
     return cls
 
 
 def make_probe(kind: str, params: Mapping[str, Any], spec: Mapping[str, Any], code: str = "") -> Probe:
-    """The probe of one cell. Raises RecipeError as `probe_class`, ValidationError for parameters that it does not take."""
+    """The probe of one cell. Raises RecipeError as `probe_class` does, and ValidationError for invalid parameters."""
     cls = probe_class(kind, code)
     return cls(cls.Params(**params), spec)
 
 
 def described(cls: type) -> list[str]:
-    """The paragraphs of the docstring of a class' module, one line each, without examples."""
+    """The paragraphs of the docstring of a class's module, one line each, without examples."""
     module = inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "")
     return [re.sub(r"\s*\n\s*", " ", part) for part in module.split("\n\n") if part and not part.startswith((" ", ">>>"))]

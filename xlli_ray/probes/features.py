@@ -1,16 +1,16 @@
-"""Features: what a layer says of an input, stored whole or pooled.
+"""Features: the activations of a layer, stored in full or pooled.
 
 The raw material of SRGA and DDR: the tensor at the input or output of a named module during a plain forward pass.
 `*:last_conv_input` is the tap of the SRGA paper (HR_term: the last feature map before the output convolution, after its activation).
 
-Pooling shrinks a (C, h, w) map before it is stored: `mean` keeps the C channel means; `moments` keeps mean, standard deviation
-(population), skewness and excess kurtosis of each channel (4, C), float64 inside; `{stride: n}` keeps every n-th row and column.
+Pooling shrinks a (C, h, w) map before it is stored: `mean` stores the C channel means; `moments` keeps mean, standard deviation
+(population), skewness and excess kurtosis of each channel (4, C), computed in float64; `{stride: n}` every n-th row and column.
 
-Of a clip a layer has an axis `frame`, wherever the network holds its frames (`models.frame_axis`), and is pooled frame by frame; the
-layers of a network of images that runs frame by frame have it, too.
+Features of a clip have an axis `frame`, wherever the network has its frames (`models.frame_axis`), and are pooled frame by frame; so do the
+layers of an image network that is run frame by frame.
 
-A network that takes sizes in multiples sees a padded image; what the mirrored border adds to its features is cut off before anything is
-stored or pooled, so that no statistic counts it.
+A network that requires sizes in multiples gets a padded image; the part of its features that comes from the padding is cut off before
+anything is stored or pooled, so that it enters no statistic.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ class Params(BaseModel):
     """Fields of a `features` stage."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    layers: list[str] = Field(min_length=1, description="patterns over module names, `:input` or `:output` at the end")
+    layers: list[str] = Field(min_length=1, description="patterns of module names, optionally with `:input` or `:output`")
     dtype: Literal["float16", "float32"] = "float16"
     codec: Literal["blosc", "none"] = "blosc"
     pool: Literal["mean", "moments"] | Stride | None = None
-    max_rows: int | None = Field(default=None, ge=1, description="store at most so many samples, spread evenly")
+    max_rows: int | None = Field(default=None, ge=1, description="maximum number of samples to store, evenly spaced")
 
 
 class Features(Probe):
-    """One layer's features. Writes array `features`: (sample, channel, y, x), of clips (sample, frame, channel, y, x), or fewer dimensions
-    when pooled or flat."""
+    """One layer's features. Writes array `features`: (sample, channel, y, x), for clips (sample, frame, channel, y, x), or fewer dimensions
+    if pooled or flat."""
 
     KIND: ClassVar[str] = "features"
     VERSION: ClassVar[int] = 1
@@ -128,8 +128,8 @@ class Features(Probe):
             values = pooled(values.flatten(0, 1), self.params.pool).unflatten(0, values.shape[:2])
         else:
             values = pooled(values, self.params.pool)
-        # All three ways to fail show in the extremes: NaN and infinity propagate, overflow is large. Two reductions, because
-        # aminmax over one dimension costs eighteen times as much.
+        # All three kinds of failure show in the extremes: NaN and infinity propagate, overflow is large. Two reductions, because
+        # aminmax over one dimension takes eighteen times as long.
         flat = values.flatten(1)
         low, high = flat.amin(1).cpu().numpy(), flat.amax(1).cpu().numpy()
         failed = {}
@@ -174,7 +174,7 @@ def pooled(values: torch.Tensor, pool: Literal["mean", "moments"] | Stride | Non
         return mean.float()
     centred = flat - mean[..., None]
     variance = centred.square().mean(2)
-    # A constant channel has no shape: skewness and excess kurtosis are 0 there, not 0/0.
+    # Skewness and excess kurtosis of a constant channel are 0, not 0/0.
     safe = torch.where(variance > 0, variance, torch.ones_like(variance))
     skewness = centred.pow(3).mean(2) / safe.pow(1.5)
     kurtosis = torch.where(variance > 0, centred.pow(4).mean(2) / safe.square() - 3.0, torch.zeros_like(variance))

@@ -1,14 +1,14 @@
-"""Gram: the inner products of one layer's features over a whole set, for statistics that need nothing else of them.
+"""Gram: the inner products of one layer's features over a complete set, for statistics that need nothing else.
 
     G[i, j] = ⟨f_i − c, f_j − c⟩        i, j: the samples of one degradation, in content order; c: the first sample of the set
 
-SRGA's principal components, and every other statistic of the samples' geometry, follow from this N × N matrix
-(`xlli_ray.stats.gram`). A set of 800 patches with a million features each is 3.4 GB as features and 5 MB as a Gram matrix: so a set is one
-unit of work, its features wait in memory or in a scratch file while the batches pass by, and only the matrix is stored. Row i of the array
-`gram` is row i of G; the sets of a corpus follow one another along the sample axis, as in the sample table.
+SRGA's principal components, and every other statistic of the samples' geometry, follow from this N × N matrix (`xlli_ray.stats.gram`). The
+features of 800 patches with a million values each take 3.4 GB, their Gram matrix 5 MB. So a set is one unit of work: its features are kept
+in memory or in a scratch file while its batches are measured, and only the matrix is stored. Row i of the array `gram` is row i of G; the
+sets of a corpus follow one another along the sample axis, as in the sample table.
 
-A sample that fails has no row, and NaN as its column in the others. Storing the features themselves (stage `features`, float32) gives the
-same matrix, and lets one look at them; the bytes are some hundred times more.
+A sample that fails has no row, and its column in the other rows is NaN. Storing the features themselves (stage `features`, float32) gives
+the same matrix and keeps them for inspection, in some hundred times more bytes.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from xlli_ray.models.model import Model
 
 MEMORY = 1 << 30
-"""A set of more bytes than this waits in a scratch file, not in memory."""
+"""A set of more bytes than this is kept in a scratch file, not in memory."""
 
 
 class Params(BaseModel):
     """Fields of a `gram` stage."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    layers: list[str] = Field(min_length=1, description="patterns over module names, `:input` or `:output` at the end")
+    layers: list[str] = Field(min_length=1, description="patterns of module names, optionally with `:input` or `:output`")
 
 
 class Gram(Probe):
@@ -52,13 +52,13 @@ class Gram(Probe):
 
     KIND: ClassVar[str] = "gram"
     VERSION: ClassVar[int] = 1
-    REFERENCE: ClassVar[str] = "Liu et al., SRGA, TPAMI 2023 (what it is for); Sirovich, 1987 (principal components by snapshots)"
+    REFERENCE: ClassVar[str] = "Liu et al., SRGA, TPAMI 2023 (use); Sirovich, 1987 (principal components by the snapshot method)"
     Params: ClassVar[type[BaseModel]] = Params
 
     def __init__(self, params: BaseModel, spec: Mapping[str, Any]) -> None:
         assert isinstance(params, Params)
         super().__init__(params, spec)
-        # the layer is read, cut and checked exactly as where features are stored
+        # the layer is read, cropped and checked exactly as in the features stage
         self._features = features.Features(features.Params(layers=params.layers, dtype="float32"), spec)
         self.tap, self.what = self._features.tap, self._features.what
 
@@ -75,7 +75,7 @@ class Gram(Probe):
 
     def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
         if shapes.together < 1:
-            raise PlanError("gram: how many samples a set has is not known")
+            raise PlanError("gram: the number of samples of a set is not known")
         (stored,) = self._features.arrays(shapes)
         about = {**stored.attributes, "features": list(stored.shape), "about": "inner products within the set of a degradation"}
         return (ArrayPlan("gram", (shapes.together,), "float64", ("other",), "blosc", None, about, gaps=True),)
@@ -92,7 +92,7 @@ class Gram(Probe):
 
 
 class Gathered:
-    """The features of one set, by sample, until all are there."""
+    """The features of one set, collected sample by sample."""
 
     def __init__(self, samples: int, device: str = "cpu", *, memory: int = MEMORY, folder: str | None = None) -> None:
         self._samples, self._device, self._memory = samples, device, memory
@@ -102,12 +102,12 @@ class Gathered:
         self._width = 0
 
     def add(self, position: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Keep the features of the sample at `position`, any shape, float32. Raises EnvironmentFailure when the disk is full."""
+        """Keep the features of the sample at `position`, any shape, float32. Raises EnvironmentFailure if the disk is full."""
         row = np.ascontiguousarray(arrays["features"], dtype=np.float32).ravel()
         if not self._width:
             self._begin(len(row))
         if len(row) != self._width:
-            raise ValueError(f"{len(row)} features where the set has {self._width}")
+            raise ValueError(f"{len(row)} features, expected {self._width} as for the other samples of the set")
         if self._values is not None:
             self._values[position] = row
             return
@@ -120,22 +120,22 @@ class Gathered:
             self._values = np.zeros((self._samples, width), np.float32)
             return
         with self._disk():
-            # without a name: whatever happens to this process, nothing of it is left
+            # anonymous: nothing is left of it, whatever happens to this process
             self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
             self._file.truncate(self._samples * width * 4)
 
     @contextmanager
     def _disk(self) -> Iterator[None]:
-        """Errors of the scratch file, as one that says what to do."""
+        """Turns errors of the scratch file into one with advice."""
         try:
             yield
         except OSError as error:
             why = "no space left" if error.errno == errno.ENOSPC else str(error)
             raise EnvironmentFailure(
                 error.errno or errno.EIO,
-                f"{self._folder}: no room for the features of a set, {self._samples} × {self._width} × 4 bytes = "
+                f"{self._folder}: no space for the features of a set, {self._samples} × {self._width} × 4 bytes = "
                 f"{self._samples * self._width * 4 / 1e9:.1f} GB ({why}). Set TMPDIR to a larger local disk, or use fewer patches; "
-                "what is done is kept, run the same command again",
+                "finished work is kept, run the same command again",
             ) from error
 
     def conclude(self, ok: np.ndarray) -> Mapping[str, np.ndarray]:
@@ -156,7 +156,7 @@ class Gathered:
         return {"gram": out}
 
     def close(self) -> None:
-        """Give memory and file back."""
+        """Release memory and file."""
         self._values = None
         if self._file is not None:
             self._file.close()

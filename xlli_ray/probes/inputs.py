@@ -1,15 +1,15 @@
-"""Inputs: the sha256 of what a network is given, sample by sample: the manifest of an evaluation set.
+"""Inputs: the sha256 of the network's input, sample by sample: the manifest of an evaluation set.
 
-A set that is made (blurred, downscaled, with noise) is reproduced when its pixels are, not when its recipe is. The hash is of the values in
-the usual order of an image in memory: rows, columns, RGB, one byte each. So for `clean.png`, an input saved elsewhere, it is
-`sha256(numpy.asarray(PIL.Image.open("clean.png").convert("RGB")).tobytes())`. Of a clip, frame after frame. Everything that
-is made here has 8 bits. Values that 8 bits cannot hold (a given file of 16) are hashed as two bytes each, the lower one first, and others
-as float32; `bits` says so.
+A generated set (blurred, downscaled, noisy) is reproduced if its pixels are, not if its recipe is. The hash is of the values in the usual
+memory order of an image: rows, columns, RGB, one byte each. So for `clean.png`, an input saved elsewhere, it is
+`sha256(numpy.asarray(PIL.Image.open("clean.png").convert("RGB")).tobytes())`. A clip is hashed frame after frame. All generated inputs have
+8 bits. Values that need more (a given 16-bit file) are hashed as two bytes each, low byte first, and any others as float32; `bits` tells
+which.
 
-`save` keeps arrays besides: `input` and `target` as uint8, and by-products of the degradations by their names, as a rain layer or a mask
-(`Degradation.EXTRAS`); a sample whose degradation has no such by-product has zeros there.
+`save` also stores arrays: `input` and `target` as uint8, and by-products of the degradations by their names, e.g. a rain layer or a mask
+(`Degradation.EXTRAS`); they are zero for samples whose degradation has no such by-product.
 
-No network runs: a recipe of this stage alone names none.
+No network is run: a recipe with this stage alone needs no models.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ class Params(BaseModel):
     """Fields of an `inputs` stage."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    save: list[str] = Field(default_factory=list, description="arrays to keep: input, target, or by-products of degradations, as mask")
+    save: list[str] = Field(default_factory=list, description="arrays to store: input, target, or by-products of degradations, e.g. mask")
 
 
 class Inputs(Probe):
-    """One hash per sample. Writes table `inputs`, and with `save` one array for each name: uint8 (sample, channel, y, x) for `input` and
+    """One hash per sample. Writes table `inputs`, and with `save` one array per name: uint8 (sample, channel, y, x) for `input` and
     `target`, as declared for a by-product: (sample, y, x) or (sample, y, x, channel)."""
 
     KIND: ClassVar[str] = "inputs"
     VERSION: ClassVar[int] = 1
     SUBJECT: ClassVar[Subject] = "sample"
-    SHARES_FORWARD: ClassVar[bool] = False  # in studies of before it had a model
+    SHARES_FORWARD: ClassVar[bool] = False  # in older studies it had a model
     CLIPS: ClassVar[bool] = True
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("input_sha256", "string", "sha256 of the input's values: rows, columns, RGB; 64 hex digits", place=True),
-        Column("bits", "int64", "bits of a value as it is hashed: 8, 16, or 32 for float32", place=True),
+        Column("bits", "int64", "bits per hashed value: 8, 16, or 32 for float32", place=True),
     )
     REFERENCE: ClassVar[str] = "SHA-256: NIST FIPS 180-4, 2015"
     Params: ClassVar[type[BaseModel]] = Params
-    cost = 1e-6  # reading is all there is
+    cost = 1e-6  # reading only
 
     def identity(self) -> dict[str, Any]:
         return {"save": sorted(self.params.save)} if self.params.save else {}
@@ -62,7 +62,7 @@ class Inputs(Probe):
         if shapes.target is not None:
             kept["target"] = (Size(*shapes.target, shapes.frames).shape(), "uint8")
         if unknown := [name for name in self.params.save if name not in kept]:
-            raise PlanError(f"inputs.save: there is no {unknown[0]!r} here; this corpus has {', '.join(kept)}")
+            raise PlanError(f"inputs.save: this corpus has no {unknown[0]!r}; it has {', '.join(kept)}")
         dims = {name: size.axes if name in PLANES else ("y", "x", "channel")[: len(kept[name][0])] for name in self.params.save}
         about = {name: {"range": "0..255"} if name in PLANES else {} for name in self.params.save}
         return tuple(ArrayPlan(name, *kept[name], dims[name], attributes=about[name]) for name in self.params.save)
@@ -79,9 +79,9 @@ def _kept(name: str, batch: Batch) -> np.ndarray:
     if name == "input":
         return _eight_bit(batch.input.cpu().numpy())
     images = batch.targets if name == "target" else [extras.get(name) for extras in batch.extras]
-    like = next(one for one in images if one is not None)  # a batch that nothing could be loaded of is not measured
-    whole = np.stack([np.zeros_like(like) if one is None else one for one in images])
-    return _eight_bit(whole) if name == "target" else whole
+    like = next(one for one in images if one is not None)  # a batch without any loaded sample is not measured
+    stacked = np.stack([np.zeros_like(like) if one is None else one for one in images])
+    return _eight_bit(stacked) if name == "target" else stacked
 
 
 def _eight_bit(planes: NDArray[np.float32]) -> NDArray[np.uint8]:

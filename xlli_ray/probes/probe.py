@@ -1,13 +1,13 @@
-"""The base class of probes: what all of them repeat. `KIND`, `COLUMNS` or `arrays`, and `measure` are enough for a simple one.
+"""The base class of probes, with everything they share. A simple one defines `KIND`, `COLUMNS` or `arrays`, and `measure`.
 
-A probe declares its cells, arrays and columns, and measures one batch; it knows neither Ray nor Zarr. A class lies in a file of its own,
-named by a line in `registry.PROBES`, an entry point or a recipe. Importing that file must not import torch: the recipe's schema and
+A probe declares its cells, arrays and columns, and measures one batch; it knows neither Ray nor Zarr. A class is in its own file, named by
+a line in `registry.PROBES`, an entry point or a recipe. Importing that file must not import torch, since the recipe's schema and
 `xlli --help` read `Params` from it. One *instance* measures one cell, that is one output: a single layer for `features`, the probe itself
 for `restore`.
 
-A cell belongs to a sample and a model, or to the sample alone: `SUBJECT = "sample"` is all that the latter needs. Its `measure` gets
-neither a model nor a forward pass, and a recipe of such stages names no network. `docs/extending.md` walks through a new one; what it may
-offer besides stands in `measurement`.
+A cell belongs to a sample and a model, or to the sample alone, which only requires `SUBJECT = "sample"`. Its `measure` then gets neither a
+model nor a forward pass, and a recipe with only such stages needs no models. `docs/extending.md` walks through a new probe; optional
+protocols are in `measurement`.
 """
 
 from __future__ import annotations
@@ -33,45 +33,45 @@ class NoParams(BaseModel):
 
 
 class Probe:
-    """See the module. `spec` is the JSON-able part that tells the cells of one stage apart (a layer's tap)."""
+    """See the module docstring. `spec` is the JSON-serializable part that distinguishes the cells of one stage (a layer's tap)."""
 
     KIND: ClassVar[str]
-    """The stage's name in a recipe, and that of its SQL table: of a-z, 0-9 and _."""
+    """The name of the stage in a recipe, and of its SQL table: a-z, 0-9 and _."""
     VERSION: ClassVar[int] = 1
     """Raised by hand when numbers change; part of every cell's identity."""
     SUBJECT: ClassVar[Subject] = "model"
-    """What is measured: `model`, samples as a network sees them; `sample`, samples without a model, once, whatever models there are."""
+    """What is measured: `model`, samples with each model; `sample`, samples without a model, once, whatever models there are."""
     SHARES_FORWARD: ClassVar[bool] = True
-    """True: reads layers or the output of one plain forward that other cells share. False: `measure` gets no forward."""
+    """True: reads layers or the output of one plain forward pass shared with other cells. False: `measure` gets no forward pass."""
     NEEDS_OUTPUT: ClassVar[bool] = False
-    """True: networks that return no image are refused."""
+    """True: networks that do not return an image are refused."""
     CLIPS: ClassVar[bool] = False
     """True: it measures clips, too, in batches (B, T, 3, H, W)."""
     COLUMNS: ClassVar[tuple[Column, ...]] = ()
-    """One row a sample; what a row is where a sample has several (`map`) is said by `ROW`, for the rate of a run."""
+    """Columns of one row per sample; if a sample has several rows, `ROW` names what a row is (`map`), for the rate of a run."""
     ROW: ClassVar[str] = ""
     REFERENCE: ClassVar[str] = ""
-    """Where the definition comes from: paper and equation."""
+    """Source of the definition: paper and equation."""
     Params: ClassVar[type[BaseModel]] = NoParams
 
     params: Any
     what: str
     """Name of the cell within stage and model: `[A-Za-z0-9_.-]+`."""
     cost: float = 1.0
-    """Forward passes that one sample costs, of a probe without a model multiply-adds for each value of the input: for the projection."""
+    """Cost of one sample in forward passes (without a model: in multiply-adds per input value), for the projection."""
     max_rows: int | None = None
-    """Measure at most so many samples, spread evenly over degradations; None: all."""
+    """Maximum number of samples to measure, spread evenly over degradations; None: all."""
     companions: tuple[str, ...] = ()
-    """Ids of other models whose plain output `measure` needs (`Batch.companions`)."""
+    """Ids of other models whose output `measure` needs (`Batch.companions`)."""
     needs: tuple[str, ...] = ()
-    """Ids of the recipe's stages whose measurements, for the same model or without one, `measure` needs (`Batch.measured`)."""
+    """Ids of stages whose measurements, for the same model or without one, `measure` needs (`Batch.measured`)."""
 
     def __init__(self, params: BaseModel, spec: Mapping[str, Any]) -> None:
         self.params, self.spec, self.what = params, dict(spec), self.KIND
 
     @classmethod
     def cells(cls, params: BaseModel, model: Any, example: torch.Tensor) -> list[dict[str, Any]]:
-        """The `spec` of each cell that this stage has for `model` (a `Model`; None without one). Raises LayerPatternError, PlanError."""
+        """The `spec` of each cell of this stage for `model` (a `Model`; None without one). Raises LayerPatternError, PlanError."""
         if cls.NEEDS_OUTPUT and model.output != "image":
             raise PlanError(
                 f"{cls.KIND}: model {model.id} has `output: none`, it returns no image. "
@@ -81,7 +81,7 @@ class Probe:
 
     @classmethod
     def parts(cls, params: BaseModel) -> dict[str, int]:
-        """VERSIONs of further classes that make the numbers, by name: one that was raised has the plan made anew. `identity` holds them."""
+        """VERSIONs of further classes that determine the numbers, by name: raising one invalidates the plan. `identity` contains them."""
         return {}
 
     def columns(self) -> tuple[Column, ...]:
@@ -89,11 +89,11 @@ class Probe:
         return self.COLUMNS
 
     def identity(self) -> dict[str, Any]:
-        """The parameters that can change this cell's numbers, JSON-able. Never those of other cells of the stage."""
+        """The parameters that can change this cell's numbers, JSON-serializable. Never those of other cells of the stage."""
         return dict(self.params.model_dump(mode="json"))
 
     def taps(self) -> tuple[Tap, ...]:
-        """Layers this cell reads from the shared forward; they arrive in `forward.taps[tap.name]`."""
+        """Layers that this cell reads from the shared forward pass; they are in `forward.taps[tap.name]`."""
         return ()
 
     def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
@@ -101,11 +101,11 @@ class Probe:
         return ()
 
     def refuses(self, model: Any, scales: Sequence[int]) -> str | None:
-        """Why samples of these scales cannot be measured with `model` (a `Model`; None without one), or None. Scale 0: unknown, there is
-        no target."""
+        """Why samples of these scales cannot be measured with `model` (a `Model`; None without one), or None. Scale 0: unknown, since
+        there is no target."""
         return None
 
     def measure(self, model: Any, batch: Batch, forward: Forward | None) -> Measurement:
-        """Measure one batch with `model` (a `Model`; None without one): look only at samples that are `batch.ok`. Raises only for what is
-        wrong with the whole batch."""
+        """Measure one batch with `model` (a `Model`; None without one), only samples that are `batch.ok`. Raises only for errors that
+        concern the whole batch."""
         raise NotImplementedError

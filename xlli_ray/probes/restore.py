@@ -1,13 +1,13 @@
-"""Restore: the network's output and how close it comes to the target.
+"""Restore: the network's output and its similarity to the target.
 
 The convention of the super-resolution literature: output clamped to 0..1, rounded to 8 bit (`rounding: floor` truncates instead, as the
 published scripts of PReNet and other deraining networks do); PSNR and SSIM on BT.601 Y (16–235) and PSNR on
 RGB, the border of `scale` pixels cut (none at scale 1), sums in float64 (`xlli_ray.stats.fidelity`). A one-channel network is scored on the
-luma it works on (full range). Without a target the numbers are NaN, and the output can still be kept. Where the border is all there is of
-a target, the sample fails with that reason; an exact copy has PSNR inf, which no mean takes in.
+luma it works on (full range). Without a target the scores are NaN, but the output can be stored. If nothing of a target is left inside the
+border, the sample fails with that reason; an exact copy has PSNR inf, which is excluded from means.
 
-Of a clip the scores are those of its centre frame, frame T // 2, as the literature gives them for windows of frames; `psnr_y_frames` and
-`ssim_y_frames` are the means over its frames. A network that gives the centre frame alone has no such means.
+The scores of a clip are those of its centre frame, frame T // 2, as usual in the literature for windows of frames; `psnr_y_frames` and
+`ssim_y_frames` are means over its frames. A network that returns only the centre frame has no such means.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class Params(BaseModel):
     """Fields of a `restore` stage."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    save: bool = Field(default=False, description="keep the output as uint8 array `output`")
+    save: bool = Field(default=False, description="store the output as uint8 array `output`")
     rounding: Literal["nearest", "floor"] = Field(default="nearest", description="of the output to 8 bit; floor: truncated")
     metrics: list[str] = Field(default_factory=list, description="further scores: lpips, dists, niqe, or package.module:Class")
 
     @field_validator("metrics")
     @classmethod
     def _metrics(cls, names: list[str]) -> list[str]:
-        if all(METRICS.knows(name) for name in names):  # a study's code that no recipe names is not looked at
+        if all(METRICS.knows(name) for name in names):  # code of a study that no recipe names is not loaded
             for metric in metric_classes(names).values():
                 metric.check()
         elif unknown := [name for name in names if ":" not in name and name not in METRICS]:
@@ -49,12 +49,12 @@ class Params(BaseModel):
 
 
 class Restore(Probe):
-    """Scores each output. Writes table `restore`, and with `save` the array `output`: uint8 (sample, channel, y, x), of clips
+    """Scores each output. Writes table `restore`, and with `save` the array `output`: uint8 (sample, channel, y, x), for clips
     (sample, frame, channel, y, x)."""
 
     KIND: ClassVar[str] = "restore"
     VERSION: ClassVar[int] = 2
-    """2: an output of which nothing lies inside the border is a failed row, no longer of PSNR inf; see `version_for`."""
+    """2: an output without pixels inside the border is a failed row, no longer PSNR inf; see `version_for`."""
     NEEDS_OUTPUT: ClassVar[bool] = True
     CLIPS: ClassVar[bool] = True
     COLUMNS: ClassVar[tuple[Column, ...]] = (
@@ -89,7 +89,7 @@ class Restore(Probe):
         return {"save": self.params.save, **rounding, **({"metrics": more} if more else {})}
 
     def version_for(self, scale: int, sizes: Sequence[tuple[int, int]]) -> int:
-        """Whose numbers these are, for a network of `scale` and inputs of these (height, width): 2 changed only the smallest."""
+        """The version of the numbers for a network of `scale` and inputs of these (height, width): 2 changed only the smallest."""
         return self.VERSION if self.VERSION > 2 or any(scale * min(size) <= 2 * border_of(scale) for size in sizes) else 1
 
     def refuses(self, model: Model, scales: Sequence[int]) -> str | None:
@@ -152,7 +152,7 @@ class Restore(Probe):
         return Measurement({"output": images} if self.params.save else {}, scores, failed=failed)
 
     def _scored(self, image: np.ndarray, target: np.ndarray, border: int) -> dict[str, float]:
-        """Column → value of one output, uint8 (C, H, W) or (T, C, H, W); of a clip those of its centre frame, and means over frames."""
+        """Column → value of one output, uint8 (C, H, W) or (T, C, H, W); for a clip those of its centre frame, and means over frames."""
         if target.ndim == 3:
             pair = cut(image, target, border=border)
             return {name: metric.score(pair) for name, metric in self._scores.items()}
@@ -166,7 +166,7 @@ class Restore(Probe):
 
 
 def cut(image: np.ndarray, target: np.ndarray, *, border: int) -> Pair:
-    """One output and its target, ready to be compared.
+    """One output and its target, ready for comparison.
 
     `image`: uint8 (3, H, W) or (1, H, W). `target`: float32 (3, H, W) RGB in 0..1. `border`: pixels cut on each side.
     """

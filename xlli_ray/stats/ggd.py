@@ -94,7 +94,7 @@ class Fit:
     def ggd(self) -> Ggd:
         """The distribution. Raises ValueError when degenerate."""
         if self.degenerate:
-            raise ValueError("values that do not vary have no generalized Gaussian: the features are constant")
+            raise ValueError("constant values have no generalized Gaussian: the features do not vary")
         return Ggd(self.sigma, self.alpha)
 
 
@@ -105,7 +105,7 @@ def fit(values: ArrayLike, *, mean: float | None = None, refine: bool = False) -
     """
     v = np.asarray(values, np.float64).ravel()
     if not v.size or not np.isfinite(v).all():
-        raise ValueError("a generalized Gaussian is fitted to finite values, at least one; there is none, or NaN or infinity among them")
+        raise ValueError("a generalized Gaussian needs at least one value, all finite; there is none, or one is NaN or infinite")
     centre = v.mean() if mean is None else mean
     return from_moments(float(np.mean(v * v)), float(np.mean(np.abs(v - centre))), refine=refine)
 

@@ -54,7 +54,7 @@ def gram_of_blocks(parts: Iterable[np.ndarray], samples: int) -> np.ndarray:
     total = np.zeros((samples, samples))
     for part in parts:
         if part.ndim != 2 or len(part) != samples:
-            raise ValueError(f"a block of features is (samples, d) with {samples} samples, not {part.shape}")
+            raise ValueError(f"expected a block of features (samples, d) with {samples} samples, got shape {part.shape}")
         total += product(part)
     return total
 

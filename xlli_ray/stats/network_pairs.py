@@ -1,6 +1,6 @@
 """Which networks are compared: every pair if there are few, each against one if there are many.
 
-Six networks make 15 pairs, forty make 780, which nobody reads, and of which 39 differ by chance at 95 %.
+Six networks make 15 pairs; forty make 780, of which 39 differ by chance at 95 %.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def permutation_p(x: ArrayLike, y: ArrayLike, rng: np.random.Generator | None = 
         orders = np.array(list(permutations(range(len(b)))))
         reached = np.abs(b[orders] @ a) >= abs(a @ b) * (1 - _NOTHING)
         return float(reached.mean())
-    assert rng is not None, f"more than {EXACT} pairs: give a generator"
+    assert rng is not None, f"more than {EXACT} pairs: a generator is required"
     orders = rng.permuted(np.tile(np.arange(len(b)), (resamples, 1)), axis=1)
     reached = np.abs(b[orders] @ a) >= abs(a @ b) * (1 - _NOTHING)
     return float((reached.sum() + 1) / (resamples + 1))

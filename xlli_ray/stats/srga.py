@@ -270,15 +270,15 @@ def srga(
 ) -> SrgaResult:
     """The index of `test_features` against `reference_features`, arrays or memory maps of float32 or float64, (N, ...) each.
 
-    `paired`: row i of both is the same content, degraded differently (False: other contents, and the floor is what those score for
-    nothing). `groups`: for each of N rows, the image that the patch is from; patches of one image stay together. `resamples`: splits
+    `paired`: row i of both is the same content, degraded differently (False: other contents, and the floor is what these score by
+    themselves). `groups`: for each of N rows, the image that the patch is from; patches of one image stay together. `resamples`: splits
     into halves, 0 for no interval. `solver`, `refine`: see `stats.srga`, `stats.ggd`. Memory beyond the arrays: about 70 MB at N = 800.
 
     Raises ValueError for unequal N, N ≤ `components`, rows with NaN, and float16 unless `allow_float16`. Constant features are flagged.
 
     >>> import numpy as np
     >>> srga(np.zeros((9, 4)), np.zeros((9, 4)), components=3).flags[0]
-    'reference: the features do not vary over the samples: no fit, no index (a dead network is not a general one)'
+    'reference: the features do not vary over the samples: no fit, no index (a dead network does not generalize)'
     """
     sets = {"reference": np.asarray(reference_features), "test": np.asarray(test_features)}
     sizes = {name: len(array) for name, array in sets.items()}
@@ -288,7 +288,7 @@ def srga(
             "cut both to the same contents"
         )
     if groups is not None and len(groups) != sizes["test"]:
-        raise ValueError(f"groups: {len(groups)} for {sizes['test']} samples; give one for each row")
+        raise ValueError(f"groups: {len(groups)} for {sizes['test']} samples; expected one per row")
     grams = {name: _checked_gram(name, array, allow_float16=allow_float16) for name, array in sets.items()}
     fits = {name: fit_gram(matrix, components, solver, refine=refine, seed=seed) for name, matrix in grams.items()}
     value = index_of(fits["reference"].fit, fits["test"].fit)
@@ -300,7 +300,7 @@ def srga(
     about = errors(value, resampled["reference"], resampled["test"], paired=paired, level=level)
     flags = [f"{name}: {text}" for name, item in fits.items() for text in warnings(item)]
     if value < about.floor:
-        flags.append(f"SRGA {value:.2f} is under the floor of {about.floor:.2f}: not told from chance")
+        flags.append(f"SRGA {value:.2f} is below the floor of {about.floor:.2f}: not distinguishable from chance")
     nats = divergence(fits["reference"].fit, fits["test"].fit)
     return SrgaResult(value, about.low, about.high, about.floor, nats, paired, fits["reference"], fits["test"], tuple(flags))
 
@@ -308,24 +308,24 @@ def srga(
 def warnings(item: SetFit) -> list[str]:
     """Warnings about the fit of a set; empty if there are none."""
     if item.fit.degenerate:
-        return ["the features do not vary over the samples: no fit, no index (a dead network is not a general one)"]
+        return ["the features do not vary over the samples: no fit, no index (a dead network does not generalize)"]
     out = []
     if item.fit.clipped:
-        out.append(f"clipped: the scores' ratio {item.fit.ratio:.4g} is beyond the grid, α is its end {item.alpha:.3f}")
+        out.append(f"clipped: the scores' ratio {item.fit.ratio:.4g} is outside the grid, α is clipped to {item.alpha:.3f}")
     if item.rank < item.components:
-        out.append(f"{item.rank} of {item.components} components hold more than rounding: fewer components, or less alike patches")
+        out.append(f"{item.rank} of {item.components} components exceed rounding: use fewer components, or more diverse patches")
     return out
 
 
 def _checked_gram(name: str, array: np.ndarray, *, allow_float16: bool) -> np.ndarray:
     if array.dtype == np.float16 and not allow_float16:
         raise ValueError(
-            f"{name}: float16 features lift the tail of the spectrum and with it the index; give float32, or allow_float16=True"
+            f"{name}: float16 features raise the tail of the spectrum and with it the index; use float32, or allow_float16=True"
         )
     if array.ndim < 2 or array.dtype.kind != "f":
         raise ValueError(f"{name}: expected an array of floats, (samples, ...), got {array.dtype} of shape {array.shape}")
     matrix = gram(array)
     if bad := np.flatnonzero(~np.isfinite(np.diag(matrix))).tolist():
         listed = ", ".join(map(str, bad[:8])) + (", …" if len(bad) > 8 else "")
-        raise ValueError(f"{name}: NaN or infinity in {len(bad)} of {len(array)} rows ({listed}): leave these contents out of both sets")
+        raise ValueError(f"{name}: NaN or infinity in {len(bad)} of {len(array)} rows ({listed}): remove these contents from both sets")
     return matrix

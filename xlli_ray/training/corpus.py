@@ -1,11 +1,11 @@
-"""The files of a training: the same section as a study's `corpus` (same keys, same kinds), and what only a training has.
+"""The files of a training: the same section as a study's `corpus` (same keys, same kinds), and fields that only a training has.
 
     corpus      degradations are drawn anew for each crop, a list [low, high] is a uniform draw; `count` takes some of the images
-    validate    scored while training: each degradation, or each label of given pairs; steers nothing
+    validate    scored during training: each degradation, or each label of given pairs; no influence on the training
     measure     name → files that are scored at the end, for the card; `{input, target}` stands for `{pairs: {input, target}}`
 
-A training sees whole clean images and cuts crops of its own (`crops`), so `patches` and `pies` have no meaning here. Masks are checked, and
-not used. `scale` may stay beside given inputs, where it has no meaning, so that a grid entry can replace the images by pairs.
+A training reads whole clean images and takes its own crops (`data`), so `patches` and `pies` have no meaning here. Masks are checked but
+not used. `scale` is allowed beside given inputs, where it has no effect, so that a grid entry can replace the images by pairs.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from xlli_ray.corpus.degradations import CLEAN, check_draw
 from xlli_ray.corpus.spec import CorpusSpec
 
 SCALE = 4
-"""Where the recipe says none."""
+"""Default scale."""
 FIRST_KINDS = ("images", "pairs", "inputs")
-"""Kinds that the identity of every training names, true or false: there were only these when the first cards were written."""
+"""Kinds named in the identity of every training, true or false: the only ones when the first cards were written."""
 
 
 class ImageFiles(CorpusSpec):
-    """Where images are, as in a study."""
+    """The locations of images, as in a study."""
 
     def check_together(self) -> None:
         for name in ("patches", "pies"):
@@ -35,10 +35,10 @@ class ImageFiles(CorpusSpec):
         if self.kind == "clips":
             raise ValueError("clips: networks are trained on single images; name the frames as images, inputs or pairs")
         if not self.made and self.degradations not in (None, [CLEAN]):
-            raise ValueError(f"degradations are made from clean images; {self.kind} are used unchanged: leave degradations out")
+            raise ValueError(f"degradations are made from clean images; {self.kind} are used unchanged: omit degradations")
 
     def scanned(self, scale: int = SCALE) -> CorpusSpec:
-        """The corpus of a study of these files: whole images, clean. `scale`: where the section says none."""
+        """The corpus of a study of these files: whole images, clean. `scale`: if the section has none."""
         return CorpusSpec(
             **{self.kind: self.given},
             scale=(self.scale or scale) if self.made else self.scale if self.kind == "list" else None,
@@ -66,7 +66,7 @@ class TrainCorpus(ImageFiles):
         return [CLEAN] if self.degradations is None else self.degradations
 
     def content(self) -> dict[str, Any]:
-        """What determines the weights, JSON-able: not where files are, only of which kind (True).
+        """What determines the weights, JSON-serializable: not the locations of files, only their kind (True).
 
         Its keys and defaults are those of the first version: recipes written since then keep their hashes.
         """

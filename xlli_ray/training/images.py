@@ -1,8 +1,8 @@
-"""The images of a training: a corpus as a study has it, scanned by the same scan and decoded by the same loader.
+"""The images of a training: a corpus as in a study, with the same scan and the same loader.
 
-A scan gives one row a file (or pair), good or rejected with a reason; the good ones are trained on, as whole clean images. `corpus.count`
+A scan gives one row per file (or pair), good or rejected with a reason; the good ones are trained on, as whole clean images. `corpus.count`
 takes the first `count` of them in an order determined by the seed and the bytes of the files, so that the first eight are among the first
-64 of the same seed, and file names do not matter. Equal files are as many images.
+64 of the same seed, and file names do not matter. Equal files count as several images.
 
 What identifies an image is the sha256 of its files: that is what `identity` compares and a card lists.
 """
@@ -46,7 +46,7 @@ def scan_here(corpus: CorpusSpec) -> list[Row]:
 
 
 def remembered(scan: Scan) -> Scan:
-    """`scan`, asked once for each corpus: the networks of a grid share theirs."""
+    """`scan`, called once per corpus: the networks of a grid share it."""
     known: dict[str, Sequence[Row]] = {}
 
     def scanned(corpus: CorpusSpec) -> Sequence[Row]:
@@ -59,7 +59,7 @@ def remembered(scan: Scan) -> Scan:
 
 
 def rejected(rows: Iterable[Row]) -> Iterator[tuple[str, str]]:
-    """(file, reason) of each file that is left out."""
+    """(file, reason) of each file left out."""
     for row in rows:
         if row["status"] != "ok":
             yield row.get("uri") or row.get("source") or "", row["reason"]
@@ -72,13 +72,13 @@ def witnesses(rows: Sequence[Row]) -> list[tuple[str, str | None]]:
 
 
 def samples_of(rows: Iterable[Row], corpus: CorpusSpec) -> list[Sample]:
-    """Each good row as the sample that a study would make of it."""
+    """Each good row as the sample that it would be in a study."""
     tables = (expand([dict(row)], corpus, 0) for row in rows if row["status"] == "ok")
     return [sample_from_row(sample) for table in tables for batch in table for sample in batch.to_pylist()]
 
 
 def training_samples(corpus: TrainCorpus, rows: Sequence[Row], seed: int) -> list[Sample]:
-    """What is trained on: all good rows, or `count` of them by (seed, bytes of the files). Raises RecipeError for none, or too few."""
+    """The training rows: all good ones, or `count` of them by (seed, bytes of the files). Raises RecipeError for none, or too few."""
     samples = samples_of(rows, corpus.scanned())
     bad = list(rejected(rows))
     if bad and not samples:
@@ -98,7 +98,7 @@ def check_count(corpus: TrainCorpus, images: Sequence[Source | Sample], rejected
     """Raise RecipeError if the corpus has fewer images than its `count`."""
     if corpus.count is not None and corpus.count > len(images):
         have = counted(len(images), "pair" if any(image.target for image in images) else "image")
-        raise RecipeError(f"corpus.count is {corpus.count}, and the corpus has {have}{f'; {rejected} rejected' if rejected else ''}")
+        raise RecipeError(f"corpus.count is {corpus.count}, but the corpus has {have}{f'; {rejected} rejected' if rejected else ''}")
 
 
 def image_of(sample: Sample) -> Image:
@@ -109,10 +109,10 @@ def image_of(sample: Sample) -> Image:
 
 
 def pixels_of(sample: Sample, loader: Loader) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """Input and target (None: there is none), uint8 (h, w, 3) and (sh, sw, 3). Raises as `Loader.load`; RecipeError for a clip."""
+    """Input and target (None if missing), uint8 (h, w, 3) and (sh, sw, 3). Raises as `Loader.load`; RecipeError for a clip."""
     loaded = loader.load(sample)
     if loaded.input.ndim != 3:
-        raise RecipeError(f"{sample.source}: networks are trained on single images, and this is a clip of {sample.frames} frames")
+        raise RecipeError(f"{sample.source}: networks are trained on single images, but this is a clip of {sample.frames} frames")
     planes = (loaded.input, loaded.target)
     small, target = (None if one is None else np.ascontiguousarray(to_u8(one).transpose(1, 2, 0)) for one in planes)
     assert small is not None

@@ -31,7 +31,7 @@ def log_view(log: Sequence[Mapping[str, Any]], *, title: str) -> Curves:
 
 
 def _colours(labels: Sequence[str]) -> list[str]:
-    """Of degradations, as in the figures of studies. A label that the recipe made up is a family of its own."""
+    """Colours of degradations, as in the figures of studies. A custom label of the recipe is a family of its own."""
     families, own = [], dict[str, str]()
     for label in labels:
         try:

@@ -1,4 +1,4 @@
-"""The training recipe: a YAML file that says which networks are trained, on what, and how they differ.
+"""The training recipe: a YAML file that specifies which networks are trained, on what, and how they differ.
 
     name: matched
     seed: 0
@@ -57,7 +57,7 @@ class Train(BaseModel):
 
     model_config = _STRICT
     network: str = Field(description="a built-in network, FILE.py:factory, or package.module:factory")
-    folder: str | None = Field(default=None, description="where a factory is looked for first; null: the recipe's own folder")
+    folder: str | None = Field(default=None, description="where a factory is searched first; null: the recipe's folder")
     args: dict[str, Any] = Field(default_factory=dict)
     iterations: int = Field(ge=1)
     batch: int = Field(default=8, ge=1)
@@ -101,7 +101,7 @@ class Job(BaseModel):
     tags: dict[str, Tag] = Field(default_factory=dict)
 
     def content(self) -> dict[str, Any]:
-        """What the weights depend on, and how training is run: `seed`, `corpus`, `train`, JSON-able. Nothing in it says where files are."""
+        """What the weights depend on, and how training is run: `seed`, `corpus`, `train`, JSON-serializable, without locations of files."""
         return {"seed": self.seed, "corpus": self.corpus.content(), "train": self.train.model_dump(mode="json", exclude={"folder"})}
 
     def recipe_hash(self) -> str:
@@ -234,7 +234,7 @@ def _located(content: Any, base: Path) -> Any:
         return files({"pairs": section})["pairs"] if is_short_form(section) else files(section)
 
     def network(train: Any) -> Any:
-        """With the folder where a factory is looked for first, as in a study's models."""
+        """With the folder where a factory is searched first, as in a study's models."""
         if not isinstance(train, dict):
             return train
         if isinstance(given := train.get("folder"), str):

@@ -55,7 +55,7 @@ class Case:
 
 @dataclass(frozen=True)
 class ScoredSet:
-    """The files of a `validate` or `measure` section: scanned, so that a bad one is told before hours of training; decoded when scored."""
+    """The files of a `validate` or `measure` section: scanned, so that a bad one is reported before training; decoded when scored."""
 
     files: ImageFiles
     samples: tuple[Sample, ...]
@@ -75,9 +75,9 @@ class ScoredSet:
         return cls(files, samples, scale)
 
     def cases(self, crop: int | None = None) -> dict[str, list[Case]]:
-        """The images by what was done to their inputs: "" for clean ones and for given ones without a label, else " blur2".
+        """The images by the degradation of their inputs: "" for clean ones and for given ones without a label, else " blur2".
 
-        `crop`: target pixels around the centre of images whose inputs are made here, None for all.
+        `crop`: target pixels around the centre of images whose inputs are made here, None for the whole image.
         """
         loader = Loader(max_pixels=self.files.scanned(self.scale).max_pixels or MAX_PIXELS)
         if self.files.made:

@@ -105,7 +105,7 @@ def test_what_is_no_path_is_refused_with_the_nearest(folder: Path) -> None:
     (folder / "someones_odd.py").write_text(ODD)
     for path, message in [
         ("blurr", "there is no path 'blurr'. Did you mean 'blur'"),
-        ("someones_odd.py:Mine", "its NAME 'blur' is that of another path"),
+        ("someones_odd.py:Mine", "its NAME 'blur' is taken by another path"),
         ("someones_odd.py:Bare", "expected a subclass of xlli_ray.probes.lam.path_choices.Way"),
     ]:
         with pytest.raises(RecipeError, match=re.escape(message)):

@@ -197,7 +197,7 @@ class Wayward(nn.Module):
 def test_a_network_that_goes_another_way_at_each_node_is_refused(image: Tensor) -> None:
     wayward = Wayward()
     wayward.level = float(BlurPath().points(image, [0.5])[0].std())
-    with pytest.raises(NetworkError, match="does the same for every input"):
+    with pytest.raises(NetworkError, match="the same operations for every input"):
         maps(as_model(wayward), image, Rule(nodes=4, gates="averaged"))
 
 

@@ -24,7 +24,7 @@ def carn_m(fixtures: Path) -> Model:
 
 
 @pytest.fixture(scope="module")
-def picture(fixtures: Path) -> torch.Tensor:
+def image(fixtures: Path) -> torch.Tensor:
     return torch.from_numpy(np.load(fixtures.parent / "lam-reference" / "CARN-M_7_w120_h95_ws16.npz")["lr"])
 
 
@@ -33,32 +33,32 @@ def test_the_reach_of_a_real_network_is_the_one_that_its_gradients_were_seen_to_
     assert find_radius(carn_m) == REACH
 
 
-def test_a_convolutional_network_sees_nothing_beyond_its_reach(carn_m: Model, picture: torch.Tensor) -> None:
-    """On the whole picture, without a crop: exactly zero outside; and what lies farther than reach and blur changes nothing inside."""
+def test_a_convolutional_network_sees_nothing_beyond_its_reach(carn_m: Model, image: torch.Tensor) -> None:
+    """On the whole image, without a crop: exactly zero outside; and what lies farther than reach and blur changes nothing inside."""
     window, rule = Window(96, 96, 8), Rule(nodes=1)
-    (whole,) = attribute(carn_m, picture, [window], BlurPath(), rule=rule)
-    crop = crop_for(window, REACH, 4, *picture.shape[1:])
+    (whole,) = attribute(carn_m, image, [window], BlurPath(), rule=rule)
+    crop = crop_for(window, REACH, 4, *image.shape[1:])
     outside = whole.attribution.copy()
     outside[:, crop.top : crop.bottom, crop.left : crop.right] = 0
     assert not outside.any()
     assert whole.attribution.any()
-    other = picture.flip(0).clone()
+    other = image.flip(0).clone()
     near = (slice(None), slice(max(0, crop.top - 4), crop.bottom + 4), slice(max(0, crop.left - 4), crop.right + 4))
-    other[near] = picture[near]
-    assert not torch.equal(other, picture)
+    other[near] = image[near]
+    assert not torch.equal(other, image)
     (changed,) = attribute(carn_m, other, [window], BlurPath(), rule=rule)
     np.testing.assert_array_equal(changed.attribution, whole.attribution)
 
 
-def test_a_mirrored_picture_has_the_mirrored_map_only_where_the_score_is_symmetric(toy_identity: Model) -> None:
-    """Forward differences look right and down, so the paper's score of a mirrored picture is another one, by a pixel."""
-    picture = torch.from_numpy(np.random.default_rng(5).uniform(0, 1, (3, 24, 30)).astype(np.float32))
+def test_a_mirrored_image_has_the_mirrored_map_only_where_the_score_is_symmetric(toy_identity: Model) -> None:
+    """Forward differences look right and down, so the paper's score of a mirrored image is another one, by a pixel."""
+    image = torch.from_numpy(np.random.default_rng(5).uniform(0, 1, (3, 24, 30)).astype(np.float32))
     window, mirrored = Window(8, 6, 9), Window(8, 30 - 6 - 9, 9)
 
     def maps(name: str) -> tuple[np.ndarray, np.ndarray]:
         objective = Objective(name)  # type: ignore[arg-type]
-        (here,) = attribute(toy_identity, picture, [window], BlurPath(), objective=objective)
-        (there,) = attribute(toy_identity, picture.flip(2), [mirrored], BlurPath(), objective=objective)
+        (here,) = attribute(toy_identity, image, [window], BlurPath(), objective=objective)
+        (there,) = attribute(toy_identity, image.flip(2), [mirrored], BlurPath(), objective=objective)
         return here.attribution, there.attribution[:, :, ::-1]
 
     one, other = maps("sum")
@@ -70,10 +70,10 @@ def test_a_mirrored_picture_has_the_mirrored_map_only_where_the_score_is_symmetr
 @pytest.mark.parametrize("mode", ["paper", "accurate"])
 def test_a_flat_half_beside_an_edge_adds_up_to_the_change_of_the_score(toy_identity: Model, mode: str) -> None:
     """Where the demo has NaN and puts 0 instead: finite, nothing replaced, and complete."""
-    picture = torch.zeros(3, 20, 20)
-    picture[:, :, 10:] = 0.7
+    image = torch.zeros(3, 20, 20)
+    image[:, :, 10:] = 0.7
     # the blurred edge reaches into the window and leaves it on the way; an edge amid the window would keep its sum of slopes
-    (found,) = attribute(toy_identity, picture, [Window(5, 5, 4)], BlurPath(), rule=Rule(mode))  # type: ignore[arg-type]
+    (found,) = attribute(toy_identity, image, [Window(5, 5, 4)], BlurPath(), rule=Rule(mode))  # type: ignore[arg-type]
     assert found.flat == 4 * 4 * 3
     assert found.nonfinite == 0
     assert np.isfinite(found.attribution).all()

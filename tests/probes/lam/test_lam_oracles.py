@@ -194,9 +194,9 @@ def test_a_constant_image_has_no_map(mode: Any) -> None:
 
 
 def test_a_flat_half_next_to_an_edge_gives_a_finite_map() -> None:
-    picture = torch.zeros(3, 20, 20)
-    picture[:, :, 10:] = 0.7
-    (found,) = attribute(as_model(Linear(1.0)), picture, [Window(5, 5, 10)], BlurPath())
+    given = torch.zeros(3, 20, 20)
+    given[:, :, 10:] = 0.7
+    (found,) = attribute(as_model(Linear(1.0)), given, [Window(5, 5, 10)], BlurPath())
     assert np.isfinite(found.attribution).all()
     assert found.attribution.any()
     assert not found.undefined
@@ -261,12 +261,12 @@ def test_a_network_of_multiples_of_8_and_64_pixels_is_explained_on_the_smallest_
     """Its image is padded and never cropped: windows in all corners have maps."""
     model = replace(as_model(convolutions()), minimum=64, multiple=8)
     assert proved_radius(model) is None
-    picture = torch.rand(3, 57, 60, generator=torch.Generator().manual_seed(3))
+    given = torch.rand(3, 57, 60, generator=torch.Generator().manual_seed(3))
     for window in (Window(0, 0, 8), Window(48, 51, 8)):
-        (found,) = attribute(model, picture, [window], BlurPath(), radius=None)
+        (found,) = attribute(model, given, [window], BlurPath(), radius=None)
         assert np.abs(found.attribution).sum() > 0
     with pytest.raises(NetworkError, match="needs at least 64 x 64 pixels"):
-        attribute(model, picture[:, :56], [Window(0, 0, 8)], BlurPath(), radius=None)
+        attribute(model, given[:, :56], [Window(0, 0, 8)], BlurPath(), radius=None)
 
 
 def test_global_pooling_has_no_radius_and_is_never_cropped() -> None:
@@ -290,9 +290,9 @@ def test_a_shift_of_the_output_changes_nothing_and_a_factor_changes_no_map(image
 
 def test_a_map_moves_with_the_image_away_from_borders() -> None:
     model = as_model(convolutions(depth=2))
-    picture = torch.from_numpy(np.random.default_rng(1).uniform(0, 1, (3, 48, 48)).astype(np.float32))
-    (here,) = attribute(model, picture, [Window(20, 20, 5)], BlurPath())
-    (there,) = attribute(model, torch.roll(picture, (2, 3), (1, 2)), [Window(22, 23, 5)], BlurPath())
+    given = torch.from_numpy(np.random.default_rng(1).uniform(0, 1, (3, 48, 48)).astype(np.float32))
+    (here,) = attribute(model, given, [Window(20, 20, 5)], BlurPath())
+    (there,) = attribute(model, torch.roll(given, (2, 3), (1, 2)), [Window(22, 23, 5)], BlurPath())
     np.testing.assert_allclose(np.roll(here.attribution, (2, 3), (1, 2)), there.attribution, atol=1e-5)
 
 
@@ -346,9 +346,9 @@ def test_candidates_leave_the_pixel_that_the_objective_reads() -> None:
 
 
 def test_texture_picks_the_detailed_squares_first_and_breaks_ties_from_the_top() -> None:
-    picture = np.zeros((3, 41, 41), np.float32)
-    picture[:, 22:36:2, 22:36] = 1.0
-    assert texture(picture, 20, 2)[0] == Window(20, 20, 20)
+    given = np.zeros((3, 41, 41), np.float32)
+    given[:, 22:36:2, 22:36] = 1.0
+    assert texture(given, 20, 2)[0] == Window(20, 20, 20)
     assert [(w.top, w.left) for w in texture(np.zeros((3, 41, 41), np.float32), 20, 4)] == [(0, 0), (0, 20), (20, 0), (20, 20)]
 
 

@@ -1,1 +1,1 @@
-"""DDR, deep degradation representations, as a conclusion about the layers of networks: `analysis` is the stage."""
+"""DDR, deep degradation representations, of the layers of networks: `analysis` is the stage."""

@@ -1,23 +1,23 @@
-"""DDR: what do a network's features encode? How far degradations, levels and contents stand apart, layer by layer.
+"""DDR: what do a network's features encode? Separability of degradations, levels and contents, layer by layer.
 
 Y. Liu, A. Liu, J. Gu, Z. Zhang, W. Wu, Y. Qiao, C. Dong, "Discovering Distinctive 'Semantics' in Super-Resolution Networks", arXiv
 2108.00406: deep degradation representations, DDR (some call the method DDS, after the title). The features of a super-resolution network
-cluster by the degradation of its input, those of a classifier by what is seen. For each layer the features of all samples are flattened,
-not pooled; CHI, the Calinski–Harabasz index (`stats.separability`), says how far the samples of one label stand apart from those of others.
+cluster by the degradation of its input, those of a classifier by its content. For each layer the features of all samples are flattened, not
+pooled; CHI, the Calinski–Harabasz index (`stats.separability`), measures how well the samples of different labels are separated.
 
-Two spaces stand side by side: the first 50 scores of one PCA of all samples of the layer, the headline, and all features. Values of
-different spaces, of pooled and whole features, and of different numbers of samples cannot be compared. Classes are types of degradation,
-levels within a type, contents (a patch with all its degraded copies), or images.
+There are two spaces: the first 50 scores of one PCA of all samples of the layer, for the main CHI, and all features. Values of different
+spaces, of pooled and unpooled features, and of different numbers of samples cannot be compared. Classes are types of degradation, levels
+within a type, contents (a patch with all its degraded copies), or images.
 
-Intervals leave out each image once, with all its patches and copies (`stats.separability`), for every layer and network alike, so ratios of
-two CHI are paired; t over images in logarithms, none below 3 images.
-The null renames the degradations of each image at random: CHI at or below it says nothing. When every degradation has the same
-contents, what differs between contents is in the scatter within the classes, and CHI without effect is near 0; when each has contents of
-its own, it is near 1. An untrained network is the baseline: how much of the separation is in the input already.
+Intervals leave out each image once, with all its patches and copies (`stats.separability`), the same for every layer and network, so ratios
+of two CHI are paired; t over images in logarithms, none below 3 images.
+The null exchanges the degradations of each image at random: a CHI at or below it shows no separation. If every degradation has the same
+contents, the differences between contents are within-class scatter, and CHI without effect is near 0; if each has its own contents, it is
+near 1. An untrained network is the baseline: how well the inputs themselves are separated.
 
-Pictures (PCA, t-SNE, UMAP of the scores; `stats.reduce`) are shown twice. With the same contents under every degradation the copies of a
-patch are neighbours, and no picture shows clusters however well they are separated; with contents of their own the clusters can be
-seen. CHI of a picture depends on its seed: mean and standard deviation are in a table, and no headline.
+Embeddings (PCA, t-SNE, UMAP of the scores; `stats.reduce`) are shown in two versions. With the same contents under every degradation, the
+copies of a patch are neighbours, and no embedding shows clusters however well they are separated; if no content occurs twice, clusters can
+be seen. CHI of an embedding depends on its seed: its mean and standard deviation are in a table, but not among the main numbers.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from xlli_ray.store.records.manifest import Cell, SampleTable
 
 
 class Ddr:
-    """CHI by degradation, level and content for every layer, ratios, and pictures. Writes `ddr`, `ddr_pairs`, `ddr_contrasts`,
+    """CHI by degradation, level and content for every layer, ratios, and embeddings. Writes `ddr`, `ddr_pairs`, `ddr_contrasts`,
     `ddr_embeddings`, `ddr_points`."""
 
     KIND: ClassVar[str] = "ddr"
-    # 2: networks in colours of their own; 3: intervals; 4: depth curves drawn from a view; 5: where a higher level is less of a degradation
-    # (jpeg), ratios of levels are those of the stronger one, too
+    # 2: networks in colours of their own; 3: intervals; 4: depth curves drawn from a view; 5: where a higher level is a weaker degradation
+    # (jpeg), ratios of levels also have the stronger one as numerator
     VERSION: ClassVar[int] = 5
     REFERENCE: ClassVar[str] = (
         "Liu et al., arXiv 2108.00406 (DDR); Caliński and Harabasz, Communications in Statistics 3, 1974 (CHI); "
@@ -69,24 +69,24 @@ class Ddr:
     def run(cls, params: BaseModel, view: View, seed: int) -> Result:
         from xlli_ray.analyses.ddr import figures as draw
         from xlli_ray.analyses.ddr.contrasts import contrasts
-        from xlli_ray.analyses.ddr.embeddings import embedding_row, pictures, point_rows
+        from xlli_ray.analyses.ddr.embeddings import embedding_row, layer_embeddings, point_rows
         from xlli_ray.analyses.ddr.measures import Measures
         from xlli_ray.analyses.ddr.scatter import scatter
         from xlli_ray.analyses.shared.thumbnails import inputs
 
         assert isinstance(params, Params)
         measures = Measures(view, params, seed)
-        measures.look(measures.embedded())
-        made = list(pictures(measures, params.embed, params.seeds)) if params.embed else []
-        shown = sorted({int(measures.samples.rows[place]) for picture in made for place in picture.places})
+        measures.measure(measures.embedded())
+        made = list(layer_embeddings(measures, params.embed, params.seeds)) if params.embed else []
+        shown = sorted({int(measures.samples.rows[place]) for embedding in made for place in embedding.places})
         pixels = inputs(view, shown) if params.thumbnails and shown else {}
         if params.thumbnails and len(pixels) < len(shown):
-            measures.notes.append(f"{len(shown) - len(pixels)} inputs could not be read again from the corpus: no thumbnails of them.")
+            measures.notes.append(f"{len(shown) - len(pixels)} inputs could not be read from the corpus again: they have no thumbnails.")
         separations, pairs, ratios = measures.separations(), measures.pair_rows(), contrasts(measures)
-        embeddings = [embedding_row(measures, picture) for picture in made]
+        embeddings = [embedding_row(measures, embedding) for embedding in made]
         rows = {
             "ddr": separations, "ddr_pairs": pairs, "ddr_contrasts": ratios, "ddr_embeddings": embeddings,
-            "ddr_points": [row for picture in made for row in point_rows(measures, picture, pixels)],
+            "ddr_points": [row for embedding in made for row in point_rows(measures, embedding, pixels)],
         }  # fmt: skip
         flags, notes = measures.say()
         figures = [
@@ -105,5 +105,5 @@ def _values(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     out: dict[str, dict[str, float]] = {}
     for row in rows:
         if row["space"] != FULL:
-            out.setdefault(f"chi by {row['labels']}, last layer", {})[row["model"]] = row["chi"]  # the last one stays
+            out.setdefault(f"chi by {row['labels']}, last layer", {})[row["model"]] = row["chi"]  # the last layer remains
     return out

@@ -1,4 +1,4 @@
-"""The ratios of `ddr`: two CHI on the same images, each left out once, between networks, depths, labellings and levels."""
+"""The ratios of `ddr`: two CHI on the same images, each left out once, of networks, depths, labellings or levels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xlli_ray.analyses.ddr.measures import Found, Measures, matches
+from xlli_ray.analyses.ddr.measures import ChiEstimate, Measures, matches
 from xlli_ray.analyses.ddr.tables import LAST
 from xlli_ray.stats.separability import above_one, interval
 
@@ -21,15 +21,15 @@ def contrasts(measures: Measures) -> list[_Row]:
     return [*_models(measures), *_depths(measures), *_labels(measures), *_levels(measures)]
 
 
-def _contrast(measures: Measures, kind: str, one: Sequence[Found], other: Sequence[Found], about: _Row) -> _Row | None:
-    """A ratio of two CHI, each a geometric mean over some layers; None where it cannot be formed."""
+def _contrast(measures: Measures, kind: str, one: Sequence[ChiEstimate], other: Sequence[ChiEstimate], about: _Row) -> _Row | None:
+    """A ratio of two CHI, each a geometric mean over some layers; None if it is undefined."""
     values = [[item.separation.chi for item in side] for side in (one, other)]
     if not all(np.isfinite(value) and value > 0 for side in values for value in side):
         return None
     top, below = (float(np.exp(np.mean(np.log(side)))) for side in values)
     sides = [np.array([item.shifts for item in side]) for side in (one, other)]
     some = np.logical_or.reduce([np.isfinite(side).any(axis=0) for side in sides])
-    # an image that one side lacks moves the other side only
+    # an image that one CHI does not have affects only the other
     shift = np.where(some, np.nan_to_num(sides[0]).mean(axis=0) - np.nan_to_num(sides[1]).mean(axis=0), np.nan)
     images = min(item.images for item in (*one, *other))
     ratio_interval = interval(top / below, shift, level=measures.params.level)
@@ -39,17 +39,17 @@ def _contrast(measures: Measures, kind: str, one: Sequence[Found], other: Sequen
 
 
 def _models(measures: Measures) -> Iterator[_Row]:
-    """Two models at layers of one name, by type; and each at its last layer, by type and for each pair of degradations."""
+    """Two models at layers of the same name, by type; and at their last layers, by type and for each pair of degradations."""
     last = {place.cell.model: place.layer for place in measures.places}
     names = measures.samples.labels
     for one, other in combinations(measures.models, 2):
         about: _Row = {"model": one, "other": other, "subject": one, "against": other}
-        for (model, layer, labels, space), item in measures.found.items():
+        for (model, layer, labels, space), item in measures.estimates.items():
             if model != one or labels != "type":
                 continue
-            sides = {layer: measures.found.get((other, layer, labels, space))}
+            sides = {layer: measures.estimates.get((other, layer, labels, space))}
             if layer == last[one]:
-                sides[LAST] = measures.found.get((other, last[other], labels, space))
+                sides[LAST] = measures.estimates.get((other, last[other], labels, space))
             for where, twin in sides.items():
                 place = {"layer": LAST, "depth": None} if where == LAST else measures.place(one, layer)
                 extra = {**about, **place, **about, "labels": labels, "space": space}
@@ -64,14 +64,15 @@ def _models(measures: Measures) -> Iterator[_Row]:
 
 
 def _depths(measures: Measures) -> Iterator[_Row]:
-    """Last third of the layers against the first; what counts as depth is asked for with `depth`."""
+    """Last third of the layers against the first; the parameter `depth` chooses the layers."""
     for model in measures.models:
         layers = [place.layer for place in measures.places if place.cell.model == model and matches(place.layer, measures.params.depth)]
         third = -(-len(layers) // 3)
         if len(layers) < 2:
             continue
-        for labels, space in dict.fromkeys((key[2], key[3]) for key in measures.found if key[0] == model):
-            sides = [[measures.found.get((model, layer, labels, space)) for layer in some] for some in (layers[-third:], layers[:third])]
+        for labels, space in dict.fromkeys((key[2], key[3]) for key in measures.estimates if key[0] == model):
+            thirds = layers[-third:], layers[:third]
+            sides = [[measures.estimates.get((model, layer, labels, space)) for layer in some] for some in thirds]
             whole = [[item for item in side if item is not None] for side in sides]
             if any(len(some) != third for some in whole):
                 continue
@@ -83,9 +84,9 @@ def _depths(measures: Measures) -> Iterator[_Row]:
 
 def _labels(measures: Measures) -> Iterator[_Row]:
     """CHI by type over CHI by content, and by image, at each layer."""
-    for (model, layer, labels, space), item in measures.found.items():
+    for (model, layer, labels, space), item in measures.estimates.items():
         for against in ("content", "image") if labels == "type" else ():
-            other = measures.found.get((model, layer, against, space))
+            other = measures.estimates.get((model, layer, against, space))
             about = {**measures.place(model, layer), "labels": labels, "subject": "type", "against": against, "space": space}
             if other is not None and (row := _contrast(measures, "labels", [item], [other], about)) is not None:
                 yield row

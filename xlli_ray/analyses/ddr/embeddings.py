@@ -1,4 +1,4 @@
-"""Pictures of layers in two dimensions: which samples go in, how often they are made, and how far each can be believed."""
+"""Embeddings of layers in two dimensions: which samples they contain, how many runs there are, and how faithful each is."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from xlli_ray.stats.reduce import NEIGHBOURS, chance, continuity, nearest, purit
 from xlli_ray.stats.separability import separation, units_of_gram
 
 POINTS = 4000
-"""Most points of a picture; more contents are thinned evenly."""
+"""Maximum number of points; more contents are thinned evenly."""
 FEWEST = 5
 _NAN = float("nan")
 _Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One layer in two dimensions, by one method, of one choice of samples."""
+class LayerEmbedding:
+    """One layer in two dimensions, by one method, for one selection of samples."""
 
     model: str
     layer: str
@@ -34,29 +34,29 @@ class Picture:
     """`own` or `same`."""
     method: str
     places: np.ndarray
-    """int64 (n,): into the samples."""
+    """int64 (n,): indices into the samples."""
     runs: tuple[np.ndarray, ...]
     """float64 (n, 2) each; the first is drawn."""
     scores: np.ndarray
-    """float64 (n, k): what the pictures were made from."""
+    """float64 (n, k): the scores that were embedded."""
 
 
-def pictures(measures: Measures, methods: Sequence[str], seeds: int) -> Iterator[Picture]:
-    """Each layer whose scores were kept: own contents first, then the same contents, one picture for each method."""
+def layer_embeddings(measures: Measures, methods: Sequence[str], seeds: int) -> Iterator[LayerEmbedding]:
+    """For each layer whose scores were kept: own contents first, then the same contents, one embedding per method."""
     samples = measures.samples
     for (model, layer), (where, scores) in measures.scores.items():
         for contents in ("own", "same") if len(samples.labels) > 1 else ("same",):
-            rng = generator(measures.seed, "own contents")  # the same choice for every model
+            rng = generator(measures.seed, "own contents")  # the same selection for every model
             places = own_contents(samples, where, rng) if contents == "own" else where
             places = _thinned(measures, places)
             if len(places) < FEWEST:
                 few = counted(len(places), "sample")
-                measures.notes.append(f"{model} {layer}: {few} with {contents} contents: too few for a picture.")
+                measures.notes.append(f"{model} {layer}: {few} with {contents} contents: too few for an embedding.")
                 continue
             mine = scores[np.searchsorted(where, places)]
             for method in methods:
                 runs = tuple(_run(method, mine, measures.seed, number) for number in range(1 if method == "pca" else seeds))
-                yield Picture(model, layer, contents, method, places, runs, mine)
+                yield LayerEmbedding(model, layer, contents, method, places, runs, mine)
 
 
 def _thinned(measures: Measures, places: np.ndarray) -> np.ndarray:
@@ -64,7 +64,7 @@ def _thinned(measures: Measures, places: np.ndarray) -> np.ndarray:
         return places
     contents = np.unique(measures.samples.content[places])
     step = -(-len(places) // POINTS)
-    text = f"Pictures show every {step}th content; CHI is of all samples."
+    text = f"Embeddings show every {step}th content; CHI is computed from all samples."
     if text not in measures.notes:
         measures.notes.append(text)
     return places[np.isin(measures.samples.content[places], contents[::step])]
@@ -79,16 +79,16 @@ def _run(method: str, scores: np.ndarray, seed: int, number: int) -> np.ndarray:
     return umap(scores, draw)
 
 
-def embedding_row(measures: Measures, picture: Picture) -> _Row:
+def embedding_row(measures: Measures, embedding: LayerEmbedding) -> _Row:
     """A row of `ddr_embeddings`."""
-    label = measures.samples.label[picture.places]
-    trust = [trustworthiness(picture.scores, run) for run in picture.runs]
-    kept = [continuity(picture.scores, run) for run in picture.runs]
-    pure = [purity(run, label) for run in picture.runs]
-    chi = [_chi(run, label) for run in picture.runs]
-    out: _Row = {**measures.place(picture.model, picture.layer), "contents": picture.contents, "method": picture.method,
-                 "samples": len(picture.places), "seeds": len(picture.runs), "chance": chance(label),
-                 "purity_scores": purity(picture.scores, label), "chi_scores": _chi(picture.scores, label)}  # fmt: skip
+    label = measures.samples.label[embedding.places]
+    trust = [trustworthiness(embedding.scores, run) for run in embedding.runs]
+    kept = [continuity(embedding.scores, run) for run in embedding.runs]
+    pure = [purity(run, label) for run in embedding.runs]
+    chi = [_chi(run, label) for run in embedding.runs]
+    out: _Row = {**measures.place(embedding.model, embedding.layer), "contents": embedding.contents, "method": embedding.method,
+                 "samples": len(embedding.places), "seeds": len(embedding.runs), "chance": chance(label),
+                 "purity_scores": purity(embedding.scores, label), "chi_scores": _chi(embedding.scores, label)}  # fmt: skip
     for name, values in (("trustworthiness", trust), ("continuity", kept), ("purity", pure), ("chi", chi)):
         out[name] = float(np.mean(values))
         out[f"{name}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else _NAN
@@ -101,13 +101,13 @@ def _chi(points: np.ndarray, label: np.ndarray) -> float:
     return separation(units_of_gram(gram(points), label)).chi
 
 
-def point_rows(measures: Measures, picture: Picture, pixels: Mapping[int, np.ndarray]) -> Iterator[_Row]:
+def point_rows(measures: Measures, embedding: LayerEmbedding, pixels: Mapping[int, np.ndarray]) -> Iterator[_Row]:
     """Rows of `ddr_points`. `pixels`: row of the sample table → uint8 (h, w, 3)."""
     samples = measures.samples
-    who, far = nearest(picture.scores, NEIGHBOURS)
+    who, far = nearest(embedding.scores, NEIGHBOURS)
     files: dict[int, bytes] = {}
-    about = {**measures.place(picture.model, picture.layer), "contents": picture.contents, "method": picture.method}
-    for point, (place, (x, y)) in enumerate(zip(picture.places.tolist(), picture.runs[0].tolist())):
+    about = {**measures.place(embedding.model, embedding.layer), "contents": embedding.contents, "method": embedding.method}
+    for point, (place, (x, y)) in enumerate(zip(embedding.places.tolist(), embedding.runs[0].tolist())):
         row = int(samples.rows[place])
         if row in pixels and row not in files:
             files[row] = png(pixels[row])

@@ -1,4 +1,4 @@
-"""The figures of `ddr` that show numbers: depth curves, ratios, pairs of degradations. Rows of its tables in, `Figure`s out."""
+"""The numeric figures of `ddr`: depth curves, ratios, pairs of degradations. Rows of its tables in, `Figure`s out."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from xlli_ray.stats.intervals import Interval
 from xlli_ray.store.tables.results import Figure
 
 DOTS = 24
-"""More pairs of models than this become a matrix."""
+"""More pairs of models than this are shown as a matrix."""
 _Row = dict[str, Any]
 
 
 def headline(rows: Sequence[_Row]) -> list[_Row]:
-    """Rows in the space of the scores."""
+    """The rows for the space of the scores."""
     return [row for row in rows if row["space"] != FULL]
 
 
 def depth_curves(rows: Sequence[_Row], models: Sequence[str], looks: Mapping[str, Look]) -> Iterator[Figure]:
-    """CHI against layer, a line a model with its band, a panel a labelling."""
+    """CHI against layer: a curve with its band per model, a panel per labelling."""
     mine = [row for row in headline(rows) if math.isfinite(row["chi"]) and row["chi"] > 0]
     labellings = list(dict.fromkeys(row["labels"] for row in mine))
     order = {model: [] for model in models}  # type: dict[str, list[str]]
@@ -48,11 +48,11 @@ def depth_curves(rows: Sequence[_Row], models: Sequence[str], looks: Mapping[str
         panels.append(CurvePanel(f"by {labelling}", tuple(curve for curve in curves if curve.x), x, Axis("CHI", log=True)))
     space = mine[0]["space"]
     odd = [model for model in models if order[model] and order[model] != order[longest]]
-    more = f" Layers of {', '.join(odd)} are placed by their share of the depth." if odd else ""
+    more = f" Layers of {', '.join(odd)} are placed by relative depth." if odd else ""
     yield figure(
         "depth", Curves("CHI against depth", tuple(panels), band=True),
-        f"CHI of each layer in the space of {space}, first layer to last, with its interval. Open marks: not above 95 % of the null, in "
-        f"which labels mean nothing. Logarithmic; panels have scales of their own.{more}",
+        f"CHI of each layer in the space of {space}, first layer to last, with its interval. Open marks: not above 95 % of the null, with "
+        f"meaningless labels. Logarithmic; each panel has its own scale.{more}",
     )  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def _positions(count: int) -> list[float]:
 
 
 def _curve(rows: Sequence[_Row], model: str, layers: Sequence[str], look: Look) -> Curve:
-    """Places are shares of the model's depth."""
+    """Whether x is the relative depth in the model."""
     by_layer = {row["layer"]: row for row in rows}
     points = [(place, by_layer[layer]) for place, layer in zip(_positions(len(layers)), layers) if layer in by_layer]
     y, low, high = (tuple(_number(row[name]) for _, row in points) for name in ("chi", "low", "high"))
@@ -80,7 +80,7 @@ def _log_ratio(row: _Row) -> Interval:
 
 
 def contrasts(rows: Sequence[_Row], models: Sequence[str]) -> Iterator[Figure]:
-    """Ratios with their intervals: models at their last common layer, depth, type against content, and levels."""
+    """Ratios with their intervals: models at their last layers, depth, type against content, and levels."""
     last = {model: max((row["depth"] for row in rows if row["model"] == model and row["depth"] is not None), default=0) for model in models}
     spaces = sorted({row["space"] for row in rows}, key=lambda space: space == FULL)
     chosen = {
@@ -109,7 +109,7 @@ def contrasts(rows: Sequence[_Row], models: Sequence[str]) -> Iterator[Figure]:
             values = tuple(ratios.get(name) for name in names)
             panels.append(Panel(space, "log10 of the ratio of two CHI", values, colours, zero=True))
         dots = Dots(about[kind], tuple(names), tuple(panel for panel in panels if any(panel.values)))
-        more = "0: no difference; 1: ten times. Pale: the interval holds 0. Each interval is for itself."
+        more = "0: no difference; 1: ten times. Pale: the interval contains 0. Intervals are not adjusted for multiple comparisons."
         yield figure(f"ratio_{kind}", dots, f"{about[kind]}. {more}")
 
 
@@ -129,11 +129,11 @@ def _matrix(rows: Sequence[_Row], models: Sequence[str], about: str) -> Figure:
         unsure[i, k] = unsure[k, i] = not (value.low > 0 or value.high < 0)
     names = tuple(models)
     heat = Heat(about, names, names, grid_of(grid), diverging=True, digits=1, brackets=brackets_of(unsure))
-    return figure("ratio_models", heat, f"{about}: log10, row over column. In brackets: the interval holds 0. Each interval is for itself.")
+    return figure("ratio_models", heat, f"{about}: log10, row over column. In brackets: the interval (unadjusted) contains 0.")
 
 
 def pairs(rows: Sequence[_Row], models: Sequence[str], labels: Sequence[str], meaning: Labels) -> Iterator[Figure]:
-    """CHI of each pair of degradations, one matrix a model, at its last layer."""
+    """CHI of each pair of degradations, one matrix per model, at its last layer."""
     mine = headline(rows)
     shown = [model for model in models if any(row["model"] == model and _positive(row["chi"]) for row in mine)]
     if not shown or len(labels) < 2:

@@ -1,7 +1,7 @@
-"""The layers that `ddr` looks at, one at a time: from a cell to units of samples in each space.
+"""The layers of `ddr`, one at a time: from a cell to units of samples in each space.
 
-Up to `MOST` samples a layer is its Gram matrix: one matrix serves every labelling, subset, resample and null in the full space, and its PCA
-the same in the space of the scores. Above that the scores come from a range finder, and sums stream; then there is no null for contents.
+Up to `MOST` samples, a layer is represented by its Gram matrix: it serves every labelling, subset, resample and null in the full space, and
+its PCA in the space of the scores. Beyond that, scores come from a range finder and sums are streamed; then contents have no null.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from xlli_ray.stats.reduce import range_pca
 from xlli_ray.stats.separability import Sums, Units, number, units_of_gram, units_of_sums
 
 MOST = 20_000
-"""Samples whose Gram matrix is made: 3.2 GB, and as much again centred, in the space of the scores, and for its eigenvectors."""
+"""Most samples with a Gram matrix: 3.2 GB, and as much again centred, in the space of the scores, and for the eigenvectors."""
 
 
 class Layer:
     """One layer of one model: its samples, their scores, and units in each space."""
 
     def __init__(self, array: CellArray, bucket: str, rows: np.ndarray | None, components: int, rng: np.random.Generator) -> None:
-        """`rows`: of the sample table; None: all. Raises AnalysisError when fewer than three samples can be used."""
+        """`rows`: of the sample table; None: all. Raises AnalysisError for fewer than three usable samples."""
         self._reader = reader_of(array, bucket)
         self._asked = rows
         self.width = int(np.prod(self._reader.meta.shape))
@@ -47,11 +47,11 @@ class Layer:
             components_found = range_pca(lambda: (values for _, values in self._finite()), self.components, rng)
             self.scores, self.residual = components_found.scores, components_found.residual
         self.left_out = known - len(self.rows)
-        """Measured samples that hold NaN or infinity."""
+        """Number of measured samples that contain NaN or infinity."""
 
     def _enough(self, array: CellArray) -> None:
         if len(self.rows) < 3:
-            raise AnalysisError(f"{array.cell.id}: only {counted(len(self.rows), 'sample')} measured; separability needs three, or more")
+            raise AnalysisError(f"{array.cell.id}: only {counted(len(self.rows), 'sample')} measured; separability needs at least three")
 
     def _finite(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for taken, values in feature_rows(self._reader, self._asked):
@@ -65,7 +65,7 @@ class Layer:
 
     @property
     def spaces(self) -> tuple[str, str]:
-        """The headline first."""
+        """The space of the main CHI first."""
         return self.space, FULL
 
     @cached_property
@@ -73,11 +73,11 @@ class Layer:
         return self.scores @ self.scores.T if self.gram is not None else None
 
     def matrix(self, space: str) -> np.ndarray | None:
-        """Centred Gram matrix of the samples in a space, float64 (n, n); None when there are too many."""
+        """Centred Gram matrix of the samples in a space, float64 (n, n); None if there are too many."""
         return self.gram if space == FULL else self._of_scores
 
     def units(self, space: str, label: np.ndarray, cluster: np.ndarray) -> Units | None:
-        """Units of the samples. `label`, `cluster`: int (n,), of `rows`. None when a stream would need more than `MEMORY`."""
+        """Units of the samples. `label`, `cluster`: int (n,), of `rows`. None if streaming would need more than `MEMORY`."""
         matrix = self.matrix(space)
         if matrix is not None:
             return units_of_gram(matrix, label, cluster)
@@ -102,7 +102,7 @@ def layer_name(what: str) -> str:
 
 
 def buckets_of(arrays: Mapping[str, CellArray]) -> dict[str, int]:
-    """Measured samples of each input size, summed over cells: the largest is looked at."""
+    """Number of measured samples of each input size, summed over cells: the size with most samples is analysed."""
     out: dict[str, int] = {}
     for array in arrays.values():
         for reader in array.readers:

@@ -1,6 +1,6 @@
 """The numbers of `ddr`: CHI of every layer, labelling and space, with intervals and nulls.
 
-What they mean stands in `ddr` and in `tables`.
+Their meaning: `ddr.analysis` and `ddr.tables`.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ Key = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True)
-class Found:
+class ChiEstimate:
     """CHI of one labelling in one space of one layer."""
 
     separation: Separation
     shifts: np.ndarray
-    """float64 (clusters,): of `stats.separability.shifts`."""
+    """float64 (clusters,): from `stats.separability.shifts`."""
     images: int
     interval: Interval
     null: np.ndarray | None = None
@@ -63,7 +63,7 @@ class Place:
 
 
 class Measures:
-    """Everything that `ddr` computes of the layers, one at a time. After `look` the tables can be asked for."""
+    """Everything that `ddr` computes from the layers, one at a time. `measure` must be called before the tables are read."""
 
     def __init__(self, view: View, params: Params, seed: int) -> None:
         self.view, self.params, self.seed = view, params, seed
@@ -74,37 +74,37 @@ class Measures:
             if any(reader.valid.any() for reader in array.readers):
                 self.arrays[place.cell.id] = array
         if not self.arrays:
-            raise AnalysisError(f"stage {params.source} has no layer that was measured; `xlli query STUDY \"from failures\"` says why")
+            raise AnalysisError(f"stage {params.source} has no measured layer; reasons: `xlli query STUDY \"from failures\"`")
         self.places = [place for place in self.places if place.cell.id in self.arrays]
         sizes = buckets_of(self.arrays)
         self.bucket = max(sizes, key=lambda name: (sizes[name], name))
         self.other_sizes = sum(sizes.values()) - sizes[self.bucket]
         self.samples = read_samples(view, self.bucket, params.degradations)
         self.models = [model.id for model in view.models if any(place.cell.model == model.id for place in self.places)]
-        self.found: dict[Key, Found] = {}
-        self.pairs: dict[tuple[str, str, tuple[int, int], str], Found] = {}
+        self.estimates: dict[Key, ChiEstimate] = {}
+        self.pairs: dict[tuple[str, str, tuple[int, int], str], ChiEstimate] = {}
         self.scores: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
-        """(model, layer) → places among the samples, and scores, of the layers that are embedded."""
+        """(model, layer) → indices of the samples, and scores, of the layers to be embedded."""
         self.flags: list[str] = []
         self.notes: list[str] = []
         self.left_out = 0
         self.residuals: list[float] = []
 
     def embedded(self) -> list[Place]:
-        """The layers that pictures are made of."""
+        """The layers to be embedded."""
         asked = self.params.embed_layers
         if asked == "last":
             return [[place for place in self.places if place.cell.model == model][-1] for model in self.models]
         return [place for place in self.places if matches(place.layer, asked)]
 
-    def look(self, embedded: Sequence[Place]) -> None:
-        """Read each layer once and compute all that is said of it. `embedded`: layers of which the scores are kept."""
+    def measure(self, embedded: Sequence[Place]) -> None:
+        """Read each layer once and compute everything about it. `embedded`: layers whose scores are kept."""
         keep = {place.cell.id for place in embedded}
         for place in list(self.places):
             rng = generator(self.seed, "range", place.cell.id)
             try:
                 layer = Layer(self.arrays[place.cell.id], self.bucket, self.samples.rows, self.params.components, rng)
-            except AnalysisError as error:  # one layer that cannot be used must not cost the others
+            except AnalysisError as error:  # an unusable layer must not affect the others
                 self.places.remove(place)
                 self.flags.append(f"left out: {error}")
                 continue
@@ -121,19 +121,19 @@ class Measures:
         self.models = [model for model in self.models if any(place.cell.model == model for place in self.places)]
         if not self.places:
             raise AnalysisError(f"no layer can be used; {self.flags[0]}")
-        if not self.found:
+        if not self.estimates:
             raise AnalysisError(
                 "nothing to separate: CHI needs two classes, one of them with two samples. Add degradations, levels, or images to the "
-                f"corpus, or other `labels` (asked for: {', '.join(self.params.labels)})"
+                f"corpus, or other `labels` (requested: {', '.join(self.params.labels)})"
             )
 
     def _degradations(self, place: Place, layer: Layer, where: np.ndarray, space: str) -> None:
-        """Type, level and pairs: all from one set of units, a class for each degradation label."""
+        """Type, level and pairs, all from one set of units with a class for each degradation label."""
         units = layer.units(space, self.samples.label[where], self.samples.cluster[where])
         if units is None:
-            self._note(f"{space} space: too many classes and features for a stream; left out")
+            self._note(f"{space} space: too many classes and features to stream; left out")
             return
-        present = np.unique(self.samples.label[where])  # units number the labels that occur
+        present = np.unique(self.samples.label[where])  # units number only the labels that occur
         for labels, classes in self._groupings(present):
             base = regroup(units, np.where(classes < 0, -1, np.arange(len(classes))))
             rng = generator(self.seed, "null", place.cell.id, labels, space)
@@ -149,7 +149,7 @@ class Measures:
                 self.pairs[place.cell.model, place.layer, pair, space] = self._measured(both)
 
     def _groupings(self, present: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        """(labels, class of each degradation that occurs): `type`, and `level T` for each type T with several levels."""
+        """(labelling, class of each degradation that occurs): `type`, and `level T` for each type T with several levels."""
         types = [self.samples.types[code] for code in present]
         if "type" in self.params.labels and len(set(types)) > 1:
             yield "type", np.array([list(self.samples.families).index(kind) for kind in types])
@@ -173,12 +173,12 @@ class Measures:
 
     def _keep(self, place: Place, labels: str, space: str, units: Units, null: np.ndarray | None) -> None:
         if units.classes > 1 and units.count.sum() > units.classes:
-            self.found[place.cell.model, place.layer, labels, space] = self._measured(units, null)
+            self.estimates[place.cell.model, place.layer, labels, space] = self._measured(units, null)
 
-    def _measured(self, units: Units, null: np.ndarray | None = None) -> Found:
+    def _measured(self, units: Units, null: np.ndarray | None = None) -> ChiEstimate:
         value = separation(units)
         shift = shifts(value.chi, left_out(units, self.samples.clusters))
-        return Found(value, shift, units.clusters, interval(value.chi, shift, level=self.params.level), null)
+        return ChiEstimate(value, shift, units.clusters, interval(value.chi, shift, level=self.params.level), null)
 
     def _note(self, text: str) -> None:
         if text not in self.notes:
@@ -194,7 +194,7 @@ class Measures:
     def separations(self) -> list[_Row]:
         """Rows of `ddr`."""
         out = []
-        for (model, layer, labels, space), item in self.found.items():
+        for (model, layer, labels, space), item in self.estimates.items():
             value, null = item.separation, item.null
             known = null is not None and bool(np.isfinite(null).all()) and bool(np.isfinite(value.chi))
             out.append(
@@ -217,7 +217,7 @@ class Measures:
             for (model, layer, (one, other), space), item in self.pairs.items()
         ]  # fmt: skip
 
-    # -- what must be said ---------------------------------------------------------------------------------------
+    # -- flags and notes ---------------------------------------------------------------------------------------
 
     def say(self) -> tuple[list[str], list[str]]:
         """Flags and notes."""
@@ -225,17 +225,17 @@ class Measures:
         seen = {code for (_, _, pair, _) in self.pairs for code in pair}
         absent = [name for code, name in enumerate(self.samples.labels) if code not in seen and len(self.samples.labels) > 1]
         if absent:
-            flags.append(f"no sample with these labels was measured: {', '.join(absent)}")
-        equal = list(dict.fromkeys(f"{key[0]} {key[1]}" for key, item in self.found.items() if item.separation.within == 0))
+            flags.append(f"no measured sample has the label: {', '.join(absent)}")
+        equal = list(dict.fromkeys(f"{key[0]} {key[1]}" for key, item in self.estimates.items() if item.separation.within == 0))
         if equal:
             more = f" and {len(equal) - 6} more" if len(equal) > 6 else ""
             flags.append(f"identical points, no scatter within the classes, so no CHI: {', '.join(equal[:6])}{more}")
-        alone = dict.fromkeys(key[2] for key, item in self.found.items() if item.separation.smallest == 1)
+        alone = dict.fromkeys(key[2] for key, item in self.estimates.items() if item.separation.smallest == 1)
         if alone:
             flags.append(f"a class of one sample, whose scatter is 0 by definition, by {', '.join(alone)}")
-        images = max(item.images for item in self.found.values())
+        images = max(item.images for item in self.estimates.values())
         if len(self.samples.images) > self.samples.clusters:
-            self._note(f"{len(self.samples.images)} images are dealt into {self.samples.clusters} groups, which are left out whole.")
+            self._note(f"{len(self.samples.images)} images are divided into {self.samples.clusters} groups, each left out as a whole.")
         notes = [
             f"{counted(len(self.samples.contents), 'content')} of {counted(len(self.samples.images), 'image')}, "
             f"{counted(len(self.samples.labels), 'degradation')}, {counted(len(self.models), 'model')}, "
@@ -244,30 +244,30 @@ class Measures:
             "CHI of `pcaK` and of `full`, of pooled and of whole features, and of different n cannot be compared with each other.",
         ]
         if images < FEW:
-            notes.append(f"Few images ({images}): intervals are rough guides.")
+            notes.append(f"Few images ({images}): intervals are rough.")
         if self.left_out:
-            notes.append(f"{self.left_out} measured samples hold NaN or infinity in a layer and are left out there.")
+            notes.append(f"{self.left_out} measured samples contain NaN or infinity in a layer and are left out there.")
         if self.other_sizes:
             notes.append(f"Input size {self.bucket} only; {self.other_sizes} values of other sizes have features of other lengths.")
         counts = np.bincount(self.samples.label, minlength=len(self.samples.labels))
         if len(set(counts.tolist())) > 1:
             notes.append("The degradations have different numbers of samples.")
         if max(self.residuals) > 0:
-            notes.append(f"Scores by a range finder: up to {100 * max(self.residuals):.2g} % of the scatter is outside its directions.")
-        if "type" in self.params.labels and not any(key[2] == "type" for key in self.found):
+            notes.append(f"Scores from a range finder: up to {100 * max(self.residuals):.2g} % of the scatter is outside its directions.")
+        if "type" in self.params.labels and not any(key[2] == "type" for key in self.estimates):
             notes.append("One type of degradation: there is nothing to separate by type.")
-        if any(labels == "level" for labels in self.params.labels) and not any(key[2].startswith("level") for key in self.found):
+        if any(labels == "level" for labels in self.params.labels) and not any(key[2].startswith("level") for key in self.estimates):
             notes.append("No type has two levels: there is nothing to separate by level.")
         return flags, [*notes, *self.notes]
 
 
 def matches(layer: str, globs: Any) -> bool:
-    """Whether one of the patterns names the layer, with or without its side; `all` names every one."""
+    """Whether one of the patterns matches the layer, with or without its side; `all` matches every layer."""
     return globs == "all" or any(fnmatchcase(layer, glob) or fnmatchcase(f"{layer}.out", glob) for glob in globs)
 
 
 def places_of(cells: Sequence[Cell], globs: Any, models: Sequence[str]) -> list[Place]:
-    """The layers asked for: models in the recipe's order, layers of each in depth order. Raises AnalysisError naming the nearest layers."""
+    """The requested layers: models in the recipe's order, layers in depth order. Raises AnalysisError naming the nearest layers."""
     out: list[Place] = []
     for model in models:
         mine = [cell for cell in cells if cell.model == model and matches(layer_name(cell.what), globs)]

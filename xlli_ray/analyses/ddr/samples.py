@@ -1,4 +1,4 @@
-"""The samples that `ddr` looks at: their degradation, content and image as numbers, and which classes can be told apart."""
+"""The samples of `ddr`: integer codes of their degradation, content and image, and the classes to separate."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from xlli_ray.corpus.degradations import CLEAN, GIVEN
 from xlli_ray.errors import AnalysisError, closest
 
 GROUPS = 256
-"""More images than this are dealt into so many groups that are left out whole: the variance estimated is the same."""
+"""More images than this are divided into this many groups, each left out as a whole: the expected variance is the same."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Rows of the sample table that are looked at, as columns. Codes count from 0."""
+    """The analysed rows of the sample table, as columns. Codes start at 0."""
 
     rows: np.ndarray
     """int64 (n,), ascending."""
     label: np.ndarray
-    """int64 (n,): degradation, in the recipe's order."""
+    """int64 (n,): code of the degradation, in the recipe's order."""
     content: np.ndarray
     image: np.ndarray
     labels: tuple[str, ...]
     """Names of the degradations."""
     images: tuple[str, ...]
-    """Names of the photographs' files."""
+    """File names of the photographs."""
     ids: tuple[str, ...]
     contents: tuple[str, ...]
     meaning: Labels
 
     @cached_property
     def cluster(self) -> np.ndarray:
-        """int64 (n,): what is left out for intervals: images, or groups of them."""
+        """int64 (n,): unit left out for intervals: images, or groups of images."""
         return self.image % GROUPS
 
     @property
@@ -46,7 +46,7 @@ class Samples:
 
     @cached_property
     def types(self) -> tuple[str, ...]:
-        """Degradation of each label without its level."""
+        """Type of each label: its degradation without the level."""
         return tuple(map(self.meaning.type, self.labels))
 
     @cached_property
@@ -55,17 +55,17 @@ class Samples:
         return tuple(dict.fromkeys(self.types))
 
     def levels(self, family: str) -> list[int]:
-        """Codes of the labels of a type, the weakest first (mixtures: in the recipe's order)."""
+        """Codes of the labels of a type, weakest first (mixtures: in the recipe's order)."""
         mine = [label for label, kind in zip(self.labels, self.types) if kind == family]
         return [self.labels.index(label) for label in self.meaning.by_strength(mine)]
 
     @cached_property
     def clean(self) -> int | None:
-        """Code of the clean samples, None when there are none."""
+        """Code of the clean samples; None if there are none."""
         return self.labels.index(CLEAN) if CLEAN in self.labels else None
 
     def of(self, rows: np.ndarray) -> np.ndarray:
-        """Places of some rows among these: int64 (m,)."""
+        """Indices of these rows among the samples: int64 (m,)."""
         return np.searchsorted(self.rows, rows)
 
 
@@ -77,7 +77,7 @@ def read_samples(view: View, bucket: str, wanted: Sequence[str] | None) -> Sampl
             near = closest(name, known, n=1)
             hint = f"Did you mean {near[0]!r}? " if near else ""
             raise AnalysisError(f"ddr.degradations: no sample has the label {name!r}. {hint}Labels: {', '.join(known)}")
-    # Of pairs with a label the target is the image, whatever was done to it.
+    # For labelled pairs the target identifies the image.
     table = view.sql(
         "select row, sample_id, content, label, source, coalesce(case when label <> ? then target_sha end, source_sha, content) as image "
         "from samples where bucket = ? order by row",
@@ -99,11 +99,11 @@ def read_samples(view: View, bucket: str, wanted: Sequence[str] | None) -> Sampl
 
 
 def own_contents(samples: Samples, places: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A choice in which each degradation has contents of its own: of each content one sample, of a label that is dealt to it.
+    """A selection in which no two degradations share a content: one sample of each content, with the label assigned to it.
 
-    `places`: int (n,), into `samples`. Within each image the contents are dealt round, from a label drawn for the image, so that every
-    degradation sees every image about equally often. Returns places, ascending; contents whose sample of the dealt label is absent are
-    left out.
+    `places`: int (n,), indices into `samples`. Within each image the labels are assigned to contents in turn, starting at a label drawn for
+    the image, so that every degradation has about equally many contents of every image. Returns ascending indices; contents without a
+    sample of their assigned label are left out.
     """
     count = len(samples.labels)
     have = {(int(samples.content[place]), int(samples.label[place])): int(place) for place in places}

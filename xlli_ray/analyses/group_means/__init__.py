@@ -1,1 +1,1 @@
-"""Means of a probe's columns by groups of networks, over trainings."""
+"""Means of a probe's columns by group of networks, over trainings."""

@@ -1,11 +1,11 @@
-"""Group means: what groups of networks measure, with intervals over trainings.
+"""Group means: the measurements of groups of networks, with intervals over trainings.
 
-For experiments with replicates, as a training sweep over seeds makes them: each numeric column of a stage (PSNR of `restore`, the index of
-`lam`) is averaged over the images that all networks were measured on, network by network; networks whose tags in `by` are alike make a
-group, and the group's mean has Student's t over its trainings (`analyses.shared.replicates`). Groups are compared, not networks.
+For experiments with replicates, such as a training sweep over seeds: each numeric column of a stage (PSNR of `restore`, DI of `lam`) is
+averaged for each network over the images on which all networks were measured; networks with the same values of the tags in `by` form a
+group, and the group's mean has Student's t interval over its trainings (`analyses.shared.replicates`). Groups are compared, not networks.
 
-The page's own section of a stage has intervals over images: what other images would have shown of these networks. The intervals here are
-about other trainings, on these images. A claim about a way of training needs the latter.
+The intervals in the page's own section of a stage are over images: they describe the same networks on other images. The intervals here
+describe other trainings, on the same images. A claim about a way of training needs the latter.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class Params(Grouped):
     """Fields of a `group_means` stage."""
 
     of: str = Field(default="restore", description="id of the stage whose columns are averaged")
-    columns: list[str] | None = Field(default=None, description="its columns; null: those that hold fractions")
-    level: float = Field(default=0.95, gt=0.5, lt=1, description="of the intervals")
+    columns: list[str] | None = Field(default=None, description="its columns; null: all floating-point columns")
+    level: float = Field(default=0.95, gt=0.5, lt=1, description="confidence level of the intervals")
 
 
 _COLUMN, _LABEL = Column("column_name", "string", "column of the stage"), Column("label", "string", "degradation")
-_IMAGES = Column("images", "int64", "images that every network was measured on, each weighing the same")
+_IMAGES = Column("images", "int64", "images on which every network was measured, with equal weights")
 MEANS = Table(
     "group_means", "One row per group, column and degradation: mean over trainings of each network's mean over images",
     (GROUP, _COLUMN, _LABEL, Column("mean", "float64", "mean over trainings, in the column's unit"), *ENDS,
@@ -78,12 +78,12 @@ class GroupMeans:
     def inputs(cls, params: BaseModel, cells: Sequence[Cell]) -> list[str]:
         assert isinstance(params, Params)
         if not params.by:
-            raise PlanError("group_means.by: name the tags that make a group, as `by: [residual]`")
+            raise PlanError("group_means.by: name the tags that form a group, e.g. `by: [residual]`")
         stages = {cell.stage: cell.kind for cell in cells if cell.columns}
         wanted = cells_of(cells, params.of, stages.get(params.of, "restore"), asked_by="group_means.of")
         if not any(cell.model for cell in wanted):
             raise PlanError(f"group_means.of: stage {params.of!r} measures samples without a model; groups are of networks")
-        main = min(cell.what for cell in wanted)  # the others are its controls
+        main = min(cell.what for cell in wanted)  # the others are controls
         wanted = [cell for cell in wanted if cell.what == main]
         _chosen(params, wanted)
         return [cell.id for cell in wanted]
@@ -98,15 +98,15 @@ class GroupMeans:
         for column in _chosen(params, view.cells):
             for label, values, images in _measured(view, params, column):
                 about = {"column_name": column, "label": label, "images": images}
-                found = {group.name: group_mean(group, values, level=params.level) for group in groups}
-                shown.append((column, label, found))
-                means += [{"group": group.name, **about, **found[group.name].row("mean"), "networks": _with_value(group, values)}
+                group_means = {group.name: group_mean(group, values, level=params.level) for group in groups}
+                shown.append((column, label, group_means))
+                means += [{"group": group.name, **about, **group_means[group.name].row("mean"), "networks": _with_value(group, values)}
                           for group in groups]  # fmt: skip
                 for one, other in compared_groups(groups):
                     item = group_difference(one, other, values, level=params.level)
                     pairs.append({"group": one.name, "other": other.name, **about, **item.row("difference"), "paired": item.paired})
         if not means:
-            raise AnalysisError(f"stage {params.of} has no number that was measured; `xlli query STUDY \"from failures\"` says why")
+            raise AnalysisError(f"stage {params.of} has no measured numbers; `xlli query STUDY \"from failures\"` says why")
         quoted_means: dict[str, dict[str, float]] = {}
         for row in means:
             quoted_means.setdefault(f"{row['column_name']}, {row['label']}", {})[row["group"]] = row["mean"]
@@ -126,12 +126,12 @@ def _chosen(params: Params, cells: Sequence[Cell]) -> list[str]:
         if name not in known:
             near = closest(name, known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise PlanError(f"group_means.columns: {params.of} has no number {name!r}; {hint}There are: {', '.join(known) or 'none'}")
+            raise PlanError(f"group_means.columns: {params.of} has no number {name!r}; {hint}Columns: {', '.join(known) or 'none'}")
     return list(params.columns)
 
 
 def _measured(view: View, params: Params, column: str) -> Iterator[tuple[str, Mapping[str, float], int]]:
-    """(degradation, model → mean, images) of a column, of the degradations under which something was measured."""
+    """(degradation, model → mean, number of images) of a column, for the degradations with measurements."""
     value = f"cast(t.{quoted(column)} as double)"
     table = view.sql(
         f"select t.model, t.row, s.label, coalesce(s.source_sha, s.content) as photograph, avg({value}) as v "
@@ -169,4 +169,4 @@ def _figures(groups: Sequence[Group], shown: Sequence[tuple[str, str, Mapping[st
         colours = (INK,) * len(names)
         panels = tuple(Panel(label, column, tuple(mean[name].interval for name in names), colours) for label, mean in rows)
         view = Dots(f"{column} by group", names, panels)
-        yield figure(column, view, f"{column}: mean over trainings with its interval, t over trainings.")
+        yield figure(column, view, f"{column}: mean over trainings, with its t interval.")

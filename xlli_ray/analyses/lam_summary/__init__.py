@@ -1,1 +1,1 @@
-"""What a study's attribution maps say together: `analysis` is the stage."""
+"""Summary of a study's attribution maps: `analysis` is the stage."""

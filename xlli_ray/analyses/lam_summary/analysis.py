@@ -1,22 +1,23 @@
-"""LAM summary: how far each network looks, whether networks differ in it, whether it goes with PSNR, and whether the maps can be believed.
+"""LAM summary: how much of the input each network uses, how networks differ, the relation to PSNR, and whether the maps are credible.
 
 J. Gu, C. Dong, "Interpreting Super-Resolution Networks with Local Attribution Maps", CVPR 2021. The diffusion index DI = 100 (1 − Gini) of
 a map grows with the share of input pixels that a network uses for one window. It depends on the size of the input (the same map with a
-border of zeros has a smaller DI), so means stand for one input size; differences and ratios of two networks are taken on the same windows,
-which are equal in size. `extent`, DI / 100 × pixels, is not changed by such a border.
+border of zeros has a smaller DI), so means are for one input size; differences and ratios of two networks are taken on the same windows, at
+equal input size. `extent`, DI / 100 × pixels, is not changed by such a border.
 
 Intervals are over images: an image's windows, patches and degradations, which are not independent of each other, are averaged first
-(`stats.intervals`: skewness-corrected t; t for differences and ratios; none below 3 images). They speak of other images of this kind, not
-of other trainings of the networks. Each is for itself: of 20 pairs without any difference, one will lie apart at 95 %. With `by` and
-`replicate`, groups of networks are compared instead of networks, with intervals over trainings (`analyses.shared.replicates`).
+(`stats.intervals`: skewness-corrected t; t for differences and ratios; none below 3 images). They describe other images of this kind, not
+other trainings of the networks. They are not adjusted for multiple comparisons: at 95 %, one of 20 pairs without a difference will differ.
+With `by` and `replicate`, groups of networks are compared instead, with intervals over trainings (`analyses.shared.replicates`).
 
-DI against PSNR: Spearman's ρ over the networks, for each image and for the networks' means; undefined below 3 networks, and with few
+DI against PSNR: Spearman's ρ over the networks, for each image and for the networks' means; undefined below 3 networks, and for few
 networks an association is weak evidence even at ρ = 1 (4 networks: p = 0.08).
 
-Controls, after J. Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018. A map `survives` randomised weights when its rank
-correlation with the map of the randomised network, beyond what the place relative to the window explains, reaches √½: then at least half of
-the variance of its ranks is told by a network that has learned nothing (`stats.map_controls` says what is usual). A map does not follow its
-window when its centre of mass goes less than a quarter of the window's way. A network of which more than half of the maps fail is flagged.
+Controls, after J. Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018. A map `survives` randomised weights if its rank
+correlation with the map of the randomised network, beyond what the position relative to the window explains, is at least √½: then half of
+the variance of its ranks is explained by a network that has learned nothing (`stats.map_controls` has typical values). A map does not
+follow its window if its centre of mass moves less than a quarter of the window's shift. A network is flagged if more than half of its maps
+fail.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class LamSummary:
 
 
 def _values(models: Sequence[str], summary: Sequence[dict[str, Any]], against: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The numbers one would quote: DI of each model over everything, and ρ against PSNR."""
+    """The main numbers: DI of each model over everything, and ρ against PSNR."""
     label = ALL if any(row["label"] == ALL for row in summary) else None
     sizes = {(row["height"], row["width"]) for row in summary}
     key = (None, None) if (None, None) in sizes else None

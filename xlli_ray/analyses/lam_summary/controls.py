@@ -1,4 +1,4 @@
-"""The controls of `lam_summary`: each map beside that of randomised weights and that of a shifted window (`stats.map_controls`)."""
+"""The controls of `lam_summary`: each map compared with that of randomised weights and that of a shifted window (`stats.map_controls`)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 RANDOMISED, SHIFTED = "randomised_weights", "shifted_window"
 SAME = 0.99
-"""Rank correlation from which two maps are one map: decides about shifted windows of which the table does not say where they went."""
+"""Rank correlation above which two maps count as equal: used for shifted windows whose position is not in the table."""
 _Row = dict[str, Any]
 _NAN = float("nan")
 
 
-class _Pictures:
-    """Maps by row of the table `lam`. Keeps one sample of each cell: its windows are asked for one after another."""
+class _Maps:
+    """Maps by row of the table `lam`. Keeps one sample of each cell, since its windows are read one after another."""
 
     def __init__(self, view: View, data: Mapping[str, np.ndarray], stage: str) -> None:
         self._view, self._data, self._stage = view, data, stage
@@ -29,7 +29,7 @@ class _Pictures:
         self._held: dict[str, tuple[int, np.ndarray | None]] = {}
 
     def __call__(self, index: int) -> np.ndarray | None:
-        """The map behind row `index`, (H, W); None when it is not stored."""
+        """The map behind row `index`, (H, W); None if it is not stored."""
         cell = f"{self._stage}/{self._data['model'][index]}/{self._data['what'][index]}"
         row, window = int(self._data["row"][index]), int(self._data["win"][index])
         if cell not in self._arrays:
@@ -46,30 +46,30 @@ class _Pictures:
 
 
 def control_maps(view: View, data: Mapping[str, np.ndarray], own: np.ndarray, params: Params) -> list[_Row]:
-    """Rows of `lam_control_maps`: one for each control map that can be compared.
+    """Rows of `lam_control_maps`: one per control map that can be compared.
 
-    `data`: columns of the table `lam`, sorted by model, what, row and window. `own`: the rows that are maps themselves.
+    `data`: columns of the table `lam`, sorted by model, what, row and window. `own`: the rows that are not controls.
     """
     return list(_compared(view, data, own, params))
 
 
 def _compared(view: View, data: Mapping[str, np.ndarray], own: np.ndarray, params: Params) -> Iterator[_Row]:
     scale = {model.id: model.scale for model in view.models}
-    pictures = _Pictures(view, data, params.of)
+    stored_maps = _Maps(view, data, params.of)
     maps = {(data["model"][i], data["row"][i], data["win"][i]): int(i) for i in own}
     for index in np.flatnonzero((data["control"] != "") & (data["status"] == "ok")).tolist():
         model, row, window = (data[name][index] for name in ("model", "row", "win"))
         beside = maps.get((model, row, window))
-        one, other = (None if i is None else pictures(i) for i in (beside, index))
+        one, other = (None if i is None else stored_maps(i) for i in (beside, index))
         if beside is None or one is None or other is None:
             continue
-        control, here = str(data["control"][index]), pictures.place(beside)
+        control, here = str(data["control"][index]), stored_maps.place(beside)
         rho, beyond, way = alike(one, other), alike_beyond_place(one, other, here, scale[model]), _NAN
-        if not np.isfinite(rho):  # one of them is all zero: it is counted as undefined elsewhere
+        if not np.isfinite(rho):  # one of them is all zero, and is counted as undefined elsewhere
             continue
         fails = beyond >= params.survives
         if control == SHIFTED:
-            way = followed(one, other, here, pictures.place(index), scale[model])
+            way = followed(one, other, here, stored_maps.place(index), scale[model])
             fails = way < params.follows if np.isfinite(way) else rho >= SAME
         yield {"model": model, "control": control, "sample_id": data["sample_id"][index], "row": int(row), "window": int(window),
                "rho": rho, "beyond": beyond, "follows": way, "fails": bool(fails)}  # fmt: skip
@@ -93,7 +93,7 @@ def control_rows(maps: Sequence[_Row], models: Sequence[str], images: Mapping[in
 
 
 def median(values: Any) -> float:
-    """Median of the finite values, NaN when there is none."""
+    """Median of the finite values, NaN if there are none."""
     finite = np.asarray(values, np.float64)
     finite = finite[np.isfinite(finite)]
     return float(np.median(finite)) if len(finite) else _NAN

@@ -16,7 +16,7 @@ _Row = dict[str, Any]
 
 
 def group_rows(measures: Measures) -> tuple[list[_Row], list[_Row], list[str]]:
-    """Rows of both tables and notes; nothing without `by`. All on the windows that every network has a DI of."""
+    """Rows of both tables, and notes; empty without `by`. Computed on the windows for which every network has a DI."""
     params = measures.params
     if not params.by:
         return [], [], []
@@ -25,8 +25,8 @@ def group_rows(measures: Measures) -> tuple[list[_Row], list[_Row], list[str]]:
     pairs: list[_Row] = []
     for label in [*measures.labels, *([ALL] if len(measures.labels) > 1 else [])]:
         mask = np.ones(len(measures.windows), bool) if label == ALL else measures.label == label
-        found, images = network_means(measures.di[mask], measures.image[mask], measures.images)
-        values = dict(zip(measures.models, found.tolist()))
+        by_network, images = network_means(measures.di[mask], measures.image[mask], measures.images)
+        values = dict(zip(measures.models, by_network.tolist()))
         about = {"label": label, "images": images}
         means += [{"group": group.name, **about, **group_mean(group, values, level=params.level, limits=(0.0, 100.0)).row("di")}
                   for group in groups]  # fmt: skip

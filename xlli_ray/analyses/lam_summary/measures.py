@@ -1,4 +1,4 @@
-"""The numbers of `lam_summary`: from the table `lam` to rows. What they mean stands in `lam_summary` and in `tables`."""
+"""The numbers of `lam_summary`: from the table `lam` to rows. Their meaning: `lam_summary.analysis` and `lam_summary.tables`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from xlli_ray.analyses.lam_summary.params import Params
 
 SIZES = 12
-"""More input sizes than this have no rows of their own."""
+"""With more input sizes than this, there are no rows for single sizes."""
 PERCENT: Limits = (0.0, 100.0)
 POSITIVE: Limits = (0.0, None)
 CORRELATION: Limits = (-1.0, 1.0)
@@ -39,7 +39,7 @@ from lam l join samples s on l.row = s.row order by l.model, l.what, l.row, l."w
 
 @dataclass(frozen=True)
 class Group:
-    """Windows that are averaged together."""
+    """The windows of one average."""
 
     label: str
     height: int | None
@@ -49,7 +49,7 @@ class Group:
 
 
 class Measures:
-    """All that `lam_summary` says, computed from one read of the table. Matrices are (windows, models), NaN where there is no map."""
+    """All results of `lam_summary`, from one query of the table. Matrices are (windows, models), NaN where there is no map."""
 
     def __init__(self, view: View, params: Params, seed: int) -> None:
         self.view, self.params, self.seed = view, params, seed
@@ -57,10 +57,10 @@ class Measures:
         self.data = {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
         own = (self.data["control"] == "") & (self.data["status"] == "ok")
         if not own.any():
-            raise AnalysisError(f"stage {params.of} has no map that was measured; `xlli query STUDY \"from failures\"` says why")
+            raise AnalysisError(f"stage {params.of} has no measured map; reasons: `xlli query STUDY \"from failures\"`")
         modes = sorted({str(mode) for mode in self.data["mode"][own]})
         if len(modes) > 1:
-            raise AnalysisError(f"stage {params.of} holds maps of several modes ({', '.join(modes)}), which are different measures")
+            raise AnalysisError(f"stage {params.of} has maps of several modes ({', '.join(modes)}), which are different measures")
         self.own = np.flatnonzero(own)
         present = set(self.data["model"][own])
         self.models = [model.id for model in view.models if model.id in present]
@@ -69,7 +69,7 @@ class Measures:
         self._pivot()
 
     def _pivot(self) -> None:
-        """Windows down, models across. A window is the same for two models when sample, number, place and size are."""
+        """Rows are windows, columns models. Two models have the same window if its sample, number, position and size are equal."""
         names = ("row", "win", "top", "lft", "size", "height", "width")
         keys = np.stack([np.asarray(self.data[name][self.own], np.int64) for name in names], axis=1)
         self.windows, first, place = np.unique(keys, axis=0, return_index=True, return_inverse=True)
@@ -93,7 +93,7 @@ class Measures:
 
     @cached_property
     def draws(self) -> np.ndarray:
-        """Draws of the images, for statistics that are not means over them: ρ of the models' means."""
+        """Bootstrap draws of the images, for statistics that are not means over images: ρ of the models' means."""
         return resample(len(deal(np.zeros((self.images, 1)))), self.params.resamples, generator(self.seed, "images"))
 
     def intervals(
@@ -105,7 +105,7 @@ class Measures:
 
     @cached_property
     def psnr(self) -> np.ndarray | None:
-        """float64 (windows, models): PSNR of the sample that a window lies in; None without a restore stage."""
+        """float64 (windows, models): PSNR of the sample that contains the window; None without a restore stage."""
         if not any(cell.kind == "restore" for cell in self.view.cells):
             return None
         table = self.view.sql("select model, row, psnr_y from restore where status = 'ok' and isfinite(psnr_y)")
@@ -117,7 +117,7 @@ class Measures:
         return out if np.isfinite(out).any() else None
 
     def groups(self) -> Iterator[Group]:
-        """Labels × input sizes; a single label or size stands for itself, several also stand together."""
+        """Labels × input sizes; several labels, or sizes, are also averaged together."""
         sizes = np.unique(self.windows[:, 5:7], axis=0)
         labels = [*self.labels, *([ALL] if len(self.labels) > 1 else [])]
         listed: list[tuple[int | None, int | None]] = [(int(h), int(w)) for h, w in sizes] if len(sizes) <= SIZES else []
@@ -132,7 +132,7 @@ class Measures:
 
     @property
     def sizes(self) -> int:
-        """How many input sizes there are."""
+        """Number of input sizes."""
         return len(np.unique(self.windows[:, 5:7], axis=0))
 
     def summary(self) -> list[_Row]:
@@ -192,14 +192,14 @@ class Measures:
         return out
 
     def _complete(self, label: str) -> tuple[list[int], np.ndarray, np.ndarray, np.ndarray]:
-        """(models, DI, PSNR, image): one row per sample on which all models with a PSNR have both."""
+        """(models, DI, PSNR, image): one row per sample with both values for all models that have a PSNR."""
         assert self.psnr is not None
         mask = self.label == label
         models = [i for i in range(len(self.models)) if np.isfinite(self.psnr[mask, i]).any() and np.isfinite(self.di[mask, i]).any()]
         both = np.hstack([self.di[mask][:, models], self.psnr[mask][:, models]])
         whole = np.isfinite(both).all(axis=1)
         rows, place = np.unique(self.windows[mask, 0][whole], return_inverse=True)
-        means, _ = photograph_means(both[whole], place.reshape(-1), len(rows))  # of each sample's windows
+        means, _ = photograph_means(both[whole], place.reshape(-1), len(rows))  # over each sample's windows
         image = np.zeros(len(rows), np.int64)
         image[place.reshape(-1)] = self.image[mask][whole]
         return models, means[:, : len(models)], means[:, len(models) :], image
@@ -213,7 +213,7 @@ class Measures:
             about = {"label": label, "models": len(models), "images": images}
             (within,) = self.intervals(spearman_rows(di, psnr)[:, None], image, CORRELATION)
             out.append({"scope": "within images", **about, "rho": within.mean, "low": within.low, "high": within.high, "p": _NAN})
-            # both sides from the same images, so a model is not better for having been given easier ones
+            # both means over the same images, so that no model benefits from easier ones
             each, seen = photograph_means(np.hstack([di, psnr]), image, self.images)
             sums, counts = np.nan_to_num(each), (seen > 0).astype(np.float64)
             means = np.array([item.mean for item in intervals(each, seen)]).reshape(2, -1)
@@ -231,8 +231,8 @@ class Measures:
     def points(self) -> list[tuple[str, str, Interval, Interval]]:
         """(label, model, DI, PSNR) over the samples that `against_psnr` compares, for the figure.
 
-        Pictures differ by many dB and many points of DI, models on one picture by tenths, so the intervals are those of the deviation from
-        the mean over the models, picture by picture: what a comparison of two points needs.
+        Images differ by many dB and many points of DI, models on one image by tenths, so the intervals are those of the deviation from the
+        mean over the models, image by image: what is needed to compare two points.
         """
         out = []
         for label in self.labels if self.psnr is not None else []:
@@ -255,17 +255,17 @@ class Measures:
         return maps, control_rows(maps, self.models, images)
 
     def flags(self, summary: Sequence[_Row], controls: Sequence[_Row]) -> list[str]:
-        """What must be seen first."""
+        """Warnings."""
         out = []
-        words = {RANDOMISED: f"survive randomised weights (ρ beyond place ≥ {self.params.survives:g})",
-                 SHIFTED: f"do not follow their window (less than {self.params.follows:g} of its way)"}  # fmt: skip
+        words = {RANDOMISED: f"survive randomised weights (ρ beyond position ≥ {self.params.survives:g})",
+                 SHIFTED: f"do not follow their window (less than {self.params.follows:g} of its shift)"}  # fmt: skip
         for control, text in words.items():
             bad = [f"{row['model']} ({row['alike']} of {row['maps']})" for row in controls if row["control"] == control and row["flag"]]
             if bad:
                 out.append(f"most maps {text}: {', '.join(bad)}")
-        for name, text in (("undefined", "without a DI (all zero or not finite)"),
-                           ("nonfinite", "made from gradients with NaN or infinity"),
-                           ("inexact", f"estimated to be more than {100 * self.params.error_limit:g} % off")):  # fmt: skip
+        for name, text in (("undefined", "without DI (all zero or not finite)"),
+                           ("nonfinite", "computed from gradients with NaN or infinity"),
+                           ("inexact", f"with an estimated error above {100 * self.params.error_limit:g} %")):  # fmt: skip
             bad = [f"{model} ({count} of {total})" for model in self.models for count, total in [self._count(name, model)] if count]
             if bad:
                 out.append(f"maps {text}: {', '.join(bad)}")
@@ -279,25 +279,25 @@ class Measures:
         return int((self.data[name][mine].astype(np.float64) > 0).sum()), len(mine)
 
     def notes(self) -> list[str]:
-        """What one should know."""
+        """Notes."""
         out = [f"{counted(self.images, 'image')}, {counted(len(self.windows), 'window')}, {counted(len(self.models), 'model')}. Intervals: "
                f"{kind(self.params.level)}; of differences and ratios: t."]  # fmt: skip
         if self.images < FEW:
-            out.append(f"Few images ({self.images}): intervals hold the truth less often than they say.")
+            out.append(f"Few images ({self.images}): the coverage of the intervals is below their level.")
         if self.sizes > 1:
             out.append(
-                f"The maps are of {self.sizes} input sizes, and DI depends on the size. Rows without height and width mix them: look at "
+                f"The maps are of {self.sizes} input sizes, and DI depends on the size. Rows without height and width mix them: use "
                 "`extent`, or at ratios and differences of models on the same windows."
             )
         if len(self.models) > 1 and not np.isfinite(self.di).all():
             lacking = int((~np.isfinite(self.di).all(axis=1)).sum())
-            out.append(f"{lacking} of {counted(len(self.windows), 'window')} lack a map of some model; pairs leave them out.")
+            out.append(f"{lacking} of {counted(len(self.windows), 'window')} lack a map of some model and are left out of the pairs.")
         if self.failed:
-            out.append(f"{counted(self.failed, 'map')} failed to be measured; `failures` says why.")
+            out.append(f"{counted(self.failed, 'map')} could not be measured; reasons: `failures`.")
         if self.psnr is None:
             out.append("No PSNR: there is no restore stage for these models, or no targets.")
         elif len(self.models) < 3:
             out.append("DI against PSNR is undefined for fewer than 3 models.")
         if not (self.data["control"] != "").any():
-            out.append("No controls: add `controls: [randomised_weights, shifted_window]` to the lam stage before you believe a map.")
+            out.append("No controls: add `controls: [randomised_weights, shifted_window]` to the lam stage before trusting a map.")
         return out

@@ -1,4 +1,4 @@
-"""What `lam_summary` writes: the tables and their columns, with meanings."""
+"""The tables of `lam_summary`: their columns and what these mean."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from xlli_ray.analyses.shared.replicates import ENDS, GROUP, OTHER, PAIRED
 from xlli_ray.store.tables.results import Column, Table
 
 ALL: Final = "all"
-"""The label under which all degradations are taken together."""
+"""The label of all degradations together."""
 
 _ENDS = (
     Column("low", "float64", "lower end of the interval, t over images; null below 3 images"),
@@ -17,25 +17,25 @@ _ENDS = (
 
 SUMMARY: Final = Table(
     "lam_summary",
-    "One row per model, degradation label and input size: means over images, which weigh the same, with intervals over images",
+    "One row per model, degradation label and input size: means over images with equal weights, and intervals over images",
     (
         Column("model", "string", "model id"),
         Column("label", "string", f"degradation, or `{ALL}`: all of them together"),
-        Column("height", "int64", "of the network's input; null: all sizes together", unit="pixels"),
-        Column("width", "int64", "as height", unit="pixels"),
-        Column("images", "int64", "images with at least one map that is defined: what the means are over"),
-        Column("windows", "int64", "maps that are defined"),
-        Column("di", "float64", "diffusion index, 0…100, mean over images; higher: more pixels count. Comparable at equal input size only"),
+        Column("height", "int64", "height of the network's input; null: all sizes together", unit="pixels"),
+        Column("width", "int64", "width of the network's input, likewise", unit="pixels"),
+        Column("images", "int64", "images with at least one defined map, over which the means are taken"),
+        Column("windows", "int64", "defined maps"),
+        Column("di", "float64", "diffusion index, 0…100, mean over images; higher: more pixels used. Comparable at equal input size only"),
         Column("di_low", "float64", "lower end of its interval, skewness-corrected t over images; null below 3 images"),
         Column("di_high", "float64", "upper end of its interval"),
         Column("extent", "float64", "DI / 100 × height × width of the input: a border of zeros does not change it", unit="pixels"),
         Column("extent_low", "float64", "lower end of its interval", unit="pixels"),
         Column("extent_high", "float64", "upper end of its interval", unit="pixels"),
         Column("gini", "float64", "Gini coefficient of the map, 0…1, mean over images; DI = 100 (1 − gini)"),
-        Column("area", "float64", "share of pixels that hold 95 % of the map, 0…1, mean over images"),
+        Column("area", "float64", "share of pixels with 95 % of the map, 0…1, mean over images"),
         Column("psnr_y", "float64", "PSNR of the same samples, mean over images; null without a restore stage", unit="dB", better="higher"),
-        Column("undefined", "int64", "maps that are all zero or not finite: no DI, in no mean"),
-        Column("nonfinite", "int64", "maps whose gradients held NaN or infinity"),
+        Column("undefined", "int64", "maps that are all zero or not finite: no DI, not in any mean"),
+        Column("nonfinite", "int64", "maps whose gradients contained NaN or infinity"),
         Column("inexact", "int64", "maps whose error estimate is above `error_limit`"),
         Column("error_estimate", "float64", "median error estimate of the maps, relative", better="lower"),
         Column("completeness", "float64", "median of |relative completeness residual|", better="lower"),
@@ -44,16 +44,16 @@ SUMMARY: Final = Table(
 
 PAIRS: Final = Table(
     "lam_pairs",
-    "One row per pair of models and label: paired differences on the same windows, which are equal in size; empty with `by`",
+    "One row per pair of models and label: paired differences on the same windows, at equal input size; empty with `by`",
     (
         Column("model", "string", "the first model"),
         Column("other", "string", "the second model"),
         Column("label", "string", f"degradation, or `{ALL}`"),
-        Column("images", "int64", "images with windows that both models have"),
-        Column("windows", "int64", "windows that both models have"),
+        Column("images", "int64", "images with windows for which both models have a map"),
+        Column("windows", "int64", "windows for which both models have a map"),
         Column("difference", "float64", "DI of `model` minus DI of `other`, mean over images of the mean over windows"),
         *_ENDS,
-        Column("ratio", "float64", "geometric mean of DI / DI over images: does not depend on input size"),
+        Column("ratio", "float64", "geometric mean of DI / DI over images: independent of input size"),
         Column("ratio_low", "float64", "lower end of its interval"),
         Column("ratio_high", "float64", "upper end of its interval"),
         Column("share", "float64", "share of images on which `model` has the higher DI; ties count half"),
@@ -68,28 +68,28 @@ PSNR: Final = Table(
                                   "`across models`: ρ of the models' means"),
         Column("label", "string", "degradation"),
         Column("models", "int64", "models compared: those with DI and PSNR; undefined below 3"),
-        Column("images", "int64", "images on which all of them have both"),
+        Column("images", "int64", "images on which all of them have both values"),
         Column("rho", "float64", "−1…1; null where undefined"),
-        Column("low", "float64", "lower end of its interval over other images, for these models"),
-        Column("high", "float64", "upper end of it; whether other models would agree is what `p` is about"),
+        Column("low", "float64", "lower end of its interval over images, for these models"),
+        Column("high", "float64", "upper end of the interval; for generalization to other models, see `p`"),
         Column("p", "float64", "two-sided permutation p over models (`across models` only)"),
     ),
 )  # fmt: skip
 
 CONTROLS: Final = Table(
     "lam_controls",
-    "One row per model and control: how alike the maps and their control maps are",
+    "One row per model and control: similarity of the maps and their control maps",
     (
         Column("model", "string", "model id"),
         Column("control", "string", "`randomised_weights` or `shifted_window`"),
-        Column("maps", "int64", "pairs of maps that could be compared"),
+        Column("maps", "int64", "pairs of maps compared"),
         Column("images", "int64", "images they come from"),
         Column("rho", "float64", "median of Spearman's ρ over all pixels"),
-        Column("beyond", "float64", "median of ρ beyond what the place relative to the window explains"),
+        Column("beyond", "float64", "median of ρ beyond what the position relative to the window explains"),
         Column("beyond_low", "float64", "5 % quantile of it"),
         Column("beyond_high", "float64", "95 % quantile of it"),
-        Column("follows", "float64", "median share of the window's way that the map's centre went along (shifted_window)", better="higher"),
-        Column("alike", "int64", "maps that fail: see `fails` of lam_control_maps"),
+        Column("follows", "float64", "median share of the window's shift that the map's centre moved (shifted_window)", better="higher"),
+        Column("alike", "int64", "maps that fail: see `fails` in lam_control_maps"),
         Column("flag", "bool", "true: more than half of the maps fail"),
     ),
 )
@@ -102,16 +102,16 @@ CONTROL_MAPS: Final = Table(
         Column("control", "string", "`randomised_weights` or `shifted_window`"),
         Column("sample_id", "string", "sample"),
         Column("row", "int64", "row of the sample table"),
-        Column("window", "int64", "window's index"),
+        Column("window", "int64", "index of the window"),
         Column("rho", "float64", "Spearman's ρ of both maps over all pixels, −1…1"),
-        Column("beyond", "float64", "ρ of ranks minus the mean rank at the same place relative to the window, −1…1"),
-        Column("follows", "float64", "1: the map's centre went along with the window, 0: it stayed (shifted_window)", better="higher"),
+        Column("beyond", "float64", "ρ of ranks minus the mean rank at the same position relative to the window, −1…1"),
+        Column("follows", "float64", "1: the map's centre moved with the window, 0: it did not move (shifted_window)", better="higher"),
         Column("fails", "bool", "the map survives randomised weights, or does not follow its window"),
     ),
 )
 
 _LABEL = Column("label", "string", f"degradation, or `{ALL}`")
-_IMAGES = Column("images", "int64", "images with windows that every network has a DI of")
+_IMAGES = Column("images", "int64", "images with windows for which every network has a DI")
 
 GROUPS: Final = Table(
     "lam_groups",

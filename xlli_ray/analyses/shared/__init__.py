@@ -1,1 +1,1 @@
-"""What analyses have in common: access to a study, groups of trainings, labels, matrix products, and which results are fresh."""
+"""Code shared by analyses: access to a study, groups of trainings, labels, Gram matrices, thumbnails, freshness of results."""

@@ -1,8 +1,8 @@
-"""From a stored layer to its samples, a shard at a time, and to their Gram matrix, whatever the memory.
+"""From a stored layer to its features by sample, read shard by shard, and to their Gram matrix, whatever the available memory.
 
-The Gram matrix adds up over features and needs all samples at once; a store gives samples, a shard at a time. So the samples are laid out
-once as float32, in memory while they fit, else in a file in a temporary folder that is gone afterwards, and read in blocks of features
-(`stats.gram`). Where they lie changes no bit of the result.
+A Gram matrix is a sum over features and needs all samples at once, while the store returns samples, shard by shard. So the features are
+first copied into one float32 matrix, in memory if it fits, else in a temporary file that is deleted afterwards, and then read in blocks of
+features (`stats.gram`). The result is the same to the bit either way.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from xlli_ray.stats.gram import gram
 from xlli_ray.store.zarr.size_reader import Reader
 
 MEMORY = 2 << 30
-"""Bytes of features that are held in memory."""
+"""Maximum number of bytes of features held in memory."""
 
 
 def feature_gram(
@@ -29,11 +29,11 @@ def feature_gram(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows and Gram matrix of the valid samples of one stored array.
 
-    `bucket`: the input size, needed where the array has several. `rows`: only these rows of the sample table, int64, in any order.
+    `bucket`: the input size, needed if the array has several. `rows`: only these rows of the sample table, int64, in any order.
     `memory`: bytes of features that may be held; above that a file under `scratch` (the system's temporary folder when None).
-    Returns the table rows, int64 (n,), ascending, and the Gram matrix, float64 (n, n), shifted as `stats.gram.gram` says, so centre it.
-    Samples that were not measured, or that hold NaN or infinity, are left out. Raises AnalysisError when nothing is left, and
-    EnvironmentFailure when there is no room for the file.
+    Returns the table rows, int64 (n,), ascending, and the Gram matrix, float64 (n, n), shifted as in `stats.gram.gram`, so still to be
+    centred. Samples that were not measured, or contain NaN or infinity, are left out. Raises AnalysisError if none is left, and
+    EnvironmentFailure if there is no space for the file.
     """
     reader = reader_of(array, bucket)
     known = valid_rows(reader, rows)
@@ -47,18 +47,18 @@ def feature_gram(
         matrix = gram(features[:place]) if place else np.empty((0, 0))
     good = np.isfinite(np.diagonal(matrix))
     if not good.any():
-        reason = "every sample holds NaN or infinity" if place else "no sample was measured; `failures` says why"
+        reason = "every sample contains NaN or infinity" if place else "no sample was measured; `failures` says why"
         raise AnalysisError(f"{array.cell.id}: {reason}")
     return filled[:place][good], matrix[np.ix_(good, good)]
 
 
 def reader_of(array: CellArray, bucket: str | None = None) -> Reader:
-    """The part of the array for one input size. Raises AnalysisError naming the sizes when the choice is not clear."""
+    """The part of the array for one input size. Raises AnalysisError naming the sizes if the choice is ambiguous."""
     names = [reader.bucket.name for reader in array.readers]
     if bucket is None and len(names) == 1:
         return array.readers[0]
     if bucket not in names:
-        asked = "say which input size" if bucket is None else f"no input size {bucket}"
+        asked = "name an input size" if bucket is None else f"no input size {bucket}"
         raise AnalysisError(f"{array.cell.id}: {asked}; there are {', '.join(names)}")
     return array.readers[names.index(bucket)]
 
@@ -69,13 +69,13 @@ def table_rows(reader: Reader) -> np.ndarray:
 
 
 def valid_rows(reader: Reader, rows: np.ndarray | None = None) -> np.ndarray:
-    """int64 (n,): rows of the sample table that were measured, of `rows` where given, ascending."""
+    """int64 (n,): rows of the sample table that were measured, of `rows` if given, ascending."""
     known = table_rows(reader)[reader.valid]
     return known if rows is None else known[np.isin(known, rows)]
 
 
 def feature_rows(reader: Reader, rows: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(table rows, features) of the measured samples, a shard at a time: int64 (n,) and (n, D) of the stored type.
+    """(table rows, features) of the measured samples, shard by shard: int64 (n,) and (n, D) of the stored type.
 
     Shards without a wanted sample are not read.
     """
@@ -100,10 +100,10 @@ def _room(samples: int, width: int, memory: int, scratch: str | None) -> Iterato
         path = Path(folder) / "features.f32"
         try:
             with path.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, size)  # a full disk is an error here, and no dead process later
+                os.posix_fallocate(file.fileno(), 0, size)  # reports a full disk now, instead of killing the process later
         except OSError as error:
             raise EnvironmentFailure(
-                f"{folder}: no room for {size / 1e9:.1f} GB of features ({error.strerror}). Give more room (TMPDIR), fewer samples "
+                f"{folder}: no room for {size / 1e9:.1f} GB of features ({error.strerror}). Use a larger disk (TMPDIR), fewer samples "
                 "(`max_rows`), or a pooled layer"
             ) from error
         features = np.memmap(path, np.float32, "r+", shape=(samples, width))

@@ -1,7 +1,7 @@
-"""Which analyses a study has, what each depends on, and whether its result still says what the study says.
+"""Which analyses a study has, what each depends on, and whether its result is up to date.
 
 A result's fingerprint covers the analysis' kind and VERSION, its parameters, the study's seed, the inputs (each cell's identity and the
-digest of its records) and the models' tags. The same fingerprint: `current`. Another one: `stale`, and the next run makes it again.
+digest of its records) and the models' tags. The same fingerprint: `current`. A different one: `stale`, and the next run computes it again.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ StateName = Literal["current", "stale", "missing", "failed"]
 
 @dataclass(frozen=True)
 class Asked:
-    """An analysis as a recipe or an earlier result names it."""
+    """An analysis as named by a recipe or an earlier result."""
 
     id: str
     kind: str
     params: Mapping[str, Any]
     models: Any = "all"
     code: str = ""
-    """Where the recipe says that its class lies; "" for one of a registry."""
+    """Location of its class as given in the recipe; "" for one in a registry."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Task:
 
 @dataclass(frozen=True)
 class State:
-    """How an analysis stands."""
+    """The state of an analysis."""
 
     id: str
     kind: str
@@ -58,12 +58,12 @@ class State:
     why: str = ""
     """What changed, or why it failed; '' when current."""
     wanted: bool = True
-    """False: only an earlier result, the last recipe did not name it; it is kept, and not run again."""
+    """False: the result of an earlier recipe, not named by the last one; it is kept, and not run again."""
     code: str = ""
 
 
 def asked_in(manifest: Manifest) -> list[Asked]:
-    """The analyses of the last run's recipe, in its order."""
+    """The analyses in the recipe of the last run, in its order."""
     stages = manifest.recipe.get("stages", [])
     return [Asked(stage["id"], stage["kind"], stage.get("params", {}), stage.get("models", "all"), str(stage.get("code") or ""))
             for stage in stages if stage.get("concludes") or stage["kind"] in ANALYSES]  # fmt: skip
@@ -84,14 +84,14 @@ def inputs_of(asked: Asked, manifest: Manifest) -> tuple[type[Analysis], BaseMod
     except PlanError as error:
         raise PlanError(f"stage {asked.id}: {without_lead(str(error), asked.id)}") from error
     if not names:
-        raise PlanError(f"stage {asked.id}: {asked.kind} found nothing to read in this study for the models it was given")
+        raise PlanError(f"stage {asked.id}: {asked.kind} has nothing to read in this study for the models chosen by the stage")
     return cls, params, tuple(sorted((cell for cell in cells if cell.id in names), key=lambda cell: cell.id))
 
 
 def check_asked(asked: Sequence[Asked], manifest: Manifest) -> list[str]:
-    """Refuse, before anything is computed, analyses without inputs, those that the corpus is too small for, and names that are taken twice.
+    """Refuse, before anything is computed, analyses without inputs, analyses that need a larger corpus, and duplicate names.
 
-    `manifest`: with the planned cells; without a sample table, sizes are not looked at. Returns notes for the plan. Raises PlanError.
+    `manifest`: with the planned cells; without a sample table, sizes are not checked. Returns notes for the plan. Raises PlanError.
     """
     notes: list[str] = []
     probes = set(table_kinds(manifest))
@@ -99,7 +99,7 @@ def check_asked(asked: Sequence[Asked], manifest: Manifest) -> list[str]:
     stages = {cell.stage for cell in manifest.cells}
     for one in asked:
         if one.id in stages:
-            raise PlanError(f"stage {one.id}: this study has measurements of a stage of that id; give the analysis another `id`")
+            raise PlanError(f"stage {one.id}: this study has measurements of a stage with that id; give the analysis another `id`")
         cls, params, cells = inputs_of(one, manifest)
         if isinstance(params, Grouped):
             used = {cell.model for cell in cells}
@@ -140,7 +140,7 @@ def _fingerprint(
 
 
 def _as_made(asked: Asked, archive: Archive, then: Made) -> Made:
-    """`then` as it would be made now, as far as can be told without the analysis' code: of the same version, with the same inputs."""
+    """`then` as it would be made now, as far as known without the analysis's code: assuming the same version and inputs."""
     manifest = archive.manifest
     names = {item.cell for item in then.inputs}
     cells = tuple(sorted((cell for cell in manifest.cells if cell.id in names), key=lambda cell: cell.id))
@@ -152,7 +152,7 @@ def _as_made(asked: Asked, archive: Archive, then: Made) -> Made:
 
 
 def states(archive: Archive) -> list[State]:
-    """How each analysis stands: those of the last recipe in its order, then results that only the study knows."""
+    """The state of each analysis: those of the last recipe in its order, then other results stored in the study."""
     results = read_results(archive.objects)
     asked = asked_in(archive.manifest)
     named = {one.id for one in asked}
@@ -167,7 +167,7 @@ def _state(asked: Asked, archive: Archive, stored: Stored | None, *, wanted: boo
     try:
         try:
             made = resolve(asked, archive).made
-        except RecipeError:  # its code is not here, or must not run
+        except RecipeError:  # its code is not installed here, or must not run
             if stored is None:
                 raise
             made = _as_made(asked, archive, stored.made)
@@ -182,7 +182,7 @@ def _state(asked: Asked, archive: Archive, stored: Stored | None, *, wanted: boo
 
 
 def changes(then: Made, now: Made) -> str:
-    """What is different, for people: the first difference of each kind."""
+    """A readable list of what changed: the first difference of each kind."""
     out = []
     if then.version != now.version:
         out.append(f"version {then.version} → {now.version}")

@@ -1,7 +1,7 @@
-"""What the degradation labels of a study mean: type, level, axis and colour, as the sample table's summary has them.
+"""Meaning of a study's degradation labels: type, level, axis and colour, from the summary of the sample table.
 
-No degradation's code is needed: a study can be read where the package that made its samples is not installed. Studies from before the
-summary held these are read by their labels.
+The code of the degradations is not needed: a study can be read where the package that made its samples is not installed. In studies older
+than this summary, the meaning is parsed from the label.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Labels:
 
     @classmethod
     def of(cls, samples: SampleTable | None) -> Labels:
-        """Of a study's sample table."""
+        """The labels of a study's sample table."""
         if samples is None:
             return cls()
         known = {record.label: record for record in samples.meanings}
@@ -35,11 +35,11 @@ class Labels:
         return cls(records, families)
 
     def type(self, label: str) -> str:
-        """`blur2+noise10` → `blur+noise`; sets of real or given inputs are types of their own."""
+        """`blur2+noise10` → `blur+noise`; each set of real or given inputs is a type of its own."""
         return self.records[label].type if label in self.records else label
 
     def level(self, label: str) -> float:
-        """The first level of a label; 0 for a sample that is clean, or whose level is not known."""
+        """The first level of a label; 0 for clean samples and for unknown levels."""
         return next(iter(self.records[label].levels.values()), 0.0) if label in self.records else 0.0
 
     @property
@@ -48,20 +48,20 @@ class Labels:
         return tuple(dict.fromkeys(record.type for record in self.records.values()))
 
     def axis(self, family: str) -> str:
-        """What the level of a family is, with its unit."""
+        """Name and unit of a family's level."""
         return self.families[family].axis if family in self.families else f"level of {family}"
 
     def falling(self, family: str) -> bool:
-        """Whether a larger level is less of a degradation."""
+        """Whether a larger level is a weaker degradation."""
         return family in self.families and not self.families[family].higher_is_worse
 
     def by_strength(self, labels: Sequence[str]) -> list[str]:
-        """`labels` of one type from the weakest level to the strongest; mixtures, whose levels have no one order, as they are given."""
+        """`labels` of one type from the weakest level to the strongest; mixtures, whose levels have no single order, as given."""
         kind = self.type(labels[0]) if labels else ""
         return list(labels) if "+" in kind else sorted(labels, key=self.level, reverse=self.falling(kind))
 
     def type_colour(self, kind: str) -> str:
-        """The colour of a type in every figure of the study, whichever of its types a figure shows."""
+        """The colour of a type, the same in every figure of the study."""
         own = {name: record.colour for name, record in self.families.items() if record.colour is not None}
         return family_colour(kind, self.types, own)
 
@@ -70,7 +70,7 @@ class Labels:
         return self.type_colour(self.type(label))
 
     def shades(self, labels: Sequence[str]) -> dict[str, str]:
-        """The colour of each label where levels are told apart: that of its type for the strongest of `labels`, paler for weaker ones."""
+        """The colour of each label if levels are distinguished: that of its type for the strongest of `labels`, paler for weaker ones."""
         out = {}
         for label in labels:
             levels = [self.level(other) for other in self.by_strength([one for one in labels if self.type(one) == self.type(label)])]

@@ -1,18 +1,18 @@
-"""Groups of networks and the trainings behind them: `by` and `replicate` of an analysis, for every analysis that compares networks.
+"""Groups of networks and the trainings behind them: the fields `by` and `replicate` of every analysis that compares networks.
 
-Networks that were trained in the same way with other seeds are replicates: what one of them shows may be the luck of its first weights and
-crops. `by: [count]` makes a group of the networks whose tags `count` are alike, and groups are compared, not networks (forty networks make
-780 pairs). `replicate: seed` says which tag tells replicates apart; networks of a group with the same seed (of tags that are not in `by`)
-are averaged first, and are one training.
+Networks that were trained in the same way with different seeds are replicates: what one of them shows may be due to its random weights and
+crops. `by: [count]` groups the networks that have the same value of the tag `count`, and groups are compared instead of networks (forty
+networks make 780 pairs). `replicate: seed` names the tag that distinguishes replicates; networks of a group with the same seed (with
+different values of tags that are not in `by`) are averaged first and count as one training.
 
-**The training is the unit.** Of each network there is one number: its mean over the images that every network was measured on. A group's
-mean has Student's t over its trainings, n − 1 degrees of freedom; fewer than three have no interval, as everywhere (`stats.intervals`). It
-speaks of other trainings, looked at through the same images. Hall's correction is left out: means over many images are hardly skewed, and
-three or five trainings would not show it.
+**The training is the unit.** Each network contributes one number: its mean over the images on which every network was measured. The mean
+of a group has Student's t interval over its trainings, n − 1 degrees of freedom; fewer than three have no interval, as everywhere
+(`stats.intervals`). It describes other trainings, evaluated on the same images. Hall's correction is not applied: means over many images
+are hardly skewed, and three or five trainings could not show it.
 
-**Differences.** Trainings with the same value of `replicate` are partners: they share what the seed draws. With three partners or more, t
-over the differences of partners; trainings without one are left out. Otherwise B. Welch's t of two groups of unequal spread (Biometrika 34,
-1947), which takes three trainings in each. How often these intervals hold the truth: `tests/analyses/test_replicates.py`.
+**Differences.** Trainings with the same value of `replicate` are paired: they share everything that is drawn from the seed. With three
+pairs or more, the interval is t over the differences of pairs, and trainings without a partner are left out. Otherwise it is Welch's t
+for two groups of unequal variance (B. Welch, Biometrika 34, 1947), three trainings in each. Coverage: `tests/analyses/test_replicates.py`.
 """
 
 from __future__ import annotations
@@ -35,36 +35,36 @@ _Values = Mapping[str, float]
 
 
 class Grouped(BaseModel):
-    """Fields of an analysis that compares groups of networks. Where they are not given, parameters are as they were without them."""
+    """Fields of an analysis that compares groups of networks. If they are not given, they are not serialized either."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    by: list[str] = Field(default_factory=list, description="tags: networks alike in them are a group; groups are compared, not networks")
-    replicate: str | None = Field(default=None, description="tag that tells trainings of a group apart, as seed: intervals are over them")
+    by: list[str] = Field(default_factory=list, description="tags: networks with equal values form a group; groups are compared")
+    replicate: str | None = Field(default=None, description="tag that distinguishes trainings of a group, e.g. seed")
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Grouped:
         if self.replicate is not None and not self.by:
-            raise ValueError(f"replicate: {self.replicate} tells the trainings of a group apart; say in `by` which tags make a group")
+            raise ValueError(f"replicate: {self.replicate} distinguishes the trainings of a group; name the tags that form a group in `by`")
         if self.replicate in self.by:
             raise ValueError(f"by: {self.replicate!r} is also `replicate`: each group would be one training")
         return self
 
     @model_serializer(mode="wrap")
     def _serialized(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without these fields where they say nothing: results of before stay current."""
+        """Omits these fields when unused, so that earlier results stay current."""
         content: dict[str, Any] = handler(self)
         return content if self.by else {name: value for name, value in content.items() if name not in ("by", "replicate")}
 
 
 @dataclass(frozen=True)
 class Group:
-    """Networks with the same values of the tags in `by`. `members`: (model id, value of `replicate`; the id where there is none)."""
+    """Networks with the same values of the tags in `by`. `members`: (model id, value of `replicate`, or the id if it has none)."""
 
     name: str
     members: tuple[tuple[str, Any], ...]
 
     def trainings(self, values: _Values) -> dict[Any, float]:
-        """Value of `replicate` → the mean of its networks' numbers, those that have one."""
+        """Value of `replicate` → mean over its networks that have a value."""
         by_replicate: dict[Any, list[float]] = {}
         for model, replicate in self.members:
             if np.isfinite(value := values.get(model, _NAN)):
@@ -74,7 +74,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Over:
-    """A mean or a difference of means over `trainings`; `low` and `high` are NaN where `reason` says why. `paired`: over partners."""
+    """A mean or a difference of means over `trainings`; `low` and `high` are NaN if there is a `reason`. `paired`: over pairs."""
 
     mean: float
     low: float
@@ -89,17 +89,17 @@ class Over:
         return Interval(self.mean, self.low, self.high, self.trainings, self.trainings, self.reason)
 
     def row(self, name: str) -> dict[str, Any]:
-        """Columns of `MEAN` or `DIFFERENCE`, the number under `name`."""
+        """Columns of `MEAN` or `DIFFERENCE`; the number is called `name`."""
         return {name: self.mean, "low": self.low, "high": self.high, "trainings": self.trainings, "reason": self.reason}
 
 
-GROUP = Column("group", "string", "values of the tags that the group's networks share")
+GROUP = Column("group", "string", "tag values that the group's networks share")
 OTHER = Column("other", "string", "the second group")
 ENDS = (
-    Column("low", "float64", "lower end of the interval over trainings; null where `reason` says why"),
+    Column("low", "float64", "lower end of the interval over trainings; null if `reason` is not empty"),
     Column("high", "float64", "upper end of the interval"),
-    Column("trainings", "int64", "what the interval is over: trainings, or pairs of partners"),
-    Column("reason", "string", "why there is no interval, empty where there is one"),
+    Column("trainings", "int64", "trainings, or pairs of trainings, that the interval is over"),
+    Column("reason", "string", "why there is no interval; empty if there is one"),
 )
 PAIRED = Column("paired", "bool", "true: over trainings with the same value of `replicate`; false: Welch's t of two groups")
 
@@ -116,7 +116,7 @@ def check_tags(grouped: Grouped, models: Sequence[ModelRecord], *, asked_by: str
 
 
 def groups_of(models: Sequence[ModelRecord], grouped: Grouped) -> tuple[list[Group], list[str]]:
-    """The groups in the order of `models`, and ids of the networks that lack one of the tags and are in none."""
+    """The groups in the order of `models`, and the ids of networks that lack one of the tags and are in no group."""
     members: dict[str, list[tuple[str, Any]]] = {}
     left: list[str] = []
     for model in models:
@@ -130,16 +130,16 @@ def groups_of(models: Sequence[ModelRecord], grouped: Grouped) -> tuple[list[Gro
 
 
 def compared_groups(groups: Sequence[Group]) -> list[tuple[Group, Group]]:
-    """Pairs (group, other): every pair of up to six groups, of more the first with each other one."""
+    """Pairs (group, other): every pair of up to six groups; of more, the first with each of the others."""
     known = {group.name: group for group in groups}
     return [(known[one], known[other]) for one, other in compared(list(known))]
 
 
 def network_means(values: np.ndarray, photograph: np.ndarray, photographs: int) -> tuple[np.ndarray, int]:
-    """Each network's mean over the photographs on which all of them were measured, and how many they are.
+    """Each network's mean over the photographs on which all of them were measured, and their number.
 
-    `values`: float64 (rows, networks), NaN where nothing was measured; a network without any value is left out, and has NaN. `photograph`:
-    int (rows,), 0…photographs − 1; its rows are averaged first. Returns float64 (networks,).
+    `values`: float64 (rows, networks), NaN where nothing was measured; the result of a network without values is NaN. `photograph`:
+    int (rows,), 0…photographs − 1; whose rows are averaged first. Returns float64 (networks,).
     """
     known = np.isfinite(values).any(axis=0)
     out = np.full(values.shape[1], _NAN)
@@ -152,7 +152,7 @@ def network_means(values: np.ndarray, photograph: np.ndarray, photographs: int) 
 
 
 def group_mean(group: Group, values: _Values, *, level: float = 0.95, limits: Limits = UNLIMITED) -> Over:
-    """Mean over the trainings of a group with Student's t. `values`: model id → its number."""
+    """Mean over the trainings of a group with Student's t. `values`: by model id."""
     numbers = np.array(list(group.trainings(values).values()), np.float64)
     if not len(numbers):
         return Over(_NAN, _NAN, _NAN, 0, "no network of the group has a value")
@@ -161,7 +161,7 @@ def group_mean(group: Group, values: _Values, *, level: float = 0.95, limits: Li
 
 
 def group_difference(one: Group, other: Group, values: _Values, *, level: float = 0.95) -> Over:
-    """Mean of `one` minus mean of `other`, over partners where there are three, else by Welch's t."""
+    """Mean of `one` minus mean of `other`, over pairs of trainings if there are three, else by Welch's t."""
     first, second = one.trainings(values), other.trainings(values)
     partners = [replicate for replicate in first if replicate in second]
     if len(partners) >= FEWEST:
@@ -180,19 +180,19 @@ def group_difference(one: Group, other: Group, values: _Values, *, level: float 
 
 
 def notes(groups: Sequence[Group], left: Sequence[str], grouped: Grouped) -> list[str]:
-    """What one should know of groups, for a result."""
+    """Notes on the groups, for a result."""
     trainings = sorted({len({replicate for _, replicate in group.members}) for group in groups})
     over = f"{trainings[0]}" if len(set(trainings)) == 1 else f"{trainings[0]} to {trainings[-1]}" if trainings else "0"
-    apart = f"told apart by {grouped.replicate}" if grouped.replicate else "each network being one"
+    apart = f"told apart by {grouped.replicate}" if grouped.replicate else "each network counting as one"
     out = [f"{counted(len(groups), 'group')} by {', '.join(grouped.by)}, of {over} trainings, {apart}. Intervals of groups are t over "
            "trainings and speak of other trainings, on the same images."]  # fmt: skip
     if left:
-        out.append(f"In no group, for want of a tag: {', '.join(left)}.")
+        out.append(f"In no group, since they lack a tag: {', '.join(left)}.")
     return out
 
 
 def _welch(a: np.ndarray, b: np.ndarray, level: float) -> float:
-    """Half the length of the interval of a difference of means."""
+    """Half the width of the interval of a difference of means."""
     from scipy.stats import t
 
     errors = np.array([some.var(ddof=1) / len(some) for some in (a, b)])

@@ -1,7 +1,7 @@
-"""What an analysis sees of a study: SQL and arrays of its declared inputs, read-only.
+"""The read-only view that an analysis has of a study: SQL and arrays of its declared inputs.
 
-Nothing else can be seen, so the fingerprint made of the inputs is the whole truth about what a result depends on: a table of another
-stage does not exist here, and rows of models that were not chosen are not there.
+Nothing else is visible, so a fingerprint of the inputs covers everything that a result can depend on: there are no tables of other stages,
+and no rows of models that were not chosen.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from xlli_ray.store.zarr.size_reader import Reader, open_readers
 
 @dataclass(frozen=True)
 class Rows:
-    """A run of rows of one array, as it streams by."""
+    """Consecutive rows of one array, while streaming."""
 
     table_rows: np.ndarray
     """int64 (n,): rows of the sample table."""
     values: np.ndarray
-    """(n, *shape); what is not valid is NaN or 0."""
+    """(n, *shape); invalid rows are NaN or 0."""
     valid: np.ndarray
     """bool (n,)."""
 
@@ -42,12 +42,12 @@ class CellArray:
     def __init__(self, cell: Cell, readers: Sequence[Reader]) -> None:
         self.cell = cell
         self.readers = tuple(readers)
-        """One for each bucket (input size); shapes may differ between them."""
+        """One per bucket (input size); their shapes may differ."""
         self._segments = [(first, first + count, number, offset) for number, reader in enumerate(self.readers)
                           for first, count, offset in _offsets(reader)]  # fmt: skip
 
     def row(self, table_row: int) -> np.ndarray | None:
-        """The array of one sample, (*shape); None when the cell does not hold it or it was not measured."""
+        """The array of one sample, (*shape); None if the cell does not cover it or it was not measured."""
         for first, last, number, offset in self._segments:
             if first <= table_row < last:
                 reader, position = self.readers[number], offset + table_row - first
@@ -55,7 +55,7 @@ class CellArray:
         return None
 
     def blocks(self, bucket: str | None = None) -> Iterator[Rows]:
-        """All rows, a shard at a time: at most one shard and the next one are in memory. `bucket`: of this input size only."""
+        """All rows, shard by shard: at most two shards are in memory. `bucket`: only this input size."""
         for reader in self.readers:
             if bucket not in (None, reader.bucket.name):
                 continue
@@ -72,7 +72,7 @@ def _offsets(reader: Reader) -> Iterator[tuple[int, int, int]]:
 
 
 class View:
-    """The inputs of one analysis. A context manager: it holds one SQL connection."""
+    """The inputs of one analysis. A context manager, which holds one SQL connection."""
 
     def __init__(self, archive: Archive, cells: Sequence[Cell]) -> None:
         self._archive, self._manifest = archive, archive.manifest
@@ -82,7 +82,7 @@ class View:
 
     @property
     def standing(self) -> str:
-        """How far it is with its inputs, for people: the last array that was opened, and how many of the cells with arrays were."""
+        """Progress, for people: the array opened last, and how many of the cells with arrays have been opened."""
         arrays = sum(any(bucket.arrays for bucket in cell.buckets) for cell in self.cells)
         return f"{self._begun}, {len(self._opened)} of {counted(arrays, 'input')} opened" if self._opened else self._begun
 
@@ -105,7 +105,7 @@ class View:
 
     @property
     def study_models(self) -> tuple[str, ...]:
-        """Ids of all models of the study, also of those that are not inputs: they determine the colours of networks."""
+        """Ids of all models of the study, including those that are not inputs: they determine the colours of networks."""
         return tuple(model.id for model in self._manifest.models)
 
     @cached_property
@@ -116,7 +116,7 @@ class View:
 
     @cached_property
     def meaning(self) -> Labels:
-        """What the labels mean: type, level, axis, colour."""
+        """Meaning of the labels: type, level, axis, colour."""
         return Labels.of(self._manifest.samples)
 
     @property
@@ -125,7 +125,7 @@ class View:
         return self._manifest.recipe.get("corpus") or {}
 
     def sql(self, statement: str, values: Sequence[Any] = ()) -> pa.Table:
-        """Run SQL over `samples`, `models`, `failures` and one table per probe among the inputs; `values` stand for its `?`."""
+        """Run SQL over `samples`, `models`, `failures` and one table per probe among the inputs; `values`: for its placeholders `?`."""
         self._begun = "reads tables"
         return self._connection.query(statement, values)
 

@@ -1,7 +1,7 @@
-"""The samples themselves, small: what a network was given, as PNG files for figures and tables.
+"""Thumbnails of samples: the inputs of the networks as small PNG files, for figures and tables.
 
-Pixels are not stored in a study; they are made again from the files that the sample table names, which are checked by their sha256. A file
-that is gone or changed gives no picture, and the analysis says how many are missing.
+A study stores no input pixels; they are recomputed from the files in the sample table, which are checked by their sha256. A file that is
+missing or changed has no thumbnail, and the analysis reports how many are missing.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from xlli_ray.corpus.sample import sample_from_row, study_loader
 from xlli_ray.errors import XlliError
 
 EDGE = 64
-"""Longest side of a picture, pixels."""
+"""Longest side of a thumbnail, pixels."""
 
 
 def inputs(view: View, rows: Sequence[int], *, edge: int = EDGE) -> dict[int, np.ndarray]:
     """Network inputs of some rows of the sample table: row → uint8 (h, w, 3), averaged down to at most `edge` pixels a side.
 
-    Rows whose file cannot be read any more are left out.
+    Rows whose file can no longer be read are left out.
     """
     wanted = sorted(set(map(int, rows)))
     table = view.sql("select * from samples where row in (select unnest(?::bigint[])) order by row", [wanted])
     listed: list[dict[str, Any]] = table.to_pylist()
-    # one image after the other: it is decoded once, and blurred and downscaled once for each degradation
+    # grouped by image, so that it is decoded once, and degraded once for each degradation
     listed.sort(key=lambda row: (row["source_sha"] or "", row["label"], row["row"]))
     loader, images = study_loader(view.corpus), {}
     for row in listed:
@@ -41,7 +41,7 @@ def inputs(view: View, rows: Sequence[int], *, edge: int = EDGE) -> dict[int, np
 
 
 def _small(planes: np.ndarray, edge: int) -> np.ndarray:
-    """float32 (3, H, W) in 0..1 → uint8, by whole blocks of pixels; what is left over at the right and below is cut."""
+    """float32 (3, H, W) in 0..1 → uint8, averaged over whole blocks of pixels; the remainder at the right and bottom is cut off."""
     step = -(-max(planes.shape[1:]) // edge)
     height, width = (max(size // step, 1) for size in planes.shape[1:])
     cut = planes[:, : height * step, : width * step]

@@ -1,8 +1,8 @@
-"""Which networks are worse than the baseline: bicubic upscaling, or the input itself at scale 1, as a model of the same `restore` stage.
+"""Networks that are worse than the baseline of the same `restore` stage: bicubic upscaling, or the unchanged input at scale 1.
 
-A network below it was given a wrong range, scale or degradation far more often than it is that bad. Compared on the samples that both
-have, degradation by degradation, with the photograph as the unit as everywhere; one channel with one channel, since luma and RGB are
-scored on different scales.
+A network below the baseline usually has a wrong value range, scale or degradation rather than being that bad. Both are compared on the
+samples that both have, separately for each degradation, with the photograph as the unit; one-channel networks with one-channel networks,
+since luma and RGB are scored on different scales.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ NETWORK = "xlli_ray.models.networks.bicubic:make"
 
 @dataclass(frozen=True)
 class Below:
-    """A network whose mean PSNR on luma is under the baseline's in `count` of the `compared` degradations, most in `label`.
+    """A network whose mean PSNR on luma is under the baseline's for `count` of the `compared` degradations, most for `label`.
 
-    `by`: dB there, above 0, mean over the photographs of `samples`.
+    `by`: the difference there in dB, > 0, mean over the photographs of `samples`.
     """
 
     stage: str
@@ -37,7 +37,7 @@ class Below:
 
     @property
     def text(self) -> str:
-        """For a terminal and the page: one line a network, however many degradations there are."""
+        """For terminal and page: one line per network, however many degradations there are."""
         about = f"mean over photographs, of the same {counted(self.samples, 'sample')}): look at its range, scale and weights"
         if self.count == 1:
             return f"{self.model} is {self.by:.2f} dB below {self.baseline} (psnr_y, {self.label}, {about}"
@@ -53,7 +53,7 @@ def baselines(manifest: Manifest) -> dict[str, int]:
 
 
 def below_baseline(manifest: Manifest, sql: Callable[[str], pa.Table]) -> list[Below]:
-    """One for each stage and network, in the order of their names. `sql` runs one statement over the study's tables."""
+    """One per stage and network, sorted by name. `sql` runs one statement over the study's tables."""
     known = baselines(manifest)
     if not known or not any(cell.kind == "restore" for cell in manifest.cells):
         return []

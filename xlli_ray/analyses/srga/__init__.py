@@ -1,1 +1,1 @@
-"""SRGA, the generalization index, as a conclusion about the networks of a study: `analysis` is the stage."""
+"""SRGA, the generalization index, of the networks of a study: `analysis` is the stage."""

@@ -1,22 +1,22 @@
-"""SRGA: does a network treat degraded inputs as it treats those it works well on?
+"""SRGA: does a network treat degraded inputs like those on which it works well?
 
 Y. Liu, H. Zhao, J. Gu, Y. Qiao, C. Dong, "Evaluating the Generalization Ability of Super-Resolution Networks", IEEE TPAMI 45, 2023. For
 each model and set of patches: PCA scores of the deepest features, pooled and trimmed, fitted by a generalized Gaussian; the index is
 log₁₀(KL(reference ‖ set) + 10⁻⁵) + 5. 0: the same distribution as on the reference; one more: ten times the divergence. Lower means that
 the network handles the set more like its reference. `stats.srga` has the definition and what differs from the authors' program.
 
-Read it beside PSNR. An untrained or dead network scores low as well, and its index rises with the degradation, too; so models far below
-the best one's PSNR on the reference are flagged. Networks that carry the picture itself in their last features (no global residual) score
-lower than those that carry a residual, for that reason alone: compare like with like.
+Read it together with PSNR. An untrained or dead network scores low as well, and its index rises with the degradation, too; so models with a
+PSNR far below the best one's on the reference are flagged. Networks whose last features carry the image itself (no global residual) score
+lower than networks that carry a residual, for that reason alone: compare networks of one kind.
 
-Sets must hold the same contents. Each set has as many samples as the others; a content that failed in one set of a model is struck from all
-of its sets. Sets of other contents (real photographs) are shown with the floor that other contents give for nothing, and are in no ranking.
+Sets must have the same contents. Each set has as many samples as the others; a content that failed in one set of a model is removed from
+all of its sets. Sets of other contents (real photographs) are shown with the floor that other contents alone score, and are not ranked.
 
 Intervals: the samples are split into halves, the same for every set and model; half of the root mean square difference is the standard
-error (`stats.subsampling`: McCarthy 1969). Patches of one picture stay together, so intervals speak of other pictures of this kind, not
-of other trainings. `draw: samples` deals patches singly, as if they were independent: shorter, for these pictures only. A ranking
-places two models apart when the interval of their paired difference does not hold 0. With `by` and `replicate`, groups of networks are
-compared instead of networks, with intervals over trainings (`analyses.shared.replicates`).
+error (`stats.subsampling`: McCarthy 1969). Patches of one image stay together, so intervals describe other images of this kind, not other
+trainings. `draw: samples` splits patches as if they were independent: shorter intervals, valid for these images only. A ranking separates
+two models if the interval of their paired difference does not contain 0. With `by` and `replicate`, groups of networks are compared instead
+of networks, with intervals over trainings (`analyses.shared.replicates`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from xlli_ray.store.records.manifest import Cell, SampleTable
 
 
 class Srga:
-    """The generalization index per model and set, with intervals, floors, and a ranking with ties. Writes `srga`, `srga_families`,
+    """The generalization index by model and set, with intervals, floors, and a ranking with ties. Writes `srga`, `srga_families`,
     `srga_pairs`, `srga_spectrum`, `srga_groups`, `srga_group_pairs`."""
 
     KIND: ClassVar[str] = "srga"
@@ -55,7 +55,7 @@ class Srga:
     def brings(
         cls, params: Mapping[str, Any], stage_id: str, models: Sequence[Mapping[str, Any]]
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """A `gram` stage, or a `features` stage, to read; and `restore` for the quality beside the index. With `of` given, nothing."""
+        """A `gram` stage or a `features` stage to read, and `restore` for the PSNR; nothing if `of` is given."""
         if params.get("of") is not None:
             return dict(params), []
         layers = [params.get("layer", Params.model_fields["layer"].default)]
@@ -111,7 +111,7 @@ class Srga:
 
 
 def _measured(params: Params, cells: Sequence[Cell]) -> list[Cell]:
-    """The cells with Gram matrices or features, one for each model. Raises PlanError."""
+    """The cells with Gram matrices or features, one per model. Raises PlanError."""
     stages = {cell.stage: cell.kind for cell in cells if cell.kind in READS}
     of = params.of
     if of is None:
@@ -132,14 +132,14 @@ def _measured(params: Params, cells: Sequence[Cell]) -> list[Cell]:
             near = closest(params.layer, [cell.what for cell in mine], n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise PlanError(
-                f"srga.layer: {params.layer!r} does not choose one of the {len(mine)} layers of {model} in {of} ({listed}){hint}"
+                f"srga.layer: {params.layer!r} does not match exactly one of the {len(mine)} layers of {model} in {of} ({listed}){hint}"
             )
         out += fitting
     return out
 
 
 def _names(cell: Cell) -> set[str]:
-    """What a layer may be called: the tap's name in the store, or as a pattern, `module:side`."""
+    """The names of a layer: the tap's name in the store, and `module:side` as in patterns."""
     tap = cell.spec.get("tap", {})
     names = {cell.what}
     if "module" in tap:

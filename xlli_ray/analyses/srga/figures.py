@@ -21,14 +21,14 @@ from xlli_ray.stats.intervals import Interval
 from xlli_ray.store.tables.results import Figure
 
 LINES = ("-", "--", "-.", ":")
-"""Of the sets in the spectra."""
+"""Line styles of the sets in the spectra."""
 MODELS = len(NETWORKS)
-"""More models than this become a heat map, and only so many are drawn elsewhere."""
+"""More models than this are shown as a heat map; other figures show only so many."""
 _Row = dict[str, Any]
 
 
 def levels(rows: Sequence[_Row], models: Sequence[str], looks: Mapping[str, Look], meaning: Labels) -> Iterator[Figure]:
-    """The index against the level: a panel a degradation, mixtures and single levels by name, other contents apart."""
+    """The index against the level: a panel per degradation; mixtures and single levels by name; other contents in a panel of their own."""
     shown = [row for row in rows if row["state"] in ("ok", "unpaired") and _finite(row["srga"])]
     if not shown:
         return
@@ -47,13 +47,13 @@ def levels(rows: Sequence[_Row], models: Sequence[str], looks: Mapping[str, Look
         panels.append(CurvePanel(title, tuple(curve for curve in curves if curve.x), x, Axis("SRGA", zero=True)))
     caption = (
         "SRGA with its interval; lower: features more like the reference's. Hollow: other contents than the reference, with the floor that "
-        "these score for nothing as a tick. Rising curves alone say nothing: those of an untrained network rise, too."
+        "they score without degradation as a tick. A rising curve alone shows nothing: that of an untrained network rises, too."
     )
     yield figure("srga", Curves("SRGA against level", tuple(panels), apart=True, share_y=True), caption)
 
 
 def _panels(rows: Sequence[_Row], meaning: Labels) -> list[tuple[str, str, list[_Row], list[str] | None]]:
-    """(title, x label, rows, names of the places on x or None for a numeric axis)."""
+    """(title, x label, rows, names of the positions on x, or None for a numeric axis)."""
     paired = [row for row in rows if row["state"] == "ok"]
     families = list(dict.fromkeys(row["family"] for row in paired))
     out: list[tuple[str, str, list[_Row], list[str] | None]] = []
@@ -72,12 +72,12 @@ def _panels(rows: Sequence[_Row], meaning: Labels) -> list[tuple[str, str, list[
         title = rest[0]["family"] if len(alone) == 1 else "others" if out else ""
         out.append((title, "", rest, list(dict.fromkeys(row["label"] for row in rest))))
     if other := [row for row in rows if row["state"] == "unpaired"]:
-        out.append(("other contents: in no ranking", "", other, list(dict.fromkeys(row["label"] for row in other))))
+        out.append(("other contents: not ranked", "", other, list(dict.fromkeys(row["label"] for row in other))))
     return out
 
 
 def _curve(rows: Sequence[_Row], model: str, look: Look, names: list[str] | None) -> Curve:
-    """`names`: of the places on x, which have no line between them; None for levels."""
+    """`names`: of the positions on x, which are not joined by lines; None for levels."""
     x = tuple(float(row["level"] if names is None else names.index(row["label"])) for row in rows)
     y, low, high = (tuple(_number(row[key]) for row in rows) for key in ("srga", "low", "high"))
     line = look.line if names is None else ""
@@ -88,7 +88,7 @@ def _curve(rows: Sequence[_Row], model: str, look: Look, names: list[str] | None
 
 
 def ranking(rows: Sequence[_Row], models: Sequence[str], looks: Mapping[str, Look]) -> Iterator[Figure]:
-    """Mean index of each model and family with its interval and its place; overlapping places are ties."""
+    """Mean index of each model and family with its interval and rank; overlapping ranks are ties."""
     families = list(dict.fromkeys(row["family"] for row in rows))
     if len(models) < 2 or not families:
         return
@@ -105,8 +105,8 @@ def ranking(rows: Sequence[_Row], models: Sequence[str], looks: Mapping[str, Loo
         title = f"{family} ({sets} {'set' if sets == 1 else 'sets'})"
         panels.append(Panel(title, "SRGA, mean over the sets", values, colours, markers=markers, notes=tuple(map(_place, mine))))
     caption = (
-        "Mean SRGA over the sets of each family, with its interval. The number is the model's place, 1 for the lowest index; overlapping "
-        "places are ties: no paired difference sets these models apart."
+        "Mean SRGA over the sets of each family, with its interval. The number is the model's rank, 1 for the lowest index; overlapping "
+        "ranks are ties: no paired difference separates these models."
     )
     yield figure("ranking", Dots("SRGA ranking", tuple(order), tuple(panels), columns=3), caption)
 
@@ -116,7 +116,7 @@ def _place(row: _Row) -> str:
 
 
 def fits(drawn: Sequence[tuple[str, str, np.ndarray, np.ndarray, Fit]], meaning: Labels) -> Iterator[Figure]:
-    """Histogram of the scores and the fitted curve, logarithmic: a row a model, the reference first."""
+    """Histogram of the scores and the fitted curve, logarithmic: a row per model, the reference first."""
     models = list(dict.fromkeys(model for model, *_ in drawn))[:MODELS]
     if not models:
         return
@@ -126,10 +126,10 @@ def fits(drawn: Sequence[tuple[str, str, np.ndarray, np.ndarray, Fit]], meaning:
         titles = [f"{model}, {label}" if i == 0 else label for i, (_, label, *_) in enumerate(mine)]
         lines.append(tuple(_histogram(title, meaning.colour(label), centres, density, fit)
                            for title, (_, label, centres, density, fit) in zip(titles, mine)))  # fmt: skip
-    view = Histograms("fits of generalized Gaussians", "PCA scores, pooled, in σ of each set", "density · σ", tuple(lines))
+    view = Histograms("fits of generalized Gaussians", "pooled PCA scores, in units of each set's σ", "density · σ", tuple(lines))
     caption = (
         "Pooled scores as a histogram (dots) and the fitted generalized Gaussian (line), logarithmic, each set in units of its own σ. "
-        "Shown: the reference and the sets of the highest index."
+        "Shown: the reference and the sets with the highest index."
     )
     yield figure("fits", view, caption)
 
@@ -137,14 +137,14 @@ def fits(drawn: Sequence[tuple[str, str, np.ndarray, np.ndarray, Fit]], meaning:
 def _histogram(title: str, colour: str, centres: np.ndarray, density: np.ndarray, fit: Fit) -> Histogram:
     """In units of σ."""
     reach = float(centres[-1] / fit.sigma)
-    # even, so that zero lies between two points: for α ≤ 1 the peak there is a cusp, which no bin of the histogram shows
+    # even, so that zero is between two points: for α ≤ 1 the density has a cusp there, which no bin of the histogram can show
     curve = fit.ggd.density(np.linspace(-reach, reach, 400) * fit.sigma) * fit.sigma
     words = f"σ {fit.sigma:.3g}, α {fit.alpha:.3f}{', clipped' if fit.clipped else ''}"
     return Histogram(title, colour, _digits(centres / fit.sigma), _digits(density * fit.sigma), _digits(curve), reach, words)
 
 
 def spectra(drawn: Sequence[tuple[str, str, np.ndarray]], components: int, meaning: Labels) -> Iterator[Figure]:
-    """Variance along the principal components, both axes logarithmic: a panel a model."""
+    """Variance along the principal components, both axes logarithmic: a panel per model."""
     models = list(dict.fromkeys(model for model, *_ in drawn))[:MODELS]
     if not models:
         return
@@ -160,7 +160,7 @@ def spectra(drawn: Sequence[tuple[str, str, np.ndarray]], components: int, meani
         x, y = Axis("principal component", log=True), Axis("variance", log=True)
         panels.append(CurvePanel(model, tuple(curves), x, y, rule=(float(components),)))
     caption = (
-        f"Variance of the features along each principal component. To the left of the grey line: the {components} that are pooled. "
+        f"Variance of the features along each principal component. Left of the grey line: the {components} components that are pooled. "
         "The same sets as in the fits."
     )
     yield figure("spectra", Curves("spectra of the features", tuple(panels), share_x=True, order=tuple(labels)), caption)

@@ -1,4 +1,4 @@
-"""The index of groups of networks, intervals over trainings: rows of `srga_groups` and `srga_group_pairs` (`shared.replicates`)."""
+"""The index of groups of networks, with intervals over trainings: rows of `srga_groups` and `srga_group_pairs` (`shared.replicates`)."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _Row = dict[str, Any]
 
 
 def group_rows(measures: Measures) -> tuple[list[_Row], list[_Row], list[str]]:
-    """Rows of both tables and notes; nothing without `by`. Families of sets first, then the sets of each."""
+    """Rows of both tables and notes; empty without `by`. Each family of sets, followed by its sets."""
     params = measures.params
     if not params.by:
         return [], [], []
-    groups, left = groups_of([model for model in measures.view.models if model.id in measures.found], params)
+    groups, left = groups_of([model for model in measures.view.models if model.id in measures.by_model], params)
     means: list[_Row] = []
     pairs: list[_Row] = []
 
     def add(family: str, label: str | None, labels: Sequence[str]) -> None:
-        values = {model: float(np.mean([one.sets[name].srga for name in labels])) for model, one in measures.found.items()}
+        values = {model: float(np.mean([one.sets[name].srga for name in labels])) for model, one in measures.by_model.items()}
         about = {"family": family, "label": label}
         means.extend({"group": group.name, **about, **group_mean(group, values, level=params.level, limits=(0.0, None)).row("srga")}
                      for group in groups)  # fmt: skip

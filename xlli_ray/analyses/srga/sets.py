@@ -1,10 +1,10 @@
-"""From stored rows to one Gram matrix a set: which samples make up a set, which must go, and how gigabytes of features are read.
+"""From stored rows to one Gram matrix per set: which samples form a set, which are left out, and how large features are read.
 
-A **set** is what one degradation made of the contents of one input size. Sets of the same contents are `paired` with the reference. A
-content that failed in one set is struck from all of them, so that every set keeps the same number of samples.
+A **set** is what one degradation made of the contents of one input size. Sets with the reference's contents are `paired` with it. A content
+that failed in one set is removed from all of them, so that every set keeps the same number of samples.
 
-A stored Gram matrix is read as it is. Stored features become the same matrix from fixed ranges of features, whatever the memory
-(`feature_gram`).
+A stored Gram matrix is read directly. Stored features give the same matrix, summed over fixed ranges of features, whatever the available
+memory (`feature_gram`).
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from xlli_ray.errors import AnalysisError, closest, counted
 from xlli_ray.store.records.manifest import Cell
 
 READS = ("gram", "features")
-"""Kinds of stages that an index can be made from."""
+"""Kinds of stages from which an index can be computed."""
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """The samples of one set, in the order of the sample table: images and their patches have one order in every set."""
+    """The samples of one set, in the order of the sample table: images and their patches have the same order in every set."""
 
     label: str
     family: str
-    """Kinds of its degradation, as `blur` or `blur+noise`."""
+    """Kinds of its degradation, e.g. `blur` or `blur+noise`."""
     level: float | None
-    """Level of its degradation, where it has one kind."""
+    """Level of its degradation, if it has one kind."""
     rows: np.ndarray
     """int64 (N,): rows of the sample table, ascending."""
     contents: tuple[str, ...]
     images: tuple[str, ...]
-    """The picture that each sample is from."""
+    """The image that each sample is from."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ class Sets:
     height: int
     width: int
     left_out: Mapping[str, int]
-    """Samples of other input sizes, by bucket."""
+    """Number of samples of other input sizes, by bucket."""
 
     @property
     def all(self) -> tuple[ImageSet, ...]:
-        """The reference first."""
+        """All sets, the reference first."""
         return (self.reference, *self.others)
 
     def paired(self, item: ImageSet) -> bool:
@@ -65,17 +65,17 @@ class Sets:
         return item.contents == self.reference.contents
 
     def refusal(self, item: ImageSet) -> str:
-        """Why a set cannot be compared with the reference; empty when it can."""
+        """Why a set cannot be compared with the reference; empty if it can."""
         if len(item.rows) == len(self.reference.rows):
             return ""
         return (
-            f"unequal N: {counted(len(item.rows), 'sample')}, {self.reference.label} has {len(self.reference.rows)}; σ and α depend "
-            "on N: take the same contents in every set"
+            f"unequal N: {counted(len(item.rows), 'sample')}, {len(self.reference.rows)} in {self.reference.label}; σ and α depend "
+            "on N: use the same contents in every set"
         )
 
 
 def sets_of(view: View, cells: Sequence[Cell], reference: str) -> Sets:
-    """The sets of the input size that has most samples in `cells`. Raises AnalysisError when the reference is not among them."""
+    """The sets of the input size with most samples in `cells`. Raises AnalysisError if the reference is not among them."""
     buckets: dict[str, list[tuple[int, int]]] = {}
     for cell in cells:
         for bucket in cell.sizes:
@@ -105,21 +105,21 @@ def _set(table: pa.Table, label: str, meaning: Labels) -> ImageSet:
     level = meaning.records[label].levels.get(family) if label in meaning.records else None
     named = [table[name].to_pylist() for name in ("target_sha", "source_sha", "content")]
     if label == GIVEN:
-        named = named[1:]  # of pairs with a label the target is the image, whatever was done to it
+        named = named[1:]  # for labelled pairs the target identifies the image
     images = [next(name for name in names if name) for names in zip(*named)]
     return ImageSet(label, family or label, level, table["row"].to_numpy(), tuple(table["content"].to_pylist()), tuple(images))
 
 
 def measured(array: CellArray, sets: Sets) -> dict[str, np.ndarray]:
-    """For each set, which of its samples were measured: label → bool (N,)."""
+    """Which samples of each set were measured: label → bool (N,)."""
     good = valid_rows(reader_of(array, sets.bucket))
     return {item.label: np.isin(item.rows, good) for item in sets.all}
 
 
 def kept_contents(array: CellArray, sets: Sets) -> tuple[np.ndarray, dict[str, str]]:
-    """Which contents are whole in every set that can be used, bool (N,); and label → why another one cannot.
+    """The contents that were measured in every usable set, bool (N,); and for the other sets, label → reason.
 
-    A set of which most samples failed is given up itself, before it takes the contents from all others.
+    A set in which most samples failed is dropped itself, instead of removing these contents from all others.
     """
     valid = measured(array, sets)
     refused = {item.label: text for item in sets.others if (text := sets.refusal(item))}
@@ -142,9 +142,9 @@ def grams(array: CellArray, kind: str, sets: Sets, refused: Collection[str] = ()
             continue
         matrix = np.full((len(item.rows), len(item.rows)), np.nan)
         if kind == "features":
-            rows, found = feature_gram(array, sets.bucket, rows=item.rows)
+            rows, product = feature_gram(array, sets.bucket, rows=item.rows)
             place = np.searchsorted(item.rows, rows)
-            matrix[np.ix_(place, place)] = found
+            matrix[np.ix_(place, place)] = product
         elif reader.meta.shape == matrix.shape[1:]:
             matrix = reader.rows(np.searchsorted(known, item.rows))
         else:

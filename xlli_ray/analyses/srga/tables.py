@@ -1,4 +1,4 @@
-"""What `srga` writes: the tables and their columns, with meanings."""
+"""The tables of `srga`: their columns and what these mean."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from xlli_ray.analyses.shared.replicates import ENDS, GROUP, OTHER, PAIRED
 from xlli_ray.store.tables.results import Column, Table
 
 ALL: Final = "all"
-"""The family under which all paired sets but the reference are taken together."""
+"""The family of all paired sets but the reference."""
 
 _MODEL = Column("model", "string", "model id")
 _ENDS = (
@@ -21,33 +21,33 @@ SETS: Final = Table(
     "One row per model and set: its generalized Gaussian, and its index against the reference set of the same model",
     (
         _MODEL,
-        Column("label", "string", "the set: its degradation"),
+        Column("label", "string", "the set, by its degradation"),
         Column("family", "string", "kinds of its degradation: `blur`, `blur+noise`, …; `reference` for the reference itself"),
-        Column("level", "float64", "level of its degradation where it has one kind; else null"),
-        Column("srga", "float64", "log₁₀(KL + 1e-5) + 5, 0…; lower: features more like the reference's. Null where `state` says why",
+        Column("level", "float64", "level of its degradation if it has one kind; else null"),
+        Column("srga", "float64", "log₁₀(KL + 1e-5) + 5, 0…; lower: features more like the reference's. Null depending on `state`",
                better="lower"),
         *_ENDS,
         Column("floor", "float64", "paired sets: half the length of the interval; unpaired ones: what other contents of the "
-                                   "reference's kind score although nothing differs, not exceeded in `level` of the cases"),
+                                   "reference's kind score without any difference, not exceeded in `level` of cases"),
         Column("psnr_y", "float64", "mean PSNR of the same samples; null without targets or a restore stage", unit="dB", better="higher"),
         Column("sigma", "float64", "standard deviation of the trimmed scores"),
         Column("alpha", "float64", "shape of their generalized Gaussian, 0.2…9.999: 2 Gaussian, 1 Laplacian, lower: heavier tails"),
-        Column("ratio", "float64", "mean square over squared mean magnitude of the trimmed scores: what alpha is read from"),
+        Column("ratio", "float64", "mean square over squared mean magnitude of the trimmed scores: determines alpha"),
         Column("kl", "float64", "KL(reference ‖ set)", unit="nats", better="lower"),
-        Column("state", "string", "`reference`; `ok`; `unpaired`: other contents than the reference, in no ranking; `degenerate`: constant "
+        Column("state", "string", "`reference`; `ok`; `unpaired`: contents other than the reference's, not ranked; `degenerate`: constant "
                                   "features; `refused`: see `reason`"),
-        Column("reason", "string", "what is wrong with the set, empty when nothing is"),
+        Column("reason", "string", "what is wrong with the set; empty if nothing is"),
         Column("dropped", "int64", "scores trimmed at 5 standard deviations, of n · k"),
-        Column("clipped", "bool", "the ratio lies beyond the grid of shapes: alpha is its end, kl and srga are not to be relied on"),
+        Column("clipped", "bool", "the ratio is outside the grid of shapes: alpha is its end, kl and srga are unreliable"),
         Column("under_floor", "bool", "the index does not exceed its floor"),
         Column("n", "int64", "samples: the same in every set of a model"),
         Column("k", "int64", "principal components"),
-        Column("rank", "int64", "of these, how many hold more variance than rounding of float32"),
-        Column("struck", "int64", "contents left out of all sets of the model because they failed in one"),
-        Column("images", "int64", "pictures that the samples are from"),
-        Column("height", "int64", "of the network's input", unit="pixels"),
-        Column("width", "int64", "as height", unit="pixels"),
-        Column("layer", "string", "where the features were read"),
+        Column("rank", "int64", "number of these with more variance than float32 rounding"),
+        Column("struck", "int64", "contents removed from all sets of the model because they failed in one"),
+        Column("images", "int64", "images that the samples are from"),
+        Column("height", "int64", "height of the network's input", unit="pixels"),
+        Column("width", "int64", "width of the network's input", unit="pixels"),
+        Column("layer", "string", "layer whose features were read"),
     ),
 )  # fmt: skip
 
@@ -57,11 +57,11 @@ FAMILIES: Final = Table(
     (
         _MODEL,
         Column("family", "string", f"kinds of degradation, or `{ALL}`: every paired set but the reference"),
-        Column("sets", "int64", "sets that the mean is over: those that every model has"),
-        Column("srga", "float64", "mean of the index over them", better="lower"),
+        Column("sets", "int64", "number of sets in the mean: those that every model has"),
+        Column("srga", "float64", "mean index over them", better="lower"),
         *_ENDS,
-        Column("first", "int64", "best place among the models that the paired differences leave open; 1: lowest index", better="lower"),
-        Column("last", "int64", "worst place; models whose places overlap are tied", better="lower"),
+        Column("first", "int64", "best rank compatible with the paired differences of the models; 1: lowest index", better="lower"),
+        Column("last", "int64", "worst such rank; models whose ranks overlap are tied", better="lower"),
     ),
 )
 
@@ -73,11 +73,11 @@ PAIRS: Final = Table(
         Column("other", "string", "the second model"),
         Column("family", "string", f"kinds of degradation, or `{ALL}`"),
         Column("label", "string", "the set; null: mean over the family"),
-        Column("difference", "float64", "index of `model` minus index of `other`; negative: `model` is nearer to its reference",
+        Column("difference", "float64", "index of `model` minus index of `other`; negative: `model` is closer to its reference",
                better="lower"),
         *_ENDS,
-        Column("floor", "float64", "half the length of the interval: smaller differences are noise"),
-        Column("apart", "bool", "the interval does not hold 0"),
+        Column("floor", "float64", "half the width of the interval: smaller differences are noise"),
+        Column("apart", "bool", "the interval does not contain 0"),
     ),
 )  # fmt: skip
 
@@ -88,8 +88,8 @@ SPECTRUM: Final = Table(
         _MODEL,
         Column("label", "string", "the set"),
         Column("component", "int64", "1…k, by falling variance"),
-        Column("variance", "float64", "of the features along it: squared singular value / n"),
-        Column("share", "float64", "of the total variance of the features, all n − 1 components"),
+        Column("variance", "float64", "variance of the features along it: squared singular value / n"),
+        Column("share", "float64", "share of the total variance of the features, over all n − 1 components"),
     ),
 )
 

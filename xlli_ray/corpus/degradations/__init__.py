@@ -1,10 +1,10 @@
-"""What is done to a clean image before a network sees it: one file each, mixed in one fixed order.
+"""Degradations of clean images: one file each, combined in one fixed order.
 
 The order is the one of the super-resolution literature whatever the recipe's: blur on the whole target, then the bicubic, then rain, then
 noise, then JPEG on the low-resolution patch.
 
-    degradation       what one is: parameters, domain, by-products   mixture    several, from a recipe's words and from a label
-    training_ranges   ranges and shares for training                 ranges     parameters drawn for each sample
+    degradation       the base class: parameters, domain, by-products   mixture    several, from a recipe's entry or a label
+    training_ranges   ranges and shares for training                    ranges     parameters drawn for each sample
     blur, noise, jpeg                                                rain       with its streaks and its presets
 """
 

@@ -1,9 +1,9 @@
 """Isotropic Gaussian blur of the whole high-resolution image; `blur: 2.0` is a standard deviation of 2 of its pixels.
 
-As the literature of the super-resolution generalization work has it: blur first, then the antialiased bicubic, and only
-then the crop, so that patches carry no borders of their own. Two choices differ from the authors' scripts and are on
-purpose: the window reaches to ceil(4 sigma) (theirs is 15 x 15 or 21 x 21 and cuts the tails from sigma 3.5 on), and
-nothing is rounded. The border is mirrored without repeating the edge pixel (reflect-101, OpenCV's default).
+As in the literature on the generalization of super-resolution: blur first, then the antialiased bicubic, and only then the crop, so that
+patches have no borders of their own. There are two deliberate differences from the authors' scripts: the window extends to ceil(4 sigma)
+(theirs is 15 x 15 or 21 x 21 and truncates the tails from sigma 3.5 on), and nothing is rounded. The border is mirrored without repeating
+the edge pixel (reflect-101, OpenCV's default).
 
 Arithmetic: float64 sums of element-wise products, taps added in pairs in a fixed order; no BLAS, so the bytes depend on
 neither threads nor processor. The weights are rounded to float32: exp() may differ in its last bit between C libraries,
@@ -22,7 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from xlli_ray.corpus.degradations.degradation import PLAIN, Degradation, Degraded, Domain, number
 
-_BAND = 64  # rows worked on at a time
+_BAND = 64  # rows processed at a time
 _BLOCK = 1 << 14  # elements summed at a time: two buffers of 128 KiB
 _MAX_SIGMA = 64.0
 _MAX_WINDOW = 511
@@ -33,7 +33,7 @@ class BlurParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     sigma: Annotated[float, BeforeValidator(number)] = Field(description="standard deviation in pixels of the target")
-    window: int | None = Field(default=None, description="side of the square of pixels that are summed; null: as far as ceil(4 sigma)")
+    window: int | None = Field(default=None, description="side of the window in pixels; null: extends to ceil(4 sigma)")
 
     @field_validator("sigma")
     @classmethod
@@ -41,7 +41,7 @@ class BlurParams(BaseModel):
         if not 0.0 < value <= _MAX_SIGMA:
             raise ValueError(
                 f"{value:g} is not a valid sigma; expected pixels of the target, above 0 and at most {_MAX_SIGMA:g}."
-                " For no blur leave it out: clean."
+                " For no blur use clean."
             )
         return value
 
@@ -49,15 +49,15 @@ class BlurParams(BaseModel):
     @classmethod
     def _odd(cls, value: int | None) -> int | None:
         if value is not None and (value % 2 == 0 or not 3 <= value <= _MAX_WINDOW):
-            raise ValueError(f"a window of {value} pixels; expected an odd number from 3 to {_MAX_WINDOW}, or null")
+            raise ValueError(f"window must be an odd number of pixels from 3 to {_MAX_WINDOW}, or null, got {value}")
         return value
 
 
 class Blur(Degradation):
     """Degradation `blur`; the level is the standard deviation in pixels of the target, above 0 and at most 64.
 
-    `window`: side of the square of pixels that are summed, an odd number from 3 to 511; None: as far as ceil(4 sigma). It stays the same
-    for all levels, as in OpenCV's `GaussianBlur` with a given size. It gives other pixels, so it is part of the label: `blur2w15`.
+    `window`: side of the window, an odd number from 3 to 511; None: extends to ceil(4 sigma). It is the same for all levels, as in OpenCV's
+    `GaussianBlur` with a given size. It changes the pixels, so it is part of the label: `blur2w15`.
     """
 
     NAME: ClassVar[str] = "blur"
@@ -89,20 +89,20 @@ class Blur(Degradation):
         """Blur `array`, float32 or float64, (H, W, C), any range; same shape and dtype. `key` is not used."""
         del key  # nothing is drawn
         if array.dtype not in (np.float32, np.float64):
-            raise TypeError(f"blur takes a float image, not {array.dtype}")
+            raise TypeError(f"blur expects a float image, got {array.dtype}")
         weights = gaussian(self.params.sigma, self.params.window)
         radius = len(weights) - 1
         height, width, channels = array.shape
         result = np.empty_like(array)
         above, beside = reflect101(height, radius), reflect101(width, radius)
-        # Band by band, so that the float64 work stays small however large the image; bands do not change a bit of the
+        # Band by band, so that the float64 arrays stay small for large images; bands do not change a bit of the
         # result. Both passes are one-dimensional: in a flattened band a neighbour is `step` elements away.
         for top in range(0, height, _BAND):
             bottom = min(top + _BAND, height)
             rows = array.take(above[top : bottom + 2 * radius], axis=0).astype(np.float64)
             work = _symmetric(rows.ravel(), weights, step=width * channels).reshape(-1, width, channels)
             padded = work.take(beside, axis=1)
-            # Across columns the last 2 * radius sums of a row run into the next row: they are computed and left out.
+            # Across columns the last 2 * radius sums of a row run into the next row: they are computed and discarded.
             flat = np.empty(padded.size)
             flat[: padded.size - 2 * radius * channels] = _symmetric(padded.ravel(), weights, step=channels)
             result[top:bottom] = flat.reshape(padded.shape)[:, :width]
@@ -110,7 +110,7 @@ class Blur(Degradation):
 
 
 def gaussian(sigma: float, window: int | None = None) -> NDArray[np.float64]:
-    """Half of the kernel: weights at distance 0, 1, ... ceil(4 sigma), or ... (window - 1) / 2. The whole of it sums to 1 within 1e-7."""
+    """Half of the kernel: weights at distance 0, 1, ... ceil(4 sigma), or ... (window - 1) / 2. All of it sums to 1 within 1e-7."""
     radius = math.ceil(4.0 * sigma) if window is None else window // 2
     half = [math.exp(-0.5 * (k / sigma) ** 2) for k in range(radius + 1)]
     total = half[0] + 2.0 * math.fsum(half[1:])
@@ -120,7 +120,7 @@ def gaussian(sigma: float, window: int | None = None) -> NDArray[np.float64]:
 def reflect101(n: int, radius: int) -> NDArray[np.intp]:
     """Source index of positions -radius to n - 1 + radius.
 
-    Mirrored without repeating the edge, as often as it takes.
+    Mirrored without repeating the edge, as often as necessary.
     """
     if n == 1:
         return np.zeros(2 * radius + 1, dtype=np.intp)

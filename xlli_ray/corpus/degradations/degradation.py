@@ -1,4 +1,4 @@
-"""What a degradation is: a class with its parameters, what it does to an image, and what it leaves behind besides.
+"""The base class of degradations: parameters, the effect on an image, and by-products.
 
 To add one, write a subclass in a file of its own and a line in `registry.DEGRADATIONS`, or nothing here at all: an installed package names
 it as an entry point, a recipe as `package.module:Class`. Label, recipe, columns of the sample table, axis and colour in figures, training
@@ -26,9 +26,9 @@ PLAIN = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 @dataclass(frozen=True)
 class Degraded:
-    """A degraded image and the by-products of making it.
+    """A degraded image and by-products.
 
-    `image`: same shape and dtype as what was degraded. `extras`: by name, as declared in `Degradation.EXTRAS`, each (H, W) or (H, W, C)
+    `image`: same shape and dtype as the input. `extras`: by name, as declared in `Degradation.EXTRAS`, each (H, W) or (H, W, C)
     with the image's height and width.
     """
 
@@ -47,32 +47,32 @@ class Extra:
     dtype: Literal["uint8", "float32", "bool"]
 
     def shape(self, height: int, width: int) -> tuple[int, ...]:
-        """Of an image of that size."""
+        """Shape for an image of that size."""
         return (height, width, self.channels) if self.channels else (height, width)
 
 
 class Degradation(ABC):
-    """One kind of damage with its parameters. Two of one class with equal `params` are equal."""
+    """One kind of degradation with its parameters. Two of one class with equal `params` are equal."""
 
     NAME: ClassVar[str]
     """As written in recipes and as a column of the sample table: lower-case letters and `_`."""
     VERSION: ClassVar[int]
-    """Raised by hand when the same input gives other bytes; part of the identity of what is stored."""
+    """Raised by hand when the same input gives other bytes; part of the identity of stored results."""
     ORDER: ClassVar[int]
-    """Place in the pipeline, in tables and in figures: lower comes first."""
+    """Position in the pipeline, in tables and in figures: lower comes first."""
     DOMAIN: ClassVar[Domain]
-    """What `apply` works on. `target`: the whole image before it is downscaled, float32 (H, W, 3) in 0..1. `input`: the patch, uint8
+    """The input of `apply`. `target`: the whole image before it is downscaled, float32 (H, W, 3) in 0..1. `input`: the patch, uint8
     (h, w, 3)."""
     Params: ClassVar[type[BaseModel]]
-    """Frozen, no extra fields. Validators say what a value means and what was expected."""
+    """Frozen, no extra fields. Errors of validators say what the value means and what was expected."""
     LEVEL: ClassVar[str]
     """The field of `Params` that the short form `{blur: 2}` sets: the level, the one number of tables and axes. Where the field is no
     number, the property `level` says which one stands for it."""
     AXIS: ClassVar[str]
-    """What the level is, with its unit: `blur, σ in target pixels`."""
+    """Meaning and unit of the level: `blur, σ in target pixels`."""
     HIGHER_IS_WORSE: ClassVar[bool] = True
     COLOUR: ClassVar[str | None] = None
-    """#rrggbb, of this degradation in every figure; None: a spare one."""
+    """#rrggbb, its colour in every figure; None: a spare one."""
     EXTRAS: ClassVar[Mapping[str, Extra]] = {}
     """By-products of `apply`, by name."""
 
@@ -95,19 +95,19 @@ class Degradation(ABC):
 
     @classmethod
     def fields(cls, value: float | str | Mapping[str, Any]) -> Mapping[str, Any]:
-        """Parameters by name, of what a recipe writes: the parameters themselves, or the short form, a level."""
+        """Parameters by name from a recipe's value: the parameters themselves, or the short form, a level."""
         return value if isinstance(value, Mapping) else {cls.LEVEL: value}
 
     @classmethod
     def takes_range(cls, field: str) -> bool:
-        """Whether this parameter is one number, so that a list in its place is a range to draw it from in training; other parameters may be
+        """Whether this parameter is a number, so that a list in its place is a range to draw from in training; other parameters may be
         lists in their own right."""
         info = cls.Params.model_fields.get(field)
         return info is not None and info.annotation in (int, float, int | None, float | None)
 
     @classmethod
     def from_label(cls, text: str) -> Self:
-        """Inverse of `label`, of which `text` is what follows the name. Raises ValueError for a text that is none."""
+        """Inverse of `label`; `text` is what follows the name. Raises ValueError for an invalid text."""
         if not PLAIN.fullmatch(text):
             raise ValueError(text)
         return cls.of(float(text))
@@ -119,18 +119,18 @@ class Degradation(ABC):
 
     @property
     def label(self) -> str:
-        """A short name for people, `blur2`. Other parameters than the level, where they are not the default, are not in it unless the class
-        says so: `mixture` adds a mark, or the recipe gives a name."""
+        """A short readable name, `blur2`. Parameters other than the level, if not the default, are not in it unless the class
+        includes them: `mixture` adds a hash, or the recipe gives a name."""
         return f"{self.NAME}{self.level:g}"
 
     @property
     def plain(self) -> bool:
-        """Whether `label` says everything."""
+        """Whether `label` contains all parameters."""
         return self.params == self.Params(**{self.LEVEL: getattr(self.params, self.LEVEL)})
 
     @abstractmethod
     def apply(self, array: NDArray[Any], *, key: str) -> Degraded:
-        """The damaged copy.
+        """The degraded copy.
 
         All randomness comes from `key`: `seed|content`, or `seed|sha256 of the image` in domain `target`.
         """
@@ -145,7 +145,7 @@ class Degradation(ABC):
         return f"{type(self).__name__}({self.params!r})"
 
     def _check_level(self) -> None:
-        """Levels must survive `%g`, else two of them could share a label and so an identity."""
+        """Levels must survive `%g`, otherwise two of them could share a label and thus an identity."""
         level = self.level
         if float(f"{level:g}") != level or not re.fullmatch(r"[0-9.]+", f"{level:g}"):
             raise RecipeError(
@@ -154,14 +154,14 @@ class Degradation(ABC):
 
 
 def number(value: Any) -> Any:
-    """For a `BeforeValidator` of numeric fields: an int or a float that is finite, no text, no truth value."""
+    """For a `BeforeValidator` of numeric fields: a finite int or float, no text, no boolean."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{value!r} is not a level; expected a number")
     return value
 
 
 def _problem(error: Any, short: bool) -> str:
-    """One line of pydantic's account, without the field's name where the recipe gave the short form."""
+    """One line from pydantic's error, without the field's name if the recipe used the short form."""
     where = ".".join(map(str, error["loc"]))
     text = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":

@@ -33,7 +33,7 @@ class JpegParams(BaseModel):
 
 
 class Jpeg(Degradation):
-    """Degradation `jpeg`; the level is the quality, a whole number from 1 (worst) to 100."""
+    """Degradation `jpeg`; the level is the quality, an integer from 1 (worst) to 100."""
 
     NAME: ClassVar[str] = "jpeg"
     VERSION: ClassVar[int] = 1
@@ -49,11 +49,11 @@ class Jpeg(Degradation):
         """Compress and decompress `array`, uint8 (h, w, 3); uint8 of the same shape. `key` is not used."""
         del key  # nothing is drawn
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-            raise TypeError(f"jpeg takes a uint8 patch (h, w, 3), not {array.dtype} {array.shape}")
+            raise TypeError(f"jpeg expects a uint8 patch (h, w, 3), got {array.dtype} {array.shape}")
         if max(array.shape) > _MAX_SIDE:
-            raise ValueError(f"JPEG holds at most {_MAX_SIDE} pixels a side, this image has {array.shape[:2]}")
+            raise ValueError(f"JPEG allows at most {_MAX_SIDE} pixels per side, this image has {array.shape[:2]}")
         buffer = BytesIO()
         Image.fromarray(array).save(buffer, format="JPEG", quality=int(self.level), subsampling="4:2:0")
-        # The plugin, not Image.open: that one would warn or refuse by a global pixel limit that is not ours.
+        # The plugin, not Image.open: which would warn or refuse because of a global pixel limit.
         with JpegImagePlugin.JpegImageFile(BytesIO(buffer.getvalue())) as image:
             return Degraded(np.asarray(image.convert("RGB")))

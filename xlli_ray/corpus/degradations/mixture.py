@@ -1,7 +1,7 @@
-"""Degradations applied one after the other, in one fixed order; from a recipe's words and from a label.
+"""Degradations applied one after the other, in one fixed order; from a recipe's entry or from a label.
 
-A recipe writes `clean`, `{blur: 2.0}`, `{blur: 2.0, noise: 10}`, or parameters by name, `{blur: {sigma: 2.0, window: 15}}`, with a label of
-its own if it likes, `{rain: {amount: 0.006, length: 40}, label: medium-rain}`.
+A recipe writes `clean`, `{blur: 2.0}`, `{blur: 2.0, noise: 10}`, or parameters by name, `{blur: {sigma: 2.0, window: 15}}`, or with its own
+label, `{rain: {amount: 0.006, length: 40}, label: medium-rain}`.
 
 >>> mixture = parse({"noise": 10, "blur": 2.0})
 >>> mixture.label, mixture.type, mixture.level("blur")
@@ -28,25 +28,25 @@ from xlli_ray.errors import RecipeError, closest
 from xlli_ray.registry import DEGRADATIONS
 
 CLEAN = "clean"
-GIVEN = "given"  # label of inputs and pairs: whatever was done to them was done elsewhere
-REAL = "real-"  # so begin the labels of sets of real inputs beside made ones (`pies`); no degradation's label does
+GIVEN = "given"  # label of given inputs and pairs, degraded elsewhere if at all
+REAL = "real-"  # prefix of labels of real sets (`pies`); no degradation's label has it
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+~-]*")
 NAME = re.compile(r"[a-z_]+")
-WORDS = ("label", "share")  # keys of an entry beside its degradations; `share` only in training recipes
+WORDS = ("label", "share")  # keys of an entry besides its degradations; `share` only in training recipes
 
-# What a recipe may say of one mixture.
+# A mixture as written in a recipe.
 Spec = str | Mapping[str, Any]
 
 
 def get(name: str) -> type[Degradation]:
-    """The degradation of that name, or at that place. Raises RecipeError, naming the closest ones."""
+    """The degradation with that name or location. Raises RecipeError with the closest names."""
     if not DEGRADATIONS.knows(name) and ":" not in name:
         DEGRADATIONS.check_form(name)
         hint = ", ".join(closest(name, [*DEGRADATIONS, CLEAN])) or ", ".join([CLEAN, *DEGRADATIONS])
         raise RecipeError(f"degradation {name!r} does not exist. Closest: {hint}. All: {', '.join([CLEAN, *DEGRADATIONS])}.")
     cls = DEGRADATIONS.load(name)
     if not (isinstance(cls, type) and issubclass(cls, Degradation)) or not NAME.fullmatch(cls.NAME):
-        raise RecipeError(f"degradation {name!r}: expected a subclass of Degradation whose NAME is of a-z and _, found {cls!r}")
+        raise RecipeError(f"degradation {name!r}: expected a subclass of Degradation whose NAME is of a-z and _, got {cls!r}")
     return cls
 
 
@@ -62,8 +62,8 @@ class Mixture:
 
     @property
     def label(self) -> str:
-        """`clean`, `blur2`, `blur2+noise10`, `blur2w15`: what this mixture is called. One that holds more parameters than its parts' labels
-        say, and that the recipe did not name, ends in a mark of them, `~1f3a`."""
+        """`clean`, `blur2`, `blur2+noise10`, `blur2w15`: the name of this mixture. One with more parameters than its parts' labels
+        contain, and without a name in the recipe, ends with a hash of them, `~1f3a`."""
         if self.name is not None:
             return self.name
         text = "+".join(part.label for part in self.parts) or CLEAN
@@ -71,7 +71,7 @@ class Mixture:
 
     @property
     def identity(self) -> str:
-        """Goes into sample ids: the same for the same parameters only, whatever the label."""
+        """Part of sample ids: equal only for equal parameters, whatever the label."""
         plain = "+".join(part.label for part in self.parts) or CLEAN
         return plain if all(part.plain for part in self.parts) else self._canonical
 
@@ -85,7 +85,7 @@ class Mixture:
         return "+".join(part.NAME for part in self.parts) or CLEAN
 
     def level(self, name: str) -> float | None:
-        """Level of that degradation, None where it is not part of the mixture."""
+        """Level of that degradation, None if it is not part of the mixture."""
         return next((part.level for part in self.parts if name == part.NAME), None)
 
     def versions(self) -> dict[str, int]:
@@ -93,13 +93,13 @@ class Mixture:
         return {part.NAME: part.VERSION for part in self.parts}
 
     def only(self, domain: Domain) -> Mixture:
-        """The parts that work in that domain."""
+        """The parts of that domain."""
         return Mixture(tuple(part for part in self.parts if domain == part.DOMAIN))
 
     def apply(self, array: NDArray[Any], domain: Domain, *, key: str) -> Degraded:
-        """Run the parts of one domain in order; dtype and range as the domain says. `array` itself when there are none.
+        """Run the parts of one domain in order; dtype and range are those of the domain. `array` itself if there are none.
 
-        Two parts with a by-product of one name: the later one's counts. Raises ValueError for a part that breaks its promises.
+        If two parts have a by-product of the same name, the later one is used. Raises ValueError for a part that violates its declaration.
         """
         extras: dict[str, NDArray[Any]] = {}
         for part in self.only(domain).parts:
@@ -115,11 +115,11 @@ class Mixture:
 
 
 def mixture_of(parts: Iterable[Degradation], name: str | None = None) -> Mixture:
-    """The parts in pipeline order. Raises RecipeError when two are of one name."""
+    """The parts in pipeline order. Raises RecipeError if two have the same name."""
     ordered = sorted(parts, key=lambda part: (part.ORDER, part.NAME))
     names = [part.NAME for part in ordered]
     if twice := next((one for one in names if names.count(one) > 1), None):
-        raise RecipeError(f"degradation {twice!r} is given twice in one entry")
+        raise RecipeError(f"degradation {twice!r} is listed twice in one entry")
     return Mixture(tuple(ordered), name)
 
 
@@ -133,7 +133,7 @@ def parse(spec: Spec) -> Mixture:
         )
     values = dict(spec)
     if "share" in values:
-        raise RecipeError(f"share {values['share']!r}: of crops, only in training recipes; here every entry makes a sample of each patch")
+        raise RecipeError(f"share {values['share']!r}: of crops, only for training; here every entry makes a sample from each patch")
     name = values.pop("label", None)
     if name is not None:
         _check_name(name, values)
@@ -143,14 +143,14 @@ def parse(spec: Spec) -> Mixture:
 def _check_name(name: object, values: Mapping[str, Any]) -> None:
     if not isinstance(name, str) or not LABEL.fullmatch(name) or name in (CLEAN, GIVEN) or name.startswith(REAL) or not values:
         raise RecipeError(
-            f"degradation label {name!r}: expected letters, digits, `_`, `.`, `+`, `~`, `-`, beginning with a letter or digit; not "
-            f"{CLEAN}, {GIVEN} or {REAL}…, and at least one degradation beside it"
+            f"degradation label {name!r}: expected letters, digits, `_`, `.`, `+`, `~`, `-`, starting with a letter or digit; not "
+            f"{CLEAN}, {GIVEN} or {REAL}…, and at least one degradation"
         )
 
 
 @cache
 def parse_label(label: str) -> Mixture:
-    """The mixture that is called so without a name of its own. Raises RecipeError for a text that no mixture has as its label."""
+    """The mixture with this automatic label. Raises RecipeError if no mixture has it."""
     parts = []
     for text in [] if label == CLEAN else label.split("+"):
         match = re.fullmatch(r"([a-z_]+)([0-9-].*)", text)
@@ -169,7 +169,7 @@ def parse_label(label: str) -> Mixture:
 
 
 def with_window(mixture: Mixture, window: int | None) -> Mixture:
-    """The same mixture, its blur summed over a window of that side."""
+    """The same mixture, its blur with a window of that side."""
     from xlli_ray.corpus.degradations.blur import Blur
 
     def changed(part: Degradation) -> Degradation:
@@ -179,17 +179,17 @@ def with_window(mixture: Mixture, window: int | None) -> Mixture:
 
 
 def is_real(label: str) -> bool:
-    """Whether this is the label of a set of real inputs beside made ones: its contents are its own."""
+    """Whether this is the label of a real set, which has its own contents."""
     return label.startswith(REAL)
 
 
 def is_made(label: str) -> bool:
-    """Whether inputs of this label are made here, from clean images: not `given` ones, and not those of real sets."""
+    """Whether inputs with this label are made from clean images: neither `given` nor real ones."""
     return label != GIVEN and not is_real(label)
 
 
 def versions(mixtures: Iterable[Mixture]) -> dict[str, int]:
-    """VERSION of all that is done to samples of these mixtures, `resize` included: they are made from larger images."""
+    """VERSION of all processing of samples of these mixtures, including `resize`, since they are made from larger images."""
     by_name: dict[str, int] = {}
     for mixture in mixtures:
         by_name |= {"resize": resize.VERSION} | mixture.versions()
@@ -197,11 +197,11 @@ def versions(mixtures: Iterable[Mixture]) -> dict[str, int]:
 
 
 def counted(all_versions: Mapping[str, int]) -> dict[str, int]:
-    """`versions` as identities hold them, sorted: without `resize` at 1, which was not counted when the first studies were made."""
+    """`versions` as identities hold them, sorted: without `resize` at 1, which was not recorded in the first studies."""
     return {name: version for name, version in sorted(all_versions.items()) if (name, version) != ("resize", 1)}
 
 
 def extras_of(mixtures: Iterable[Mixture], sizes: Mapping[Domain, tuple[int, int]]) -> dict[str, tuple[tuple[int, ...], str]]:
-    """By-products of all these mixtures: name → shape and dtype of one sample's. `sizes`: (height, width) in each domain."""
+    """By-products of all these mixtures: name → shape and dtype for one sample. `sizes`: (height, width) in each domain."""
     parts = [part for mixture in mixtures for part in mixture.parts]
     return {name: (extra.shape(*sizes[part.DOMAIN]), extra.dtype) for part in parts for name, extra in part.EXTRAS.items()}

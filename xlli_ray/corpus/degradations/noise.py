@@ -30,7 +30,7 @@ class NoiseParams(BaseModel):
         if not 0.0 < value <= 255.0:
             raise ValueError(
                 f"{value:g} is not a valid level; expected a standard deviation in grey levels of 255, above 0 and at most 255."
-                " For no noise leave it out: clean."
+                " For no noise use clean."
             )
         return value
 
@@ -50,7 +50,7 @@ class Noise(Degradation):
     def apply(self, array: NDArray[Any], *, key: str) -> Degraded:
         """Add noise to `array`, uint8 (h, w, C); clipped and rounded half up to uint8. `key` is `seed|content`."""
         if array.dtype != np.uint8:
-            raise TypeError(f"noise takes a uint8 patch, not {array.dtype}")
+            raise TypeError(f"noise expects a uint8 patch, got {array.dtype}")
         draw = generator(f"{key}|noise|{self.level:g}").standard_normal(array.shape)
         noisy = array + self.level * draw
         return Degraded(np.floor(np.clip(noisy, 0.0, 255.0) + 0.5).astype(np.uint8))

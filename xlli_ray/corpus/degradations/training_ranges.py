@@ -18,11 +18,11 @@ DrawSpec = str | Mapping[str, Any]
 
 
 def draw(spec: DrawSpec | Sequence[DrawSpec], rng: np.random.Generator) -> Mixture:
-    """A mixture for one training sample: `{blur: [0, 4]}` draws its level uniformly, numbers stay as they are.
+    """A mixture for one training sample: `{blur: [0, 4]}` draws its level uniformly, numbers are kept.
 
     Of a list of specs one is drawn first, all with the same probability, or by their `share`, the probability of that entry: `[clean,
     {noise: 20, share: 0.9}]`; entries without one have the rest in equal parts. Values are rounded to the six digits that labels carry
-    (whole numbers where the parameter is one, ends included); a level that comes out as 0 drops its part. One number is taken from `rng`
+    (integers for integer parameters, ends included); a level of 0 drops its part. One number is taken from `rng`
     per range, in pipeline order and in the order of the parameters, whatever the result.
     """
     if isinstance(spec, Sequence) and not isinstance(spec, str):
@@ -42,7 +42,7 @@ def draw(spec: DrawSpec | Sequence[DrawSpec], rng: np.random.Generator) -> Mixtu
 
 
 def check_draw(spec: DrawSpec | Sequence[DrawSpec]) -> None:
-    """Raise RecipeError unless `draw` accepts `spec`: to be called before training, not in it."""
+    """Raise RecipeError unless `draw` accepts `spec`: to be called before training, not during it."""
     entries = spec if isinstance(spec, Sequence) and not isinstance(spec, str) else [spec]
     if not entries:
         raise RecipeError("degradations: the list is empty; expected at least one entry, e.g. [clean]")
@@ -53,7 +53,7 @@ def check_draw(spec: DrawSpec | Sequence[DrawSpec]) -> None:
 
 
 def shares(entries: Sequence[DrawSpec]) -> list[float] | None:
-    """Probability of each entry, None where no entry says its own: all have the same. Raises RecipeError."""
+    """Probability of each entry, None if no entry has one: all are equal. Raises RecipeError."""
     said = [entry.get("share") if isinstance(entry, Mapping) else None for entry in entries]
     given = [share for share in said if share is not None]
     if not given:
@@ -69,7 +69,7 @@ def shares(entries: Sequence[DrawSpec]) -> list[float] | None:
 
 
 def _entry(entries: Sequence[DrawSpec], rng: np.random.Generator) -> int:
-    """The entry to take. Without shares, the draw is that of the time before there were any."""
+    """The entry to use. Without shares, the draw is the same as before shares were introduced."""
     if (probabilities := shares(entries)) is None:
         return int(rng.integers(len(entries)))
     place = float(rng.random())
@@ -95,9 +95,9 @@ def _drawn(kind: type[Degradation], name: str, ends: tuple[float, float], rng: n
 
 
 def _ranges(spec: DrawSpec) -> list[tuple[type[Degradation], dict[str, Any]]] | None:
-    """(degradation, its parameters with (low, high) where there is a range) in pipeline order; None where `spec` holds no range at all.
+    """(degradation, its parameters with (low, high) for ranges) in pipeline order; None if `spec` has no range at all.
 
-    The low end of a level may be 0, no damage.
+    The low end of a level may be 0, no degradation.
     """
     if not isinstance(spec, Mapping):
         return None
@@ -111,7 +111,7 @@ def _ranges(spec: DrawSpec) -> list[tuple[type[Degradation], dict[str, Any]]] | 
     if not any(isinstance(value, tuple) for _, values in ranges for value in values.values()):
         return None
     if "label" in spec:
-        raise RecipeError(f"degradation label {spec['label']!r}: what is drawn anew for each sample has no label; leave it out")
+        raise RecipeError(f"degradation label {spec['label']!r}: a degradation that is drawn for each sample has no label; omit it")
     ranges.sort(key=lambda entry: (entry[0].ORDER, entry[0].NAME))
     for kind, values in ranges:
         for end in (0, 1):
@@ -123,7 +123,7 @@ def _ranges(spec: DrawSpec) -> list[tuple[type[Degradation], dict[str, Any]]] | 
 
 
 def _given(kind: type[Degradation], field: str, value: Any) -> Any:
-    """A tuple (low, high) where a list stands for a number; lists that are parameters in their own right stay lists."""
+    """A tuple (low, high) if a list replaces a number; lists that are parameter values themselves stay lists."""
     if not isinstance(value, list | tuple):
         return value
     return _range(kind, value) if kind.takes_range(field) else list(value)

@@ -1,1 +1,1 @@
-"""Files of a corpus: which there are, reading them ahead, and what an error of reading means."""
+"""Files of a corpus: finding them, prefetching, and the meaning of read errors."""

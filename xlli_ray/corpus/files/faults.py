@@ -1,8 +1,8 @@
-"""What an error of reading means: is this file at fault, or what surrounds all files?
+"""The meaning of read errors: is this file at fault, or the environment of all files?
 
-A file's own fault becomes a failed row, and stays one. Trouble of the surroundings stops the run and marks nothing, for it passes.
-`judge` tells them apart as far as one error can: a lost connection is never a file's fault, a folder in a file's place always. A name that
-is not there, or is denied, may be either; `outages` asks other files then.
+A file's own fault becomes a failed row and remains one. An environment failure stops the run and marks nothing, since it will pass.
+`judge` distinguishes them as far as one error allows: a lost connection is never a file's fault, a folder in place of a file always is.
+A missing or denied file may be either; `outages` then checks other files.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from xlli_ray.errors import EnvironmentFailure, SampleError, bucket_advice
 Kind = Literal["missing", "denied", "damaged", "changed", "special"]
 
 SURE: frozenset[Kind] = frozenset({"special"})
-"""Kinds that no outage looks like. The others are believed only while other files of the corpus can be read."""
+"""Kinds that an outage cannot cause. The others are believed only while other files of the corpus can be read."""
 
 _PROCESS_ERRNO = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-"""Failures of the process, not of one file."""
+"""Errors of the process, not of one file."""
 _NAME_ERRNO = {errno.ELOOP, errno.ENAMETOOLONG}
 _CREDENTIAL_ERRORS = {
     "NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError", "RefreshError",
@@ -30,11 +30,11 @@ _CREDENTIAL_ERRORS = {
 }  # fmt: skip
 _ARCHIVE_ERRORS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError)
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
-_AGAIN = "Nothing is marked as failed; run the same command again when it is mended"
+_AGAIN = "Nothing is marked as failed; run the same command again when this is fixed"
 
 
 class FileFault(SampleError):
-    """A file is at fault. `kind`: missing, denied, damaged (a part of an archive), changed (other bytes than the scan saw), or special (a
+    """A file is at fault. `kind`: missing, denied, damaged (part of an archive), changed (its bytes differ from the scan's), or special (a
     folder, a pipe, a device)."""
 
     def __init__(self, kind: Kind, text: str) -> None:
@@ -43,9 +43,9 @@ class FileFault(SampleError):
 
 
 def judge(uri: str, error: Exception) -> SampleError | EnvironmentFailure:
-    """The error to raise instead of `error`, which was met when `uri` was read.
+    """The error to raise instead of `error`, which occurred when reading `uri`.
 
-    FileFault when the file may be at fault; EnvironmentFailure when no file would be read better, `passing` if trying again may help.
+    FileFault if the file may be at fault; EnvironmentFailure if every file would fail, `passing` if a retry may help.
     """
     if isinstance(error, ImportError):
         return missing_package(uri, error)
@@ -59,23 +59,23 @@ def judge(uri: str, error: Exception) -> SampleError | EnvironmentFailure:
     if isinstance(error, FileNotFoundError | NotADirectoryError) or status in (404, 410):
         return FileFault("missing", f"missing file: {uri}")
     if isinstance(error, PermissionError) or status in (401, 403):
-        hint = " (S3 says so of a missing name, too, where listing is not allowed)" if uri.startswith("s3") else ""
+        hint = " (S3 also reports this for a missing name if listing is not allowed)" if uri.startswith("s3") else ""
         return FileFault("denied", f"permission denied: {uri}{hint}")
     if isinstance(error, IsADirectoryError):
-        return FileFault("special", f"not a file but a folder: {uri}")
+        return FileFault("special", f"a folder, not a file: {uri}")
     if number in _NAME_ERRNO or isinstance(error, UnicodeError):
         return FileFault("special", f"unreadable file: {uri}: {one_line(error)}")
     if isinstance(error, _ARCHIVE_ERRORS):
         return FileFault("damaged", f"unreadable file: {uri}: damaged archive: {one_line(error)}")
     failure = EnvironmentFailure(
-        number or errno.EIO, f"{uri} cannot be read: {one_line(error)}. Are the disk, the mount and the network in order? {_AGAIN}"
+        number or errno.EIO, f"{uri} cannot be read: {one_line(error)}. Check the disk, the mount and the network. {_AGAIN}"
     )
     failure.passing = not isinstance(error, ValueError | TypeError)
     return failure
 
 
 def missing_package(uri: str, error: ImportError) -> EnvironmentFailure:
-    """What to install for `uri`."""
+    """The package to install for `uri`."""
     extra = _EXTRAS.get(uri.partition("://")[0])
     advice = f"pip install 'xlli_ray[{extra}]'" if extra else "install the package that it names"
     return EnvironmentFailure(f"{uri} needs a package that is not installed ({error}): {advice}")
@@ -87,7 +87,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _code(error: BaseException | None) -> str:
-    """The code of an object store's answer, such as `NoSuchBucket`, from the error or what caused it; '' when there is none."""
+    """The code in an object store's response, such as `NoSuchBucket`, from the error or its cause; '' if there is none."""
     while error is not None:
         response = getattr(error, "response", None)
         if isinstance(response, dict):

@@ -1,4 +1,4 @@
-"""Which files are the frames of one clip, and in which order: told by the numbers in their names."""
+"""Which files are the frames of one clip, and in which order, according to the numbers in their names."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from itertools import pairwise
 from xlli_ray.errors import RecipeError
 
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".y4m")
-"""Endings of files that hold a whole clip, in lower case."""
+"""Extensions of files that contain a whole clip, in lower case."""
 _DIGITS = re.compile(r"[0-9]+")
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames that belong together. `uri`: their address, with `*` for the frame number, or that of a video file."""
+    """The frames of a clip. `uri`: their address, with `*` for the frame number, or that of a video file."""
 
     name: str
-    """For people: the folder, with the files' name where a folder holds several clips."""
+    """For people: the folder, with the files' name if the folder contains several clips."""
     uri: str
     frames: tuple[str, ...]
     """URIs by frame number; empty for a video file."""
@@ -29,15 +29,15 @@ class Clip:
 
 
 def is_video(uri: str) -> bool:
-    """Whether a file holds a whole clip."""
+    """Whether a file contains a whole clip."""
     return uri.lower().endswith(VIDEOS)
 
 
 def clips_of(uris: Sequence[str]) -> list[Clip]:
-    """The clips that these files are.
+    """The clips formed by these files.
 
-    Files of one folder whose names differ in numbers only are frames of clips: the last number that differs is that of the frame, the
-    others tell the clips of the folder apart. Raises RecipeError for a name without number, and for two files of one number.
+    Files of one folder whose names differ in numbers only are frames of clips: the last number that differs is the frame number, the
+    others distinguish the clips of the folder. Raises RecipeError for a name without number, and for two files of one number.
     """
     alike: dict[tuple[str, ...], list[tuple[tuple[str, ...], str]]] = defaultdict(list)
     clips = []
@@ -47,7 +47,7 @@ def clips_of(uris: Sequence[str]) -> list[Clip]:
         if is_video(uri):
             clips.append(Clip(f"{posixpath.basename(folder)}/{stem}", uri, (), ()))
         elif not (numbers := _DIGITS.findall(stem)):
-            raise RecipeError(f"clips: {uri} has no number in its name that says which frame it is")
+            raise RecipeError(f"clips: {uri} has no frame number in its name")
         else:
             alike[(folder, ending, *_DIGITS.split(stem))].append((tuple(numbers), uri))
     for (folder, ending, *texts), members in alike.items():
@@ -80,7 +80,7 @@ def _clips_alike(folder: str, ending: str, texts: Sequence[str], members: Iterab
 
 
 def gap(numbers: Sequence[int]) -> str:
-    """What is missing among the frame numbers of a clip, '' when they are evenly spaced."""
+    """A message about missing frame numbers of a clip, '' if they are evenly spaced."""
     steps = [after - before for before, after in pairwise(numbers)]
     for before, step in zip(numbers, steps):
         if step != min(steps):

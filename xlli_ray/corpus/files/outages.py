@@ -1,9 +1,9 @@
-"""Reading files with an eye on their surroundings: an outage must not look like bad files.
+"""Reading files while watching their environment: an outage must not look like bad files.
 
-Three questions are asked before a file is called bad for good. Is it still so after a moment? Can other files of the corpus be read, with
-the bytes that the scan saw (*witnesses*)? And is it one file among good ones: three files of one kind that are more than half of those read
-last are an outage, whatever the witnesses say. Passing trouble (a lost connection, a timeout, an answer 5xx, an error of the disk) is tried
-again with growing pauses, and then stops the run.
+Three checks precede the verdict that a file is bad. Is it still so after a moment? Can other files of the corpus (*witnesses*) be read,
+with the bytes of the scan? And is it a single file: if more than half of the files read last, at least three, are bad in the same way,
+it is an outage, whatever the witnesses say. Transient errors (a lost connection, a timeout, a 5xx response, a disk error) are retried with
+growing pauses, and then stop the run.
 """
 
 from __future__ import annotations
@@ -23,40 +23,40 @@ from xlli_ray.corpus.ids import sha256_hex
 from xlli_ray.errors import EnvironmentFailure
 
 Witness = tuple[str, str | None]
-"""A file of the corpus, and the sha256 that it had when it was scanned, if that is known."""
+"""A file of the corpus, and its sha256 when it was scanned, if known."""
 
 PAUSES = (0.2, 0.8, 3.2, 12.8)
-"""Seconds before trouble that may pass is tried again, each shortened by chance to between a half and the whole."""
+"""Seconds before transient errors are retried, each multiplied by a random factor between ½ and 1."""
 PATIENCE = 60.0
-"""Seconds since the first attempt at a file after which it is not retried: clients retry by themselves, and may take long to give up."""
+"""Seconds since the first attempt at a file after which it is not retried: clients retry themselves, and may take long to give up."""
 SECOND_LOOK = 0.2
-"""Seconds before a file that seems bad is looked at once more."""
+"""Seconds before a file that seems bad is read again."""
 WINDOW = 64
 FEWEST = 3
 SHARE = 0.5
-"""Of the last WINDOW files, at least FEWEST, and more than SHARE of them, bad in the same way: the cause is not in single files."""
+"""If of the last WINDOW files at least FEWEST, and more than SHARE, are bad in the same way, the files are not the cause."""
 
-_CHANCE = random.Random()  # of its own: the caller's random state is not touched
+_CHANCE = random.Random()  # its own generator: the caller's random state is not changed
 
 
 class Watch:
-    """`read` (`read_bytes` unless given), from URI to bytes, that tells bad files from bad surroundings. Safe to use from many threads.
+    """`read` (`read_bytes` unless given), from URI to bytes, that distinguishes bad files from a failing environment. Thread-safe.
 
-    Once it has met bad surroundings it reads no more: every call, also those that wait for another try, raises the same.
-    `witnesses` is called when there is doubt.
+    After an environment failure it reads nothing more: every call, including those waiting for a retry, raises the same error.
+    `witnesses` is called only in case of doubt.
     """
 
     def __init__(self, witnesses: Callable[[], Sequence[Witness]], read: Callable[[str], bytes] | None = None) -> None:
         self._witnesses, self._read = witnesses, read or read_bytes
         self._lock = threading.Lock()
-        self._lately: OrderedDict[str, str] = OrderedDict()  # what came of the last files: '' or the kind of fault
-        self._faults: dict[str, str | None] = {}  # files believed to be bad and not yet confirmed → the sha256 that they should have
-        self._healed: set[str] = set()  # such files that were read well later
+        self._lately: OrderedDict[str, str] = OrderedDict()  # outcome of the last files: '' or the kind of fault
+        self._faults: dict[str, str | None] = {}  # files that seem bad, not yet confirmed → their expected sha256
+        self._healed: set[str] = set()  # such files that could be read later
         self._failure: EnvironmentFailure | None = None
         self._over = threading.Event()
 
     def __call__(self, uri: str) -> bytes:
-        """All bytes of the file. Raises FileFault when it is bad among good ones, EnvironmentFailure when the surroundings are."""
+        """All bytes of the file. Raises FileFault if it is bad among good ones, EnvironmentFailure if the environment fails."""
         looked, end = False, time.monotonic() + PATIENCE
         for pause in (*PAUSES, None):
             if self._failure is not None:
@@ -78,14 +78,14 @@ class Watch:
         raise AssertionError("the last try returns or raises")
 
     def blame(self, uri: str, fault: FileFault, sha: str | None = None) -> FileFault | EnvironmentFailure:
-        """What to raise for a file that seems bad: `fault` if that is its own, else the failure of the surroundings. `sha`: what its bytes
-        should have."""
+        """The error to raise for a file that seems bad: `fault` if it is the file's own, else the environment failure. `sha`: the expected
+        sha256 of its bytes."""
         if fault.kind in SURE:
             return fault
         self._note(uri, fault.kind)
         if why := self._share(fault.kind) or self._unwitnessed(uri, fault):
             return self._stop(EnvironmentFailure(
-                errno.EIO, f"{fault}; {why}. That is no matter of single files, so nothing is marked as failed. Mend it and run the same "
+                errno.EIO, f"{fault}; {why}. Single files are not the cause, so nothing is marked as failed. Fix this and run the same "
                 "command again; if the corpus was changed on purpose, use a new --out",
             ))  # fmt: skip
         with self._lock:
@@ -93,9 +93,9 @@ class Watch:
         return fault
 
     def confirm(self, uris: Iterable[str]) -> None:
-        """Look once more at those of `uris` that were found bad, now that time has passed, before that is recorded.
+        """Check those of `uris` that seemed bad once more, after some time, before this is recorded.
 
-        Raises EnvironmentFailure when one of them can be read by now, or when the surroundings are in doubt by now.
+        Raises EnvironmentFailure if one of them can be read now, or if the environment is now in doubt.
         """
         for uri in dict.fromkeys(uris):
             with self._lock:
@@ -114,8 +114,8 @@ class Watch:
                 outcome = self._stop(failure)
             if outcome is None:
                 outcome = self._stop(EnvironmentFailure(
-                    errno.EIO, f"{uri} could not be read, and a moment later it could: so it is not the file. Nothing is marked as failed; "
-                    "run the same command again when the disk or the network is steady",
+                    errno.EIO, f"{uri} could not be read, but could a moment later: it is not the cause. Nothing is marked as failed; "
+                    "run the same command again when the disk or the network is stable",
                 ))  # fmt: skip
             if isinstance(outcome, EnvironmentFailure):
                 raise outcome
@@ -142,8 +142,8 @@ class Watch:
         folder = os.path.dirname(uri)
         if fault.kind == "missing" and not is_remote(uri) and os.path.isabs(uri):
             if not os.path.isdir(folder):
-                return f"its folder {folder} is gone: is it mounted?"
-            with contextlib.suppress(PermissionError):  # a folder may be entered and not listed
+                return f"its folder {folder} is missing: is it mounted?"
+            with contextlib.suppress(PermissionError):  # a folder may be accessible but not listable
                 if not os.listdir(folder):
                     return f"its folder {folder} is empty: is it mounted?"
         others = [(other, sha) for other, sha in self._witnesses() if other != uri]
@@ -155,10 +155,10 @@ class Watch:
             if sha is None or sha256_hex(data) == sha:
                 return ""
         if others:
-            return f"other files cannot be read either, or have other bytes: {', '.join(other for other, _ in others)}"
-        # The only file: what it holds is its own matter, that it cannot be reached may be anything's.
+            return f"other files cannot be read either, or have changed: {', '.join(other for other, _ in others)}"
+        # The only file: its content is its own fault, but being unreachable may have any cause.
         own = fault.kind in ("changed", "damaged") or not is_remote(uri)
-        return "" if own else "the corpus has no other file to tell whether the rest is in order"
+        return "" if own else "the corpus has no other file to check the environment with"
 
     def _stop(self, failure: EnvironmentFailure) -> EnvironmentFailure:
         with self._lock:

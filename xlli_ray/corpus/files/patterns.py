@@ -1,4 +1,4 @@
-"""What a corpus may write for its files: globs with braces, a folder for all images below it, and what is said when nothing is there."""
+"""Patterns of a corpus' files: globs with braces, a folder for all images below it, and explanations for patterns without a match."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections import Counter
 from collections.abc import Iterator
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm")
-"""Endings of what can be decoded, in lower case; a folder's files are told by them, in either case."""
+"""Extensions of files that can be decoded, in lower case; images of a folder are recognised by them, case-insensitively."""
 MOST = 1000
-"""Patterns that braces may stand for."""
+"""Maximum number of patterns that braces may expand to."""
 _SHOWN = 6
-_LOOKED = 100_000  # files that are counted for a message
+_LOOKED = 100_000  # maximum number of files counted for a message
 
 
 def expand(pattern: str) -> list[str]:
-    """The patterns that one with braces stands for: `a/{x,y}.png` → `a/x.png`, `a/y.png`. Braces without a comma are themselves.
+    """Brace expansion: `a/{x,y}.png` → `a/x.png`, `a/y.png`. Braces without a comma are literal.
 
     Raises ValueError for more than a thousand.
     """
@@ -31,12 +31,12 @@ def expand(pattern: str) -> list[str]:
             start, stop, parts = group
             waiting += [here[:start] + part + here[stop:] for part in reversed(parts)]
         if len(out) + len(waiting) > MOST:
-            raise ValueError(f"its braces stand for more than {MOST} patterns")
+            raise ValueError(f"its braces expand to more than {MOST} patterns")
     return list(dict.fromkeys(out))
 
 
 def _innermost(pattern: str) -> tuple[int, int, list[str]] | None:
-    """Place and alternatives of the first pair of braces that holds a comma and no other pair; those in brackets are characters."""
+    """Position and alternatives of the first innermost pair of braces with a comma; braces in brackets are literal."""
     for match in re.finditer(r"\[!?\]?[^\]]*\]|\{([^{}]*)\}", pattern):
         if match[1] is not None and "," in match[1]:
             return match.start(), match.end(), match[1].split(",")
@@ -44,22 +44,22 @@ def _innermost(pattern: str) -> tuple[int, int, list[str]] | None:
 
 
 def escape(path: str) -> str:
-    """`path` as a pattern that matches it alone: brackets, stars and braces in a folder's name are not wildcards."""
+    """`path` as a pattern that matches only it: brackets, stars and braces in a folder's name are not wildcards."""
     return glob.escape(path).replace("{", "[{]")
 
 
 def unescape(pattern: str) -> str:
-    """The path that `escape` made a pattern of."""
+    """The inverse of `escape`."""
     return re.sub(r"\[([*?\[{])\]", r"\1", pattern)
 
 
 def shown(path: str) -> str:
-    r"""`path` as it is when it is text; bytes of a name that are not UTF-8 become `\xff`. Tables and terminals hold text only."""
+    r"""`path` unchanged if it is valid text; bytes of a name that are not UTF-8 become `\xff`. Tables and terminals hold text only."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def images_below(folder: str) -> list[str]:
-    """All images of a folder and those below it, by their endings; hidden files and folders are left out."""
+    """All images of a folder and those below it, by their extensions; hidden files and folders are skipped."""
     return sorted(path for path in _files_below(folder) if os.path.splitext(path)[1].lower() in IMAGES)
 
 
@@ -70,12 +70,12 @@ def _files_below(folder: str) -> Iterator[str]:
 
 
 def holds(folder: str) -> str:
-    """What is in a folder and below it, for messages: `12 files (10 .txt, 2 .npy)`."""
+    """Content of a folder and its subfolders, for messages: `12 files (10 .txt, 2 .npy)`."""
     kinds: Counter[str] = Counter()
     for number, path in enumerate(_files_below(folder)):
         if number >= _LOOKED:
             break
-        kinds[os.path.splitext(path)[1].lower() or "without ending"] += 1
+        kinds[os.path.splitext(path)[1].lower() or "without extension"] += 1
     if not kinds:
         return "no file"
     total = sum(kinds.values())
@@ -85,8 +85,8 @@ def holds(folder: str) -> str:
 
 
 def nothing_matches(path: str) -> str:
-    """Why an absolute local pattern matches no file: how far its folders exist, what is there, and whether only letter case differs."""
-    marked = re.sub(r"\[([*?\[{])\]", "\0\0\0", path)  # escaped characters, as long as they are
+    """Why an absolute local pattern matches no file: how much of its path exists, what is there, and whether only letter case differs."""
+    marked = re.sub(r"\[([*?\[{])\]", "\0\0\0", path)  # escaped characters, with the same length
     fixed = unescape(path[: len(re.split(r"[*?\[{]", marked, maxsplit=1)[0])])
     folder = fixed if fixed.endswith(os.sep) and fixed != unescape(path) else os.path.dirname(fixed)
     there = folder
@@ -94,14 +94,14 @@ def nothing_matches(path: str) -> str:
         there = os.path.dirname(there)
     if os.path.normpath(there) != os.path.normpath(folder):
         near = ", ".join(sorted(entry.name for entry in _entries(there))[:_SHOWN])
-        return f"there is no folder {os.path.normpath(folder)}; {there} holds {near or 'nothing'}"
+        return f"there is no folder {os.path.normpath(folder)}; {there} contains {near or 'nothing'}"
     if other := other_case(path):
-        return f"{len(other)} file{'s differ' if len(other) > 1 else ' differs'} in letter case only, as {os.path.basename(other[0])}"
+        return f"{len(other)} file{'s differ' if len(other) > 1 else ' differs'} in letter case only, e.g. {os.path.basename(other[0])}"
     return f"{os.path.normpath(folder)} holds {holds(folder)}"
 
 
 def other_case(path: str) -> list[str]:
-    """Files that the pattern would match if letter case of endings did not count."""
+    """Files that the pattern would match if extensions were case-insensitive."""
     stem, ending = os.path.splitext(path)
     if not re.fullmatch(r"\.[A-Za-z0-9]+", ending):
         return []

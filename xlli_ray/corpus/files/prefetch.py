@@ -1,6 +1,6 @@
-"""Bytes of files, fetched before they are asked for, so that a slow file system or bucket does not stop who computes.
+"""Prefetching of files, so that a slow file system or bucket does not stall computation.
 
-Such a thread only waits; the caller decodes.
+The threads only wait for I/O; the caller decodes.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from functools import partial
 from xlli_ray.corpus.files.sources import is_remote
 
 TOGETHER = 8
-"""Local files that a thread reads in a row: each is soon there, and each time a thread wakes it contends for the interpreter."""
+"""Local files that a thread reads in sequence: each takes little time, and every time a thread wakes it contends for the interpreter."""
 THREADS = 16
-"""Most files in flight. Threads are made only when as many wait."""
+"""Maximum number of files in flight. Threads are created on demand."""
 
 
 class Ahead:
-    """A function from URI to bytes, like the `read` it is made from, that may be told what comes.
+    """A function from URI to bytes, like the `read` it wraps, that can be told which files will be needed.
 
-    One thread announces, any may ask. What was fetched is held until it is asked for, or forgotten: bounded by what is announced.
+    One thread announces files, any may read them. Fetched bytes are kept until they are read or forgotten: bounded by what is announced.
     """
 
     def __init__(self, read: Callable[[str], bytes]) -> None:
@@ -30,7 +30,7 @@ class Ahead:
         self._coming: dict[str, Future[bytes]] = {}
 
     def fetch(self, uris: Sequence[str]) -> None:
-        """Begin to read these files; one that is on its way already is not read twice."""
+        """Start reading these files; files in flight are not read twice."""
         new = [uri for uri in dict.fromkeys(uris) if uri not in self._coming]
         local = [uri for uri in new if not is_remote(uri)]
         parts = [[uri] for uri in new if is_remote(uri)] + [local[i : i + TOGETHER] for i in range(0, len(local), TOGETHER)]
@@ -45,7 +45,7 @@ class Ahead:
                 continue
             try:
                 future.set_result(self._read(uri))
-            except BaseException as error:  # whoever asks for the file meets it
+            except BaseException as error:  # raised for whoever reads the file
                 future.set_exception(error)
 
     def __call__(self, uri: str) -> bytes:
@@ -54,7 +54,7 @@ class Ahead:
         return self._read(uri) if future is None else future.result()
 
     def forget(self) -> None:
-        """Let go of what was not asked for."""
+        """Drop files that were not read."""
         while self._coming:
             with suppress(KeyError):  # the last one was requested meanwhile
                 self._coming.popitem()[1].cancel()

@@ -1,4 +1,4 @@
-"""Where pictures come from: local globs, any fsspec URL, and the photographs inside scikit-image's wheel.
+"""Sources of images: local globs, any fsspec URL, and the photographs in scikit-image's wheel.
 
 A *URI* is an absolute local path, a URL (`s3://bucket/a.png`, `zip://a.png::https://host/set.zip`) or `skimage://name`.
 It is only an address: identities are hashes of bytes, so a corpus may move.
@@ -23,8 +23,8 @@ from xlli_ray.corpus.files import patterns as globs
 from xlli_ray.corpus.files.faults import FileFault, judge, one_line
 from xlli_ray.errors import EnvironmentFailure, RecipeError, SampleError, bucket_advice, closest
 
-# Colour photographs that the wheel itself carries (its other pictures are grey, drawn, or fetched on demand). The right
-# half of the stereo pair `motorcycle` is left out: it shows the same scene again, and `*` should give distinct
+# Colour photographs in the wheel itself (its other images are grey, drawn, or fetched on demand). The right
+# half of the stereo pair `motorcycle` is left out: it shows the same scene, and `*` should give distinct
 # contents.
 SKIMAGE = {
     "astronaut": "astronaut.png",
@@ -45,9 +45,9 @@ BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 def list_files(patterns: Sequence[str], base: Path | str) -> list[str]:
     """Sorted, unique URIs of the files that match any of `patterns`.
 
-    Local patterns (`photos/**/*.{png,jpg}`) are relative to the folder `base` and give absolute paths; a folder stands for all
-    images below it; URLs may hold wildcards where their filesystem can list. A name without wildcards is taken as it is when
-    it is a URL, and must exist when it is local. Raises RecipeError for a pattern that matches no file.
+    Local patterns (`photos/**/*.{png,jpg}`) are relative to the folder `base` and give absolute paths; a folder means all
+    images below it; URLs may contain wildcards if their filesystem can list. A name without wildcards is used unchanged if
+    it is a URL, and must exist if it is local. Raises RecipeError for a pattern that matches no file.
     """
     files: set[str] = set()
     for pattern in patterns:
@@ -59,25 +59,25 @@ def list_files(patterns: Sequence[str], base: Path | str) -> list[str]:
 
 
 def is_remote(uri: str) -> bool:
-    """True for what is read through a client, not from a mounted file system."""
+    """True for addresses read through a client, not from a mounted file system."""
     return _SCHEME.match(uri) is not None and not uri.startswith(_SKIMAGE)
 
 
 def read_bytes(uri: str) -> bytes:
     """All bytes of one file.
 
-    Raises FileFault when this file seems to be at fault (missing, denied, no file at all; see `faults`), EnvironmentFailure when the
-    surroundings are (a lost connection, an error of the disk, a missing package, no credentials, too many open files).
+    Raises FileFault if this file seems to be at fault (missing, denied, not a file; see `faults`), EnvironmentFailure if the
+    environment is (a lost connection, an error of the disk, a missing package, no credentials, too many open files).
     """
     try:
         if uri.startswith(_SKIMAGE):
             uri = _skimage_path(uri)
         elif _SCHEME.match(uri):
             filesystem, path = fsspec.core.url_to_fs(uri)
-            # s3fs would ask for the size first: two requests, of which the first one's errors have no text
+            # s3fs would request the size first: two requests, and the errors of the first have no text
             return bytes(filesystem.cat_file(path, **({"max_concurrency": 1} if "s3" in filesystem.protocol else {})))
         if not stat.S_ISREG(mode := os.stat(uri).st_mode) and not stat.S_ISDIR(mode):
-            raise FileFault("special", f"not a file but a pipe, a socket or a device: {uri}")  # opening it might wait for ever
+            raise FileFault("special", f"a pipe, socket or device, not a file: {uri}")  # opening it might block forever
         with open(uri, "rb") as local:
             return local.read()
     except (SampleError, EnvironmentFailure, MemoryError):
@@ -89,7 +89,7 @@ def read_bytes(uri: str) -> bytes:
 def pair_files(
     inputs: str | Sequence[str], targets: str | Sequence[str], base: Path | str, *, other: str = "target"
 ) -> list[tuple[str, str]]:
-    """(input, target) URIs, matched by the text that the wildcards stand for; sorted by input. `other`: what a target is called.
+    """(input, target) URIs, matched by the text in place of the wildcards; sorted by input. `other`: what a target is called.
 
     `a/*_LR.png` and `b/*_HR.png` pair `a/7_LR.png` with `b/7_HR.png`. The n-th pattern of `inputs` belongs to the n-th
     of `targets`. Raises RecipeError when the patterns do not correspond, or files are left over on either side.
@@ -99,7 +99,7 @@ def pair_files(
     if len(inputs) != len(targets):
         raise RecipeError(
             f"pairs: {len(inputs)} input patterns and {len(targets)} {other} patterns;"
-            " expected as many of each, in the same order"
+            " expected equal numbers, in the same order"
         )
     pairs: dict[str, str] = {}
     for input_pattern, target_pattern in zip(inputs, targets, strict=True):
@@ -107,7 +107,7 @@ def pair_files(
         if len(next(iter(left))) != len(next(iter(right))):
             raise RecipeError(
                 f"pairs: {input_pattern!r} and {target_pattern!r} have different numbers of wildcards;"
-                " expected the same, so that the text they stand for tells which files belong together"
+                " expected equal numbers, since files are matched by the text in place of the wildcards"
             )
         if lost := [left[key] for key in sorted(left.keys() - right.keys())]:
             raise RecipeError(f"pairs: {_some(lost, 'input')} no {other} of the same name under {target_pattern!r}")
@@ -116,13 +116,13 @@ def pair_files(
         for key, uri in left.items():
             if pairs.setdefault(uri, right[key]) != right[key]:
                 raise RecipeError(
-                    f"pairs: {uri} is paired with {pairs[uri]} and with {right[key]}; expected one {other} each"
+                    f"pairs: {uri} is paired with {pairs[uri]} and with {right[key]}; expected one {other} per input"
                 )
     return sorted(pairs.items())
 
 
 def absolute(uri: str, base: Path | str) -> str:
-    """`uri` as it is when it is a URL, else the absolute local path (relative ones start at `base`; links are kept)."""
+    """`uri` unchanged if it is a URL, else the absolute local path (relative to `base`; links are kept)."""
     if uri.startswith("file://"):
         uri = uri.removeprefix("file://")
     elif _SCHEME.match(uri):
@@ -138,20 +138,20 @@ def _list(pattern: str, base: Path | str) -> list[str]:
         return _list_url(pattern)
     path = absolute(pattern, base)
     if os.path.isfile(path):
-        return [path]  # brackets in a file's own name are then no wildcards
+        return [path]  # then brackets in the file's own name are not wildcards
     if not os.path.isdir(path):
         path = globs.unescape(path)
     if os.path.isdir(path):
         _refuse_root(pattern, path)
         if not (images := globs.images_below(path)):
             raise RecipeError(
-                f"{pattern!r} is a folder without images: it holds {globs.holds(path)}. Images end in {', '.join(globs.IMAGES)}."
+                f"{pattern!r} is a folder without images: it contains {globs.holds(path)}. Extensions of images: {', '.join(globs.IMAGES)}."
             )
         return images
     path = absolute(pattern, base)
     if path.startswith("/**"):
         _refuse_root(pattern, "/")
-    # A relative pattern is globbed inside `base`, so that brackets in the folder's own name are not wildcards.
+    # A relative pattern is globbed inside `base`, so that brackets in the folder's name are not wildcards.
     inside = pattern if not os.path.isabs(os.path.expanduser(pattern)) and not pattern.startswith("file://") else None
     if inside is None:
         matches = glob.glob(path, recursive=True)
@@ -161,13 +161,13 @@ def _list(pattern: str, base: Path | str) -> list[str]:
 
 
 def _refuse_root(pattern: str, folder: str) -> None:
-    """A slip of the keyboard (`images: [/]`) would read every folder of the machine, devices and network drives among them."""
+    """A typing error (`images: [/]`) would read every folder of the machine, including devices and network drives."""
     if os.path.realpath(folder) == os.path.realpath(os.sep):
-        raise RecipeError(f"{pattern!r} is the whole file system. Name the folder that holds the images.")
+        raise RecipeError(f"{pattern!r} is the whole file system. Name the folder with the images.")
 
 
 def _list_url(pattern: str) -> list[str]:
-    # Chained URLs keep their tail: zip://*.png::s3://bucket/set.zip. A question mark in http is a query, not a
+    # Chained URLs keep their tail: zip://*.png::s3://bucket/set.zip. A question mark in http starts a query, it is not a
     # wildcard.
     head, chain, tail = pattern.partition("::")
     protocol = _SCHEME.match(pattern)[1]  # type: ignore[index]
@@ -179,7 +179,7 @@ def _list_url(pattern: str) -> list[str]:
         return [pattern]
     try:
         filesystem, path = fsspec.core.url_to_fs(pattern)
-        filesystem.invalidate_cache()  # a listing that is older than this run
+        filesystem.invalidate_cache()  # it may be older than this run
         details: dict[str, dict[str, Any]] = filesystem.glob(path, detail=True)
     except ValueError as error:
         raise RecipeError(f"{pattern!r} cannot be listed: {one_line(error)}. Check the address.") from error
@@ -193,7 +193,7 @@ def _list_url(pattern: str) -> list[str]:
 
 
 def _see_bucket(filesystem: Any, bucket: str, protocol: str, pattern: str) -> None:
-    """Raise EnvironmentFailure unless the bucket that nothing was found in is there and may be listed."""
+    """Raise EnvironmentFailure unless the bucket in which nothing was found exists and may be listed."""
     if protocol not in BUCKETS or not bucket:
         return
     try:
@@ -209,7 +209,7 @@ def _see_bucket(filesystem: Any, bucket: str, protocol: str, pattern: str) -> No
 def _by_wildcards(pattern: str, base: Path | str) -> dict[tuple[str, ...], str]:
     """URI of each matching file by the texts of its wildcards."""
     if pattern.startswith(_SKIMAGE):
-        raise RecipeError(f"pairs: {pattern!r} holds single photographs, no pairs; expected files")
+        raise RecipeError(f"pairs: {pattern!r} has single photographs, no pairs; expected files")
     if not _SCHEME.match(pattern) and os.path.isdir(folder := absolute(pattern, base)):
         return {(os.path.relpath(uri, folder),): uri for uri in list_files([pattern], base)}
     expression = _regex(absolute(pattern, base).partition("::")[0], literal=absolute("", base))
@@ -220,14 +220,14 @@ def _by_wildcards(pattern: str, base: Path | str) -> dict[tuple[str, ...], str]:
         match = expression.fullmatch(uri.partition("::")[0])
         if match is None:
             raise RecipeError(
-                f"pairs: cannot tell which part of {uri} the wildcards of {pattern!r} stand for; simplify it"
+                f"pairs: it is ambiguous which part of {uri} matches the wildcards of {pattern!r}; simplify the pattern"
             )
         by_text[match.groups(default="")] = uri
     return by_text
 
 
 def _regex(pattern: str, *, literal: str) -> re.Pattern[str]:
-    """A glob as a regular expression whose groups are the wildcards; a beginning that equals `literal` holds none."""
+    """A glob as a regular expression whose groups are the wildcards; a prefix equal to `literal` has none."""
     start = len(literal) if literal != os.sep and pattern.startswith(literal + os.sep) else 0
     text = re.escape(pattern[:start])
     tokens = {"**/": r"(?:(.*)/)?", "**": "(.*)", "*": "([^/]*)", "?": "([^/])"}
@@ -245,7 +245,7 @@ def _regex(pattern: str, *, literal: str) -> re.Pattern[str]:
 
 
 def _inner(part: str) -> str:
-    """An alternative of braces as a regular expression: its own wildcards are not told apart."""
+    """An alternative of braces as a regular expression: its own wildcards are not distinguished."""
     return "".join({"*": "[^/]*", "?": "[^/]"}.get(character, re.escape(character)) for character in part)
 
 
@@ -253,15 +253,15 @@ def _skimage_path(uri: str) -> str:
     name = uri.removeprefix(_SKIMAGE)
     if name not in SKIMAGE:
         hint = ", ".join(closest(name, SKIMAGE)) or ", ".join(SKIMAGE)
-        raise SampleError(f"missing file: scikit-image carries no photograph {name!r}. Closest: {hint}.")
-    package = importlib.util.find_spec("skimage")  # located, not imported: that would cost half a second
+        raise SampleError(f"missing file: scikit-image has no photograph {name!r}. Closest: {hint}.")
+    package = importlib.util.find_spec("skimage")  # located, not imported, which would take half a second
     if package is None or package.origin is None:
         raise EnvironmentFailure(f"{uri} needs the package scikit-image: pip install scikit-image")
     return os.path.join(os.path.dirname(package.origin), "data", SKIMAGE[name])
 
 
 def _expanded(pattern: str, base: Path | str) -> list[str]:
-    """The patterns that braces stand for; a name that exists as it is, or a URL's query, has none."""
+    """Brace expansion, except for an existing name and for a URL's query."""
     if not _SCHEME.match(pattern) and os.path.lexists(absolute(pattern, base)):
         return [pattern]
     head, chain, tail = pattern.partition("::")
@@ -275,7 +275,7 @@ def _why(pattern: str, base: Path | str) -> str:
     if pattern.startswith(_SKIMAGE):
         return f"the photographs are {', '.join(SKIMAGE)}"
     if _SCHEME.match(pattern) and not pattern.startswith("file://"):
-        return "nothing there has such a name"
+        return "no name there matches"
     return globs.nothing_matches(absolute(pattern, base))
 
 

@@ -1,7 +1,7 @@
-"""Frames of a video file, decoded by PyAV (the extra `video`): by their place in the file, so that a number is always the same frame.
+"""Frames of a video file, decoded by PyAV (the extra `video`): by their position in the file, so that a number is always the same frame.
 
-A video is decoded from its beginning, which is exact whatever its key frames and time stamps are, and slow far from it: of long videos,
-extract the frames. Pixels are what FFmpeg's conversion to 8-bit RGB gives.
+A video is decoded from its beginning, which is exact for any key frames and time stamps, but slow for frames far from it: extract the
+frames of long videos. Pixels are those of FFmpeg's conversion to 8-bit RGB.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from xlli_ray.errors import EnvironmentFailure, SampleError
 
 
 def check_installed(uri: str) -> None:
-    """Raise EnvironmentFailure unless videos can be read here."""
+    """Raise EnvironmentFailure if videos cannot be read here."""
     if importlib.util.find_spec("av") is None:
         raise EnvironmentFailure(f"{uri} is a video, which needs a package that is not installed: pip install 'xlli_ray[video]'")
 
 
 def frames(data: bytes, *, max_pixels: int) -> Iterator[Decoded]:
-    """All frames of a file, in the order in which they are shown. Raises SampleError for a file that is not a video, or too large."""
+    """All frames of a file, in presentation order. Raises SampleError for a file that is not a video, or too large."""
     check_installed("this file")
     import av
 
     try:
         with av.open(BytesIO(data)) as container:
             if not container.streams.video:
-                raise SampleError("no video: the file holds no stream of images")
+                raise SampleError("no video: the file has no video stream")
             stream = container.streams.video[0]
             stream.thread_type = "NONE"
             for frame in container.decode(stream):
@@ -50,7 +50,7 @@ def frames(data: bytes, *, max_pixels: int) -> Iterator[Decoded]:
 
 
 def window(data: bytes, first: int, count: int, *, max_pixels: int) -> NDArray[np.float32]:
-    """(count, H, W, 3) in 0..1 from frame number `first`, counted from 0."""
+    """(count, H, W, 3) in 0..1 starting at frame `first`, counted from 0."""
     images = [frame.pixels for frame in islice(frames(data, max_pixels=max_pixels), first, first + count)]
     if len(images) < count:
         raise SampleError(f"changed since scan: the video ends after {first + len(images)} frames, expected {first + count}")

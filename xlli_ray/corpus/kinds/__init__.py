@@ -1,9 +1,9 @@
-"""Where samples come from: one file a kind, a key of the recipe's section `corpus`.
+"""Kinds of corpora: one file per kind, each a key of the recipe's section `corpus`.
 
-    kind      what one is: what the recipe gives, which files that means, how one is scanned, how a sample of it is loaded
-    images    clean targets, the input is made from them       inputs   as they are
-    pairs     input and target                                 list     one of these three, listed in a Parquet file
-    clips     sequences of frames, from folders or videos
+kind      the base class: what the recipe may specify, which files that means, scanning, loading of a sample
+images    clean targets from which the input is made         inputs   inputs without targets
+pairs     input and target                                   list     one of these three, listed in a Parquet file
+clips     sequences of frames, from folders or videos
 """
 
 from __future__ import annotations

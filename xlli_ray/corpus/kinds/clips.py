@@ -1,8 +1,8 @@
 """Kind `clips`: short sequences of frames, cut from folders of frames or from video files.
 
-A window of `frames` frames is one sample (frame, channel, y, x). With targets alone the input is made frame by frame as an image's is
+A window of `frames` frames is one sample (frame, channel, y, x). With targets alone, the input is made frame by frame as for an image
 (`images`): draws in the target domain are keyed by the study's seed and each frame's sha256, draws in the input domain by the seed, the
-clip's content and the place of the frame in its window, so that noise differs from frame to frame and is the same for the same clip
+clip's content and the position of the frame in its window. So noise differs from frame to frame, but is the same for the same clip
 everywhere.
 """
 
@@ -37,14 +37,14 @@ _FRAMES = ("frame_sources", "frame_shas", "target_frame_sources", "target_frame_
 
 
 class ClipSpec(BaseModel):
-    """Folders or globs of frames with a number in their names, or video files; and how they are cut into samples."""
+    """Folders or globs of frames with a number in their names, or video files; and how they are divided into samples."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    input: list[str] | None = Field(default=None, description="what goes in as it is; null: made from the target")
-    target: list[str] | None = Field(default=None, description="clean frames; null: there are none")
-    frames: int = Field(default=7, ge=1, le=10_000, description="of one sample")
-    stride: int | None = Field(default=None, ge=1, description="from the first frame of one sample to that of the next; null: `frames`")
+    input: list[str] | None = Field(default=None, description="given inputs, used unchanged; null: made from the target")
+    target: list[str] | None = Field(default=None, description="clean frames; null: none")
+    frames: int = Field(default=7, ge=1, le=10_000, description="number of frames of a sample")
+    stride: int | None = Field(default=None, ge=1, description="frames from the start of one sample to the next; null: `frames`")
 
     @model_validator(mode="before")
     @classmethod
@@ -74,13 +74,13 @@ class Clips(CorpusKind):
     }  # fmt: skip
 
     def makes(self, corpus: CorpusSpec) -> bool:
-        """From targets alone."""
+        """Whether only targets are given."""
         return corpus.given.input is None
 
     def check(self, corpus: CorpusSpec) -> None:
         super().check(corpus)
         if corpus.pies is not None:
-            raise ValueError("pies goes only with images: leave it out")
+            raise ValueError("pies is only for images: omit it")
 
     def fixed(self, given: Any) -> Any:
         return {"frames": given["frames"], "stride": given["stride"], "given": [name for name in ("input", "target") if given[name]]}
@@ -110,9 +110,9 @@ class Clips(CorpusKind):
         tiles: dict[int, Tiles] = {}  # of the middle frame of each window
         count = 0
         targets = _read(target, look, row, "target_") if target is not None else None
-        for count, picture in enumerate(_read(clip, look, row, ""), 1):
-            whole = next(targets) if targets is not None else picture
-            row |= {"bits": picture.bits, "mode": picture.mode, "made": made}
+        for count, decoded in enumerate(_read(clip, look, row, ""), 1):
+            full = next(targets) if targets is not None else decoded
+            row |= {"bits": decoded.bits, "mode": decoded.mode, "made": made}
             if made:
                 row["scale"] = look.corpus.scale or 1
                 check_scale(row["height"], row["width"], row["scale"])
@@ -120,7 +120,7 @@ class Clips(CorpusKind):
                 sizes = (row["height"], row["width"], row["target_height"], row["target_width"])
                 row["scale"] = 0 if targets is None else scale_of(*sizes)
             if look.patches is not None and (count - 1 - frames // 2) % stride == 0:
-                tiles[count - 1 - frames // 2] = look.tiles(row, whole)
+                tiles[count - 1 - frames // 2] = look.tiles(row, full)
         if targets is not None and next(targets, None) is not None:
             raise SampleError(f"the target {source.target} has more frames than the input")
         firsts = range(0, count - frames + 1, stride)
@@ -133,7 +133,7 @@ class Clips(CorpusKind):
             row |= {"status": "skipped", "reason": f"no sample: {why}"}
 
     def unfold(self, row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        """One row a window."""
+        """One row per window."""
         count = row["frames"]
         for first, boxes in row["windows"]:
             sha, target_sha = _shas(row, first)
@@ -182,17 +182,17 @@ def _paired(files: Sequence[tuple[str, str]]) -> list[tuple[Clip, Clip | None]]:
 
 
 def _read(clip: Clip, look: Look, row: dict[str, Any], prefix: str) -> Iterator[Decoded]:
-    """The frames of a clip one after the other; their files, sha256s and size are put into `row`, whose keys begin with `prefix`."""
+    """The frames of a clip, one after the other; their files, sha256s and size go into `row` under keys beginning with `prefix`."""
     row |= {f"{prefix}frame_sources": list(clip.frames or (clip.uri,)), f"{prefix}frame_shas": []}
-    for number, picture in enumerate(_decoded(clip, look, row[f"{prefix}frame_shas"])):
-        height, width = picture.pixels.shape[:2]
+    for number, decoded in enumerate(_decoded(clip, look, row[f"{prefix}frame_shas"])):
+        height, width = decoded.pixels.shape[:2]
         if number and (height, width) != (row[f"{prefix}height"], row[f"{prefix}width"]):
             raise SampleError(
                 f"frame {(clip.numbers or range(number + 1))[number]} has {width} x {height} pixels, those before it "
                 f"{row[f'{prefix}width']} x {row[f'{prefix}height']}"
             )
         row |= {f"{prefix}height": height, f"{prefix}width": width}
-        yield picture
+        yield decoded
 
 
 def _decoded(clip: Clip, look: Look, shas: list[str]) -> Iterator[Decoded]:
@@ -202,15 +202,15 @@ def _decoded(clip: Clip, look: Look, shas: list[str]) -> Iterator[Decoded]:
         yield from video.frames(data, max_pixels=look.max_pixels)
     for uri in clip.frames:
         try:
-            sha, picture = look.read(uri)
+            sha, decoded = look.read(uri)
         except SampleError as error:
             raise SampleError(f"frame {uri}: {error}") from error
         shas.append(sha)
-        yield picture
+        yield decoded
 
 
 def _shas(row: Mapping[str, Any], first: int) -> tuple[str, str | None]:
-    """What names the bytes of a window: of its input, and of its target."""
+    """The hashes that identify the bytes of a window: of its input, and of its target."""
     count, total = row["frames"], len(row["numbers"])
 
     def one(shas: Sequence[str]) -> str:
@@ -221,17 +221,17 @@ def _shas(row: Mapping[str, Any], first: int) -> tuple[str, str | None]:
 
 
 def _pixels(sample: Sample, files: Sequence[tuple[str, str]], loader: Loader) -> list[tuple[str, NDArray[np.float32]]]:
-    """(what names its bytes, pixels) of each frame of the sample."""
+    """(hash of its bytes, pixels) of each frame of the sample."""
     if not is_video(files[0][0]):
         return [(sha, loader.pixels(uri, sha)) for uri, sha in files]
     ((uri, sha),) = files
     first, count = sample.first_frame, sample.frames
-    found = loader.remember(
+    frames = loader.remember(
         ("clip", sha, first, count), lambda: video.window(loader.bytes_of(uri, sha), first, count, max_pixels=loader.max_pixels)
     )
-    return [(f"{sha}|{first + i}", frame) for i, frame in enumerate(found)]
+    return [(f"{sha}|{first + i}", frame) for i, frame in enumerate(frames)]
 
 
 def _place(into: NDArray[np.float32] | None, index: int) -> NDArray[np.float32] | None:
-    """Where one frame of the input goes."""
+    """Destination of one frame of the input."""
     return into[index] if into is not None and into.ndim == 4 and index < len(into) else None

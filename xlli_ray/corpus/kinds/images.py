@@ -37,10 +37,10 @@ class Images(CorpusKind):
         return [Source("images", uri) for uri in list_files(given, base)]
 
     def scan(self, source: Source, look: Look, row: dict[str, Any]) -> None:
-        picture = look.describe(source.uri, row)
+        decoded = look.describe(source.uri, row)
         row["scale"] = scale = look.corpus.scale or 1
         check_scale(row["height"], row["width"], scale)
-        look.choose(row, picture)
+        look.choose(row, decoded)
 
     def load(self, sample: Sample, loader: Loader, into: NDArray[np.float32] | None) -> Loaded:
         whole = loader.pixels(sample.source, sample.source_sha)
@@ -48,14 +48,14 @@ class Images(CorpusKind):
 
 
 def check_scale(height: int, width: int, scale: int) -> None:
-    """Raise SampleError when there is no input left of an image of that size."""
+    """Raise SampleError if an image of that size leaves no input."""
     if min(height, width) < scale:
-        raise SampleError(f"too small: {width} x {height} pixels cannot be made {scale} times smaller")
+        raise SampleError(f"too small: {width} x {height} pixels cannot be downscaled by {scale}")
 
 
 @dataclass(frozen=True)
 class _Small:
-    """The whole image after its target domain, downscaled: uint8 (h, w, 3), with what is left over from making it."""
+    """The whole image after its target domain, downscaled: uint8 (h, w, 3), with its by-products."""
 
     image: NDArray[np.uint8]
     extras: Mapping[str, NDArray[Any]]
@@ -66,7 +66,7 @@ class _Small:
 
 
 def make(loader: Loader, sample: Sample, whole: NDArray[np.float32], sha: str, key: str, into: NDArray[np.float32] | None) -> Loaded:
-    """Input, target and by-products of `sample`, or of one of its frames, made from the clean image `whole`, whose bytes `sha` names.
+    """Input, target and by-products of `sample`, or of one of its frames, made from the clean image `whole`, whose sha256 is `sha`.
 
     Draws in the input domain are keyed by `key`, those in the target domain by the study's seed and `sha`.
     """
@@ -96,7 +96,7 @@ def _small(loader: Loader, whole: Mixture, clean: NDArray[np.float32], sha: str,
 
 
 def _degraded(mixture: Mixture, array: NDArray[Any], domain: Domain, key: str) -> Degraded:
-    """A degradation's own error is a fault of the sample that it was asked for."""
+    """An error of a degradation's own code is an error of this sample."""
     try:
         return mixture.apply(array, domain, key=key)
     except MemoryError:

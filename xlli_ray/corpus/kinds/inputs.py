@@ -1,4 +1,4 @@
-"""Kind `inputs`: images that go in as they are, without target."""
+"""Kind `inputs`: unchanged input images without targets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xlli_ray.corpus.spec import CorpusSpec
 
 
 class Inputs(CorpusKind):
-    """`inputs: ["photos/*.png"]`: globs or URLs. They are scanned and loaded as `CorpusKind` does."""
+    """`inputs: ["photos/*.png"]`: globs or URLs. Scanned and loaded as in `CorpusKind`."""
 
     Given: ClassVar[Any] = Annotated[list[str], BeforeValidator(one_or_many)]
 

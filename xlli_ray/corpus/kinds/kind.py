@@ -1,9 +1,9 @@
-"""What a kind of corpus is: a class that says what the recipe gives, which files that means, how one is scanned and a sample loaded.
+"""The base class of kinds of corpora: what the recipe may specify, which files that means, how they are scanned and samples loaded.
 
-To add one, write a subclass in a file of its own and a line in `registry.CORPORA`, or nothing here at all: an installed package names it as
-an entry point, a recipe as `package.module:Class`, the key of its section `corpus`. A kind that only finds files in its own way lists
-sources of another kind (`Source("images", …)`), and those are scanned and loaded as ever. `VERSION` is raised by hand when the same files
-give other numbers.
+To add one, write a subclass in its own file and a line in `registry.CORPORA`, or nothing here at all: an installed package adds it by an
+entry point, a recipe as `package.module:Class`, as the key of its section `corpus`. A kind that only finds files in its own way returns
+sources of another kind (`Source("images", …)`), which are then scanned and loaded by that kind. `VERSION` is raised by hand when the same
+files give other numbers.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ Scalar = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class Source:
-    """What is scanned at once and becomes one or several samples: an image, a pair, a clip.
+    """A unit of scanning, which becomes one or several samples: an image, a pair, a clip.
 
-    `kind`: how it is scanned and loaded. `uri`: the clean image or the input; `target`: None where there is none beside it. `real`: name of
+    `kind`: scans and loads it. `uri`: the clean image or the input; `target`: the target of a pair, else None. `real`: name of
     the real set that an input belongs to, else empty.
     """
 
@@ -46,69 +46,69 @@ class Source:
     target: str | None = None
     real: str = ""
     clip: Clip | None = None
-    """Of a clip, whose `uri` is the address of all its frames."""
+    """For a clip, whose `uri` is the common address of its frames."""
     target_clip: Clip | None = None
     windows: tuple[int, ...] = ()
-    """Of a clip: frames of a sample, and from the first of one to the first of the next."""
+    """For a clip: frames per sample, and frames from the start of one sample to the next."""
     mask: str | None = None
-    """Of a pair; "": others of this corpus have one."""
+    """For a pair; "": only other pairs of this corpus have one."""
     label: str = ""
-    """What was done to an input, "" if unknown; and its `parameters` as JSON (`corpus.input_labels`)."""
+    """How an input was degraded, "" if unknown; with `parameters` as JSON (`corpus.input_labels`)."""
     parameters: str = ""
     columns: Columns = ()
     """Further columns of its row of the sample table."""
 
     @property
     def files(self) -> tuple[str, ...]:
-        """URIs of all files of it."""
+        """URIs of all its files."""
         if self.clip is not None:
             return tuple(uri for clip in (self.clip, self.target_clip) if clip is not None for uri in clip.frames or (clip.uri,))
         return tuple(uri for uri in (self.uri, self.target, self.mask or None) if uri is not None)
 
     @property
     def order(self) -> tuple[str, ...]:
-        """Sources are sorted by this."""
+        """Sort key of sources."""
         return self.kind, self.uri, self.target or "", self.real, self.mask or "", self.label, self.parameters, repr(self.columns)
 
 
 class Paths(Protocol):
-    """How a recipe's paths are made absolute."""
+    """Functions that make a recipe's paths absolute."""
 
     def path(self, text: str) -> str:
-        """Of one file or folder."""
+        """For one file or folder."""
 
     def glob(self, text: str) -> str:
-        """Of a pattern."""
+        """For a pattern."""
 
 
 class CorpusKind(ABC):
-    """One kind of corpus. Holds nothing: one object a process."""
+    """One kind of corpus. Stateless: one object per process."""
 
     VERSION: ClassVar[int] = 1
-    """Part of the identity of what is computed from its samples, when it is not 1."""
+    """Part of the identity of everything computed from its samples, if not 1."""
     Given: ClassVar[Any]
-    """Type of what the recipe gives under the kind's key, as pydantic has it: a model class, `list[str]`, `str`."""
+    """Type of the value of the kind's key in the recipe, for pydantic: a model class, `list[str]`, `str`."""
     MADE: ClassVar[bool] = False
-    """Whether inputs are made from clean targets: then `scale`, `degradations` and `pies` go with it."""
+    """Whether inputs are made from clean targets: then `scale`, `degradations` and `pies` are allowed."""
     COLUMNS: ClassVar[Mapping[str, pa.DataType]] = {}
-    """Columns of the sample table that only this kind has."""
+    """Columns of the sample table for this kind only."""
 
     def makes(self, corpus: CorpusSpec) -> bool:
         """Whether the inputs of this corpus are made."""
         return self.MADE
 
     def check(self, corpus: CorpusSpec) -> None:
-        """Raise ValueError when what else the section says does not go with what is given."""
+        """Raise ValueError if other fields of the section do not fit this kind."""
         if self.makes(corpus):
             if corpus.scale is None:
-                raise ValueError("scale is missing: how many times smaller is the input than the image? 1 for the same size")
+                raise ValueError("scale is missing: the factor by which the input is smaller than the image; 1 for the same size")
             return
         for name in ("scale", "degradations", "pies"):
             if getattr(corpus, name) is not None:
-                raise ValueError(f"{name} goes only with images; {corpus.kind} are looked at as they are: leave it out")
+                raise ValueError(f"{name} is only for images; {corpus.kind} are used unchanged: omit it")
 
     def resolve(self, given: Any, paths: Paths) -> Any:
-        """What the recipe gives, not yet checked, with its paths made absolute: every text in it is a pattern of files."""
+        """The recipe's value, not yet validated, with absolute paths: every text in it is a pattern of files."""
         if isinstance(given, str):
             return paths.glob(given)
         if isinstance(given, list | tuple):
@@ -116,25 +116,25 @@ class CorpusKind(ABC):
         return {key: self.resolve(item, paths) for key, item in given.items()} if isinstance(given, Mapping) else given
 
     def fixed(self, given: Any) -> Any:
-        """The part of what is given (JSON) that a study may not change: not where files lie."""
+        """The part of the value (JSON) that must not change within a study: not the locations of files."""
         return None
 
     def labels(self, given: Any) -> Sequence[str]:
-        """Labels that inputs bring, in the order of tables; others come after them, clean first and the rest by name."""
+        """Labels given with the inputs, in the order of tables; others follow, clean first and the rest by name."""
         return ()
 
     @abstractmethod
     def sources(self, given: Any, corpus: CorpusSpec, base: Path | str) -> Iterable[Source]:
-        """All sources of this corpus, in any order. Relative paths start at the folder `base`. Raises RecipeError."""
+        """All sources of this corpus, in any order. Relative paths are relative to the folder `base`. Raises RecipeError."""
 
     def scan(self, source: Source, look: Look, row: dict[str, Any]) -> None:
-        """Look at one source of this kind and fill `row` (`scan.scan_source`). Raises SampleError when a file is bad."""
-        picture = look.describe(source.uri, row, self.decode)
+        """Scan one source of this kind and fill `row` (`scan.scan_source`). Raises SampleError if a file is bad."""
+        decoded = look.describe(source.uri, row, self.decode)
         row["scale"] = 0
-        look.choose(row, picture)
+        look.choose(row, decoded)
 
     def unfold(self, row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        """What one good row of a scan holds: each a row of the same keys. `extra`: values of further columns of the sample table."""
+        """The samples' rows from one good row of a scan, all with the same keys. `extra`: values of further columns of the sample table."""
         yield row
 
     def load(self, sample: Sample, loader: Loader, into: NDArray[np.float32] | None) -> Loaded:
@@ -154,20 +154,20 @@ def _made(cls: type[CorpusKind]) -> CorpusKind:
 
 
 def kind_of(name: str) -> CorpusKind:
-    """The kind of that name, or at that place. Raises RecipeError."""
+    """The kind with that name or location. Raises RecipeError."""
     cls = CORPORA.load(name)
     if not (isinstance(cls, type) and issubclass(cls, CorpusKind)):
-        raise RecipeError(f"corpus kind {name!r}: expected a subclass of CorpusKind, found {cls!r}")
+        raise RecipeError(f"corpus kind {name!r}: expected a subclass of CorpusKind, got {cls!r}")
     return _made(cls)
 
 
 def in_order(sources: Iterable[Source]) -> list[Source]:
-    """Sorted, each once."""
+    """Sorted, without duplicates."""
     return sorted(set(sources), key=lambda source: source.order)
 
 
 def one_or_many(value: Any) -> Any:
-    """A single pattern may be written without brackets; an empty list is not a source."""
+    """A single pattern may be written without brackets; the list must not be empty."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, Sequence) and not value:

@@ -1,7 +1,7 @@
-"""Kind `list`: a Parquet file of URIs, whose columns say which of the other kinds they are.
+"""Kind `list`: a Parquet file of URIs, whose columns determine which of the other kinds they are.
 
     image; input; input, target; input, target, mask      files
-    label, parameters                                      of pairs: what was done to each input (`corpus.input_labels`)
+    label, parameters                                      for pairs: how each input was degraded (`corpus.input_labels`)
     others                                                 further columns of the sample table
 """
 
@@ -25,7 +25,7 @@ from xlli_ray.errors import RecipeError, SampleError
 _FILES = ("image", "input", "target", "mask")
 _SAID = ("label", "parameters")
 _KINDS = {("image",): "images", ("input",): "inputs", ("input", "target"): "pairs", _FILES[1:]: "pairs"}
-"""Columns of files → the kind that scans and loads them."""
+"""Columns with files → the kind that scans and loads them."""
 
 
 class Listed(CorpusKind):
@@ -38,7 +38,7 @@ class Listed(CorpusKind):
         return corpus.scale is not None
 
     def check(self, corpus: CorpusSpec) -> None:
-        """Known once the file is read: `sources`."""
+        """Known only once the file is read: see `sources`."""
 
     def resolve(self, given: Any, paths: Paths) -> Any:
         return paths.path(given) if isinstance(given, str) else given
@@ -55,19 +55,19 @@ class Listed(CorpusKind):
         if names not in _KINDS:
             raise RecipeError(
                 f"corpus.list: {uri} has columns {', '.join(table.column_names)};"
-                " expected image, or input, or input and target, which may have a mask"
+                " expected image, or input, or input and target, optionally mask"
             )
         if names == ("image",) and corpus.scale is None:
             raise RecipeError(
-                "corpus.scale is missing: the list holds images; how many times smaller is the input? 1 for the same size"
+                "corpus.scale is missing: the list has images; the factor by which the input is smaller, 1 for the same size"
             )
         if names != ("image",) and (corpus.scale is not None or corpus.degradations is not None or corpus.pies is not None):
             raise RecipeError(
-                "corpus.scale, corpus.degradations and corpus.pies go only with images, and the list holds inputs: leave them out"
+                "corpus.scale, corpus.degradations and corpus.pies are only for images, but the list has inputs: omit them"
             )
         kind, told = _KINDS[names], [name for name in _SAID if name in table.column_names]
         if told and kind != "pairs":
-            raise RecipeError(f"corpus.list: {uri} has a column {told[0]}, which goes only with input and target: rename it")
+            raise RecipeError(f"corpus.list: {uri} has a column {told[0]}, which is only for input and target: rename it")
         files = [_addresses(table, name, uri) for name in names]
         try:
             meant = _told(table, told)
@@ -92,11 +92,11 @@ class Listed(CorpusKind):
 
 
 def _addresses(table: pa.Table, name: str, uri: str) -> list[str]:
-    """Absolute addresses of one column of files; "" of a mask that is missing."""
+    """Absolute addresses of one column of files; "" for a missing mask."""
     column = table[name]
     is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or (name == "mask" and pa.types.is_null(column.type))
     if not is_text or (column.null_count and name != "mask"):
-        raise RecipeError(f"corpus.list: column {name} of {uri} must hold a text{'' if name == 'mask' else ' in every row'}")
+        raise RecipeError(f"corpus.list: column {name} of {uri} must contain a text{'' if name == 'mask' else ' in every row'}")
     return [absolute(entry, Path(uri).parent) if entry else "" for entry in column.to_pylist()]
 
 
@@ -108,7 +108,7 @@ def _cells(table: pa.Table, name: str) -> tuple[str, list[Any]]:
 
 
 def _told(table: pa.Table, names: list[str]) -> list[tuple[str, str]]:
-    """(label, parameters) of each row. Raises RecipeError that names the row."""
+    """(label, parameters) of each row. Raises RecipeError naming the row."""
     cells: dict[str, list[Any]] = {name: [None] * table.num_rows for name in _SAID}
     for name in names:
         dtype, cells[name] = _cells(table, name)
@@ -135,5 +135,5 @@ def _parameters(text: str | None) -> dict[str, Any] | None:
     except ValueError:
         parameters = text
     if not isinstance(parameters, dict):
-        raise RecipeError(f'parameters {text[:80]!r}: expected JSON as {{"blur": 1.6}} or {{"noise": {{"sigma": 10}}}}')
+        raise RecipeError(f'parameters {text[:80]!r}: expected JSON such as {{"blur": 1.6}} or {{"noise": {{"sigma": 10}}}}')
     return parameters

@@ -1,10 +1,10 @@
-"""Kind `pairs`: input and target, both given; a mask of the input may be the third.
+"""Kind `pairs`: input and target, both given, optionally with a mask of the input.
 
-    input, target      as they are; the scale is that of the two sizes
-    mask               where the input is damaged: a by-product `mask` as a degradation's, bool (h, w) of the input
-    label, parameters  what was done to the input (`corpus.input_labels`)
+    input, target      used unchanged; the scale is the ratio of their sizes
+    mask               where the input is degraded: a by-product `mask` as of a degradation, bool (h, w) of the input
+    label, parameters  how the input was degraded (`corpus.input_labels`)
 
-A label says that the target is the clean image: it alone is then the content, and the patches of all labels are the same.
+A label means that the target is the clean image: it alone then defines the content, and the patches of all labels are the same.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ FILES = ("input", "target", "mask")
 
 
 class PairSpec(BaseModel):
-    """Globs or URLs; the text that the wildcards stand for tells which files belong together."""
+    """Globs or URLs; files with the same text in place of the wildcards belong together."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     input: list[str]
     target: list[str]
-    mask: list[str] | None = Field(default=None, description="of the inputs' size, true from half of white on; null: there are none")
-    label: list[str | None] | None = Field(default=None, description="what was done to the inputs; one for all, or one for each pattern")
+    mask: list[str] | None = Field(default=None, description="masks of the inputs' size, true where at least half of white; null: none")
+    label: list[str | None] | None = Field(default=None, description="how the inputs were degraded; one for all, or one per pattern")
     parameters: list[dict[str, Any] | None] | None = Field(
-        default=None, description="of it, written as degradations are; one for all, or one for each pattern"
+        default=None, description="its parameters, written as degradations are; one for all, or one per pattern"
     )
 
     @field_validator(*FILES, mode="before")
@@ -56,13 +56,13 @@ class PairSpec(BaseModel):
         for name in ("label", "parameters"):
             count = len(getattr(self, name) or [None])
             if count not in (1, len(self.input)):
-                raise ValueError(f"{name}: {count} of them and {len(self.input)} input patterns; expected one for all, or one for each")
+                raise ValueError(f"{name}: {count} of them and {len(self.input)} input patterns; expected one for all, or one per pattern")
         check_one_meaning(self.said)
         return self
 
     @model_serializer(mode="wrap")
     def _dumped(self, handler: Any) -> dict[str, Any]:
-        # What is not given leaves no trace, so the hash of a corpus is what it was when there were only input and target.
+        # Fields that are not given are omitted, so that the hash of a corpus is the same as when only input and target existed.
         return {name: value for name, value in handler(self).items() if value is not None}
 
     @property
@@ -74,7 +74,7 @@ class PairSpec(BaseModel):
 
 
 class Pairs(CorpusKind):
-    """`pairs: {input: "*_LR.png", target: "*_HR.png"}`. The scale is that of the two sizes."""
+    """`pairs: {input: "*_LR.png", target: "*_HR.png"}`. The scale is the ratio of their sizes."""
 
     Given: ClassVar[Any] = PairSpec
 
@@ -98,7 +98,7 @@ class Pairs(CorpusKind):
                 for uri, _ in pair_files(source, target, base):
                     if told.setdefault(uri, one) != one:
                         names = " and ".join(sorted(label or "none" for label, _ in (told[uri], one)))
-                        raise RecipeError(f"pairs: {uri} has two labels, {names}; expected one pattern for each file")
+                        raise RecipeError(f"pairs: {uri} has two labels, {names}; expected one pattern per file")
         return [
             Source("pairs", uri, target, mask=masks.get(uri), label=told.get(uri, ("", ""))[0], parameters=told.get(uri, ("", ""))[1])
             for uri, target in files
@@ -131,12 +131,12 @@ class Pairs(CorpusKind):
 
 
 def scale_of(height: int, width: int, tall: int, wide: int) -> int:
-    """How many times larger the target is. Raises SampleError when it is not the same whole number both ways."""
+    """The factor by which the target is larger. Raises SampleError unless it is the same integer in both directions."""
     scale = tall // height
     if (tall, wide) != (scale * height, scale * width):
         raise SampleError(
             f"sizes of the pair do not fit: input {width} x {height}, target {wide} x {tall};"
-            " expected a target that is the same whole number of times larger both ways"
+            " expected a target larger by the same integer in both directions"
         )
     return scale
 
@@ -145,14 +145,14 @@ def check_mask(pixels: NDArray[np.float32], height: int, width: int) -> None:
     """Raise SampleError unless `pixels`, (H, W, 3) in 0..1, are a mask of an input of (height, width)."""
     tall, wide = pixels.shape[:2]
     if (tall, wide) != (height, width):
-        raise SampleError(f"it has {wide} x {tall} pixels, the input {width} x {height}; expected the same size")
+        raise SampleError(f"it has {wide} x {tall} pixels, the input {width} x {height}; both must have the same size")
     brightest = float(pixels.max())
     if 0 < brightest < 0.5:
         raise SampleError(f"its brightest value is {255 * brightest:g} of 255; expected 0 where it is false and 255 where it is true")
 
 
 def _mask(sample: Sample, loader: Loader) -> NDArray[np.bool_]:
-    """bool (h, w) of the input: True from half of white on, in any channel; all False for a sample without a file."""
+    """bool (h, w) of the input: True where any channel is at least half of white; all False for a sample without a file."""
     if not sample.mask or sample.mask_sha is None:
         return np.zeros((sample.height, sample.width), bool)
     pixels = cut(loader.pixels(sample.mask, sample.mask_sha), sample.box, scale=sample.scale)

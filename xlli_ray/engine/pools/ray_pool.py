@@ -198,7 +198,7 @@ class RayPool:
                 free = {name: value for name, value in self._ray.available_resources().items() if name in ("CPU", "GPU")}
                 raise EnvironmentFailure(
                     11, f"no worker could start within {waited:.0f} s. The nodes have {describe(self._ray.nodes())}; free now: {free}. "
-                    "Wait for others to end, or ask for a smaller --gpus-per-worker or fewer threads.",
+                    "Wait for others to end, or request a smaller --gpus-per-worker or fewer threads.",
                 )  # fmt: skip
             ready, _ = self._ray.wait(refs, num_returns=1, timeout=POLL_SECONDS)
         ready, late = self._ray.wait(refs, num_returns=len(refs), timeout=0 if self._leaving.is_set() else 5)

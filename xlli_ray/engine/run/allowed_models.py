@@ -46,21 +46,21 @@ def check_gate(gate: Gate, record: ModelRecord, place: str) -> None:
 
 
 def needed(cell: Cell) -> tuple[str, ...]:
-    """Ids of the models that the cell's probe looks at; none of one that measures samples without a model.
+    """Ids of the models that the cell's probe uses; none if it measures samples without a model.
 
-    Raises StudyError for parameters that the probe does not take, RecipeError for a probe whose code is not here or must not run.
+    Raises StudyError for invalid parameters of the probe, RecipeError for a probe whose code is missing or must not run.
     """
     try:
         probe = make_probe(cell.kind, cell.params, cell.spec, cell.code)
     except RecipeError:
         raise
     except (ValueError, TypeError, KeyError) as error:
-        raise StudyError(f"{cell.id}: {cell.kind} does not take the parameters that study.json has: {error}") from error
+        raise StudyError(f"{cell.id}: {cell.kind} does not accept the parameters in study.json: {error}") from error
     return (*([cell.model] if probe.SUBJECT == "model" else []), *probe.companions)
 
 
 def models_of(cells: Iterable[Cell], find: Callable[[str], Cell]) -> tuple[str, ...]:
-    """Ids of the models that units of these cells build: of theirs, and of what they need. `find` gives a cell by its id."""
+    """Ids of the models that units of these cells build: their own, and those of needed cells. `find` returns a cell by its id."""
     names: dict[str, None] = {}
     left, seen = list(cells), set[str]()
     while left:
@@ -73,7 +73,7 @@ def models_of(cells: Iterable[Cell], find: Callable[[str], Cell]) -> tuple[str, 
 
 
 def admitted(gate: Gate, cells: Sequence[Cell]) -> tuple[list[Cell], list[Cell]]:
-    """(cells whose units may run, those that wait)."""
+    """(cells whose units may run, cells that wait)."""
     by_id = {cell.id: cell for cell in cells}
     own: list[Cell] = []
     others: list[Cell] = []

@@ -42,7 +42,7 @@ def create_arrays(archive: Archive, plan: Plan) -> None:
 
 
 def forget_replaced(records: Listing, plan: Plan) -> None:
-    """Remove records and arrays of cells that are computed anew, and of those that others take the place of."""
+    """Remove records and arrays of cells that are recomputed or superseded by others."""
     planned = {cell.id for cell in plan.cells}
     for cell in plan.replaced:
         forget_records(records, cell)
@@ -52,7 +52,7 @@ def forget_replaced(records: Listing, plan: Plan) -> None:
 
 
 def finish(archive: Archive, lease: Lease) -> int:
-    """Pack records, write `valid`, make the tables. Returns the number of failed samples (counted once per model).
+    """Pack records, write `valid`, create the tables. Returns the number of failed samples (counted once per model).
 
     Skipped if the tables already cover exactly these records: their index is written last, so a run that was killed here does it
     again.

@@ -1,4 +1,4 @@
-"""Groups: new cells of one model that can share a forward pass share their row ranges, and so their units; of samples alone, all cells."""
+"""Groups: new cells of one model that can share a forward pass share row ranges and units; for samples alone, all cells do."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def cut_groups(
     taken: set[str],
     threads: int,
 ) -> list[Cell]:
-    """The cells of one model, or with "" of the samples alone, with their ranges. `facts`: of each bucket; `taken`: names of groups that
-    there are."""
+    """The cells of one model, or with "" those of samples alone, with their ranges. `facts`: about each bucket; `taken`: names of existing
+    groups."""
     together: dict[Any, list[WantedCell]] = {}
     with_sets = any(isinstance(want.probe, SetProbe) for want in wanted)
     for want in wanted:
@@ -65,7 +65,7 @@ def cut_groups(
 
 
 def _fits_sets(want: WantedCell, table: SampleTable, facts: Mapping[str, SizeFacts]) -> bool:
-    """Whether a cell may share the units of a `SetProbe`, and so its forward: its shards of a whole set stay within the limit."""
+    """Whether a cell may share the units, and thus the forward pass, of a `SetProbe`: its shards of a complete set are within the limit."""
     for bucket in table.buckets:
         shapes = facts[bucket.name].shapes
         rows = max((rows for _, _, rows in bucket.blocks), default=0)
@@ -89,8 +89,8 @@ def _cut_group(
             continue
         here = facts[bucket.name]
         shapes, macs, refused = here.shapes, here.macs, here.refused
-        whole = next((want for want in members if isinstance(want.probe, SetProbe)), None)  # then ranges are whole sets
-        sets = set_rows(bucket, segments, whole.stage.id) if whole else 0
+        set_cell = next((want for want in members if isinstance(want.probe, SetProbe)), None)  # then ranges are complete sets
+        sets = set_rows(bucket, segments, set_cell.stage.id) if set_cell else 0
         if shapes and sets:
             shapes = replace(shapes, together=sets)
         arrays = [want.probe.arrays(shapes) if shapes else () for want in members]

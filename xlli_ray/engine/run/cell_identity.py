@@ -1,4 +1,4 @@
-"""The identity of a cell: all that can change its numbers, and nothing else; flat, so that a change can be named."""
+"""The identity of a cell: everything that can change its numbers, and nothing else; flat, so that messages can name what changed."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from xlli_ray.recipe import Recipe
 from xlli_ray.store.records.manifest import ModelRecord, SampleTable
 
 OF_MODEL = ("weights sha256", "network", "network version", "network args", "frames", "scale", "range", "output", "draws", "batch")
-"""Fields of identities that do not matter for a measurement without a model."""
+"""Fields of an identity that are irrelevant to a measurement without a model."""
 LATER = ("companion settings",)
-"""Fields of identities that cells of earlier versions lack although they have a value: not compared for those."""
+"""Fields that are missing from the identities of cells of earlier versions, and are not compared with those."""
 
 
 def cell_identity(
     recipe: Recipe, table: SampleTable, record: ModelRecord | None, probe: Probe, batches: Mapping[str, int], device: str
 ) -> dict[str, Any]:
-    """Of the cell that `probe` measures with the model of `record`, or without one. `batches`: samples a batch, by bucket."""
+    """The identity of the cell that `probe` measures with the model of `record`, or without one. `batches`: batch size by bucket."""
     sizes = sorted(set(batches.values()))
     return {
         "kind": probe.KIND,
@@ -49,36 +49,36 @@ def _of_model(record: ModelRecord) -> dict[str, Any]:
 
 
 def companion_settings(record: ModelRecord) -> dict[str, Any]:
-    """What else than its weights changes a companion's output, where it is not the usual: its network's version and its entry."""
+    """What determines a companion's output besides its weights, if not the defaults: its network's version and its entry."""
     said = {name: record.entry[name] for name in ("args", "scale", "range") if record.entry.get(name)}
     return {**({"version": record.network_version} if record.network_version != 1 else {}), **said}
 
 
 def _version(probe: Probe, scale: int, table: SampleTable) -> int:
-    """VERSION of a probe; of one whose last change touched few sizes, the one whose numbers these are."""
+    """VERSION of a probe; if its last change affected only a few sizes, the version that applies to these."""
     version_for = getattr(probe, "version_for", None)
     return version_for(scale, [(bucket.height, bucket.width) for bucket in table.buckets]) if version_for else probe.VERSION
 
 
 def without_model(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of an identity that matter for a measurement without a model, which earlier versions made with one."""
+    """The fields of an identity that are relevant to a measurement without a model, which earlier versions made with one."""
     return {name: value for name, value in identity.items() if name not in OF_MODEL}
 
 
 def as_known(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
-    """`wanted` without what was not written down when `there` was made, and so cannot be compared."""
+    """`wanted` without the fields that did not exist when `there` was made, which cannot be compared."""
     return {name: value for name, value in wanted.items() if name in there or name not in LATER}
 
 
 def other_content(cell_id: str, stage: str, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """What to tell people of a cell that the study has with other content: the fields that changed, and the ways out."""
+    """The message about a cell that the study has with different content: the fields that changed, and the ways out."""
     names = [name for name in dict.fromkeys([*there, *wanted]) if there.get(name) != wanted.get(name)]
     listed = "; ".join(f"{name} was {there.get(name)!r}, is now {wanted.get(name)!r}" for name in names)
     if names == ["weights sha256"]:
         listed += " (a network that draws its own weights must draw them from a fixed seed)"
     if names[:1] == ["batch"] and wanted.get("batch") == 1:
-        listed += " (a network whose results change with the other images of a batch runs with one image at a time: `xlli plan` says why)"
+        listed += " (a network whose results depend on the other images of a batch gets one image at a time: see `xlli plan`)"
     return (
-        f"{cell_id}: this study holds other content under the same id: {listed}. "
-        f"Use a new id for the stage or model, `--replace {stage}` to compute it anew, or a new --out."
+        f"{cell_id}: this study has different content under the same id: {listed}. "
+        f"Use a new id for the stage or model, `--replace {stage}` to recompute it, or a new --out."
     )

@@ -7,10 +7,7 @@ Modules that need torch are imported inside functions: while torch loads, and du
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +19,7 @@ from xlli_ray.engine.events import Events
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.pools.local import Pool
 from xlli_ray.engine.pools.run_pool import Pools, default_workers
-from xlli_ray.engine.pools.slots import check_cluster, check_here, check_options
+from xlli_ray.engine.pools.slots import check_cluster
 from xlli_ray.engine.run.allowed_models import admitted, make_gate
 from xlli_ray.engine.run.analysis_runner import asked, run_analyses
 from xlli_ray.engine.run.array_documents import create_arrays, finish, forget_replaced
@@ -30,18 +27,18 @@ from xlli_ray.engine.run.measurable_samples import check_fit
 from xlli_ray.engine.run.network_process import Apart, is_foreign
 from xlli_ray.engine.run.repair import set_free
 from xlli_ray.engine.run.scan_runner import remarks, scan_corpus
+from xlli_ray.engine.run.session import session, sweep
 from xlli_ray.engine.run.units import count_units, pending_jobs, run_units
 from xlli_ray.engine.worker.environment import device_name, version_changes, versions
 from xlli_ray.engine.worker.tasks import WorkerSpec
 from xlli_ray.errors import EnvironmentFailure, PlanError
 from xlli_ray.probes import probe_class
 from xlli_ray.recipe import Recipe
-from xlli_ray.registry import CORPORA, PROBES, allowed
+from xlli_ray.registry import CORPORA, PROBES
 from xlli_ray.store.archive import Archive
-from xlli_ray.store.objects.client import LocalObjects, Objects, fenced, open_objects, probe_create_only
+from xlli_ray.store.objects.client import Objects
 from xlli_ray.store.records.checksum_root import write_root
 from xlli_ray.store.records.documents import load_manifest, save_manifest
-from xlli_ray.store.records.fence import Fence
 from xlli_ray.store.records.lease import Lease
 from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import Cell, Manifest, ModelRecord, identity_hash
@@ -83,42 +80,8 @@ class Summary:
         return self.units_run == 0 and not self.analyses and not self.analyses_failed
 
 
-def import_path() -> tuple[str, ...]:
-    """This process's import path, absolute; '' means the current folder."""
-    return tuple(dict.fromkeys(os.path.abspath(path) for path in sys.path))
-
-
-@contextmanager
-def session(out: str, options: Options, threads: int) -> Iterator[tuple[Objects, Lease, Events, WorkerSpec]]:
-    """Objects, lease, events and worker spec of one run; always released."""
-    check_options(options)
-    check_here(options)
-    objects = open_objects(out)
-    probe_create_only(objects)
-    lease = Lease.acquire(objects, takeover=options.takeover)
-    events = Events(objects, lease.epoch, quiet=options.quiet)  # its file names are unique to this run, even after it lost the study
-    objects = fenced(objects, Fence(lease))
-    device = options.device or ("cuda" if options.gpus_per_worker else "cpu")
-    try:
-        if lease.after_crash:
-            _sweep(objects, ROOT, "records", "tables", "results", "samples", "weights", "events")
-        yield objects, lease, events, WorkerSpec(objects.url, lease.epoch, device, threads, import_path(), allowed=allowed())
-    finally:
-        try:
-            events.close()
-        finally:
-            lease.release()
-
-
 def _apart(recipe: Recipe, objects: Objects, spec: WorkerSpec) -> Apart:
     return Apart(objects, foreign=is_foreign([model.network for model in recipe.models]), paths=spec.paths)
-
-
-def _sweep(objects: Objects, *parts: str) -> None:
-    """Remove partial files of killed writers. Never while units run: their shards are written under such names."""
-    if isinstance(objects, LocalObjects):
-        for part in parts:
-            objects.sweep(part)
 
 
 def scan_study(recipe: Recipe, out: str, options: Options) -> Manifest:
@@ -187,10 +150,10 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             changes = version_changes(before.versions) if before is not None and before.cells and jobs else []
             if jobs:
                 # A run that stopped at an error released its lease, but may have killed workers in the middle of a shard or record.
-                _sweep(objects, ROOT, "records")
+                sweep(objects, ROOT, "records")
                 if run_units(archive, jobs, pools, events, lease):
                     lease.check()
-                    _sweep(objects, ROOT, "records")
+                    sweep(objects, ROOT, "records")
             pools.cool()
             try:
                 failed = finish(archive, lease)
@@ -335,8 +298,8 @@ def _planned(
     import torch
 
     from xlli_ray.engine.run.kind_records import kind_records
-    from xlli_ray.engine.run.network_trials import plan_apart
     from xlli_ray.engine.run.plan import Plan, with_models
+    from xlli_ray.engine.run.plan_apart import plan_apart
     from xlli_ray.engine.run.precheck import check_names
     from xlli_ray.engine.run.study_weights import notes_on
 

@@ -11,7 +11,7 @@ from xlli_ray.models.cost import survey
 from xlli_ray.models.layers import Tap
 from xlli_ray.models.model import Model
 from xlli_ray.probes import probe_class
-from xlli_ray.probes.measurement import Shapes, takes_clips
+from xlli_ray.probes.measurement import Shapes
 from xlli_ray.recipe import Recipe
 from xlli_ray.registry import PROBES
 from xlli_ray.store.records.manifest import Bucket
@@ -20,21 +20,21 @@ ACTIVATIONS_CPU = 1 << 30
 ACTIVATIONS_GPU = 16 << 30
 BATCHES = (32, 16, 8, 4, 2, 1)
 COPIES = 16
-"""Of an input that a measurement without a network is taken to hold at once, for choosing batches."""
+"""Assumed number of copies of an input that a measurement without a network holds at a time, for choosing batches."""
 
 
 @dataclass(frozen=True)
 class SizeFacts:
-    """What is known of the inputs of one bucket before cells are cut, with a model or without one."""
+    """Facts about the inputs of one bucket, with or without a model."""
 
     shapes: Shapes | None
-    """None where they are refused."""
+    """None if they are refused."""
     macs: float
-    """Multiply-adds a sample; without a model the values of its input."""
+    """Multiply-adds per sample; without a model, the number of values of its input."""
     refused: str
-    """Why the network cannot take them."""
+    """Why the network refuses them."""
     batch: int
-    """The largest that fits."""
+    """The largest batch size that fits."""
 
 
 def size_of(bucket: Bucket) -> Size:
@@ -58,16 +58,16 @@ def too_small(model: Model, bucket: Bucket) -> str:
 
 
 def images_only(kind: str) -> str:
-    """Why a stage of this kind cannot measure clips, and which can."""
-    able = ", ".join(name for name in sorted(PROBES) if takes_clips(probe_class(name)))
-    return f"`{kind}` measures single images, and this corpus holds clips; stages for clips: {able}"
+    """Why a stage of this kind cannot measure clips, and the kinds that can."""
+    able = ", ".join(name for name in sorted(PROBES) if probe_class(name).CLIPS)
+    return f"`{kind}` measures single images, but this corpus has clips; stages for clips: {able}"
 
 
 def size_facts(
     recipe: Recipe, model: Model, bucket: Bucket, strides: Mapping[Tap, tuple[float, float] | None], device: str, *, masks: bool = False
 ) -> SizeFacts:
-    """Run the model once on zeros of the bucket's size, without data where it can. `strides`: of the layers that are looked at. `masks`:
-    whether samples come with one from a file."""
+    """Run the model once on zeros of the bucket's size, without data if it can. `strides`: those of the tapped layers. `masks`: whether
+    samples come with a mask from a file."""
     if reason := too_small(model, bucket):
         return SizeFacts(None, 0.0, reason, 1)
     size = size_of(bucket)
@@ -80,7 +80,7 @@ def size_facts(
 
 
 def sample_facts(recipe: Recipe, bucket: Bucket, *, masks: bool = False) -> SizeFacts:
-    """What is known without a model. `masks`: as in `size_facts`."""
+    """The facts without a model. `masks`: as in `size_facts`."""
     size = size_of(bucket)
     target, extras = _made_beside(recipe, bucket, masks=masks)
     shapes = Shapes(size.height, size.width, None, {}, target=target, extras=extras, frames=size.frames)
@@ -91,7 +91,7 @@ def sample_facts(recipe: Recipe, bucket: Bucket, *, masks: bool = False) -> Size
 def _made_beside(
     recipe: Recipe, bucket: Bucket, *, masks: bool
 ) -> tuple[tuple[int, int] | None, dict[str, tuple[tuple[int, ...], str]]]:
-    """(height, width) of the targets of a bucket, None without any; and shape and dtype of the by-products of its degradations."""
+    """(height, width) of the targets of a bucket, None if there are none; and shape and dtype of the by-products of its degradations."""
     if not bucket.targets or len(bucket.scales) != 1:
         return None, {}
     size = size_of(bucket)
@@ -100,6 +100,6 @@ def _made_beside(
 
 
 def auto_batch(activation_bytes: int, device: str) -> int:
-    """The largest of 1, 2, 4 … 32 samples whose activations stay under 1 GiB (16 GiB on a GPU)."""
+    """The largest of 1, 2, 4 … 32 samples whose activations stay below 1 GiB (16 GiB on a GPU)."""
     room = ACTIVATIONS_CPU if device.startswith("cpu") else ACTIVATIONS_GPU
     return next((size for size in BATCHES if size * max(1, activation_bytes) <= room), 1)

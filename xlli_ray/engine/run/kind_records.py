@@ -10,7 +10,7 @@ from xlli_ray.store.records.manifest import Cell, ColumnRecord, KindRecord
 
 
 def kind_records(cells: Iterable[Cell], known: Iterable[KindRecord] = ()) -> tuple[KindRecord, ...]:
-    """A record of each kind among `cells`, by kind; `known`: existing ones, kept if the probe is missing or must not run."""
+    """A record for each kind among `cells`, sorted by kind; `known`: existing ones, kept if the probe is missing or must not run."""
     kept = {record.kind: record for record in known}
     out: dict[str, KindRecord] = {}
     by_kind: dict[tuple[str, str], dict[tuple[tuple[str, str], ...], Cell]] = {}  # one cell per set of columns

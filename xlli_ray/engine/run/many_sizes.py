@@ -113,7 +113,7 @@ def _bytes(array: ArrayPlan) -> int:
 
 
 def _metas(sizes: Sequence[_Size], number: int, rows: int, each: int) -> list[ArrayMeta]:
-    """The stored arrays of a member: as large as their largest sample along each axis."""
+    """The stored arrays of a member: along each axis as large as their largest sample."""
     usable = [size for size in sizes if not size.refused]
     out = []
     for place, array in enumerate(usable[0].arrays[number]):

@@ -61,7 +61,7 @@ def _reasons(archive: Archive, cell: Cell, probe: Selective) -> list[tuple[str, 
     differ only in the file's name are merged."""
     manifest = archive.manifest
     assert manifest.samples is not None
-    scales = {bucket.name: next(iter(bucket.scales), 0) for bucket in manifest.samples.buckets}  # in place of a network's
+    scales = {bucket.name: next(iter(bucket.scales), 0) for bucket in manifest.samples.buckets}  # instead of a network's
     targets = {bucket.name for bucket in manifest.samples.buckets if bucket.targets == bucket.rows}
     reader = SampleReader(archive.objects, manifest.samples)
 
@@ -92,6 +92,6 @@ def _check_companions(cell: Cell, probe: Probe, records: Mapping[str, ModelRecor
             raise PlanError(f"stage {cell.stage}: it uses the output of model {name}, which has `output: none`; name another model")
         if companion.scale != own.scale:
             raise PlanError(
-                f"stage {cell.stage}: it uses the output of model {name}, which enlarges ×{companion.scale}, for model {own.id}, which "
-                f"enlarges ×{own.scale}: name one of the same scale, or choose the stage's models with `models: […]`"
+                f"stage {cell.stage}: it uses the output of model {name}, which upscales ×{companion.scale}, for model {own.id}, which "
+                f"upscales ×{own.scale}: name one of the same scale, or choose the stage's models with `models: […]`"
             )

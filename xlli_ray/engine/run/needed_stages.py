@@ -1,8 +1,8 @@
-"""Stages that need what other stages measure: in which order their cells are planned, and whose measurements each is given.
+"""Stages that need the measurements of other stages: the order in which their cells are planned, and the cells that each one needs.
 
-A probe names stages (`Probe.needs`). It is given what these measure of the same samples: for the same model, or without one. Nothing is
-read back from the store: in the unit where the cells lie together they are measured once, elsewhere once more, with the batch of the one
-that needs them. So a cell can be added to a study at any time, and ranges need not agree.
+A probe names stages (`Probe.needs`). It is given their measurements of the same samples, for the same model or without one. Nothing is read
+back from the store: if the cells share a unit, the needed measurement is made once, otherwise again, with the batch of the cell that needs
+it. So a cell can be added to a study at any time, and ranges need not match.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from xlli_ray.store.records.manifest import NO_MODEL
 
 
 def check_needs(stage: str, needs: Sequence[str], recipe: Recipe, owner: str) -> None:
-    """Raise PlanError when a stage needs one that the recipe does not have, or that does not measure `owner` (see `in_order`)."""
+    """Raise PlanError if a stage needs one that the recipe does not have, or that does not measure `owner` (see `in_order`)."""
     measuring = [other for other in recipe.stages if not other.concludes]
     known = [other.id for other in measuring]
     entry = next((model for model in recipe.models if model.id == owner), None)
@@ -27,20 +27,20 @@ def check_needs(stage: str, needs: Sequence[str], recipe: Recipe, owner: str) ->
         if name not in known:
             near = closest(name, known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise PlanError(f"stage {stage}: it needs the stage {name!r}, and no stage has that id: {hint}Stages: {', '.join(known)}")
+            raise PlanError(f"stage {stage}: it needs the stage {name!r}, but no stage has that id: {hint}Stages: {', '.join(known)}")
         if name not in here:
             raise PlanError(_of_nothing(stage, name, owner))
 
 
 def _of_nothing(stage: str, need: str, owner: str) -> str:
     owned = "samples without a model" if owner == NO_MODEL else f"model {owner}"
-    return f"stage {stage}: it needs the stage {need}, which measures nothing of {owned}"
+    return f"stage {stage}: it needs the stage {need}, which does not measure {owned}"
 
 
 def in_order(wanted: Sequence[WantedCell], owner: str, alone: Mapping[str, Sequence[str]]) -> list[WantedCell]:
-    """The cells of `owner` (a model's id, or NO_MODEL), each after those that it needs, whose ids it gets.
+    """The cells of `owner` (a model's id, or NO_MODEL), each after those that it needs, with their ids.
 
-    `alone`: stages that measure samples without a model → ids of their cells. Raises PlanError for what cannot be needed.
+    `alone`: stages that measure samples without a model → ids of their cells. Raises PlanError for impossible needs.
     """
     stages: dict[str, list[WantedCell]] = {}
     for want in wanted:
@@ -57,7 +57,7 @@ def in_order(wanted: Sequence[WantedCell], owner: str, alone: Mapping[str, Seque
         for need in dict.fromkeys(need for want in stages[stage] for need in want.probe.needs):
             if need in stages:
                 if any(isinstance(want.probe, SetProbe) for want in stages[need]):
-                    raise PlanError(f"stage {stage}: it needs the stage {need}, whose arrays are made of a whole set and not of a batch")
+                    raise PlanError(f"stage {stage}: it needs the stage {need}, whose arrays are those of a set, not of a batch")
                 add(need, (*above, stage))
             elif need not in ids:
                 raise PlanError(_of_nothing(stage, need, owner))

@@ -152,7 +152,7 @@ def serve(handle: int) -> None:
     os.set_inheritable(handle, False)
     line = Connection(handle)
     with loading():
-        import xlli_ray.engine.run.network_trials
+        import xlli_ray.engine.run.plan_apart
         import xlli_ray.engine.run.precheck
         import xlli_ray.engine.run.study_weights  # noqa: F401
 

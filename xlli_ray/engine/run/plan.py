@@ -1,11 +1,11 @@
-"""The plan: which cells a recipe asks for, in which batches and units, and what that costs.
+"""The plan: the cells that a recipe requires, their batches and units, and their cost.
 
-Nothing here comes from a clock or from the number of workers, because batch and ranges enter the identity of cells. Each model runs
-once per bucket on zeros (without data where the network allows it) for shapes and multiply-adds. A plan over 10⁷ samples costs no more than
-one over 10³ with the same buckets: it reads the sample table's summary only.
+Nothing here depends on a clock or on the number of workers, since batches and ranges enter the identity of cells. Each model runs once per
+bucket on zeros (without data if the network allows it) for shapes and multiply-adds. A plan over 10⁷ samples costs no more than one over
+10³ with the same buckets: it reads the sample table's summary only.
 
-What goes into it: what a network makes of each input size (`input_sizes`), the cells that are wanted (`wanted_cells`) with their
-identity (`cell_identity`), and their cutting into units (`cell_groups`, `ranges`, `many_sizes`).
+It is made from what a network returns for each input size (`input_sizes`), the wanted cells (`wanted_cells`) with their identity
+(`cell_identity`), and their division into units (`cell_groups`, `ranges`, `many_sizes`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Plan:
     replaced: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default_factory=tuple)
     timed: float | None = None
-    """Seconds of one worker here for what is left (`projection`); None where nothing was tried."""
+    """Seconds of one worker here for the remaining units (`projection`); None without a trial."""
 
     @property
     def nbytes(self) -> int:
@@ -46,7 +46,7 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """Projected seconds of one worker at 50 GMAC/s; cells that share a forward are counted once."""
+        """Projected seconds of one worker at 50 GMAC/s; cells that share a forward pass are counted once."""
         forwards: dict[tuple[str, str], float] = {}
         for cell in self.cells:
             for bucket in cell.buckets:
@@ -66,13 +66,13 @@ def make_plan(
     replace_ids: Sequence[str] = (),
     unsure: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Resolve the recipe into cells. `load` gives a model by id; `existing` are the study's cells, which keep their ranges. `unsure`:
-    models that are not to be tried, by id, and why.
+    """Resolve the recipe into cells. `load` returns a model by id; `existing`: the study's cells, which keep their ranges. `unsure`: models
+    that must not be tried, id → reason.
 
-    Raises PlanError: no samples, wrong scale, or the same id with other content (the changed field named).
+    Raises PlanError: no samples, wrong scale, or different content under an existing id (naming the changed field).
     """
     if not table.rows:
-        raise PlanError(f"no sample can be read, {counted(table.rejected, 'file')} rejected: `xlli query STUDY \"from failures\"` says why")
+        raise PlanError(f"no sample can be read, {counted(table.rejected, 'file')} rejected; reasons: `xlli query STUDY \"from failures\"`")
     draft = PlanDraft({cell.id: cell for cell in existing}, frozenset(replace_ids))
     groups = {cell.group for cell in existing}
     weights = {record.id: record for record in models}
@@ -105,10 +105,10 @@ def make_plan(
         made = cut(draft.new(in_order(wanted, record.id, alone), record.id), record.id, facts)
         notes += [f"{record.id}: inputs {b.name}: {b.refused}" for b in _refused(made)]
     notes += [
-        f"stage {name}: a worker holds up to {human_bytes(size)} of a set, above 1 GiB in a scratch file under TMPDIR that goes with it"
+        f"stage {name}: a worker holds up to {human_bytes(size)} of a set, above 1 GiB in a temporary file under TMPDIR"
         for name, size in held.items() if size > 5e8
     ]  # fmt: skip
-    # Cells that this recipe does not name stay in the study: leaving something out deletes nothing.
+    # Cells that this recipe does not name stay in the study: omitting something deletes nothing.
     named = {cell.id for cell in draft.cells} | set(draft.gone)
     left = [cell for cell in existing if cell.id not in named]
     ordered = sorted([*draft.cells, *left], key=lambda cell: cell.id)
@@ -117,7 +117,7 @@ def make_plan(
 
 
 def _held(cells: Iterable[Cell], wanted: Sequence[WantedCell], facts: Mapping[str, SizeFacts]) -> dict[str, int]:
-    """Stage → bytes that a worker holds of one set at once."""
+    """Stage → bytes of one set that a worker holds at a time."""
     by_output = {(cell.stage, cell.what): cell for cell in cells}
     out: dict[str, int] = {}
     for want in wanted:
@@ -134,7 +134,7 @@ def _refused(cells: Iterable[Cell]) -> list[BucketPlan]:
 
 
 def with_models(models: Iterable[ModelRecord], old: Iterable[ModelRecord]) -> tuple[ModelRecord, ...]:
-    """The recipe's models, then those that only the study knows."""
+    """The recipe's models, then others of the study."""
     listed = list(models)
     known = {model.id for model in listed}
     return (*listed, *(m for m in old if m.id not in known))

@@ -1,4 +1,4 @@
-"""A plan in the making: which of the cells that a recipe wants are new, which the study has already, and which are computed anew."""
+"""A plan in progress: which of the wanted cells are new, which the study already has, and which are recomputed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xlli_ray.store.records.manifest import Cell, identity_hash
 
 @dataclass
 class PlanDraft:
-    """See the module."""
+    """See the module docstring."""
 
     old: Mapping[str, Cell]
     replace_ids: frozenset[str]
@@ -22,11 +22,11 @@ class PlanDraft:
     kept: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
-    """Cells of the study that others take the place of."""
+    """Cells of the study that are superseded by others."""
     hashes: dict[str, str] = field(default_factory=dict)
 
     def new(self, wanted: Sequence[WantedCell], owner: str) -> list[WantedCell]:
-        """Those that are to be computed; the others are kept. `owner`: the model's id, or NO_MODEL. Raises PlanError for other content."""
+        """The cells to be computed; the others are kept. `owner`: the model's id, or NO_MODEL. Raises PlanError for different content."""
         out = []
         for want in wanted:
             cell_id = want.id(owner)
@@ -39,7 +39,7 @@ class PlanDraft:
                 self.added.append(cell_id)
                 out.append(want)
             elif self.replace_ids & {cell_id, want.stage.id, owner}:
-                # also when nothing changed: this is how a damaged shard is computed anew
+                # even if nothing changed: this is how a damaged shard is recomputed
                 self.replaced.append(cell_id)
                 out.append(want)
             elif there.hash == identity_hash(as_known(want.identity, there.identity)):
@@ -49,8 +49,8 @@ class PlanDraft:
         return out
 
     def of_before(self, wanted: Sequence[WantedCell], existing: Sequence[Cell]) -> tuple[list[WantedCell], dict[str, Sequence[str]]]:
-        """What is wanted without a model, but for stages whose cells an earlier version measured with one: these stand for them, and are
-        kept (stage → their ids). `--replace` measures them without a model. Raises PlanError for other content."""
+        """The wanted cells without a model, except for stages whose cells an earlier version measured with a model: those are used instead
+        and kept (stage → their ids). `--replace` measures them without a model. Raises PlanError for different content."""
         out: list[WantedCell] = []
         stand: dict[str, Sequence[str]] = {}
         for want in wanted:

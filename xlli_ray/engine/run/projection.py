@@ -25,7 +25,7 @@ SIDE = 64
 
 def project(objects: Objects, manifest: Manifest, models: Collection[str], *, threads: int = 1) -> float | None:
     """Seconds of one worker, on this machine's CPU, for the units of `models`, and for those without a model, that have no record yet; None
-    for a study on a GPU, and if a trial fails: the run reports which sample and why.
+    for a study on a GPU, and if a trial fails: the run will report the sample and the reason.
 
     Builds no other model: those named only by a study are untrusted code.
     """

@@ -157,7 +157,7 @@ def scan_corpus(
             return known
         if now.hash != known.hash:
             raise PlanError(
-                f"{objects.url}: the corpus gives other samples than this study has ({counted(known.rows, 'sample')} then, {now.rows} "
+                f"{objects.url}: the corpus has other samples than this study ({counted(known.rows, 'sample')} then, {now.rows} "
                 "now). Files were added, removed or changed; use a new --out."
             )
     return with_meanings(write_sample_table(objects, batches(), schema, rejected, corpus_hash=corpus_id), mixtures_of(rows, spec))
@@ -228,7 +228,7 @@ def with_meanings(table: SampleTable, mixtures: Mapping[str, Mixture]) -> Sample
 
 
 def scan_versions(spec: CorpusSpec) -> dict[str, int]:
-    """VERSION integers of the processing of the corpus: a table made by other versions is made again, and compared."""
+    """VERSION integers of the processing of the corpus: a table made by other versions is made again and compared."""
     versions = {"decode": decode.VERSION}
     for mixture in spec.mixtures:
         versions |= mixture.versions()

@@ -1,7 +1,7 @@
-"""The digests of a training study's objects, from the bytes as the workers wrote them; `digests.json` is made from these.
+"""The digests of a training study's objects, from the bytes written by the workers, for `digests.json`.
 
-Objects that no run touched keep the digest that the last run wrote, so a bit that flipped since is found; only what nobody told of (a
-folder of before there were digests, the checkpoint of a worker that died) is read back.
+Objects that no run touched keep the digest that the last run wrote, so that a bit flipped since is found; only objects without a known
+digest (a folder older than digests, the checkpoint of a worker that died) are read back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from xlli_ray.store.tables.trainings import DOCUMENT, FILES, MODELS, RESERVED
 
 
 class TrainingDigests:
-    """Of one run. `networks`: the recipe's; `missing`: those that this run trains, whose files of before do not count any more."""
+    """The digests of one run. `networks`: the recipe's; `missing`: those trained by this run, whose earlier files no longer count."""
 
     def __init__(self, objects: Objects, networks: Collection[str], missing: Collection[str]) -> None:
         self._objects = objects

@@ -19,7 +19,7 @@ from xlli_ray.engine.events import Events
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.pools.local import Lost
 from xlli_ray.engine.pools.run_pool import Pools
-from xlli_ray.engine.run.driver import session
+from xlli_ray.engine.run.session import session
 from xlli_ray.engine.run.training_digests import TrainingDigests
 from xlli_ray.engine.run.training_scan import study_scan
 from xlli_ray.engine.worker.tasks import WorkerSpec

@@ -1,7 +1,7 @@
-"""The scan of a training study: that of every study, recorded in the same records, one for each corpus of the recipe.
+"""The scan of a training study: the same as for other studies, with the same records, one per corpus of the recipe.
 
-A run that continues reads each file once more and compares its sha256: recorded rows whose files have other bytes by now, and rejected
-files, are scanned again, so that `training.identity` compares the images as they are.
+A run that continues reads each file again and compares its sha256: files whose bytes have changed, and rejected files, are scanned again,
+so that `training.identity` compares the current images.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from xlli_ray.training.images import Row, Scan, remembered, witnesses
 
 
 def study_scan(objects: Objects, pool: Callable[[], Pool], reporter: Reporter, *, stop: Callable[[], None], epoch: int) -> Scan:
-    """From a corpus to the rows of its files, as they are now; asked once for each corpus."""
+    """From a corpus to the current rows of its files; called once per corpus."""
 
     def scan(corpus: CorpusSpec) -> Sequence[Row]:
         sources = list_sources(corpus, ".")
@@ -46,5 +46,5 @@ def _as_now(source: Source, row: Row, corpus: CorpusSpec, read: Callable[[str], 
             if all(sha256_hex(read(uri)) == sha for uri, sha in files if uri is not None):
                 return row
         except SampleError:
-            pass  # the scan says what is wrong
+            pass  # the scan reports what is wrong
     return scan_source(source, corpus, 0, read)

@@ -29,7 +29,7 @@ def count_units(cells: Sequence[Cell]) -> int:
 
 
 def pending_jobs(records: Listing, cells: Sequence[Cell], gate: Gate, *, retry_failed: bool = False) -> deque[UnitJob]:
-    """Units that lack a record in some cell (or, with `retry_failed`, have failed samples), model by model. `gate` admits their models."""
+    """Units without a record in some cell (or, with `retry_failed`, have failed samples), model by model. `gate` admits their models."""
     groups: dict[str, list[Cell]] = {}
     by_id = {cell.id: cell for cell in cells}
     for cell in cells:

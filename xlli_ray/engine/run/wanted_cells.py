@@ -1,4 +1,4 @@
-"""The cells that a recipe wants of one model, or of the samples alone, before their ranges are cut: with batches, rows and identity."""
+"""The cells that a recipe requires for one model, or for samples alone, before they are cut into ranges: batches, rows and identity."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from xlli_ray.errors import PlanError
 from xlli_ray.models.layers import Tap, resolve
 from xlli_ray.models.model import ClipModel, Model
 from xlli_ray.probes import probe_class
-from xlli_ray.probes.measurement import takes_clips
 from xlli_ray.probes.probe import Probe
 from xlli_ray.recipe import Recipe, Stage
 from xlli_ray.store.records.manifest import ModelRecord, SampleTable
@@ -22,7 +21,7 @@ from xlli_ray.store.records.manifest import ModelRecord, SampleTable
 
 @dataclass(frozen=True)
 class WantedCell:
-    """One cell before its ranges are cut."""
+    """One cell before it is cut into ranges."""
 
     stage: Stage
     probe: Probe
@@ -31,7 +30,7 @@ class WantedCell:
     identity: Mapping[str, Any]
     segments: Mapping[str, tuple[tuple[int, int], ...]]
     needs: tuple[str, ...] = ()
-    """Ids of the cells that its probe is given the measurements of."""
+    """Ids of the cells whose measurements its probe is given."""
 
     def id(self, model: str) -> str:
         """`model`: its id, NO_MODEL without one."""
@@ -39,13 +38,13 @@ class WantedCell:
 
 
 def unit_cost(members: Sequence[WantedCell]) -> float:
-    """What a sample of their units costs, as `Probe.cost`: the most of cells that share a forward, the sum of those without a model."""
+    """Cost of a sample in their units, as `Probe.cost`: the maximum over cells sharing a forward pass, else the sum."""
     costs = [want.probe.cost for want in members]
     return sum(costs) if members[0].probe.SUBJECT == "sample" else max(costs)
 
 
 def sample_cells(recipe: Recipe, stages: Sequence[Stage], table: SampleTable, device: str) -> tuple[list[WantedCell], dict[str, SizeFacts]]:
-    """The cells of the stages that measure samples without a model, and what is known of each bucket. Raises PlanError."""
+    """The cells of the stages that measure samples without a model, and the facts about each bucket. Raises PlanError."""
     import torch
 
     facts = {bucket.name: sample_facts(recipe, bucket, masks=table.masks) for bucket in table.buckets}
@@ -55,12 +54,12 @@ def sample_cells(recipe: Recipe, stages: Sequence[Stage], table: SampleTable, de
     wanted = []
     for stage in stages:
         cls, params = probe_class(stage.kind, stage.code), stage.parsed()
-        if smallest.frames and not takes_clips(cls):
+        if smallest.frames and not cls.CLIPS:
             raise PlanError(f"stage {stage.id}: {images_only(stage.kind)}")
         for spec in cls.cells(params, None, example):
             probe = cls(params, spec)
             if probe.companions:
-                raise PlanError(f"stage {stage.id}: {stage.kind} measures samples without a model, and cannot read the output of models")
+                raise PlanError(f"stage {stage.id}: {stage.kind} measures samples without a model, and cannot use the output of models")
             if reason := probe.refuses(None, scales):
                 raise PlanError(f"stage {stage.id}: {reason}")
             fixed = recipe.batch.get(stage.kind, "auto")
@@ -74,7 +73,7 @@ def wanted_cells(
     recipe: Recipe, stages: Sequence[Stage], model: Model, record: ModelRecord, table: SampleTable, device: str,
     weights: Mapping[str, ModelRecord], load: Callable[[str], Model], unsure: Mapping[str, str],
 ) -> tuple[list[WantedCell], dict[str, SizeFacts], list[str]]:  # fmt: skip
-    """The cells of one model; what it makes of each bucket; and what to know of it. `weights`: records of all models. Raises PlanError."""
+    """The cells of one model, the facts about each bucket, and notes. `weights`: records of all models. Raises PlanError."""
     import torch
 
     usable = [bucket for bucket in table.buckets if not too_small(model, bucket)]
@@ -92,7 +91,7 @@ def wanted_cells(
         probes += [(stage, cls(params, spec), spec) for spec in cls.cells(params, model, example)]
     scales = sorted({scale for bucket in table.buckets for scale in bucket.scales})
     for stage, probe, _ in probes:
-        if smallest.frames and not takes_clips(probe):
+        if smallest.frames and not probe.CLIPS:
             raise PlanError(f"stage {stage.id}: {images_only(stage.kind)}")
         unknown = [name for name in probe.companions if name not in weights]
         if unknown:
@@ -101,7 +100,7 @@ def wanted_cells(
         if reason:
             raise PlanError(f"stage {stage.id}: {reason}")
     taps = tuple(dict.fromkeys(tap for _, probe, _ in probes for tap in probe.taps()))
-    # How many input pixels a feature spans is the layer's own: found once, on the smallest input.
+    # The stride of a layer in input pixels does not depend on the input size: determined once, on the smallest input.
     strides = {info.tap: info.stride for info in resolve(model, [_pattern(tap) for tap in taps], example)} if taps else {}
     facts = {bucket.name: size_facts(recipe, model, bucket, strides, device, masks=table.masks) for bucket in table.buckets}
     own = manners_of(model, unsure, taps)
@@ -113,8 +112,8 @@ def wanted_cells(
     wanted = []
     for stage, probe, spec in probes:
         fixed = recipe.batch.get(stage.kind, "auto")
-        found_manners = [own, *(manners_of(load(name), unsure) for name in _companions(stage.id, probe, probes))]
-        alone = any(one.alone for one in found_manners)
+        all_manners = [own, *(manners_of(load(name), unsure) for name in _companions(stage.id, probe, probes))]
+        alone = any(one.alone for one in all_manners)
         sizes = {name: 1 if alone else one.batch if fixed == "auto" else int(fixed) for name, one in facts.items()}
         segments = choose_rows(table, probe.max_rows)
         identity = cell_identity(recipe, table, record, probe, sizes, device)
@@ -123,14 +122,14 @@ def wanted_cells(
             settings = {name: companion_settings(weights[name]) for name in probe.companions}
             if any(settings.values()):
                 identity["companion settings"] = settings
-        if any(one.draws for one in found_manners):
+        if any(one.draws for one in all_manners):
             identity["draws"] = "keyed by sample"
         wanted.append(WantedCell(stage, probe, spec, sizes, identity, segments))
     return wanted, facts, notes
 
 
 def _companions(stage: str, probe: Probe, probes: Sequence[tuple[Stage, Probe, Any]]) -> list[str]:
-    """The other models whose output a probe looks at, itself or in what it needs of other stages."""
+    """The other models whose output a probe needs, itself or through the stages that it needs."""
     names, seen, left = [*probe.companions], {stage}, [*probe.needs]
     while left:
         need = left.pop(0)
@@ -142,6 +141,6 @@ def _companions(stage: str, probe: Probe, probes: Sequence[tuple[Stage, Probe, A
 
 
 def _pattern(tap: Tap) -> str:
-    """The layer pattern that means exactly this tap."""
+    """The layer pattern that matches exactly this tap."""
     call = "" if tap.call is None else f"#{tap.call}"
     return f"{tap.module}{call}:{tap.side}"

@@ -1,7 +1,7 @@
-"""One cell's part of a unit: measurements become shards and rows, and failed samples keep their place.
+"""One cell's part of a unit: measurements become shards and rows, and failed samples keep their position.
 
-Arrays go into shards that are invisible before `commit`; those of a probe for whole sets wait in its `Gathering` until the set is
-complete. Scalars become the rows of the record: measured ones, and NaN for samples that failed.
+Arrays go into shards that are invisible before `commit`; those of a probe for complete sets are collected in its `Gathering` until the set
+is complete. Scalars become the rows of the record: measured ones, and NaN for samples that failed.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from xlli_ray.store.zarr.shard import Shard, ShardFile
 
 @dataclass
 class CellPart:
-    """See the module."""
+    """See the module docstring."""
 
     cell: Cell
     probe: Probe
     shards: dict[str, ShardFile]
     columns: dict[str, list[Any]]
-    """Of what was measured; `position` says where in the unit."""
+    """Scalars of measured samples; `position` is the one in the unit."""
     failed: dict[int, tuple[str, str]] = field(default_factory=dict)
     """Position in the unit → (kind, reason)."""
     gathering: Gathering | None = None
-    """Of a `SetProbe`: what becomes the unit's arrays once all samples are in."""
+    """For a `SetProbe`: collects samples, and returns the unit's arrays once complete."""
     lead: int = 0
-    """Samples that are run before the unit's own, of a batch that its edge cuts."""
+    """Samples run before the unit's own, from a batch cut by its boundary."""
     rows: int = 0
-    """Of the unit."""
+    """Number of samples of the unit."""
     expected: Mapping[str, Sequence[tuple[int, tuple[int, ...]]]] = field(default_factory=dict)
-    """Array whose samples differ in size → (position in the unit up to which, shape of a sample)."""
+    """For arrays whose samples differ in size: array → (end position in the unit, shape of a sample)."""
 
     @classmethod
     def begin(cls, objects: Objects, cell: Cell, unit: int, device: str, *, lead: int = 0) -> CellPart:
-        """An empty part, with a shard begun for each array. `lead`: samples that are run before the unit's own."""
+        """An empty part, with a shard begun for each array. `lead`: samples run before the unit's own."""
         bucket, start, stop = cell.unit(unit)
         probe = make_probe(cell.kind, cell.params, cell.spec, cell.code)
         shards = {
@@ -66,12 +66,12 @@ class CellPart:
         return cls(cell, probe, shards, rows, gathering=gathering, lead=lead, rows=stop - start, expected=expected)
 
     def fail(self, kind: str, reasons: Mapping[int, str]) -> None:
-        """Position among the samples that are run → why it is not measured. What is another unit's is left to that."""
+        """Position among the samples that are run → why it is not measured. Samples of other units are ignored."""
         mine = {position - self.lead: reason for position, reason in reasons.items()}
         self.failed.update({position: (kind, reason) for position, reason in mine.items() if 0 <= position < self.rows})
 
     def add(self, positions: range, ok: np.ndarray, result: Measurement) -> None:
-        """Add the results of a batch at `positions` of the samples that are run; `ok`: bool, which of them could be loaded."""
+        """Add the results of a batch at `positions` among the samples that are run; `ok`: bool, which of them could be loaded."""
         self.fail("sample", {positions[i]: reason for i, reason in result.failed.items()})
         positions = range(positions.start - self.lead, positions.stop - self.lead)
         ok = ok & np.array([0 <= position < self.rows for position in positions])
@@ -94,7 +94,7 @@ class CellPart:
             if name in self.expected:
                 shape = next(shape for end, shape in self.expected[name] if position < end)
                 if array.shape != shape:
-                    raise ValueError(f"an array of {list(array.shape)} where {list(shape)} was planned for this input size")
+                    raise ValueError(f"an array of shape {list(array.shape)}, planned {list(shape)} for this input size")
             self.shards[name].write(position, array)
 
     def conclude(self, samples: int) -> None:

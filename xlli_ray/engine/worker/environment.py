@@ -19,7 +19,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
-    """Versions of what can change numbers: written into each record and into study.json."""
+    """Versions of packages that can change numbers: written into each record and into study.json."""
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
@@ -38,7 +38,7 @@ def version_changes(then: Mapping[str, str]) -> list[str]:
     changed = [f"{name} {then[name]} → {now[name]}" for name in now if name in then and then[name] != now[name]]
     if not changed:
         return []
-    return [f"versions changed since this study's last run: {', '.join(changed)}; what is computed now may round differently"]
+    return [f"versions changed since this study's last run: {', '.join(changed)}; new results may be rounded differently"]
 
 
 def own_cores() -> int:
@@ -77,7 +77,7 @@ def one_arena() -> bool:
     """Let all threads that start from now on allocate from one arena. False if that cannot be set.
 
     glibc gives threads an arena each, and all but the first return large blocks to the kernel whatever is set below: the thread that
-    computes would keep its memory or not by luck. An arena that exists stays in use, and importing pyarrow starts a thread, so `xlli`
+    computes would keep its memory or not by chance. An arena that exists stays in use, and importing pyarrow starts a thread, so `xlli`
     calls this first of all. Ray's processes have threads before Python begins: theirs comes with the environment (`ray_pool`).
     """
     return _mallopt({_ARENA_MAX: 1})

@@ -14,7 +14,7 @@ Mode = Literal["batches", "probe", "alone"]
 
 @dataclass(frozen=True)
 class UnitJob:
-    """Which cells of a group want unit `unit`, and how to run it. Small: this is what crosses to a worker."""
+    """The cells of a group that need unit `unit`, and how to run it. Small, since it is sent to a worker."""
 
     group: str
     unit: int
@@ -43,7 +43,7 @@ class UnitResult:
     done_before: bool = False
     """True if another worker of this epoch had already recorded it."""
     rows: int = 0
-    """Rows of the table that were measured: maps, where a sample has several."""
+    """Number of measured table rows, e.g. maps, of which a sample may have several."""
 
 
 class Clock:

@@ -1,6 +1,6 @@
-"""One batch through the probes of a unit: one forward pass for those that share it, and each probe after those that it needs.
+"""One batch through the probes of a unit: probes share a forward pass, and each runs after those that it needs.
 
-What a probe needs of a stage whose cells this unit does not write is measured, too, and thrown away.
+Measurements needed from stages whose cells this unit does not write are computed as well, and discarded.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     import torch
 
 SAMPLE_FAULTS = (RuntimeError, ValueError, ArithmeticError, MemoryError, LookupError, TypeError, AttributeError, AssertionError)
-"""What a network and its gradients may raise for one input. A network's own code comes as ForwardError, whatever it raised."""
+"""Errors of a network and its gradients for one input. Any error of a network's own code arrives as ForwardError."""
 
 
 class Measuring:
-    """What cells of one unit, with their `probes`, say of batches. `find` gives a cell that they need, `companion` another model, by id."""
+    """Measures batches for the cells of one unit, with their `probes`. `find` returns a needed cell by id, `companion` another model."""
 
     def __init__(
         self, cells: Sequence[Cell], probes: Sequence[Probe], find: Callable[[str], Cell], companion: Callable[[str], Model],
@@ -51,7 +51,7 @@ class Measuring:
             add(cell)
         self._order = tuple(order.values())
         self._taps = tuple(dict.fromkeys(tap for _, probe in self._order if _shares(probe) for tap in probe.taps()))
-        # a network may change its input in place: whoever looks at it after the pass gets one that no network has seen
+        # a network may change its input in place, so probes that use the input after the pass get another copy
         self._guards = any(_shares(probe) for _, probe in self._order) and not all(_shares(probe) for _, probe in self._order)
 
     @property
@@ -60,11 +60,11 @@ class Measuring:
         return any(probe.SUBJECT == "model" for _, probe in self._order)
 
     def together(self, model: Model | None, batch: Batch) -> list[Measurement]:
-        """A measurement of the batch for each cell. Raises whatever a network or a probe raises."""
+        """The measurement of the batch by each cell. Raises whatever a network or a probe raises."""
         return self._measure(model, batch, lambda error: None)
 
     def alone(self, model: Model | None, sample: Batch) -> list[Measurement]:
-        """The same of one sample; a cell whose network or probe fails has it as failed, with the reason, and the others are measured."""
+        """The same for one sample; if the network or probe of a cell fails, the sample is failed for this cell, with the reason."""
         return self._measure(model, sample, lambda error: Measurement({}, {}, [], {0: reason(error)}))
 
     def _measure(self, model: Model | None, batch: Batch, failed: Callable[[Exception], Measurement | None]) -> list[Measurement]:
@@ -87,7 +87,7 @@ class Measuring:
                     measured = probe.measure(subject, self._accompanied(probe, given), forward)
                 except SAMPLE_FAULTS as error:
                     if _shares(probe) and not passes:
-                        passes.append(error)  # all that share the pass fail with it
+                        passes.append(error)  # all cells that share the pass fail
                     failure = failed(error)
                     if failure is None:
                         raise
@@ -105,7 +105,7 @@ class Measuring:
 
     @contextmanager
     def _own_draws(self, batch: Batch) -> Iterator[None]:
-        """For a network that draws: torch's generator set by the sample, of which such a batch holds one. Afterwards as it was."""
+        """For a network that draws random numbers: seeds torch's generator from the (only) sample of the batch. Restored afterwards."""
         import torch
 
         if not self._draws:
@@ -116,7 +116,7 @@ class Measuring:
             yield
 
     def _accompanied(self, probe: Probe, batch: Batch) -> Batch:
-        """The batch with the outputs of the other models that the probe looks at."""
+        """The batch with the outputs of the other models that the probe needs."""
         import torch
 
         if not probe.companions:
@@ -145,7 +145,7 @@ def _shares(probe: Probe) -> bool:
 
 
 def _with_needed(cell: Cell, batch: Batch, done: dict[str, Measurement]) -> tuple[Batch, dict[int, str]]:
-    """The batch with what the cell needs of others; and position → reason, of samples that one of those could not measure."""
+    """The batch with the measurements that the cell needs; and position → reason, for samples that one of these could not measure."""
     if not cell.needs:
         return batch, {}
     places = [(*name.split("/"), name) for name in cell.needs]

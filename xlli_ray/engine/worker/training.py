@@ -1,4 +1,4 @@
-"""One training of a study, as a worker runs it: files go through the study's objects, and a run that was superseded writes no more."""
+"""One training of a study, as run by a worker: files go through the study's objects, and a superseded run writes no more."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from xlli_ray.store.records.seal import crc_hex
 
 @dataclass(frozen=True)
 class TrainJob:
-    """A training as it crosses to a worker. `job`: a `training.recipe.Job`, JSON-able; `rows`: of the scan of its corpus; `first`: the job
+    """A training as sent to a worker. `job`: a `training.recipe.Job`, JSON-serializable; `rows`: the scan of its corpus; `first`: the job
     of the network it starts from."""
 
     job: Mapping[str, Any]
@@ -30,19 +30,19 @@ class TrainJob:
 
 @dataclass(frozen=True)
 class TrainOutcome:
-    """What came of it. `error`: why there are no weights, '' where there are."""
+    """The outcome of a training. `error`: why there are no weights, '' if there are."""
 
     id: str
     note: str = ""
     error: str = ""
     digests: Mapping[str, Digest | None] = field(default_factory=dict)
-    """Key → (bytes, crc32c) of every object that was written; None: removed."""
+    """Key → (bytes, crc32c) of every object written; None: removed."""
 
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """The files of one training within a study. `holder`: (epoch, mark) of the run that may write, None: whoever holds `objects`. `written`
-    takes the digest of everything written."""
+    """The files of one training within a study. `holder`: (epoch, mark) of the run that may write; None: the holder of `objects`. `written`
+    receives the digest of everything written."""
 
     objects: Objects
     name: str
@@ -75,7 +75,7 @@ class StudyFolder:
 
 
 class TrainingWorker:
-    """Trains one network after another, each to its end or to its first error of its own."""
+    """Trains one network after another, each until it is finished or fails."""
 
     def __init__(self, study: str, epoch: int, progress: Callable[[Any], None] | None = None) -> None:
         self._objects = open_objects(study)
@@ -83,7 +83,7 @@ class TrainingWorker:
         self._progress = progress
 
     def run(self, job: TrainJob) -> TrainOutcome:
-        """Errors of this network are its outcome; those of the surroundings are raised, and end the run."""
+        """Errors of this network are its outcome; those of the environment are raised and end the run."""
         from xlli_ray.training.images import witnesses
         from xlli_ray.training.recipe import Job
         from xlli_ray.training.run import start_of, train_one
@@ -93,7 +93,7 @@ class TrainingWorker:
         folder = self._folder(parsed.id)
         try:
             start = start_of(parsed, known, self._folder)
-            read = Watch(lambda: witnesses(job.rows))  # an outage must not look like files that are gone
+            read = Watch(lambda: witnesses(job.rows))  # an outage must not look like missing files
             done = train_one(parsed, folder, job.rows, start, self._progress, read=read)
             return TrainOutcome(parsed.id, done.note, digests=folder.written)
         except (EnvironmentFailure, LeaseError):

@@ -5,8 +5,8 @@ encodes; queues are bounded, so memory does not grow with the unit. Without a co
 files are fetched ahead: the same bytes in less time. `run` may be called from two threads at once: while one unit waits for the disk, the
 next one computes.
 
-Crashes: a unit that was lost twice comes back with `mode="probe"`: each sample runs alone first, under a note that says which one is in
-progress, and only then the usual batches, so that survivors keep the bytes of an undisturbed run. Should even that be lost with no sample
+Crashes: a unit that was lost twice is run again with `mode="probe"`: each sample first runs alone, under a note of which one is in
+progress, and only then the usual batches, so that survivors keep the bytes of an undisturbed run. If even that is lost without a sample
 to blame, `mode="alone"` keeps batches of one, and the record says so.
 """
 
@@ -45,9 +45,9 @@ from xlli_ray.store.tables.sample_table import SampleReader
 
 
 def make_loader(corpus: Mapping[str, Any], watch: Watch, read: Callable[[str], bytes]) -> Loader:
-    """The loader for a recipe's corpus section, reading files with `read` (`watch`, or what fetches ahead through it).
+    """The loader for a recipe's corpus section, reading files with `read` (`watch`, or a prefetcher that uses it).
 
-    Decoded pictures are kept only where one is needed again soon: for its next patch, or its next degradation.
+    Decoded images are cached only if they are needed again soon, for the next patch or the next degradation.
     """
     needed_again = bool(corpus.get("patches") or corpus.get("pies")) or len(corpus.get("degradations") or ()) > 1
     cache = CACHE_BYTES if needed_again else 0
@@ -55,7 +55,7 @@ def make_loader(corpus: Mapping[str, Any], watch: Watch, read: Callable[[str], b
 
 
 class Worker:
-    """Computes units of one study. `device` is a torch device; `threads` are torch threads; `readers` load pictures beside them, with one
+    """Computes units of one study. `device` is a torch device; `threads` are torch threads; `readers` load images in parallel, with one
     thread that encodes (0: neither)."""
 
     def __init__(self, study: str, epoch: int, *, device: str = "cpu", threads: int = 1, readers: int = 2) -> None:
@@ -65,7 +65,7 @@ class Worker:
         self.objects = open_objects(study)
         manifest = load_manifest(self.objects)
         if manifest is None or manifest.samples is None:
-            raise StudyError(f"{study}: no study.json with a sample table is there; a worker starts after the plan")
+            raise StudyError(f"{study}: there is no study.json with a sample table; a worker starts after the plan")
         self.manifest = manifest
         self.epoch = epoch
         self._mark = holder_mark(self.objects, epoch)
@@ -99,7 +99,7 @@ class Worker:
             with self._compute:
                 forwards = bucket.forwards(start, stop)
                 low, high = min([start, *(first for first, _ in forwards)]), max([stop, *(last for _, last in forwards)])
-                samples = self._read_rows(bucket, low, high)  # with those whose batch the unit's edge cuts: they are run, and not kept
+                samples = self._read_rows(bucket, low, high)  # also those of batches cut by its boundary, run but not stored
                 own = slice(start - low, stop - low)
                 parts = [CellPart.begin(self.objects, cell, job.unit, str(self.device), lead=start - low) for cell in cells]
                 crashed = {i for i, sample in enumerate(samples) if sample.row in job.skip}
@@ -122,7 +122,7 @@ class Worker:
                 samples = samples[own]
             return self._finish(job, parts, samples, bucket, start, stop, clock, one_by_one)
         finally:
-            # what was committed stays; of a unit that ends in an error nothing else does
+            # committed shards stay; everything else of a unit that ends in an error is discarded
             for part in parts:
                 part.abandon()
 
@@ -132,7 +132,7 @@ class Worker:
         return [sample_from_row(row) for table in tables for row in table.to_pylist()]
 
     def _witnesses(self) -> list[Witness]:
-        """The first, the middle and the last file of the corpus: whether they can be read tells what a bad file means."""
+        """The first, the middle and the last file of the corpus: whether they can be read decides what a bad file means."""
         assert self.manifest.samples is not None
         last = self.manifest.samples.rows - 1
         with self._sample_lock:
@@ -140,7 +140,7 @@ class Worker:
         return list(dict.fromkeys(sample_from_row(row).files[0] for row in rows))
 
     def model(self, model_id: str) -> Model:
-        """The model, loaded from the study's own weights; the last one stays."""
+        """The model, loaded from the study's own weights; the last one is kept."""
         if self._model is None or self._model[0] != model_id:
             self._model = (model_id, load_study_model(self.objects, self.manifest.model(model_id), self.device))
         return self._model[1]
@@ -158,7 +158,7 @@ class Worker:
         ranges: Sequence[range],
         clock: Clock,
     ) -> bool:
-        """Run all batches of the unit. True when some ran sample by sample."""
+        """Run all batches of the unit. True if some ran sample by sample."""
         import torch
 
         torch.set_num_threads(self.threads)
@@ -185,26 +185,26 @@ class Worker:
                         self._encode(parts, positions, batch.ok, result, clock)
                     else:
                         encoding.append(self._encoder.submit(self._encode, parts, positions, batch.ok, result, clock))
-                del batch, results, result  # the next batch takes their memory
+                del batch, results, result  # the next batch reuses their memory
             with clock("write"):
                 while encoding:
                     encoding.popleft().result()
         finally:
-            wait(encoding)  # after an error too: nothing may write to a unit's files that are being given up
+            wait(encoding)  # also after an error: nothing may write to a unit's files while they are discarded
         if job.mode != "batches":
-            self._note(job, COMPUTED)  # from here on another unit may compute, and kill: this one is not to blame
+            self._note(job, COMPUTED)  # from here on another unit may be computing and kill the worker: not this one's fault
         return one_by_one
 
     def _measure_batch(
         self, model: Model | None, measuring: Measuring, batch: Batch
     ) -> tuple[list[list[Measurement]], bool]:
-        """All cells' measurements of a batch. Falls back to one sample at a time when the batch as a whole fails."""
+        """All cells' measurements of a batch. Falls back to one sample at a time if the batch as a whole fails."""
         import torch
 
         try:
             return [measuring.together(model, batch)], False
         except SAMPLE_FAULTS:
-            pass  # of which sample it is shows when each runs alone: a neighbour must not share its fate
+            pass  # running each sample alone shows which one fails: the others must not fail with it
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         each = []
@@ -213,7 +213,7 @@ class Worker:
         return each, True
 
     def _companion(self, model_id: str) -> Model:
-        """Another model that a probe looks at; all of them stay."""
+        """Another model whose output a probe needs; all of them are kept."""
         if model_id not in self._companions:
             self._companions[model_id] = load_study_model(self.objects, self.manifest.model(model_id), self.device)
         return self._companions[model_id]
@@ -221,7 +221,7 @@ class Worker:
     def _try_alone(
         self, job: UnitJob, model: Model | None, measuring: Measuring, samples: Sequence[Sample], crashed: set[int]
     ) -> None:
-        """Run each sample alone under a note, results thrown away: the sample that kills the process leaves its name."""
+        """Run each sample alone under a note, results thrown away: a sample that kills the process is then named by the note."""
         for i, sample in enumerate(samples):
             if i in crashed:
                 continue
@@ -259,7 +259,7 @@ class Worker:
         clock: Clock,
         one_by_one: bool,
     ) -> UnitResult:
-        """Put all shards, unless the study was taken over meanwhile or files were bad only for a while; then create the records."""
+        """Put all shards, unless the study was taken over meanwhile, or files were unreadable only temporarily; then create the records."""
         bad = [samples[i] for i in sorted({i for part in parts for i, (kind, _) in part.failed.items() if kind == "sample"})]
         self._watch.confirm(uri for sample in bad for uri, _ in sample.files)
         with clock("put"):
@@ -301,7 +301,7 @@ class Worker:
 
 
 def _place(measured: Measurement, position: int, size: int) -> Measurement:
-    """A measurement of a single sample, moved to `position` of a batch of `size`."""
+    """The measurement of a single sample, moved to `position` in a batch of `size`."""
     count = len(next(iter(measured.columns.values()), [None]))
     rows = [position] * (count if measured.positions is None else len(measured.positions))
     arrays = {name: _Shifted(array, position) for name, array in measured.arrays.items()}
@@ -310,7 +310,7 @@ def _place(measured: Measurement, position: int, size: int) -> Measurement:
 
 
 class _Shifted:
-    """An array of one sample that answers to its position in the batch."""
+    """An array of one sample, indexed by its position in the batch."""
 
     def __init__(self, array: np.ndarray, position: int) -> None:
         self._array, self._position = array, position

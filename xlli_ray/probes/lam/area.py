@@ -1,9 +1,9 @@
-"""The contribution area: a map smoothed into the region that the network draws on, as the paper's pictures show it.
+"""The contribution area: a map smoothed into the region that the network uses, as in the figures of the paper.
 
 A Gaussian kernel density over the pixel positions, weighted by the map; bandwidth by Scott's rule from the effective number of pixels,
 n_eff = (Σw)² / Σw², factor n_eff^(−1/6), times the weighted covariance of the positions. The authors evaluate it pixel by pixel
 (scipy's `gaussian_kde`), which grows with the square of the number of pixels. On a grid the same sum is a convolution, so it is done by
-FFT here: the same numbers to rounding, also with a covariance that is not along the axes, in milliseconds for large images.
+FFT here: the same numbers to rounding, also for covariances not aligned with the axes, in milliseconds for large images.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 
 def contribution_area(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    """A map (H, W) → (H, W) in 0..1. Zeros for an undefined map or one of fewer than three pixels, whose spread says nothing."""
+    """A map (H, W) → (H, W) in 0..1. Zeros for an undefined map or one with fewer than three pixels, whose spread is meaningless."""
     weights = np.asarray(values, np.float64)
     height, width = weights.shape
     total = weights.sum()
@@ -25,7 +25,7 @@ def contribution_area(values: NDArray[np.floating]) -> NDArray[np.float64]:
     centred = np.stack([(columns - (weights * columns).sum()).ravel(), (rows - (weights * rows).sum()).ravel()])
     covariance = (centred * weights.ravel()) @ centred.T / (1 - square)
     bandwidth = covariance * (1 / square) ** (-2 / 6)
-    if np.linalg.cond(bandwidth) > 1e12:  # all weight on one line
+    if np.linalg.cond(bandwidth) > 1e12:  # all weight is on one line
         return np.zeros((height, width))
     down, across = np.arange(-(height - 1), height), np.arange(-(width - 1), width)
     offsets = np.stack(np.broadcast_arrays(across[None, :], down[:, None])).reshape(2, -1).astype(np.float64)

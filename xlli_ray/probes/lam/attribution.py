@@ -1,11 +1,11 @@
 """Attribution: one image, some windows, one path → one signed map per window with its error.
 
-What makes it several times faster than a loop over steps (measured: tests/benchmarks/lam.py): no gradient of weights; the score on the
-window's slice only; tensors channels-last; one forward pass for all windows, then one vector-Jacobian product each on the
-kept graph; fewer nodes, better placed; for networks with a finite reach only the part of the image that the window can depend on; and what
-attention networks do, in the forms that run fastest (`equivalents`).
+What makes it several times faster than a loop over steps (measured by tests/benchmarks/lam.py): no gradients of weights; the score on the
+window's slice only; channels-last tensors; one forward pass for all windows, then one vector-Jacobian product each on the retained graph;
+fewer nodes, better placed; for networks with a finite receptive field, only the part of the image on which the window can depend; and for
+attention networks, faster equivalents of their operations (`equivalents`).
 
-Nothing here changes a network: inputs are laid out channels-last, weights are left as they are, since other probes share them.
+No network is changed: inputs become channels-last, but weights are left as they are, since other probes share them.
 """
 
 from __future__ import annotations
@@ -23,42 +23,43 @@ from torch import Tensor
 
 from xlli_ray.errors import NetworkError
 from xlli_ray.models.model import Model
+from xlli_ray.probes.lam.demo import STEPS
 from xlli_ray.probes.lam.diffusion_index import normalised_map
 from xlli_ray.probes.lam.equivalents import Equivalents
 from xlli_ray.probes.lam.gates import AveragedGates, Tape
 from xlli_ray.probes.lam.objectives import Objective, Window, flat_pixels
-from xlli_ray.probes.lam.path_points import STEPS, BlurPath, Path
+from xlli_ray.probes.lam.path_points import BlurPath, Path
 from xlli_ray.probes.lam.quadrature import FIRST_CELLS, Cell, SecondDifferences, estimate, even_cells, worst_cell
 from xlli_ray.probes.lam.receptive_field import Crop, Radius, crop_for
 
 Mode = Literal["paper", "accurate"]
 BLOCK = 8
-"""Nodes that are blurred together; more would only take memory."""
+"""Nodes that are blurred together; more would only use more memory."""
 FORWARD_SHARE = 0.45
-"""A forward pass as a part of one gradient (measured 0.39–0.46): decides when windows share forwards and when each has its crop."""
+"""Cost of a forward pass relative to a gradient (measured 0.39–0.46): decides whether windows share forward passes or get crops."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Where gradients are taken: `nodes` midpoints, or as many as bring E under `tolerance`, at most `max_nodes`."""
+    """Where gradients are taken: `nodes` midpoints, or as many as bring E below `tolerance`, at most `max_nodes`."""
 
     mode: Mode = "accurate"
     nodes: int = 20
     tolerance: float | None = None
     max_nodes: int = 60
     rows: int = 1
-    """Nodes per forward pass; the numbers depend on it in the last digits."""
+    """Nodes per forward pass; results depend on it in the last digits."""
     gates: Literal["plain", "averaged"] = "plain"
-    """Averaged: a ReLU's gate is its mean over the node's cell (`gates`): not the network's gradient. With `nodes` only, one a pass."""
+    """Averaged: ReLU gates averaged over the node's cell (`gates`), not the network's gradient. Only with `nodes`, one per pass."""
 
 
 @dataclass(frozen=True)
 class WindowResult:
-    """What one window's map says of itself."""
+    """The attribution of one window, with its error."""
 
     window: Window
     attribution: NDArray[np.float32]
-    """(C, H, W), signed: what each value of the network's input added to the score on the way from the baseline."""
+    """(C, H, W), signed: what each input value contributed to the change of the score from the baseline."""
     objective_baseline: float
     objective_input: float
     nodes: int
@@ -67,9 +68,9 @@ class WindowResult:
     nonfinite: int
     """Entries of gradients that were NaN or infinite: 0 in `paper` mode as in the demo; otherwise the map is undefined."""
     flat: int
-    """Window pixels without a slope in the output at the path's end."""
+    """Window pixels at which the output has no gradient at the end of the path."""
     step_sums: NDArray[np.float64] = field(repr=False)
-    """Σ A of each node, in path order."""
+    """Σ A at each node, in path order."""
 
     @property
     def map(self) -> NDArray[np.float32]:
@@ -84,7 +85,7 @@ class WindowResult:
 
     @property
     def undefined(self) -> bool:
-        """True when there is no map: zero everywhere, or not finite."""
+        """True if there is no map: zero everywhere, or not finite."""
         return not np.isfinite(self.attribution).all() or not self.attribution.any()
 
 
@@ -103,8 +104,8 @@ def attribute(
 ) -> list[WindowResult]:
     """Maps of all windows of one image.
 
-    `image`: (C, H, W) as `Model.prepare` gives it. `end`: where the path ends when that is not the image. `target`: (C, sH, sW), for
-    objective `error`. `radius`: of a network with a finite reach, None: never crop. Raises NetworkError for a window outside the
+    `image`: (C, H, W) as returned by `Model.prepare`. `end`: the end of the path, if it is not the image. `target`: (C, sH, sW), for
+    objective `error`. `radius`: of a finite receptive field; None: never crop. Raises NetworkError for a window outside the
     output, an output without a gradient, or a score that is not finite.
     """
     objective, rule = objective or Objective(), rule or Rule()
@@ -123,7 +124,7 @@ def attribute(
 
 
 def _crops(windows: Sequence[Window], radius: Radius | None, model: Model, image: Tensor) -> list[Crop] | None:
-    """A crop for each window, or None where one shared forward pass over the whole image is cheaper."""
+    """A crop for each window, or None if one shared forward pass over the whole image is cheaper."""
     if radius is None:
         return None
     height, width = image.shape[-2:]
@@ -133,14 +134,14 @@ def _crops(windows: Sequence[Window], radius: Radius | None, model: Model, image
 
 
 def layout_for(model: Model) -> torch.memory_format:
-    """How inputs are laid out in memory: channels last, which convolutions run faster on; as they are for networks with linear layers,
-    whose tokens would have to be put back in order at every block."""
+    """Memory format of inputs: channels-last, which convolutions are faster with; unchanged for networks with linear layers,
+    whose tokens would have to be reordered in every block."""
     tokens = any(isinstance(module, torch.nn.Linear) for module in model.module.modules())
     return torch.contiguous_format if tokens else torch.channels_last
 
 
 class _Walk:
-    """One walk along a path to `image`, for windows that share their forward passes."""
+    """Integration along a path to `image`, for windows that share their forward passes."""
 
     def __init__(
         self, model: Model, image: Tensor, windows: list[Window], path: Path, objective: Objective, rule: Rule,
@@ -157,7 +158,7 @@ class _Walk:
         self.bad = [0] * len(windows)
         self.sums: list[dict[int, float]] = [{} for _ in windows]
         self.flat = [0] * len(windows)
-        self.forms = True  # until `_ends` has seen that the network has nothing that they are for
+        self.forms = True  # until `_ends` has found that none applies to the network
 
     def run(self) -> list[WindowResult]:
         first, last = self._ends()
@@ -208,9 +209,9 @@ class _Walk:
         return [len(cells)] * len(self.windows), [error.relative_to(self._cut(t)) for error, t in zip(errors, self.totals)]
 
     def _averaged(self) -> tuple[list[int], list[float]]:
-        """As `_midpoints`, with gates averaged over each node's cell: the next node's forward pass comes before a node's backward one."""
+        """As `_midpoints`, with gates averaged over each node's cell: a node's backward pass follows the next node's forward pass."""
         if self.rule.tolerance is not None:
-            raise NetworkError("gates: averaged takes `nodes`: cells that are cut as one goes have no fixed neighbours")
+            raise NetworkError("gates: averaged takes `nodes`: adaptively cut cells have no fixed neighbours")
         cells, tape = even_cells(self.rule.nodes), Tape()
         errors = [SecondDifferences() for _ in self.windows]
 
@@ -233,8 +234,8 @@ class _Walk:
         return [len(cells)] * len(self.windows), [error.relative_to(self._cut(t)) for error, t in zip(errors, self.totals)]
 
     def _refined(self, tolerance: float) -> tuple[list[int], list[float]]:
-        """Each window cuts its worst cell in three until E is under the tolerance. A node that several windows want at one time costs one
-        forward pass; it is run by itself, so that a map does not depend on what else was asked for."""
+        """Each window cuts its worst cell in three until E is below the tolerance. A node needed by several windows at once costs one
+        forward pass; it runs alone, so that a map does not depend on the other windows."""
         cells = [even_cells(FIRST_CELLS) for _ in self.windows]
         known: list[dict[Fraction, Tensor]] = [{} for _ in self.windows]
         errors, going = [float("nan")] * len(self.windows), set(range(len(self.windows)))
@@ -275,14 +276,14 @@ class _Walk:
         return points, self.path.increments(self.image, [float(c.start) for c in cells], [float(c.stop) for c in cells])
 
     def _nodes(self, cells: Sequence[Cell], *, rows: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """`_at` of all cells in order, `rows` at a time (the rule's own); blurred several together, which costs a fifth."""
+        """`_at` of all cells in order, `rows` at a time; several are blurred together, at a fifth of the cost."""
         rows = rows or self.rule.rows
         block = rows * -(-BLOCK // rows)
         for start in range(0, len(cells), block):
             yield from zip(*(some.split(rows) for some in self._at(cells[start : start + block])))
 
     def _ends(self) -> tuple[list[float], list[float]]:
-        """Scores at the baseline and at the end of the path. Raises NetworkError when one is not finite."""
+        """Scores at the baseline and at the end of the path. Raises NetworkError if one is not finite."""
         with torch.no_grad():
             both = torch.stack([self.path.points(self.image, [0.0])[0], self.image])
             with Equivalents() as forms:
@@ -297,14 +298,14 @@ class _Walk:
     def _gradients(
         self, points: Tensor, increments: Tensor, *, only: Sequence[int] | None = None
     ) -> Iterator[tuple[list[Tensor], Tensor]]:
-        """For each node: gradients of all windows (or of those in `only`), and its increment; all cut to the crop."""
+        """For each node: gradients of all windows (or of those in `only`), and the increment; all cropped."""
         gradients = self._backward(*self._forward(points), range(len(self.windows)) if only is None else only)
         steps = self._cut(increments)
         for row in range(len(points)):
             yield [gradient[row] for gradient in gradients], steps[row]
 
     def _forward(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """The nodes as they enter the network, and its output, on one graph. Raises NetworkError when there is none."""
+        """The nodes as inputs of the network, and its output, on one graph. Raises NetworkError if the output has none."""
         x = self._cut(points).contiguous(memory_format=self.layout).requires_grad_()
         with torch.enable_grad(), Equivalents() if self.forms else nullcontext():
             output = self.model.forward(x)
@@ -316,7 +317,7 @@ class _Walk:
         return x, output
 
     def _backward(self, x: Tensor, output: Tensor, chosen: Sequence[int]) -> list[Tensor]:
-        """The gradient of each chosen window's score, as large as `x`. The graph is used up."""
+        """The gradient of each chosen window's score, of the shape of `x`. The graph is freed."""
         gradients = []
         for position, j in enumerate(chosen):
             with torch.enable_grad():

@@ -1,8 +1,8 @@
-"""Controls: maps that should differ from the real one. A map that does not is not an explanation of the network.
+"""Controls: maps that should differ from the real one. A map that does not differ is no explanation of the network.
 
 `randomised_weights` (Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018): the same network with other weights, each tensor
-drawn from a normal distribution of its own mean and standard deviation. What survives of a map came from the picture and the architecture.
-`shifted_window`: the same network asked about a window elsewhere. A map that stays where it was does not belong to its window.
+drawn from a normal distribution of its own mean and standard deviation. What survives of a map comes from the image and the architecture.
+`shifted_window`: the same network with the window elsewhere. A map that does not move does not belong to its window.
 
 Draws come from Philox, keyed by the tensor's name, so that the control is the same on every worker.
 """
@@ -24,7 +24,7 @@ Control = Literal["randomised_weights", "shifted_window"]
 
 
 def randomised(model: Model, seed: int = 0) -> Model:
-    """A copy of `model` with drawn weights. Running statistics and other buffers stay; tensors of one value keep it."""
+    """A copy of `model` with drawn weights. Running statistics, other buffers and constant tensors are kept."""
     module = copy.deepcopy(model.module)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
@@ -39,6 +39,6 @@ def randomised(model: Model, seed: int = 0) -> Model:
 
 
 def shifted(window: Window, height: int, width: int) -> Window:
-    """The window moved by half the free way along each axis, around the edge: as far from where it was as the output lets it be."""
-    rows, columns = height - window.size, width - window.size  # how many tops and lefts there are
+    """The window shifted cyclically by half of the possible positions along each axis: as far away as the output allows."""
+    rows, columns = height - window.size, width - window.size  # number of positions
     return Window((window.top + rows // 2) % rows, (window.left + columns // 2) % columns, window.size)

@@ -1,16 +1,16 @@
-"""The same operations in forms that a processor's libraries are fast at, for gradients with respect to a network's input.
+"""Equivalent operations that CPU libraries compute faster, for gradients with respect to a network's input.
 
-An attention network spends much of a gradient on four things that PyTorch on a processor is slow at, and each has an equal that is not:
+An attention network spends much of a gradient on four operations that are slow in PyTorch on a CPU, and each has a faster equivalent:
 
 - **Products with a narrow result.** Attention multiplies many small matrices, and of the six products that PyTorch computes for a layer,
   backward pass included, three have a result of tokens by head width: 64 × 8 in CRAFT, 64 × 10 or 64 × 30 in SwinIR. Its transpose, a wide
   matrix, takes a fifth of the time at best: (bᵀ aᵀ)ᵀ.
 - **Depthwise convolutions backwards.** With frozen weights that is a convolution with the mirrored kernel, three times as fast.
-- **The variance** of layer normalisations written out (Restormer's and its heirs'): the mean square of the centred values, 20 times.
-- **Max-pooling** of tensors that are not channels-last: six times when they are made so.
+- **The variance** of layer normalisations written out (as in Restormer): the mean square of the centred values, 20 times as fast.
+- **Max-pooling** of tensors that are not channels-last: six times as fast after conversion.
 
-The sums are the same, their order is not: results differ in the last bits, and are no further from those in double precision (tested). What
-it gains on CRAFT: docs/log.md. Anything else, and anything on a GPU, runs as it is.
+The sums are the same, but not their order: results differ in the last digits, and are no further from those in double precision (tested).
+The speed-up for CRAFT is in docs/log.md. Everything else, and everything on a GPU, is left unchanged.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
         ctx.save_for_backward(a, b)
-        return product(a, b).contiguous()  # as `@` gives it: what follows may take a view
+        return product(a, b).contiguous()  # as from `@`: the following code may take a view
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -53,7 +53,7 @@ class _Product(torch.autograd.Function):
 
 
 class _Depthwise(torch.autograd.Function):
-    """A depthwise convolution of stride 1 whose weights are frozen: backwards, one with the mirrored kernel."""
+    """A depthwise convolution of stride 1 with frozen weights; its backward pass is one with the mirrored kernel."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
@@ -80,16 +80,16 @@ class _Variance(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (centred,) = ctx.saved_tensors
-        return centred * (gradients[0] * (2 / ctx.count)), None, None  # the mean's part is zero: centred values sum to nothing
+        return centred * (gradients[0] * (2 / ctx.count)), None, None  # the mean contributes zero, since centred values sum to zero
 
 
 class Equivalents(TorchFunctionMode):
-    """Within it, what a network does runs in the forms above where they apply; not for gradients of its weights."""
+    """Within the context, a network's operations are replaced by those above where they apply; not for gradients of its weights."""
 
     def __init__(self) -> None:
         super().__init__()
         self.used = False
-        """Whether any form has applied."""
+        """Whether any operation has been replaced."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         given = dict(kwargs or {})
@@ -97,7 +97,7 @@ class Equivalents(TorchFunctionMode):
         if form is not None and args and _plain(args[0]):
             try:
                 result = form(*args, **given)
-            except TypeError:  # a call that is written in another way: the function itself knows what to do with it
+            except TypeError:  # a call with other arguments: passed to the function itself
                 result = None
             if result is not None:
                 self.used = True
@@ -110,7 +110,7 @@ def _plain(values: Any) -> bool:
 
 
 def _product(a: Tensor, b: Any) -> Tensor | None:
-    """For as many matrices on both sides; others are broadcast or multiply by one matrix, and gain nothing."""
+    """For equal numbers of matrices on both sides; others are broadcast or multiply by one matrix, without any gain."""
     if not _plain(b) or a.ndim < 3 or a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2]:
         return None
     return _Product.apply(a, b)  # type: ignore[no-any-return, no-untyped-call]

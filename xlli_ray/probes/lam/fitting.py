@@ -1,6 +1,6 @@
-"""Which inputs a LAM stage can measure: those with room for its windows and for its path.
+"""Which inputs a LAM stage can measure: those large enough for its windows and its path.
 
-The plan asks before anything is computed, and each sample once more, so that both say the same.
+Checked when planning and again for each sample, so that both give the same reason.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from xlli_ray.probes.lam.path_choices import way_of
 
 
 def no_room(params: Params, scale: int, height: int, width: int, source: str) -> str:
-    """Why an input of (height, width) pixels, from the file `source`, has no map; '' when it has. Windows lie in the output, `scale` times
-    as large."""
+    """Why an input of (height, width) pixels, from the file `source`, has no map; '' if it has one. Windows are in the output, which is
+    `scale` times as large."""
     if reason := way_of(params.path).unfit(height, width):
         return reason
     rows, columns = scale * height, scale * width

@@ -1,18 +1,18 @@
-"""Averaged gates: a node's gradient with the mean of each ReLU's gate over the node's cell, in place of the gate at its centre.
+"""Averaged gates: a node's gradient with each ReLU's gate averaged over the node's cell instead of taken at its centre.
 
-Along a path the gradient of a ReLU network is a staircase: a gate is 0 or 1, and the midpoint rule sees it at one place of each cell. Here
+Along a path the gradient of a ReLU network is a staircase: a gate is 0 or 1, sampled by the midpoint rule at one point of each cell. Here
 the forward pass is the plain one; in the backward pass the gate of node i becomes its mean over the two half cells from z_i to
-m = (z_i + z_{i±1}) / 2, the unit's input taken as linear in between. For a half cell that is the slope of the secant,
+m = (z_i + z_{i±1}) / 2, with the unit's input taken to be linear in between. For a half cell this is the slope of the secant,
 
     (relu(m) − relu(z_i)) / (m − z_i),        slope of the unit = a + (1 − a) · mean share        (a: slope below 0 of a LeakyReLU or PReLU)
 
-and at the ends of the path the plain gate on the outer side. As the number of nodes grows this tends to the integral that plain gates tend
-to; at a finite number it is **not the gradient of the network at any point**, so it is asked for by name (`gates: averaged`), and such
-maps have a mode of their own in the tables. ReLU, LeakyReLU and PReLU are averaged; others keep their derivative at the node.
+and at the ends of the path the plain gate on the outer side. With more nodes this converges to the same integral as plain gates do
+but for finitely many nodes it is **not the gradient of the network at any point**. So it has to be requested (`gates: averaged`), and such
+maps have their own mode in the tables. ReLU, LeakyReLU and PReLU are averaged; other activations keep their derivative at the node.
 
-Neighbours are needed, not a batch: the forward pass of node i + 1 runs before the backward pass of node i, and three nodes' unit inputs are
-kept. Small arrays stay in the processor's caches that way. The formula is one fused loop where numba is at hand (float32 on a CPU), else a
-few tensor operations, which take longer.
+It needs neighbours, not a batch: the forward pass of node i + 1 runs before the backward pass of node i, and the unit inputs of three nodes
+are kept, so that small arrays stay in the CPU's caches. The formula is one fused loop if numba is installed (float32 on a CPU), else a few
+tensor operations, which are slower.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from torch.overrides import TorchFunctionMode
 from xlli_ray.errors import NetworkError
 
 TINY = 1e-37
-"""Added to a distance: two equal inputs have the gate of their sign, two zeros a shut one. Lost in any distance that matters."""
+"""Added to a distance, so that two equal inputs have the gate of their sign, and two zeros a closed one. Otherwise negligible."""
 
 
 def mean_share(before: Tensor, here: Tensor, after: Tensor) -> Tensor:
-    """Share of a cell where a unit is open, 0..1: inputs of the unit at a node and at its neighbours, one shape.
+    """Share of a cell in which a unit is active, 0..1. Inputs of the unit at a node and at its neighbours, of one shape.
 
-    A neighbour that is the node itself stands for the end of the path.
+    At an end of the path, the neighbour is the node itself.
     """
     total = torch.zeros_like(here)
     for neighbour in (before, after):
-        way = (neighbour - here).abs_().add_(TINY)  # twice the half cell, and below twice the part of it above 0
+        way = (neighbour - here).abs_().add_(TINY)  # twice the half cell; below, twice the part of it above 0
         total.add_(torch.maximum(here, neighbour).add_(here).clamp_(min=0).minimum(way).div_(way))
     return total.mul_(0.5)
 
 
 def averaged(before: Tensor, here: Tensor, after: Tensor, gradient: Tensor, slope: float) -> Tensor:
-    """`gradient` through averaged gates of a unit with `slope` below 0; all of one shape."""
+    """`gradient` through averaged gates of a unit with `slope` for negative inputs; all of one shape."""
     loop = _loop() if here.dtype == torch.float32 and here.device.type == "cpu" else None
     if loop is None:
         return mean_share(before, here, after).mul_(1 - slope).add_(slope).mul_(gradient)
@@ -57,7 +57,7 @@ def averaged(before: Tensor, here: Tensor, after: Tensor, gradient: Tensor, slop
 
 
 class Tape:
-    """Unit inputs of the nodes around the one whose gradient is taken: gate by gate, in the order in which the network runs them."""
+    """Unit inputs at the nodes around the current one, gate by gate, in the order in which the network runs them."""
 
     def __init__(self) -> None:
         self.inputs: list[dict[int, Tensor]] = []
@@ -69,22 +69,22 @@ class Tape:
         self.inputs[gate][node] = values
 
     def forget(self, node: int) -> None:
-        """Drop what lies before the neighbours of later nodes."""
+        """Drop the nodes that no later node has as its neighbour."""
         for values in self.inputs:
             values.pop(node, None)
 
     def around(self, gate: int, node: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs before, at and after `node`; the node's own at an end of the path. Raises NetworkError when nodes ran other gates."""
+        """Inputs before, at and after `node`; the node's own at an end of the path. Raises NetworkError if nodes ran different gates."""
         values = self.inputs[gate]
         here = values[node]
         before, after = values.get(node - 1, here), values.get(node + 1, here)
         if not before.shape == here.shape == after.shape:
-            raise NetworkError("gates: averaged needs a network that does the same for every input; this one differs from node to node")
+            raise NetworkError("gates: averaged needs a network with the same operations for every input; this one's depend on the node")
         return before, here, after
 
 
 class _Unit(torch.autograd.Function):
-    """ReLU, LeakyReLU or PReLU (`slope`: a number, or one for each channel) whose backward pass reads the tape."""
+    """ReLU, LeakyReLU or PReLU (`slope`: a number, or one per channel) whose backward pass reads the tape."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: float | Tensor, tape: Tape, gate: int, node: int) -> Tensor:
@@ -105,7 +105,7 @@ class _Unit(torch.autograd.Function):
 
 
 class AveragedGates(TorchFunctionMode):
-    """Within it, a network's ReLUs, LeakyReLUs and PReLUs are `_Unit`s of node `node` on `tape`."""
+    """Within the context, a network's ReLUs, LeakyReLUs and PReLUs are `_Unit`s of node `node` on `tape`."""
 
     def __init__(self, tape: Tape, node: int) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class AveragedGates(TorchFunctionMode):
         gate, self._gate = self._gate, self._gate + 1
         if not inplace:
             return _Unit.apply(x, slope, self._tape, gate, self._node)  # type: ignore[no-untyped-call]
-        # what comes after may read x and not the result; its values before are kept on the tape
+        # in place: later code may read x instead of the result; its previous values are on the tape
         return x.copy_(_Unit.apply(x.clone(), slope, self._tape, gate, self._node))  # type: ignore[no-untyped-call]
 
 
@@ -159,13 +159,13 @@ def _layout(values: Tensor) -> torch.memory_format:
 
 
 def _flat(values: Tensor, layout: torch.memory_format) -> Tensor:
-    """A view of all values in the order in which they lie in memory."""
+    """A view of all values in memory order."""
     return (values.permute(0, 2, 3, 1) if layout == torch.channels_last else values).view(-1)
 
 
 @lru_cache(maxsize=1)
 def _loop() -> Callable[..., None] | None:
-    """`averaged` as one pass over memory, compiled at its first use in a process (about a second); None without numba."""
+    """`averaged` as one pass over memory, compiled on first use in a process (about a second); None without numba."""
     try:
         import numba
         import numpy as np

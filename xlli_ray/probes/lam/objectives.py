@@ -1,13 +1,13 @@
-"""Objectives: the score of one window of the output that a map explains.
+"""Objectives: the score of one window of the output, which a map explains.
 
 `gradient`, the paper's D: Σ over the window and the channels of sqrt((S[y,x] − S[y+1,x])² + (S[y,x] − S[y,x+1])²), forward differences, no
-ε (the authors' code; some notes say Sobel). It is the amount of detail that the network drew there.
-`sum`: the window's brightness, for which a map is a plain sensitivity.   `channel`: that of one channel.
-`error`: Σ (S − T)² against the target; a positive share is a pixel that makes the result worse.
+ε (the authors' code; some notes say Sobel). It measures the amount of detail in the window.
+`sum`: the window's brightness, whose map is a plain sensitivity.   `channel`: the same for one channel.
+`error`: Σ (S − T)² against the target; pixels with a positive share make the result worse.
 
-Two things differ from the demo. Only the window is cut from the output before the score, since what lies outside cannot
-matter. And sqrt has derivative 0 at 0: at exactly flat pixels the demo's 0 · ∞ is NaN, which spreads back through the
-network and is then set to 0 in silence.
+There are two differences from the demo. Only the window is cut from the output before the score is computed, since the rest cannot matter.
+And the derivative of sqrt at 0 is 0: at exactly flat pixels the demo's 0 · ∞ is NaN, which spreads back through the network and is then
+silently set to 0.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ class Window:
     size: int
 
     def problem(self, height: int, width: int) -> str:
-        """Why the window cannot be used in an output of this size, '' when it can. The objective reads one pixel more."""
+        """Why the window cannot be used in an output of this size, '' if it can. The objective reads one more pixel."""
         if self.size < 1:
             return f"window size must be an integer ≥ 1, got {self.size}"
         if self.top < 0 or self.left < 0 or self.top + self.size >= height or self.left + self.size >= width:
             return (
-                f"window (top {self.top}, left {self.left}, size {self.size}) lies outside the output of {height} rows × {width} columns: "
+                f"window (top {self.top}, left {self.left}, size {self.size}) is outside the output of {height} rows × {width} columns: "
                 f"top + size must be below {height} and left + size below {width}"
             )
         return ""
 
     def cut(self, image: Tensor, margin: int = 0) -> Tensor:
-        """The window of (…, H, W), with `margin` more rows and columns at the bottom and right."""
+        """The window of (…, H, W), extended by `margin` rows and columns at the bottom and right."""
         return image[..., self.top : self.top + self.size + margin, self.left : self.left + self.size + margin]
 
 
@@ -56,7 +56,7 @@ class Objective:
 
     @property
     def label(self) -> str:
-        """As the tables have it: `gradient`, `channel1`."""
+        """As in the tables: `gradient`, `channel1`."""
         return f"channel{self.channel}" if self.name == "channel" else self.name
 
     def __call__(self, output: Tensor, window: Window, target: Tensor | None = None) -> Tensor:
@@ -89,5 +89,5 @@ def root(squares: Tensor) -> Tensor:
 
 
 def flat_pixels(output: Tensor, window: Window) -> int:
-    """Window pixels, over all channels, where the gradient objective has no slope: both differences are exactly 0. `output`: (C, H, W)."""
+    """Window pixels, over all channels, where the gradient objective is flat: both differences are exactly 0. `output`: (C, H, W)."""
     return int((squared_steps(window.cut(output, 1)) == 0).sum())

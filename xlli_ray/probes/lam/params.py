@@ -1,4 +1,4 @@
-"""Fields of a `lam` stage. Torch-free: the recipe's schema reads this file."""
+"""Fields of a `lam` stage. Does not import torch, since the recipe's schema reads this file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Channel(BaseModel):
 
 
 class By(BaseModel):
-    """Windows where this model's output is farthest from the target."""
+    """Windows where this model's output differs most from the target."""
 
     model_config = _STRICT
     by: str
@@ -48,7 +48,7 @@ class Chosen(BaseModel):
 
 
 class Place(BaseModel):
-    """One window told by hand, in output pixels."""
+    """One explicit window, in output pixels."""
 
     model_config = _STRICT
     top: int = Field(ge=0)
@@ -57,14 +57,14 @@ class Place(BaseModel):
 
 
 class Listed(BaseModel):
-    """Windows from a CSV file with the columns path, top, left, size; `places` holds what was read: path → windows."""
+    """Windows from a CSV file with the columns path, top, left, size; `places` is its content: path → windows."""
 
     model_config = _STRICT
     file: str
     places: dict[str, list[Place]] = Field(default_factory=dict)
 
     def of(self, source: str) -> list[Place]:
-        """The windows of the file `source`, under its own path or the longest in the list that it ends with at a '/'; empty: none."""
+        """The windows of the file `source`, by its own path, or by the longest listed path that it ends with after a '/'; empty: none."""
         parts = source.split("/")
         tails = ["/".join(parts[i:]) for i in range(1, len(parts))]
         fitting = [path for tail in tails for path in self._by_tail.get(tail, ())] + ([source] if source in self.places else [])
@@ -72,7 +72,7 @@ class Listed(BaseModel):
 
     @cached_property
     def _by_tail(self) -> dict[str, list[str]]:
-        """Path without leading dots and slashes → how the list has it."""
+        """Path without leading dots and slashes → path as in the list."""
         out: dict[str, list[str]] = {}
         for path in self.places:
             out.setdefault(path.lstrip("./"), []).append(path)
@@ -84,24 +84,24 @@ class Params(BaseModel):
 
     model_config = _STRICT
     mode: Literal["accurate", "paper"] = "accurate"
-    nodes: int | None = Field(default=None, ge=1, description="gradients of mode accurate [20; 12 with averaged gates]")
-    tolerance: float | None = Field(default=None, gt=0, description="instead of nodes: refine until the error estimate is under this")
-    max_nodes: int = Field(default=60, ge=6, description="where tolerance gives up")
+    nodes: int | None = Field(default=None, ge=1, description="number of gradients in mode accurate [20; 12 with averaged gates]")
+    tolerance: float | None = Field(default=None, gt=0, description="instead of nodes: refine until the error estimate is below this")
+    max_nodes: int = Field(default=60, ge=6, description="maximum number of gradients with tolerance")
     gates: Literal["plain", "averaged"] = Field(
-        default="plain", description="averaged: a ReLU's gate is its mean over a node's cell; faster, but not the network's gradient"
+        default="plain", description="averaged: ReLU gates are averaged over a node's cell; faster, but not the network's gradient"
     )
     objective: Literal["gradient", "sum", "error"] | Channel = "gradient"
     path: str = Field(default="blur", description="blur, linear_black, linear_mean, linear_blurred, pair, or package.module:Class")
     windows: Chosen | Listed | list[Place] = Field(default_factory=Chosen)
     controls: list[Literal["randomised_weights", "shifted_window"]] = Field(default_factory=list)
-    control_samples: int = Field(default=20, ge=1, description="how many samples the controls cover")
-    signed: bool = Field(default=False, description="keep the signed attribution of each channel as array `attribution`")
-    crop: Literal["auto", "never"] = Field(default="auto", description="auto: networks of finite reach see what the window can depend on")
+    control_samples: int = Field(default=20, ge=1, description="number of samples with controls")
+    signed: bool = Field(default=False, description="store the signed attribution of each channel as array `attribution`")
+    crop: Literal["auto", "never"] = Field(default="auto", description="auto: crop inputs if the receptive field is finite")
 
     @field_validator("path")
     @classmethod
     def _path(cls, name: str) -> str:
-        if LAM_PATHS.knows(name):  # a study's code that no recipe names is not looked at
+        if LAM_PATHS.knows(name):  # code of a study that no recipe names is not loaded
             way_of(name)
         elif ":" not in name:
             LAM_PATHS.load(name)
@@ -115,11 +115,11 @@ class Params(BaseModel):
             if self.tolerance is not None or self.nodes is not None:
                 raise ValueError("mode: paper has the demo's 50 steps; nodes and tolerance belong to mode: accurate")
         if self.gates == "averaged" and (self.mode == "paper" or self.tolerance is not None):
-            raise ValueError("gates: averaged goes with mode: accurate and nodes: it needs fixed neighbours, and is not the demo's map")
+            raise ValueError("gates: averaged goes with mode: accurate and nodes: it needs fixed neighbours, unlike the demo")
         if self.tolerance is not None and self.nodes is not None:
             raise ValueError("tolerance replaces nodes: give one of them")
         if isinstance(self.windows, list) and not self.windows:
-            raise ValueError("windows: the list is empty; give {top:, left:, size:} at least once")
+            raise ValueError("windows: the list is empty; give at least one {top:, left:, size:}")
         return self
 
     @classmethod
@@ -136,12 +136,12 @@ def read_places(path: Path) -> dict[str, list[dict[str, int]]]:
     """CSV with the columns path, top, left, size → path → windows, in the file's order. Raises RecipeError naming the line."""
     try:
         if path.exists() and not path.is_file():
-            raise RecipeError(f"windows file {path}: not a file. Give a CSV file with the columns path, top, left, size.")
+            raise RecipeError(f"windows file {path}: not a file. Expected a CSV file with the columns path, top, left, size.")
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
             missing = {"path", "top", "left", "size"} - {str(name).strip() for name in reader.fieldnames or ()}
             if missing:
-                raise RecipeError(f"windows file {path}: columns path, top, left, size are expected; {', '.join(sorted(missing))} missing")
+                raise RecipeError(f"windows file {path}: expected the columns path, top, left, size; {', '.join(sorted(missing))} missing")
             out: dict[str, list[dict[str, int]]] = {}
             for row in reader:
                 try:
@@ -149,10 +149,10 @@ def read_places(path: Path) -> dict[str, list[dict[str, int]]]:
                     if max(place.values()) >= 1 << 31:
                         raise ValueError(place)
                 except (TypeError, ValueError) as error:
-                    raise RecipeError(f"windows file {path}, line {reader.line_num}: whole numbers expected, found {dict(row)}") from error
+                    raise RecipeError(f"windows file {path}, line {reader.line_num}: expected integers, got {dict(row)}") from error
                 if place["size"] < 1 or min(place["top"], place["left"]) < 0:
                     raise RecipeError(
-                        f"windows file {path}, line {reader.line_num}: top and left from 0 and size from 1 on are expected, in output "
+                        f"windows file {path}, line {reader.line_num}: expected top ≥ 0, left ≥ 0 and size ≥ 1, in output "
                         f"pixels; found {place}"
                     )
                 out.setdefault(str(row["path"] or "").strip(), []).append(place)

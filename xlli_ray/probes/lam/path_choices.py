@@ -1,9 +1,9 @@
-"""Where the paths of `lam` begin, by the names that a recipe has for them.
+"""The paths of `lam` by their baselines, as named in a recipe.
 
 A map explains the difference between a baseline and the image, so the baseline is a part of the question: the blurred image (the paper's
 path), black, the mean colour, the degraded input on the way to the clean target. To add one: a subclass of `Straight` with a NAME and
 `baseline`, or one of `Way` with `path`, in a file of its own; a registry line (`registry.LAM_PATHS`), an entry point of the group
-`xlli_ray.lam_paths`, or its place in a recipe, `path: grey.py:Grey`. Importing the file must not import torch.
+`xlli_ray.lam_paths`, or its location in a recipe, `path: grey.py:Grey`. Importing the file must not import torch.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, ClassVar
 
 from xlli_ray.errors import NetworkError, RecipeError
+from xlli_ray.probes.lam.demo import SIGMA, SIZE
 from xlli_ray.registry import LAM_PATHS
 
 if TYPE_CHECKING:
@@ -20,26 +21,24 @@ if TYPE_CHECKING:
     from xlli_ray.probes.lam.path_points import Path
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-BLUR_SIDE = 9
-"""Side of the blur's kernel."""
 
 
 class Way:
-    """How the path of an image is made."""
+    """A choice of path: makes the path of an image."""
 
     NAME: ClassVar[str]
-    """As the column `path` and identities have it; where a registry names it its name there. Of a-z, 0-9 and _."""
+    """As in the column `path` and in identities; the same as in the registry, if registered. a-z, 0-9 and _."""
     VERSION: ClassVar[int] = 1
     """Raised by hand when the path changes."""
     TO_TARGET: ClassVar[bool] = False
-    """True: it ends at the clean target, which must be there and of the image's size."""
+    """True: it ends at the clean target, which must exist and have the image's size."""
 
     def unfit(self, height: int, width: int) -> str:
-        """Why an input of (height, width) pixels has no such path; '' when it has."""
+        """Why an input of (height, width) pixels has no such path; '' if it has one."""
         return ""
 
     def path(self, image: Tensor, target: Tensor | None) -> tuple[Path, Tensor]:
-        """The path for `image`, (C, H, W) in 0..1 as the network is given it, and where it ends: the image, or its target (C, H, W)."""
+        """The path for `image`, (C, H, W) in 0..1 as given to the network, and its end: the image, or the target (C, H, W)."""
         raise NotImplementedError
 
 
@@ -47,7 +46,7 @@ class Straight(Way):
     """A straight line to the image."""
 
     def baseline(self, image: Tensor) -> Tensor:
-        """Where it begins: (C, H, W) in 0..1 of the image's dtype and device."""
+        """Its start: (C, H, W) in 0..1, with the image's dtype and device."""
         raise NotImplementedError
 
     def path(self, image: Tensor, target: Tensor | None) -> tuple[Path, Tensor]:
@@ -57,7 +56,7 @@ class Straight(Way):
 
 
 class Blur(Way):
-    """The paper's: less and less blurred."""
+    """The paper's path: less and less blur."""
 
     NAME = "blur"
 
@@ -97,7 +96,7 @@ class Blurred(Straight):
         return _too_small(height, width)
 
     def baseline(self, image: Tensor) -> Tensor:
-        from xlli_ray.probes.lam.path_points import SIGMA, filtered, gaussian_kernels
+        from xlli_ray.probes.lam.path_points import filtered, gaussian_kernels
 
         return filtered(image, gaussian_kernels([SIGMA]))[0]
 
@@ -112,29 +111,29 @@ class Pair(Way):
         from xlli_ray.probes.lam.path_points import LinearPath
 
         if target is None or target.shape != image.shape:
-            why = "leads from the degraded input to a clean target of the same size; there is none for this sample"
+            why = "goes from the degraded input to a clean target of the same size; this sample has none"
             raise NetworkError(f"path `{self.NAME}` {why}")
         return LinearPath(image), target
 
 
 def _too_small(height: int, width: int) -> str:
-    half = BLUR_SIDE // 2
+    half = SIZE // 2
     if min(height, width) > half:
         return ""
     return f"the blur path needs inputs above {half} pixels on each side, this one has {height} rows × {width} columns"
 
 
 def way_of(name: str) -> Way:
-    """The way of that name, or at that place. Raises RecipeError with the nearest names, or for what is none."""
+    """The path with that name or location. Raises RecipeError with the nearest names, or if it is not a path."""
     cls = LAM_PATHS.load(name)
     own = getattr(cls, "NAME", None)
     if not (isinstance(cls, type) and issubclass(cls, Way) and isinstance(own, str) and _NAME.fullmatch(own)):
         raise RecipeError(f"path {name!r}: expected a subclass of xlli_ray.probes.lam.path_choices.Way with a NAME of a-z, 0-9 and _")
     if own != name and (name in LAM_PATHS or (own in LAM_PATHS and LAM_PATHS.load(own) is not cls)):
-        raise RecipeError(f"path {name!r}: its NAME {own!r} is that of another path; give it another")
+        raise RecipeError(f"path {name!r}: its NAME {own!r} is taken by another path; rename it")
     return cls()
 
 
 def make_path(name: str, image: Tensor, target: Tensor | None = None) -> tuple[Path, Tensor]:
-    """The path called `name` for one input (C, H, W), and where it ends: the image, or for `pair` the clean target of the same size."""
+    """The path called `name` for one input (C, H, W), and its end: the image, or for `pair` the clean target of the same size."""
     return way_of(name).path(image, target)

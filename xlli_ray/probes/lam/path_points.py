@@ -1,15 +1,15 @@
 """Paths from a baseline to the image, along which gradients are integrated.
 
-`blur`, the paper's (its equation for the Gaussian-blur path, constants of the authors' demo): x = K(σ) ∗ I with σ from 1.2 to 0 and a 9 × 9
-kernel, so that what enters along the way is detail and never brightness. The demo walks it evenly in σ; almost all of the
-change happens between σ = 0.7 and 0.3, so `accurate` mode walks evenly in u instead, the kernel's centre weight rescaled to 0..1.
+`blur`, from the paper (its equation of the Gaussian-blur path, constants of the authors' demo): x = K(σ) ∗ I with σ from 1.2 to 0 and a
+9 × 9 kernel, so that detail is added along the path and never brightness. The demo takes equal steps in σ, although almost all of the
+change happens between σ = 0.7 and 0.3; so `accurate` mode takes equal steps in u instead, the kernel's centre weight rescaled to 0..1.
 
 Straight lines, x = base + u (I − base), from black, from the image's mean colour, or from the blurred image: for networks whose baseline
-should not be a blur (a denoiser's noise vanishes with the blur, too). `pair`: from the degraded input to the clean target, for scale 1.
+should not be a blur (a denoiser's noise is removed by the blur, too). `pair`: from the degraded input to the clean target, for scale 1.
 
-Increments are differences of kernels applied to the image, not of two rounded images, and telescope to I − x(0). A channel of one value
-has increments of exactly 0: the sum of a difference of kernels is 0 but for its last bits, and those bits would be the whole map of a
-constant image.
+Increments are differences of kernels applied to the image, not differences of two rounded images, and telescope to I − x(0). A constant
+channel has increments of exactly 0: a difference of kernels sums to 0 except for rounding, and this rounding would otherwise be the entire
+map of a constant image.
 """
 
 from __future__ import annotations
@@ -26,12 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xlli_ray.errors import NetworkError
-from xlli_ray.probes.lam.path_choices import BLUR_SIDE
-
-SIGMA = 1.2
-SIZE = BLUR_SIDE
-STEPS = 50
-"""The authors' demo: σ of the baseline, side of the kernel, steps."""
+from xlli_ray.probes.lam.demo import SIGMA, SIZE, STEPS
 
 
 class Path(Protocol):
@@ -81,7 +76,7 @@ def changed(image: Tensor, kernels: NDArray[np.float64], *, dtype: torch.dtype =
 
 @lru_cache(maxsize=4096)
 def _sigma(u: float, sigma: float, size: int) -> float:
-    """`BlurPath.sigma_at` of one u. Kept, since every window of every image asks for the same: found anew it cost a tenth of a map."""
+    """`BlurPath.sigma_at` of one u. Cached: every window of every image needs the same ones, a tenth of a map's time."""
     if u <= 0 or u >= 1:
         return sigma if u <= 0 else 0.0
     squares = np.square(axis(size).astype(np.float64))
@@ -110,7 +105,7 @@ class BlurPath:
             raise ValueError(f"blur path: size {self.size} must be odd and 3 or more, sigma {self.sigma} above 0")
 
     def sigma_at(self, at: Sequence[float]) -> NDArray[np.float64]:
-        """The σ where the kernel's centre weight is c(σ₀) + (1 − c(σ₀)) u: bisection, to the last bit that matters."""
+        """The σ where the kernel's centre weight is c(σ₀) + (1 − c(σ₀)) u: bisection to full precision."""
         return np.array([_sigma(float(u), self.sigma, self.size) for u in at])
 
     def points(self, image: Tensor, at: Sequence[float]) -> Tensor:
@@ -123,7 +118,7 @@ class BlurPath:
     def demo_steps(self, image: Tensor, steps: int = STEPS) -> tuple[Tensor, Tensor]:
         """Nodes and increments of the authors' demo: x_k and x_k − x_{k−1}, k = 1 … steps, evenly in σ; each (steps, C, H, W).
 
-        Filtered in float32, as the demo does: a ReLU near 0 opens or shuts on the last bit of x, and maps that follow other roundings
+        Filtered in float32, as the demo does: a ReLU near 0 opens or closes with the last bit of x, and maps with other rounding
         differ by up to 0.4 %.
         """
         kernels = gaussian_kernels([self.sigma * (1 - k / steps) for k in range(steps + 1)], self.size)
@@ -138,7 +133,7 @@ class BlurPath:
 
 @dataclass(frozen=True)
 class LinearPath:
-    """Straight from `baseline`, (C, H, W), to the image."""
+    """A straight line from `baseline`, (C, H, W), to the image."""
 
     baseline: Tensor
 

@@ -1,12 +1,12 @@
-"""LAM: which input pixels a network uses to draw one window of its output (Gu & Dong, CVPR 2021).
+"""LAM: which input pixels a network uses to restore one window of its output (Gu & Dong, CVPR 2021).
 
-A map is the path-integrated gradient of a score of the window (its detail, by default) from a blurred input to the input: large
-where the network found what it drew there. The diffusion index (DI) says how widely the map spreads, 0 for one pixel, 100 for
-all alike; a larger one means that more of the picture is used, not that the result is better. It belongs to the image size: compare DI
-only between maps of equal size, best of the same windows.
+A map is the path-integrated gradient of a score of the window (its detail, by default) from a blurred input to the input: large where the
+network found what it drew there. The diffusion index (DI) measures how widely the map is spread, from 0 for one pixel to 100 for equal
+values; a larger one means that the network uses more of the image, not that the result is better. It depends on the image size: compare DI
+only between maps of equal size, preferably of the same windows.
 
-`paper` gives the numbers of the authors' demo. `accurate` comes closer to the integral with fewer gradients, and each map carries an
-estimate of its error. A map that is zero everywhere or not finite is undefined and has no DI. Controls are maps that ought to differ.
+`paper` reproduces the authors' demo. `accurate` approximates the integral better with fewer gradients, and each map has an
+estimate of its error. A map that is zero everywhere or not finite is undefined and has no DI. Controls are maps that should differ.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from xlli_ray.corpus import resize
 from xlli_ray.errors import ForwardError, NetworkError, PlanError, counted
+from xlli_ray.probes.lam.demo import MOVING
 from xlli_ray.probes.lam.params import Channel, Chosen, Hardest, Listed, Params
 from xlli_ray.probes.lam.path_choices import way_of
 from xlli_ray.probes.measurement import ArrayPlan, Batch, Column, Forward, Measurement, Shapes
@@ -34,19 +35,17 @@ if TYPE_CHECKING:
     from xlli_ray.probes.lam.timing import MapTime
 
 NODES = 20
-"""The default of mode accurate: docs/log.md says why."""
+"""Default number of nodes of mode accurate; the reasons are in docs/log.md."""
 GATED_NODES = 12
 """The same with averaged gates."""
 ROWS_GPU = 16
 GRADIENT = 2.2
-"""A gradient in forward passes (measured 2.2–2.6)."""
-PAPER_NODES = 42
-"""Of the demo's 50 steps, those that move the image."""
+"""Cost of a gradient in forward passes (measured 2.2–2.6)."""
 
 
 class Lam(Probe):
-    """Attribution maps. Writes table `lam`, a row a window, and array `map`: float32 (sample, window, y, x), |Σ_c A| / max in 0..1 over the
-    network's input; with `signed` also `attribution`: (sample, window, channel, y, x). Unused windows are NaN."""
+    """Attribution maps. Writes table `lam`, one row per window, and array `map`: float32 (sample, window, y, x), |Σ_c A| / max in 0..1 over
+    the network's input; with `signed` also `attribution`: (sample, window, channel, y, x). Unused windows are NaN."""
 
     KIND: ClassVar[str] = "lam"
     VERSION: ClassVar[int] = 2
@@ -54,20 +53,20 @@ class Lam(Probe):
     NEEDS_OUTPUT: ClassVar[bool] = True
     ROW: ClassVar[str] = "map"
     COLUMNS: ClassVar[tuple[Column, ...]] = (
-        Column("window", "int64", "number of the window within its sample: row of the array", place=True),
+        Column("window", "int64", "index of the window within its sample, as in the array", place=True),
         Column("mode", "string", "accurate or paper; averaged: accurate with averaged gates"),
-        Column("control", "string", "empty for the map itself; else what was changed so that the map ought to differ"),
-        Column("objective", "string", "the score that is explained"),
-        Column("path", "string", "from which baseline"),
+        Column("control", "string", "empty for the map itself; else the change after which the map should differ"),
+        Column("objective", "string", "score that is explained"),
+        Column("path", "string", "path of integration, by its baseline"),
         Column("top", "int64", "first row of the window", place=True, unit="output pixels"),
         Column("left", "int64", "first column of the window", place=True, unit="output pixels"),
         Column("size", "int64", "side of the window", place=True, unit="output pixels"),
         Column("di", "float64", "diffusion index, 0..100, larger: wider; NaN for an undefined map; comparable at equal image size only",
                limits=(0.0, 100.0)),
         Column("gini", "float64", "Gini coefficient of the map, 0..1; NaN for an undefined map", limits=(0.0, 1.0)),
-        Column("n95", "int64", "how many pixels hold 95 % of the map; 0 for an undefined map", limits=(0.0, None), unit="pixels"),
+        Column("n95", "int64", "number of pixels with 95 % of the map; 0 for an undefined map", limits=(0.0, None), unit="pixels"),
         Column("area", "float64", "n95 as a share of all pixels, 0..1", limits=(0.0, 1.0)),
-        Column("nodes", "int64", "gradients taken"),
+        Column("nodes", "int64", "number of gradients"),
         Column("error_estimate", "float64", "E: estimated relative L2 error of the map; NaN in mode paper", limits=(0.0, None)),
         Column("completeness", "float64", "|ΣA − change of the score| / |change|: a check, nearly always below the map's error",
                limits=(0.0, None)),
@@ -75,7 +74,7 @@ class Lam(Probe):
         Column("objective_input", "float64", "score at the end of the path"),
         Column("nonfinite", "int64", "gradient entries that were NaN or infinite: set to 0 in mode paper, else the map is undefined",
                limits=(0.0, None)),
-        Column("flat", "int64", "window pixels of the output without slope, where the gradient objective is blind", limits=(0.0, None)),
+        Column("flat", "int64", "window pixels of the output without gradient, which the objective ignores", limits=(0.0, None)),
         Column("undefined", "bool", "true: the map is zero everywhere or not finite"),
         Column("height", "int64", "rows of the map", place=True),
         Column("width", "int64", "columns of the map", place=True),
@@ -95,7 +94,7 @@ class Lam(Probe):
         self.what = self.mode + (f".{self.control}" if self.control else "")
         self.max_rows = self.params.control_samples if self.control else None
         self.nodes = self.params.nodes or (GATED_NODES if self.mode == "averaged" else NODES)
-        nodes = PAPER_NODES if self.params.mode == "paper" else self.nodes
+        nodes = MOVING if self.params.mode == "paper" else self.nodes
         self.cost = nodes * (1 + (GRADIENT - 1) * self._most(None)) + 2
         choose = getattr(self.params.windows, "choose", None)
         self.companions = (choose.hardest.by,) if isinstance(choose, Hardest) else ()
@@ -118,7 +117,7 @@ class Lam(Probe):
         return {f"path {way.NAME}": way.VERSION} if ":" in params.path or way.VERSION > 1 else {}
 
     def identity(self) -> dict[str, Any]:
-        # `controls` are cells of their own: asking for one more changes nothing here.
+        # `controls` have their own cells: adding one changes nothing here.
         data = self.params.model_dump(mode="json", exclude={"controls", "control_samples"})
         if isinstance(self.params.windows, Listed):
             del data["windows"]["file"]
@@ -136,7 +135,7 @@ class Lam(Probe):
                 f"use `corpus.scale: {model.scale}` or pairs of that scale, or leave the model out of this stage"
             )
         if self.way.TO_TARGET and model.scale != 1:
-            leads = f"path: {self.way.NAME} leads from the degraded input to a target of the same size"
+            leads = f"path: {self.way.NAME} goes from the degraded input to a target of the same size"
             return f"{leads}; model {model.id} enlarges ×{model.scale}"
         needs = [
             name for name, asked in (
@@ -150,7 +149,7 @@ class Lam(Probe):
 
     @property
     def by_source(self) -> bool:
-        """Whether the file of a sample decides on its windows."""
+        """Whether the windows of a sample depend on its file."""
         return isinstance(self.params.windows, Listed)
 
     def unfit(self, scale: int, height: int, width: int, source: str, *, target: bool = False) -> str:
@@ -163,7 +162,7 @@ class Lam(Probe):
         """See `probes.measurement.Timed`."""
         from xlli_ray.probes.lam.timing import time_maps
 
-        return time_maps(self, model)
+        return time_maps(model, self.params, self.way, self.nodes, self._ready)
 
     def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
         count = self._most(shapes.output)
@@ -219,7 +218,7 @@ class Lam(Probe):
         return Measurement(arrays, columns, positions, failed)
 
     def _sample(self, model: Model, batch: Batch, i: int) -> list[WindowResult]:
-        """Maps of all windows of one sample. Raises NetworkError with the reason why it has none."""
+        """Maps of all windows of one sample. Raises NetworkError with the reason if it has none."""
         import torch
 
         from xlli_ray.probes.lam.attribution import Rule, attribute
@@ -228,8 +227,8 @@ class Lam(Probe):
 
         network, radius = self._ready(model)
         image = model.prepare(batch.input[i : i + 1])[0]
-        found = batch.targets[i]
-        target = None if found is None else model.prepare(torch.from_numpy(found)[None].to(image.device))[0]
+        clean = batch.targets[i]
+        target = None if clean is None else model.prepare(torch.from_numpy(clean)[None].to(image.device))[0]
         height, width = (model.scale * n for n in image.shape[1:])
         if target is not None and tuple(target.shape[1:]) != (height, width):
             raise NetworkError(f"wrong scale: the output is {width}×{height} pixels, the target {target.shape[2]}×{target.shape[1]}")
@@ -245,11 +244,11 @@ class Lam(Probe):
         return attribute(network, image, windows, path, objective=objective, rule=rule, end=end, target=target, radius=radius)
 
     def _rows_a_pass(self, device: str, *, alone: bool) -> int:
-        """Nodes a forward pass: one on a CPU, where more gain nothing, and one for a sample that is tried again alone."""
+        """Nodes a forward pass: one on a CPU, where more bring no gain, and for a sample that is retried alone."""
         return ROWS_GPU if device == "cuda" and self.params.tolerance is None and not alone else 1
 
     def _ready(self, model: Model) -> tuple[Model, Radius | None]:
-        """The network to explain (the model or its randomised twin) and its reach, found once."""
+        """The network to explain (the model or its randomised copy) and its radius, determined once."""
         from xlli_ray.probes.lam.controls import randomised
         from xlli_ray.probes.lam.receptive_field import proved_radius
 
@@ -278,12 +277,12 @@ class Lam(Probe):
             if truth is None:
                 raise NetworkError("windows: hardest needs a target")
             if output.shape[1:] != truth.shape[1:]:
-                raise NetworkError(f"windows: hardest: model {asked.choose.hardest.by} enlarges to another size than the target's")
+                raise NetworkError(f"windows: hardest: model {asked.choose.hardest.by} upscales to a size other than the target's")
             if len(output) != len(truth):
                 truth = model.prepare(batch.input.new_tensor(truth)[None])[0].cpu().numpy()
             return hardest(output, truth, asked.size, asked.per_sample)
-        picture = enlarged(batch.input[i].cpu().numpy(), model.scale) if truth is None else truth
-        return texture(picture, asked.size, asked.per_sample)
+        reference = enlarged(batch.input[i].cpu().numpy(), model.scale) if truth is None else truth
+        return texture(reference, asked.size, asked.per_sample)
 
     def _row(self, index: int, result: WindowResult) -> dict[str, Any]:
         from xlli_ray.probes.lam.diffusion_index import gini, n95

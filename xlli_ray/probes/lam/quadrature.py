@@ -1,15 +1,15 @@
-"""Quadrature: where gradients are taken along a path, how they are weighted, and how far the result is from the integral.
+"""Quadrature: where gradients are taken along a path, how they are weighted, and the error of the result.
 
 The integral A = ∫ ∇D(x(u)) · dx(u) is approximated cell by cell: the gradient at a cell's centre times the cell's exact increment. The
-gradient of a ReLU network jumps along the path, so rules of high order lose to midpoints (docs/log.md has them side by side).
+gradient of a ReLU network jumps along the path, so high-order rules are worse than midpoints (comparison in docs/log.md).
 
-How far off: the second difference of neighbouring gradients, times the increment, cell by cell. Where the gradient jumps at random, the
-errors of the cells add like random numbers, hence a root of a sum of squares, and a constant found on real networks:
+The error estimate is the second difference of neighbouring gradients times the increment, cell by cell. If the gradient jumps at random,
+the errors of the cells add like independent random numbers: hence the root of a sum of squares, and a constant determined on real networks:
 
     E = ¼ · sqrt(Σ_i ‖Σ_c 2 (g_i − lin_i) · dx_i‖²) / ‖Σ_c A‖      interior cells; lin_i interpolates both neighbours at u_i
 
-It is an estimate, not a bound. The completeness residual |ΣA − (D(I) − D(x(0)))| is nearly always smaller than the true error of the map:
-errors of both signs cancel in a sum. It is reported as a check and never as an error.
+It is an estimate, not a bound. The completeness residual |ΣA − (D(I) − D(x(0)))| is nearly always smaller than the true error of the map,
+since errors of both signs cancel in a sum. So it is reported as a check and never as an error.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FIRST_CELLS = 6
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """A part of the path, in exact fractions so that a node asked for twice is one node."""
+    """A part of the path, in exact fractions, so that a node requested twice is recognised."""
 
     start: Fraction
     stop: Fraction
@@ -68,9 +68,9 @@ def estimate(centres: Sequence[float], gradients: Tensor, increments: Tensor, to
 
 
 def worst_cell(cells: Sequence[Cell], gradients: Tensor, increments: Tensor) -> int:
-    """The cell to cut next: the one whose gradient differs most from its neighbours'.
+    """The cell to cut next: the one whose gradient differs most from those of its neighbours.
 
-    Indicator: mean over the neighbours o of ‖Σ_c (g_o − g) · dx‖² · width / distance of the centres. The first of equals. All in path
+    Indicator: mean over the neighbours o of ‖Σ_c (g_o − g) · dx‖² · width / distance of the centres; the first of ties. All in path
     order.
     """
     best, largest = 0, -1.0
@@ -87,7 +87,7 @@ def worst_cell(cells: Sequence[Cell], gradients: Tensor, increments: Tensor) -> 
 
 
 class SecondDifferences:
-    """E for equal cells without keeping all gradients: three at a time. `add` in path order."""
+    """E for equal cells without keeping all gradients: keeping three at a time. `add` in path order."""
 
     def __init__(self) -> None:
         self._gradients: list[Tensor] = []

@@ -1,9 +1,9 @@
-"""How far a network looks, and the part of the input that one window can depend on.
+"""The receptive field of a network, and the part of the input on which one window can depend.
 
-Found by poison, not by reading the architecture: one input pixel is NaN, and the output pixels that become NaN are those that depend on it
-in any way (a product with a weight of 0 included). A network with global pooling, attention over the image or dynamic tiles turns
-NaN everywhere and has no radius. Where there is one, the map of a window is computed on its crop and is zero outside, which
-is exact; before the crop is used, the gradient of the same window on a whole image proves it: zero outside, the same inside.
+Found by poisoning, not by reading the architecture: one input pixel is NaN, and the output pixels that become NaN are those that depend on
+it in any way (including by products with a zero weight). A network with global pooling, attention over the image or dynamic tiles turns
+NaN everywhere and has no radius. If there is one, the map of a window is computed on a crop and is zero outside, which is exact; before
+the crop is used, this is verified by the gradient of the same window on the full image: zero outside, equal inside.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.objectives import Objective, Window
 
 LARGEST = 192
-"""Input pixels: networks whose radius does not show in an image of this side are not cropped."""
+"""Input pixels: networks whose radius cannot be determined in an image of this side are not cropped."""
 
 
 @dataclass(frozen=True)
 class Radius:
-    """Input pixels that an output pixel's score may reach, up/left and down/right of the input pixel it lies in."""
+    """Input pixels that an output pixel can depend on, up/left and down/right of the input pixel that contains it."""
 
     before: int
     after: int
@@ -52,7 +52,7 @@ class Crop:
 
 
 def find_radius(model: Model) -> Radius | None:
-    """The network's radius, None when it has none, or none that a crop could use (sizes in multiples, positions that differ).
+    """The network's radius, None if it has none, or none usable for crops (sizes in multiples, position-dependent radius).
 
     Costs a few forward passes on noise of up to LARGEST pixels a side.
     """
@@ -64,14 +64,14 @@ def find_radius(model: Model) -> Radius | None:
         if all(reach is not None for reach in reaches):
             first, second = reaches
             assert first is not None
-            # the same wherever the pixel lies, or the network has a grid of its own (strides) that a crop would shift
+            # it must not depend on the position: otherwise the network has its own grid (strides), which a crop would shift
             return first if first == second else None
         side = 2 * side - 1
     return None
 
 
 def _reach(model: Model, side: int, offset: int) -> Radius | None:
-    """How far NaN spreads from the pixel at the centre + offset; None when it comes within two pixels of the border."""
+    """How far NaN spreads from the pixel at the centre + offset; None if it comes within two pixels of the border."""
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, model.channels, side, side, generator=generator).to(model.device)
     centre = side // 2 + offset
@@ -88,14 +88,14 @@ def _reach(model: Model, side: int, offset: int) -> Radius | None:
     low, high = int(min(rows[0], columns[0])), int(max(rows[-1], columns[-1]))
     if low < 2 or high > side - 3:
         return None
-    # Poison at p reaches outputs p − a … p + b; so an output at q looks at q − b … q + a.
+    # Poison at p reaches outputs p − a … p + b; so an output at q depends on q − b … q + a.
     return Radius(before=high - centre, after=centre - low)
 
 
 def crop_for(window: Window, radius: Radius, scale: int, height: int, width: int, margin: int = 1, least: int = 1) -> Crop:
-    """The input pixels that the window (and the `margin` that its objective reads) can depend on; `height`, `width` of the input.
+    """The input pixels on which the window (and the `margin` that its objective reads) can depend; `height`, `width` of the input.
 
-    `least`: pixels a side that the network needs; the crop of a corner that has fewer grows into the image.
+    `least`: the network's minimum input side; a smaller crop in a corner is extended into the image.
     """
     last_row, last_column = window.top + window.size - 1 + margin, window.left + window.size - 1 + margin
     rows = max(0, window.top // scale - radius.before), min(height, last_row // scale + radius.after + 1)
@@ -104,7 +104,7 @@ def crop_for(window: Window, radius: Radius, scale: int, height: int, width: int
 
 
 def _grown(low: int, high: int, least: int, size: int) -> tuple[int, int]:
-    """The range [low, high) with at least `least` of the `size` pixels, as far as there are so many."""
+    """The range [low, high) with at least `least` of the `size` pixels, as far as possible."""
     if high - low >= least:
         return low, high
     high = min(size, low + least)
@@ -112,8 +112,8 @@ def _grown(low: int, high: int, least: int, size: int) -> tuple[int, int]:
 
 
 def proved_radius(model: Model) -> Radius | None:
-    """`find_radius`, confirmed by a gradient: on noise, the gradient of one window over the whole image is exactly 0 outside the crop, and
-    the crop's own gradient is the same inside. None when there is no radius, or the proof fails."""
+    """`find_radius`, verified by a gradient on noise: that of one window over the whole image is exactly 0 outside the crop, and equal to
+    the crop's own gradient inside. None if there is no radius, or the verification fails."""
     radius = find_radius(model)
     if radius is None:
         return None

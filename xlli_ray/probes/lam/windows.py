@@ -1,11 +1,11 @@
-"""Which windows of an output are explained: told one by one, or chosen by a rule that is the same for every model.
+"""Which windows of an output are explained: listed explicitly, or chosen by a rule that is the same for every model.
 
-`texture`: candidates are the squares of a grid of stride `size` from (0, 0) that fit with one pixel to spare; the score is the sum of
-sqrt(dv² + dh²) over the luma of the target (of the bicubically enlarged input where there is none), forward differences as in the
+`texture`: candidates are the squares of a grid of stride `size` from (0, 0) that fit with a margin of one pixel; the score is the sum of
+sqrt(dv² + dh²) over the luma of the target (of the bicubically upscaled input if there is none), forward differences as in the
 paper's objective; the highest first, ties by (top, left). `grid`: all candidates. `hardest`: candidates by the squared error of one named
 model, summed over channels.
 
-Rules look at the picture and never at the model that is explained, so that models are compared on the same windows.
+Rules depend on the image and never on the explained model, so that models are compared on the same windows.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ def enlarged(image: NDArray[np.floating], scale: int) -> NDArray[np.float64]:
     return np.moveaxis(bicubic(np.moveaxis(np.asarray(image, np.float64), 0, 2), out_shape=(height, width)), 2, 0)
 
 
-def texture(picture: NDArray[np.floating], size: int, count: int) -> list[Window]:
-    """The `count` most detailed windows of (C, H, W), fewer when the picture has fewer candidates."""
-    y = luma(picture)
+def texture(image: NDArray[np.floating], size: int, count: int) -> list[Window]:
+    """The `count` most detailed windows of (C, H, W), fewer if the image has fewer candidates."""
+    y = luma(image)
     down, across = np.square(y[:-1] - y[1:])[:, :-1], np.square(y[:, :-1] - y[:, 1:])[:-1]
-    return best(np.sqrt(down + across), size, count, picture.shape[1:])
+    return best(np.sqrt(down + across), size, count, image.shape[1:])
 
 
 def hardest(output: NDArray[np.floating], target: NDArray[np.floating], size: int, count: int) -> list[Window]:
-    """The `count` windows where (C, H, W) `output` is farthest from `target`, by squared error."""
+    """The `count` windows where (C, H, W) `output` differs most from `target`, by squared error."""
     error = np.square(np.asarray(output, np.float64) - np.asarray(target, np.float64)).sum(0)
     return best(error, size, count, output.shape[1:])
 
 
 def best(scores: NDArray[np.float64], size: int, count: int, shape: Sequence[int]) -> list[Window]:
-    """The `count` candidates with the largest sum of `scores`; equal ones by (top, left)."""
+    """The `count` candidates with the largest sum of `scores`; ties by (top, left)."""
     places = candidates(shape[0], shape[1], size)
     sums = {w: float(scores[w.top : w.top + size, w.left : w.left + size].sum()) for w in places}
     return sorted(places, key=lambda w: (-sums[w], w.top, w.left))[:count]

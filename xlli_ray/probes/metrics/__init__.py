@@ -1,4 +1,4 @@
-"""What `restore` scores an output with: one metric or family a file (`registry.METRICS`, `metric.py`)."""
+"""Metrics of `restore`: one metric or family per file (`registry.METRICS`, `metric.py`)."""
 
 from __future__ import annotations
 

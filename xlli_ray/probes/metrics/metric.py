@@ -1,10 +1,10 @@
-"""Metrics of `restore`: what one output is worth, beside its target or by itself.
+"""Metrics of `restore`: scores of one output, with or without a target.
 
-Those of `psnr_ssim` are in every `restore` table, in the convention of the literature (`restore`). Others are asked for,
-`metrics: [lpips]`, and come from the registry, an entry point of the group `xlli_ray.metrics`, or code beside the recipe,
+Those of `psnr_ssim` are in every `restore` table, in the convention of the literature (`restore`). Others are requested by a recipe,
+`metrics: [lpips]`, and come from the registry, from an entry point of the group `xlli_ray.metrics`, or from code beside the recipe,
 `metrics: [sharp.py:Sharp]`.
 
-To add one: a subclass of `Metric` with a `COLUMN` and `score`. An instance is made once a worker and scores one image at a time.
+To add one: a subclass of `Metric` with a `COLUMN` and `score`. A worker creates one instance, which scores one image at a time.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from xlli_ray.registry import METRICS
 from xlli_ray.stats.fidelity import luma_studio
 
 ALWAYS = ("psnr_y", "ssim_y", "psnr_rgb")
-"""In every `restore` table: analyses read them."""
+"""Columns of every `restore` table, which analyses rely on."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One output and its target, the border cut."""
+    """One output and its target, without the border."""
 
     image: NDArray[np.uint8]
     """(H, W, 3) RGB, or (H, W, 1): the luma that a one-channel network works on, full range."""
@@ -57,37 +57,37 @@ class Pair:
 
 
 class Metric:
-    """See the module."""
+    """See the module docstring."""
 
     COLUMN: ClassVar[Column]
-    """The column of the table: its name is how a recipe asks for it where a registry names it."""
+    """The column of the table: its name is also its name in recipes if it is registered."""
     VERSION: ClassVar[int] = 1
     """Raised by hand when numbers change; part of the identity of the cells that have it."""
     NEEDS_TARGET: ClassVar[bool] = True
-    """False: it looks at the output only, and samples without a target have it, too."""
+    """False: it needs the output only, so samples without a target are scored, too."""
     REFERENCE: ClassVar[str] = ""
 
     @classmethod
     def check(cls) -> None:
-        """Raise RecipeError when it cannot be computed here, as for a package or weights that are not there."""
+        """Raise RecipeError if it cannot be computed here, e.g. for a missing package or missing weights."""
 
     def score(self, pair: Pair) -> float:
-        """The value for one output; NaN where it has none."""
+        """The score of one output; NaN if undefined."""
         raise NotImplementedError
 
 
 def metric_class(name: str) -> type[Metric]:
-    """The metric of that name, or at that place. Raises RecipeError with the nearest names, or if it is not a metric."""
+    """The metric with that name or location. Raises RecipeError with the nearest names, or if it is not a metric."""
     cls = METRICS.load(name)
     if not (isinstance(cls, type) and issubclass(cls, Metric) and isinstance(getattr(cls, "COLUMN", None), Column)):
-        raise RecipeError(f"metric {name!r}: expected a subclass of xlli_ray.probes.metrics.Metric with a COLUMN, found {cls!r:.80}")
+        raise RecipeError(f"metric {name!r}: expected a subclass of xlli_ray.probes.metrics.Metric with a COLUMN, got {cls!r:.80}")
     if cls.COLUMN.dtype != "float64":
         raise RecipeError(f"metric {name!r}: the dtype of COLUMN is {cls.COLUMN.dtype}, expected float64")
     return cls
 
 
 def metric_classes(names: Sequence[str]) -> dict[str, type[Metric]]:
-    """Column → metric: those of every table, then `names`. Raises RecipeError, also when two of them have one column."""
+    """Column → metric: those of every table, then `names`. Raises RecipeError, also if two of them have the same column."""
     out: dict[str, type[Metric]] = {}
     for name in dict.fromkeys([*ALWAYS, *names]):
         cls = metric_class(name)

@@ -1,8 +1,7 @@
 """LPIPS, DISTS and NIQE by pyiqa (the extra `metrics`): `restore: {metrics: [lpips, dists, niqe]}`.
 
-The published calibrations: LPIPS version 0.1 on AlexNet, DISTS on VGG-16 with its learned weights, NIQE with the model of its authors, as
-pyiqa has them under these names. Weights are pyiqa's files. Nothing is downloaded here: a file that is not on this machine is an error that
-says how to fetch it.
+The published calibrations: LPIPS version 0.1 on AlexNet, DISTS on VGG-16 with its learned weights, NIQE with its authors' model, under
+pyiqa's names for them. The weights are pyiqa's files. Nothing is downloaded here: a missing file is an error that explains how to fetch it.
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ class _Pyiqa(Metric):
 
     IQA: ClassVar[str]
     LEAST: ClassVar[int] = 1
-    """Side in pixels below which it is not defined."""
+    """Image side in pixels below which it is undefined."""
 
     @classmethod
     def check(cls) -> None:
         if importlib.util.find_spec("pyiqa") is None:
-            raise RecipeError(f"metric {cls.IQA}: it is pyiqa's, which is not installed: pip install 'xlli_ray[metrics]', or leave it out")
+            raise RecipeError(f"metric {cls.IQA}: it needs pyiqa, not installed here: pip install 'xlli_ray[metrics]', or omit the metric")
 
     def __init__(self) -> None:
         self.check()
         import pyiqa
         import torch
 
-        with _no_downloads(self.IQA), redirect_stdout(io.StringIO()):  # it prints where it reads its weights
+        with _no_downloads(self.IQA), redirect_stdout(io.StringIO()):  # it prints the location of its weights
             self._metric: Any = pyiqa.create_metric(self.IQA, device=torch.device("cpu"))
 
     def score(self, pair: Pair) -> float:
@@ -59,13 +58,13 @@ class _Pyiqa(Metric):
 
 @contextmanager
 def _no_downloads(name: str) -> Iterator[None]:
-    """While open, torch's way to fetch a file raises EnvironmentFailure, also under the names by which pyiqa's modules hold it."""
+    """Within the context, torch's download function raises EnvironmentFailure, also as imported into pyiqa's modules."""
     import torch
 
     def refuse(*args: Any, **named: Any) -> Any:
         raise EnvironmentFailure(
-            2, f"metric {name}: its weights are not on this machine, and are not downloaded unasked. Fetch them once with `python -c "
-            f"\"import pyiqa; pyiqa.create_metric('{name}')\"` (TORCH_HOME sets another place), then run the same command again",
+            2, f"metric {name}: its weights are not on this machine and are not downloaded. Fetch them once with `python -c "
+            f"\"import pyiqa; pyiqa.create_metric('{name}')\"` (TORCH_HOME sets another location), then run the same command again",
         )  # fmt: skip
 
     before = torch.hub.download_url_to_file
@@ -81,7 +80,7 @@ def _no_downloads(name: str) -> Iterator[None]:
 
 
 class Lpips(_Pyiqa):
-    """Distance of deep features."""
+    """Learned perceptual distance of deep features."""
 
     COLUMN = Column("lpips", "float64", "LPIPS 0.1, AlexNet; NaN without a target or below 31 px", better="lower", limits=(0.0, None))
     REFERENCE = "Zhang et al., CVPR 2018"
@@ -97,7 +96,7 @@ class Dists(_Pyiqa):
 
 
 class Niqe(_Pyiqa):
-    """Distance from the statistics of natural images; looks at the output only."""
+    """Distance from the statistics of natural images; needs the output only."""
 
     COLUMN = Column("niqe", "float64", "NIQE of the output; NaN below 96 px, and for a flat image", better="lower")
     REFERENCE = "Mittal et al., IEEE SPL 20(3), 2013"

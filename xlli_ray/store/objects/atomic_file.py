@@ -23,7 +23,7 @@ OPEN_FILES = 128
 _BUFFER = 128 << 10  # small chunks share a system call
 
 # Errors of the operating system that are caused by the environment, not the sample; the text says what to do.
-_SURROUNDINGS = {
+_OF_ENVIRONMENT = {
     errno.ENOSPC: "the disk is full: free space there, or move the study folder; then run the same command again",
     errno.EDQUOT: "the disk quota is used up: free space, or move the study folder; then run the same command again",
     errno.EROFS: "the folder is read-only: choose another --out, or remount it; then run the same command again",
@@ -36,7 +36,7 @@ _SURROUNDINGS = {
 
 
 @contextlib.contextmanager
-def surroundings(where: str) -> Iterator[None]:
+def environment_errors(where: str) -> Iterator[None]:
     """Turn the operating system's errors about the environment into EnvironmentFailure with advice, and a folder in a file's place into
     StudyError."""
     try:
@@ -48,13 +48,13 @@ def surroundings(where: str) -> Iterator[None]:
         advice = "move it away, then run the same command again"
         raise StudyError(f"{place}: a folder in place of a file of the study; {advice}") from error
     except OSError as error:
-        way_out = _SURROUNDINGS.get(error.errno or 0)
+        way_out = _OF_ENVIRONMENT.get(error.errno or 0)
         if way_out is None:
             raise
         raise EnvironmentFailure(error.errno, f"{where}: {way_out}") from error
 
 
-class Beside:
+class AtomicFile:
     """One object being written. `slots` bounds the files that a folder keeps open: without a free one, bytes are held in memory.
 
     The file stays open from its first byte to its fsync, because a write-back error of the kernel is only reported to open descriptors.
@@ -68,7 +68,7 @@ class Beside:
     ) -> None:
         self._path, self._root, self._slots = path, root, slots
         self._check, self._before = check, before
-        self._beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+        self._partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
         self._file: BinaryIO | None = None
         self._held: list[bytes] = []
         self._has_slot = self._over = False
@@ -91,7 +91,7 @@ class Beside:
             if self._before is not None:
                 self._before()
             with self._vanishing():
-                os.replace(self._beside, self._path)
+                os.replace(self._partial, self._path)
             self._over = True
             sync_folder(self._path.parent)
 
@@ -103,7 +103,7 @@ class Beside:
                 self._before()
             try:
                 with self._vanishing():
-                    take_name(self._beside, self._path)
+                    take_name(self._partial, self._path)
             except FileExistsError:
                 if not self._has_name():
                     return False
@@ -115,7 +115,7 @@ class Beside:
     def _has_name(self) -> bool:
         """Whether the name is this object's after all: a network file system retries after a lost answer, and then finds the name taken."""
         with contextlib.suppress(OSError):
-            return os.path.samefile(self._beside, self._path)
+            return os.path.samefile(self._partial, self._path)
         return False
 
     def abandon(self) -> None:
@@ -127,7 +127,7 @@ class Beside:
         if self._file is not None:
             with contextlib.suppress(OSError, ValueError):  # closing flushes the buffer, possibly to a full disk
                 self._file.close()
-            self._beside.unlink(missing_ok=True)
+            self._partial.unlink(missing_ok=True)
         self._free()
 
     @contextlib.contextmanager
@@ -135,7 +135,7 @@ class Beside:
         if self._over:
             raise ValueError(f"{self._path.name}: already committed or abandoned")
         try:
-            with surroundings(str(self._root)), self._vanishing():
+            with environment_errors(str(self._root)), self._vanishing():
                 yield
         except BaseException:
             self.abandon()
@@ -148,14 +148,14 @@ class Beside:
             yield
         except FileNotFoundError as error:
             raise EnvironmentFailure(
-                errno.ENOENT, f"{self._root}: {self._beside.name} vanished while being written: was the folder removed, or the study "
+                errno.ENOENT, f"{self._root}: {self._partial.name} vanished while being written: was the folder removed, or the study "
                 "taken over by another run? Nothing is damaged; run the same command again",
             ) from error  # fmt: skip
 
     def _open(self) -> None:
         self._check()
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._beside.open("wb", buffering=_BUFFER)
+        self._file = self._partial.open("wb", buffering=_BUFFER)
         for part in self._held:
             self._file.write(part)
         self._held.clear()

@@ -17,7 +17,7 @@ from functools import cache
 from pydantic import TypeAdapter, ValidationError
 
 from xlli_ray.errors import StudyError
-from xlli_ray.store.objects.atomic_file import surroundings
+from xlli_ray.store.objects.atomic_file import environment_errors
 from xlli_ray.store.objects.client import LocalObjects, Missing, Objects, check_key, open_regular
 from xlli_ray.store.records.documents import COPY
 from xlli_ray.store.records.listing import Listing
@@ -55,7 +55,7 @@ def pieces(objects: Objects, key: str) -> Iterator[bytes]:
     if not isinstance(objects, LocalObjects):
         yield objects.get(key)
         return
-    with surroundings(objects.url), open_regular(objects.root / check_key(key)) as file:
+    with environment_errors(objects.url), open_regular(objects.root / check_key(key)) as file:
         while piece := file.read(_PIECE):
             yield piece
 

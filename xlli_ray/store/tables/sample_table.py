@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from xlli_ray.errors import EnvironmentFailure, StudyError
-from xlli_ray.store.objects.atomic_file import surroundings
+from xlli_ray.store.objects.atomic_file import environment_errors
 from xlli_ray.store.objects.client import LocalObjects, Missing, Objects, open_regular
 from xlli_ray.store.records.manifest import Bucket, SampleTable
 from xlli_ray.store.records.seal import PLACE, seal, sealed_parquet
@@ -69,7 +69,7 @@ def open_parquet(objects: Objects, key: str) -> pq.ParquetFile:
     """Open a Parquet object without reading it whole."""
     if isinstance(objects, LocalObjects):
         path = objects.root / key
-        with surroundings(objects.url):  # pyarrow reports a missing permission like damage
+        with environment_errors(objects.url):  # pyarrow reports a missing permission like damage
             open_regular(path).close()
         return pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
     data = objects.get_range(key, -(1 << 16), 1 << 16)  # raises Missing; the footer does not contain the size

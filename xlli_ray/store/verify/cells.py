@@ -87,7 +87,7 @@ def _wrong_rows(cell: Cell, receipt: Receipt, rows: pa.Table) -> str:
     planned = {row for first, last in bucket.table_rows(start, stop) for row in range(first, last)}
     wanted = {"row", "sample_id", "status", *(name for name, _ in cell.columns)}
     if set(rows.column_names) != wanted:
-        return f"has other columns than the plan: {', '.join(sorted(wanted ^ set(rows.column_names)))}"
+        return f"its columns differ from the plan: {', '.join(sorted(wanted ^ set(rows.column_names)))}"
     numbers = rows["row"].to_pylist()
     if set(numbers) != planned:
         return f"has scalars of {counted(len(set(numbers)), 'sample')}, {len(planned)} planned"
@@ -107,7 +107,7 @@ def _array(
         try:
             size, crc = digest_of(objects, key)
         except Missing:
-            yield Finding("shard", key, f"missing, though unit {receipt.unit} is recorded", cell.id, receipt.unit)
+            yield Finding("shard", key, f"missing, although unit {receipt.unit} is recorded", cell.id, receipt.unit)
             continue
         except StudyError as error:
             yield Finding("foreign", key, str(error), cell.id, receipt.unit)
@@ -135,7 +135,7 @@ def _values(reader: Reader, meta: ArrayMeta, sound: list[int]) -> Iterator[Findi
         expected = reader.valid[block.start : block.start + len(block.valid)]
         if not np.array_equal(block.valid, expected):
             first = block.start + int(np.flatnonzero(block.valid != expected)[0])
-            yield Finding("shard", key, f"row {first} is recorded as measured, its bytes are missing", cell, unit)
+            yield Finding("shard", key, f"row {first} is recorded as measured, but its bytes are missing", cell, unit)
         if block.values.dtype.kind == "f":
             flat = block.values[block.valid].reshape(int(block.valid.sum()), math.prod(meta.shape))  # none may be valid
             # NaN is valid if the probe declared gaps; infinity never is
@@ -155,7 +155,7 @@ def _companions(
         if values is None:
             continue
         for place, wanted in zip(companion_keys(key, values), companion_chunks(values)):
-            what = "does not say what the records say" if name == "valid" else "does not say what the plan says"
+            what = "differs from the records" if name == "valid" else "differs from the plan"
             yield from verify_same(objects, place, wanted, "companion", what, cell.id)
 
 

@@ -1,8 +1,8 @@
-"""Prove that a study is whole: every object is one that its plan, records and `digests.json` name, with the bytes that were written.
+"""Verify that a study is intact: every object is named by its plan, records or `digests.json`, and has the bytes that were written.
 
-Reads everything once, large objects piece by piece. Findings are lines that say where, what and what to do; none means that the study is as
-it was written. Events, the page, notes and canaries are not looked at: nothing is concluded from them. The figures of the page as data
-have a seal of their own, for whoever reads them.
+Reads everything once, large objects in pieces. Findings are lines with location, problem and remedy; none means that the study is as it was
+written. Events, the page, notes and canaries are not checked, since no result depends on them. The figures
+of the page as data have their own seal, for their readers.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ FOLDERS = ("arrays.zarr", "events", "lease", "records", "report", *PARTS, "weigh
 
 
 def verify(archive: Archive, *, notes: list[str] | None = None) -> Iterator[str]:
-    """One line per finding. `notes` takes what could not be looked at."""
+    """One line per finding. `notes` receives what could not be checked."""
     for finding in findings(archive, notes=notes):
         yield str(finding)
 
 
 def findings(archive: Archive, *, notes: list[str] | None = None) -> Iterator[Finding]:
-    """Everything that is not as it was written, each once. It looks for itself, whatever the archive has listed before."""
+    """Every object that is not as it was written, once. Uses a new listing, not the archive's."""
     notes = [] if notes is None else notes
     told: set[str] = set()
     accounted: set[str] = set()
@@ -98,7 +98,7 @@ def _plan(objects: Objects, manifest: Manifest, accounted: set[str]) -> Iterator
     names = documents(objects)
     for name in names:
         accounted.add(document_key(name))
-        if name != names[-1]:  # of a run that was killed between writing its own and removing this one
+        if name != names[-1]:  # left by a run that was killed between writing its own and removing this one
             yield from sealed(objects, document_key(name), "plan")
     if manifest.format == 1 and not names:
         return
@@ -108,7 +108,7 @@ def _plan(objects: Objects, manifest: Manifest, accounted: set[str]) -> Iterator
     try:
         copy = objects.get(COPY)
         if names and copy != objects.get(newest):
-            yield Finding("plan", COPY, f"is no copy of {newest}, which counts")
+            yield Finding("plan", COPY, f"is not a copy of {newest}, which is authoritative")
     except Missing:
         yield Finding("plan", COPY, "missing")
     except StudyError as error:
@@ -116,7 +116,7 @@ def _plan(objects: Objects, manifest: Manifest, accounted: set[str]) -> Iterator
 
 
 def _named(objects: Objects) -> set[str]:
-    """The keys that `digests.json` covers; none where it cannot be read, which `_root` tells."""
+    """The keys that `digests.json` covers; none if it cannot be read, which `_root` reports."""
     try:
         root = read_root(objects)
     except StudyError:
@@ -127,7 +127,7 @@ def _named(objects: Objects) -> set[str]:
 def _samples(
     objects: Objects, manifest: Manifest, notes: list[str], accounted: set[str], covered: set[str]
 ) -> Iterator[Finding]:
-    """`covered`: keys whose bytes `digests.json` names: they need no seal of their own."""
+    """`covered`: keys with a digest in `digests.json`, which need no seal of their own."""
     table = manifest.samples
     assert table is not None
     rows, unsealed, sound = 0, False, True
@@ -142,20 +142,20 @@ def _samples(
         except Missing:
             yield Finding("samples", part_key(part), "missing")
             sound = False
-        except EnvironmentFailure:  # an outage is no damage
+        except EnvironmentFailure:  # an outage is not damage
             raise
         except (StudyError, pa.ArrowException, OSError) as error:
             yield Finding("samples", part_key(part), f"damaged ({first_line(error)})")
             sound = False
     if sound and rows != table.rows:
-        yield Finding("samples", "samples", f"{counted(rows, 'row')}, the plan says {table.rows}")
+        yield Finding("samples", "samples", f"{counted(rows, 'row')}, {table.rows} in the plan")
     key = "samples/rejected.parquet"
     accounted.add(key)
     try:
         data = bytearray(objects.get(key))
         unsealed |= not check(bytes(data), key, "") and key not in covered
         if pq.read_table(pa.BufferReader(bytes(data))).num_rows != table.rejected:
-            yield Finding("samples", key, f"not the {counted(table.rejected, 'file')} that the plan counts as refused")
+            yield Finding("samples", key, f"does not list the {counted(table.rejected, 'file')} that the plan counts as rejected")
     except Missing:
         yield Finding("samples", key, "missing")
     except EnvironmentFailure:
@@ -163,11 +163,11 @@ def _samples(
     except (StudyError, pa.ArrowException, OSError) as error:
         yield Finding("samples", key, f"damaged ({first_line(error)})")
     if unsealed:
-        notes.append("samples: written before there were seals; digests.json covers it once the same `xlli run` has ended")
+        notes.append("samples: written before seals were introduced; digests.json covers it once the same `xlli run` has ended")
 
 
 def _weights(objects: Objects, manifest: Manifest, accounted: set[str]) -> Iterator[Finding]:
-    """Every file of weights has the sha256 of its name; those of the models are there."""
+    """Every weights file has the sha256 in its name, and those of all models exist."""
     names = {f"weights/{model.weights_sha256}.safetensors": model.id for model in manifest.models}
     for key in sorted({*names, *objects.list("weights")}):
         if not (match := re.fullmatch(r"weights/([0-9a-f]{64})\.safetensors", key)):
@@ -179,7 +179,7 @@ def _weights(objects: Objects, manifest: Manifest, accounted: set[str]) -> Itera
             for piece in pieces(objects, key):
                 digest.update(piece)
             if digest.hexdigest() != match[1]:
-                yield Finding("weights", key, f"the bytes do not have the sha256 of the name{about}")
+                yield Finding("weights", key, f"the bytes do not have the sha256 in the name{about}")
         except Missing:
             yield Finding("weights", key, f"missing{about}")
         except StudyError as error:
@@ -196,7 +196,7 @@ def _tables(archive: Archive, accounted: set[str], *, complete: bool) -> Iterato
     except Missing:
         accounted |= set(objects.list("tables"))
         if complete:
-            yield Finding("tables", INDEX, "missing, though all units are done")
+            yield Finding("tables", INDEX, "missing, although all units are done")
         return
     except (StudyError, ValueError, TypeError) as error:
         accounted |= set(objects.list("tables"))
@@ -205,17 +205,17 @@ def _tables(archive: Archive, accounted: set[str], *, complete: bool) -> Iterato
     for key, wanted in files.items():
         try:
             if digest_of(objects, key) != wanted:
-                yield Finding("tables", key, "damaged: not the bytes that tables/index.json names")
+                yield Finding("tables", key, "damaged: the bytes differ from tables/index.json")
         except Missing:
             yield Finding("tables", key, "missing")
-        except ValueError as error:  # StudyError, and a name in the index that is none
+        except ValueError as error:  # StudyError, or an invalid name in the index
             yield Finding("foreign", key, str(error))
     if complete and index.get("fingerprint") != fingerprint(archive):
-        yield Finding("tables", "tables", "do not tell of the records that are there")
+        yield Finding("tables", "tables", "do not correspond to the existing records")
 
 
 def _results(objects: Objects, accounted: set[str]) -> Iterator[Finding]:
-    """`result.json` has its seal, and each table and figure the bytes that it names."""
+    """`result.json` has its seal, and each table and figure has the digest given there."""
     for name in sorted({key.split("/")[1] for key in objects.list(RESULTS) if key.count("/") == 2}):
         place = f"{RESULTS}/{name}"
         there = set(objects.list(place))
@@ -228,14 +228,14 @@ def _results(objects: Objects, accounted: set[str]) -> Iterator[Finding]:
         if stored is None:
             if f"{place}/result.json" in there:
                 yield Finding("result", f"{place}/result.json", "cannot be read", name)
-            accounted |= there  # of a result that is being written, or cannot be told: the next one removes them
+            accounted |= there  # of a result that is being written, or unknown: the next result removes them
             continue
         for file in stored.files:
             key = f"{place}/{file.file}"
             accounted.add(key)
             try:
                 if hashlib.sha256(objects.get(key)).hexdigest() != file.sha256:
-                    yield Finding("result", key, "not the bytes that result.json names", name)
+                    yield Finding("result", key, "the bytes differ from result.json", name)
             except Missing:
                 yield Finding("result", key, "missing", name)
             except (StudyError, ValueError) as error:
@@ -245,7 +245,7 @@ def _results(objects: Objects, accounted: set[str]) -> Iterator[Finding]:
 def _root(
     archive: Archive, notes: list[str], accounted: set[str], digests: dict[str, Digest]
 ) -> Iterator[Finding]:
-    """Everything that `digests.json` names is there with those bytes, and what it should name is named."""
+    """Every object in `digests.json` exists with those bytes, and no object is missing from it."""
     objects = archive.objects
     try:
         root = read_root(objects)
@@ -254,10 +254,10 @@ def _root(
         return
     if root is None:
         if archive.manifest.format == 1:
-            notes.append("this study was written before there were digests: sample table, tables, results and single records were checked "
-                         "only by what they say of each other; the same `xlli run` adds digests")  # fmt: skip
+            notes.append("this study was written before digests were introduced: its sample table, tables, results and single records "
+                         "were checked only against each other; the same `xlli run` adds digests")  # fmt: skip
         else:
-            yield Finding("root", ROOT_KEY, "missing: the run has not come to its end, or somebody removed it")
+            yield Finding("root", ROOT_KEY, "missing: the run has not finished, or someone removed it")
         return
     yield from _rooted(archive.records, root, accounted, digests)
 
@@ -280,5 +280,5 @@ def _rooted(records: Listing, root: Root, accounted: set[str], digests: dict[str
     for part in PARTS:
         for key in objects.list(part):
             if key in accounted and key not in root.objects:
-                yield Finding("root", key, f"came after the run of lease {root.epoch} wrote digests.json")
+                yield Finding("root", key, f"was created after the run of lease {root.epoch} wrote digests.json")
     yield from rooted_records(records, root, digests)

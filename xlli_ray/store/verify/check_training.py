@@ -1,8 +1,8 @@
-"""Prove that a training study is whole: every object is one that `training.json`, cards and `digests.json` name, with the bytes written.
+"""Verify that a training study is intact: every object is named by `training.json`, cards or `digests.json`, with the bytes written.
 
-A card seals itself and has the sha256 of the weights, so a finished network is checked even where no run has come to its end. Checkpoints,
-logs and curves are covered by `digests.json`, which a run writes last. Of a network that was not finished then, what a later run that did
-not end has written since is not checked, and a note says so.
+A card is sealed and contains the sha256 of the weights, so a finished network is checked even if no run has finished. Checkpoints, logs and
+curves are covered by `digests.json`, which a run writes last. For a network that was unfinished then, objects written since by an
+unfinished run are not checked, which is noted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FOLDERS = ("events", "lease", "records", "report")
 
 
 def training_findings(objects: Objects, *, notes: list[str] | None = None) -> Iterator[Finding]:
-    """Everything that is not as it was written, each once. `notes` takes what could not be looked at."""
+    """Every object that is not as it was written, once. `notes` receives what could not be checked."""
     notes = [] if notes is None else notes
     told: set[str] = set()
     for finding in _findings(objects, notes):
@@ -57,7 +57,7 @@ def _findings(objects: Objects, notes: list[str]) -> Iterator[Finding]:
     yield from scans(records := Listing(objects), accounted, saw)
     if root is None:
         if reason or networks:
-            yield Finding("listed", ROOT_KEY, reason or "missing: no run has come to its end since there are digests")
+            yield Finding("listed", ROOT_KEY, reason or "missing: no run has finished since digests were introduced")
     else:
         yield from _rooted(objects, root, notes)
         yield from rooted_records(records, root, digests)
@@ -79,19 +79,19 @@ def _root(objects: Objects) -> tuple[Root | None, str]:
 
 
 def _finished(objects: Objects, name: str, *, wanted: bool) -> Iterator[Finding]:
-    """The card is whole, and the weights are those of the card. `wanted`: whether the recipe still has this network."""
+    """The card is intact, and the weights are those of the card. `wanted`: whether the recipe still has this network."""
     card, weights = f"{name}/card.json", f"{name}/weights.safetensors"
     try:
         content = json.loads(objects.get(card))
         rest = {key: value for key, value in content.items() if key != "card_sha256"}
         text = json.dumps(rest, sort_keys=True, ensure_ascii=False)
         if hashlib.sha256(text.encode()).hexdigest() != content["card_sha256"]:
-            yield Finding("training", card, "damaged: it does not have the sha256 that it names", name)
+            yield Finding("training", card, "damaged: it does not have the sha256 that it contains", name)
             return
         expected = str(content["weights"]["sha256"])
     except Missing:
         if wanted:
-            yield Finding("missing", name, "not trained to its end")
+            yield Finding("missing", name, "its training is not finished")
         return
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         yield Finding("training", card, f"damaged ({type(error).__name__})", name)
@@ -101,14 +101,14 @@ def _finished(objects: Objects, name: str, *, wanted: bool) -> Iterator[Finding]
         for piece in pieces(objects, weights):
             digest.update(piece)
     except Missing:
-        yield Finding("training", weights, "missing, though its card is there", name)
+        yield Finding("training", weights, "missing, although its card exists", name)
         return
     if digest.hexdigest() != expected:
-        yield Finding("training", weights, "not the bytes whose sha256 its card names", name)
+        yield Finding("training", weights, "the bytes do not have the sha256 in its card", name)
 
 
 def _rooted(objects: Objects, root: Root, notes: list[str]) -> Iterator[Finding]:
-    """Everything that `digests.json` names is there with those bytes."""
+    """Every object in `digests.json` exists with those bytes."""
     epochs = [int(match[1]) for key in objects.list("lease") if (match := re.fullmatch(r"lease/(\d{6})\.json", key))]
     later = max(epochs, default=root.epoch) > root.epoch
     for key, wanted in sorted(root.objects.items()):

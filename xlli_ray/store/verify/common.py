@@ -1,4 +1,4 @@
-"""What studies of measurements and of trainings have in common, checked for `xlli verify`: seals, leases, records of scans, odd entries."""
+"""Checks of `xlli verify` for studies of measurements and of trainings alike: seals, leases, records of scans, foreign entries."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from xlli_ray.store.verify.findings import Finding, Kind
 
 PAGE_VIEWS = "report/views.json"
 UNCHECKED = re.compile(r"(events|report)/.*|lease/(probe|canary)-.*|records/.*\.progress")
-"""Notes: documented as such in docs/store-format.md."""
+"""Not checked, as documented in docs/store-format.md."""
 
 
 def sealed(objects: Objects, key: str, kind: Kind, *, must: bool = False) -> Iterator[Finding]:
-    """An object's own seal. `must`: it has to have one."""
+    """Checks an object's own seal. `must`: it must have one."""
     try:
         data = objects.get(key)
         if not check(data, key, "") and must:
-            yield Finding(kind, key, "damaged, its seal is gone")
+            yield Finding(kind, key, "damaged: its seal is missing")
         if key.endswith(".json"):
             read_json(data, key, "")
     except Missing:
@@ -42,7 +42,7 @@ def page(objects: Objects) -> Iterator[Finding]:
 
 
 def leases(objects: Objects, accounted: set[str]) -> Iterator[Finding]:
-    """Each lease, heartbeat and end is whole."""
+    """Each lease, heartbeat and end is intact."""
     for key in objects.list("lease"):
         if match := re.fullmatch(r"lease/\d{6}\.(json|beat|end)", key):
             accounted.add(key)
@@ -52,7 +52,7 @@ def leases(objects: Objects, accounted: set[str]) -> Iterator[Finding]:
                 elif match[1] != "end":
                     yield from _sealed_lease(objects, key)
             except Missing:
-                continue  # of a run that ends in this moment
+                continue  # of a run that is ending now
             except StudyError as error:
                 yield Finding("foreign", key, str(error))
 
@@ -62,7 +62,7 @@ def _sealed_lease(objects: Objects, key: str) -> Iterator[Finding]:
     old = data.isdigit() if key.endswith(".beat") else not is_sealed(data) and data.startswith(b'{"host"') and _is_json(data)
     try:
         if not old and not check(data, key, ""):
-            yield Finding("lease", key, "damaged, its seal is gone")
+            yield Finding("lease", key, "damaged: its seal is missing")
     except StudyError:
         yield Finding("lease", key, "damaged")
 
@@ -76,7 +76,7 @@ def _is_json(data: bytes) -> bool:
 
 
 def scans(records: Listing, accounted: set[str], saw: Seen) -> Iterator[Finding]:
-    """Records of scans: needed only to make the sample table again, or to train what is missing."""
+    """Records of scans: needed only to rebuild the sample table, or to train what is missing."""
     objects = records.objects
     for folder, keys in records.folders().items():
         if not folder.startswith("scan-") or "/" in folder:
@@ -94,26 +94,26 @@ def scans(records: Listing, accounted: set[str], saw: Seen) -> Iterator[Finding]
 
 
 def rooted_records(records: Listing, root: Root, digests: Mapping[str, Digest]) -> Iterator[Finding]:
-    """The records are those of which `digests.json` tells. `digests`: of records that were read before."""
+    """The records are those in `digests.json`. `digests`: of records that were read before."""
     folders = records.folders()
     for folder, written in root.records.items():
         keys = folders.get(folder, [])
         try:
             now = folder_digest(keys, lambda key: digests.get(key) or digest_of(records.objects, key))
         except (Missing, StudyError):
-            continue  # named already
+            continue  # reported already
         if now != written:
-            what = "came or went" if now[0] != written[0] else "are not the bytes that were written"
+            what = "were added or removed" if now[0] != written[0] else "have changed"
             yield Finding("root", f"records/{folder}", f"its records {what} since the run of lease {root.epoch} wrote digests.json")
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in a line."""
+    """The message of an error, in one line."""
     return (str(error).strip(": ;").splitlines() or [type(error).__name__])[0][:200]
 
 
 def odd_entries(root: os.PathLike[str], folders: Collection[str], files: Collection[str]) -> Iterator[Finding]:
-    """What a study with these folders and, beside them, these files has no use for: links, FIFOs, devices, names that are no keys."""
+    """Entries that do not belong in a study with these folders and top-level files: links, FIFOs, devices, invalid keys."""
     top = os.path.realpath(root)
     for folder, below, names in os.walk(top):
         here = os.path.relpath(folder, top).removeprefix(".").removeprefix("/")
@@ -130,4 +130,4 @@ def odd_entries(root: os.PathLike[str], folders: Collection[str], files: Collect
             elif stat.S_ISREG(mode) and not (name.startswith(".") and name.endswith(".partial")):
                 known = here.split("/")[0] in folders if here else name in files
                 if not re.fullmatch(r"[A-Za-z0-9_=\-][A-Za-z0-9_.=\-]*", name) or not known:
-                    yield Finding("foreign", shown, "no object of a study has such a name")
+                    yield Finding("foreign", shown, "not a name of an object of a study")
