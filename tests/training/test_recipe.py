@@ -124,6 +124,19 @@ def test_reading_a_recipe_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+def test_every_training_recipe_of_the_pipelines_can_be_read_and_its_networks_be_made(root: Path) -> None:
+    recipes = [path for path in sorted((root / "pipelines").glob("*.yaml")) if "\ntrain:\n" in path.read_text()]
+    jobs = {path.stem: load_recipe(path).jobs() for path in recipes}
+    assert {name: len(several) for name, several in jobs.items()} == {
+        "denoise_slack": 24,
+        "derain_backgrounds": 48,
+        "train_classifier": 1,
+        "train_clean_and_noise": 1,
+        "train_matched": 6,
+        "train_matched_full": 6,
+    }
+
+
 def test_the_family_differs_in_what_its_names_say(root: Path) -> None:
     jobs = {job.id: job for job in load_recipe(root / "pipelines" / "train_matched.yaml").jobs()}
     assert len(jobs) == 6
