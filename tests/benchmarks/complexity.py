@@ -28,6 +28,7 @@ from xlli_ray.stats.code_length import bpp_jpeg75, bpp_lzma, bpp_png, bpp_webp
 from xlli_ray.stats.patch_cloud import centred, told
 
 RANGES = ("hu25-small", "hu25-medium", "hu25-large")
+FAMILIES = ("hu25", "neurips23")
 SHOWN = ("bpp_png", "si_std", "entropy", "delentropy", "spectral_slope", "svd_entropy")
 SETS = ("eff_rank", "k95", "id_twonn", "id_mle")
 POINTS = 2048
@@ -48,8 +49,10 @@ def luma(pixels: np.ndarray) -> np.ndarray:
     return luma8(pixels.transpose(2, 0, 1).astype(np.float32) / 255)
 
 
-def rained(pixels: np.ndarray, preset: str, key: str) -> np.ndarray:
-    return parse({"rain": {"preset": preset}}).apply(pixels, "input", key=key).image
+def rained(pixels: np.ndarray, preset: str, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """(residual of luma, layer as it was drawn)."""
+    made = parse({"rain": {"preset": preset}}).apply(pixels, "input", key=key)
+    return luma(made.image) - luma(pixels), made.extras["rain"].reshape(pixels.shape[:2]).astype(np.int16)
 
 
 def cost(photos: list[np.ndarray], repeats: int) -> None:
@@ -84,8 +87,10 @@ def cloud(greys: list[np.ndarray], patches: int, seed: int) -> tuple[np.ndarray,
 
 def rain(photos: list[np.ndarray]) -> None:
     sides = {"photographs": [luma(one) for one in photos]}
-    for preset in RANGES:
-        sides[preset] = [luma(rained(one, preset, f"{i}")) - luma(one) for i, one in enumerate(photos)]
+    for family in FAMILIES:
+        both = {size: [rained(one, f"{family}-{size}", f"{i}") for i, one in enumerate(photos)] for size in ("small", "medium", "large")}
+        sides |= {f"{family}-{size}, layer": [layer for _, layer in some] for size, some in both.items()}
+        sides |= {f"{family}-{size}, O − B": [residual for residual, _ in some] for size, some in both.items()}
     clouds = {name: cloud(greys, 64, 0) for name, greys in sides.items()}
     count = min(POINTS, *(len(points) for points, _ in clouds.values()))
     print(f"{len(photos)} photographs, {count} patches of each set")
@@ -107,7 +112,7 @@ def coverage(photos: list[np.ndarray], draws: int) -> None:
     """κ of n photographs drawn at random; the truth is the mean of its logarithms over all draws of n."""
     greys = [luma(one) for one in photos]
     for preset in RANGES:
-        residuals = [luma(rained(one, preset, f"{i}")) - grey for i, (one, grey) in enumerate(zip(photos, greys))]
+        residuals = [rained(one, preset, f"{i}")[0] for i, one in enumerate(photos)]
         for n in (4, 8, 16, 32):
             found: dict[str, list[tuple[float, float, float]]] = {}
             for draw in range(draws):

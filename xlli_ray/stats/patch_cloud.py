@@ -2,7 +2,8 @@
 
 A patch of 8 × 8 pixels without its mean is a point in 63 dimensions. A set whose patches are alike up to a few patterns, as streaks of one
 width and direction, lies along few of them, however irregular each of its images looks; so this measures the set's variety, which the size
-of compressed images does not (docs/deraining.md). With λ the eigenvalues of the patches' covariance:
+of compressed images does not. It measures sharpness, too: one-pixel streaks need more directions than soft ones (docs/deraining.md). With
+λ the eigenvalues of the patches' covariance:
 
 - *effective rank*, O. Roy, M. Vetterli, EUSIPCO 2007: exp of the entropy of λ / Σ λ; 1 … 63.
 - *k95*: how many principal components hold 95 % of the variance. Here the cumulated share is taken as linear between whole numbers, so that

@@ -3,8 +3,8 @@
 J. Gu et al., "Networks are Slacking Off" (NeurIPS 2023, arXiv 2305.15134; successor arXiv 2502.12600): a network trained on pairs learns
 the less complex of background and degradation. If that is the degradation, it fits the degradation of the training and does not remove
 another one; else it learns the images, and generalises. Complexity is meant of *sets*: rain of one range against backgrounds of one
-number. The complexity of single images does not tell: rates, gradients and entropies call rain the more complex side whatever its range
-(docs/deraining.md).
+number. The complexity of single images does not tell: rates, gradients and entropies follow how much rain there is and how sharp it is,
+not how varied (docs/deraining.md, which also says where rank and dimension differ).
 
 So both sides are clouds of patches at the same places, equally many, raw and of equal contrast: effective rank and k95 of their PCA
 (`stats.patch_cloud`), TwoNN and MLE dimensions (`stats.intrinsic_dimension`), LZMA of the whole set (`stats.code_length`), and on request
