@@ -2,7 +2,8 @@
 
 A. P. Dawid, JRSS A 147, 1984: code each observation with a model that was fitted to those before; the code length is the sum of the losses
 as they occur, the area under the learning curve. A component that is learnt at once costs little, whatever its images look like; so this
-is the complexity that matters for what a network learns first (arXiv 2502.12600: the less complex of background and degradation).
+asks what a network learns first (arXiv 2502.12600: the less complex of background and degradation). The answer depends on the content
+that a component is hidden in: on photographs and rain it contradicts the variety of patches (docs/deraining.md).
 
 The same network (`LAYERS` convolutions of 3 × 3 with `WIDTH` channels, 50 thousand weights, no global residual), the same budget and the
 same signal-to-noise ratio for every component: it is scaled to a root mean square of 1 and added to unrelated content of root mean square
@@ -12,7 +13,8 @@ has few images they return, and are learnt by heart: the size of the set enters 
     area = Σ_t loss_t / loss_0        loss of batch t before the step that it makes; loss_0: of predicting nothing
 
 in steps: `steps` for a component that cannot be learnt. `half` is the first step from which the mean of ten losses is half of loss_0 or
-below."""
+below.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import cycle
 from typing import Any
 
 from xlli_ray.analyses.analysis import figure
@@ -64,7 +65,8 @@ def _drawn(
     for measure, mine in by_measure(whole).items():
         found = {row["name"]: _interval(row, keys) for row in mine}
         values = tuple(found.get(one) for one in names)
-        dots.append(Panel(MEASURES[measure], "κ" if zero else "", values, tuple(colours[one] for one in names), zero=zero))
+        share = "" if zero else measure  # κ of all measures on one axis, complexities each on its own
+        dots.append(Panel(MEASURES[measure], "κ" if zero else "", values, tuple(colours[one] for one in names), zero=zero, share=share))
     yield figure(name, Dots(title, tuple(names), tuple(dots), columns=COLUMNS), about)
 
 
@@ -73,14 +75,15 @@ def _curves(
 ) -> CurvePanel:
     """One panel: a curve a name over the number of images."""
     curves = []
-    for number, name in enumerate(names):
+    marks = dict(zip((name for name in names if name != _IMAGES), cycle(MARKERS)))
+    for name in names:
         mine = [row for row in rows if row["name"] == name and row["count"] is not None]
         x = sorted({row["count"] for row in mine})
         by_count = {count: [row for row in mine if row["count"] == count] for count in x}
         middle = tuple(sum(_number(row.get(keys[0])) for row in some) / len(some) for some in by_count.values())
         low, high = (tuple(_number(some[0].get(key)) for some in by_count.values()) for key in keys[1:])
-        line, marker = ("-", "o") if name == _IMAGES else ("--", MARKERS[number % len(MARKERS)])
-        curves.append(Curve(name, colours[name], tuple(map(float, x)), middle, low, high, line=line, marker=marker))
+        line = "-" if name == _IMAGES else "--"
+        curves.append(Curve(name, colours[name], tuple(map(float, x)), middle, low, high, line=line, marker=marks.get(name, "o")))
     return CurvePanel(MEASURES[measure], tuple(curves), Axis("images", log=True), Axis("κ" if zero else ""))
 
 
