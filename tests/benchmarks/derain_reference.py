@@ -87,8 +87,6 @@ def main() -> None:
         model = None if weights == "input" else models.setdefault(weights, loaded(weights))
         got = [scores(model, pixels(rain, "rainy", image), pixels(rain, "clean", image)) for image in images]
         wanted = [each[IMAGES.index(image)] for image in images]
-        if model is None:  # truncating float32 (n / 255) * 255 may lose a level: the input is compared rounded
-            got = [(nearest, nearest) for _, nearest in got]
         apart = [abs(floor - value) for (floor, _), value in zip(got, wanted, strict=True)]
         means = np.mean(got, axis=0)
         if len(images) == len(IMAGES):

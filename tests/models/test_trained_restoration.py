@@ -101,7 +101,7 @@ def test_it_is_trained_at_scale_1_and_its_weights_are_recognised(network: str, p
         yaml.safe_dump({
             "name": "denoise",
             "corpus": {"images": [str(photos / "*.png")], "scale": 1, "degradations": [{"noise": 50}]},
-            "validate": {"images": [str(photos / "0.png")], "degradations": [{"noise": 50}], "crop": 45, "every": 10},
+            "validate": {"images": [str(photos / "0.png")], "degradations": [{"noise": 50}], "crop": 45, "every": 15},
             "train": {"network": network, "args": SMALL[network], "iterations": 30, "batch": 4, "crop": 16, "warmup": 0, "lr": 5e-3,
                       "ema": 0.9},
             "grid": [{"id": "residual", "train": {"args": {"global_residual": True}}},
@@ -122,5 +122,5 @@ def test_it_is_trained_at_scale_1_and_its_weights_are_recognised(network: str, p
         assert card["weights"]["parameters"] == sum(p.numel() for p in model.module.parameters())
         loss, scores = card["curve"]["loss"], card["curve"]["psnr_y noise50"]
         assert loss[-1] < loss[0]
-        assert len(scores) == 3
+        assert len(scores) == 2
         assert scores[-1] > psnr(luma(noisy), luma(clean))

@@ -32,7 +32,7 @@ from xlli_ray.models.networks import Built, check_args, counts, load_strict, num
 VERSION = 1
 NAME = "swinir_small"
 ARGS = (ARG,)
-DEFAULTS = {"width": 28, "groups": 2, "depth": 2, "heads": 4, "window": 8}
+DEFAULTS = {"width": 28, "groups": 2, "depth": 2, "heads": 2, "window": 8}
 WIDEST = 32  # window: its positions are a table of 32^4 entries
 MLP = 2  # width of the MLP's middle over that of the features
 
@@ -88,9 +88,9 @@ class SwinIR(Restoration):
 def create(args: Mapping[str, Any], *, generator: torch.Generator) -> SwinIR:
     """A network to be trained, its first weights drawn from `generator`.
 
-    `args`: `width` (features, default 28), `groups` (default 2), `depth` (layers of a group, default 2), `heads` (default 4; they divide
+    `args`: `width` (features, default 28), `groups` (default 2), `depth` (layers of a group, default 2), `heads` (default 2; they divide
     the width), `window` (pixels, default 8), `global_residual` (default true), which changes no draw: twins start equal. The default has
-    52,715 parameters. The last layer of each branch, the position biases (zero) and the last convolution start small.
+    50,915 parameters. The last layer of each branch, the position biases (zero) and the last convolution start small.
     """
     check_args(args, (*DEFAULTS, ARG), network=NAME)
     width, groups, depth, heads, window = counts(args, DEFAULTS, network=NAME)
