@@ -9,6 +9,7 @@ What identifies an image is the sha256 of its files: that is what `identity` com
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,9 +73,23 @@ def witnesses(rows: Sequence[Row]) -> list[tuple[str, str | None]]:
 
 
 def samples_of(rows: Iterable[Row], corpus: CorpusSpec) -> list[Sample]:
-    """Each good row as the sample that it would be in a study."""
-    tables = (expand([dict(row)], corpus, 0) for row in rows if row["status"] == "ok")
-    return [sample_from_row(sample) for table in tables for batch in table for sample in batch.to_pylist()]
+    """Each good row as the sample that it would be in a study, in the order of the rows.
+
+    A study merges equal files into one sample; here each stays one, so rows with the same bytes go into separate tables.
+    """
+    tables: list[list[dict[str, Any]]] = []
+    repeats, place = Counter[tuple[Any, ...]](), dict[tuple[Any, Any], int]()
+    for number, row in enumerate(rows):
+        place.setdefault((row.get("uri"), row.get("target")), number)
+        if row["status"] != "ok":
+            continue
+        files = (row["sha"], row["target_sha"], row.get("label"), row.get("mask_sha"))
+        if repeats[files] == len(tables):
+            tables.append([])
+        tables[repeats[files]].append(dict(row))
+        repeats[files] += 1
+    samples = [sample_from_row(line) for table in tables for batch in expand(table, corpus, 0) for line in batch.to_pylist()]
+    return sorted(samples, key=lambda sample: place.get((sample.source, sample.target), 0))
 
 
 def training_samples(corpus: TrainCorpus, rows: Sequence[Row], seed: int) -> list[Sample]:
