@@ -113,12 +113,17 @@ def test_what_was_destroyed_is_a_weighted_sum_of_three_images() -> None:
     given, target, output = (RNG.integers(0, 255, (3, 6, 8)).astype(np.float32) for _ in range(3))
     arrays = {"input": given, "target": target, "output": output}
     terms = Term(of("input"), 0.25 - 1), Term(of("target"), -0.25)
-    layer = Layer(of("output"), terms, channels="mean", scale=ColourScale(-500, 500, "RdBu_r"))
-    shown = one(ImagePanel("a", (layer,)), lambda source: Values(arrays[source.array], (1, 1)))
-    png = shown.layers[0].png
-    assert png is not None
-    found = np.asarray(Image.open(io.BytesIO(base64.b64decode(png)))) / 255 * 1000 - 500
-    np.testing.assert_allclose(found, (output - given - 0.25 * (target - given)).mean(axis=0), atol=2)
+    expected = output - given - 0.25 * (target - given)
+
+    def kept(layer: Layer) -> np.ndarray:
+        png = one(ImagePanel("a", (layer,)), lambda source: Values(arrays[source.array], (1, 1))).layers[0].png
+        assert png is not None
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(png)))).astype(float)
+
+    found = kept(Layer(of("output"), terms, channels="mean", scale=ColourScale(-500, 500, "RdBu_r")))
+    np.testing.assert_allclose(found / 255 * 1000 - 500, expected.mean(axis=0), atol=2)
+    in_colours = kept(Layer(of("output"), terms, offset=128))
+    np.testing.assert_allclose(in_colours, np.moveaxis(expected + 128, 0, 2).clip(0, 255), atol=0.51)
 
 
 def test_arrays_that_do_not_fit_are_refused_with_their_names_and_sizes() -> None:

@@ -173,7 +173,7 @@ HOSTILE = [
     ("image_panels", put("rows.0.panels.1.layers.1.scale.colours", "url(#a)"), r"scale: colours is 'url"),
     ("image_panels", put("rows.0.panels.1.layers.1.scale.high", None), "a scale goes from a number to a larger one"),
     ("image_panels", put("rows.0.panels.1.layers.1.opacity", 2.0), r"layers\[1\]: opacity is 2.0"),
-    ("image_panels", put("rows.0.panels.1.layers.1.scale", None), "a layer of computed values needs a scale"),
+    ("image_panels", put("rows.0.panels.1.layers.1.scale", None), "a layer of single values, or of an opacity"),
     ("image_panels", put("rows.0.panels.1.area", None), "a panel with frames needs its area"),
     ("image_panels", put("rows.0.panels.1.area.width", 0.0), "width is 0.0, expected a number above 0"),
     ("image_panels", put("rows.0.panels.1.frames.0.colour", "red"), "'red' is not a colour"),

@@ -72,6 +72,8 @@ class Layer:
     """How one number is made of several channels: `luma`, `mean` or `sum`. Empty: an image in its colours, or a single channel."""
     scale: ColourScale | None = None
     """None: an image in its own colours."""
+    offset: float = 0.0
+    """Without a scale: added last, so that a difference of two colour images is seen about a middle grey (128)."""
     opacity: float = 1.0
     """0..1; at the strongest value, where it is shared."""
     shared: bool = False
@@ -86,8 +88,9 @@ class Layer:
             raise ValueError("a layer has a source, or pixels")
         if self.source is None and (self.terms or self.outside):
             raise ValueError("a layer without a source has nothing to add to or to mask")
-        if self.scale is None and (self.terms or self.absolute or self.outside or self.channels or self.shared):
-            raise ValueError("a layer of computed values needs a scale")
+        check_range("offset", self.offset, -1e6, 1e6)
+        if self.scale is None and (self.channels or self.shared):
+            raise ValueError("a layer of single values, or of an opacity that follows them, needs a scale")
 
 
 @dataclass(frozen=True)

@@ -115,18 +115,17 @@ def _one_channel(values: NDArray, layer: Layer) -> NDArray:
 def _png(layer: Layer, panel: ImagePanel, read: Read) -> Png:
     made = layer_values(layer, read)
     values = cut(made, panel.area)
-    if layer.scale is None:
-        if values.ndim == 2:
-            values = values[None]
-        colour = np.clip(np.floor(np.nan_to_num(values) + 0.5), 0, 255).astype(np.uint8)
-        return _text(shrunk(colour[0] if len(colour) == 1 else np.moveaxis(colour, 0, 2), panel.side))
     if layer.outside is not None:
         mask = read(layer.outside).values
         covered = cut(Values(mask if mask.ndim == 2 else np.any(mask != 0, axis=0, keepdims=True)[0], made.step), panel.area)
-        if covered.shape != values.shape:
+        if covered.shape != values.shape[-2:]:
             raise ValueError(f"the mask {layer.outside.array} is {_size(covered)}, the values are {_size(values)}")
         values = np.where(covered != 0, np.float32(0), values)
-    return _text(layer.scale.levels(shrunk(values.astype(np.float64), panel.side)))
+    if layer.scale is not None:
+        return _text(layer.scale.levels(shrunk(values.astype(np.float64), panel.side)))
+    values = values if values.ndim == 3 else values[None]
+    colour = np.clip(np.floor(np.nan_to_num(values) + layer.offset + 0.5), 0, 255).astype(np.uint8)
+    return _text(shrunk(colour[0] if len(colour) == 1 else np.moveaxis(colour, 0, 2), panel.side))
 
 
 def cut(made: Values, area: Area | None) -> NDArray:

@@ -142,7 +142,7 @@ class SectionContext:
         return self.page.samples.read.stored(source)
 
     def output(self, row: int, model: str) -> Source | None:
-        """Where the restored image of that sample lies, None where none is stored (`restore: {save: true}`)."""
+        """Where the restored image of that sample lies: of this stage or of one that restores; None where none is stored."""
         sources = (Source(row, name, cell) for cell, name in self._outputs(model))
         return next((source for source in sources if self.stored(source) is not None), None)
 
@@ -152,7 +152,8 @@ class SectionContext:
 
     def _outputs(self, model: str) -> list[tuple[str, str]]:
         """(cell's id, array's name)"""
-        cells = [cell for cell in self.study.manifest.cells if cell.kind == "restore" and cell.model == model]
+        own = [cell for cell in self.cells if cell.model == model]
+        cells = [*own, *(cell for cell in self.study.manifest.cells if cell.kind == "restore" and cell.model == model)]
         arrays = ((cell.id, meta) for cell in cells for bucket in cell.buckets for meta in bucket.arrays)
         return list(dict.fromkeys((cell, meta.name) for cell, meta in arrays if is_image(meta)))
 

@@ -1,4 +1,4 @@
-"""Pictures of a `derain` stage: what each network took out of the rain, and what it destroyed.
+"""Images of a `derain` stage: what each network took out of the rain, and what it destroyed.
 
 For some backgrounds, under each of their degradations, a crop where the rain is strongest: input, target, the rain O − B, and then for each
 network its output F, what it removed, O − F, and what it destroyed: the part of F − O that ρ, that of the table, does not explain,
@@ -9,18 +9,14 @@ the image alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xlli_ray.corpus.sample import Loaded
-from xlli_ray.plots.pixels import to_image
-from xlli_ray.report.section import Image, Images, Part, SectionContext, Text
-from xlli_ray.report.shown_samples import ROW_BYTES, spread
-from xlli_ray.store.zarr.size_reader import Reader, open_readers
-from xlli_ray.views.stored import is_image, row_of
+from xlli_ray.plots.image_panels import Area, ImagePanel, ImagePanels, Layer, PanelRow, Source, Term
+from xlli_ray.report.section import Drawing, Part, SectionContext, Text
+from xlli_ray.report.shown_samples import spread
 
 BACKGROUNDS = 2
 LABELS = 3
@@ -32,12 +28,12 @@ GREY = 128
 
 
 def derain_section(context: SectionContext) -> Iterator[Part]:
-    """The pictures of a `derain` stage. Raises StudyError for an array that cannot be read."""
-    stored = {model: outputs for model in context.models if (outputs := _outputs(context, model))}
+    """The images of a `derain` stage. Raises StudyError for an array that cannot be read."""
+    stored = [model for model in context.models if context.stores_outputs(model)]
     if not stored:
-        yield Text("No pictures: no output is kept. `derain: {save: true}`, or `restore: {save: true}`, keeps them.")
+        yield Text("No images: no output is kept. `derain: {save: true}`, or `restore: {save: true}`, keeps them.")
         return
-    models = spread(MODELS, list(stored))
+    models = spread(MODELS, stored)
     if len(models) < len(context.models):
         yield Text(f"{len(models)} of {len(context.models)} networks are drawn.")
     missing = ""
@@ -46,24 +42,18 @@ def derain_section(context: SectionContext) -> Iterator[Part]:
         if isinstance(loaded, str) or loaded.target is None:
             missing = missing or (loaded if isinstance(loaded, str) else "a sample has no target")
             continue
-        rho = {line["model"]: line["rho"] for line in context.rows(
+        rho: Mapping[str, float] = {line["model"]: line["rho"] for line in context.rows(
             "select model, rho from derain where stage = ? and row = ? and status = 'ok'", [context.stage, row])}  # fmt: skip
-        lines = [("", _given(loaded))]
+        area = _area(loaded)
+        lines = [PanelRow("", _given(row, area))]
         for model in models:
-            output = row_of(stored[model], row)
+            output = context.output(row, model)
             if output is not None and model in rho:
-                lines.append((model, _made(output, loaded, rho[model])))
-        yield Images(context.page.samples.head(row), lines, "Differences: grey is nothing, brighter where the first is brighter.")
+                lines.append(PanelRow(model, _made(output, area, rho[model])))
+        note = "Differences: grey is nothing, brighter where the first is brighter."
+        yield Drawing(ImagePanels(context.page.samples.head(row), tuple(lines)), note)
     if missing:
         yield Text(f"Some samples cannot be shown: {missing}")
-
-
-def _outputs(context: SectionContext, model: str) -> list[Reader]:
-    """Stored outputs of a network: of this stage, or of one that restores."""
-    own = [cell for cell in context.cells if cell.model == model]
-    others = [cell for cell in context.study.manifest.cells if cell.kind == "restore" and cell.model == model]
-    readers = (reader for cell in (*own, *others) for reader in open_readers(context.study.archive.records, cell))
-    return [r for r in readers if is_image(r.meta) and r.meta.nbytes / max(1, r.meta.rows) <= ROW_BYTES and r.valid.any()]
 
 
 def _rows(context: SectionContext, models: Sequence[str]) -> list[int]:
@@ -85,7 +75,7 @@ def _rows(context: SectionContext, models: Sequence[str]) -> list[int]:
     return [under[label] for under in chosen for label in labels if label in under]
 
 
-def _crop(loaded: Loaded) -> tuple[slice, slice]:
+def _area(loaded: Loaded) -> Area:
     """Where the rain is strongest: the window of SIDE pixels with the largest sum of |O − B|."""
     assert loaded.target is not None
     rain = np.abs(loaded.input - loaded.target).mean(axis=0, dtype=np.float64)
@@ -96,29 +86,25 @@ def _crop(loaded: Loaded) -> tuple[slice, slice]:
     boxes = (sums[np.ix_(tops + height, lefts + width)] - sums[np.ix_(tops, lefts + width)] - sums[np.ix_(tops + height, lefts)]
              + sums[np.ix_(tops, lefts)])  # fmt: skip
     top, left = np.unravel_index(int(boxes.argmax()), boxes.shape)
-    return slice(int(tops[top]), int(tops[top]) + height), slice(int(lefts[left]), int(lefts[left]) + width)
+    return Area(int(tops[top]), int(lefts[left]), height, width)
 
 
-def _given(loaded: Loaded) -> list[Image | None]:
-    assert loaded.target is not None
-    there = _crop(loaded)
-    rainy, clean = (to_image(planes)[there] for planes in (loaded.input, loaded.target))
-    return [Image(rainy, "input O"), Image(clean, "target B"), Image(_apart(rainy, clean), "rain, O − B")]
+def _given(row: int, area: Area) -> tuple[ImagePanel, ...]:
+    rainy, clean = Source(row, "input"), Source(row, "target")
+    rain = Layer(rainy, (Term(clean),), offset=GREY)
+    layers = (("input O", Layer(rainy)), ("target B", Layer(clean)), ("rain, O − B", rain))
+    return tuple(ImagePanel(caption, (layer,), area=area) for caption, layer in layers)
 
 
-def _made(output: NDArray[Any], loaded: Loaded, rho: float) -> list[Image | None]:
-    assert loaded.target is not None
-    there = _crop(loaded)
-    image, rainy, clean = (to_image(planes)[there] for planes in (output, loaded.input, loaded.target))
-    change, rain = image.astype(np.float64) - rainy, clean.astype(np.float64) - rainy
-    destroyed = change - (rho if np.isfinite(rho) else 0.0) * rain
+def _made(output: Source, area: Area, rho: float) -> tuple[ImagePanel, ...]:
+    """The output F, O − F, and (F − O) − ρ (B − O) = F + (ρ − 1) O − ρ B."""
+    rainy, clean = Source(output.row, "input"), Source(output.row, "target")
+    share = rho if np.isfinite(rho) else 0.0
+    removed = Layer(rainy, (Term(output),), offset=GREY)
+    destroyed = Layer(output, (Term(rainy, share - 1), Term(clean, -share)), offset=GREY)
     note = f"ρ {rho:.2f}" if np.isfinite(rho) else "ρ undefined"
-    return [Image(image, "output F"), Image(_apart(rainy, image), "removed, O − F", note), Image(_signed(destroyed), "destroyed or uneven")]
-
-
-def _apart(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return _signed(one.astype(np.float64) - other)
-
-
-def _signed(values: NDArray[np.float64]) -> NDArray[np.uint8]:
-    return np.floor((values + GREY).clip(0, 255) + 0.5).astype(np.uint8)
+    return (
+        ImagePanel("output F", (Layer(output),), area=area),
+        ImagePanel("removed, O − F", (removed,), note, area),
+        ImagePanel("destroyed or uneven", (destroyed,), area=area),
+    )
