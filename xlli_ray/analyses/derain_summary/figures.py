@@ -31,14 +31,16 @@ def removal(measures: Measures, summary: Sequence[_Row]) -> Iterator[Figure]:
     names = tuple(f"{row['group']} · {row['label']}" + (f" ({row['rain']})" if row["rain"] else "") for row in rows)
     colours = tuple(measures.view.meaning.colour(row["label"]) for row in rows)
 
+    marks = "".join("D" if row["rain"] == "unseen" else "o" for row in rows)
+
     def panel(title: str, unit: str, name: str) -> Panel:
-        return Panel(title, unit, tuple(_interval(row, name) for row in rows), colours, share=name)
+        return Panel(title, unit, tuple(_interval(row, name) for row in rows), colours, share=name, markers=marks)
 
     shares = tuple(_point(row["e_rain_input"] / row["e_rain_perfect"]) for row in rows)
-    change = Panel("E_R / E_R*", "1: as a perfect network", shares, colours, share="e_rain")
+    change = Panel("E_R / E_R*", "1: as a perfect network", shares, colours, share="e_rain", markers=marks)
     panels = (panel("removal ρ", "share of the rain", "rho"), panel("damage D⊥", "grey levels", "d_perp"),
               panel("background E_B", "grey levels", "e_background"), change, panel("PSNR-Y", "dB", "psnr_y"))  # fmt: skip
-    caption = "Share of the rain that was removed, content destroyed under it, error beside it; E_R only with them. Bars: intervals."
+    caption = "Share of the rain removed, damage under it, error beside it; E_R only with them. Diamonds: unseen rain; bars: intervals."
     yield figure("removal", Dots("removal and damage by group and rain", names, panels, columns=5), caption)
 
 
