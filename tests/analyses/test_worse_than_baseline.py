@@ -20,7 +20,7 @@ from xlli_ray.corpus.resize import bicubic_up
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.run.driver import run_study
 from xlli_ray.models.networks.bicubic import make
-from xlli_ray.models.value_range_check import picture
+from xlli_ray.models.value_range_check import synthetic_image
 from xlli_ray.recipe import load_recipe
 from xlli_ray.report.page import write_report
 from xlli_ray.report.text import result_table
@@ -29,7 +29,7 @@ from xlli_ray.study import open_study
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 def test_the_network_is_the_operator_of_the_corpus(scale: int) -> None:
-    image = picture(32, 0)[:24]
+    image = synthetic_image(32, 0)[:24]
     found = make(scale).module(torch.from_numpy(image.transpose(2, 0, 1)[None].copy()))[0].numpy().transpose(1, 2, 0)
     assert found.shape == (24 * scale, 32 * scale, 3)
     assert np.abs(found - bicubic_up(image, scale)).max() <= (1e-6 if scale > 1 else 0)
@@ -38,7 +38,7 @@ def test_the_network_is_the_operator_of_the_corpus(scale: int) -> None:
 def test_a_network_below_the_baseline_is_flagged_in_the_run_the_table_and_the_page(tmp_path: Path) -> None:
     """A7: a network that bicubic beats said nothing of it."""
     for seed in range(3):
-        Image.fromarray(np.round(picture(64, seed) * 255).astype(np.uint8)).save(tmp_path / f"{seed}.png")
+        Image.fromarray(np.round(synthetic_image(64, seed) * 255).astype(np.uint8)).save(tmp_path / f"{seed}.png")
     path = tmp_path / "recipe.yaml"
     models = [
         {"id": "bicubic", "network": NETWORK, "args": {"scale": 2}}, {"id": "nearest", "network": "toy:copying"},

@@ -17,7 +17,7 @@ from xlli_ray.models import ModelSpec, load_model, read_state_dict
 from xlli_ray.models.batch_independence import manners
 from xlli_ray.models.layers import list_layers, resolve
 from xlli_ray.models.networks import network_file
-from xlli_ray.models.value_range_check import picture
+from xlli_ray.models.value_range_check import synthetic_image
 from xlli_ray.training.run import train
 
 SMALL: dict[str, dict[str, int]] = {
@@ -90,7 +90,7 @@ def test_its_layers_are_listed_and_images_of_a_batch_do_not_touch(network: str) 
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
     for seed in range(3):
-        Image.fromarray((picture(64, seed) * 255).round().astype(np.uint8)).save(folder / f"{seed}.png")
+        Image.fromarray((synthetic_image(64, seed) * 255).round().astype(np.uint8)).save(folder / f"{seed}.png")
     return folder
 
 

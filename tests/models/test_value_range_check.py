@@ -14,7 +14,7 @@ from xlli_ray.models import Model, ModelSpec, load_model, read_state_dict
 from xlli_ray.models.builtin_weights import builtin_path
 from xlli_ray.models.model import Range
 from xlli_ray.models.model_spec import builtin_names
-from xlli_ray.models.value_range_check import RANGES, picture, range_remark, span_fault
+from xlli_ray.models.value_range_check import RANGES, range_remark, span_fault, synthetic_image
 
 SMALL = [
     ("imdn/imdn_x4.pth", {"network": "imdn"}), ("rfdn/rfdn_x4.pth", {"network": "rfdn"}), ("rlfn/rlfn_x4.pth", {"network": "rlfn"}),
@@ -60,19 +60,19 @@ def test_an_untrained_network_is_not_suspected_of_anything(load: Callable[..., M
 
 
 @pytest.mark.parametrize("values", [(0, 300), (0, 3), (-100, 100), (0, 0.5), (0, 1e9)])
-def test_a_span_that_no_picture_has_is_refused(values: tuple[float, float], load: Callable[..., Model]) -> None:
+def test_a_span_that_no_image_has_is_refused(values: tuple[float, float], load: Callable[..., Model]) -> None:
     with pytest.raises(NetworkError, match=r"images do not have such values; expected \[0, 1\].*Built\(module, range="):
         load("imdn/imdn_x4.pth", network="imdn", range=values)
 
 
 @pytest.mark.parametrize("values", [(0, 1), (-1, 1), (0, 255), (-0.5, 0.5), (-127.5, 127.5), (0, 65535), (0, 1023), (-0.4488, 0.5512)])
-def test_spans_that_pictures_have_are_not(values: tuple[float, float]) -> None:
+def test_spans_that_images_have_are_not(values: tuple[float, float]) -> None:
     assert span_fault(*map(float, values)) == ""
 
 
-def test_the_picture_is_the_same_each_time_and_has_what_photographs_have() -> None:
-    image = picture(128, 0)
-    assert np.array_equal(image, picture.__wrapped__(128, 0))
+def test_the_image_is_the_same_each_time_and_has_what_photographs_have() -> None:
+    image = synthetic_image(128, 0)
+    assert np.array_equal(image, synthetic_image.__wrapped__(128, 0))
     assert image.dtype == np.float32
     assert 0.01 < float(image.min()) < 0.1
     assert 0.9 < float(image.max()) < 0.99

@@ -227,7 +227,7 @@ def test_a_study_that_is_not_finished_says_so(make_study: Make) -> None:
 def test_no_valid_row_is_a_page_without_numbers(make_study: Make, recipe: Recipe) -> None:
     html, page = page_of(make_study(recipe))
     assert "No sample has been measured yet" in page.text
-    assert "No array holds a valid row yet" in page.text
+    assert "No array has a valid row yet" in page.text
     assert "<svg" not in html
 
 
@@ -246,7 +246,7 @@ def test_columns_without_targets_are_named_and_not_drawn(make_study: Make) -> No
     nothing = Stage("restore", value=lambda model, row, label: {}, shape=(3, -1, -2), name="output", dtype="uint8",
                     array=lambda model, row, shape: np.full(shape, row))  # fmt: skip
     html, page = page_of(make_study(Recipe([nothing], inputs=True)))
-    assert "psnr_y: no value in 6 measured rows (there may be no targets)" in page.text
+    assert "psnr_y: no value in 6 measured rows (perhaps there are no targets)" in page.text
     assert 'class="plot"' not in html
     assert "input" in page.text  # the outputs are still shown, without error maps
     assert "output − target" not in page.text

@@ -150,11 +150,11 @@ class Look:
         varied = [box for box, spread in zip(every, spreads, strict=True) if spread >= self.patches.min_std]
         return Tiles(every, varied, max(spreads, default=0.0))
 
-    def pick(self, found: Tiles, sha: str, target_sha: str | None) -> list[list[int]]:
+    def pick(self, tiles: Tiles, sha: str, target_sha: str | None) -> list[list[int]]:
         """[top, left] of the selected tiles, in the order of selection. The sha256s are those of the images that they are cut from."""
         assert self.patches is not None
-        contents = [content_id(sha, target_sha, box) for box in found.varied]
-        return [[box.top, box.left] for box in choose(found.varied, contents, self.seed, self.patches.per_image)]
+        contents = [content_id(sha, target_sha, box) for box in tiles.varied]
+        return [[box.top, box.left] for box in choose(tiles.varied, contents, self.seed, self.patches.per_image)]
 
 
 def _read(uri: str, max_pixels: int, read: Callable[[str], bytes], decoder: Decoder) -> tuple[str, Decoded]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 
-_PICTURES = {
+_IMAGES = {
     b"\x89PNG\r\n\x1a\n": "a PNG image", b"\xff\xd8\xff": "a JPEG image", b"GIF8": "a GIF image", b"BM": "a BMP image",
     b"II*\x00": "a TIFF image", b"MM\x00*": "a TIFF image", b"RIFF": "a RIFF file (WebP, WAV or AVI)", b"%PDF": "a PDF document",
 }  # fmt: skip
@@ -40,7 +40,7 @@ def not_weights(data: bytes) -> str | None:
         return f"the Git LFS pointer to a file{kind}: fetch the file itself with `git lfs pull`"
     if head.startswith(b"ID of the file:") or head.startswith(b"oid sha256"):
         return "a pointer to a file stored elsewhere: fetch the file itself"
-    for table, advice in ((_PICTURES, "Check the path of `weights`"), (_PACKED, "Unpack it and name the file inside")):
+    for table, advice in ((_IMAGES, "Check the path of `weights`"), (_PACKED, "Unpack it and name the file inside")):
         for magic, kind in table.items():
             if head.startswith(magic):
                 return f"{kind}. {advice}"

@@ -75,7 +75,7 @@ def span_fault(low: float, high: float) -> str:
 
 
 @cache
-def picture(side: int, seed: int) -> _F32:
+def synthetic_image(side: int, seed: int) -> _F32:
     """float32 (side, side, 3) in 0.02..0.98: patches of colour with edges, some striped, on a background of natural spectrum (1/f^1.2).
 
     The same numbers on every machine up to the last bits of the Fourier transform, which do not matter here.
@@ -109,7 +109,7 @@ def _gain(model: Model, values: Range, seeds: Sequence[int]) -> float:
 def _one(model: Model, values: Range, seed: int) -> float:
     scale = model.scale
     side = -(-max(SIDE, model.minimum) // model.multiple) * model.multiple
-    clean = picture(side * scale, seed)
+    clean = synthetic_image(side * scale, seed)
     target = _eight(clean)
     if scale > 1:
         small = downscale(clean, scale).astype(np.float32)

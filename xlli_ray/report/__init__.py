@@ -1,1 +1,1 @@
-"""What people look at: text tables for a terminal, one static page with figures. Reads studies, computes nothing new."""
+"""Reports for people: text tables for a terminal, one static page with figures. Reads studies, computes nothing new."""

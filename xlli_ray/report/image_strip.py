@@ -1,4 +1,4 @@
-"""Image panels as the page's template shows them: tiles in rows, each an `<img>` with its words below it.
+"""Image panels for the page's template: tiles in rows, each an `<img>` with its caption.
 
 The view is what is drawn (`plots.image_panels`); a strip is made from it by `strip_of`, which reads the arrays that it names.
 """
@@ -17,13 +17,13 @@ from xlli_ray.plots.pixels import png_bytes
 
 @dataclass(frozen=True)
 class Tile:
-    """One image with the words below it."""
+    """One image with its caption."""
 
     uri: str
     caption: str
     note: str = ""
     height: int = 0
-    """Not 0: stretched over the whole row and to so many pixels, as the matrix of a pooled layer is."""
+    """If not 0: stretched over the row to this height in pixels, like the matrix of a pooled layer."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Row:
-    """Tiles side by side; None keeps a place empty."""
+    """Tiles side by side; None leaves a place empty."""
 
     label: str
     colour: str
@@ -51,12 +51,12 @@ class Strip:
 
     title: str
     caption: str
-    """Stands above them."""
+    """Heading."""
     columns: int
     rows: Sequence[Row]
     scale: Bar | None
     view: ImagePanels
-    """What it was made of, without the pixels that lie in the study."""
+    """The view it was made from, without pixels that are stored in the study."""
 
 
 def strip_of(view: ImagePanels, caption: str, read: Read) -> Strip:
@@ -66,7 +66,7 @@ def strip_of(view: ImagePanels, caption: str, read: Read) -> Strip:
         caption = f"{caption} Not all images can be shown: {reasons[0]}".strip()
     rows = [Row(row.label, row.colour, [None if panel is None else _tile(panel) for panel in row.panels]) for row in drawn.rows]
     wide = all(panel is None or panel.height for row in view.rows for panel in row.panels)
-    columns = 1 if wide else max(2, view.columns)  # a single one would fill the page
+    columns = 1 if wide else max(2, view.columns)  # a single tile would fill the page
     bar = None
     if view.scale is not None:
         uri = f"data:image/png;base64,{base64.b64encode(png_bytes(ramp(view.scale))).decode()}"

@@ -1,6 +1,6 @@
 """The study's page: `STUDY/report/index.html`, one file that opens from disk without network.
 
-Written again from what the study holds whenever it is asked for, also while the study runs. It has no clock in it: the same study gives the
+Rewritten from the study's content on request, also during a run. It contains no clock: the same study gives the
 same page.
 """
 
@@ -23,8 +23,9 @@ from xlli_ray.errors import StudyError, closest
 from xlli_ray.plots.canvas import with_ids
 from xlli_ray.report.array_images import corpus_panels
 from xlli_ray.report.image_strip import Strip, strip_of
+from xlli_ray.report.page_context import Context
 from xlli_ray.report.page_means import Tables
-from xlli_ray.report.page_model import Context, Figure, Piece, Section, head_of, words_of
+from xlli_ray.report.page_model import Figure, Piece, Section, head_of, words_of
 from xlli_ray.report.page_parts.analysis import ResultSection, result_sections
 from xlli_ray.report.page_parts.stage import describe, stage_sections
 from xlli_ray.report.shown_samples import Samples
@@ -51,12 +52,12 @@ class Degradation:
 
 @dataclass
 class Page:
-    """All that the template shows."""
+    """Everything shown by the template."""
 
     name: str
     place: str
     quoted: str
-    """`place` as a shell takes it."""
+    """`place` quoted for a shell."""
     manifest: Manifest
     contents: int = 0
     done: int = 0
@@ -66,7 +67,7 @@ class Page:
     degradations: list[Degradation] = field(default_factory=list)
     corpus: Strip | None = None
     corpus_note: str = ""
-    """Why no inputs are shown."""
+    """The reason if no inputs are shown."""
     models: list[dict[str, Any]] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
@@ -86,12 +87,12 @@ class Page:
 
     @property
     def complete(self) -> bool:
-        """Everything planned is done."""
+        """Whether everything planned is done."""
         return self.planned > 0 and self.done >= self.planned
 
     @property
     def failure_total(self) -> int:
-        """Rows of the table of failures: a sample counts once for each output that it lacks."""
+        """Rows of the table of failures: a sample counts once for each missing output."""
         return sum(row["n"] for row in self.failure_counts)
 
     @property
@@ -101,17 +102,17 @@ class Page:
 
     @property
     def software(self) -> str:
-        """The version that measured."""
+        """The version with which it was measured."""
         return self.manifest.versions.get("xlli_ray", self.version)
 
     @property
     def sql_tables(self) -> list[str]:
-        """SQL tables beyond those that every study has."""
+        """SQL tables in addition to those of every study."""
         return list(dict.fromkeys([*table_kinds(self.manifest), *(table.name for result in self.results for table in result.tables)]))
 
     @property
     def views(self) -> list[PageView]:
-        """All figures that are drawn here, in the order of the page; those of results are stored with them."""
+        """All figures drawn here, in the order of the page; those of results are stored with the results."""
         out = [PageView("corpus", self.corpus.caption, self.corpus.view)] if self.corpus is not None else []
         for section in self.sections:
             drawn: list[Figure | Strip] = [*section.figures, *_drawn(section.own), *section.strips]
@@ -122,7 +123,7 @@ class Page:
 
     @property
     def python(self) -> str:
-        """`place` as a Python string."""
+        """`place` as a Python literal."""
         return json.dumps(self.place, ensure_ascii=False)
 
 
@@ -133,8 +134,8 @@ def _drawn(pieces: Sequence[Piece]) -> list[Figure | Strip]:
 def write_report(place: str, against: str | None = None) -> str:
     """Write the page of the study at `place` (a folder or a URL) into the study, and its figures as data. Returns its path or URL.
 
-    `against`: id of the model that each other one is compared with; None: every pair of a few, the first with each other one of many.
-    Raises StudyError when there is no study, or no such model.
+    `against`: id of the model that all others are compared with; None: every pair of a few models, or the first with each other.
+    Raises StudyError if there is no study, or no such model.
     """
     study = open_study(place).as_it_is()
     models = [model.id for model in study.manifest.models]
@@ -149,7 +150,7 @@ def write_report(place: str, against: str | None = None) -> str:
 
 
 def gather(study: Study, place: str, against: str | None = None) -> Page:
-    """Everything the page says, read from the study. `against`: as of `write_report`."""
+    """The content of the page, read from the study. `against`: as in `write_report`."""
     manifest = study.manifest
     page = Page(manifest.name, place, shlex.quote(place), manifest)
     page.recipe = yaml.safe_dump(json.loads(json.dumps(manifest.recipe)), sort_keys=False, allow_unicode=True, width=120)
@@ -186,7 +187,7 @@ def gather(study: Study, place: str, against: str | None = None) -> Page:
 
 
 def _example(page: Page, study: Study) -> None:
-    """An array and a sample that it holds, for the lines of Python that open it."""
+    """An array and one of its samples, for the Python example."""
     for cell in study.manifest.cells:
         for bucket in cell.sizes:
             if bucket.arrays and bucket.segments:
@@ -222,13 +223,13 @@ def _units(page: Page, study: Study) -> None:
 
 
 def render(page: Page) -> str:
-    """The page as HTML. Every text is escaped; only figures drawn here and now go in as they are, those that lay in the study as images."""
+    """The page as HTML. Every text is escaped; only figures drawn here are inserted unchanged, those stored in the study as images."""
     families = {row.label: row.family for row in page.degradations}
     return environment().get_template("page.html.j2").render(page=page, families=families)
 
 
 def environment() -> Any:
-    """Where templates are found, and their filters: of every page."""
+    """The templates of all pages, with their filters."""
     import jinja2
 
     made = jinja2.Environment(
@@ -246,7 +247,7 @@ def environment() -> Any:
 
 
 class OwnIds:
-    """A filter for the drawings of one page: ids count from 0 for each, so that none refers to the definitions of another."""
+    """A filter for the drawings of one page: it makes their ids unique, so that none refers to the definitions of another."""
 
     def __init__(self) -> None:
         self._drawings = 0
@@ -257,7 +258,7 @@ class OwnIds:
 
 
 def shell(text: str) -> str:
-    """`text` as one word of a command line, in double quotes where these do."""
+    """`text` as one word of a command line, in double quotes if these suffice."""
     return shlex.quote(text) if re.search(r'["$`\\!]', text) else f'"{text}"'
 
 

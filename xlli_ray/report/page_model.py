@@ -1,4 +1,4 @@
-"""What a section of the page consists of: filled by `page_parts`, read by the template."""
+"""The content of a section of the page: filled by `page_parts`, read by the template."""
 
 from __future__ import annotations
 
@@ -6,53 +6,19 @@ import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Literal, Protocol
 
-from xlli_ray.analyses.shared.labels import Labels
-from xlli_ray.plots.palette import Look, network_looks
 from xlli_ray.plots.view import View
 from xlli_ray.report.image_strip import Strip
-from xlli_ray.report.page_means import Tables
 from xlli_ray.report.page_parts.table_text import Shown
-from xlli_ray.report.shown_samples import Samples
 from xlli_ray.stats.intervals import UNLIMITED, Limits
-from xlli_ray.store.records.manifest import NO_MODEL, SampleTable
-from xlli_ray.study import Study
+from xlli_ray.store.records.manifest import NO_MODEL
 
 PIXELS_A_POINT = 4 / 3
 
 
-@dataclass(frozen=True)
-class Context:
-    """What all sections share."""
-
-    study: Study
-    table: SampleTable
-    tables: Tables
-    samples: Samples
-    meaning: Labels
-    """What the degradation labels mean, in the sample table's order."""
-    against: str | None = None
-    """The model that each other one is compared with; None: every pair of a few, the first with each other one of many."""
-
-    @property
-    def families(self) -> dict[str, str]:
-        """Degradation label → family, in the sample table's order."""
-        return {label: self.meaning.type(label) for label in self.table.labels}
-
-    def colour(self, label: str) -> str:
-        """The colour of a degradation label."""
-        return self.meaning.colour(label)
-
-    @cached_property
-    def looks(self) -> dict[str, Look]:
-        """How each network is drawn."""
-        return network_looks([model.id for model in self.study.manifest.models])
-
-
 class Described(Protocol):
-    """What columns of probes and of results say of themselves."""
+    """The description that columns of probes and of results have."""
 
     @property
     def about(self) -> str: ...
@@ -63,31 +29,31 @@ class Described(Protocol):
 
 
 def words_of(column: Described) -> str:
-    """Meaning, unit and which way is better, as a caption has them."""
+    """Meaning, unit and better direction, for a caption."""
     about, mark, rest = column.about.partition(";")
     way = f"{column.better} is better" if column.better else ""
     return ", ".join(part for part in (about, column.unit, way) if part) + mark + rest
 
 
 def head_of(column: Described) -> str:
-    """What stands above its numbers: the unit, and an arrow to where it is better."""
+    """Head of the column: the unit, and an arrow in the better direction."""
     return " ".join(part for part in (column.unit, {"higher": "↑", "lower": "↓"}.get(column.better or "", "")) if part)
 
 
 @dataclass(frozen=True)
 class Scalar:
-    """A column as the protocol describes it."""
+    """A column as described in the protocol."""
 
     name: str
     dtype: str
     about: str
     place: bool = False
-    """Says which row it is: listed, not averaged."""
+    """It identifies the row: listed, not averaged."""
     limits: Limits = UNLIMITED
     unit: str = ""
     better: str | None = None
     detail: bool = False
-    """In the table of the store, and no mean of it on the page."""
+    """In the stored table, but without a mean on the page."""
 
     @property
     def words(self) -> str:
@@ -102,25 +68,25 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Value:
-    """One number of the table as text."""
+    """One number of the table, as text."""
 
     mean: str
     interval: str = ""
     over: str = ""
-    """How many photographs it is over, where these are fewer than its line says."""
+    """Number of photographs in the mean, if fewer than for its line."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One row of the table of means, or of that of differences."""
+    """One row of the table of means or differences."""
 
     name: str
-    """The model; of differences, `b − a`."""
+    """The model; for differences, `b − a`."""
     place: str
-    """The degradation; of differences of two degradations, the model."""
+    """The degradation; for differences of two degradations, the model."""
     photographs: int
     numbers: int
-    """Values measured, of which the photographs' means are made."""
+    """Number of measured values."""
     values: Sequence[Value | None]
 
 
@@ -131,9 +97,9 @@ class Figure:
     svg: str
     caption: str
     foreign: bool = False
-    """Read from the study, which may have come from a stranger: shown as an image, in which nothing runs and which loads nothing."""
+    """Read from the study, which may be untrusted: shown as an image, which cannot run scripts or load anything."""
     view: View | None = None
-    """What the drawing was made of; None for a drawing that is nothing else."""
+    """The view it was made from; None for a drawing without one."""
 
     @property
     def uri(self) -> str:
@@ -142,7 +108,7 @@ class Figure:
 
     @property
     def width(self) -> int:
-        """Pixels that the drawing asks for."""
+        """Width of the drawing in pixels."""
         match = re.search(r'\bviewBox="[\d.\-]+ [\d.\-]+ (\d{1,7}(?:\.\d{1,7})?) ', self.svg[:2000])
         return min(2000, round(float(match[1]) * PIXELS_A_POINT)) if match else 720
 

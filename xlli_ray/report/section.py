@@ -1,9 +1,9 @@
-"""What a section of one's own says: parts of a page as data, made by a function of what a study holds.
+"""Custom sections of the page: parts as data, returned by a function of a study.
 
-A probe or an analysis may bring it as a classmethod (`Showing`); or a line of `registry.SECTIONS`, or an entry point of the group
-`xlli_ray.sections`, names a function for a kind. It is called when a page is written, reads what `SectionContext` offers and nothing else,
-and writes nothing. Parts are shown in the order in which they come. None of them is HTML: texts are escaped, views are drawn here, pixels
-become PNG files. What follows from columns, arrays and tables is on the page without it; parts of a probe replace the images of its arrays.
+A probe or an analysis may have one as a classmethod (`Showing`); or a line of `registry.SECTIONS`, or an entry point of the group
+`xlli_ray.sections`, names a function for a kind. It is called when a page is written, reads only what `SectionContext` offers, and writes
+nothing. Parts are shown in the order in which they are returned. None of them is HTML: texts are escaped, views are drawn here, pixels
+become PNG files. Columns, arrays and tables are on the page without it; parts of a probe replace the images of its arrays.
 `docs/extending.md` walks through one.
 """
 
@@ -25,7 +25,7 @@ from xlli_ray.views.stored import is_image
 
 if TYPE_CHECKING:
     from xlli_ray.corpus.sample import Loaded
-    from xlli_ray.report.page_model import Context
+    from xlli_ray.report.page_context import Context
     from xlli_ray.store.records.manifest import Cell
     from xlli_ray.study import Study, StudyResult
 
@@ -34,7 +34,7 @@ __all__ = ["Column", "Drawing", "Image", "Images", "Part", "Rows", "SectionConte
 
 @dataclass(frozen=True)
 class Text:
-    """One paragraph; what stands between backticks is set as code."""
+    """One paragraph; text between backticks is set as code."""
 
     text: str
 
@@ -57,7 +57,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Rows:
-    """A table. `rows`: one mapping each, by the names of `columns`; a value that is left out, None or NaN is a dash."""
+    """A table. `rows`: one mapping per row, by column names; missing values, None and NaN are shown as a dash."""
 
     title: str
     columns: Sequence[Column]
@@ -72,10 +72,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Image:
-    """One image with the words below it."""
+    """One image with its caption."""
 
     pixels: NDArray[np.uint8]
-    """(H, W, 3) or (H, W), at most EDGE a side: kept without loss, shown as wide as its column."""
+    """(H, W, 3) or (H, W), at most EDGE per side: stored without loss, shown as wide as its column."""
     caption: str = ""
     note: str = ""
 
@@ -89,11 +89,11 @@ class Image:
 
 @dataclass(frozen=True)
 class Images:
-    """Lines of images under one heading; None keeps a place empty."""
+    """Rows of images under one heading; None leaves a place empty."""
 
     title: str
     lines: Sequence[tuple[str, Sequence[Image | None]]]
-    """(what stands above the line, its images)."""
+    """(heading of the row, its images)."""
     note: str = ""
 
 
@@ -102,7 +102,7 @@ Part = Text | Drawing | Rows | Images
 
 @dataclass(frozen=True)
 class SectionContext:
-    """What a section is made from: a study, read-only, and which part of it is asked about."""
+    """The input of a section: a study, read-only, and one of its stages."""
 
     page: Context
     """What all sections of the page share."""
@@ -110,9 +110,9 @@ class SectionContext:
     """The stage's id."""
     kind: str
     cells: Sequence[Cell]
-    """Of a probe: its cells, networks in the recipe's order. Of an analysis: those that its result was made from."""
+    """For a probe: its cells, networks in the recipe's order. For an analysis: the cells that its result was made from."""
     result: StudyResult | None = None
-    """Of an analysis: what it concluded."""
+    """For an analysis: its result."""
 
     @property
     def study(self) -> Study:
@@ -130,19 +130,19 @@ class SectionContext:
         return list(self.page.families)
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """The rows of one statement over the study's tables; `values` stand for its `?`."""
+        """The rows of one statement over the study's tables; `values`: for its placeholders `?`."""
         return self.page.tables.rows(sql, values)
 
     def load(self, row: int) -> Loaded | str:
-        """Input and target of the sample in that row of the sample table, or why they cannot be shown."""
+        """Input and target of the sample in that row of the sample table, or the reason why they cannot be shown."""
         return self.page.samples.load(row)
 
     def stored(self, source: Source) -> NDArray[Any] | None:
-        """The whole row of the array that a source names, None where it is not stored or not valid."""
+        """The complete row of the array named by a source; None if it is not stored or not valid."""
         return self.page.samples.read.stored(source)
 
     def output(self, row: int, model: str) -> Source | None:
-        """Where the restored image of that sample lies: of this stage or of one that restores; None where none is stored."""
+        """The source of the restored image of that sample, from this stage or a `restore` stage; None if it is not stored."""
         sources = (Source(row, name, cell) for cell, name in self._outputs(model))
         return next((source for source in sources if self.stored(source) is not None), None)
 
@@ -167,11 +167,11 @@ class SectionContext:
 
 
 class Showing(Protocol):
-    """What the class of a probe or of an analysis may offer besides: what its section of the page shows."""
+    """Optional, for the class of a probe or analysis: the content of its section of the page."""
 
     @classmethod
     def section(cls, context: SectionContext) -> Iterable[Part]:
-        """Parts, also one after the other (`yield`). None where it has nothing to add: then the page is as without it.
+        """Parts, also by `yield`. Without any, the page is as without a section.
 
-        An error costs the parts that were not yet given, and is told on the page.
+        After an error, further parts are missing, and the page reports the error.
         """

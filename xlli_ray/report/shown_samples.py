@@ -1,4 +1,4 @@
-"""Which samples and rows are shown, and their pixels. Nothing here reads more than single rows."""
+"""Selection of samples and rows to show, and their pixels. Reads only single rows."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Samples:
         return self._rows[number]
 
     def load(self, number: int) -> Loaded | str:
-        """Input and target of that sample, or why they cannot be shown (a page is made without its corpus, too)."""
+        """Input and target of that sample, or the reason why they cannot be shown (a page is also made without its corpus)."""
         if number not in self._loaded:
             try:
                 self._loaded[number] = self.loader.load(sample_from_row(self.row(number)))
@@ -58,12 +58,12 @@ class Samples:
         return str(self.row(number)["label"])
 
     def colour(self, number: int) -> str:
-        """The colour of its degradation, for a dot; empty where the study has but one degradation."""
+        """The colour of its degradation, for a dot; empty if the study has only one degradation."""
         return self._meaning.colour(self.label(number)) if self.several else ""
 
     @cached_property
     def read(self) -> ImageReader:
-        """Reads what image panels name."""
+        """Reads the arrays named by image panels."""
         return ImageReader(self.study.archive, self.load, self.row)
 
     @cached_property
@@ -71,12 +71,12 @@ class Samples:
         return Labels.of(self.study.manifest.samples)
 
     def head(self, number: int) -> str:
-        """Name, and degradation where there are several."""
+        """Name, and degradation if there are several."""
         return self.name(number) + (f" · {self.label(number)}" if self.several else "")
 
     @cached_property
     def several(self) -> bool:
-        """The study has more than one degradation."""
+        """Whether the study has more than one degradation."""
         table = self.study.manifest.samples
         return table is not None and len({block[0] for bucket in table.buckets for block in bucket.blocks}) > 1
 
@@ -90,7 +90,7 @@ def table_row(bucket: BucketPlan, place: int) -> int:
 def positions_by_label(table: SampleTable, plan: BucketPlan) -> dict[str, list[int]]:
     """Degradation label → array rows of its first samples (at most 64), in table order: the same contents in each label.
 
-    Real sets show other contents, and are left out.
+    Real sets have other contents and are left out.
     """
     bucket = next(b for b in table.buckets if b.name == plan.name)
     out: dict[str, list[int]] = {}
@@ -117,14 +117,14 @@ Place = tuple[Reader, int]
 
 
 def usable_readers(readers: Sequence[Reader]) -> list[Reader]:
-    """Readers with valid rows that are not too large to be drawn, that with the most rows first; light ones alone when there are some."""
+    """Readers with valid rows that are not too large to draw, most rows first; only small ones if there are any."""
     usable = [r for r in readers if r.valid.any() and r.meta.nbytes / max(1, r.meta.rows) <= ROW_BYTES]
     light = [r for r in usable if r.meta.nbytes / r.meta.rows <= ROW_BYTES / 8]
     return sorted(light or usable, key=lambda r: (-int(r.valid.sum()), r.meta.nbytes))
 
 
 def pick(table: SampleTable, readers: Sequence[Reader], count: int) -> list[Place]:
-    """What to show: with degradations, one content under the first and the last of them; else different contents."""
+    """The rows to show: with several degradations, one content under the first and the last; otherwise different contents."""
     first = readers[0]
     groups = positions_by_label(table, first.bucket)
     labels = spread(count, list(groups))
@@ -139,5 +139,5 @@ def pick(table: SampleTable, readers: Sequence[Reader], count: int) -> list[Plac
 
 
 def natural(text: str) -> list[tuple[int, int | str]]:
-    """Sort key in which `body.10` comes after `body.2`."""
+    """Natural sort key: `body.10` comes after `body.2`."""
     return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text) if part]

@@ -51,7 +51,7 @@ def _cell(value: Any) -> str:
         return f"{value:.5g}"
     if isinstance(value, list | tuple):
         return "×".join(map(str, value))
-    if isinstance(value, dict):  # a picture, a list of neighbours: for programs
+    if isinstance(value, dict):  # an image or a list of neighbours, for programs
         return ", ".join(f"{name}: {len(item) if hasattr(item, '__len__') else item}" for name, item in value.items())
     return harmless(str(value), line=True)
 

@@ -47,20 +47,20 @@ def _widths(value: Any) -> dict[int, float]:
     """A width, a list of widths, or {width: probability} → {width: probability}, sorted."""
     given: Mapping[Any, Any] = value if isinstance(value, Mapping) else dict.fromkeys(value if isinstance(value, list | tuple) else [value])
     try:
-        found: dict[int, Any] = {int(str(width)): probability for width, probability in given.items()}
+        widths: dict[int, Any] = {int(str(width)): probability for width, probability in given.items()}
     except ValueError:
-        found = {}
-    if not found or len(found) < len(given) or not all(width % 2 == 1 and 1 <= width <= MAX_WIDTH for width in found):
+        widths = {}
+    if not widths or len(widths) < len(given) or not all(width % 2 == 1 and 1 <= width <= MAX_WIDTH for width in widths):
         raise ValueError(
             f"width: {value!r}: expected an odd number of pixels from 1 to {MAX_WIDTH}, a list of them, or {{width: probability}}, e.g. "
             "{3: 0.25, 5: 0.5, 7: 0.25}"
         )
     if not isinstance(value, Mapping):
-        return dict.fromkeys(sorted(found), 1 / len(found))
-    shares = [one for one in found.values() if isinstance(one, int | float) and not isinstance(one, bool) and 0 < one <= 1]
-    if len(shares) < len(found) or abs(sum(shares) - 1) > 1e-6:
-        raise ValueError(f"width: {value!r}: expected probabilities above 0 that sum to 1, found {list(found.values())}")
-    return {width: float(found[width]) for width in sorted(found)}
+        return dict.fromkeys(sorted(widths), 1 / len(widths))
+    shares = [one for one in widths.values() if isinstance(one, int | float) and not isinstance(one, bool) and 0 < one <= 1]
+    if len(shares) < len(widths) or abs(sum(shares) - 1) > 1e-6:
+        raise ValueError(f"width: {value!r}: expected probabilities above 0 that sum to 1, found {list(widths.values())}")
+    return {width: float(widths[width]) for width in sorted(widths)}
 
 
 def _promised(value: Any) -> tuple[str, ...]:

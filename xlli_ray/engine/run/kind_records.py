@@ -1,4 +1,4 @@
-"""Descriptions of probes stored in a study, so that readers do not need their code (`store.records.manifest.KindRecord`)."""
+"""Descriptions of probes stored in a study, so that readers do not need their code (`store.records.probe_description`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from xlli_ray.errors import RecipeError
 from xlli_ray.probes import described, make_probe, probe_class
-from xlli_ray.store.records.manifest import Cell, ColumnRecord, KindRecord
+from xlli_ray.store.records.manifest import Cell
+from xlli_ray.store.records.probe_description import ColumnRecord, KindRecord
 
 
 def kind_records(cells: Iterable[Cell], known: Iterable[KindRecord] = ()) -> tuple[KindRecord, ...]:

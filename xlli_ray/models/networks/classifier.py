@@ -74,7 +74,7 @@ class Classifier(nn.Module):
 def create(args: Mapping[str, Any], *, generator: torch.Generator) -> Classifier:
     """A network to be trained, its first weights drawn from `generator`.
 
-    `args`: `classes`, how many pictures there are to tell apart. Kaiming normal weights and zero biases; the second convolution of each
+    `args`: `classes`, number of images to distinguish. Kaiming normal weights and zero biases; the second convolution of each
     block and the last layer times 0.1.
     """
     check_args(args, ("classes",), network="classifier")

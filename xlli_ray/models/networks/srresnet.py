@@ -20,7 +20,7 @@ HR_term hr                  width x 4h x 4w, the input of the last convolution
 ======= =================== ================================================================================
 
 `global_residual` is what the papers call GR: with "bilinear" the trunk learns the difference to the interpolated input,
-with "none" the whole picture. Convolution weights cannot tell which it is, and the wrong one gives a wrong picture, so
+with "none" the whole image. Convolution weights do not reveal which it is, and the wrong one gives a wrong image, so
 networks of ours carry it in their state dict, as the buffer `global_residual` (1 bilinear, 0 none). Where it is absent,
 `args` says it; without either, "bilinear" is assumed, as in the public BasicSR networks (`MSRResNet`), whose two
 layouts of keys are read too: `conv_first, body.N, upconv1, upconv2, conv_hr, conv_last`, and the older one with

@@ -1,1 +1,1 @@
-"""What the page makes of any probe's or analysis's declarations: columns, arrays, tables, figures, and the section that one brings."""
+"""Parts of the page for any probe or analysis: columns, arrays, tables, figures, and custom sections."""

@@ -1,6 +1,6 @@
-"""One section of the page for each analysis, made from what its result says of itself: flags first, then figures, tables, notes.
+"""One section of the page per analysis, made from its stored result: flags first, then figures, tables, notes.
 
-Nothing here names an analysis. A result that is stale is shown as it is, with a banner that says what changed.
+Nothing here depends on a particular analysis. A stale result is shown with a banner about what changed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from xlli_ray.analyses import analysis_class
 from xlli_ray.analyses.shared.freshness import State
 from xlli_ray.errors import RecipeError, XlliError, counted
 from xlli_ray.probes import described
-from xlli_ray.report.page_model import Context, Figure, Piece
+from xlli_ray.report.page_context import Context
+from xlli_ray.report.page_model import Figure, Piece
 from xlli_ray.report.page_parts.brought_section import foreign_line, pieces_of
 from xlli_ray.report.page_parts.stage import ordered
 from xlli_ray.report.page_parts.table_text import ROWS, Shown, texts
@@ -29,7 +30,7 @@ from xlli_ray.study import StudyResult
 
 @dataclass
 class ResultSection:
-    """Everything the template shows of an analysis."""
+    """Everything shown by the template for an analysis."""
 
     id: str
     kind: str
@@ -42,7 +43,7 @@ class ResultSection:
     tables: list[Shown] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
     own: list[Piece] = field(default_factory=list)
-    """Of the section that the analysis brings."""
+    """Of the analysis's own section."""
     inputs: int = 0
     fingerprint: str = ""
 
@@ -76,7 +77,7 @@ def _section(state: State, result: StudyResult | None, context: Context) -> Resu
             out.figures.append(Figure(drawn, file.about, foreign=True))
         for file in result.stored.tables:
             out.tables.append(_shown(file, result.tables[file.name], state.id, models, context.against))
-    except XlliError as error:  # a file that is gone or damaged: the page says so, the rest of it stands
+    except XlliError as error:  # a missing or damaged file: reported on the page, which is otherwise complete
         out.flags = [*out.flags, str(error)]
     read = {item.cell for item in made.inputs}
     cells = [cell for cell in ordered(context.study.manifest) if cell.id in read]
@@ -90,8 +91,8 @@ def _section(state: State, result: StudyResult | None, context: Context) -> Resu
 def _shown(
     file: StoredFile, table: pa.Table, stage: str, models: Sequence[str] = (), against: str | None = None
 ) -> Shown:
-    """Empty columns are left out, those that this study has nothing for, and images and lists, which are for programs. Of the pairs of
-    many models, those with one of them are shown."""
+    """Empty columns are left out, and images and lists, which are for programs. Of the pairs of
+    many models, only those with one of them are shown."""
     kept = tuple(column for column in file.columns if column.name in table.column_names and column.dtype not in BULKY
                  and table[column.name].null_count < table.num_rows)  # fmt: skip
     table, note = _compared(table, models, against)

@@ -1,7 +1,7 @@
-"""The arrays of a probe: what is stored, and which of it is drawn how.
+"""The arrays of a probe: a list of what is stored, and images.
 
-Dims and dtype decide (drawn by `array_images`): a new probe needs nothing here. Where they cannot say what an image is about, a probe
-brings a section of its own (`brought_section`): a map of attributions is little without the window that it explains.
+Dims and dtype determine how an array is drawn (`array_images`): a new probe needs nothing here. If they do not suffice, a probe has its own
+section (`brought_section`): a map of attributions means little without the window that it explains.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 from xlli_ray.errors import StudyError
 from xlli_ray.report import array_images
 from xlli_ray.report.image_strip import strip_of
-from xlli_ray.report.page_model import Context, Scalar, Section, Stored
+from xlli_ray.report.page_context import Context
+from xlli_ray.report.page_model import Scalar, Section, Stored
 from xlli_ray.report.page_parts.scalars import digits, number
 from xlli_ray.report.shown_samples import spread, table_row, usable_readers
 from xlli_ray.store.records.manifest import NO_MODEL, Cell
@@ -31,7 +32,7 @@ MODELS_SHOWN = 6
 
 
 def stored_lines(context: Context, stage: str, cells: Sequence[Cell]) -> list[Stored]:
-    """What is stored, one line for each array of each cell, sizes summed over buckets."""
+    """The stored arrays, one line per array of each cell, sizes summed over buckets."""
     rows = context.tables.rows(
         f"select {OWNER} as model, what, name, sum(rows)::bigint as rows, sum(valid)::bigint as valid, sum(bytes)::bigint as raw, "
         "sum(bytes_stored)::bigint as stored from features where stage = ? group by all",
@@ -65,13 +66,13 @@ def stored_lines(context: Context, stage: str, cells: Sequence[Cell]) -> list[St
 
 
 def add_images(context: Context, out: Section, cells: Sequence[Cell]) -> None:
-    """The images of the section; what cannot be read is said, the numbers are still worth a page."""
+    """The images of the section; what cannot be read is reported, since the numbers are still useful."""
     try:
         _by_dims(context, out, cells)
     except StudyError as error:  # a damaged shard
         out.notes.append(f"Not all arrays can be read: {error}")
     if not out.strips and not any(line.valid for line in out.stored):
-        out.notes.append("No array holds a valid row yet.")
+        out.notes.append("No array has a valid row yet.")
 
 
 def _by_dims(context: Context, out: Section, cells: Sequence[Cell]) -> None:
@@ -96,7 +97,7 @@ def _by_dims(context: Context, out: Section, cells: Sequence[Cell]) -> None:
 
 
 def _meta(cell: Cell, name: str) -> ArrayMeta:
-    """The array as it is for the first input size; sizes differ, kinds do not."""
+    """The array for the first input size; only sizes differ between them."""
     return next(meta for bucket in cell.sizes for meta in bucket.arrays if meta.name == name)
 
 
@@ -136,11 +137,11 @@ def _add(context: Context, out: Section, made: array_images.Noted | None) -> Non
 
 
 def _gallery(context: Context, out: Section, images: Sequence[tuple[Cell, str]]) -> None:
-    """Best, median and worst sample by the first scalar; the first, middle and last one where there is none."""
+    """Best, median and worst sample by the first scalar; the first, middle and last one without scalars."""
     score = next((column for column in out.shown if column.dtype == "float64"), None)
     by_model = {cell.owner: (cell, name) for cell, name in reversed(images)}
     by_model = {model: by_model[model] for model in out.models if model in by_model}
-    if out.without_model:  # no model to be named: the arrays beside each other
+    if out.without_model:  # without models: the arrays side by side
         by_model = {name: (cell, name) for cell, name in images}
     elif len(by_model) > MODELS_SHOWN:
         if score is not None:
@@ -164,7 +165,7 @@ def _gallery(context: Context, out: Section, images: Sequence[tuple[Cell, str]])
 
 
 def _ranked(context: Context, out: Section, score: Scalar, models: Sequence[str]) -> list[array_images.Shown]:
-    """Samples with the highest, the median and the lowest mean score over `models`, of those that all of them measured."""
+    """Samples with the highest, the median and the lowest mean score over `models`, among those measured by all of them."""
     values, column, source = ", ".join("?" for _ in models), quoted(score.name), quoted(out.kind)
     rows = context.tables.rows(
         f"""

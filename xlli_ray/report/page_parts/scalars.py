@@ -1,7 +1,7 @@
 """The columns of a probe: tables of means and of differences with their intervals, and figures of each.
 
-One degradation or one network: one axis. Both: the longer list goes down and the shorter one makes the panels. Too many dots: a heat map.
-Differences have figures of their own, one row a pair.
+One degradation or one network: one axis. Several of both: the longer list is vertical, the shorter one makes panels. Many dots: a heat map.
+Differences have their own figures, one row per pair.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from xlli_ray.errors import counted
 from xlli_ray.plots.dots import Dots, Panel
 from xlli_ray.plots.heat import Heat, grid_of
 from xlli_ray.plots.view import View, to_svg
+from xlli_ray.report.page_context import Context
 from xlli_ray.report.page_means import LEVEL, Asked, Summary, summarise
-from xlli_ray.report.page_model import Context, Figure, Line, Scalar, Section, Value
+from xlli_ray.report.page_model import Figure, Line, Scalar, Section, Value
 from xlli_ray.stats.intervals import FEW, FEWEST, SHARE, Interval, kind
 from xlli_ray.store.records.manifest import NO_MODEL
 from xlli_ray.store.tables.sql import quoted, text
 
 DOTS = 160
-"""More dots than this in one figure become a heat map."""
+"""More dots than this in one figure are shown as a heat map."""
 SIGNIFICANT = -1
-"""In place of a number of decimals: three significant digits."""
+"""Instead of a number of decimals: three significant digits."""
 _NUMBERS = ("float64", "int64", "bool")
 _Key = tuple[str, str]
 
@@ -52,7 +53,7 @@ def add_scalars(context: Context, out: Section) -> None:
         apart = set(baselines(context.study.manifest))
         summary = summarise(context.tables, asked, models=out.models, labels=labels, against=context.against, apart=apart)
         if not summary.values:
-            out.notes.append(f"{column.name}: no value in {counts['good']} measured rows (there may be no targets).")
+            out.notes.append(f"{column.name}: no value in {counts['good']} measured rows (perhaps there are no targets).")
             continue
         if summary.missing:
             out.notes.append(f"{column.name}: {summary.missing} of {counts['good']} measured rows have no value.")
@@ -71,7 +72,7 @@ def add_scalars(context: Context, out: Section) -> None:
         return
     present = [label for label in labels if any((model, label) in s.values for s in summaries for model in out.models)]
     out.lines = _lines(out.models, present, summaries)
-    out.means = f"Mean over photographs, each weighing the same, with {kind(LEVEL)}."
+    out.means = f"Mean over photographs with equal weights, with {kind(LEVEL)}."
     _differences(out, summaries, present)
     if out.kind == "restore":
         below = below_baseline(context.study.manifest, context.tables.arrow)
@@ -99,20 +100,20 @@ def _main(context: Context, out: Section) -> str:
 
 
 def _few(out: Section, summaries: Sequence[Summary]) -> None:
-    """What must be said of means over few photographs."""
+    """Notes on means over few photographs."""
     over = [item.photographs for summary in summaries for item in summary.values.values()]
     if min(over) < FEWEST:
-        out.notes.append(f"Means over fewer than {FEWEST} photographs have no interval: two say nothing about others.")
+        out.notes.append(f"Means over fewer than {FEWEST} photographs have no interval.")
     if any(FEWEST <= count < FEW for count in over):
         fewest = min(count for count in over if count >= FEWEST)
         out.notes.append(
-            f"Means over as few as {fewest} photograph{'' if fewest == 1 else 's'}: below {FEW}, intervals of skewed quantities hold the "
-            "truth less often than they say (docs/decisions/009-intervals.md)."
+            f"Means over as few as {fewest} photograph{'' if fewest == 1 else 's'}: below {FEW}, coverage for skewed quantities is "
+            "below their level (docs/decisions/009-intervals.md)."
         )
 
 
 def _same(summary: Summary) -> float | None:
-    """The value that all means are, without spread, None where there is no such: a figure of it would show a column of equal dots."""
+    """The common value of all means without spread, if there is one: a figure of it would be a column of equal dots."""
     means = [item.mean for item in summary.values.values()]
     near = 1e-12 * max(map(abs, means))
     spread = max(means) - min(means) > near or not all(
@@ -134,7 +135,7 @@ def _texts(context: Context, out: Section, column: Scalar) -> None:
 
 
 def digits(values: Sequence[float]) -> int:
-    """Decimals that suit numbers of this size: 32.25, 0.8948, 1234.5; SIGNIFICANT where none do."""
+    """Number of decimals for numbers of this size: 32.25, 0.8948, 1234.5; SIGNIFICANT if none fits."""
     top = max((abs(value) for value in values if np.isfinite(value)), default=1.0)
     return 1 if top >= 1000 else 2 if top >= 1.5 else 4 if top >= 0.01 or top == 0 else SIGNIFICANT
 
@@ -157,7 +158,7 @@ def _lines(models: Sequence[str], labels: Sequence[str], summaries: Sequence[Sum
 
 
 def _differences(out: Section, summaries: Sequence[Summary], labels: Sequence[str]) -> None:
-    """One line a pair: `b − a`, value by value."""
+    """One line per pair: `b − a`, value by value."""
     known = [summary for summary in summaries if summary.differences]
     if not known:
         return
@@ -176,10 +177,10 @@ def _differences(out: Section, summaries: Sequence[Summary], labels: Sequence[st
     out.apart = f"Differences, {what}, value by value, mean over photographs, with {kind(LEVEL, difference=True)}."
 
 
-def _line(name: str, place: str, found: Sequence[Interval | None], places: Sequence[int], *, sign: bool = False) -> Line:
-    photographs = max(item.photographs for item in found if item is not None)
-    numbers = max(item.values for item in found if item is not None)
-    values = [None if item is None else _value(item, size, photographs, sign=sign) for item, size in zip(found, places)]
+def _line(name: str, place: str, intervals: Sequence[Interval | None], places: Sequence[int], *, sign: bool = False) -> Line:
+    photographs = max(item.photographs for item in intervals if item is not None)
+    numbers = max(item.values for item in intervals if item is not None)
+    values = [None if item is None else _value(item, size, photographs, sign=sign) for item, size in zip(intervals, places)]
     return Line(name, place, photographs, numbers, values)
 
 
@@ -203,7 +204,7 @@ def _told(summary: Summary) -> Summary:
 
 
 def _draw(context: Context, models: Sequence[str], labels: Sequence[str], summary: Summary, axis: str) -> Iterator[tuple[View, str]]:
-    """(view, what its caption adds to the column's own words): means, then differences. `axis`: the column with its unit."""
+    """(view, addition to the column's caption): means, then differences. `axis`: the column with its unit."""
     name = summary.column
     means = f"Means over photographs with {kind(LEVEL)}."
     if len(labels) == 1 or len(models) == 1:
@@ -211,7 +212,7 @@ def _draw(context: Context, models: Sequence[str], labels: Sequence[str], summar
     elif len(models) * len(labels) > DOTS:
         yield _heat(context, models, labels, summary.values, f"{name}: means"), "Means over photographs."
     else:
-        # The longer list goes down, the shorter one makes the panels: comparisons within a panel are the easy ones.
+        # The longer list is vertical, the shorter one makes the panels: comparisons within a panel are easier.
         across, down = (models, labels) if len(labels) >= len(models) else (labels, models)
         parts = []
         for head in across:
@@ -226,16 +227,16 @@ def _draw(context: Context, models: Sequence[str], labels: Sequence[str], summar
 
 
 def _draw_differences(context: Context, labels: Sequence[str], summary: Summary, axis: str) -> Iterator[tuple[View, str]]:
-    name, found = summary.column, summary.differences
-    rows = list(dict.fromkeys(item.name for item in found))
-    about = f"Differences, value by value, with {kind(LEVEL, difference=True)}; the line is no difference. Each interval is for itself."
+    name, differences = summary.column, summary.differences
+    rows = list(dict.fromkeys(item.name for item in differences))
+    about = f"Differences, value by value, with {kind(LEVEL, difference=True)}; the line marks no difference. Unadjusted intervals."
     if summary.pairing == "labels":
-        colours = tuple(context.colour(item.other) for item in found)
-        panel = Panel("", f"difference in {axis}", tuple(item.interval for item in found), colours, zero=True)
-        yield Dots(f"{name}: change from {found[0].one}", tuple(rows), (panel,)), about
+        colours = tuple(context.colour(item.other) for item in differences)
+        panel = Panel("", f"difference in {axis}", tuple(item.interval for item in differences), colours, zero=True)
+        yield Dots(f"{name}: change from {differences[0].one}", tuple(rows), (panel,)), about
         return
-    at = {(item.name, item.where): item.interval for item in found}
-    shown = [label for label in labels if any(item.where == label for item in found)]
+    at = {(item.name, item.where): item.interval for item in differences}
+    shown = [label for label in labels if any(item.where == label for item in differences)]
     if len(at) > DOTS:
         yield _heat(context, rows, shown, at, f"{name}: differences", diverging=True), "Differences, value by value, mean over photographs."
         return
@@ -253,7 +254,7 @@ def _one_axis(context: Context, models: Sequence[str], labels: Sequence[str], su
     """One degradation, with the networks in their looks, or one network: means."""
     name, alone = summary.column, len(labels) == 1
     keys: list[_Key] = [(model, label) for label in labels for model in models]
-    if alone:  # best on top tells more than the recipe's order
+    if alone:  # best on top is more useful than the recipe's order
         keys.sort(key=lambda key: -summary.values[key].mean if key in summary.values else np.inf)
     values = tuple(summary.values.get(key) for key in keys)
     own = list(models) == [NO_MODEL]

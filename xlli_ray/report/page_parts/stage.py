@@ -1,7 +1,7 @@
-"""One section of the page for each stage, made from the probe's protocol: its columns, its arrays, its docstrings and its reference.
+"""One section of the page per stage, made from the probe's protocol: its columns, its arrays, its docstrings and its reference.
 
-Nothing here names a probe: scalars become a table and figures (`scalars`), arrays become images (`arrays`), unless the probe brings a
-section of its own (`brought_section`).
+Nothing here depends on a particular probe: scalars become a table and figures (`scalars`), arrays become images (`arrays`), unless the
+probe has its own section (`brought_section`).
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ from collections.abc import Mapping, Sequence
 from xlli_ray.errors import RecipeError
 from xlli_ray.probes import described, probe_class
 from xlli_ray.probes.measurement import Column
-from xlli_ray.report.page_model import Context, Scalar, Section
+from xlli_ray.report.page_context import Context
+from xlli_ray.report.page_model import Scalar, Section
 from xlli_ray.report.page_parts.arrays import add_images, stored_lines
 from xlli_ray.report.page_parts.brought_section import foreign_line, pieces_of
 from xlli_ray.report.page_parts.scalars import add_scalars
 from xlli_ray.report.section import SectionContext
 from xlli_ray.report.shown_samples import natural
-from xlli_ray.store.records.manifest import Cell, ColumnRecord, KindRecord, Manifest
+from xlli_ray.store.records.manifest import Cell, Manifest
+from xlli_ray.store.records.probe_description import ColumnRecord, KindRecord
 from xlli_ray.store.tables.sql import text
 from xlli_ray.store.tables.study_tables import kind_columns
 
 
 def stage_sections(context: Context) -> list[Section]:
-    """The sections of a study, in the recipe's order; stages that only the study knows come last."""
+    """The sections of a study, in the recipe's order; stages of earlier recipes come last."""
     manifest = context.study.manifest
     order = [stage.get("id") for stage in manifest.recipe.get("stages", [])]
     stages = list(dict.fromkeys(cell.stage for cell in manifest.cells))
@@ -56,7 +58,7 @@ def section(context: Context, stage: str) -> Section:
         if not out.own:
             add_images(context, out, cells)
     model = "model, " if any(cell.model for cell in cells) else ""
-    if not out.query and out.columns and not out.stored:  # nothing to average: the rows themselves
+    if not out.query and out.columns and not out.stored:  # nothing to average: show the rows
         names = ", ".join(context.tables.name(column.name) for column in out.columns)
         out.query = f"select sample_id, {model}{names} from {context.tables.name(kind)} where stage = {text(stage)} limit 10"
     if not out.query:
@@ -65,13 +67,13 @@ def section(context: Context, stage: str) -> Section:
 
 
 def ordered(manifest: Manifest) -> list[Cell]:
-    """All cells, networks in the recipe's order, layers as people count them."""
+    """All cells, networks in the recipe's order, layers in natural order."""
     rank = {model.id: i for i, model in enumerate(manifest.models)}
     return sorted(manifest.cells, key=lambda cell: (rank.get(cell.model, len(rank)), natural(cell.what)))
 
 
 def _class(kind: str, records: Sequence[KindRecord]) -> tuple[type | None, str]:
-    """(the probe's class, None where its code is not here or may not run; where the study says that its code lies, "" for a registry)."""
+    """(the probe's class, None if its code is missing or may not run; its location as in the study, "" for a registry)."""
     record = next((one for one in records if one.kind == kind), None)
     code = record.code if record is not None else ""
     try:
@@ -81,8 +83,8 @@ def _class(kind: str, records: Sequence[KindRecord]) -> tuple[type | None, str]:
 
 
 def describe(kind: str, records: Sequence[KindRecord] = ()) -> tuple[list[str], str, Mapping[str, Column | ColumnRecord]]:
-    """(what it is, where it comes from, its columns by name) in the probe's own words: those of the class where a registry names it, else
-    those that the study kept; none for a probe of an older study that is not installed. Runs no code that the study names."""
+    """(description, source, columns by name) of the probe: from its class if registered, else as stored in the study; none for a probe of
+    an older study that is not installed. Runs no code named by the study."""
     record = next((one for one in records if one.kind == kind), None)
     if record is None or not record.code:
         try:

@@ -1,1 +1,1 @@
-"""Sections that lie apart from the probe or analysis that they show, by lines of `registry.SECTIONS` (`report.section`)."""
+"""Sections outside of the class of their probe or analysis, registered in `registry.SECTIONS` (`report.section`)."""

@@ -1,4 +1,4 @@
-"""The section of `complexity`: each measure of the clean images beside that of what each degradation added to them."""
+"""The section of `complexity`: each measure of the clean images and of the residual of each degradation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xlli_ray.stats.image_complexity import NAMES
 
 
 def complexity_section(context: SectionContext) -> Iterable[Part]:
-    """One table, measures down and degradations across; nothing where no sample has a residual."""
+    """One table, measures down and degradations across; empty if no sample has a residual."""
     units = {column.name: column.unit for column in Complexity.COLUMNS}
     means = ", ".join(f"avg({name}) filter (where isfinite({name})) as {name}" for name in units)
     found = context.rows(

@@ -1,4 +1,4 @@
-"""Images of a `derain` stage: what each network took out of the rain, and what it destroyed.
+"""Images of a `derain` stage: the rain removed by each network, and what it destroyed.
 
 For some backgrounds, under each of their degradations, a crop where the rain is strongest: input, target, the rain O − B, and then for each
 network its output F, what it removed, O − F, and what it destroyed: the part of F − O that ρ, that of the table, does not explain,
@@ -31,7 +31,7 @@ def derain_section(context: SectionContext) -> Iterator[Part]:
     """The images of a `derain` stage. Raises StudyError for an array that cannot be read."""
     stored = [model for model in context.models if context.stores_outputs(model)]
     if not stored:
-        yield Text("No images: no output is kept. `derain: {save: true}`, or `restore: {save: true}`, keeps them.")
+        yield Text("No images: no output is stored. `derain: {save: true}`, or `restore: {save: true}`, stores them.")
         return
     models = spread(MODELS, stored)
     if len(models) < len(context.models):

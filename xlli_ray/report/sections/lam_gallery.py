@@ -1,8 +1,8 @@
-"""Images of a `lam` stage: for some windows, which pixels each network used to draw them.
+"""Images of a `lam` stage: for some windows, the pixels that each network used to restore them.
 
-First the networks side by side, as papers show them; then a block for each network with the same windows: the target with the window, the
-map over the grey input, the contribution area (a kernel density of the map, `probes.lam.area`), the signed map where it is stored, and the
-window with its surroundings, as it ought to be and as the network drew it where a restore stage keeps outputs. How maps become colours is
+First the networks side by side, as in papers; then a block for each network with the same windows: the target with the window, the
+map over the grey input, the contribution area (a kernel density of the map, `probes.lam.area`), the signed map if it is stored, and the
+window with its neighbourhood, in the target and in the network's output if a restore stage stores outputs. The colours of maps are defined
 in `views.lam`, as for notebooks.
 """
 
@@ -23,14 +23,14 @@ from xlli_ray.store.records.manifest import Cell
 from xlli_ray.views.lam import FAINT, SHARE, Place, area_layer, signed_scale
 
 WINDOWS = 4
-"""Windows shown, in as many images as there are."""
+"""Maximum number of windows shown, from as many images as possible."""
 MODELS = 6
-"""Networks shown."""
+"""Maximum number of networks shown."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One window of one sample, with what the table says of each network's map: model → its row."""
+    """One window of one sample, with the table's rows: model → row."""
 
     row: int
     window: int
@@ -80,7 +80,7 @@ def lam_section(context: SectionContext) -> Iterator[Part]:
 
 
 def _windows(context: SectionContext, models: Sequence[str]) -> list[Seen]:
-    """The windows to show: those that most of the networks have a map of; the first of each of some samples, or more of one sample."""
+    """The windows to show: those for which most networks have a map; the first of each of some samples, or several of one sample."""
     listed = ", ".join("?" for _ in models)
     rows = context.rows(
         'select model, row, "window" as win, top, "left" as lft, size, di, error_estimate from lam '
@@ -110,7 +110,7 @@ def _place(context: SectionContext, model: str, item: Seen) -> Place:
 def _panels(
     context: SectionContext, cell: Cell, item: Seen, loaded: Loaded | None
 ) -> tuple[list[ImagePanel | None], ImagePanel | None]:
-    """All panels of one window for one network, and the map alone, to stand beside those of other networks. None of them without a map."""
+    """All panels of one window for one network, and the map alone, for comparison with other networks. Empty without a map."""
     source = Source(item.row, "map", cell.id, (item.window,))
     if not _drawable(context, cell, "map") or (stack := context.stored(source)) is None:
         return [], None
@@ -135,13 +135,13 @@ def _panels(
 
 
 def _drawable(context: SectionContext, cell: Cell, name: str) -> bool:
-    """Whether the cell has this array, and not so large that a single sample fills the memory."""
+    """Whether the cell has this array, and a single sample of it is not too large."""
     metas = [meta for bucket in cell.sizes for meta in bucket.arrays if meta.name == name]
     return any(meta.nbytes / max(1, meta.rows) <= ROW_BYTES for meta in metas)
 
 
 def _whole(place: Place, item: Seen, loaded: Loaded | None) -> ImagePanel | None:
-    """The target with its window, or the input where there is none; None where the image is not at hand."""
+    """The target with its window, or the input without a target; None if the image is not available."""
     if loaded is None:
         return None
     if loaded.target is None:

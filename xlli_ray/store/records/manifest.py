@@ -16,9 +16,10 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from xlli_ray.errors import StudyError
+from xlli_ray.store.records.probe_description import KindRecord
 from xlli_ray.store.records.strict_types import STRICT, Natural, Positive
 from xlli_ray.store.zarr.layout import ArrayMeta
 
@@ -285,37 +286,6 @@ class Cell:
     @cached_property
     def _by_name(self) -> dict[str, BucketPlan]:
         return {bucket.name: bucket for bucket in self.buckets}
-
-
-@dataclass(frozen=True)
-class ColumnRecord:
-    """A column of a probe's table as declared by the probe."""
-
-    __pydantic_config__ = STRICT
-
-    name: str
-    dtype: str
-    about: str
-    place: bool = False
-    limits: tuple[float | None, float | None] = (None, None)
-    unit: str = ""
-    better: Literal["higher", "lower"] | None = None
-    detail: bool = False
-
-
-@dataclass(frozen=True)
-class KindRecord:
-    """A probe's description of itself, for readers that do not have its code, or must not run it."""
-
-    __pydantic_config__ = STRICT
-
-    kind: str
-    code: str
-    """Its location as given in a recipe; "" for one in a registry."""
-    version: Positive
-    reference: str
-    prose: tuple[str, ...]
-    columns: tuple[ColumnRecord, ...]
 
 
 @dataclass(frozen=True)
