@@ -72,7 +72,7 @@ def add_scalars(context: Context, out: Section) -> None:
         return
     present = [label for label in labels if any((model, label) in s.values for s in summaries for model in out.models)]
     out.lines = _lines(out.models, present, summaries)
-    out.means = f"Mean over photographs with equal weights, with {kind(LEVEL)}."
+    out.means = f"Mean over photographs, each weighing the same, with {kind(LEVEL)}."
     _differences(out, summaries, present)
     if out.kind == "restore":
         below = below_baseline(context.study.manifest, context.tables.arrow)
