@@ -99,7 +99,7 @@ def test_the_same_study_gives_the_same_bytes_and_a_flipped_one_is_found(place: s
     with pytest.raises(StudyError, match=r"views.json: damaged.*`xlli report` writes it again"):
         open_study(place).page_views  # noqa: B018
     (line,) = [line for line in verify(open_archive(place)) if "views.json" in line]
-    assert "`xlli report` writes it again" in line
+    assert "`xlli report` rewrites it" in line
 
 
 @pytest.mark.parametrize(("content", "message"), [
