@@ -302,7 +302,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         corpus.nonsense  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["ids", "resize", "degradations.mixture", "pies"])
+@pytest.mark.parametrize("name", ["ids", "resize", "degradations.mixture", "pies_like_set"])
 def test_examples_in_docstrings(name: str) -> None:
     import doctest
     import importlib

@@ -28,7 +28,7 @@ _NAMES = {
     "Loaded": "sample",
     "Loader": "sample",
     "Mixture": "degradations",
-    "PiesSpec": "pies",
+    "PiesSpec": "pies_like_set",
     "SCHEMA": "table",
     "Sample": "sample",
     "Size": "size",

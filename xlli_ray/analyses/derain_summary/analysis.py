@@ -39,7 +39,7 @@ class DerainSummary:
     )
     TABLES: ClassVar[tuple[Table, ...]] = TABLES
     HEADLINE: ClassVar[tuple[str, tuple[str, ...]]] = (
-        "derain_summary", ("group", "label", "rain", "backgrounds", "rho", "d_perp", "e_background", "e_rain_input", "psnr_y"),
+        "derain_summary", ("group", "label", "rain", "backgrounds", "rho", "d_perp", "e_background", "psnr_y"),
     )  # fmt: skip
     Params: ClassVar[type[BaseModel]] = Params
 
