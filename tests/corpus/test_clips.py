@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections.abc import Sequence
+from fractions import Fraction
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -102,6 +105,24 @@ def test_inputs_are_made_frame_by_frame_and_draws_differ_between_frames_only(tmp
         assert np.array_equal(place, loaded.input)
 
 
+@pytest.mark.parametrize(
+    ("written", "means"),
+    [
+        ({"frames": "a/*.png", "window": 3, "stride": 1}, {"target": "a/*.png", "frames": 3, "stride": 1}),
+        ({"frames": ["a", "b"]}, {"target": ["a", "b"], "frames": 7}),
+        ({"videos": "*.mp4", "window": 5}, {"target": "*.mp4", "frames": 5}),
+        ({"target": "a", "window": 5}, {"target": "a", "frames": 5}),
+        ({"frames": "hr", "input": "lr", "window": 2}, {"input": "lr", "target": "hr", "frames": 2}),
+    ],
+)
+def test_both_ways_of_writing_clips_are_one_corpus(written: dict[str, Any], means: dict[str, Any]) -> None:
+    scale = {} if "input" in means else {"scale": 2}
+    first, second = CorpusSpec(clips=written, **scale), CorpusSpec(clips=means, **scale)
+    assert first == second
+    assert first.model_dump(mode="json") == second.model_dump(mode="json")
+    assert set(first.model_dump()["clips"]) == {"input", "target", "frames", "stride"}, "what the hash of a corpus is made from"
+
+
 def test_one_clip_under_two_names_is_one_sample_whatever_the_order(tmp_path: Path) -> None:
     write(tmp_path / "b", 6)
     shutil.copytree(tmp_path / "b", tmp_path / "a")
@@ -135,12 +156,14 @@ def test_both_given_are_pairs_and_patches_lie_in_the_same_place_of_every_frame(t
 
 def test_bad_clips_are_rows_with_their_reasons(tmp_path: Path) -> None:
     write(tmp_path / "short", 2)
+    write(tmp_path / "single", 1)
     (write(tmp_path / "gap", 5) / "hr_03.png").unlink()
     (write(tmp_path / "broken", 3) / "hr_02.png").write_bytes(b"no image")
     Image.fromarray(frame(8, 8, 0)).save(write(tmp_path / "sizes", 3) / "hr_03.png")
     rows, _ = scan(CorpusSpec(clips={"input": "*/*.png", "frames": 3}), tmp_path)
     assert {Path(row["uri"]).parent.name: (row["status"], row["reason"]) for row in rows} == {
         "short": ("skipped", "no sample: the clip has 2 frames, a sample has 3"),
+        "single": ("skipped", "no sample: the clip has 1 frame, a sample has 3"),
         "gap": ("failed", "between frames 2 and 4 some are missing: the others are 1 apart"),
         "broken": ("failed", f"frame {tmp_path}/broken/hr_02.png: not an image: 8 bytes, beginning with b'no image'; expected one of "
                              "PNG, JPEG, WebP, TIFF, BMP, GIF, PPM"),
@@ -167,6 +190,14 @@ def test_a_frame_that_changed_since_the_scan_fails_its_samples_only(tmp_path: Pa
         ({"clips": {"target": "a", "frame": 3}, "scale": 2}, "Extra inputs"),
         ({"clips": {"target": "a"}, "scale": 2, "pies": {}}, "pies is only for images"),
         ({"clips": {"target": "a", "label": "rain"}, "scale": 2}, "label goes only with pairs of images"),
+        ({"clips": {"frames": "a", "target": "b"}, "scale": 2}, "frames and target both name the clean frames"),
+        ({"clips": {"frames": ["a"], "videos": "b.mp4"}, "scale": 2}, "frames and videos both name the clean frames"),
+        ({"clips": {"target": "a", "frames": 7, "window": 5}, "scale": 2}, "window: 5 and frames: 7 are both the number of frames"),
+        ({"clips": {"frames": "a", "window": "b"}, "scale": 2}, "window: 'b' is not a number of frames"),
+        ({"clips": {"frames": "a", "window": True}, "scale": 2}, "window: True is not a number of frames"),
+        ({"clips": {"frames": "a", "window": 0}, "scale": 2}, "greater than or equal to 1"),
+        ({"clips": {"frames": [], "window": 3}, "scale": 2}, "the list is empty"),
+        ({"clips": {"frames": "a"}}, "scale is missing"),
     ],
 )
 def test_mistakes_are_told(corpus: dict[str, Any], message: str) -> None:
@@ -178,7 +209,7 @@ def test_a_study_over_clips_runs_with_a_network_of_images_frame_by_frame_and_con
     write(tmp_path / "a", 5)
     (tmp_path / "net.py").write_text("from torch import nn\n\n\ndef make():\n    return nn.Upsample(scale_factor=2)\n")
     recipe = {
-        "name": "clips", "baseline": False, "corpus": {"clips": {"target": "a", "frames": 3, "stride": 1}, "scale": 2},
+        "name": "clips", "baseline": False, "corpus": {"clips": {"frames": "a", "window": 3, "stride": 1}, "scale": 2},
         "models": [{"id": "net", "network": "net.py:make", "scale": 2, "frames": "each"}], "stages": [{"restore": {}}],
     }  # fmt: skip
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
@@ -197,17 +228,26 @@ def test_a_study_over_clips_runs_with_a_network_of_images_frame_by_frame_and_con
         xlli_ray.run(str(tmp_path / "recipe.yaml"), str(place))
 
 
-def test_frames_of_a_video_are_those_of_its_numbers(tmp_path: Path) -> None:
+def film(path: Path, times: Sequence[int], *, size: tuple[int, int] = (16, 32), turned: int = 0) -> None:
+    """A lossless video whose frame i is of grey level 20 i and comes at times[i] / 25 s."""
     av = pytest.importorskip("av")
-    with av.open(str(tmp_path / "v.mkv"), "w") as container:
-        stream = container.add_stream("ffv1", rate=25)  # lossless, and every frame another grey
-        stream.width, stream.height, stream.pix_fmt = 32, 16, "bgr0"
-        for i in range(9):
-            for packet in stream.encode(av.VideoFrame.from_ndarray(np.full((16, 32, 3), 20 * i, np.uint8), format="rgb24")):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = *size, "bgr0"
+        if turned:
+            stream.set_display_rotation(turned)
+        for i, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(np.full((*size, 3), 20 * i, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 25)
+            for packet in stream.encode(frame):
                 container.mux(packet)
         for packet in stream.encode():
             container.mux(packet)
-    spec = CorpusSpec(clips={"target": "*.mkv", "frames": 4, "stride": 2}, scale=2)
+
+
+def test_frames_of_a_video_are_those_of_its_numbers(tmp_path: Path) -> None:
+    film(tmp_path / "v.mkv", range(9))
+    spec = CorpusSpec(clips={"videos": "*.mkv", "window": 4, "stride": 2}, scale=2)
     made = samples(spec, tmp_path)
     assert sorted(sample.first_frame for sample in made) == [0, 2, 4]
     for sample in made:
@@ -217,6 +257,21 @@ def test_frames_of_a_video_are_those_of_its_numbers(tmp_path: Path) -> None:
         assert [round(float(one.mean()) * 255) for one in loaded.target] == [20 * (sample.first_frame + i) for i in range(4)]
     (tmp_path / "broken.mkv").write_bytes((tmp_path / "v.mkv").read_bytes()[:300])
     assert {row["status"] for row in scan(spec, tmp_path)[0]} == {"ok", "failed"}
+
+
+def test_videos_that_are_turned_or_of_a_variable_rate_are_rows_with_reasons_and_one_frame_is_no_sample(tmp_path: Path) -> None:
+    film(tmp_path / "even.mkv", range(0, 8, 2))
+    film(tmp_path / "turned.mkv", range(4), turned=90)
+    film(tmp_path / "gap.mkv", [0, 1, 2, 5, 6])
+    film(tmp_path / "single.mkv", [0])
+    rows, _ = scan(CorpusSpec(clips={"videos": "*.mkv", "window": 2}, scale=2), tmp_path)
+    said = {Path(row["uri"]).stem: (row["status"], row["reason"]) for row in rows}
+    assert said["even"] == ("ok", None)
+    assert said["turned"][0] == "failed"
+    assert re.match(r"rotation flag: players turn this video by (90|270) degrees", said["turned"][1])
+    assert said["gap"][0] == "failed"
+    assert said["gap"][1].startswith("variable frame rate: frame 3 comes 120 ms after the one before it, the first two are 40 ms apart")
+    assert said["single"] == ("skipped", "no sample: the clip has 1 frame, a sample has 2")
 
 
 def test_a_video_without_the_package_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """Kind `clips`: short sequences of frames, cut from folders of frames or from video files.
 
-A window of `frames` frames is one sample (frame, channel, y, x). With targets alone, the input is made frame by frame as for an image
+A window of frames is one sample (frame, channel, y, x). With targets alone, the input is made frame by frame as for an image
 (`images`): draws in the target domain are keyed by the study's seed and each frame's sha256, draws in the input domain by the seed, the
 clip's content and the position of the frame in its window. So noise differs from frame to frame, but is the same for the same clip
 everywhere.
@@ -30,28 +30,49 @@ from xlli_ray.corpus.kinds.pairs import scale_of
 from xlli_ray.corpus.sample import Loaded, Loader, Sample, cut, planes
 from xlli_ray.corpus.scan import Look, Tiles
 from xlli_ray.corpus.spec import CorpusSpec
-from xlli_ray.errors import RecipeError, SampleError
+from xlli_ray.errors import RecipeError, SampleError, counted
 
 _TEXTS = pa.list_(pa.string())
 _FRAMES = ("frame_sources", "frame_shas", "target_frame_sources", "target_frame_shas")
 
 
 class ClipSpec(BaseModel):
-    """Folders or globs of frames with a number in their names, or video files; and how they are divided into samples."""
+    """Folders or globs of frames with a number in their names, or video files; and how they are divided into samples.
+
+    `frames: GLOBS` and `videos: GLOBS` are written for `target`, `window` for the number of frames; validated, there are only the
+    first four fields, so that both ways of writing a corpus are the same corpus.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     input: list[str] | None = Field(default=None, description="given inputs, used unchanged; null: made from the target")
     target: list[str] | None = Field(default=None, description="clean frames; null: none")
-    frames: int = Field(default=7, ge=1, le=10_000, description="number of frames of a sample")
+    frames: int = Field(default=7, ge=1, le=10_000, description="number of frames of a sample; globs: the clean frames, as `target`")
     stride: int | None = Field(default=None, ge=1, description="frames from the start of one sample to the next; null: `frames`")
+    window: None = Field(default=None, exclude=True, description="number of frames of a sample, where `frames` are globs")
+    videos: None = Field(default=None, exclude=True, description="clean video files, as `target`")
 
     @model_validator(mode="before")
     @classmethod
-    def _no_meaning(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and (told := [name for name in ("label", "parameters", "mask") if data.get(name) is not None]):
+    def _written(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        if told := [name for name in ("label", "parameters", "mask") if data.get(name) is not None]:
             raise ValueError(f"{told[0]} goes only with pairs of images; of clips neither labels nor masks are known: leave it out")
-        return data
+        given = {key: value for key, value in data.items() if key not in ("window", "videos")}
+        clean = {name: data[name] for name in ("frames", "videos", "target") if isinstance(data.get(name), str | Sequence)}
+        if len(clean) > 1:
+            raise ValueError(f"{' and '.join(clean)} both name the clean frames; give one of them")
+        length = data.get("window")
+        if length is not None and "frames" in given and "frames" not in clean:
+            raise ValueError(
+                f"window: {length!r} and frames: {given['frames']!r} are both the number of frames of a sample; give window with "
+                "frames: GLOBS, or frames: NUMBER with target: GLOBS"
+            )
+        if clean:
+            ((name, globs),) = clean.items()
+            given = {key: value for key, value in given.items() if key != name} | {"target": globs}
+        return given if length is None else given | {"frames": _number(length)}
 
     @field_validator("input", "target", mode="before")
     @classmethod
@@ -61,12 +82,18 @@ class ClipSpec(BaseModel):
     @model_validator(mode="after")
     def _some(self) -> Self:
         if self.input is None and self.target is None:
-            raise ValueError("expected input, target, or both")
+            raise ValueError("expected input, target, or both: no files are named; clean ones may be written frames: GLOBS, window: NUMBER")
         return self
 
 
+def _number(window: Any) -> Any:
+    if isinstance(window, bool) or not isinstance(window, int):
+        raise ValueError(f"window: {window!r} is not a number of frames; expected an integer such as 7")
+    return window
+
+
 class Clips(CorpusKind):
-    """`clips: {target: "Vid4/*/*.png", frames: 7, stride: 1}`, with `scale`; or `input`; or both."""
+    """`clips: {frames: "Vid4/*/*.png", window: 7, stride: 1}`, with `scale`; or `input`; or both."""
 
     Given: ClassVar[Any] = ClipSpec
     COLUMNS: ClassVar[Mapping[str, pa.DataType]] = {
@@ -129,7 +156,8 @@ class Clips(CorpusKind):
         if look.patches is not None:
             row["windows"] = [[first, look.pick(tiles[first], *_shas(row, first))] for first in firsts if tiles[first].varied]
         if not row["windows"]:
-            why = "the middle frames are too small or too flat" if firsts else f"the clip has {count} frames, a sample has {frames}"
+            short = f"the clip has {counted(count, 'frame')}, a sample has {frames}"
+            why = "the middle frames are too small or too flat" if firsts else short
             row |= {"status": "skipped", "reason": f"no sample: {why}"}
 
     def unfold(self, row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
