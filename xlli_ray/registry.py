@@ -377,6 +377,18 @@ NETWORKS = Registry(
 )  # fmt: skip
 """Networks whose widths and depths are inferred from their weights: a name is a module (`models.networks`), not a class in one; of a
 family in one file, an object there with the same parts."""
+ALIGNMENTS = Registry(
+    "xlli_ray.alignments", "alignment",
+    {
+        "none": "xlli_ray.models.alignment.none:Unaligned",
+        "image": "xlli_ray.models.alignment.warp:ImageWarp",
+        "bilinear": "xlli_ray.models.alignment.warp:Bilinear",
+        "nearest": "xlli_ray.models.alignment.warp:Nearest",
+        "bicubic": "xlli_ray.models.alignment.warp:Bicubic",
+        "patch": "xlli_ray.models.alignment.patch:Patch",
+    },
+)  # fmt: skip
+"""How a network for video brings a supporting frame onto the grid of the current one: the argument `alignment` of a network."""
 LAM_PATHS = Registry(
     "xlli_ray.lam_paths", "path",
     {

@@ -114,6 +114,8 @@ def must_change(module: str) -> set[str] | None:
     if module == "xlli_ray.models.networks.srresnet":
         alone = ("inputs ", "complexity ")  # they look at no network
         return marks | {name for name in cells if not name.startswith(alone)} | trainings
+    if module.startswith("xlli_ray.models.alignment."):
+        return set()  # no network here has one
     if module == "xlli_ray.models.build_model":
         return {"network spandrel"}
     if module.startswith("xlli_ray.models.networks."):
