@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 
 import xlli_ray
-from xlli_ray import registry
+from xlli_ray import registry, user_code
 from xlli_ray.report.page import write_report
 
 DOCS = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
@@ -88,7 +88,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         Image.fromarray(values.repeat(4, 0).repeat(4, 1)).save(tmp_path / "photos" / f"{i}.png")
     for name, code in FILES.items():
         (tmp_path / f"someones_{name}.py").write_text(code)
-    monkeypatch.setattr(registry, "_allowed", set())
+    monkeypatch.setattr(user_code, "_allowed", set())
     before = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - before:
@@ -170,5 +170,5 @@ def test_an_installed_package_adds_a_probe_a_metric_a_degradation_and_a_kind_of_
         {"label": "clean", "streaks": None, "n": 2, "some": True, "wrong": True},
         {"label": "wet", "streaks": 0.05, "n": 2, "some": True, "wrong": True},
     ]
-    assert not registry._allowed - {"someones_net.py:make"}, "what is installed needs no leave of a recipe"
+    assert not user_code._allowed - {"someones_net.py:make"}, "what is installed needs no leave of a recipe"
     assert study.status()["complete"]

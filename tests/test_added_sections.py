@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 import xlli_ray
-from xlli_ray import registry
+from xlli_ray import registry, user_code
 from xlli_ray.plots.view import to_json
 from xlli_ray.report.page import write_report
 from xlli_ray.study import open_study
@@ -83,7 +83,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "someones_removal.py").write_text(code)
     (tmp_path / "someones_spread.py").write_text(SPREAD)
     (tmp_path / "someones_net.py").write_text(NET)
-    monkeypatch.setattr(registry, "_allowed", set())
+    monkeypatch.setattr(user_code, "_allowed", set())
     before = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - before:
@@ -108,7 +108,7 @@ def page_of(place: Path) -> str:
 
 def forget(folder: Path) -> None:
     """As in another process, that got the study only: nothing is allowed, and running the code would leave a trace."""
-    registry._allowed.clear()
+    user_code._allowed.clear()
     for name in [name for name in sys.modules if "someones" in name]:
         del sys.modules[name]
     for file in folder.glob("someones_*.py"):

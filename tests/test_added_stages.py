@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 
 import xlli_ray
-from xlli_ray import registry
+from xlli_ray import registry, user_code
 from xlli_ray.errors import RecipeError
 from xlli_ray.report.page import write_report
 from xlli_ray.store.verify.check_study import verify
@@ -131,7 +131,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "someones_net.py").write_text(NET)
     (tmp_path / "someones_sharpness.py").write_text(SHARPNESS)
     (tmp_path / "someones_metrics.py").write_text(MEAN_ERROR)
-    monkeypatch.setattr(registry, "_allowed", set())
+    monkeypatch.setattr(user_code, "_allowed", set())
     before = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - before:
@@ -165,7 +165,7 @@ def installed(folder: Path, group: str, name: str, value: str) -> None:
 
 def forget(folder: Path) -> None:
     """As in another process, that got the study only: nothing is allowed, and running the code would leave a trace."""
-    registry._allowed.clear()
+    user_code._allowed.clear()
     for name in [name for name in sys.modules if "someones" in name]:
         del sys.modules[name]
     for file in folder.glob("someones_*.py"):

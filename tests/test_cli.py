@@ -24,6 +24,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from xlli_ray import __version__, cli
+from xlli_ray.__main__ import main
 from xlli_ray.engine.process_end import SIGNALS
 from xlli_ray.errors import AnalysisError
 
@@ -58,7 +59,7 @@ def xlli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(sys, "argv", ["xlli", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         out, err = capsys.readouterr()
         assert "Traceback" not in err
         return Result(int(ended.value.code or 0), out, err)
@@ -657,7 +658,7 @@ def test_a_command_line_that_is_wrong_is_refused_without_a_traceback(xlli: Xlli,
 
 
 def test_help_lists_all_commands_and_imports_neither_torch_nor_ray() -> None:
-    code = "import sys; sys.argv = ['xlli', '--help']\nfrom xlli_ray.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+    code = "import sys; sys.argv = ['xlli', '--help']\nfrom xlli_ray.__main__ import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
     code += "print(*[name for name in ('torch', 'ray') if name in sys.modules], file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr.strip() == ""
@@ -691,7 +692,7 @@ def test_every_command_has_help_of_its_own(xlli: Xlli) -> None:
 
 def test_the_exit_code_and_the_message_reach_the_shell(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "xlli_ray.cli", "status", str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "xlli_ray", "status", str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 1
     assert done.stderr.startswith("StudyError: ")

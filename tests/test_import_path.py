@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 STOLEN = ["numpy", "pyarrow", "duckdb", "typing", "json", "dataclasses", "yaml", "torch", "cyclopts", "pydantic", "rich", "ray", "psutil",
           "fsspec", "jinja2", "zarr", "PIL", "tempfile", "shutil", "ast", "platform", "toy_of_mine"]  # fmt: skip
 PROGRAMS = {
-    "python -m": ["-m", "xlli_ray.cli"],
-    "the installed script": ["-c", "import sys; sys.argv[0] = '/usr/bin/xlli'; from xlli_ray.cli import program; program()"],
+    "python -m": ["-m", "xlli_ray"],
+    "the installed script": ["-c", "import sys; sys.argv[0] = '/usr/bin/xlli'; from xlli_ray.__main__ import program; program()"],
 }
 
 

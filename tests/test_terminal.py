@@ -78,7 +78,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def xlli(folder: Path, *arguments: str, **environment: str) -> Any:
     return subprocess.run(
-        [sys.executable, "-m", "xlli_ray.cli", *arguments], cwd=folder, capture_output=True, timeout=200, check=False,
+        [sys.executable, "-m", "xlli_ray", *arguments], cwd=folder, capture_output=True, timeout=200, check=False,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **environment},
     )  # fmt: skip
 

@@ -33,10 +33,10 @@ def leave_current_folder() -> None:
 
 
 def _is_command() -> bool:
-    """Whether this process is `xlli`, or `python -m xlli_ray.cli`, which imports the package while `sys.argv[0]` is -m."""
+    """Whether this process is `xlli`, or `python -m xlli_ray`, which imports the package while `sys.argv[0]` is -m."""
     if not sys.argv:
         return False
-    return os.path.basename(sys.argv[0]) in ("xlli", "xlli.exe") or (sys.argv[0] == "-m" and "xlli_ray.cli" in sys.orig_argv)
+    return os.path.basename(sys.argv[0]) in ("xlli", "xlli.exe") or (sys.argv[0] == "-m" and "xlli_ray" in sys.orig_argv)
 
 
 if _is_command():

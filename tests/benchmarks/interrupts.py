@@ -49,7 +49,7 @@ def make_recipe(folder: Path, images: int = 6) -> Path:
 def begin(arguments: list[str], mark: str) -> subprocess.Popen[bytes]:
     """`xlli ARGUMENTS` in a process group of its own."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", MARK: mark}
-    command = [sys.executable, "-m", "xlli_ray.cli", *arguments]
+    command = [sys.executable, "-m", "xlli_ray", *arguments]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, process_group=0)
 
 

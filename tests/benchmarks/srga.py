@@ -199,7 +199,7 @@ def main() -> None:
         patches = 12 if args.quick else 100
         recipe = folder / "bench.yaml"
         recipe.write_text(RECIPE.format(patches=patches, components=patches // 2))
-        command = [sys.executable, "-c", "from xlli_ray.cli import main; main()", "run", str(recipe), "--workers", "0", "--out",
+        command = [sys.executable, "-c", "from xlli_ray.__main__ import main; main()", "run", str(recipe), "--workers", "0", "--out",
                    str(folder / "study")]  # fmt: skip
         root = Path(__file__).resolve().parents[2]
         cost = common.run_measured(command, env={"PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"})

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CASES = {
     "python -c pass": ["-c", "pass"],
     "import xlli_ray": ["-c", "import xlli_ray"],
-    "xlli --help": ["-c", "import sys; sys.argv = ['xlli', '--help']; from xlli_ray.cli import main; main()"],
+    "xlli --help": ["-c", "import sys; sys.argv = ['xlli', '--help']; from xlli_ray.__main__ import main; main()"],
 }
 HEAVY = ("torch", "ray", "zarr", "spandrel", "matplotlib", "scipy", "sklearn")
 LOADED = """

@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 import xlli_ray
-from xlli_ray import registry
+from xlli_ray import user_code
 from xlli_ray.corpus.degradations import check_draw, draw, parse
 from xlli_ray.errors import RecipeError
 
@@ -30,7 +30,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "someones_streaks.py").write_text(STREAKS)
     (tmp_path / "net.py").write_text(NET)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(registry, "_allowed", set())
+    monkeypatch.setattr(user_code, "_allowed", set())
     yield tmp_path
     sys.modules.pop("someones_streaks", None)
 
@@ -79,7 +79,7 @@ def test_streaks_with_three_parameters_and_a_mask_goes_from_a_file_of_ones_own_t
 def test_a_received_study_runs_no_degradation_that_no_recipe_names_and_is_read_without_it(package: Path) -> None:
     place = package / "study"
     xlli_ray.run(str(recipe(package)), str(place))
-    registry._allowed.clear()
+    user_code._allowed.clear()
     sys.modules.pop("someones_streaks", None)
     (package / "someones_streaks.py").write_text(f"open({str(package / 'ran')!r}, 'w')")
     study = xlli_ray.open_study(place)
@@ -93,7 +93,7 @@ def test_a_received_study_runs_no_degradation_that_no_recipe_names_and_is_read_w
 
 
 def test_parameters_of_ones_own_are_drawn_for_training_in_their_order(package: Path) -> None:
-    registry.allow([PLACE])
+    user_code.allow([PLACE])
     spec = {PLACE: {"amount": [0.01, 0.02], "length": [3, 5]}, "noise": 10}
     check_draw(spec)
     rng = np.random.default_rng(0)
@@ -106,7 +106,7 @@ def test_parameters_of_ones_own_are_drawn_for_training_in_their_order(package: P
 
 
 def test_two_sets_of_parameters_share_no_label_and_no_identity(package: Path) -> None:
-    registry.allow([PLACE])
+    user_code.allow([PLACE])
     one, other = parse({PLACE: {"amount": 0.01, "length": 5}}), parse({PLACE: {"amount": 0.01, "length": 6}})
     assert one.label != other.label
     assert one.label.startswith("streaks0.01~")

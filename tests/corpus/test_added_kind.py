@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 import xlli_ray
-from xlli_ray import registry
+from xlli_ray import user_code
 from xlli_ray.corpus.sample import Loader, sample_from_row
 from xlli_ray.corpus.scan import expand, list_sources, scan_source
 from xlli_ray.corpus.spec import CorpusSpec
@@ -63,7 +63,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         Image.fromarray(values).save(tmp_path / "photos" / f"{i}.png")
         np.save(tmp_path / "photos" / f"{i}.npy", values / 255)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(registry, "_allowed", set())
+    monkeypatch.setattr(user_code, "_allowed", set())
     yield tmp_path
     sys.modules.pop("someones_kinds", None)
 
@@ -97,7 +97,7 @@ def test_a_study_of_a_kind_of_ones_own_runs_continues_and_keeps_what_the_kind_sa
 
 def test_a_kind_that_decodes_in_its_own_way_is_scanned_and_loaded_with_it_and_its_bad_files_are_rows(package: Path) -> None:
     (package / "photos" / "broken.npy").write_bytes(b"nothing of the kind")
-    registry.allow([ARRAYS])
+    user_code.allow([ARRAYS])
     spec = CorpusSpec(**{ARRAYS: str(package / "photos")})
     scanned = [scan_source(source, spec, 0) for source in list_sources(spec, "/")]
     assert [row["reason"][:8] for row in scanned if row["status"] == "failed"] == ["no array"]
@@ -106,7 +106,7 @@ def test_a_kind_that_decodes_in_its_own_way_is_scanned_and_loaded_with_it_and_it
     for sample in made:
         wanted = np.load(sample.source).astype(np.float32).transpose(2, 0, 1)
         assert np.array_equal(Loader().load(sample).input, wanted)
-    registry._allowed.clear()
+    user_code._allowed.clear()
     with pytest.raises(SampleError, match="code that none of your recipes names"):
         Loader().load(made[0])
 

@@ -95,7 +95,7 @@ def test_a_signal_while_ray_starts_ends_the_run_in_order_and_leaves_nothing(
     recipe("toy:small")
     temporary = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])]), "TMPDIR": str(temporary)}
-    command = [sys.executable, "-m", "xlli_ray.cli", "run", str(tmp_path / "recipe.yaml"), "--workers", "1", "--out", str(tmp_path / "s")]
+    command = [sys.executable, "-m", "xlli_ray", "run", str(tmp_path / "recipe.yaml"), "--workers", "1", "--out", str(tmp_path / "s")]
     child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         until = time.monotonic() + 120

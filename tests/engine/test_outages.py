@@ -311,7 +311,7 @@ def test_a_study_that_was_measured_does_not_grow_by_files_that_are_good_now_and_
 def test_a_study_whose_samples_all_failed_says_so_loudly_everywhere(
     recipe: Make, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from xlli_ray import cli
+    from xlli_ray.__main__ import main
 
     recipe("toy:nan_everywhere", stages=[{"restore": {}}])
     arguments = ["xlli", "run", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "study"), "--workers", "0", "--quiet"]
@@ -320,7 +320,7 @@ def test_a_study_whose_samples_all_failed_says_so_loudly_everywhere(
         monkeypatch.setattr("sys.argv", ["xlli", *words])
         monkeypatch.setattr("signal.signal", lambda *_: None)
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         said = capsys.readouterr()
         return int(ended.value.code or 0), said.out + said.err
 

@@ -121,7 +121,7 @@ def lost_run(recipe: Path, study: Path, victim: Callable[[int], psutil.Process],
     mark = uuid.uuid4().hex
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])]), "XLLI_TRIAL": mark}
     environment["XLLI_TOY_SECONDS"] = "0.2"
-    command = [sys.executable, "-m", "xlli_ray.cli", "run", str(recipe), "--workers", "1", "--out", str(study), *options]
+    command = [sys.executable, "-m", "xlli_ray", "run", str(recipe), "--workers", "1", "--out", str(study), *options]
     child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 120
     while len(_units(study)) < 5 and child.poll() is None and time.monotonic() < until:

@@ -112,7 +112,7 @@ def write_recipe(tmp_path: Path, corpus: Path) -> Path:
 
 def start(recipe: Path, out: Path, workers: int) -> subprocess.Popen[bytes]:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
-    command = [sys.executable, "-m", "xlli_ray.cli", "run", str(recipe), "--out", str(out), "--workers", str(workers), "--quiet"]
+    command = [sys.executable, "-m", "xlli_ray", "run", str(recipe), "--out", str(out), "--workers", str(workers), "--quiet"]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 

@@ -243,7 +243,7 @@ class Head:
         if not token:
             del env["RAY_AUTH_TOKEN"], env["RAY_AUTH_MODE"]
         return subprocess.run(
-            [sys.executable, "-m", "xlli_ray.cli", *arguments], env=env, capture_output=True, text=True, timeout=240, check=False
+            [sys.executable, "-m", "xlli_ray", *arguments], env=env, capture_output=True, text=True, timeout=240, check=False
         )
 
 

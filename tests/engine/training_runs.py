@@ -53,7 +53,7 @@ def launch(recipe: Path, out: str, *, workers: int) -> subprocess.Popen[bytes]:
     """`xlli train` as a process of its own."""
     root = str(Path(__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "xlli_ray.cli", "train", str(recipe), "--out", out, "--workers", str(workers), "--quiet"]
+    command = [sys.executable, "-m", "xlli_ray", "train", str(recipe), "--out", out, "--workers", str(workers), "--quiet"]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 

@@ -200,7 +200,7 @@ def test_the_command_line_stops_with_3_and_one_message_or_finishes(world: World,
     out = anywhere()
     root = Path(__file__).parents[2]
     paths = os.pathsep.join([str(root), str(root / "tests" / "engine")])
-    command = [sys.executable, "-m", "xlli_ray.cli", "run", str(world.file), "--out", out, "--workers", str(workers), "--quiet"]
+    command = [sys.executable, "-m", "xlli_ray", "run", str(world.file), "--out", out, "--workers", str(workers), "--quiet"]
 
     def call() -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=280, check=False)

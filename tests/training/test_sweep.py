@@ -42,6 +42,15 @@ def test_every_combination_is_a_network_whose_id_and_tags_say_what_it_is(tmp_pat
     assert last.corpus.images == [str(tmp_path / "photos/*.png")]
 
 
+def test_a_swept_field_is_overridden_by_its_path_with_dots(tmp_path: Path) -> None:
+    sweep = {"seed": [0, 1], "corpus.count": [8, 64], "corpus.degradations": {"clean": ["clean"], "soft": [{"blur": [0, 4]}]}}
+    changed = ["sweep.corpus.count=[3]", "sweep.seed=[7]", "sweep.corpus.degradations={hard: [{blur: 5}]}", "sweep.train.lr=[0.5]"]
+    (job,) = jobs(tmp_path, *changed, sweep=sweep)
+    assert (job.seed, job.corpus.count, job.corpus.degradations, job.train.lr) == (7, 3, [{"blur": 5}], 0.5)
+    with pytest.raises(RecipeError, match=r"corpus\.count: no value; give a list"):
+        jobs(tmp_path, "sweep.corpus.count=[]", sweep=sweep)
+
+
 def test_each_entry_of_the_grid_is_swept_and_starts_from_its_own_twin(tmp_path: Path) -> None:
     grid = [{"id": "late", "train": {"init": "early", "iterations": 2}}, {"id": "early", "tags": {"first": True}}]
     found = jobs(tmp_path, sweep={"seed": [0, 1]}, grid=grid)

@@ -17,7 +17,8 @@ from xlli_ray.corpus.kinds.kind import CorpusKind, kind_of
 from xlli_ray.corpus.pies_like_set import PiesSpec
 from xlli_ray.corpus.size import Size
 from xlli_ray.errors import RecipeError
-from xlli_ray.registry import CORPORA, PLACE
+from xlli_ray.registry import CORPORA
+from xlli_ray.user_code import PLACE
 
 Entries = list[str | dict[str, float | str | dict[str, Any]]]
 EARLY = ("images", "inputs", "pairs", "list")

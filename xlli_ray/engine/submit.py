@@ -22,10 +22,10 @@ import yaml
 from xlli_ray.engine.pools.cluster import has_token, try_port, use_token, within
 from xlli_ray.errors import EnvironmentFailure, RecipeError
 from xlli_ray.recipe import Recipe, load_recipe
-from xlli_ray.registry import allowed, places_in
 from xlli_ray.store.objects.client import is_url, refuse_secrets
 from xlli_ray.training.recipe import TrainRecipe, is_training
 from xlli_ray.training.recipe import load_recipe as load_training
+from xlli_ray.user_code import allowed, places_in
 
 ANSWER_SECONDS = 20.0
 """Seconds for one response of the Jobs API, including sending a recipe of a few kilobytes."""

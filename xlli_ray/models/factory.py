@@ -20,7 +20,7 @@ from xlli_ray.errors import NetworkError, closest
 from xlli_ray.models.networks import Built
 from xlli_ray.models.randomness import randomness_kept
 from xlli_ray.models.step_reports import step
-from xlli_ray.registry import beside, find_module, said
+from xlli_ray.user_code import beside, find_module, said
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from xlli_ray.recipe.overrides import apply_override
 from xlli_ray.recipe.problems import Source, collected, explain
 from xlli_ray.recipe.schema import ModelEntry, Recipe, Stage, stage_kind
 from xlli_ray.recipe.yaml_text import Lines, check_plain, read_file, read_text
-from xlli_ray.registry import PLACE, allow, places_in
 from xlli_ray.store.objects.client import is_url
+from xlli_ray.user_code import PLACE, allow, places_in
 
 FILES_DEEP = 4
 """Depth of model files that refer to model files."""

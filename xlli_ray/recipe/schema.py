@@ -13,10 +13,11 @@ from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.errors import RecipeError, StudyError, closest
 from xlli_ray.probes import probe_class
 from xlli_ray.recipe.names import alike
-from xlli_ray.registry import ANALYSES, PLACE, PROBES
+from xlli_ray.registry import ANALYSES, PROBES
 from xlli_ray.store.records.manifest import chosen
 from xlli_ray.store.tables.study_tables import RESERVED
 from xlli_ray.store.zarr.layout import check_name
+from xlli_ray.user_code import PLACE
 
 if TYPE_CHECKING:
     from xlli_ray.analyses.analysis import Analysis

@@ -35,9 +35,10 @@ from xlli_ray.recipe.overrides import read_override
 from xlli_ray.recipe.problems import Path as Place
 from xlli_ray.recipe.problems import Source, collected, explain
 from xlli_ray.recipe.yaml_text import read_file
-from xlli_ray.registry import CORPORA, allow, places_in
+from xlli_ray.registry import CORPORA
 from xlli_ray.training.corpus import MeasuredFiles, TrainCorpus, ValidationFiles, is_short_form
 from xlli_ray.training.sweep import WHOLE, Point, Tag, nested, points
+from xlli_ray.user_code import allow, places_in
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
@@ -203,6 +204,12 @@ def load_recipe(path: str | os.PathLike[str], *, overrides: Sequence[str] = ()) 
     changed: list[Place] = []
     for override in overrides:
         keys, value = read_override(override)
+        if keys[0] == "sweep" and len(keys) > 1:  # keys of a sweep are themselves paths with dots
+            field = ".".join(keys[1:])
+            located = _located({"sweep": {field: value}}, Path.cwd())["sweep"]
+            content = {**content, "sweep": {**(content.get("sweep") or {}), **located}}
+            changed.append(("sweep", field))
+            continue
         change: Any = value
         for name in reversed(keys):
             change = {name: change}

@@ -27,8 +27,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from xlli_ray.engine.worker.environment import loading
 from xlli_ray.errors import NetworkError
 from xlli_ray.models.step_reports import Step, watch
-from xlli_ray.registry import allow, allowed
 from xlli_ray.store.objects.client import Objects, open_objects
+from xlli_ray.user_code import allow, allowed
 
 OWN_PROCESS = True
 """False: everything in this process, for tests of other features with their own networks."""

@@ -11,11 +11,11 @@ from xlli_ray.engine.events import Events
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.pools.slots import check_here, check_options
 from xlli_ray.engine.worker.tasks import WorkerSpec
-from xlli_ray.registry import allowed
 from xlli_ray.store.objects.client import LocalObjects, Objects, fenced, open_objects, probe_create_only
 from xlli_ray.store.records.fence import Fence
 from xlli_ray.store.records.lease import Lease
 from xlli_ray.store.zarr.layout import ROOT
+from xlli_ray.user_code import allowed
 
 
 def import_path() -> tuple[str, ...]:

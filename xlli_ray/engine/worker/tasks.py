@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from xlli_ray.registry import allow
+from xlli_ray.user_code import allow
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class WorkerSpec:
     readers: int = 2
     """Threads that load images in addition to those that compute; 0 if there are no cores for them."""
     allowed: tuple[tuple[str, str], ...] = ()
-    """Code of the user's recipe that workers may load, each with its recipe's folder (`registry.allow`)."""
+    """Code of the user's recipe that workers may load, each with its recipe's folder (`user_code.allow`)."""
 
 
 def with_readers(spec: WorkerSpec, *, workers: int, cores: float) -> WorkerSpec:

@@ -2,7 +2,7 @@
 
 A page is often made of a study that came from elsewhere, so code is used only when this process has it anyway: a class or function that a
 registry names (one of ours, or an entry point of an installed package), or a place that a recipe of the user's own has allowed here
-(`registry.allow`). What a study says of itself allows nothing. A section that fails costs its parts, never the page.
+(`user_code.allow`). What a study says of itself allows nothing. A section that fails costs its parts, never the page.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from xlli_ray.plots.image_panels import ImagePanel, ImagePanels, PanelRow
 from xlli_ray.plots.kinds import KINDS
 from xlli_ray.plots.panel_values import Read, image_layer
 from xlli_ray.plots.view import to_svg
-from xlli_ray.registry import SECTIONS, said
+from xlli_ray.registry import SECTIONS
 from xlli_ray.report.image_strip import strip_of
 from xlli_ray.report.page_model import Figure, Piece
 from xlli_ray.report.page_parts.table_text import shown_rows
 from xlli_ray.report.section import Drawing, Image, Images, Part, Rows, SectionContext, Text
+from xlli_ray.user_code import said
 
 
 def pieces_of(cls: type | None, context: SectionContext) -> tuple[list[Piece], list[str]]:
