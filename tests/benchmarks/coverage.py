@@ -4,6 +4,7 @@
     python tests/benchmarks/coverage.py differences    # two equal networks: how often they are told apart
     python tests/benchmarks/coverage.py srga           # index, paired differences, equal networks, floor of other contents
     python tests/benchmarks/coverage.py crossed        # over trainings and photographs: means, gaps, ratios, groups
+    python tests/benchmarks/coverage.py pooled         # logarithms of pooled errors over clips: jackknife against bootstrap
     python tests/benchmarks/coverage.py subsets        # the same on disjoint subsets of worlds of a law, or of `--study` FOLDER …
 
 `hall` is what the package does (`stats.intervals`); the others are what was tried: Student's t, t on the scale of a logarithm or logit
@@ -28,7 +29,7 @@ import srga_subsets
 import srga_worlds
 from quantities import QUANTITIES, STRESS, Quantity, differences, means
 
-from xlli_ray.stats import crossed
+from xlli_ray.stats import bootstrap, crossed, pooled
 from xlli_ray.stats.intervals import Limits, intervals
 from xlli_ray.stats.subsampling import halves, orders, standard_error
 
@@ -167,6 +168,54 @@ def _crossed_case(
         yield {**about, "what": what, "held": float(np.mean(some)), "length": float(np.median(lengths[what]))}
 
 
+def of_pooled(studies: int) -> Iterator[dict[str, Any]]:
+    """Pooled errors of one group, and the difference of two on the same clips; clips differ in pixels, and in how hard they are."""
+    for trainings in (1, 3):
+        for clips in (3, 4, 5, 8, 14, 40):
+            for uneven in (0.0, 0.7, 1.4):
+                rng = np.random.default_rng([trainings, clips, int(10 * uneven)])
+                about = {"trainings": trainings, "clips": clips, "uneven": uneven}
+                yield from _pooled_case(rng, studies, about)
+
+
+HARD, APART, TRAINED, REST = 0.7, 0.15, 0.05, 0.02
+"""Standard deviations of log squared errors: of clips, of what two groups differ by on a clip, of trainings, of the rest."""
+
+
+def _pooled_case(rng: np.random.Generator, studies: int, about: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    trainings, clips, uneven = about["trainings"], about["clips"], about["uneven"]
+    held: dict[str, list[bool]] = {}
+    lengths: dict[str, list[float]] = {}
+
+    def note(what: str, low: float, high: float, truth: float) -> None:
+        held.setdefault(what, []).append(low <= truth <= high)
+        lengths.setdefault(what, []).append(high - low)
+
+    for _ in range(studies):
+        size = rng.normal(0, 1, clips)
+        counts = np.exp(uneven * size - uneven**2 / 2)
+        hard = HARD * (0.5 * size + np.sqrt(0.75) * rng.normal(0, 1, clips))  # clips with more motion are harder
+        errors = []
+        for level in (0.0, -0.2):
+            own = rng.normal(0, APART, clips)
+            spread = (rng.normal(0, TRAINED, (trainings, 1)) if trainings > 1 else 0.0) + rng.normal(0, REST, (trainings, clips))
+            errors.append(counts * np.exp(level + hard + own + spread))
+        # of n, mean 1, and of n exp(hard + own + rest): log of its mean
+        truth = 0.5 * uneven * HARD + (HARD**2 + APART**2 + REST**2) / 2
+        values = [pooled.pseudo_values(some, counts) for some in errors]
+        one, two = crossed.mean(values[0]), crossed.difference(values[0], values[1])
+        note("mean", one.low, one.high, truth)
+        note("difference", two.low, two.high, 0.2)
+        if trainings == 1 and clips >= 3:
+            draws = bootstrap.resample(clips, DRAWS, rng)
+            means = [np.log((draws @ some[0]) / (draws @ counts)) for some in errors]
+            for what, found, right in (("mean, bootstrap", means[0], truth), ("difference, bootstrap", means[0] - means[1], 0.2)):
+                low, high = np.percentile(found, [2.5, 97.5])
+                note(what, float(low), float(high), right)
+    for what, some in held.items():
+        yield {**about, "what": what, "held": float(np.mean(some)), "length": float(np.median(lengths[what]))}
+
+
 LAWS = (
     srga_worlds.Law(60, 15, 20), srga_worlds.Law(60, 60, 20), srga_worlds.Law(60, 30, 20), srga_worlds.Law(64, 8, 20),
     srga_worlds.Law(60, 20, 40, power=0.4, alike=0.7), srga_worlds.Law(60, 20, 20, amount=0.4, power=1.2),
@@ -234,7 +283,8 @@ def _errors(found: list[np.ndarray]) -> tuple[float, ...]:
 
 
 MODES: dict[str, tuple[Callable[[int], Iterator[dict[str, Any]]], int]] = {
-    "means": (of_means, 4000), "differences": (of_differences, 4000), "crossed": (of_crossed, 1000), "srga": (of_srga, 400),
+    "means": (of_means, 4000), "differences": (of_differences, 4000), "crossed": (of_crossed, 1000), "pooled": (of_pooled, 1000),
+    "srga": (of_srga, 400),
     "subsets": (lambda worlds: srga_subsets.lines(asked.study, worlds), 40),
 }  # fmt: skip
 
