@@ -33,9 +33,9 @@ DECIBELS = 10 / np.log(10)
 def pseudo_values(sums: Values, counts: Values, *, level: float = 0.95) -> Values:
     """What each clip contributes to log(Σ sums / Σ counts), whose mean over clips it is.
 
-    `sums`: float64 (trainings, clips), ≥ 0. `counts`: float64 (clips,) ≥ 0, the same for all trainings, as on the same pixels. `level`: of the
-    interval that they are for. Returns float64 (trainings, clips), NaN for clips without pixels; all NaN where a sum without one of the clips is 0, since its logarithm is not
-    finite.
+    `sums`: float64 (trainings, clips), ≥ 0. `counts`: float64 (clips,) ≥ 0, the same for all trainings, as on the same pixels. `level`: of
+    the interval that they are for. Returns float64 (trainings, clips), NaN for clips without pixels; all NaN where a sum without one of the
+    clips is 0, since its logarithm is not finite.
     """
     known = counts > 0
     out = np.full(sums.shape, np.nan)
