@@ -151,6 +151,7 @@ PROBES = Registry(
         "complexity": "xlli_ray.probes.complexity:Complexity",
         "lam": "xlli_ray.probes.lam.probe:Lam",
         "derain": "xlli_ray.probes.derain:Derain",
+        "flow": "xlli_ray.probes.flow.probe:Flow",
     },
 )  # fmt: skip
 """Probes, by the kind of their stage."""
@@ -214,6 +215,17 @@ LAM_PATHS = Registry(
     },
 )  # fmt: skip
 """Baselines of `lam`, and the paths from them to the image."""
+FLOW_ESTIMATORS = Registry(
+    "xlli_ray.flow_estimators", "flow estimator",
+    {
+        "dis": "xlli_ray.probes.flow.dis:Dis",
+        "farneback": "xlli_ray.probes.flow.farneback:Farneback",
+        "phase": "xlli_ray.probes.flow.phase:Phase",
+        "spynet": "xlli_ray.probes.flow.spynet:Spynet",
+        "known": "xlli_ray.probes.flow.known:Known",
+    },
+)  # fmt: skip
+"""Estimators of motion, of the stage `flow`."""
 METRICS = Registry(
     "xlli_ray.metrics", "metric",
     {

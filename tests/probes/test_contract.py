@@ -20,7 +20,7 @@ import torch
 from pydantic import BaseModel
 
 from xlli_ray.corpus.size import Size
-from xlli_ray.models.model import Model, frame_by_frame
+from xlli_ray.models.model import ClipModel, Model, frame_by_frame
 from xlli_ray.probes import probe_class
 from xlli_ray.probes.measurement import Batch, SetProbe
 from xlli_ray.registry import PROBES
@@ -38,6 +38,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     ],
     "derain": [{}, {"mask": {"threshold": 50}, "save": True}, {"mask": "whole"}],
     "complexity": [{"patches": 4}, {"patches": 9, "crop": 20}],
+    "flow": [{}, {"estimator": "farneback", "args": {"window": 9}}, {"estimator": "phase", "args": {"tile": 8}}],
     "gram": [{"layers": ["head", "tail:input", "flat", "down"]}],
     "lam": [
         {"nodes": 3, "windows": {"size": 6, "per_sample": 3}},
@@ -65,6 +66,10 @@ DTYPES = {"float64": float, "int64": int, "string": str, "bool": bool}
 NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
+CLIP = 4
+"""Frames of a clip, for probes that measure nothing else."""
+
+
 def scale_of(request: pytest.FixtureRequest) -> int:
     return 1 if request.node.callspec.params["kind"] in SAME_SIZE else 2
 
@@ -72,20 +77,33 @@ def scale_of(request: pytest.FixtureRequest) -> int:
 @pytest.fixture
 def model(request: pytest.FixtureRequest, tools: Any, model: Model) -> Model:
     """The small network, of the scale that the probe takes."""
-    return model if scale_of(request) == 2 else tools.as_model(tools.Upscaler(scale=1), scale=1)
+    if scale_of(request) != 2:
+        return tools.as_model(tools.Upscaler(scale=1), scale=1)
+    return model if images(request) else frame_by_frame(model)
 
 
 @pytest.fixture
 def make_batch(request: pytest.FixtureRequest, make_batch: Callable[..., Batch]) -> Callable[..., Batch]:
-    return partial(make_batch, scale=scale_of(request))
+    return partial(make_batch, scale=scale_of(request), **({} if images(request) else {"frames": CLIP}))
+
+
+def images(request: pytest.FixtureRequest) -> bool:
+    return probe_class(request.node.callspec.params["kind"]).IMAGES
+
+
+def over_clips(model: Model) -> Model:
+    return model if isinstance(model, ClipModel) else frame_by_frame(model)
+
+
+def example_of(model: Model) -> torch.Tensor:
+    return torch.zeros(model.shape(Size(14, 18, CLIP if isinstance(model, ClipModel) else 0)))
 
 
 def made(kind: str, params: dict[str, Any], model: Model) -> list[Any]:
     """One probe instance per cell."""
     cls = probe_class(kind)
     parsed = cls.Params(**params)
-    example = torch.zeros(model.shape(model.trial_size(14, 18)))
-    return [cls(parsed, spec) for spec in cls.cells(parsed, model if cls.SUBJECT == "model" else None, example)]
+    return [cls(parsed, spec) for spec in cls.cells(parsed, model if cls.SUBJECT == "model" else None, example_of(model))]
 
 
 def test_every_probe_has_examples_here() -> None:
@@ -136,8 +154,9 @@ def test_its_columns_have_names_types_and_meanings(kind: str) -> None:
 def test_what_it_declares_is_what_it_returns(
     kind: str, params: dict[str, Any], model: Model, make_batch: Callable[..., Batch], tools: Any
 ) -> None:
-    clips_too = probe_class(kind).CLIPS
-    sizes = [(model, Size(14, 18)), (model, Size(17, 13)), *([(frame_by_frame(model), Size(14, 18, 4))] if clips_too else [])]
+    cls = probe_class(kind)
+    sizes = [(model, Size(14, 18)), (model, Size(17, 13))] if cls.IMAGES else []
+    sizes += [(over_clips(model), Size(14, 18, CLIP))] if cls.CLIPS else []
     for seen, size in sizes:
         batch = make_batch(3, size.height, size.width, frames=size.frames)
         for probe in made(kind, params, seen):
@@ -196,7 +215,7 @@ def test_its_identity_is_its_own_and_only_its_own(kind: str, params: dict[str, A
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_parameter_counts_in_the_identity_or_is_known_not_to(kind: str, model: Model) -> None:
     # each layer and each control is a cell of its own, and its identity names it
-    harmless = {"layers", "controls"}
+    harmless = {"layers", "controls", "weights"}  # the bytes at a path of weights count, as `sha256`
     fields = set(probe_class(kind).Params.model_fields) - harmless
     for params in EXAMPLES[kind]:
         for probe in made(kind, params, model):
@@ -232,7 +251,7 @@ def test_a_sample_that_failed_to_load_is_left_alone(
 def test_specs_survive_json_because_they_travel_in_study_json(kind: str, params: dict[str, Any], model: Model) -> None:
     cls = probe_class(kind)
     parsed = cls.Params(**params)
-    for spec in cls.cells(parsed, model, torch.zeros(1, 3, 14, 18)):
+    for spec in cls.cells(parsed, model, example_of(model)):
         again = cls(cls.Params(**json.loads(parsed.model_dump_json())), json.loads(json.dumps(spec)))
         first = cls(parsed, spec)
         assert (again.what, again.identity()) == (first.what, first.identity())

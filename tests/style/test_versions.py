@@ -23,8 +23,9 @@ from xlli_ray.engine.run.driver import _plan_mark
 from xlli_ray.engine.run.plan import make_plan
 from xlli_ray.engine.run.scan_runner import scan_versions
 from xlli_ray.models.networks import Built
+from xlli_ray.probes import probe_class
 from xlli_ray.recipe import Recipe, parse_recipe
-from xlli_ray.registry import ANALYSES, NETWORKS, PROBES
+from xlli_ray.registry import ANALYSES, FLOW_ESTIMATORS, NETWORKS, PROBES
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import LocalObjects, open_objects
 from xlli_ray.store.records.manifest import Bucket, Manifest, ModelRecord, SampleTable, identity_hash
@@ -39,9 +40,11 @@ CORPORA = {
     "clean": {"images": ["a.png"], "scale": 2},
     "given": {"inputs": ["a.png"]},
     "equal": {"images": ["a.png"], "scale": 1},
+    "clips": {"clips": {"target": ["a_1.png", "a_2.png"], "frames": 3}, "scale": 2},
 }
 EQUAL = {"derain"}
 """Probes of networks whose output has the input's size: they measure the corpus `equal`, and no other probe does."""
+CLIPS_ONLY = {kind for kind in PROBES if not probe_class(kind).IMAGES}
 STAGES = [
     {"restore": {"models": ["srresnet"]}}, {"features": {"layers": ["*"], "models": ["srresnet"]}},
     {"gram": {"layers": ["*"], "models": ["srresnet"]}}, {"inputs": {}}, {"complexity": {}},
@@ -49,9 +52,19 @@ STAGES = [
 ]  # fmt: skip
 
 
+OF_CLIPS = [{"flow": {"id": "flow"}}, *({"flow": {"id": f"flow-{name}", "estimator": name}} for name in ("farneback", "phase", "known")),
+            {"flow": {"id": "flow-spynet", "estimator": "spynet", "weights": "w.pth", "sha256": "0" * 64}}]  # fmt: skip
+"""Stages of the corpus `clips`, which no other probe measures here."""
+KIND_OF_CLIPS = {fields["id"]: kind for stage in OF_CLIPS for kind, fields in stage.items()}
+ESTIMATORS = {place.split(":")[0]: name for name, place in FLOW_ESTIMATORS.items()}
+"""Module → estimator of flow."""
+
+
 def kinds(corpus: str) -> set[str]:
-    """Probes that measure a corpus here."""
-    return EQUAL if corpus == "equal" else set(PROBES) - EQUAL
+    """Cells of a corpus here, each named by its probe; those of clips by their stage."""
+    if corpus == "clips":
+        return {fields["id"] for stage in OF_CLIPS for fields in stage.values()}
+    return EQUAL if corpus == "equal" else set(PROBES) - EQUAL - CLIPS_ONLY
 
 
 class Half(nn.Module):
@@ -105,14 +118,14 @@ def must_change(module: str) -> set[str] | None:
     if module == "xlli_ray.corpus.decode":
         return scans | marks | cells | trainings
     if module == "xlli_ray.corpus.resize":
-        clean = {f"{what} {corpus}" for corpus in ("clean", "equal") for what in ("scan", "plan", *kinds(corpus))}
+        clean = {f"{what} {corpus}" for corpus in ("clean", "equal", "clips") for what in ("scan", "plan", *kinds(corpus))}
         return made | clean | {"training images", "lam given"}
     if module == "xlli_ray.corpus.kinds.kind":
         return scans | marks | cells | trainings
     if module.startswith("xlli_ray.corpus.degradations."):
         return made
     if module == "xlli_ray.models.networks.srresnet":
-        alone = ("inputs ", "complexity ")  # they look at no network
+        alone = ("inputs ", "complexity ", "flow ", "flow-")  # they look at no network
         return marks | {name for name in cells if not name.startswith(alone)} | trainings
     if module.startswith("xlli_ray.models.alignment."):
         return set()  # no network here has one
@@ -120,13 +133,18 @@ def must_change(module: str) -> set[str] | None:
         return {"network spandrel"}
     if module.startswith("xlli_ray.models.networks."):
         return {f"network {name}" for name, place in NETWORKS.items() if place.split(":")[0] == module}
-    if module == "xlli_ray.probes.probe":
+    if module in ("xlli_ray.probes.probe", "xlli_ray.probes.flow.estimator"):
         return set()  # what a probe has that says none; each of ours says its own
     if module == "xlli_ray.probes.lam.path_choices":
-        return {f"{what} {corpus}" for corpus in CORPORA if corpus != "equal" for what in ("plan", "lam")}
+        return {f"{what} {corpus}" for corpus in CORPORA if corpus not in ("equal", "clips") for what in ("plan", "lam")}
     if module == "xlli_ray.probes.metrics.metric":
-        return {f"{what} {corpus}" for corpus in CORPORA if corpus != "equal" for what in ("plan", "restore")}
-    if (kind := probe_of(module)) is not None:
+        return {f"{what} {corpus}" for corpus in CORPORA if corpus not in ("equal", "clips") for what in ("plan", "restore")}
+    if module in ESTIMATORS:
+        name = ESTIMATORS[module]
+        return {"plan clips", "flow clips" if name == "dis" else f"flow-{name} clips"}
+    if (kind := probe_of(module)) is not None and not probe_class(kind).IMAGES:
+        return marks | {f"{stage} clips" for stage, one in KIND_OF_CLIPS.items() if one == kind}
+    if kind is not None:
         also = {"features": ["gram"]}.get(kind, [])
         return marks | {f"{one} {corpus}" for one in [kind, *also] for corpus in CORPORA} & cells
     if any(place.split(":")[0] == module for place in ANALYSES.values()):
@@ -147,8 +165,10 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> tuple[LocalObjects, dic
     folder = tmp_path_factory.mktemp("study")
     objects = open_objects(str(folder))
     entry = {"id": "srresnet", "weights": "builtin:srresnet-gr-clean", "network": "srresnet"}
-    stages = {name: [{kind: {"models": ["srresnet"]}} for kind in sorted(EQUAL)] if name == "equal" else STAGES for name in CORPORA}
-    recipes = {name: parse_recipe({"name": "v", "models": [entry], "corpus": corpus, "stages": stages[name]}, base=folder)
+    equal = [{kind: {"models": ["srresnet"]}} for kind in sorted(EQUAL)]
+    stages = {name: {"equal": equal, "clips": OF_CLIPS}.get(name, STAGES) for name in CORPORA}
+    entries = {name: {**entry, "frames": "each"} if name == "clips" else entry for name in CORPORA}
+    recipes = {name: parse_recipe({"name": "v", "models": [entries[name]], "corpus": corpus, "stages": stages[name]}, base=folder)
                for name, corpus in CORPORA.items()}  # fmt: skip
     return objects, recipes, {name: weights.keep_models(objects, recipe, [])[0] for name, recipe in recipes.items()}
 
@@ -157,6 +177,9 @@ def table(corpus: str, recipe: Recipe) -> SampleTable:
     labels = ["given"] if corpus == "given" else [mixture.label for mixture in recipe.corpus.mixtures]
     blocks = tuple((label, i * 4, 4) for i, label in enumerate(labels))
     scales = {"given": (0,), "equal": (1,)}.get(corpus, (2,))
+    if corpus == "clips":
+        bucket = Bucket("t0003h0032w0032", 32, 32, 0, 4 * len(labels), blocks, 4 * len(labels), (2,), 3)
+        return SampleTable("0" * 16, "1" * 16, bucket.rows, 0, (bucket,), 16_384, 1 << 20)
     bucket = Bucket("h0032w0032", 32, 32, 0, 4 * len(labels), blocks, 0 if corpus == "given" else 4 * len(labels), scales)
     return SampleTable("0" * 16, "1" * 16, bucket.rows, 0, (bucket,), 16_384, 1 << 20)
 
@@ -169,9 +192,9 @@ def identities(records: Any) -> dict[str, Any]:
         out[f"scan {corpus}"] = scan_versions(recipe.corpus)
         samples = table(corpus, recipe)
         (record,) = weights.keep_models(objects, recipe, [known[corpus]])
-        plan = make_plan(recipe, samples, [record], _same_size if corpus == "equal" else _model)
+        plan = make_plan(recipe, samples, [record], {"equal": _same_size, "clips": _each_frame}.get(corpus, _model))
         for cell in plan.cells:
-            out[f"{cell.kind} {corpus}"] = identity_hash(cell.identity)
+            out[f"{cell.stage if corpus == 'clips' else cell.kind} {corpus}"] = identity_hash(cell.identity)
         manifest = Manifest("v", 0, {}, samples)
         out[f"plan {corpus}"] = _plan_mark(recipe, manifest, [record], "cpu")
     for name in [*NETWORKS, "spandrel"]:
@@ -195,6 +218,12 @@ def _model(name: str) -> Any:
     model = load_model(ModelSpec("srresnet", network=f"{__name__}:half"), {})
     assert model.id == name
     return model
+
+
+def _each_frame(name: str) -> Any:
+    from xlli_ray.models.model import frame_by_frame
+
+    return frame_by_frame(_model(name))
 
 
 def half() -> Built:

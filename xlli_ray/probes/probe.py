@@ -47,6 +47,8 @@ class Probe:
     """True: networks that do not return an image are refused."""
     CLIPS: ClassVar[bool] = False
     """True: it measures clips, too, in batches (B, T, 3, H, W)."""
+    IMAGES: ClassVar[bool] = True
+    """False: it measures clips only."""
     COLUMNS: ClassVar[tuple[Column, ...]] = ()
     """Columns of one row per sample; if a sample has several rows, `ROW` names what a row is (`map`), for the rate of a run."""
     ROW: ClassVar[str] = ""

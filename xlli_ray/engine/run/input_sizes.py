@@ -12,6 +12,7 @@ from xlli_ray.models.layers import Tap
 from xlli_ray.models.model import Model
 from xlli_ray.probes import probe_class
 from xlli_ray.probes.measurement import Shapes
+from xlli_ray.probes.probe import Probe
 from xlli_ray.recipe import Recipe
 from xlli_ray.registry import PROBES
 from xlli_ray.store.records.manifest import Bucket
@@ -57,10 +58,13 @@ def too_small(model: Model, bucket: Bucket) -> str:
     )
 
 
-def images_only(kind: str) -> str:
-    """Why a stage of this kind cannot measure clips, and the kinds that can."""
-    able = ", ".join(name for name in sorted(PROBES) if probe_class(name).CLIPS)
-    return f"`{kind}` measures single images, but this corpus has clips; stages for clips: {able}"
+def unable(stage: str, cls: type[Probe], frames: int) -> str:
+    """Why a stage cannot measure a corpus of clips (`frames` above 0) or of images, and the kinds that can; '' if it can."""
+    if cls.CLIPS if frames else cls.IMAGES:
+        return ""
+    able = ", ".join(name for name in sorted(PROBES) if (probe_class(name).CLIPS if frames else probe_class(name).IMAGES))
+    measures, has = ("single images", "clips") if frames else ("clips", "single images")
+    return f"stage {stage}: `{cls.KIND}` measures {measures}, but this corpus has {has}; stages for {has}: {able}"
 
 
 def size_facts(

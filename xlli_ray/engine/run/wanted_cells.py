@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xlli_ray.engine.run.cell_identity import cell_identity, companion_settings
-from xlli_ray.engine.run.input_sizes import SizeFacts, images_only, pixels, sample_facts, size_facts, size_of, too_small
+from xlli_ray.engine.run.input_sizes import SizeFacts, pixels, sample_facts, size_facts, size_of, too_small, unable
 from xlli_ray.engine.run.network_trials import manners_of, remark_of
 from xlli_ray.engine.run.ranges import choose_rows
 from xlli_ray.errors import PlanError
@@ -54,8 +54,8 @@ def sample_cells(recipe: Recipe, stages: Sequence[Stage], table: SampleTable, de
     wanted = []
     for stage in stages:
         cls, params = probe_class(stage.kind, stage.code), stage.parsed()
-        if smallest.frames and not cls.CLIPS:
-            raise PlanError(f"stage {stage.id}: {images_only(stage.kind)}")
+        if problem := unable(stage.id, cls, smallest.frames):
+            raise PlanError(problem)
         for spec in cls.cells(params, None, example):
             probe = cls(params, spec)
             if probe.companions:
@@ -91,13 +91,12 @@ def wanted_cells(
         probes += [(stage, cls(params, spec), spec) for spec in cls.cells(params, model, example)]
     scales = sorted({scale for bucket in table.buckets for scale in bucket.scales})
     for stage, probe, _ in probes:
-        if smallest.frames and not probe.CLIPS:
-            raise PlanError(f"stage {stage.id}: {images_only(stage.kind)}")
+        if problem := unable(stage.id, type(probe), smallest.frames):
+            raise PlanError(problem)
         unknown = [name for name in probe.companions if name not in weights]
         if unknown:
             raise PlanError(f"stage {stage.id}: no model has the id {unknown[0]!r}; models: {', '.join(sorted(weights))}")
-        reason = probe.refuses(model, scales)
-        if reason:
+        if reason := probe.refuses(model, scales):
             raise PlanError(f"stage {stage.id}: {reason}")
     taps = tuple(dict.fromkeys(tap for _, probe, _ in probes for tap in probe.taps()))
     # The stride of a layer in input pixels does not depend on the input size: determined once, on the smallest input.

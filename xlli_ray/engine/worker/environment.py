@@ -24,7 +24,7 @@ def versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     out = {"python": platform.python_version()}
-    for name in ("xlli_ray", "torch", "numpy", "pillow", "zarr", "ray", "spandrel", "pyarrow"):
+    for name in ("xlli_ray", "torch", "numpy", "pillow", "zarr", "ray", "spandrel", "pyarrow", "opencv-python-headless"):
         try:
             out[name] = version(name)
         except PackageNotFoundError:
