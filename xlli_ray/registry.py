@@ -129,6 +129,7 @@ CORPORA = Registry(
         "pairs": "xlli_ray.corpus.kinds.pairs:Pairs",
         "list": "xlli_ray.corpus.kinds.listed:Listed",
         "clips": "xlli_ray.corpus.kinds.clips:Clips",
+        "motion": "xlli_ray.corpus.kinds.motion:MotionClips",
     },
 )  # fmt: skip
 """Sources of samples, by the key of the section `corpus`."""

@@ -60,6 +60,8 @@ class Sample:
     mask: str | None = None
     """URI of a pair's mask; "" if it has none but others of the corpus do."""
     mask_sha: str | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Values of the columns that its kind declares (`CorpusKind.COLUMNS`)."""
 
     @property
     def size(self) -> Size:
@@ -192,7 +194,16 @@ def sample_from_row(row: dict[str, Any]) -> Sample:
         target_files=_files(row, "target_frame"),
         mask=row["mask"] or "" if "mask" in row else None,
         mask_sha=row.get("mask_sha"),
+        columns=_columns(row),
     )
+
+
+def _columns(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Empty for a kind whose code no recipe has allowed: its samples cannot be loaded, but their table can be read."""
+    try:
+        return {name: row.get(name) for name in kind_of(row["kind"]).COLUMNS}
+    except RecipeError:
+        return {}
 
 
 def _files(row: dict[str, Any], name: str) -> tuple[tuple[str, str], ...]:

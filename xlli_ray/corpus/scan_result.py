@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xlli_ray.corpus.degradations import CLEAN, GIVEN, Mixture
-from xlli_ray.corpus.ids import given_text
+from xlli_ray.corpus.ids import given_text, seen
 from xlli_ray.corpus.input_labels import Columns, meaning_of
 from xlli_ray.corpus.kinds.kind import kind_of
 from xlli_ray.corpus.pies_like_set import real_label
@@ -44,6 +44,8 @@ class Image:
     mask_sha: str | None = None
     label: str = ""
     parameters: str = ""
+    part: str = ""
+    """Distinguishes samples made from the same bytes, beyond their patches; "" if these are all of them."""
     twin: int = 0
     """Number of preceding inputs with the same target and label."""
 
@@ -52,7 +54,13 @@ class Image:
         """Sort key of images; images with equal keys are one. Pairs with a label are sorted by target first, so that all labels have
         their contents in the same order."""
         both = (self.sha, self.target_sha or "")
-        return (self.real, *(both[::-1] if self.label else both), self.label, self.mask_sha or "")
+        return (self.real, *(both[::-1] if self.label else both), self.label, self.mask_sha or "", self.part)
+
+    @property
+    def bytes(self) -> str:
+        """Represents the input in content ids."""
+        text = seen(self.sha, self.target_sha, self.label, self.twin)
+        return f"{text}|{self.part}" if self.part else text
 
     @property
     def own(self) -> str:
@@ -142,6 +150,7 @@ def _image(row: Mapping[str, Any]) -> Image:
         mask_sha=row.get("mask_sha"),
         label=row.get("label", ""),
         parameters=row.get("parameters", ""),
+        part=row.get("part", ""),
     )
 
 

@@ -158,14 +158,15 @@ class CorpusSpec(BaseModel):
         return made | ({f"kind {self.kind}": version} if version != 1 else {})
 
     def extras(self, size: Size, scale: int, *, masks: bool = False) -> dict[str, tuple[tuple[int, ...], str]]:
-        """By-products of the degradations, for an input of that size: name → shape and dtype for one sample. `masks`: whether samples have
-        a mask from a file."""
+        """By-products of the degradations and of the kind of corpus, for an input of that size: name → shape and dtype for one sample.
+        `masks`: whether samples have a mask from a file."""
         target = size.times(scale)
         extras = extras_of(self.mixtures, {"input": (size.height, size.width), "target": (target.height, target.width)})
         frames = (size.frames,) if size.frames else ()
         if masks:
             extras["mask"] = ((size.height, size.width), "bool")
-        return {name: ((*frames, *shape), dtype) for name, (shape, dtype) in extras.items()}
+        made = {name: ((*frames, *shape), dtype) for name, (shape, dtype) in extras.items()}
+        return {**made, **kind_of(self.kind).extras(size, scale)}
 
     def patches_of(self, kind: str) -> PatchSpec | None:
         """The patches of sources of that kind; None: whole images. In pixels of the target, or of the input if there is no target."""

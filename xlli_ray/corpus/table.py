@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from xlli_ray.corpus.box import Box
 from xlli_ray.corpus.degradations import Mixture
-from xlli_ray.corpus.ids import ID_DIGITS, content_id, order_key, seen
+from xlli_ray.corpus.ids import ID_DIGITS, content_id, order_key
 from xlli_ray.corpus.input_labels import TYPES, check_columns, meaning_of
 from xlli_ray.corpus.kinds.kind import kind_of
 from xlli_ray.corpus.pies_like_set import PiesSpec, spread
@@ -188,14 +188,14 @@ def _contents(images: list[Image], spec: CorpusSpec, seed: int) -> _Contents:
             number.append(index)
             top.append(-1)
             left.append(-1)
-            name += content_id(seen(image.sha, image.target_sha, image.label, image.twin), image.target_sha).encode()
+            name += content_id(image.bytes, image.target_sha).encode()
             continue
         for i in range(0, len(image.boxes), 2):
             box = Box(image.boxes[i], image.boxes[i + 1], image.size)
             number.append(index)
             top.append(box.top)
             left.append(box.left)
-            name += content_id(seen(image.sha, image.target_sha, image.label, image.twin), image.target_sha, box).encode()
+            name += content_id(image.bytes, image.target_sha, box).encode()
     contents = _Contents(
         image=np.frombuffer(number, dtype=np.int32),
         top=np.frombuffer(top, dtype=np.int32),

@@ -7,7 +7,8 @@ memory order of an image: rows, columns, RGB, one byte each. So for `clean.png`,
 which.
 
 `save` also stores arrays: `input` and `target` as uint8, and by-products of the degradations by their names, e.g. a rain layer or a mask
-(`Degradation.EXTRAS`); they are zero for samples whose degradation has no such by-product.
+(`Degradation.EXTRAS`); they are zero for samples whose degradation has no such by-product. A kind of corpus may have by-products of its
+own (`CorpusKind.extras`): the true flow of `motion`.
 
 No network is run: a recipe with this stage alone needs no models.
 """
@@ -38,7 +39,7 @@ class Params(BaseModel):
 
 class Inputs(Probe):
     """One hash per sample. Writes table `inputs`, and with `save` one array per name: uint8 (sample, channel, y, x) for `input` and
-    `target`, as declared for a by-product: (sample, y, x) or (sample, y, x, channel)."""
+    `target`, as declared for a by-product: (sample, y, x) or (sample, y, x, channel); over clips with the axis `frame` behind `sample`."""
 
     KIND: ClassVar[str] = "inputs"
     VERSION: ClassVar[int] = 1
@@ -63,9 +64,11 @@ class Inputs(Probe):
             kept["target"] = (Size(*shapes.target, shapes.frames).shape(), "uint8")
         if unknown := [name for name in self.params.save if name not in kept]:
             raise PlanError(f"inputs.save: this corpus has no {unknown[0]!r}; it has {', '.join(kept)}")
-        dims = {name: size.axes if name in PLANES else ("y", "x", "channel")[: len(kept[name][0])] for name in self.params.save}
+        frames = ("frame",) if size.frames else ()
+        dims = {name: size.axes if name in PLANES else (*frames, "y", "x", "channel")[: len(kept[name][0])] for name in self.params.save}
         about = {name: {"range": "0..255"} if name in PLANES else {} for name in self.params.save}
-        return tuple(ArrayPlan(name, *kept[name], dims[name], attributes=about[name]) for name in self.params.save)
+        gaps = {name: bool(frames) and kept[name][1].startswith("float") for name in self.params.save}  # no flow behind the last frame
+        return tuple(ArrayPlan(name, *kept[name], dims[name], attributes=about[name], gaps=gaps[name]) for name in self.params.save)
 
     def measure(self, model: Any, batch: Batch, forward: Forward | None) -> Measurement:
         pixels = batch.input.cpu().numpy()

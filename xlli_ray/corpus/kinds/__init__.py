@@ -4,6 +4,7 @@ kind      the base class: what the recipe may specify, which files that means, s
 images    clean targets from which the input is made         inputs   inputs without targets
 pairs     input and target                                   list     one of these three, listed in a Parquet file
 clips     sequences of frames, from folders or videos
+motion    clips with known motion, made from photographs
 """
 
 from __future__ import annotations

@@ -96,6 +96,7 @@ class Clips(CorpusKind):
     """`clips: {frames: "Vid4/*/*.png", window: 7, stride: 1}`, with `scale`; or `input`; or both."""
 
     Given: ClassVar[Any] = ClipSpec
+    CLIPS: ClassVar[bool] = True
     COLUMNS: ClassVar[Mapping[str, pa.DataType]] = {
         "clip": pa.string(), "first_frame": pa.int64(), "frames": pa.int32(), **dict.fromkeys(_FRAMES, _TEXTS),
     }  # fmt: skip

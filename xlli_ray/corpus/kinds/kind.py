@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from xlli_ray.corpus import decode
 from xlli_ray.corpus.files.frames import Clip
 from xlli_ray.corpus.input_labels import Columns
+from xlli_ray.corpus.size import Size
 from xlli_ray.errors import RecipeError
 from xlli_ray.registry import CORPORA
 
@@ -90,6 +91,8 @@ class CorpusKind(ABC):
     """Type of the value of the kind's key in the recipe, for pydantic: a model class, `list[str]`, `str`."""
     MADE: ClassVar[bool] = False
     """Whether inputs are made from clean targets: then `scale`, `degradations` and `pies` are allowed."""
+    CLIPS: ClassVar[bool] = False
+    """Whether its samples are clips."""
     COLUMNS: ClassVar[Mapping[str, pa.DataType]] = {}
     """Columns of the sample table for this kind only."""
 
@@ -127,6 +130,11 @@ class CorpusKind(ABC):
     def sources(self, given: Any, corpus: CorpusSpec, base: Path | str) -> Iterable[Source]:
         """All sources of this corpus, in any order. Relative paths are relative to the folder `base`. Raises RecipeError."""
 
+    def extras(self, size: Size, scale: int) -> Mapping[str, tuple[tuple[int, ...], str]]:
+        """By-products of loading a sample whose input has that size: name → shape and dtype, as in `Loaded.extras`. In `batch.extras` of
+        probes they are beside those of degradations."""
+        return {}
+
     def scan(self, source: Source, look: Look, row: dict[str, Any]) -> None:
         """Scan one source of this kind and fill `row` (`scan.scan_source`). Raises SampleError if a file is bad."""
         decoded = look.describe(source.uri, row, self.decode)
@@ -134,7 +142,8 @@ class CorpusKind(ABC):
         look.choose(row, decoded)
 
     def unfold(self, row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        """The samples' rows from one good row of a scan, all with the same keys. `extra`: values of further columns of the sample table."""
+        """The samples' rows from one good row of a scan, all with the same keys. `extra`: values of further columns of the sample table.
+        `part`: a text that distinguishes samples with the same bytes and the same patches."""
         yield row
 
     def load(self, sample: Sample, loader: Loader, into: NDArray[np.float32] | None) -> Loaded:
