@@ -138,7 +138,7 @@ def test_a_missing_field_of_a_stage_is_named(raw: dict[str, Any], parse: Parse) 
 @pytest.mark.parametrize(
     ("corpus", "message"),
     [
-        ({}, "exactly one source of images, inputs, pairs, list, clips; found none"),
+        ({}, "exactly one source of images, inputs, pairs, list, clips, motion; found none"),
         ({"images": ["a"], "inputs": ["b"], "scale": 2}, "found images and inputs"),
         ({"images": ["a"]}, "scale is missing"),
         ({"inputs": ["a"], "scale": 2}, "scale is only for images"),
