@@ -1,4 +1,4 @@
-"""Attribution: one image, some windows, one path → one signed map per window with its error.
+"""Attribution: one image or clip, some windows of one output image, one path → one signed map per window with its error.
 
 What makes it several times faster than a loop over steps (measured by tests/benchmarks/lam.py): no gradients of weights; the score on the
 window's slice only; channels-last tensors; one forward pass for all windows, then one vector-Jacobian product each on the retained graph;
@@ -6,6 +6,8 @@ fewer nodes, better placed; for networks with a finite receptive field, only the
 attention networks, faster equivalents of their operations (`equivalents`).
 
 No network is changed: inputs become channels-last, but weights are left as they are, since other probes share them.
+
+Of a clip the score is that of one output frame, and the map has every input frame (`over_clips`).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xlli_ray.errors import NetworkError
+from xlli_ray.errors import NetworkError, counted
 from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.demo import STEPS
 from xlli_ray.probes.lam.diffusion_index import normalised_map
@@ -59,7 +61,7 @@ class WindowResult:
 
     window: Window
     attribution: NDArray[np.float32]
-    """(C, H, W), signed: what each input value contributed to the change of the score from the baseline."""
+    """(C, H, W), of a clip (T, C, H, W), signed: what each input value contributed to the change of the score from the baseline."""
     objective_baseline: float
     objective_input: float
     nodes: int
@@ -74,8 +76,8 @@ class WindowResult:
 
     @property
     def map(self) -> NDArray[np.float32]:
-        """(H, W) in 0..1."""
-        return normalised_map(self.attribution)
+        """(H, W), of a clip (T, H, W), in 0..1; all frames of a clip share one peak."""
+        return normalised_map(self.attribution, axes=tuple(range(1 - self.attribution.ndim, 0)))
 
     @property
     def completeness(self) -> float:
@@ -101,24 +103,28 @@ def attribute(
     target: Tensor | None = None,
     radius: Radius | None = None,
     layout: torch.memory_format | None = None,
+    frame: int | None = None,
 ) -> list[WindowResult]:
-    """Maps of all windows of one image.
+    """Maps of all windows of one image or clip.
 
-    `image`: (C, H, W) as returned by `Model.prepare`. `end`: the end of the path, if it is not the image. `target`: (C, sH, sW), for
-    objective `error`. `radius`: of a finite receptive field; None: never crop. Raises NetworkError for a window outside the
-    output, an output without a gradient, or a score that is not finite.
+    `image`: (C, H, W), or (T, C, H, W), as returned by `Model.prepare`. `end`: the end of the path, if it is not the image. `target`:
+    (C, sH, sW), for objective `error`. `radius`: of a finite receptive field; None: never crop. `frame`: of a clip's output, that of the
+    windows (and of the target); None: the centre. Raises NetworkError for a window or frame outside the output, an output without a
+    gradient, or a score that is not finite.
     """
     objective, rule = objective or Objective(), rule or Rule()
     height, width = (model.scale * n for n in image.shape[-2:])
     for window in windows:
         if problem := window.problem(height, width):
             raise NetworkError(problem)
+    if image.ndim == 4:
+        frame = output_frame(model, len(image), frame)
     crops = _crops(windows, radius, model, image)
     jobs: list[tuple[list[Window], Crop | None]] = [([w], c) for w, c in zip(windows, crops)] if crops else [(list(windows), None)]
     out: list[WindowResult] = []
     for some, crop in jobs:
         out += _Walk(
-            model, image if end is None else end, some, path, objective, rule, target, crop, layout or layout_for(model)
+            model, image if end is None else end, some, path, objective, rule, target, crop, layout or layout_for(model), frame
         ).run()
     return out
 
@@ -133,22 +139,35 @@ def _crops(windows: Sequence[Window], radius: Radius | None, model: Model, image
     return crops if sum(crop.area for crop in crops) < whole else None
 
 
+def output_frame(model: Model, frames: int, frame: int | None) -> int:
+    """The frame of the output whose windows are explained; None: the centre. Raises NetworkError for one that the network does not give."""
+    centre = frames // 2
+    frame = centre if frame is None else frame
+    if not 0 <= frame < frames:
+        raise NetworkError(f"frame {frame} of a clip of {counted(frames, 'frame')}: expected 0 to {frames - 1}, or centre")
+    if frame != centre and getattr(model, "gives", "frames") == "centre":
+        raise NetworkError(f"frame {frame}: model {model.id} ({model.network}) returns the centre frame only, {centre} of {frames}")
+    return frame
+
+
 def layout_for(model: Model) -> torch.memory_format:
-    """Memory format of inputs: channels-last, which convolutions are faster with; unchanged for networks with linear layers,
-    whose tokens would have to be reordered in every block."""
+    """Memory format of inputs: channels-last, which convolutions are faster with; unchanged for clips, which have a frame axis, and for
+    networks with linear layers, whose tokens would have to be reordered in every block."""
+    if "frame" in model.AXES:
+        return torch.contiguous_format
     tokens = any(isinstance(module, torch.nn.Linear) for module in model.module.modules())
     return torch.contiguous_format if tokens else torch.channels_last
 
 
 class _Walk:
-    """Integration along a path to `image`, for windows that share their forward passes."""
+    """Integration along a path to `image`, for windows that share their forward passes. `frame`: of a clip's output."""
 
     def __init__(
         self, model: Model, image: Tensor, windows: list[Window], path: Path, objective: Objective, rule: Rule,
-        target: Tensor | None, crop: Crop | None, layout: torch.memory_format,
+        target: Tensor | None, crop: Crop | None, layout: torch.memory_format, frame: int | None = None,
     ) -> None:  # fmt: skip
         self.model, self.image, self.windows, self.path, self.rule = model, image, windows, path, rule
-        self.objective, self.target, self.crop, self.layout = objective, target, crop, layout
+        self.objective, self.target, self.crop, self.layout, self.frame = objective, target, crop, layout, frame
         self.seen = [crop.moved(w, model.scale) for w in windows] if crop else windows
         if target is not None and crop is not None:
             s = model.scale
@@ -270,6 +289,10 @@ class _Walk:
     def _cut(self, values: Tensor) -> Tensor:
         return self.crop.cut(values) if self.crop else values
 
+    def _scored(self, output: Tensor) -> Tensor:
+        """The images that windows lie in, (R, C, sH, sW): of clips, the chosen frame of the output, unless it is the only one."""
+        return output[:, self.frame] if output.ndim == 5 else output
+
     def _at(self, cells: Sequence[Cell]) -> tuple[Tensor, Tensor]:
         """Centres of cells as images, and the cells' increments."""
         points = self.path.points(self.image, [float(cell.centre) for cell in cells])
@@ -287,7 +310,7 @@ class _Walk:
         with torch.no_grad():
             both = torch.stack([self.path.points(self.image, [0.0])[0], self.image])
             with Equivalents() as forms:
-                output = self.model.forward(self._cut(both).contiguous(memory_format=self.layout))
+                output = self._scored(self.model.forward(self._cut(both).contiguous(memory_format=self.layout)))
             self.forms = forms.used
             scores = [self.objective(output, window, self.target) for window in self.seen]
         self.flat = [flat_pixels(output[1], window) for window in self.seen]
@@ -308,7 +331,7 @@ class _Walk:
         """The nodes as inputs of the network, and its output, on one graph. Raises NetworkError if the output has none."""
         x = self._cut(points).contiguous(memory_format=self.layout).requires_grad_()
         with torch.enable_grad(), Equivalents() if self.forms else nullcontext():
-            output = self.model.forward(x)
+            output = self._scored(self.model.forward(x))
         if not output.requires_grad:
             raise NetworkError(
                 f"model {self.model.id!r}: its output has no gradient with respect to its input (it detaches, rounds, or runs under "

@@ -19,10 +19,13 @@ EPSILON = 1e-7
 """Added to each pixel by the authors; the reason why maps are normalised first."""
 
 
-def normalised_map(attribution: NDArray[np.floating]) -> NDArray[np.float32]:
-    """(…, C, H, W) signed → (…, H, W) in 0..1, float32; all zeros if the attribution is zero everywhere, NaN if it is not finite."""
+def normalised_map(attribution: NDArray[np.floating], *, axes: tuple[int, ...] = (-2, -1)) -> NDArray[np.float32]:
+    """(…, C, H, W) signed → (…, H, W) in 0..1, float32; all zeros if the attribution is zero everywhere, NaN if it is not finite.
+
+    `axes`: those of the map that share a peak; of a clip (T, C, H, W) also the frames, −3, since shares of frames would be lost otherwise.
+    """
     summed = np.abs(np.asarray(attribution, np.float64).sum(axis=-3))
-    peak = summed.max(axis=(-2, -1), keepdims=True)
+    peak = summed.max(axis=axes, keepdims=True)
     with np.errstate(invalid="ignore"):
         return (summed / np.where(peak == 0, 1.0, peak)).astype(np.float32)
 

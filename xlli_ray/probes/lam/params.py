@@ -6,7 +6,7 @@ import csv
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -15,6 +15,7 @@ from xlli_ray.probes.lam.path_choices import way_of
 from xlli_ray.registry import LAM_PATHS
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
+Frame = Annotated[int, Field(ge=0)]
 
 
 class Channel(BaseModel):
@@ -97,6 +98,9 @@ class Params(BaseModel):
     control_samples: int = Field(default=20, ge=1, description="number of samples with controls")
     signed: bool = Field(default=False, description="store the signed attribution of each channel as array `attribution`")
     crop: Literal["auto", "never"] = Field(default="auto", description="auto: crop inputs if the receptive field is finite")
+    frame: Literal["centre"] | Frame = Field(default="centre", description="of clips: the frame of the output in which the windows are")
+    flow: str | None = Field(default=None, description="of clips: id of the flow stage, for the trajectory of each window")
+    max_rows: int | None = Field(default=None, ge=1, description="maximum number of samples with maps, evenly spread over degradations")
 
     @field_validator("path")
     @classmethod

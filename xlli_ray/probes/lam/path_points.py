@@ -30,7 +30,7 @@ from xlli_ray.probes.lam.demo import SIGMA, SIZE, STEPS
 
 
 class Path(Protocol):
-    """x(u) for u in 0..1, with x(1) the image."""
+    """x(u) for u in 0..1, with x(1) the image. Paths of clips are `FramePaths`, or take frames themselves."""
 
     def points(self, image: Tensor, at: Sequence[float]) -> Tensor:
         """x(u): (C, H, W) and n numbers in 0..1 → (n, C, H, W) of the image's dtype."""
@@ -54,23 +54,24 @@ def gaussian_kernels(sigmas: Sequence[float], size: int = SIZE) -> NDArray[np.fl
 
 
 def filtered(image: Tensor, kernels: NDArray[np.float64], *, dtype: torch.dtype = torch.float64) -> Tensor:
-    """(C, H, W) with n kernels of odd side → (n, C, H, W): correlation, border mirrored without repeating the edge pixel.
+    """(…, H, W) with n kernels of odd side → (n, …, H, W): correlation, border mirrored without repeating the edge pixel.
 
     Summed in `dtype` and rounded once to the image's. Raises NetworkError for an image not larger than half the kernel.
     """
     half = kernels.shape[-1] // 2
     if min(image.shape[-2:]) <= half:
         raise NetworkError(f"the blur path needs inputs above {half} pixels on each side, got {image.shape[-2]}×{image.shape[-1]}")
-    padded = F.pad(image[:, None].to(dtype), (half,) * 4, mode="reflect")
+    planes = image.flatten(0, -3)
+    padded = F.pad(planes[:, None].to(dtype), (half,) * 4, mode="reflect")
     bank = torch.from_numpy(kernels)[:, None].to(image.device, dtype)
-    return F.conv2d(padded, bank).transpose(0, 1).to(image.dtype).contiguous()
+    return F.conv2d(padded, bank).transpose(0, 1).to(image.dtype).contiguous().unflatten(1, image.shape[:-2])
 
 
 def changed(image: Tensor, kernels: NDArray[np.float64], *, dtype: torch.dtype = torch.float64) -> Tensor:
     """As `filtered`, for kernels that sum to 0, such as differences of blurs: exactly 0 in channels of one value."""
     out = filtered(image, kernels, dtype=dtype)
-    values = image.flatten(1)
-    out[:, values.amax(1) == values.amin(1)] = 0
+    values = image.flatten(-2)
+    out[:, values.amax(-1) == values.amin(-1)] = 0
     return out
 
 
@@ -95,7 +96,7 @@ def _sigma(u: float, sigma: float, size: int) -> float:
 
 @dataclass(frozen=True)
 class BlurPath:
-    """The Gaussian-blur path; `sigma` in input pixels, `size` odd."""
+    """The Gaussian-blur path; `sigma` in input pixels, `size` odd. Also of clips (T, C, H, W), all frames with the same blur."""
 
     sigma: float = SIGMA
     size: int = SIZE

@@ -19,10 +19,11 @@ from pydantic import BaseModel
 
 from xlli_ray.corpus import resize
 from xlli_ray.errors import ForwardError, NetworkError, PlanError, counted
+from xlli_ray.probes.lam import over_clips
 from xlli_ray.probes.lam.demo import MOVING
 from xlli_ray.probes.lam.params import Channel, Chosen, Hardest, Listed, Params
 from xlli_ray.probes.lam.path_choices import way_of
-from xlli_ray.probes.measurement import ArrayPlan, Batch, Column, Forward, Measurement, Shapes
+from xlli_ray.probes.measurement import ArrayPlan, Batch, Column, Forward, Measurement, Shapes, columns_of
 from xlli_ray.probes.probe import Probe
 
 if TYPE_CHECKING:
@@ -39,18 +40,22 @@ NODES = 20
 GATED_NODES = 12
 """The same with averaged gates."""
 ROWS_GPU = 16
+LATER = ("frame", "flow", "max_rows")
+"""Parameters that cells of earlier versions know nothing of: in the identity where they are used."""
 GRADIENT = 2.2
 """Cost of a gradient in forward passes (measured 2.2–2.6)."""
 
 
 class Lam(Probe):
     """Attribution maps. Writes table `lam`, one row per window, and array `map`: float32 (sample, window, y, x), |Σ_c A| / max in 0..1 over
-    the network's input; with `signed` also `attribution`: (sample, window, channel, y, x). Unused windows are NaN."""
+    the network's input; with `signed` also `attribution`: (sample, window, channel, y, x). Unused windows are NaN. Of clips, both have the
+    axis `frame` after `window`, and there are the small arrays of `over_clips`."""
 
     KIND: ClassVar[str] = "lam"
     VERSION: ClassVar[int] = 2
     SHARES_FORWARD: ClassVar[bool] = False
     NEEDS_OUTPUT: ClassVar[bool] = True
+    CLIPS: ClassVar[bool] = True
     ROW: ClassVar[str] = "map"
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("window", "int64", "index of the window within its sample, as in the array", place=True),
@@ -78,6 +83,7 @@ class Lam(Probe):
         Column("undefined", "bool", "true: the map is zero everywhere or not finite"),
         Column("height", "int64", "rows of the map", place=True),
         Column("width", "int64", "columns of the map", place=True),
+        *over_clips.COLUMNS,
     )
     REFERENCE: ClassVar[str] = (
         "Gu & Dong, Interpreting super-resolution networks with local attribution maps, CVPR 2021, arXiv 2011.11036; "
@@ -92,7 +98,10 @@ class Lam(Probe):
         self.channels = int(spec.get("channels", 3))
         self.mode = "averaged" if self.params.gates == "averaged" else self.params.mode
         self.what = self.mode + (f".{self.control}" if self.control else "")
-        self.max_rows = self.params.control_samples if self.control else None
+        self.max_rows = params.max_rows
+        if self.control:
+            self.max_rows = min(params.control_samples, params.max_rows or params.control_samples)
+        self.needs = (params.flow,) if params.flow else ()
         self.nodes = self.params.nodes or (GATED_NODES if self.mode == "averaged" else NODES)
         nodes = MOVING if self.params.mode == "paper" else self.nodes
         self.cost = nodes * (1 + (GRADIENT - 1) * self._most(None)) + 2
@@ -108,6 +117,7 @@ class Lam(Probe):
         if isinstance(params.objective, Channel) and params.objective.channel >= model.channels:
             has = counted(model.channels, "channel")
             raise PlanError(f"lam: objective channel {params.objective.channel}: the output of {model.id} has {has}")
+        over_clips.check(params.frame, params.flow, model, example)
         return [{"control": control, "channels": model.channels} for control in ("", *params.controls)]
 
     @classmethod
@@ -116,16 +126,21 @@ class Lam(Probe):
         way = way_of(params.path)
         return {f"path {way.NAME}": way.VERSION} if ":" in params.path or way.VERSION > 1 else {}
 
+    def columns(self) -> tuple[Column, ...]:
+        return (*self.COLUMNS, *over_clips.FLOW_COLUMNS) if self.params.flow else self.COLUMNS
+
     def identity(self) -> dict[str, Any]:
         # `controls` have their own cells: adding one changes nothing here.
-        data = self.params.model_dump(mode="json", exclude={"controls", "control_samples"})
+        unsaid = {name for name in LATER if getattr(self.params, name) == Params.model_fields[name].default}
+        data = self.params.model_dump(mode="json", exclude={"controls", "control_samples", *unsaid})
         if isinstance(self.params.windows, Listed):
             del data["windows"]["file"]
         windows = self.params.windows
         if resize.VERSION > 1 and isinstance(windows, Chosen) and windows.choose == "texture":
             data["resize version"] = resize.VERSION  # without a target they are chosen on the enlarged input
         data["path"] = self.way.NAME  # the location of its code is not part of its identity
-        return {**data, **self.parts(self.params), "control": self.control, "control_samples": self.max_rows}
+        samples = self.params.control_samples if self.control else None
+        return {**data, **self.parts(self.params), "control": self.control, "control_samples": samples}
 
     def refuses(self, model: Model, scales: Sequence[int]) -> str | None:
         other = [scale for scale in scales if scale not in (0, model.scale)]
@@ -166,14 +181,18 @@ class Lam(Probe):
 
     def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
         count = self._most(shapes.output)
-        size = (shapes.height, shapes.width)
+        size, frames = (shapes.height, shapes.width), (shapes.frames,) if shapes.frames else ()
+        leading = ("window", "frame")[: 1 + len(frames)]
         attributes = {"mode": self.mode, "control": self.control or "none", "about": "|sum of channels| / max"}
-        plans = [ArrayPlan("map", (count, *size), "float32", ("window", "y", "x"), "blosc", (1.0, 1.0), attributes, gaps=True)]
+        whole = ArrayPlan("map", (count, *frames, *size), "float32", (*leading, "y", "x"), "blosc", (1.0, 1.0), attributes, gaps=True)
+        plans = [whole]
         if self.params.signed:
             about = {**attributes, "about": "signed, in units of the objective"}
-            shape = (count, self.channels, *size)
-            dims = ("window", "channel", "y", "x")
+            shape = (count, *frames, self.channels, *size)
+            dims = (*leading, "channel", "y", "x")
             plans.append(ArrayPlan("attribution", shape, "float32", dims, "blosc", (1.0, 1.0), about, gaps=True))
+        if frames:
+            plans += over_clips.clip_plans(count, *frames, flow=bool(self.params.flow))
         return tuple(plans)
 
     def _most(self, output: tuple[int, ...] | None) -> int:
@@ -186,22 +205,25 @@ class Lam(Probe):
         if windows.choose == "grid":
             if output is None:
                 return 4
-            per_axis = [len(range(0, max(0, n - windows.size), windows.size)) for n in output[1:]]
+            per_axis = [len(range(0, max(0, n - windows.size), windows.size)) for n in output[-2:]]
             return max(1, per_axis[0] * per_axis[1])
         return windows.per_sample
 
     # -- measuring ----------------------------------------------------------------------------------------------
 
     def measure(self, model: Model, batch: Batch, forward: Forward | None) -> Measurement:
-        size = (len(batch.samples), self._most((0, *(model.scale * n for n in batch.input.shape[2:]))))
-        maps = np.full((*size, *batch.input.shape[2:]), np.nan, np.float32)
-        signed = np.full((*size, self.channels, *batch.input.shape[2:]), np.nan, np.float32) if self.params.signed else None
-        columns: dict[str, list[Any]] = {column.name: [] for column in self.COLUMNS}
+        output = tuple(model.scale * n for n in batch.input.shape[-2:])
+        frames = tuple(batch.input.shape[1:-3])
+        height, width = batch.input.shape[-2:]
+        shapes = Shapes(height, width, (0, *output), {}, frames=frames[0] if frames else 0)
+        arrays = {plan.name: np.full((len(batch.samples), *plan.shape), np.nan, np.float32) for plan in self.arrays(shapes)}
+        columns: dict[str, list[Any]] = {name: [] for name, _ in columns_of(self.columns(), clips=bool(frames))}
         positions: list[int] = []
         failed: dict[int, str] = {}
         for i in np.flatnonzero(batch.ok).tolist():
             try:
                 results = self._sample(model, batch, i)
+                flows = over_clips.flows_of(batch, self.params.flow, i) if self.params.flow else None
             except NetworkError as error:
                 if isinstance(error, ForwardError) and not batch.alone:
                     raise  # in smaller passes it may run
@@ -209,19 +231,28 @@ class Lam(Probe):
                 continue
             for j, result in enumerate(results):
                 positions.append(i)
-                maps[i, j] = result.map
-                if signed is not None:
-                    signed[i, j] = result.attribution
-                for name, value in self._row(j, result).items():
+                found: dict[str, Any] = {"map": result.map, "attribution": result.attribution}
+                row = self._row(j, result, found["map"])
+                if frames:
+                    more, small = over_clips.clip_numbers(result, found["map"], self._frame(*frames), model.scale, flows)
+                    row, found = {**row, **more}, {**found, **small}
+                for name, array in arrays.items():
+                    array[i, j] = found[name]
+                for name, value in row.items():
                     columns[name].append(value)
-        arrays = {"map": maps} if signed is None else {"map": maps, "attribution": signed}
         return Measurement(arrays, columns, positions, failed)
+
+    def _frame(self, frames: int) -> int:
+        """The explained frame of clips of so many."""
+        asked = self.params.frame
+        return frames // 2 if asked == "centre" else int(asked)
 
     def _sample(self, model: Model, batch: Batch, i: int) -> list[WindowResult]:
         """Maps of all windows of one sample. Raises NetworkError with the reason if it has none."""
         import torch
 
-        from xlli_ray.probes.lam.attribution import Rule, attribute
+        from xlli_ray.probes.lam.attribution import Rule, attribute, output_frame
+        from xlli_ray.probes.lam.clip_path import path_of
         from xlli_ray.probes.lam.controls import shifted
         from xlli_ray.probes.lam.objectives import Objective
 
@@ -229,19 +260,24 @@ class Lam(Probe):
         image = model.prepare(batch.input[i : i + 1])[0]
         clean = batch.targets[i]
         target = None if clean is None else model.prepare(torch.from_numpy(clean)[None].to(image.device))[0]
-        height, width = (model.scale * n for n in image.shape[1:])
-        if target is not None and tuple(target.shape[1:]) != (height, width):
-            raise NetworkError(f"wrong scale: the output is {width}×{height} pixels, the target {target.shape[2]}×{target.shape[1]}")
-        if problem := self.unfit(model.scale, image.shape[1], image.shape[2], batch.samples[i].source):
+        high, wide = image.shape[-2:]
+        height, width = model.scale * high, model.scale * wide
+        if target is not None and tuple(target.shape[-2:]) != (height, width):
+            raise NetworkError(f"wrong scale: the output is {width}×{height} pixels, the target {target.shape[-1]}×{target.shape[-2]}")
+        if problem := self.unfit(model.scale, high, wide, batch.samples[i].source):
             raise NetworkError(problem)
-        windows = self._windows(model, batch, i, image, target)
+        frame = output_frame(model, len(image), self._frame(len(image))) if image.ndim == 4 else None
+        windows = self._windows(model, batch, i, frame)
         if self.control == "shifted_window":
             windows = [shifted(window, height, width) for window in windows]
         p = self.params
         objective = Objective("channel", p.objective.channel) if isinstance(p.objective, Channel) else Objective(p.objective)
-        path, end = self.way.path(image, target)
+        path, end = path_of(self.way, image, target)
+        shown = target if target is None or frame is None else target[frame]
         rule = Rule(p.mode, self.nodes, p.tolerance, p.max_nodes, self._rows_a_pass(image.device.type, alone=batch.alone), p.gates)
-        return attribute(network, image, windows, path, objective=objective, rule=rule, end=end, target=target, radius=radius)
+        return attribute(
+            network, image, windows, path, objective=objective, rule=rule, end=end, target=shown, radius=radius, frame=frame
+        )
 
     def _rows_a_pass(self, device: str, *, alone: bool) -> int:
         """Nodes a forward pass: one on a CPU, where more bring no gain, and for a sample that is retried alone."""
@@ -257,9 +293,8 @@ class Lam(Probe):
             self._prepared = network, proved_radius(network) if self.params.crop == "auto" else None
         return self._prepared
 
-    def _windows(
-        self, model: Model, batch: Batch, i: int, image: torch.Tensor, target: torch.Tensor | None
-    ) -> list[Window]:
+    def _windows(self, model: Model, batch: Batch, i: int, frame: int | None) -> list[Window]:
+        """The windows of one sample; of a clip, those of its explained `frame`."""
         from xlli_ray.probes.lam.objectives import Window
         from xlli_ray.probes.lam.windows import candidates, enlarged, hardest, texture
 
@@ -269,33 +304,38 @@ class Lam(Probe):
         if isinstance(asked, Listed):
             return [Window(place.top, place.left, place.size) for place in asked.of(batch.samples[i].source)]
         assert isinstance(asked, Chosen)
+        image, truth = batch.input[i], batch.targets[i]
+        if frame is not None:
+            image, truth = image[frame], None if truth is None else truth[frame]
         if asked.choose == "grid":
             return candidates(model.scale * image.shape[1], model.scale * image.shape[2], asked.size)
-        truth = batch.targets[i]
         if isinstance(asked.choose, Hardest):
             output = batch.companions[asked.choose.hardest.by][i].cpu().numpy()
+            if frame is not None:
+                output = over_clips.given_frame(output, frame, len(batch.input[i]), asked.choose.hardest.by)
             if truth is None:
                 raise NetworkError("windows: hardest needs a target")
             if output.shape[1:] != truth.shape[1:]:
                 raise NetworkError(f"windows: hardest: model {asked.choose.hardest.by} upscales to a size other than the target's")
             if len(output) != len(truth):
-                truth = model.prepare(batch.input.new_tensor(truth)[None])[0].cpu().numpy()
+                lead = (None,) * (batch.input.ndim - 3)
+                truth = model.prepare(batch.input.new_tensor(truth)[lead]).cpu().numpy().reshape(-1, *truth.shape[1:])
             return hardest(output, truth, asked.size, asked.per_sample)
-        reference = enlarged(batch.input[i].cpu().numpy(), model.scale) if truth is None else truth
+        reference = enlarged(image.cpu().numpy(), model.scale) if truth is None else truth
         return texture(reference, asked.size, asked.per_sample)
 
-    def _row(self, index: int, result: WindowResult) -> dict[str, Any]:
+    def _row(self, index: int, result: WindowResult, values: np.ndarray) -> dict[str, Any]:
         from xlli_ray.probes.lam.diffusion_index import gini, n95
 
         p, window = self.params, result.window
-        concentration = gini(result.map) if not result.undefined else float("nan")
-        pixels = n95(result.map) if not result.undefined else 0
-        height, width = result.attribution.shape[1:]
+        concentration = gini(values) if not result.undefined else float("nan")
+        pixels = n95(values) if not result.undefined else 0
+        height, width = values.shape[-2:]
         return {
             "window": index, "mode": self.mode, "control": self.control,
             "objective": f"channel{p.objective.channel}" if isinstance(p.objective, Channel) else p.objective, "path": self.way.NAME,
             "top": window.top, "left": window.left, "size": window.size,
-            "di": (1 - concentration) * 100, "gini": concentration, "n95": pixels, "area": pixels / (height * width),
+            "di": (1 - concentration) * 100, "gini": concentration, "n95": pixels, "area": pixels / values.size,
             "nodes": result.nodes, "error_estimate": result.error_estimate, "completeness": result.completeness,
             "objective_baseline": result.objective_baseline, "objective_input": result.objective_input,
             "nonfinite": result.nonfinite, "flat": result.flat, "undefined": result.undefined, "height": height, "width": width,

@@ -52,18 +52,19 @@ def even_cells(count: int) -> list[Cell]:
 
 
 def estimate(centres: Sequence[float], gradients: Tensor, increments: Tensor, total: Tensor) -> float:
-    """E of the module docstring. `gradients`, `increments`: (n, C, H, W) in path order; `total`: A, (C, H, W).
+    """E of the module docstring. `gradients`, `increments`: (n, C, H, W) in path order; `total`: A, (C, H, W). Of clips (n, T, C, H, W) and
+    (T, C, H, W): the map has a value per frame and pixel.
 
     NaN below 3 cells or A = 0.
     """
-    norm = float(total.double().sum(0).norm())
+    norm = float(total.double().sum(-3).norm())
     if len(centres) < 3 or norm == 0:
         return float("nan")
     where = torch.tensor(centres, dtype=torch.float64, device=gradients.device)
     before, here, after = where[:-2], where[1:-1], where[2:]
-    share = ((here - before) / (after - before)).to(gradients.dtype)[:, None, None, None]
+    share = ((here - before) / (after - before)).to(gradients.dtype).view(-1, *[1] * (gradients.ndim - 1))
     line = gradients[:-2] + share * (gradients[2:] - gradients[:-2])
-    terms = (2 * (gradients[1:-1] - line) * increments[1:-1]).sum(1)
+    terms = (2 * (gradients[1:-1] - line) * increments[1:-1]).sum(-3)
     return FACTOR * float(terms.double().square().sum().sqrt()) / norm
 
 
@@ -78,7 +79,7 @@ def worst_cell(cells: Sequence[Cell], gradients: Tensor, increments: Tensor) -> 
         scores = []
         for j in (i - 1, i + 1):
             if 0 <= j < len(cells):
-                change = ((gradients[j] - gradients[i]) * increments[i]).sum(0).double().square().sum()
+                change = ((gradients[j] - gradients[i]) * increments[i]).sum(-3).double().square().sum()
                 scores.append(float(change) * float(cell.width / abs(cells[j].centre - cell.centre)))
         score = sum(scores) / len(scores) if scores else 0.0
         if score > largest:
@@ -96,17 +97,17 @@ class SecondDifferences:
         self._count = 0
 
     def add(self, gradient: Tensor, increment: Tensor) -> None:
-        """One node: both (C, H, W)."""
+        """One node: both (C, H, W), or (T, C, H, W)."""
         self._gradients.append(gradient)
         self._increments.append(increment)
         self._count += 1
         if len(self._gradients) == 3:
             before, here, after = self._gradients
-            term = ((after - 2 * here + before) * self._increments[1]).sum(0)
+            term = ((after - 2 * here + before) * self._increments[1]).sum(-3)
             self._squares += float(term.double().square().sum())
             del self._gradients[0], self._increments[0]
 
     def relative_to(self, total: Tensor) -> float:
-        """E, for the attribution `total`, (C, H, W)."""
-        norm = float(total.double().sum(0).norm())
+        """E, for the attribution `total`, (C, H, W) or (T, C, H, W)."""
+        norm = float(total.double().sum(-3).norm())
         return float("nan") if self._count < 3 or norm == 0 else FACTOR * self._squares**0.5 / norm
