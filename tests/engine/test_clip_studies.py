@@ -97,7 +97,8 @@ def test_workers_give_the_same_bytes_and_a_second_run_computes_nothing(
     ("model", "stage", "said"),
     [
         (CLIP, {"gram": {"layers": ["head"]}}, "`gram` measures single images, but this corpus has clips"),
-        (IMAGE, {"lam": {}}, "`lam` measures single images, but this corpus has clips"),
+        (CLIP, {"lam": {"frame": 4}}, "lam.frame: 4 of clips of 4 frames; expected centre, or 0 to 3"),
+        (CLIP, {"lam": {"flow": "motion"}}, "stage lam: it needs the stage 'motion', but no stage has that id"),
         ({"id": "a", "network": "toy:small"}, {"restore": {}}, "takes images, the corpus holds clips: `frames: each`"),
         ({"id": "a", "network": "toy_clip_networks:centre"}, {"restore": {}}, "takes clips of 5 frames, those of the corpus have 4"),
     ],
@@ -107,11 +108,81 @@ def test_what_cannot_take_clips_is_refused_before_anything_runs(study: Callable[
         study([model], [stage])
 
 
+PAN = '''
+"""The known motion of the clips of these tests: one pixel of the target a frame to the right, as a flow stage stores it."""
+
+import numpy as np
+
+from xlli_ray.probes.measurement import ArrayPlan, Measurement
+from xlli_ray.probes.probe import Probe
+
+
+class Pan(Probe):
+    """Half a pixel of the input."""
+
+    KIND, SUBJECT, CLIPS = "pan", "sample", True
+
+    def arrays(self, shapes):
+        shape = (shapes.frames - 1, 2, shapes.height, shapes.width)
+        return tuple(ArrayPlan(name, shape, "float16", ("pair", "component", "y", "x")) for name in ("next", "previous"))
+
+    def measure(self, model, batch, forward):
+        count, frames, _, height, width = batch.input.shape
+        after = np.zeros((count, frames - 1, 2, height, width), np.float16)
+        after[:, :, 0] = 0.5
+        return Measurement({"next": after, "previous": -after})
+'''
+
+
+def test_maps_of_clips_are_stored_frame_by_frame_with_the_trajectory_of_their_window(study: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "pan.py").write_text(PAN)
+    window = {"choose": "texture", "size": 12, "per_sample": 2}
+    stages = [{"pan.py:Pan": {}}, {"lam": {"nodes": 2, "windows": window, "max_rows": 2, "flow": "pan", "controls": ["shifted_window"]}},
+              {"lam": {"id": "alone", "nodes": 2, "windows": window, "models": ["image"]}}]  # fmt: skip
+    opened = study([CLIP, IMAGE], stages)
+    rows = opened.sql("select * from lam where stage = 'lam' and model = 'clip' and control = '' order by row, \"window\"").to_pylist()
+    assert [(row["row"], row["window"]) for row in rows] == [(0, 0), (0, 1), (1, 0), (1, 1)], "max_rows: two of three clips"
+    assert {row["frame"] for row in rows} == {2}
+    assert all(0 < row["centre_share"] < 1 < row["effective_frames"] <= 4 and row["tracking_error"] > 0 for row in rows)
+    cell = "lam/clip/accurate"
+    maps, shares = opened.array(cell, "map"), opened.array(cell, "frame_share").xarray()
+    assert maps.xarray().dims == ("sample", "window", "frame", "y", "x")
+    assert maps.xarray().shape == (2, 2, 4, 24, 30)
+    np.testing.assert_allclose(shares.sum("frame"), 1, atol=1e-6)
+    assert shares.dims == ("sample", "window", "frame")
+    centroid, path = (opened.array(cell, name).xarray() for name in ("centroid", "trajectory"))
+    assert centroid.dims == path.dims == ("sample", "window", "frame", "coordinate")
+    np.testing.assert_allclose(np.diff(path.values[..., 1], axis=2), 0.5, atol=1e-5)
+    np.testing.assert_allclose(np.diff(path.values[..., 0], axis=2), 0, atol=1e-5)
+    first = [(row["top"] + 6) / 2 - 0.5 for row in rows]
+    np.testing.assert_allclose(path.values[:, :, 2, 0].ravel(), first, atol=1e-5)
+    alone = opened.array("alone/image/accurate", "frame_share").xarray().values
+    assert alone.tolist() == [[[0, 0, 1, 0]] * 2] * 3, "frame by frame, a network uses no other frame"
+    assert "tracking_error" not in opened.sql("describe lam")["column_name"].to_pylist() or np.isnan(
+        opened.sql("select max(tracking_error) as t from lam where stage = 'alone'")["t"][0].as_py() or np.nan
+    )
+    assert opened.failures.num_rows == 0
+
+
 def test_a_network_of_clips_is_refused_over_images(frames: Path, tmp_path: Path) -> None:
     data = {"name": "a", "corpus": {"images": [f"{frames}/*.png"], "scale": 2}, "models": [CLIP], "stages": [{"restore": {}}]}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(data))
     with pytest.raises(PlanError, match="takes clips, the corpus holds images"):
         run_study(load_recipe(tmp_path / "recipe.yaml"), str(tmp_path / "study"), QUIET)
+
+
+def test_other_frames_of_a_network_of_the_centre_frame_and_frames_of_images_are_refused(frames: Path, tmp_path: Path) -> None:
+    centre = {"id": "a", "network": "toy_clip_networks:centre"}
+    with pytest.raises(PlanError, match=r"lam.frame: 1, but the network returns the centre frame only \(2\)"):
+        run_study(recipe(frames, tmp_path, [centre], [{"lam": {"frame": 1}}], frames=5), str(tmp_path / "study"), QUIET)
+    images = {"images": [f"{frames}/*.png"], "scale": 2}
+    for field, value in (("frame", 1), ("flow", "restore")):
+        stages = [{"restore": {}}, {"lam": {field: value}}]
+        (tmp_path / "recipe.yaml").write_text(
+            yaml.safe_dump({"name": "a", "corpus": images, "models": [{"id": "a", "network": "toy:small"}], "stages": stages})
+        )
+        with pytest.raises(PlanError, match=f"lam.{field}: images have no other frames"):
+            run_study(load_recipe(tmp_path / "recipe.yaml"), str(tmp_path / "images"), QUIET)
 
 
 def vid4(fixtures: Path, place: Path, side: int | None) -> Path:

@@ -166,8 +166,8 @@ class Timing(Protocol):
     def once(self) -> float:
         """For each unit, before its first sample."""
 
-    def sample(self, height: int, width: int) -> float:
-        """For one input of this size."""
+    def sample(self, height: int, width: int, frames: int = 0) -> float:
+        """For one input of this size; `frames`: of a clip."""
 
 
 @runtime_checkable

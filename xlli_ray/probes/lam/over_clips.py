@@ -2,7 +2,7 @@
 
 The path is that of all frames jointly (`clip_path`), the score that of one output frame, and the map is |Σ_c A| over all input frames, with
 one peak for all, so that frames can be compared: which frames are used (`frame_share`, `effective_frames`), where in each (`centroid`), and
-with known motion, whether that is where the object was (`trajectory`, `tracking_error`, `motion_followed`, `near_trajectory`). The numerics are in
+with known motion, whether that is where the object was (`trajectory`, and the columns of FLOW_COLUMNS). The numerics are in
 `stats.temporal_attribution` and `stats.trajectory`. Flow comes from another stage; it is never the network's own.
 
 For supporting frames the attribution includes what they contribute through the network's own motion estimation: gradients pass through
@@ -17,15 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xlli_ray.errors import NetworkError, PlanError
+from xlli_ray.errors import NetworkError, PlanError, counted
 from xlli_ray.probes.lam.diffusion_index import diffusion_index
-from xlli_ray.probes.measurement import ArrayPlan, Batch, Column
+from xlli_ray.probes.measurement import ArrayPlan, Batch, Column, Shapes
 from xlli_ray.stats.temporal_attribution import centroids, effective_frames, frame_shares
 from xlli_ray.stats.trajectory import motion_followed, near, tracking_error, trajectory
 
 if TYPE_CHECKING:
-    import torch
-
     from xlli_ray.models.model import Model
     from xlli_ray.probes.lam.attribution import WindowResult
     from xlli_ray.probes.lam.objectives import Window
@@ -51,18 +49,19 @@ FLOW_COLUMNS = (
 """With a flow stage."""
 
 
-def check(frame: int | str, flow: str | None, model: Model, example: torch.Tensor) -> None:
-    """Raise PlanError for a `frame` or `flow` stage that a recipe names and that this model or corpus cannot have; `example`: a batch."""
-    if example.ndim == 5:
-        from xlli_ray.probes.lam.attribution import output_frame
-
-        try:
-            output_frame(model, example.shape[1], None if frame == "centre" else int(frame))
-        except NetworkError as error:
-            raise PlanError(f"lam.{error}") from error
-    elif frame != "centre" or flow:
+def check_clips(frame: int | str, flow: str | None, model: Model) -> None:
+    """Raise PlanError for a `frame` or `flow` stage that a recipe names for images."""
+    if "frame" not in model.AXES and (frame != "centre" or flow):
         name = "flow" if flow else "frame"
         raise PlanError(f"lam.{name}: images have no other frames; it is for clips (`corpus.clips`). Leave it out.")
+
+
+def check_frame(frame: int, shapes: Shapes) -> None:
+    """Raise PlanError for a frame that clips of these shapes do not have, or that the network does not give."""
+    if frame >= shapes.frames:
+        raise PlanError(f"lam.frame: {frame} of clips of {counted(shapes.frames, 'frame')}; expected centre, or 0 to {shapes.frames - 1}")
+    if shapes.output is not None and len(shapes.output) == 3 and frame != shapes.frames // 2:
+        raise PlanError(f"lam.frame: {frame}, but the network returns the centre frame only ({shapes.frames // 2}); use frame: centre")
 
 
 def given_frame(output: NDArray[Any], frame: int, frames: int, model: str) -> NDArray[Any]:

@@ -117,7 +117,7 @@ class Lam(Probe):
         if isinstance(params.objective, Channel) and params.objective.channel >= model.channels:
             has = counted(model.channels, "channel")
             raise PlanError(f"lam: objective channel {params.objective.channel}: the output of {model.id} has {has}")
-        over_clips.check(params.frame, params.flow, model, example)
+        over_clips.check_clips(params.frame, params.flow, model)
         return [{"control": control, "channels": model.channels} for control in ("", *params.controls)]
 
     @classmethod
@@ -192,6 +192,7 @@ class Lam(Probe):
             dims = (*leading, "channel", "y", "x")
             plans.append(ArrayPlan("attribution", shape, "float32", dims, "blosc", (1.0, 1.0), about, gaps=True))
         if frames:
+            over_clips.check_frame(self._frame(*frames), shapes)
             plans += over_clips.clip_plans(count, *frames, flow=bool(self.params.flow))
         return tuple(plans)
 
@@ -215,7 +216,7 @@ class Lam(Probe):
         output = tuple(model.scale * n for n in batch.input.shape[-2:])
         frames = tuple(batch.input.shape[1:-3])
         height, width = batch.input.shape[-2:]
-        shapes = Shapes(height, width, (0, *output), {}, frames=frames[0] if frames else 0)
+        shapes = Shapes(height, width, (*frames, 0, *output), {}, frames=frames[0] if frames else 0)
         arrays = {plan.name: np.full((len(batch.samples), *plan.shape), np.nan, np.float32) for plan in self.arrays(shapes)}
         columns: dict[str, list[Any]] = {name: [] for name, _ in columns_of(self.columns(), clips=bool(frames))}
         positions: list[int] = []

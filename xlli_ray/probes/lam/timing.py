@@ -16,6 +16,7 @@ import torch
 
 from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.attribution import BLOCK, FORWARD_SHARE, Rule, attribute
+from xlli_ray.probes.lam.clip_path import path_of
 from xlli_ray.probes.lam.demo import MOVING
 from xlli_ray.probes.lam.objectives import Objective, Window
 from xlli_ray.probes.lam.params import Channel, Chosen, Listed, Params
@@ -49,9 +50,12 @@ class MapTime:
     blur: float
     """The part of it for the path's point and increment, computed for the whole image even if the network gets a crop."""
     area: int
+    """Of all frames of a clip."""
 
-    def sample(self, height: int, width: int) -> float:
+    def sample(self, height: int, width: int, frames: int = 0) -> float:
         """Time of all maps of one input of this size."""
+        if frames:
+            return frames * self.sample(height, width)
         places, count = self._windows(height, width)
         if not places or not count:
             return 0.0
@@ -105,15 +109,17 @@ def time_maps(model: Model, params: Params, way: Way, nodes: int, prepare: Calla
     for side in SIDES:
         side = max(side, model.minimum)
         generator = torch.Generator().manual_seed(0)
-        image = torch.rand(model.channels, side, side, generator=generator).to(model.device)
-        target = torch.rand(model.channels, side * model.scale, side * model.scale, generator=generator).to(model.device)
-        path, end = way.path(image, target)
-        size = min(params.windows.size if isinstance(params.windows, Chosen) else 16, model.scale * side // 2)
-        window = Window(model.scale * side // 4, model.scale * side // 4, size)
+        size = model.trial_size(side, side)
+        image = torch.rand(size.shape(model.channels), generator=generator).to(model.device)
+        target = torch.rand(size.times(model.scale).shape(model.channels), generator=generator).to(model.device)
+        path, end = path_of(way, image, target)
+        shown = target[size.frames // 2] if size.frames else target
+        extent = min(params.windows.size if isinstance(params.windows, Chosen) else 16, model.scale * side // 2)
+        window = Window(model.scale * side // 4, model.scale * side // 4, extent)
 
         def walk(count: int) -> None:
             rule = Rule(nodes=count, gates=params.gates)
-            attribute(network, image, [window], path, objective=objective, rule=rule, end=end, target=target)  # noqa: B023
+            attribute(network, image, [window], path, objective=objective, rule=rule, end=end, target=shown)  # noqa: B023
 
         first = timed(lambda: walk(1))
         if first >= LONG or side == SIDES[-1]:
@@ -123,4 +129,4 @@ def time_maps(model: Model, params: Params, way: Way, nodes: int, prepare: Calla
     blur = timed(lambda: (path.points(image, at), path.increments(image, at, at))) / BLOCK
     node = max((three - one) / 2, one / 10)
     high, wide = model.padded(side, side)
-    return MapTime(model, params, nodes, radius, once, max(one - node, 0.0), node, min(blur, node), high * wide)
+    return MapTime(model, params, nodes, radius, once, max(one - node, 0.0), node, min(blur, node), high * wide * max(1, size.frames))
