@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import sys
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ from xlli_ray.errors import PlanError
 from xlli_ray.models import ModelSpec, load_model, read_state_dict
 from xlli_ray.models.layers import Tap, capture
 from xlli_ray.recipe import Recipe, load_recipe
-from xlli_ray.report.page import write_report
+from xlli_ray.report.image_strip import Strip
+from xlli_ray.report.page import gather, write_report
 from xlli_ray.stats.fidelity import luma_studio, psnr
 from xlli_ray.study import open_study
 
@@ -158,10 +161,28 @@ def test_maps_of_clips_are_stored_frame_by_frame_with_the_trajectory_of_their_wi
     np.testing.assert_allclose(path.values[:, :, 2, 0].ravel(), first, atol=1e-5)
     alone = opened.array("alone/image/accurate", "frame_share").xarray().values
     assert alone.tolist() == [[[0, 0, 1, 0]] * 2] * 3, "frame by frame, a network uses no other frame"
-    assert "tracking_error" not in opened.sql("describe lam")["column_name"].to_pylist() or np.isnan(
-        opened.sql("select max(tracking_error) as t from lam where stage = 'alone'")["t"][0].as_py() or np.nan
-    )
+    assert opened.sql("select tracking_error from lam where stage = 'alone'")["tracking_error"].null_count == 6, "no flow, no column"
     assert opened.failures.num_rows == 0
+
+    place = str(tmp_path / "study")
+    sections = {section.id: section for section in gather(open_study(place), place).sections}
+    strips = [piece.item for piece in sections["lam"].own if isinstance(piece.item, Strip)]
+    assert [strip.folded for strip in strips] == [False, True, False, False, False], "an animation of the first window, folded"
+    assert strips[0].title.startswith("clip/f_*.png · window at row")
+    assert [row.label.split(" · ")[0] for row in strips[0].rows] == ["clip", "image"]
+    clip, image = (row.tiles for row in strips[0].rows)
+    assert [tile.caption for tile in clip if tile] == ["t − 2", "t − 1", "t", "t + 1"]
+    assert all("px off" in tile.note for tile in (clip[0], clip[3]) if tile)
+    assert [tile.note[:5] for tile in image if tile and tile.caption == "t"] == ["100 %"]
+    moving = strips[1].rows[0].tiles[0]
+    assert moving is not None
+    with Image.open(BytesIO(base64.b64decode(moving.uri.split(",")[1]))) as animation:
+        assert (animation.format, animation.n_frames) == ("WEBP", 4)
+    for file in (tmp_path / "clip").iterdir():
+        file.unlink()
+    without = gather(open_study(place), place)
+    texts = [piece.item for section in without.sections if section.id == "lam" for piece in section.own if isinstance(piece.item, str)]
+    assert sum("without their images" in text for text in texts) == 1
 
 
 def test_a_network_of_clips_is_refused_over_images(frames: Path, tmp_path: Path) -> None:

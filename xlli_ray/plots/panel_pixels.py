@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,16 @@ def data_uri(panel: ImagePanel) -> str:
     """The panel as the source of an `<img>`."""
     mime, data = encoded(panel)
     return f"data:{mime};base64,{base64.b64encode(data).decode()}"
+
+
+def moving_uri(panels: Sequence[ImagePanel], milliseconds: int) -> str:
+    """Panels of one size one after the other, endlessly, as the source of an `<img>`: an animated WebP (quality 80)."""
+    from PIL import Image
+
+    first, *others = [Image.fromarray(composite(panel)) for panel in panels]
+    sink = io.BytesIO()
+    first.save(sink, "WEBP", save_all=True, append_images=others, duration=milliseconds, loop=0, quality=80, method=4)
+    return f"data:image/webp;base64,{base64.b64encode(sink.getvalue()).decode()}"
 
 
 def ramp(scale: ColourScale) -> Pixels:

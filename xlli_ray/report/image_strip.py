@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xlli_ray.plots.image_panels import ImagePanel, ImagePanels, scale_ends
-from xlli_ray.plots.panel_pixels import data_uri, ramp
+from xlli_ray.plots.panel_pixels import data_uri, moving_uri, ramp
 from xlli_ray.plots.panel_values import Read, bare, filled
 from xlli_ray.plots.pixels import png_bytes
 
@@ -57,6 +57,8 @@ class Strip:
     scale: Bar | None
     view: ImagePanels
     """The view it was made from, without pixels that are stored in the study."""
+    folded: bool = False
+    """Shown once it is opened: what moves would draw the eye from everything else."""
 
 
 def strip_of(view: ImagePanels, caption: str, read: Read) -> Strip:
@@ -72,6 +74,18 @@ def strip_of(view: ImagePanels, caption: str, read: Read) -> Strip:
         uri = f"data:image/png;base64,{base64.b64encode(png_bytes(ramp(view.scale))).decode()}"
         bar = Bar(uri, *scale_ends(view.scale), view.scale_label)
     return Strip(view.title, caption, columns, rows, bar, bare(view))
+
+
+def moving_strip(view: ImagePanels, caption: str, read: Read, milliseconds: int) -> Strip:
+    """An animation of each row of a view, side by side: its panels one after the other, without those that cannot be read."""
+    drawn, reasons = filled(view, read)
+    if reasons:
+        caption = f"{caption} Not all images can be shown: {reasons[0]}".strip()
+    tiles: list[Tile | None] = []
+    for row in drawn.rows:
+        panels = [panel for panel in row.panels if panel is not None]
+        tiles.append(Tile(moving_uri(panels, milliseconds), row.label) if panels else None)
+    return Strip(view.title, caption, max(2, len(tiles)), [Row("", "", tiles)], None, bare(view), folded=True)
 
 
 def _tile(panel: ImagePanel) -> Tile:

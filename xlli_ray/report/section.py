@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlli_ray.plots.checks import EDGE
-from xlli_ray.plots.image_panels import Source
+from xlli_ray.plots.image_panels import ImagePanels, Source
 from xlli_ray.plots.palette import Look
 from xlli_ray.plots.view import View
 from xlli_ray.store.tables.results import Column
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from xlli_ray.store.records.manifest import Cell
     from xlli_ray.study import Study, StudyResult
 
-__all__ = ["Column", "Drawing", "Image", "Images", "Part", "Rows", "SectionContext", "Showing", "Text"]
+__all__ = ["Animation", "Column", "Drawing", "Image", "Images", "Part", "Rows", "SectionContext", "Showing", "Text"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,22 @@ class Drawing:
     def __post_init__(self) -> None:
         if not isinstance(self.view, View) or not isinstance(self.caption, str):
             raise TypeError(f"a drawing is a view (xlli_ray.plots) with a caption, got {self.view!r:.80} and {self.caption!r:.80}")
+
+
+@dataclass(frozen=True)
+class Animation:
+    """Image panels that follow each other in time: each row of the view is one moving image. Folded on the page until it is opened."""
+
+    view: ImagePanels
+    caption: str
+    milliseconds: int = 400
+    """Of one panel."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.view, ImagePanels) or not isinstance(self.caption, str):
+            raise TypeError(f"an animation is a view of image panels with a caption, got {self.view!r:.80} and {self.caption!r:.80}")
+        if not 20 <= self.milliseconds <= 10_000:
+            raise ValueError(f"a panel of an animation is seen for {self.milliseconds} ms, expected 20 to 10000")
 
 
 @dataclass(frozen=True)
@@ -97,7 +113,7 @@ class Images:
     note: str = ""
 
 
-Part = Text | Drawing | Rows | Images
+Part = Text | Drawing | Animation | Rows | Images
 
 
 @dataclass(frozen=True)

@@ -48,9 +48,9 @@ class Samples:
         return self._loaded[number]
 
     def name(self, number: int) -> str:
-        """A short name: file, patch."""
+        """A short name: file, patch; of a clip also its folder, since frames of all clips are often called the same."""
         row = self.row(number)
-        name = re.split(r"[/\\]", row["source"])[-1] or row["source"]
+        name = "/".join(re.split(r"[/\\]", row["source"])[-2 if row.get("frames") else -1 :]) or row["source"]
         return f"{name} @{row['top']},{row['left']}" if row["top"] is not None else name
 
     def label(self, number: int) -> str:

@@ -43,8 +43,8 @@ FLOW_COLUMNS = (
            "that is inside the image; NaN without any", limits=(0.0, None), unit="input pixels", better="lower", clips=True),
     Column("motion_followed", "float64", "share of the motion that the centroids follow: 1, with the object; 0, they stay; NaN below a "
            "motion of 1 pixel", clips=True),
-    Column("near_trajectory", "float64", f"share of the other frames' attribution within {NEAR:g} input pixels of it",
-           limits=(0.0, 1.0), clips=True),
+    Column("near_trajectory", "float64", f"share of the other frames' attribution within {NEAR:g} input pixels of the trajectory",
+           limits=(0.0, 1.0), clips=True, detail=True),
 )  # fmt: skip
 """With a flow stage."""
 

@@ -17,10 +17,10 @@ from xlli_ray.plots.kinds import KINDS
 from xlli_ray.plots.panel_values import Read, image_layer
 from xlli_ray.plots.view import to_svg
 from xlli_ray.registry import SECTIONS
-from xlli_ray.report.image_strip import strip_of
+from xlli_ray.report.image_strip import moving_strip, strip_of
 from xlli_ray.report.page_model import Figure, Piece
 from xlli_ray.report.page_parts.table_text import shown_rows
-from xlli_ray.report.section import Drawing, Image, Images, Part, Rows, SectionContext, Text
+from xlli_ray.report.section import Animation, Drawing, Image, Images, Part, Rows, SectionContext, Text
 from xlli_ray.user_code import said
 
 
@@ -60,6 +60,8 @@ def _piece(part: Any, read: Read) -> Piece:
         return Piece("text", part.text)
     if isinstance(part, Drawing) and type(part.view) is ImagePanels:
         return Piece("strip", strip_of(part.view, part.caption, read))
+    if isinstance(part, Animation):
+        return Piece("strip", moving_strip(part.view, part.caption, read, part.milliseconds))
     if isinstance(part, Drawing):
         foreign = type(part.view) not in KINDS.values()  # draws for itself: shown as an image, in which nothing runs
         return Piece("figure", Figure(to_svg(part.view), part.caption, foreign=foreign, view=part.view))
@@ -70,7 +72,7 @@ def _piece(part: Any, read: Read) -> Piece:
         if not any(row.panels for row in rows):
             return Piece("text", part.note or part.title)
         return Piece("strip", strip_of(ImagePanels(part.title, rows), part.note, read))
-    raise TypeError(f"expected Text, Drawing, Rows or Images (xlli_ray.report.section), got {part!r:.80}")
+    raise TypeError(f"expected Text, Drawing, Animation, Rows or Images (xlli_ray.report.section), got {part!r:.80}")
 
 
 def _panel(image: Image) -> ImagePanel:

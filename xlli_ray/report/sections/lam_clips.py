@@ -16,7 +16,7 @@ from xlli_ray.plots.image_panels import ImagePanels, Layer, PanelRow, Source
 from xlli_ray.report.section import Animation, Drawing, Part, SectionContext, Text
 from xlli_ray.store.records.manifest import Cell
 from xlli_ray.views.lam import FAINT, SHARE, Place
-from xlli_ray.views.lam_clips import ClipPlace, clip_panels, frame_name
+from xlli_ray.views.lam_clips import ClipPlace, clip_panels
 
 SIDE = 160
 """Pixels of a frame in a row."""
@@ -32,19 +32,19 @@ def clip_parts(
     context: SectionContext, models: Sequence[str], own: Mapping[str, Cell], windows: Sequence[Any]
 ) -> Iterator[Part]:
     """The parts of the section. `windows`: `lam_gallery.Seen`, with the table's rows of each network."""
-    known: dict[int, str] = {}
+    lacking: dict[int, str] = {}
     for item in windows:
         found = context.load(item.row)
         if isinstance(found, str):
-            known[item.row] = found
+            lacking[item.row] = found
         rows, moving = [], []
         for model in (name for name in models if name in item.maps):
-            made = _layers(context, own[model], item, grey=item.row not in known)
+            made = _layers(context, own[model], item, grey=item.row not in lacking)
             if made is None:
                 continue
             place, layers = made
             rows.append(PanelRow(_label(model, item.maps[model]), clip_panels(place, layers, side=SIDE)))
-            moving.append((model, [place.panel(k, layers[k], side=MOVING) for k in _around(place.current, len(layers))]))
+            moving.append(PanelRow(model, tuple(place.panel(k, layers[k], side=MOVING) for k in _around(place.current, len(layers)))))
         if not rows:
             continue
         frame = int(next(iter(item.maps.values()))["frame"])
@@ -55,9 +55,9 @@ def clip_parts(
         )
         yield Drawing(ImagePanels(head, tuple(rows)), about)
         if item is windows[0]:
-            yield Animation("The first of these, moving", tuple(moving), "One frame after the other.", PACE)
-    if known:
-        yield Text(f"Maps are shown without their images: {next(iter(known.values()))}")
+            yield Animation(ImagePanels("The same as an animation", tuple(moving)), "One frame after the other.", PACE)
+    if lacking:
+        yield Text(f"Maps are shown without their images: {next(iter(lacking.values()))}")
 
 
 def _label(model: str, line: Mapping[str, Any]) -> str:
@@ -66,7 +66,7 @@ def _label(model: str, line: Mapping[str, Any]) -> str:
     for name, text in (("tracking_error", "tracking error {:.1f} px"), ("motion_followed", "follows {:.2f} of the motion")):
         value = line.get(name)
         if value is not None and np.isfinite(value):
-            parts.append(text.format(value))
+            parts.append(text.format(value).replace("-", "−"))
     return f"{model} · {', '.join(parts)}"
 
 

@@ -3,7 +3,7 @@
 First the networks side by side, as in papers; then a block for each network with the same windows: the target with the window, the
 map over the grey input, the contribution area (a kernel density of the map, `probes.lam.area`), the signed map if it is stored, and the
 window with its neighbourhood, in the target and in the network's output if a restore stage stores outputs. The colours of maps are defined
-in `views.lam`, as for notebooks.
+in `views.lam`, as for notebooks. Maps of clips are in `lam_clips`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from xlli_ray.corpus.sample import Loaded
 from xlli_ray.plots.image_panels import ImagePanel, ImagePanels, Layer, PanelRow, Source
 from xlli_ray.probes.lam.area import contribution_area
 from xlli_ray.report.section import Drawing, Part, SectionContext, Text
+from xlli_ray.report.sections.lam_clips import clip_parts
 from xlli_ray.report.shown_samples import ROW_BYTES, spread
 from xlli_ray.store.records.manifest import Cell
 from xlli_ray.views.lam import FAINT, SHARE, Place, area_layer, signed_scale
@@ -48,11 +49,15 @@ def lam_section(context: SectionContext) -> Iterator[Part]:
         return
     if len(models) < len(own):
         yield Text(f"{len(models)} of {len(own)} networks are drawn, evenly spaced.")
+    windows = _windows(context, models)
+    if any(meta.name == "frame_share" for cell in own.values() for bucket in cell.sizes for meta in bucket.arrays):
+        yield from clip_parts(context, models, own, windows)
+        return
     rows: dict[str, list[PanelRow]] = {model: [] for model in models}
     beside: list[PanelRow] = []
     missing = ""
     samples = context.page.samples
-    for item in _windows(context, models):
+    for item in windows:
         found = context.load(item.row)
         missing = missing or (found if isinstance(found, str) else "")
         loaded = None if isinstance(found, str) else found
@@ -83,7 +88,7 @@ def _windows(context: SectionContext, models: Sequence[str]) -> list[Seen]:
     """The windows to show: those for which most networks have a map; the first of each of some samples, or several of one sample."""
     listed = ", ".join("?" for _ in models)
     rows = context.rows(
-        'select model, row, "window" as win, top, "left" as lft, size, di, error_estimate from lam '
+        'select * exclude ("window", "left"), "window" as win, "left" as lft from lam '
         f"where stage = ? and control = '' and status = 'ok' and not undefined and model in ({listed}) order by win, row",
         [context.stage, *models],
     )
