@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from xlli_ray.stats.motion import between
 from xlli_ray.stats.trajectory import flow_at, inside, motion_followed, near, tracking_error, tracking_errors, trajectory
 
 H, W, T = 20, 30, 5
@@ -35,6 +36,17 @@ def test_a_point_follows_a_rotation_and_a_zoom_as_the_composed_flow_says() -> No
     expected = [centre + np.linalg.matrix_power(step, k) @ (np.array([7.0, 17.0]) - centre) for k in (1, 2)]
     np.testing.assert_allclose(found[3:], expected, atol=1e-9)
     np.testing.assert_allclose(step @ step @ (found[0] - centre) + centre, [7, 17], atol=1e-9)
+
+
+def test_a_trajectory_from_a_pixel_is_the_composed_flow_read_there() -> None:
+    rng = np.random.default_rng(2)
+    rows, columns = np.mgrid[:H, :W] / 5.0
+    after, before = (np.stack([a * np.sin(rows + columns) for a in rng.normal(0, 2, (T - 1, 2, 1, 1))]) for _ in "ab")
+    after, before = (flows.reshape(T - 1, 2, H, W) + rng.normal(0, 0.5, (T - 1, 2, 1, 1)) for flows in (after, before))
+    found = trajectory((9.0, 13.0), 2, after, before)
+    for k in range(T):
+        x, y = between(after, before, 2, k)[:, 9, 13]
+        np.testing.assert_allclose(found[k], [9 + y, 13 + x], atol=1e-4)
 
 
 def test_flow_between_pixels_is_bilinear_and_outside_that_of_the_border() -> None:
