@@ -77,6 +77,31 @@ def test_a_photograph_with_many_patches_weighs_no_more_than_one_with_few(tmp_pat
     assert ours[1]["psnr"] == pytest.approx(row["psnr_y"], rel=1e-12)
 
 
+def test_a_clean_image_under_two_inputs_is_one_photograph(tmp_path: Path) -> None:
+    """Rain100 has nine backgrounds twice: its hundred pairs are 91 photographs."""
+    rng = np.random.default_rng(0)
+    for name, spread in (("rare", 5), ("often", 60)):
+        clean = np.clip(128 + rng.normal(0, 40, (16, 16, 3)), 0, 255)
+        for number in range(1 if name == "rare" else 4):
+            Image.fromarray(clean.astype(np.uint8)).save(tmp_path / f"{name}{number}_clean.png")
+            rainy = np.clip(clean + rng.normal(0, spread, clean.shape), 0, 255)
+            Image.fromarray(rainy.astype(np.uint8)).save(tmp_path / f"{name}{number}_rainy.png")
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({
+        "name": "s", "corpus": {"pairs": {"input": "*_rainy.png", "target": "*_clean.png"}},
+        "models": [{"id": "net", "network": "toy:denoiser"}], "stages": [{"restore": {}}],
+    }))  # fmt: skip
+    out = str(tmp_path / "study")
+    run_study(load_recipe(path), out, Options(workers=0, quiet=True))
+    study = open_study(out)
+    each = study.sql("select target_sha, avg(psnr_y) as psnr from restore join samples using (sample_id) where model = 'net' group by 1")
+    ((table, _),) = mean_tables(study)
+    (row,) = [row for row in table.to_pylist() if row["model"] == "net"]
+    assert row["n"] == 5
+    assert row["psnr_y"] == pytest.approx(np.mean(each["psnr"].to_numpy()), rel=1e-12)
+    assert each.num_rows == 2
+
+
 def documented() -> str:
     """The statement of docs/recipes.md."""
     page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()

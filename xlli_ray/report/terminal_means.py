@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from xlli_ray.analyses.shared.worse_than_baseline import below_baseline
-from xlli_ray.store.tables.sql import quoted
+from xlli_ray.store.tables.sql import photograph_of, quoted
 from xlli_ray.store.tables.study_tables import kind_columns, table_kinds
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _means(study: Study, kind: str, cells: Sequence[Cell], numbers: Sequence[str
     # a stage with several cells a model (a map and its controls): one line each
     what = "what, " if len({cell.what for cell in cells}) > 1 else ""
     photographs = (
-        f"select t.stage, t.model, {f't.{what}' if what else ''}s.label as degradation, coalesce(s.source_sha, s.content) as photograph, "
+        f"select t.stage, t.model, {f't.{what}' if what else ''}s.label as degradation, {photograph_of('s')} as photograph, "
         f"count(*) filter (where t.status = 'ok') as n, {own} from {quoted(kind)} t join samples s using (sample_id) group by all"
     )
     table = study.sql(

@@ -16,6 +16,7 @@ from xlli_ray.errors import AnalysisError, closest
 from xlli_ray.stats import crossed
 from xlli_ray.stats.crossed import Crossed
 from xlli_ray.stats.intervals import FEWEST, SHARE, UNLIMITED, Limits
+from xlli_ray.store.tables.sql import photograph_of
 
 if TYPE_CHECKING:
     from xlli_ray.store.records.manifest import ModelRecord
@@ -31,7 +32,7 @@ CLEAN = "clean"
 Values = NDArray[np.float64]
 
 _SQL = f"""
-select d.model, s.label, d.row, coalesce(s.target_sha, s.source_sha, s.content) as photograph,
+select d.model, s.label, d.row, {photograph_of('s')} as photograph,
        concat_ws('|', d.background, s.top, s."left") as pixels,
        {", ".join(f"cast(d.{name} as double) as {name}" for name in COLUMNS)}
 from derain d join samples s on d.row = s.row where d.status = 'ok' order by d.model, d.row

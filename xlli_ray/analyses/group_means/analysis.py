@@ -36,7 +36,7 @@ from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.errors import AnalysisError, PlanError, closest
 from xlli_ray.store.records.manifest import Cell
 from xlli_ray.store.tables.results import Column
-from xlli_ray.store.tables.sql import quoted
+from xlli_ray.store.tables.sql import photograph_of, quoted
 
 NUMBERS = ("float64", "int64", "bool")
 DOTS = 40
@@ -69,7 +69,8 @@ class GroupMeans:
     """Means and differences of groups of networks, intervals over trainings. Writes `group_means`, `group_differences`."""
 
     KIND: ClassVar[str] = "group_means"
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
+    """2: pairs with one clean image, and windows of one clip, are one photograph."""
     REFERENCE: ClassVar[str] = "Student's t over trainings; Welch, Biometrika 34, 1947 (groups without partners)"
     TABLES: ClassVar[tuple[Table, ...]] = (MEANS, PAIRS)
     Params: ClassVar[type[BaseModel]] = Params
@@ -134,7 +135,7 @@ def _measured(view: View, params: Params, column: str) -> Iterator[tuple[str, Ma
     """(degradation, model → mean, number of images) of a column, for the degradations with measurements."""
     value = f"cast(t.{quoted(column)} as double)"
     table = view.sql(
-        f"select t.model, t.row, s.label, coalesce(s.source_sha, s.content) as photograph, avg({value}) as v "
+        f"select t.model, t.row, s.label, {photograph_of('s')} as photograph, avg({value}) as v "
         f"from {quoted(view.cells[0].kind)} t join samples s on t.row = s.row "
         f"where t.status = 'ok' and isfinite({value}) group by all order by all"
     )

@@ -40,7 +40,9 @@ class LamSummary:
     `lam_control_maps`, `lam_groups`, `lam_group_pairs`."""
 
     KIND: ClassVar[str] = "lam_summary"
-    VERSION: ClassVar[int] = 5  # 2: networks in colours of their own; 3: intervals; 4: none longer than twice t's; 5: and in marks
+    VERSION: ClassVar[int] = 6
+    """2: networks in colours of their own; 3: intervals; 4: none longer than twice t's; 5: marks; 6: pairs with one clean image,
+    and windows of one clip, are one photograph."""
     REFERENCE: ClassVar[str] = (
         "Gu and Dong, CVPR 2021 (maps, DI); Adebayo et al., NeurIPS 2018 (controls); "
         "Hall, Journal of the Royal Statistical Society B 54, 1992 (intervals)"

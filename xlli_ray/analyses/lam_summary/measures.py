@@ -16,6 +16,7 @@ from xlli_ray.errors import AnalysisError, counted
 from xlli_ray.stats.bootstrap import bounds, deal, generator, resample, resampled_means
 from xlli_ray.stats.intervals import FEW, FEWEST, SHARE, UNLIMITED, Interval, Limits, intervals, kind, photograph_means
 from xlli_ray.stats.rank import permutation_p, spearman, spearman_rows
+from xlli_ray.store.tables.sql import photograph_of
 
 if TYPE_CHECKING:
     from xlli_ray.analyses.lam_summary.params import Params
@@ -28,11 +29,11 @@ CORRELATION: Limits = (-1.0, 1.0)
 _NAN = float("nan")
 _Row = dict[str, Any]
 
-_SQL = """
+_SQL = f"""
 select l.model, l.what, l.row, l.sample_id, l.status, l."window" as win, l.top, l."left" as lft, l.size, l.di, l.gini, l.area,
        l.error_estimate, l.completeness, l.nonfinite, l.undefined, l.height, l.width, l.mode,
        coalesce(l.control, case when l.what like '%.%' then split_part(l.what, '.', 2) else '' end) as control,
-       s.label, coalesce(s.source_sha, s.content) as image
+       s.label, {photograph_of('s')} as image
 from lam l join samples s on l.row = s.row order by l.model, l.what, l.row, l."window"
 """
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from xlli_ray.errors import counted
 from xlli_ray.store.records.manifest import Manifest
+from xlli_ray.store.tables.sql import photograph_of
 
 NETWORK = "xlli_ray.models.networks.bicubic:make"
 
@@ -60,7 +61,7 @@ def below_baseline(manifest: Manifest, sql: Callable[[str], pa.Table]) -> list[B
     channels = {model.id: model.channels for model in manifest.models}
     table = sql(
         "select stage, model, baseline, label, avg(by_db) as by_db, sum(n)::bigint as n from ("
-        "select a.stage, a.model, b.model as baseline, s.label, coalesce(s.source_sha, s.content) as photograph,"
+        f"select a.stage, a.model, b.model as baseline, s.label, {photograph_of('s')} as photograph,"
         " avg(b.psnr_y - a.psnr_y) as by_db, count(*) as n from restore a"
         " join restore b on a.stage = b.stage and a.row = b.row and a.model <> b.model join samples s on s.row = a.row"
         " where a.status = 'ok' and b.status = 'ok' and isfinite(a.psnr_y) and isfinite(b.psnr_y) group by all"

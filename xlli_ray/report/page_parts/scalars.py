@@ -21,7 +21,7 @@ from xlli_ray.report.page_means import LEVEL, Asked, Summary, summarise
 from xlli_ray.report.page_model import Figure, Line, Scalar, Section, Value
 from xlli_ray.stats.intervals import FEW, FEWEST, SHARE, Interval, kind
 from xlli_ray.store.records.manifest import NO_MODEL
-from xlli_ray.store.tables.sql import quoted, text
+from xlli_ray.store.tables.sql import photograph_of, quoted, text
 
 DOTS = 160
 """More dots than this in one figure are shown as a heat map."""
@@ -89,7 +89,7 @@ def add_scalars(context: Context, out: Section) -> None:
     model = "" if out.without_model else "model, "
     out.query = (
         f"select {model}label, count(*) as photographs, {', '.join(f'avg({name})' for name in names)} from (select {model}label, "
-        f"coalesce(source_sha, content) as photograph, {finite} from {context.tables.name(out.kind)} join samples using (sample_id) "
+        f"{photograph_of()} as photograph, {finite} from {context.tables.name(out.kind)} join samples using (sample_id) "
         f"where stage = {text(out.id)}{what} and status = 'ok' group by all) group by {model}label order by all"
     )
 

@@ -59,6 +59,13 @@ def text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
+def photograph_of(samples: str = "") -> str:
+    """SQL for the unit of intervals, as text: what the rows of one photograph have in common, however many patches, windows, degradations
+    or input files it has. The clean file of a pair, the folder or video of a clip. `samples`: name of the sample table in the statement."""
+    name = f"{samples}." if samples else ""
+    return f"coalesce(case when {name}kind = 'clips' then {name}source else {name}target_sha end, {name}source_sha, {name}content)"
+
+
 def unique(names: Sequence[str]) -> list[str]:
     """The names, repeated ones with a number: `psnr_y`, `psnr_y_1`, so that no column hides another."""
     taken, used = set(names), set[str]()
