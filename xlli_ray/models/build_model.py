@@ -29,6 +29,7 @@ from xlli_ray.models.factory import find_factory, make
 from xlli_ray.models.model import ClipModel, ImageModel, Model, Range, frame_by_frame
 from xlli_ray.models.model_spec import BUILTIN, ModelSpec
 from xlli_ray.models.networks import Built, built, load_strict, network_file, shown_name
+from xlli_ray.models.pieces import Pieces, in_pieces
 from xlli_ray.models.randomness import randomness_kept
 from xlli_ray.models.tensor_name_prefixes import Variant, under, variants
 from xlli_ray.models.value_range_check import span_fault
@@ -370,4 +371,7 @@ def _finished(spec: ModelSpec, made: _Made) -> Model:
             "folder": made.folder,
         },
     )
-    return frame_by_frame(model) if spec.frames == "each" else model
+    model = frame_by_frame(model) if spec.frames == "each" else model
+    if spec.tiles is None and spec.segments is None:
+        return model
+    return in_pieces(model, Pieces(spec.tiles, spec.segments))

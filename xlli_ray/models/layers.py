@@ -34,6 +34,7 @@ from xlli_ray.errors import LayerPatternError, NetworkError, closest, counted
 from xlli_ray.models.frame_axis import Frames, arranged_shape, dims_of, place_of, run_backward
 from xlli_ray.models.frame_axis import arranged as stacked
 from xlli_ray.models.model import Model
+from xlli_ray.models.pieces import pieces_of
 from xlli_ray.models.trace import Trace, first_tensor, trace
 
 Side = Literal["input", "output"]
@@ -115,6 +116,11 @@ def resolve(model: Model, patterns: Sequence[str], example: Tensor | tuple[int, 
     match; with the reason, for one that matches only such modules; with k, for a module that runs k > 1 times when no
     call is chosen.
     """
+    if pieces_of(model) is not None:
+        raise LayerPatternError(
+            f"model {model.id!r} is run in pieces (`tiles`, `segments`), so its layers never hold a whole image. Read layers with another "
+            "entry of the same weights without them, and smaller images or patches."
+        )
     survey = _Survey(model, _size(model, example), graph=LAST_CONV in patterns)
     infos: dict[Tap, LayerInfo] = {}
     for pattern in patterns:

@@ -25,6 +25,7 @@ class ModelSpec:
     `output`   "none" for a network that does not return an image: its output is neither checked nor mapped.
     `frames`   "each": a network for images, run over clips frame by frame; "all": it takes clips; None: the network's own.
     `folder`   where a factory is looked for first: the recipe's folder, or where it was found before ("": among installed packages).
+    `tiles`, `segments`  (side, halo) in input pixels, (frames, overlap): run in pieces (`models.pieces`); None: whole.
     `sizes`    (multiple, minimum, square) as found before, for a factory's network that does not declare them; None: determined by trial.
     """
 
@@ -38,6 +39,8 @@ class ModelSpec:
     folder: str | None = None
     sizes: tuple[int, int, bool] | None = None
     frames: Literal["each", "all"] | None = None
+    tiles: tuple[int, int] | None = None
+    segments: tuple[int, int] | None = None
 
 
 def builtin_names() -> list[str]:

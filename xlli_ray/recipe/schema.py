@@ -33,6 +33,22 @@ def _name(value: str, what: str) -> str:
         raise ValueError(str(error)) from error
 
 
+class Tiles(BaseModel):
+    """What a network is run on instead of whole images."""
+
+    model_config = _STRICT
+    size: int = Field(ge=8, description="side of what is kept of a tile, input pixels")
+    halo: int = Field(default=16, ge=0, description="input pixels that it sees beyond that on each side")
+
+
+class Segments(BaseModel):
+    """What a network for clips is run on instead of whole clips."""
+
+    model_config = _STRICT
+    frames: int = Field(ge=1, description="frames that are kept of a segment")
+    overlap: int = Field(default=2, ge=0, description="frames that it sees before and after them")
+
+
 class ModelEntry(BaseModel):
     """One network to analyse."""
 
@@ -50,6 +66,8 @@ class ModelEntry(BaseModel):
     frames: Literal["each", "all"] | None = Field(
         default=None, description="each: a network for images, run over clips frame by frame; all: it takes clips; null: as it declares"
     )
+    tiles: Tiles | None = Field(default=None, description="run on overlapping tiles of each image, so that memory is bounded")
+    segments: Segments | None = Field(default=None, description="run on overlapping segments of a clip, so that memory is bounded")
     tags: dict[str, str | int | float | bool] = Field(default_factory=dict)
     baseline: bool = Field(default=False, description="in every restore stage, and in others only if they name it")
 

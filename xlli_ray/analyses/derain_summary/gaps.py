@@ -21,6 +21,8 @@ from xlli_ray.stats.crossed import Crossed
 WITH_ENDS = ("rho", "d_perp", "e_background", "psnr_y")
 COMPARED = WITH_ENDS
 FITS, CARRIES, OPEN, UNLEARNED = "fits the rain", "generalizes", "undecided", "not learned"
+MOST_NAMED = 3
+"""Groups that a flag names; the table has all."""
 MOST = 0.5
 """Share of the samples from which corruption and inflation are said."""
 _Row = dict[str, Any]
@@ -121,7 +123,8 @@ def flags(measures: Measures, summary: Sequence[_Row], gaps: Sequence[_Row]) -> 
                f"network has {row['e_rain_perfect']:.1f}, ρ {row['rho']:.2f}, D⊥ {row['d_perp']:.1f}, E_B {row['e_background']:.1f})"
                for row in summary if row[name] > MOST]  # fmt: skip
         if bad:
-            out.append(f"{text}: {', '.join(bad)}")
+            more = f" and {len(bad) - MOST_NAMED} more, see the column {name} of derain_summary" if len(bad) > MOST_NAMED else ""
+            out.append(f"{text}: {', '.join(bad[:MOST_NAMED])}{more}")
     under = dict.fromkeys(f"{row['group']} ({row['rho_seen']:.2f})" for row in gaps if row["rho_seen"] < measures.params.learned)
     if under:
         out.append(f"ρ on seen rain is below {measures.params.learned:g}, so a gap says little: {', '.join(under)}")

@@ -10,7 +10,10 @@ from xlli_ray.probes.probe import Probe
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.records.manifest import ModelRecord, SampleTable
 
-OF_MODEL = ("weights sha256", "network", "network version", "network args", "frames", "scale", "range", "output", "draws", "batch")
+OF_MODEL = (
+    "weights sha256", "network", "network version", "network args", "frames", "tiles", "segments", "scale", "range", "output", "draws",
+    "batch",
+)  # fmt: skip
 """Fields of an identity that are irrelevant to a measurement without a model."""
 LATER = ("companion settings",)
 """Fields that are missing from the identities of cells of earlier versions, and are not compared with those."""
@@ -41,7 +44,7 @@ def _of_model(record: ModelRecord) -> dict[str, Any]:
         "network": record.network,
         "network version": record.network_version,
         "network args": dict(record.entry.get("args") or {}),
-        **({"frames": record.entry["frames"]} if record.entry.get("frames") else {}),
+        **{name: record.entry[name] for name in ("frames", "tiles", "segments") if record.entry.get(name)},
         "scale": record.scale,
         "range": list(record.range),
         "output": record.output,

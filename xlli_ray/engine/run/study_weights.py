@@ -72,8 +72,9 @@ def _entry(entry: ModelEntry) -> Mapping[str, object]:
     data = entry.model_dump(mode="json")
     if data["key"] is None:
         del data["key"]  # entries of older studies do not have it
-    if data["frames"] is None:
-        del data["frames"]
+    for later in ("frames", "tiles", "segments"):
+        if data[later] is None:
+            del data[later]
     if not data["baseline"]:
         del data["baseline"]
     return {key: value for key, value in data.items() if key not in ("id", "tags", "sha256", "folder")}
@@ -110,6 +111,8 @@ def looked_at(objects: Objects, entry: ModelEntry, known: ModelRecord | None) ->
     spec = ModelSpec(
         id=entry.id, weights=entry.weights, network=entry.network, args=dict(entry.args), scale=entry.scale,
         range=entry.range, output=entry.output, folder=entry.folder, frames=entry.frames,
+        tiles=(entry.tiles.size, entry.tiles.halo) if entry.tiles else None,
+        segments=(entry.segments.frames, entry.segments.overlap) if entry.segments else None,
     )  # fmt: skip
     model = load_model(spec, tensors)  # a checkpoint that does not load is refused here
     record = ModelRecord(
@@ -215,6 +218,8 @@ def load_study_model(objects: Objects, record: ModelRecord, device: torch.device
         folder=record.folder,  # "": among installed packages only, never in the current folder of a worker or the user
         sizes=record.sizes,
         frames=entry.get("frames"),
+        tiles=(tiles["size"], tiles["halo"]) if (tiles := entry.get("tiles")) else None,
+        segments=(segments["frames"], segments["overlap"]) if (segments := entry.get("segments")) else None,
     )
     model = load_model(spec, tensors_from(data))
     model.module.to(device)
