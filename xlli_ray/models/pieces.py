@@ -127,14 +127,15 @@ class _Pieced:
         return torch.empty((*lead, *(self.scale * side for side in x.shape[-2:])), dtype=found.dtype, device=found.device)
 
     def _put(self, whole: Tensor, found: Tensor, time: Part, down: Part, across: Part) -> None:
-        kept, places = [], []
-        for part, factor in ((down, self.scale), (across, self.scale)):
-            kept.append(slice(factor * part.first, factor * (part.first + part.keep)))
-            begin = factor * (part.start + part.first)
-            places.append(slice(begin, begin + factor * part.keep))
+        kept, places = zip(*(_slices(part, self.scale) for part in (down, across)))
         if found.ndim == 5:
-            kept = [slice(time.first, time.first + time.keep), slice(None), *kept]
-            places = [slice(time.start + time.first, time.start + time.first + time.keep), slice(None), *places]
-            whole[(slice(None), *places)] = found[(slice(None), *kept)]
+            own, there = _slices(time, 1)
+            whole[:, there, :, places[0], places[1]] = found[:, own, :, kept[0], kept[1]]
         else:
-            whole[(..., *places)] = found[(..., *kept)]
+            whole[..., places[0], places[1]] = found[..., kept[0], kept[1]]
+
+
+def _slices(part: Part, scale: int) -> tuple[slice, slice]:
+    """What is kept of a piece's output along one axis, and its place in the whole."""
+    begin = scale * (part.start + part.first)
+    return slice(scale * part.first, scale * (part.first + part.keep)), slice(begin, begin + scale * part.keep)
