@@ -181,6 +181,11 @@ NETWORKS = Registry(
         "rlfn": "xlli_ray.models.networks.rlfn",
         "carn_m": "xlli_ray.models.networks.carn_m",
         "ffdnet": "xlli_ray.models.networks.ffdnet",
+        "basicvsr": "xlli_ray.models.networks.basicvsr",
+        "mobile_rrn": "xlli_ray.models.networks.mobile_rrn",
+        "vespcn": "xlli_ray.models.networks.vespcn",
+        "psrt": "xlli_ray.models.networks.psrt:RECURRENT",
+        "psrt_sliding": "xlli_ray.models.networks.psrt:SLIDING",
         "prenet": "xlli_ray.models.networks.prenet:PRENET",
         "prenet_r": "xlli_ray.models.networks.prenet:PRENET_R",
         "prn": "xlli_ray.models.networks.prenet:PRN",
@@ -202,6 +207,8 @@ ALIGNMENTS = Registry(
         "nearest": "xlli_ray.models.alignment.warp:Nearest",
         "bicubic": "xlli_ray.models.alignment.warp:Bicubic",
         "patch": "xlli_ray.models.alignment.patch:Patch",
+        "nearest4": "xlli_ray.models.alignment.nearest4:Nearest4",
+        "fgdc": "xlli_ray.models.alignment.fgdc:FlowGuided",
     },
 )  # fmt: skip
 """How a network for video brings a supporting frame onto the grid of the current one: the argument `alignment` of a network."""

@@ -221,8 +221,7 @@ def vid4(fixtures: Path, place: Path, side: int | None) -> Path:
 def test_basicvsr_restores_vid4_as_a_plain_loop_does(side: int | None, fixtures: Path, tmp_path: Path) -> None:
     weights = fixtures / "models/basicvsr/basicvsr_vimeo90k_bi_x4.pth"
     folder = vid4(fixtures, tmp_path, side)
-    network = f"{Path(__file__).parent}/basicvsr.py:make"
-    models = [{"id": "basicvsr", "network": network, "weights": str(weights)},
+    models = [{"id": "basicvsr", "network": "basicvsr", "weights": str(weights)},
               {"id": "srresnet", "weights": "builtin:srresnet-gr-clean", "frames": "each"}]  # fmt: skip
     stages = [{"restore": {}}, {"features": {"layers": ["backward_trunk", "forward_trunk"], "dtype": "float32", "models": ["basicvsr"]}}]
     run_study(recipe(folder, tmp_path, models, stages, frames=7, scale=4), str(tmp_path / "study"), QUIET)
@@ -230,7 +229,7 @@ def test_basicvsr_restores_vid4_as_a_plain_loop_does(side: int | None, fixtures:
     rows = {row["model"]: row for row in study.sql("select model, psnr_y, psnr_y_frames from restore").to_pylist()}
 
     tensors = read_state_dict(weights, name="basicvsr").tensors
-    model = load_model(ModelSpec(id="b", network=network), tensors)
+    model = load_model(ModelSpec(id="b", network="basicvsr"), tensors)
     targets = [np.asarray(Image.open(path)) for path in sorted(folder.iterdir())]
     small = np.stack([downscale(target.astype(np.float32) / 255, 4) for target in targets])
     x = torch.from_numpy(small.astype(np.float32) / 255).permute(0, 3, 1, 2)[None]

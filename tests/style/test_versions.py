@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,20 @@ from torch import nn
 
 import xlli_ray
 from xlli_ray.analyses.shared import freshness as states
+from xlli_ray.engine.run import cell_identity
 from xlli_ray.engine.run import study_weights as weights
 from xlli_ray.engine.run.driver import _plan_mark
 from xlli_ray.engine.run.plan import make_plan
 from xlli_ray.engine.run.scan_runner import scan_versions
-from xlli_ray.models.networks import Built
+from xlli_ray.models.networks import Built, current_parts
 from xlli_ray.probes import probe_class
 from xlli_ray.recipe import Recipe, parse_recipe
-from xlli_ray.registry import ANALYSES, FLOW_ESTIMATORS, NETWORKS, PROBES
+from xlli_ray.registry import ALIGNMENTS, ANALYSES, FLOW_ESTIMATORS, NETWORKS, PROBES
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import LocalObjects, open_objects
 from xlli_ray.store.records.manifest import Bucket, Manifest, ModelRecord, SampleTable, identity_hash
 from xlli_ray.training.corpus import TrainCorpus
-from xlli_ray.training.identity import identity_of
+from xlli_ray.training.identity import identity_of, network_parts
 from xlli_ray.training.images import Image
 from xlli_ray.training.recipe import Job, Train
 
@@ -128,7 +130,8 @@ def must_change(module: str) -> set[str] | None:
         alone = ("inputs ", "complexity ", "flow ", "flow-")  # they look at no network
         return marks | {name for name in cells if not name.startswith(alone)} | trainings
     if module.startswith("xlli_ray.models.alignment."):
-        return set()  # no network here has one
+        names = [name for name, place in ALIGNMENTS.items() if place.split(":")[0] == module]
+        return {f"{what} {name}" for name in names for what in ("aligned by", "training aligned by")}
     if module == "xlli_ray.models.build_model":
         return {"network spandrel"}
     if module.startswith("xlli_ray.models.networks."):
@@ -207,6 +210,10 @@ def identities(records: Any) -> dict[str, Any]:
     pairs = TrainCorpus(pairs={"input": "a", "target": "b"})
     for name, corpus, more in (("images", images, {"gan": {}}), ("pairs", pairs, {})):
         out[f"training {name}"] = identity_of(Job(**job, corpus=corpus, train=Train(**train, **more)), [Image("a", "0")], None).sha256
+    for name in ALIGNMENTS:
+        aligned = replace(record, network_version=1, parts=current_parts({f"alignment {name}": 1}))
+        out[f"aligned by {name}"] = [cell_identity._of_model(aligned), cell_identity.companion_settings(aligned)]
+        out[f"training aligned by {name}"] = network_parts("psrt", {"alignment": name, "flow": "none"})
     for kind in ANALYSES:
         out[f"analysis {kind}"] = _fingerprint(kind, objects)
     return out

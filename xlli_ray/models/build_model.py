@@ -369,6 +369,7 @@ def _finished(spec: ModelSpec, made: _Made) -> Model:
             "call": made.call,
             "notes": (*made.notes, *about_sizes),
             "folder": made.folder,
+            "parts": dict(built.parts),
         },
     )
     model = frame_by_frame(model) if spec.frames == "each" else model

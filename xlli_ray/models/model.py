@@ -60,6 +60,7 @@ class Model(ABC):
     `call`            how to run the module on a batch; None: by calling it.
     `notes`           decisions made while loading, for people.
     `folder`          of a factory: where its file was found, "" for an installed package.
+    `parts`           VERSIONs of the registered classes that it consists of, see `networks.Built`.
     """
 
     id: str
@@ -79,6 +80,7 @@ class Model(ABC):
     call: Callable[[Any, Tensor], Any] | None = None
     notes: tuple[str, ...] = ()
     folder: str = ""
+    parts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:

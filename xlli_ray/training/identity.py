@@ -106,6 +106,7 @@ def versions(job: Job) -> dict[str, int]:
     by_name = {"decode": decode.VERSION, "network": network, "crops": data.VERSION, "loop": steps.VERSION}
     if job.train.gan is not None:
         by_name["gan"] = gan.VERSION
+    by_name |= network_parts(job.train.network, job.train.args)
     by_name |= job.corpus.scanned().versions([])  # of the kind of corpus
     if job.corpus.made:
         by_name["resize"] = resize.VERSION
@@ -126,6 +127,19 @@ def network_version(network: str, folder: str | None = None) -> int:
     from xlli_ray.models.networks import network_file
 
     return int(network_file(network).VERSION)
+
+
+def network_parts(network: str, args: Mapping[str, Any]) -> dict[str, int]:
+    """VERSIONs of the registered classes that a built-in network with these arguments consists of (`models.networks`)."""
+    if ":" in network:
+        return {}
+    from xlli_ray.models.networks import network_file
+
+    parts = getattr(network_file(network), "parts", None)
+    try:
+        return dict(parts(args)) if parts is not None else {}
+    except NetworkError as error:
+        raise RecipeError(f"train.{error}") from error
 
 
 def _image_differences(then: Sequence[Image], now: Sequence[Image]) -> list[str]:

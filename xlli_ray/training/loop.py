@@ -287,7 +287,8 @@ def read_log(data: bytes | Path | None) -> list[dict[str, Any]]:
 
 def _load(network: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
     try:
-        network.load_state_dict(dict(tensors), strict=True)
+        start = getattr(network, "start_from", dict)  # of a network for video the weights may be those of its flow network alone
+        network.load_state_dict(start(tensors), strict=True)
     except RuntimeError as error:
         raise WeightsError(f"train.init {name!r} does not fit the network: {error}") from error
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from xlli_ray.corpus import decode, degradations
+from xlli_ray.models.networks import raised
 from xlli_ray.probes.probe import Probe
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.records.manifest import ModelRecord, SampleTable
 
 OF_MODEL = (
-    "weights sha256", "network", "network version", "network args", "frames", "tiles", "segments", "scale", "range", "output", "draws",
-    "batch",
+    "weights sha256", "network", "network version", "network parts", "network args", "frames", "tiles", "segments", "scale", "range",
+    "output", "draws", "batch",
 )  # fmt: skip
 """Fields of an identity that are irrelevant to a measurement without a model."""
 LATER = ("companion settings",)
@@ -43,6 +44,7 @@ def _of_model(record: ModelRecord) -> dict[str, Any]:
         "weights sha256": record.weights_sha256,
         "network": record.network,
         "network version": record.network_version,
+        **({"network parts": parts} if (parts := raised(record.parts)) else {}),
         "network args": dict(record.entry.get("args") or {}),
         **{name: record.entry[name] for name in ("frames", "tiles", "segments") if record.entry.get(name)},
         "scale": record.scale,
@@ -54,7 +56,8 @@ def _of_model(record: ModelRecord) -> dict[str, Any]:
 def companion_settings(record: ModelRecord) -> dict[str, Any]:
     """What determines a companion's output besides its weights, if not the defaults: its network's version and its entry."""
     said = {name: record.entry[name] for name in ("args", "scale", "range") if record.entry.get(name)}
-    return {**({"version": record.network_version} if record.network_version != 1 else {}), **said}
+    parts = {"parts": raised(record.parts)} if raised(record.parts) else {}
+    return {**({"version": record.network_version} if record.network_version != 1 else {}), **parts, **said}
 
 
 def _version(probe: Probe, scale: int, table: SampleTable) -> int:

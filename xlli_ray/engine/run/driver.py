@@ -32,6 +32,7 @@ from xlli_ray.engine.run.units import count_units, pending_jobs, run_units
 from xlli_ray.engine.worker.environment import device_name, version_changes, versions
 from xlli_ray.engine.worker.tasks import WorkerSpec
 from xlli_ray.errors import EnvironmentFailure, PlanError
+from xlli_ray.models.networks import raised
 from xlli_ray.probes import probe_class
 from xlli_ray.recipe import Recipe
 from xlli_ray.registry import CORPORA, PROBES
@@ -333,7 +334,10 @@ def _plan_mark(recipe: Recipe, manifest: Manifest, records: Sequence[ModelRecord
     """Hash of everything a plan depends on: planning runs every network, and a complete study should not wait for that."""
     measured = recipe.measured()
     dump = measured.dump()
-    models = [[r.id, r.weights_sha256, r.network, r.network_version, dict(r.entry)] for r in records]
+    models = [
+        [r.id, r.weights_sha256, r.network, r.network_version, dict(r.entry), *([parts] if (parts := raised(r.parts)) else [])]
+        for r in records
+    ]
     named = {(stage.kind, stage.code) for stage in measured.stages}
     ours = {(kind, "") for kind, place in PROBES.items() if place.startswith("xlli_ray.")}  # all of them: one may be based on another
     probes = sorted((kind, probe_class(kind, code).VERSION) for kind, code in ours | named)

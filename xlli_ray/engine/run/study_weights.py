@@ -15,7 +15,7 @@ from xlli_ray.models.build_model import ModelSpec, load_model
 from xlli_ray.models.checkpoint import check_sha256, has_checksums, read_state_dict, tensors_of, to_safetensors
 from xlli_ray.models.factory import Factory, find_factory, make
 from xlli_ray.models.model import Model
-from xlli_ray.models.networks import network_file
+from xlli_ray.models.networks import current_parts, network_file
 from xlli_ray.recipe import ModelEntry, Recipe
 from xlli_ray.registry import NETWORKS
 from xlli_ray.store.objects.client import Missing, Objects
@@ -88,7 +88,8 @@ def looked_at(objects: Objects, entry: ModelEntry, known: ModelRecord | None) ->
         if known is not None and known.entry == _entry(entry):
             version = current_version(known.network, entry)
             # the location of a factory's file comes from the recipe, never from the study
-            return replace(known, tags=dict(entry.tags), network_version=version or known.network_version, folder=_where(entry)), b""
+            known = replace(known, network_version=version or known.network_version, parts=current_parts(known.parts))
+            return replace(known, tags=dict(entry.tags), folder=_where(entry)), b""
         raise
     source_sha256 = hashlib.sha256(data).hexdigest() if data is not None else ""
     if data is not None and entry.sha256 is not None:
@@ -97,6 +98,7 @@ def looked_at(objects: Objects, entry: ModelEntry, known: ModelRecord | None) ->
     mark = (UNCHECKED,) if silent else ()
     same = known is not None and data is not None and known.source_sha256 == source_sha256 and known.entry == _entry(entry)
     current = known is not None and same and current_version(known.network, entry) == known.network_version
+    current = current and known is not None and current_parts(known.parts) == known.parts
     if known is not None and current and _kept(objects, known.weights_sha256):
         said = tuple(note for note in known.notes if note != UNCHECKED)
         return replace(known, tags=dict(entry.tags), folder=_where(entry), notes=(*said, *mark)), b""
@@ -131,6 +133,7 @@ def looked_at(objects: Objects, entry: ModelEntry, known: ModelRecord | None) ->
         notes=(*notes, *model.notes, *mark),
         folder=model.folder,
         sizes=(model.multiple, model.minimum, model.square),
+        parts=dict(model.parts),
     )
     return record, canonical
 

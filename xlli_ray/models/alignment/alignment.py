@@ -76,6 +76,11 @@ def alignment_class(choice: Choice, *, network: str = "") -> type[Alignment]:
     return cls
 
 
+def alignment_parts(choice: Choice) -> dict[str, int]:
+    """The VERSION of the operator that `choice` names, as `networks.Built.parts` wants it."""
+    return {f"alignment {_read(choice, '')[0]}": alignment_class(choice).VERSION}
+
+
 def _read(choice: Any, network: str) -> tuple[str, Mapping[str, Any]]:
     if isinstance(choice, str):
         return choice, {}

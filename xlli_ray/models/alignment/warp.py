@@ -34,6 +34,7 @@ def nearest(support: Tensor, flow: Tensor, border: Border = "zeros") -> Tensor:
 
 
 class _Warped(Alignment):
+    VERSION: ClassVar[int] = 1
     NAME: ClassVar[str]
 
     def __init__(self, channels: int, *, border: Border = "zeros") -> None:
@@ -46,7 +47,6 @@ class Bilinear(_Warped):
     """`bilinear`. `border`: what lies outside the frame, `zeros` (the default, as in BasicVSR), `clamp` or `reflect`."""
 
     NAME: ClassVar[str] = "bilinear"
-    VERSION: ClassVar[int] = 1
 
     def forward(self, support: Tensor, current: Tensor, flow: Tensor) -> Tensor:
         return bilinear(support, flow, self.border)
@@ -56,7 +56,6 @@ class Bicubic(_Warped):
     """`bicubic`. `border` as for `bilinear`."""
 
     NAME: ClassVar[str] = "bicubic"
-    VERSION: ClassVar[int] = 1
 
     def forward(self, support: Tensor, current: Tensor, flow: Tensor) -> Tensor:
         return bicubic(support, flow, self.border)
@@ -66,7 +65,6 @@ class Nearest(_Warped):
     """`nearest`. `border` as for `bilinear`."""
 
     NAME: ClassVar[str] = "nearest"
-    VERSION: ClassVar[int] = 1
 
     def forward(self, support: Tensor, current: Tensor, flow: Tensor) -> Tensor:
         return nearest(support, flow, self.border)
@@ -76,7 +74,6 @@ class ImageWarp(Bilinear):
     """`image`: `bilinear`, applied to the frames. `border`: `clamp` by default, since a black margin in a frame would look like content."""
 
     NAME: ClassVar[str] = "image"
-    VERSION: ClassVar[int] = 1
     LEVEL: ClassVar[Literal["feature", "image"]] = "image"
 
     def __init__(self, channels: int, *, border: Border = "clamp") -> None:

@@ -20,8 +20,9 @@ Where several networks differ in little more than a number, one file holds them,
 `registry.NETWORKS` names the object: `prenet:PRN_R`.
 
 A file may name the `args` of a recipe that it takes: `ARGS = ("scale",)`. A model's `scale:` is handed on as the
-argument `scale` to a file that takes one. Importing this package imports no torch; `network_file` imports the one file
-that is asked for.
+argument `scale` to a file that takes one. A network that can be trained has `create(args, generator=)`; one made of registered classes,
+such as an alignment operator, tells their VERSIONs in `Built.parts`, and for its training in `parts(args)`. Importing this package imports
+no torch; `network_file` imports the one file that is asked for.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from xlli_ray.errors import NetworkError, RecipeError, WeightsError, closest, counted
-from xlli_ray.registry import NETWORKS
+from xlli_ray.registry import ALIGNMENTS, FLOW_ESTIMATORS, NETWORKS
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -59,6 +60,8 @@ class Built:
     `gives`     of a network of clips: "frames", or "centre" for one that gives (B, channels, scale*H, scale*W), of frame T // 2.
     `aliases`   other names for taps, e.g. {"RB16": "trunk.15"}; a value is a layer pattern, so ":input" may follow.
     `notes`     for people: what they should know of how the file was read, e.g. tensors that the network never uses.
+    `parts`     VERSIONs of registered classes that the network was built with, e.g. {"alignment patch": 1}: the registry's noun and the
+                name. Those above 1 are part of a cell's identity.
     """
 
     module: nn.Module
@@ -73,6 +76,7 @@ class Built:
     call: Literal["image", "clip"] = "image"
     frames: int | None = None
     gives: Literal["frames", "centre"] = "frames"
+    parts: dict[str, int] = field(default_factory=dict)
 
 
 def network_file(name: str) -> ModuleType:
@@ -94,6 +98,27 @@ def network_file(name: str) -> ModuleType:
             f"network {name!r}: the module {NETWORKS[name]} has no {' and no '.join(lacking)} (docs/extending.md, A network)."
         )
     return file
+
+
+PARTS = {registry.noun: registry for registry in (ALIGNMENTS, FLOW_ESTIMATORS)}
+"""Registries whose classes may be parts of a network (`Built.parts`), by their nouns."""
+
+
+def current_parts(parts: Mapping[str, int]) -> dict[str, int]:
+    """The same parts with their VERSIONs of now; one that cannot be loaded keeps its number: loading the network reports why."""
+    now = {}
+    for part, version in parts.items():
+        noun, _, name = part.rpartition(" ")
+        try:
+            now[part] = int(PARTS[noun].load(name).VERSION)
+        except (KeyError, RecipeError):
+            now[part] = version
+    return now
+
+
+def raised(parts: Mapping[str, int]) -> dict[str, int]:
+    """The parts whose VERSION is above 1, sorted: those that are part of identities."""
+    return {part: version for part, version in sorted(parts.items()) if version != 1}
 
 
 def check_args(args: Mapping[str, Any], allowed: Iterable[str], *, network: str) -> None:

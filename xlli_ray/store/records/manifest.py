@@ -313,6 +313,8 @@ class ModelRecord:
     """For a factory: where its file was found, "" for an installed package."""
     sizes: tuple[int, int, bool] | None = None
     """(multiple, minimum, square) of the sizes that the network accepts; None in older studies: to be determined again."""
+    parts: Mapping[str, int] = field(default_factory=dict)
+    """VERSIONs of the registered classes that the network consists of, e.g. {"alignment patch": 1}."""
 
 
 @dataclass(frozen=True)
