@@ -153,6 +153,7 @@ PROBES = Registry(
         "lam": "xlli_ray.probes.lam.probe:Lam",
         "derain": "xlli_ray.probes.derain:Derain",
         "flow": "xlli_ray.probes.flow.probe:Flow",
+        "motion_error": "xlli_ray.probes.motion_error:MotionError",
     },
 )  # fmt: skip
 """Probes, by the kind of their stage."""

@@ -1,4 +1,4 @@
-"""The stage `flow` from recipe to table, arrays and page; with the estimator of docs/extending.md, as it stands there."""
+"""The stages `flow` and `motion_error` from recipe to table, arrays and page; with the estimator of docs/extending.md, as it stands."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ DOCS = (Path(__file__).parents[2] / "docs/extending.md").read_text()
 PAN = re.search(r"## A flow estimator.*?```python\n(.*?)```", DOCS, re.DOTALL)[1]  # type: ignore[index]
 
 
-def recipe(place: Path, corpus: dict[str, Any], *stages: Any) -> Recipe:
-    (place / "recipe.yaml").write_text(yaml.safe_dump({"name": "flow", "corpus": corpus, "stages": list(stages)}))
+def recipe(place: Path, corpus: dict[str, Any], *stages: Any, models: tuple[Any, ...] = ()) -> Recipe:
+    data = {"name": "flow", "corpus": corpus, "stages": list(stages), **({"models": list(models)} if models else {})}
+    (place / "recipe.yaml").write_text(yaml.safe_dump(data))
     return load_recipe(place / "recipe.yaml")
 
 
@@ -66,3 +67,34 @@ def test_images_are_refused_before_anything_runs_and_one_frame_is_a_row(clips: d
     run_study(recipe(tmp_path, single, {"flow": {}}), str(tmp_path / "single"), QUIET)
     found = open_study(tmp_path / "single").sql("select distinct reason from failures").to_pylist()
     assert found == [{"reason": "one frame only: motion takes two"}]
+
+
+def test_errors_by_motion_share_the_pass_of_restore_and_do_not_depend_on_batches(clips: dict[str, Any], tmp_path: Path) -> None:
+    corpus = {"clips": {"target": clips["clips"]["input"], "frames": 4, "stride": 1}, "scale": 2}
+    models = [{"id": name, "network": "toy:small", "frames": "each", "args": {"seed": seed}} for name, seed in (("a", 0), ("b", 1))]
+    stages = [{"restore": {}}, {"flow": {}}, {"motion_error": {"scored": "all"}}]
+    run_study(recipe(tmp_path, corpus, *stages, models=models), str(tmp_path / "study"), QUIET)
+    study = open_study(tmp_path / "study")
+    groups = {cell.id: cell.group for cell in study.manifest.cells}
+    assert groups["motion_error/a/motion_error"] == groups["restore/a/restore"]
+    rows = study.sql("select model, psnr, psnr_slow, fast, status from motion_error order by model, row").to_pylist()
+    assert [row["model"] for row in rows] == ["a"] * 3 + ["b"] * 3
+    assert {row["status"] for row in rows} == {"ok"}
+    squared = {model: study.array(f"motion_error/{model}/motion_error", "squared").xarray() for model in "ab"}
+    assert squared["a"].dims == ("sample", "by", "frame", "visibility", "texture", "bin")
+    assert squared["a"].shape == (3, 2, 4, 2, 3, 11)
+    assert squared["a"].attrs["edges"][:3] == [0.0, 0.5, 1.0]
+    assert squared["a"].attrs["frames"] == [0, 1, 2, 3]
+    alone = recipe(tmp_path, corpus, {"flow": {}}, {"motion_error": {"scored": "all"}}, models=models[:1])
+    alone = alone.model_copy(update={"batch": {"motion_error": 1}})
+    run_study(alone, str(tmp_path / "alone"), QUIET)
+    again = open_study(tmp_path / "alone").array("motion_error/a/motion_error", "squared").xarray()
+    assert (again.values == squared["a"].values).all()
+    assert not (squared["b"].values == squared["a"].values).all()
+
+
+def test_errors_by_motion_need_a_flow_stage(clips: dict[str, Any], tmp_path: Path) -> None:
+    corpus = {"clips": {"target": clips["clips"]["input"], "frames": 4}, "scale": 2}
+    model = {"id": "a", "network": "toy:small", "frames": "each"}
+    with pytest.raises(PlanError, match="stage motion_error: it needs the stage 'flow', but no stage has that id"):
+        run_study(recipe(tmp_path, corpus, {"motion_error": {}}, models=(model,)), str(tmp_path / "study"), QUIET)

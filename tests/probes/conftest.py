@@ -15,6 +15,7 @@ from xlli_ray.corpus.sample import Sample
 from xlli_ray.corpus.size import Size
 from xlli_ray.models.layers import capture, frames_of, resolve
 from xlli_ray.models.model import ImageModel, Model, Range
+from xlli_ray.probes import probe_class
 from xlli_ray.probes.measurement import Batch, Forward, Measurement, SetProbe, Shapes
 
 
@@ -94,6 +95,9 @@ def measure(probe: Any, model: Model, batch: Batch) -> Measurement:
     """As a worker does: with the shared forward where the probe takes part in it, else alone; without a model where samples are measured by
     themselves; a set's arrays once the set is whole."""
     looks = probe.SUBJECT == "model"
+    if probe.needs:  # of stages by their usual names, with their usual parameters
+        needed = {name: probe_class(name)(probe_class(name).Params(), {}) for name in probe.needs}
+        batch = replace(batch, measured={name: measure(one, model, batch) for name, one in needed.items()})
     forward = forward_of(model, batch, probe.taps()) if looks and probe.SHARES_FORWARD else None
     measured = probe.measure(model if looks else None, batch, forward)
     if not isinstance(probe, SetProbe):

@@ -39,6 +39,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "derain": [{}, {"mask": {"threshold": 50}, "save": True}, {"mask": "whole"}],
     "complexity": [{"patches": 4}, {"patches": 9, "crop": 20}],
     "flow": [{}, {"estimator": "farneback", "args": {"window": 9}}, {"estimator": "phase", "args": {"tile": 8}}],
+    "motion_error": [{}, {"scored": "all", "colour": "y", "span": 1, "border": 0}, {"scored": [0, 3]}],
     "gram": [{"layers": ["head", "tail:input", "flat", "down"]}],
     "lam": [
         {"nodes": 3, "windows": {"size": 6, "per_sample": 3}},

@@ -55,8 +55,10 @@ STAGES = [
 
 
 OF_CLIPS = [{"flow": {"id": "flow"}}, *({"flow": {"id": f"flow-{name}", "estimator": name}} for name in ("farneback", "phase", "known")),
-            {"flow": {"id": "flow-spynet", "estimator": "spynet", "weights": "w.pth", "sha256": "0" * 64}}]  # fmt: skip
+            {"flow": {"id": "flow-spynet", "estimator": "spynet", "weights": "w.pth", "sha256": "0" * 64}},
+            {"motion_error": {"id": "motion_error"}}]  # fmt: skip
 """Stages of the corpus `clips`, which no other probe measures here."""
+NEED_FLOW = {"motion_error clips"}
 KIND_OF_CLIPS = {fields["id"]: kind for stage in OF_CLIPS for kind, fields in stage.items()}
 ESTIMATORS = {place.split(":")[0]: name for name, place in FLOW_ESTIMATORS.items()}
 """Module → estimator of flow."""
@@ -144,9 +146,10 @@ def must_change(module: str) -> set[str] | None:
         return {f"{what} {corpus}" for corpus in CORPORA if corpus not in ("equal", "clips") for what in ("plan", "restore")}
     if module in ESTIMATORS:
         name = ESTIMATORS[module]
-        return {"plan clips", "flow clips" if name == "dis" else f"flow-{name} clips"}
+        return {"plan clips", *({"flow clips", *NEED_FLOW} if name == "dis" else {f"flow-{name} clips"})}
     if (kind := probe_of(module)) is not None and not probe_class(kind).IMAGES:
-        return marks | {f"{stage} clips" for stage, one in KIND_OF_CLIPS.items() if one == kind}
+        need = NEED_FLOW if kind == "flow" else set()
+        return marks | need | {f"{stage} clips" for stage, one in KIND_OF_CLIPS.items() if one == kind}
     if kind is not None:
         also = {"features": ["gram"]}.get(kind, [])
         return marks | {f"{one} {corpus}" for one in [kind, *also] for corpus in CORPORA} & cells

@@ -93,13 +93,7 @@ class Restore(Probe):
         return self.VERSION if self.VERSION > 2 or any(scale * min(size) <= 2 * border_of(scale) for size in sizes) else 1
 
     def refuses(self, model: Model, scales: Sequence[int]) -> str | None:
-        other = [scale for scale in scales if scale not in (0, model.scale)]
-        if not other:
-            return None
-        return (
-            f"model {model.id} enlarges ×{model.scale}, the corpus holds ×{other[0]} samples; "
-            f"use `corpus.scale: {model.scale}` or pairs of that scale, or leave the model out of this stage"
-        )
+        return other_scale(model, scales)
 
     def unfit(self, scale: int, height: int, width: int, source: str, *, target: bool) -> str:
         """See `probes.measurement.Selective`."""
@@ -163,6 +157,17 @@ class Restore(Probe):
         for name in ("psnr_y", "ssim_y") if pairs else ():
             scores[f"{name}_frames"] = float(np.mean([self._scores[name].score(one) for one in pairs]))
         return scores
+
+
+def other_scale(model: Model, scales: Sequence[int]) -> str | None:
+    """Why a network cannot be compared with targets of these scales, or None."""
+    other = [scale for scale in scales if scale not in (0, model.scale)]
+    if not other:
+        return None
+    return (
+        f"model {model.id} enlarges ×{model.scale}, the corpus holds ×{other[0]} samples; "
+        f"use `corpus.scale: {model.scale}` or pairs of that scale, or leave the model out of this stage"
+    )
 
 
 def cut(image: np.ndarray, target: np.ndarray, *, border: int) -> Pair:
