@@ -105,7 +105,8 @@ def accuracy(model: Any, photo: Path, speed: int, side: int) -> dict[str, Any]:
     clip = pan(photo, speed, side)
     dense = explained(model, clip, Rule(nodes=DENSE))
     truth = dense.attribution.sum(1, dtype=np.float64)
-    out: dict[str, Any] = {"photo": photo.name, "speed": speed / SCALE, "operator": model.id, "completeness": dense.completeness, "rules": {}}
+    names = {"photo": photo.name, "speed": speed / SCALE, "operator": model.id}
+    out: dict[str, Any] = {**names, "completeness": dense.completeness, "rules": {}}
     for label, rule in {**{f"midpoint {n}": Rule(nodes=n) for n in RULES}, "averaged 12": Rule(nodes=12, gates="averaged")}.items():
         found = explained(model, clip, rule)
         error = float(np.linalg.norm(found.attribution.sum(1, dtype=np.float64) - truth) / np.linalg.norm(truth))

@@ -141,7 +141,7 @@ def test_maps_of_clips_are_stored_frame_by_frame_with_the_trajectory_of_their_wi
     (tmp_path / "pan.py").write_text(PAN)
     window = {"choose": "texture", "size": 12, "per_sample": 2}
     stages = [{"pan.py:Pan": {}}, {"lam": {"nodes": 2, "windows": window, "max_rows": 2, "flow": "pan", "controls": ["shifted_window"]}},
-              {"lam": {"id": "alone", "nodes": 2, "windows": window, "models": ["image"]}}]  # fmt: skip
+              {"lam": {"id": "alone", "nodes": 2, "windows": window, "models": ["image"]}}, {"lam_summary": {}}]  # fmt: skip
     opened = study([CLIP, IMAGE], stages)
     rows = opened.sql("select * from lam where stage = 'lam' and model = 'clip' and control = '' order by row, \"window\"").to_pylist()
     assert [(row["row"], row["window"]) for row in rows] == [(0, 0), (0, 1), (1, 0), (1, 1)], "max_rows: two of three clips"
@@ -163,6 +163,15 @@ def test_maps_of_clips_are_stored_frame_by_frame_with_the_trajectory_of_their_wi
     assert alone.tolist() == [[[0, 0, 1, 0]] * 2] * 3, "frame by frame, a network uses no other frame"
     assert opened.sql("select tracking_error from lam where stage = 'alone'")["tracking_error"].null_count == 6, "no flow, no column"
     assert opened.failures.num_rows == 0
+
+    result = opened.result("lam_summary")
+    assert result.state == "current"
+    frames_of = {model: [row for row in result.tables["lam_frames"].to_pylist() if row["model"] == model] for model in ("clip", "image")}
+    assert [(row["frame"], row["images"], row["windows"]) for row in frames_of["clip"]] == [(k, 2, 4) for k in (-2, -1, 0, 1)]
+    np.testing.assert_allclose([row["share"] for row in frames_of["clip"]], shares.values.mean((0, 1)), rtol=1e-5)
+    assert [row["share"] for row in frames_of["image"]] == [0, 0, 1, 0]
+    assert {row["control"] for row in result.tables["lam_controls"].to_pylist()} == {"shifted_window"}
+    assert "frames" in result.views
 
     place = str(tmp_path / "study")
     sections = {section.id: section for section in gather(open_study(place), place).sections}

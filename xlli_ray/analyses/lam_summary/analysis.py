@@ -13,6 +13,8 @@ With `by` and `replicate`, groups of networks are compared instead, with interva
 DI against PSNR: Spearman's ρ over the networks, for each image and for the networks' means; undefined below 3 networks, and for few
 networks an association is weak evidence even at ρ = 1 (4 networks: p = 0.08).
 
+Of clips, DI is that of the map over all frames, a clip is what an image is elsewhere, and `lam_frames` has the share of each frame.
+
 Controls, after J. Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018. A map `survives` randomised weights if its rank
 correlation with the map of the randomised network, beyond what the position relative to the window explains, is at least √½: then half of
 the variance of its ranks is explained by a network that has learned nothing (`stats.map_controls` has typical values). A map does not
@@ -37,12 +39,12 @@ from xlli_ray.store.records.manifest import Cell
 
 class LamSummary:
     """DI per model, paired differences, DI against PSNR, controls. Writes `lam_summary`, `lam_pairs`, `lam_psnr`, `lam_controls`,
-    `lam_control_maps`, `lam_groups`, `lam_group_pairs`."""
+    `lam_control_maps`, `lam_groups`, `lam_group_pairs`, `lam_frames`."""
 
     KIND: ClassVar[str] = "lam_summary"
-    VERSION: ClassVar[int] = 6
+    VERSION: ClassVar[int] = 7
     """2: networks in colours of their own; 3: intervals; 4: none longer than twice t's; 5: marks; 6: pairs with one clean image,
-    and windows of one clip, are one photograph."""
+    and windows of one clip, are one photograph; 7: frames of clips."""
     REFERENCE: ClassVar[str] = (
         "Gu and Dong, CVPR 2021 (maps, DI); Adebayo et al., NeurIPS 2018 (controls); "
         "Hall, Journal of the Royal Statistical Society B 54, 1992 (intervals)"
@@ -63,6 +65,7 @@ class LamSummary:
     @classmethod
     def run(cls, params: BaseModel, view: View, seed: int) -> Result:
         from xlli_ray.analyses.lam_summary import figures as draw
+        from xlli_ray.analyses.lam_summary.frames import frame_rows, frames
         from xlli_ray.analyses.lam_summary.groups import group_rows
         from xlli_ray.analyses.lam_summary.measures import Measures
 
@@ -72,12 +75,14 @@ class LamSummary:
         groups, group_pairs, about_groups = group_rows(measures)
         against = measures.against_psnr() if measures.psnr is not None else []
         maps, controls = measures.controls()
+        shares = frame_rows(measures)
         rows = {"lam_summary": summary, "lam_pairs": pairs, "lam_psnr": against, "lam_controls": controls, "lam_control_maps": maps,
-                "lam_groups": groups, "lam_group_pairs": group_pairs}  # fmt: skip
+                "lam_groups": groups, "lam_group_pairs": group_pairs, "lam_frames": shares}  # fmt: skip
         looks = network_looks(view.study_models)
         figures = [
             *draw.indices(summary, measures.models, measures.labels, looks),
             *draw.pairs(pairs, measures.models),
+            *frames(shares, measures.models, looks),
             *draw.against_psnr(measures.points(), against, looks),
             *draw.controls(maps, measures.models, params.survives, params.follows, looks),
         ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xlli_ray.analyses.lam_summary.frames import explained_frames
 from xlli_ray.analyses.shared.study_access import CellArray, View
 from xlli_ray.stats.map_controls import alike, alike_beyond_place, followed
 
@@ -21,11 +22,13 @@ _NAN = float("nan")
 
 
 class _Maps:
-    """Maps by row of the table `lam`. Keeps one sample of each cell, since its windows are read one after another."""
+    """Maps by row of the table `lam`; of a clip, that of the explained frame. Keeps one sample of each cell, since its windows are read one
+    after another."""
 
     def __init__(self, view: View, data: Mapping[str, np.ndarray], stage: str) -> None:
         self._view, self._data, self._stage = view, data, stage
         self._arrays: dict[str, CellArray] = {}
+        self._frames = explained_frames(view)
         self._held: dict[str, tuple[int, np.ndarray | None]] = {}
 
     def __call__(self, index: int) -> np.ndarray | None:
@@ -37,7 +40,9 @@ class _Maps:
         if self._held.get(cell, (-1, None))[0] != row:
             self._held[cell] = (row, self._arrays[cell].row(row))
         stack = self._held[cell][1]
-        return None if stack is None or window >= len(stack) else stack[window]
+        if stack is None or window >= len(stack):
+            return None
+        return stack[window] if stack.ndim == 3 else stack[window, self._frames[str(self._data["model"][index]), row]]
 
     def place(self, index: int) -> tuple[int, int, int]:
         """Top, left and size of the window, output pixels."""

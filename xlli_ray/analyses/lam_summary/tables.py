@@ -125,4 +125,19 @@ GROUP_PAIRS: Final = Table(
     (GROUP, OTHER, _LABEL, Column("difference", "float64", "DI of `group` minus DI of `other`"), *ENDS, PAIRED, _IMAGES),
 )
 
-TABLES: Final = (SUMMARY, PAIRS, PSNR, CONTROLS, CONTROL_MAPS, GROUPS, GROUP_PAIRS)
+FRAMES: Final = Table(
+    "lam_frames",
+    "One row per model, label and frame of clips: its share of the attribution; empty for images",
+    (
+        Column("model", "string", "model id"),
+        Column("label", "string", f"degradation, or `{ALL}`"),
+        Column("frame", "int64", "frames from the explained one: 0, the one with the window; negative: earlier"),
+        Column("images", "int64", "clips with such a frame"),
+        Column("windows", "int64", "maps"),
+        Column("share", "float64", "share of the attribution on that frame, mean over clips, 0…1"),
+        Column("share_low", "float64", "lower end of its interval"),
+        Column("share_high", "float64", "upper end of its interval"),
+    ),
+)
+
+TABLES: Final = (SUMMARY, PAIRS, PSNR, CONTROLS, CONTROL_MAPS, GROUPS, GROUP_PAIRS, FRAMES)
