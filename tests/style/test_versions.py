@@ -117,13 +117,13 @@ def must_change(module: str) -> set[str] | None:
     scans = {f"scan {corpus}" for corpus in CORPORA}
     cells = {f"{kind} {corpus}" for corpus in CORPORA for kind in kinds(corpus)}
     marks = {f"plan {corpus}" for corpus in CORPORA}
-    trainings = {"training images", "training pairs"}
+    trainings = {"training images", "training pairs", "training clips", "training motion"}
     made = {"scan made", "plan made", "training images", *(f"{kind} made" for kind in kinds("made"))}
     if module == "xlli_ray.corpus.decode":
         return scans | marks | cells | trainings
     if module == "xlli_ray.corpus.resize":
         clean = {f"{what} {corpus}" for corpus in ("clean", "equal", "clips") for what in ("scan", "plan", *kinds(corpus))}
-        return made | clean | {"training images", "lam given"}
+        return made | clean | {"training images", "training clips", "training motion", "lam given"}
     if module == "xlli_ray.corpus.kinds.kind":
         return scans | marks | cells | trainings
     if module.startswith("xlli_ray.corpus.degradations."):
@@ -157,6 +157,10 @@ def must_change(module: str) -> set[str] | None:
         return {f"analysis {kind}" for kind, place in ANALYSES.items() if place.split(":")[0] == module}
     if module in ("xlli_ray.training.data", "xlli_ray.training.steps"):
         return trainings
+    if module == "xlli_ray.training.clip_crops":
+        return {"training clips"}
+    if module == "xlli_ray.training.motion_crops":
+        return {"training motion"}
     if module == "xlli_ray.training.gan":
         return {"training images"}  # the one with an adversary
     return None
@@ -211,7 +215,8 @@ def identities(records: Any) -> dict[str, Any]:
     job = {"id": "x", "seed": 0}
     images = TrainCorpus(images=["a.png"], degradations=damages)
     pairs = TrainCorpus(pairs={"input": "a", "target": "b"})
-    for name, corpus, more in (("images", images, {"gan": {}}), ("pairs", pairs, {})):
+    clips, motion = TrainCorpus(clips={"frames": "a"}), TrainCorpus(motion={"images": "a"})
+    for name, corpus, more in (("images", images, {"gan": {}}), ("pairs", pairs, {}), ("clips", clips, {}), ("motion", motion, {})):
         out[f"training {name}"] = identity_of(Job(**job, corpus=corpus, train=Train(**train, **more)), [Image("a", "0")], None).sha256
     for name in ALIGNMENTS:
         aligned = replace(record, network_version=1, parts=current_parts({f"alignment {name}": 1}))

@@ -14,6 +14,7 @@ crop depends on is processed (the blur's radius and the bicubic's support around
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -56,11 +57,15 @@ class TrainingImage:
 
 @dataclass(frozen=True)
 class Batch:
-    """`input`, `target`: float32 (B, 3, h, w) and (B, 3, sh, sw) in 0..1; `content`: int64 (B,), index of the image."""
+    """`input`, `target`: float32 (B, 3, h, w) and (B, 3, sh, sw) in 0..1, of clips (B, T, 3, …); `content`: int64 (B,), index of the
+    image."""
 
     input: NDArray[np.float32]
     target: NDArray[np.float32]
     content: NDArray[np.int64]
+    flow: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+    """Of clips with known motion: from each frame to the next and back, float32 (B, T − 1, 2, h, w) each, components x and y in pixels
+    of the input."""
 
 
 def read_images(
@@ -85,31 +90,11 @@ def read_images(
     return sorted(images, key=lambda image: (image.sha256, image.input_sha256 or "")), scales[0]
 
 
-class Crops:
-    """Batches of random crops.
+class CropSource(ABC):
+    """Batches of random crops of some images, keyed by iteration."""
 
-    `crop`: target pixels, a multiple of `scale`. `degradations`: one is drawn per crop; they are made from targets.
-    Raises RecipeError if no image has a position for a crop.
-    """
-
-    def __init__(
-        self, images: Sequence[TrainingImage], scale: int, *, crop: int, batch: int, degradations: Sequence[Any], seed: int,
-        min_gradient: float = 0.0,
-    ) -> None:  # fmt: skip
-        if crop % scale:
-            raise RecipeError(f"train.crop must be a multiple of the scale {scale}, got {crop} target pixels")
-        self._images, self._scale, self._batch, self._seed = list(images), scale, batch, seed
-        self._size = crop // scale
-        self._degradations = list(degradations)
-        self._places = [_places(image.small, self._size, min_gradient) for image in self._images]
-        weights = np.sqrt([len(places) for places in self._places])
-        if not weights.sum():
-            raise RecipeError(
-                f"none of the images ({len(self._images)}) has a crop of {self._size} input pixels with a"
-                f" mean gradient of {min_gradient:g} grey levels. Lower train.crop or train.min_gradient, or use larger"
-                " images."
-            )
-        self._cumulative = np.cumsum(weights / weights.sum())
+    def __init__(self, images: Sequence[TrainingImage]) -> None:
+        self._images = list(images)
 
     @property
     def contents(self) -> int:
@@ -126,8 +111,39 @@ class Crops:
         """One hash over the hashes of all images, as in old checkpoints."""
         return sha256_hex("".join(image.sha256 for image in self._images).encode())
 
+    @abstractmethod
     def batch(self, iteration: int) -> Batch:
         """The batch of one iteration: always the same for the same iteration."""
+
+
+class Crops(CropSource):
+    """Batches of random crops of single images.
+
+    `crop`: target pixels, a multiple of `scale`. `degradations`: one is drawn per crop; they are made from targets.
+    Raises RecipeError if no image has a position for a crop.
+    """
+
+    def __init__(
+        self, images: Sequence[TrainingImage], scale: int, *, crop: int, batch: int, degradations: Sequence[Any], seed: int,
+        min_gradient: float = 0.0,
+    ) -> None:  # fmt: skip
+        super().__init__(images)
+        if crop % scale:
+            raise RecipeError(f"train.crop must be a multiple of the scale {scale}, got {crop} target pixels")
+        self._scale, self._batch, self._seed = scale, batch, seed
+        self._size = crop // scale
+        self._degradations = list(degradations)
+        self._places = [places_in(image.small, self._size, min_gradient) for image in self._images]
+        weights = np.sqrt([len(places) for places in self._places])
+        if not weights.sum():
+            raise RecipeError(
+                f"none of the images ({len(self._images)}) has a crop of {self._size} input pixels with a"
+                f" mean gradient of {min_gradient:g} grey levels. Lower train.crop or train.min_gradient, or use larger"
+                " images."
+            )
+        self._cumulative = np.cumsum(weights / weights.sum())
+
+    def batch(self, iteration: int) -> Batch:
         where = generator(f"{self._seed}|crop|{iteration}")
         how = generator(f"{self._seed}|degradation|{iteration}")
         inputs, targets, contents = [], [], []
@@ -225,20 +241,35 @@ def _down(scale: int) -> NDArray[np.float64]:
     return weights
 
 
-def _places(small: U8, size: int, min_gradient: float) -> NDArray[np.int32]:
+def places_in(small: U8, size: int, min_gradient: float) -> NDArray[np.int32]:
     """Top left corners, as row * width + column, of the crops of `size` whose mean luma gradient is large enough."""
     height, width = small.shape[:2]
     if height < size or width < size:
         return np.zeros(0, dtype=np.int32)
-    luma = luma_full(small.astype(np.float32))
-    gradient = np.zeros((height, width))
-    gradient[:, :-1] += np.abs(np.diff(luma, axis=1)) / 2
-    gradient[:-1] += np.abs(np.diff(luma, axis=0)) / 2
+    gradient = luma_gradient(small)
     sums = np.zeros((height + 1, width + 1))
     sums[1:, 1:] = gradient.cumsum(0).cumsum(1)
     mean = (sums[size:, size:] - sums[:-size, size:] - sums[size:, :-size] + sums[:-size, :-size]) / size**2
     rows, columns = np.nonzero(mean >= min_gradient - 1e-9)
     return (rows * width + columns).astype(np.int32)
+
+
+def luma_gradient(image: U8) -> NDArray[np.float64]:
+    """Gradient of the luma of (H, W, 3) at each pixel, grey levels: |difference| to the right and below, halved."""
+    luma = luma_full(image.astype(np.float32))
+    gradient = np.zeros(luma.shape)
+    gradient[:, :-1] += np.abs(np.diff(luma, axis=1)) / 2
+    gradient[:-1] += np.abs(np.diff(luma, axis=0)) / 2
+    return gradient
+
+
+def turned_clip(clip: U8, turn: int) -> U8:
+    """Each frame of (T, H, W, 3) turned by one of the eight flips and rotations of a square."""
+    if turn & 4:
+        clip = clip.transpose(0, 2, 1, 3)
+    if turn & 2:
+        clip = clip[:, ::-1]
+    return clip[:, :, ::-1] if turn & 1 else clip
 
 
 def _turned(image: U8, turn: int) -> U8:
@@ -253,4 +284,10 @@ def _turned(image: U8, turn: int) -> U8:
 def _planes(images: Sequence[U8]) -> NDArray[np.float32]:
     """uint8 (H, W, 3) each -> float32 (B, 3, H, W) in 0..1."""
     stacked = np.stack(images).transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(stacked, dtype=np.float32) / np.float32(255)
+
+
+def clip_planes(clips: Sequence[U8]) -> NDArray[np.float32]:
+    """uint8 (T, H, W, 3) each -> float32 (B, T, 3, H, W) in 0..1."""
+    stacked = np.stack(clips).transpose(0, 1, 4, 2, 3)
     return np.ascontiguousarray(stacked, dtype=np.float32) / np.float32(255)

@@ -20,8 +20,9 @@ from typing import Any
 
 from xlli_ray.corpus import decode, resize
 from xlli_ray.corpus.degradations import kinds_of
+from xlli_ray.corpus.kinds.kind import kind_of
 from xlli_ray.errors import NetworkError, RecipeError
-from xlli_ray.training.corpus import FIRST_KINDS, TrainCorpus
+from xlli_ray.training.corpus import FIRST_KINDS, GIVEN, TrainCorpus
 from xlli_ray.training.images import Image
 from xlli_ray.training.recipe import Job
 
@@ -93,21 +94,23 @@ def flat_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
     for part in ("corpus", "train"):
         out |= {f"{part}.{name}": value for name, value in (recipe.get(part) or {}).items()}
     for name in [*FIRST_KINDS, *(recipe.get("corpus") or {})]:
-        if name not in TrainCorpus.model_fields:
+        if name not in TrainCorpus.model_fields and name != GIVEN:
             out[f"corpus.{name}"] = bool(out.get(f"corpus.{name}"))
     return {name: value for name, value in out.items() if name not in _NO_EFFECT}
 
 
 def versions(job: Job) -> dict[str, int]:
     """VERSION integers of all code that this training uses, if above 1."""
-    from xlli_ray.training import data, gan, steps
+    from xlli_ray.training import clip_crops, data, gan, motion_crops, steps
 
     network = network_version(job.train.network, job.train.folder)
     by_name = {"decode": decode.VERSION, "network": network, "crops": data.VERSION, "loop": steps.VERSION}
     if job.train.gan is not None:
         by_name["gan"] = gan.VERSION
     by_name |= network_parts(job.train.network, job.train.args)
-    by_name |= job.corpus.scanned().versions([])  # of the kind of corpus
+    by_name |= {"motion crops": motion_crops.VERSION} if job.corpus.kind == "motion" else {}
+    by_name |= {"clip crops": clip_crops.VERSION} if job.corpus.kind == "clips" else {}
+    by_name[f"kind {job.corpus.kind}"] = kind_of(job.corpus.kind).VERSION
     if job.corpus.made:
         by_name["resize"] = resize.VERSION
         for entry in job.corpus.draws:

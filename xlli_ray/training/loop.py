@@ -10,6 +10,7 @@ recipe gives the same bytes, interrupted or not; on a GPU it does not, since its
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import json
 import math
@@ -25,8 +26,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xlli_ray.errors import NetworkError, RecipeError, WeightsError
+from xlli_ray.models.blocks.motion import Motion
 from xlli_ray.models.checkpoint import weights_sha256
-from xlli_ray.training.data import Crops
+from xlli_ray.training.data import Batch, CropSource
 from xlli_ray.training.folder import CHECKPOINT, LOG, Folder, LocalFolder
 from xlli_ray.training.gan import Adversary
 from xlli_ray.training.identity import identity_from, identity_of
@@ -34,6 +36,14 @@ from xlli_ray.training.recipe import Job
 from xlli_ray.training.steps import BETAS, build_network, learning_rate, seed_of
 
 LOG_EVERY = 50  # iterations
+EPSILON = 1e-3
+"""Of the Charbonnier loss (W.-S. Lai et al., "Deep Laplacian Pyramid Networks for Fast and Accurate Super-Resolution", CVPR 2017)."""
+LOSSES: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "l1": lambda difference: difference.abs().mean(),
+    "l2": lambda difference: difference.square().mean(),
+    "charbonnier": lambda difference: (difference.square() + EPSILON**2).sqrt().mean(),
+}
+"""Loss of output - target."""
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -68,7 +78,7 @@ class Trainer:
     """
 
     def __init__(
-        self, job: Job, crops: Crops, folder: Folder | Path, *, init: Mapping[str, Tensor] | None = None,
+        self, job: Job, crops: CropSource, folder: Folder | Path, *, init: Mapping[str, Tensor] | None = None,
         validate: Callable[[nn.Module], dict[str, float]] | None = None,
     ) -> None:  # fmt: skip
         self.job, self._crops, self._validate = job, crops, validate
@@ -82,6 +92,10 @@ class Trainer:
         if train.precision == "fp16" and self._device.type == "cpu":
             raise RecipeError("train.precision fp16 is for GPUs; on a CPU use fp32, or bf16 if the processor supports it")
         network = build_network(train, job.seed)
+        if train.flow is not None and "motion" not in inspect.signature(network.forward).parameters:
+            raise NetworkError(
+                f"{job.id}: train.flow known needs a network that takes it, forward(clip, motion=None); {train.network!r} does not."
+            )
         if init is not None:
             _load(network, init, str(train.init))
         self.network = network.to(self._device).to(memory_format=torch.channels_last).train()
@@ -132,15 +146,16 @@ class Trainer:
             group["lr"] = learning_rate(train, self.iteration)
         dtype = _AUTOCAST.get(train.precision)
         with torch.autocast(self._device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
-            output = self.network(source).float()
+            output = self.network(source, **self._known_flow(batch)).float()
             if train.loss == "cross_entropy":
                 self._check_classes(output)
                 loss = F.cross_entropy(output, torch.from_numpy(batch.content).to(self._device))
             else:
                 target = self._to_device(torch.from_numpy(batch.target))
+                if target.ndim == 5 and output.ndim == 4:  # of the centre frame only
+                    target = target[:, target.shape[1] // 2]
                 self._check_shape(output, target)
-                difference = output - target
-                loss = difference.abs().mean() if train.loss == "l1" else difference.square().mean()
+                loss = LOSSES[train.loss](output - target)
             total = loss
             if self._adversary is not None:
                 total = loss + self._adversary.weight * self._adversary.generator_loss(output)
@@ -165,7 +180,16 @@ class Trainer:
         self.iteration += 1
 
     def _to_device(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self._device, memory_format=torch.channels_last, non_blocking=True)
+        layout = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
+        return tensor.to(self._device, memory_format=layout, non_blocking=True)
+
+    def _known_flow(self, batch: Batch) -> dict[str, Motion]:
+        """The argument `motion` of a network that is trained on the known flow."""
+        if self.job.train.flow is None:
+            return {}
+        assert batch.flow is not None
+        forward, backward = (self._to_device(torch.from_numpy(flow)) for flow in batch.flow)
+        return {"motion": Motion(forward, backward)}
 
     def _check_shape(self, output: Tensor, target: Tensor) -> None:
         if output.shape != target.shape:
@@ -262,7 +286,7 @@ class Trainer:
         self._put_log()
 
 
-def _old_changes(state: Mapping[str, Any], job: Job, crops: Crops) -> list[str]:
+def _old_changes(state: Mapping[str, Any], job: Job, crops: CropSource) -> list[str]:
     """What differs from a checkpoint written before `identity` existed: it holds only two hashes."""
     changes = []
     if state.get("recipe") != job.recipe_hash():

@@ -23,9 +23,9 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from xlli_ray.corpus.files.sources import absolute
 from xlli_ray.errors import RecipeError
@@ -64,7 +64,8 @@ class Train(BaseModel):
     batch: int = Field(default=8, ge=1)
     crop: int = Field(default=96, ge=4, description="target pixels; with inputs, input pixels")
     min_gradient: float = Field(default=4.0, ge=0, description="least mean gradient of a crop's input luma, of 255")
-    loss: Literal["l1", "l2", "cross_entropy"] = "l1"
+    loss: Literal["l1", "l2", "charbonnier", "cross_entropy"] = "l1"
+    flow: Literal["known"] | None = Field(default=None, description="known: the network is given the true flow of `motion`")
     lr: float = Field(default=1e-3, gt=0)
     final_lr: float = Field(default=0.01, ge=0, description="fraction of lr at the end of the cosine")
     warmup: int = Field(default=100, ge=0)
@@ -101,9 +102,19 @@ class Job(BaseModel):
     train: Train
     tags: dict[str, Tag] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.train.flow is not None and self.corpus.kind != "motion":
+            raise ValueError(f"train.flow known: only corpus.motion has a known flow, not {self.corpus.kind}")
+        if self.train.gan is not None and self.corpus.clips:
+            raise ValueError(f"train.gan: the adversarial stage is for single images, not for {self.corpus.kind}")
+        return self
+
     def content(self) -> dict[str, Any]:
         """What the weights depend on, and how training is run: `seed`, `corpus`, `train`, JSON-serializable, without locations of files."""
-        return {"seed": self.seed, "corpus": self.corpus.content(), "train": self.train.model_dump(mode="json", exclude={"folder"})}
+        newer = {"flow"} if self.train.flow is None else set()  # recipes of before the field keep their hashes
+        train = self.train.model_dump(mode="json", exclude={"folder", *newer})
+        return {"seed": self.seed, "corpus": self.corpus.content(), "train": train}
 
     def recipe_hash(self) -> str:
         """sha256 of what determines the weights, without file names (the sha256 of the images are in the card)."""

@@ -165,20 +165,16 @@ def train_one(
     """Train one network into its folder; resumes what the folder holds of this training. `rows`: of the scan of its corpus. `read`: from
     URI to bytes."""
     from xlli_ray.models.checkpoint import read_state_dict, to_safetensors
-    from xlli_ray.training.data import Crops, read_images
+    from xlli_ray.training.job_crops import crops_of
     from xlli_ray.training.loop import Trainer, read_log
     from xlli_ray.training.plot import log_svg
-    from xlli_ray.training.validation_scores import ScoredSet, score
+    from xlli_ray.training.validation_scores import ScoredSet
 
     state = None if start is None else read_state_dict(start.data, name=start.name)
     init_sha = None if state is None else state.weights_sha256
     if (done := finished(job, folder, init_sha, rows)) is not None:
         return done
-    images, scale = read_images(job.corpus, rows, seed=job.seed, read=read)
-    crops = Crops(
-        images, scale, crop=job.train.crop, batch=job.train.batch, degradations=job.corpus.draws,
-        seed=job.seed, min_gradient=job.train.min_gradient,
-    )  # fmt: skip
+    crops, scale = crops_of(job, rows, read=read)
     sets = {name: ScoredSet.of(files, scale) for name, files in job.measure.items()}
     trainer = Trainer(job, crops, folder, init=None if state is None else state.tensors, validate=_validation(job, scale))
     trainer.run(progress)
@@ -186,13 +182,14 @@ def train_one(
     data = to_safetensors(trainer.averaged.state_dict())
     folder.put(WEIGHTS, data)
     scores = {
-        name + suffix: _rounded(score(trainer.averaged, cases, scale=scale))
+        name + suffix: _rounded(score(trainer.averaged))
         for name, scored in sets.items()
-        for suffix, cases in scored.cases().items()
+        for suffix, score in scored.scores(known_flow=job.train.flow is not None).items()
     }
     log = read_log(folder.get(LOG))
     folder.put(CURVE, log_svg(log, title=job.id))
-    folder.put(CARD, _card_text(job, trainer, data, log, scale, init_sha, scores, len(images)))  # last: it marks the training as finished
+    card = _card_text(job, trainer, data, log, scale, init_sha, scores, crops.contents)
+    folder.put(CARD, card)  # last: it marks the training as finished
     return Trained(job.id, hashlib.sha256(data).hexdigest())
 
 
@@ -233,13 +230,13 @@ def _card_text(
 
 def _validation(job: Job, scale: int) -> Callable[[Any], dict[str, float]] | None:
     """A function from a network to named PSNRs, its images read once; None if the recipe has no validation."""
-    from xlli_ray.training.validation_scores import ScoredSet, score
+    from xlli_ray.training.validation_scores import ScoredSet
 
     validation = job.validate_on
     if validation is None or job.train.loss == "cross_entropy":
         return None
-    cases = {f"psnr_y{suffix}": images for suffix, images in ScoredSet.of(validation, scale).cases(validation.crop).items()}
-    return lambda network: {name: score(network, images, scale=scale).psnr_y for name, images in cases.items()}
+    scores = ScoredSet.of(validation, scale).scores(validation.crop, known_flow=job.train.flow is not None)
+    return lambda network: {f"psnr_y{suffix}": score(network).psnr_y for suffix, score in scores.items()}
 
 
 def _rounded(scored: Any) -> dict[str, float]:

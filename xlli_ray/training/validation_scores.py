@@ -10,8 +10,10 @@ with a pixel loss produces less of it than the photograph has; an adversarial on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,6 +75,18 @@ class ScoredSet:
             if not files.made and sample.target is None:
                 raise RecipeError(f"{sample.source} has no target to score against; expected images, pairs or a list of them")
         return cls(files, samples, scale)
+
+    def scores(self, crop: int | None = None, *, known_flow: bool = False) -> dict[str, Callable[[nn.Module], Scored]]:
+        """For each degradation, as in `cases`, the function from a network to its scores. `known_flow`: it is handed the true flow."""
+        if not self.files.clips:
+            return {suffix: partial(score, cases=cases, scale=self.scale) for suffix, cases in self.cases(crop).items()}
+        from xlli_ray.training.clip_scores import clip_case, score_clips
+
+        loader = Loader(max_pixels=self.files.max_pixels or MAX_PIXELS, mixture=self.files.mixture, beside=self.files.mixtures)
+        clips: dict[str, list[Any]] = {}
+        for sample in self.samples:
+            clips.setdefault(_suffix(sample.label), []).append(clip_case(sample, loader, self.scale, crop))
+        return {suffix: partial(score_clips, cases=cases, scale=self.scale, known_flow=known_flow) for suffix, cases in clips.items()}
 
     def cases(self, crop: int | None = None) -> dict[str, list[Case]]:
         """The images by the degradation of their inputs: "" for clean ones and for given ones without a label, else " blur2".
