@@ -160,6 +160,7 @@ PROBES = Registry(
 ANALYSES = Registry(
     "xlli_ray.analyses", "analysis",
     {
+        "alignment_summary": "xlli_ray.analyses.alignment_summary.analysis:AlignmentSummary",
         "complexity_summary": "xlli_ray.analyses.complexity_summary.analysis:ComplexitySummary",
         "ddr": "xlli_ray.analyses.ddr.analysis:Ddr",
         "derain_summary": "xlli_ray.analyses.derain_summary.analysis:DerainSummary",
