@@ -45,6 +45,17 @@ def noise(model: int, row: int, shape: tuple[int, ...]) -> np.ndarray:
 
 
 @dataclass
+class Further:
+    """An array of a stage beside its own, with the same meaning of the fields."""
+
+    name: str
+    shape: tuple[int, ...]
+    dims: tuple[str, ...]
+    dtype: str
+    array: Callable[[int, int, tuple[int, ...]], np.ndarray]
+
+
+@dataclass
 class Stage:
     """What a stage of the study holds.
 
@@ -66,6 +77,15 @@ class Stage:
     """Only the first rows of each input size."""
     value: Callable[[int, int, str], dict[str, Any] | list[dict[str, Any]]] = scores
     array: Callable[[int, int, tuple[int, ...]], np.ndarray] = noise
+    further: Sequence[Further] = ()
+    without_model: bool = False
+    """Samples alone are measured; `value` and `array` get −1 for the model."""
+
+    @property
+    def arrays(self) -> list[Further]:
+        """All its arrays."""
+        own = [] if self.shape is None else [Further(self.name, self.shape, self.dims, self.dtype, self.array)]
+        return [*own, *self.further]
 
 
 @dataclass
@@ -94,9 +114,9 @@ def write_study(objects: Objects, recipe: Recipe, folder: Path) -> Manifest:
     table, corpus = _scan(objects, recipe, folder)
     models = tuple(_model(i, recipe.tags) for i in range(recipe.models))
     cells = [
-        _cell(stage, model.id, what, table, number)
+        _cell(stage, model, what, table, number)
         for number, stage in enumerate(recipe.stages)
-        for model in models
+        for model in ([""] if stage.without_model else [model.id for model in models])
         for what in stage.whats
     ]
     listed = [*({"id": name, "kind": kind} for name, kind in {s.id: s.kind for s in recipe.stages}.items()), *recipe.analyses]
@@ -147,11 +167,11 @@ def _cell(stage: Stage, model: str, what: str, table: SampleTable, number: int) 
         arrays: tuple[ArrayMeta, ...] = ()
         count = min(bucket.rows, stage.first or bucket.rows)
         per_unit = max(1, -(-count // 4))
-        if stage.shape is not None:
+        for one in stage.arrays:
             real = {-1: bucket.height * SCALE, -2: bucket.width * SCALE}
-            shape = tuple(real.get(size, size) for size in stage.shape)
-            stride = {"stride": [bucket.height / shape[-2], bucket.width / shape[-1]]} if stage.dims[-2:] == ("y", "x") else {}
-            arrays = (ArrayMeta(stage.name, count, per_unit, shape, stage.dtype, stage.dims, "blosc", stride),)
+            shape = tuple(real.get(size, size) for size in one.shape)
+            stride = {"stride": [bucket.height / shape[-2], bucket.width / shape[-1]]} if one.dims[-2:] == ("y", "x") else {}
+            arrays += (ArrayMeta(one.name, count, per_unit, shape, one.dtype, one.dims, "blosc", stride),)
         buckets.append(
             BucketPlan(bucket.name, bucket.height, bucket.width, count, 1, per_unit, first, ((bucket.start, count),), arrays)
         )
@@ -166,7 +186,7 @@ def _documents(objects: Objects, cell: Cell) -> None:
     for bucket in cell.buckets:
         for meta in bucket.arrays:
             key = group_key(cell.id, bucket.name)
-            for part in (ROOT, f"{ROOT}/{cell.stage}", f"{ROOT}/{cell.stage}/{cell.model}", f"{ROOT}/{cell.id}", key):
+            for part in (ROOT, f"{ROOT}/{cell.stage}", f"{ROOT}/{cell.stage}/{cell.owner}", f"{ROOT}/{cell.id}", key):
                 create_document(objects, part, group_document({}))
             create_document(objects, f"{key}/{meta.name}", array_document(meta))
             write_companion(objects, f"{key}/row", np.arange(bucket.rows, dtype=np.int64))
@@ -177,7 +197,8 @@ def _unit(objects: Objects, cell: Cell, stage: Stage, unit: int, recipe: Recipe,
     from xlli_ray.store.tables.sample_table import SampleReader
 
     bucket, start, stop = cell.unit(unit)
-    model = int(cell.model.removeprefix("net"))
+    model = int(cell.model.removeprefix("net")) if cell.model else -1
+    makers = {one.name: one.array for one in stage.arrays}
     (span,) = bucket.table_rows(start, stop)
     samples = SampleReader(objects, table).rows(*span).to_pylist()
     failed = [(i, sample) for i, sample in enumerate(samples) if sample["row"] in recipe.failed]
@@ -186,7 +207,7 @@ def _unit(objects: Objects, cell: Cell, stage: Stage, unit: int, recipe: Recipe,
         writer = ShardWriter(meta.shard_rows, meta.grid, np.dtype(meta.dtype), meta.codec)
         for i, sample in enumerate(samples):
             if sample["row"] not in recipe.failed:
-                writer.write(i, stage.array(model, sample["row"], meta.shape).astype(meta.dtype))
+                writer.write(i, makers[meta.name](model, sample["row"], meta.shape).astype(meta.dtype))
         key = shard_key(cell.id, bucket.name, meta, start // meta.shard_rows)
         parts = writer.finish()
         objects.put(key, parts)

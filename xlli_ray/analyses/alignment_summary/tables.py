@@ -10,7 +10,7 @@ from xlli_ray.store.tables.results import Column, Table
 _STRATUM = Column("stratum", "string", "pixels: all; smooth, medium, textured, by the target; visible, occluded, in the next frames")
 _LOW = Column("motion_low", "float64", "least motion of the pixels to a supporting frame, inclusive", unit="input pixels")
 _HIGH = Column("motion_high", "float64", "largest motion, exclusive; null: unlimited", unit="input pixels")
-_VALUES = Column("values", "int64", "restored values that are compared, pixels × channels, of all scored frames and clips")
+_VALUES = Column("values", "int64", "restored values that are compared: one a pixel and channel of the scored frames of all clips")
 _CLIPS = Column("clips", "int64", "clips that have such pixels: folders or videos, or photographs of made motion")
 _EFFECTIVE = Column("effective_clips", "float64", "clips of equal size that would say as much; few: one or two clips hold the pixels")
 _TRAININGS = Column("trainings", "int64", "trainings in the group")
@@ -37,7 +37,7 @@ WINDOWS: Final = Table(
         *_ends("beyond", "dB"),
         Column("change", "float64", "beyond − inside: what crossing the window costs (below 0) or gains `group`", unit="dB"),
         *_ends("change", "dB"),
-        Column("values_inside", "int64", "restored values inside, pixels × channels"),
+        Column("values_inside", "int64", "restored values inside: one a pixel and channel"),
         Column("values_beyond", "int64", "restored values beyond"),
         _CLIPS,
         _TRAININGS,
