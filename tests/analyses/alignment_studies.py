@@ -5,13 +5,14 @@ Every image stands for a clip of FRAMES frames in which everything moves by one 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from toy_studies import SCALE, Further, Recipe, Stage
 
 from xlli_ray.stats.motion import EDGES
-from xlli_ray.stats.motion_error import AXES
+from xlli_ray.stats.motion_error import AXES, STEPS_MOTION
 
 FRAMES, CENTRE, SIDE = 3, 1, 16
 TEXTURES = AXES[2]
@@ -68,11 +69,15 @@ def alignment_recipe(
     """A study's recipe with the stages and `alignment_summary`. `follows`: share of the motion that a network's maps follow. `thin`: hardly
     anything moves 8 pixels or more."""
     squared, count = sums(level, thin)
+    def moved(model: int, row: int, shape: tuple[int, ...]) -> np.ndarray:
+        middles = np.array([*((low + high) / 2 for low, high in pairwise(EDGES)), 40.0])
+        return np.asarray(count(model, row, shape) * (middles * STEPS_MOTION).astype(np.int64))
+
     axes = (AXES[0], 1, *AXES[1:])
     dims = ("by", "frame", "visibility", "texture", "bin")
     errors = Stage("motion_error", "motion_error", columns=(("psnr", "float64"),), whats=("motion_error",), name="squared", shape=axes,
                    dims=dims, dtype="int64", value=lambda m, row, label: {"psnr": 30.0}, array=squared,
-                   further=(Further("count", axes, dims, "int64", count),))  # fmt: skip
+                   further=(Further("count", axes, dims, "int64", count), Further("moved", axes, dims, "int64", moved)))  # fmt: skip
 
     def flow(sign: float) -> Callable[..., np.ndarray]:
         def make(model: int, row: int, shape: tuple[int, ...]) -> np.ndarray:

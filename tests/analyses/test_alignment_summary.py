@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,20 @@ def test_the_control_of_one_frame_stands_second_and_networks_that_lose_to_it_are
     (flag,) = [flag for flag in result.flags if flag.startswith("worse than net2")]
     assert "net1 (" in flag
     assert "net0" not in flag
+
+
+def test_a_difference_that_bends_at_the_window_has_its_knot_there(summarise: Summarise) -> None:
+    middle = [*((low + high) / 2 for low, high in pairwise(EDGES)), 40.0]
+
+    def level(model: int, r: int, place: int) -> float:
+        """Network 1 loses 0.1 dB for each pixel of motion beyond 8."""
+        lost = 0.1 * max(0.0, middle[place] - 8) if model == 1 else 0.0
+        return 200.0 * hard(r) * 10 ** (lost / 10)
+
+    found = row(summarise(alignment_recipe(level, models=2)), "alignment_knots", group="net0", other="net1")
+    assert (found["slope"], found["bend"]) == pytest.approx((0.0, 0.1), abs=2e-3)
+    assert found["bend_low"] == pytest.approx(0.1, abs=5e-3) == found["bend_high"]
+    assert (found["best"], found["best_low"], found["best_high"]) == pytest.approx((8, 8, 8), abs=1)
 
 
 def test_groups_of_three_trainings_have_intervals_over_trainings_too(summarise: Summarise) -> None:

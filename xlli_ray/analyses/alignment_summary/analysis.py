@@ -29,7 +29,7 @@ from xlli_ray.store.records.manifest import Cell, ModelRecord, SampleTable
 
 class AlignmentSummary:
     """Differences by motion, and what maps follow. Writes `alignment_windows`, `alignment_motion`, `alignment_differences`,
-    `alignment_maps`."""
+    `alignment_knots`, `alignment_maps`."""
 
     KIND: ClassVar[str] = "alignment_summary"
     VERSION: ClassVar[int] = 1
@@ -77,7 +77,8 @@ class AlignmentSummary:
         windows = comparisons.window_rows(errors, pairs, params.windows)
         maps = read_maps(view, mapped, next(iter(flows), None)) if mapped else Maps()
         followed = map_rows(maps, groups, params.level)
-        rows = {"alignment_windows": windows, "alignment_motion": motion, "alignment_differences": differences, "alignment_maps": followed}
+        rows = {"alignment_windows": windows, "alignment_motion": motion, "alignment_differences": differences,
+                "alignment_knots": comparisons.knot_rows(errors, pairs, params.windows[0], seed), "alignment_maps": followed}
         if left:
             notes.append(f"In no group, for want of a tag: {', '.join(left)}.")
         clips = errors.count.shape[-1]

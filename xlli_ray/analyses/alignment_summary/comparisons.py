@@ -10,10 +10,13 @@ import numpy as np
 from xlli_ray.analyses.alignment_summary.pooled_errors import Pixels, PooledErrors, all_of, said
 from xlli_ray.analyses.shared.replicates import Group, compared_groups
 from xlli_ray.stats import crossed
+from xlli_ray.stats.bootstrap import generator
 from xlli_ray.stats.crossed import Crossed
+from xlli_ray.stats.intervals import refusal
+from xlli_ray.stats.knot import knot_over_clips
 
-FEW = 3.0
-"""Effective clips below which an interval is said to rest on one or two clips."""
+RESAMPLES = 300
+"""Of clips, for the place of the best knot."""
 _Row = dict[str, Any]
 
 
@@ -73,6 +76,26 @@ def window_rows(errors: PooledErrors, pairs: Sequence[tuple[Group, Group]], wind
                 "values_beyond": int(errors.pixels(beyond).sum()), "clips": clips, "trainings": near.trainings,
                 "over": "trainings and clips" if near.over == crossed.BOTH else "clips", "reason": said(near.reason or far.reason),
             })  # fmt: skip
+    return out
+
+
+def knot_rows(errors: PooledErrors, pairs: Sequence[tuple[Group, Group]], window: float, seed: int) -> list[_Row]:
+    """Rows of `alignment_knots`: over clips, for these trainings."""
+    stratum, x = all_of(errors.strata), np.array(errors.motion)
+    known = np.isfinite(x)
+    grid = np.arange(1.0, max(2.0, float(np.nanmax(x))))
+    count = errors.count[stratum][known].T
+    out = []
+    for one, other in pairs:
+        squared, against = (errors.by_clip(group, stratum)[:, known] for group in (one, other))
+        found = knot_over_clips(squared, against, count, x[known], window, grid, resamples=RESAMPLES, level=errors.level,
+                                rng=generator(seed, "knot", one.name, other.name))  # fmt: skip
+        lacks = "" if np.isfinite(found.change) else "the motion does not reach to both sides of the window"
+        out.append({
+            "group": one.name, "other": other.name, "window": window, "slope": found.before, "bend": found.change,
+            "bend_low": found.change_low, "bend_high": found.change_high, "best": found.best, "best_low": found.best_low,
+            "best_high": found.best_high, "clips": len(count), "reason": lacks or said(refusal(len(count))),
+        })  # fmt: skip
     return out
 
 

@@ -42,6 +42,8 @@ class PooledErrors:
     """Lower ends of the bins; the last one is open."""
     squared: Values
     count: Values
+    motion: tuple[float, ...]
+    """Mean motion of the values of each bin; NaN where there are none."""
     level: float
 
     def ranges(self, stratum: int) -> list[Pixels]:
@@ -100,6 +102,12 @@ class PooledErrors:
             return [], np.full((0, sums.shape[1]), np.nan)
         own = np.stack([sums[some].mean(axis=0) for some in members.values()])
         return list(members), -DECIBELS * pseudo_values(own, self.pixels(pixels), level=self.level)
+
+    def by_clip(self, group: Group, stratum: int) -> Values:
+        """Sums of squared errors, the mean over the group's networks: float64 (clips, bins)."""
+        number = {model: i for i, model in enumerate(self.models)}
+        found: Values = self.squared[[number[model] for model, _ in group.members if model in number], stratum].mean(axis=0).T
+        return found
 
     def _pair(self, one: Group, other: Group, pixels: Pixels) -> tuple[Values, Values, bool]:
         (names, a), (others, b) = (self.trainings(group, pixels) for group in (one, other))

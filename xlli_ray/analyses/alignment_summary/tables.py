@@ -76,6 +76,23 @@ DIFFERENCES: Final = Table(
     ),
 )  # fmt: skip
 
+KNOTS: Final = Table(
+    "alignment_knots",
+    "One row per pair of groups: whether the slope of the difference against motion bends at the first window, and where it bends most",
+    (
+        GROUP,
+        OTHER,
+        Column("window", "float64", "the knot that is asked about", unit="input pixels"),
+        Column("slope", "float64", "of the difference of PSNR against motion up to the window", unit="dB per pixel"),
+        Column("bend", "float64", "change of the slope there; below 0: `group` loses from the window on", unit="dB per pixel"),
+        *_ends("bend", "dB per pixel"),
+        Column("best", "float64", "the knot that fits best; read it after the bend: without one it means nothing", unit="input pixels"),
+        *_ends("best", "input pixels"),
+        _CLIPS,
+        _REASON,
+    ),
+)  # fmt: skip
+
 MAPS: Final = Table(
     "alignment_maps",
     "One row per group of networks with maps: which frames they use, and whether attribution follows what moves; empty without `lam`",
@@ -99,4 +116,4 @@ MAPS: Final = Table(
     ),
 )  # fmt: skip
 
-TABLES: Final = (WINDOWS, MOTION, DIFFERENCES, MAPS)
+TABLES: Final = (WINDOWS, MOTION, DIFFERENCES, KNOTS, MAPS)
