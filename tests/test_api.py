@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 import xlli_ray
+from xlli_ray.api import ClipLamResult
 from xlli_ray.errors import NetworkError, XlliError
 from xlli_ray.models import open_model
 from xlli_ray.probes.lam.attribution import Rule, attribute
@@ -96,3 +97,66 @@ def test_what_is_wrong_with_an_input_is_said(image: Any, window: Any, kind: type
 def test_a_network_of_another_scale_than_it_says_is_refused() -> None:
     with pytest.raises(XlliError, match="scale"):
         xlli_ray.lam(network(scale=3), PIXELS, (8, 8, 8), scale=2, nodes=1)
+
+
+class Mean(nn.Module):
+    """Every output frame is the mean of all frames, twice as large."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean = x.mean(1, keepdim=True).expand(x.shape)
+        return mean.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+
+def test_a_clip_has_a_map_of_every_frame_and_a_row_of_frames_as_its_figure(tmp_path: Path) -> None:
+    frames = [np.roll(PIXELS, 2 * k, axis=1) for k in range(5)]
+    for k, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / f"{k}.png")
+    after = np.zeros((4, 2, 20, 26), np.float32)
+    after[:, 0] = 2
+    known = {"window": (10, 20, 8), "scale": 2, "frames": "all", "nodes": 2, "flow": (after, -after)}
+    found = xlli_ray.lam(Mean(), [tmp_path / f"{k}.png" for k in range(5)], **known)
+    assert isinstance(found, ClipLamResult)
+    same = xlli_ray.lam(Mean(), np.stack(frames), **known)
+    np.testing.assert_array_equal(found.attribution, same.attribution)
+    assert found.map.shape == found.area.shape == (5, 20, 26)
+    assert found.output.shape == (3, 40, 52)
+    assert found.frame == 2
+    assert found.frame_share.sum() == pytest.approx(1)
+    np.testing.assert_allclose(found.frame_share, 0.2, atol=0.1)
+    assert found.trajectory is not None
+    np.testing.assert_allclose(found.trajectory[:, 1], [7.5 + 2 * k for k in range(5)], atol=1e-6)
+    assert abs(found.numbers["motion_followed"]) < 0.5, "no alignment: it stays"
+    assert "frame 2 of 5, effective_frames" in repr(found)
+    (row,) = found.view().rows
+    assert [panel.caption for panel in row.panels if panel] == ["t − 2", "t − 1", "t", "t + 1", "t + 2"]
+    found.figure(tmp_path / "lam.png", others=[same])
+    with Image.open(tmp_path / "lam.png") as image:
+        assert image.size[0] > 800
+    assert found._repr_html_().count("<img") == 5
+
+
+def test_a_network_of_images_is_run_over_the_frames_of_a_clip() -> None:
+    frames = np.stack([np.roll(PIXELS, k, axis=0) for k in range(3)])
+    found = xlli_ray.lam(network(), frames, window=(10, 12, 8), scale=2, nodes=3, frame=0)
+    alone = xlli_ray.lam(network(), frames[0], window=(10, 12, 8), scale=2, nodes=3)
+    assert isinstance(found, ClipLamResult)
+    assert found.frame_share.tolist() == [1, 0, 0]
+    np.testing.assert_allclose(found.map[0], alone.map, atol=1e-5)
+    with pytest.raises(XlliError, match="results of images cannot stand beside those of clips"):
+        found.view(others=[alone])
+    with pytest.raises(XlliError, match="clip, window or frame differs"):
+        found.view(others=[xlli_ray.lam(network(), frames, window=(10, 12, 8), scale=2, nodes=1, frame=1)])
+
+
+def test_what_is_wrong_with_a_clip_is_said() -> None:
+    clip = np.stack([PIXELS] * 3)
+    for known, words in (
+        ({"frame": 3}, "frame 3 of a clip of 3 frames"), ({"flow": (np.zeros((2, 2, 4, 4)),) * 2}, r"expected two arrays \(2, 2, 20, 26\)"),
+        ({"target": PIXELS}, "one frame for each of the input"),
+    ):  # fmt: skip
+        with pytest.raises(XlliError, match=words):
+            xlli_ray.lam(network(), clip, window=(10, 12, 8), scale=2, nodes=1, **known)
+    with pytest.raises(XlliError, match="frame and flow are for clips"):
+        xlli_ray.lam(network(), PIXELS, window=(10, 12, 8), scale=2, nodes=1, frame=1)
+    with pytest.raises(XlliError, match="at least two frames of one size"):
+        xlli_ray.lam(network(), [PIXELS, PIXELS[:10]], scale=2)

@@ -3,12 +3,14 @@
     import xlli_ray
     result = xlli_ray.lam("builtin:srresnet-gr-clean", "low_resolution.png", window=(64, 80, 16))
     result.di, result.map, result.figure("lam.png")     # others=[…]: several networks
+
+Of a clip, a list of frames or an array (T, H, W, 3), the result has the map of every frame and which frames are used (`ClipLamResult`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlli_ray.errors import XlliError
+
+_Image = str | os.PathLike[str] | NDArray[Any]
 
 if TYPE_CHECKING:
     from xlli_ray.plots.image_panels import ImagePanels
@@ -98,18 +102,52 @@ class LamResult:
         return painted(view)
 
 
+@dataclass(frozen=True, repr=False)
+class ClipLamResult(LamResult):
+    """A map of a clip, for a window of one frame of the output. `input` is (T, 3, H, W), `map` and `area` (T, H, W), `attribution`
+    (T, C, H, W); `output` and `target` are those of the explained frame."""
+
+    frame: int
+    """The explained frame."""
+    frame_share: NDArray[np.float64]
+    """(T,): share of the attribution on each frame, sum 1."""
+    centroid: NDArray[np.float64]
+    """(T, 2): y, x in input pixels, of the strongest half of each frame's attribution."""
+    trajectory: NDArray[np.float64] | None
+    """(T, 2): where the window's middle is in each frame; None without flow."""
+    numbers: Mapping[str, float]
+    """Columns of table `lam` for clips: `centre_share`, `effective_frames`; with flow `tracking_error`, `motion_followed`, …"""
+
+    def __repr__(self) -> str:
+        shown = ("effective_frames", "tracking_error", "motion_followed")
+        more = "".join(f", {name} {self.numbers[name]:.2f}" for name in shown if name in self.numbers)
+        return f"{super().__repr__()[:-1]}, frame {self.frame} of {len(self.input)}{more}>"
+
+    def view(self, *, others: Sequence[LamResult] = ()) -> ImagePanels:
+        """One row of frames for each network: the map over the input, the window and where its content is, the centroid. `others` and
+        errors: as of `LamResult.view`."""
+        from xlli_ray.views.lam_clips import clip_view
+
+        same = [other for other in others if isinstance(other, ClipLamResult)]
+        if len(same) < len(others):
+            raise XlliError("others: results of images cannot stand beside those of clips")
+        return clip_view([self, *same])
+
+
 def lam(
     model: Any,
-    image: str | os.PathLike[str] | NDArray[Any],
+    image: _Image | Sequence[_Image],
     window: tuple[int, int, int] | None = None,
     *,
-    target: str | os.PathLike[str] | NDArray[Any] | None = None,
+    target: _Image | Sequence[_Image] | None = None,
     mode: Literal["accurate", "paper"] = "accurate",
     nodes: int | None = None,
     tolerance: float | None = None,
     gates: Literal["plain", "averaged"] = "plain",
     objective: Literal["gradient", "sum", "error"] = "gradient",
     path: str = "blur",
+    frame: int | None = None,
+    flow: tuple[NDArray[Any], NDArray[Any]] | None = None,
     **known: Any,
 ) -> LamResult:
     """Local attribution map of one window.
@@ -119,14 +157,21 @@ def lam(
     detailed one of 16. `nodes`: 20, or 12 with averaged gates. `target`: for objective `error` and path `pair`. `path`: blur,
     linear_black, linear_mean, linear_blurred, pair, or that of an installed package (entry points `xlli_ray.lam_paths`). Raises XlliError
     with what to do next.
+
+    Clips: `image` is a list of frames or (T, H, W, 3), `target` likewise, `frame` the one of the output with the window (None: the centre
+    one); the result is a `ClipLamResult`. `flow`: motion from each frame to the next and back, (T − 1, 2, H, W) each, x first, in input
+    pixels, as the stage `flow` stores it. A network for images is run frame by frame.
     """
     import torch
 
+    from xlli_ray.models.model import ImageModel, frame_by_frame
     from xlli_ray.models.open_any_model import open_model
     from xlli_ray.probes.lam.area import contribution_area
-    from xlli_ray.probes.lam.attribution import Rule, attribute
+    from xlli_ray.probes.lam.attribution import Rule, attribute, output_frame
+    from xlli_ray.probes.lam.clip_path import path_of
     from xlli_ray.probes.lam.objectives import Objective, Window
-    from xlli_ray.probes.lam.path_choices import make_path
+    from xlli_ray.probes.lam.over_clips import clip_numbers
+    from xlli_ray.probes.lam.path_choices import way_of
     from xlli_ray.probes.lam.probe import GATED_NODES, NODES
     from xlli_ray.probes.lam.receptive_field import proved_radius
     from xlli_ray.probes.lam.windows import enlarged, texture
@@ -135,10 +180,19 @@ def lam(
     network = open_model(model, **known)
     planes = _planes(image)
     truth = None if target is None else _planes(target)
+    if planes.ndim == 4:
+        network = frame_by_frame(network) if isinstance(network, ImageModel) else network
+        frame = output_frame(network, len(planes), frame)
+    elif frame is not None or flow is not None:
+        raise XlliError("frame and flow are for clips: give a list of frames, or an array (T, H, W, 3)")
+    if truth is not None and truth.ndim != planes.ndim:
+        raise XlliError(f"target: expected {'one frame for each of the input' if planes.ndim == 4 else 'one image'}")
+    seen, shown = (one if one is None or frame is None else one[frame] for one in (planes, truth))
+    assert seen is not None
     if window is None:
-        chosen = texture(enlarged(planes, network.scale) if truth is None else truth, 16, 1)
+        chosen = texture(enlarged(seen, network.scale) if shown is None else shown, 16, 1)
         if not chosen:
-            raise XlliError(f"image of {planes.shape[2]}×{planes.shape[1]} pixels: its output is too small for a window of 16; give one")
+            raise XlliError(f"image of {seen.shape[2]}×{seen.shape[1]} pixels: its output is too small for a window of 16; give one")
         place = chosen[0]
     else:
         if len(window) != 3 or not all(isinstance(number, int | np.integer) for number in window):
@@ -146,20 +200,46 @@ def lam(
         place = Window(*map(int, window))
     x = network.prepare(torch.from_numpy(planes)[None].to(network.device))
     wanted = None if truth is None else network.prepare(torch.from_numpy(truth)[None].to(network.device))[0]
-    way, end = make_path(path, x[0], wanted)
+    way, end = path_of(way_of(path), x[0], wanted)
     (result,) = attribute(
-        network, x[0], [place], way, objective=Objective(objective), rule=Rule(mode, nodes, tolerance, gates=gates), end=end, target=wanted,
-        radius=proved_radius(network),
+        network, x[0], [place], way, objective=Objective(objective), rule=Rule(mode, nodes, tolerance, gates=gates), end=end,
+        target=wanted if wanted is None or frame is None else wanted[frame], radius=proved_radius(network), frame=frame,
     )  # fmt: skip
     with torch.no_grad():
         output = network.forward(x)[0].cpu().numpy()
-    return LamResult(planes, output, truth, network.id, result, contribution_area(result.map))
+    if frame is None:
+        return LamResult(planes, output, truth, network.id, result, contribution_area(result.map))
+    numbers, arrays = clip_numbers(result, result.map, frame, network.scale, _flows(flow, planes))
+    area = np.stack([contribution_area(one) for one in result.map])
+    return ClipLamResult(
+        planes, output[frame] if output.ndim == 4 else output, shown, network.id, result, area, frame, arrays["frame_share"],
+        arrays["centroid"], arrays.get("trajectory"), numbers,
+    )  # fmt: skip
 
 
-def _planes(image: str | os.PathLike[str] | NDArray[Any]) -> NDArray[np.float32]:
-    """A file or an array (H, W, 3) → (3, H, W) float32 in 0..1."""
+def _flows(
+    flow: tuple[NDArray[Any], NDArray[Any]] | None, planes: NDArray[np.float32]
+) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Flow to the next frame and back, of the shape that a clip (T, 3, H, W) has."""
+    if flow is None:
+        return None
+    frames, _, height, width = planes.shape
+    shapes = [np.shape(one) for one in flow]
+    if shapes != [(frames - 1, 2, height, width)] * 2:
+        raise XlliError(f"flow: expected two arrays {(frames - 1, 2, height, width)}, to the next frame and back; got {shapes}")
+    after, before = (np.asarray(one) for one in flow)
+    return after, before
+
+
+def _planes(image: _Image | Sequence[_Image]) -> NDArray[np.float32]:
+    """A file or an array (H, W, 3) → (3, H, W) float32 in 0..1; a list of them, or (T, H, W, 3) → (T, 3, H, W)."""
     from xlli_ray.corpus.decode import decode
 
+    if isinstance(image, list | tuple) or (isinstance(image, np.ndarray) and image.ndim == 4):
+        frames = [_planes(one) for one in image]
+        if len(frames) < 2 or any(one.ndim != 3 or one.shape != frames[0].shape for one in frames):
+            raise XlliError(f"image: expected a clip of at least two frames of one size, got {sorted({one.shape for one in frames})}")
+        return np.stack(frames)
     if isinstance(image, str | os.PathLike):
         try:
             pixels = decode(Path(image).read_bytes()).pixels

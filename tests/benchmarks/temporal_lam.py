@@ -130,7 +130,7 @@ def table(rows: list[dict[str, Any]]) -> None:
     """Print means over photographs, and the bars."""
     lines = []
     for speed in sorted({row["speed"] for row in rows}):
-        for operator in OPERATORS:
+        for operator in dict.fromkeys([*OPERATORS, *(row["operator"] for row in rows)]):
             some = [row for row in rows if row["speed"] == speed and row["operator"] == operator]
             if not some:
                 continue
@@ -174,6 +174,8 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, nargs="*", help="photographs [those of the fixtures that are large enough]")
     parser.add_argument("--most", type=int, default=8, help="photographs used at most")
     parser.add_argument("--nodes", type=int, default=8)
+    parser.add_argument("--speeds", type=int, nargs="*", default=SPEEDS, help="pixels of the photograph per frame")
+    parser.add_argument("--operators", nargs="*", default=OPERATORS)
     parser.add_argument("--side", type=int, default=64, help="input pixels")
     parser.add_argument("--accuracy", action="store_true")
     parser.add_argument("--results", type=Path, default=Path("temporal_lam.jsonl"))
@@ -187,9 +189,9 @@ def main() -> None:
     given = args.photos or sorted((FIXTURES / "images").glob("*/x4/*_HR.png"))
     photos = photographs(given, args.side, 1 if args.quick else args.most)
     done = {(row["photo"], row["speed"], row["operator"]) for row in rows_of(args.results)}
-    models = {operator: network(operator) for operator in (OPERATORS[:2] if args.accuracy else OPERATORS)}
+    models = {operator: network(operator) for operator in args.operators}
     for photo in photos:
-        for speed in SPEEDS[1:2] if args.accuracy or args.quick else SPEEDS:
+        for speed in args.speeds[1:2] if args.quick else args.speeds:
             for operator, model in models.items():
                 if (photo.name, speed / SCALE, operator) in done:
                     continue

@@ -15,7 +15,7 @@ from xlli_ray.models.accepted_sizes import with_rule
 from xlli_ray.models.build_model import load_model
 from xlli_ray.models.builtin_weights import builtin_path
 from xlli_ray.models.checkpoint import read_state_dict
-from xlli_ray.models.model import ImageModel, Model, Range
+from xlli_ray.models.model import ClipModel, ImageModel, Model, Range, frame_by_frame
 from xlli_ray.models.model_spec import BUILTIN, ModelSpec
 
 
@@ -23,8 +23,9 @@ def open_model(source: str | os.PathLike[str] | nn.Module | Model, **known: Any)
     """A model from a checkpoint's path, `builtin:NAME`, a torch module, or a `Model`, which is returned unchanged.
 
     `known`: fields of a recipe's model entry (`network`, `scale`, `range`, `args`, …). A bare module needs `scale`; its input and output
-    are RGB in 0..1 unless `range` or `channels` are given; its sizes are determined by trial unless `multiple` or `minimum` are given. The
-    module is copied: the caller's, which may be in training, is not changed.
+    are RGB in 0..1 unless `range` or `channels` are given; its sizes are determined by trial unless `multiple` or `minimum` are given; with
+    `frames="all"` it takes clips, with `frames="each"` it is run over them (its sizes are then not tried). The module is copied: the
+    caller's, which may be in training, is not changed.
     Raises WeightsError and NetworkError.
     """
     if isinstance(source, Model):
@@ -37,7 +38,13 @@ def open_model(source: str | os.PathLike[str] | nn.Module | Model, **known: Any)
             "channels": 3, "multiple": 1, "minimum": 1, "output": "image", "weights_sha256": "", **known,
         }  # fmt: skip
         fields["range"] = Range(*fields.get("range", (0.0, 1.0)))
-        made = ImageModel(module=_copied(source).eval().requires_grad_(False), **fields)
+        how = fields.pop("frames", None)
+        module = _copied(source).eval().requires_grad_(False)
+        if how == "all":
+            return ClipModel(module=module, **fields)
+        made = ImageModel(module=module, **fields)
+        if how == "each":
+            return frame_by_frame(made)
         return made if known.keys() & {"multiple", "minimum", "square"} else with_rule(made)
     text = os.fspath(source)
     data = builtin_path(text) if text.startswith(BUILTIN) else Path(text)

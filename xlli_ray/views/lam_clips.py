@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xlli_ray.plots.image_panels import Frame, ImagePanel, Layer
+from xlli_ray.errors import XlliError
+from xlli_ray.plots.image_panels import Frame, ImagePanel, ImagePanels, Layer, PanelRow
 from xlli_ray.plots.palette import BLUE
-from xlli_ray.views.lam import Place
+from xlli_ray.plots.panel_values import layer_of
+from xlli_ray.plots.pixels import LUMA
+from xlli_ray.views.lam import FAINT, SHARE, Map, Place
 
+SIDE = 160
+"""Pixels of a frame in a row."""
 SHOWN = 7
 """Frames of a longer clip that are shown."""
 CENTROID = "#E69F00"
@@ -76,3 +82,42 @@ class ClipPlace:
 def clip_panels(place: ClipPlace, layers: Sequence[tuple[Layer, ...]], *, side: int) -> tuple[ImagePanel, ...]:
     """One row: the shown frames; `layers`: of every frame of the clip."""
     return tuple(place.panel(frame, layers[frame], side=side) for frame in shown_frames(len(layers), place.current))
+
+
+class ClipMap(Map, Protocol):
+    """What is shown of one network over a clip: `api.ClipLamResult`. `input` is (T, 3, H, W), `map` (T, H, W)."""
+
+    @property
+    def frame(self) -> int: ...
+    @property
+    def frame_share(self) -> NDArray[np.float64]:
+        """(T,)"""
+    @property
+    def centroid(self) -> NDArray[np.float64]:
+        """(T, 2)"""
+    @property
+    def trajectory(self) -> NDArray[np.float64] | None:
+        """(T, 2); None without flow."""
+
+
+def clip_view(results: Sequence[ClipMap]) -> ImagePanels:
+    """One row of frames per network. Raises XlliError if the results differ in clip, window or frame: they would not be comparable."""
+    first = results[0]
+    w = first.window
+    for other in results[1:]:
+        if other.window != w or other.frame != first.frame or not np.array_equal(other.input, first.input):
+            raise XlliError(f"{other.model}: clip, window or frame differs from {first.model}'s; give `xlli_ray.lam` the same ones")
+    rows = []
+    for result in results:
+        _, _, height, width = result.input.shape
+        window = Place(w.top, w.left, w.size, result.output.shape[-1] // width, height, width)
+        place = ClipPlace(window, result.frame, result.frame_share, result.centroid, result.trajectory)
+        grey = np.tensordot(result.input, LUMA, axes=(1, 0)) * 255
+        layers = [
+            (layer_of(below, FAINT, side=SIDE), layer_of(np.nan_to_num(values), SHARE, side=SIDE, shared=True))
+            for below, values in zip(grey, result.map)
+        ]
+        rows.append(PanelRow(f"{result.model}, DI {result.di:.2f}", clip_panels(place, layers, side=SIDE)))
+    names = ", ".join(result.model for result in results)
+    where = f"the window at row {w.top}, column {w.left}, size {w.size} of frame {first.frame}"
+    return ImagePanels(f"{names}: what is used for {where}", tuple(rows))

@@ -16,10 +16,8 @@ from xlli_ray.plots.image_panels import ImagePanels, Layer, PanelRow, Source
 from xlli_ray.report.section import Animation, Drawing, Part, SectionContext, Text
 from xlli_ray.store.records.manifest import Cell
 from xlli_ray.views.lam import FAINT, SHARE, Place
-from xlli_ray.views.lam_clips import ClipPlace, clip_panels
+from xlli_ray.views.lam_clips import SIDE, ClipPlace, clip_panels
 
-SIDE = 160
-"""Pixels of a frame in a row."""
 MOVING = 240
 """Pixels of an animation."""
 MOVING_FRAMES = 16
