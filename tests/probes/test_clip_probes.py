@@ -19,6 +19,7 @@ from xlli_ray.probes.inputs import Inputs, input_sha256
 from xlli_ray.probes.inputs import Params as InputParams
 from xlli_ray.probes.measurement import Batch
 from xlli_ray.probes.restore import Params, Restore, score
+from xlli_ray.stats.fidelity import ssim
 
 Make = Callable[..., Batch]
 
@@ -49,6 +50,36 @@ def test_a_clip_is_scored_by_its_centre_frame_and_by_the_mean_over_its_frames(ma
         assert (measured.columns["psnr_y"][i], measured.columns["ssim_y"][i], measured.columns["psnr_rgb"][i]) == each[2]
         assert measured.columns["psnr_y_frames"][i] == pytest.approx(np.mean([one[0] for one in each]), rel=1e-12)
         assert measured.columns["ssim_y_frames"][i] == pytest.approx(np.mean([one[1] for one in each]), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["reds4", "vimeo90k", "vid4"])
+def test_a_benchmark_is_scored_in_its_colour_on_its_frames_without_a_border(make_batch: Make, tools: Any, name: Any) -> None:
+    batch = make_batch(2, frames=5)
+    measured = tools.measure(Restore(Params(save=True, benchmark=name), {}), clip_model(Enlarged()), batch)
+    plain = tools.measure(Restore(Params(), {}), clip_model(Enlarged()), batch)
+    assert measured.columns["psnr_y"] == plain.columns["psnr_y"]
+    assert "psnr_benchmark" not in plain.columns
+    for i, target in enumerate(batch.targets):
+        assert target is not None
+        psnrs, ssims = [], []
+        for t in range(5) if name != "vimeo90k" else (2,):
+            out = measured.arrays["output"][i, t].astype(np.float64)
+            clean = np.floor(target[t].astype(np.float64) * 255 + 0.5)
+            if name == "reds4":
+                psnrs.append(10 * np.log10(255**2 / np.mean((out - clean) ** 2)))
+                ssims.append(np.mean([ssim(one, wanted) for one, wanted in zip(out, clean)]))
+            else:
+                one, wanted = (np.tensordot(np.array([65.481, 128.553, 24.966]) / 255, image, axes=1) + 16 for image in (out, clean))
+                psnrs.append(10 * np.log10(255**2 / np.mean((one - wanted) ** 2)))
+                ssims.append(ssim(one, wanted))
+        assert measured.columns["psnr_benchmark"][i] == pytest.approx(np.mean(psnrs), rel=1e-9)
+        assert measured.columns["ssim_benchmark"][i] == pytest.approx(np.mean(ssims), rel=1e-9)
+
+
+def test_a_network_of_the_centre_frame_has_no_score_of_a_benchmark_of_all_frames(make_batch: Make, tools: Any) -> None:
+    model, batch = clip_model(Enlarged(centre=True), gives="centre"), make_batch(1, frames=5)
+    assert np.isnan(tools.measure(Restore(Params(benchmark="vid4"), {}), model, batch).columns["psnr_benchmark"]).all()
+    assert np.isfinite(tools.measure(Restore(Params(benchmark="vimeo90k"), {}), model, batch).columns["psnr_benchmark"]).all()
 
 
 def test_a_network_of_the_centre_frame_has_the_same_score_and_no_mean(make_batch: Make, tools: Any) -> None:

@@ -22,6 +22,8 @@ from xlli_ray.probes.measurement import ArrayPlan, Batch, Column, Forward, Measu
 from xlli_ray.probes.metrics.metric import ALWAYS, Metric, Pair, metric_classes
 from xlli_ray.probes.metrics.psnr_ssim import PsnrRgb, PsnrY, SsimY
 from xlli_ray.probes.probe import Probe
+from xlli_ray.probes.video_benchmarks import COLUMNS as BENCHMARK_COLUMNS
+from xlli_ray.probes.video_benchmarks import Name, benchmark_scores
 from xlli_ray.registry import METRICS
 from xlli_ray.stats.fidelity import border_of, crop_border
 
@@ -35,6 +37,7 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     save: bool = Field(default=False, description="store the output as uint8 array `output`")
     rounding: Literal["nearest", "floor"] = Field(default="nearest", description="of the output to 8 bit; floor: truncated")
+    benchmark: Name | None = Field(default=None, description="of clips: also PSNR and SSIM as this benchmark reports them")
     metrics: list[str] = Field(default_factory=list, description="further scores: lpips, dists, niqe, or package.module:Class")
 
     @field_validator("metrics")
@@ -81,12 +84,14 @@ class Restore(Probe):
         return {name: metric.VERSION for name, metric in metrics.items() if name not in ALWAYS or metric.VERSION > 1}
 
     def columns(self) -> tuple[Column, ...]:
-        return (*self.COLUMNS, *(cls.COLUMN for name, cls in self.classes.items() if name not in ALWAYS))
+        further = tuple(cls.COLUMN for name, cls in self.classes.items() if name not in ALWAYS)
+        return (*self.COLUMNS, *further, *(BENCHMARK_COLUMNS if self.params.benchmark else ()))
 
     def identity(self) -> dict[str, Any]:
         more = self.parts(self.params)
         rounding = {} if self.params.rounding == "nearest" else {"rounding": self.params.rounding}
-        return {"save": self.params.save, **rounding, **({"metrics": more} if more else {})}
+        benchmark = {"benchmark": self.params.benchmark} if self.params.benchmark else {}
+        return {"save": self.params.save, **rounding, **benchmark, **({"metrics": more} if more else {})}
 
     def version_for(self, scale: int, sizes: Sequence[tuple[int, int]]) -> int:
         """The version of the numbers for a network of `scale` and inputs of these (height, width): 2 changed only the smallest."""
@@ -156,6 +161,10 @@ class Restore(Probe):
         scores = {name: metric.score(pair) for name, metric in self._scores.items()}
         for name in ("psnr_y", "ssim_y") if pairs else ():
             scores[f"{name}_frames"] = float(np.mean([self._scores[name].score(one) for one in pairs]))
+        if self.params.benchmark is not None:
+            frames = zip(image, target, strict=True) if image.ndim == 4 else [(image, target[centre])]
+            whole = [cut(one, wanted, border=0) for one, wanted in frames]
+            scores |= zip((column.name for column in BENCHMARK_COLUMNS), benchmark_scores(self.params.benchmark, whole))
         return scores
 
 
