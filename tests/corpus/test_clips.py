@@ -19,6 +19,7 @@ from PIL import Image
 import xlli_ray
 from xlli_ray.corpus.decode import decode
 from xlli_ray.corpus.degradations.noise import Noise
+from xlli_ray.corpus.files import video
 from xlli_ray.corpus.files.frames import clips_of, gap
 from xlli_ray.corpus.resize import downscale, modcrop
 from xlli_ray.corpus.sample import Loader, Sample, sample_from_row
@@ -257,6 +258,32 @@ def test_frames_of_a_video_are_those_of_its_numbers(tmp_path: Path) -> None:
         assert [round(float(one.mean()) * 255) for one in loaded.target] == [20 * (sample.first_frame + i) for i in range(4)]
     (tmp_path / "broken.mkv").write_bytes((tmp_path / "v.mkv").read_bytes()[:300])
     assert {row["status"] for row in scan(spec, tmp_path)[0]} == {"ok", "failed"}
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4", "ffv1"])
+def test_windows_of_a_video_in_any_order_are_the_frames_that_decoding_from_its_beginning_gives(tmp_path: Path, codec: str) -> None:
+    """Key frames every 12, frames between them predicted from both sides: a window is sought from the key frame before it."""
+    av = pytest.importorskip("av")
+    rng = np.random.default_rng(0)
+    scene = rng.integers(0, 255, (64, 400, 3), np.uint8)
+    with av.open(str(tmp_path / "v.mkv"), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width = 64, 64
+        stream.pix_fmt = "bgr0" if codec == "ffv1" else "yuv420p"
+        stream.gop_size = 12
+        stream.max_b_frames = 0 if codec == "ffv1" else 2
+        for i in range(150):
+            for packet in stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(scene[:, 2 * i : 2 * i + 64]), format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    data = (tmp_path / "v.mkv").read_bytes()
+    whole = np.stack([frame.pixels for frame in video.frames(data, max_pixels=10**6)])
+    file = video.Windows(data, max_pixels=10**6)
+    for first in (100, 3, 0, 145, 60, 62, 61, 130, 12, 143):
+        assert np.array_equal(file.window(first, 5), whole[first : first + 5]), first
+    with pytest.raises(SampleError, match="the video ends after 150 frames, expected 153"):
+        file.window(148, 5)
 
 
 def test_videos_that_are_turned_or_of_a_variable_rate_are_rows_with_reasons_and_one_frame_is_no_sample(tmp_path: Path) -> None:

@@ -255,9 +255,8 @@ def _pixels(sample: Sample, files: Sequence[tuple[str, str]], loader: Loader) ->
         return [(sha, loader.pixels(uri, sha)) for uri, sha in files]
     ((uri, sha),) = files
     first, count = sample.first_frame, sample.frames
-    frames = loader.remember(
-        ("clip", sha, first, count), lambda: video.window(loader.bytes_of(uri, sha), first, count, max_pixels=loader.max_pixels)
-    )
+    file = loader.remember(("video", sha), lambda: video.Windows(loader.bytes_of(uri, sha), max_pixels=loader.max_pixels))
+    frames = loader.remember(("clip", sha, first, count), lambda: file.window(first, count))
     return [(f"{sha}|{first + i}", frame) for i, frame in enumerate(frames)]
 
 
