@@ -17,7 +17,7 @@ from xlli_ray.models.blocks.clip_window_attention import ClipBody, ClipWindowAtt
 from xlli_ray.models.blocks.motion import Motion, estimated, flow_of
 from xlli_ray.models.model import ClipModel
 from xlli_ray.models.networks import network_file
-from xlli_ray.registry import ALIGNMENTS
+from xlli_ray.registry import ALIGNMENTS, FLOW_ESTIMATORS
 
 SIZES: dict[str, Any] = {"width": 6, "heads": 2, "depths": [2], "window": [4, 6], "tail": 4, "flow": "none"}
 
@@ -227,13 +227,20 @@ def test_flow_of_an_estimator_without_weights_moves_with_the_content() -> None:
         ("psrt", {"frames": 3}, "takes no argument 'frames'"),
         ("psrt_sliding", {"align_before": 1}, "align_before is 1; expected a group, 0 to 0"),
         ("psrt_sliding", {"frames": 9, "window": [32, 32]}, "a window of 9 frames has 9216 pixels; expected at most 4096"),
-        ("psrt", {"flow": "known"}, "is no estimator that looks at two frames and has no weights"),
+        ("psrt", {"flow": "disk"}, "flow is 'disk'; expected spynet, known, none or an estimator"),
         ("psrt", {"train_flow": 1}, "train_flow is 1"),
     ],
 )
 def test_sizes_and_switches_that_cannot_be_are_refused(network: str, args: Any, said: str) -> None:
     with pytest.raises(NetworkError, match=said):
         created(network, **args)
+
+
+def test_an_estimator_that_needs_weights_or_no_frames_is_no_source_of_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("spynet", "known"):
+        monkeypatch.setitem(FLOW_ESTIMATORS, "other", FLOW_ESTIMATORS[name])
+        with pytest.raises(NetworkError, match="is no estimator that looks at two frames and has no weights"):
+            created("psrt", flow="other")
 
 
 @pytest.mark.parametrize(

@@ -217,8 +217,15 @@ def _with_brought(stages: Sequence[_Part], models: Sequence[_Part], base: Path) 
 
 def _models(entry: Any, base: Path, source: Source, path: problems.Path, files: tuple[Path, ...] = ()) -> list[_Part]:
     """The models of one list item: itself, or those of the file that it names."""
-    if isinstance(entry, Mapping) and set(entry) == {"from"}:
-        return _models_of_file(entry["from"], base, source, (*path, "from"), files)
+    if isinstance(entry, Mapping) and "from" in entry and set(entry) <= {"from", "args"}:
+        args = entry.get("args", {})
+        if not isinstance(args, Mapping):
+            raise _Refused(f"{source.place((*path, 'args'))}expected a mapping such as {{alignment: none}}, got {args!r:.60}")
+        parts = _models_of_file(entry["from"], base, source, (*path, "from"), files)
+        for part in parts:
+            if args:
+                part.data["args"] = {**(part.data.get("args") or {}), **args}
+        return parts
     if not isinstance(entry, Mapping):
         raise _Refused(f"{source.place(path)}models: expected a mapping such as {{id: a, weights: a.pth}}, got {entry!r:.60}")
     entry = dict(entry)

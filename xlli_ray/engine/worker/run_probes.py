@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xlli_ray.engine.worker.known_motion import knowing
 from xlli_ray.errors import NetworkError
 from xlli_ray.models.batch_independence import sample_seed
 from xlli_ray.models.layers import capture, frames_of
@@ -70,7 +71,7 @@ class Measuring:
     def _measure(self, model: Model | None, batch: Batch, failed: Callable[[Exception], Measurement | None]) -> list[Measurement]:
         done: dict[str, Measurement] = {}
         passes: list[Forward | Exception] = []
-        with self._own_draws(batch):
+        with self._own_draws(batch), knowing(model, batch):
             for cell, probe in self._order:
                 given, blocked = _with_needed(cell, batch, done)
                 if not given.ok.any():
@@ -124,7 +125,7 @@ class Measuring:
         outputs: dict[str, torch.Tensor] = {}
         for name in probe.companions:
             other = self._companion(name)
-            with torch.no_grad():
+            with torch.no_grad(), knowing(other, batch):
                 outputs[name] = other.forward(other.prepare(batch.input))
         return replace(batch, companions=outputs)
 

@@ -30,7 +30,7 @@ from xlli_ray.models.alignment.alignment import ARG as ALIGNMENT
 from xlli_ray.models.alignment.alignment import Choice, alignment_class, alignment_of, alignment_parts
 from xlli_ray.models.blocks.first_weights import draw
 from xlli_ray.models.blocks.motion import ARG as FLOW
-from xlli_ray.models.blocks.motion import NONE, OWN, Motion, estimated, estimator_class, flow_of
+from xlli_ray.models.blocks.motion import KNOWN, NONE, OWN, Motion, estimated, estimator_class, flow_of
 
 SUPPORT = "support"
 SUPPORTS = ("neighbours", "current")
@@ -82,6 +82,8 @@ class AlignedNetwork(nn.Module):
     PASSES: ClassVar[tuple[str, ...]] = ("support",)
     GIVES: ClassVar[Literal["frames", "centre"]] = "frames"
     NAME: ClassVar[str]
+    told: Motion | Literal["nothing"] | None = None
+    """With `flow: known`: the true motion of the batch that comes next; "nothing": the corpus does not know it."""
     white: float = 1.0
     """The value of white in its input, for the flow, which is estimated on 0..1."""
 
@@ -145,6 +147,8 @@ class AlignedNetwork(nn.Module):
 
     def motion(self, clip: Tensor) -> Motion | None:
         """The motion of a clip by this network's own source of flow. NetworkError if it has none."""
+        if self.flow == KNOWN:
+            return self._told(clip)
         source = self.spynet if self.flow == OWN else self.estimator
         if source is None:
             raise NetworkError(
@@ -153,6 +157,27 @@ class AlignedNetwork(nn.Module):
             )
         with torch.set_grad_enabled(torch.is_grad_enabled() and (self.train_flow or not self.training)):
             return estimated(source, clip if self.white == 1.0 else clip / self.white)
+
+    def _told(self, clip: Tensor) -> Motion:
+        """What it was told, for this clip; nothing moves before it is told anything."""
+        batch, frames, _, h, w = clip.shape
+        shape = (frames - 1, 2, h, w)
+        if self.told is None:
+            still = clip.new_zeros(batch, *shape)
+            return Motion(still, still)
+        if self.told == "nothing":
+            raise NetworkError(
+                f"network {self.NAME!r}: `flow: known` needs a corpus that knows its motion (`corpus: {{motion: …}}`); another needs an"
+                " estimator, `flow: dis`."
+            )
+        given = self.told.next.shape
+        if tuple(given[1:]) != shape or given[0] not in (1, batch):
+            raise NetworkError(
+                f"network {self.NAME!r}: the known flow is that of {given[0]} clips of {given[1] + 1} frames of {given[4]} x {given[3]}"
+                f" pixels, but {batch} of {frames} frames of {w} x {h} pixels are run: `flow: known` is for whole clips, not for tiles,"
+                " segments or probes that change them. Use an estimator, `flow: dis`."
+            )
+        return Motion(*(flow.to(clip).expand(batch, *shape) for flow in (self.told.next, self.told.previous)))
 
     def start_from(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """All tensors of this network, from a checkpoint of it; or, from one of another network with a SPyNet, that alone."""

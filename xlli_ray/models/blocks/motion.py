@@ -3,7 +3,8 @@
 The choice `flow` of a network: `spynet` is a flow network among its own layers (`blocks.spynet`), whose weights are in its state dict and
 through which gradients flow; `none` estimates nothing; any other name is an estimator of `registry.FLOW_ESTIMATORS` that looks at two
 frames, as `dis`: it has no weights, and its flow is a constant for gradients. Flow may also be given to a network, `network(clip, motion)`:
-then nothing is estimated.
+then nothing is estimated. With `known` it is told the true motion of each batch of a corpus that knows it (`motion`), so that operators
+are compared without an estimator's errors; before it is told anything, as in the trials before a run, nothing moves.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from xlli_ray.models.blocks.warp import composed
 from xlli_ray.registry import FLOW_ESTIMATORS
 
 ARG = "flow"
-OWN, NONE = "spynet", "none"
+OWN, NONE, KNOWN = "spynet", "none", "known"
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,13 @@ def flow_of(choice: Any, *, network: str) -> nn.Module | None:
     """The module from two frames to a flow that `choice` names; None for `none`. NetworkError for what is no such name."""
     if choice == OWN:
         return SPyNet()
-    if choice == NONE or choice is None:
+    if choice in (NONE, KNOWN, None):
         return None
     cls = estimator_class(choice, network=network)
     if not (hasattr(cls, "prepare") and hasattr(cls, "estimate")) or getattr(cls, "WEIGHTS", False):
         raise NetworkError(
             f"network {network!r}: flow {choice!r} is no estimator that looks at two frames and has no weights; a network cannot take its"
-            f" flow from it. Expected {OWN}, {NONE}, or an estimator such as dis."
+            f" flow from it. Expected {OWN}, {KNOWN}, {NONE}, or an estimator such as dis."
         )
     return Estimator(choice, cls)
 
@@ -90,4 +91,4 @@ def estimator_class(choice: Any, *, network: str) -> Any:
     try:
         return FLOW_ESTIMATORS.load(str(choice))
     except RecipeError as error:
-        raise NetworkError(f"network {network!r}: flow is {choice!r}; expected {OWN}, {NONE} or an estimator: {error}") from error
+        raise NetworkError(f"network {network!r}: flow is {choice!r}; expected {OWN}, {KNOWN}, {NONE} or an estimator: {error}") from error
