@@ -128,6 +128,7 @@ def test_every_training_recipe_of_the_pipelines_can_be_read_and_its_networks_be_
     recipes = [path for path in sorted((root / "pipelines").glob("*.yaml")) if "\ntrain:\n" in path.read_text()]
     jobs = {path.stem: load_recipe(path).jobs() for path in recipes}
     assert {name: len(several) for name, several in jobs.items()} == {
+        "alignment_transformer": 12,
         "denoise_slack": 24,
         "derain_backgrounds": 48,
         "train_classifier": 1,
