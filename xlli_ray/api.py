@@ -201,9 +201,10 @@ def lam(
     x = network.prepare(torch.from_numpy(planes)[None].to(network.device))
     wanted = None if truth is None else network.prepare(torch.from_numpy(truth)[None].to(network.device))[0]
     way, end = path_of(way_of(path), x[0], wanted)
+    radius = proved_radius(network) if frame is None else proved_radius(network, len(planes), frame)
     (result,) = attribute(
         network, x[0], [place], way, objective=Objective(objective), rule=Rule(mode, nodes, tolerance, gates=gates), end=end,
-        target=wanted if wanted is None or frame is None else wanted[frame], radius=proved_radius(network), frame=frame,
+        target=wanted if wanted is None or frame is None else wanted[frame], radius=radius, frame=frame,
     )  # fmt: skip
     with torch.no_grad():
         output = network.forward(x)[0].cpu().numpy()

@@ -6,7 +6,8 @@ alignment is swapped in the network, weights unchanged. One line per photograph,
 tracking error from the window's middle, share of the motion that is followed, the same with plain centroids, and what a map costs. Means
 over photographs with their intervals.
 
-`--accuracy`: instead, maps of 8, 12 and 20 gradients against 200, and the error estimate against the true error.
+`--accuracy`: instead, maps of 8, 12 and 20 gradients against 200, and the error estimate against the true error. `--network mobile_rrn`: of
+a network of a hundredth of the cost, recurrent and without alignment.
 
 Needs the fixtures. Results go to a JSON-lines file as they come, and a second run goes on where the first one stopped.
 """
@@ -23,7 +24,7 @@ import common
 import numpy as np
 
 FIXTURES = Path(os.environ.get("XLLI_FIXTURES", Path(__file__).resolve().parents[3] / "shared" / "fixtures"))
-WEIGHTS = FIXTURES / "models/basicvsr/basicvsr_vimeo90k_bi_x4.pth"
+WEIGHTS = {"basicvsr": "models/basicvsr/basicvsr_vimeo90k_bi_x4.pth", "mobile_rrn": "models/mobile_rrn/mobile_rrn_32.safetensors"}
 FRAMES, SCALE, WINDOW = 5, 4, 32
 SPEEDS = (5, 17, 33)
 """Pixels of the photograph per frame: 1.25, 4.25 and 8.25 input pixels."""
@@ -31,12 +32,12 @@ OPERATORS = ("bilinear", "patch", "none")
 DENSE, RULES = 200, (8, 12, 20)
 
 
-def network(alignment: str) -> Any:
-    """BasicVSR with that alignment, as a Model."""
+def network(name: str, alignment: str) -> Any:
+    """The network with that alignment, as a Model."""
     from xlli_ray.models import open_model
 
-    args = {} if alignment == "bilinear" else {"alignment": alignment}
-    return open_model(str(WEIGHTS), network="basicvsr", args=args, id=alignment)
+    args = {"alignment": alignment} if name == "basicvsr" else {}
+    return open_model(str(FIXTURES / WEIGHTS[name]), network=name, args=args, id=alignment)
 
 
 def pan(photo: Path, speed: int, side: int) -> np.ndarray:
@@ -175,6 +176,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=8, help="photographs used at most")
     parser.add_argument("--nodes", type=int, default=8)
     parser.add_argument("--speeds", type=int, nargs="*", default=SPEEDS, help="pixels of the photograph per frame")
+    parser.add_argument("--network", choices=WEIGHTS, default="basicvsr", help="mobile_rrn: with --operators none")
     parser.add_argument("--operators", nargs="*", default=OPERATORS)
     parser.add_argument("--side", type=int, default=64, help="input pixels")
     parser.add_argument("--accuracy", action="store_true")
@@ -189,7 +191,7 @@ def main() -> None:
     given = args.photos or sorted((FIXTURES / "images").glob("*/x4/*_HR.png"))
     photos = photographs(given, args.side, 1 if args.quick else args.most)
     done = {(row["photo"], row["speed"], row["operator"]) for row in rows_of(args.results)}
-    models = {operator: network(operator) for operator in args.operators}
+    models = {operator: network(args.network, operator) for operator in args.operators}
     for photo in photos:
         for speed in args.speeds[1:2] if args.quick else args.speeds:
             for operator, model in models.items():

@@ -20,6 +20,7 @@ from xlli_ray.probes.lam.objectives import Objective, Window
 from xlli_ray.probes.lam.path_choices import Straight, way_of
 from xlli_ray.probes.lam.path_points import BlurPath, filtered, gaussian_kernels
 from xlli_ray.probes.lam.probe import Lam
+from xlli_ray.probes.lam.receptive_field import proved_radius
 from xlli_ray.probes.measurement import Batch, Measurement
 from xlli_ray.stats.temporal_attribution import frame_shares
 
@@ -171,12 +172,63 @@ def test_someones_path_sees_one_image_at_a_time(clip: Tensor) -> None:
     np.testing.assert_allclose(WINDOW.cut(torch.from_numpy(found.attribution))[1], -WINDOW.cut(clip)[1], atol=1e-5)
 
 
+# -- what a window can depend on ----------------------------------------------------------------------------------------
+
+
+class Steered(nn.Module):
+    """Every frame of the output is the first frame, moved: how, the class says."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, last = x[:, 0], x[:, -1]
+        if self.how == "warp":
+            grid = F.affine_grid(torch.eye(2, 3).expand(len(x), 2, 3), list(first.shape), align_corners=True)
+            moved = F.grid_sample(first, grid + (last - first).mean((1, 2, 3))[:, None, None, None], align_corners=True)
+        elif self.how == "branch":
+            moved = first.roll(5, -1) if float(last.mean() - first.mean()) > 0.3 else first
+        else:
+            moved = torch.where(last > 0.9, first.roll(5, -1), first)
+        return moved[:, None].expand(x.shape)
+
+
+@pytest.mark.parametrize("how", ["warp", "branch", "choice"])
+def test_a_network_that_looks_where_its_input_tells_it_to_is_never_cropped(how: str) -> None:
+    """On noise of equal means all three seem to look at the same place of the first frame only."""
+    assert proved_radius(clip_model(Steered(how)), FRAMES, 2) is None
+
+
+def test_a_network_of_fixed_reach_is_cropped_and_its_map_is_the_whole_one() -> None:
+    big = torch.from_numpy(np.random.default_rng(4).uniform(0, 1, (3, 3, 44, 48)).astype(np.float32))
+    for model, reach in ((clip_model(seeded(Spatiotemporal())), 2), (clip_model(both_ways().module, 2), None)):
+        radius = proved_radius(model, 3, 1)
+        assert radius is not None
+        assert reach in (None, radius.before, radius.after)
+        window = Window(20, 18, 6)
+        whole, part = (attribute(model, big, [window], BlurPath(), rule=Rule(nodes=4), radius=one, frame=1)[0] for one in (None, radius))
+        np.testing.assert_allclose(part.attribution, whole.attribution, atol=1e-5 * float(np.abs(whole.attribution).max()))
+        assert not part.attribution[..., :4, :].any()
+        assert part.error_estimate == pytest.approx(whole.error_estimate, rel=1e-3)
+
+
+def test_the_reach_of_a_recurrent_network_is_that_of_clips_of_its_length() -> None:
+    """A state that takes a step of one pixel per frame: the last frame sees further than the first."""
+    model = clip_model(both_ways().module, 2)
+    short, long = (proved_radius(model, frames, frames // 2) for frames in (1, 5))
+    assert short is not None
+    assert long is not None
+    assert long.before > short.before
+    assert proved_radius(model) is None, "an image is no clip"
+
+
 # -- the stage --------------------------------------------------------------------------------------------------------
 
 
-def measured(model: Model, batch: Batch, tools: Any, **params: Any) -> Measurement:
+def measured(model: Model, batch: Batch, **params: Any) -> Measurement:
     params = {"nodes": 2, "windows": [{"top": 16, "left": 18, "size": 6}], **params}
-    return tools.measure(Lam(Lam.Params(**params), {}), model, batch)
+    return Lam(Lam.Params(**params), {}).measure(model, batch, None)
 
 
 def flow_of(step: float, batch: Batch) -> Measurement:
@@ -188,13 +240,13 @@ def flow_of(step: float, batch: Batch) -> Measurement:
 
 
 @pytest.mark.parametrize(("aligned", "step"), [(True, 3), (False, 3), (True, 0)])
-def test_attribution_follows_the_object_with_alignment_and_stays_without(make_batch: Any, tools: Any, aligned: bool, step: int) -> None:
+def test_attribution_follows_the_object_with_alignment_and_stays_without(make_batch: Any, aligned: bool, step: int) -> None:
     """Equal weights of all frames, read where the content has moved to, or at the window's own place."""
     batch = make_batch(1, 40, 40, scale=1, frames=FRAMES)
     batch.input[0] = moving(step)
     batch = Batch(batch.samples, batch.input, batch.targets, batch.ok, measured={"motion": flow_of(step, batch)})
     model = clip_model(Weighted((1.0,) * FRAMES, step if aligned else 0))
-    found = measured(model, batch, tools, flow="motion", objective="sum")
+    found = measured(model, batch, flow="motion", objective="sum")
     (error,), (followed,), (close,) = (found.columns[name] for name in ("tracking_error", "motion_followed", "near_trajectory"))
     path = found.arrays["trajectory"][0, 0]
     np.testing.assert_allclose(path, [[18.5, 20.5 + step * (k - 2)] for k in range(FRAMES)], atol=1e-5)
@@ -207,10 +259,10 @@ def test_attribution_follows_the_object_with_alignment_and_stays_without(make_ba
         assert abs(followed) < 0.25
 
 
-def test_a_map_of_a_clip_has_its_frames_in_every_array_and_column(make_batch: Any, tools: Any) -> None:
+def test_a_map_of_a_clip_has_its_frames_in_every_array_and_column(make_batch: Any) -> None:
     batch = make_batch(2, frames=FRAMES)
     model = clip_model(both_ways().module, 2)
-    found = measured(model, batch, tools, signed=True, frame=1)
+    found = measured(model, batch, signed=True, frame=1)
     maps, signed = found.arrays["map"], found.arrays["attribution"]
     assert maps.shape == (2, 1, FRAMES, 14, 18)
     assert signed.shape == (2, 1, FRAMES, 3, 14, 18)
@@ -223,7 +275,7 @@ def test_a_map_of_a_clip_has_its_frames_in_every_array_and_column(make_batch: An
     assert "tracking_error" not in found.columns
 
 
-def test_the_windows_of_a_clip_are_those_of_the_explained_frame(make_batch: Any, tools: Any) -> None:
+def test_the_windows_of_a_clip_are_those_of_the_explained_frame(make_batch: Any) -> None:
     """Texture is chosen on its target, and scored against it by objective `error`."""
     batch = make_batch(1, frames=FRAMES, seed=2)
     target = batch.targets[0]
@@ -231,7 +283,7 @@ def test_the_windows_of_a_clip_are_those_of_the_explained_frame(make_batch: Any,
     target[:] = 0.5
     target[3, :, 8:16, 16:24] = np.random.default_rng(0).uniform(0, 1, (3, 8, 8))
     model = clip_model(both_ways().module, 2)
-    found = measured(model, batch, tools, windows={"size": 8, "per_sample": 1}, frame=3, objective="error", nodes=1)
+    found = measured(model, batch, windows={"size": 8, "per_sample": 1}, frame=3, objective="error", nodes=1)
     assert (found.columns["top"], found.columns["left"]) == ([8], [16])
     with torch.no_grad():
         output = model.forward(batch.input)[0, 3].numpy()
@@ -239,10 +291,10 @@ def test_the_windows_of_a_clip_are_those_of_the_explained_frame(make_batch: Any,
     assert found.columns["objective_input"][0] == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_stage_that_is_no_flow_is_a_failed_row_that_says_so(make_batch: Any, tools: Any) -> None:
+def test_a_stage_that_is_no_flow_is_a_failed_row_that_says_so(make_batch: Any) -> None:
     batch = make_batch(1, frames=FRAMES)
     batch = Batch(batch.samples, batch.input, batch.targets, batch.ok, measured={"inputs": Measurement({})})
-    found = measured(clip_model(both_ways().module, 2), batch, tools, flow="inputs")
+    found = measured(clip_model(both_ways().module, 2), batch, flow="inputs")
     assert "the stage inputs has no arrays `next` and `previous`" in found.failed[0]
 
 

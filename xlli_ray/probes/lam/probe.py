@@ -108,7 +108,7 @@ class Lam(Probe):
         choose = getattr(self.params.windows, "choose", None)
         self.companions = (choose.hardest.by,) if isinstance(choose, Hardest) else ()
         self.way = way_of(params.path)
-        self._prepared: tuple[Model, Radius | None] | None = None
+        self._prepared: dict[int, tuple[Model, Radius | None]] = {}
 
     @classmethod
     def cells(cls, params: BaseModel, model: Model, example: torch.Tensor) -> list[dict[str, Any]]:
@@ -177,7 +177,8 @@ class Lam(Probe):
         """See `probes.measurement.Timed`."""
         from xlli_ray.probes.lam.timing import time_maps
 
-        return time_maps(model, self.params, self.way, self.nodes, self._ready)
+        frames = model.trial_size(1, 1).frames
+        return time_maps(model, self.params, self.way, self.nodes, lambda network: self._ready(network, frames))
 
     def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
         count = self._most(shapes.output)
@@ -257,7 +258,7 @@ class Lam(Probe):
         from xlli_ray.probes.lam.controls import shifted
         from xlli_ray.probes.lam.objectives import Objective
 
-        network, radius = self._ready(model)
+        frames = batch.input.shape[1] if batch.input.ndim == 5 else 0
         image = model.prepare(batch.input[i : i + 1])[0]
         clean = batch.targets[i]
         target = None if clean is None else model.prepare(torch.from_numpy(clean)[None].to(image.device))[0]
@@ -267,7 +268,8 @@ class Lam(Probe):
             raise NetworkError(f"wrong scale: the output is {width}×{height} pixels, the target {target.shape[-1]}×{target.shape[-2]}")
         if problem := self.unfit(model.scale, high, wide, batch.samples[i].source):
             raise NetworkError(problem)
-        frame = output_frame(model, len(image), self._frame(len(image))) if image.ndim == 4 else None
+        frame = output_frame(model, frames, self._frame(frames)) if frames else None
+        network, radius = self._ready(model, frames)
         windows = self._windows(model, batch, i, frame)
         if self.control == "shifted_window":
             windows = [shifted(window, height, width) for window in windows]
@@ -284,15 +286,17 @@ class Lam(Probe):
         """Nodes a forward pass: one on a CPU, where more bring no gain, and for a sample that is retried alone."""
         return ROWS_GPU if device == "cuda" and self.params.tolerance is None and not alone else 1
 
-    def _ready(self, model: Model) -> tuple[Model, Radius | None]:
-        """The network to explain (the model or its randomised copy) and its radius, determined once."""
+    def _ready(self, model: Model, frames: int = 0) -> tuple[Model, Radius | None]:
+        """The network to explain (the model or its randomised copy) and its radius, over clips of so many frames; determined once."""
         from xlli_ray.probes.lam.controls import randomised
         from xlli_ray.probes.lam.receptive_field import proved_radius
 
-        if self._prepared is None:
-            network = randomised(model) if self.control == "randomised_weights" else model
-            self._prepared = network, proved_radius(network) if self.params.crop == "auto" else None
-        return self._prepared
+        if frames not in self._prepared:
+            known = next(iter(self._prepared.values()), None)
+            network = known[0] if known else randomised(model) if self.control == "randomised_weights" else model
+            frame = self._frame(frames) if frames else 0
+            self._prepared[frames] = network, proved_radius(network, frames, frame) if self.params.crop == "auto" else None
+        return self._prepared[frames]
 
     def _windows(self, model: Model, batch: Batch, i: int, frame: int | None) -> list[Window]:
         """The windows of one sample; of a clip, those of its explained `frame`."""

@@ -4,6 +4,9 @@ Found by poisoning, not by reading the architecture: one input pixel is NaN, and
 it in any way (including by products with a zero weight). A network with global pooling, attention over the image or dynamic tiles turns
 NaN everywhere and has no radius. If there is one, the map of a window is computed on a crop and is zero outside, which is exact; before
 the crop is used, this is verified by the gradient of the same window on the full image: zero outside, equal inside.
+
+Of clips, all frames are poisoned at one place and one output frame is looked at; the radius is that of clips of this length. Only networks
+whose reach cannot depend on what moves where are tried at all (`fixed_reach`): others get whole frames.
 """
 
 from __future__ import annotations
@@ -13,8 +16,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xlli_ray.corpus.size import Size
 from xlli_ray.errors import NetworkError
 from xlli_ray.models.model import Model
+from xlli_ray.probes.lam.fixed_reach import unproved
 from xlli_ray.probes.lam.objectives import Objective, Window
 
 LARGEST = 192
@@ -51,16 +56,18 @@ class Crop:
         return Window(window.top - scale * self.top, window.left - scale * self.left, window.size)
 
 
-def find_radius(model: Model) -> Radius | None:
+def find_radius(model: Model, frames: int = 0, frame: int = 0) -> Radius | None:
     """The network's radius, None if it has none, or none usable for crops (sizes in multiples, position-dependent radius).
 
-    Costs a few forward passes on noise of up to LARGEST pixels a side.
+    `frames`: of clips, their length and the explained `frame`. Costs a few forward passes on noise of up to LARGEST pixels a side.
     """
-    if model.multiple != 1 or model.square or model.output != "image":
+    if model.multiple != 1 or model.square or model.output != "image" or ("frame" in model.AXES) != bool(frames):
         return None
     side = max(33, model.minimum)
+    if frames and unproved(model, _noise(model, side, frames, 0)):
+        return None
     while side <= LARGEST:
-        reaches = [_reach(model, side, offset) for offset in (0, 1)]
+        reaches = [_reach(model, side, offset, frames, frame) for offset in (0, 1)]
         if all(reach is not None for reach in reaches):
             first, second = reaches
             assert first is not None
@@ -70,15 +77,24 @@ def find_radius(model: Model) -> Radius | None:
     return None
 
 
-def _reach(model: Model, side: int, offset: int) -> Radius | None:
+def _noise(model: Model, side: int, frames: int, seed: int) -> Tensor:
+    """A batch of one square input."""
+    return torch.rand(model.shape(Size(side, side, frames)), generator=torch.Generator().manual_seed(seed)).to(model.device)
+
+
+def _framed(output: Tensor, frame: int) -> Tensor:
+    """(1, C, sH, sW): of clips the chosen frame, unless the network gives only one."""
+    return output[:, frame] if output.ndim == 5 else output
+
+
+def _reach(model: Model, side: int, offset: int, frames: int, frame: int) -> Radius | None:
     """How far NaN spreads from the pixel at the centre + offset; None if it comes within two pixels of the border."""
-    generator = torch.Generator().manual_seed(0)
-    image = torch.rand(1, model.channels, side, side, generator=generator).to(model.device)
+    image = _noise(model, side, frames, 0)
     centre = side // 2 + offset
     image[..., centre, centre] = float("nan")
     try:
         with torch.no_grad():
-            output = model.forward(image)
+            output = _framed(model.forward(image), frame)
     except (RuntimeError, NetworkError):
         return None
     poisoned = output[0].isnan().any(0)
@@ -111,15 +127,14 @@ def _grown(low: int, high: int, least: int, size: int) -> tuple[int, int]:
     return max(0, high - least), high
 
 
-def proved_radius(model: Model) -> Radius | None:
+def proved_radius(model: Model, frames: int = 0, frame: int = 0) -> Radius | None:
     """`find_radius`, verified by a gradient on noise: that of one window over the whole image is exactly 0 outside the crop, and equal to
-    the crop's own gradient inside. None if there is no radius, or the verification fails."""
-    radius = find_radius(model)
+    the crop's own gradient inside. None if there is no radius, or the verification fails. `frames`, `frame`: as of `find_radius`."""
+    radius = find_radius(model, frames, frame)
     if radius is None:
         return None
     side = max(model.minimum, radius.before + radius.after + 12)
-    generator = torch.Generator().manual_seed(1)
-    image = torch.rand(1, model.channels, side, side, generator=generator).to(model.device)
+    image = _noise(model, side, frames, 1)
     top = model.scale * (side // 2)
     window = Window(top, top, 3 * model.scale)
     crop = crop_for(window, radius, model.scale, side, side)
@@ -127,7 +142,7 @@ def proved_radius(model: Model) -> Radius | None:
     def gradient(part: Tensor, where: Window) -> Tensor:
         x = part.clone().requires_grad_()
         with torch.enable_grad():
-            gradients = torch.autograd.grad(Objective()(model.forward(x), where).sum(), x)
+            gradients = torch.autograd.grad(Objective()(_framed(model.forward(x), frame), where).sum(), x)
         return gradients[0]
 
     try:
