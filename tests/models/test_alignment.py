@@ -147,6 +147,39 @@ def test_gradients_flow_where_the_operator_has_some(name: str) -> None:
     assert moves == (name in ("bilinear", "bicubic", "image"))
 
 
+def test_four_neighbours_before_training_are_their_mean_and_after_it_what_its_weights_say() -> None:
+    x, flow = maps(9, 11), constant(1.3, -0.6, 9, 11)
+    align = alignment_of("nearest4", channels=2)
+    corners = [moved(x.numpy(), right, down, "zeros") for down in (-1, 0) for right in (1, 2)]
+    np.testing.assert_allclose(align(x, x, flow).detach().numpy(), np.mean(corners, 0), atol=1e-6)
+    with torch.no_grad():
+        align.mix.weight.zero_()
+        align.mix.weight[0, 2 * 1] = 1  # the first map of the second corner, top right
+    np.testing.assert_allclose(align(x, x, flow).detach().numpy()[0, 0], corners[1][0, 0], atol=1e-6)
+
+
+def test_deformable_convolution_before_training_follows_the_flow() -> None:
+    """Its offsets start at zero and its weights at one half: with a kernel of its centre alone, half of the bilinear warp."""
+    x, rng = maps(12, 14, 4), np.random.default_rng(1)
+    flow = torch.from_numpy(rng.uniform(-2, 2, (1, 2, 12, 14)).astype(np.float32))
+    align = alignment_of({"fgdc": {"groups": 2, "reach": 3}}, channels=4)
+    with torch.no_grad():
+        align.weight.zero_()
+        align.weight[range(4), range(4), 1, 1] = 1
+        inside = (..., slice(3, -3), slice(3, -3))
+        expected = alignment_of("bilinear", channels=4)(x, x, flow)[inside] / 2
+        np.testing.assert_allclose(align(x, x, flow)[inside].numpy(), expected.numpy(), atol=1e-5)
+        align.offsets[-1].bias[: 2 * 9 * 2] = 50.0  # tanh is 1: all places lie 3 pixels down and right of the flow
+        whole = alignment_of("bilinear", channels=4)(x, x, flow + 3)[..., 4:-7, 4:-7] / 2
+        np.testing.assert_allclose(align(x, x, flow)[..., 4:-7, 4:-7].numpy(), whole.numpy(), atol=1e-5)
+    assert alignment_of("fgdc", channels=10).groups == 5
+    for groups in (3, 0, True):
+        with pytest.raises(NetworkError, match="expected an integer that divides the 4 channels"):
+            alignment_of({"fgdc": {"groups": groups}}, channels=4)
+    with pytest.raises(NetworkError, match="reach is -1; expected a number of pixels > 0"):
+        alignment_of({"fgdc": {"reach": -1}}, channels=4)
+
+
 def test_flow_over_two_steps_of_a_pan_is_their_sum_and_of_a_rotation_leads_to_the_right_place() -> None:
     both = composed(constant(1.5, -1, 20, 20), constant(2.25, 0.5, 20, 20))
     assert torch.allclose(both[..., 4:-4, 4:-4], constant(3.75, -0.5, 12, 12), atol=1e-5)

@@ -231,6 +231,23 @@ def test_alignment_of_images_is_a_run_over_warped_frames(load: Callable[..., Mod
     assert float((image[middle] - control[middle]).abs().max()) < 0.2 * float((plain[middle] - control[middle]).abs().max())
 
 
+@pytest.mark.slow
+@torch.no_grad()
+def test_without_alignment_a_pan_costs_a_cnn_half_a_decibel_and_patches_cost_little(load: Callable[..., Model]) -> None:
+    """The CNN half of the claim, in small; with intervals over photographs in `tests/benchmarks/known_pans.py`."""
+    from skimage import data
+
+    photo = np.asarray(data.coffee())
+    for step in (5, 33):  # 1.25 and 8.25 pixels of the input a frame
+        windows = [photo[100:292, 200 + step * t : 392 + step * t].astype(np.float64) for t in range(-2, 3)]
+        small = np.stack([downscale((window / 255).astype(np.float32), 4) for window in windows])
+        x = torch.from_numpy(small.astype(np.float32) / 255).permute(0, 3, 1, 2)[None]
+        found = {name: scored(rounded(load(BASICVSR, network="basicvsr", args={"alignment": name}).forward(x)[0, 2]), windows[2], 32)
+                 for name in ("bilinear", "patch", "none")}  # fmt: skip
+        assert found["none"] < found["bilinear"] - 0.5
+        assert found["patch"] > found["bilinear"] - 0.4
+
+
 @pytest.mark.parametrize(
     ("network", "file", "args", "said"),
     [

@@ -48,10 +48,11 @@ class ClipWindowAttention(nn.Module):
         x = x.reshape(batch, frames, rows, m, columns, n, width).permute(0, 2, 4, 1, 3, 5, 6).flatten(3, 5).flatten(1, 2)
         parts = self.qkv(x).unflatten(-1, (3, self.heads, width // self.heads))
         query, key, value = parts.permute(3, 0, 1, 4, 2, 5)  # each (B, windows, heads, T·M·N, d)
-        logits = (query * (width // self.heads) ** -0.5) @ key.transpose(-2, -1)
-        logits = logits + self.position[self.place].permute(2, 0, 1)
+        bias = self.position[self.place].permute(2, 0, 1)
         if any(self.shift):
-            logits = logits + torch.from_numpy(apart(height, wide, self.window, self.shift)).to(logits.device)
+            bias = bias + torch.from_numpy(apart(height, wide, self.window, self.shift)).to(bias.device)
+        logits = (query * (width // self.heads) ** -0.5) @ key.transpose(-2, -1)
+        logits += bias  # in place: the logits are the largest tensor by far, and passes over it are most of the time
         x = self.project((logits.softmax(-1) @ value).transpose(2, 3).flatten(3))
         x = x.reshape(batch, rows, columns, frames, m, n, width).permute(0, 3, 1, 4, 2, 5, 6).reshape(batch, frames, height, wide, width)
         return torch.roll(x, self.shift, (2, 3)) if any(self.shift) else x
