@@ -199,12 +199,19 @@ def test_basicvsr_is_what_a_plain_loop_over_its_weights_gives(fixtures: Path, lo
     assert torch.allclose(model.forward(x), expected, atol=2e-5)
 
 
+@pytest.fixture(scope="module")
+def basicvsr(fixtures: Path) -> Callable[..., Any]:
+    """`basicvsr(alignment="none")`: the module with its public weights, which are read once."""
+    tensors = read_state_dict(fixtures / "models" / BASICVSR).tensors
+    return lambda **args: load_model(ModelSpec("basicvsr", network="basicvsr", args=args), tensors).module
+
+
 @torch.no_grad()
-def test_the_same_weights_run_with_another_operator_and_as_single_frame_control(load: Callable[..., Model]) -> None:
+def test_the_same_weights_run_with_another_operator_and_as_single_frame_control(basicvsr: Callable[..., Any]) -> None:
     x = still(1, 3, 3, 12, 16)
 
     def run(clip: Tensor = x, motion: Motion | None = None, **args: Any) -> Tensor:
-        return load(BASICVSR, network="basicvsr", args=args).module(clip, motion)
+        return basicvsr(**args)(clip, motion)
 
     outputs = [run(), *(run(alignment=choice) for choice in ("none", "nearest", "patch", "image", {"patch": {"size": 4}}))]
     assert len({float(y.double().sum()) for y in outputs}) == len(outputs)
@@ -219,21 +226,20 @@ def test_the_same_weights_run_with_another_operator_and_as_single_frame_control(
 
 
 @torch.no_grad()
-def test_alignment_of_images_is_a_run_over_warped_frames(load: Callable[..., Model]) -> None:
+def test_alignment_of_images_is_a_run_over_warped_frames(basicvsr: Callable[..., Any]) -> None:
     """A pan by whole pixels with its flow: warped to one frame, all frames are that frame, so the result is the single-frame control's."""
     whole = still(1, 3, 24, 40)
     clip = torch.stack([whole[..., 2 * t : 2 * t + 32] for t in range(3)], 1)
     left = torch.tensor([-2.0, 0]).view(1, 1, 2, 1, 1).expand(1, 2, 2, 24, 32)
-    image = load(BASICVSR, network="basicvsr", args={"alignment": "image"}).module(clip, Motion(next=left, previous=-left))
-    control, plain = (load(BASICVSR, network="basicvsr", args={"alignment": "none", "support": name}).module(clip)
-                      for name in ("current", "neighbours"))  # fmt: skip
+    image = basicvsr(alignment="image")(clip, Motion(next=left, previous=-left))
+    control, plain = (basicvsr(alignment="none", support=name)(clip) for name in ("current", "neighbours"))
     middle = (0, 1, slice(None), slice(40, 56), slice(56, 72))
     assert float((image[middle] - control[middle]).abs().max()) < 0.2 * float((plain[middle] - control[middle]).abs().max())
 
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_without_alignment_a_pan_costs_a_cnn_half_a_decibel_and_patches_cost_little(load: Callable[..., Model]) -> None:
+def test_without_alignment_a_pan_costs_a_cnn_half_a_decibel_and_patches_cost_little(basicvsr: Callable[..., Any]) -> None:
     """The CNN half of the claim, in small; with intervals over photographs in `tests/benchmarks/known_pans.py`."""
     from skimage import data
 
@@ -242,7 +248,7 @@ def test_without_alignment_a_pan_costs_a_cnn_half_a_decibel_and_patches_cost_lit
         windows = [photo[100:292, 200 + step * t : 392 + step * t].astype(np.float64) for t in range(-2, 3)]
         small = np.stack([downscale((window / 255).astype(np.float32), 4) for window in windows])
         x = torch.from_numpy(small.astype(np.float32) / 255).permute(0, 3, 1, 2)[None]
-        found = {name: scored(rounded(load(BASICVSR, network="basicvsr", args={"alignment": name}).forward(x)[0, 2]), windows[2], 32)
+        found = {name: scored(rounded(basicvsr(alignment=name)(x)[0, 2]), windows[2], 32)
                  for name in ("bilinear", "patch", "none")}  # fmt: skip
         assert found["none"] < found["bilinear"] - 0.5
         assert found["patch"] > found["bilinear"] - 0.4
