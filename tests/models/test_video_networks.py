@@ -259,7 +259,7 @@ def test_without_alignment_a_pan_costs_a_cnn_half_a_decibel_and_patches_cost_lit
     [
         ("basicvsr", BASICVSR, {"alignment": "patches"}, "no alignment 'patches'. Did you mean 'patch'"),
         ("basicvsr", BASICVSR, {"support": "one"}, "support is 'one'; expected neighbours or current"),
-        ("basicvsr", BASICVSR, {"flow": "flowing"}, "flow is 'flowing'; expected spynet, none or an estimator"),
+        ("basicvsr", BASICVSR, {"flow": "flowing"}, "flow is 'flowing'; expected spynet, known, none or an estimator"),
         ("basicvsr", BASICVSR, {"flow": 3}, "flow is 3"),
         ("basicvsr", BASICVSR, {"width": 3}, "takes no argument 'width'; it takes alignment, flow, support"),
         ("vespcn", VESPCN, {"references": ["next"]}, r"references are .'next'.; expected two of previous, current, next"),
