@@ -153,6 +153,7 @@ PROBES = Registry(
         "lam": "xlli_ray.probes.lam.probe:Lam",
         "derain": "xlli_ray.probes.derain:Derain",
         "flow": "xlli_ray.probes.flow.probe:Flow",
+        "alignment_error": "xlli_ray.probes.alignment_error:AlignmentError",
         "motion_error": "xlli_ray.probes.motion_error:MotionError",
     },
 )  # fmt: skip

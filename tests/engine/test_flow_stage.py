@@ -1,4 +1,4 @@
-"""The stages `flow` and `motion_error` from recipe to table, arrays and page; with the estimator of docs/extending.md, as it stands."""
+"""The stages `flow`, `motion_error`, `alignment_error` from recipe to table, arrays and page; with the estimator of docs/extending.md."""
 
 from __future__ import annotations
 
@@ -98,3 +98,21 @@ def test_errors_by_motion_need_a_flow_stage(clips: dict[str, Any], tmp_path: Pat
     model = {"id": "a", "network": "toy:small", "frames": "each"}
     with pytest.raises(PlanError, match="stage motion_error: it needs the stage 'flow', but no stage has that id"):
         run_study(recipe(tmp_path, corpus, {"motion_error": {}}, models=(model,)), str(tmp_path / "study"), QUIET)
+
+
+def test_operators_are_compared_over_the_flow_of_a_stage(clips: dict[str, Any], tmp_path: Path) -> None:
+    stages = [{"flow": {}}, {"alignment_error": {"gaps": [1, 3], "operators": ["none", "bilinear", {"patch": {"size": 4}}]}}]
+    run_study(recipe(tmp_path, clips, *stages), str(tmp_path / "study"), QUIET)
+    study = open_study(tmp_path / "study")
+    rows = study.sql("select row, operator, gap, rmse, hf_kept from alignment_error order by row, operator, gap").to_pylist()
+    assert [(row["operator"], row["gap"]) for row in rows[:6]] == [
+        (name, gap) for name in ("bilinear", "none", "patch(size=4)") for gap in (1, 3)
+    ]
+    assert len(rows) == 12
+    for name in ("bilinear", "patch(size=4)"):
+        still = {(row["row"], row["gap"]): row["rmse"] for row in rows if row["operator"] == "none"}
+        assert all(row["rmse"] < still[row["row"], row["gap"]] for row in rows if row["operator"] == name)
+    assert study.array("alignment_error/-/alignment_error", "squared").xarray().dims == ("sample", "operator", "gap", "visibility", "bin")
+    assert "what each alignment operator makes of these frames" in Path(write_report(str(tmp_path / "study"))).read_text()
+    with pytest.raises(PlanError, match="a clip of 4 frames has none 4 apart"):
+        run_study(recipe(tmp_path, clips, {"flow": {}}, {"alignment_error": {"gaps": [4]}}), str(tmp_path / "other"), QUIET)

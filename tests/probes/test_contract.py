@@ -37,6 +37,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"layers": ["head", "down", "flat"], "pool": {"stride": 3}},
     ],
     "derain": [{}, {"mask": {"threshold": 50}, "save": True}, {"mask": "whole"}],
+    "alignment_error": [{"border": 2}, {"operators": ["nearest", {"patch": {"size": 4}}], "gaps": [1, 3], "border": 0}],
     "complexity": [{"patches": 4}, {"patches": 9, "crop": 20}],
     "flow": [{}, {"estimator": "farneback", "args": {"window": 9}}, {"estimator": "phase", "args": {"tile": 8}}],
     "motion_error": [{}, {"scored": "all", "colour": "y", "span": 1, "border": 0}, {"scored": [0, 3]}],

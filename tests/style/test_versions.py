@@ -56,9 +56,9 @@ STAGES = [
 
 OF_CLIPS = [{"flow": {"id": "flow"}}, *({"flow": {"id": f"flow-{name}", "estimator": name}} for name in ("farneback", "phase", "known")),
             {"flow": {"id": "flow-spynet", "estimator": "spynet", "weights": "w.pth", "sha256": "0" * 64}},
-            {"motion_error": {"id": "motion_error"}}]  # fmt: skip
+            {"motion_error": {"id": "motion_error"}}, {"alignment_error": {"id": "alignment_error"}}]  # fmt: skip
 """Stages of the corpus `clips`, which no other probe measures here."""
-NEED_FLOW = {"motion_error clips"}
+NEED_FLOW = {"motion_error clips", "alignment_error clips"}
 KIND_OF_CLIPS = {fields["id"]: kind for stage in OF_CLIPS for kind, fields in stage.items()}
 ESTIMATORS = {place.split(":")[0]: name for name, place in FLOW_ESTIMATORS.items()}
 """Module → estimator of flow."""
@@ -129,11 +129,12 @@ def must_change(module: str) -> set[str] | None:
     if module.startswith("xlli_ray.corpus.degradations."):
         return made
     if module == "xlli_ray.models.networks.srresnet":
-        alone = ("inputs ", "complexity ", "flow ", "flow-")  # they look at no network
+        alone = ("inputs ", "complexity ", "flow ", "flow-", "alignment_error ")  # they look at no network
         return marks | {name for name in cells if not name.startswith(alone)} | trainings
     if module.startswith("xlli_ray.models.alignment."):
         names = [name for name, place in ALIGNMENTS.items() if place.split(":")[0] == module]
-        return {f"{what} {name}" for name in names for what in ("aligned by", "training aligned by")}
+        operators = {"alignment_error clips", "plan clips"} if {"none", "bilinear", "patch"} & set(names) else set()
+        return operators | {f"{what} {name}" for name in names for what in ("aligned by", "training aligned by")}
     if module == "xlli_ray.models.build_model":
         return {"network spandrel"}
     if module.startswith("xlli_ray.models.networks."):
