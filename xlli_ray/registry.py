@@ -254,6 +254,7 @@ SECTIONS = Registry(
     {
         "complexity": "xlli_ray.report.sections.complexity_table:complexity_section",
         "lam": "xlli_ray.report.sections.lam_gallery:lam_section",
+        "alignment_error": "xlli_ray.report.sections.operator_table:operator_section",
         "derain": "xlli_ray.report.sections.derain_gallery:derain_section",
     },
 )  # fmt: skip

@@ -113,6 +113,8 @@ def test_operators_are_compared_over_the_flow_of_a_stage(clips: dict[str, Any], 
         still = {(row["row"], row["gap"]): row["rmse"] for row in rows if row["operator"] == "none"}
         assert all(row["rmse"] < still[row["row"], row["gap"]] for row in rows if row["operator"] == name)
     assert study.array("alignment_error/-/alignment_error", "squared").xarray().dims == ("sample", "operator", "gap", "visibility", "bin")
-    assert "what each alignment operator makes of these frames" in Path(write_report(str(tmp_path / "study"))).read_text()
+    page = Path(write_report(str(tmp_path / "study"))).read_text()
+    assert "what each alignment operator makes of these frames" in page
+    assert "To the left: registers better." in page
     with pytest.raises(PlanError, match="a clip of 4 frames has none 4 apart"):
         run_study(recipe(tmp_path, clips, {"flow": {}}, {"alignment_error": {"gaps": [4]}}), str(tmp_path / "other"), QUIET)

@@ -81,7 +81,7 @@ def test_the_numbers_are_those_of_the_stored_flow_and_can_be_computed_from_it_ag
     found = measured(batch_of(make_batch, floats(pan(4, 6, 1))))
     arrays = {name: array[0] for name, array in found.arrays.items()}
     flows = {name: arrays[name].astype(np.float32) for name in ("next", "previous")}
-    motion = magnitude(np.stack([flows["next"], flows["previous"]])).astype(np.float64)
+    motion = magnitude(np.stack([flows["next"], flows["previous"]])).astype(np.float16).astype(np.float64)
     row = {name: values[0] for name, values in found.columns.items()}
     assert row["motion_mean"] == pytest.approx(motion.mean(), rel=1e-6)
     assert [row[f"motion_p{share}"] for share in (50, 90, 99)] == pytest.approx(np.quantile(motion, [0.5, 0.9, 0.99]), rel=1e-6)

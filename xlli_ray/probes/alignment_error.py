@@ -28,6 +28,7 @@ from xlli_ray.stats.alignment_error import PHASES, high_frequency_energy, seam, 
 from xlli_ray.stats.motion import EDGES, between, checked, inside
 
 Operator = str | dict[str, dict[str, Any]]
+# No column has a mean on the page: it would be one over operators. `report.sections.operator_table` has one line for each.
 OPERATORS = ("none", "bilinear", "nearest", "bicubic", "patch")
 PATCH = 8
 """Side of the patches across whose borders seams are looked for, of operators that have none of their own."""
@@ -75,11 +76,12 @@ class AlignmentError(Probe):
         Column("operator", "string", "the alignment operator", place=True),
         Column("gap", "int64", "how many frames away the support is", unit="frames", place=True),
         Column("rmse", "float64", "root of the mean squared difference to the current frame, of pixels with a counterpart",
-               unit="grey levels", better="lower", limits=(0.0, None)),
+               unit="grey levels", better="lower", limits=(0.0, None), detail=True),
         Column("rmse_all", "float64", "the same of all pixels", unit="grey levels", better="lower", limits=(0.0, None), detail=True),
-        Column("hf_kept", "float64", "energy of high frequencies over that of the support; 1: all of it is kept", limits=(0.0, None)),
-        Column("seam", "float64", "difference of neighbours across borders of patches minus that elsewhere", unit="grey levels"),
-        Column("hidden", "float64", "share of pixels without a counterpart: occluded, or out of the frame", limits=(0.0, 1.0)),
+        Column("hf_kept", "float64", "energy of high frequencies over that of the support; 1: all of it is kept", limits=(0.0, None),
+               detail=True),
+        Column("seam", "float64", "difference of neighbours across borders of patches minus elsewhere", unit="grey levels", detail=True),
+        Column("hidden", "float64", "share of pixels without a counterpart: occluded, or out of the frame", limits=(0.0, 1.0), detail=True),
         Column("outside", "float64", "share of pixels that leave the frame", limits=(0.0, 1.0), detail=True),
     )  # fmt: skip
     REFERENCE: ClassVar[str] = "Shi et al., NeurIPS 2022, arXiv 2207.08494"

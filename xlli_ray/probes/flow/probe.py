@@ -5,8 +5,9 @@ Section A7.1 of the protocol with which "Rethinking Alignment in Video Super-Res
 their forward–backward error, and the points that have no counterpart (`stats.motion`). What matters for networks that attend within windows
 is how much moves further than a window of 8 or 16 pixels.
 
-All numbers are those of the stored flow, which is rounded to float16 (to 0.004 px from 4 px, to 0.008 px from 8 px on), so that they can be
-computed from it again. A flow without any point in the next frame is no motion that a network could follow: such a clip is a failed row.
+All numbers are those of the stored flow, which is rounded to float16 (to 0.004 px from 4 px, to 0.008 px from 8 px on), so that they can
+be computed from it again; |F| is rounded in the same way before it is counted. A flow without any point in the next frame is no motion that
+a network could follow: such a clip is a failed row.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from xlli_ray.probes.measurement import ArrayPlan, Batch, Column, Forward, Measu
 from xlli_ray.probes.probe import Probe
 from xlli_ray.registry import FLOW_ESTIMATORS
 from xlli_ray.stats.motion import EDGES, checked, inside, magnitude
+from xlli_ray.stats.motion_sizes import SIZE_VALUES, SIZES, by_bin, size_counts, size_quantile
 
 QUANTILES = {"motion_p50": 0.5, "motion_p90": 0.9, "motion_p99": 0.99}
 BEYOND = (8.0, 16.0)
@@ -151,24 +153,22 @@ def make_estimator(params: Params) -> FlowEstimator:
 
 
 def rounded(flows: Flows) -> Flows:
-    """The flows as they are stored, float16. Raises SampleError for values that float16 does not have."""
-    import torch  # rounds twenty times as fast as NumPy
-
-    halves = [torch.from_numpy(np.ascontiguousarray(flow, np.float32)).half() for flow in (flows.next, flows.previous)]
-    if not all(half.isfinite().all() for half in halves):
-        raise SampleError("not finite: the estimator gave NaN, infinity or more than 65,504 px")
-    return replace(flows, next=halves[0].numpy(), previous=halves[1].numpy())
+    """The flows as they are stored, float16."""
+    return replace(flows, next=halves(flows.next), previous=halves(flows.previous))
 
 
 def described(flows: Flows, into: Mapping[str, NDArray[Any]]) -> dict[str, float]:
     """Columns of one clip with its rounded flows; the arrays of `into`, (T − 1, …) each, are filled.
 
-    Raises SampleError for motion larger than the frame.
+    Raises SampleError for motion larger than the frame, and for values that float16 does not have.
     """
     pairs, _, height, width = flows.next.shape
     stored = (flows.next, flows.previous)
     following, preceding = (wide(flow) for flow in stored)
-    motion = magnitude(np.stack([following, preceding]))
+    motion = halves(magnitude(np.stack([following, preceding])))
+    if not np.isfinite(motion.max()):
+        raise SampleError("not finite: the estimator gave NaN, infinity or more than 65,504 px")
+    counts = np.zeros(SIZES, np.int64)
     left = returned = 0.0
     for side, (name, flow, back, known) in enumerate((
         ("next", following, preceding, flows.occluded_next), ("previous", preceding, following, flows.occluded_previous),
@@ -186,18 +186,26 @@ def described(flows: Flows, into: Mapping[str, NDArray[Any]]) -> dict[str, float
             left += height * width - staying
             returned += float(error.sum(where=stays, dtype=np.float64))
             into[f"occluded_{name}"][pair] = hidden if known is None else known[pair]
-            over = [int(np.count_nonzero(motion[side, pair] >= edge)) for edge in EDGES[1:]]
-            into["histogram"][side, pair] = -np.diff([height * width, *over, 0])
-    counts, total = into["histogram"].sum((0, 1)), motion.size
-    quantiles = np.quantile(motion, list(QUANTILES.values()))
+            here = size_counts(motion[side, pair])
+            into["histogram"][side, pair] = by_bin(here)
+            counts += here
+    total, of_bins = motion.size, by_bin(counts)
     return {
-        "motion_mean": float(motion.mean(dtype=np.float64)),
-        **{name: float(value) for name, value in zip(QUANTILES, quantiles)},
-        **{f"beyond_{far:g}": float(counts[EDGES.index(far) :].sum() / total) for far in BEYOND},
+        "motion_mean": float(counts @ SIZE_VALUES / total),
+        **{name: size_quantile(counts, share) for name, share in QUANTILES.items()},
+        **{f"beyond_{far:g}": float(of_bins[EDGES.index(far) :].sum() / total) for far in BEYOND},
         "return_error": returned / (total - left),
         "occluded": float(np.mean([into["occluded_next"].mean(), into["occluded_previous"].mean()])),
         "outside": left / total,
     }
+
+
+def halves(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    """float32 → float16."""
+    import torch  # rounds twenty times as fast as NumPy
+
+    out: NDArray[np.float16] = torch.from_numpy(np.ascontiguousarray(values, np.float32)).half().numpy()
+    return out
 
 
 def wide(flow: NDArray[Any]) -> NDArray[np.float32]:
