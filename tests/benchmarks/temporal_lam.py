@@ -79,7 +79,7 @@ def measured(model: Any, photo: Path, speed: int, side: int, nodes: int) -> dict
     from xlli_ray.probes.lam.attribution import Rule
     from xlli_ray.probes.lam.diffusion_index import diffusion_index
     from xlli_ray.stats.temporal_attribution import centroids, effective_frames, frame_shares
-    from xlli_ray.stats.trajectory import motion_followed, near, tracking_error, trajectory
+    from xlli_ray.stats.trajectory import motion_followed, near, tracking_drift, tracking_error, trajectory
 
     clip, centre, step = pan(photo, speed, side), FRAMES // 2, -speed / SCALE
     start = time.process_time()
@@ -91,8 +91,10 @@ def measured(model: Any, photo: Path, speed: int, side: int, nodes: int) -> dict
     shares, places, plain = frame_shares(found.map), centroids(found.map), centroids(found.map, top=1.0)
     return {
         "photo": photo.name, "speed": speed / SCALE, "operator": model.id, "shares": shares.tolist(), "x": places[:, 1].tolist(),
+        "y": places[:, 0].tolist(),
         "plain_x": plain[:, 1].tolist(), "true_x": path[:, 1].tolist(), "error": tracking_error(places, path, centre, side, side),
         "plain_error": tracking_error(plain, path, centre, side, side),
+        "drift": tracking_drift(places, path, centre, side, side),
         "followed": motion_followed(places, path, centre, side, side),
         "near": near(found.map.astype(float), path, centre, 8.0), "effective": effective_frames(shares), "di": diffusion_index(found.map),
         "estimate": found.error_estimate, "completeness": found.completeness, "seconds": seconds,
@@ -123,6 +125,8 @@ def mean(rows: list[dict[str, Any]], key: str, digits: int = 2) -> str:
     """Mean over photographs with its interval."""
     from xlli_ray.stats.intervals import intervals
 
+    if not rows:
+        return "–"
     (found,) = intervals(np.array([[row[key]] for row in rows], np.float64))
     return f"{found.mean:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
 
@@ -139,11 +143,12 @@ def table(rows: list[dict[str, Any]]) -> None:
             lines.append(
                 [f"{speed:g} {operator}", str(len(some)), " ".join(f"{value:.3f}" for value in shares),
                  " ".join(f"{value:.1f}" for value in x), " ".join(f"{value:.1f}" for value in true), mean(some, "error"),
-                 mean(some, "plain_error"), mean(some, "followed"), mean(some, "near"), mean(some, "effective"),
+                 mean(some, "plain_error"), mean([row for row in some if "drift" in row], "drift"), mean(some, "followed"),
+                 mean(some, "near"), mean(some, "effective"),
                  f"{np.median([row['estimate'] for row in some]):.2f}", f"{np.median([row['completeness'] for row in some]):.3f}",
                  f"{np.median([row['seconds'] for row in some]):.0f}"]
             )  # fmt: skip
-    names = ["pan", "n", "share t − 2 … t + 2", "centroid x", "true x", "tracking error", "plain centroids", "followed", "near",
+    names = ["pan", "n", "share t − 2 … t + 2", "centroid x", "true x", "tracking error", "plain centroids", "drift", "followed", "near",
              "effective frames", "E", "completeness", "CPU s"]  # fmt: skip
     common.show("Means over photographs, input pixels", lines, names)
     for operator in OPERATORS:

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from xlli_ray.stats.motion import between
-from xlli_ray.stats.trajectory import flow_at, inside, motion_followed, near, tracking_error, tracking_errors, trajectory
+from xlli_ray.stats.trajectory import (
+    flow_at,
+    inside,
+    motion_followed,
+    near,
+    tracking_drift,
+    tracking_error,
+    tracking_errors,
+    trajectory,
+)
 
 H, W, T = 20, 30, 5
 
@@ -83,6 +92,10 @@ def test_following_is_one_with_the_object_zero_for_staying_and_does_not_see_a_co
     path = trajectory((8.0, 14.0), 2, *pan(3.0, 1.0))
     offset = np.array([1.5, -2.0])
     assert motion_followed(path + offset, path, 2, H, W) == pytest.approx(1)
+    assert tracking_drift(path + offset, path, 2, H, W) == pytest.approx(0, abs=1e-12)
+    assert tracking_error(path + offset, path, 2, H, W) == pytest.approx(2.5)
+    away = np.hypot(3, 1) * np.array([2, 1, 1, 2])
+    assert tracking_drift(np.broadcast_to(path[2] + offset, path.shape), path, 2, H, W) == pytest.approx(away.mean()), "staying"
     assert motion_followed(np.broadcast_to(path[2] + offset, path.shape), path, 2, H, W) == pytest.approx(0, abs=1e-12)
     half = path[2] + 0.5 * (path - path[2])
     assert motion_followed(half, path, 2, H, W) == pytest.approx(0.5)

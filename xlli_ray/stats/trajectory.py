@@ -10,8 +10,9 @@ the point.
 
 A network that uses what moved there must have its attribution on the trajectory. `tracking_error` is the distance of the two, for one
 place of attribution per frame (`stats.temporal_attribution`), `near` the share of the attribution that lies around it. Neither is 0 for a
-perfect network: what a network looks at for a window is rarely in the window's very middle, in no frame. `motion_followed` takes this out
-by comparing displacements from the frame itself: 1 if the attribution moves as the object does, 0 if it stays where it is.
+perfect network: what a network looks at for a window is rarely in the window's very middle, in no frame. `tracking_drift` and
+`motion_followed` take this out by comparing displacements from the frame itself: how far they differ; and 1 if the attribution moves as the
+object does, 0 if it stays where it is.
 """
 
 from __future__ import annotations
@@ -70,6 +71,11 @@ def tracking_error(places: Array, path: Array, frame: int, height: int, width: i
     errors = np.delete(tracking_errors(places, path, height, width), frame)
     known = errors[np.isfinite(errors)]
     return float(known.mean()) if len(known) else float("nan")
+
+
+def tracking_drift(places: Array, path: Array, frame: int, height: int, width: int) -> float:
+    """As `tracking_error`, from the place in `frame` instead of the trajectory's: mean |(c_k − c_t) − (p_k − p_t)|, pixels."""
+    return tracking_error(places - (places[frame] - path[frame]), path, frame, height, width)
 
 
 def motion_followed(places: Array, path: Array, frame: int, height: int, width: int, least: float = 1.0) -> float:

@@ -21,7 +21,7 @@ from xlli_ray.errors import NetworkError, PlanError, counted
 from xlli_ray.probes.lam.diffusion_index import diffusion_index
 from xlli_ray.probes.measurement import ArrayPlan, Batch, Column, Shapes
 from xlli_ray.stats.temporal_attribution import centroids, effective_frames, frame_shares
-from xlli_ray.stats.trajectory import motion_followed, near, tracking_error, trajectory
+from xlli_ray.stats.trajectory import motion_followed, near, tracking_drift, tracking_error, trajectory
 
 if TYPE_CHECKING:
     from xlli_ray.models.model import Model
@@ -41,6 +41,8 @@ COLUMNS = (
 FLOW_COLUMNS = (
     Column("tracking_error", "float64", "mean distance of a frame's centroid from the window's trajectory, over the other frames in which "
            "that is inside the image; NaN without any", limits=(0.0, None), unit="input pixels", better="lower", clips=True),
+    Column("tracking_drift", "float64", "the same from the explained frame's centroid instead of the window's middle: without the offset "
+           "that the window's content has in every frame", limits=(0.0, None), unit="input pixels", better="lower", clips=True),
     Column("motion_followed", "float64", "share of the motion that the centroids follow: 1, with the object; 0, they stay; NaN below a "
            "motion of 1 pixel", clips=True),
     Column("near_trajectory", "float64", f"share of the other frames' attribution within {NEAR:g} input pixels of the trajectory",
@@ -115,6 +117,7 @@ def clip_numbers(
         path = trajectory(centre_of(result.window, scale), frame, *flows)
         arrays["trajectory"] = path
         columns["tracking_error"] = tracking_error(places, path, frame, height, width)
+        columns["tracking_drift"] = tracking_drift(places, path, frame, height, width)
         columns["motion_followed"] = motion_followed(places, path, frame, height, width)
         columns["near_trajectory"] = near(maps, path, frame, NEAR)
     return columns, arrays

@@ -61,7 +61,8 @@ def clip_parts(
 def _label(model: str, line: Mapping[str, Any]) -> str:
     """A network with the numbers of its map."""
     parts = [f"DI {line['di']:.2f}", f"{line['effective_frames']:.1f} effective frames"]
-    for name, text in (("tracking_error", "tracking error {:.1f} px"), ("motion_followed", "follows {:.2f} of the motion")):
+    for name, text in (("tracking_error", "tracking error {:.1f} px"), ("tracking_drift", "drift {:.1f} px"),
+                       ("motion_followed", "follows {:.2f} of the motion")):  # fmt: skip
         value = line.get(name)
         if value is not None and np.isfinite(value):
             parts.append(text.format(value).replace("-", "−"))
