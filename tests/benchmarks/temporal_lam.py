@@ -127,8 +127,10 @@ def mean(rows: list[dict[str, Any]], key: str, digits: int = 2) -> str:
 
     if not rows:
         return "–"
-    (found,) = intervals(np.array([[row[key]] for row in rows], np.float64))
-    return f"{found.mean:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+    limits = {"near": (0.0, 1.0), "followed": (None, None), "effective": (1.0, float(FRAMES))}.get(key, (0.0, None))
+    (found,) = intervals(np.array([[row[key]] for row in rows], np.float64), limits=limits)
+    ends = f" [{found.low:.{digits}f}, {found.high:.{digits}f}]" if np.isfinite(found.low) else ""
+    return f"{found.mean:.{digits}f}{ends}"
 
 
 def table(rows: list[dict[str, Any]]) -> None:
