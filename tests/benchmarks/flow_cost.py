@@ -43,9 +43,9 @@ def make_frames(folder: Path, count: int) -> None:
     folder.mkdir(parents=True)
     photos = [image[:300, :400] for image in (data.chelsea(), data.coffee(), data.astronaut())]
     for t in range(count):
-        photo, step = photos[t // 100 % 3], t % 100
-        turn = cv2.getRotationMatrix2D((200, 150), 10 * np.sin(step / 15), 1 + 0.1 * np.sin(step / 9))
-        turn[:, 2] += -110 + 30 * np.sin(step / 10), -78 + 20 * np.cos(step / 13)
+        photo = photos[t // 100 % 3]  # all frames differ: equal clips would be one sample
+        turn = cv2.getRotationMatrix2D((200, 150), 10 * np.sin(t / 15), 1 + 0.1 * np.sin(t / 9))
+        turn[:, 2] += -110 + 30 * np.sin(t / 10), -78 + 20 * np.cos(t / 13)
         cv2.imwrite(str(folder / f"f_{t:04d}.png"), cv2.warpAffine(photo[..., ::-1], turn, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REFLECT))
 
 
@@ -108,6 +108,7 @@ def main() -> None:
         def study(name: str) -> None:
             summary = run_study(recipe, str(folder / name), quiet)
             assert summary.failed == 0, summary
+            assert summary.samples * PAIRS in (3 * PAIRS, len(files) - 1), summary
 
         spent: dict[str, list[float]] = {"opencv": [], "plain": [], "scan": [], "study": []}
         for number in range(options.rounds + 1):

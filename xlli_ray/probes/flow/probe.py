@@ -165,11 +165,12 @@ def described(flows: Flows, into: Mapping[str, NDArray[Any]]) -> dict[str, float
     pairs, _, height, width = flows.next.shape
     stored = (flows.next, flows.previous)
     following, preceding = (wide(flow) for flow in stored)
-    motion = halves(magnitude(np.stack([following, preceding])))
-    if not np.isfinite(motion.max()):
+    exact = magnitude(np.stack([following, preceding]))
+    if not exact.max() <= SIZE_VALUES[-1]:  # NaN, too
         raise SampleError("not finite: the estimator gave NaN, infinity or more than 65,504 px")
-    counts = np.zeros(SIZES, np.int64)
-    left = returned = 0.0
+    motion, counts = halves(exact), np.zeros(SIZES, np.int64)
+    left = without = 0
+    returned = 0.0
     for side, (name, flow, back, known) in enumerate((
         ("next", following, preceding, flows.occluded_next), ("previous", preceding, following, flows.occluded_previous),
     )):  # fmt: skip
@@ -184,8 +185,10 @@ def described(flows: Flows, into: Mapping[str, NDArray[Any]]) -> dict[str, float
                     f"pixels, the smallest motion is {motion[side, pair].min():.1f})"
                 )
             left += height * width - staying
-            returned += float(error.sum(where=stays, dtype=np.float64))
-            into[f"occluded_{name}"][pair] = hidden if known is None else known[pair]
+            returned += float((error * stays).sum(dtype=np.float64))
+            hidden = hidden if known is None else known[pair]
+            into[f"occluded_{name}"][pair] = hidden
+            without += int(np.count_nonzero(hidden))
             here = size_counts(motion[side, pair])
             into["histogram"][side, pair] = by_bin(here)
             counts += here
@@ -195,7 +198,7 @@ def described(flows: Flows, into: Mapping[str, NDArray[Any]]) -> dict[str, float
         **{name: size_quantile(counts, share) for name, share in QUANTILES.items()},
         **{f"beyond_{far:g}": float(of_bins[EDGES.index(far) :].sum() / total) for far in BEYOND},
         "return_error": returned / (total - left),
-        "occluded": float(np.mean([into["occluded_next"].mean(), into["occluded_previous"].mean()])),
+        "occluded": without / total,
         "outside": left / total,
     }
 

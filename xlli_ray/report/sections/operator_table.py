@@ -55,4 +55,4 @@ def operator_section(context: SectionContext) -> Iterable[Part]:
         }
         for (operator, gap), some in sorted(groups.items(), key=lambda item: (item[0][1], item[0][0]))
     ]
-    yield Rows("operators", COLUMNS, rows, "Means over clips. The arrays have the sums by motion and by position between pixels.")
+    yield Rows("operators", COLUMNS, rows, "Means over clips. The arrays have the sums by motion and by position between pixels")
