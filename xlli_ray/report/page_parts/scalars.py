@@ -207,7 +207,9 @@ def _draw(context: Context, models: Sequence[str], labels: Sequence[str], summar
     """(view, addition to the column's caption): means, then differences. `axis`: the column with its unit."""
     name = summary.column
     means = f"Means over photographs with {kind(LEVEL)}."
-    if len(labels) == 1 or len(models) == 1:
+    if len(labels) == len(models) == 1:
+        pass  # one number: the table says it
+    elif len(labels) == 1 or len(models) == 1:
         yield _one_axis(context, models, labels, summary, axis), means
     elif len(models) * len(labels) > DOTS:
         yield _heat(context, models, labels, summary.values, f"{name}: means"), "Means over photographs."
