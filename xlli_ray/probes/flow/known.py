@@ -1,7 +1,7 @@
 """The true motion, of a corpus that knows it: that of kind `motion`, or any whose samples have these by-products.
 
 `flow_next`, `flow_previous`: float32 (T, H, W, 2), from each frame to its neighbours, x first; NaN where there is no such frame.
-`occluded_next`, `occluded_previous`, if given: bool (T, H, W).
+`occluded_next`, `occluded_previous`, if given: bool (T, H, W), hidden there; what leaves the frame follows from the flow.
 """
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ def described(flows: Flows, into: Mapping[str, NDArray[Any]]) -> dict[str, float
                 )
             left += height * width - staying
             returned += float((error * stays).sum(dtype=np.float64))
-            hidden = hidden if known is None else known[pair]
+            hidden = hidden if known is None else known[pair] | ~stays  # a corpus' truth leaves out what leaves the frame
             into[f"occluded_{name}"][pair] = hidden
             without += int(np.count_nonzero(hidden))
             here = size_counts(motion[side, pair])
