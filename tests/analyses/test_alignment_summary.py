@@ -16,7 +16,7 @@ from xlli_ray.analyses.alignment_summary.tables import TABLES
 from xlli_ray.analyses.analysis import Result
 from xlli_ray.analyses.shared.freshness import asked_in, check_asked, resolve
 from xlli_ray.analyses.shared.study_access import View
-from xlli_ray.errors import PlanError
+from xlli_ray.errors import AnalysisError, PlanError
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import open_objects
 
@@ -106,6 +106,14 @@ def test_a_difference_that_bends_at_the_window_has_its_knot_there(summarise: Sum
     assert (found["slope"], found["bend"]) == pytest.approx((0.0, 0.1), abs=2e-3)
     assert found["bend_low"] == pytest.approx(0.1, abs=5e-3) == found["bend_high"]
     assert (found["best"], found["best_low"], found["best_high"]) == pytest.approx((8, 8, 8), abs=1)
+
+
+def test_the_control_may_be_named_by_the_value_of_its_tag(summarise: Summarise) -> None:
+    result = summarise(alignment_recipe(params={"by": ["depth"], "single": "2"}))
+    assert {one["other"] for one in rows(result, "alignment_windows")} == {"depth=1", "depth=2"}
+    assert {one["group"] for one in rows(result, "alignment_windows", other="depth=2")} == {"depth=0", "depth=1"}
+    with pytest.raises(AnalysisError, match=r"no group '7': .*Groups: depth=0, depth=1, depth=2"):
+        summarise(alignment_recipe(params={"by": ["depth"], "single": "7"}, name="b"))
 
 
 def test_groups_of_three_trainings_have_intervals_over_trainings_too(summarise: Summarise) -> None:

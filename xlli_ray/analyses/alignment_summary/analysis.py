@@ -70,9 +70,9 @@ class AlignmentSummary:
         scored, mapped, flows = ([cell for cell in view.cells if cell.kind == kind] for kind in ("motion_error", "lam", "flow"))
         measured = {cell.model for cell in scored}
         models = [model for model in view.models if model.id in measured]
-        groups, left = _groups(models, params)
+        groups, left, single = _groups(models, params)
         errors, notes = read_errors(view, scored, params.level)
-        pairs = comparisons.pairs_of(groups, params.single)
+        pairs = comparisons.pairs_of(groups, single)
         motion, differences = comparisons.motion_rows(errors, groups), comparisons.difference_rows(errors, pairs)
         windows = comparisons.window_rows(errors, pairs, params.windows)
         maps = read_maps(view, mapped, next(iter(flows), None)) if mapped else Maps()
@@ -87,24 +87,28 @@ class AlignmentSummary:
             {table.name: whole(rows[table.name], table.columns) for table in TABLES},
             [*draw.by_motion(motion, differences, params.windows), *draw.maps(followed)],
             _values(windows, followed),
-            [*comparisons.flags(errors, windows), *comparisons.worse_than_single(differences, params.single)],
+            [*comparisons.flags(errors, windows), *comparisons.worse_than_single(differences, single)],
             notes,
         )
 
 
-def _groups(models: Sequence[ModelRecord], params: Params) -> tuple[list[Group], list[str]]:
-    """Groups by tags, or each network by itself; the control must be one of them. Raises AnalysisError."""
+def _groups(models: Sequence[ModelRecord], params: Params) -> tuple[list[Group], list[str], str | None]:
+    """Groups by tags, or each network by itself; networks in none of them; and the control's name: `single` may be that, or the value of a
+    tag that only one group has. Raises AnalysisError."""
     if not params.by:
-        return [Group(model.id, ((model.id, model.id),)) for model in models], []
+        return [Group(model.id, ((model.id, model.id),)) for model in models], [], params.single
     groups, left = groups_of(models, params)
     if not groups:
         raise AnalysisError(f"no network has all of the tags {', '.join(params.by)}")
     names = [group.name for group in groups]
-    if params.single is not None and params.single not in names:
-        near = closest(params.single, names, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise AnalysisError(f"alignment_summary.single: no group {params.single!r}: {hint}Groups: {', '.join(names)}")
-    return groups, left
+    if params.single is None or params.single in names:
+        return groups, left, params.single
+    having = [name for name in names if params.single in [part.partition("=")[2] for part in name.split(", ")]]
+    if len(having) == 1:
+        return groups, left, having[0]
+    near = closest(params.single, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise AnalysisError(f"alignment_summary.single: no group {params.single!r}: {hint}Groups: {', '.join(names)}")
 
 
 def _stage(cells: Sequence[Cell], stage: str | None, kind: str, field: str, *, optional: bool = False) -> list[Cell]:

@@ -85,7 +85,7 @@ class Params(BaseModel):
 
     model_config = _STRICT
     mode: Literal["accurate", "paper"] = "accurate"
-    nodes: int | None = Field(default=None, ge=1, description="number of gradients in mode accurate [20; 12 with averaged gates]")
+    nodes: int | None = Field(default=None, ge=1, description="number of gradients in mode accurate [20; clips 10; averaged gates 12]")
     tolerance: float | None = Field(default=None, gt=0, description="instead of nodes: refine until the error estimate is below this")
     max_nodes: int = Field(default=60, ge=6, description="maximum number of gradients with tolerance")
     gates: Literal["plain", "averaged"] = Field(

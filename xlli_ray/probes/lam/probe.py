@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 
 NODES = 20
 """Default number of nodes of mode accurate; the reasons are in docs/log.md."""
+CLIP_NODES = 10
+"""The same over clips, whose maps have that error (about 0.05) with half the gradients: docs/log.md."""
 GATED_NODES = 12
-"""The same with averaged gates."""
+"""With averaged gates."""
 ROWS_GPU = 16
 LATER = ("frame", "flow", "max_rows")
 """Parameters that cells of earlier versions know nothing of: in the identity where they are used."""
@@ -102,7 +104,7 @@ class Lam(Probe):
         if self.control:
             self.max_rows = min(params.control_samples, params.max_rows or params.control_samples)
         self.needs = (params.flow,) if params.flow else ()
-        self.nodes = self.params.nodes or (GATED_NODES if self.mode == "averaged" else NODES)
+        self.nodes = self.params.nodes or (GATED_NODES if self.mode == "averaged" else CLIP_NODES if spec.get("clip") else NODES)
         nodes = MOVING if self.params.mode == "paper" else self.nodes
         self.cost = nodes * (1 + (GRADIENT - 1) * self._most(None)) + 2
         choose = getattr(self.params.windows, "choose", None)
@@ -118,7 +120,8 @@ class Lam(Probe):
             has = counted(model.channels, "channel")
             raise PlanError(f"lam: objective channel {params.objective.channel}: the output of {model.id} has {has}")
         over_clips.check_clips(params.frame, params.flow, model)
-        return [{"control": control, "channels": model.channels} for control in ("", *params.controls)]
+        about = {"channels": model.channels, **({"clip": True} if "frame" in model.AXES else {})}
+        return [{"control": control, **about} for control in ("", *params.controls)]
 
     @classmethod
     def parts(cls, params: BaseModel) -> dict[str, int]:
