@@ -56,6 +56,22 @@ def test_maps_are_told_in_seconds_each_and_samples_by_the_second(monkeypatch: py
     assert progress.line() == "run: 25/40 samples, 1 failed, 10.0 samples/s, 2 s/map, 26 %, 120 s left"
 
 
+def test_samples_measured_without_a_network_do_not_tell_how_long_the_networks_will_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four samples of flow took two seconds, and a study of a few minutes was said to take a week."""
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    progress = Progress("run", 8, started=0.0, _last=0.0)
+    progress.expect("sample", 0.0)
+    progress.expect("sample", 4e9)
+    clock[0] = 2.0
+    progress.add(4, 0, 0, {"compute": 2.0})
+    assert progress.left() is None
+    assert progress.line().startswith("run: 4/8 samples, 0 failed, 2.0 samples/s, 2 s so far")
+    clock[0] = 5.0
+    progress.add(2, 0, 0, {"compute": 3.0}, work=2e9)
+    assert progress.left() == pytest.approx(3.0)
+
+
 def test_slow_samples_are_told_in_seconds_each_and_a_scan_counts_files(monkeypatch: pytest.MonkeyPatch) -> None:
     time = Time(monkeypatch)
     progress = Progress("scan", 4, "file", started=0.0, _last=0.0)

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Pace:
-    """Pace of one kind of output: number made, wall time, and work (any unit) planned and done."""
+    """Pace of one kind of output: number made, wall time, that of units with work, and work (any unit) planned and done."""
 
     made: int = 0
     seconds: float = 0.0
+    working: float = 0.0
     planned: float = 0.0
     done: float = 0.0
 
@@ -47,12 +48,14 @@ class Progress:
     def add(
         self, samples: int, failed: int, nbytes: int, seconds: Mapping[str, float], *, noun: str = "", made: int = 0, work: float = 0.0
     ) -> None:
-        """One unit is done. `seconds`: the worker's, by activity. `made`: number of `noun` it produced; without both: `samples`."""
+        """One unit is done. `seconds`: the worker's, by activity. `made`: number of `noun` it produced; without both: `samples`. `work`: 0
+        for what no network does, whose time says nothing of theirs."""
         now = time.monotonic()
         pace = self.by.setdefault(noun or self.noun, Pace())
         pace.made += made if noun else samples
         pace.done += work
         pace.seconds += now - self._last  # concurrent units of several kinds are rare: models are processed one after another
+        pace.working += now - self._last if work else 0.0
         self._last = now
         self.done += samples
         self.failed += failed
@@ -74,13 +77,15 @@ class Progress:
 
     def left(self) -> float | None:
         """Remaining seconds, None if unknown."""
-        known = [pace for pace in self.by.values() if pace.done and pace.seconds]
+        known = [pace for pace in self.by.values() if pace.done and pace.working]
+        if not known and any(pace.planned for pace in self.by.values()):
+            return None
         if not known:
             rate = self.done / max(1e-6, time.monotonic() - self.started)
             return (self.total - self.done) / rate if rate else None
-        usual = sum(pace.seconds for pace in known) / sum(pace.done for pace in known)
+        usual = sum(pace.working for pace in known) / sum(pace.done for pace in known)
         return sum(
-            max(0.0, pace.planned - pace.done) * (pace.seconds / pace.done if pace.done else usual) for pace in self.by.values()
+            max(0.0, pace.planned - pace.done) * (pace.working / pace.done if pace.done else usual) for pace in self.by.values()
         )
 
     def line(self) -> str:

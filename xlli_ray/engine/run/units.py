@@ -61,10 +61,11 @@ def run_units(
         return stop - start
 
     def work(job: UnitJob) -> tuple[str, float]:
-        """The unit's kind of output, and multiply-adds: cells that share a forward pass are counted once."""
+        """The unit's kind of output, and the network's multiply-adds: cells that share a forward pass are counted once."""
         cells = [manifest.cell(name) for name in job.cells]
         noun = getattr(probe_class(cells[0].kind, cells[0].code), "ROW", "")
-        return noun or "sample", size(job) * max(1.0, *(cell.unit(job.unit)[0].macs for cell in cells))
+        done = size(job) * max(1.0, *(cell.unit(job.unit)[0].macs for cell in cells)) if cells[0].model else 0.0
+        return noun or "sample", done
 
     progress = Progress("run", sum(size(job) for job in jobs))
     for job in jobs:
