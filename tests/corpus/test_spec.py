@@ -48,7 +48,7 @@ def test_defaults() -> None:
 @pytest.mark.parametrize(
     ("corpus", "message"),
     [
-        ({}, "exactly one source of images, inputs, pairs, list, clips; found none"),
+        ({}, "exactly one source of images, inputs, pairs, list, clips, motion; found none"),
         ({"images": ["a"], "inputs": ["b"], "scale": 4}, "found images and inputs"),
         ({"images": ["a"]}, "scale is missing"),
         ({"images": [], "scale": 4}, "the list is empty"),

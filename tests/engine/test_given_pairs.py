@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 import xlli_ray
-from xlli_ray import registry
+from xlli_ray import user_code
 from xlli_ray.report.page import write_report
 
 SCENES = {"001": "people", "002": "nature", "007": "people", "009": "nature"}
@@ -76,7 +76,7 @@ def folder(tmp_path: Path, fixtures: Path, monkeypatch: pytest.MonkeyPatch) -> P
         "models": [{"id": "net", "network": "net.py:make", "scale": 1}], "stages": stages,
     }  # fmt: skip
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
-    monkeypatch.setattr(registry, "_allowed", set())
+    monkeypatch.setattr(user_code, "_allowed", set())
     return tmp_path
 
 

@@ -21,7 +21,7 @@ import psutil
 import pytest
 import yaml
 
-from xlli_ray import registry
+from xlli_ray import user_code
 from xlli_ray.engine import submit
 from xlli_ray.errors import EnvironmentFailure, RecipeError, StudyError
 from xlli_ray.recipe import Recipe, load_recipe, parse_recipe
@@ -73,7 +73,7 @@ def test_what_is_sent_names_stages_of_others_by_their_place_and_no_models_where_
     text = "from xlli_ray.probes.probe import Probe\n\n\nclass Plain(Probe):\n    KIND, SUBJECT = 'plain', 'sample'\n"
     (tmp_path / "someones_sent.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(registry, "_allowed", set())
+    monkeypatch.setattr(user_code, "_allowed", set())
     made = recipe(models=[], stages=[{"someones_sent:Plain": {}}], batch={})
     sent = yaml.safe_load(yaml.safe_dump(submit.as_recipe(made)))
     assert parse_recipe(sent, base=tmp_path / "elsewhere") == made
@@ -154,7 +154,7 @@ def test_the_job_is_the_same_command_on_the_recipe_that_was_sent(recipe: Make, m
 def test_a_training_is_submitted_as_a_study_is(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = _Client()
     monkeypatch.setattr(submit, "_client", lambda _: client)
-    monkeypatch.setattr(registry, "_allowed", set())
+    monkeypatch.setattr(user_code, "_allowed", set())
     submit.submit_recipe(submit.read_recipe(root / "pipelines/train_matched.yaml"), address="http://127.0.0.1:8265", out="s3://b/trained")
     assert client.asked["entrypoint"] == "xlli train recipe.yaml --address auto --out s3://b/trained"
     (tmp_path / "sent.yaml").write_text(yaml.safe_dump(client.recipe, sort_keys=False))
@@ -200,7 +200,7 @@ def test_the_code_beside_a_recipe_goes_with_it(
     files = {"sent/metrics.py": ONES, "sent/helper.py": "", "sent/__init__.py": "", "alone.py": ONES, "notes.txt": "x"}
     for name, content in files.items():
         (tmp_path / name).write_text(content)
-    monkeypatch.setattr(registry, "_allowed", set())
+    monkeypatch.setattr(user_code, "_allowed", set())
     monkeypatch.chdir(tmp_path)
     client = _Client()
     monkeypatch.setattr(submit, "_client", lambda _: client)

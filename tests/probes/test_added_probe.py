@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 import xlli_ray
-from xlli_ray import registry
+from xlli_ray import user_code
 from xlli_ray.errors import PlanError, RecipeError
 from xlli_ray.report.page import write_report
 from xlli_ray.store.verify.check_study import verify
@@ -109,7 +109,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         Image.fromarray((np.kron(coarse, np.ones((4, 4, 1))) * 255).astype(np.uint8)).save(tmp_path / "photos" / f"{i}.png")
     (tmp_path / "someones_probes.py").write_text(FILE)
     (tmp_path / "someones_net.py").write_text("from torch import nn\n\n\ndef make():\n    return nn.Upsample(scale_factor=2)\n")
-    monkeypatch.setattr(registry, "_allowed", set())
+    monkeypatch.setattr(user_code, "_allowed", set())
     before = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - before:

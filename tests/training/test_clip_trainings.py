@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from toy_clip_networks import Told
+from toy_clip_trainees import Told
 from toy_pictures import textured
 
 from xlli_ray.corpus.degradations import Mixture
@@ -30,7 +30,7 @@ from xlli_ray.training.recipe import Job, Train
 from xlli_ray.training.run import train
 
 TRAIN: dict[str, Any] = {
-    "network": "toy_clip_networks.py:neighbours", "folder": str(Path(__file__).parent), "iterations": 4, "batch": 2, "crop": 24,
+    "network": "toy_clip_trainees.py:neighbours", "folder": str(Path(__file__).parent), "iterations": 4, "batch": 2, "crop": 24,
     "min_gradient": 0, "warmup": 2,
 }  # fmt: skip
 
@@ -197,7 +197,7 @@ def test_the_loss_of_a_network_of_the_centre_frame_is_that_of_the_centre_frame(p
 
 
 def test_the_known_flow_is_given_to_a_network_that_takes_it(photographs: Path, tmp_path: Path) -> None:
-    some = job(motion(photographs), network="toy_clip_networks.py:told", flow="known")
+    some = job(motion(photographs), network="toy_clip_trainees.py:told", flow="known")
     one = trainer(some, tmp_path)
     one._step()
     assert isinstance(one.network, Told) or hasattr(one.network, "told")

@@ -230,7 +230,6 @@ def test_what_a_training_does_not_know_is_refused_with_the_way_out() -> None:
     for changes, message in (
         ({"patches": {}}, "patches belongs to studies; a training draws its own crops"),
         ({"pies": {}}, "pies belongs to studies"),
-        ({"images": None, "clips": {"target": "a/*.png"}}, "clips: networks are trained on single images"),
         ({"images": None, "list": "a.parquet", "degradations": [{"blur": 1}]}, "list are used unchanged"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 import xlli_ray
-from xlli_ray import registry
+from xlli_ray import user_code
 from xlli_ray.engine.run.study_weights import load_study_model
 from xlli_ray.errors import RecipeError
 from xlli_ray.probes.lam.attribution import Rule, attribute
@@ -58,7 +58,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (code,) = (block for block in re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL) if "class Grey" in block)
     (tmp_path / "someones_paths.py").write_text(re.sub(r"^  ", "", code, flags=re.MULTILINE))
     (tmp_path / "someones_net.py").write_text(NET)
-    monkeypatch.setattr(registry, "_allowed", set())
+    monkeypatch.setattr(user_code, "_allowed", set())
     yield tmp_path
     for name in [name for name in sys.modules if "someones" in name]:
         del sys.modules[name]

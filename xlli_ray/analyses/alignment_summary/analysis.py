@@ -36,7 +36,7 @@ class AlignmentSummary:
     REFERENCE: ClassVar[str] = "Shi et al., NeurIPS 2022, arXiv 2207.08494; Gu and Dong, CVPR 2021 (maps); Tukey 1958 (jackknife)"
     TABLES: ClassVar[tuple[Table, ...]] = TABLES
     HEADLINE: ClassVar[tuple[str, tuple[str, ...]]] = (
-        "alignment_windows", ("group", "other", "window", "inside", "inside_low", "inside_high", "beyond", "beyond_low", "beyond_high"),
+        "alignment_windows", ("group", "other", "window", "inside", "beyond", "change", "change_low", "change_high"),
     )  # fmt: skip
     Params: ClassVar[type[BaseModel]] = Params
 

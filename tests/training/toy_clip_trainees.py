@@ -1,4 +1,4 @@
-"""Networks for clips of a user's own, named as toy_clip_networks:factory in recipes."""
+"""Networks for clips of a user's own, named as toy_clip_trainees:factory in recipes."""
 
 from __future__ import annotations
 
