@@ -105,7 +105,7 @@ def test_a_difference_that_bends_at_the_window_has_its_knot_there(summarise: Sum
     found = row(summarise(alignment_recipe(level, models=2)), "alignment_knots", group="net0", other="net1")
     assert (found["slope"], found["bend"]) == pytest.approx((0.0, 0.1), abs=2e-3)
     assert found["bend_low"] == pytest.approx(0.1, abs=5e-3) == found["bend_high"]
-    assert (found["best"], found["best_low"], found["best_high"]) == pytest.approx((8, 8, 8), abs=1)
+    assert (found["best"], found["best_low"], found["best_high"]) == (8, 8, 8)
 
 
 def test_the_control_may_be_named_by_the_value_of_its_tag(summarise: Summarise) -> None:

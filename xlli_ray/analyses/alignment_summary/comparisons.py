@@ -83,7 +83,8 @@ def knot_rows(errors: PooledErrors, pairs: Sequence[tuple[Group, Group]], window
     """Rows of `alignment_knots`: over clips, for these trainings."""
     stratum, x = all_of(errors.strata), np.array(errors.motion)
     known = np.isfinite(x)
-    grid = np.arange(1.0, max(2.0, float(np.nanmax(x))))
+    inner = [edge for edge in errors.edges if np.nanmin(x) < edge < np.nanmax(x)]
+    grid = np.array(inner or [window])  # bins tell no finer where a curve bends
     count = errors.count[stratum][known].T
     out = []
     for one, other in pairs:
