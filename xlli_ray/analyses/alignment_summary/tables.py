@@ -86,7 +86,7 @@ KNOTS: Final = Table(
         Column("slope", "float64", "of the difference of PSNR against motion up to the window", unit="dB per pixel"),
         Column("bend", "float64", "change of the slope there; below 0: `group` loses from the window on", unit="dB per pixel"),
         *_ends("bend", "dB per pixel"),
-        Column("best", "float64", "the edge of bins that fits best; read it after the bend: without one it means nothing", unit="input pixels"),
+        Column("best", "float64", "the edge of bins that fits best; without a bend it means nothing", unit="input pixels"),
         *_ends("best", "input pixels"),
         _CLIPS,
         _REASON,
