@@ -67,8 +67,9 @@ _PUBLIC = {
 }
 
 
-def run(recipe: str, out: str, *, workers: int = 0, overrides: tuple[str, ...] = ()) -> Any:
-    """Run the recipe at path `recipe` into the study folder `out`, and open it. `workers=0`: in this process, without Ray.
+def run(recipe: str, out: str, *, workers: int = 0, device: str = "auto", overrides: tuple[str, ...] = ()) -> Any:
+    """Run the recipe at path `recipe` into the study folder `out`, and open it. `workers=0`: in this process, without Ray. `device`: auto
+    (a GPU if there is one, else the CPU), cpu, cuda, cuda:1, … or mps.
 
     Raises AnalysisError if an analysis failed; everything else is then done and kept.
     """
@@ -81,7 +82,8 @@ def run(recipe: str, out: str, *, workers: int = 0, overrides: tuple[str, ...] =
     from xlli_ray.recipe import load_recipe as load
     from xlli_ray.study import open_study as opened
 
-    summary = run_study(load(recipe, overrides=overrides), out, Options(workers=workers, quiet=True, command="xlli_ray.run"))
+    options = Options(workers=workers, device=device, quiet=True, command="xlli_ray.run")
+    summary = run_study(load(recipe, overrides=overrides), out, options)
     if summary.analyses_failed:
         raise AnalysisError("; ".join(f"{name}: {reason}" for name, reason in summary.analyses_failed))
     return opened(out)

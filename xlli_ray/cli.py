@@ -37,6 +37,10 @@ Here = Annotated[int | None, Parameter(help="worker processes; 0 runs in this pr
 Against = Annotated[
     str | None, Parameter(help="model that all others are compared with [default: every pair for up to six, else the first]")
 ]
+Device = Annotated[str, Parameter(help="auto (all GPUs that are there, else the CPU), cpu, cuda, cuda:1, mps")]
+Share = Annotated[
+    float, Parameter(help="GPUs per worker, a fraction to share one [default: a whole one, or equal shares]", show_default=False)
+]
 Address = Annotated[str | None, Parameter(help="a running Ray cluster: auto or ray://host:port [default: a private local one]")]
 
 
@@ -72,7 +76,8 @@ def run(
     out: Out = None,
     workers: Workers = None,
     address: Address = None,
-    gpus_per_worker: Annotated[float, Parameter(help="GPUs per worker, a fraction to share one")] = 0.0,
+    device: Device = "auto",
+    gpus_per_worker: Share = 0.0,
     limit: Annotated[
         int | None,
         Parameter(help="try at most N samples, spread over images and degradations, in a separate folder", validator=Number(gte=1)),
@@ -90,7 +95,7 @@ def run(
 
     parsed = _recipe(recipe, set_)
     options = _options(
-        workers=workers, address=address, gpus_per_worker=gpus_per_worker, limit=limit, takeover=takeover,
+        workers=workers, address=address, device=device, gpus_per_worker=gpus_per_worker, limit=limit, takeover=takeover,
         retry_failed=retry_failed, replace=replace, any_device=any_device, quiet=quiet,
     )  # fmt: skip
     place = _out(out, parsed, limit)
@@ -171,17 +176,18 @@ def scan(recipe: Path, /, *, out: Out = None, workers: Here = 0, address: Addres
 
 
 @app.command
-def plan(recipe: Path, /, *, out: Out = None, workers: Workers = None, set_: Set = ()) -> int:
+def plan(
+    recipe: Path, /, *, out: Out = None, workers: Workers = None, device: Device = "auto", gpus_per_worker: Share = 0.0, set_: Set = ()
+) -> int:
     """Show what a run would do: samples, sizes, units, bytes of each array, projected hours. Refuses to exceed the limits."""
-    from xlli_ray.engine.options import Options
-    from xlli_ray.engine.pools.run_pool import default_workers
-    from xlli_ray.engine.run.driver import plan_study
+    from xlli_ray.engine.run.driver import plan_study, workers_of
     from xlli_ray.engine.run.plan import check_limits
     from xlli_ray.report.text import plan_table
 
     parsed = _recipe(recipe, set_)
-    manifest, made = plan_study(parsed, _out(out, parsed), _options(workers=0))
-    count = workers if workers else default_workers(Options(), parsed.threads)
+    options = _options(workers=workers, device=device, gpus_per_worker=gpus_per_worker)
+    manifest, made = plan_study(parsed, _out(out, parsed), options)
+    count = workers_of(parsed, manifest, options)
     say(plan_table(manifest, made, workers=count))
     check_limits(made, parsed, workers=count)
     return 0
@@ -308,9 +314,13 @@ def train(
     /,
     *,
     out: Annotated[str, Parameter(help="folder, or s3://, gs://, az:// prefix, for checkpoints, curves and models.yaml")],
-    workers: Annotated[int, Parameter(help="concurrent trainings, in worker processes; 0 trains sequentially in this process")] = 0,
+    workers: Annotated[
+        int | None, Parameter(help="concurrent trainings, in worker processes; 0 trains sequentially in this process [default: 0, or a "
+                                   "worker on each of several GPUs]")
+    ] = None,
     address: Address = None,
-    gpus_per_worker: Annotated[float, Parameter(help="GPUs per worker, a fraction to share one")] = 0.0,
+    device: Device = "auto",
+    gpus_per_worker: Share = 0.0,
     set_: Set = (),
     takeover: Annotated[bool, Parameter(help="take the study over from a run that is still alive", **OFF)] = False,
     quiet: Annotated[bool, Parameter(**OFF)] = False,
@@ -319,8 +329,8 @@ def train(
     from xlli_ray.engine.run.training_runner import train_recipe
 
     # at an address without a number: one training on each slot of the cluster
-    options = _options(workers=workers or (None if address else 0), address=address, gpus_per_worker=gpus_per_worker, takeover=takeover,
-                       quiet=quiet)  # fmt: skip
+    options = _options(workers=(workers or None) if address else workers, address=address, device=device, gpus_per_worker=gpus_per_worker,
+                       takeover=takeover, quiet=quiet)  # fmt: skip
     summary = train_recipe(recipe, out, overrides=set_, options=options, say=None if quiet else say)
     for note in summary.notes:
         say(f"note: {note}")
@@ -339,7 +349,8 @@ def submit(
     address: Annotated[str, Parameter(help="the cluster's Jobs API, http://head:8265")],
     out: Out = None,
     workers: Workers = None,
-    gpus_per_worker: float = 0.0,
+    device: Device = "auto",
+    gpus_per_worker: Share = 0.0,
     follow: Annotated[bool, Parameter(help="print the job's log until it ends", **OFF)] = False,
     set_: Set = (),
 ) -> int:
@@ -348,7 +359,7 @@ def submit(
 
     parsed = read_recipe(builtin_recipe(recipe), set_)
     place = out or f"studies/{parsed.name}"
-    job = submit_recipe(parsed, address=address, out=place, workers=workers, gpus_per_worker=gpus_per_worker)
+    job = submit_recipe(parsed, address=address, out=place, workers=workers, device=device, gpus_per_worker=gpus_per_worker)
     say(f"job {job}: xlli status {address}#{job} · xlli stop {address}#{job}")
     return follow_job(address, job, say) if follow else 0
 

@@ -9,6 +9,7 @@ import ipaddress
 import os
 import signal
 import stat
+import subprocess
 import sys
 import urllib.request
 from pathlib import Path
@@ -178,3 +179,24 @@ def test_loading_leaves_a_collector_off_that_was_off() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+PINNED = """
+import os, ray
+from xlli_ray.engine.pools.ray_pool import RayPool
+from xlli_ray.engine.worker.tasks import WorkerSpec
+pool = RayPool(WorkerSpec(".", 1, "cuda", only_gpu="GPU-5"), workers=1, gpus=0.5)
+try:
+    assert len(pool.wait_ready()) == 1
+    seen = ray.remote(lambda: os.environ["CUDA_VISIBLE_DEVICES"]).options(num_cpus=0, num_gpus=0.5).remote()
+    print(ray.cluster_resources()["GPU"], ray.get(seen, timeout=60), os.environ["CUDA_VISIBLE_DEVICES"])
+finally:
+    pool.close()
+"""
+
+
+def test_workers_of_a_private_ray_see_the_gpu_that_was_chosen_and_no_other() -> None:
+    """Ray counts the GPUs that it is told of: this needs none. Its own process: it has another Ray than the other tests."""
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "3,GPU-5"}
+    done = subprocess.run([sys.executable, "-c", PINNED], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["1.0", "GPU-5", "3,GPU-5"], done.stderr

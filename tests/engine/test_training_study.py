@@ -13,10 +13,11 @@ import yaml
 from training_runs import HERE, break_twelve, launch, run_here, standing, until, weights, write_recipe
 
 from xlli_ray.cli import app
+from xlli_ray.engine.options import Options
 from xlli_ray.engine.run import scan_runner, training_runner
 from xlli_ray.engine.run.training_runner import train_recipe
 from xlli_ray.engine.worker.training import TrainingWorker, TrainJob
-from xlli_ray.errors import LeaseError, RecipeError, StudyError
+from xlli_ray.errors import EnvironmentFailure, LeaseError, RecipeError, StudyError
 from xlli_ray.report.training_page import write_training_page
 from xlli_ray.store.objects.client import Objects, open_objects
 from xlli_ray.store.records.lease import Lease
@@ -279,3 +280,12 @@ def test_a_study_that_went_on_and_was_killed_has_notes_for_its_unfinished_networ
     again.release()
     assert [finding.key for finding in training_findings(objects, notes=notes)] == ["bad"]
     assert [note.split(":")[0] for note in notes] == ["bad/failed.json"]
+
+
+def test_a_device_that_contradicts_the_recipe_is_refused(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    with pytest.raises(RecipeError, match=r"train.device is cuda:1 in the recipe, --device is cpu"):
+        train_recipe(recipe, str(tmp_path / "out"), overrides=["train.device=cuda:1"], options=Options(workers=0, device="cpu"))
+    with pytest.raises(EnvironmentFailure, match=r"--device cuda:1: no GPU is visible here"):
+        train_recipe(recipe, str(tmp_path / "out"), overrides=["train.device=cuda:1"], options=Options(workers=0))
+    assert not (tmp_path / "out").exists()

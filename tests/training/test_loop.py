@@ -14,7 +14,7 @@ from xlli_ray.errors import NetworkError, RecipeError, WeightsError
 from xlli_ray.models.checkpoint import to_safetensors
 from xlli_ray.training.data import read_images
 from xlli_ray.training.images import scan_here
-from xlli_ray.training.loop import Trainer, read_log
+from xlli_ray.training.loop import Trainer, device_of, read_log
 from xlli_ray.training.recipe import Job
 from xlli_ray.training.steps import build_network, learning_rate
 
@@ -212,3 +212,11 @@ def test_a_damaged_checkpoint_of_a_training_is_named_with_the_way_out(
     path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
     with pytest.raises(WeightsError, match=r"checkpoint\.pt: damaged .* Delete the folder"):
         make_trainer(make_job(iterations=2), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "assigned", "device"),
+    [("auto", "cuda", "cuda"), ("auto", "cpu", "cpu"), ("cuda:1", "cuda", "cuda"), ("cpu", "cuda", "cpu"), ("cuda:1", None, "cuda:1")],
+)
+def test_a_worker_trains_on_the_gpu_that_it_was_assigned(wanted: str, assigned: str | None, device: str) -> None:
+    assert str(device_of(wanted, assigned)) == device

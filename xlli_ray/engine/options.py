@@ -10,11 +10,12 @@ class Options:
     """Options of execution; not part of any identity."""
 
     workers: int | None = None
-    """None: one per CPU slot; 0: in this process, without Ray."""
+    """None: one per GPU, or CPU slot; 0: in this process, without Ray."""
     address: str | None = None
     gpus_per_worker: float = 0.0
-    device: str | None = None
-    """None: cuda when gpus_per_worker > 0, else cpu."""
+    """0: a whole GPU for each worker, or an equal share if there are more workers than GPUs."""
+    device: str = "auto"
+    """auto (the GPUs that are there, else the CPU), cpu, cuda, cuda:N, mps: see `pools.placement`."""
     limit: int | None = None
     takeover: bool = False
     retry_failed: bool = False

@@ -19,8 +19,10 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from xlli_ray.engine.options import Options
 from xlli_ray.engine.pools.cluster import has_token, try_port, use_token, within
-from xlli_ray.errors import EnvironmentFailure, RecipeError
+from xlli_ray.engine.pools.slots import check_options
+from xlli_ray.errors import EnvironmentFailure, PlanError, RecipeError
 from xlli_ray.recipe import Recipe, load_recipe
 from xlli_ray.store.objects.client import is_url, refuse_secrets
 from xlli_ray.training.recipe import TrainRecipe, is_training
@@ -31,6 +33,7 @@ ANSWER_SECONDS = 20.0
 """Seconds for one response of the Jobs API, including sending a recipe of a few kilobytes."""
 CODE_BYTES = 20 << 20
 """Largest total size of the Python files that are sent with a recipe."""
+CLUSTER_DEVICES = ("auto", "cpu", "cuda")
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -80,9 +83,14 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe | TrainReci
 
 
 def submit_recipe(
-    recipe: Recipe | TrainRecipe, *, address: str, out: str, workers: int | None = None, gpus_per_worker: float = 0.0
-) -> str:
-    """Submit `recipe` and return the job's id. `out` must be absolute or a URL. Raises EnvironmentFailure, RecipeError, StudyError."""
+    recipe: Recipe | TrainRecipe, *, address: str, out: str, workers: int | None = None, device: str = "auto",
+    gpus_per_worker: float = 0.0,
+) -> str:  # fmt: skip
+    """Submit `recipe` and return the job's id. `out` must be absolute or a URL. Raises EnvironmentFailure, PlanError, RecipeError,
+    StudyError."""
+    check_options(Options(workers=workers, device=device, gpus_per_worker=gpus_per_worker))
+    if device not in CLUSTER_DEVICES:
+        raise PlanError(f"--device {device}: a cluster assigns its GPUs; use {', '.join(CLUSTER_DEVICES)}")
     if not is_url(out) and not Path(out).is_absolute():
         raise RecipeError(f"--out {out}: give an absolute path that all nodes share, or s3://…: the job runs in another folder")
     if is_url(out):
@@ -92,6 +100,8 @@ def submit_recipe(
     command = ["xlli", verb, "recipe.yaml", "--address", "auto", "--out", out]
     if workers is not None:
         command += ["--workers", str(workers)]
+    if device != "auto":
+        command += ["--device", device]
     if gpus_per_worker:
         command += ["--gpus-per-worker", str(gpus_per_worker)]
     with tempfile.TemporaryDirectory(prefix="xlli-job-") as folder:

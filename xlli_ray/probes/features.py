@@ -168,6 +168,7 @@ def pooled(values: torch.Tensor, pool: Literal["mean", "moments"] | Stride | Non
         return values[..., :: pool.stride, :: pool.stride] if values.dim() == 4 else values
     if values.dim() == 3:  # (B, tokens, channels)
         values = values.transpose(1, 2)
+    values = values.cpu() if values.device.type == "mps" else values  # Apple's GPUs have no float64
     flat = values.flatten(2).to(torch.float64) if values.dim() > 2 else values[..., None].to(torch.float64)
     mean = flat.mean(2)
     if pool == "mean":

@@ -51,6 +51,7 @@ class Gram(Probe):
     """The Gram matrix of each set. Writes array `gram`: float64 (sample, other), both in content order."""
 
     KIND: ClassVar[str] = "gram"
+    FLOAT64: ClassVar[bool] = True
     VERSION: ClassVar[int] = 1
     REFERENCE: ClassVar[str] = "Liu et al., SRGA, TPAMI 2023 (use); Sirovich, 1987 (principal components by the snapshot method)"
     Params: ClassVar[type[BaseModel]] = Params

@@ -45,6 +45,8 @@ class Probe:
     """True: reads layers or the output of one plain forward pass shared with other cells. False: `measure` gets no forward pass."""
     NEEDS_OUTPUT: ClassVar[bool] = False
     """True: networks that do not return an image are refused."""
+    FLOAT64: ClassVar[bool] = False
+    """True: it computes in float64 on the network's device; refused on Apple's GPUs, which cannot."""
     CLIPS: ClassVar[bool] = False
     """True: it measures clips, too, in batches (B, T, 3, H, W)."""
     IMAGES: ClassVar[bool] = True

@@ -126,7 +126,7 @@ def _torch() -> Iterator[Finding]:
     )
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        yield Finding("ok", f"gpu: {', '.join(names)}; use them with --gpus-per-worker 1")
+        yield Finding("ok", f"gpu: {', '.join(names)}; `xlli run` uses all of them, or --device cpu")
     else:
         built = f" (torch is built for CUDA {torch.version.cuda}, no device answers)" if torch.version.cuda else ""
         yield Finding("ok", f"gpu: none{built}; networks run on the cpu")

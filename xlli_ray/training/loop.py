@@ -69,26 +69,33 @@ class Progress:
         )
 
 
+def device_of(wanted: str, assigned: str | None) -> torch.device:
+    """The device of a training: the one that the recipe names, and for `auto` that of the process. A worker that was assigned a GPU sees no
+    other, so there a number is not meant."""
+    if assigned is not None and wanted.partition(":")[0] in ("auto", assigned.partition(":")[0]):
+        return torch.device(assigned)
+    return torch.device(wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+
+
 class Trainer:
     """One network in training.
 
     `folder` receives `checkpoint.pt` and `log.jsonl`; if it holds a checkpoint of the same recipe, training resumes.
     `init`: initial weights, instead of random ones. `validate`: called with the averaged network every `validate.every`
-    iterations and at the end, returns named scores for the log; nothing else depends on them.
+    iterations and at the end, returns named scores for the log; nothing else depends on them. `device`: that of this process, if it was
+    assigned one (`device_of`).
     """
 
     def __init__(
         self, job: Job, crops: CropSource, folder: Folder | Path, *, init: Mapping[str, Tensor] | None = None,
-        validate: Callable[[nn.Module], dict[str, float]] | None = None,
+        validate: Callable[[nn.Module], dict[str, float]] | None = None, device: str | None = None,
     ) -> None:  # fmt: skip
         self.job, self._crops, self._validate = job, crops, validate
         self._folder = LocalFolder(folder) if isinstance(folder, Path) else folder
         self._lines: list[dict[str, Any]] = []
         """Lines of the log so far."""
         train = job.train
-        self._device = torch.device(
-            train.device if train.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-        )
+        self._device = device_of(train.device, device)
         if train.precision == "fp16" and self._device.type == "cpu":
             raise RecipeError("train.precision fp16 is for GPUs; on a CPU use fp32, or bf16 if the processor supports it")
         network = build_network(train, job.seed)

@@ -160,10 +160,10 @@ def start_of(job: Job, known: Mapping[str, Job], place: Places) -> Start | None:
 
 def train_one(
     job: Job, folder: Folder, rows: Sequence[Row], start: Start | None = None, progress: Callable[[Any], None] | None = None,
-    *, read: Callable[[str], bytes] = read_bytes,
+    *, read: Callable[[str], bytes] = read_bytes, device: str | None = None,
 ) -> Trained:  # fmt: skip
     """Train one network into its folder; resumes what the folder holds of this training. `rows`: of the scan of its corpus. `read`: from
-    URI to bytes."""
+    URI to bytes. `device`: see `Trainer`."""
     from xlli_ray.models.checkpoint import read_state_dict, to_safetensors
     from xlli_ray.training.job_crops import crops_of
     from xlli_ray.training.loop import Trainer, read_log
@@ -176,7 +176,8 @@ def train_one(
         return done
     crops, scale = crops_of(job, rows, read=read)
     sets = {name: ScoredSet.of(files, scale) for name, files in job.measure.items()}
-    trainer = Trainer(job, crops, folder, init=None if state is None else state.tensors, validate=_validation(job, scale))
+    first = None if state is None else state.tensors
+    trainer = Trainer(job, crops, folder, init=first, validate=_validation(job, scale), device=device)
     trainer.run(progress)
 
     data = to_safetensors(trainer.averaged.state_dict())

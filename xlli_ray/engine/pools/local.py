@@ -42,31 +42,31 @@ class Pool(Protocol):
 
 
 class LocalPool:
-    """Everything in this process: one worker, two jobs in flight (one computes while the other is being written)."""
+    """Everything in this process: one worker, two jobs in flight (one computes while the other is being written); `scans` of a scan."""
 
     workers = 1
 
-    def __init__(self, make: Callable[[str], Callable[[Any], Any]]) -> None:
-        self._make = make
+    def __init__(self, make: Callable[[str], Callable[[Any], Any]], *, scans: int = 2) -> None:
+        self._make, self._scans = make, scans
         self._functions: dict[str, Callable[[Any], Any]] = {}
 
     def run(self, task: str, jobs: deque[Any], stop: Callable[[], None]) -> Iterator[tuple[Any, Outcome]]:
         if task == "scan":  # only decodes: needs no torch, and must not wait for it
-            yield from self._run(task, jobs, stop)
+            yield from self._run(task, jobs, stop, self._scans)
             return
         with _settings_kept():
             yield from self._run(task, jobs, stop)
 
-    def _run(self, task: str, jobs: deque[Any], stop: Callable[[], None]) -> Iterator[tuple[Any, Outcome]]:
+    def _run(self, task: str, jobs: deque[Any], stop: Callable[[], None], at_once: int = 2) -> Iterator[tuple[Any, Outcome]]:
         if task not in self._functions:
             self._functions[task] = self._make(task)
         work = self._functions[task]
         flying: dict[Future[Any], Any] = {}
-        with ThreadPoolExecutor(2, thread_name_prefix="xlli-unit") as threads:
+        with ThreadPoolExecutor(at_once, thread_name_prefix="xlli-unit") as threads:
             try:
                 while jobs or flying:
                     stop()
-                    while jobs and len(flying) < 2:
+                    while jobs and len(flying) < at_once:
                         job = jobs.popleft()
                         flying[threads.submit(work, job)] = job
                     ready, _ = wait(flying, timeout=1.0, return_when=FIRST_COMPLETED)

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from xlli_ray.engine.pools.gpus import VISIBLE
 from xlli_ray.engine.pools.ray_folder import MARK, make_folder, remove_folder
 
 STORE_BYTES = 150 << 20
@@ -87,8 +88,9 @@ def silence() -> None:
         module._worker_logs_enabled = False
 
 
-def start(cpus: int, threads: int) -> None:
-    """Start it, with `cpus` slots, and join it. Raises what `ray.init` raises, and EnvironmentFailure without a place for its sockets."""
+def start(cpus: int, threads: int, gpus: int = 0, only_gpu: str = "") -> None:
+    """Start it, with `cpus` slots and `gpus` GPUs, and join it. `only_gpu`: see `WorkerSpec`. Raises what `ray.init` raises, and
+    EnvironmentFailure without a place for its sockets."""
     global _folder
     import ray
 
@@ -98,7 +100,7 @@ def start(cpus: int, threads: int) -> None:
     # Workers load torch while this process is still connecting.
     settings = {
         **process_settings(threads), "RAY_worker_niceness": "0", "RAY_preload_python_modules": PRELOAD, MARK: str(folder),
-        "RAY_ROTATION_MAX_BYTES": str(LOG_BYTES), "RAY_ROTATION_BACKUP_COUNT": "1",
+        **({VISIBLE: only_gpu} if only_gpu else {}), "RAY_ROTATION_MAX_BYTES": str(LOG_BYTES), "RAY_ROTATION_BACKUP_COUNT": "1",
     }  # fmt: skip
     node: Any = getattr(importlib.import_module("ray._private.node"), "Node", None)
     services: Any = importlib.import_module("ray._private.services")
@@ -114,7 +116,7 @@ def start(cpus: int, threads: int) -> None:
             # A signal to the driver's process group (a batch system, `timeout`) is for the driver: it ends its daemons itself, in order.
             stack.enter_context(_replaced(services, "ConsolePopen", lambda kept: functools.partial(kept, process_group=0)))
             ray.init(
-                address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES,
+                address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, object_store_memory=STORE_BYTES,
                 _node_ip_address=LOOPBACK, _temp_dir=str(folder), job_config=job_config(), **QUIET,
             )  # fmt: skip
     except BaseException:

@@ -20,7 +20,7 @@ from xlli_ray.engine.pools import private_ray
 from xlli_ray.engine.pools.cluster import JOIN_SECONDS, quiet_libraries, reach, use_token, within
 from xlli_ray.engine.pools.local import Lost, Outcome
 from xlli_ray.engine.pools.ray_watch import Watch
-from xlli_ray.engine.pools.slots import check_cluster, describe, room_on
+from xlli_ray.engine.pools.slots import check_cluster, describe, gpus_for, room_on
 from xlli_ray.engine.worker.environment import own_cores
 from xlli_ray.engine.worker.tasks import WorkerSpec, with_readers
 from xlli_ray.errors import EnvironmentFailure, XlliError
@@ -84,9 +84,9 @@ def _reason(error: BaseException) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def connect(address: str | None, *, cpus: int, threads: int = 1) -> bool:
-    """Join the cluster at `address`, or start a private one of `cpus` slots. True if this call started Ray. Raises EnvironmentFailure, in
-    less than 30 s, if there is none to join."""
+def connect(address: str | None, *, cpus: int, threads: int = 1, gpus: int = 0, only_gpu: str = "") -> bool:
+    """Join the cluster at `address`, or start a private one of `cpus` slots and `gpus` GPUs (`only_gpu`: see `WorkerSpec`). True if this
+    call started Ray. Raises EnvironmentFailure, in less than 30 s, if there is none to join."""
     private_ray.keep_signals()
     if address is None:
         private_ray.prepare()
@@ -100,7 +100,7 @@ def connect(address: str | None, *, cpus: int, threads: int = 1) -> bool:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keeps the driver's GPU visibility unchanged
     try:
         if address is None:
-            private_ray.start(cpus, threads)
+            private_ray.start(cpus, threads, gpus, only_gpu)
         else:
             _join(reach(address))
     except EnvironmentFailure:
@@ -156,7 +156,9 @@ class RayPool:
         in_flight: int | None = None,
     ) -> None:  # fmt: skip
         self._in_flight = in_flight or IN_FLIGHT
-        self._started = connect(address, cpus=workers * spec.threads, threads=spec.threads) | _take()
+        self._started = connect(
+            address, cpus=workers * spec.threads, threads=spec.threads, gpus=gpus_for(workers, gpus), only_gpu=spec.only_gpu
+        ) | _take()
         import ray
 
         self.workers = workers
@@ -168,9 +170,12 @@ class RayPool:
         spec = with_readers(spec, workers=workers, cores=cores)
         self.room = workers
         self._busy = False
-        if address is not None:
+        if address is not None or gpus:
+            place = f"the cluster at {address}" if address is not None else "the Ray of this process"
             try:
-                self.room = check_cluster(ray.nodes, address, threads=spec.threads, gpus=gpus)
+                if spec.only_gpu and not self._started:
+                    raise EnvironmentFailure(11, "Ray runs in this process already and assigns the GPUs: --workers 0 for this one")
+                self.room = check_cluster(ray.nodes, place, threads=spec.threads, gpus=gpus)
                 # queried before our own workers take free resources
                 self._busy = not room_on(ray.available_resources(), threads=spec.threads, gpus=gpus)
             except EnvironmentFailure:

@@ -55,7 +55,8 @@ class Pools:
         options = self._options
         if options.workers == 0:
             spec = with_readers(self._spec, workers=1, cores=own_cores())
-            return LocalPool(lambda task: make_task(spec, task))
+            readers = own_cores() if spec.device != "cpu" else 2  # a GPU's one worker has the machine's cores for the scan
+            return LocalPool(lambda task: make_task(spec, task), scans=readers)
         from xlli_ray.engine.pools.ray_pool import RayPool, nodes_see
 
         workers = options.workers or default_workers(options, self._spec.threads)
@@ -99,19 +100,24 @@ class Pools:
             if self._going is not None:
                 self._going.result()
         finally:
-            if "xlli_ray.engine.pools.ray_pool" in sys.modules:
-                from xlli_ray.engine.pools.ray_pool import leave
+            leave_cluster()
 
-                leave()
+
+def leave_cluster() -> None:
+    """Disconnect from a cluster that was joined only to ask it."""
+    if "xlli_ray.engine.pools.ray_pool" in sys.modules:
+        from xlli_ray.engine.pools.ray_pool import leave
+
+        leave()
 
 
 def default_workers(options: Options, threads: int) -> int:
-    """One worker per GPU share or CPU slot of this machine or of the cluster."""
+    """One worker per CPU slot of this machine, or GPU share or CPU slot of the cluster."""
     if options.address is None:
-        return workers_here(options, threads)
+        return workers_here(threads)
     from xlli_ray.engine.pools.ray_pool import join
 
     join(options.address)
     import ray
 
-    return check_cluster(ray.nodes, options.address, threads=threads, gpus=options.gpus_per_worker)
+    return check_cluster(ray.nodes, f"the cluster at {options.address}", threads=threads, gpus=options.gpus_per_worker)

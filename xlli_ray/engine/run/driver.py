@@ -18,6 +18,7 @@ from xlli_ray.corpus.kinds import kind_of
 from xlli_ray.engine.events import Events
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.pools.local import Pool
+from xlli_ray.engine.pools.placement import place
 from xlli_ray.engine.pools.run_pool import Pools, default_workers
 from xlli_ray.engine.pools.slots import check_cluster
 from xlli_ray.engine.run.allowed_models import admitted, make_gate
@@ -29,7 +30,7 @@ from xlli_ray.engine.run.repair import set_free
 from xlli_ray.engine.run.scan_runner import remarks, scan_corpus
 from xlli_ray.engine.run.session import session, sweep
 from xlli_ray.engine.run.units import count_units, pending_jobs, run_units
-from xlli_ray.engine.worker.environment import device_name, version_changes, versions
+from xlli_ray.engine.worker.environment import check_kind, device_name, version_changes, versions
 from xlli_ray.engine.worker.tasks import WorkerSpec
 from xlli_ray.errors import EnvironmentFailure, PlanError
 from xlli_ray.models.networks import raised
@@ -87,7 +88,7 @@ def _apart(recipe: Recipe, objects: Objects, spec: WorkerSpec) -> Apart:
 
 def scan_study(recipe: Recipe, out: str, options: Options) -> Manifest:
     """Scan only. Returns the manifest with its sample table."""
-    with session(out, options, recipe.threads) as (objects, lease, events, spec):
+    with session(out, replace(options, device="cpu", gpus_per_worker=0.0), recipe.threads) as (objects, lease, events, spec, options):
         pools = Pools(options, spec, objects, ())
         try:
             manifest = _scanned(recipe, objects, lease, events, pools, options, again=True)
@@ -98,12 +99,14 @@ def scan_study(recipe: Recipe, out: str, options: Options) -> Manifest:
 
 
 def plan_study(recipe: Recipe, out: str, options: Options) -> tuple[Manifest, Plan]:
-    """Scan if needed and plan; computes no units and ignores limits."""
+    """Scan if needed, in this process, and plan for the device of a run with these options; computes no units and ignores limits."""
     from xlli_ray.engine.run.projection import timed
 
-    with session(out, options, recipe.threads) as (objects, lease, events, spec):
+    with session(out, options, recipe.threads, begun=_planned_for, samples_alone=_samples_alone(recipe)) as (
+        objects, lease, events, spec, options,
+    ):  # fmt: skip
         apart = _apart(recipe, objects, spec)
-        pools = Pools(options, spec, objects, ())
+        pools = Pools(replace(options, workers=0), spec, objects, ())
         try:
             records = _checked(recipe, objects, load_manifest(objects), options, apart)
             manifest = _scanned(recipe, objects, lease, events, pools, options)
@@ -118,9 +121,9 @@ def plan_study(recipe: Recipe, out: str, options: Options) -> tuple[Manifest, Pl
 
 def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
     """Run a recipe to completion, computing only what is missing."""
-    if all(stage.without_model for stage in recipe.measured().stages):
-        options = replace(options, gpus_per_worker=0.0)  # samples are measured on the CPU: a worker for each of its slots
-    with session(out, options, recipe.threads) as (objects, lease, events, spec):
+    with session(out, options, recipe.threads, begun=_planned_for, samples_alone=_samples_alone(recipe)) as (
+        objects, lease, events, spec, options,
+    ):  # fmt: skip
         events.event("start", command=options.command, epoch=lease.epoch, versions=versions())
         apart = _apart(recipe, objects, spec)
         pools = Pools(options, spec, objects, _first_files(recipe) if options.address is not None else ())
@@ -150,6 +153,7 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             run = len(jobs)
             changes = version_changes(before.versions) if before is not None and before.cells and jobs else []
             if jobs:
+                check_kind(manifest.device, options.device)
                 # A run that stopped at an error released its lease, but may have killed workers in the middle of a shard or record.
                 sweep(objects, ROOT, "records")
                 if run_units(archive, jobs, pools, events, lease):
@@ -183,6 +187,23 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
         finally:
             apart.close()
             pools.close()
+
+
+def workers_of(recipe: Recipe, manifest: Manifest, options: Options) -> int:
+    """Number of workers of a run of this recipe on this machine, with the device of the plan."""
+    placed = place(options, threads=recipe.threads, begun=lambda: manifest.device, samples_alone=_samples_alone(recipe))
+    return default_workers(options, recipe.threads) if placed.workers is None else max(1, placed.workers)
+
+
+def _samples_alone(recipe: Recipe) -> bool:
+    """Whether no stage runs a network."""
+    return all(stage.without_model for stage in recipe.measured().stages)
+
+
+def _planned_for(objects: Objects) -> str:
+    """The device in the plan of a study that has cells, else ''."""
+    manifest = load_manifest(objects)
+    return manifest.device if manifest is not None and manifest.cells else ""
 
 
 def _below(archive: Archive) -> list[str]:
@@ -355,13 +376,13 @@ def _planned_device(manifest: Manifest, options: Options, spec: WorkerSpec) -> s
     """The device model of the plan: the study's if it has cells, else this machine's (or the first GPU worker's)."""
     if manifest.cells:
         return manifest.device
-    if spec.device.startswith("cuda") and options.address is not None:
+    if spec.device.startswith("cuda") and options.address is not None and options.workers != 0:
         from xlli_ray.engine.pools.ray_pool import join
 
         join(options.address)
         import ray
 
-        check_cluster(ray.nodes, options.address, threads=1, gpus=options.gpus_per_worker)
+        check_cluster(ray.nodes, f"the cluster at {options.address}", threads=1, gpus=options.gpus_per_worker)
         reply = ray.remote(num_gpus=options.gpus_per_worker)(device_name).remote(spec.device)
         try:
             return str(ray.get(reply, timeout=DEVICE_SECONDS))
@@ -371,4 +392,4 @@ def _planned_device(manifest: Manifest, options: Options, spec: WorkerSpec) -> s
                 11, f"no GPU of the cluster at {options.address} became free within {DEVICE_SECONDS:.0f} s to determine its model: wait "
                 "for others to end, or request a smaller --gpus-per-worker",
             ) from error  # fmt: skip
-    return device_name(spec.device)
+    return device_name(options.device)

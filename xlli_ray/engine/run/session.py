@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from xlli_ray.engine.events import Events
 from xlli_ray.engine.options import Options
-from xlli_ray.engine.pools.slots import check_here, check_options
+from xlli_ray.engine.pools.placement import place
+from xlli_ray.engine.pools.run_pool import leave_cluster
 from xlli_ray.engine.worker.tasks import WorkerSpec
 from xlli_ray.store.objects.client import LocalObjects, Objects, fenced, open_objects, probe_create_only
 from xlli_ray.store.records.fence import Fence
@@ -24,25 +25,33 @@ def import_path() -> tuple[str, ...]:
 
 
 @contextmanager
-def session(out: str, options: Options, threads: int) -> Iterator[tuple[Objects, Lease, Events, WorkerSpec]]:
-    """Objects, lease, events and worker spec of one run; always released."""
-    check_options(options)
-    check_here(options)
+def session(
+    out: str, options: Options, threads: int, *, begun: Callable[[Objects], str] | None = None, cpu_workers: int | None = None,
+    samples_alone: bool = False,
+) -> Iterator[tuple[Objects, Lease, Events, WorkerSpec, Options]]:  # fmt: skip
+    """Objects, lease, events, worker spec of one run, always released; and its options with device and workers decided. `begun`: the device
+    in the plan of a study that has cells; `cpu_workers`, `samples_alone`: see `place`."""
     objects = open_objects(out)
-    probe_create_only(objects)
-    lease = Lease.acquire(objects, takeover=options.takeover)
-    events = Events(objects, lease.epoch, quiet=options.quiet)  # its file names are unique to this run, even after it lost the study
-    objects = fenced(objects, Fence(lease))
-    device = options.device or ("cuda" if options.gpus_per_worker else "cpu")
-    try:
+    with ExitStack() as stack:
+        stack.callback(leave_cluster)  # it may have been joined to see its GPUs
+        placed = place(
+            options, threads=threads, begun=(lambda: begun(objects)) if begun else str, cpu_workers=cpu_workers, samples_alone=samples_alone
+        )
+        probe_create_only(objects)
+        lease = Lease.acquire(objects, takeover=options.takeover)
+        stack.callback(lease.release)
+        events = Events(objects, lease.epoch, quiet=options.quiet)  # its file names are unique to this run, even after it lost the study
+        stack.callback(events.close)
+        objects = fenced(objects, Fence(lease))
+        if placed.said:
+            events.tell(placed.said)
         if lease.after_crash:
             sweep(objects, ROOT, "records", "tables", "results", "samples", "weights", "events")
-        yield objects, lease, events, WorkerSpec(objects.url, lease.epoch, device, threads, import_path(), allowed=allowed())
-    finally:
-        try:
-            events.close()
-        finally:
-            lease.release()
+        spec = WorkerSpec(
+            objects.url, lease.epoch, placed.worker_device, threads, import_path(), allowed=allowed(), gpu_share=placed.share,
+            only_gpu=placed.only,
+        )  # fmt: skip
+        yield objects, lease, events, spec, placed.settled(options)
 
 
 def sweep(objects: Objects, *parts: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from xlli_ray.engine.pools.run_pool import Pools
 from xlli_ray.engine.run.session import session
 from xlli_ray.engine.run.training_digests import TrainingDigests
 from xlli_ray.engine.run.training_scan import study_scan
+from xlli_ray.engine.worker.environment import take_share
 from xlli_ray.engine.worker.tasks import WorkerSpec
 from xlli_ray.engine.worker.training import StudyFolder, TrainingWorker, TrainJob, TrainOutcome
 from xlli_ray.errors import RecipeError, StudyError, counted
@@ -73,6 +74,7 @@ def train_recipe(
 ) -> Summary:
     """Train the networks of a training recipe that are missing. `say` gets a line of progress at intervals, without workers.
 
+    Without a number of workers: one on each GPU; on the CPU, and on a single GPU, in this process.
     Raises RecipeError before anything is trained if the recipe is wrong or the study holds another recipe's training.
     """
     loaded = load_recipe(recipe, overrides=overrides)
@@ -82,7 +84,8 @@ def train_recipe(
     for job in jobs:
         if job.id in RESERVED:
             raise RecipeError(f"grid: {job.id!r} cannot be the id of a network: the study uses this name for something else")
-    with session(out, options, max(job.train.threads for job in jobs)) as (objects, lease, events, spec):
+    options = replace(options, device=_device(options.device, jobs))
+    with session(out, options, max(job.train.threads for job in jobs), cpu_workers=0) as (objects, lease, events, spec, options):
         if exists(objects, COPY):
             raise StudyError(f"{objects.url} holds a study of measurements (study.json): use a separate --out for trainings")
         events.event("start", command=options.command, epoch=lease.epoch)
@@ -104,6 +107,17 @@ def train_recipe(
         if others := [name for name in left_out if name not in study.failed]:
             study.notes.append(f"{MODELS} does not list {', '.join(others)}: trained by another recipe")
         return Summary(f"{objects.url.rstrip('/')}/{MODELS}", len(jobs), study.trained, study.failed, tuple(study.notes))
+
+
+def _device(wanted: str, jobs: Sequence[Job]) -> str:
+    """The value of --device: as given; for `auto`, that of the recipe if all its networks have the same. RecipeError if they contradict."""
+    named = {job.train.device for job in jobs}
+    if wanted == "auto":
+        return named.pop() if len(named) == 1 else wanted
+    kind = wanted.partition(":")[0]
+    if other := sorted(name for name in named if name != "auto" and name.partition(":")[0] != kind):
+        raise RecipeError(f"train.device is {other[0]} in the recipe, --device is {wanted}: leave one of them out")
+    return wanted
 
 
 def _run(
@@ -192,7 +206,8 @@ def _outcomes(
 ) -> Iterator[tuple[TrainJob, Any]]:
     """Trainings as they end; `ready` may grow meanwhile. Without workers: in this process, one after another."""
     if options.workers == 0:
-        worker = TrainingWorker(spec.study, spec.epoch, None if say is None else lambda step: say(step.line))
+        take_share(spec.device, spec.gpu_share)
+        worker = TrainingWorker(spec.study, spec.epoch, None if say is None else lambda step: say(step.line), device=spec.device)
         while ready:
             study.lease.check()
             job = ready.popleft()

@@ -93,6 +93,8 @@ def wanted_cells(
     for stage, probe, _ in probes:
         if problem := unable(stage.id, type(probe), smallest.frames):
             raise PlanError(problem)
+        if probe.FLOAT64 and device.startswith("mps"):
+            raise PlanError(f"stage {stage.id}: {stage.kind} computes in float64, which Apple's GPU (mps) cannot: use --device cpu")
         unknown = [name for name in probe.companions if name not in weights]
         if unknown:
             raise PlanError(f"stage {stage.id}: no model has the id {unknown[0]!r}; models: {', '.join(sorted(weights))}")

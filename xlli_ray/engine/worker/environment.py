@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import platform
 import socket
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,11 +17,13 @@ from xlli_ray.errors import EnvironmentFailure
 # Of <malloc.h>.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
+WITHOUT_CONTEXT = 0.95
+"""Of a share of a GPU's memory: the rest is for CUDA's own, which torch does not count."""
+
 
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
     """Versions of packages that can change numbers: written into each record and into study.json."""
-    import platform
     from importlib.metadata import PackageNotFoundError, version
 
     out = {"python": platform.python_version()}
@@ -57,9 +60,30 @@ def device_name(device: str) -> str:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             built = f"torch {torch.__version__} is built " + (f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA")
             raise EnvironmentFailure(
-                19, f"torch cannot use a GPU on {socket.gethostname()}: {reason} ({built}). Leave --gpus-per-worker out for the CPU"
+                19, f"torch cannot use a GPU on {socket.gethostname()}: {reason} ({built}). --device cpu computes on the CPU"
             ) from error
+    if device == "mps":
+        if not torch.backends.mps.is_available():
+            raise EnvironmentFailure(19, f"torch cannot use Apple's GPU on {socket.gethostname()}. --device cpu computes on the CPU")
+        return f"mps/{platform.processor()}"
     return f"cpu/{torch.backends.cpu.get_cpu_capability()}"
+
+
+def take_share(device: str, share: float) -> None:
+    """Limit the memory that this process may take of its GPU to `share`, if workers share it: none can starve the others."""
+    if device.startswith("cuda") and 0 < share < 1:
+        import torch
+
+        torch.cuda.set_per_process_memory_fraction(share * WITHOUT_CONTEXT, torch.device(device).index)
+
+
+def check_kind(planned: str, device: str) -> None:
+    """Raise EnvironmentFailure if a torch device is of another kind than that of a plan (`device_name`): before a worker is asked."""
+    if planned.partition("/")[0] not in (device.partition(":")[0], "any"):
+        raise EnvironmentFailure(
+            95, f"this study was planned for {planned}, which {socket.gethostname()} does not have; on the {device} numbers could differ. "
+            "Run it where it was planned, or use a new --out",
+        )  # fmt: skip
 
 
 def check_device(wanted: str, here: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from xlli_ray.engine.worker.environment import take_share
 from xlli_ray.user_code import allow
 
 
@@ -21,6 +22,10 @@ class WorkerSpec:
     """The driver's import path: a network of the user's (`package.module:factory`) must import in workers too."""
     readers: int = 2
     """Threads that load images in addition to those that compute; 0 if there are no cores for them."""
+    gpu_share: float = 0.0
+    """Share of its GPU that a worker may fill with its memory, if between 0 and 1."""
+    only_gpu: str = ""
+    """The one GPU that private workers see, as CUDA_VISIBLE_DEVICES names it; '' for all."""
     allowed: tuple[tuple[str, str], ...] = ()
     """Code of the user's recipe that workers may load, each with its recipe's folder (`user_code.allow`)."""
 
@@ -38,6 +43,8 @@ def with_readers(spec: WorkerSpec, *, workers: int, cores: float) -> WorkerSpec:
 def make_task(spec: WorkerSpec, task: str) -> Callable[[Any], Any]:
     """`unit` → runs a UnitJob; `scan` → runs a ScanJob; `train` → runs a TrainJob."""
     allow(spec.allowed)
+    if task != "scan":
+        take_share(spec.device, spec.gpu_share)
     if task == "unit":
         from xlli_ray.engine.worker.worker import Worker
 
@@ -49,5 +56,5 @@ def make_task(spec: WorkerSpec, task: str) -> Callable[[Any], Any]:
     if task == "train":
         from xlli_ray.engine.worker.training import TrainingWorker
 
-        return TrainingWorker(spec.study, spec.epoch).run
+        return TrainingWorker(spec.study, spec.epoch, device=spec.device).run
     raise ValueError(f"no task {task!r}")

@@ -77,10 +77,10 @@ class StudyFolder:
 class TrainingWorker:
     """Trains one network after another, each until it is finished or fails."""
 
-    def __init__(self, study: str, epoch: int, progress: Callable[[Any], None] | None = None) -> None:
+    def __init__(self, study: str, epoch: int, progress: Callable[[Any], None] | None = None, *, device: str = "cpu") -> None:
         self._objects = open_objects(study)
         self._holder = (epoch, holder_mark(self._objects, epoch))
-        self._progress = progress
+        self._progress, self._device = progress, device
 
     def run(self, job: TrainJob) -> TrainOutcome:
         """Errors of this network are its outcome; those of the environment are raised and end the run."""
@@ -94,7 +94,7 @@ class TrainingWorker:
         try:
             start = start_of(parsed, known, self._folder)
             read = Watch(lambda: witnesses(job.rows))  # an outage must not look like missing files
-            done = train_one(parsed, folder, job.rows, start, self._progress, read=read)
+            done = train_one(parsed, folder, job.rows, start, self._progress, read=read, device=self._device)
             return TrainOutcome(parsed.id, done.note, digests=folder.written)
         except (EnvironmentFailure, LeaseError):
             raise

@@ -54,6 +54,7 @@ class Lam(Probe):
     axis `frame` after `window`, and there are the small arrays of `over_clips`."""
 
     KIND: ClassVar[str] = "lam"
+    FLOAT64: ClassVar[bool] = True
     VERSION: ClassVar[int] = 2
     SHARES_FORWARD: ClassVar[bool] = False
     NEEDS_OUTPUT: ClassVar[bool] = True
