@@ -31,6 +31,7 @@ from xlli_ray.models.alignment.alignment import Choice, alignment_class, alignme
 from xlli_ray.models.blocks.first_weights import draw
 from xlli_ray.models.blocks.motion import ARG as FLOW
 from xlli_ray.models.blocks.motion import KNOWN, NONE, OWN, Motion, estimated, estimator_class, flow_of
+from xlli_ray.models.blocks.one_frame import stacked, wanted_frames
 
 SUPPORT = "support"
 SUPPORTS = ("neighbours", "current")
@@ -143,7 +144,7 @@ class AlignedNetwork(nn.Module):
         frames = clip.shape[1]
         if self.GIVES == "centre":
             return run(frames // 2)
-        return torch.stack([run(frame)[:, frame] for frame in range(frames)], 1)
+        return stacked({frame: run(frame)[:, frame] for frame in wanted_frames(frames)}, frames)
 
     def motion(self, clip: Tensor) -> Motion | None:
         """The motion of a clip by this network's own source of flow. NetworkError if it has none."""

@@ -31,6 +31,7 @@ from xlli_ray.models.blocks.aligned_network import (
     settings_of,
 )
 from xlli_ray.models.blocks.motion import OWN, Motion
+from xlli_ray.models.blocks.one_frame import stacked, step, wanted_frames
 from xlli_ray.models.blocks.residual import Block
 from xlli_ray.models.networks import Built, check_args, counts, load_strict, numbered, shape_of
 
@@ -78,19 +79,20 @@ class BasicVSR(AlignedNetwork):
 
     def restore(self, clip: Tensor, motion: Motion | None) -> Tensor:
         frames = clip.shape[1]
-        behind = self._carried("backward_trunk", clip, motion, list(range(frames))[::-1])
-        ahead = self._carried("forward_trunk", clip, motion, list(range(frames)))
-        return torch.stack([self._output(clip[:, t], behind[t], ahead[t]) for t in range(frames)], 1)
+        wanted = wanted_frames(frames)
+        behind = self._carried("backward_trunk", clip, motion, list(range(wanted[0], frames))[::-1])
+        ahead = self._carried("forward_trunk", clip, motion, list(range(wanted[-1] + 1)))
+        return stacked({t: self._output(clip[:, t], behind[t], ahead[t]) for t in wanted}, frames)
 
     def _carried(self, name: str, clip: Tensor, motion: Motion | None, order: list[int]) -> dict[int, Tensor]:
         """Features of each frame, with those before it in `order` carried along."""
         batch, _, _, h, w = clip.shape
         trunk: Trunk = getattr(self, name)
         carried, out = clip.new_zeros(batch, self.width, h, w), {}
-        for step, t in enumerate(order):
-            if step and motion is not None:
-                carried = self.align(name, carried, trunk.alone(clip[:, t]), motion.between(t, order[step - 1]))
-            carried = out[t] = trunk(torch.cat([clip[:, t], carried], 1))
+        for number, t in enumerate(order):
+            if number and motion is not None:
+                carried = self.align(name, carried, trunk.alone(clip[:, t]), motion.between(t, order[number - 1]))
+            carried = out[t] = step(trunk, torch.cat([clip[:, t], carried], 1))
         return out
 
     def _output(self, frame: Tensor, behind: Tensor, ahead: Tensor) -> Tensor:

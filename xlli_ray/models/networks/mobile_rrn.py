@@ -37,6 +37,7 @@ from xlli_ray.models.blocks.aligned_network import (
     settings_of,
 )
 from xlli_ray.models.blocks.motion import NONE, Motion
+from xlli_ray.models.blocks.one_frame import stacked, wanted_frames
 from xlli_ray.models.blocks.residual import Block
 from xlli_ray.models.networks import Built, check_args, counts, load_strict, numbered, renamed, shape_of
 
@@ -70,8 +71,8 @@ class MobileRRN(AlignedNetwork):
 
     def restore(self, clip: Tensor, motion: Motion | None) -> Tensor:
         batch, frames, _, h, w = clip.shape
-        state, out = clip.new_zeros(batch, self.width, h, w), []
-        for t in range(frames):
+        state, out, wanted = clip.new_zeros(batch, self.width, h, w), {}, wanted_frames(frames)
+        for t in range(wanted[-1] + 1):
             frame, before = clip[:, t], clip[:, max(t - 1, 0)]
             if t and motion is not None:
                 flow = motion.between(t, t - 1)
@@ -79,9 +80,10 @@ class MobileRRN(AlignedNetwork):
                 state = self.align("state", state, self._alone(frame), flow)
             y = self.recon_trunk(F.relu(self.conv_first(torch.cat([before, frame, state], 1))))
             state = F.relu(self.conv_hidden(y))
-            enlarged = F.interpolate(frame, scale_factor=SCALE, mode="bilinear", align_corners=False)
-            out.append(F.pixel_shuffle(self.conv_last(y), SCALE) + enlarged)
-        return torch.stack(out, 1)
+            if t in wanted:
+                enlarged = F.interpolate(frame, scale_factor=SCALE, mode="bilinear", align_corners=False)
+                out[t] = F.pixel_shuffle(self.conv_last(y), SCALE) + enlarged
+        return stacked(out, frames)
 
     def _alone(self, frame: Tensor) -> Tensor:
         """What the first layer makes of a frame alone, (B, width, h, w): for operators that look at the current frame."""

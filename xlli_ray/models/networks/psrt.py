@@ -40,6 +40,7 @@ from xlli_ray.models.blocks.aligned_network import (
 )
 from xlli_ray.models.blocks.clip_window_attention import ClipBody
 from xlli_ray.models.blocks.motion import OWN, Motion
+from xlli_ray.models.blocks.one_frame import stacked, wanted_frames
 from xlli_ray.models.networks import Built, check_args, counts, load_strict, shape_of
 
 VERSION = 1
@@ -92,7 +93,7 @@ class Recurrent(AlignedNetwork):
         for name in self.PASSES:
             order = range(frames) if name.startswith("forward") else range(frames - 1, -1, -1)
             features = self._passed(name, features, motion if name in self.aligned else None, list(order))
-        return torch.stack([self.upsampler(features[t], clip[:, t]) for t in range(frames)], 1)
+        return stacked({t: self.upsampler(features[t], clip[:, t]) for t in wanted_frames(frames)}, frames)
 
     def _passed(self, name: str, features: list[Tensor], motion: Motion | None, order: list[int]) -> list[Tensor]:
         """One pass over the features of all frames in `order`."""

@@ -13,7 +13,7 @@ Of a clip the score is that of one output frame, and the map has every input fra
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xlli_ray.errors import NetworkError, counted
+from xlli_ray.models.blocks.one_frame import one_frame
 from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.demo import STEPS
 from xlli_ray.probes.lam.diffusion_index import normalised_map
@@ -293,6 +294,12 @@ class _Walk:
         """The images that windows lie in, (R, C, sH, sW): of clips, the chosen frame of the output, unless it is the only one."""
         return output[:, self.frame] if output.ndim == 5 else output
 
+    def _one_frame(self) -> AbstractContextManager[None]:
+        """Of clips, networks are told which frame of the output is read. Steps are not run again where their operations are replaced."""
+        if self.frame is None:
+            return nullcontext()
+        return one_frame(self.frame, recompute=self.rule.gates == "plain" and not self.forms)
+
     def _at(self, cells: Sequence[Cell]) -> tuple[Tensor, Tensor]:
         """Centres of cells as images, and the cells' increments."""
         points = self.path.points(self.image, [float(cell.centre) for cell in cells])
@@ -309,7 +316,7 @@ class _Walk:
         """Scores at the baseline and at the end of the path. Raises NetworkError if one is not finite."""
         with torch.no_grad():
             both = torch.stack([self.path.points(self.image, [0.0])[0], self.image])
-            with Equivalents() as forms:
+            with self._one_frame(), Equivalents() as forms:
                 output = self._scored(self.model.forward(self._cut(both).contiguous(memory_format=self.layout)))
             self.forms = forms.used
             scores = [self.objective(output, window, self.target) for window in self.seen]
@@ -330,7 +337,7 @@ class _Walk:
     def _forward(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """The nodes as inputs of the network, and its output, on one graph. Raises NetworkError if the output has none."""
         x = self._cut(points).contiguous(memory_format=self.layout).requires_grad_()
-        with torch.enable_grad(), Equivalents() if self.forms else nullcontext():
+        with torch.enable_grad(), self._one_frame(), Equivalents() if self.forms else nullcontext():
             output = self._scored(self.model.forward(x))
         if not output.requires_grad:
             raise NetworkError(
