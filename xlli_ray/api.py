@@ -167,13 +167,14 @@ def lam(
     from xlli_ray.models.model import ImageModel, frame_by_frame
     from xlli_ray.models.open_any_model import open_model
     from xlli_ray.probes.lam.area import contribution_area
-    from xlli_ray.probes.lam.attribution import Rule, attribute, output_frame
+    from xlli_ray.probes.lam.attribution import Rule, output_frame
     from xlli_ray.probes.lam.clip_path import path_of
     from xlli_ray.probes.lam.objectives import Objective, Window
     from xlli_ray.probes.lam.over_clips import clip_numbers
     from xlli_ray.probes.lam.path_choices import way_of
     from xlli_ray.probes.lam.probe import GATED_NODES, NODES
     from xlli_ray.probes.lam.receptive_field import proved_radius
+    from xlli_ray.probes.lam.wide_passes import Explained, maps_of
     from xlli_ray.probes.lam.windows import enlarged, texture
 
     nodes = nodes or (GATED_NODES if gates == "averaged" else NODES)
@@ -202,10 +203,9 @@ def lam(
     wanted = None if truth is None else network.prepare(torch.from_numpy(truth)[None].to(network.device))[0]
     way, end = path_of(way_of(path), x[0], wanted)
     radius = proved_radius(network) if frame is None else proved_radius(network, len(planes), frame)
-    (result,) = attribute(
-        network, x[0], [place], way, objective=Objective(objective), rule=Rule(mode, nodes, tolerance, gates=gates), end=end,
-        target=wanted if wanted is None or frame is None else wanted[frame], radius=radius, frame=frame,
-    )  # fmt: skip
+    task = Explained(end, [place], way, wanted if wanted is None or frame is None else wanted[frame])
+    rule = Rule(mode, nodes, tolerance, gates=gates)
+    (result,) = maps_of(network, task, objective=Objective(objective), rule=rule, radius=radius, frame=frame)
     with torch.no_grad():
         output = network.forward(x)[0].cpu().numpy()
     if frame is None:

@@ -189,6 +189,35 @@ def test_out_of_memory_with_many_nodes_a_pass_is_tried_again_one_by_one_and_reco
     assert tables[0] == tables[1]
 
 
+@pytest.mark.parametrize("controls", [[], ["randomised_weights", "shifted_window"]])
+def test_wide_passes_give_the_tables_and_maps_of_one_image_at_a_time(
+    recipe: Make, run: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, controls: list[str]
+) -> None:
+    """On a GPU many images share a pass. An image without a window and one that cannot be read stay failed rows."""
+    made = lam(recipe, windows={"size": 20, "per_sample": 4}, signed=True, controls=controls)
+    (tmp_path / "images" / "04.png").write_bytes(b"no image any more")
+    first = run(made, "plain")
+    monkeypatch.setattr(Lam, "_on_gpu", staticmethod(lambda values: True))
+    second = run(made, "wide")
+    assert first.failed == second.failed
+    studies = [open_study(tmp_path / name) for name in ("plain", "wide")]
+    tables = [study.sql("select * from lam order by model, control, sample_id, \"window\"") for study in studies]
+    for name in tables[0].column_names:
+        ours, theirs = (table[name].to_pylist() for table in tables)
+        if isinstance(ours[0], float):
+            rounding = 5e-4 if name == "completeness" else 1e-6  # relative to a small difference of two scores
+            np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=rounding, err_msg=name)
+        else:
+            assert ours == theirs, name
+    for cell in ("accurate", *(f"accurate.{control}" for control in controls)):
+        for array in ("map", "attribution"):
+            for bucket in studies[0].array(f"lam/small/{cell}", array).buckets:
+                readers = [study.array(f"lam/small/{cell}", array).reader(bucket) for study in studies]
+                ours, theirs = (reader.rows(np.arange(reader.bucket.rows)) for reader in readers)
+                np.testing.assert_array_equal(np.isnan(ours), np.isnan(theirs))
+                assert np.linalg.norm(np.nan_to_num(ours - theirs)) <= 1e-5 * np.linalg.norm(np.nan_to_num(theirs))
+
+
 def test_several_nodes_a_pass_only_on_a_gpu_and_not_when_memory_was_short() -> None:
     probe = Lam(Lam.Params(), {})
     assert (probe._rows_a_pass("cpu", alone=False), probe._rows_a_pass("cuda", alone=True)) == (1, 1)

@@ -144,6 +144,8 @@ class Measurement:
     """None: exactly one table row per sample, in order."""
     failed: Mapping[int, str] = field(default_factory=dict)
     """Position in the batch → reason; the engine turns these into failed rows."""
+    narrowed: bool = False
+    """Memory ran out, and smaller passes than planned were made: last digits may differ from those of another run."""
 
 
 @runtime_checkable

@@ -275,6 +275,21 @@ def test_a_map_of_a_clip_has_its_frames_in_every_array_and_column(make_batch: An
     assert "tracking_error" not in found.columns
 
 
+def test_wide_passes_give_the_maps_of_clips(make_batch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: several clips a pass, all their frames with the explained one's window."""
+    for model in (clip_model(both_ways().module, 2), clip_model(Weighted(centre=True), gives="centre")):
+        windows = {"size": 6, "per_sample": 2} if model.scale == 2 else [{"top": 3, "left": 4, "size": 6}]
+        batch = make_batch(3, 16, 20, scale=model.scale, frames=FRAMES)
+        plain = measured(model, batch, nodes=4, windows=windows)
+        with monkeypatch.context() as patched:
+            patched.setattr(Lam, "_on_gpu", staticmethod(lambda values: True))
+            wide = measured(model, batch, nodes=4, windows=windows)
+        for name, values in plain.arrays.items():
+            np.testing.assert_allclose(wide.arrays[name], values, rtol=1e-3, atol=1e-4, err_msg=name)
+        assert wide.positions == plain.positions
+        assert wide.columns["frame"] == plain.columns["frame"]
+
+
 def test_the_windows_of_a_clip_are_those_of_the_explained_frame(make_batch: Any) -> None:
     """Texture is chosen on its target, and scored against it by objective `error`."""
     batch = make_batch(1, frames=FRAMES, seed=2)

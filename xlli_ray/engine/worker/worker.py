@@ -176,7 +176,7 @@ class Worker:
                     continue
                 with clock("compute"):
                     results, alone = self._measure_batch(model, measuring, batch)
-                one_by_one |= alone
+                one_by_one |= alone or any(result.narrowed for some in results for result in some)
                 with clock("write"):
                     while len(encoding) >= 2:
                         encoding.popleft().result()

@@ -120,7 +120,7 @@ def attribute(
             raise NetworkError(problem)
     if image.ndim == 4:
         frame = output_frame(model, len(image), frame)
-    crops = _crops(windows, radius, model, image)
+    crops = choose_crops(windows, radius, model, image)
     jobs: list[tuple[list[Window], Crop | None]] = [([w], c) for w, c in zip(windows, crops)] if crops else [(list(windows), None)]
     out: list[WindowResult] = []
     for some, crop in jobs:
@@ -130,7 +130,7 @@ def attribute(
     return out
 
 
-def _crops(windows: Sequence[Window], radius: Radius | None, model: Model, image: Tensor) -> list[Crop] | None:
+def choose_crops(windows: Sequence[Window], radius: Radius | None, model: Model, image: Tensor) -> list[Crop] | None:
     """A crop for each window, or None if one shared forward pass over the whole image is cheaper."""
     if radius is None:
         return None
@@ -152,12 +152,20 @@ def output_frame(model: Model, frames: int, frame: int | None) -> int:
 
 
 def layout_for(model: Model) -> torch.memory_format:
-    """Memory format of inputs: channels-last, which convolutions are faster with; unchanged for clips, which have a frame axis, and for
-    networks with linear layers, whose tokens would have to be reordered in every block."""
-    if "frame" in model.AXES:
+    """Memory format of inputs: channels-last, which convolutions are faster with on a CPU; unchanged on a GPU, where they are slower, for
+    clips, which have a frame axis, and for networks with linear layers, whose tokens would have to be reordered in every block."""
+    if "frame" in model.AXES or model.device.type == "cuda":
         return torch.contiguous_format
     tokens = any(isinstance(module, torch.nn.Linear) for module in model.module.modules())
     return torch.contiguous_format if tokens else torch.channels_last
+
+
+def without_gradient(model: Model) -> str:
+    """Why a network whose output has no gradient cannot be explained."""
+    return (
+        f"model {model.id!r}: its output has no gradient with respect to its input (it detaches, rounds, or runs under "
+        "no_grad); LAM needs a differentiable network"
+    )
 
 
 class _Walk:
@@ -340,10 +348,7 @@ class _Walk:
         with torch.enable_grad(), self._one_frame(), Equivalents() if self.forms else nullcontext():
             output = self._scored(self.model.forward(x))
         if not output.requires_grad:
-            raise NetworkError(
-                f"model {self.model.id!r}: its output has no gradient with respect to its input (it detaches, rounds, or runs under "
-                "no_grad); LAM needs a differentiable network"
-            )
+            raise NetworkError(without_gradient(self.model))
         return x, output
 
     def _backward(self, x: Tensor, output: Tensor, chosen: Sequence[int]) -> list[Tensor]:

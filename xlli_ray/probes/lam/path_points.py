@@ -63,7 +63,7 @@ def filtered(image: Tensor, kernels: NDArray[np.float64], *, dtype: torch.dtype 
         raise NetworkError(f"the blur path needs inputs above {half} pixels on each side, got {image.shape[-2]}×{image.shape[-1]}")
     planes = image.flatten(0, -3)
     padded = F.pad(planes[:, None].to(dtype), (half,) * 4, mode="reflect")
-    bank = torch.from_numpy(kernels)[:, None].to(image.device, dtype)
+    bank = on_device(torch.from_numpy(kernels)[:, None].to(dtype), image.device)
     return F.conv2d(padded, bank).transpose(0, 1).to(image.dtype).contiguous().unflatten(1, image.shape[:-2])
 
 
@@ -71,8 +71,12 @@ def changed(image: Tensor, kernels: NDArray[np.float64], *, dtype: torch.dtype =
     """As `filtered`, for kernels that sum to 0, such as differences of blurs: exactly 0 in channels of one value."""
     out = filtered(image, kernels, dtype=dtype)
     values = image.flatten(-2)
-    out[:, values.amax(-1) == values.amin(-1)] = 0
-    return out
+    return out.masked_fill_((values.amax(-1) == values.amin(-1))[..., None, None], 0)
+
+
+def on_device(values: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on the device; to a GPU the copy is queued, so that the host need not wait for what is queued before it."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 @lru_cache(maxsize=4096)
@@ -139,9 +143,9 @@ class LinearPath:
     baseline: Tensor
 
     def points(self, image: Tensor, at: Sequence[float]) -> Tensor:
-        weights = torch.tensor(at, dtype=torch.float64, device=image.device)[:, None, None, None]
+        weights = on_device(torch.tensor(at, dtype=torch.float64), image.device)[:, None, None, None]
         return (self.baseline.double() + weights * (image.double() - self.baseline.double())).to(image.dtype)
 
     def increments(self, image: Tensor, start: Sequence[float], stop: Sequence[float]) -> Tensor:
-        widths = (torch.tensor(stop, dtype=torch.float64) - torch.tensor(start, dtype=torch.float64)).to(image.device)
+        widths = on_device(torch.tensor(stop, dtype=torch.float64) - torch.tensor(start, dtype=torch.float64), image.device)
         return (widths[:, None, None, None] * (image.double() - self.baseline.double())).to(image.dtype)

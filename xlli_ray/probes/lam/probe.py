@@ -11,7 +11,7 @@ estimate of its error. A map that is zero everywhere or not finite is undefined 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -29,11 +29,13 @@ from xlli_ray.probes.probe import Probe
 if TYPE_CHECKING:
     import torch
 
+    from xlli_ray.models.batch_independence import Manners
     from xlli_ray.models.model import Model
-    from xlli_ray.probes.lam.attribution import WindowResult
-    from xlli_ray.probes.lam.objectives import Window
+    from xlli_ray.probes.lam.attribution import Rule, WindowResult
+    from xlli_ray.probes.lam.objectives import Objective
     from xlli_ray.probes.lam.receptive_field import Radius
     from xlli_ray.probes.lam.timing import MapTime
+    from xlli_ray.probes.lam.wide_passes import Explained
 
 NODES = 20
 """Default number of nodes of mode accurate; the reasons are in docs/log.md."""
@@ -112,6 +114,9 @@ class Lam(Probe):
         self.companions = (choose.hardest.by,) if isinstance(choose, Hardest) else ()
         self.way = way_of(params.path)
         self._prepared: dict[int, tuple[Model, Radius | None]] = {}
+        self._manners: Manners | None = None
+        self._saved: dict[str, float] = {}
+        self._narrowed = False
 
     @classmethod
     def cells(cls, params: BaseModel, model: Model, example: torch.Tensor) -> list[dict[str, Any]]:
@@ -226,13 +231,13 @@ class Lam(Probe):
         columns: dict[str, list[Any]] = {name: [] for name, _ in columns_of(self.columns(), clips=bool(frames))}
         positions: list[int] = []
         failed: dict[int, str] = {}
-        for i in np.flatnonzero(batch.ok).tolist():
+        self._narrowed = False
+        for i, results in self._results(model, batch):
             try:
-                results = self._sample(model, batch, i)
+                if isinstance(results, NetworkError):
+                    raise results
                 flows = over_clips.flows_of(batch, self.params.flow, i) if self.params.flow else None
             except NetworkError as error:
-                if isinstance(error, ForwardError) and not batch.alone:
-                    raise  # in smaller passes it may run
                 failed[i] = str(error)
                 continue
             for j, result in enumerate(results):
@@ -246,48 +251,123 @@ class Lam(Probe):
                     array[i, j] = found[name]
                 for name, value in row.items():
                     columns[name].append(value)
-        return Measurement(arrays, columns, positions, failed)
+        return Measurement(arrays, columns, positions, failed, narrowed=self._narrowed)
 
     def _frame(self, frames: int) -> int:
         """The explained frame of clips of so many."""
         asked = self.params.frame
         return frames // 2 if asked == "centre" else int(asked)
 
-    def _sample(self, model: Model, batch: Batch, i: int) -> list[WindowResult]:
-        """Maps of all windows of one sample. Raises NetworkError with the reason if it has none."""
+    def _results(self, model: Model, batch: Batch) -> Iterator[tuple[int, list[WindowResult] | NetworkError]]:
+        """For each sample, in order: the results of its windows, or why it has none."""
+        good = np.flatnonzero(batch.ok).tolist()
+        if self._is_wide(model, batch):
+            yield from self._wide(model, batch, good)
+            return
+        for i in good:
+            try:
+                yield i, self._sample(model, batch, i)
+            except NetworkError as error:
+                if isinstance(error, ForwardError) and not batch.alone:
+                    raise  # in smaller passes it may run
+                yield i, error
+
+    def _explained(self, model: Model, batch: Batch, i: int, shown: torch.Tensor) -> Explained:
+        """One sample, ready to be explained. `shown`: the batch's input, where windows are chosen. Raises NetworkError with the reason if
+        it has no map."""
         import torch
 
-        from xlli_ray.probes.lam.attribution import Rule, attribute, output_frame
         from xlli_ray.probes.lam.clip_path import path_of
         from xlli_ray.probes.lam.controls import shifted
-        from xlli_ray.probes.lam.objectives import Objective
+        from xlli_ray.probes.lam.sample_windows import sample_windows
+        from xlli_ray.probes.lam.wide_passes import Explained
 
-        frames = batch.input.shape[1] if batch.input.ndim == 5 else 0
         image = model.prepare(batch.input[i : i + 1])[0]
         clean = batch.targets[i]
-        target = None if clean is None else model.prepare(torch.from_numpy(clean)[None].to(image.device))[0]
         high, wide = image.shape[-2:]
         height, width = model.scale * high, model.scale * wide
-        if target is not None and tuple(target.shape[-2:]) != (height, width):
-            raise NetworkError(f"wrong scale: the output is {width}×{height} pixels, the target {target.shape[-1]}×{target.shape[-2]}")
+        if clean is not None and clean.shape[-2:] != (height, width):
+            raise NetworkError(f"wrong scale: the output is {width}×{height} pixels, the target {clean.shape[-1]}×{clean.shape[-2]}")
         if problem := self.unfit(model.scale, high, wide, batch.samples[i].source):
             raise NetworkError(problem)
-        frame = output_frame(model, frames, self._frame(frames)) if frames else None
-        network, radius = self._ready(model, frames)
-        windows = self._windows(model, batch, i, frame)
+        frame = self._output_frame(model, batch)
+        windows = sample_windows(self.params.windows, model, batch, i, frame, shown)
         if self.control == "shifted_window":
             windows = [shifted(window, height, width) for window in windows]
-        p = self.params
-        objective = Objective("channel", p.objective.channel) if isinstance(p.objective, Channel) else Objective(p.objective)
+        target = None
+        if clean is not None and (self.params.objective == "error" or self.way.TO_TARGET or ":" in self.params.path):
+            target = model.prepare(torch.from_numpy(clean)[None].to(image.device))[0]
         path, end = path_of(self.way, image, target)
-        shown = target if target is None or frame is None else target[frame]
-        rule = Rule(p.mode, self.nodes, p.tolerance, p.max_nodes, self._rows_a_pass(image.device.type, alone=batch.alone), p.gates)
+        return Explained(end, windows, path, target if target is None or frame is None else target[frame])
+
+    def _sample(self, model: Model, batch: Batch, i: int) -> list[WindowResult]:
+        """Maps of all windows of one sample, a node at a time. Raises NetworkError with the reason if it has none."""
+        from xlli_ray.probes.lam.attribution import attribute
+
+        task, frame = self._explained(model, batch, i, batch.input), self._output_frame(model, batch)
+        network, radius = self._ready(model, self._frames(batch))
+        rule, objective = self._rule(self._rows_a_pass(batch.input.device.type, alone=batch.alone)), self._objective()
         return attribute(
-            network, image, windows, path, objective=objective, rule=rule, end=end, target=shown, radius=radius, frame=frame
+            network, task.image, task.windows, task.path, objective=objective, rule=rule, target=task.target, radius=radius, frame=frame
         )
 
+    def _is_wide(self, model: Model, batch: Batch) -> bool:
+        """Whether many images share a pass: on a GPU, if the network treats the images of a batch independently."""
+        from xlli_ray.models.batch_independence import manners
+        from xlli_ray.probes.lam.wide_passes import WidePasses
+
+        if not self._on_gpu(batch.input) or batch.alone or not WidePasses.serves(self._rule(1)):
+            return False
+        if self._manners is None:
+            self._manners = manners(model)
+        return not self._manners.alone
+
+    def _wide(self, model: Model, batch: Batch, good: Sequence[int]) -> Iterator[tuple[int, list[WindowResult] | NetworkError]]:
+        """`_results`, as many images in a pass as keep a GPU busy."""
+        from xlli_ray.probes.lam.pass_width import planned_rows
+        from xlli_ray.probes.lam.wide_passes import WidePasses, in_groups
+
+        network, radius = self._ready(model, self._frames(batch))
+        passes = WidePasses(
+            network, objective=self._objective(), rule=self._rule(1), radius=radius, frame=self._output_frame(model, batch),
+            rows=lambda shape: planned_rows(network, shape, self._saved),
+        )  # fmt: skip
+        # copied once: a copy of each image would wait for the passes that run meanwhile
+        shown = batch.input.cpu() if any(target is None for target in batch.targets) else batch.input
+        each = 2 * passes.images_a_pass(tuple(batch.input.shape[1:]))
+        groups = [good[start : start + each] for start in range(0, len(good), each)]
+        yield from in_groups(passes, groups, lambda i: self._explained(model, batch, i, shown))
+        self._narrowed |= passes.narrowed
+
+    def _rule(self, rows: int) -> Rule:
+        from xlli_ray.probes.lam.attribution import Rule
+
+        return Rule(self.params.mode, self.nodes, self.params.tolerance, self.params.max_nodes, rows, self.params.gates)
+
+    def _objective(self) -> Objective:
+        from xlli_ray.probes.lam.objectives import Objective
+
+        asked = self.params.objective
+        return Objective("channel", asked.channel) if isinstance(asked, Channel) else Objective(asked)
+
+    @staticmethod
+    def _frames(batch: Batch) -> int:
+        """Frames of its clips; 0 for images."""
+        return batch.input.shape[1] if batch.input.ndim == 5 else 0
+
+    def _output_frame(self, model: Model, batch: Batch) -> int | None:
+        """The explained frame of the output; None for images."""
+        from xlli_ray.probes.lam.attribution import output_frame
+
+        frames = self._frames(batch)
+        return output_frame(model, frames, self._frame(frames)) if frames else None
+
+    @staticmethod
+    def _on_gpu(values: torch.Tensor) -> bool:
+        return values.is_cuda
+
     def _rows_a_pass(self, device: str, *, alone: bool) -> int:
-        """Nodes a forward pass: one on a CPU, where more bring no gain, and for a sample that is retried alone."""
+        """Nodes a forward pass of one image: one on a CPU, where more bring no gain, and for a sample that is retried alone."""
         return ROWS_GPU if device == "cuda" and self.params.tolerance is None and not alone else 1
 
     def _ready(self, model: Model, frames: int = 0) -> tuple[Model, Radius | None]:
@@ -301,37 +381,6 @@ class Lam(Probe):
             frame = self._frame(frames) if frames else 0
             self._prepared[frames] = network, proved_radius(network, frames, frame) if self.params.crop == "auto" else None
         return self._prepared[frames]
-
-    def _windows(self, model: Model, batch: Batch, i: int, frame: int | None) -> list[Window]:
-        """The windows of one sample; of a clip, those of its explained `frame`."""
-        from xlli_ray.probes.lam.objectives import Window
-        from xlli_ray.probes.lam.windows import candidates, enlarged, hardest, texture
-
-        asked = self.params.windows
-        if isinstance(asked, list):
-            return [Window(place.top, place.left, place.size) for place in asked]
-        if isinstance(asked, Listed):
-            return [Window(place.top, place.left, place.size) for place in asked.of(batch.samples[i].source)]
-        assert isinstance(asked, Chosen)
-        image, truth = batch.input[i], batch.targets[i]
-        if frame is not None:
-            image, truth = image[frame], None if truth is None else truth[frame]
-        if asked.choose == "grid":
-            return candidates(model.scale * image.shape[1], model.scale * image.shape[2], asked.size)
-        if isinstance(asked.choose, Hardest):
-            output = batch.companions[asked.choose.hardest.by][i].cpu().numpy()
-            if frame is not None:
-                output = over_clips.given_frame(output, frame, len(batch.input[i]), asked.choose.hardest.by)
-            if truth is None:
-                raise NetworkError("windows: hardest needs a target")
-            if output.shape[1:] != truth.shape[1:]:
-                raise NetworkError(f"windows: hardest: model {asked.choose.hardest.by} upscales to a size other than the target's")
-            if len(output) != len(truth):
-                lead = (None,) * (batch.input.ndim - 3)
-                truth = model.prepare(batch.input.new_tensor(truth)[lead]).cpu().numpy().reshape(-1, *truth.shape[1:])
-            return hardest(output, truth, asked.size, asked.per_sample)
-        reference = enlarged(image.cpu().numpy(), model.scale) if truth is None else truth
-        return texture(reference, asked.size, asked.per_sample)
 
     def _row(self, index: int, result: WindowResult, values: np.ndarray) -> dict[str, Any]:
         from xlli_ray.probes.lam.diffusion_index import gini, n95

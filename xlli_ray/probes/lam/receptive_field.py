@@ -47,6 +47,10 @@ class Crop:
     def area(self) -> int:
         return (self.bottom - self.top) * (self.right - self.left)
 
+    def grown(self, rows: int, columns: int, height: int, width: int) -> Crop:
+        """This part with at least so many rows and columns of an image of (height, width)."""
+        return Crop(*_grown(self.top, self.bottom, rows, height), *_grown(self.left, self.right, columns, width))
+
     def cut(self, image: Tensor) -> Tensor:
         """The part of (…, H, W)."""
         return image[..., self.top : self.bottom, self.left : self.right]

@@ -1,0 +1,54 @@
+"""How many rows (nodes of images) a pass on a GPU has: planned, not tried.
+
+Enough to keep the card busy, fewer where the tensors that the network saves for its gradients would not fit. The width depends on the
+network, the size and the card, never on how many workers share the card, since results depend on it in the last digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xlli_ray.models.model import Model
+
+PIXELS = 160 * 64 * 64
+"""Input pixels of a pass, over its rows: from here on a pass of twice the width takes twice the time (docs/log.md)."""
+ROOM = 0.5
+"""Share of the card's memory for the tensors that a pass saves for its gradients."""
+MARGIN = 1.5
+"""Peak of a pass relative to what it saves."""
+
+
+def row_bytes(model: Model, shape: Sequence[int]) -> int:
+    """Bytes that the network saves for the gradient of one input of `shape`, its weights left out."""
+    own = {one.untyped_storage().data_ptr() for one in (*model.module.parameters(), *model.module.buffers())}
+    seen: dict[int, int] = {}
+
+    def keep(values: Tensor) -> Tensor:
+        storage = values.untyped_storage()
+        if storage.data_ptr() not in own:
+            seen[storage.data_ptr()] = storage.nbytes()
+        return values
+
+    x = torch.zeros(1, *shape, device=model.device).requires_grad_()
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda values: values):
+        output = model.forward(x)
+    del output
+    return sum(seen.values())
+
+
+def planned_rows(model: Model, shape: Sequence[int], known: dict[str, float]) -> int:
+    """Rows of `shape`, (…, C, H, W), of one pass on the model's device. `known` keeps what was measured once: bytes per pixel."""
+    pixels = int(np.prod(shape)) // shape[-3]
+    if "bytes" not in known:
+        known["bytes"] = row_bytes(model, shape) / pixels
+    fitting = int(ROOM * card_bytes(model.device) / (MARGIN * max(1.0, known["bytes"] * pixels)))
+    return max(1, min(PIXELS // pixels, fitting))
+
+
+def card_bytes(device: torch.device) -> int:
+    """Memory of the whole card, whatever a worker's share of it; of a CPU, an assumed one."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 16 << 30
