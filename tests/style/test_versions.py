@@ -47,10 +47,13 @@ CORPORA = {
 EQUAL = {"derain"}
 """Probes of networks whose output has the input's size: they measure the corpus `equal`, and no other probe does."""
 CLIPS_ONLY = {kind for kind in PROBES if not probe_class(kind).IMAGES}
+REDUCED = "features-bf16"
+"""A stage in another precision than float32."""
 STAGES = [
     {"restore": {"models": ["srresnet"]}}, {"features": {"layers": ["*"], "models": ["srresnet"]}},
     {"gram": {"layers": ["*"], "models": ["srresnet"]}}, {"inputs": {}}, {"complexity": {}},
     {"lam": {"models": ["srresnet"], "windows": {"size": 8, "choose": "texture"}}},
+    {"features": {"id": REDUCED, "layers": ["*"], "models": ["srresnet"], "precision": "bf16"}},
 ]  # fmt: skip
 
 
@@ -68,7 +71,7 @@ def kinds(corpus: str) -> set[str]:
     """Cells of a corpus here, each named by its probe; those of clips by their stage."""
     if corpus == "clips":
         return {fields["id"] for stage in OF_CLIPS for fields in stage.values()}
-    return EQUAL if corpus == "equal" else set(PROBES) - EQUAL - CLIPS_ONLY
+    return EQUAL if corpus == "equal" else {REDUCED, *PROBES} - EQUAL - CLIPS_ONLY
 
 
 class Half(nn.Module):
@@ -151,8 +154,10 @@ def must_change(module: str) -> set[str] | None:
     if (kind := probe_of(module)) is not None and not probe_class(kind).IMAGES:
         need = NEED_FLOW if kind == "flow" else set()
         return marks | need | {f"{stage} clips" for stage, one in KIND_OF_CLIPS.items() if one == kind}
+    if module == "xlli_ray.models.precision":
+        return {f"{what} {corpus}" for corpus in CORPORA if corpus not in ("equal", "clips") for what in ("plan", REDUCED)}
     if kind is not None:
-        also = {"features": ["gram"]}.get(kind, [])
+        also = {"features": ["gram", REDUCED]}.get(kind, [])
         return marks | {f"{one} {corpus}" for one in [kind, *also] for corpus in CORPORA} & cells
     if any(place.split(":")[0] == module for place in ANALYSES.values()):
         return {f"analysis {kind}" for kind, place in ANALYSES.items() if place.split(":")[0] == module}
@@ -205,7 +210,7 @@ def identities(records: Any) -> dict[str, Any]:
         (record,) = weights.keep_models(objects, recipe, [known[corpus]])
         plan = make_plan(recipe, samples, [record], {"equal": _same_size, "clips": _each_frame}.get(corpus, _model))
         for cell in plan.cells:
-            out[f"{cell.stage if corpus == 'clips' else cell.kind} {corpus}"] = identity_hash(cell.identity)
+            out[f"{cell.stage} {corpus}"] = identity_hash(cell.identity)
         manifest = Manifest("v", 0, {}, samples)
         out[f"plan {corpus}"] = _plan_mark(recipe, manifest, [record], "cpu")
     for name in [*NETWORKS, "spandrel"]:

@@ -150,7 +150,8 @@ def as_recipe(recipe: Recipe) -> dict[str, Any]:
     data["corpus"] = {key: value for key, value in data["corpus"].items() if value is not None}
     stages = []
     for stage in recipe.stages:
-        fields = {"id": stage.id, **({} if stage.models == "all" else {"models": stage.models}), **stage.params}
+        usual = {"models": "all", "precision": "float32"}
+        fields = {"id": stage.id, **{name: getattr(stage, name) for name in usual if getattr(stage, name) != usual[name]}, **stage.params}
         stages.append({stage.code or stage.kind: fields})
     return {**data, "stages": stages}
 

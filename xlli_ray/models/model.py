@@ -16,10 +16,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from pathlib import PurePath
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 from xlli_ray.corpus.size import Size
 from xlli_ray.errors import ForwardError, NetworkError, XlliError, counted
 from xlli_ray.models.blocks.padding import extend
+from xlli_ray.models.precision import computing, follow
 from xlli_ray.models.step_reports import step
 
 LUMA = (0.299, 0.587, 0.114)  # BT.601, full range
@@ -61,6 +63,7 @@ class Model(ABC):
     `notes`           decisions made while loading, for people.
     `folder`          of a factory: where its file was found, "" for an installed package.
     `parts`           VERSIONs of the registered classes that it consists of, see `networks.Built`.
+    `precision`       of its arithmetic, see `precision`; its input and output are float32 in any case.
     """
 
     id: str
@@ -81,6 +84,16 @@ class Model(ABC):
     notes: tuple[str, ...] = ()
     folder: str = ""
     parts: Mapping[str, int] = field(default_factory=dict)
+    precision: str = "float32"
+
+    def at(self, precision: str) -> Self:
+        """The same network computed in another precision; the same object each time."""
+        if precision == self.precision:
+            return self
+        known = _AT.setdefault(self, {})
+        if precision not in known:
+            known[precision] = replace(self, precision=precision)
+        return cast("Self", known[precision])
 
     @property
     def device(self) -> torch.device:
@@ -148,9 +161,14 @@ class Model(ABC):
         lo, hi = self.range
         if (lo, hi) != (0.0, 1.0):
             x = x * (hi - lo) + lo
-        y: Tensor = self.run(self.module, extend(x, high, wide))
+        given = extend(x, high, wide)
+        with computing(self.precision, given.device):
+            y: Tensor = self.run(self.module, given)
+        if isinstance(y, Tensor):
+            follow(self.precision, given, y)
         if self.output == "none":
-            return y
+            reduced = self.precision != "float32" and isinstance(y, Tensor) and y.is_floating_point()
+            return y.float() if reduced else y
         expected = self.given(tuple(x.shape), high, wide)
         if not isinstance(y, Tensor) or tuple(y.shape) != expected:
             got = tuple(y.shape) if isinstance(y, Tensor) else f"a {type(y).__name__}"
@@ -192,6 +210,9 @@ class Model(ABC):
             raise ForwardError(
                 f"model {self.id!r} ({self.network}) raised {type(error).__name__} for an input of {'×'.join(map(str, x.shape))}: {said}"
             ) from error
+
+
+_AT: WeakKeyDictionary[Model, dict[str, Model]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,6 +45,8 @@ class Probe:
     """True: reads layers or the output of one plain forward pass shared with other cells. False: `measure` gets no forward pass."""
     NEEDS_OUTPUT: ClassVar[bool] = False
     """True: networks that do not return an image are refused."""
+    GRADIENTS: ClassVar[bool] = False
+    """True: it differentiates the network; refused in float16, where small gradients become 0."""
     FLOAT64: ClassVar[bool] = False
     """True: it computes in float64 on the network's device; refused on Apple's GPUs, which cannot."""
     CLIPS: ClassVar[bool] = False

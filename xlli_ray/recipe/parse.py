@@ -154,12 +154,11 @@ def _stage(entry: Any, index: int, source: Source, base: Path) -> list[_Part]:
         stage = {"kind": name, "id": params.pop("id", name), "params": params}
         if name != kind:
             stage |= {"code": resolved.code, "concludes": resolved.concludes}
-        if "models" in params:
-            stage["models"] = params.pop("models")
+        stage |= {name: params.pop(name) for name in ("models", "precision") if name in params}
     try:
         Stage(**stage)
     except ValidationError as error:
-        below = {"id": fields, "models": fields} if fields[-1] != "params" else {}
+        below = {"id": fields, "models": fields, "precision": fields} if fields[-1] != "params" else {}
 
         def at(inner: problems.Path) -> str:
             return source.place((*below.get(str(inner[0]), path), *inner) if inner else path)
@@ -175,6 +174,8 @@ def _stage(entry: Any, index: int, source: Source, base: Path) -> list[_Part]:
             f"{where}`{stage['kind']}` measures samples without a model, so it has no `models` to choose. Omit `models`"
             " (cells that an earlier version measured with a model are kept)"
         )
+    if reason := _no_precision(cls, str(stage.get("precision", "float32"))):
+        raise _Refused(f"{source.place((*(fields if fields[-1] != 'params' else path), 'precision'))}`{stage['kind']}` {reason}")
     _checked(cls.Params, stage["params"], source, fields)
     if inlined := getattr(cls.Params, "inlined", None):  # parameters that name a file include its content
         try:
@@ -182,6 +183,19 @@ def _stage(entry: Any, index: int, source: Source, base: Path) -> list[_Part]:
         except RecipeError as error:
             raise _Refused(f"{source.place(fields)}{error}") from error
     return [_Part(stage, source, path, fields)]
+
+
+def _no_precision(cls: Any, precision: str) -> str:
+    """Why a stage of this class cannot be computed in `precision`; '' if it can."""
+    if precision == "float32":
+        return ""
+    if _alone(cls) or not hasattr(cls, "measure"):
+        return "runs no network, so it has no `precision` to choose. Omit it" + (
+            "" if _alone(cls) else ", or name the stage that it reads with a precision of its own"
+        )
+    if precision == "fp16" and cls.GRADIENTS:
+        return "differentiates networks, and gradients below 6e-8 are 0 in float16. Use bf16 or tf32"
+    return ""
 
 
 def _alone(cls: Any) -> bool:

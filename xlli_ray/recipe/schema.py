@@ -128,6 +128,7 @@ class Stage(BaseModel):
     id: str
     models: Literal["all"] | list[str] | dict[str, Any] = "all"
     params: dict[str, Any] = Field(default_factory=dict)
+    precision: Literal["float32", "tf32", "bf16", "fp16"] = Field(default="float32", description="of the networks' arithmetic")
     code: str = Field(default="", description="location of its class if it is not in a registry")
     concludes: bool = Field(default=False, description="whether it is an analysis; known for those in a registry")
 
@@ -236,8 +237,8 @@ class Recipe(BaseModel):
         """JSON-able copy, paths resolved."""
         data = json.loads(self.model_dump_json())
         for stage in data["stages"]:  # defaults are omitted, as in older studies
-            for name in ("code", "concludes"):
-                if not stage[name]:
+            for name, usual in (("code", ""), ("concludes", False), ("precision", "float32")):
+                if stage[name] == usual:
                     del stage[name]
         return cast("dict[str, Any]", data)
 

@@ -1,4 +1,5 @@
-"""Groups: new cells of one model that can share a forward pass share row ranges and units; for samples alone, all cells do."""
+"""Groups: new cells of one model that can share a forward pass, which has one precision, share row ranges and units; for samples alone,
+all cells do."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ def cut_groups(
     together: dict[Any, list[WantedCell]] = {}
     with_sets = any(isinstance(want.probe, SetProbe) for want in wanted)
     for want in wanted:
-        shared = (tuple(sorted(want.batches.items())), tuple(sorted(want.segments.items())))
+        shared = (tuple(sorted(want.batches.items())), tuple(sorted(want.segments.items())), want.stage.precision)
         alone = () if want.probe.SHARES_FORWARD or not model else (want.stage.id, want.probe.what)
         sets = with_sets and (isinstance(want.probe, SetProbe) or _fits_sets(want, table, facts))
         together.setdefault((*shared, alone, sets), []).append(want)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xlli_ray.corpus import decode, degradations
+from xlli_ray.models import precision
 from xlli_ray.models.networks import raised
 from xlli_ray.probes.probe import Probe
 from xlli_ray.recipe import Recipe
@@ -51,6 +52,13 @@ def _of_model(record: ModelRecord) -> dict[str, Any]:
         "range": list(record.range),
         "output": record.output,
     }
+
+
+def precision_fields(name: str) -> dict[str, Any]:
+    """The fields of an identity for a network computed in another precision than float32; none for that."""
+    if name == "float32":
+        return {}
+    return {"precision": name, **({"precision version": precision.VERSION} if precision.VERSION != 1 else {})}
 
 
 def companion_settings(record: ModelRecord) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from xlli_ray.engine.run.units import count_units, pending_jobs, run_units
 from xlli_ray.engine.worker.environment import check_kind, device_name, version_changes, versions
 from xlli_ray.engine.worker.tasks import WorkerSpec
 from xlli_ray.errors import EnvironmentFailure, PlanError
+from xlli_ray.models import precision
 from xlli_ray.models.networks import raised
 from xlli_ray.probes import probe_class
 from xlli_ray.recipe import Recipe
@@ -363,10 +364,12 @@ def _plan_mark(recipe: Recipe, manifest: Manifest, records: Sequence[ModelRecord
     ours = {(kind, "") for kind, place in PROBES.items() if place.startswith("xlli_ray.")}  # all of them: one may be based on another
     probes = sorted((kind, probe_class(kind, code).VERSION) for kind, code in ours | named)
     requested = {key: dump[key] for key in ("stages", "batch", "threads")}
+    reduced = [one.id for one in measured.stages if one.precision != "float32"]
     built = [[one.id, parts] for one in measured.stages if (parts := probe_class(one.kind, one.code).parts(one.parsed()))]
     assert manifest.samples is not None
     return identity_hash(
-        {**({"parts": built} if built else {}), "asked": requested, "models": models, "tags": [dict(r.tags) for r in records],
+        {**({"parts": built} if built else {}), **({"precision": precision.VERSION} if reduced else {}),
+         "asked": requested, "models": models, "tags": [dict(r.tags) for r in records],
          "probes": probes, "device": device, "samples": manifest.samples.hash, "decode": decode.VERSION,
          "degradations": recipe.corpus.versions(manifest.samples.labels), "program": versions()}
     )  # fmt: skip

@@ -105,5 +105,5 @@ def _made_beside(
 
 def auto_batch(activation_bytes: int, device: str) -> int:
     """The largest of 1, 2, 4 … 32 samples whose activations stay below 1 GiB (16 GiB on a GPU)."""
-    room = ACTIVATIONS_CPU if device.startswith("cpu") else ACTIVATIONS_GPU
+    room = ACTIVATIONS_CPU if device.startswith(("cpu", "mps")) else ACTIVATIONS_GPU
     return next((size for size in BATCHES if size * max(1, activation_bytes) <= room), 1)

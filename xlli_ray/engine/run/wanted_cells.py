@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xlli_ray.engine.run.cell_identity import cell_identity, companion_settings
+from xlli_ray.engine.run.cell_identity import cell_identity, companion_settings, precision_fields
 from xlli_ray.engine.run.input_sizes import SizeFacts, pixels, sample_facts, size_facts, size_of, too_small, unable
 from xlli_ray.engine.run.network_trials import manners_of, remark_of
 from xlli_ray.engine.run.ranges import choose_rows
 from xlli_ray.errors import PlanError
 from xlli_ray.models.layers import Tap, resolve
 from xlli_ray.models.model import ClipModel, Model
+from xlli_ray.models.precision import refusal
 from xlli_ray.probes import probe_class
 from xlli_ray.probes.probe import Probe
 from xlli_ray.recipe import Recipe, Stage
@@ -93,6 +94,10 @@ def wanted_cells(
     for stage, probe, _ in probes:
         if problem := unable(stage.id, type(probe), smallest.frames):
             raise PlanError(problem)
+        if imprecise := refusal(stage.precision, device):
+            raise PlanError(f"stage {stage.id}: {imprecise}")
+        if stage.precision == "fp16" and not model.supports_half:
+            raise PlanError(f"stage {stage.id}: {record.id} ({model.network}) is known to fail in float16: use bf16, or omit the model")
         if probe.FLOAT64 and device.startswith("mps"):
             raise PlanError(f"stage {stage.id}: {stage.kind} computes in float64, which Apple's GPU (mps) cannot: use --device cpu")
         unknown = [name for name in probe.companions if name not in weights]
@@ -123,6 +128,7 @@ def wanted_cells(
             settings = {name: companion_settings(weights[name]) for name in probe.companions}
             if any(settings.values()):
                 identity["companion settings"] = settings
+        identity |= precision_fields(stage.precision)
         if any(one.draws for one in all_manners):
             identity["draws"] = "keyed by sample"
         wanted.append(WantedCell(stage, probe, spec, sizes, identity, segments))

@@ -15,8 +15,9 @@ import numpy as np
 from xlli_ray.engine.worker.known_motion import knowing
 from xlli_ray.errors import NetworkError
 from xlli_ray.models.batch_independence import sample_seed
-from xlli_ray.models.layers import capture, frames_of
+from xlli_ray.models.layers import Tap, capture, frames_of
 from xlli_ray.models.model import Model
+from xlli_ray.models.precision import allow_tf32
 from xlli_ray.probes import make_probe
 from xlli_ray.probes.measurement import Batch, Forward, Measurement
 from xlli_ray.probes.probe import Probe
@@ -51,9 +52,13 @@ class Measuring:
         for cell in cells:
             add(cell)
         self._order = tuple(order.values())
-        self._taps = tuple(dict.fromkeys(tap for _, probe in self._order if _shares(probe) for tap in probe.taps()))
-        # a network may change its input in place, so probes that use the input after the pass get another copy
-        self._guards = any(_shares(probe) for _, probe in self._order) and not all(_shares(probe) for _, probe in self._order)
+        taps: dict[str, dict[Tap, None]] = {}
+        for cell, probe in self._order:
+            if _shares(probe):
+                taps.setdefault(_precision(cell), {}).update(dict.fromkeys(probe.taps()))
+        self._taps = {name: tuple(some) for name, some in taps.items()}
+        # a network may change its input in place, so those that use the input after the pass get another copy
+        self._guards = bool(taps) and (len(taps) > 1 or not all(_shares(probe) for _, probe in self._order))
 
     @property
     def needs_model(self) -> bool:
@@ -70,7 +75,7 @@ class Measuring:
 
     def _measure(self, model: Model | None, batch: Batch, failed: Callable[[Exception], Measurement | None]) -> list[Measurement]:
         done: dict[str, Measurement] = {}
-        passes: list[Forward | Exception] = []
+        passes: dict[str, Forward | Exception] = {}
         with self._own_draws(batch), knowing(model, batch):
             for cell, probe in self._order:
                 given, blocked = _with_needed(cell, batch, done)
@@ -78,21 +83,25 @@ class Measuring:
                     columns: dict[str, list[object]] = {name: [] for name, _ in cell.columns}
                     done[cell.id] = Measurement({}, columns, [], blocked)
                     continue
+                precision = _precision(cell)
+                subject = model.at(precision) if model is not None and probe.SUBJECT == "model" else None
                 try:
-                    if _shares(probe) and not passes:
-                        passes.append(self._forward(model, batch))
-                    forward = passes[0] if _shares(probe) else None
+                    if _shares(probe) and precision not in passes:
+                        passes[precision] = self._forward(subject, batch)
+                    forward = passes[precision] if _shares(probe) else None
                     if isinstance(forward, Exception):
                         raise forward
-                    subject = model if probe.SUBJECT == "model" else None
-                    measured = probe.measure(subject, self._accompanied(probe, given), forward)
+                    measured = probe.measure(subject, self._accompanied(probe, given, precision), forward)
                 except SAMPLE_FAULTS as error:
-                    if _shares(probe) and not passes:
-                        passes.append(error)  # all cells that share the pass fail
+                    if _shares(probe):
+                        passes.setdefault(precision, error)  # all cells that share the pass fail
                     failure = failed(error)
                     if failure is None:
                         raise
                     measured = failure
+                finally:
+                    if precision == "tf32":
+                        allow_tf32((False, False))  # a backward pass that failed halfway has left it on
                 done[cell.id] = replace(measured, failed={**measured.failed, **blocked}) if blocked else measured
         return [done[cell.id] for cell in self.cells]
 
@@ -100,7 +109,7 @@ class Measuring:
         import torch
 
         assert model is not None
-        with torch.no_grad(), capture(model, self._taps, frames=frames_of(batch.input)) as captured:
+        with torch.no_grad(), capture(model, self._taps[model.precision], frames=frames_of(batch.input)) as captured:
             output = model.forward(model.prepare(batch.input.clone() if self._guards else batch.input))
         return Forward(output if model.output == "image" else None, captured)
 
@@ -116,7 +125,7 @@ class Measuring:
             torch.manual_seed(sample_seed(batch.samples[0].sample_id))
             yield
 
-    def _accompanied(self, probe: Probe, batch: Batch) -> Batch:
+    def _accompanied(self, probe: Probe, batch: Batch, precision: str) -> Batch:
         """The batch with the outputs of the other models that the probe needs."""
         import torch
 
@@ -124,7 +133,7 @@ class Measuring:
             return batch
         outputs: dict[str, torch.Tensor] = {}
         for name in probe.companions:
-            other = self._companion(name)
+            other = self._companion(name).at(precision)
             with torch.no_grad(), knowing(other, batch):
                 outputs[name] = other.forward(other.prepare(batch.input))
         return replace(batch, companions=outputs)
@@ -139,6 +148,11 @@ def reason(error: Exception) -> str:
     text = (str(error).strip() or "no message").splitlines()[0][:300]
     memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text
     return "out of memory alone" if memory else f"{type(error).__name__}: {text}"
+
+
+def _precision(cell: Cell) -> str:
+    """Of the network, for the measurement of this cell."""
+    return str(cell.identity.get("precision", "float32"))
 
 
 def _shares(probe: Probe) -> bool:

@@ -35,6 +35,7 @@ from xlli_ray.engine.worker.job import Clock, UnitJob, UnitResult
 from xlli_ray.engine.worker.run_probes import SAMPLE_FAULTS, Measuring
 from xlli_ray.errors import LeaseError, StudyError
 from xlli_ray.models.model import Model
+from xlli_ray.models.precision import allow_tf32
 from xlli_ray.probes.measurement import Batch, Measurement
 from xlli_ray.store.objects.client import open_objects
 from xlli_ray.store.records.documents import load_manifest
@@ -84,7 +85,7 @@ class Worker:
         check_device(manifest.device, device_name(device))
         if self.device.type == "cuda":
             # The same bytes in every run: no reduced-precision products, no choice of algorithms by timing.
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+            allow_tf32((False, False))
             torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
 
     # -- one unit -----------------------------------------------------------------------------------------------

@@ -106,7 +106,10 @@ class Equivalents(TorchFunctionMode):
 
 
 def _plain(values: Any) -> bool:
-    return isinstance(values, Tensor) and values.device.type == "cpu" and values.dtype == torch.float32
+    return (
+        isinstance(values, Tensor) and values.device.type == "cpu" and values.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+    )  # fmt: skip
 
 
 def _product(a: Tensor, b: Any) -> Tensor | None:

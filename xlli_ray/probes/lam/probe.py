@@ -57,6 +57,7 @@ class Lam(Probe):
 
     KIND: ClassVar[str] = "lam"
     FLOAT64: ClassVar[bool] = True
+    GRADIENTS: ClassVar[bool] = True
     VERSION: ClassVar[int] = 2
     SHARES_FORWARD: ClassVar[bool] = False
     NEEDS_OUTPUT: ClassVar[bool] = True

@@ -40,7 +40,8 @@ def section(context: Context, stage: str) -> Section:
     cells = [cell for cell in ordered(manifest) if cell.stage == stage]
     kind = cells[0].kind
     out = Section(stage, kind, models=list(dict.fromkeys(cell.owner for cell in cells)))
-    out.params = json.dumps(dict(cells[0].params), ensure_ascii=False) if cells[0].params else ""
+    how = {name: cells[0].identity[name] for name in ("precision",) if name in cells[0].identity}
+    out.params = json.dumps({**cells[0].params, **how}, ensure_ascii=False) if cells[0].params or how else ""
     out.prose, out.reference, columns = describe(kind, manifest.kinds)
     for name, dtype in kind_columns(cells).items():
         known = columns.get(name)
