@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from xlli_ray.stats.motion import EDGES, along, between, bins, checked, composed, forward_backward_error, inside, magnitude, occluded
+from xlli_ray.stats.motion import (
+    EDGES,
+    along,
+    between,
+    bins,
+    checked,
+    composed,
+    followed,
+    forward_backward_error,
+    inside,
+    magnitude,
+    occluded,
+)
 
 
 def smooth(seed: int, height: int = 23, width: int = 31, size: float = 4.0) -> np.ndarray:
@@ -115,3 +127,13 @@ def test_bins_begin_at_their_edges() -> None:
     assert bins(values).tolist() == [0, 0, 1, 1, 2, 5, 6, 9, 10, 10]
     assert len(EDGES) == 11
     assert magnitude(np.array([[[3.0]], [[4.0]]])).tolist() == [[5.0]]
+
+
+def test_all_that_is_asked_of_a_flow_at_once_is_what_is_asked_singly() -> None:
+    there, back = 3 * smooth(11), 3 * smooth(12)
+    there[1, 5, 6] = np.nan
+    error, hidden, stays = followed(there, back)
+    assert 0 < stays.sum() < stays.size
+    assert (stays == inside(there)).all()
+    assert (hidden == occluded(there, back)).all()
+    np.testing.assert_array_equal(error, forward_backward_error(there, back))

@@ -48,9 +48,14 @@ def targets(flow: Flow) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 def inside(flow: Flow) -> NDArray[np.bool_]:
     """Where p + F(p) is in the frame: bool (H, W). A frame reaches half a pixel beyond the centres of its outermost pixels."""
-    height, width = flow.shape[-2:]
-    x, y = targets(flow)
-    found: NDArray[np.bool_] = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
+    return _in_frame(*targets(flow))
+
+
+def _in_frame(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.bool_]:
+    height, width = x.shape
+    found: NDArray[np.bool_] = x >= -0.5
+    for bound in (x <= width - 0.5, y >= -0.5, y <= height - 0.5):
+        found &= bound
     return found
 
 
@@ -59,42 +64,47 @@ def along(field: Flow, flow: Flow) -> NDArray[np.float32]:
 
     `field`, `flow`: (2, H, W) of one size. Where `flow` is not finite, so is the result.
     """
+    return _sampled(field, *targets(flow))
+
+
+def _sampled(field: Flow, x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`field` at x, y, which are overwritten."""
     height, width = field.shape[-2:]
-    x, y = targets(flow)
-    left, x = _corner(x, width)
-    top, y = _corner(y, height)
     down = width + 1
-    top *= down
-    top += left
-    at = top.astype(np.intp)
+    corner = _corner(y, height)
+    corner *= down
+    corner += _corner(x, width)
+    at = corner.astype(np.intp)
     padded = np.empty((height + 1, down), np.complex64)  # both components at once: half of the gathers
     padded[:-1, :-1].real, padded[:-1, :-1].imag = field[0], field[1]
     padded[-1], padded[:, -1] = padded[-2], padded[:, -2]
     values = padded.reshape(-1)
-    upper, aside = values.take(at), values.take(at + 1)
-    aside -= upper
-    aside *= x
-    upper += aside
+
+    def row(at: NDArray[np.intp]) -> NDArray[np.complex64]:
+        here, beside = values.take(at, mode="clip"), values[1:].take(at, mode="clip")
+        beside -= here
+        beside *= x
+        here += beside
+        return here
+
+    upper = row(at)
     at += down
-    lower, aside = values.take(at), values.take(at + 1)
-    aside -= lower
-    aside *= x
-    lower += aside
+    lower = row(at)
     lower -= upper
     lower *= y
     upper += lower
-    return np.stack([upper.real, upper.imag])
+    out = np.empty(field.shape, np.float32)
+    out[0], out[1] = upper.real, upper.imag
+    return out
 
 
-def _corner(position: NDArray[np.float32], size: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Index of the pixel below each position on an axis of `size` pixels, and the position relative to it, 0 … 1; NaN stays NaN."""
-    position = np.maximum(position, 0)
-    np.minimum(position, size - 1, out=position)
-    with np.errstate(invalid="ignore"):  # NaN has no index
-        below = position.astype(np.int32)
-    np.clip(below, 0, size - 1, out=below)
+def _corner(position: NDArray[np.float32], size: int) -> NDArray[np.int32]:
+    """Index of the pixel below each position on an axis of `size` pixels. `position` becomes relative to it, 0 … 1; NaN stays NaN."""
+    np.clip(position, 0, size - 1, out=position)
+    below = np.floor(position)
     position -= below
-    return below, position
+    with np.errstate(invalid="ignore"):  # NaN has no index: whatever is taken there is multiplied by it
+        return below.astype(np.int32)
 
 
 def composed(first: Flow, second: Flow) -> NDArray[np.float32]:
@@ -114,11 +124,31 @@ def occluded(flow: Flow, back: Flow) -> NDArray[np.bool_]:
 
 def checked(flow: Flow, back: Flow) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """`forward_backward_error` and `occluded`, in one pass."""
-    there = along(back, flow)
-    error = (flow[0] + there[0]) ** 2 + (flow[1] + there[1]) ** 2
-    size = flow[0] ** 2 + flow[1] ** 2 + there[0] ** 2 + there[1] ** 2
-    hidden = ~(error <= 0.01 * size + 0.5)  # NaN: nothing there
-    return np.sqrt(error), hidden | ~inside(flow)
+    return followed(flow, back)[:2]
+
+
+def followed(flow: Flow, back: Flow) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    """`forward_backward_error`, `occluded` and `inside`, in one pass."""
+    flow = flow.astype(np.float32, copy=False)
+    x, y = targets(flow)
+    stays = _in_frame(x, y)
+    there = _sampled(back, x, y)
+    squares = np.square(flow)
+    size = squares[0]
+    size += squares[1]
+    total = flow + there
+    np.square(total, out=total)
+    error = total[0]
+    error += total[1]
+    np.square(there, out=there)
+    size += there[0]
+    size += there[1]
+    size *= 0.01
+    size += 0.5
+    hidden = error <= size
+    hidden &= stays
+    np.logical_not(hidden, out=hidden)  # NaN: nothing there
+    return np.sqrt(error, out=error), hidden, stays
 
 
 def between(following: Flow, preceding: Flow, current: int, support: int) -> NDArray[np.float32]:

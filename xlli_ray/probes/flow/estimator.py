@@ -110,9 +110,10 @@ def grey8(frame: NDArray[np.float32]) -> NDArray[np.uint8]:
     """(3, H, W) RGB in 0..1 → uint8 (H, W): the grey image of OpenCV, after rounding to 8 bit."""
     import cv2
 
-    pixels = np.empty((*frame.shape[1:], 3), np.uint8)
-    np.copyto(pixels.transpose(2, 0, 1), np.rint(frame.clip(0, 1) * np.float32(255)), casting="unsafe")
-    grey: NDArray[np.uint8] = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    scaled = frame * np.float32(255)
+    np.rint(scaled, out=scaled)
+    planes = np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
+    grey: NDArray[np.uint8] = cv2.cvtColor(cv2.merge(list(planes)), cv2.COLOR_RGB2GRAY)
     return grey
 
 

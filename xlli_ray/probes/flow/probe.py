@@ -27,7 +27,7 @@ from xlli_ray.probes.flow.estimator import FlowEstimator, Flows, estimator_class
 from xlli_ray.probes.measurement import ArrayPlan, Batch, Column, Forward, Measurement, Shapes, Subject
 from xlli_ray.probes.probe import Probe
 from xlli_ray.registry import FLOW_ESTIMATORS
-from xlli_ray.stats.motion import EDGES, checked, inside, magnitude
+from xlli_ray.stats.motion import EDGES, followed, magnitude
 from xlli_ray.stats.motion_sizes import SIZE_VALUES, SIZES, by_bin, size_counts, size_quantile
 
 QUANTILES = {"motion_p50": 0.5, "motion_p90": 0.9, "motion_p99": 0.99}
@@ -165,10 +165,7 @@ def described(flows: Flows, into: Mapping[str, NDArray[Any]]) -> dict[str, float
     pairs, _, height, width = flows.next.shape
     stored = (flows.next, flows.previous)
     following, preceding = (wide(flow) for flow in stored)
-    exact = magnitude(np.stack([following, preceding]))
-    if not exact.max() <= SIZE_VALUES[-1]:  # NaN, too
-        raise SampleError("not finite: the estimator gave NaN, infinity or more than 65,504 px")
-    motion, counts = halves(exact), np.zeros(SIZES, np.int64)
+    counts = np.zeros(SIZES, np.int64)
     left = without = 0
     returned = 0.0
     for side, (name, flow, back, known) in enumerate((
@@ -176,23 +173,26 @@ def described(flows: Flows, into: Mapping[str, NDArray[Any]]) -> dict[str, float
     )):  # fmt: skip
         into[name][...] = stored[side]
         for pair in range(pairs):
-            error, hidden = checked(flow[pair], back[pair])
-            stays = inside(flow[pair])
+            motion = magnitude(flow[pair])
+            if not motion.max() <= SIZE_VALUES[-1]:  # NaN, too
+                raise SampleError("not finite: the estimator gave NaN, infinity or more than 65,504 px")
+            error, hidden, stays = followed(flow[pair], back[pair])
             staying = int(np.count_nonzero(stays))
             if not staying:
                 raise SampleError(
                     f"motion larger than the frame: no pixel of frame {pair + side} is in frame {pair + 1 - side} ({width}×{height} "
-                    f"pixels, the smallest motion is {motion[side, pair].min():.1f})"
+                    f"pixels, the smallest motion is {halves(motion).min():.1f})"
                 )
             left += height * width - staying
-            returned += float((error * stays).sum(dtype=np.float64))
+            error *= stays
+            returned += float(error.sum(dtype=np.float64))
             hidden = hidden if known is None else known[pair] | ~stays  # a corpus' truth leaves out what leaves the frame
             into[f"occluded_{name}"][pair] = hidden
             without += int(np.count_nonzero(hidden))
-            here = size_counts(motion[side, pair])
+            here = size_counts(halves(motion))
             into["histogram"][side, pair] = by_bin(here)
             counts += here
-    total, of_bins = motion.size, by_bin(counts)
+    total, of_bins = 2 * pairs * height * width, by_bin(counts)
     return {
         "motion_mean": float(counts @ SIZE_VALUES / total),
         **{name: size_quantile(counts, share) for name, share in QUANTILES.items()},
