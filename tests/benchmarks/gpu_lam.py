@@ -6,6 +6,7 @@
     many     32 images with one window each, in groups, as a worker makes a batch of them
     bound    8 images × 20 nodes as one resident batch: forward pass and gradient, nothing else (÷ 8)
     study    `xlli run` over `--maps` images with all networks: from the last unit of one network to the last unit of the next
+             (its loading, windows, encoding and writing are in it; start-up, scan and plan are not, and said apart)
 
 64 × 64 input pixels, ×4, window 16, 20 nodes, float32 without TF32. Needs the fixtures. Every part is guarded by the clock (`--seconds`),
 and each result is a JSON line at once. `--device cpu --quick` shows that it runs.
@@ -18,7 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,21 +109,19 @@ def by_hand(name: str, side: int, device: str, quick: bool) -> dict[str, float]:
     return found
 
 
-def study(folder: Path, maps: int, device: str, workers: int) -> dict[str, Any]:
-    """Milliseconds a map of each network through `xlli run`, and the whole run's seconds."""
-    common.write_images(folder / "images", maps, seed=1, size=256)
+def study(folder: Path, device: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Milliseconds a map of each network through `xlli run`, and the whole run's seconds. `params`: of the stage."""
     entries = [
         {"id": name, **{**entry, "weights": str(lam_accuracy.FIXTURES / "models" / entry["weights"])}}
         for name, entry in lam_accuracy.NETWORKS.items() if name in NETWORKS
     ]  # fmt: skip
     recipe = {
         "name": "gpu-lam", "corpus": {"images": ["images/*"], "scale": 4}, "models": entries,
-        "stages": [{"lam": {"windows": {"choose": "texture", "size": 16, "per_sample": 1}}}], "analyses": [],
+        "stages": [{"lam": {"windows": {"choose": "texture", "size": 16, "per_sample": 1}, **params}}], "baseline": False,
     }  # fmt: skip
     (folder / "recipe.yaml").write_text(json.dumps(recipe))
-    place = folder / f"study-{workers}"
-    command = [sys.executable, "-m", "xlli_ray", "run", str(folder / "recipe.yaml"), "--out", str(place), "--device", device,
-               "--workers", str(workers)]  # fmt: skip
+    place = folder / ("study" + "".join(f"-{value}" for value in params.values()))
+    command = [sys.executable, "-m", "xlli_ray", "run", str(folder / "recipe.yaml"), "--out", str(place), "--device", device]
     start = time.time()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wall = time.time() - start
@@ -154,6 +153,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=150.0)
     parser.add_argument("--sides", default="64")
     parser.add_argument("--no-study", action="store_true")
+    parser.add_argument("--params", nargs="*", default=["{}", '{"precision": "tf32"}'], help="of the stage, JSON: a study for each")
     args = parser.parse_args()
     import torch
 
@@ -164,9 +164,11 @@ def main() -> None:
         say(device=torch.cuda.get_device_name(0), torch=torch.__version__)
     hand: dict[str, dict[str, float]] = {}
     with common.scratch(args.scratch) as folder:
-        if not args.no_study and not args.quick:
-            through = study(folder, args.maps, args.device, 0)
-            say(part="study", maps=args.maps, **through)
+        if not args.no_study:
+            common.write_images(folder / "images", args.maps, seed=1, size=256)
+            for params in map(json.loads, args.params):
+                if time.monotonic() < until:
+                    say(part="study", params=params, maps=args.maps, **study(folder, args.device, params))
         for side in map(int, args.sides.split(",")):
             for name in args.networks.split(","):
                 if time.monotonic() > until:

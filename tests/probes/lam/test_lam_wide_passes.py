@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,6 +78,40 @@ def test_every_objective_and_path(objective: Objective, path: str) -> None:
             assert not isinstance(results, NetworkError)
             for a, b in zip(results, theirs, strict=True):
                 same(a, b)
+
+
+@pytest.mark.parametrize("rows", [3, 9, 20, 100])
+def test_products_of_several_windows_at_a_time_and_one_by_one_for_a_network_that_cannot(rows: int) -> None:
+    """A function of someone's own has no derivative for several cotangents at once."""
+
+    class Own(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+            ctx.save_for_backward(x)
+            return x.sin()
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+            (x,) = ctx.saved_tensors
+            return torch.from_numpy(gradients[0].detach().numpy() * np.cos(x.detach().numpy()))
+
+    class Sine(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = convolutions()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return Own.apply(self.conv(x))  # type: ignore[no-any-return, no-untyped-call]
+
+    places = [Window(2 * i, 3 * i, 6) for i in range(5)]
+    for model, able in ((as_model(Pooled()), True), (as_model(Sine()), False)):
+        (image,), rule = images(1), Rule(nodes=4)
+        passes = wide(model, rows, rule)
+        (found,) = passes.launch([Explained(image, places, BlurPath())])()
+        assert passes._batches == (able or rows < 2 * 4)
+        assert not isinstance(found, NetworkError)
+        for ours, theirs in zip(found, attribute(model, image, places, BlurPath(), rule=rule), strict=True):
+            same(ours, theirs)
 
 
 def test_the_demo_rule_and_images_with_a_constant_channel() -> None:
@@ -176,7 +211,7 @@ def test_the_width_of_a_pass_follows_from_what_the_network_saves() -> None:
     assert planned_rows(model, (3, 64, 64), known) == 160
     assert planned_rows(model, (3, 256, 256), known) == 10
     assert planned_rows(model, (3, 4096, 4096), known) == 1
-    assert planned_rows(model, (3, 64, 64), {"bytes": 1e6}) == 1, "half of 16 GiB over one and a half times 4 GB"
+    assert planned_rows(model, (3, 64, 64), {"bytes": 1e6}) == 2, "three quarters of 16 GiB over 1.1 times 4.1 GB"
     assert planned_rows(model, (5, 3, 64, 64), known) == 32, "all frames of a clip count"
 
 
