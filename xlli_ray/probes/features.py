@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from xlli_ray.probes.measurement import ArrayPlan, Batch, Forward, Measurement, Shapes
+from xlli_ray.probes.measurement import ArrayPlan, Batch, Forward, Launched, Measurement, Shapes, at_once
 from xlli_ray.probes.probe import Probe
 
 if TYPE_CHECKING:
@@ -117,6 +117,12 @@ class Features(Probe):
         return (ArrayPlan("features", shape, self.params.dtype, dims, self.params.codec, stride, attributes),)
 
     def measure(self, model: Model, batch: Batch, forward: Forward | None) -> Measurement:
+        return at_once(self, model, batch, forward)
+
+    def launch(self, model: Model, batch: Batch, forward: Forward | None) -> Launched:
+        """See `probes.measurement.Staged`."""
+        import torch
+
         assert forward is not None
         values = forward.taps[self.what]
         frames = bool(self.tap.frames)
@@ -131,8 +137,12 @@ class Features(Probe):
         # All three kinds of failure show in the extremes: NaN and infinity propagate, overflow is large. Two reductions, because
         # aminmax over one dimension takes eighteen times as long.
         flat = values.flatten(1)
-        low, high = flat.amin(1).cpu().numpy(), flat.amax(1).cpu().numpy()
-        failed = {}
+        stored = values.to(getattr(torch, self.params.dtype)).contiguous()
+        return Launched({"low": flat.amin(1), "high": flat.amax(1), "features": stored})
+
+    def conclude(self, model: Model, batch: Batch, results: Mapping[str, Any]) -> Measurement:
+        """See `probes.measurement.Staged`."""
+        low, high, failed = results["low"], results["high"], {}
         for position in np.flatnonzero(batch.ok):
             largest = max(-low[position], high[position])
             if not np.isfinite(largest):
@@ -141,21 +151,13 @@ class Features(Probe):
                 failed[int(position)] = (
                     f"float16 overflow: |{self.what}| reaches {largest:.4g}, float16 ends at {FLOAT16_MAX:.0f}; use dtype: float32"
                 )
-        with np.errstate(over="ignore", invalid="ignore"):
-            array = _to_numpy(values, self.params.dtype)
-        return Measurement({"features": array}, failed=failed)
+        return Measurement({"features": results["features"]}, failed=failed)
 
     def _extent(self, height: int, width: int, size: tuple[int, ...]) -> tuple[int, int]:
         """Rows and columns of a feature map that belong to an input of (height, width), not to its padding."""
         assert self.stride is not None
         high, wide = (math.ceil(pixels / step - 1e-9) for pixels, step in zip((height, width), self.stride))
         return min(size[0], high), min(size[1], wide)
-
-
-def _to_numpy(values: torch.Tensor, dtype: str) -> np.ndarray:
-    import torch
-
-    return values.to(getattr(torch, dtype)).contiguous().cpu().numpy()
 
 
 def pooled(values: torch.Tensor, pool: Literal["mean", "moments"] | Stride | None) -> torch.Tensor:

@@ -1,8 +1,8 @@
 """The data that probes exchange with the engine: columns and arrays, batches and forward passes, measurements; and optional protocols.
 
 The base class is `probe.Probe`. Optional protocols, by having their methods: `Selective`, if not every sample can be measured; `Timed`,
-if the cost can be estimated; `SetProbe`, if all samples of a set are measured together; `Showing` (`report.section`), for a section of
-the page.
+if the cost can be estimated; `SetProbe`, if all samples of a set are measured together; `Staged`, if a GPU need not wait for its results;
+`Showing` (`report.section`), for a section of the page.
 """
 
 from __future__ import annotations
@@ -133,11 +133,21 @@ class Forward:
 
 
 @dataclass(frozen=True)
+class Launched:
+    """The results of one cell for one batch, on the device and perhaps not computed yet."""
+
+    read: Mapping[str, torch.Tensor]
+    """To be copied to the host."""
+    kept: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """To stay on the device."""
+
+
+@dataclass(frozen=True)
 class Measurement:
     """The results of one cell for one batch."""
 
     arrays: Mapping[str, np.ndarray]
-    """Each (B, *shape) of the planned dtype; rows of failed samples are ignored."""
+    """Each (B, *shape) of the planned dtype; rows of failed samples are ignored. What a `Gathering` takes may be tensors on the device."""
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     """One entry per table row; `positions` gives the sample of the batch that it belongs to."""
     positions: Sequence[int] | None = None
@@ -146,6 +156,24 @@ class Measurement:
     """Position in the batch → reason; the engine turns these into failed rows."""
     narrowed: bool = False
     """Memory ran out, and smaller passes than planned were made: last digits may differ from those of another run."""
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """A probe in two steps: one that only launches kernels, and one that reads their results on the host. A GPU then computes the next
+    batch while those of the last one are copied and read. `measure` is both, one after the other (`at_once`)."""
+
+    def launch(self, model: Any, batch: Batch, forward: Forward | None) -> Launched:
+        """Start the arithmetic on the device. Must not wait for it: no `.cpu()`, `.item()`, `float(tensor)` or `bool(tensor)`."""
+
+    def conclude(self, model: Any, batch: Batch, results: Mapping[str, Any]) -> Measurement:
+        """The measurement from what was launched: `Launched.read` as NumPy arrays, `Launched.kept` as the tensors they are."""
+
+
+def at_once(probe: Staged, model: Any, batch: Batch, forward: Forward | None) -> Measurement:
+    """Both steps of a `Staged` probe."""
+    launched = probe.launch(model, batch, forward)
+    return probe.conclude(model, batch, {**launched.kept, **{name: values.cpu().numpy() for name, values in launched.read.items()}})
 
 
 @runtime_checkable

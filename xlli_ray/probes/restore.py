@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from xlli_ray.probes.measurement import ArrayPlan, Batch, Column, Forward, Measurement, Shapes, columns_of
+from xlli_ray.probes.measurement import ArrayPlan, Batch, Column, Forward, Launched, Measurement, Shapes, at_once, columns_of
 from xlli_ray.probes.metrics.metric import ALWAYS, Metric, Pair, metric_classes
 from xlli_ray.probes.metrics.psnr_ssim import PsnrRgb, PsnrY, SsimY
 from xlli_ray.probes.probe import Probe
@@ -117,9 +117,17 @@ class Restore(Probe):
         return (ArrayPlan("output", shapes.output, "uint8", dims, "blosc", stride, attributes),)
 
     def measure(self, model: Model, batch: Batch, forward: Forward | None) -> Measurement:
+        return at_once(self, model, batch, forward)
+
+    def launch(self, model: Model, batch: Batch, forward: Forward | None) -> Launched:
+        """See `probes.measurement.Staged`."""
         assert forward is not None
         assert forward.output is not None
-        output = forward.output.detach().cpu().numpy()
+        return Launched({"output": forward.output.detach()})
+
+    def conclude(self, model: Model, batch: Batch, results: Mapping[str, Any]) -> Measurement:
+        """See `probes.measurement.Staged`."""
+        output = results["output"]
         clips = batch.input.ndim > 4
         failed: dict[int, str] = {}
         images = np.zeros(output.shape, np.uint8)

@@ -5,7 +5,7 @@ The threads only wait for I/O; the caller decodes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -53,11 +53,11 @@ class Ahead:
         future = self._coming.pop(uri, None)
         return self._read(uri) if future is None else future.result()
 
-    def forget(self) -> None:
-        """Drop files that were not read."""
-        while self._coming:
-            with suppress(KeyError):  # the last one was requested meanwhile
-                self._coming.popitem()[1].cancel()
+    def forget(self, uris: Iterable[str] | None = None) -> None:
+        """Drop those of these files, None: of all, that were not read."""
+        for uri in list(self._coming if uris is None else uris):
+            with suppress(KeyError):  # it was read, perhaps just now
+                self._coming.pop(uri).cancel()
 
     def close(self) -> None:
         """Stop the threads."""

@@ -78,6 +78,9 @@ class LocalPool:
                     future.cancel()
 
     def close(self) -> None:
+        for work in self._functions.values():
+            if close := getattr(getattr(work, "__self__", None), "close", None):  # a worker's threads and reader processes
+                close()
         self._functions.clear()
 
 

@@ -59,9 +59,12 @@ class Clock:
         try:
             yield
         finally:
-            spent = time.perf_counter() - start
-            with self._lock:
-                self._seconds[kind] = self._seconds.get(kind, 0.0) + spent
+            self.add(kind, time.perf_counter() - start)
+
+    def add(self, kind: str, seconds: float) -> None:
+        """Count time that was spent elsewhere."""
+        with self._lock:
+            self._seconds[kind] = self._seconds.get(kind, 0.0) + seconds
 
     def seconds(self) -> dict[str, float]:
         with self._lock:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,12 +20,14 @@ from xlli_ray.models.layers import Tap, capture, frames_of
 from xlli_ray.models.model import Model
 from xlli_ray.models.precision import allow_tf32
 from xlli_ray.probes import make_probe
-from xlli_ray.probes.measurement import Batch, Forward, Measurement
+from xlli_ray.probes.measurement import Batch, Forward, Launched, Measurement, Staged
 from xlli_ray.probes.probe import Probe
 from xlli_ray.store.records.manifest import Cell
 
 if TYPE_CHECKING:
     import torch
+
+    from xlli_ray.engine.worker.staging import Staging
 
 SAMPLE_FAULTS = (RuntimeError, ValueError, ArithmeticError, MemoryError, LookupError, TypeError, AttributeError, AssertionError)
 """Errors of a network and its gradients for one input. Any error of a network's own code arrives as ForwardError."""
@@ -68,6 +71,37 @@ class Measuring:
     def together(self, model: Model | None, batch: Batch) -> list[Measurement]:
         """The measurement of the batch by each cell. Raises whatever a network or a probe raises."""
         return self._measure(model, batch, lambda error: None)
+
+    def launch(self, model: Model | None, batch: Batch, staging: Staging) -> Callable[[], list[Measurement]]:
+        """Start the same; the returned function waits for it. A device with memory of its own can compute the next batch meanwhile, unless
+        a probe needs another one's measurements. Both parts raise whatever a network or a probe raises."""
+        if not staging.depth or any(cell.needs for cell, _ in self._order):
+            done = self.together(model, batch)
+            return lambda: done
+        started: dict[str, Callable[[dict[Any, np.ndarray]], Measurement]] = {}
+        leaving: dict[Any, torch.Tensor] = {}
+        passes: dict[str, Forward] = {}
+        with self._own_draws(batch), knowing(model, batch):
+            for cell, probe in self._order:
+                precision = _precision(cell)
+                subject = model.at(precision) if model is not None and probe.SUBJECT == "model" else None
+                if _shares(probe) and precision not in passes:
+                    passes[precision] = self._forward(subject, batch)
+                shared = passes[precision] if _shares(probe) else None
+                given = self._accompanied(probe, batch, precision)
+                if not isinstance(probe, Staged):
+                    started[cell.id] = partial(_known, probe.measure(subject, given, shared))
+                    continue
+                launched = probe.launch(subject, given, shared)
+                leaving |= {(cell.id, name): values for name, values in launched.read.items()}
+                started[cell.id] = partial(_concluded, probe, subject, given, cell.id, launched)
+            arriving = staging.to_host(leaving)
+
+        def read() -> list[Measurement]:
+            arrived = arriving()
+            return [started[cell.id](arrived) for cell in self.cells]
+
+        return read
 
     def alone(self, model: Model | None, sample: Batch) -> list[Measurement]:
         """The same for one sample; if the network or probe of a cell fails, the sample is failed for this cell, with the reason."""
@@ -153,6 +187,16 @@ def reason(error: Exception) -> str:
 def _precision(cell: Cell) -> str:
     """Of the network, for the measurement of this cell."""
     return str(cell.identity.get("precision", "float32"))
+
+
+def _known(measured: Measurement, arrived: dict[Any, np.ndarray]) -> Measurement:
+    return measured
+
+
+def _concluded(
+    probe: Staged, model: Model | None, batch: Batch, cell: str, launched: Launched, arrived: dict[Any, np.ndarray]
+) -> Measurement:
+    return probe.conclude(model, batch, {**launched.kept, **{name: arrived[cell, name] for name in launched.read}})
 
 
 def _shares(probe: Probe) -> bool:

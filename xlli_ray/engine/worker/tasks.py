@@ -22,6 +22,8 @@ class WorkerSpec:
     """The driver's import path: a network of the user's (`package.module:factory`) must import in workers too."""
     readers: int = 2
     """Threads that load images in addition to those that compute; 0 if there are no cores for them."""
+    processes: int = 0
+    """Processes that may take over from these threads."""
     gpu_share: float = 0.0
     """Share of its GPU that a worker may fill with its memory, if between 0 and 1."""
     only_gpu: str = ""
@@ -30,14 +32,20 @@ class WorkerSpec:
     """Code of the user's recipe that workers may load, each with its recipe's folder (`user_code.allow`)."""
 
 
-def with_readers(spec: WorkerSpec, *, workers: int, cores: float) -> WorkerSpec:
-    """`spec` with the number of loader threads per worker.
+MOST_PROCESSES = 12
+"""Readers of one worker at most: each holds an interpreter, and a cache of decoded images where these are needed again."""
 
-    None if single-threaded workers fill the cores: they decode by themselves (`batches`). A GPU should not wait, and a network on several
-    threads would leave all but one idle while an image is decoded, so there readers are kept.
+
+def with_readers(spec: WorkerSpec, *, workers: int, cores: float) -> WorkerSpec:
+    """`spec` with the number of loader threads and processes per worker.
+
+    None if single-threaded workers fill the cores: they decode by themselves (`batches`). A network on several threads would leave all but
+    one idle while an image is decoded, so there threads are kept. A GPU should not wait at all: processes, if it needs them, on the cores
+    that the workers leave.
     """
     fills = spec.device == "cpu" and spec.threads == 1 and workers >= cores
-    return replace(spec, readers=0) if fills else spec
+    spare = int(cores - 1) // max(workers, 1) if spec.device.startswith("cuda") else 0
+    return replace(spec, readers=0 if fills else spec.readers, processes=min(spare, MOST_PROCESSES))
 
 
 def make_task(spec: WorkerSpec, task: str) -> Callable[[Any], Any]:
@@ -48,7 +56,10 @@ def make_task(spec: WorkerSpec, task: str) -> Callable[[Any], Any]:
     if task == "unit":
         from xlli_ray.engine.worker.worker import Worker
 
-        return Worker(spec.study, spec.epoch, device=spec.device, threads=spec.threads, readers=spec.readers).run
+        return Worker(
+            spec.study, spec.epoch, device=spec.device, threads=spec.threads, readers=spec.readers, processes=spec.processes,
+            allowed=spec.allowed,
+        ).run  # fmt: skip
     if task == "scan":
         from xlli_ray.engine.run.scan_runner import Scanner
 
