@@ -81,7 +81,7 @@ class Measuring:
         started: dict[str, Callable[[dict[Any, np.ndarray]], Measurement]] = {}
         leaving: dict[Any, torch.Tensor] = {}
         passes: dict[str, Forward] = {}
-        with self._own_draws(batch), knowing(model, batch):
+        with self._own_draws(batch), knowing(model, batch), _tf32_as_it_was(self._order):
             for cell, probe in self._order:
                 precision = _precision(cell)
                 subject = model.at(precision) if model is not None and probe.SUBJECT == "model" else None
@@ -187,6 +187,16 @@ def reason(error: Exception) -> str:
 def _precision(cell: Cell) -> str:
     """Of the network, for the measurement of this cell."""
     return str(cell.identity.get("precision", "float32"))
+
+
+@contextmanager
+def _tf32_as_it_was(cells: Sequence[tuple[Cell, Probe]]) -> Iterator[None]:
+    """A backward pass that failed halfway has left TensorFloat-32 on."""
+    try:
+        yield
+    finally:
+        if any(_precision(cell) == "tf32" for cell, _ in cells):
+            allow_tf32((False, False))
 
 
 def _known(measured: Measurement, arrived: dict[Any, np.ndarray]) -> Measurement:
