@@ -139,7 +139,7 @@ def test_run_computes_then_says_complete_and_does_nothing(xlli: Xlli, tmp_path: 
 @pytest.fixture
 def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves the page out where a test is not about it: drawing it takes seconds."""
-    monkeypatch.setattr(cli, "_write_report", lambda place: f"{place}/report/index.html")
+    monkeypatch.setattr(cli, "_write_report", lambda place, **_: f"{place}/report/index.html")
 
 
 @pytest.mark.usefixtures("no_page")

@@ -90,8 +90,12 @@ def run(
     quiet: Annotated[bool, Parameter(**OFF)] = False,
 ) -> int:
     """Run a recipe, or resume where it stopped. The same command again computes only what is missing."""
-    from xlli_ray.engine.run.driver import run_study
-    from xlli_ray.report.text import result_table
+    from xlli_ray.engine.worker.environment import loading
+
+    with loading():
+        from xlli_ray.engine.run.driver import run_study
+        from xlli_ray.report.page_freshness import kept_page
+        from xlli_ray.report.text import result_table
 
     parsed = _recipe(recipe, set_)
     options = _options(
@@ -113,7 +117,7 @@ def run(
     if summary.failed or summary.rejected:
         failed, rejected = counted(summary.failed, "measurement"), counted(summary.rejected, "file")
         say(f"{failed} failed (a sample counts once per model), {rejected} rejected: xlli query {place} \"from failures\"")
-    page = _write_report(place)
+    page = kept_page(place) or _write_report(place, last=True)
     table = "" if quiet else result_table(place)
     if not quiet:
         say(table)
@@ -139,7 +143,7 @@ def _failures(failed: int, measurements: int) -> str:
     return f"{failed} of {counted(measurements, 'measurement')} failed (a sample counts once per model)"
 
 
-def _write_report(place: str, against: str | None = None) -> str:
+def _write_report(place: str, against: str | None = None, *, last: bool = False) -> str:
     from xlli_ray.report.page import write_report
     from xlli_ray.report.training_page import write_training_page
     from xlli_ray.store.objects.client import exists, open_objects
@@ -147,7 +151,7 @@ def _write_report(place: str, against: str | None = None) -> str:
 
     if exists(objects := open_objects(place), DOCUMENT):
         return write_training_page(objects)
-    return write_report(place, against)
+    return write_report(place, against, last=last)
 
 
 @app.command

@@ -14,11 +14,14 @@ fast. There are three kinds of entries:
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 from collections.abc import Iterator, MutableMapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from xlli_ray.errors import RecipeError, closest
@@ -40,7 +43,7 @@ class Registry(MutableMapping[str, str]):
         """Entry points of installed packages by name, the one that counts last; also those whose value has the wrong form. They cannot
         override built-in names."""
         points: dict[str, dict[str, EntryPoint]] = {}
-        for entry in sorted(entry_points(group=self.group), key=lambda entry: (self._fits(entry), entry.value)):
+        for entry in sorted(_entry_points(tuple(sys.path)).select(group=self.group), key=lambda entry: (self._fits(entry), entry.value)):
             if entry.name not in self._entries:
                 points.setdefault(entry.name, {})[entry.value] = entry  # the same package may be on the import path twice
         return {name: tuple(places.values()) for name, places in sorted(points.items())}
@@ -115,6 +118,54 @@ class Registry(MutableMapping[str, str]):
             return getattr(import_module(module), attribute) if attribute else import_module(module)
         except (ImportError, AttributeError) as error:
             raise RecipeError(f"{self.noun} {name!r} cannot be loaded: {error}. Is its package installed here?") from error
+
+    def version(self, name: str) -> int:
+        """VERSION of what `name` names. Code of this package is not imported for it (`declared_version`). Raises RecipeError as `load`."""
+        declared = declared_version(self._entries.get(name, ""))
+        return int(self.load(name).VERSION) if declared is None else declared
+
+
+def declared_version(place: str) -> int | None:
+    """VERSION of a module of this package, or of a class in one (`module:Class`), read from its source, so that a study that has
+    everything loads no torch only to see that nothing changed. None if that does not say: the code has to be imported."""
+    module, _, attribute = place.partition(":")
+    package = __package__.partition(".")[0]
+    if module.partition(".")[0] != package or module in sys.modules:
+        return None
+    path = Path(__file__).parent.joinpath(*module.split(".")[1:])
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError):
+        return None
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    body: list[ast.stmt] = tree.body
+    found = classes.get(attribute)
+    while found is not None:  # the class, or the one of this file that it extends
+        body = found.body
+        base = next((base.id for base in found.bases if isinstance(base, ast.Name)), "")
+        found = None if any(map(_says_version, body)) else classes.get(base)
+    value = next((node.value for node in body if isinstance(node, ast.Assign | ast.AnnAssign) and _says_version(node)), None)
+    if isinstance(value, ast.Constant) and type(value.value) is int:
+        return value.value
+    if isinstance(value, ast.Attribute) and value.attr == "VERSION" and isinstance(value.value, ast.Name):  # that of a module it imports
+        name = value.value.id
+        for line in tree.body:
+            if isinstance(line, ast.ImportFrom) and line.module and any(alias.name == name for alias in line.names):
+                known = sys.modules.get(f"{line.module}.{name}")
+                return int(known.VERSION) if known is not None else declared_version(f"{line.module}.{name}")
+    return None
+
+
+def _says_version(node: ast.stmt) -> bool:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return any(isinstance(target, ast.Name) and target.id == "VERSION" for target in targets)
+
+
+@lru_cache(maxsize=1)
+def _entry_points(path: tuple[str, ...]) -> Any:
+    """Those of all packages on the import path: all are read for one group."""
+    return entry_points()
 
 
 def _package(entry: EntryPoint) -> str:

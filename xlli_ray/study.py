@@ -23,8 +23,6 @@ import pyarrow as pa
 
 from xlli_ray.analyses.shared.freshness import State, states
 from xlli_ray.errors import StudyError, closest, counted
-from xlli_ray.plots.kinds import from_json
-from xlli_ray.plots.view import View
 from xlli_ray.store.archive import Archive, open_archive
 from xlli_ray.store.objects.client import Objects
 from xlli_ray.store.records.lease import running
@@ -38,6 +36,7 @@ from xlli_ray.store.zarr.size_reader import Reader, SizeReader, open_readers
 from xlli_ray.views.html import card
 
 if TYPE_CHECKING:
+    from xlli_ray.plots.view import View
     from xlli_ray.views.comparison import Comparison
     from xlli_ray.views.page_views import PageView
     from xlli_ray.views.sample_view import SampleView
@@ -173,6 +172,8 @@ class StudyResult:
 
         Raises StudyError naming file and field if a view is invalid.
         """
+        from xlli_ray.plots.kinds import from_json
+
         analysis = self.stored.made.analysis
         place = f"{self._objects.url}/{folder(analysis)}"
         return {file.name: from_json(read_file(self._objects, analysis, file), f"{place}/{file.file}") for file in self.stored.views}

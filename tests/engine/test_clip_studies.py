@@ -21,7 +21,8 @@ from xlli_ray.engine.options import Options
 from xlli_ray.engine.run.driver import run_study
 from xlli_ray.errors import PlanError
 from xlli_ray.models import ModelSpec, load_model, read_state_dict
-from xlli_ray.models.layers import Tap, capture
+from xlli_ray.models.layers import capture
+from xlli_ray.models.tap import Tap
 from xlli_ray.recipe import Recipe, load_recipe
 from xlli_ray.report.image_strip import Strip
 from xlli_ray.report.page import gather, write_report

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from xlli_ray.errors import PlanError
 from xlli_ray.models import Model
 from xlli_ray.models.batch_independence import Manners, manners, sample_seed
-from xlli_ray.models.layers import Tap
 from xlli_ray.models.model import ImageModel, Range
+from xlli_ray.models.tap import Tap
 
 
 def as_model(forward: Callable[[Tensor], Tensor], **known: Any) -> Model:

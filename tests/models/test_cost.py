@@ -12,7 +12,8 @@ from toy_networks import LooksAtValues, Upscaler, as_model
 
 from xlli_ray.corpus.size import Size
 from xlli_ray.models import Model, activation_bytes, cost, dryrun, multiply_adds
-from xlli_ray.models.layers import Tap, capture
+from xlli_ray.models.layers import capture
+from xlli_ray.models.tap import Tap
 
 
 def test_multiply_adds_are_those_of_the_convolutions() -> None:

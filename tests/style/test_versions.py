@@ -19,7 +19,7 @@ from torch import nn
 
 import xlli_ray
 from xlli_ray.analyses.shared import freshness as states
-from xlli_ray.engine.run import cell_identity
+from xlli_ray.engine.run import cell_identity, known_models
 from xlli_ray.engine.run import study_weights as weights
 from xlli_ray.engine.run.driver import _plan_mark
 from xlli_ray.engine.run.plan import make_plan
@@ -138,7 +138,7 @@ def must_change(module: str) -> set[str] | None:
         names = [name for name, place in ALIGNMENTS.items() if place.split(":")[0] == module]
         operators = {"alignment_error clips", "plan clips"} if {"none", "bilinear", "patch"} & set(names) else set()
         return operators | {f"{what} {name}" for name in names for what in ("aligned by", "training aligned by")}
-    if module == "xlli_ray.models.build_model":
+    if module == "xlli_ray.models.model_spec":
         return {"network spandrel"}
     if module.startswith("xlli_ray.models.networks."):
         return {f"network {name}" for name, place in NETWORKS.items() if place.split(":")[0] == module}
@@ -215,7 +215,7 @@ def identities(records: Any) -> dict[str, Any]:
         out[f"plan {corpus}"] = _plan_mark(recipe, manifest, [record], "cpu")
     for name in [*NETWORKS, "spandrel"]:
         if name != "srresnet":  # whose record stands above
-            out[f"network {name}"] = weights.current_version("spandrel:X" if name == "spandrel" else name, None)
+            out[f"network {name}"] = known_models.current_version("spandrel:X" if name == "spandrel" else name, None)
     damages = [{"blur": [0, 4], "rain": "hu25-small", "noise": 20, "jpeg": [30, 90]}]
     train = {"network": "srresnet", "iterations": 1}
     job = {"id": "x", "seed": 0}

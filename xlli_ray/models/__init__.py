@@ -15,16 +15,17 @@ if TYPE_CHECKING:
     from xlli_ray.models.builtin_weights import builtin_names, builtin_path
     from xlli_ray.models.checkpoint import StateDict, read_state_dict, to_safetensors, weights_sha256
     from xlli_ray.models.cost import activation_bytes, multiply_adds
-    from xlli_ray.models.layers import LayerInfo, Tap, capture, list_layers, resolve
+    from xlli_ray.models.layers import LayerInfo, capture, list_layers, resolve
     from xlli_ray.models.model import ClipModel, ImageModel, Model, Range
     from xlli_ray.models.model_spec import ModelSpec
     from xlli_ray.models.open_any_model import open_model
+    from xlli_ray.models.tap import Tap
 
 _HOME = {
     "StateDict": "checkpoint", "read_state_dict": "checkpoint", "to_safetensors": "checkpoint",
     "weights_sha256": "checkpoint",
     "activation_bytes": "cost", "multiply_adds": "cost",
-    "LayerInfo": "layers", "Tap": "layers", "capture": "layers", "list_layers": "layers", "resolve": "layers",
+    "LayerInfo": "layers", "Tap": "tap", "capture": "layers", "list_layers": "layers", "resolve": "layers",
     "load_model": "build_model",
     "ClipModel": "model", "ImageModel": "model", "Model": "model", "Range": "model", "open_model": "open_any_model",
     "ModelSpec": "model_spec", "builtin_names": "builtin_weights", "builtin_path": "builtin_weights",

@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from xlli_ray.errors import PlanError
-from xlli_ray.models.layers import Tap, capture, frames_of
+from xlli_ray.models.layers import capture, frames_of
 from xlli_ray.models.model import Model
+from xlli_ray.models.tap import Tap
 from xlli_ray.models.trace import first_tensor
 
 SIDE = 24

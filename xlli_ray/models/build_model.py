@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from xlli_ray.errors import NetworkError, WeightsError, counted
+from xlli_ray.models import model_spec
 from xlli_ray.models.accepted_sizes import BASES, SizeRule, find_rule, shape_given
 from xlli_ray.models.builtin_weights import builtin_card
 from xlli_ray.models.checkpoint import tensors_of, weights_sha256
@@ -36,8 +37,6 @@ from xlli_ray.models.value_range_check import span_fault
 from xlli_ray.registry import NETWORKS
 
 __all__ = ["ModelSpec", "load_model"]
-
-SPANDREL_VERSION = 1  # raised when the use of spandrel's parts here changes
 
 
 @dataclass(frozen=True)
@@ -279,8 +278,8 @@ def _described(descriptor: Any, tensors: Mapping[str, Tensor], variant: Variant,
     if not callable(call):
         raise NetworkError(_renamed(architecture, "_call_fn"))
     return _Made(
-        Built(module, scale=_part(descriptor, "scale"), channels=channels), f"spandrel:{architecture}", SPANDREL_VERSION, tensors,
-        SizeRule(needs.multiple_of, max(needs.minimum, 1), needs.square), _part(descriptor, "supports_half"), call, variant.notes,
+        Built(module, scale=_part(descriptor, "scale"), channels=channels), f"spandrel:{architecture}", model_spec.SPANDREL_VERSION,
+        tensors, SizeRule(needs.multiple_of, max(needs.minimum, 1), needs.square), _part(descriptor, "supports_half"), call, variant.notes,
     )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from xlli_ray.errors import WeightsError
 from xlli_ray.models.filekind import not_weights
+from xlli_ray.models.model_spec import check_sha256
 from xlli_ray.models.nested_weights import WRAPPERS, Chosen, choose
 from xlli_ray.models.pickled import Damaged, Foreign, Stored, Unusable
 from xlli_ray.models.torch_file import NotTorch, TorchFile, read_torch
@@ -101,20 +102,6 @@ def read_state_dict(
         raise WeightsError(f"{name}: too large for the memory of this machine.") from error
     content = {k: made[str(k)] if isinstance(v, Stored) else v for k, v in chosen.tensors.items()}
     return StateDict(_plain(_unwrapped(content), name), digest, chosen.notes, file.checked)
-
-
-def check_sha256(digest: str, expected: str, *, name: str) -> None:
-    """WeightsError if a file's sha256 is not the expected one (hex digits, upper or lower case)."""
-    if expected.lower() != digest:
-        raise WeightsError(
-            f"{name}: the file does not match `sha256`, or is damaged: it has {digest[:16]}…, expected {expected[:16]}…. Download it"
-            " again, or correct `sha256`."
-        )
-
-
-def has_checksums(data: bytes) -> bool:
-    """Whether the format of a weight file detects a flipped bit: a zip archive. Safetensors and PyTorch before 1.6 do not."""
-    return data.startswith(b"PK")
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:

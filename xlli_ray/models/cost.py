@@ -12,8 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from xlli_ray.corpus.size import Size
 from xlli_ray.models.dryrun import dry_run
-from xlli_ray.models.layers import Tap, arranged
+from xlli_ray.models.layers import arranged
 from xlli_ray.models.model import Model
+from xlli_ray.models.tap import Tap
 from xlli_ray.models.trace import first_tensor
 
 

@@ -15,7 +15,7 @@ frames (pairs of frames, as in optical flow networks), which cannot be stored pe
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Literal
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -23,13 +23,11 @@ import torch
 from torch import Tensor, nn
 
 from xlli_ray.models.model import Model
+from xlli_ray.models.tap import Frames, Shape
 from xlli_ray.models.trace import WIDE_BATCH, first_tensor
 
-Frames = Literal["", "axis", "inner", "folded", "calls", "backward"]
 SIDE = 24
 """Side in pixels of the clips on which the order of calls is tested."""
-
-Shape = tuple[int, ...]
 
 
 def place_of(shape: Shape, wide: Shape | None, calls: int, wide_calls: int, frames: int, wide_frames: int) -> Frames | None:
@@ -68,13 +66,6 @@ def arranged(place: Frames, calls: Sequence[Tensor], frames: int) -> Tensor:
     if place == "folded":
         return last.unflatten(0, (-1, frames))
     return last.transpose(1, 2).contiguous() if place == "inner" else last
-
-
-def dims_of(place: Frames, shape: Shape) -> tuple[str, ...]:
-    """Names of the axes of one sample of a layer, of `shape` as returned by `arranged_shape`."""
-    rest = len(shape) - bool(place)
-    known: dict[int, tuple[str, ...]] = {1: ("channel",), 2: ("token", "channel"), 3: ("channel", "y", "x")}
-    return (*(("frame",) if place else ()), *known.get(rest, tuple(f"axis{i}" for i in range(rest))))
 
 
 _BACKWARD: WeakKeyDictionary[Model, dict[str, bool]] = WeakKeyDictionary()

@@ -23,7 +23,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -31,41 +31,14 @@ from torch import Tensor, nn
 
 from xlli_ray.corpus.size import Size
 from xlli_ray.errors import LayerPatternError, NetworkError, closest, counted
-from xlli_ray.models.frame_axis import Frames, arranged_shape, dims_of, place_of, run_backward
 from xlli_ray.models.frame_axis import arranged as stacked
+from xlli_ray.models.frame_axis import arranged_shape, place_of, run_backward
 from xlli_ray.models.model import Model
 from xlli_ray.models.pieces import pieces_of
+from xlli_ray.models.tap import Side, Tap
 from xlli_ray.models.trace import Trace, first_tensor, trace
 
-Side = Literal["input", "output"]
 LAST_CONV = "*:last_conv_input"
-
-
-@dataclass(frozen=True)
-class Tap:
-    """One place to read: `side` of `module`, at its `call`-th call (0-based), its "last", or (None) its only one; for a clip, `frames` is
-    the position of its frames (`frame_axis`)."""
-
-    module: str
-    side: Side = "output"
-    call: int | Literal["last"] | None = None
-    frames: Frames = ""
-
-    @property
-    def name(self) -> str:
-        """The tap's name in stores, `[A-Za-z0-9_.-]+`: "model.2.in", "b1.b1.out_call0", "b1.b1.out_last"."""
-        module = re.sub(r"[^A-Za-z0-9_.-]", lambda match: f"-x{ord(match.group()):x}-", self.module)
-        call = "" if self.call is None else "_last" if self.call == "last" else f"_call{self.call}"
-        return f"{module}.{'in' if self.side == 'input' else 'out'}{call}"
-
-    def spec(self) -> dict[str, Any]:
-        """JSON-able: `Tap(**spec)` is the same tap. Without `frames` for images."""
-        given = asdict(self)
-        return given if self.frames else {key: value for key, value in given.items() if key != "frames"}
-
-    def dims(self, shape: tuple[int, ...]) -> tuple[str, ...]:
-        """Names of the axes of one sample of this layer: those of frame, channel, y, x that it has."""
-        return dims_of(self.frames, shape)
 
 
 def arranged(tap: Tap, shape: tuple[int, ...], frames: int) -> tuple[int, ...]:

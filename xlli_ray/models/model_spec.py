@@ -1,4 +1,4 @@
-"""A recipe's specification of one model, and the location of built-in weights. Imports no torch."""
+"""A recipe's specification of one model, the location of built-in weights, and what a weight file tells unread. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from xlli_ray.errors import WeightsError, closest
 
 BUILTIN = "builtin:"
 WEIGHTS = Path(__file__).parent / "weights"
+SPANDREL_VERSION = 1  # raised when the use of spandrel's parts in `build_model` changes
 
 
 @dataclass(frozen=True)
@@ -59,3 +60,17 @@ def builtin_path(name: str) -> Path:
             + (f" Did you mean builtin:{likely[0]}?" if likely else "")
         )
     return WEIGHTS / f"{name}.safetensors"
+
+
+def check_sha256(digest: str, expected: str, *, name: str) -> None:
+    """WeightsError if a file's sha256 is not the expected one (hex digits, upper or lower case)."""
+    if expected.lower() != digest:
+        raise WeightsError(
+            f"{name}: the file does not match `sha256`, or is damaged: it has {digest[:16]}…, expected {expected[:16]}…. Download it"
+            " again, or correct `sha256`."
+        )
+
+
+def has_checksums(data: bytes) -> bool:
+    """Whether the format of a weight file detects a flipped bit: a zip archive. Safetensors and PyTorch before 1.6 do not."""
+    return data.startswith(b"PK")

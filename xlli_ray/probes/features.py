@@ -28,8 +28,8 @@ from xlli_ray.probes.probe import Probe
 if TYPE_CHECKING:
     import torch
 
-    from xlli_ray.models.layers import Tap
     from xlli_ray.models.model import Model
+    from xlli_ray.models.tap import Tap
 
 FLOAT16_MAX = 65504.0
 
@@ -63,7 +63,7 @@ class Features(Probe):
     Params: ClassVar[type[BaseModel]] = Params
 
     def __init__(self, params: BaseModel, spec: Mapping[str, Any]) -> None:
-        from xlli_ray.models.layers import Tap
+        from xlli_ray.models.tap import Tap
 
         assert isinstance(params, Params)
         super().__init__(params, spec)

@@ -28,8 +28,8 @@ from xlli_ray.probes.set_features import Gathered
 if TYPE_CHECKING:
     import torch
 
-    from xlli_ray.models.layers import Tap
     from xlli_ray.models.model import Model
+    from xlli_ray.models.tap import Tap
 
 class Params(BaseModel):
     """Fields of a `gram` stage."""

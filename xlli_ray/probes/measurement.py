@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from xlli_ray.corpus.sample import Sample
-    from xlli_ray.models.layers import Tap
+    from xlli_ray.models.tap import Tap
 
 DType = Literal["float64", "int64", "string", "bool"]
 Subject = Literal["model", "sample"]

@@ -23,7 +23,7 @@ from xlli_ray.probes.measurement import ArrayPlan, Batch, Column, Forward, Measu
 if TYPE_CHECKING:
     import torch
 
-    from xlli_ray.models.layers import Tap
+    from xlli_ray.models.tap import Tap
 
 
 class NoParams(BaseModel):

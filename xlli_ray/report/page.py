@@ -24,6 +24,7 @@ from xlli_ray.plots.canvas import with_ids
 from xlli_ray.report.array_images import corpus_panels
 from xlli_ray.report.image_strip import Strip, strip_of
 from xlli_ray.report.page_context import Context
+from xlli_ray.report.page_freshness import KEY, page_mark, page_record
 from xlli_ray.report.page_means import Tables
 from xlli_ray.report.page_model import Figure, Piece, Section, head_of, words_of
 from xlli_ray.report.page_parts.analysis import ResultSection, result_sections
@@ -35,7 +36,6 @@ from xlli_ray.study import Study, open_study
 from xlli_ray.terminal import human_bytes
 from xlli_ray.views.page_views import PageView, write_page_views
 
-KEY = "report/index.html"
 TEMPLATES = Path(__file__).parent / "templates"
 FAILURES_SHOWN = 50
 
@@ -84,6 +84,8 @@ class Page:
     sample: str = ""
     recipe: str = ""
     version: str = __version__
+    whole: bool = True
+    """Whether every image of the corpus that it shows could be read."""
 
     @property
     def complete(self) -> bool:
@@ -131,10 +133,11 @@ def _drawn(pieces: Sequence[Piece]) -> list[Figure | Strip]:
     return [piece.item for piece in pieces if isinstance(piece.item, Figure | Strip)]
 
 
-def write_report(place: str, against: str | None = None) -> str:
+def write_report(place: str, against: str | None = None, *, last: bool = False) -> str:
     """Write the page of the study at `place` (a folder or a URL) into the study, and its figures as data. Returns its path or URL.
 
     `against`: id of the model that all others are compared with; None: every pair of a few models, or the first with each other.
+    `last`: a run has just ended, so that the page stands until something changes (`page_freshness`).
     Raises StudyError if there is no study, or no such model.
     """
     study = open_study(place).as_it_is()
@@ -144,8 +147,10 @@ def write_report(place: str, against: str | None = None) -> str:
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise StudyError(f"{place}: there is no model {against!r} to compare with.{hint} Models: {', '.join(models)}")
     page = gather(study, place, against)
-    write_page_views(study.objects, page.views)
-    study.objects.put(KEY, render(page).encode())
+    data = render(page).encode()
+    study.objects.put(KEY, data)
+    mark = page_mark(study.objects, study.manifest, place) if last and page.whole and against is None else ""
+    write_page_views(study.objects, page.views, page=page_record(mark, data))
     return f"{study.objects.url.rstrip('/')}/{KEY}"
 
 
@@ -171,6 +176,7 @@ def gather(study: Study, place: str, against: str | None = None) -> Page:
         context = Context(study, table, tables, samples, meaning, against)
         page.sections = stage_sections(context)
         page.results = result_sections(context)
+        page.whole = samples.whole
     _units(page, study)
     page.tags = sorted({tag for model in manifest.models for tag in model.tags})
     page.models = [

@@ -175,7 +175,8 @@ def _intervals(table: pa.Table, keys: Sequence[str], limits: Limits, *, differen
     """By the values of `keys`: the interval of each row of moments."""
     if not table.num_rows:
         return {}
-    mean, spread, third, number = (table[name].to_numpy().astype(np.float64) for name in ("mean", "spread", "third", "photographs"))
+    moments = ("mean", "spread", "third", "photographs")
+    mean, spread, third, number = (np.array(table[name].to_pylist(), dtype=np.float64) for name in moments)  # `to_numpy` loads pandas
     low, high = ends(mean, spread, third, number, level=LEVEL, limits=limits, difference=difference)
     named = zip(*(table[name].to_pylist() for name in keys))
     counts = zip(table["photographs"].to_pylist(), table["n"].to_pylist())

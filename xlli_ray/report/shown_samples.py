@@ -47,6 +47,11 @@ class Samples:
                 self._loaded[number] = str(error) or type(error).__name__
         return self._loaded[number]
 
+    @property
+    def whole(self) -> bool:
+        """Whether each sample that was asked for could be loaded."""
+        return not any(isinstance(loaded, str) for loaded in self._loaded.values())
+
     def name(self, number: int) -> str:
         """A short name: file, patch; of a clip also its folder, since frames of all clips are often called the same."""
         row = self.row(number)

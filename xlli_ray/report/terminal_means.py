@@ -17,24 +17,27 @@ from xlli_ray.store.tables.sql import photograph_of, quoted
 from xlli_ray.store.tables.study_tables import kind_columns, table_kinds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from xlli_ray.store.records.manifest import Cell
     from xlli_ray.study import Study
 
 
-def mean_tables(study: Study) -> list[tuple[pa.Table, list[str]]]:
-    """For each probe with numbers: its table, and lines that belong below it."""
+def mean_tables(study: Study, sql: Callable[[str], pa.Table] | None = None) -> list[tuple[pa.Table, list[str]]]:
+    """For each probe with numbers: its table, and lines that belong below it. `sql`: runs one statement; None: `study.sql`, which connects
+    anew each time."""
     out = []
     for kind, cells in table_kinds(study.manifest).items():
         details = {column.name for record in study.manifest.kinds if record.kind == kind for column in record.columns if column.detail}
         numbers = [name for name, dtype in kind_columns(cells).items() if dtype == "float64" and name not in details]
         if numbers:
-            out.append(_means(study, kind, cells, numbers))
+            out.append(_means(study, sql or study.sql, kind, cells, numbers))
     return out
 
 
-def _means(study: Study, kind: str, cells: Sequence[Cell], numbers: Sequence[str]) -> tuple[pa.Table, list[str]]:
+def _means(
+    study: Study, sql: Callable[[str], pa.Table], kind: str, cells: Sequence[Cell], numbers: Sequence[str]
+) -> tuple[pa.Table, list[str]]:
     names = [quoted(name) for name in numbers]
     own = ", ".join(f"avg({name}) filter (where isfinite({name})) as {name}" for name in names)
     # a stage with several cells a model (a map and its controls): one line each
@@ -43,14 +46,14 @@ def _means(study: Study, kind: str, cells: Sequence[Cell], numbers: Sequence[str
         f"select t.stage, t.model, {f't.{what}' if what else ''}s.label as degradation, {photograph_of('s')} as photograph, "
         f"count(*) filter (where t.status = 'ok') as n, {own} from {quoted(kind)} t join samples s using (sample_id) group by all"
     )
-    table = study.sql(
+    table = sql(
         f"select stage, model, {what}degradation, sum(n)::bigint as n, {', '.join(f'avg({name}) as {name}' for name in names)} "
         f"from ({photographs}) group by all order by all"
     )
-    (several,) = study.sql(f"select max(n) > 1 as several from ({photographs})").to_pylist()
+    (several,) = sql(f"select max(n) > 1 as several from ({photographs})").to_pylist()
     infinite = ", ".join(f"count(*) filter (where isinf({name}) and status = 'ok') as {name}" for name in map(quoted, numbers))
-    (counts,) = study.sql(f"select {infinite} from {quoted(kind)}").to_pylist()
+    (counts,) = sql(f"select {infinite} from {quoted(kind)}").to_pylist()
     about = ", ".join(f"{count} of {name}" for name, count in counts.items() if count)
-    below = [f"FLAG {one.text}" for one in below_baseline(study.manifest, study.sql)] if kind == "restore" else []
+    below = [f"FLAG {one.text}" for one in below_baseline(study.manifest, sql)] if kind == "restore" else []
     unit = ["means over photographs, each weighing the same; n counts values"] if several["several"] else []
     return table, [*unit, *below, *([f"left out of the means as infinite (exact copies): {about}"] if about else [])]

@@ -18,6 +18,7 @@ from xlli_ray.analyses.shared.labels import Labels
 from xlli_ray.errors import RecipeError, counted
 from xlli_ray.report.terminal_means import mean_tables
 from xlli_ray.store.tables.results import plain
+from xlli_ray.store.tables.study_tables import connect
 from xlli_ray.study import open_study
 from xlli_ray.terminal import harmless, human_bytes
 
@@ -81,8 +82,9 @@ def result_table(place: str) -> str:
         table = headline if headline in result.tables else next(iter(result.tables), "")
         if table and result.tables[table].num_rows and result.state == "current":
             parts.append(excerpt(result.tables[table], table, place, columns))
-    parts += ["\n".join([excerpt(table, "", place), *lines]) for table, lines in mean_tables(study)]
-    stored = study.sql("select count(*) as n, sum(bytes_stored) as size from features").to_pylist()[0]
+    with connect(study.archive) as database:
+        parts += ["\n".join([excerpt(table, "", place), *lines]) for table, lines in mean_tables(study, database.query)]
+        stored = database.query("select count(*) as n, sum(bytes_stored) as size from features").to_pylist()[0]
     if stored["n"]:
         size = human_bytes(stored["size"] or 0)
         parts.append(f"{counted(stored['n'], 'array')}, {size}: xlli query {shlex.quote(place)} \"from features\"")

@@ -13,7 +13,8 @@ from xlli_ray.errors import StudyError
 from xlli_ray.plots.curves import Axis, Curve, CurvePanel, Curves
 from xlli_ray.plots.palette import Look, network_looks
 from xlli_ray.plots.view import to_svg
-from xlli_ray.report.page import KEY, environment
+from xlli_ray.report.page import environment
+from xlli_ray.report.page_freshness import KEY
 from xlli_ray.report.page_model import Figure
 from xlli_ray.store.objects.client import Objects
 from xlli_ray.store.tables.trainings import Standing, Trainings, read_trainings, standings

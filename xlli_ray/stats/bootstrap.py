@@ -99,8 +99,8 @@ def bounds(resampled: np.ndarray, *, level: float = 0.95, clusters: np.ndarray |
 
 def tail(clusters: int, level: float) -> float:
     """Fraction of resamples cut off on each side for an expanded interval; NaN for fewer than two clusters."""
-    from scipy.stats import norm, t
+    from scipy.special import ndtr, stdtrit
 
     if clusters < 2:
         return math.nan
-    return float(norm.cdf(math.sqrt(clusters / (clusters - 1)) * t.ppf((1 - level) / 2, clusters - 1)))
+    return float(ndtr(math.sqrt(clusters / (clusters - 1)) * stdtrit(clusters - 1, (1 - level) / 2)))

@@ -118,12 +118,12 @@ def ends(
     `spread`: standard deviation, n − 1 in its denominator. `third`: third central moment, n in its denominator. `photographs`: n. NaN for
     fewer than FEWEST.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     n = photographs.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         error = spread / np.sqrt(n)
-        reach = t.ppf((1 + level) / 2, np.maximum(n - 1, 1))
+        reach = stdtrit(np.maximum(n - 1, 1), (1 + level) / 2)  # Student's t; scipy.stats takes half a second to load
         skewness = third / (spread**2 * (n - 1) / n) ** 1.5 * np.sqrt(n * (n - 1)) / (n - 2)
         k = np.zeros(n.shape) if difference else np.nan_to_num(skewness * (1 + WEIGHT * (n - 5) / n**2) / np.sqrt(n))
         low, high = mean - error * _untransformed(reach, k), mean - error * _untransformed(-reach, k)

@@ -65,7 +65,7 @@ def effective(counts: Values) -> float:
 
 def _wider(effective_clips: float, clips: int, level: float) -> float:
     """Student's t of the effective number of clips over that of their number; at least that of two clips is taken."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     share = (1 + level) / 2
-    return float(t.ppf(share, max(effective_clips - 1, 1.0)) / t.ppf(share, clips - 1))
+    return float(stdtrit(max(effective_clips - 1, 1.0), share) / stdtrit(clips - 1, share))

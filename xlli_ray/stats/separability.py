@@ -296,24 +296,24 @@ def error(shift: np.ndarray) -> tuple[float, int]:
 
 def interval(value: float, shift: np.ndarray, *, level: float = 0.95) -> Interval:
     """Interval of a CHI, or of a ratio of two, from its `shifts`: t in logarithms (see the module)."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     deviation, n = error(shift)
     if math.isnan(deviation) or not (math.isfinite(value) and value > 0):
         return Interval(value, math.nan, math.nan, n, n, refusal(n))
-    half = float(t.ppf((1 + level) / 2, n - 1)) * deviation
+    half = float(stdtrit(n - 1, (1 + level) / 2)) * deviation
     return Interval(value, value * math.exp(-half), value * math.exp(min(half, 700.0)), n, n)
 
 
 def above_one(value: float, shift: np.ndarray) -> float:
     """One-sided: probability mass of t about the logarithm of a ratio above 0; NaN where there is no interval."""
-    from scipy.stats import t
+    from scipy.special import stdtr
 
     deviation, n = error(shift)
     if math.isnan(deviation) or not (math.isfinite(value) and value > 0):
         return math.nan
     away = math.log(value)
-    return float(t.cdf(away / deviation, n - 1)) if deviation > 0 else float(away > 0) + 0.5 * (away == 0)
+    return float(stdtr(n - 1, away / deviation)) if deviation > 0 else float(away > 0) + 0.5 * (away == 0)
 
 
 def relabelled(units: Units, resamples: int, rng: np.random.Generator, *, joined: np.ndarray | None = None) -> np.ndarray:

@@ -32,7 +32,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from xlli_ray.stats.intervals import FEWEST
 
@@ -107,4 +107,4 @@ def freedom(about: Dealt) -> float:
 
 def quantile(about: Dealt, level: float) -> float:
     """Standard errors on each side of an interval of `level` over these groups: Student's t; NaN below FEWEST."""
-    return float(t.ppf((1 + level) / 2, freedom(about)))
+    return float(stdtrit(freedom(about), (1 + level) / 2))

@@ -8,7 +8,7 @@ seal protects it, and nothing is concluded from it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from xlli_ray.errors import StudyError
@@ -32,13 +32,14 @@ class PageView:
     view: View
 
 
-def write_page_views(objects: Objects, views: Sequence[PageView]) -> None:
-    """Write the file; of kinds that are not this package's only the static figure on the page remains."""
+def write_page_views(objects: Objects, views: Sequence[PageView], *, page: Mapping[str, str] | None = None) -> None:
+    """Write the file; of kinds that are not this package's only the static figure on the page remains. `page`: what is said of the page
+    beside it."""
     listed = [
         {"section": item.section, "caption": item.caption, "view": json.loads(to_json(item.view))}
         for item in views if type(item.view) in KINDS.values()
     ]  # fmt: skip
-    objects.put(KEY, sealed_json({"format": FORMAT, "views": listed}))
+    objects.put(KEY, sealed_json({"format": FORMAT, "views": listed, **({"page": page} if page else {})}))
 
 
 def read_page_views(objects: Objects) -> list[PageView]:

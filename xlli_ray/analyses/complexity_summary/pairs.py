@@ -113,7 +113,7 @@ class Pair:
 
 def kappa_of(residual: Measured, image: Measured, *, level: float) -> tuple[float, float, float, int]:
     """(κ, low, high, photographs): log of the ratio, with t over photographs left out on both sides."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     if not (residual.value > 0 and image.value > 0):
         return math.nan, math.nan, math.nan, 0
@@ -121,7 +121,7 @@ def kappa_of(residual: Measured, image: Measured, *, level: float) -> tuple[floa
     some = np.isfinite(residual.shift) | np.isfinite(image.shift)  # a photograph that one side lacks moves the other side only
     shift = np.where(some, np.nan_to_num(residual.shift) - np.nan_to_num(image.shift), np.nan)
     deviation, n = error(shift)
-    half = float(t.ppf((1 + level) / 2, n - 1)) * deviation if math.isfinite(deviation) else math.nan
+    half = float(stdtrit(n - 1, (1 + level) / 2)) * deviation if math.isfinite(deviation) else math.nan
     return kappa, kappa - half, kappa + half, n
 
 

@@ -193,13 +193,13 @@ def notes(groups: Sequence[Group], left: Sequence[str], grouped: Grouped) -> lis
 
 def _welch(a: np.ndarray, b: np.ndarray, level: float) -> float:
     """Half the width of the interval of a difference of means."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     errors = np.array([some.var(ddof=1) / len(some) for some in (a, b)])
     if not errors.sum():
         return 0.0
     freedom = errors.sum() ** 2 / (errors**2 / np.array([len(a) - 1, len(b) - 1])).sum()
-    return float(t.ppf((1 + level) / 2, freedom) * np.sqrt(errors.sum()))
+    return float(stdtrit(freedom, (1 + level) / 2) * np.sqrt(errors.sum()))
 
 
 def _few(trainings: int) -> str:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from xlli_ray.analyses.shared.feature_gram import feature_gram, reader_of, table_rows, valid_rows
 from xlli_ray.analyses.shared.labels import Labels
@@ -87,6 +86,8 @@ def sets_of(view: View, cells: Sequence[Cell], reference: str) -> Sets:
     inside = np.zeros(len(number), bool)
     for first, count in buckets[most]:
         inside |= (number >= first) & (number < first + count)
+    import pyarrow.compute as pc  # takes 50 ms to load, which a current result need not wait for
+
     mine = table.filter(pa.array(inside))
     by_label = {label: _set(mine.filter(pc.equal(mine["label"], label)), label, view.meaning) for label in view.labels}
     filled = {label: item for label, item in by_label.items() if len(item.rows)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xlli_ray.analyses.shared.freshness import check_asked
 from xlli_ray.analyses.shared.worse_than_baseline import below_baseline
@@ -24,8 +24,13 @@ from xlli_ray.engine.pools.slots import check_cluster
 from xlli_ray.engine.run.allowed_models import admitted, make_gate
 from xlli_ray.engine.run.analysis_runner import asked, run_analyses
 from xlli_ray.engine.run.array_documents import create_arrays, finish, forget_replaced
+from xlli_ray.engine.run.baseline_entry import baseline_entries
+from xlli_ray.engine.run.kind_records import kind_records
+from xlli_ray.engine.run.known_models import known_models, notes_on
 from xlli_ray.engine.run.measurable_samples import check_fit
 from xlli_ray.engine.run.network_process import Apart, is_foreign
+from xlli_ray.engine.run.plan import Plan, check_limits, with_models
+from xlli_ray.engine.run.precheck import check_names, check_replace, checked, new_stages
 from xlli_ray.engine.run.repair import set_free
 from xlli_ray.engine.run.scan_runner import remarks, scan_corpus
 from xlli_ray.engine.run.session import session, sweep
@@ -48,9 +53,6 @@ from xlli_ray.store.records.manifest import Cell, Manifest, ModelRecord, identit
 from xlli_ray.store.records.unit_records import DamagedRecord, unfinished
 from xlli_ray.store.tables.study_tables import query
 from xlli_ray.store.zarr.layout import ROOT
-
-if TYPE_CHECKING:
-    from xlli_ray.engine.run.plan import Plan
 
 DEVICE_SECONDS = 20.0
 """Seconds for a worker of a cluster to report its GPU."""
@@ -140,8 +142,6 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             apart.close()
             gate = make_gate(manifest.model(entry.id) for entry in recipe.models)
             workers = options.workers if options.workers is not None else default_workers(options, recipe.threads)
-            from xlli_ray.engine.run.plan import check_limits
-
             check_limits(plan, recipe, workers=workers)
             listed.look_again()  # reading the corpus and planning may have taken hours
             forget_replaced(listed, plan)  # before the new plan is saved: if killed here, the old one is computed again
@@ -281,16 +281,22 @@ def _without_places(corpus: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checked(recipe: Recipe, objects: Objects, before: Manifest | None, options: Options, apart: Apart) -> list[ModelRecord]:
-    """The models, with their weights stored, after checking everything that does not depend on the corpus: before an image is read."""
-    import torch
+    """The models, with their weights stored, after checking everything that does not depend on the corpus: before an image is read.
 
-    from xlli_ray.engine.run.precheck import check_replace, checked
-    from xlli_ray.engine.run.study_weights import keep_models
-
+    A study that has them and all cells needs no torch for that.
+    """
     named = {model.id for model in recipe.models}
     beside = {model.id for model in (before.models if before else ()) if model.entry.get("baseline")} - named
     cells = [cell for cell in (before.cells if before is not None else ()) if cell.model not in beside]
     check_replace(options.replace, recipe, before.cells if before is not None else (), sorted(beside))
+    known = known_models(objects, recipe, before.models) if before is not None and not apart.foreign else None
+    if known is not None and not any(new_stages(recipe, known, cells)):
+        checked(objects, recipe, known, existing=cells, seed=recipe.seed)
+        return known
+    import torch
+
+    from xlli_ray.engine.run.study_weights import keep_models
+
     threads = torch.get_num_threads()
     try:
         records = keep_models(objects, recipe, before.models if before is not None else (), apart)
@@ -304,39 +310,37 @@ def _with_baseline(
     recipe: Recipe, objects: Objects, manifest: Manifest, records: list[ModelRecord]
 ) -> tuple[Recipe, list[ModelRecord]]:
     """Recipe and records with the baseline of this corpus. The study stores the recipe without it."""
-    from xlli_ray.engine.run.baseline_entry import baseline_entries
-    from xlli_ray.engine.run.study_weights import keep_models
-
     assert manifest.samples is not None
     entries = baseline_entries(recipe, manifest.samples, records, manifest.models)
     if not entries:
         return recipe, records
-    kept = keep_models(objects, recipe.model_copy(update={"models": entries}), manifest.models)
+    only = recipe.model_copy(update={"models": entries})
+    kept = known_models(objects, only, manifest.models)
+    if kept is None:
+        from xlli_ray.engine.run.study_weights import keep_models
+
+        kept = keep_models(objects, only, manifest.models)
     return recipe.model_copy(update={"models": [*recipe.models, *entries]}), [*records, *kept]
 
 
 def _planned(
     recipe: Recipe, objects: Objects, manifest: Manifest, options: Options, spec: WorkerSpec, records: Sequence[ModelRecord], apart: Apart
 ) -> tuple[Manifest, Plan]:
+    device = "any" if options.any_device else _planned_device(manifest, options, spec)
+    assert manifest.samples is not None
+    mark = _plan_mark(recipe, manifest, records, device)
+    notes = tuple(remarks(recipe.corpus, manifest.samples)) if options.limit is None else ()
+    notes += tuple(notes_on(records))
+    if mark == manifest.planned and not options.replace:
+        plan = Plan(manifest.cells, kept=tuple(cell.id for cell in manifest.cells), notes=notes)
+        kept = replace(manifest, models=with_models(records, manifest.models))
+        return kept, replace(plan, notes=(*plan.notes, *check_fit(Archive(objects, kept)), *check_asked(asked(recipe.analyses), kept)))
     import torch
 
-    from xlli_ray.engine.run.kind_records import kind_records
-    from xlli_ray.engine.run.plan import Plan, with_models
     from xlli_ray.engine.run.plan_apart import plan_apart
-    from xlli_ray.engine.run.precheck import check_names
-    from xlli_ray.engine.run.study_weights import notes_on
 
     before = torch.get_num_threads()
     try:
-        device = "any" if options.any_device else _planned_device(manifest, options, spec)
-        assert manifest.samples is not None
-        mark = _plan_mark(recipe, manifest, records, device)
-        notes = tuple(remarks(recipe.corpus, manifest.samples)) if options.limit is None else ()
-        notes += tuple(notes_on(records))
-        if mark == manifest.planned and not options.replace:
-            plan = Plan(manifest.cells, kept=tuple(cell.id for cell in manifest.cells), notes=notes)
-            kept = replace(manifest, models=with_models(records, manifest.models))
-            return kept, replace(plan, notes=(*plan.notes, *check_fit(Archive(objects, kept)), *check_asked(asked(recipe.analyses), kept)))
         plan = plan_apart(
             apart, recipe.measured(), manifest.samples, records, existing=manifest.cells, device=device, replace_ids=options.replace
         )
@@ -360,9 +364,9 @@ def _plan_mark(recipe: Recipe, manifest: Manifest, records: Sequence[ModelRecord
         [r.id, r.weights_sha256, r.network, r.network_version, dict(r.entry), *([parts] if (parts := raised(r.parts)) else [])]
         for r in records
     ]
-    named = {(stage.kind, stage.code) for stage in measured.stages}
-    ours = {(kind, "") for kind, place in PROBES.items() if place.startswith("xlli_ray.")}  # all of them: one may be based on another
-    probes = sorted((kind, probe_class(kind, code).VERSION) for kind, code in ours | named)
+    ours = {kind: PROBES.version(kind) for kind, place in PROBES.items() if place.startswith("xlli_ray.")}  # one may be based on another
+    named = {(stage.kind, stage.code) for stage in measured.stages if stage.code or stage.kind not in ours}
+    probes = sorted([*ours.items(), *((kind, probe_class(kind, code).VERSION) for kind, code in named)])
     requested = {key: dump[key] for key in ("stages", "batch", "threads")}
     reduced = [one.id for one in measured.stages if one.precision != "float32"]
     built = [[one.id, parts] for one in measured.stages if (parts := probe_class(one.kind, one.code).parts(one.parsed()))]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from xlli_ray.corpus.size import Size
 from xlli_ray.models.cost import survey
-from xlli_ray.models.layers import Tap
 from xlli_ray.models.model import Model
+from xlli_ray.models.tap import Tap
 from xlli_ray.probes import probe_class
 from xlli_ray.probes.measurement import Shapes
 from xlli_ray.probes.probe import Probe

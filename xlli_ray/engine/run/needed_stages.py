@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from xlli_ray.engine.run.wanted_cells import WantedCell
 from xlli_ray.errors import PlanError, closest
 from xlli_ray.probes.measurement import SetProbe
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.records.manifest import NO_MODEL
+
+if TYPE_CHECKING:
+    from xlli_ray.engine.run.wanted_cells import WantedCell
 
 
 def check_needs(stage: str, needs: Sequence[str], recipe: Recipe, owner: str) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from xlli_ray.models.batch_independence import Manners, manners
-from xlli_ray.models.layers import Tap
 from xlli_ray.models.model import Model
 from xlli_ray.models.step_reports import trial
+from xlli_ray.models.tap import Tap
 from xlli_ray.models.value_range_check import range_remark
 
 

@@ -5,26 +5,27 @@ bucket on zeros (without data if the network allows it) for shapes and multiply-
 10³ with the same buckets: it reads the sample table's summary only.
 
 It is made from what a network returns for each input size (`input_sizes`), the wanted cells (`wanted_cells`) with their identity
-(`cell_identity`), and their division into units (`cell_groups`, `ranges`, `many_sizes`).
+(`cell_identity`), and their division into units (`cell_groups`, `ranges`, `many_sizes`). These need torch and are imported when a plan is
+made: a study that has its plan does without.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from xlli_ray.engine.run.cell_groups import cut_groups
-from xlli_ray.engine.run.input_sizes import SizeFacts
-from xlli_ray.engine.run.needed_stages import in_order
-from xlli_ray.engine.run.plan_draft import PlanDraft
 from xlli_ray.engine.run.ranges import MACS_A_SECOND
-from xlli_ray.engine.run.wanted_cells import WantedCell, sample_cells, wanted_cells
 from xlli_ray.errors import PlanError, counted
-from xlli_ray.models.model import Model
 from xlli_ray.probes.measurement import SetProbe
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.records.manifest import NO_MODEL, BucketPlan, Cell, ModelRecord, SampleTable
 from xlli_ray.terminal import human_bytes
+
+if TYPE_CHECKING:
+    from xlli_ray.engine.run.input_sizes import SizeFacts
+    from xlli_ray.engine.run.wanted_cells import WantedCell
+    from xlli_ray.models.model import Model
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,11 @@ def make_plan(
 
     Raises PlanError: no samples, wrong scale, or different content under an existing id (naming the changed field).
     """
+    from xlli_ray.engine.run.cell_groups import cut_groups
+    from xlli_ray.engine.run.needed_stages import in_order
+    from xlli_ray.engine.run.plan_draft import PlanDraft
+    from xlli_ray.engine.run.wanted_cells import sample_cells, wanted_cells
+
     if not table.rows:
         raise PlanError(f"no sample can be read, {counted(table.rejected, 'file')} rejected; reasons: `xlli query STUDY \"from failures\"`")
     draft = PlanDraft({cell.id: cell for cell in existing}, frozenset(replace_ids))

@@ -44,6 +44,25 @@ def check_replace(ids: Sequence[str], recipe: Recipe, cells: Sequence[Cell], bes
             raise PlanError(f"--replace {name}: there is no such stage, model or cell. {hint}Stages and models: {', '.join(listed)}")
 
 
+def new_stages(
+    recipe: Recipe, records: Sequence[ModelRecord], existing: Sequence[Cell]
+) -> tuple[list[Stage], list[tuple[ModelRecord, list[Stage]]]]:
+    """What the study has no cells of: stages that measure samples without a model (all of them if one is new), and for each model with a
+    new stage its stages."""
+    known = {(cell.stage, cell.model, _plain(cell.params)) for cell in existing}
+    without = [stage for stage in recipe.stages if stage.without_model]
+    before = {(cell.stage, _plain(cell.params)) for cell in existing if cell.stage in {stage.id for stage in without}}
+    if all((stage.id, _plain(stage.params)) in before for stage in without):
+        without = []
+    new = []
+    for record in records:
+        entry = next(model for model in recipe.models if model.id == record.id)
+        stages = [stage for stage in recipe.measured().stages if stage.chooses(entry) and not stage.without_model]
+        if not all((stage.id, record.id, _plain(stage.params)) in known for stage in stages):
+            new.append((record, stages))
+    return without, new
+
+
 def check_recipe(
     recipe: Recipe, records: Sequence[ModelRecord], load: Callable[[str], Model], *, existing: Sequence[Cell] = (), seed: int = 0
 ) -> None:
@@ -51,17 +70,11 @@ def check_recipe(
 
     A study with the cells loads nothing. Raises LayerPatternError, PlanError; RecipeError for inputs that an analysis cannot find.
     """
-    known = {(cell.stage, cell.model, _plain(cell.params)) for cell in existing}
     cells: dict[str, Cell] = {cell.id: cell for cell in existing}
-    without = [stage for stage in recipe.stages if stage.without_model]
-    before = {(cell.stage, _plain(cell.params)) for cell in existing if cell.stage in {stage.id for stage in without}}
-    if any((stage.id, _plain(stage.params)) not in before for stage in without):
+    without, new = new_stages(recipe, records, existing)
+    if without:
         cells |= {cell.id: cell for cell in _sample_cells(recipe, without)}
-    for record in records:
-        entry = next(model for model in recipe.models if model.id == record.id)
-        stages = [stage for stage in recipe.measured().stages if stage.chooses(entry) and not stage.without_model]
-        if all((stage.id, record.id, _plain(stage.params)) in known for stage in stages):
-            continue
+    for record, stages in new:
         cells |= {cell.id: cell for cell in _cells(recipe, stages, load(record.id), [other.id for other in records])}
     if recipe.analyses:
         manifest = Manifest(recipe.name, seed, {}, None, models=tuple(records), cells=tuple(cells.values()))
@@ -70,10 +83,14 @@ def check_recipe(
 
 def checked(objects: Objects, recipe: Recipe, records: Sequence[ModelRecord], *, existing: Sequence[Cell], seed: int) -> None:
     """`check_recipe` with the models of a study."""
-    from xlli_ray.engine.run.study_weights import load_study_model
-
     by_id = {record.id: record for record in records}
-    check_recipe(recipe, records, lambda name: load_study_model(objects, by_id[name]), existing=existing, seed=seed)
+
+    def load(name: str) -> Model:
+        from xlli_ray.engine.run.study_weights import load_study_model
+
+        return load_study_model(objects, by_id[name])
+
+    check_recipe(recipe, records, load, existing=existing, seed=seed)
 
 
 def check_names(objects: Objects, cells: Sequence[Cell]) -> None:

@@ -11,9 +11,10 @@ from xlli_ray.engine.run.input_sizes import SizeFacts, pixels, sample_facts, siz
 from xlli_ray.engine.run.network_trials import manners_of, remark_of
 from xlli_ray.engine.run.ranges import choose_rows
 from xlli_ray.errors import PlanError
-from xlli_ray.models.layers import Tap, resolve
+from xlli_ray.models.layers import resolve
 from xlli_ray.models.model import ClipModel, Model
 from xlli_ray.models.precision import refusal
+from xlli_ray.models.tap import Tap
 from xlli_ray.probes import probe_class
 from xlli_ray.probes.probe import Probe
 from xlli_ray.recipe import Recipe, Stage

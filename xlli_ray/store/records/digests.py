@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from xlli_ray.errors import StudyError
 from xlli_ray.store.objects.client import Missing, Objects
@@ -82,6 +81,8 @@ def remembered(objects: Objects) -> dict[str, list[str]]:
 
 def _column(column: pa.ChunkedArray) -> bytes:
     """Canonical bytes of a column: the same whether it comes from a record or from a pack, whose buffers differ."""
+    import pyarrow.compute as pc  # takes 50 ms to load, and remembered digests need none of it
+
     nulls = column.is_null().to_numpy().tobytes()
     if pa.types.is_string(column.type):
         lengths = pc.fill_null(pc.binary_length(column), -1).to_numpy().tobytes()

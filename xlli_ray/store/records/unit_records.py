@@ -193,7 +193,7 @@ def _read_record(data: bytes) -> dict[int, tuple[Receipt, pa.Table]]:
 
 
 def _read_pack(data: bytes) -> dict[int, tuple[Receipt, pa.Table]]:
-    table = pq.read_table(io.BytesIO(data))
+    table = pq.ParquetFile(io.BytesIO(data)).read()  # `read_table` would load pandas
     listed = json.loads((table.schema.metadata or {})[b"receipts"])
     table = table.replace_schema_metadata(None)
     out, offset = {}, 0

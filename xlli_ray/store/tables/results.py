@@ -324,7 +324,8 @@ def read_file(objects: Objects, analysis: str, file: StoredFile) -> bytes:
 
 def read_table(objects: Objects, analysis: str, file: StoredFile) -> pa.Table:
     """One table of a result, with the column `stage` first. Raises AnalysisError."""
-    return pq.read_table(io.BytesIO(read_file(objects, analysis, file))).replace_schema_metadata(None)
+    # `pq.read_table` would load pandas and pyarrow's data sets
+    return pq.ParquetFile(io.BytesIO(read_file(objects, analysis, file))).read().replace_schema_metadata(None)
 
 
 def write_failure(objects: Objects, analysis: str, reason: str) -> None:

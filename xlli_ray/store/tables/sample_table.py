@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from xlli_ray.errors import EnvironmentFailure, StudyError
@@ -157,6 +156,8 @@ def _count_buckets(buckets: list[dict[str, Any]], table: pa.Table, offset: int) 
     """Extend the summary of buckets and degradation blocks by the rows of `table`, which start at table row `offset`."""
     bucket = table["bucket"].combine_chunks()
     label = table["label"].combine_chunks()
+    import pyarrow.compute as pc  # takes 50 ms to load, which readers of a table need not wait for
+
     changed = pc.or_(
         pc.not_equal(bucket.slice(1), bucket.slice(0, len(bucket) - 1)),
         pc.not_equal(label.slice(1), label.slice(0, len(label) - 1)),

@@ -157,7 +157,7 @@ def rejected(objects: Objects) -> pa.Table:
     try:
         data = objects.get("samples/rejected.parquet")
         check(data, f"{objects.url}/samples/rejected.parquet", REPAIR)
-        return pq.read_table(io.BytesIO(data)).select(["source", "target", "reason"])
+        return pq.ParquetFile(io.BytesIO(data)).read().select(["source", "target", "reason"])
     except Missing:
         return pa.table({"source": pa.array([], pa.string()), "target": pa.array([], pa.string()), "reason": pa.array([], pa.string())})
     except EnvironmentFailure:  # also an OSError, but not about the file

@@ -154,7 +154,7 @@ def _samples(
     try:
         data = bytearray(objects.get(key))
         unsealed |= not check(bytes(data), key, "") and key not in covered
-        if pq.read_table(pa.BufferReader(bytes(data))).num_rows != table.rejected:
+        if pq.ParquetFile(pa.BufferReader(bytes(data))).read().num_rows != table.rejected:
             yield Finding("samples", key, f"does not list the {counted(table.rejected, 'file')} that the plan counts as rejected")
     except Missing:
         yield Finding("samples", key, "missing")
