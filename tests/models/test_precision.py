@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from toy_networks import Upscaler, as_model
 
 from xlli_ray.models import precision
-from xlli_ray.models.layers import Tap, capture
+from xlli_ray.models.layers import capture
 from xlli_ray.models.precision import DTYPES, allow_tf32, refusal
+from xlli_ray.models.tap import Tap
 
 X = torch.rand(2, 3, 9, 8, generator=torch.Generator().manual_seed(0))
 

@@ -16,9 +16,10 @@ import numpy as np
 from xlli_ray.engine.worker.known_motion import knowing
 from xlli_ray.errors import NetworkError
 from xlli_ray.models.batch_independence import sample_seed
-from xlli_ray.models.layers import Tap, capture, frames_of
+from xlli_ray.models.layers import capture, frames_of
 from xlli_ray.models.model import Model
 from xlli_ray.models.precision import allow_tf32
+from xlli_ray.models.tap import Tap
 from xlli_ray.probes import make_probe
 from xlli_ray.probes.measurement import Batch, Forward, Launched, Measurement, Staged
 from xlli_ray.probes.probe import Probe
