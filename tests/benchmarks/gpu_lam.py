@@ -84,7 +84,7 @@ def by_hand(name: str, side: int, device: str, quick: bool) -> dict[str, float]:
         each = 2 * made.images_a_pass(tuple(images.shape[1:]))
         groups = [range(i, min(i + each, count)) for i in range(0, count, each)]
         places = [Window((37 * i) % (4 * side - 17), (53 * i) % (4 * side - 17), 16) for i in range(count)]
-        return list(in_groups(made, groups, lambda i: explained(i, [places[i]])))
+        return list(in_groups(made, groups, lambda i: explained(i, [places[i]]))())
 
     def bound() -> Any:
         x = images[:1].expand(8 * nodes, -1, -1, -1).contiguous().requires_grad_()

@@ -138,8 +138,8 @@ class Launched:
 
     read: Mapping[str, torch.Tensor]
     """To be copied to the host."""
-    kept: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    """To stay on the device."""
+    kept: Mapping[str, Any] = field(default_factory=dict)
+    """To be given to `conclude` as it is: tensors that stay on the device, or what waits for more."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Staged(Protocol):
         """Start the arithmetic on the device. Must not wait for it: no `.cpu()`, `.item()`, `float(tensor)` or `bool(tensor)`."""
 
     def conclude(self, model: Any, batch: Batch, results: Mapping[str, Any]) -> Measurement:
-        """The measurement from what was launched: `Launched.read` as NumPy arrays, `Launched.kept` as the tensors they are."""
+        """The measurement from what was launched: `Launched.read` as NumPy arrays, `Launched.kept` as it is."""
 
 
 def at_once(probe: Staged, model: Any, batch: Batch, forward: Forward | None) -> Measurement:

@@ -11,7 +11,7 @@ estimate of its error. A map that is zero everywhere or not finite is undefined 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -20,10 +20,11 @@ from pydantic import BaseModel
 from xlli_ray.corpus import resize
 from xlli_ray.errors import ForwardError, NetworkError, PlanError, counted
 from xlli_ray.probes.lam import over_clips
+from xlli_ray.probes.lam.columns import COLUMNS, map_row
 from xlli_ray.probes.lam.demo import MOVING
 from xlli_ray.probes.lam.params import Channel, Chosen, Hardest, Listed, Params
 from xlli_ray.probes.lam.path_choices import way_of
-from xlli_ray.probes.measurement import ArrayPlan, Batch, Column, Forward, Measurement, Shapes, columns_of
+from xlli_ray.probes.measurement import ArrayPlan, Batch, Column, Forward, Launched, Measurement, Shapes, at_once, columns_of
 from xlli_ray.probes.probe import Probe
 
 if TYPE_CHECKING:
@@ -63,34 +64,7 @@ class Lam(Probe):
     NEEDS_OUTPUT: ClassVar[bool] = True
     CLIPS: ClassVar[bool] = True
     ROW: ClassVar[str] = "map"
-    COLUMNS: ClassVar[tuple[Column, ...]] = (
-        Column("window", "int64", "index of the window within its sample, as in the array", place=True),
-        Column("mode", "string", "accurate or paper; averaged: accurate with averaged gates"),
-        Column("control", "string", "empty for the map itself; else the change after which the map should differ"),
-        Column("objective", "string", "score that is explained"),
-        Column("path", "string", "path of integration, by its baseline"),
-        Column("top", "int64", "first row of the window", place=True, unit="output pixels"),
-        Column("left", "int64", "first column of the window", place=True, unit="output pixels"),
-        Column("size", "int64", "side of the window", place=True, unit="output pixels"),
-        Column("di", "float64", "diffusion index, 0..100, larger: wider; NaN for an undefined map; comparable at equal image size only",
-               limits=(0.0, 100.0)),
-        Column("gini", "float64", "Gini coefficient of the map, 0..1; NaN for an undefined map", limits=(0.0, 1.0)),
-        Column("n95", "int64", "number of pixels with 95 % of the map; 0 for an undefined map", limits=(0.0, None), unit="pixels"),
-        Column("area", "float64", "n95 as a share of all pixels, 0..1", limits=(0.0, 1.0)),
-        Column("nodes", "int64", "number of gradients"),
-        Column("error_estimate", "float64", "E: estimated relative L2 error of the map; NaN in mode paper", limits=(0.0, None)),
-        Column("completeness", "float64", "|ΣA − change of the score| / |change|: a check, nearly always below the map's error",
-               limits=(0.0, None)),
-        Column("objective_baseline", "float64", "score at the baseline"),
-        Column("objective_input", "float64", "score at the end of the path"),
-        Column("nonfinite", "int64", "gradient entries that were NaN or infinite: set to 0 in mode paper, else the map is undefined",
-               limits=(0.0, None)),
-        Column("flat", "int64", "window pixels of the output without gradient, which the objective ignores", limits=(0.0, None)),
-        Column("undefined", "bool", "true: the map is zero everywhere or not finite"),
-        Column("height", "int64", "rows of the map", place=True),
-        Column("width", "int64", "columns of the map", place=True),
-        *over_clips.COLUMNS,
-    )
+    COLUMNS: ClassVar[tuple[Column, ...]] = COLUMNS
     REFERENCE: ClassVar[str] = (
         "Gu & Dong, Interpreting super-resolution networks with local attribution maps, CVPR 2021, arXiv 2011.11036; "
         "controls: Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018"
@@ -117,7 +91,6 @@ class Lam(Probe):
         self._prepared: dict[int, tuple[Model, Radius | None]] = {}
         self._manners: Manners | None = None
         self._saved: dict[str, float] = {}
-        self._narrowed = False
 
     @classmethod
     def cells(cls, params: BaseModel, model: Model, example: torch.Tensor) -> list[dict[str, Any]]:
@@ -224,6 +197,25 @@ class Lam(Probe):
     # -- measuring ----------------------------------------------------------------------------------------------
 
     def measure(self, model: Model, batch: Batch, forward: Forward | None) -> Measurement:
+        return at_once(self, model, batch, forward)
+
+    def launch(self, model: Model, batch: Batch, forward: Forward | None) -> Launched:
+        """See `probes.measurement.Staged`: on a GPU the maps are queued, else they are computed here."""
+        good = np.flatnonzero(batch.ok).tolist()
+        if self._is_wide(model, batch):
+            return Launched({}, self._wide(model, batch, good))
+        done: list[tuple[int, list[WindowResult] | NetworkError]] = []
+        for i in good:
+            try:
+                done.append((i, self._sample(model, batch, i)))
+            except NetworkError as error:
+                if isinstance(error, ForwardError) and not batch.alone:
+                    raise  # in smaller passes it may run
+                done.append((i, error))
+        return Launched({}, {"results": lambda: iter(done)})
+
+    def conclude(self, model: Model, batch: Batch, results: Mapping[str, Any]) -> Measurement:
+        """See `probes.measurement.Staged`."""
         output = tuple(model.scale * n for n in batch.input.shape[-2:])
         frames = tuple(batch.input.shape[1:-3])
         height, width = batch.input.shape[-2:]
@@ -232,19 +224,23 @@ class Lam(Probe):
         columns: dict[str, list[Any]] = {name: [] for name, _ in columns_of(self.columns(), clips=bool(frames))}
         positions: list[int] = []
         failed: dict[int, str] = {}
-        self._narrowed = False
-        for i, results in self._results(model, batch):
+        objective = self.params.objective
+        asked = {
+            "mode": self.mode, "control": self.control, "path": self.way.NAME,
+            "objective": f"channel{objective.channel}" if isinstance(objective, Channel) else objective,
+        }  # fmt: skip
+        for i, maps in results["results"]():
             try:
-                if isinstance(results, NetworkError):
-                    raise results
+                if isinstance(maps, NetworkError):
+                    raise maps
                 flows = over_clips.flows_of(batch, self.params.flow, i) if self.params.flow else None
             except NetworkError as error:
                 failed[i] = str(error)
                 continue
-            for j, result in enumerate(results):
+            for j, result in enumerate(maps):
                 positions.append(i)
                 found: dict[str, Any] = {"map": result.map, "attribution": result.attribution}
-                row = self._row(j, result, found["map"])
+                row = map_row(result, found["map"], {"window": j, **asked})
                 if frames:
                     more, small = over_clips.clip_numbers(result, found["map"], self._frame(*frames), model.scale, flows)
                     row, found = {**row, **more}, {**found, **small}
@@ -252,26 +248,13 @@ class Lam(Probe):
                     array[i, j] = found[name]
                 for name, value in row.items():
                     columns[name].append(value)
-        return Measurement(arrays, columns, positions, failed, narrowed=self._narrowed)
+        passes = results.get("passes")
+        return Measurement(arrays, columns, positions, failed, narrowed=passes is not None and passes.narrowed)
 
     def _frame(self, frames: int) -> int:
         """The explained frame of clips of so many."""
         asked = self.params.frame
         return frames // 2 if asked == "centre" else int(asked)
-
-    def _results(self, model: Model, batch: Batch) -> Iterator[tuple[int, list[WindowResult] | NetworkError]]:
-        """For each sample, in order: the results of its windows, or why it has none."""
-        good = np.flatnonzero(batch.ok).tolist()
-        if self._is_wide(model, batch):
-            yield from self._wide(model, batch, good)
-            return
-        for i in good:
-            try:
-                yield i, self._sample(model, batch, i)
-            except NetworkError as error:
-                if isinstance(error, ForwardError) and not batch.alone:
-                    raise  # in smaller passes it may run
-                yield i, error
 
     def _explained(self, model: Model, batch: Batch, i: int, shown: torch.Tensor) -> Explained:
         """One sample, ready to be explained. `shown`: the batch's input, where windows are chosen. Raises NetworkError with the reason if
@@ -323,8 +306,8 @@ class Lam(Probe):
             self._manners = manners(model)
         return not self._manners.alone
 
-    def _wide(self, model: Model, batch: Batch, good: Sequence[int]) -> Iterator[tuple[int, list[WindowResult] | NetworkError]]:
-        """`_results`, as many images in a pass as keep a GPU busy."""
+    def _wide(self, model: Model, batch: Batch, good: Sequence[int]) -> dict[str, Any]:
+        """Queue the maps of a batch, as many images in a pass as keep a GPU busy: `results`, which waits for them, and the `passes`."""
         from xlli_ray.probes.lam.pass_width import planned_rows
         from xlli_ray.probes.lam.wide_passes import WidePasses, in_groups
 
@@ -337,8 +320,7 @@ class Lam(Probe):
         shown = batch.input.cpu() if any(target is None for target in batch.targets) else batch.input
         each = 2 * passes.images_a_pass(tuple(batch.input.shape[1:]))
         groups = [good[start : start + each] for start in range(0, len(good), each)]
-        yield from in_groups(passes, groups, lambda i: self._explained(model, batch, i, shown))
-        self._narrowed |= passes.narrowed
+        return {"results": in_groups(passes, groups, lambda i: self._explained(model, batch, i, shown)), "passes": passes}
 
     def _rule(self, rows: int) -> Rule:
         from xlli_ray.probes.lam.attribution import Rule
@@ -382,20 +364,3 @@ class Lam(Probe):
             frame = self._frame(frames) if frames else 0
             self._prepared[frames] = network, proved_radius(network, frames, frame) if self.params.crop == "auto" else None
         return self._prepared[frames]
-
-    def _row(self, index: int, result: WindowResult, values: np.ndarray) -> dict[str, Any]:
-        from xlli_ray.probes.lam.diffusion_index import gini, n95
-
-        p, window = self.params, result.window
-        concentration = gini(values) if not result.undefined else float("nan")
-        pixels = n95(values) if not result.undefined else 0
-        height, width = values.shape[-2:]
-        return {
-            "window": index, "mode": self.mode, "control": self.control,
-            "objective": f"channel{p.objective.channel}" if isinstance(p.objective, Channel) else p.objective, "path": self.way.NAME,
-            "top": window.top, "left": window.left, "size": window.size,
-            "di": (1 - concentration) * 100, "gini": concentration, "n95": pixels, "area": pixels / values.size,
-            "nodes": result.nodes, "error_estimate": result.error_estimate, "completeness": result.completeness,
-            "objective_baseline": result.objective_baseline, "objective_input": result.objective_input,
-            "nonfinite": result.nonfinite, "flat": result.flat, "undefined": result.undefined, "height": height, "width": width,
-        }  # fmt: skip

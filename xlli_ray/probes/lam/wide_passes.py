@@ -14,9 +14,9 @@ The width of a pass is planned (`pass_width`). If memory runs out all the same, 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -307,23 +307,18 @@ class WidePasses:
         return [NetworkError(why) if i in infinite else [found[i][j] for j in sorted(found[i])] for i in range(len(tasks))]
 
 
-def in_groups(
-    passes: WidePasses, groups: Sequence[Sequence[int]], explain: Callable[[int], Explained]
-) -> Iterator[tuple[int, list[WindowResult] | NetworkError]]:
-    """(sample, its windows' results or why it has none) for all samples, group by group: while a group's passes run, the next one is
-    prepared and the last one's maps are collected. `explain` may raise NetworkError. Raises ForwardError: in smaller passes it may run."""
-    waiting: deque[Callable[[], Iterator[tuple[int, list[WindowResult] | NetworkError]]]] = deque()
-    for group in groups:
-        waiting.append(_started(passes, group, explain))
-        if len(waiting) > 1:
-            yield from waiting.popleft()()
-    for rest in waiting:
-        yield from rest()
+Found = Iterator[tuple[int, list[WindowResult] | NetworkError]]
+"""Sample, and its windows' results or why it has none."""
 
 
-def _started(
-    passes: WidePasses, group: Sequence[int], explain: Callable[[int], Explained]
-) -> Callable[[], Iterator[tuple[int, list[WindowResult] | NetworkError]]]:
+def in_groups(passes: WidePasses, groups: Sequence[Sequence[int]], explain: Callable[[int], Explained]) -> Callable[[], Found]:
+    """Queue the maps of all samples, group by group: while a group's passes run, the next one is prepared. The returned function waits for
+    them, in order. `explain` may raise NetworkError. Raises ForwardError: in smaller passes it may run."""
+    started = [_started(passes, group, explain) for group in groups]
+    return lambda: chain.from_iterable(finish() for finish in started)
+
+
+def _started(passes: WidePasses, group: Sequence[int], explain: Callable[[int], Explained]) -> Callable[[], Found]:
     found: dict[int, list[WindowResult] | NetworkError] = {}
     tasks: dict[int, Explained] = {}
     for i in group:
@@ -340,7 +335,7 @@ def _started(
     except NetworkError as error:
         found.update(dict.fromkeys(tasks, error))
 
-    def finish() -> Iterator[tuple[int, list[WindowResult] | NetworkError]]:
+    def finish() -> Found:
         found.update(zip(tasks, wait()))
         for i in group:
             yield i, found[i]
