@@ -56,7 +56,7 @@ class Counting(nn.Module):
 
     def forward(self, x):
         y = self.body(x)
-        if not x.is_meta and len(x) > 2:
+        if not x.is_meta and len(x) == 32:
             with open(os.path.join(os.environ["XLLI_COUNT"], str(os.getpid())), "a") as file:
                 print(time.time(), time.process_time(), len(x), file=file)
         return y
@@ -153,8 +153,9 @@ def child_share(folder: Path, device: str, network: str, count: int, size: int, 
     out = folder / f"study-{network}"
     wall, launched = study(recipe, folder, out, workers=0, device=device)
     alone = _alone(out, network, device, size, seconds)
-    first = min(4, len(launched) // 2)
-    steady = sum(images for _, images in launched[first:-1]) / (launched[-1][0] - launched[first][0])
+    first = min(4, (len(launched) - 1) // 2)
+    within = launched[-1][0] - launched[first][0]
+    steady = sum(images for _, images in launched[first:-1]) / within if within else float("nan")
     loop = launched[-1][0] - launched[0][0]
     return {
         "network": network, "images": count, "alone": alone, "steady": steady, "share": steady / alone,

@@ -195,6 +195,7 @@ def test_readers_start_when_a_batch_comes_too_late_and_change_no_batch(tmp_path:
         return made[0]
 
     monkeypatch.setattr("xlli_ray.engine.worker.batches.LATE_SECONDS", -1.0)
+    monkeypatch.setattr("xlli_ray.engine.worker.readers.FIRST", 2)
     reader = BatchReader(
         study_loader(CORPUS, read=ahead), torch.device("cpu"), threads=2, ahead=ahead, processes=begin, most=3,
     )  # fmt: skip
@@ -203,7 +204,7 @@ def test_readers_start_when_a_batch_comes_too_late_and_change_no_batch(tmp_path:
         return b"".join(batch.input.numpy().tobytes() for _, batch, _ in reader.batches(samples, ranges, set(), Clock()))
 
     by_threads = all_bytes()
-    until(lambda: made[0].ready == FIRST, "the first ones start")
+    until(lambda: made[0].ready == 2, "the first ones start")
     assert all_bytes() == by_threads
     until(lambda: made[0].ready == 3, "and more, up to the limit")
     assert all_bytes() == by_threads

@@ -76,7 +76,7 @@ def room_on(tensor: torch.Tensor, samples: int) -> int:
     device = tensor.device
     free, total = torch.cuda.mem_get_info(device)
     held, used = torch.cuda.memory_reserved(device), torch.cuda.memory_allocated(device)
-    share = torch.cuda.get_per_process_memory_fraction(device) * total
+    share = total * getattr(torch.cuda, "get_per_process_memory_fraction", lambda device: 1.0)(device)  # not in older versions of torch
     working = torch.cuda.max_memory_allocated(device) - used
     product = together(samples) * (8 * samples * BLOCK + 4 * samples**2) + 16 * samples**2
     return max(0, int(min(free + held, share) - used - working - product - LEFT * total))

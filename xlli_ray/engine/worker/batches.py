@@ -2,8 +2,8 @@
 
 The bytes of files are prefetched, many at a time if they are slow (`corpus.files.prefetch`). With spare cores, reader threads decode them
 while the network computes. Without, the computing thread decodes: threads that compete for busy cores cost about 5 %, since data decoded on
-one core is not in another core's cache. A GPU is faster than two threads: while it waits for them, processes are started that decode
-(`readers`), and then take over from the threads.
+one core is not in another core's cache. A GPU is faster than two threads: processes (`readers`) take over from them as soon as they have
+started, and more are started while the GPU waits.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ class BatchReader:
         self._count = threads
         self._ahead = ahead
         self._readers = processes(self._reload) if processes is not None else None
+        if self._readers is not None:
+            self._readers.grow()  # they start while weights are loaded
         self._samples_ahead = max(AHEAD_SAMPLES, 2 * TOGETHER * most)
         self._threads = ThreadPoolExecutor(max(1, threads), thread_name_prefix="xlli-read")
 

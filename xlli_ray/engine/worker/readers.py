@@ -30,7 +30,7 @@ from xlli_ray.corpus.reader_process import Found, Place, Sent, Setup, Task, read
 from xlli_ray.corpus.sample import Loaded, Sample
 from xlli_ray.engine.worker.job import Clock
 
-FIRST = 2
+FIRST = 4
 """Readers at first; their number doubles while the worker still waits, up to the limit."""
 LIVES = 3
 """Deaths of one reader after which it is not replaced."""
