@@ -105,6 +105,22 @@ def test_curves_of_one_name_have_one_line_in_the_legend_and_bands_are_filled() -
     assert "opacity: 0.13" not in bars
 
 
+def test_points_at_one_place_have_one_label_together() -> None:
+    """Two operators that copy pixels lie on each other, and their numbers were printed one over the other."""
+    def at(name: str, x: float, y: float) -> Point:
+        return Point(name, BLUE, *(Interval(value, NAN, NAN, 1) for value in (x, y)))
+
+    def words(*points: Point) -> list[str]:
+        panel = ScatterPanel("", points)
+        return re.findall(r"<text [^>]*>([^<]+)</text>", to_svg(Scatter("s", "x", "y", (panel, panel), columns=2)))
+
+    apart = words(at("a", 1, 1), at("b", 2, 1), at("c", 3, 2))
+    assert {"1", "2", "3"} <= set(apart)
+    together = words(at("a", 1, 1), at("b", 1.001, 1), at("c", 3, 2))
+    assert {"1, 2", "3"} <= set(together)
+    assert together.count("2") < apart.count("2")
+
+
 def test_the_legend_has_the_order_that_the_view_says_and_every_column_of_a_shared_axis_its_ticks() -> None:
     """The third column of spectra had no ticks where the last line was short, and a set that the first network lacks came last."""
     names = ("blur2", "blur4", "clean", "noise20")

@@ -331,6 +331,14 @@ def test_pooled_features_are_shown_as_samples_by_channels(make_study: Make) -> N
     assert "16 float32. 6 of 6 samples from top to bottom" in page.text
 
 
+def test_sums_by_bin_are_listed_and_not_drawn(make_study: Make) -> None:
+    sums = Stage("sums", "motion_error", (), ["a"], shape=(2, 11), dims=("visibility", "bin"))
+    _, page = page_of(make_study(Recipe([sums], models=1)))
+    assert "2 × 11" in page.text
+    assert "samples from top to bottom" not in page.text
+    assert "No array has a valid row yet" not in page.text
+
+
 def test_a_probe_that_the_report_has_never_seen_gets_a_section(make_study: Make) -> None:
     columns = (("index", "float64"), ("steps", "int64"), ("clipped", "bool"), ("path", "string"))
 

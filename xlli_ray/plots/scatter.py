@@ -16,6 +16,8 @@ from xlli_ray.stats.intervals import Interval
 
 NAMED = 5
 """With more names than this, or several panels, points are numbered, and the names are on the right."""
+NEAR = 0.03
+"""Points that are nearer than this share of a panel's sides have one label together."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,24 @@ def _draw_panel(axis: Any, points: Sequence[Point], names: Sequence[str], *, num
             axis.plot([x.low, x.high], [y.mean, y.mean], color=point.colour, linewidth=1.0, alpha=0.45, zorder=2)
             axis.plot([x.mean, x.mean], [y.low, y.high], color=point.colour, linewidth=1.0, alpha=0.45, zorder=2)
     for point in points:
-        x, y = point.x, point.y
-        axis.plot([x.mean], [y.mean], point.marker, color=point.colour, markersize=6, markeredgecolor="white", zorder=3)
-        name, size = (str(names.index(point.name) + 1), 7.5) if numbered else (point.name, 8.5)
-        axis.annotate(name, (x.mean, y.mean), (6, 5), textcoords="offset points", fontsize=size, color=INK, zorder=4)
+        axis.plot([point.x.mean], [point.y.mean], point.marker, color=point.colour, markersize=6, markeredgecolor="white", zorder=3)
     axis.margins(x=0.12 if numbered else 0.22, y=0.12)
+    for together in _coinciding(points, *(np.ptp(limits) for limits in (axis.get_xlim(), axis.get_ylim()))):
+        labels = [str(names.index(point.name) + 1) if numbered else point.name for point in together]
+        first = together[0]
+        size = 7.5 if numbered else 8.5
+        place = (first.x.mean, first.y.mean)
+        axis.annotate(", ".join(labels), place, (6, 5), textcoords="offset points", fontsize=size, color=INK, zorder=4)
+
+
+def _coinciding(points: Sequence[Point], width: float, height: float) -> list[list[Point]]:
+    """`points`, those together whose labels would cover each other on a panel of that width and height."""
+    groups: list[list[Point]] = []
+    for point in points:
+        for group in groups:
+            if abs(point.x.mean - group[0].x.mean) < NEAR * width and abs(point.y.mean - group[0].y.mean) < NEAR * height:
+                group.append(point)
+                break
+        else:
+            groups.append([point])
+    return groups

@@ -110,9 +110,10 @@ def flags(errors: PooledErrors, rows: Sequence[_Row]) -> list[str]:
         counts = errors.pixels(beyond)
         share = counts.sum() / max(1.0, errors.count[stratum].sum())
         if share < 0.01:
-            thin.append(f"{100 * share:.2g} % of the pixels move {window:g} px or further")
+            moving = f"{100 * share:.2g} % of the pixels move" if share else "nothing moves"
+            thin.append(f"{moving} {window:g} px or further")
     if thin:
-        out.append(f"hardly any motion beyond the window: {'; '.join(thin)}. What happens there is decided by few pixels.")
+        out.append(f"hardly any motion beyond the window: {'; '.join(thin)}. What happens there is decided by few pixels, or by none.")
     return out
 
 

@@ -79,7 +79,7 @@ def _by_dims(context: Context, out: Section, cells: Sequence[Cell]) -> None:
     """Outputs beside targets, then maps and matrices of at most PANELS arrays."""
     arrays = [(cell, name) for cell in cells for name in dict.fromkeys(meta.name for bucket in cell.buckets for meta in bucket.arrays)]
     images = [(cell, name) for cell, name in arrays if is_image(_meta(cell, name))]
-    others = [(cell, name) for cell, name in arrays if (cell, name) not in images and _meta(cell, name).shape]
+    others = [(cell, name) for cell, name in arrays if (cell, name) not in images and _is_seen(_meta(cell, name))]
     groups: dict[tuple[str, str], list[tuple[Cell, str]]] = {}
     for cell, name in others:
         single = array_images.is_single_map(_meta(cell, name))
@@ -94,6 +94,11 @@ def _by_dims(context: Context, out: Section, cells: Sequence[Cell]) -> None:
             _beside(context, out, members)
         else:
             _alone(context, out, *members[0], rows=2 if len(chosen) <= PANELS // 2 else 1)
+
+
+def _is_seen(meta: ArrayMeta) -> bool:
+    """Whether an array is something to look at: sums and counts by bin (dims `bin`) are for analyses, which draw them as curves."""
+    return bool(meta.shape) and "bin" not in meta.dims
 
 
 def _meta(cell: Cell, name: str) -> ArrayMeta:
