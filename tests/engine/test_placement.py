@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import digest
 
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.pools import placement, slots
@@ -329,3 +333,35 @@ def test_attribution_in_float64_is_refused_on_an_apple_gpu_and_features_are_not(
     assert manifest.device == "mps/arm"
     with pytest.raises(PlanError, match=r"stage lam: lam computes in float64, .*--device cpu"):
         driver.plan_study(recipe(stages=[{"lam": {"nodes": 2}}], batch={}), str(tmp_path / "b"), Options(device="mps", quiet=True))
+
+
+SHARED = """
+import sys
+from xlli_ray.engine.options import Options
+from xlli_ray.engine.pools import placement
+from xlli_ray.engine.pools.gpus import visible
+from xlli_ray.engine.run import driver
+from xlli_ray.engine.worker.environment import device_name
+from xlli_ray.recipe import load_recipe
+
+placement.gpus_here = lambda: visible(("GPU",), None)
+placement.torch_computes_on_gpus = lambda: True
+placement.Placement.worker_device = "cpu"
+driver.device_name = lambda _device: device_name("cpu")
+driver.check_kind = lambda *_: None
+print(driver.run_study(load_recipe(sys.argv[1]), sys.argv[2], Options(workers=3)).units_run)
+"""
+
+
+@pytest.mark.slow
+def test_three_workers_on_a_third_of_a_gpu_each_start_and_end_with_the_bytes_of_one(
+    recipe: Callable[..., Recipe], run: Callable[..., Summary], corpus: Path, tmp_path: Path
+) -> None:
+    """Ray believes in the GPU, and the workers compute on the CPU. Once such a run waited forever."""
+    run(recipe(stages=[{"restore": {"save": True}}], batch={"restore": 2}), "one")
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    command = [sys.executable, "-c", SHARED, str(tmp_path / "recipe.yaml"), str(tmp_path / "three")]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=120)
+    assert int(done.stdout) > 0, done.stderr
+    assert "1 GPU (GPU): 3 workers, 0.333 of a GPU each" in done.stderr
+    assert digest(tmp_path / "three") == digest(tmp_path / "one")

@@ -72,7 +72,8 @@ class Pools:
                 nodes_see(self._spec.study, key, token, list(self._corpus))
             pool.wait_ready()
             if pool.room < workers and not options.quiet:
-                sys.stderr.write(f"room for {pool.room} of {workers} workers at {options.address}; the others begin when nodes come\n")
+                place = options.address or "the Ray of this process"
+                sys.stderr.write(f"room for {pool.room} of {workers} workers at {place}; the others begin when nodes come\n")
         except BaseException:
             pool.close()
             raise
