@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from xlli_ray.models.networks import Built
+
+IN_WORKER = "RAY_RAYLET_PID" in os.environ or sys.argv[:1] == ["-c"]
+"""Whether this is a worker of Ray, or of a pool without it."""
 
 
 class Small(nn.Module):
@@ -70,7 +74,7 @@ class KillOnBright(_Wrapped):
     network before, with bright images too.)"""
 
     def forward(self, x: Tensor) -> Tensor:
-        if "RAY_RAYLET_PID" in os.environ and x.device.type != "meta" and bool((x.mean(dim=(1, 2, 3)) > NanOnBright.level).any()):
+        if IN_WORKER and x.device.type != "meta" and bool((x.mean(dim=(1, 2, 3)) > NanOnBright.level).any()):
             os.kill(os.getpid(), signal.SIGKILL)
         return self.net(x)
 
@@ -87,7 +91,7 @@ class KillOnce(_Wrapped):
         self.marker, self.after, self.count = Path(marker), after, 0
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "meta" and "RAY_RAYLET_PID" in os.environ:
+        if x.device.type != "meta" and IN_WORKER:
             self.count += 1
             if self.count >= self.after and not self.marker.exists():
                 self.marker.touch()

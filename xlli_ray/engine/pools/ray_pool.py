@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 import time
 from collections import deque
@@ -21,9 +20,10 @@ from xlli_ray.engine.pools.cluster import JOIN_SECONDS, quiet_libraries, reach, 
 from xlli_ray.engine.pools.local import Lost, Outcome
 from xlli_ray.engine.pools.ray_watch import Watch
 from xlli_ray.engine.pools.slots import check_cluster, describe, gpus_for, room_on
+from xlli_ray.engine.worker.actor import Actor
 from xlli_ray.engine.worker.environment import own_cores
 from xlli_ray.engine.worker.tasks import WorkerSpec, with_readers
-from xlli_ray.errors import EnvironmentFailure, XlliError
+from xlli_ray.errors import EnvironmentFailure
 
 IN_FLIGHT = 2
 START_SECONDS = 120
@@ -36,29 +36,8 @@ GET_SECONDS = 10.0
 RESTART_POLL_SECONDS = 0.2
 
 
-class _Actor:
-    """Runs in a worker process. Our errors are returned as values: Ray would wrap them in its own text."""
-
-    def __init__(self, spec: WorkerSpec) -> None:
-        sys.path.extend(path for path in spec.paths if path not in sys.path)
-        self._spec = spec
-        self._functions: dict[str, Callable[[Any], Any]] = {}
-
-    def run(self, task: str, job: Any) -> tuple[str, Any]:
-        import traceback
-
-        from xlli_ray.engine.worker.tasks import make_task
-
-        lock = self.__dict__.setdefault("_lock", threading.Lock())
-        try:
-            with lock:
-                if task not in self._functions:
-                    self._functions[task] = make_task(self._spec, task)
-            return "ok", self._functions[task](job)
-        except XlliError as error:
-            return "error", error if _travels(error) else type(error)(str(error))
-        except Exception as error:
-            return "bug", f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+class _Actor(Actor):
+    """The worker as a Ray actor."""
 
     def answers(self) -> tuple[str, None]:
         return "ok", None
@@ -67,15 +46,6 @@ class _Actor:
         import socket
 
         return "ok", (socket.gethostname(), os.getpid())
-
-
-def _travels(error: BaseException) -> bool:
-    import pickle
-
-    try:
-        return str(pickle.loads(pickle.dumps(error))) == str(error)
-    except Exception:
-        return False
 
 
 def _reason(error: BaseException) -> str:

@@ -1,7 +1,8 @@
 """The pool of a run: created when first needed, or earlier in the background, and closed as soon as it is no longer needed.
 
 Starting a private Ray takes seconds, mostly waiting for its daemons. Loading torch and planning take seconds, too. So a run that has work
-starts Ray in a thread meanwhile, and shuts it down while tables are written.
+starts Ray in a thread meanwhile, and shuts it down while tables are written. A study of seconds has worker processes without Ray
+(`process_pool`), unless a number of workers is given.
 """
 
 from __future__ import annotations
@@ -35,12 +36,21 @@ class Pools:
         self._going: Future[None] | None = None
         self._loading = ExitStack()
         self._leaving = threading.Event()
+        self._without_ray = False
 
-    def warm(self) -> None:
-        """Start a private Ray in a thread; errors are raised where the pool is needed."""
+    def warm(self, *, brief: bool = False) -> None:
+        """Start the workers in a thread; errors are raised where the pool is needed. `brief`: there seem to be but seconds of work."""
         if self._options.address is None and self._options.workers != 0 and self._coming is None:
+            self._without_ray = brief and self._options.workers is None and not self._options.gpus_per_worker
             self._loading.enter_context(loading())
             self._coming = self._thread.submit(self._make)
+
+    def outgrow(self) -> None:
+        """There is more work than was thought: workers without Ray end, the next are Ray's."""
+        if self._without_ray:
+            self().close()
+            self._without_ray, self._pool, self._coming = False, None, None
+            self.warm()
 
     def __call__(self) -> Pool:
         """The pool, ready for work."""
@@ -57,9 +67,13 @@ class Pools:
             spec = with_readers(self._spec, workers=1, cores=own_cores())
             readers = own_cores() if spec.device != "cpu" else 2  # a GPU's one worker has the machine's cores for the scan
             return LocalPool(lambda task: make_task(spec, task), scans=readers)
+        workers = options.workers or default_workers(options, self._spec.threads)
+        if self._without_ray:
+            from xlli_ray.engine.pools.process_pool import ProcessPool
+
+            return ProcessPool(self._spec, workers=workers)
         from xlli_ray.engine.pools.ray_pool import RayPool, nodes_see
 
-        workers = options.workers or default_workers(options, self._spec.threads)
         pool = RayPool(
             self._spec, workers=workers, gpus=options.gpus_per_worker, address=options.address, leaving=self._leaving,
             in_flight=self._in_flight,

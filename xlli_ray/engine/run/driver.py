@@ -25,6 +25,7 @@ from xlli_ray.engine.run.allowed_models import admitted, make_gate
 from xlli_ray.engine.run.analysis_runner import asked, run_analyses
 from xlli_ray.engine.run.array_documents import create_arrays, finish, forget_replaced
 from xlli_ray.engine.run.baseline_entry import baseline_entries
+from xlli_ray.engine.run.brief_study import first_files, is_brief, seems_brief
 from xlli_ray.engine.run.kind_records import kind_records
 from xlli_ray.engine.run.known_models import known_models, notes_on
 from xlli_ray.engine.run.measurable_samples import check_fit
@@ -129,11 +130,11 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
     ):  # fmt: skip
         events.event("start", command=options.command, epoch=lease.epoch, versions=versions())
         apart = _apart(recipe, objects, spec)
-        pools = Pools(options, spec, objects, _first_files(recipe) if options.address is not None else ())
+        pools = Pools(options, spec, objects, first_files(recipe) if options.address is not None else ())
         try:
             before, listed = load_manifest(objects), Listing(objects)
             if before is None or before.samples is None or unfinished(listed, before.cells):
-                pools.warm()
+                pools.warm(brief=seems_brief(recipe, before, options.limit))
             records = _checked(recipe, objects, before, options, apart)
             notes: list[str] = []
             manifest = _scanned(recipe, objects, lease, events, pools, options, again=options.retry_failed, notes=notes)
@@ -143,6 +144,8 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             gate = make_gate(manifest.model(entry.id) for entry in recipe.models)
             workers = options.workers if options.workers is not None else default_workers(options, recipe.threads)
             check_limits(plan, recipe, workers=workers)
+            if not is_brief(plan):
+                pools.outgrow()
             listed.look_again()  # reading the corpus and planning may have taken hours
             forget_replaced(listed, plan)  # before the new plan is saved: if killed here, the old one is computed again
             manifest = save_manifest(objects, manifest, epoch=lease.epoch)
@@ -168,6 +171,7 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
                 jobs = pending_jobs(listed, wanted, gate)
                 run += len(jobs)
                 others = Pools(options, spec, objects, ())
+                others.warm(brief=is_brief(plan))
                 try:
                     run_units(archive, jobs, others, events, lease)
                 finally:
@@ -218,16 +222,6 @@ def _waiting(records: Listing, cells: Sequence[Cell]) -> list[str]:
     if not names:
         return []
     return [f"units of {', '.join(names)} wait for a recipe that names their models and stages: what only a study names is not built"]
-
-
-def _first_files(recipe: Recipe) -> list[str]:
-    """The first file of the corpus, which every node must be able to read."""
-    from xlli_ray.corpus.scan import list_sources
-
-    try:
-        return [uri for source in list_sources(recipe.corpus, "/")[:1] for uri in source.files[:1]]
-    except (OSError, ValueError):
-        return []
 
 
 def _scanned(

@@ -148,7 +148,7 @@ _ADVICE = "Let the network raise an exception instead, give it smaller inputs or
 
 def serve(handle: int) -> None:
     """The child: serve requests on the socket `handle` until it is closed."""
-    _die_with_parent()
+    die_with_parent()
     os.set_inheritable(handle, False)
     line = Connection(handle)
     with loading():
@@ -182,7 +182,7 @@ def _sendable(error: Exception) -> Exception:
     return RuntimeError(f"{type(error).__name__}: {error}\n{''.join(traceback.format_exception(error))}")
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Have the kernel end this process when its parent is gone, even if it hangs in native code."""
     parent = os.getppid()
     with suppress(AttributeError, OSError):

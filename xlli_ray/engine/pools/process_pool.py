@@ -1,0 +1,146 @@
+"""Worker processes of this machine without Ray, for a study of seconds: Ray's daemons would take longer to start than the study to run.
+
+What a worker is, and what happens when one dies, is as on Ray (`ray_pool`): it has a process of its own and at most two jobs in flight, its
+death is a `Lost` for each of them, and another takes its place. Each loads torch as soon as it starts, while the driver checks the
+recipe. It ends with the driver, however that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import count
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from xlli_ray.engine.pools.local import Lost, Outcome
+from xlli_ray.engine.pools.private_ray import process_settings
+from xlli_ray.engine.pools.ray_pool import IN_FLIGHT
+from xlli_ray.engine.run.network_process import die_with_parent
+from xlli_ray.engine.worker.actor import Actor
+from xlli_ray.engine.worker.environment import own_cores
+from xlli_ray.engine.worker.tasks import WorkerSpec, with_readers
+
+POLL_SECONDS = 1.0
+_SERVE = "import sys; sys.path[:] = {paths!r}; from xlli_ray.engine.pools.process_pool import serve; serve({handle})"
+
+
+class ProcessPool:
+    """`workers` processes on the CPU."""
+
+    def __init__(self, spec: WorkerSpec, *, workers: int) -> None:
+        self.workers = workers
+        self._spec = with_readers(spec, workers=workers, cores=own_cores())
+        self._numbers = count()
+        self._processes = [_Process(self._spec) for _ in range(workers)]
+
+    def run(self, task: str, jobs: deque[Any], stop: Callable[[], None]) -> Iterator[tuple[Any, Outcome]]:
+        try:
+            while jobs or any(process.flying for process in self._processes):
+                stop()
+                while jobs:  # every worker's first slot before any second
+                    free = min(self._processes, key=lambda process: len(process.flying))
+                    if len(free.flying) >= IN_FLIGHT:
+                        break
+                    free.give(next(self._numbers), task, jobs.popleft())
+                ready = wait([process.line for process in self._processes], timeout=POLL_SECONDS)
+                for place, process in enumerate(self._processes):
+                    if process.line not in ready:
+                        continue
+                    try:
+                        number, kind, value = process.line.recv()
+                    except (EOFError, OSError):
+                        reason, lost = process.end(), list(process.flying.values())
+                        self._processes[place] = _Process(self._spec)
+                        for job in lost:
+                            yield job, Lost(reason)
+                        continue
+                    if number not in process.flying:
+                        continue  # of a run that was given up
+                    job = process.flying.pop(number)
+                    if kind == "error":
+                        raise value
+                    if kind != "ok":
+                        raise RuntimeError(f"error in a worker:\n{value}")
+                    yield job, value
+        finally:
+            for process in self._processes:
+                process.flying.clear()
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.end()
+
+
+class _Process:
+    """One worker, and the connection to it. `flying`: number of a job in it → the job."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        own, its = socket.socketpair()
+        with its:
+            code = _SERVE.format(paths=list(spec.paths), handle=its.fileno())
+            # a separate session: a signal to the driver's process group is for the driver, which then ends its workers
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                pass_fds=(its.fileno(),), start_new_session=True, env={**os.environ, **process_settings(spec.threads)},
+            )  # fmt: skip
+        self.line = Connection(own.detach())
+        self.flying: dict[int, Any] = {}
+        self._send(spec)
+
+    def give(self, number: int, task: str, job: Any) -> None:
+        self.flying[number] = job
+        self._send((number, task, job))
+
+    def _send(self, item: Any) -> None:
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died, which is noticed when its answer is read
+            self.line.send(item)
+
+    def end(self) -> str:
+        """End it, if it has not ended. Returns how it ended."""
+        died = self._process.poll()
+        if died is None:
+            with suppress(subprocess.TimeoutExpired):  # its line was closed a moment before it is gone
+                died = self._process.wait(0.5) if self.flying else None
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # with processes that a network has started
+        self._process.wait()
+        self.line.close()
+        if died is None:
+            return f"worker {self._process.pid} was ended"
+        how = f"by signal {-died}" if died < 0 else f"with exit code {died}"
+        memory = ", as from the kernel when memory runs out" if died == -signal.SIGKILL else ""
+        return f"worker {self._process.pid} ended {how}{memory}"
+
+
+def serve(handle: int) -> None:
+    """The worker: runs jobs from the socket `handle`, two at a time, until it is closed."""
+    die_with_parent()
+    os.set_inheritable(handle, False)
+    line, sending = Connection(handle), threading.Lock()
+    actor = Actor(line.recv())
+    threading.Thread(target=_preload, name="xlli-preload", daemon=True).start()
+
+    def work(number: int, task: str, job: Any) -> None:
+        kind, value = actor.run(task, job)
+        with sending:
+            line.send((number, kind, value))
+
+    with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="xlli-unit") as threads:
+        while True:
+            try:
+                threads.submit(work, *line.recv())
+            except (EOFError, OSError):
+                os._exit(0)  # the driver has closed the line, or is gone
+
+
+def _preload() -> None:
+    import xlli_ray.engine.worker.preload  # noqa: F401
