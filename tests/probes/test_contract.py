@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from xlli_ray.corpus.size import Size
 from xlli_ray.models.model import ClipModel, Model, frame_by_frame
 from xlli_ray.probes import probe_class
-from xlli_ray.probes.measurement import Batch, SetProbe
+from xlli_ray.probes.measurement import Batch, SetProbe, Staged
 from xlli_ray.registry import PROBES
 from xlli_ray.store.tables.study_tables import RESERVED
 
@@ -186,6 +186,32 @@ def test_what_it_declares_is_what_it_returns(
                 assert len(values) == rows
                 assert all(value is None or isinstance(value, DTYPES[column.dtype]) for value in values), column
             assert measured.failed == {}
+
+
+def stages_a_shared_pass(kind: str) -> bool:
+    """Others, such as `lam`, prepare what they launch, and have wide passes on a GPU only."""
+    return issubclass(probe_class(kind), Staged) and probe_class(kind).SHARES_FORWARD
+
+
+@pytest.mark.parametrize(("kind", "params"), [case for case in CASES if stages_a_shared_pass(str(case.values[0]))])
+def test_a_staged_probe_launches_without_waiting_for_the_device(
+    kind: str, params: dict[str, Any], model: Model, make_batch: Callable[..., Batch], tools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = make_batch(3)
+    for probe in made(kind, params, model):
+        forward = tools.forward_of(model, batch, probe.taps())
+        with monkeypatch.context() as waits:
+            for name in ("cpu", "item", "numpy", "tolist", "__float__", "__bool__", "__int__", "__array__"):
+                waits.setattr(torch.Tensor, name, _waits)
+            launched = probe.launch(model, batch, forward)
+        results = {**launched.kept, **{name: values.cpu().numpy() for name, values in launched.read.items()}}
+        found, wanted = probe.conclude(model, batch, results), probe.measure(model, batch, forward)
+        assert json.dumps(found.columns) == json.dumps(wanted.columns)
+        assert {name: array.tobytes() for name, array in found.arrays.items()} == {name: x.tobytes() for name, x in wanted.arrays.items()}
+
+
+def _waits(*_: object, **__: object) -> None:
+    raise AssertionError("this would wait for the device")
 
 
 @pytest.mark.parametrize(("kind", "params"), CASES)

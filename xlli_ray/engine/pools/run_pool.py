@@ -19,6 +19,7 @@ from xlli_ray.engine.pools.local import LocalPool, Pool
 from xlli_ray.engine.pools.slots import check_cluster, workers_here
 from xlli_ray.engine.worker.environment import loading, own_cores
 from xlli_ray.engine.worker.tasks import WorkerSpec, make_task, with_readers
+from xlli_ray.engine.worker.warm import warm_ahead
 from xlli_ray.store.objects.client import Objects
 
 
@@ -40,6 +41,8 @@ class Pools:
 
     def warm(self, *, brief: bool = False) -> None:
         """Start the workers in a thread; errors are raised where the pool is needed. `brief`: there seem to be but seconds of work."""
+        if self._options.workers == 0:
+            warm_ahead(self._spec.device)
         if self._options.address is None and self._options.workers != 0 and self._coming is None:
             self._without_ray = brief and self._options.workers is None and not self._options.gpus_per_worker
             self._loading.enter_context(loading())

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xlli_ray.engine.worker.tasks import WorkerSpec
+from xlli_ray.engine.worker.warm import warm_ahead
 from xlli_ray.errors import XlliError
 
 
@@ -18,6 +19,7 @@ class Actor:
         sys.path.extend(path for path in spec.paths if path not in sys.path)
         self._spec = spec
         self._functions: dict[str, Callable[[Any], Any]] = {}
+        warm_ahead(spec.device)
 
     def run(self, task: str, job: Any) -> tuple[str, Any]:
         import traceback
