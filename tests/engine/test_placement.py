@@ -138,6 +138,16 @@ def test_workers_of_a_chosen_gpu_see_only_it(monkeypatch: pytest.MonkeyPatch) ->
     assert place(Options(device="cuda:1", workers=0), gpus=having(4)).worker_device == "cuda:1"  # this process sees all of them
 
 
+def test_gpus_of_two_models_are_not_mixed_unless_rounding_does_not_matter() -> None:
+    here = visible(("NVIDIA H100", H200), None)
+    placed = place(Options(), gpus=lambda: here)
+    assert (placed.device, placed.workers) == ("cuda:0", 0)
+    assert placed.said.startswith(f"cuda:0 of 2 GPUs (NVIDIA H100, {H200}), a study is computed on one model: 1 worker on it")
+    assert place(Options(workers=2), gpus=lambda: here).only == "0"
+    assert place(Options(device="cuda:1"), gpus=lambda: here).device == "cuda:1"
+    assert place(Options(any_device=True), gpus=lambda: here).workers == 2
+
+
 def test_a_gpu_that_torch_is_not_built_for_is_named_and_the_cpu_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placement, "torch_computes_on_gpus", lambda: False)
     placed = place(Options(), gpus=having(1))

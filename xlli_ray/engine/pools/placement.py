@@ -117,6 +117,8 @@ def _on_gpus(options: Options, here: Gpus) -> Placement:
     if number and int(number) >= here.count:
         known = ", ".join(f"cuda:{index} ({name})" for index, name in enumerate(here.names))
         raise EnvironmentFailure(19, f"{asked}: the GPUs visible here{_setting()} are {known}; {LESS}")
+    if len(set(here.names)) > 1 and not options.any_device:
+        number = number or "0"  # workers of another model than planned for would refuse
     have = Gpus((here.names[int(number)],), (here.ids[int(number)],)) if number else here
     workers = options.workers
     if not share:
@@ -139,7 +141,8 @@ def _on_gpus(options: Options, here: Gpus) -> Placement:
 
 def _line(options: Options, here: Gpus, device: str, workers: int, share: float) -> str:
     if ":" in device:
-        whole = f"{device} of {here}" if here.count > 1 else f"{here}"
+        several = ", a study is computed on one model" if ":" not in options.device else ""
+        whole = f"{device} of {here}{several}" if here.count > 1 else f"{here}"
     else:
         whole = f"{here}"
     if share < 1 and workers:
