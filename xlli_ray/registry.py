@@ -20,7 +20,7 @@ import sys
 from collections.abc import Iterator, MutableMapping
 from functools import cached_property, lru_cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +166,18 @@ def _says_version(node: ast.stmt) -> bool:
 def _entry_points(path: tuple[str, ...]) -> Any:
     """Those of all packages on the import path: all are read for one group."""
     return entry_points()
+
+
+def version_of(package: str) -> str:
+    """The version of an installed package; of this one also where it runs from its source folder. Raises PackageNotFoundError."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        from xlli_ray import __version__
+
+        if package == "xlli_ray":
+            return __version__
+        raise
 
 
 def _package(entry: EntryPoint) -> str:

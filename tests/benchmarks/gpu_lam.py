@@ -55,7 +55,7 @@ def by_hand(name: str, side: int, device: str, quick: bool) -> dict[str, float]:
 
     from xlli_ray.probes.lam.attribution import Rule
     from xlli_ray.probes.lam.objectives import Objective, Window
-    from xlli_ray.probes.lam.pass_width import planned_rows
+    from xlli_ray.probes.lam.pass_width import planned_rows, row_bytes
     from xlli_ray.probes.lam.path_points import BlurPath
     from xlli_ray.probes.lam.receptive_field import proved_radius
     from xlli_ray.probes.lam.wide_passes import Explained, WidePasses, in_groups
@@ -65,11 +65,10 @@ def by_hand(name: str, side: int, device: str, quick: bool) -> dict[str, float]:
     count, nodes, rounds = (4, 4, 1) if quick else (32, 20, 3)
     images = torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
     middle = Window(2 * side - 8, 2 * side - 8, 16)
-    known: dict[str, float] = {}
 
     def passes() -> WidePasses:
         rule = Rule(nodes=nodes)
-        return WidePasses(model, objective=Objective(), rule=rule, radius=radius, rows=lambda shape: planned_rows(model, shape, known))
+        return WidePasses(model, objective=Objective(), rule=rule, radius=radius, rows=lambda shape: planned_rows(model, shape))
 
     def explained(i: int, windows: list[Window]) -> Explained:
         return Explained(images[i], windows, BlurPath())
@@ -100,7 +99,7 @@ def by_hand(name: str, side: int, device: str, quick: bool) -> dict[str, float]:
         "sixteen": milliseconds(lambda: passes().launch([explained(0, every)])(), rounds, device),
         "many": milliseconds(many, rounds, device) / count,
         "bound": milliseconds(bound, rounds, device) / 8,
-        "rows": planned_rows(model, (3, side, side), known), "saved_bytes_a_row": known["bytes"] * side * side,
+        "rows": planned_rows(model, (3, side, side)), "saved_bytes_a_row": row_bytes(model, (3, side, side)),
         "radius": -1 if radius is None else radius.before,
     }  # fmt: skip
     if device.startswith("cuda"):

@@ -194,7 +194,7 @@ class Timing(Protocol):
 
     @property
     def once(self) -> float:
-        """For each unit, before its first sample."""
+        """For each worker, before its first sample."""
 
     def sample(self, height: int, width: int, frames: int = 0) -> float:
         """For one input of this size; `frames`: of a clip."""

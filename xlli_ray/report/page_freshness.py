@@ -11,13 +11,12 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
 import xlli_ray
 from xlli_ray.analyses.shared.freshness import asked_in
 from xlli_ray.errors import StudyError
-from xlli_ray.registry import ANALYSES, PROBES, SECTIONS
+from xlli_ray.registry import ANALYSES, PROBES, SECTIONS, version_of
 from xlli_ray.store.objects.client import Missing, Objects
 from xlli_ray.store.records.checksum_root import read_root
 from xlli_ray.store.records.manifest import Manifest, identity_hash
@@ -50,7 +49,7 @@ def page_mark(objects: Objects, manifest: Manifest, place: str) -> str:
         return ""
     content = {key: value for key, value in asdict(manifest).items() if key != "document"}
     listed = {key: digest for key, digest in root.objects.items() if key.startswith(("samples/", "tables/", "results/"))}
-    software = {name: version(name) for name in DRAWN_WITH}
+    software = {name: version_of(name) for name in DRAWN_WITH}
     return identity_hash(
         {"study": content, "objects": listed, "records": root.records, "place": place, "program": _program(), "software": software}
     )

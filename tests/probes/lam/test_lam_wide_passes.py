@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ from lam_models import Pooled, as_model, convolutions
 from torch import nn
 
 from xlli_ray.errors import NetworkError
+from xlli_ray.models.known import once
 from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.attribution import Rule, WindowResult, attribute
 from xlli_ray.probes.lam.objectives import Objective, Window
 from xlli_ray.probes.lam.pass_width import planned_rows, row_bytes
 from xlli_ray.probes.lam.path_choices import make_path
 from xlli_ray.probes.lam.path_points import BlurPath
+from xlli_ray.probes.lam.probe import Lam
 from xlli_ray.probes.lam.receptive_field import proved_radius
 from xlli_ray.probes.lam.wide_passes import Explained, WidePasses
 
@@ -207,12 +210,30 @@ def test_the_width_of_a_pass_follows_from_what_the_network_saves() -> None:
     model = as_model(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.LeakyReLU(0.1), nn.Conv2d(8, 3, 3, padding=1)))
     pixels = 40 * 40
     assert row_bytes(model, (3, 40, 40)) == 4 * pixels * (3 + 8 + 8)
-    known: dict[str, float] = {}
-    assert planned_rows(model, (3, 64, 64), known) == 160
-    assert planned_rows(model, (3, 256, 256), known) == 10
-    assert planned_rows(model, (3, 4096, 4096), known) == 1
-    assert planned_rows(model, (3, 64, 64), {"bytes": 1e6}) == 2, "three quarters of 16 GiB over 1.1 times 4.1 GB"
-    assert planned_rows(model, (5, 3, 64, 64), known) == 32, "all frames of a clip count"
+    assert planned_rows(model, (3, 64, 64)) == 160
+    assert planned_rows(model, (3, 256, 256)) == 10
+    assert planned_rows(model, (3, 4096, 4096)) == 1
+    assert planned_rows(model, (5, 3, 64, 64)) == 32, "all frames of a clip count"
+    greedy = replace(model)
+    once(greedy, "bytes saved a pixel", lambda: 1e6)
+    assert planned_rows(greedy, (3, 64, 64)) == 2, "three quarters of 16 GiB over 1.1 times 4.1 GB"
+
+
+def test_a_network_is_looked_at_once_by_all_units_of_a_worker(make_batch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its reach takes a dozen forward passes, more than the maps of a small unit on a GPU. Weights are drawn once, too."""
+    from xlli_ray.probes.lam import receptive_field
+
+    model, looked = as_model(convolutions()), []
+    find = receptive_field.proved_radius
+    monkeypatch.setattr(receptive_field, "proved_radius", lambda *args: looked.append(1) or find(*args))
+    batch = make_batch(1, 24, 24, scale=1)
+    for control, expected in (("", 1), ("randomised_weights", 2)):
+        rows = []
+        for _ in range(3):  # as units make their probes
+            probe = Lam(Lam.Params(nodes=2, windows=[{"top": 4, "left": 4, "size": 6}]), {"control": control})
+            rows.append(probe.measure(model, batch, None).columns["objective_input"])
+        assert len(looked) == expected
+        assert rows[0] == rows[1] == rows[2]
 
 
 def test_crops_of_one_pass_have_one_shape_and_stay_inside() -> None:
@@ -226,3 +247,4 @@ def test_crops_of_one_pass_have_one_shape_and_stay_inside() -> None:
     handle.remove()
     assert [shape[0] for shape in seen] == [8, 16], "both ends, then all nodes, of four crops at once"
     assert all(shape[2] < 40 and shape[3] < 40 for shape in seen)
+    assert len({shape[2:] for shape in seen}) == 1

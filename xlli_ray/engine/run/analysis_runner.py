@@ -11,7 +11,6 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 
 from threadpoolctl import threadpool_limits
 
@@ -20,6 +19,7 @@ from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.engine.events import Events
 from xlli_ray.errors import EnvironmentFailure, LeaseError, StudyError, XlliError, without_lead
 from xlli_ray.recipe import Stage
+from xlli_ray.registry import version_of
 from xlli_ray.stats.bootstrap import key
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import Objects
@@ -105,7 +105,7 @@ def _compute(task: Task, archive: Archive, events: Events) -> Result:
 
 def _software() -> dict[str, str]:
     """Versions of packages that can change a result's numbers or figures."""
-    return {"python": platform.python_version(), **{name: version(name) for name in SOFTWARE}}
+    return {"python": platform.python_version(), **{name: version_of(name) for name in SOFTWARE}}
 
 
 def _reason(error: Exception) -> str:

@@ -90,7 +90,8 @@ def _group(cell: Cell, left: Sequence[tuple[BucketPlan, int, int]], model: Model
     probe = make_probe(cell.kind, cell.params, cell.spec, cell.code)
     if isinstance(probe, Timed):
         timing = probe.timing(model)
-        return sum(units * timing.once + rows * timing.sample(bucket.height, bucket.width, bucket.frames) for bucket, rows, units in left)
+        maps = sum(rows * timing.sample(bucket.height, bucket.width, bucket.frames) for bucket, rows, _ in left)
+        return maps + (timing.once if any(units for _, _, units in left) else 0.0)
     areas: Mapping[str, int] = {bucket.name: _area(model, bucket) for bucket, _, _ in left}
     return sum(rows * areas[bucket.name] * forward * min(1.0, probe.cost) for bucket, rows, _ in left)
 

@@ -24,12 +24,14 @@ WITHOUT_CONTEXT = 0.95
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
     """Versions of packages that can change numbers: written into each record and into study.json."""
-    from importlib.metadata import PackageNotFoundError, version
+    from importlib.metadata import PackageNotFoundError
+
+    from xlli_ray.registry import version_of
 
     out = {"python": platform.python_version()}
     for name in ("xlli_ray", "torch", "numpy", "pillow", "zarr", "ray", "spandrel", "pyarrow", "opencv-python-headless"):
         try:
-            out[name] = version(name)
+            out[name] = version_of(name)
         except PackageNotFoundError:
             continue
     return out

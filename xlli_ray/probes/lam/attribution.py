@@ -120,7 +120,7 @@ def attribute(
             raise NetworkError(problem)
     if image.ndim == 4:
         frame = output_frame(model, len(image), frame)
-    crops = choose_crops(windows, radius, model, image)
+    crops = _crops(windows, radius, model, image)
     jobs: list[tuple[list[Window], Crop | None]] = [([w], c) for w, c in zip(windows, crops)] if crops else [(list(windows), None)]
     out: list[WindowResult] = []
     for some, crop in jobs:
@@ -130,7 +130,7 @@ def attribute(
     return out
 
 
-def choose_crops(windows: Sequence[Window], radius: Radius | None, model: Model, image: Tensor) -> list[Crop] | None:
+def _crops(windows: Sequence[Window], radius: Radius | None, model: Model, image: Tensor) -> list[Crop] | None:
     """A crop for each window, or None if one shared forward pass over the whole image is cheaper."""
     if radius is None:
         return None

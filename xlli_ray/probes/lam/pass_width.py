@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xlli_ray.models.known import once
 from xlli_ray.models.model import Model
 
 PIXELS = 160 * 64 * 64
@@ -40,12 +41,11 @@ def row_bytes(model: Model, shape: Sequence[int]) -> int:
     return sum(seen.values())
 
 
-def planned_rows(model: Model, shape: Sequence[int], known: dict[str, float]) -> int:
-    """Rows of `shape`, (…, C, H, W), of one pass on the model's device. `known` keeps what was measured once: bytes per pixel."""
+def planned_rows(model: Model, shape: Sequence[int]) -> int:
+    """Rows of `shape`, (…, C, H, W), of one pass on the model's device. What the network saves is measured once, with the first shape."""
     pixels = int(np.prod(shape)) // shape[-3]
-    if "bytes" not in known:
-        known["bytes"] = row_bytes(model, shape) / pixels
-    fitting = int(ROOM * card_bytes(model.device) / (MARGIN * max(1.0, known["bytes"] * pixels)))
+    each = once(model, "bytes saved a pixel", lambda: row_bytes(model, shape) / pixels)
+    fitting = int(ROOM * card_bytes(model.device) / (MARGIN * max(1.0, each * pixels)))
     return max(1, min(PIXELS // pixels, fitting))
 
 

@@ -30,7 +30,6 @@ from xlli_ray.probes.probe import Probe
 if TYPE_CHECKING:
     import torch
 
-    from xlli_ray.models.batch_independence import Manners
     from xlli_ray.models.model import Model
     from xlli_ray.probes.lam.attribution import Rule, WindowResult
     from xlli_ray.probes.lam.objectives import Objective
@@ -88,9 +87,6 @@ class Lam(Probe):
         choose = getattr(self.params.windows, "choose", None)
         self.companions = (choose.hardest.by,) if isinstance(choose, Hardest) else ()
         self.way = way_of(params.path)
-        self._prepared: dict[int, tuple[Model, Radius | None]] = {}
-        self._manners: Manners | None = None
-        self._saved: dict[str, float] = {}
 
     @classmethod
     def cells(cls, params: BaseModel, model: Model, example: torch.Tensor) -> list[dict[str, Any]]:
@@ -298,13 +294,12 @@ class Lam(Probe):
     def _is_wide(self, model: Model, batch: Batch) -> bool:
         """Whether many images share a pass: on a GPU, if the network treats the images of a batch independently."""
         from xlli_ray.models.batch_independence import manners
+        from xlli_ray.models.known import once
         from xlli_ray.probes.lam.wide_passes import WidePasses
 
         if not self._on_gpu(batch.input) or batch.alone or not WidePasses.serves(self._rule(1)):
             return False
-        if self._manners is None:
-            self._manners = manners(model)
-        return not self._manners.alone
+        return not once(model, "manners", lambda: manners(model)).alone
 
     def _wide(self, model: Model, batch: Batch, good: Sequence[int]) -> dict[str, Any]:
         """Queue the maps of a batch, as many images in a pass as keep a GPU busy: `results`, which waits for them, and the `passes`."""
@@ -314,7 +309,7 @@ class Lam(Probe):
         network, radius = self._ready(model, self._frames(batch))
         passes = WidePasses(
             network, objective=self._objective(), rule=self._rule(1), radius=radius, frame=self._output_frame(model, batch),
-            rows=lambda shape: planned_rows(network, shape, self._saved),
+            rows=lambda shape: planned_rows(network, shape),
         )  # fmt: skip
         # copied once: a copy of each image would wait for the passes that run meanwhile
         shown = batch.input.cpu() if any(target is None for target in batch.targets) else batch.input
@@ -354,13 +349,14 @@ class Lam(Probe):
         return ROWS_GPU if device == "cuda" and self.params.tolerance is None and not alone else 1
 
     def _ready(self, model: Model, frames: int = 0) -> tuple[Model, Radius | None]:
-        """The network to explain (the model or its randomised copy) and its radius, over clips of so many frames; determined once."""
+        """The network to explain (the model or its randomised copy) and its radius, over clips of so many frames."""
+        from xlli_ray.models.known import once
         from xlli_ray.probes.lam.controls import randomised
         from xlli_ray.probes.lam.receptive_field import proved_radius
 
-        if frames not in self._prepared:
-            known = next(iter(self._prepared.values()), None)
-            network = known[0] if known else randomised(model) if self.control == "randomised_weights" else model
-            frame = self._frame(frames) if frames else 0
-            self._prepared[frames] = network, proved_radius(network, frames, frame) if self.params.crop == "auto" else None
-        return self._prepared[frames]
+        frame = self._frame(frames) if frames else 0
+        randomise = self.control == "randomised_weights"
+        network = once(model, "randomised", lambda: randomised(model)) if randomise else model
+        if self.params.crop == "never":
+            return network, None
+        return network, once(network, ("radius", frames, frame), lambda: proved_radius(network, frames, frame))

@@ -1,7 +1,7 @@
-"""Cost of the maps of one network on this machine, from a few short measurements: seconds per unit, and per sample of any size.
+"""Cost of the maps of one network on this machine, from a few short measurements: seconds per worker, and per sample of any size.
 
 Multiply-adds alone are wrong by factors: networks run at very different speeds, windows share forward passes or have their own crops, and
-the radius of a network is determined again in each unit. So one window is measured with one and with three nodes on a small image; the rest
+the radius of a network is determined once a worker. So one window is measured with one and with three nodes on a small image; the rest
 follows from areas, windows and nodes in the same way as in `attribution`.
 """
 
@@ -42,7 +42,7 @@ class MapTime:
     """Gradients per window, if the parameters fix them."""
     radius: Radius | None
     once: float
-    """Time of every unit before its first map."""
+    """Time of a worker before its first map."""
     ends: float
     """Time of a map without its nodes."""
     node: float
@@ -90,9 +90,9 @@ class MapTime:
 
 
 def time_maps(model: Model, params: Params, way: Way, nodes: int, prepare: Callable[[Model], tuple[Model, Radius | None]]) -> MapTime:
-    """Measure a few maps along the path `way`. Takes about the time of ten gradients, plus what a unit does once.
+    """Measure a few maps along the path `way`. Takes about the time of ten gradients, plus what a worker does once.
 
-    `nodes`: gradients per window, see `MapTime`. `prepare`: what a unit does once, returning the network to explain and its radius.
+    `nodes`: gradients per window, see `MapTime`. `prepare`: what a worker does once, returning the network to explain and its radius.
     """
     clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
 

@@ -15,7 +15,7 @@ The width of a pass is planned (`pass_width`). If memory runs out all the same, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -25,14 +25,14 @@ from torch import Tensor
 
 from xlli_ray.errors import ForwardError, NetworkError
 from xlli_ray.models.model import Model
-from xlli_ray.probes.lam.attribution import Rule, WindowResult, attribute, choose_crops, output_frame, without_gradient
+from xlli_ray.probes.lam.attribution import FORWARD_SHARE, Rule, WindowResult, attribute, output_frame, without_gradient
 from xlli_ray.probes.lam.demo import STEPS
 from xlli_ray.probes.lam.device_sums import DeviceSums
 from xlli_ray.probes.lam.objectives import Objective, Window, squared_steps
 from xlli_ray.probes.lam.pass_width import planned_rows
 from xlli_ray.probes.lam.path_points import BlurPath, Path
 from xlli_ray.probes.lam.quadrature import even_cells
-from xlli_ray.probes.lam.receptive_field import Crop, Radius
+from xlli_ray.probes.lam.receptive_field import Crop, Radius, crop_for
 
 
 @dataclass(frozen=True)
@@ -118,27 +118,35 @@ class WidePasses:
         return max(1, self._rows(tuple(shape)) // self._shrunk)
 
     def _grouped(self, tasks: Sequence[Explained]) -> Iterator[list[_Item]]:
-        """Items of one pass each: of one shape, with as many windows of the same sizes. Crops are sorted and grown to one shape a pass."""
+        """Items of one pass each: of one shape, with as many windows of the same sizes."""
         alike: dict[tuple[Any, ...], list[_Item]] = {}
-        cropped: dict[tuple[Any, ...], list[_Item]] = {}
         for number, task in enumerate(tasks):
-            crops = choose_crops(task.windows, self._radius, self._model, task.image)
+            crops = self._crops(task)
             items = [_Item(number, (j,), crop) for j, crop in enumerate(crops)] if crops else [
                 _Item(number, tuple(range(len(task.windows))), None)
             ]  # fmt: skip
             for item in items:
                 sizes = tuple(task.windows[j].size for j in item.windows)
-                (cropped if crops else alike).setdefault((tuple(task.image.shape), sizes), []).append(item)
-        for (shape, _), items in alike.items():
-            yield from _batched(items, self._width(shape) // self._nodes)
-        for (shape, _), items in cropped.items():
-            items.sort(key=lambda item: _sides(item.crop), reverse=True)
-            while items:
-                high, wide = _sides(items[0].crop)
-                some = items[: max(1, self._width((*shape[:-2], high, wide)) // self._nodes)]
-                del items[: len(some)]
-                high, wide = (max(_sides(item.crop)[axis] for item in some) for axis in (0, 1))
-                yield [replace(item, crop=item.crop.grown(high, wide, *shape[-2:])) for item in some if item.crop]
+                alike.setdefault((tuple(_cut(task.image, item.crop).shape), sizes, crops is None), []).append(item)
+        for (shape, *_), items in alike.items():
+            each = max(1, self._width(shape) // self._nodes)
+            for start in range(0, len(items), each):
+                yield items[start : start + each]
+
+    def _crops(self, task: Explained) -> list[Crop] | None:
+        """A crop for each window, or None if one shared pass over the whole image is cheaper. Crops of windows of one size have one shape,
+        as large as anywhere in the image: they share passes, and a GPU's libraries choose and prepare their kernels for every new shape."""
+        if self._radius is None:
+            return None
+        height, width = task.image.shape[-2:]
+        scale, least = self._model.scale, self._model.minimum
+        crops = []
+        for window in task.windows:
+            side = max(least, window.size // scale + 2 + self._radius.before + self._radius.after)
+            crop = crop_for(window, self._radius, scale, height, width, least=least)
+            crops.append(crop.grown(min(side, height), min(side, width), height, width))
+        whole = height * width * (FORWARD_SHARE + (1 - FORWARD_SHARE) * len(crops))
+        return crops if sum(crop.area for crop in crops) < whole else None
 
     # -- one pass, or several for one item with more nodes than fit -----------------------------------------------------
 
@@ -356,23 +364,11 @@ def maps_of(
         if problem := window.problem(height, width):
             raise NetworkError(problem)
     frame = output_frame(model, len(task.image), frame) if task.image.ndim == 4 else None
-    known: dict[str, float] = {}
-    passes = WidePasses(
-        model, objective=objective, rule=rule, radius=radius, frame=frame, rows=lambda shape: planned_rows(model, shape, known)
-    )
+    passes = WidePasses(model, objective=objective, rule=rule, radius=radius, frame=frame, rows=lambda shape: planned_rows(model, shape))
     (found,) = passes.launch([task])()
     if isinstance(found, NetworkError):
         raise found
     return found
-
-
-def _batched(items: list[_Item], each: int) -> Iterator[list[_Item]]:
-    for start in range(0, len(items), max(1, each)):
-        yield items[start : start + max(1, each)]
-
-
-def _sides(crop: Crop | None) -> tuple[int, int]:
-    return (crop.bottom - crop.top, crop.right - crop.left) if crop else (0, 0)
 
 
 def _cut(values: Tensor, crop: Crop | None) -> Tensor:
