@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -85,23 +84,3 @@ def test_the_surveyed_shapes_are_those_that_a_real_pass_captures() -> None:
     with torch.no_grad(), capture(model, taps) as found:
         model.forward(torch.zeros(1, 3, 9, 14))
     assert {tap.name: shape for tap, shape in seen.shapes.items()} == {n: tuple(t.shape[1:]) for n, t in found.items()}
-
-
-def test_prelu_is_planned_by_its_shape_without_pytorchs_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the meta device `torch.prelu` loads torch._dynamo, a second of every first run of an SRResNet."""
-    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.PReLU(8), nn.Conv2d(8, 3, 3, padding=1))
-    model = as_model(network)
-    seen: dict[bool, tuple[int, int]] = {}
-    with torch.no_grad():
-        real = network(torch.zeros(1, 3, 10, 12)).shape
-    for meta in (False, True):
-        with monkeypatch.context() as patch:
-            if meta:
-                patch.setattr(torch, "prelu", lambda *_: pytest.fail("PyTorch's own way was taken"))
-            else:
-                patch.setattr(dryrun, "_Shapes", contextlib.nullcontext)
-            seen[meta] = multiply_adds(model, 10, 12), activation_bytes(model, 10, 12)
-            shape, zeros = dryrun.dry_run(model, lambda module, x: tuple(module(x).shape), shape=(1, 3, 10, 12))
-            assert shape == tuple(real)
-            assert not zeros
-    assert seen[True] == seen[False]

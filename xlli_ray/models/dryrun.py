@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from xlli_ray.models.model import Model
+from xlli_ray.models.without_compiler import without_compiler
 
 T = TypeVar("T")
 
@@ -33,20 +33,11 @@ def twin(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, memo)
 
 
-class _Shapes(TorchFunctionMode):
-    """PReLU by its shape alone: for that of the meta device PyTorch would load its compiler, which takes a second."""
-
-    def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), given: dict[str, Any] | None = None) -> Any:
-        if function in (torch.prelu, nn.functional.prelu) and args:
-            return torch.empty_like(args[0])
-        return function(*args, **(given or {}))
-
-
 def on_meta(model: Model, visit: Callable[[nn.Module, Tensor], T], *, shape: tuple[int, ...]) -> T:
     """`visit(module, x)` with a twin of the model's module and a batch of `shape`. Raises whatever a network that
     cannot run on the meta device raises."""
     module = twin(model.module)
-    with torch.device("meta"), _Shapes():  # for tensors that the forward pass creates without a device
+    with without_compiler(), torch.device("meta"):  # for tensors that the forward pass creates without a device
         return visit(module, torch.zeros(shape))
 
 
