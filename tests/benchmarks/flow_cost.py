@@ -4,7 +4,8 @@
 
 Frames: PNG files of a window that moves and turns over photographs. All variants run in this process, on one thread, interleaved round by
 round after a warm-up, and find the flow of each pair in both directions by DIS (medium). CPU seconds are those of all threads of the
-process.
+process. Each variant runs on all frames and on the first fifth: the difference is what further pairs cost, without what a study costs
+whatever its length.
 
     opencv   reads each frame once (imread, cvtColor), runs DIS there and back, and throws the flow away
     plain    the same, and what the stage `flow` gives, with OpenCV and NumPy: forward–backward check (remap), quantiles and histogram,
@@ -32,7 +33,7 @@ from skimage import data
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.run.driver import plan_study, run_study, save_manifest
 from xlli_ray.engine.worker.environment import keep_freed_memory
-from xlli_ray.recipe import parse_recipe
+from xlli_ray.recipe import Recipe, parse_recipe
 from xlli_ray.store.objects.client import open_objects
 
 HEIGHT, WIDTH, PAIRS = 144, 180, 10
@@ -85,6 +86,11 @@ def plain(files: list[Path], folder: Path) -> None:
     both_ways(files, keep)
 
 
+def recipe_of(folder: Path, frames: str) -> Recipe:
+    corpus = {"clips": {"input": f"{folder}/{frames}/*.png", "frames": PAIRS + 1, "stride": PAIRS}}
+    return parse_recipe({"name": "cost", "corpus": corpus, "stages": [{"flow": {}}]}, base=folder)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
@@ -97,34 +103,46 @@ def main() -> None:
     try:
         make_frames(folder / "frames", options.frames)
         files = sorted((folder / "frames").iterdir())
-        corpus = {"clips": {"input": f"{folder}/frames/*.png", "frames": PAIRS + 1, "stride": PAIRS}}
-        recipe = parse_recipe({"name": "cost", "corpus": corpus, "stages": [{"flow": {}}]}, base=folder)
         quiet = Options(workers=0, quiet=True)
 
-        def scan(name: str) -> None:
-            manifest, _ = plan_study(recipe, str(folder / name), quiet)
+        few = max(1, len(files) // (5 * PAIRS)) * PAIRS + 1
+        counts = (few, len(files))
+        for count in counts:
+            (folder / f"frames{count}").mkdir()
+            for file in files[:count]:
+                (folder / f"frames{count}" / file.name).hardlink_to(file)
+        recipes = {count: recipe_of(folder, f"frames{count}") for count in counts}
+
+        def scan(name: str, count: int) -> None:
+            manifest, _ = plan_study(recipes[count], str(folder / name), quiet)
             save_manifest(open_objects(folder / name), manifest)
 
-        def study(name: str) -> None:
-            summary = run_study(recipe, str(folder / name), quiet)
+        def study(name: str, count: int) -> None:
+            summary = run_study(recipes[count], str(folder / name), quiet)
             assert summary.failed == 0, summary
-            assert summary.samples * PAIRS in (3 * PAIRS, len(files) - 1), summary
+            assert summary.samples * PAIRS == count - 1, summary
 
-        spent: dict[str, list[float]] = {"opencv": [], "plain": [], "scan": [], "study": []}
+        spent: dict[str, list[list[float]]] = {"opencv": [], "plain": [], "scan": [], "study": []}
         for number in range(options.rounds + 1):
-            of_round = files[: 3 * PAIRS + 1] if number == 0 else files  # the first warms up
-            works = {"opencv": partial(both_ways, of_round, None), "plain": partial(plain, of_round, folder / f"plain{number}"),
-                     "scan": partial(scan, f"study{number}"), "study": partial(study, f"study{number}")}  # fmt: skip
-            for name, work in works.items():
-                start = time.process_time()
-                work()
-                if number:
-                    spent[name].append(time.process_time() - start)
-                    print(f"round {number}: {name} {spent[name][-1]:.2f} s", flush=True)
-        pairs = len(files) - 1
-        for name, seconds in spent.items():
-            over = {other: np.median([a / b for a, b in zip(seconds, spent[other])]) for other in ("opencv", "plain")}
-            print(f"{name:8} {np.median(seconds):.2f} CPU s of {pairs} pairs; " + ", ".join(f"{v:.3f} of {k}" for k, v in over.items()))
+            for count in counts if number else counts[:1]:  # the first round warms up
+                name = f"{number}-{count}"
+                works = {"opencv": partial(both_ways, files[:count], None), "plain": partial(plain, files[:count], folder / f"plain{name}"),
+                         "scan": partial(scan, f"study{name}", count), "study": partial(study, f"study{name}", count)}  # fmt: skip
+                for variant, work in works.items():
+                    start = time.process_time()
+                    work()
+                    if number:
+                        rounds = spent[variant]
+                        rounds += [[]] * (number - len(rounds))
+                        rounds[-1] = [*rounds[-1], time.process_time() - start]
+                        print(f"round {number}: {variant} of {count - 1} pairs {rounds[-1][-1]:.2f} s", flush=True)
+        for what, part in (("all", lambda pair: pair[1]), ("further", lambda pair: pair[1] - pair[0])):
+            pairs = len(files) - 1 if what == "all" else len(files) - few
+            for name, rounds in spent.items():
+                seconds = [part(pair) for pair in rounds]
+                over = {other: np.median([a / part(b) for a, b in zip(seconds, spent[other])]) for other in ("opencv", "plain")}
+                ratios = ", ".join(f"{v:.3f} of {k}" for k, v in over.items())
+                print(f"{name:8} {np.median(seconds):.2f} CPU s of {what} {pairs} pairs; {ratios}")
     finally:
         shutil.rmtree(folder)
 
