@@ -5,6 +5,7 @@
     16       sixteen windows of one image, in single maps
     many     32 images with one window each, in groups, as a worker makes a batch of them
     bound    8 images × 20 nodes as one resident batch: forward pass and gradient, nothing else (÷ 8)
+    many_tf32  as many, with `precision: tf32`
     study    `xlli run` over `--maps` images with all networks: from the last unit of one network to the last unit of the next
              (its loading, windows, encoding and writing are in it; start-up, scan and plan are not, and said apart)
 
@@ -62,13 +63,13 @@ def by_hand(name: str, side: int, device: str, quick: bool) -> dict[str, float]:
 
     model = lam_accuracy.model(name).to(device)
     radius = proved_radius(model)
-    count, nodes, rounds = (4, 4, 1) if quick else (32, 20, 3)
+    count, nodes, rounds = (4, 4, 1) if quick else (32, 20, 1 if name == "craft" else 3)
     images = torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
     middle = Window(2 * side - 8, 2 * side - 8, 16)
 
-    def passes() -> WidePasses:
+    def passes(network: Any = model) -> WidePasses:
         rule = Rule(nodes=nodes)
-        return WidePasses(model, objective=Objective(), rule=rule, radius=radius, rows=lambda shape: planned_rows(model, shape))
+        return WidePasses(network, objective=Objective(), rule=rule, radius=radius, rows=lambda shape: planned_rows(model, shape))
 
     def explained(i: int, windows: list[Window]) -> Explained:
         return Explained(images[i], windows, BlurPath())
@@ -78,8 +79,8 @@ def by_hand(name: str, side: int, device: str, quick: bool) -> dict[str, float]:
 
     every = [Window(top, left, 16) for top in range(0, 4 * side - 16, side) for left in range(0, 4 * side - 16, side)][:16]
 
-    def many() -> Any:
-        made = passes()
+    def many(network: Any = model) -> Any:
+        made = passes(network)
         each = 2 * made.images_a_pass(tuple(images.shape[1:]))
         groups = [range(i, min(i + each, count)) for i in range(0, count, each)]
         places = [Window((37 * i) % (4 * side - 17), (53 * i) % (4 * side - 17), 16) for i in range(count)]
@@ -103,6 +104,9 @@ def by_hand(name: str, side: int, device: str, quick: bool) -> dict[str, float]:
         "radius": -1 if radius is None else radius.before,
     }  # fmt: skip
     if device.startswith("cuda"):
+        fast = model.at("tf32")
+        many(fast)
+        found["many_tf32"] = milliseconds(lambda: many(fast), rounds, device) / count
         found["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
         torch.cuda.reset_peak_memory_stats()
     return found
