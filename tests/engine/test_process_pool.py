@@ -18,6 +18,7 @@ from helpers import digest
 from test_resume import events
 
 from xlli_ray.engine.options import Options
+from xlli_ray.engine.pools import process_pool
 from xlli_ray.engine.pools.local import Lost
 from xlli_ray.engine.pools.process_pool import ProcessPool
 from xlli_ray.engine.pools.run_pool import Pools
@@ -48,19 +49,32 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_ray")
-def test_a_study_of_seconds_gives_the_bytes_of_a_run_in_this_process_and_starts_no_ray(recipe: Make, run: Run, tmp_path: Path) -> None:
+def test_a_study_of_seconds_gives_the_bytes_of_a_run_in_this_process_and_starts_no_ray(
+    recipe: Make, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    monkeypatch.setattr(process_pool._Process, "__init__", counted(process_pool._Process.__init__, made))
     run(recipe(), "here")
-    assert run(recipe(), "apart", workers=None).units_run > 0
-    assert digest(tmp_path / "apart") == digest(tmp_path / "here")
+    assert run(recipe(), "one", workers=None).units_run > 0
+    assert len(made) == 1, "one worker does"
+    monkeypatch.setattr(brief_study, "MOMENT", 0.0)
+    assert run(recipe(), "two", workers=None).units_run > 0
+    assert len(made) == 3, "one for each slot"
+    assert digest(tmp_path / "one") == digest(tmp_path / "two") == digest(tmp_path / "here")
+
+
+def counted(function: Callable[..., None], calls: list[int]) -> Callable[..., None]:
+    def counting(*args: Any) -> None:
+        calls.append(len(calls))
+        function(*args)
+
+    return counting
 
 
 @pytest.mark.usefixtures("without_ray")
-def test_a_worker_that_dies_loses_its_jobs_and_another_takes_its_place(
-    recipe: Make, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_that_dies_loses_its_jobs_and_another_takes_its_place(recipe: Make, run: Run, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     killer = recipe("toy:kill_once", args={"marker": str(marker), "after": 3})
-    monkeypatch.setattr("xlli_ray.engine.pools.run_pool.default_workers", lambda *_: 1)
     summary = run(killer, "killed", workers=None)
     assert marker.exists(), "a worker was killed"
     assert summary.failed == 0
@@ -201,3 +215,4 @@ def test_a_study_seems_brief_by_its_files_and_then_by_its_plan(recipe: Make, run
     assert brief_study.seems_brief(asked, manifest)
     monkeypatch.setattr(brief_study, "SECONDS", Plan(manifest.cells).seconds / 2)
     assert not brief_study.seems_brief(asked, manifest)
+    assert brief_study.is_momentary(Plan(manifest.cells))

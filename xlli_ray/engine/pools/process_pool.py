@@ -34,13 +34,20 @@ _SERVE = "import sys; sys.path[:] = {paths!r}; from xlli_ray.engine.pools.proces
 
 
 class ProcessPool:
-    """`workers` processes on the CPU."""
+    """`workers` processes on the CPU; more of them later with `grow`."""
 
-    def __init__(self, spec: WorkerSpec, *, workers: int) -> None:
-        self.workers = workers
-        self._spec = with_readers(spec, workers=workers, cores=own_cores())
+    def __init__(self, spec: WorkerSpec, *, workers: int = 1) -> None:
+        self.workers = 0
+        self._spec = spec
         self._numbers = count()
-        self._processes = [_Process(self._spec) for _ in range(workers)]
+        self._processes: list[_Process] = []
+        self.grow(workers)
+
+    def grow(self, workers: int) -> None:
+        """Start processes until there are `workers`. Those that are there keep the number of readers that they began with."""
+        self.workers = max(workers, self.workers)
+        self._spec = with_readers(self._spec, workers=self.workers, cores=own_cores())
+        self._processes += [_Process(self._spec) for _ in range(self.workers - len(self._processes))]
 
     def run(self, task: str, jobs: deque[Any], stop: Callable[[], None]) -> Iterator[tuple[Any, Outcome]]:
         try:

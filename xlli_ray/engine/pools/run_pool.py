@@ -48,6 +48,14 @@ class Pools:
             self._loading.enter_context(loading())
             self._coming = self._thread.submit(self._make)
 
+    def fill(self) -> None:
+        """There is work for all: a worker without Ray for each CPU slot, not one."""
+        if self._without_ray:
+            from xlli_ray.engine.pools.process_pool import ProcessPool
+
+            if isinstance(pool := self(), ProcessPool):
+                pool.grow(default_workers(self._options, self._spec.threads))
+
     def outgrow(self) -> None:
         """There is more work than was thought: workers without Ray end, the next are Ray's."""
         if self._without_ray:
@@ -70,11 +78,11 @@ class Pools:
             spec = with_readers(self._spec, workers=1, cores=own_cores())
             readers = own_cores() if spec.device != "cpu" else 2  # a GPU's one worker has the machine's cores for the scan
             return LocalPool(lambda task: make_task(spec, task), scans=readers)
-        workers = options.workers or default_workers(options, self._spec.threads)
         if self._without_ray:
             from xlli_ray.engine.pools.process_pool import ProcessPool
 
-            return ProcessPool(self._spec, workers=workers)
+            return ProcessPool(self._spec)  # one: a second would load torch while the first and this process do
+        workers = options.workers or default_workers(options, self._spec.threads)
         from xlli_ray.engine.pools.ray_pool import RayPool, nodes_see
 
         pool = RayPool(

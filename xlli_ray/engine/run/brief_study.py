@@ -15,11 +15,18 @@ from xlli_ray.store.records.manifest import Manifest
 
 SECONDS = 60.0
 """Projected seconds of one worker (`Plan.seconds`)."""
+MOMENT = 3.0
+"""The same, up to which a second worker would load torch for longer than it helps."""
 
 
 def is_brief(plan: Plan) -> bool:
     """By the plan, before units run."""
     return plan.seconds <= SECONDS
+
+
+def is_momentary(plan: Plan) -> bool:
+    """Whether one worker does."""
+    return plan.seconds <= MOMENT
 
 
 def seems_brief(recipe: Recipe, known: Manifest | None, limit: int | None = None) -> bool:

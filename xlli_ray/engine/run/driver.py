@@ -25,7 +25,7 @@ from xlli_ray.engine.run.allowed_models import admitted, make_gate
 from xlli_ray.engine.run.analysis_runner import asked, run_analyses
 from xlli_ray.engine.run.array_documents import create_arrays, finish, forget_replaced
 from xlli_ray.engine.run.baseline_entry import baseline_entries
-from xlli_ray.engine.run.brief_study import first_files, is_brief, seems_brief
+from xlli_ray.engine.run.brief_study import first_files, is_brief, is_momentary, seems_brief
 from xlli_ray.engine.run.kind_records import kind_records
 from xlli_ray.engine.run.known_models import known_models, notes_on
 from xlli_ray.engine.run.measurable_samples import check_fit
@@ -146,6 +146,8 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             check_limits(plan, recipe, workers=workers)
             if not is_brief(plan):
                 pools.outgrow()
+            elif not is_momentary(plan):
+                pools.fill()
             listed.look_again()  # reading the corpus and planning may have taken hours
             forget_replaced(listed, plan)  # before the new plan is saved: if killed here, the old one is computed again
             manifest = save_manifest(objects, manifest, epoch=lease.epoch)
