@@ -71,7 +71,11 @@ def study(folder: Path, network: str, out: Path) -> None:
 
 
 def plain(folder: Path, network: str) -> None:
-    """The same numbers by a loop."""
+    """The same numbers by a loop, with the memory settings of a worker, which save a tenth and more of BasicVSR's time."""
+    from xlli_ray.engine.worker.environment import keep_freed_memory, one_arena
+
+    one_arena()
+    keep_freed_memory()
     import torch
     from PIL import Image
 
