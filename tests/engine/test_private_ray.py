@@ -19,6 +19,7 @@ import pytest
 
 from xlli_ray.engine.pools import private_ray
 from xlli_ray.engine.worker.environment import HAND_OVER_SECONDS, loading
+from xlli_ray.errors import EnvironmentFailure
 
 
 def below(pid: int) -> list[str]:
@@ -200,3 +201,23 @@ def test_workers_of_a_private_ray_see_the_gpu_that_was_chosen_and_no_other() -> 
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "3,GPU-5"}
     done = subprocess.run([sys.executable, "-c", PINNED], env=environment, capture_output=True, text=True, timeout=120)
     assert done.stdout.split() == ["1.0", "GPU-5", "3,GPU-5"], done.stderr
+
+
+def test_a_ray_that_does_not_start_is_an_error_that_says_what_to_do_and_leaves_no_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On a machine with a load of fifty, Ray's node timed out, and the user saw forty lines of traceback."""
+    import ray
+
+    def late(**_given: object) -> None:
+        raise Exception("The current node timed out during startup. This could happen because some of the raylet failed to startup.")
+
+    folder = tmp_path / "ray"
+    folder.mkdir()
+    monkeypatch.setattr(ray, "init", late)
+    monkeypatch.setattr(private_ray, "_folder", None)
+    monkeypatch.setattr(private_ray, "make_folder", lambda: folder)
+    with pytest.raises(EnvironmentFailure, match=r"^Ray did not start: .*timed out during startup.*--workers 0"):
+        private_ray.start(1, 1)
+    assert not folder.exists()
+    assert private_ray._folder is None

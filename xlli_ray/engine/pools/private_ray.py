@@ -24,6 +24,7 @@ from typing import Any
 
 from xlli_ray.engine.pools.gpus import VISIBLE
 from xlli_ray.engine.pools.ray_folder import MARK, make_folder, remove_folder
+from xlli_ray.errors import EnvironmentFailure, XlliError
 
 STORE_BYTES = 150 << 20
 PRELOAD = "xlli_ray.engine.worker.preload"
@@ -89,8 +90,8 @@ def silence() -> None:
 
 
 def start(cpus: int, threads: int, gpus: int = 0, only_gpu: str = "") -> None:
-    """Start it, with `cpus` slots and `gpus` GPUs, and join it. `only_gpu`: see `WorkerSpec`. Raises what `ray.init` raises, and
-    EnvironmentFailure without a place for its sockets."""
+    """Start it, with `cpus` slots and `gpus` GPUs, and join it. `only_gpu`: see `WorkerSpec`. Raises EnvironmentFailure if it does not
+    start, as on a machine so busy that Ray's own patience of half a minute ends, and without a place for its sockets."""
     global _folder
     import ray
 
@@ -119,9 +120,15 @@ def start(cpus: int, threads: int, gpus: int = 0, only_gpu: str = "") -> None:
                 address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, object_store_memory=STORE_BYTES,
                 _node_ip_address=LOOPBACK, _temp_dir=str(folder), job_config=job_config(), **QUIET,
             )  # fmt: skip
-    except BaseException:
+    except BaseException as error:
         remove_folder(folder, patience=0.0)
-        raise
+        if isinstance(error, XlliError) or not isinstance(error, Exception):
+            raise
+        said = (str(error).strip() or "no message").splitlines()[0][:300]
+        raise EnvironmentFailure(
+            f"Ray did not start: {type(error).__name__}: {said} If the machine is busy, run the same command again; --workers 0 runs in "
+            "this process, without Ray."
+        ) from error
     folder.chmod(0o700)  # Ray makes its folder world-accessible
     _folder = folder
 
