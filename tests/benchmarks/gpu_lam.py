@@ -6,8 +6,9 @@
     many     32 images with one window each, in groups, as a worker makes a batch of them
     bound    8 images × 20 nodes as one resident batch: forward pass and gradient, nothing else (÷ 8)
     many_tf32  as many, with `precision: tf32`
-    study    `xlli run` over `--maps` images with all networks: from the last unit of one network to the last unit of the next
-             (its loading, windows, encoding and writing are in it; start-up, scan and plan are not, and said apart)
+    study    `xlli run` over `--maps` images with all networks. `units`: from the plan to the last unit, all that a study does in between.
+             Of each network `ms`, from the last unit of the network before to its own: networks load while maps of the last one are
+             waited for, so that this counts some of the next one's loading; and `steady_ms`, between its first unit and its last but one
 
 64 × 64 input pixels, ×4, window 16, 20 nodes, float32 without TF32. Needs the fixtures. Every part is guarded by the clock (`--seconds`),
 and each result is a JSON line at once. `--device cpu --quick` shows that it runs.
@@ -133,16 +134,16 @@ def study(folder: Path, device: str, params: Mapping[str, Any]) -> dict[str, Any
     events = [json.loads(line) for file in sorted((place / "events").glob("*.jsonl")) for line in file.read_text().splitlines()]
     units = [one for one in events if one["event"] == "unit"]
     begun = max((one["time"] for one in events if one["event"] == "begin" and one["time"] <= units[0]["time"]), default=start)
-    found: dict[str, Any] = {"wall": wall, "before_units": begun - start}
+    maps = sum(one["samples"] for one in units)
+    found: dict[str, Any] = {"wall": wall, "before_units": begun - start, "units": units[-1]["time"] - begun, "maps": maps}
     last = begun
     for group in dict.fromkeys(one["group"] for one in units):
         own = [one for one in units if one["group"] == group]
         name = next((name for name in NETWORKS if name in group), group)
-        samples = sum(one["samples"] for one in own)
+        inner = own[1:-1]  # a unit's results may be read while the next network is loaded, and the first one loads its own
         found[name] = {
-            "ms": 1e3 * (own[-1]["time"] - last) / samples,
-            "after_first_unit_ms": 1e3 * (own[-1]["time"] - own[0]["time"]) / max(1, samples - own[0]["samples"]),
-            "clock": {part: 1e3 * sum(one["seconds"].get(part, 0.0) for one in own) / samples for part in own[0]["seconds"]},
+            "ms": 1e3 * (own[-1]["time"] - last) / sum(one["samples"] for one in own),
+            "steady_ms": 1e3 * (inner[-1]["time"] - own[0]["time"]) / sum(one["samples"] for one in inner) if inner else float("nan"),
         }
         last = own[-1]["time"]
     return found
@@ -171,7 +172,7 @@ def main() -> None:
             common.write_images(folder / "images", args.maps, seed=1, size=256)
             for params in map(json.loads, args.params):
                 if time.monotonic() < until:
-                    say(part="study", params=params, maps=args.maps, **study(folder, args.device, params))
+                    say(part="study", params=params, **study(folder, args.device, params))
         for side in map(int, args.sides.split(",")):
             for name in args.networks.split(","):
                 if time.monotonic() > until:

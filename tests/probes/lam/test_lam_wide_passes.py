@@ -83,38 +83,14 @@ def test_every_objective_and_path(objective: Objective, path: str) -> None:
                 same(a, b)
 
 
-@pytest.mark.parametrize("rows", [3, 9, 20, 100])
-def test_products_of_several_windows_at_a_time_and_one_by_one_for_a_network_that_cannot(rows: int) -> None:
-    """A function of someone's own has no derivative for several cotangents at once."""
-
-    class Own(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
-            ctx.save_for_backward(x)
-            return x.sin()
-
-        @staticmethod
-        def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
-            (x,) = ctx.saved_tensors
-            return torch.from_numpy(gradients[0].detach().numpy() * np.cos(x.detach().numpy()))
-
-    class Sine(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv = convolutions()
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return Own.apply(self.conv(x))  # type: ignore[no-any-return, no-untyped-call]
-
+@pytest.mark.parametrize("rows", [3, 9, 100])
+def test_windows_that_share_a_forward_pass(rows: int) -> None:
+    model, rule, (image,) = as_model(Pooled()), Rule(nodes=4), images(1)
     places = [Window(2 * i, 3 * i, 6) for i in range(5)]
-    for model, able in ((as_model(Pooled()), True), (as_model(Sine()), False)):
-        (image,), rule = images(1), Rule(nodes=4)
-        passes = wide(model, rows, rule)
-        (found,) = passes.launch([Explained(image, places, BlurPath())])()
-        assert passes._batches == able
-        assert not isinstance(found, NetworkError)
-        for ours, theirs in zip(found, attribute(model, image, places, BlurPath(), rule=rule), strict=True):
-            same(ours, theirs)
+    (found,) = wide(model, rows, rule).launch([Explained(image, places, BlurPath())])()
+    assert not isinstance(found, NetworkError)
+    for ours, theirs in zip(found, attribute(model, image, places, BlurPath(), rule=rule), strict=True):
+        same(ours, theirs)
 
 
 def test_the_demo_rule_and_images_with_a_constant_channel() -> None:

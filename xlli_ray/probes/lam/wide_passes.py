@@ -5,9 +5,9 @@ the card. Here a pass has as many rows (nodes of images) as keep it busy, nothin
 back in one copy, while the next pass runs. The numbers are those of `attribution`, in another order of summation: the same midpoints or
 demo steps, the same objective, crop and error estimate.
 
-Windows of one image share its forward pass and have a vector-Jacobian product each, as in `attribution`, as many at a time as fill a pass.
-With a finite receptive field they get a row each with their crop instead, if that is less to compute: crops of windows that do not overlap
-in what they reach cost no more than one product for all of them over the whole image, and are exact, too.
+Windows of one image share its forward pass and have a vector-Jacobian product each, as in `attribution` (several at once, batched by vmap,
+take as long). With a finite receptive field they get a row each with their crop instead, if that is less to compute: crops of windows that
+do not overlap in what they reach cost no more than one product for all of them over the whole image, and are exact, too.
 
 The width of a pass is planned (`pass_width`). If memory runs out all the same, passes of half the width follow, and `narrowed` says so.
 """
@@ -80,7 +80,6 @@ class WidePasses:
         self._rows = rows
         self._cells = even_cells(rule.nodes)
         self._shrunk = 1
-        self._batches = True
         self.narrowed = False
         """Whether memory ran out, and passes of less than the planned width were made."""
 
@@ -165,40 +164,14 @@ class WidePasses:
                 output = self._scored(self._model.forward(x))
             if not output.requires_grad:
                 raise NetworkError(without_gradient(self._model))
-            for these, gradients in self._gradients(tasks, items, output, x):
-                for j, gradient in zip(these, gradients):
-                    sums[j].add(gradient.unflatten(0, (count, -1)), steps[:, some])
+            for j in range(windows):
+                slope = self._slope(tasks, items, j, output)
+                (gradient,) = torch.autograd.grad(output, x, slope, retain_graph=j + 1 < windows)
+                sums[j].add(gradient.unflatten(0, (count, -1)), steps[:, some])
             del output, x
         maps = torch.stack([one.total.float() for one in sums])
         known = torch.stack([torch.cat([ends[:, :2], one.numbers(), ends[:, 2:], one.by_node()], 1) for ends, one in zip(numbers, sums)])
         return _Done(items, *_to_host(maps, known))
-
-    def _gradients(
-        self, tasks: Sequence[Explained], items: Sequence[_Item], output: Tensor, x: Tensor
-    ) -> Iterator[tuple[range, Sequence[Tensor]]]:
-        """For windows in turn: which, and the gradient of each one's score in every row. As many vector-Jacobian products at a time as fill
-        the width of a pass: those of one image alone would keep no GPU busy."""
-        windows, rows = len(items[0].windows), len(x)
-        each = max(1, self._width(x.shape[1:]) // rows) if self._batches else 1
-        start = 0
-        while start < windows:
-            these = range(start, min(start + each, windows))
-            slopes = [self._slope(tasks, items, j, output) for j in these]
-            try:
-                batched = len(these) > 1
-                (found,) = torch.autograd.grad(
-                    output, x, torch.stack(slopes) if batched else slopes[0], retain_graph=these.stop < windows or batched,
-                    is_grads_batched=batched,
-                )  # fmt: skip
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError:  # an operation of the network has no derivative for several at a time
-                if not batched:
-                    raise
-                self._batches, each = False, 1
-                continue
-            yield these, list(found) if batched else [found]
-            start = these.stop
 
     def _forwarded(self, x: Tensor) -> Tensor:
         return self._model.forward(x.contiguous())
