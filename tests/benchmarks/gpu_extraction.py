@@ -28,7 +28,7 @@ from typing import Any
 import common
 import numpy as np
 
-FIXTURES = Path(os.environ.get("XLLI_FIXTURES", "/work/shared/fixtures"))
+FIXTURES = Path(os.environ.get("XLLI_FIXTURES") or Path(__file__).resolve().parents[3] / "shared/fixtures")
 MODELS = {
     "rfdn": {"id": "rfdn", "weights": str(FIXTURES / "models/rfdn/rfdn_x4.pth"), "network": "rfdn"},
     "rrdb": {"id": "rrdb", "weights": str(FIXTURES / "models/rrdb/RealESRGAN_x4plus_anime_6B_fp16.pth")},
