@@ -144,6 +144,21 @@ def test_workers_that_die_at_once_are_told_with_how_they_ended(pool: ProcessPool
     assert "by signal 9" in outcome.reason
 
 
+def test_a_worker_that_cannot_start_says_why_and_one_without_a_job_is_not_started_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_pool, "_SERVE", "raise ImportError('no module named networks')  # {paths!r} {handle}")
+    made: list[int] = []
+    monkeypatch.setattr(process_pool._Process, "__init__", counted(process_pool._Process.__init__, made))
+    pool = ProcessPool(WorkerSpec(str(tmp_path), 1), workers=3)
+    jobs = deque([ScanJob("x", 0, {"images": ["a.png"], "scale": 2}, 0, ())])
+    for _, outcome in pool.run("scan", jobs, lambda: None):
+        assert isinstance(outcome, Lost)
+        assert outcome.reason.endswith("with exit code 1: ImportError: no module named networks")
+    pool.close()
+    assert len(made) == 4, "one in place of the one with the job"
+
+
 def test_closing_leaves_no_process(pool: ProcessPool) -> None:
     started = processes(pool)
     pool.close()

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -30,6 +31,8 @@ from xlli_ray.engine.worker.environment import own_cores
 from xlli_ray.engine.worker.tasks import WorkerSpec, with_readers
 
 POLL_SECONDS = 1.0
+LAST_WORDS = 2000
+"""Bytes of what a worker wrote to stderr in which its last line is looked for."""
 _SERVE = "import sys; sys.path[:] = {paths!r}; from xlli_ray.engine.pools.process_pool import serve; serve({handle})"
 
 
@@ -59,15 +62,12 @@ class ProcessPool:
                         break
                     free.give(next(self._numbers), task, jobs.popleft())
                 ready = wait([process.line for process in self._processes], timeout=POLL_SECONDS)
-                for place, process in enumerate(self._processes):
-                    if process.line not in ready:
-                        continue
+                for process in [one for one in self._processes if one.line in ready]:
                     try:
                         number, kind, value = process.line.recv()
                     except (EOFError, OSError):
-                        reason, lost = process.end(), list(process.flying.values())
-                        self._processes[place] = _Process(self._spec)
-                        for job in lost:
+                        reason = self._replaced(process)
+                        for job in process.flying.values():
                             yield job, Lost(reason)
                         continue
                     if number not in process.flying:
@@ -82,6 +82,12 @@ class ProcessPool:
             for process in self._processes:
                 process.flying.clear()
 
+    def _replaced(self, process: _Process) -> str:
+        """Another in place of one that died; none for one without a job, which may die as soon as it starts. Returns how it ended."""
+        reason, place = process.end(), self._processes.index(process)
+        self._processes[place : place + 1] = [_Process(self._spec)] if process.flying or len(self._processes) == 1 else []
+        return reason
+
     def close(self) -> None:
         for process in self._processes:
             process.end()
@@ -92,11 +98,12 @@ class _Process:
 
     def __init__(self, spec: WorkerSpec) -> None:
         own, its = socket.socketpair()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as the process)
         with its:
             code = _SERVE.format(paths=list(spec.paths), handle=its.fileno())
             # a separate session: a signal to the driver's process group is for the driver, which then ends its workers
             self._process = subprocess.Popen(
-                [sys.executable, "-c", code], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                [sys.executable, "-c", code], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._said,
                 pass_fds=(its.fileno(),), start_new_session=True, env={**os.environ, **process_settings(spec.threads)},
             )  # fmt: skip
         self.line = Connection(own.detach())
@@ -112,7 +119,9 @@ class _Process:
             self.line.send(item)
 
     def end(self) -> str:
-        """End it, if it has not ended. Returns how it ended."""
+        """End it, if it has not ended. Returns how it ended, and its last words."""
+        if self._said.closed:
+            return "it was ended before"
         died = self._process.poll()
         if died is None:
             with suppress(subprocess.TimeoutExpired):  # its line was closed a moment before it is gone
@@ -121,11 +130,14 @@ class _Process:
             os.killpg(self._process.pid, signal.SIGKILL)  # with processes that a network has started
         self._process.wait()
         self.line.close()
+        with self._said:
+            self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - LAST_WORDS))
+            lines = self._said.read().decode(errors="replace").strip().splitlines()
         if died is None:
             return f"worker {self._process.pid} was ended"
         how = f"by signal {-died}" if died < 0 else f"with exit code {died}"
-        memory = ", as from the kernel when memory runs out" if died == -signal.SIGKILL else ""
-        return f"worker {self._process.pid} ended {how}{memory}"
+        more = ", as from the kernel when memory runs out" if died == -signal.SIGKILL else f": {lines[-1]}" if lines else ""
+        return f"worker {self._process.pid} ended {how}{more}"
 
 
 def serve(handle: int) -> None:
