@@ -106,6 +106,14 @@ def test_the_demo_rule_and_images_with_a_constant_channel() -> None:
     assert not results[0].attribution[1].any(), "a constant channel does not move along the path"
 
 
+def test_an_image_without_windows_has_no_maps() -> None:
+    tasks = [Explained(image, windows, BlurPath()) for image, windows in zip(images(3), ([], [Window(1, 1, 6)], []))]
+    none, one, empty = wide(as_model(Pooled()), 100, Rule(nodes=4)).launch(tasks)()
+    assert none == empty == []
+    assert isinstance(one, list)
+    assert len(one) == 1
+
+
 def test_images_with_different_numbers_and_sizes_of_windows() -> None:
     model, rule = as_model(Pooled()), Rule(nodes=4)
     some = ([Window(1, 1, 6), Window(9, 9, 8)], [Window(3, 3, 6)], [Window(5, 5, 6), Window(7, 7, 8)], [Window(2, 2, 6), Window(3, 3, 6)])
@@ -191,7 +199,7 @@ def test_the_width_of_a_pass_follows_from_what_the_network_saves() -> None:
     assert planned_rows(model, (3, 4096, 4096)) == 1
     assert planned_rows(model, (5, 3, 64, 64)) == 32, "all frames of a clip count"
     greedy = replace(model)
-    once(greedy, "bytes saved a pixel", lambda: 1e6)
+    once(greedy, ("bytes saved a pixel", None), lambda: 1e6)
     assert planned_rows(greedy, (3, 64, 64)) == 2, "three quarters of 16 GiB over 1.1 times 4.1 GB"
 
 

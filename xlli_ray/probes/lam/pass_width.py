@@ -7,11 +7,13 @@ network, the size and the card, never on how many workers share the card, since 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from xlli_ray.models.blocks.one_frame import one_frame
 from xlli_ray.models.known import once
 from xlli_ray.models.model import Model
 
@@ -23,8 +25,8 @@ MARGIN = 1.1
 """Peak of a pass relative to what it saves: 1.0 for five networks on an H200, from 8 to 108 GB."""
 
 
-def row_bytes(model: Model, shape: Sequence[int]) -> int:
-    """Bytes that the network saves for the gradient of one input of `shape`, its weights left out."""
+def row_bytes(model: Model, shape: Sequence[int], frame: int | None = None) -> int:
+    """Bytes that the network saves for the gradient of one input of `shape`, its weights left out; of a clip, for its output's `frame`."""
     own = {one.untyped_storage().data_ptr() for one in (*model.module.parameters(), *model.module.buffers())}
     seen: dict[int, int] = {}
 
@@ -35,16 +37,18 @@ def row_bytes(model: Model, shape: Sequence[int]) -> int:
         return values
 
     x = torch.zeros(1, *shape, device=model.device).requires_grad_()
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda values: values):
+    wanted = nullcontext() if frame is None else one_frame(frame)
+    with torch.enable_grad(), wanted, torch.autograd.graph.saved_tensors_hooks(keep, lambda values: values):
         output = model.forward(x)
     del output
     return sum(seen.values())
 
 
-def planned_rows(model: Model, shape: Sequence[int]) -> int:
-    """Rows of `shape`, (…, C, H, W), of one pass on the model's device. What the network saves is measured once, with the first shape."""
+def planned_rows(model: Model, shape: Sequence[int], frame: int | None = None) -> int:
+    """Rows of `shape`, (…, C, H, W), of one pass on the model's device, for the gradient of a clip's `frame`. What the network saves is
+    measured once, with the first shape."""
     pixels = int(np.prod(shape)) // shape[-3]
-    each = once(model, "bytes saved a pixel", lambda: row_bytes(model, shape) / pixels)
+    each = once(model, ("bytes saved a pixel", frame), lambda: row_bytes(model, shape, frame) / pixels)
     fitting = int(ROOM * card_bytes(model.device) / (MARGIN * max(1.0, each * pixels)))
     return max(1, min(PIXELS // pixels, fitting))
 

@@ -307,9 +307,10 @@ class Lam(Probe):
         from xlli_ray.probes.lam.wide_passes import WidePasses, in_groups
 
         network, radius = self._ready(model, self._frames(batch))
+        frame = self._output_frame(model, batch)
         passes = WidePasses(
-            network, objective=self._objective(), rule=self._rule(1), radius=radius, frame=self._output_frame(model, batch),
-            rows=lambda shape: planned_rows(network, shape),
+            network, objective=self._objective(), rule=self._rule(1), radius=radius, frame=frame,
+            rows=lambda shape: planned_rows(network, shape, frame),
         )  # fmt: skip
         # copied once: a copy of each image would wait for the passes that run meanwhile
         shown = batch.input.cpu() if any(target is None for target in batch.targets) else batch.input

@@ -15,6 +15,7 @@ The width of a pass is planned (`pass_width`). If memory runs out all the same, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor
 
 from xlli_ray.errors import ForwardError, NetworkError
+from xlli_ray.models.blocks.one_frame import one_frame
 from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.attribution import FORWARD_SHARE, Rule, WindowResult, attribute, output_frame, without_gradient
 from xlli_ray.probes.lam.demo import STEPS
@@ -56,7 +58,7 @@ class _Item:
 
 @dataclass
 class _Done:
-    """What came back of one item, still on its way: copies on the host that are complete once `ready` says so."""
+    """What a pass gives, still on its way: copies on the host that are complete when `ready` returns."""
 
     items: list[_Item]
     maps: Tensor
@@ -120,6 +122,8 @@ class WidePasses:
         """Items of one pass each: of one shape, with as many windows of the same sizes."""
         alike: dict[tuple[Any, ...], list[_Item]] = {}
         for number, task in enumerate(tasks):
+            if not task.windows:
+                continue
             crops = self._crops(task)
             items = [_Item(number, (j,), crop) for j, crop in enumerate(crops)] if crops else [
                 _Item(number, tuple(range(len(task.windows))), None)
@@ -153,7 +157,7 @@ class WidePasses:
         with torch.no_grad():
             points, steps = self._path(tasks, items)
             count, windows = len(items), len(items[0].windows)
-            first = self._scored(self._forwarded(self._ends(tasks, items)))
+            first = self._forward(self._ends(tasks, items).contiguous())
             numbers = [self._at_ends(tasks, items, j, first.unflatten(0, (count, 2))) for j in range(windows)]
         sums = [DeviceSums(points.shape[2:], count, points.device, errors=self._rule.mode != "paper") for _ in range(windows)]
         width = max(1, self._width(points.shape[2:]) // count)
@@ -161,7 +165,7 @@ class WidePasses:
             some = slice(start, start + width)
             x = points[:, some].flatten(0, 1).contiguous().requires_grad_()
             with torch.enable_grad():
-                output = self._scored(self._model.forward(x))
+                output = self._forward(x)
             if not output.requires_grad:
                 raise NetworkError(without_gradient(self._model))
             for j in range(windows):
@@ -173,10 +177,10 @@ class WidePasses:
         known = torch.stack([torch.cat([ends[:, :2], one.numbers(), ends[:, 2:], one.by_node()], 1) for ends, one in zip(numbers, sums)])
         return _Done(items, *_to_host(maps, known))
 
-    def _forwarded(self, x: Tensor) -> Tensor:
-        return self._model.forward(x.contiguous())
-
-    def _scored(self, output: Tensor) -> Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
+        """The images that windows lie in, (R, C, sH, sW): of clips, the chosen frame of the output, unless it is the only one."""
+        with nullcontext() if self._frame is None else one_frame(self._frame):
+            output = self._model.forward(x)
         return output[:, self._frame] if output.ndim == 5 else output
 
     def _of_tasks(
@@ -337,7 +341,9 @@ def maps_of(
         if problem := window.problem(height, width):
             raise NetworkError(problem)
     frame = output_frame(model, len(task.image), frame) if task.image.ndim == 4 else None
-    passes = WidePasses(model, objective=objective, rule=rule, radius=radius, frame=frame, rows=lambda shape: planned_rows(model, shape))
+    passes = WidePasses(
+        model, objective=objective, rule=rule, radius=radius, frame=frame, rows=lambda shape: planned_rows(model, shape, frame)
+    )
     (found,) = passes.launch([task])()
     if isinstance(found, NetworkError):
         raise found
