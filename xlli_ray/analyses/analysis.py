@@ -10,7 +10,8 @@ when no worker is computing any more. The protocol does not require this: `run` 
 it could also run in the pool. It reads large arrays shard by shard (`CellArray.blocks`), never as a whole.
 
 An analysis that needs more samples, sets or classes than a corpus may have reports this when the run is planned (`Checking`), not after
-everything has been computed. One that has more to show than figures and tables adds its own section to the page (`report.section.Showing`).
+everything has been computed. One that says what it found in sentences (`Telling`) has them at the top of the page. One that has more to
+show than figures and tables adds its own section to the page (`report.section.Showing`).
 
 Rules: the same inputs, parameters and seed give the same bytes (random numbers come from `stats.bootstrap.generator(seed, purpose)`; no
 clock, no iteration over sets); what cannot be computed is null, with a reason in `notes`; what could mislead is reported in `flags`.
@@ -18,7 +19,7 @@ clock, no iteration over sets); what cannot be computed is null, with a reason i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel
@@ -30,11 +31,12 @@ from xlli_ray.store.records.manifest import Cell, SampleTable
 from xlli_ray.store.tables.results import Column, Figure, Result, Table
 
 if TYPE_CHECKING:
+    from xlli_ray.analyses.shared.findings import Finding, Outcome
     from xlli_ray.analyses.shared.study_access import View
 
 __all__ = [
-    "Analysis", "Bringing", "Checking", "Column", "Figure", "Result", "Table", "cells_of", "figure", "planned_sets", "restore_cells",
-    "whole",
+    "Analysis", "Bringing", "Checking", "Column", "Figure", "Result", "Table", "Telling", "cells_of", "figure", "planned_sets",
+    "restore_cells", "whole",
 ]  # fmt: skip
 
 
@@ -91,6 +93,17 @@ class Checking(Protocol):
         """Notes for the plan. Raises PlanError with the field, the numbers, and what would work.
 
         `cells`: those of `inputs`, planned but not yet measured. `samples`: the numbers of samples by size and degradation.
+        """
+
+
+class Telling(Protocol):
+    """Optional, for an analysis class: the sentences with which the page of a study begins (`analyses.shared.findings`)."""
+
+    @classmethod
+    def findings(cls, outcome: Outcome) -> Iterable[Finding]:
+        """One to three, the most important first, made from the tables of a stored result and nothing else.
+
+        Not part of a result: changing a sentence needs no new VERSION. Results of an earlier VERSION may lack tables.
         """
 
 

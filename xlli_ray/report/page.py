@@ -28,6 +28,7 @@ from xlli_ray.report.page_freshness import KEY, page_mark, page_record
 from xlli_ray.report.page_means import Tables
 from xlli_ray.report.page_model import Figure, Piece, Section, head_of, words_of
 from xlli_ray.report.page_parts.analysis import ResultSection, result_sections
+from xlli_ray.report.page_parts.first_screen import Told, first_screen
 from xlli_ray.report.page_parts.stage import describe, stage_sections
 from xlli_ray.report.shown_samples import Samples
 from xlli_ray.store.records.manifest import Manifest
@@ -72,6 +73,7 @@ class Page:
     tags: list[str] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
     results: list[ResultSection] = field(default_factory=list)
+    findings: list[Told] = field(default_factory=list)
     failure_counts: list[dict[str, Any]] = field(default_factory=list)
     failures: list[dict[str, Any]] = field(default_factory=list)
     """The first FAILURES_SHOWN."""
@@ -176,6 +178,7 @@ def gather(study: Study, place: str, against: str | None = None) -> Page:
         context = Context(study, table, tables, samples, meaning, against)
         page.sections = stage_sections(context)
         page.results = result_sections(context)
+        page.findings = first_screen(context, page.sections, page.results, (page.failed, page.rejected))
         page.whole = samples.whole
     _units(page, study)
     page.tags = sorted({tag for model in manifest.models for tag in model.tags})

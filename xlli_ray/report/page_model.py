@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 from xlli_ray.plots.view import View
 from xlli_ray.report.image_strip import Strip
+from xlli_ray.report.page_means import Summary
 from xlli_ray.report.page_parts.table_text import Shown
 from xlli_ray.stats.intervals import UNLIMITED, Limits
 from xlli_ray.store.records.manifest import NO_MODEL
@@ -26,6 +27,11 @@ class Described(Protocol):
     def unit(self) -> str: ...
     @property
     def better(self) -> str | None: ...
+
+
+def anchor_of(section: str, figure: str) -> str:
+    """Id on the page of a figure, by the id of its stage or analysis and its own name."""
+    return f"figure-{section}-{figure}"
 
 
 def words_of(column: Described) -> str:
@@ -100,6 +106,8 @@ class Figure:
     """Read from the study, which may be untrusted: shown as an image, which cannot run scripts or load anything."""
     view: View | None = None
     """The view it was made from; None for a drawing without one."""
+    anchor: str = ""
+    """Its id on the page (`anchor_of`), "" for none."""
 
     @property
     def uri(self) -> str:
@@ -158,6 +166,8 @@ class Section:
     """What the means and their intervals are, in words."""
     apart: str = ""
     """The same of the differences."""
+    summaries: list[Summary] = field(default_factory=list)
+    """Means and differences of the columns in `shown`."""
     figures: list[Figure] = field(default_factory=list)
     stored: list[Stored] = field(default_factory=list)
     strips: list[Strip] = field(default_factory=list)

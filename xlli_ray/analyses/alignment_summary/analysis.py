@@ -13,7 +13,7 @@ maps say the same from inside: which frames they are on, and whether they follow
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel
@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from xlli_ray.analyses.alignment_summary.params import Params
 from xlli_ray.analyses.alignment_summary.tables import TABLES
 from xlli_ray.analyses.analysis import Result, Table, cells_of, whole
+from xlli_ray.analyses.shared.findings import Finding, Outcome
 from xlli_ray.analyses.shared.replicates import Group, groups_of
 from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.errors import AnalysisError, PlanError, closest
@@ -58,6 +59,13 @@ class AlignmentSummary:
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise PlanError(f"alignment_summary.single: no network {params.single!r}: {hint}Networks: {', '.join(models)}")
         return []
+
+    @classmethod
+    def findings(cls, outcome: Outcome) -> Iterable[Finding]:
+        """See `analyses.analysis.Telling`."""
+        from xlli_ray.analyses.alignment_summary.findings import findings
+
+        return findings(outcome)
 
     @classmethod
     def run(cls, params: BaseModel, view: View, seed: int) -> Result:

@@ -17,7 +17,7 @@ subsets that trainings with `corpus.count` see, so that one study says κ for a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from pydantic import BaseModel
@@ -26,6 +26,7 @@ from xlli_ray.analyses.analysis import Result, Table, cells_of, whole
 from xlli_ray.analyses.complexity_summary.layers import feature_cells
 from xlli_ray.analyses.complexity_summary.params import Params
 from xlli_ray.analyses.complexity_summary.tables import TABLES
+from xlli_ray.analyses.shared.findings import Finding, Outcome
 from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.errors import PlanError
 from xlli_ray.stats.prequential import CROP
@@ -69,6 +70,13 @@ class ComplexitySummary:
         if not any(bucket.targets for bucket in samples.buckets):
             return ["inputs without targets: complexity_summary measures them, and no degradation: κ needs images or pairs"]
         return []
+
+    @classmethod
+    def findings(cls, outcome: Outcome) -> Iterable[Finding]:
+        """See `analyses.analysis.Telling`."""
+        from xlli_ray.analyses.complexity_summary.findings import findings
+
+        return findings(outcome)
 
     @classmethod
     def run(cls, params: BaseModel, view: View, seed: int) -> Result:

@@ -22,7 +22,7 @@ be seen. CHI of an embedding depends on its seed: its mean and standard deviatio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel
@@ -30,6 +30,7 @@ from pydantic import BaseModel
 from xlli_ray.analyses.analysis import Result, Table, cells_of, whole
 from xlli_ray.analyses.ddr.params import Params
 from xlli_ray.analyses.ddr.tables import FULL, TABLES
+from xlli_ray.analyses.shared.findings import Finding, Outcome
 from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.plots.palette import network_looks
 from xlli_ray.store.records.manifest import Cell, SampleTable
@@ -64,6 +65,13 @@ class Ddr:
 
         assert isinstance(params, Params)
         return check(params, cells, samples)
+
+    @classmethod
+    def findings(cls, outcome: Outcome) -> Iterable[Finding]:
+        """See `analyses.analysis.Telling`."""
+        from xlli_ray.analyses.ddr.findings import findings
+
+        return findings(outcome)
 
     @classmethod
     def run(cls, params: BaseModel, view: View, seed: int) -> Result:

@@ -15,7 +15,7 @@ printed beside it: under-fitting, corruption, an inflated E_R.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel
@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from xlli_ray.analyses.analysis import Result, Table, cells_of, whole
 from xlli_ray.analyses.derain_summary.params import Params
 from xlli_ray.analyses.derain_summary.tables import TABLES
+from xlli_ray.analyses.shared.findings import Finding, Outcome
 from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.errors import PlanError, closest
 from xlli_ray.store.records.manifest import Cell, SampleTable
@@ -66,6 +67,13 @@ class DerainSummary:
         if params.along is not None and params.along not in params.by:
             raise PlanError(f"derain_summary.along: {params.along!r} is not in `by` ({', '.join(params.by) or 'empty'}): add it")
         return []
+
+    @classmethod
+    def findings(cls, outcome: Outcome) -> Iterable[Finding]:
+        """See `analyses.analysis.Telling`."""
+        from xlli_ray.analyses.derain_summary.findings import findings
+
+        return findings(outcome)
 
     @classmethod
     def run(cls, params: BaseModel, view: View, seed: int) -> Result:

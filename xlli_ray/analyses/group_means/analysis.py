@@ -10,13 +10,14 @@ describe other trainings, on the same images. A claim about a way of training ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, Field
 
 from xlli_ray.analyses.analysis import Figure, Result, Table, cells_of, figure, whole
+from xlli_ray.analyses.shared.findings import Finding, Outcome
 from xlli_ray.analyses.shared.replicates import (
     ENDS,
     GROUP,
@@ -88,6 +89,13 @@ class GroupMeans:
         wanted = [cell for cell in wanted if cell.what == main]
         _chosen(params, wanted)
         return [cell.id for cell in wanted]
+
+    @classmethod
+    def findings(cls, outcome: Outcome) -> Iterable[Finding]:
+        """See `analyses.analysis.Telling`."""
+        from xlli_ray.analyses.group_means.findings import findings
+
+        return findings(outcome)
 
     @classmethod
     def run(cls, params: BaseModel, view: View, seed: int) -> Result:

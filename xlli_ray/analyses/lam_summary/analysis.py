@@ -24,7 +24,7 @@ fail.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel
@@ -32,6 +32,7 @@ from pydantic import BaseModel
 from xlli_ray.analyses.analysis import Result, Table, cells_of, restore_cells, whole
 from xlli_ray.analyses.lam_summary.params import Params
 from xlli_ray.analyses.lam_summary.tables import ALL, TABLES
+from xlli_ray.analyses.shared.findings import Finding, Outcome
 from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.plots.palette import network_looks
 from xlli_ray.store.records.manifest import Cell
@@ -61,6 +62,13 @@ class LamSummary:
         maps = cells_of(cells, params.of, "lam", asked_by="lam_summary.of")
         restored = restore_cells(cells, params.restore, {cell.model for cell in maps}, asked_by="lam_summary.restore")
         return [cell.id for cell in (*maps, *restored)]
+
+    @classmethod
+    def findings(cls, outcome: Outcome) -> Iterable[Finding]:
+        """See `analyses.analysis.Telling`."""
+        from xlli_ray.analyses.lam_summary.findings import findings
+
+        return findings(outcome)
 
     @classmethod
     def run(cls, params: BaseModel, view: View, seed: int) -> Result:

@@ -21,12 +21,13 @@ of networks, with intervals over trainings (`analyses.shared.replicates`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
 from xlli_ray.analyses.analysis import Result, Table, cells_of, restore_cells, whole
+from xlli_ray.analyses.shared.findings import Finding, Outcome
 from xlli_ray.analyses.shared.study_access import View
 from xlli_ray.analyses.srga.params import Params
 from xlli_ray.analyses.srga.sets import READS
@@ -81,6 +82,13 @@ class Srga:
 
         assert isinstance(params, Params)
         return check(params, [cell for cell in cells if cell.kind in READS], samples)
+
+    @classmethod
+    def findings(cls, outcome: Outcome) -> Iterable[Finding]:
+        """See `analyses.analysis.Telling`."""
+        from xlli_ray.analyses.srga.findings import findings
+
+        return findings(outcome)
 
     @classmethod
     def run(cls, params: BaseModel, view: View, seed: int) -> Result:

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from xlli_ray.analyses import analysis_class
+from xlli_ray.analyses.shared.findings import Finding
 from xlli_ray.analyses.shared.freshness import State
 from xlli_ray.errors import RecipeError, XlliError, counted
 from xlli_ray.probes import described
 from xlli_ray.report.page_context import Context
-from xlli_ray.report.page_model import Figure, Piece
+from xlli_ray.report.page_model import Figure, Piece, anchor_of
 from xlli_ray.report.page_parts.brought_section import foreign_line, pieces_of
+from xlli_ray.report.page_parts.result_findings import findings_of
 from xlli_ray.report.page_parts.stage import ordered
 from xlli_ray.report.page_parts.table_text import ROWS, Shown, texts
 from xlli_ray.report.section import SectionContext
@@ -44,6 +46,9 @@ class ResultSection:
     figures: list[Figure] = field(default_factory=list)
     own: list[Piece] = field(default_factory=list)
     """Of the analysis's own section."""
+    findings: list[Finding] = field(default_factory=list)
+    reads: list[str] = field(default_factory=list)
+    """Ids of the stages that it reads."""
     inputs: int = 0
     fingerprint: str = ""
 
@@ -74,13 +79,16 @@ def _section(state: State, result: StudyResult | None, context: Context) -> Resu
         svg = result.figures
         for file in result.stored.figures:
             drawn = re.sub(r"<metadata>.*?</metadata>", "", svg[file.name], count=1, flags=re.DOTALL)
-            out.figures.append(Figure(drawn, file.about, foreign=True))
+            out.figures.append(Figure(drawn, file.about, foreign=True, anchor=anchor_of(state.id, file.name)))
         for file in result.stored.tables:
             out.tables.append(_shown(file, result.tables[file.name], state.id, models, context.against))
     except XlliError as error:  # a missing or damaged file: reported on the page, which is otherwise complete
         out.flags = [*out.flags, str(error)]
     read = {item.cell for item in made.inputs}
     cells = [cell for cell in ordered(context.study.manifest) if cell.id in read]
+    out.reads = list(dict.fromkeys(cell.stage for cell in cells))
+    out.findings, notes = findings_of(cls, result)
+    out.notes += notes
     out.own, notes = pieces_of(cls, SectionContext(context, state.id, state.kind, cells, result))
     out.notes += notes
     if cls is None and state.code:

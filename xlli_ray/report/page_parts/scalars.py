@@ -18,7 +18,7 @@ from xlli_ray.plots.heat import Heat, grid_of
 from xlli_ray.plots.view import View, to_svg
 from xlli_ray.report.page_context import Context
 from xlli_ray.report.page_means import LEVEL, Asked, Summary, summarise
-from xlli_ray.report.page_model import Figure, Line, Scalar, Section, Value
+from xlli_ray.report.page_model import Figure, Line, Scalar, Section, Value, anchor_of
 from xlli_ray.stats.intervals import FEW, FEWEST, SHARE, Interval, kind
 from xlli_ray.store.records.manifest import NO_MODEL
 from xlli_ray.store.tables.sql import photograph_of, quoted, text
@@ -68,6 +68,7 @@ def add_scalars(context: Context, out: Section) -> None:
         out.notes.append(f"In the table besides, not averaged here: {', '.join(kept)}.")
     if constant:
         out.notes.append(f"The same everywhere: {', '.join(constant)}.")
+    out.summaries = summaries
     if not summaries:
         return
     present = [label for label in labels if any((model, label) in s.values for s in summaries for model in out.models)]
@@ -82,7 +83,9 @@ def add_scalars(context: Context, out: Section) -> None:
         about = f"{column.name}: {column.words}" if column.words else column.name
         axis = f"{column.name}, {column.unit}" if column.unit else column.name
         for view, more in _draw(context, out.models, present, _told(summary), axis):
-            out.figures.append(Figure(to_svg(view), f"{about.rstrip('.')}. {more}".strip(), view=view))
+            place = anchor_of(out.id, column.name)
+            anchor = "" if any(figure.anchor == place for figure in out.figures) else place
+            out.figures.append(Figure(to_svg(view), f"{about.rstrip('.')}. {more}".strip(), view=view, anchor=anchor))
     names = [context.tables.name(column.name) for column in out.shown]
     finite = ", ".join(f"avg({name}) filter (where isfinite({name}::double)) as {name}" for name in names)
     what = f" and what = {text(_main(context, out))}" if len(out.models) else ""
