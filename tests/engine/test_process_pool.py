@@ -95,7 +95,10 @@ def test_a_sample_that_kills_every_worker_is_a_failed_row(recipe: Make, run: Run
 
 
 @pytest.fixture
-def pool(tmp_path: Path) -> Iterator[ProcessPool]:
+def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessPool]:
+    """Two workers that scan, and load no torch."""
+    light = "from xlli_ray.engine.pools import process_pool as p; p._preload = lambda: None; p.serve({handle})"
+    monkeypatch.setattr(process_pool, "_SERVE", f"import sys; sys.path[:] = {{paths!r}}; {light}")
     ours = ProcessPool(WorkerSpec(str(tmp_path), 1, paths=import_path()), workers=2)
     yield ours
     ours.close()

@@ -101,10 +101,10 @@ class _Process:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as the process)
         with its:
             code = _SERVE.format(paths=list(spec.paths), handle=its.fileno())
-            # a separate session: a signal to the driver's process group is for the driver, which then ends its workers
+            # a group of its own: a signal to that of the driver is for the driver, which then ends its workers
             self._process = subprocess.Popen(
                 [sys.executable, "-c", code], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._said,
-                pass_fds=(its.fileno(),), start_new_session=True, env={**os.environ, **process_settings(spec.threads)},
+                pass_fds=(its.fileno(),), process_group=0, env={**os.environ, **process_settings(spec.threads)},
             )  # fmt: skip
         self.line = Connection(own.detach())
         self.flying: dict[int, Any] = {}
