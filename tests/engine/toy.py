@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from xlli_ray.models.networks import Built
 
-IN_WORKER = "RAY_RAYLET_PID" in os.environ or sys.argv[:1] == ["-c"]
-"""Whether this is a worker of Ray, or of a pool without it."""
+IN_WORKER = "RAY_RAYLET_PID" in os.environ or any("process_pool" in text and "serve(" in text for text in sys.orig_argv)
+"""Whether this is a worker of Ray, or of a pool without it. Not one of pytest-xdist, which is started by `python -c`, too."""
 
 
 class Small(nn.Module):
