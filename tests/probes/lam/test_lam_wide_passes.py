@@ -220,6 +220,26 @@ def test_a_network_is_looked_at_once_by_all_units_of_a_worker(make_batch: Any, m
         assert rows[0] == rows[1] == rows[2]
 
 
+def test_a_network_that_uses_its_whole_batch_gets_one_node_a_pass(monkeypatch: pytest.MonkeyPatch, make_batch: Any) -> None:
+    """On a GPU as well: several nodes at once would change each other."""
+
+    class Normalised(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: list[int] = []
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if torch.is_grad_enabled():
+                self.seen.append(len(x))
+            return (x - x.mean()) / x.std()
+
+    network = Normalised()
+    monkeypatch.setattr(Lam, "_on_gpu", staticmethod(lambda values: True))
+    probe = Lam(Lam.Params(nodes=4, crop="never", windows=[{"top": 2, "left": 2, "size": 6}]), {})
+    assert len(probe.measure(as_model(network), make_batch(2, 16, 16, scale=1), None).columns["di"]) == 2
+    assert network.seen == [1] * 8
+
+
 def test_crops_of_one_pass_have_one_shape_and_stay_inside() -> None:
     model, rule = as_model(convolutions()), Rule(nodes=4)
     seen: list[tuple[int, ...]] = []

@@ -43,7 +43,6 @@ CLIP_NODES = 10
 """The same over clips, whose maps have that error (about 0.05) with half the gradients: docs/log.md."""
 GATED_NODES = 12
 """With averaged gates."""
-ROWS_GPU = 16
 LATER = ("frame", "flow", "max_rows")
 """Parameters that cells of earlier versions know nothing of: in the identity where they are used."""
 GRADIENT = 2.2
@@ -286,10 +285,10 @@ class Lam(Probe):
 
         task, frame = self._explained(model, batch, i, batch.input), self._output_frame(model, batch)
         network, radius = self._ready(model, self._frames(batch))
-        rule, objective = self._rule(self._rows_a_pass(batch.input.device.type, alone=batch.alone)), self._objective()
         return attribute(
-            network, task.image, task.windows, task.path, objective=objective, rule=rule, target=task.target, radius=radius, frame=frame
-        )
+            network, task.image, task.windows, task.path, objective=self._objective(), rule=self._rule(), target=task.target,
+            radius=radius, frame=frame,
+        )  # fmt: skip
 
     def _is_wide(self, model: Model, batch: Batch) -> bool:
         """Whether many images share a pass: on a GPU, if the network treats the images of a batch independently."""
@@ -297,7 +296,7 @@ class Lam(Probe):
         from xlli_ray.models.known import once
         from xlli_ray.probes.lam.wide_passes import WidePasses
 
-        if not self._on_gpu(batch.input) or batch.alone or not WidePasses.serves(self._rule(1)):
+        if not self._on_gpu(batch.input) or batch.alone or not WidePasses.serves(self._rule()):
             return False
         return not once(model, "manners", lambda: manners(model)).alone
 
@@ -309,7 +308,7 @@ class Lam(Probe):
         network, radius = self._ready(model, self._frames(batch))
         frame = self._output_frame(model, batch)
         passes = WidePasses(
-            network, objective=self._objective(), rule=self._rule(1), radius=radius, frame=frame,
+            network, objective=self._objective(), rule=self._rule(), radius=radius, frame=frame,
             rows=lambda shape: planned_rows(network, shape, frame),
         )  # fmt: skip
         # copied once: a copy of each image would wait for the passes that run meanwhile
@@ -318,10 +317,11 @@ class Lam(Probe):
         groups = [good[start : start + each] for start in range(0, len(good), each)]
         return {"results": in_groups(passes, groups, lambda i: self._explained(model, batch, i, shown)), "passes": passes}
 
-    def _rule(self, rows: int) -> Rule:
+    def _rule(self) -> Rule:
+        """A node a pass: on a CPU more bring no gain, a GPU has wide passes, and a network may treat a batch as a whole."""
         from xlli_ray.probes.lam.attribution import Rule
 
-        return Rule(self.params.mode, self.nodes, self.params.tolerance, self.params.max_nodes, rows, self.params.gates)
+        return Rule(self.params.mode, self.nodes, self.params.tolerance, self.params.max_nodes, gates=self.params.gates)
 
     def _objective(self) -> Objective:
         from xlli_ray.probes.lam.objectives import Objective
@@ -344,10 +344,6 @@ class Lam(Probe):
     @staticmethod
     def _on_gpu(values: torch.Tensor) -> bool:
         return values.is_cuda
-
-    def _rows_a_pass(self, device: str, *, alone: bool) -> int:
-        """Nodes a forward pass of one image: one on a CPU, where more bring no gain, and for a sample that is retried alone."""
-        return ROWS_GPU if device == "cuda" and self.params.tolerance is None and not alone else 1
 
     def _ready(self, model: Model, frames: int = 0) -> tuple[Model, Radius | None]:
         """The network to explain (the model or its randomised copy) and its radius, over clips of so many frames."""
