@@ -103,7 +103,7 @@ def run(
         retry_failed=retry_failed, replace=replace, any_device=any_device, quiet=quiet,
     )  # fmt: skip
     place = _out(out, parsed, limit)
-    summary = run_study(parsed, place, options)
+    summary = run_study(parsed, place, options, ahead=_page_ahead)
     for note in summary.notes:
         say(f"note: {note}")
     if summary.complete and summary.failed:
@@ -141,6 +141,12 @@ def _failures(failed: int, measurements: int) -> str:
     if failed >= measurements:
         return f"ALL {counted(failed, 'measurement')} failed"
     return f"{failed} of {counted(measurements, 'measurement')} failed (a sample counts once per model)"
+
+
+def _page_ahead() -> None:
+    from xlli_ray.report.page_ahead import load
+
+    load()
 
 
 def _write_report(place: str, against: str | None = None, *, last: bool = False) -> str:

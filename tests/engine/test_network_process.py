@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 import pytest
 
 from xlli_ray.engine.options import Options
+from xlli_ray.engine.pools.local import Lost
 from xlli_ray.engine.run import network_process as apart
 from xlli_ray.engine.run.driver import plan_study
 from xlli_ray.engine.run.network_process import is_foreign
+from xlli_ray.engine.run.study_weights import keep_models
 from xlli_ray.errors import NetworkError
 from xlli_ray.recipe import Recipe
+from xlli_ray.store.objects.client import open_objects
 
 Make = Callable[..., Recipe]
 QUIET = Options(workers=0, quiet=True)
@@ -117,3 +121,20 @@ def test_what_is_planned_apart_is_what_is_planned_here(
 def test_only_code_of_others_needs_a_process() -> None:
     assert is_foreign([None, "imdn", "my.py:make"])
     assert not is_foreign([None, "imdn"])
+
+
+def test_a_network_that_ends_the_worker_it_is_built_in_is_named(recipe: Make, tmp_path: Path) -> None:
+    class Lossy:
+        workers = 1
+
+        def run(self, task: str, jobs: deque[Any], stop: Callable[[], None]) -> Iterator[tuple[Any, Lost]]:
+            yield jobs.popleft(), Lost("worker 7 ended by signal 11")
+
+        def close(self) -> None: ...
+
+    asked = recipe(models=[{"id": "net", "weights": "builtin:srresnet-gr-clean"}])
+    objects = open_objects(str(tmp_path / "study"))
+    lent = apart.Apart(objects, foreign=False, paths=())
+    lent.lend(Lossy)
+    with pytest.raises(NetworkError, match=r"^model net \(builtin:srresnet-gr-clean\): worker 7 ended by signal 11 when .*exception"):
+        keep_models(objects, asked, (), lent)

@@ -20,7 +20,7 @@ from xlli_ray.engine.pools import placement, slots
 from xlli_ray.engine.pools.gpus import Gpus, visible
 from xlli_ray.engine.pools.placement import Placement, place
 from xlli_ray.engine.pools.slots import check_cluster, gpus_for, room_in, room_on
-from xlli_ray.engine.run import driver
+from xlli_ray.engine.run import driver, plan_apart
 from xlli_ray.engine.run.driver import Summary
 from xlli_ray.errors import EnvironmentFailure, PlanError
 from xlli_ray.recipe import Recipe
@@ -300,7 +300,7 @@ def test_a_begun_study_continues_on_the_cpu_beside_a_gpu(
 def test_a_study_of_a_gpu_is_complete_without_one_and_new_units_are_refused(
     recipe: Callable[..., Recipe], run: Callable[..., Summary], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "device_name", lambda _device: f"cuda/{H200}")
+    monkeypatch.setattr(plan_apart, "device_name", lambda _device: f"cuda/{H200}")
     monkeypatch.setattr(driver, "check_kind", lambda *_: None)
     with pytest.raises(EnvironmentFailure, match=f"planned for cuda/{H200}"):
         run(recipe())  # its worker, which is not deceived
@@ -313,7 +313,7 @@ def test_plan_counts_the_workers_of_the_gpus(
     recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(placement, "gpus_here", having(4))
-    monkeypatch.setattr(driver, "device_name", lambda _device: f"cuda/{H200}")
+    monkeypatch.setattr(plan_apart, "device_name", lambda _device: f"cuda/{H200}")
     asked = recipe()
     manifest, _ = driver.plan_study(asked, str(tmp_path / "study"), Options())
     assert manifest.device == f"cuda/{H200}"
@@ -338,7 +338,7 @@ def test_attribution_in_float64_is_refused_on_an_apple_gpu_and_features_are_not(
     recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(placement.platform, "system", lambda: "Darwin")
-    monkeypatch.setattr(driver, "device_name", lambda _device: "mps/arm")
+    monkeypatch.setattr(plan_apart, "device_name", lambda _device: "mps/arm")
     manifest, _ = driver.plan_study(recipe(), str(tmp_path / "a"), Options(device="mps", quiet=True))
     assert manifest.device == "mps/arm"
     with pytest.raises(PlanError, match=r"stage lam: lam computes in float64, .*--device cpu"):
@@ -350,14 +350,14 @@ import sys
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.pools import placement
 from xlli_ray.engine.pools.gpus import visible
-from xlli_ray.engine.run import driver
+from xlli_ray.engine.run import driver, plan_apart
 from xlli_ray.engine.worker.environment import device_name
 from xlli_ray.recipe import load_recipe
 
 placement.gpus_here = lambda: visible(("GPU",), None)
 placement.torch_computes_on_gpus = lambda: True
 placement.Placement.worker_device = "cpu"
-driver.device_name = lambda _device: device_name("cpu")
+plan_apart.device_name = lambda _device: device_name("cpu")
 driver.check_kind = lambda *_: None
 print(driver.run_study(load_recipe(sys.argv[1]), sys.argv[2], Options(workers=3)).units_run)
 """

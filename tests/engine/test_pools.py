@@ -92,6 +92,24 @@ def test_what_goes_wrong_ahead_comes_out_where_the_pool_is_needed(pools: Any) ->
     ours.close()
 
 
+def test_what_is_loaded_meanwhile_is_loaded_once_there_is_no_more_work(pools: Any) -> None:
+    ours, made = pools()
+    loaded: list[threading.Thread] = []
+
+    def load() -> None:
+        assert made, "the pool comes first"
+        loaded.append(threading.current_thread())
+        raise ImportError("reported where it is needed")
+
+    ours.warm()
+    ours.meanwhile(load)
+    ours.cool()
+    assert len(loaded) == 1
+    assert loaded[0] is not threading.current_thread()
+    ours.close()
+    assert made[0][0].closed == 1
+
+
 def test_a_complete_study_starts_no_pool(
     recipe: Callable[..., Recipe], run: Callable[..., Summary], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,10 +23,11 @@ from xlli_ray.engine.pools.local import Lost
 from xlli_ray.engine.pools.process_pool import ProcessPool
 from xlli_ray.engine.pools.run_pool import Pools
 from xlli_ray.engine.run import brief_study
-from xlli_ray.engine.run.driver import Summary
+from xlli_ray.engine.run.driver import Summary, run_study
 from xlli_ray.engine.run.plan import Plan
 from xlli_ray.engine.run.scan_runner import ScanJob
 from xlli_ray.engine.run.session import import_path
+from xlli_ray.engine.worker.environment import device_name
 from xlli_ray.engine.worker.tasks import WorkerSpec
 from xlli_ray.errors import EnvironmentFailure
 from xlli_ray.recipe import Recipe
@@ -61,6 +62,26 @@ def test_a_study_of_seconds_gives_the_bytes_of_a_run_in_this_process_and_starts_
     assert run(recipe(), "two", workers=None).units_run > 0
     assert len(made) == 3, "one for each slot"
     assert digest(tmp_path / "one") == digest(tmp_path / "two") == digest(tmp_path / "here")
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_the_worker_of_a_study_of_seconds_also_builds_and_plans_so_that_this_process_builds_no_network(
+    recipe: Make, run: Run, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = {"images": [str(corpus / "01.png")], "scale": 4}
+    network = {"id": "net", "weights": "builtin:srresnet-gr-clean"}
+    asked = recipe(corpus=images, models=[network], stages=[{"restore": {"save": True}}], baseline=True)
+    run(asked, "here")
+    loaded: list[int] = []
+    monkeypatch.setattr("xlli_ray.models.build_model.load_model", None)
+    run_study(asked, str(tmp_path / "there"), Options(quiet=True), ahead=lambda: loaded.append(1))
+    assert digest(tmp_path / "there") == digest(tmp_path / "here")
+    assert loaded == [1], "what comes after is loaded meanwhile"
+    manifest = open_study(str(tmp_path / "there")).manifest
+    assert (manifest.models, manifest.device) == (open_study(str(tmp_path / "here")).manifest.models, device_name("cpu"))
+    monkeypatch.setattr(process_pool, "ProcessPool", None)
+    run_study(asked, str(tmp_path / "there"), Options(quiet=True), ahead=lambda: loaded.append(2))
+    assert loaded == [1], "a finished study loads nothing"
 
 
 def counted(function: Callable[..., None], calls: list[int]) -> Callable[..., None]:

@@ -241,9 +241,11 @@ def environment() -> Any:
     """The templates of all pages, with their filters."""
     import jinja2
 
+    from xlli_ray.report.compiled_templates import COMPILED
+
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        trim_blocks=True, lstrip_blocks=True, bytecode_cache=COMPILED,
     )  # fmt: skip
     made.filters["bytes"] = human_bytes
     made.filters["count"] = lambda value: f"{value:,}".replace(",", "\u202f")

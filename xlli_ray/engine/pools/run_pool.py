@@ -10,9 +10,9 @@ from __future__ import annotations
 import secrets
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.pools.local import LocalPool, Pool
@@ -36,21 +36,26 @@ class Pools:
         self._coming: Future[Pool] | None = None
         self._going: Future[None] | None = None
         self._loading = ExitStack()
+        self._ahead: Future[None] | None = None
         self._leaving = threading.Event()
-        self._without_ray = False
+        self.without_ray = False
 
     def warm(self, *, brief: bool = False) -> None:
         """Start the workers in a thread; errors are raised where the pool is needed. `brief`: there seem to be but seconds of work."""
         if self._options.workers == 0:
             warm_ahead(self._spec.device)
         if self._options.address is None and self._options.workers != 0 and self._coming is None:
-            self._without_ray = brief and self._options.workers is None and not self._options.gpus_per_worker
+            self.without_ray = brief and self._options.workers is None and not self._options.gpus_per_worker
             self._loading.enter_context(loading())
             self._coming = self._thread.submit(self._make)
 
+    def meanwhile(self, load: Callable[[], None]) -> None:
+        """Load in that thread what this process will need once there is no more work (`cool`): with workers it only waits until then."""
+        self._ahead = self._thread.submit(_quietly, load)
+
     def fill(self) -> None:
         """There is work for all: a worker without Ray for each CPU slot, not one."""
-        if self._without_ray:
+        if self.without_ray:
             from xlli_ray.engine.pools.process_pool import ProcessPool
 
             if isinstance(pool := self(), ProcessPool):
@@ -58,9 +63,9 @@ class Pools:
 
     def outgrow(self) -> None:
         """There is more work than was thought: workers without Ray end, the next are Ray's."""
-        if self._without_ray:
+        if self.without_ray:
             self().close()
-            self._without_ray, self._pool, self._coming = False, None, None
+            self.without_ray, self._pool, self._coming = False, None, None
             self.warm()
 
     def __call__(self) -> Pool:
@@ -78,7 +83,7 @@ class Pools:
             spec = with_readers(self._spec, workers=1, cores=own_cores())
             readers = own_cores() if spec.device != "cpu" else 2  # a GPU's one worker has the machine's cores for the scan
             return LocalPool(lambda task: make_task(spec, task), scans=readers)
-        if self._without_ray:
+        if self.without_ray:
             from xlli_ray.engine.pools.process_pool import ProcessPool
 
             return ProcessPool(self._spec)  # one: a second would load torch while the first and this process do
@@ -105,7 +110,9 @@ class Pools:
         return pool
 
     def cool(self) -> None:
-        """No more work: start closing, in a thread."""
+        """No more work: start closing, in a thread. What was to be loaded meanwhile is loaded."""
+        if self._ahead is not None:
+            self._ahead.result()
         if self._going is None and (self._pool is not None or self._coming is not None):
             self._going = self._thread.submit(self._end)
 
@@ -127,6 +134,12 @@ class Pools:
                 self._going.result()
         finally:
             leave_cluster()
+
+
+def _quietly(load: Callable[[], None]) -> None:
+    """Errors are left to whoever needs what was loaded."""
+    with suppress(Exception), loading():
+        load()
 
 
 def leave_cluster() -> None:

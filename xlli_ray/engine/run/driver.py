@@ -2,7 +2,8 @@
 
 Errors of the environment stop the run at once and mark nothing; lost workers are handled in `units`.
 
-Modules that need torch are imported inside functions: while torch loads, and during planning, a private Ray starts in parallel (`pools`).
+Modules that need torch are imported inside functions: while torch loads, and during planning, a private Ray starts in parallel (`pools`);
+in a study of seconds torch loads in its worker alone (`network_process`).
 """
 
 from __future__ import annotations
@@ -31,10 +32,12 @@ from xlli_ray.engine.run.known_models import known_models, notes_on
 from xlli_ray.engine.run.measurable_samples import check_fit
 from xlli_ray.engine.run.network_process import Apart, is_foreign
 from xlli_ray.engine.run.plan import Plan, check_limits, with_models
+from xlli_ray.engine.run.plan_apart import device_of, plan_apart
 from xlli_ray.engine.run.precheck import check_names, check_replace, checked, new_stages
 from xlli_ray.engine.run.repair import set_free
 from xlli_ray.engine.run.scan_runner import remarks, scan_corpus
 from xlli_ray.engine.run.session import session, sweep
+from xlli_ray.engine.run.study_weights import keep_models
 from xlli_ray.engine.run.units import count_units, pending_jobs, run_units
 from xlli_ray.engine.worker.environment import check_kind, device_name, version_changes, versions
 from xlli_ray.engine.worker.tasks import WorkerSpec
@@ -114,7 +117,7 @@ def plan_study(recipe: Recipe, out: str, options: Options) -> tuple[Manifest, Pl
         try:
             records = _checked(recipe, objects, load_manifest(objects), options, apart)
             manifest = _scanned(recipe, objects, lease, events, pools, options)
-            recipe, records = _with_baseline(recipe, objects, manifest, records)
+            recipe, records = _with_baseline(recipe, objects, manifest, records, apart)
             manifest, plan = _planned(recipe, objects, manifest, options, spec, records, apart)
             write_root(objects, lease.epoch)
             return manifest, replace(plan, timed=timed(apart, manifest, [model.id for model in recipe.models], threads=recipe.threads))
@@ -123,8 +126,9 @@ def plan_study(recipe: Recipe, out: str, options: Options) -> tuple[Manifest, Pl
             pools.close()
 
 
-def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
-    """Run a recipe to completion, computing only what is missing."""
+def run_study(recipe: Recipe, out: str, options: Options, *, ahead: Callable[[], None] | None = None) -> Summary:
+    """Run a recipe to completion, computing only what is missing. `ahead` loads what the caller will need after it: it is called in a
+    thread while this process only waits for workers, if it does."""
     with session(out, options, recipe.threads, begun=_planned_for, samples_alone=_samples_alone(recipe)) as (
         objects, lease, events, spec, options,
     ):  # fmt: skip
@@ -135,10 +139,14 @@ def run_study(recipe: Recipe, out: str, options: Options) -> Summary:
             before, listed = load_manifest(objects), Listing(objects)
             if before is None or before.samples is None or unfinished(listed, before.cells):
                 pools.warm(brief=seems_brief(recipe, before, options.limit))
+                if pools.without_ray:
+                    apart.lend(pools)
+                    if ahead is not None:
+                        pools.meanwhile(ahead)
             records = _checked(recipe, objects, before, options, apart)
             notes: list[str] = []
             manifest = _scanned(recipe, objects, lease, events, pools, options, again=options.retry_failed, notes=notes)
-            recipe, records = _with_baseline(recipe, objects, manifest, records)
+            recipe, records = _with_baseline(recipe, objects, manifest, records, apart)
             manifest, plan = _planned(recipe, objects, manifest, options, spec, records, apart)
             apart.close()
             gate = make_gate(manifest.model(entry.id) for entry in recipe.models)
@@ -289,21 +297,13 @@ def _checked(recipe: Recipe, objects: Objects, before: Manifest | None, options:
     if known is not None and not any(new_stages(recipe, known, cells)):
         checked(objects, recipe, known, existing=cells, seed=recipe.seed)
         return known
-    import torch
-
-    from xlli_ray.engine.run.study_weights import keep_models
-
-    threads = torch.get_num_threads()
-    try:
-        records = keep_models(objects, recipe, before.models if before is not None else (), apart)
-        apart(checked, recipe, records, existing=cells, seed=recipe.seed)
-    finally:
-        torch.set_num_threads(threads)
+    records = keep_models(objects, recipe, before.models if before is not None else (), apart)
+    apart(checked, recipe, records, existing=cells, seed=recipe.seed)
     return records
 
 
 def _with_baseline(
-    recipe: Recipe, objects: Objects, manifest: Manifest, records: list[ModelRecord]
+    recipe: Recipe, objects: Objects, manifest: Manifest, records: list[ModelRecord], apart: Apart
 ) -> tuple[Recipe, list[ModelRecord]]:
     """Recipe and records with the baseline of this corpus. The study stores the recipe without it."""
     assert manifest.samples is not None
@@ -313,16 +313,14 @@ def _with_baseline(
     only = recipe.model_copy(update={"models": entries})
     kept = known_models(objects, only, manifest.models)
     if kept is None:
-        from xlli_ray.engine.run.study_weights import keep_models
-
-        kept = keep_models(objects, only, manifest.models)
+        kept = keep_models(objects, only, manifest.models, apart)
     return recipe.model_copy(update={"models": [*recipe.models, *entries]}), [*records, *kept]
 
 
 def _planned(
     recipe: Recipe, objects: Objects, manifest: Manifest, options: Options, spec: WorkerSpec, records: Sequence[ModelRecord], apart: Apart
 ) -> tuple[Manifest, Plan]:
-    device = "any" if options.any_device else _planned_device(manifest, options, spec)
+    device = "any" if options.any_device else _planned_device(manifest, options, spec, apart)
     assert manifest.samples is not None
     mark = _plan_mark(recipe, manifest, records, device)
     notes = tuple(remarks(recipe.corpus, manifest.samples)) if options.limit is None else ()
@@ -331,19 +329,11 @@ def _planned(
         plan = Plan(manifest.cells, kept=tuple(cell.id for cell in manifest.cells), notes=notes)
         kept = replace(manifest, models=with_models(records, manifest.models))
         return kept, replace(plan, notes=(*plan.notes, *check_fit(Archive(objects, kept)), *check_asked(asked(recipe.analyses), kept)))
-    import torch
-
-    from xlli_ray.engine.run.plan_apart import plan_apart
-
-    before = torch.get_num_threads()
-    try:
-        plan = plan_apart(
-            apart, recipe.measured(), manifest.samples, records, existing=manifest.cells, device=device, replace_ids=options.replace
-        )
-        check_names(objects, plan.cells)  # layers are also names of folders
-        plan = replace(plan, notes=(*notes, *plan.notes))
-    finally:
-        torch.set_num_threads(before)
+    plan = plan_apart(
+        apart, recipe.measured(), manifest.samples, records, existing=manifest.cells, device=device, replace_ids=options.replace
+    )
+    check_names(objects, plan.cells)  # layers are also names of folders
+    plan = replace(plan, notes=(*notes, *plan.notes))
     models = with_models(records, manifest.models)
     planned = replace(
         manifest, models=models, cells=plan.cells, device=device, planned=mark, kinds=kind_records(plan.cells, manifest.kinds)
@@ -375,7 +365,7 @@ def _plan_mark(recipe: Recipe, manifest: Manifest, records: Sequence[ModelRecord
     )  # fmt: skip
 
 
-def _planned_device(manifest: Manifest, options: Options, spec: WorkerSpec) -> str:
+def _planned_device(manifest: Manifest, options: Options, spec: WorkerSpec, apart: Apart) -> str:
     """The device model of the plan: the study's if it has cells, else this machine's (or the first GPU worker's)."""
     if manifest.cells:
         return manifest.device
@@ -395,4 +385,4 @@ def _planned_device(manifest: Manifest, options: Options, spec: WorkerSpec) -> s
                 11, f"no GPU of the cluster at {options.address} became free within {DEVICE_SECONDS:.0f} s to determine its model: wait "
                 "for others to end, or request a smaller --gpus-per-worker",
             ) from error  # fmt: skip
-    return device_name(options.device)
+    return apart(device_of, options.device)

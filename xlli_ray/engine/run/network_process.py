@@ -1,8 +1,11 @@
-"""Third-party code runs in a separate process while a study is checked and planned, so that its crash or hang does not end the plan.
+"""Networks are checked and planned with outside the driver's process where that is safer or faster.
+
+Third-party code runs in a process of its own while a study is checked and planned, so that its crash or hang does not end the plan.
 
 The rule: a recipe that names a factory (`network: FILE.py:make`, `package.module:make`) has its networks built, inspected and tested in
 one child process, started with the run and ended with the plan; it returns records and cells. A network of the package or of spandrel
-runs only on weights that were checked when read, on images of a few hundred pixels a side; it needs no child process.
+runs only on weights that were checked when read, on images of a few hundred pixels a side; it needs no child process. If the run's pool is
+already there and loads torch anyway (`process_pool`), its first worker does this work, and the driver never loads torch; else the driver.
 
 The child reports each step in advance (`models.step_reports`). If it dies or hangs, the last report names model and size: a NetworkError,
 or, if the network was only being tested, a plan in which it gets one image at a time. A study's units run in workers, whose deaths are
@@ -19,12 +22,15 @@ import socket
 import subprocess
 import sys
 import traceback
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from xlli_ray.engine.pools.local import Lost, Pool
 from xlli_ray.engine.worker.environment import loading
+from xlli_ray.engine.worker.tasks import Call
 from xlli_ray.errors import NetworkError
 from xlli_ray.models.step_reports import Step, watch
 from xlli_ray.store.objects.client import Objects, open_objects
@@ -53,25 +59,47 @@ class Ended(NetworkError):
 
 
 class Apart:
-    """Calls `function(objects, *args)`: here, or in the child if `foreign`. One at a time."""
+    """Calls `function(objects, *args)`: here, in the child if `foreign`, or in a worker of the run (`lend`). One at a time."""
 
     def __init__(self, objects: Objects, *, foreign: bool, paths: Sequence[str]) -> None:
         self._objects, self._paths = objects, list(paths)
         self._child: _Child | None = None
+        self._pool: Callable[[], Pool] | None = None
         self.foreign = foreign and OWN_PROCESS
+        self._stays = foreign and not OWN_PROCESS
         if self.foreign:
             self._child = _Child(self._paths)  # it loads in parallel
+
+    def lend(self, pool: Callable[[], Pool]) -> None:
+        """Workers that load torch meanwhile: from now on what is not foreign runs there."""
+        self._pool = None if self._stays else pool
 
     def __call__(self, function: Callable[Concatenate[Objects, P], T], *args: P.args, **named: P.kwargs) -> T:
         """Result or error of the function; `Ended` if its process did not survive it."""
         if not self.foreign:
-            return function(self._objects, *args, **named)
+            return self._here(function, *args, **named) if self._pool is None else self._there(self._pool(), function, *args, **named)
         self._child = self._child or _Child(self._paths)
         try:
             return self._child.ask((function, self._objects.url, args, named, allowed()))
         except Ended:
             self.close()
             raise
+
+    def _here(self, function: Callable[Concatenate[Objects, P], T], *args: P.args, **named: P.kwargs) -> T:
+        import torch
+
+        threads = torch.get_num_threads()
+        try:
+            return function(self._objects, *args, **named)
+        finally:
+            torch.set_num_threads(threads)
+
+    def _there(self, pool: Pool, function: Callable[Concatenate[Objects, P], T], *args: P.args, **named: P.kwargs) -> T:
+        ((_, outcome),) = pool.run("call", deque([Call(function, args, named)]), lambda: None)
+        if isinstance(outcome, Lost):
+            raise Ended(f"{outcome.reason} when it was checked or planned with. {_ADVICE}")
+        answer: T = outcome
+        return answer
 
     def close(self) -> None:
         """End the child."""

@@ -1,4 +1,7 @@
-"""Store a recipe's checkpoints in the study: once, by content, as safetensors. Workers load only from there."""
+"""Store a recipe's checkpoints in the study: once, by content, as safetensors. Workers load only from there.
+
+What needs torch is imported when a checkpoint is read: the driver asks another process to do it where one is there (`network_process`).
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from xlli_ray.engine.run.known_models import kept, known_model, plain_entry
-from xlli_ray.engine.run.network_process import Apart, Ended, is_foreign
+from xlli_ray.engine.run.network_process import Apart, Ended
 from xlli_ray.errors import NetworkError, RecipeError, StudyError, WeightsError
-from xlli_ray.models.build_model import ModelSpec, load_model
-from xlli_ray.models.checkpoint import read_state_dict, tensors_of, to_safetensors
-from xlli_ray.models.factory import find_factory, make
-from xlli_ray.models.model import Model
+from xlli_ray.models.model_spec import ModelSpec
 from xlli_ray.recipe import ModelEntry, Recipe
 from xlli_ray.store.objects.client import Missing, Objects
 from xlli_ray.store.records.manifest import ModelRecord
@@ -20,23 +20,22 @@ from xlli_ray.store.records.manifest import ModelRecord
 if TYPE_CHECKING:
     import torch
 
+    from xlli_ray.models.model import Model
+
 
 def keep_models(objects: Objects, recipe: Recipe, known: Sequence[ModelRecord], apart: Apart | None = None) -> list[ModelRecord]:
     """Records of the recipe's models, with their weights stored under `weights/`. Raises WeightsError, NetworkError, RecipeError.
 
-    A missing checkpoint is not an error if the study has it from an earlier run of the same entry. `apart`: process for third-party
-    networks; None: this one.
+    A missing checkpoint is not an error if the study has it from an earlier run of the same entry. `apart`: where networks are built;
+    None: here.
     """
     records = []
     for entry in recipe.models:
         before = next((record for record in known if record.id == entry.id), None)
-        if apart is None or not is_foreign([entry.network]):
-            record, canonical = looked_at(objects, entry, before)
-        else:
-            try:
-                record, canonical = apart(looked_at, entry, before)
-            except Ended as error:
-                raise NetworkError(f"model {entry.id} ({entry.network}): {error}") from error
+        try:
+            record, canonical = looked_at(objects, entry, before) if apart is None else apart(looked_at, entry, before)
+        except Ended as error:
+            raise NetworkError(f"model {entry.id} ({entry.network or entry.weights}): {error}") from error
         key = f"weights/{record.weights_sha256}.safetensors"
         if canonical and not objects.create(key, canonical) and not kept(objects, record.weights_sha256):
             objects.put(key, canonical)  # the existing one was damaged
@@ -46,6 +45,9 @@ def keep_models(objects: Objects, recipe: Recipe, known: Sequence[ModelRecord], 
 
 def looked_at(objects: Objects, entry: ModelEntry, known: ModelRecord | None) -> tuple[ModelRecord, bytes]:
     """The record of a model, and its weights as safetensors; b"" if the study has them. Writes nothing."""
+    from xlli_ray.models.build_model import load_model
+    from xlli_ray.models.checkpoint import read_state_dict, to_safetensors
+
     found = known_model(objects, entry, known)
     if isinstance(found, ModelRecord):
         return found, b""
@@ -87,6 +89,9 @@ def looked_at(objects: Objects, entry: ModelEntry, known: ModelRecord | None) ->
 
 def _own_weights(entry: ModelEntry) -> dict[str, torch.Tensor]:
     """State of a network that brings its own weights (a factory without `weights`)."""
+    from xlli_ray.models.checkpoint import tensors_of
+    from xlli_ray.models.factory import find_factory, make
+
     if not entry.network or ":" not in entry.network:
         raise RecipeError(f"model {entry.id}: give `weights`, or `network: package.module:factory` that brings its own")
     try:
@@ -99,6 +104,8 @@ def _own_weights(entry: ModelEntry) -> dict[str, torch.Tensor]:
 def load_study_model(objects: Objects, record: ModelRecord, device: torch.device | str = "cpu") -> Model:
     """Build a model from a study's own weights (`weights/<sha256>.safetensors`), verified against their name."""
     from safetensors.torch import load as tensors_from
+
+    from xlli_ray.models.build_model import load_model
 
     key = f"weights/{record.weights_sha256}.safetensors"
     try:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xlli_ray.engine.worker.environment import take_share
@@ -32,6 +32,15 @@ class WorkerSpec:
     """Code of the user's recipe that workers may load, each with its recipe's folder (`user_code.allow`)."""
 
 
+@dataclass(frozen=True)
+class Call:
+    """A function of the study's objects to be called in a worker; it and its arguments can be pickled."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    named: Mapping[str, Any] = field(default_factory=dict)
+
+
 MOST_PROCESSES = 12
 """Readers of one worker at most: each holds an interpreter, and a cache of decoded images where these are needed again."""
 
@@ -49,9 +58,9 @@ def with_readers(spec: WorkerSpec, *, workers: int, cores: float) -> WorkerSpec:
 
 
 def make_task(spec: WorkerSpec, task: str) -> Callable[[Any], Any]:
-    """`unit` → runs a UnitJob; `scan` → runs a ScanJob; `train` → runs a TrainJob."""
+    """`unit` → runs a UnitJob; `scan` → runs a ScanJob; `train` → runs a TrainJob; `call` → makes a Call."""
     allow(spec.allowed)
-    if task != "scan":
+    if task not in ("scan", "call"):
         take_share(spec.device, spec.gpu_share)
     if task == "unit":
         from xlli_ray.engine.worker.worker import Worker
@@ -64,6 +73,10 @@ def make_task(spec: WorkerSpec, task: str) -> Callable[[Any], Any]:
         from xlli_ray.engine.run.scan_runner import Scanner
 
         return Scanner(spec.study, spec.epoch).run
+    if task == "call":
+        from xlli_ray.store.objects.client import open_objects
+
+        return lambda call: call.function(open_objects(spec.study), *call.args, **call.named)
     if task == "train":
         from xlli_ray.engine.worker.training import TrainingWorker
 
