@@ -1,7 +1,8 @@
-"""The study's page: `STUDY/report/index.html`, one file that opens from disk without network.
+"""The study's page: `STUDY/report/index.html`, which opens from disk without network or server.
 
-Rewritten from the study's content on request, also during a run. It contains no clock: the same study gives the
-same page.
+The page itself is complete without scripts: findings, figures, tables, images of a few samples. The explorer (`report.explorer`) is added where
+scripts run, with its data beside the page. Rewritten from the study's content on request, also during a run. It contains no clock: the same
+study gives the same page.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,20 +18,21 @@ from typing import Any
 import yaml
 
 from xlli_ray import __version__
-from xlli_ray.analyses.shared.labels import Labels
-from xlli_ray.corpus.sample import study_loader
-from xlli_ray.errors import StudyError, closest
+from xlli_ray.errors import StudyError, XlliError, closest
 from xlli_ray.plots.canvas import with_ids
+from xlli_ray.plots.image_panels import ImagePanels
+from xlli_ray.plots.kinds import KINDS
 from xlli_ray.report.array_images import corpus_panels
+from xlli_ray.report.explorer.parts import Parts, SeenFigure
+from xlli_ray.report.explorer.write import write_explorer
 from xlli_ray.report.image_strip import Strip, strip_of
-from xlli_ray.report.page_context import Context
+from xlli_ray.report.page_context import open_context
 from xlli_ray.report.page_freshness import KEY, page_mark, page_record
 from xlli_ray.report.page_means import Tables
-from xlli_ray.report.page_model import Figure, Piece, Section, head_of, words_of
+from xlli_ray.report.page_model import Figure, Piece, Section, anchor_of, head_of, words_of
 from xlli_ray.report.page_parts.analysis import ResultSection, result_sections
 from xlli_ray.report.page_parts.first_screen import Told, first_screen
 from xlli_ray.report.page_parts.stage import describe, stage_sections
-from xlli_ray.report.shown_samples import Samples
 from xlli_ray.store.records.manifest import Manifest
 from xlli_ray.store.tables.study_tables import table_kinds
 from xlli_ray.study import Study, open_study
@@ -85,6 +87,8 @@ class Page:
     bucket: str = ""
     sample: str = ""
     recipe: str = ""
+    explorer: str = ""
+    """Digest of the explorer's data; "" without."""
     version: str = __version__
     whole: bool = True
     """Whether every image of the corpus that it shows could be read."""
@@ -148,7 +152,7 @@ def write_report(place: str, against: str | None = None, *, last: bool = False) 
         near = closest(against, models, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise StudyError(f"{place}: there is no model {against!r} to compare with.{hint} Models: {', '.join(models)}")
-    page = gather(study, place, against)
+    page = gather(study, place, against, lambda parts: write_explorer(study.objects, parts))
     data = render(page).encode()
     study.objects.put(KEY, data)
     mark = page_mark(study.objects, study.manifest, place) if last and page.whole and against is None else ""
@@ -156,30 +160,31 @@ def write_report(place: str, against: str | None = None, *, last: bool = False) 
     return f"{study.objects.url.rstrip('/')}/{KEY}"
 
 
-def gather(study: Study, place: str, against: str | None = None) -> Page:
-    """The content of the page, read from the study. `against`: as in `write_report`."""
+def gather(study: Study, place: str, against: str | None = None, explore: Callable[[Parts], str] | None = None) -> Page:
+    """The content of the page, read from the study. `against`: as in `write_report`. `explore` is given what the explorer shows, and returns
+    the digest of what it wrote."""
     manifest = study.manifest
     page = Page(manifest.name, place, shlex.quote(place), manifest)
     page.recipe = yaml.safe_dump(json.loads(json.dumps(manifest.recipe)), sort_keys=False, allow_unicode=True, width=120)
     table = manifest.samples
     if table is None:
         return page
-    with Tables(study) as tables:
-        meaning = Labels.of(table)
+    with open_context(study, table, against) as context:
+        tables, samples, meaning = context.tables, context.samples, context.meaning
         families = {label: meaning.type(label) for label in table.labels}
         page.colours = {family: meaning.type_colour(family) for family in families.values()}
         page.degradations = [Degradation(label, families[label], meaning.colour(label), rows) for label, rows in table.labels.items()]
         page.contents = tables.rows("select count(distinct content) as n from samples")[0]["n"]
         page.rejected = table.rejected
         _failures(page, tables)
-        samples = Samples(study, study_loader(manifest.recipe.get("corpus", {})))
         inputs, page.corpus_note = corpus_panels(samples, table)
         page.corpus = strip_of(inputs, page.corpus_note, samples.read) if inputs is not None else None
-        context = Context(study, table, tables, samples, meaning, against)
         page.sections = stage_sections(context)
         page.results = result_sections(context)
         page.findings = first_screen(context, page.sections, page.results, (page.failed, page.rejected))
         page.whole = samples.whole
+        if explore is not None:
+            page.explorer = explore(Parts(context, place, _seen(page, study)))
     _units(page, study)
     page.tags = sorted({tag for model in manifest.models for tag in model.tags})
     page.models = [
@@ -193,6 +198,27 @@ def gather(study: Study, place: str, against: str | None = None) -> Page:
     page.references += [(result.kind, result.reference) for result in page.results if result.reference]
     page.references = list(dict.fromkeys(page.references))
     return page
+
+
+def _seen(page: Page, study: Study) -> list[SeenFigure]:
+    """The figures with data, in the order of the page; images are shown by the explorer itself."""
+    out = [
+        SeenFigure(section.id, figure.anchor, figure.caption, figure.view)
+        for section in page.sections for figure in section.figures if figure.view is not None and type(figure.view) in KINDS.values()
+    ]  # fmt: skip
+    results = study.results
+    for section in page.results:
+        result = results.get(section.id)
+        try:
+            views = result.views if result is not None else {}
+        except XlliError:  # a damaged file: the section says so
+            continue
+        abouts = {file.name: file.about for file in result.stored.figures} if result is not None else {}
+        out += [
+            SeenFigure(section.id, anchor_of(section.id, name), abouts.get(name, name), view)
+            for name, view in views.items() if type(view) in KINDS.values() and not isinstance(view, ImagePanels)
+        ]  # fmt: skip
+    return out
 
 
 def _example(page: Page, study: Study) -> None:

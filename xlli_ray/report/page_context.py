@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
 from xlli_ray.analyses.shared.labels import Labels
+from xlli_ray.corpus.sample import study_loader
 from xlli_ray.plots.palette import Look, network_looks
 from xlli_ray.report.page_means import Tables
 from xlli_ray.report.shown_samples import Samples
@@ -39,3 +42,11 @@ class Context:
     def looks(self) -> dict[str, Look]:
         """The appearance of each network."""
         return network_looks([model.id for model in self.study.manifest.models])
+
+
+@contextmanager
+def open_context(study: Study, table: SampleTable, against: str | None = None) -> Iterator[Context]:
+    """The context of a study whose corpus was scanned, open for queries."""
+    with Tables(study) as tables:
+        samples = Samples(study, study_loader(study.manifest.recipe.get("corpus", {})))
+        yield Context(study, table, tables, samples, Labels.of(table), against)

@@ -17,7 +17,7 @@ import xlli_ray
 from xlli_ray.analyses.shared.freshness import asked_in
 from xlli_ray.errors import StudyError
 from xlli_ray.registry import ANALYSES, PROBES, SECTIONS, version_of
-from xlli_ray.store.objects.client import Missing, Objects
+from xlli_ray.store.objects.client import Missing, Objects, exists
 from xlli_ray.store.records.checksum_root import read_root
 from xlli_ray.store.records.manifest import Manifest, identity_hash
 from xlli_ray.store.records.seal import read_json
@@ -26,6 +26,8 @@ from xlli_ray.study import open_study
 from xlli_ray.user_code import places_in
 
 KEY = "report/index.html"
+PARTS = "report/data/study.js"
+"""The last part of the explorer's data that is written."""
 DRAWN_WITH = ("matplotlib", "pillow", "duckdb", "jinja2", "numpy", "scipy")
 """Packages whose versions may change the page."""
 SOURCES = (".py", ".j2", ".css", ".js")
@@ -70,7 +72,7 @@ def is_current(objects: Objects, mark: str) -> bool:
     """Whether the page of this mark is there, whole."""
     try:
         made = read_json(objects.get(PAGE_VIEWS), PAGE_VIEWS, "").get("page")
-        return bool(made == page_record(mark, objects.get(KEY)))
+        return bool(made == page_record(mark, objects.get(KEY)) and exists(objects, PARTS))
     except (Missing, StudyError):
         return False
 
@@ -91,5 +93,5 @@ def _files(folder: Path, inside: str = "") -> Iterator[str]:
             if entry.name.endswith(SOURCES):
                 facts = entry.stat()
                 yield f"{inside}{entry.name} {facts.st_size} {facts.st_mtime_ns}"
-            elif entry.is_dir() and not entry.name.startswith("__"):
+            elif entry.is_dir() and not entry.name.startswith("__") and entry.name != "web":  # sources of the bundle
                 yield from _files(Path(entry.path), f"{inside}{entry.name}/")

@@ -38,6 +38,10 @@ class Samples:
             self._rows[number] = self.study.sample_rows(number, number + 1).to_pylist()[0]
         return self._rows[number]
 
+    def remember(self, number: int, row: dict[str, Any]) -> None:
+        """Row `number`, read before with others."""
+        self._rows.setdefault(number, row)
+
     def load(self, number: int) -> Loaded | str:
         """Input and target of that sample, or the reason why they cannot be shown (a page is also made without its corpus)."""
         if number not in self._loaded:

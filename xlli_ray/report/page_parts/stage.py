@@ -42,11 +42,8 @@ def section(context: Context, stage: str) -> Section:
     out = Section(stage, kind, models=list(dict.fromkeys(cell.owner for cell in cells)))
     how = {name: cells[0].identity[name] for name in ("precision",) if name in cells[0].identity}
     out.params = json.dumps({**cells[0].params, **how}, ensure_ascii=False) if cells[0].params or how else ""
-    out.prose, out.reference, columns = describe(kind, manifest.kinds)
-    for name, dtype in kind_columns(cells).items():
-        known = columns.get(name)
-        told = (known.about, known.place, known.limits, known.unit, known.better, known.detail) if known else ("",)
-        out.columns.append(Scalar(name, dtype, *told))
+    out.prose, out.reference, _ = describe(kind, manifest.kinds)
+    out.columns += scalars_of(cells, manifest.kinds)
     for reason in dict.fromkeys(bucket.refused for cell in cells for bucket in cell.sizes if bucket.refused):
         out.notes.append(f"Refused: {reason}.")
     if out.columns:
@@ -64,6 +61,17 @@ def section(context: Context, stage: str) -> Section:
         out.query = f"select sample_id, {model}{names} from {context.tables.name(kind)} where stage = {text(stage)} limit 10"
     if not out.query:
         out.query = f"select {model}what, bucket, shape, dtype, bytes_stored from features where stage = {text(stage)}"
+    return out
+
+
+def scalars_of(cells: Sequence[Cell], records: Sequence[KindRecord]) -> list[Scalar]:
+    """The columns of cells of one kind, with what is told of them."""
+    columns = describe(cells[0].kind, records)[2]
+    out = []
+    for name, dtype in kind_columns(cells).items():
+        known = columns.get(name)
+        told = (known.about, known.place, known.limits, known.unit, known.better, known.detail) if known else ("",)
+        out.append(Scalar(name, dtype, *told))
     return out
 
 

@@ -1,0 +1,154 @@
+"""The parts of a study for the explorer, each made when asked for: `web/src/data.ts` describes them.
+
+The same study gives the same parts, byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from xlli_ray.corpus.sample import Loaded, sample_from_row
+from xlli_ray.errors import StudyError, XlliError
+from xlli_ray.plots.view import View, to_json
+from xlli_ray.report.explorer.columns import ExplorerColumn, explorer_columns
+from xlli_ray.report.explorer.encoding import script
+from xlli_ray.report.explorer.held_samples import BUDGET, FEWEST, held_order
+from xlli_ray.report.explorer.sample_part import SeenArray, array_part, sample_part, seen_arrays
+from xlli_ray.report.explorer.thumbnails import MOST, ROWS, SIDE, sheet
+from xlli_ray.report.page_context import Context
+from xlli_ray.report.page_parts.stage import ordered
+
+FORMAT = 1
+NAMES = 4096
+"""Samples in one part of names."""
+
+
+@dataclass(frozen=True)
+class SeenFigure:
+    """A figure with data: the section it belongs to, its id on the page, its caption."""
+
+    section: str
+    anchor: str
+    caption: str
+    view: View
+
+    @property
+    def about_json(self) -> dict[str, str]:
+        """`FigureData`."""
+        return {"section": self.section, "anchor": self.anchor, "caption": self.caption, "kind": self.view.KIND}
+
+
+@dataclass
+class Parts:
+    """The parts of one study. `context` stays open as long as parts are asked for."""
+
+    context: Context
+    place: str
+    """As given to the command, for the commands that the page prints."""
+    figures: Sequence[SeenFigure] = ()
+
+    @cached_property
+    def columns(self) -> list[ExplorerColumn]:
+        """All columns, with their values."""
+        return explorer_columns(self.context)
+
+    @cached_property
+    def arrays(self) -> list[SeenArray]:
+        """Everything that can be looked at."""
+        return seen_arrays([cell for cell in ordered(self.context.study.manifest) if any(bucket.arrays for bucket in cell.buckets)])
+
+    def study(self, held: Sequence[int]) -> dict[str, Any]:
+        """Part `study`. `held`: rows whose samples are written."""
+        manifest, table = self.context.study.manifest, self.context.table
+        looks, families = self.context.looks, self.context.families
+        return {
+            "format": FORMAT, "name": manifest.name, "place": self.place, "rows": table.rows, "partRows": NAMES, "thumbnailRows": ROWS,
+            "thumbnailSide": SIDE, "thumbnails": min(MOST, table.rows),
+            "models": [{"id": m.id, "colour": looks[m.id].colour, "tags": {k: str(v) for k, v in m.tags.items()}} for m in manifest.models],
+            "labels": [
+                {"label": label, "family": families[label], "colour": self.context.colour(label), "rows": rows}
+                for label, rows in table.labels.items()
+            ],
+            "columns": [column.about_json for column in self.columns],
+            "arrays": [array.about_json for array in self.arrays],
+            "held": sorted(held),
+            "figures": [figure.about_json for figure in self.figures],
+            "compared": [],
+        }  # fmt: skip
+
+    def part(self, name: str) -> dict[str, Any]:
+        """One part but `study`. Raises StudyError if there is no such part, or its sample cannot be read."""
+        match = re.fullmatch(r"(names|thumbnails|column|sample|figure)-(\d{1,9})|array-(\d{1,9})-(\d{1,6})", name)
+        if match is None:
+            raise self._unknown(name)
+        rows = self.context.table.rows
+        if match[3] is not None:
+            row, index = int(match[3]), int(match[4])
+            if row >= rows or index >= len(self.arrays) or not self.arrays[index].cell:
+                raise self._unknown(name)
+            return array_part(self.context, row, self.arrays[index])
+        kind, number = match[1], int(match[2])
+        ends = {"names": -(-rows // NAMES), "thumbnails": -(-min(rows, MOST) // ROWS), "column": len(self.columns), "sample": rows,
+                "figure": len(self.figures)}  # fmt: skip
+        if number >= ends[kind]:
+            raise self._unknown(name)
+        if kind == "names":
+            return self._names(number)
+        if kind == "thumbnails":
+            first = number * ROWS
+            return sheet([self._load(row) for row in range(first, min(first + ROWS, rows, MOST))])
+        if kind == "column":
+            return self.columns[number].part
+        if kind == "figure":
+            made: dict[str, Any] = json.loads(to_json(self.figures[number].view))
+            return made
+        return sample_part(self.context, number, self.arrays)
+
+    def scripts(self) -> Iterator[tuple[str, bytes]]:
+        """(name, script) of every part that is written beside a page; `study` is the last, since it lists the others."""
+        rows = self.context.table.rows
+        for kind, count in (("names", -(-rows // NAMES)), ("thumbnails", -(-min(rows, MOST) // ROWS)), ("column", len(self.columns)),
+                            ("figure", len(self.figures))):  # fmt: skip
+            for number in range(count):
+                yield f"{kind}-{number}", script(f"{kind}-{number}", self.part(f"{kind}-{number}"))
+        held: list[int] = []
+        spent = 0
+        for row in held_order(rows, self.columns):
+            data = script(f"sample-{row}", self.part(f"sample-{row}"))
+            if len(held) >= FEWEST and spent + len(data) > BUDGET:
+                break
+            held.append(row)
+            spent += len(data)
+            yield f"sample-{row}", data
+        yield "study", script("study", self.study(held))
+
+    def _names(self, number: int) -> dict[str, Any]:
+        first = number * NAMES
+        last = min(first + NAMES, self.context.table.rows)
+        lines: list[Mapping[str, Any]] = self.context.study.sample_rows(first, last).to_pylist()
+        for offset, line in enumerate(lines):
+            self.context.samples.remember(first + offset, dict(line))
+        failures = self.context.tables.rows(
+            f"select row, stage, coalesce(model, '') as model, reason from failures where row >= {first} and row < {last} order by all"
+        )
+        return {
+            "ids": [line["sample_id"] for line in lines],
+            "names": [self.context.samples.name(first + offset) for offset in range(len(lines))],
+            "sources": [line["source"] for line in lines],
+            "failures": failures,
+        }
+
+    def _load(self, row: int) -> Loaded | str:
+        """Not kept, unlike those that are drawn."""
+        try:
+            return self.context.samples.loader.load(sample_from_row(self.context.samples.row(row)))
+        except (XlliError, OSError, MemoryError) as error:
+            return str(error) or type(error).__name__
+
+    def _unknown(self, name: str) -> StudyError:
+        return StudyError(f"{self.place}: the page of this study has no part {name[:80]!r}")

@@ -1,0 +1,53 @@
+/** In a notebook (anywidget): parts are asked from the kernel, the view is not in the address. */
+import { render } from "preact";
+import "./style.css";
+import { App } from "./app";
+import type { Study } from "./data";
+import { Explorer } from "./explorer";
+import type { Parts } from "./parts";
+import { Router } from "./route";
+
+interface Model {
+  get(name: string): unknown;
+  send(message: unknown): void;
+  on(event: string, answer: (message: { part?: string; value?: unknown; error?: string }) => void): void;
+  off(event: string, answer: (message: { part?: string; value?: unknown; error?: string }) => void): void;
+}
+
+function kernel(model: Model): Parts & { close(): void } {
+  const waiting = new Map<string, { resolve: (value: unknown) => void; reject: (error: Error) => void }>();
+  const asked = new Map<string, Promise<unknown>>();
+  const answer = (message: { part?: string; value?: unknown; error?: string }): void => {
+    const one = message.part === undefined ? undefined : waiting.get(message.part);
+    if (!one || message.part === undefined) return;
+    waiting.delete(message.part);
+    if (message.error === undefined) one.resolve(message.value);
+    else {
+      asked.delete(message.part);
+      one.reject(new Error(message.error));
+    }
+  };
+  model.on("msg:custom", answer);
+  const load = (name: string): Promise<unknown> => {
+    let one = asked.get(name);
+    if (!one) {
+      one = new Promise((resolve, reject) => waiting.set(name, { resolve, reject }));
+      asked.set(name, one);
+      model.send({ part: name });
+    }
+    return one;
+  };
+  return { load, served: true, close: () => model.off("msg:custom", answer) };
+}
+
+export default {
+  render({ model, el }: { model: Model; el: HTMLElement }): () => void {
+    const parts = kernel(model);
+    const explorer = new Explorer(parts, model.get("study") as Study, new Router(false));
+    render(<App explorer={explorer} />, el);
+    return () => {
+      parts.close();
+      render(null, el);
+    };
+  },
+};
