@@ -171,7 +171,8 @@ def test_an_analysis_brings_its_section_and_nothing_that_it_says_becomes_markup(
     place = study(folder, {"restore": {}}, {"someones_spread.py:Spread": {}})
     page = page_of(place)
     assert "the spread of net is True" in page
-    assert "<script" not in page, "a drawing that draws itself is an image, texts are text"
+    own = page.count('<script src="explorer.js" defer></script>')
+    assert page.count("<script") == own == 1, "a drawing that draws itself is an image, texts are text"
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 9
     assert "The section that spread brings ended with TypeError: expected Text, Drawing, Animation, Rows or Images" in page
     assert 'range, dB' in page, "what was given before, and what every analysis has, is still there"

@@ -17,6 +17,7 @@ from toy_studies import Recipe, Stage
 from xlli_ray.errors import StudyError
 from xlli_ray.plots.heat import Heat
 from xlli_ray.plots.view import to_json
+from xlli_ray.report.explorer.write import BUNDLE
 from xlli_ray.report.page import write_report
 from xlli_ray.report.page_model import Figure as Shown
 from xlli_ray.report.text import result_table, status_text
@@ -51,9 +52,16 @@ class Elements(HTMLParser):
         self.text += data
 
 
+OWN = [("link", {"rel": "stylesheet", "href": "explorer.css"}), ("script", {"src": "explorer.js", "defer": None})]
+"""The explorer, this package's own: all else that a page may not have is looked for."""
+
+
 def page_of(place: str) -> Elements:
     parser = Elements()
     parser.feed(Path(write_report(place)).read_text())
+    assert [one for one in parser.found if one in OWN] == OWN
+    assert (Path(place) / "report/explorer.js").read_bytes() == (BUNDLE / "explorer.js").read_bytes()
+    parser.found = [one for one in parser.found if one not in OWN]
     return parser
 
 
@@ -240,12 +248,13 @@ def test_a_tampered_figure_is_an_image_in_which_nothing_runs(place: Path) -> Non
     assert "localhost" not in Path(place, "report/index.html").read_text()
 
 
-def test_the_page_allows_itself_neither_scripts_nor_connections(place: Path) -> None:
+def test_the_page_allows_itself_only_what_lies_beside_it(place: Path) -> None:
     page = page_of(str(place))
     (policy,) = (found["content"] for _, found in page.found if found.get("http-equiv") == "Content-Security-Policy")
     rules = dict(re.split(r"\s+", rule.strip(), maxsplit=1) for rule in (policy or "").split(";"))
     assert rules.pop("img-src") == "data:"
-    assert rules.pop("style-src") == "'unsafe-inline'"
+    assert rules.pop("style-src") == "'unsafe-inline' 'self'"
+    assert rules.pop("script-src") == rules.pop("connect-src") == "'self'", "no script in the page, none from elsewhere"
     assert rules == {"default-src": "'none'", "base-uri": "'none'", "form-action": "'none'"}
 
 

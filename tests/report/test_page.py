@@ -85,10 +85,11 @@ def features(count: int = 1, **fields: Any) -> Stage:
     return Stage("features", "features", (), [f"body.{i}.out" for i in range(count)], shape=(16, 8, 8), **fields)
 
 
-def test_the_page_opens_without_network_and_runs_nothing(make_study: Make) -> None:
+def test_the_page_opens_without_network_and_runs_only_the_explorer(make_study: Make) -> None:
     html, page = page_of(make_study(Recipe([images(), features(2)])))
-    assert all(link.startswith(("#", "data:image/")) for _, link in page.links)
-    assert "<script" not in html
+    beside = [link for _, link in page.links if not link.startswith(("#", "data:image/"))]
+    assert beside == ["explorer.css", "explorer.js"]
+    assert html.count("<script") == 1
     assert "@import" not in html
     assert not re.search(r"url\((?!#)", html)
 
@@ -210,7 +211,7 @@ def test_the_query_that_the_page_offers_gives_its_numbers(make_study: Make) -> N
 def test_words_from_files_and_networks_cannot_become_markup(make_study: Make) -> None:
     evil = "<script>alert(1)</script>"
     html, page = page_of(make_study(Recipe([Stage("restore", params={"note": evil})], broken=1, failed=[0], reason=evil)))
-    assert "<script" not in html
+    assert html.count("<script") == html.count('<script src="explorer.js" defer></script>') == 1
     assert "broken<b>0.png" in page.text  # as text
     assert page.text.count(evil) >= 2
 
@@ -369,8 +370,12 @@ def test_only_the_rows_shown_are_read(make_study: Make, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(ArrayReader, "rows", counted)
     monkeypatch.setattr(ArrayReader, "scan", whole)
+    monkeypatch.setattr("xlli_ray.report.explorer.parts.BUDGET", 0)
     write_report(place)
-    assert sum(read) == 3 * 2 + 2 * 3 * 2  # images: three samples of two networks; maps: two samples of six layers
+    on_the_page = 3 * 2 + 2 * 3 * 2  # images: three samples of two networks; maps: two samples of six layers
+    held = len(list((Path(place) / "report/data").glob("sample-*.js")))
+    assert held == 8
+    assert sum(read) <= on_the_page + (held + 1) * (2 + 6)  # each array of each sample once; one sample more shows that the budget is spent
 
 
 def test_a_sample_too_large_to_draw_is_named(make_study: Make, monkeypatch: pytest.MonkeyPatch) -> None:

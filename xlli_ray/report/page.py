@@ -1,8 +1,8 @@
 """The study's page: `STUDY/report/index.html`, which opens from disk without network or server.
 
-The page itself is complete without scripts: findings, figures, tables, images of a few samples. The explorer (`report.explorer`) is added where
-scripts run, with its data beside the page. Rewritten from the study's content on request, also during a run. It contains no clock: the same
-study gives the same page.
+The page itself is complete without scripts: findings, figures, tables, images of a few samples. The explorer (`report.explorer`) is
+added where scripts run, with its data beside the page. Rewritten from the study's content on request, also during a run. It contains no
+clock: the same study gives the same page.
 """
 
 from __future__ import annotations
@@ -161,8 +161,8 @@ def write_report(place: str, against: str | None = None, *, last: bool = False) 
 
 
 def gather(study: Study, place: str, against: str | None = None, explore: Callable[[Parts], str] | None = None) -> Page:
-    """The content of the page, read from the study. `against`: as in `write_report`. `explore` is given what the explorer shows, and returns
-    the digest of what it wrote."""
+    """The content of the page, read from the study. `against`: as in `write_report`. `explore` is given what the explorer shows and
+    returns the digest of what it wrote."""
     manifest = study.manifest
     page = Page(manifest.name, place, shlex.quote(place), manifest)
     page.recipe = yaml.safe_dump(json.loads(json.dumps(manifest.recipe)), sort_keys=False, allow_unicode=True, width=120)

@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const bundle = join(here, "..", "bundle");
+const bundle = process.argv.slice(2).find((one) => !one.startsWith("--")) ?? join(here, "..", "bundle");
 const common = { absWorkingDir: here, bundle: true, jsx: "automatic", jsxImportSource: "preact", charset: "utf8", logLevel: "warning", metafile: true };
 
 if (process.argv.includes("--tests")) {

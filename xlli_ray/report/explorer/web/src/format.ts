@@ -6,7 +6,7 @@ export function shown(value: number | null | undefined, digits = 4): string {
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
   const size = Math.abs(value);
   const text = size !== 0 && (size < 1e-3 || size >= 1e6) ? value.toExponential(2) : Number(value.toPrecision(digits)).toString();
-  return text.replace("-", "−");
+  return text.replaceAll("-", "−");
 }
 
 /** With its sign. */

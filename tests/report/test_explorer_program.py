@@ -1,0 +1,94 @@
+"""The explorer's program: its own unit tests, that the bundle is made from its source, and what it does in Chromium and Firefox."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from lam_studies import Lam
+from toy_studies import Recipe, Stage, write_study
+
+from xlli_ray.report.page import write_report
+from xlli_ray.store.objects.client import open_objects
+
+WEB = Path(__file__).parents[2] / "xlli_ray/report/explorer/web"
+BUNDLE = WEB.parent / "bundle"
+BROWSER_TESTS = sorted(path.name for path in (WEB / "browser").glob("*.test.mjs"))
+LARGEST = 80 << 10
+"""Bytes of the program, compressed."""
+
+
+def needed(*programs: str) -> None:
+    """Skip without node, its packages or browsers; in CI they must be there."""
+    missing = [name for name in ("node", *programs) if shutil.which(name) is None]
+    if not missing and not (WEB / "node_modules").exists():
+        missing = [f"packages: cd {WEB} && npm ci --ignore-scripts"]
+    if missing and os.environ.get("XLLI_REQUIRE_FIXTURES") == "1":
+        pytest.fail(f"needed here: {', '.join(missing)}")
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}")
+
+
+def node(*command: str, **environment: str) -> None:
+    ran = subprocess.run(command, cwd=WEB, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=280)
+    assert ran.returncode == 0, f"{' '.join(command)}\n{ran.stdout[-6000:]}\n{ran.stderr[-3000:]}"
+
+
+def test_the_types_of_the_program_are_right() -> None:
+    needed()
+    node("node_modules/.bin/tsc", "--noEmit")
+
+
+def test_its_functions_do_what_they_say() -> None:
+    needed()
+    node("npm", "test")
+
+
+def test_the_bundle_is_what_its_source_makes(tmp_path: Path) -> None:
+    needed()
+    before = {path.name: path.read_bytes() for path in BUNDLE.iterdir()}
+    node("node", "build.mjs", str(tmp_path))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before, f"cd {WEB} && node build.mjs"
+
+
+def test_the_program_is_small() -> None:
+    import gzip
+
+    assert len(gzip.compress((BUNDLE / "explorer.js").read_bytes(), 9)) <= LARGEST
+
+
+def outputs(model: int, row: int, shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng((model, row)).integers(0, 255, shape)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Name → URL of pages on disk: `toy` (6 photographs, 2 degradations, 3 networks), `lam` (with maps), `evil` (strangers' names)."""
+    folder = tmp_path_factory.mktemp("pages")
+
+    def make(name: str, recipe: Recipe, change: Callable[[Path], None] = lambda place: None) -> str:
+        write_study(open_objects(folder / name), recipe, folder / f"{name}-pictures")
+        change(folder / name)
+        return Path(write_report(str(folder / name))).as_uri()
+
+    restore = Stage("restore", name="output", shape=(3, -1, -2), dtype="uint8", array=outputs)
+    features = Stage("features", "features", (), ["body.0.out", "body.1.out"], shape=(16, 8, 8))
+    maps: list[Any] = [stage for stage in Lam().stages() if stage.kind == "lam"]
+    return {
+        "toy": make("toy", Recipe([restore, features], models=3, pictures=6)),
+        "lam": make("lam", Recipe([restore, *maps], models=2, pictures=4, degradations=("clean",))),
+        "evil": make("evil", Recipe([restore], models=2, pictures=2, broken=1, failed=(0,), reason="<script>window.broken=1</script>")),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROWSER_TESTS)
+def test_in_chromium_and_firefox(pages: dict[str, str], name: str) -> None:
+    needed("chromium", "firefox-esr")
+    node("node", "--test", "--test-concurrency=1", f"browser/{name}", XLLI_PAGES=json.dumps(pages))
