@@ -319,6 +319,21 @@ def report(study: str, /, *, against: Against = None) -> int:
 
 
 @app.command
+def view(
+    study: str,
+    /,
+    *,
+    port: Annotated[int | None, Parameter(help="of 127.0.0.1 [default: any that is free]", validator=Number(gte=1, lte=65535))] = None,
+    no_browser: Annotated[bool, Parameter(help="print the link only", **OFF)] = False,
+) -> int:
+    """Explore a study in the browser, also one in a bucket: every sample and array, served on this machine until Ctrl-C."""
+    from xlli_ray.report.view_server.view import view as serve
+
+    serve(study, port or 0, browser=not no_browser)
+    return 0
+
+
+@app.command
 def train(
     recipe: Path,
     /,

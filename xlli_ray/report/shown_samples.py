@@ -51,6 +51,10 @@ class Samples:
                 self._loaded[number] = str(error) or type(error).__name__
         return self._loaded[number]
 
+    def forget(self) -> None:
+        """Give up the pixels of all samples: who shows one after another would hold the corpus."""
+        self._loaded.clear()
+
     @property
     def whole(self) -> bool:
         """Whether each sample that was asked for could be loaded."""

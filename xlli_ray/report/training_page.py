@@ -55,14 +55,20 @@ class TrainingPage:
 
 def write_training_page(objects: Objects) -> str:
     """Write the page into the study. Returns its path or address. Raises StudyError where no training study is."""
+    page, data = training_page(objects)
+    views = [PageView("training", figure.caption, figure.view) for figure in page.figures if figure.view is not None]
+    write_page_views(objects, views)
+    objects.put(KEY, data)
+    return f"{objects.url.rstrip('/')}/{KEY}"
+
+
+def training_page(objects: Objects) -> tuple[TrainingPage, bytes]:
+    """The page as the study is now, and as HTML. Raises StudyError where no training study is."""
     trainings = read_trainings(objects)
     if trainings is None:
         raise StudyError(f"{objects.url}: no training study is here (no training.json)")
     page = gather(trainings, standings(objects, trainings.networks))
-    views = [PageView("training", figure.caption, figure.view) for figure in page.figures if figure.view is not None]
-    write_page_views(objects, views)
-    objects.put(KEY, environment().get_template("training.html.j2").render(page=page).encode())
-    return f"{objects.url.rstrip('/')}/{KEY}"
+    return page, environment().get_template("training.html.j2").render(page=page).encode()
 
 
 def gather(trainings: Trainings, rows: Sequence[Standing]) -> TrainingPage:

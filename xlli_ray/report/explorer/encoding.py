@@ -51,6 +51,11 @@ def script(name: str, part: Any) -> bytes:
     return f"xlli.put({json.dumps(name)},{text});\n".encode("utf-8", "backslashreplace")
 
 
+def failed_script(name: str, reason: str) -> bytes:
+    """In place of a part that could not be made."""
+    return script(name, reason).replace(b"xlli.put(", b"xlli.fail(", 1)
+
+
 def image_planes(values: NDArray[Any], places: Sequence[Sequence[int]], total: int) -> dict[str, Any]:
     """`Planes` of images (n, C, H, W), C 1 or 3, in grey levels 0..255: rounded where they are not integers."""
     levels = values if values.dtype == np.uint8 else np.clip(np.floor(np.nan_to_num(values) + 0.5), 0, 255).astype(np.uint8)

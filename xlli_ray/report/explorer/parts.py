@@ -28,6 +28,10 @@ NAMES = 4096
 """Samples in one part of names."""
 
 
+class MissingPart(StudyError):
+    """There is no part of this name."""
+
+
 @dataclass(frozen=True)
 class SeenFigure:
     """A figure with data: the section it belongs to, its id on the page, its caption."""
@@ -78,11 +82,11 @@ class Parts:
             "arrays": [array.about_json for array in self.arrays],
             "held": sorted(held),
             "figures": [figure.about_json for figure in self.figures],
-            "compared": [],
+            "compared": [], "served": False,
         }  # fmt: skip
 
     def part(self, name: str) -> dict[str, Any]:
-        """One part but `study`. Raises StudyError if there is no such part, or its sample cannot be read."""
+        """One part but `study`. Raises MissingPart if there is no such part, StudyError if it cannot be made."""
         match = re.fullmatch(r"(names|thumbnails|column|sample|figure)-(\d{1,9})|array-(\d{1,9})-(\d{1,6})", name)
         if match is None:
             raise self._unknown(name)
@@ -150,5 +154,5 @@ class Parts:
         except (XlliError, OSError, MemoryError) as error:
             return str(error) or type(error).__name__
 
-    def _unknown(self, name: str) -> StudyError:
-        return StudyError(f"{self.place}: the page of this study has no part {name[:80]!r}")
+    def _unknown(self, name: str) -> MissingPart:
+        return MissingPart(f"{self.place}: the page of this study has no part {name[:80]!r}")

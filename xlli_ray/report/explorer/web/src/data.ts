@@ -1,8 +1,8 @@
-/** What the Python side writes for the explorer: `xlli_ray/report/explorer/study_data.py` is the other side of this contract.
+/** What the Python side writes for the explorer: `xlli_ray/report/explorer/parts.py` is the other side of this contract.
  *
  * Everything comes in parts with a name (`study`, `names-0`, `column-3`, `sample-17`, …). From disk and from a server a part is the script
- * `data/<part>.js`, a single call `xlli.put("<part>", {...})`: from disk neither `fetch` nor modules work. In a notebook a part is asked from the
- * kernel. Numbers are base64 of little-endian arrays. */
+ * `data/<part>.js`, a single call `xlli.put("<part>", {...})`: from disk neither `fetch` nor modules work; `xlli.fail("<part>", "why")` of a part
+ * that `xlli view` could not make. In a notebook a part is asked from the kernel. Numbers are base64 of little-endian arrays. */
 
 export interface Study {
   format: 1;
@@ -27,6 +27,9 @@ export interface Study {
   figures: FigureData[];
   /** Two studies on one page: the names of both; else empty. Their models are called `A: …` and `B: …`. */
   compared: string[];
+  /** Whether all parts are made when asked for (`xlli view`, a notebook): of all samples, whatever `held` says, and of whole arrays. False of the
+   * files that `xlli report` writes, also where a web server has them. */
+  served: boolean;
 }
 
 export interface ModelData {

@@ -3,21 +3,22 @@ import type { ColumnPart, FigurePart, NamesPart, SampleData, Study, ThumbnailsPa
 
 export interface Parts {
   load(name: string): Promise<unknown>;
-  /** Whether a part `sample-<row>` is to be had for rows that are not in `held`. */
+  /** Whether a part `sample-<row>` is to be had for rows that are not in `held`, and `array-<row>-<index>`: known from the part `study`. */
   served: boolean;
 }
 
 declare global {
   interface Window {
-    xlli?: { put(name: string, value: unknown): void };
+    xlli?: { put(name: string, value: unknown): void; fail(name: string, reason: string): void };
   }
 }
 
 /** Scripts beside the page. A failed script can be asked for again. */
-export function scripts(base = "data/", served = location.protocol.startsWith("http")): Parts {
+export function scripts(base = "data/"): Parts {
   const arrived = new Map<string, unknown>();
+  const failed = new Map<string, string>();
   const asked = new Map<string, Promise<unknown>>();
-  window.xlli = { put: (name, value) => void arrived.set(name, value) };
+  window.xlli = { put: (name, value) => void arrived.set(name, value), fail: (name, reason) => void failed.set(name, reason) };
   const load = (name: string): Promise<unknown> => {
     let one = asked.get(name);
     if (!one) {
@@ -31,8 +32,9 @@ export function scripts(base = "data/", served = location.protocol.startsWith("h
         script.onload = () => {
           script.remove();
           if (arrived.has(name)) resolve(arrived.get(name));
-          else fail(`${base}${name}.js does not hold the part ${name}: write the page again with xlli report`);
+          else fail(failed.get(name) ?? `${base}${name}.js does not hold the part ${name}: write the page again with xlli report`);
           arrived.delete(name);
+          failed.delete(name);
         };
         script.onerror = () => {
           script.remove();
@@ -45,7 +47,7 @@ export function scripts(base = "data/", served = location.protocol.startsWith("h
     }
     return one;
   };
-  return { load, served };
+  return { load, served: false };
 }
 
 const SAMPLES_KEPT = 24;
@@ -56,7 +58,13 @@ function forgetOldest(asked: Map<string, unknown>): void {
   for (const name of samples.slice(0, -SAMPLES_KEPT)) asked.delete(name);
 }
 
-export const study = (parts: Parts): Promise<Study> => parts.load("study") as Promise<Study>;
+/** Part `study`; from then on `parts.served` is known. */
+export async function study(parts: Parts): Promise<Study> {
+  const about = (await parts.load("study")) as Study;
+  parts.served = about.served;
+  return about;
+}
+
 export const names = (parts: Parts, part: number): Promise<NamesPart> => parts.load(`names-${part}`) as Promise<NamesPart>;
 export const thumbnails = (parts: Parts, part: number): Promise<ThumbnailsPart> => parts.load(`thumbnails-${part}`) as Promise<ThumbnailsPart>;
 export const sample = (parts: Parts, row: number): Promise<SampleData> => parts.load(`sample-${row}`) as Promise<SampleData>;
