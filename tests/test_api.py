@@ -52,7 +52,7 @@ def test_without_a_window_it_takes_the_most_detailed_one() -> None:
 def test_its_figure_shows_window_map_area_signed_map_and_output(tmp_path: Path) -> None:
     found = xlli_ray.lam(network(), PIXELS, window=(10, 12, 8), scale=2, nodes=3)
     found.figure(tmp_path / "lam.png")
-    (row,) = found.view().rows
+    (row,) = found.panels().rows
     panels = [panel for panel in row.panels if panel]
     assert [(panel.caption, panel.note) for panel in panels] == [
         ("output and window", ""), (f"map, DI {found.di:.2f}", f"estimated error {100 * found.error_estimate:.2g} %"),
@@ -127,7 +127,7 @@ def test_a_clip_has_a_map_of_every_frame_and_a_row_of_frames_as_its_figure(tmp_p
     np.testing.assert_allclose(found.trajectory[:, 1], [7.5 + 2 * k for k in range(5)], atol=1e-6)
     assert abs(found.numbers["motion_followed"]) < 0.5, "no alignment: it stays"
     assert "frame 2 of 5, effective_frames" in repr(found)
-    (row,) = found.view().rows
+    (row,) = found.panels().rows
     assert [panel.caption for panel in row.panels if panel] == ["t − 2", "t − 1", "t", "t + 1", "t + 2"]
     found.figure(tmp_path / "lam.png", others=[same])
     with Image.open(tmp_path / "lam.png") as image:
@@ -143,9 +143,9 @@ def test_a_network_of_images_is_run_over_the_frames_of_a_clip() -> None:
     assert found.frame_share.tolist() == [1, 0, 0]
     np.testing.assert_allclose(found.map[0], alone.map, atol=1e-5)
     with pytest.raises(XlliError, match="results of images cannot stand beside those of clips"):
-        found.view(others=[alone])
+        found.panels(others=[alone])
     with pytest.raises(XlliError, match="clip, window or frame differs"):
-        found.view(others=[xlli_ray.lam(network(), frames, window=(10, 12, 8), scale=2, nodes=1, frame=1)])
+        found.panels(others=[xlli_ray.lam(network(), frames, window=(10, 12, 8), scale=2, nodes=1, frame=1)])
 
 
 def test_what_is_wrong_with_a_clip_is_said() -> None:

@@ -158,7 +158,7 @@ def test_lam_of_several_networks_has_a_line_each_with_its_di_and_the_zoom_around
     pixels = np.random.default_rng(2).integers(0, 255, (20, 26, 3), dtype=np.uint8)
     one, two = (xlli_ray.lam(network(seed), pixels, window=(10, 12, 8), scale=2, nodes=2) for seed in (0, 1))
     one.figure(tmp_path / "both.png", others=[two])
-    view = one.view(others=[two])
+    view = one.panels(others=[two])
     assert [row.label for row in view.rows] == [one.model, two.model]
     assert captions(view) == [["output and window", f"map, DI {found.di:.2f}", "contribution area", "signed map", "output, the window"]
                               for found in (one, two)]  # fmt: skip

@@ -77,11 +77,20 @@ class LamResult:
     def _repr_html_(self) -> str:
         from xlli_ray.views.html import panels_html
 
-        view = self.view()
-        (row,) = view.rows
-        return panels_html(replace(view, rows=(replace(row, label=repr(self).strip("<>")),)))
+        panels = self.panels()
+        (row,) = panels.rows
+        return panels_html(replace(panels, rows=(replace(row, label=repr(self).strip("<>")),)))
 
-    def view(self, *, others: Sequence[LamResult] = ()) -> ImagePanels:
+    def view(self, *, others: Sequence[LamResult] = ()) -> Any:
+        """The maps in the explorer, in a notebook (Jupyter or marimo): zoom, pixel values, overlay, comparison.
+
+        `others`: as of `panels`. Raises XlliError if their input or window differs, or without the extra `notebook`.
+        """
+        from xlli_ray.registry import VIEWERS
+
+        return VIEWERS.load("lam")([self, *others])
+
+    def panels(self, *, others: Sequence[LamResult] = ()) -> ImagePanels:
         """The output or target with the window, the map over the input, the contribution area, the signed map and the window alone, as data
         (`xlli_ray.plots.image_panels`).
 
@@ -93,13 +102,13 @@ class LamResult:
         return lam_panels([self, *others])
 
     def figure(self, path: str | os.PathLike[str] | None = None, *, others: Sequence[LamResult] = ()) -> Any:
-        """The view as a matplotlib figure, saved if `path` is given. `others` and errors: as of `view`."""
+        """The panels as a matplotlib figure, saved if `path` is given. `others` and errors: as of `panels`."""
         from xlli_ray.plots.panel_sheet import painted, save
 
-        view = self.view(others=others)
+        panels = self.panels(others=others)
         if path is not None:
-            save(view, path)
-        return painted(view)
+            save(panels, path)
+        return painted(panels)
 
 
 @dataclass(frozen=True, repr=False)
@@ -123,9 +132,9 @@ class ClipLamResult(LamResult):
         more = "".join(f", {name} {self.numbers[name]:.2f}" for name in shown if name in self.numbers)
         return f"{super().__repr__()[:-1]}, frame {self.frame} of {len(self.input)}{more}>"
 
-    def view(self, *, others: Sequence[LamResult] = ()) -> ImagePanels:
+    def panels(self, *, others: Sequence[LamResult] = ()) -> ImagePanels:
         """One row of frames for each network: the map over the input, the window and where its content is, the centroid. `others` and
-        errors: as of `LamResult.view`."""
+        errors: as of `LamResult.panels`."""
         from xlli_ray.views.lam_clips import clip_view
 
         same = [other for other in others if isinstance(other, ClipLamResult)]

@@ -322,3 +322,11 @@ SECTIONS = Registry(
     },
 )  # fmt: skip
 """Additional sections of a page, by the kind of probe or analysis, for kinds without a section of their own (`report.section`)."""
+VIEWERS = Registry(
+    "xlli_ray.viewers", "viewer",
+    {
+        "study": "xlli_ray.report.notebook.views:view_study",
+        "lam": "xlli_ray.report.notebook.views:view_lam",
+    },
+)  # fmt: skip
+"""What `view()` opens in a notebook: the report knows studies, so that they name it here."""

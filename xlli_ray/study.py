@@ -8,6 +8,7 @@
     study.result("lam_summary").tables["lam_pairs"]                         # result of an analysis; see .flags first
     study.sample(ids[0]).input                                              # a sample for display; also .target, .output(model)
     study.show(ids[:3], window=(40, 64, 32)).save("three.png")
+    study.view()                                                            # everything, to explore in a notebook
 """
 
 from __future__ import annotations
@@ -178,6 +179,12 @@ class StudyResult:
         place = f"{self._objects.url}/{folder(analysis)}"
         return {file.name: from_json(read_file(self._objects, analysis, file), f"{place}/{file.file}") for file in self.stored.views}
 
+    def view(self) -> Any:
+        """The study in the explorer, in a notebook, at the first figure of this result. Errors: as of `Study.view`."""
+        from xlli_ray.registry import VIEWERS
+
+        return VIEWERS.load("study")(open_study(self._objects.url), self.stored.made.analysis)
+
 
 class Study:
     """A study folder or bucket, read-only. See the module docstring.
@@ -307,6 +314,15 @@ class Study:
         from xlli_ray.views.comparison import compare
 
         return compare([self.sample(name) for name in ([ids] if isinstance(ids, str) else ids)], models, window)
+
+    def view(self) -> Any:
+        """The study as it is now in the explorer, in a notebook (Jupyter or marimo): what `xlli view` shows in a browser.
+
+        Raises StudyError if the corpus was never scanned, XlliError without the extra `notebook`.
+        """
+        from xlli_ray.registry import VIEWERS
+
+        return VIEWERS.load("study")(self)
 
     @property
     def page_views(self) -> list[PageView]:

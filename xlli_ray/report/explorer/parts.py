@@ -13,23 +13,19 @@ from functools import cached_property
 from typing import Any
 
 from xlli_ray.corpus.sample import Loaded, sample_from_row
-from xlli_ray.errors import StudyError, XlliError
+from xlli_ray.errors import XlliError
 from xlli_ray.plots.view import View, to_json
 from xlli_ray.report.explorer.columns import ExplorerColumn, explorer_columns
 from xlli_ray.report.explorer.encoding import script
 from xlli_ray.report.explorer.held_samples import BUDGET, FEWEST, held_order
 from xlli_ray.report.explorer.sample_part import SeenArray, array_part, sample_part, seen_arrays
+from xlli_ray.report.explorer.source import FORMAT, MissingPart
 from xlli_ray.report.explorer.thumbnails import MOST, ROWS, SIDE, sheet
 from xlli_ray.report.page_context import Context
 from xlli_ray.report.page_parts.stage import ordered
 
-FORMAT = 1
 NAMES = 4096
 """Samples in one part of names."""
-
-
-class MissingPart(StudyError):
-    """There is no part of this name."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,7 @@ class Parts:
             row, index = int(match[3]), int(match[4])
             if row >= rows or index >= len(self.arrays) or not self.arrays[index].cell:
                 raise self._unknown(name)
-            return array_part(self.context, row, self.arrays[index])
+            return self._forgetting(array_part(self.context, row, self.arrays[index]))
         kind, number = match[1], int(match[2])
         ends = {"names": -(-rows // NAMES), "thumbnails": -(-min(rows, MOST) // ROWS), "column": len(self.columns), "sample": rows,
                 "figure": len(self.figures)}  # fmt: skip
@@ -111,7 +107,12 @@ class Parts:
         if kind == "figure":
             made: dict[str, Any] = json.loads(to_json(self.figures[number].view))
             return made
-        return sample_part(self.context, number, self.arrays)
+        return self._forgetting(sample_part(self.context, number, self.arrays))
+
+    def _forgetting(self, part: dict[str, Any]) -> dict[str, Any]:
+        """Without the sample's pixels, which nothing else shows: the parts of all would hold the corpus."""
+        self.context.samples.forget()
+        return part
 
     def scripts(self) -> Iterator[tuple[str, bytes]]:
         """(name, script) of every part that is written beside a page; `study` is the last, since it lists the others."""

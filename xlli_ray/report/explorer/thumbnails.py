@@ -26,12 +26,17 @@ BLANK = 232
 
 def sheet(samples: Sequence[Loaded | str]) -> dict[str, Any]:
     """`ThumbnailsPart`: the inputs of these samples, at most ROWS, in order; grey for one that cannot be loaded."""
-    down = -(-len(samples) // ACROSS)
-    out = np.full((down * SIDE, min(ACROSS, len(samples)) * SIDE, 3), BLANK, np.uint8)
-    for i, loaded in enumerate(samples):
-        if not isinstance(loaded, str):
+    return sheet_of([None if isinstance(loaded, str) else loaded.input for loaded in samples])
+
+
+def sheet_of(images: Sequence[NDArray[Any] | None]) -> dict[str, Any]:
+    """The same of images (C, H, W) in 0..1, or clips."""
+    down = -(-len(images) // ACROSS)
+    out = np.full((down * SIDE, min(ACROSS, len(images)) * SIDE, 3), BLANK, np.uint8)
+    for i, planes in enumerate(images):
+        if planes is not None:
             top, left = i // ACROSS * SIDE, i % ACROSS * SIDE
-            out[top : top + SIDE, left : left + SIDE] = thumbnail(loaded.input)
+            out[top : top + SIDE, left : left + SIDE] = thumbnail(planes)
     return {"uri": f"data:image/webp;base64,{base64_of(_webp(out))}", "across": ACROSS}
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from xlli_ray.errors import EnvironmentFailure, XlliError
-from xlli_ray.report.explorer.parts import MissingPart
+from xlli_ray.report.explorer.source import MissingPart
 from xlli_ray.report.explorer.write import BUNDLE, PROGRAM
 from xlli_ray.report.view_server.byte_range import Unsatisfiable, byte_range
 from xlli_ray.report.view_server.guard import HEADERS, knows, refusal

@@ -12,9 +12,9 @@ from typing import Any
 
 from xlli_ray.errors import StudyError, XlliError
 from xlli_ray.report.explorer.encoding import failed_script, script
-from xlli_ray.report.explorer.parts import MissingPart, Parts
-from xlli_ray.report.page import gather, render
-from xlli_ray.report.page_context import open_context
+from xlli_ray.report.explorer.source import MissingPart, PartSource
+from xlli_ray.report.page import render
+from xlli_ray.report.snapshot import open_parts
 from xlli_ray.report.training_page import training_page
 from xlli_ray.store.objects.client import Objects, exists, open_objects
 from xlli_ray.store.tables.results import read_results
@@ -32,7 +32,7 @@ class ShownStudy:
         self._lock = threading.Lock()
         self._open = ExitStack()
         self._page = b""
-        self._parts: Parts | None = None
+        self._parts: PartSource | None = None
         self._mark: Any = None
         self.objects: Objects = open_objects(place)
         self._training = exists(self.objects, DOCUMENT)
@@ -63,8 +63,6 @@ class ShownStudy:
                 raise
             except (XlliError, OSError, MemoryError) as error:
                 return failed_script(name, str(error) or type(error).__name__)
-            finally:
-                self._parts.context.samples.forget()
 
     def close(self) -> None:
         """Give up the snapshot; a later request makes a new one."""
@@ -81,16 +79,8 @@ class ShownStudy:
         if self._mark == mark:
             return
         self._close()
-        figures: list[Any] = []
-
-        def explore(parts: Parts) -> str:
-            figures.extend(parts.figures)
-            return "served"
-
-        self._page = render(gather(study, self.place, explore=explore)).encode()
-        if study.manifest.samples is not None:
-            context = self._open.enter_context(open_context(study, study.manifest.samples))
-            self._parts = Parts(context, self.place, figures)
+        page, self._parts = self._open.enter_context(open_parts(study, self.place))
+        self._page = render(page).encode()
         self._mark = mark
 
 

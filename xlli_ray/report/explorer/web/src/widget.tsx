@@ -1,11 +1,12 @@
 /** In a notebook (anywidget): parts are asked from the kernel, the view is not in the address. */
 import { render } from "preact";
 import "./style.css";
+import "./notebook.css";
 import { App } from "./app";
 import type { Study } from "./data";
 import { Explorer } from "./explorer";
 import type { Parts } from "./parts";
-import { Router } from "./route";
+import { parseRoute, Router } from "./route";
 
 interface Model {
   get(name: string): unknown;
@@ -43,7 +44,13 @@ function kernel(model: Model): Parts & { close(): void } {
 export default {
   render({ model, el }: { model: Model; el: HTMLElement }): () => void {
     const parts = kernel(model);
-    const explorer = new Explorer(parts, model.get("study") as Study, new Router(false));
+    const about = model.get("study") as Study;
+    const router = new Router(false);
+    const first = parseRoute(String(model.get("route") ?? ""));
+    if (first) router.route.value = first;
+    const explorer = new Explorer(parts, about, router);
+    el.classList.add("xe-notebook");
+    el.dataset["lmSuppressShortcuts"] = "true"; // JupyterLab: its keys for cells are not meant here
     render(<App explorer={explorer} />, el);
     return () => {
       parts.close();
