@@ -124,7 +124,7 @@ class LamParts:
         return {
             "row": 0, "id": "input", "height": height, "width": width, "images": {seen.key: planes for seen, planes in self._arrays},
             "windows": windows, "missing": [],
-            "values": {column.id: {model: _number(value[0]) for model, value in zip(self.models, column.values)} for column in self.columns},
+            "values": {c.id: {model: _number(value[0]) for model, value in zip(self.models, c.values)} for c in self.columns},
         }  # fmt: skip
 
 

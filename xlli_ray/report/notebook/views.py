@@ -14,8 +14,8 @@ from xlli_ray.study import Study
 
 
 def view_study(study: Study, section: str = "") -> Any:
-    """The study as it is now. `section`: id of an analysis whose figures are shown first. Raises StudyError without a sample table, XlliError
-    without anywidget."""
+    """The study as it is now. `section`: id of an analysis whose figures are shown first. Raises StudyError without a sample table,
+    XlliError without anywidget."""
     place = study.objects.url
     held = ExitStack()
     parts = held.enter_context(open_parts(study.as_it_is(), place))[1]

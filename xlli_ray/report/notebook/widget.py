@@ -16,11 +16,11 @@ def explorer_widget(source: PartSource, route: str = "") -> Any:
 
     Raises XlliError if anywidget is not installed.
     """
-    return _widget_class()(source, route)
+    return widget_class()(source, route)
 
 
 @lru_cache(maxsize=1)
-def _widget_class() -> Any:
+def widget_class() -> Any:
     """Defined when first used: its base is in an optional package."""
     try:
         import anywidget
