@@ -40,7 +40,9 @@ class SeenFigure:
     @property
     def about_json(self) -> dict[str, str]:
         """`FigureData`."""
-        return {"section": self.section, "anchor": self.anchor, "caption": self.caption, "kind": self.view.KIND}
+        return {
+            "section": self.section, "anchor": self.anchor, "title": self.view.title, "caption": self.caption, "kind": self.view.KIND
+        }  # fmt: skip
 
 
 @dataclass

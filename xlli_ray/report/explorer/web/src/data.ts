@@ -155,6 +155,7 @@ export interface FigureData {
   section: string;
   /** Id on the page, for a link. */
   anchor: string;
+  title: string;
   caption: string;
   kind: string;
 }

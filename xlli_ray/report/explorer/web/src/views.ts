@@ -1,5 +1,6 @@
 /** The tabs, by name: a new one is one file and one line here. */
 import type { ComponentType } from "preact";
+import { Figures } from "./figures";
 import type { Tab } from "./route";
 import { SamplesTable } from "./samples_table";
 
@@ -11,4 +12,7 @@ export interface View {
   listed: boolean;
 }
 
-export const VIEWS: readonly View[] = [{ tab: "samples", title: "Samples", component: SamplesTable, listed: true }];
+export const VIEWS: readonly View[] = [
+  { tab: "samples", title: "Samples", component: SamplesTable, listed: true },
+  { tab: "figures", title: "Figures", component: Figures, listed: true },
+];

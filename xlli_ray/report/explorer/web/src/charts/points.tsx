@@ -1,0 +1,68 @@
+/** A few named points with intervals in both directions: `xlli_ray/plots/scatter.py`. */
+import type { Table } from "../csv";
+import { axis, ends } from "./axis";
+import { told } from "./dots";
+import { columnsOf, Frame, Line, px, widest, Words } from "./frame";
+import { type Drawn, type Entry, type Hit, type Kind, PAPER } from "./kind";
+import { markPath } from "./marks";
+import { num, type ScatterView } from "./views";
+
+const LEAST = 290;
+const HEIGHT = 230;
+/** With more names than this, or several panels, points are numbered. */
+const NAMED = 5;
+
+export const points: Kind<ScatterView> = { legend, draw, table };
+
+const names = (view: ScatterView): string[] => [...new Set(view.panels.flatMap((panel) => panel.points.map((point) => point.name)))];
+const numbered = (view: ScatterView): boolean => names(view).length > NAMED || view.panels.length > 1;
+
+function legend(view: ScatterView): Entry[] {
+  const all = view.panels.flatMap((panel) => panel.points);
+  return names(view).map((name) => {
+    const found = all.find((point) => point.name === name);
+    return { name, colour: found?.colour ?? "", marker: found?.marker ?? "o", line: "" };
+  });
+}
+
+function draw(view: ScatterView, width: number, hidden: ReadonlySet<string>): Drawn {
+  const { across, each } = columnsOf(view.panels.length, view.columns, width, LEAST);
+  const pitch = HEIGHT + 80;
+  const order = names(view);
+  const hits: Hit[] = [];
+  const content = view.panels.map((panel, i) => {
+    const [left, top] = [(i % across) * each, Math.floor(i / across) * pitch];
+    const shown = panel.points.filter((point) => !hidden.has(point.name));
+    const side = (name: "x" | "y"): [number, number] => ends(shown.flatMap((point) => [num(point[name].mean), num(point[name].low), num(point[name].high)]), false, 0.1);
+    const rough = { left: left + 50, right: left + each - 14, top: top + 26, bottom: top + 26 + HEIGHT };
+    const y = axis(...side("y"), rough.bottom, rough.top, { count: 5 });
+    const box = { ...rough, left: left + widest(y.ticks) + 30 };
+    const x = axis(...side("x"), box.left, box.right);
+    for (const point of shown) {
+      if (point.x.mean === null || point.y.mean === null) continue;
+      hits.push({ x: x.at(point.x.mean), y: y.at(point.y.mean), head: point.name, lines: [`${view.xlabel}: ${told(point.x)}`, `${view.ylabel}: ${told(point.y)}`], colour: point.colour });
+    }
+    return (
+      <Frame key={i} box={box} title={panel.title} x={x} y={y} xlabel={view.xlabel} ylabel={view.ylabel}>
+        {shown.filter((point) => [point.x.low, point.x.high, point.y.low, point.y.high].every((end) => end !== null)).map((point, k) => (
+          <g key={`i${k}`}>
+            <Line x1={x.at(num(point.x.low))} x2={x.at(num(point.x.high))} y1={y.at(num(point.y.mean))} y2={y.at(num(point.y.mean))} colour={point.colour} width={1.3} opacity={0.5} />
+            <Line x1={x.at(num(point.x.mean))} x2={x.at(num(point.x.mean))} y1={y.at(num(point.y.low))} y2={y.at(num(point.y.high))} colour={point.colour} width={1.3} opacity={0.5} />
+          </g>
+        ))}
+        {shown.filter((point) => point.x.mean !== null && point.y.mean !== null).map((point, k) => (
+          <g key={k}>
+            <path d={markPath(point.marker, 4.4)} transform={`translate(${px(x.at(num(point.x.mean)))} ${px(y.at(num(point.y.mean)))})`} fill={point.colour} stroke={PAPER} />
+            <Words x={px(x.at(num(point.x.mean))) + 7} y={px(y.at(num(point.y.mean))) - 6} text={numbered(view) ? String(order.indexOf(point.name) + 1) : point.name} width={140} />
+          </g>
+        ))}
+      </Frame>
+    );
+  });
+  return { height: Math.ceil(view.panels.length / across) * pitch, content, hits };
+}
+
+function table(view: ScatterView): Table {
+  const rows = view.panels.flatMap((panel) => panel.points.map((point) => [panel.title, point.name, point.x.mean, point.x.low, point.x.high, point.y.mean, point.y.low, point.y.high]));
+  return { head: ["panel", "name", view.xlabel, "x low", "x high", view.ylabel, "y low", "y high"], rows };
+}
