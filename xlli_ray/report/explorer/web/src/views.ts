@@ -2,6 +2,7 @@
 import type { ComponentType } from "preact";
 import { Figures } from "./figures";
 import type { Tab } from "./route";
+import { Scatter } from "./scatter";
 import { SamplesTable } from "./samples_table";
 
 export interface View {
@@ -14,5 +15,6 @@ export interface View {
 
 export const VIEWS: readonly View[] = [
   { tab: "samples", title: "Samples", component: SamplesTable, listed: true },
+  { tab: "scatter", title: "Scatter", component: Scatter, listed: true },
   { tab: "figures", title: "Figures", component: Figures, listed: true },
 ];

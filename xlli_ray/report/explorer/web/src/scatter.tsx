@@ -1,0 +1,170 @@
+/** Any two measures of the samples against each other, or an embedding; a rectangle drawn with the mouse chooses samples for the table. */
+import { useEffect, useMemo } from "preact/hooks";
+import { Choice, list, listed, type Option, Toggle } from "./controls";
+import { csv } from "./csv";
+import { type Explorer, useExplorer, useLoaded } from "./explorer";
+import { nameOf } from "./figures";
+import { counted, shown } from "./format";
+import { formatMeasure, type Measure } from "./rows";
+import { fileName, saveText } from "./save";
+import { type Asked, askedOf, axesOf, comparable, GROUP, NETWORK } from "./scatter/asked";
+import { Bounds, Brushed } from "./scatter/brushed";
+import { MOST_FACES } from "./scatter/faces";
+import { load, type Loaded } from "./scatter/load";
+import { Plot } from "./scatter/plot";
+import { filtered, formatRectangle, inside, type Rectangle } from "./scatter/points";
+import { pointsTable } from "./tables";
+import { ramp } from "./charts/colours";
+import { Swatch } from "./charts/sheet";
+
+/** What the scatter showed when it was left: a tab that is opened again is as it was. */
+const left = new WeakMap<Explorer, Readonly<Record<string, string>>>();
+
+export function Scatter() {
+  const explorer = useExplorer();
+  const { study, router } = explorer;
+  const query = router.route.value.query;
+  useEffect(() => {
+    const before = left.get(explorer);
+    if (before && !Object.keys(query).length) router.change(explorer.brushed.peek() ? before : { ...before, brush: "" });
+  }, []);
+  useEffect(() => void left.set(explorer, query), [query]);
+  const asked = askedOf(study, query);
+  const key = JSON.stringify([asked.cloud, asked.x, asked.y, asked.colour]);
+  const { value: loaded, error } = useLoaded(key, () => load(explorer, asked));
+  if (!axesOf(study).length && !asked.cloud) return <p>This study has no measured numbers of samples yet.</p>;
+  return (
+    <section class="xe-scatter" aria-label="Scatter">
+      <Tools asked={asked} loaded={loaded} />
+      {error && <p class="xe-error">{error}</p>}
+      {loaded && <Seen key={key} asked={asked} loaded={loaded} />}
+    </section>
+  );
+}
+
+function Seen({ asked, loaded }: { asked: Asked; loaded: Loaded }) {
+  const explorer = useExplorer();
+  const { router, study } = explorer;
+  const off = router.route.value.query["off"] ?? "";
+  const hidden = useMemo(() => new Set(listed(off)), [off]);
+  const { points, kept } = useMemo(() => filtered(loaded.points, (i) => !hidden.has(loaded.colouring.names[loaded.colouring.code[i] as number] ?? "")), [loaded, hidden]);
+  const code = useMemo(() => Uint16Array.from(kept, (i) => loaded.colouring.code[i] as number), [kept]);
+  const brush = asked.brush && formatRectangle(asked.brush);
+  const lit = useMemo(() => (asked.brush ? new Set(inside(points, asked.brush)) : null), [points, brush]);
+  const rows = useMemo(() => (lit ? [...new Set(Array.from(lit, (i) => points.row[i] as number))].sort((a, b) => a - b) : []), [lit]);
+  useEffect(() => void (explorer.brushed.value = lit ? new Set(rows) : null), [lit]);
+  const zoom = useMemo(() => asked.zoom, [asked.zoom && formatRectangle(asked.zoom)]);
+  const set = (next: Rectangle | null): void => router.change({ brush: next ? formatRectangle(next) : "" });
+  const save = async (): Promise<void> => saveText(fileName(`${study.name} scatter`, "csv"), "text/csv", csv(await pointsTable(explorer, points, loaded, code)));
+  return (
+    <>
+      <Legend loaded={loaded} hidden={hidden} />
+      <Plot loaded={loaded} points={points} code={code} comparable={comparable(asked)} brush={asked.brush} lit={lit} zoom={zoom} faces={asked.faces && points.x.length <= MOST_FACES} onBrush={set} />
+      <p class="xe-line">
+        <span class="xe-quiet">{counted(points.x.length)} points. Drag to brush, click to open.</span>
+        <Toggle
+          on={asked.faces && points.x.length <= MOST_FACES} title={points.x.length > MOST_FACES ? `for at most ${MOST_FACES} points; there are ${points.x.length}` : "thumbnails in place of points"}
+          onClick={() => router.change({ faces: asked.faces ? "" : "1" })}
+        >
+          Thumbnails
+        </Toggle>
+        {asked.zoom && <button type="button" onClick={() => router.change({ zoom: "" })}>Whole plot</button>}
+        <button type="button" onClick={() => void save()}>Save points as CSV</button>
+      </p>
+      {asked.brush ? (
+        <Brushed rows={rows} count={lit?.size ?? 0} brush={asked.brush} onBrush={set} onZoom={() => router.change({ zoom: brush ?? "", brush: "" })} />
+      ) : (
+        <details>
+          <summary>Brush by numbers</summary>
+          <Bounds brush={null} onBrush={set} />
+        </details>
+      )}
+    </>
+  );
+}
+
+function Legend({ loaded, hidden }: { loaded: Loaded; hidden: ReadonlySet<string> }) {
+  const { router } = useExplorer();
+  const { names, looks, scale } = loaded.colouring;
+  if (scale) {
+    return (
+      <p class="xe-line">
+        <span class="xe-quiet"><bdi>{loaded.by}</bdi></span> {shown(scale.low)}
+        <span class="xe-ramp" style={{ background: `linear-gradient(to right, ${Array.from({ length: 9 }, (_, i) => ramp("cividis", i / 8)).join(", ")})` }} /> {shown(scale.high)}
+      </p>
+    );
+  }
+  if (!names.length) return null;
+  return (
+    <div class="xe-line" role="group" aria-label={`Legend, ${loaded.by}: switch off and on`}>
+      {names.map((name, i) => (
+        <button
+          type="button" key={name} class="xe-toggle" aria-pressed={!hidden.has(name)}
+          onClick={() => router.change({ off: list(hidden.has(name) ? [...hidden].filter((one) => one !== name) : [...hidden, name]) })}
+        >
+          <svg class="xe-swatch" width={14} height={14} viewBox="6 -7 14 14" aria-hidden="true"><Swatch entry={{ name, colour: looks[i]?.colour ?? "", marker: looks[i]?.mark ?? "o", line: "" }} /></svg>
+          <bdi>{name}</bdi>
+        </button>
+      ))}
+    </div>
+  );
+}
+
+function Tools({ asked, loaded }: { asked: Asked; loaded?: Loaded }) {
+  const { study, router } = useExplorer();
+  const fresh = { brush: "", zoom: "", off: "" };
+  const embeddings = study.figures.flatMap((one, i) => (one.kind === "embedding" ? [{ value: nameOf(study.figures, i), text: one.title || one.caption, group: "embedding" }] : []));
+  const words = study.columns.filter((one) => one.kind === "word");
+  const colours: Option[] = [
+    { value: "none", text: "one colour" },
+    ...(asked.cloud ? [{ value: GROUP, text: "degradation" }] : []),
+    ...(!asked.cloud && study.models.length > 1 ? [{ value: NETWORK, text: "network, a point each" }] : []),
+    ...words.map((one) => ({ value: one.id, text: one.name === "label" ? "degradation" : one.name, group: "samples" })),
+    ...axesOf(study).map((one) => ({ value: one.id, text: one.name, group: one.group })),
+  ];
+  return (
+    <div class="xe-tools">
+      {embeddings.length > 0 && (
+        <div class="xe-line">
+          <Choice
+            label="Show" value={asked.cloud ? asked.cloud.figure : ""} options={[...(axesOf(study).length ? [{ value: "", text: "two measures" }] : []), ...embeddings]}
+            onChange={(value) => router.change({ ...fresh, colour: "", cloud: value ? `${value}:0` : "" })}
+          />
+          {asked.cloud && loaded && loaded.clouds.length > 1 && (
+            <Choice label="Panel" value={String(asked.cloud.index)} options={loaded.clouds.map((text, i) => ({ value: String(i), text }))} onChange={(value) => router.change({ ...fresh, cloud: `${asked.cloud?.figure}:${value}` })} />
+          )}
+        </div>
+      )}
+      {!asked.cloud && (
+        <>
+          <Side label="x" measure={asked.x} networks={asked.colour !== NETWORK} onChange={(measure) => router.change({ brush: "", zoom: "", x: formatMeasure(measure) })} />
+          <Side label="y" measure={asked.y} networks={asked.colour !== NETWORK} onChange={(measure) => router.change({ brush: "", zoom: "", y: formatMeasure(measure) })} />
+        </>
+      )}
+      <div class="xe-line">
+        <Choice label="Colour" value={asked.colour || "none"} options={colours} onChange={(colour) => router.change({ ...fresh, colour })} />
+      </div>
+    </div>
+  );
+}
+
+/** One axis: the measure, its network, and the network to subtract. */
+function Side({ label, measure, networks, onChange }: { label: string; measure: Measure; networks: boolean; onChange: (measure: Measure) => void }) {
+  const explorer = useExplorer();
+  const about = explorer.about(measure.column);
+  const models = about?.models ?? [];
+  const options = models.map((model) => ({ value: model, text: model }));
+  return (
+    <div class="xe-line" role="group" aria-label={`${label} axis`}>
+      <Choice
+        label={label} value={measure.column} options={axesOf(explorer.study).map((one) => ({ value: one.id, text: one.name, group: one.group }))}
+        onChange={(column) => {
+          const next = explorer.about(column)?.models ?? [];
+          onChange({ column, model: next.includes(measure.model) ? measure.model : (next[0] ?? ""), minus: next.includes(measure.minus) ? measure.minus : "" });
+        }}
+      />
+      {networks && models.length > 0 && <Choice label="of" value={measure.model} options={options} onChange={(model) => onChange({ ...measure, model })} />}
+      {networks && models.length > 1 && <Choice label="minus" value={measure.minus} options={[{ value: "", text: "nothing" }, ...options]} onChange={(minus) => onChange({ ...measure, minus })} />}
+    </div>
+  );
+}
