@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from explorer_figures import add_every_kind
 from lam_studies import Lam
 from toy_studies import Recipe, Stage, write_study
 
@@ -70,7 +71,8 @@ def outputs(model: int, row: int, shape: tuple[int, ...]) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Name → URL of pages on disk: `toy` (6 photographs, 2 degradations, 3 networks), `lam` (with maps), `evil` (strangers' names)."""
+    """Name → URL of pages on disk: `toy` (6 photographs, 2 degradations, 3 networks), `lam` (with maps), `figures` (one of each kind), `evil`
+    (strangers' names)."""
     folder = tmp_path_factory.mktemp("pages")
 
     def make(name: str, recipe: Recipe, change: Callable[[Path], None] = lambda place: None) -> str:
@@ -81,7 +83,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     restore = Stage("restore", name="output", shape=(3, -1, -2), dtype="uint8", array=outputs)
     features = Stage("features", "features", (), ["body.0.out", "body.1.out"], shape=(16, 8, 8))
     maps: list[Any] = [stage for stage in Lam().stages() if stage.kind == "lam"]
+    figures = make("figures", Recipe([restore], models=2, pictures=6))
+    add_every_kind(folder / "figures")
     return {
+        "figures": figures,
         "toy": make("toy", Recipe([restore, features], models=3, pictures=6)),
         "lam": make("lam", Recipe([restore, *maps], models=2, pictures=4, degradations=("clean",))),
         "evil": make("evil", Recipe([restore], models=2, pictures=2, broken=1, failed=(0,), reason="<script>window.broken=1</script>")),

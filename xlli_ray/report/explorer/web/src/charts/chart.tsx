@@ -76,7 +76,9 @@ export function Chart<View extends { title: string }>({ kind, view, hidden }: { 
 }
 
 export function Tip({ hit, width }: { hit: Hit; width: number }) {
-  const side = hit.x > width / 2 ? { right: `${Math.max(0, width - hit.x + 14)}px` } : { left: `${hit.x + 14}px` };
+  const left = hit.x > width / 2;
+  const room = (left ? hit.x : width - hit.x) - 14;
+  const side = { [left ? "right" : "left"]: `${(left ? width - hit.x : hit.x) + 14}px`, maxWidth: `${Math.min(320, Math.max(120, room))}px` };
   return (
     <div class="xe-tip" role="status" style={{ ...side, top: `${Math.max(0, hit.y - 10)}px` }}>
       {hit.row !== undefined && <Thumbnail row={hit.row} />}
