@@ -36,6 +36,7 @@ def every_kind(rows: int) -> list[View]:
     )
     dots = Panel("<b>", "dB", (one, None, two), (BLUE, RED, BLUE), ((29.0, 30.5), None, None), True, "s", "os^", ("1", "", "2–3"))
     points = ScatterPanel("ρ", (Point("net", BLUE, one, two), Point("other", RED, two, one, "D")))
+    bins = Histogram("a", BLUE, (-1.0, 0.0, 1.0), (0.1, 0.8, 0.0), (0.1, 0.9, 0.1), 1.5, "α 2")
     spread = np.random.default_rng(1).random((2, rows))
     groups = tuple(row % 2 for row in range(rows))
     cloud = Cloud("PCA", tuple(spread[0].tolist()), tuple(spread[1].tolist()), groups, tuple(range(rows)))
@@ -44,7 +45,7 @@ def every_kind(rows: int) -> list[View]:
         Dots("dots", ("a", "b", "c"), (dots, dots)),
         Scatter("scatter", "DI", "PSNR", (points, points)),
         Heat("heat", ("a", "b"), ("clean", "blur2"), ((1.0, NAN), (-1.0, 2.0)), (BLUE, RED), True, 1, ((True, False), (False, False))),
-        Histograms("histograms", "σ", "density", ((Histogram("a", BLUE, (-1.0, 0.0, 1.0), (0.1, 0.8, 0.0), (0.1, 0.9, 0.1), 1.5, "α 2"),),)),
+        Histograms("histograms", "σ", "density", ((bins,),)),
         Matrices("matrices", ("a", "b", "c"), (BLUE, RED, BLUE), (Matrix("net", ((0.5, NAN), (12.0, 0.001))),)),
         Strips("strips", ("a", "b"), (BLUE, RED), (Strip("t", "x", ((0.1, 0.2, 0.9), (0.4,)), 0.5, True),)),
         Embedding("embedding", ("net\nlayer",), ("PCA", "t-SNE"), (Group("clean", BLUE), Group("blur2", RED)), ((cloud, None),)),
@@ -59,7 +60,7 @@ def add_every_kind(place: Path) -> None:
     study = json.loads(found[1])
     views = every_kind(study["rows"])
     study["figures"] = [
-        {"section": "toy", "anchor": f"figure-toy-{view.KIND}", "title": view.title, "caption": f"of the kind {view.KIND}", "kind": view.KIND}
+        {"section": "toy", "anchor": f"figure-toy-{view.KIND}", "title": view.title, "caption": f"{view.KIND}", "kind": view.KIND}
         for view in views
     ]
     for number, view in enumerate(views):

@@ -71,8 +71,8 @@ def outputs(model: int, row: int, shape: tuple[int, ...]) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Name → URL of pages on disk: `toy` (6 photographs, 2 degradations, 3 networks), `lam` (with maps), `figures` (one of each kind), `evil`
-    (strangers' names)."""
+    """Name → URL of pages on disk: `toy` (6 photographs, 2 degradations, 3 networks), `lam` (with maps), `figures` (one of each kind),
+    `evil` (strangers' names)."""
     folder = tmp_path_factory.mktemp("pages")
 
     def make(name: str, recipe: Recipe, change: Callable[[Path], None] = lambda place: None) -> str:
