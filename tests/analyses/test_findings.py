@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from xlli_ray.analyses import analysis_class
-from xlli_ray.analyses.shared.findings import LONGEST, Estimate, Finding, Outcome, fixed, listed, named
+from xlli_ray.analyses.shared.findings import LONGEST, Behind, Estimate, Finding, Outcome, fixed, listed, named
 from xlli_ray.registry import ANALYSES
 
 _Row = dict[str, Any]
@@ -76,6 +76,7 @@ def test_lam_ranks_networks_and_says_where_no_difference_is_shown() -> None:
     assert first == Finding(
         "c has the highest diffusion index (DI), 6.50 (95 % interval 5.50 to 7.50; 5 photographs); no difference from a, the second, is "
         "shown (0.50, interval −0.50 to 1.50); 2.50 more than b, the lowest (interval 1.50 to 3.50).", "di",
+        behind=Behind("", "di", "c", "b"),
     )  # fmt: skip
     assert second == Finding(
         "No network has more than half of its maps fail a control; the most are 2 of 10 maps (a, randomised weights; 5 photographs).",

@@ -1,7 +1,8 @@
 """The explorer with many samples: writing the page, its size, first paint and sorting in Chromium.
 
-Bars: 10,000 samples × 4 networks: page written within 20 s, first paint within 1 s, a sort within 100 ms; 100,000 samples open. The study is
-made by hand (32×32 photographs, four degradations, outputs stored), so that only the page is measured; `--place` measures one that is there.
+Bars: 10,000 samples × 4 networks: page written within 20 s, first paint within 1 s, a sort within 100 ms; 100,000 samples open. The
+study is made by hand (32×32 photographs, four degradations, outputs stored), so that only the page is measured; `--place` measures one
+that is there.
 
     python tests/benchmarks/explorer.py --samples 10000
 """
@@ -68,7 +69,8 @@ def written(place: str) -> None:
     for path in Path(place, "report").rglob("*"):
         if path.is_file():
             kinds[path.stem.split("-")[0] if path.parent.name == "data" else path.name] += path.stat().st_size
-    say("written", seconds=round(time.perf_counter() - begun, 1), cpu_seconds=round(cpu, 1), kilobytes={k: v >> 10 for k, v in kinds.items()})
+    wall, sizes = round(time.perf_counter() - begun, 1), {name: size >> 10 for name, size in kinds.items()}
+    say("written", seconds=wall, cpu_seconds=round(cpu, 1), kilobytes=sizes)
 
 
 def in_chromium(place: str, rounds: int) -> None:

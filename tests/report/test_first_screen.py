@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 from toy_studies import Recipe, Stage
@@ -43,7 +44,8 @@ def page_of(place: str) -> Words:
     words = Words()
     words.feed(Path(write_report(place)).read_text())
     words.text = re.sub(r"\s+", " ", words.text)
-    assert {link.removeprefix("#") for link in words.links if link != "explorer.css"} <= words.ids, "a link leads nowhere"
+    own = {link for link in words.links if link == "explorer.css" or link.startswith("#/")}  # of the explorer
+    assert {link.removeprefix("#") for link in words.links - own} <= words.ids, "a link leads nowhere"
     return words
 
 
@@ -81,6 +83,11 @@ def test_without_analyses_the_means_of_restore_are_the_finding(place: str) -> No
     assert "Its mean is the highest in 2 of 2 degradations." in page.text
     assert found < page.text.index("xlli run toy.yaml")
     assert {"#figure-restore-psnr_y", "#stage-restore"} <= page.links
+    routes = [dict(parse_qsl(link.removeprefix("#/samples?"))) for link in page.links if link.startswith("#/samples?")]
+    best, rest = sorted(routes, key=len, reverse=True)
+    sort = {"dir": "asc", "sort": "restore/psnr_y@net1−net0"}
+    assert best == {"compare": "net0,net1", "labels": "clean", "measure": "restore/psnr_y", **sort}
+    assert rest == {"measure": "restore/psnr_y"}, "a sentence about all degradations leads to all samples"
 
 
 def test_two_photographs_are_said_to_have_no_interval(make_study: Make) -> None:

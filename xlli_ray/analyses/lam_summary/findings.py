@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from xlli_ray.analyses.lam_summary.tables import ALL
-from xlli_ray.analyses.shared.findings import Finding, Outcome, difference, flags, listed, named, over
+from xlli_ray.analyses.shared.findings import Behind, Finding, Outcome, difference, flags, listed, named, over
 
 _Row = dict[str, Any]
 _ENDS = ("difference", "low", "high")
@@ -38,7 +38,8 @@ def _networks(outcome: Outcome) -> Iterator[Finding]:
     top, *others = rows
     said = outcome.estimate(top, "di", "di_low", "di_high", over(top, images="photograph"))
     if not others:
-        yield Finding(f"The diffusion index (DI) of {named(top['model'])} is {said.text}.", outcome.figure("di"), flag)
+        behind = Behind(str(outcome.params.get("of", "")), "di", top["model"])
+        yield Finding(f"The diffusion index (DI) of {named(top['model'])} is {said.text}.", outcome.figure("di"), flag, behind)
         return
     text = f"{named(top['model'])} has the highest diffusion index (DI), {said.text}"
     pairs = [row for row in outcome.rows("lam_pairs") if row["label"] == top["label"]]
@@ -47,7 +48,8 @@ def _networks(outcome: Outcome) -> Iterator[Finding]:
         role = "" if len(others) == 1 else "the second" if other is others[0] else "the lowest"
         name = named(other["model"])
         text += f"; {apart.against(name, role, after=said)}" if apart is not None else f"; {name} was not compared on the same windows"
-    yield Finding(f"{text}.", outcome.figure("di", "pairs"), flag)
+    behind = Behind(str(outcome.params.get("of", "")), "di", top["model"], others[-1]["model"])
+    yield Finding(f"{text}.", outcome.figure("di", "pairs"), flag, behind)
 
 
 def _groups(outcome: Outcome) -> Iterator[Finding]:

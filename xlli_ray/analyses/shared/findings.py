@@ -27,6 +27,19 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Behind:
+    """The samples behind a sentence: those of a stage, sorted by a column of one network, or by the difference of two."""
+
+    stage: str
+    column: str
+    model: str = ""
+    minus: str = ""
+    """Subtracted; "" for none."""
+    label: str = ""
+    """Only this degradation; "" for all."""
+
+
+@dataclass(frozen=True)
 class Finding:
     """One sentence or two about one figure. All of it is plain text."""
 
@@ -35,6 +48,8 @@ class Finding:
     """Name of the figure of the result that shows it; "" for none."""
     flag: str = ""
     """What would change the reading; "" for nothing."""
+    behind: Behind | None = None
+    """None: the samples of the stages that the analysis read."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from urllib.parse import quote, urlencode
 
-from xlli_ray.analyses.shared.findings import NAMED, Finding, flags, named
+from xlli_ray.analyses.shared.findings import NAMED, Behind, Finding, flags, named
 from xlli_ray.analyses.shared.worse_than_baseline import Below, below_baseline
 from xlli_ray.errors import counted
 from xlli_ray.report.page_context import Context
@@ -17,6 +18,8 @@ from xlli_ray.report.page_model import Figure, Section, anchor_of
 from xlli_ray.report.page_parts.analysis import ResultSection
 from xlli_ray.report.page_parts.restore_findings import restore_findings
 
+MINUS = "−"
+"""Between two networks in an address, as in `web/src/rows.ts`."""
 LARGEST = 400_000
 """Characters of SVG; larger figures are linked and not repeated."""
 
@@ -30,6 +33,8 @@ class Sentence:
     links: Sequence[tuple[str, str]] = ()
     """(words, id on the page)."""
     figure: Figure | None = None
+    explore: str = ""
+    """Address of the samples behind it in the explorer; "" for none."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,8 @@ def first_screen(
     if not any(result.findings for result in results):
         for section in sections:
             if found := restore_findings(context, section):
-                items = _sentences(found, section.id, section.figures, [("Numbers", f"stage-{section.id}"), *_samples([section])], below)
+                links = [("Numbers", f"stage-{section.id}"), *_samples([section])]
+                items = _sentences(found, section.id, section.figures, links, below, [section])
                 out.append(Told(section.id, f"stage-{section.id}", items))
     unnamed = [one for one in below if not any(_names(one, item.text) for told in out for item in told.items)]
     for stage in dict.fromkeys(one.stage for one in unnamed):
@@ -81,20 +87,22 @@ def _analysis(result: ResultSection, sections: Sequence[Section], below: Sequenc
     if not result.findings:
         why = {"failed": "There is no new result: this analysis failed.", "missing": "There is no result yet."}.get(result.state.state)
         return Told(result.id, anchor, [Sentence(why, links=[("Why", anchor)])]) if why else None
-    links = [("Numbers", anchor), *_samples([section for stage in result.reads for section in sections if section.id == stage])]
-    return Told(result.id, anchor, _sentences(result.findings, result.id, result.figures, links, below))
+    read = [section for stage in result.reads for section in sections if section.id == stage]
+    links = [("Numbers", anchor), *_samples(read)]
+    return Told(result.id, anchor, _sentences(result.findings, result.id, result.figures, links, below, read))
 
 
 def _samples(sections: Sequence[Section]) -> list[tuple[str, str]]:
     """Where the samples are shown: the stages with images."""
     shown = [section for section in sections if section.strips or any(piece.form == "strip" for piece in section.own)]
-    return [("Samples" if len(shown) == 1 else f"Samples of {section.id}", f"stage-{section.id}") for section in shown]
+    return [("Images" if len(shown) == 1 else f"Images of {section.id}", f"stage-{section.id}") for section in shown]
 
 
 def _sentences(
-    found: Sequence[Finding], section: str, figures: Sequence[Figure], links: Sequence[tuple[str, str]], below: Sequence[Below]
+    found: Sequence[Finding], section: str, figures: Sequence[Figure], links: Sequence[tuple[str, str]], below: Sequence[Below],
+    read: Sequence[Section],
 ) -> list[Sentence]:
-    """Each figure once, beside the first sentence that names it."""
+    """Each figure once, beside the first sentence that names it. `read`: the stages behind them."""
     by_anchor = {figure.anchor: figure for figure in figures if figure.anchor}
     shown: set[str] = set()
     out = []
@@ -104,8 +112,23 @@ def _sentences(
         shown |= {figure.anchor} if figure is not None else set()
         own = [("Figure", figure.anchor)] if figure is not None else []
         flag = flags(one.flag, *(_under(under) for under in below if _names(under, one.text)))
-        out.append(Sentence(one.text, flag, [*own, *links], figure if drawn else None))
+        out.append(Sentence(one.text, flag, [*own, *links], figure if drawn else None, samples_route(one.behind, read)))
     return out
+
+
+def samples_route(behind: Behind | None, read: Sequence[Section]) -> str:
+    """Address in the explorer of the samples behind a finding: `web/src/route.ts`. Without `behind`, of the first column of `read`."""
+    known = {section.id: [column.name for column in section.shown] for section in read}
+    if behind is None or behind.column not in known.get(behind.stage, ()):
+        stage = next((name for name, columns in known.items() if columns), None)
+        return f"#/samples?{urlencode({'measure': f'{stage}/{known[stage][0]}'})}" if stage is not None else ""
+    measure = f"{behind.stage}/{behind.column}"
+    fields = {"labels": quote(behind.label, safe=""), "measure": measure}
+    if behind.minus:
+        fields["compare"] = ",".join(quote(model, safe="") for model in (behind.minus, behind.model))
+    sort = f"{measure}@{behind.model}{MINUS}{behind.minus}" if behind.minus else f"{measure}@{behind.model}" if behind.model else ""
+    fields |= {"sort": sort, "dir": "asc" if sort else ""}
+    return f"#/samples?{urlencode({name: value for name, value in sorted(fields.items()) if value})}"
 
 
 def _names(below: Below, sentence: str) -> bool:

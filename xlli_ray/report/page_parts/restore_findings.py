@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from xlli_ray.analyses.shared.findings import Estimate, Finding, named
+from xlli_ray.analyses.shared.findings import Behind, Estimate, Finding, named
 from xlli_ray.analyses.shared.worse_than_baseline import baselines
 from xlli_ray.errors import counted
 from xlli_ray.report.page_context import Context
@@ -25,7 +25,7 @@ def restore_findings(context: Context, section: Section) -> list[Finding]:
     known = [model for model in section.models if any(key[0] == model for key in summary.values)]
     base = [model for model in known if model in baselines(context.study.manifest)]
     networks = [model for model in known if model not in base] or known
-    return [*_best(context, section, summary, networks, base, labels), *_worst(summary, networks, labels)]
+    return [*_best(context, section, summary, networks, base, labels), *_worst(section, summary, networks, labels)]
 
 
 def _best(
@@ -51,14 +51,15 @@ def _best(
         paired = summarise(context.tables, asked, models=[model, best], labels=labels, against=model)
         if (apart := _difference(paired.differences, best, model, label)) is not None:
             text += f"; {apart.against(named(model), 'the baseline', after=said)}"
-    yield Finding(f"{text}.", COLUMN)
+    other = ranked[1] if len(ranked) > 1 else next((model for model in base if model != best), "")
+    yield Finding(f"{text}.", COLUMN, behind=Behind(section.id, COLUMN, best, other, label if len(labels) > 1 else ""))
     if len(labels) > 1 and len(ranked) > 1:
         first = sum(max((other for other in networks if (other, one) in summary.values),
                         key=lambda other: summary.values[other, one].mean, default="") == best for one in labels)  # fmt: skip
         yield Finding(f"Its mean is the highest in {first} of {counted(len(labels), 'degradation')}.", COLUMN)
 
 
-def _worst(summary: Summary, networks: Sequence[str], labels: Sequence[str]) -> Iterator[Finding]:
+def _worst(section: Section, summary: Summary, networks: Sequence[str], labels: Sequence[str]) -> Iterator[Finding]:
     """Of one network: the degradation with the largest loss against the first."""
     if summary.pairing != "labels" or len(networks) != 1:
         return
@@ -67,7 +68,7 @@ def _worst(summary: Summary, networks: Sequence[str], labels: Sequence[str]) -> 
         most = min(some, key=lambda one: one.interval.mean)
         apart = _estimate(most.interval).against(named(most.one))
         lead = f"The lowest of {len(some)} degradations is {named(most.other)}" if len(some) > 1 else f"On {named(most.other)}"
-        yield Finding(f"{lead}: {apart}.", COLUMN)
+        yield Finding(f"{lead}: {apart}.", COLUMN, behind=Behind(section.id, COLUMN, networks[0], label=most.other))
 
 
 def _difference(differences: Sequence[Difference], one: str, other: str, label: str) -> Estimate | None:

@@ -39,7 +39,7 @@ inBrowsers("a difference of two networks is a column, the largest first", async 
   await page.select(".xe-difference label:nth-child(2) select", "net0");
   await until(page, () => [...document.querySelectorAll(".xe-grid th")].some((one) => one.textContent?.includes("net2 − net0")));
   const place = (await texts(page, ".xe-grid th")).findIndex((text) => text.includes("net2 − net0")) + 1;
-  assert.ok((await texts(page, `.xe-grid tbody td:nth-child(${place})`)).every((text) => text === "+0.2"));
+  assert.ok((await texts(page, `.xe-grid tbody td:nth-child(${place})`)).every((text) => text === "+0.2000"));
 });
 
 inBrowsers("limits on numbers and words narrow the table", async ({ open }) => {

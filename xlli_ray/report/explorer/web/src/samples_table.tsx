@@ -2,7 +2,7 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Choice, list, listed, Toggle, useMeasures } from "./controls";
 import { type Explorer, useExplorer, useLoaded } from "./explorer";
-import { counted, shown, signed } from "./format";
+import { counted, decimals, fixed, shown } from "./format";
 import { names, type Values } from "./parts";
 import { type Bound, formatBounds, formatMeasure, kept, measured, type Measure, parseBounds, parseMeasure, ranked, sorted } from "./rows";
 import { Thumbnail } from "./thumbnail";
@@ -271,13 +271,15 @@ function useColumns(asked: Asked): Column[] {
     const out: Column[] = [];
     if (study.labels.length > 1) out.push({ key: "label", head: "degradation", sort: { column: "sample/label", model: "", minus: "" }, text: (row) => word(labels, row), numeric: false });
     if (about && values) {
-      const add = (measure: Measure, head: string, text: (value: number) => string): void => {
+      const add = (measure: Measure, head: string): void => {
         const numbers = measured(values, about.models, study.rows, measure);
+        const places = decimals(numbers);
+        const text = (value: number): string => (measure.minus && value > 0 ? "+" : "") + fixed(value, places);
         const colour = measure.minus ? undefined : study.models.find((one) => one.id === measure.model)?.colour;
         out.push({ key: formatMeasure(measure), head, sort: measure, colour, text: (row) => text(numbers[row] ?? NaN), numeric: true });
       };
-      for (const model of about.models.length ? asked.models : [""]) add({ column: about.id, model, minus: "" }, model || about.name, shown);
-      if (asked.compare) add({ column: about.id, model: asked.compare[1], minus: asked.compare[0] }, `${asked.compare[1]} − ${asked.compare[0]}`, signed);
+      for (const model of about.models.length ? asked.models : [""]) add({ column: about.id, model, minus: "" }, model || about.name);
+      if (asked.compare) add({ column: about.id, model: asked.compare[1], minus: asked.compare[0] }, `${asked.compare[1]} − ${asked.compare[0]}`);
     }
     if (failed) out.push({ key: "failures", head: "failures", sort: { column: "sample/failures", model: "", minus: "" }, text: (row) => (failed.numbers?.[row] ? shown(failed.numbers[row]) : ""), numeric: true });
     return out;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { list, listed } from "../src/controls";
-import { quoted, shown, signed } from "../src/format";
+import { decimals, fixed, quoted, shown, signed } from "../src/format";
 import { bytes, floats } from "../src/parts";
 import { formatRoute, parseRoute } from "../src/route";
 
@@ -20,6 +20,11 @@ test("anchors of the static page are not views", () => {
 test("numbers for people", () => {
   assert.deepEqual([0, 31.2345, -0.00012345, 1234567, NaN, null, Infinity].map((value) => shown(value)), ["0", "31.23", "−1.23e−4", "1.23e+6", "–", "–", "∞"]);
   assert.deepEqual([0.25, -0.25].map(signed), ["+0.25", "−0.25"]);
+});
+
+test("all numbers of a column have as many decimals", () => {
+  assert.deepEqual([[33, 26.4, NaN], [0.95, -0.1], [1, 2], [123456.5], []].map(decimals), [2, 4, 0, 0, 0]);
+  assert.deepEqual([33, -26.456, NaN].map((value) => fixed(value, 2)), ["33.00", "−26.46", "–"]);
 });
 
 test("arrays come back from text", () => {
