@@ -190,6 +190,15 @@ def test_an_imported_module_tells_its_version_itself() -> None:
     assert declared_version("xlli_ray.no.such_module") is None
 
 
+def test_a_version_is_read_again_when_its_source_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xlli_ray.registry.__file__", str(tmp_path / "registry.py"))
+    for text, version in (("VERSION = 3", 3), ("class A:\n    VERSION = 41", 41), ("class B:\n    VERSION = 5", None)):
+        (tmp_path / "probe.py").write_text(text)
+        assert declared_version("xlli_ray.probe" if text.startswith("VERSION") else "xlli_ray.probe:A") == version
+    (tmp_path / "probe.py").unlink()
+    assert declared_version("xlli_ray.probe") is None
+
+
 def test_a_page_on_which_an_installed_package_draws_is_made_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its code may change without its VERSION."""
     place = str(finished / "out")

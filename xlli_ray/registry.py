@@ -18,7 +18,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator, MutableMapping
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from pathlib import Path
@@ -135,6 +135,20 @@ def declared_version(place: str) -> int | None:
     path = Path(__file__).parent.joinpath(*module.split(".")[1:])
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     try:
+        stamp = path.stat()
+    except OSError:
+        return None
+    said = _said_version(path, attribute, (stamp.st_mtime_ns, stamp.st_size))
+    if isinstance(said, str):
+        return int(known.VERSION) if (known := sys.modules.get(said)) is not None else declared_version(said)
+    return said
+
+
+@cache
+def _said_version(path: Path, attribute: str, stamp: tuple[int, int]) -> int | str | None:
+    """VERSION that a source file says for itself, or for its class `attribute`; the name of the module whose VERSION it takes; None if it
+    does not say. `stamp`: of the file as it is now."""
+    try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (OSError, SyntaxError):
         return None
@@ -152,8 +166,7 @@ def declared_version(place: str) -> int | None:
         name = value.value.id
         for line in tree.body:
             if isinstance(line, ast.ImportFrom) and line.module and any(alias.name == name for alias in line.names):
-                known = sys.modules.get(f"{line.module}.{name}")
-                return int(known.VERSION) if known is not None else declared_version(f"{line.module}.{name}")
+                return f"{line.module}.{name}"
     return None
 
 

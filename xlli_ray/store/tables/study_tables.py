@@ -17,6 +17,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
@@ -306,8 +307,17 @@ def _texts(values: Iterable[str]) -> str:
 
 def count_failed(archive: Archive) -> int:
     """Samples that could not be measured, once per model, regardless of the number of stages: out of `Manifest.measurements`."""
-    table = query(archive, "select count(*) as n from (select distinct model, row from failures where stage <> 'scan')")
-    return int(table["n"][0].as_py())
+    table = _failures(archive)
+    rows = zip(table["stage"].to_pylist(), table["model"].to_pylist(), table["row"].to_pylist())
+    return len({(model, row) for stage, model, row in rows if stage != "scan"})
+
+
+def _failures(archive: Archive) -> pa.Table:
+    """`failure_table`, from `tables/` when up to date."""
+    if tables_are_fresh(archive):
+        with suppress(Missing, pa.ArrowException, OSError):
+            return pq.ParquetFile(io.BytesIO(archive.objects.get("tables/failures.parquet"))).read()
+    return failure_table(archive)
 
 
 def query(archive: Archive, sql: str, *, unsafe: bool = False) -> pa.Table:
