@@ -154,6 +154,19 @@ def test_thumbnails_are_the_inputs_in_order(make_study: Make) -> None:
     assert np.abs(np.array(sheet_means) - study_means).max() < 4, "lossy, but each in its place"
 
 
+def test_in_a_large_study_samples_of_one_content_share_a_thumbnail(make_study: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EACH", 7)
+    with opened(make_study(Recipe([RESTORE], pictures=4))) as parts:
+        loaded: list[Any] = []
+        load = type(parts.context.samples.loader).load
+        monkeypatch.setattr(type(parts.context.samples.loader), "load", lambda self, sample: loaded.append(sample) or load(self, sample))
+        uri = parts.part("thumbnails-0")["uri"]
+        assert len(loaded) == 4, "eight samples, four contents"
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/webp;base64,")))), np.float64)
+    first, second = (np.stack([image[:SIDE, i * SIDE : (i + 1) * SIDE].mean((0, 1)) for i in half]) for half in (range(4), range(4, 8)))
+    assert np.abs(first - second).max() < 4
+
+
 def test_a_corpus_that_is_gone_leaves_numbers_and_outputs(make_study: Make) -> None:
     place = make_study(Recipe([RESTORE]))
     for path in Path(open_study(place).sql("select source from samples")["source"][0].as_py()).parent.iterdir():

@@ -17,7 +17,7 @@ from xlli_ray.report.explorer.columns import ExplorerColumn
 from xlli_ray.report.explorer.encoding import image_planes, number_planes
 from xlli_ray.report.explorer.sample_part import SeenArray
 from xlli_ray.report.explorer.source import FORMAT, MissingPart
-from xlli_ray.report.explorer.thumbnails import ROWS, SIDE, sheet_of
+from xlli_ray.report.explorer.thumbnails import ROWS, SIDE, sheet, thumbnail
 from xlli_ray.views.lam import Map
 
 STAGE = "lam"
@@ -100,7 +100,7 @@ class LamParts:
         if name == "names-0":
             return {"ids": ["input"], "names": ["input"], "sources": [""], "failures": []}
         if name == "thumbnails-0":
-            return sheet_of([_still(self.results[0].input)])
+            return sheet([thumbnail(_still(self.results[0].input))])
         if name == "sample-0":
             return self._sample()
         for i, column in enumerate(self.columns):

@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from xlli_ray.corpus.sample import Loaded, sample_from_row
+import numpy as np
+from numpy.typing import NDArray
+
+from xlli_ray.corpus.sample import sample_from_row
 from xlli_ray.errors import XlliError
 from xlli_ray.plots.view import View, to_json
 from xlli_ray.report.explorer.columns import ExplorerColumn, explorer_columns
@@ -20,7 +23,7 @@ from xlli_ray.report.explorer.encoding import script
 from xlli_ray.report.explorer.held_samples import BUDGET, FEWEST, held_order
 from xlli_ray.report.explorer.sample_part import SeenArray, array_part, sample_part, seen_arrays
 from xlli_ray.report.explorer.source import FORMAT, MissingPart
-from xlli_ray.report.explorer.thumbnails import MOST, ROWS, SIDE, sheet
+from xlli_ray.report.explorer.thumbnails import EACH, EMPTY, MOST, ROWS, SIDE, sheet, thumbnail
 from xlli_ray.report.page_context import Context
 from xlli_ray.report.page_parts.stage import ordered
 
@@ -53,6 +56,7 @@ class Parts:
     place: str
     """As given to the command, for the commands that the page prints."""
     figures: Sequence[SeenFigure] = ()
+    _thumbnails: dict[str | int, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def columns(self) -> list[ExplorerColumn]:
@@ -103,7 +107,7 @@ class Parts:
             return self._names(number)
         if kind == "thumbnails":
             first = number * ROWS
-            return sheet([self._load(row) for row in range(first, min(first + ROWS, rows, MOST))])
+            return sheet([self._thumbnail(row) for row in range(first, min(first + ROWS, rows, MOST))])
         if kind == "column":
             return self.columns[number].part
         if kind == "figure":
@@ -150,12 +154,16 @@ class Parts:
             "failures": failures,
         }
 
-    def _load(self, row: int) -> Loaded | str:
-        """Not kept, unlike those that are drawn."""
-        try:
-            return self.context.samples.loader.load(sample_from_row(self.context.samples.row(row)))
-        except (XlliError, OSError, MemoryError) as error:
-            return str(error) or type(error).__name__
+    def _thumbnail(self, row: int) -> NDArray[np.uint8]:
+        """Of the sample, or in large studies of the first one that has its content. The image is not kept, unlike those that are drawn."""
+        about = self.context.samples.row(row)
+        key = about["content"] if self.context.table.rows > EACH else row
+        if key not in self._thumbnails:
+            try:
+                self._thumbnails[key] = thumbnail(self.context.samples.loader.load(sample_from_row(about)).input)
+            except (XlliError, OSError, MemoryError):
+                self._thumbnails[key] = EMPTY
+        return self._thumbnails[key]
 
     def _unknown(self, name: str) -> MissingPart:
         return MissingPart(f"{self.place}: the page of this study has no part {name[:80]!r}")

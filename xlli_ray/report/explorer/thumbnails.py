@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xlli_ray.corpus.sample import Loaded
 from xlli_ray.plots.pixels import shrunk, to_image
 from xlli_ray.report.explorer.encoding import base64_of
 
@@ -20,23 +19,20 @@ ROWS = 256
 """Thumbnails of one sheet."""
 MOST = 4096
 """Samples with thumbnails: decoding every image of a large corpus would take longer than the rest of the page."""
+EACH = 512
+"""In a study of more samples, those of one content share the thumbnail of the first: degrading each would take longer, too."""
 BLANK = 232
 """Grey level where an image is not available, and around those that are not square."""
+EMPTY: NDArray[np.uint8] = np.full((SIDE, SIDE, 3), BLANK, np.uint8)
 
 
-def sheet(samples: Sequence[Loaded | str]) -> dict[str, Any]:
-    """`ThumbnailsPart`: the inputs of these samples, at most ROWS, in order; grey for one that cannot be loaded."""
-    return sheet_of([None if isinstance(loaded, str) else loaded.input for loaded in samples])
-
-
-def sheet_of(images: Sequence[NDArray[Any] | None]) -> dict[str, Any]:
-    """The same of images (C, H, W) in 0..1, or clips."""
-    down = -(-len(images) // ACROSS)
-    out = np.full((down * SIDE, min(ACROSS, len(images)) * SIDE, 3), BLANK, np.uint8)
-    for i, planes in enumerate(images):
-        if planes is not None:
-            top, left = i // ACROSS * SIDE, i % ACROSS * SIDE
-            out[top : top + SIDE, left : left + SIDE] = thumbnail(planes)
+def sheet(thumbnails: Sequence[NDArray[np.uint8]]) -> dict[str, Any]:
+    """`ThumbnailsPart` of at most ROWS thumbnails, in order."""
+    down = -(-len(thumbnails) // ACROSS)
+    out = np.full((down * SIDE, min(ACROSS, len(thumbnails)) * SIDE, 3), BLANK, np.uint8)
+    for i, pixels in enumerate(thumbnails):
+        top, left = i // ACROSS * SIDE, i % ACROSS * SIDE
+        out[top : top + SIDE, left : left + SIDE] = pixels
     return {"uri": f"data:image/webp;base64,{base64_of(_webp(out))}", "across": ACROSS}
 
 
