@@ -1,34 +1,10 @@
 // The study's figures: values where one points, lines switched off, files saved, every kind, 390 px, dark mode.
 import assert from "node:assert/strict";
 import { inBrowsers, texts, until } from "./harness.mjs";
+import { keepSaved, saved } from "./saved.mjs";
 
 const KINDS = ["curves", "dots", "scatter", "heat", "histograms", "matrices", "strips", "embedding"];
 const at = (kind) => `#/figures?figure=figure-toy-${kind}`;
-
-/** What is saved is kept in `window.saved` (name → text or bytes), instead of being written to disk. */
-async function keepSaved(page) {
-  await page.evaluate(() => {
-    window.saved = {};
-    const blobs = new Map();
-    URL.createObjectURL = (blob) => {
-      blobs.set(`kept:${blobs.size}`, blob);
-      return `kept:${blobs.size - 1}`;
-    };
-    URL.revokeObjectURL = () => {};
-    HTMLAnchorElement.prototype.click = function () {
-      const [name, blob] = [this.download, blobs.get(this.href)];
-      void blob.arrayBuffer().then((data) => (window.saved[name] = [...new Uint8Array(data)]));
-    };
-  });
-}
-
-async function saved(page, button) {
-  await page.evaluate((text) => [...document.querySelectorAll("button")].find((one) => one.textContent === text).click(), button);
-  await until(page, () => Object.keys(window.saved).length > 0);
-  const [[name, bytes]] = await page.evaluate(() => Object.entries(window.saved));
-  await page.evaluate(() => (window.saved = {}));
-  return { name, bytes: Uint8Array.from(bytes), text: Buffer.from(bytes).toString("utf8") };
-}
 
 inBrowsers("every kind is drawn, with its numbers", async ({ open }) => {
   const page = await open("figures", { hash: "#/figures" });
@@ -127,4 +103,14 @@ inBrowsers("a point of an embedding opens its sample", async ({ open }) => {
   await page.waitForSelector(".xe-tip .xe-thumb");
   await page.keyboard.press("Enter");
   await until(page, () => /^#\/sample\?row=\d+$/.test(location.hash));
+});
+
+inBrowsers("a figure of the page leads to itself here, and back", async ({ open }) => {
+  const page = await open("toy");
+  await page.waitForSelector("#figure-restore-psnr_y .xe-twin");
+  await page.click("#figure-restore-psnr_y .xe-twin");
+  await until(page, () => document.querySelector(".xe-figure h3")?.textContent?.startsWith("psnr_y") && document.querySelector(".xe-chart svg"));
+  assert.equal(await page.evaluate(() => location.hash), "#/figures?figure=figure-restore-psnr_y");
+  await page.click('.xe-figure a[href="#figure-restore-psnr_y"]');
+  await until(page, () => Math.abs(document.getElementById("figure-restore-psnr_y").getBoundingClientRect().top) < innerHeight);
 });

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { inBrowsers, texts, until } from "./harness.mjs";
+import { keepSaved, saved } from "./saved.mjs";
 
 const query = async (page) => new URLSearchParams((await page.evaluate(() => location.hash)).split("?")[1]);
 const ready = (page) => page.waitForSelector(".xe-plot canvas");
@@ -101,22 +102,20 @@ inBrowsers("a point for each sample and network, switched off by the legend; thu
   await painted(page, 34 * 34 * 4); // points are a tenth of that
 });
 
-inBrowsers("the points are saved as CSV", async ({ open }) => {
+inBrowsers("the points are saved as CSV, the plot as SVG and PNG", async ({ open }) => {
   const page = await open("toy", { hash: "#/scatter" });
   await ready(page);
-  await page.evaluate(() => {
-    URL.createObjectURL = (blob) => {
-      void blob.text().then((text) => (window.saved = text));
-      return "kept:0";
-    };
-    HTMLAnchorElement.prototype.click = function () {};
-    [...document.querySelectorAll("button")].find((one) => one.textContent === "Save points as CSV").click();
-  });
-  await until(page, () => window.saved !== undefined);
-  const lines = (await page.evaluate(() => window.saved)).split("\r\n");
+  await keepSaved(page);
+  const { name, text } = await saved(page, "CSV");
+  const lines = text.split("\r\n");
+  assert.match(name, /_scatter\.csv$/);
   assert.equal(lines[0], 'row,sample_id,name,"psnr_y · net0, dB","psnr_y · net1, dB",degradation');
   assert.equal(lines.length, 1 + 12 + 1);
   assert.match(lines[1], /^0,[^,]+,.*,[\d.]+,[\d.]+,clean$/);
+  const svg = await saved(page, "SVG");
+  assert.ok(svg.text.includes("psnr_y · net0, dB") && svg.text.includes("data:image/png;base64,") && svg.text.includes("blur2"));
+  const png = await saved(page, "PNG");
+  assert.deepEqual([...png.bytes.slice(1, 4)], [..."PNG"].map((sign) => sign.charCodeAt(0)));
 });
 
 inBrowsers("an embedding is a scatter too, its groups in their colours", async ({ open }) => {

@@ -2,9 +2,11 @@
 import { render } from "preact";
 import "./style.css";
 import { App } from "./app";
+import { KINDS } from "./charts/kinds";
 import { Explorer } from "./explorer";
 import { scripts, study } from "./parts";
 import { parseRoute, Router } from "./route";
+import { linkTwins } from "./twins";
 
 async function start(place: HTMLElement): Promise<void> {
   const parts = scripts();
@@ -15,6 +17,7 @@ async function start(place: HTMLElement): Promise<void> {
     if (about.format !== 1) throw new Error(`its data has format ${about.format}, this program reads 1: write the page again with xlli report`);
     const router = new Router(true);
     render(<App explorer={new Explorer(parts, about, router)} />, place);
+    linkTwins(about.figures, new Set(Object.keys(KINDS)));
     if (parseRoute(location.hash)) place.scrollIntoView();
     addEventListener("hashchange", () => parseRoute(location.hash) && place.scrollIntoView());
   } catch (error) {

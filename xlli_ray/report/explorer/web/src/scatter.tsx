@@ -1,18 +1,19 @@
 /** Any two measures of the samples against each other, or an embedding; a rectangle drawn with the mouse chooses samples for the table. */
-import { useEffect, useMemo } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Choice, list, listed, type Option, Toggle } from "./controls";
 import { csv } from "./csv";
 import { type Explorer, useExplorer, useLoaded } from "./explorer";
 import { nameOf } from "./figures";
 import { counted, shown } from "./format";
 import { formatMeasure, type Measure } from "./rows";
-import { fileName, saveText } from "./save";
+import { fileName, png, save, saveText } from "./save";
 import { type Asked, askedOf, axesOf, comparable, GROUP, NETWORK } from "./scatter/asked";
 import { Bounds, Brushed } from "./scatter/brushed";
 import { MOST_FACES } from "./scatter/faces";
 import { load, type Loaded } from "./scatter/load";
+import { plotSvg } from "./scatter/picture";
 import { Plot } from "./scatter/plot";
-import { filtered, formatRectangle, inside, type Rectangle } from "./scatter/points";
+import { filtered, formatRectangle, inside, type Points, type Rectangle, rowsOf } from "./scatter/points";
 import { pointsTable } from "./tables";
 import { ramp } from "./charts/colours";
 import { Swatch } from "./charts/sheet";
@@ -50,12 +51,11 @@ function Seen({ asked, loaded }: { asked: Asked; loaded: Loaded }) {
   const { points, kept } = useMemo(() => filtered(loaded.points, (i) => !hidden.has(loaded.colouring.names[loaded.colouring.code[i] as number] ?? "")), [loaded, hidden]);
   const code = useMemo(() => Uint16Array.from(kept, (i) => loaded.colouring.code[i] as number), [kept]);
   const brush = asked.brush && formatRectangle(asked.brush);
-  const lit = useMemo(() => (asked.brush ? new Set(inside(points, asked.brush)) : null), [points, brush]);
-  const rows = useMemo(() => (lit ? [...new Set(Array.from(lit, (i) => points.row[i] as number))].sort((a, b) => a - b) : []), [lit]);
+  const lit = useMemo(() => (asked.brush ? inside(points, asked.brush) : null), [points, brush]);
+  const rows = useMemo(() => (lit ? rowsOf(points, lit, study.rows) : new Uint32Array()), [lit]);
   useEffect(() => void (explorer.brushed.value = lit ? new Set(rows) : null), [lit]);
   const zoom = useMemo(() => asked.zoom, [asked.zoom && formatRectangle(asked.zoom)]);
   const set = (next: Rectangle | null): void => router.change({ brush: next ? formatRectangle(next) : "" });
-  const save = async (): Promise<void> => saveText(fileName(`${study.name} scatter`, "csv"), "text/csv", csv(await pointsTable(explorer, points, loaded, code)));
   return (
     <>
       <Legend loaded={loaded} hidden={hidden} />
@@ -69,16 +69,55 @@ function Seen({ asked, loaded }: { asked: Asked; loaded: Loaded }) {
           Thumbnails
         </Toggle>
         {asked.zoom && <button type="button" onClick={() => router.change({ zoom: "" })}>Whole plot</button>}
-        <button type="button" onClick={() => void save()}>Save points as CSV</button>
       </p>
+      <Save loaded={loaded} points={points} code={code} hidden={hidden} />
       {asked.brush ? (
-        <Brushed rows={rows} count={lit?.size ?? 0} brush={asked.brush} onBrush={set} onZoom={() => router.change({ zoom: brush ?? "", brush: "" })} />
+        <Brushed rows={rows} count={lit?.reduce((sum, one) => sum + one, 0) ?? 0} brush={asked.brush} onBrush={set} onZoom={() => router.change({ zoom: brush ?? "", brush: "" })} />
       ) : (
         <details>
           <summary>Brush by numbers</summary>
           <Bounds brush={null} onBrush={set} />
         </details>
       )}
+    </>
+  );
+}
+
+/** Files of what is drawn. */
+function Save({ loaded, points, code, hidden }: { loaded: Loaded; points: Points; code: Uint16Array; hidden: ReadonlySet<string> }) {
+  const explorer = useExplorer();
+  const line = useRef<HTMLParagraphElement>(null);
+  const [failed, setFailed] = useState("");
+  const name = (ending: string): string => fileName(`${explorer.study.name} scatter`, ending);
+  const drawn = (): ReturnType<typeof plotSvg> => {
+    const { names, looks, scale } = loaded.colouring;
+    const entries = names.map((one, i) => ({ name: one, colour: looks[i]?.colour ?? "", marker: looks[i]?.mark ?? "o", line: "" })).filter((one) => !hidden.has(one.name));
+    const ends = scale ? [[scale.low, 0], [scale.high, 1]].map(([value, share]) => ({ name: `${loaded.by} ${shown(value)}`, colour: ramp("cividis", share as number), marker: "o", line: "" })) : [];
+    return plotSvg(line.current?.closest(".xe-scatter")?.querySelector(".xe-plot") as HTMLElement, [...entries, ...ends]);
+  };
+  const files: Record<string, () => Promise<void> | void> = {
+    SVG: () => saveText(name("svg"), "image/svg+xml", drawn().svg),
+    PNG: async () => {
+      const { svg, width, height } = drawn();
+      save(name("png"), await png(svg, width, height));
+    },
+    CSV: async () => saveText(name("csv"), "text/csv", csv(await pointsTable(explorer, points, loaded, code))),
+  };
+  const write = async (how: () => Promise<void> | void): Promise<void> => {
+    try {
+      await how();
+      setFailed("");
+    } catch (error) {
+      setFailed(error instanceof Error ? error.message : String(error));
+    }
+  };
+  return (
+    <>
+      <p class="xe-line" ref={line}>
+        <span class="xe-quiet">Save as</span>
+        {Object.entries(files).map(([kind, how]) => <button type="button" key={kind} onClick={() => void write(how)}>{kind}</button>)}
+      </p>
+      {failed && <p class="xe-error">{failed}</p>}
     </>
   );
 }

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import type { ColumnData, Study } from "../src/data";
 import { askedOf, comparable, measureText } from "../src/scatter/asked";
 import { gridIndex } from "../src/scatter/grid_index";
-import { byNumbers, byWords, filtered, formatRectangle, inside, LEVELS, parseRectangle, pointsOf, rectangle } from "../src/scatter/points";
+import { byNumbers, byWords, filtered, formatRectangle, inside, LEVELS, parseRectangle, pointsOf, rectangle, rowsOf } from "../src/scatter/points";
 import { scalesOf } from "../src/scatter/plot";
 
 const f = (...values: number[]): Float32Array => Float32Array.from(values);
@@ -35,7 +35,9 @@ test("a sample is a point where both measures have a value, with a network one p
 
 test("a brush takes what is inside, edges included, and comes back from the address", () => {
   const points = pointsOf([[f(0, 1, 2, 3), f(0, 1, 2, 3)]]);
-  assert.deepEqual([...inside(points, rectangle(2, 1, 1, 2))], [1, 2]);
+  assert.deepEqual([...inside(points, rectangle(2, 1, 1, 2))], [0, 1, 1, 0]);
+  const two = pointsOf([[f(1, 2, 3), f(1, 2, 3)], [f(1, 2, 9), f(1, 2, 9)]]);
+  assert.deepEqual([...rowsOf(two, inside(two, rectangle(2, 3, 0, 9)), 3)], [1, 2], "a sample that is two points counts once");
   assert.deepEqual(parseRectangle(formatRectangle({ x0: -1.5, x1: 2e-7, y0: 0, y1: 1e9 })), { x0: -1.5, x1: 2e-7, y0: 0, y1: 1e9 });
   for (const broken of [undefined, "", "1,2,3", "1,2,3,x", "1,,3,4", "1,2,3,Infinity"]) assert.equal(parseRectangle(broken), null);
   const { points: some, kept } = filtered(points, (i) => i % 2 === 1);

@@ -75,7 +75,7 @@ export function Frame({ box, title, x, y, xTicks = x?.ticks ?? [], yTicks = y?.t
         ),
       )}
       {xlabel && <Words x={middle} y={box.bottom + 33 + (upright ? tallest(xTicks) - 12 : 0)} text={xlabel} width={across + 40} anchor="middle" colour={MUTED} />}
-      {ylabel && <Words x={box.left - 10 - widest(yTicks)} y={(box.top + box.bottom) / 2} text={ylabel} width={box.bottom - box.top + 30} anchor="middle" colour={MUTED} turn={-90} />}
+      {ylabel && <Words x={box.left - 13 - widest(yTicks)} y={(box.top + box.bottom) / 2} text={ylabel} width={box.bottom - box.top + 30} anchor="middle" colour={MUTED} turn={-90} />}
       {children}
     </g>
   );

@@ -5,7 +5,7 @@ import { widthOf, Words } from "./frame";
 import { type Entry, INK, type Kind, PAPER } from "./kind";
 import { dashes, markPath } from "./marks";
 
-const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
+export const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
 const WIDTH = 1040;
 const PAD = 16;
 
@@ -19,7 +19,8 @@ export function Swatch({ entry }: { entry: Entry }) {
   );
 }
 
-function Legend({ entries, width, top }: { entries: Entry[]; width: number; top: number }) {
+/** The legend as part of the drawing, in as many lines as it takes. */
+export function LegendLines({ entries, width, top }: { entries: Entry[]; width: number; top: number }) {
   return (
     <>
       {placed(entries, width).map(({ entry, x, line }, i) => (
@@ -31,6 +32,8 @@ function Legend({ entries, width, top }: { entries: Entry[]; width: number; top:
     </>
   );
 }
+
+export const legendHeight = (entries: Entry[], width: number): number => ((placed(entries, width).at(-1)?.line ?? -1) + 1) * 18;
 
 function placed(entries: Entry[], width: number): { entry: Entry; x: number; line: number }[] {
   let [x, line] = [0, 0];
@@ -47,8 +50,7 @@ function placed(entries: Entry[], width: number): { entry: Entry; x: number; lin
 export function sheet<View extends { title: string }>(kind: Kind<View>, view: View, hidden: ReadonlySet<string>): { svg: string; width: number; height: number } {
   const drawn = kind.draw(view, WIDTH, hidden);
   const entries = kind.legend(view).filter((entry) => !hidden.has(entry.name));
-  const lines = placed(entries, WIDTH).at(-1)?.line ?? -1;
-  const [width, height] = [WIDTH + 2 * PAD, drawn.height + 2 * PAD + 28 + (lines + 1) * 18];
+  const [width, height] = [WIDTH + 2 * PAD, drawn.height + 2 * PAD + 28 + legendHeight(entries, WIDTH)];
   const place = document.createElement("div");
   render(
     <svg width={width} height={height} viewBox={`0 0 ${width} ${height}`} font-family={FONT}>
@@ -57,7 +59,7 @@ export function sheet<View extends { title: string }>(kind: Kind<View>, view: Vi
       <g transform={`translate(${PAD} ${PAD})`}>
         <text x={0} y={12} font-size={14} font-weight={600} fill={INK}>{view.title}</text>
         <g transform="translate(0 24)">{drawn.content}</g>
-        <Legend entries={entries} width={WIDTH} top={drawn.height + 34} />
+        <LegendLines entries={entries} width={WIDTH} top={drawn.height + 34} />
       </g>
     </svg>,
     place,

@@ -8,7 +8,7 @@ import { type Rectangle, rectangle } from "./points";
 
 const MOST = 60;
 
-export function Brushed({ rows, count, brush, onBrush, onZoom }: { rows: readonly number[]; count: number; brush: Rectangle; onBrush: (brush: Rectangle | null) => void; onZoom: () => void }) {
+export function Brushed({ rows, count, brush, onBrush, onZoom }: { rows: Uint32Array; count: number; brush: Rectangle; onBrush: (brush: Rectangle | null) => void; onZoom: () => void }) {
   const { router } = useExplorer();
   return (
     <div class="xe-brushed">
@@ -28,7 +28,7 @@ export function Brushed({ rows, count, brush, onBrush, onZoom }: { rows: readonl
         <button type="button" onClick={() => onBrush(null)}>Clear</button>
       </p>
       <div class="xe-strip">
-        {rows.slice(0, MOST).map((row) => <Face key={row} row={row} />)}
+        {Array.from(rows.subarray(0, MOST), (row) => <Face key={row} row={row} />)}
         {rows.length > MOST && <span class="xe-quiet">and {counted(rows.length - MOST)} more</span>}
       </div>
       <Bounds brush={brush} onBrush={onBrush} />

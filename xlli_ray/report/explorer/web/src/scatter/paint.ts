@@ -23,7 +23,8 @@ export interface Painted {
   y: Float32Array;
   code: Uint16Array;
   looks: readonly Look[];
-  lit: ReadonlySet<number> | null;
+  /** 1 for each point inside the brush. */
+  lit: Uint8Array | null;
 }
 
 /** Radius in pixels and opacity for this many points: more are smaller and fainter. */
@@ -64,7 +65,7 @@ export function paintPoints(canvas: HTMLCanvasElement, area: Area, points: Paint
   const draw = (lit: boolean): void => {
     context.globalAlpha = lit ? alpha : alpha * 0.22;
     for (const i of points.order) {
-      if (points.lit && points.lit.has(i) !== lit) continue;
+      if (points.lit && (points.lit[i] === 1) !== lit) continue;
       context.drawImage(stamps[points.code[i] as number] as HTMLCanvasElement, (points.x[i] as number) * scale - half, (points.y[i] as number) * scale - half);
     }
   };
@@ -79,7 +80,7 @@ export function paintFaces(canvas: HTMLCanvasElement, area: Area, points: Painte
   context.scale(area.scale, area.scale);
   for (const i of points.order) {
     const [left, top] = [(points.x[i] as number) - side / 2, (points.y[i] as number) - side / 2];
-    context.globalAlpha = points.lit && !points.lit.has(i) ? 0.25 : 1;
+    context.globalAlpha = points.lit && !points.lit[i] ? 0.25 : 1;
     context.fillStyle = points.looks[points.code[i] as number]?.colour ?? "#888";
     context.fillRect(left - 2, top - 2, side + 4, side + 4);
     const found = face(i);

@@ -26,7 +26,7 @@ interface PlotProps {
   /** y = x is drawn, and both axes have the same ends. */
   comparable: boolean;
   brush: Rectangle | null;
-  lit: ReadonlySet<number> | null;
+  lit: Uint8Array | null;
   zoom: Rectangle | null;
   faces: boolean;
   onBrush: (brush: Rectangle | null) => void;
@@ -110,6 +110,7 @@ export function Plot(props: PlotProps) {
             event.currentTarget.setPointerCapture(event.pointerId);
             const { px, py } = where(event);
             setDrag({ x0: px, y0: py, x1: px, y1: py });
+            if (event.pointerType === "mouse") setAt(-1);
           }}
           onPointerUp={(event) => {
             if (!drag) return;

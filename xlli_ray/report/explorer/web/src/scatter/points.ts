@@ -65,9 +65,23 @@ export const rectangle = (x0: number, x1: number, y0: number, y1: number): Recta
 
 export const formatRectangle = (one: Rectangle): string => [one.x0, one.x1, one.y0, one.y1].map((value) => String(Number(value.toPrecision(6)))).join(",");
 
-/** Indices of the points inside, edges included. */
-export function inside(points: Points, one: Rectangle): Uint32Array {
-  return Uint32Array.from(filtered(points, (i) => (points.x[i] as number) >= one.x0 && (points.x[i] as number) <= one.x1 && (points.y[i] as number) >= one.y0 && (points.y[i] as number) <= one.y1).kept);
+/** 1 for each point inside, edges included. */
+export const inside = (points: Points, one: Rectangle): Uint8Array =>
+  Uint8Array.from(points.x, (x, i) => (x >= one.x0 && x <= one.x1 && (points.y[i] as number) >= one.y0 && (points.y[i] as number) <= one.y1 ? 1 : 0));
+
+/** The samples of these points, ascending, each once. */
+export function rowsOf(points: Points, lit: Uint8Array, rows: number): Uint32Array {
+  const seen = new Uint8Array(rows);
+  let count = 0;
+  lit.forEach((one, i) => {
+    const row = points.row[i] as number;
+    if (!one || row >= rows || seen[row]) return;
+    seen[row] = 1;
+    count++;
+  });
+  const out = new Uint32Array(count);
+  for (let row = 0, place = 0; row < rows; row++) if (seen[row]) out[place++] = row;
+  return out;
 }
 
 /** How points are coloured: `code` is an index in `names` and `looks`, one a point. Numbers have LEVELS of them. */
