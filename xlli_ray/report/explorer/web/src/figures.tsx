@@ -115,13 +115,14 @@ function Legend({ entries, hidden }: { entries: Entry[]; hidden: ReadonlySet<str
   if (!entries.length) return null;
   const set = (names: string[]): void => router.change({ hide: list(names) });
   return (
-    <div class="xe-line" role="group" aria-label="Legend: switch lines off and on">
+    <div class="xe-line xe-legend" role="group" aria-label="Legend: switch lines off and on">
       {entries.map((entry) => (
         <button
           type="button" key={entry.name} class="xe-toggle" aria-pressed={!hidden.has(entry.name)}
           onClick={() => set(hidden.has(entry.name) ? [...hidden].filter((name) => name !== entry.name) : [...hidden, entry.name])}
         >
           <svg class="xe-swatch" width={30} height={14} viewBox="-2 -7 30 14" aria-hidden="true"><Swatch entry={entry} /></svg>
+          {entry.number && <b>{entry.number} </b>}
           <bdi>{entry.name}</bdi>
         </button>
       ))}

@@ -135,7 +135,7 @@ function Legend({ loaded, hidden }: { loaded: Loaded; hidden: ReadonlySet<string
   }
   if (!names.length) return null;
   return (
-    <div class="xe-line" role="group" aria-label={`Legend, ${loaded.by}: switch off and on`}>
+    <div class="xe-line xe-legend" role="group" aria-label={`Legend, ${loaded.by}: switch off and on`}>
       {names.map((name, i) => (
         <button
           type="button" key={name} class="xe-toggle" aria-pressed={!hidden.has(name)}

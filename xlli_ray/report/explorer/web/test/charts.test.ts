@@ -7,6 +7,7 @@ import { dots, limits } from "../src/charts/dots";
 import { clouds, embedding, golden, placement } from "../src/charts/embedding";
 import { columnsOf, cut } from "../src/charts/frame";
 import { heat, matrices } from "../src/charts/heat";
+import { coinciding } from "../src/charts/points";
 import { quantile } from "../src/charts/strips";
 import type { AxisData, CurveData, CurvesView, DotsView, EmbeddingView, HeatView, MatricesView } from "../src/charts/views";
 
@@ -115,4 +116,9 @@ test("long names lose their middle, since they often differ at the end", () => {
 
 test("quantiles are linear between neighbours", () => {
   assert.deepEqual([quantile([1, 2, 3, 4], 0.5), quantile([1, 2, 3, 4], 1), quantile([5], 0.3)], [2.5, 4, 5]);
+});
+
+test("points that lie together have one label", () => {
+  const points = [{ name: "1", x: 0, y: 0 }, { name: "2", x: 100, y: 0 }, { name: "3", x: 2, y: 1 }, { name: "4", x: NaN, y: 0 }];
+  assert.deepEqual(coinciding(points, 5, 5).map((group) => group.names), [["1", "3"], ["2"]]);
 });

@@ -23,6 +23,8 @@ export interface Drawn {
 /** A name of the legend. */
 export interface Entry {
   name: string;
+  /** What stands for it in the drawing, where the name is too long: a number. */
+  number?: string;
   colour: string;
   marker: string;
   line: string;

@@ -11,6 +11,8 @@ const LEAST = 290;
 const HEIGHT = 230;
 /** With more names than this, or several panels, points are numbered. */
 const NAMED = 5;
+/** Points that are nearer than this share of a panel's sides have one label together. */
+const NEAR = 0.03;
 
 export const points: Kind<ScatterView> = { legend, draw, table };
 
@@ -19,9 +21,9 @@ const numbered = (view: ScatterView): boolean => names(view).length > NAMED || v
 
 function legend(view: ScatterView): Entry[] {
   const all = view.panels.flatMap((panel) => panel.points);
-  return names(view).map((name) => {
+  return names(view).map((name, i) => {
     const found = all.find((point) => point.name === name);
-    return { name, colour: found?.colour ?? "", marker: found?.marker ?? "o", line: "" };
+    return { name, number: numbered(view) ? String(i + 1) : undefined, colour: found?.colour ?? "", marker: found?.marker ?? "o", line: "" };
   });
 }
 
@@ -53,13 +55,27 @@ function draw(view: ScatterView, width: number, hidden: ReadonlySet<string>): Dr
         {shown.filter((point) => point.x.mean !== null && point.y.mean !== null).map((point, k) => (
           <g key={k}>
             <path d={markPath(point.marker, 4.4)} transform={`translate(${px(x.at(num(point.x.mean)))} ${px(y.at(num(point.y.mean)))})`} fill={point.colour} stroke={PAPER} />
-            <Words x={px(x.at(num(point.x.mean))) + 7} y={px(y.at(num(point.y.mean))) - 6} text={numbered(view) ? String(order.indexOf(point.name) + 1) : point.name} width={140} />
           </g>
+        ))}
+        {coinciding(shown.map((point) => ({ name: numbered(view) ? String(order.indexOf(point.name) + 1) : point.name, x: x.at(num(point.x.mean)), y: y.at(num(point.y.mean)) })), NEAR * (box.right - box.left), NEAR * HEIGHT).map((group, k) => (
+          <Words key={`n${k}`} x={px(group.x + 7)} y={px(group.y - 6)} text={group.names.join(", ")} width={140} />
         ))}
       </Frame>
     );
   });
   return { height: Math.ceil(view.panels.length / across) * pitch, content, hits };
+}
+
+/** Names of points that lie together, at the first of them; a point without a place has no name. */
+export function coinciding(points: readonly { name: string; x: number; y: number }[], width: number, height: number): { names: string[]; x: number; y: number }[] {
+  const groups: { names: string[]; x: number; y: number }[] = [];
+  for (const { name, x, y } of points) {
+    if (!Number.isFinite(x + y)) continue;
+    const near = groups.find((group) => Math.abs(group.x - x) < width && Math.abs(group.y - y) < height);
+    if (near) near.names.push(name);
+    else groups.push({ names: [name], x, y });
+  }
+  return groups;
 }
 
 function table(view: ScatterView): Table {

@@ -19,6 +19,8 @@ export function Swatch({ entry }: { entry: Entry }) {
   );
 }
 
+export const labelOf = (entry: Entry): string => (entry.number ? `${entry.number}  ${entry.name}` : entry.name);
+
 /** The legend as part of the drawing, in as many lines as it takes. */
 export function LegendLines({ entries, width, top }: { entries: Entry[]; width: number; top: number }) {
   return (
@@ -26,7 +28,7 @@ export function LegendLines({ entries, width, top }: { entries: Entry[]; width: 
       {placed(entries, width).map(({ entry, x, line }, i) => (
         <g key={i} transform={`translate(${x} ${top + line * 18})`}>
           <Swatch entry={entry} />
-          <Words x={32} y={4} text={entry.name} width={260} />
+          <Words x={32} y={4} text={labelOf(entry)} width={260} />
         </g>
       ))}
     </>
@@ -38,7 +40,7 @@ export const legendHeight = (entries: Entry[], width: number): number => ((place
 function placed(entries: Entry[], width: number): { entry: Entry; x: number; line: number }[] {
   let [x, line] = [0, 0];
   return entries.map((entry) => {
-    const own = Math.min(260, widthOf(entry.name)) + 52;
+    const own = Math.min(260, widthOf(labelOf(entry))) + 52;
     if (x + own > width && x > 0) [x, line] = [0, line + 1];
     const out = { entry, x, line };
     x += own;
