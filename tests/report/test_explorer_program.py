@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from explorer_figures import add_every_kind
 from lam_studies import Lam
 from toy_studies import Recipe, Stage, write_study
 
+from xlli_ray.report.explorer.encoding import script
 from xlli_ray.report.page import write_report
 from xlli_ray.store.objects.client import open_objects
 
@@ -65,6 +67,18 @@ def test_the_program_is_small() -> None:
     assert len(gzip.compress((BUNDLE / "explorer.js").read_bytes(), 9)) <= LARGEST
 
 
+EVIL = "</script><script>window.broken=1</script><img src=x onerror='window.broken=2'>\"'`\u202e\u200f&amp;"
+
+
+def hostile(page: Path) -> None:
+    """What a stranger's study could say in every name, label, id and reason: markup, quotes, marks that turn text round, 5,000 letters."""
+    for path in sorted((page.parent / "data").glob("*.js")):
+        name, text = re.fullmatch(r'xlli\.put\("([^"]*)",(.*)\);\n', path.read_text(), re.DOTALL).groups()  # type: ignore[union-attr]
+        for i, word in enumerate(("net0", "net1", "clean", "blur2", "evil", "p00.png", "p01.png", "toy", "out of memory")):
+            text = text.replace(json.dumps(word), json.dumps(f"{EVIL}{i}" + "x" * 5000))
+        path.write_bytes(script(name, json.loads(text)))
+
+
 def outputs(model: int, row: int, shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng((model, row)).integers(0, 255, shape)
 
@@ -75,10 +89,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     `evil` (strangers' names)."""
     folder = tmp_path_factory.mktemp("pages")
 
-    def make(name: str, recipe: Recipe, change: Callable[[Path], None] = lambda place: None) -> str:
+    def make(name: str, recipe: Recipe, change: Callable[[Path], None] = lambda page: None) -> str:
         write_study(open_objects(folder / name), recipe, folder / f"{name}-pictures")
-        change(folder / name)
-        return Path(write_report(str(folder / name))).as_uri()
+        page = Path(write_report(str(folder / name)))
+        change(page)
+        return page.as_uri()
 
     restore = Stage("restore", name="output", shape=(3, -1, -2), dtype="uint8", array=outputs)
     features = Stage("features", "features", (), ["body.0.out", "body.1.out"], shape=(16, 8, 8))
@@ -89,7 +104,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "figures": figures,
         "toy": make("toy", Recipe([restore, features], models=3, pictures=6)),
         "lam": make("lam", Recipe([restore, *maps], models=2, pictures=4, degradations=("clean",))),
-        "evil": make("evil", Recipe([restore], models=2, pictures=2, broken=1, failed=(0,), reason="<script>window.broken=1</script>")),
+        "evil": make("evil", Recipe([restore, features], models=2, pictures=2, failed=(0,), reason="out of memory"), hostile),
     }  # fmt: skip
 
 

@@ -31,7 +31,7 @@ export function Toggle(props: { on: boolean; colour?: string; title?: string; on
   return (
     <button type="button" class="xe-toggle" aria-pressed={props.on} title={props.title} onClick={props.onClick}>
       {props.colour && <span class="xe-dot" style={{ background: props.colour }} />}
-      {props.children}
+      <bdi>{props.children}</bdi>
     </button>
   );
 }

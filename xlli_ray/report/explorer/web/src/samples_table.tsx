@@ -4,7 +4,10 @@ import { Choice, list, listed, Toggle, useMeasures } from "./controls";
 import { type Explorer, useExplorer, useLoaded } from "./explorer";
 import { counted, decimals, fixed, shown } from "./format";
 import { names, type Values } from "./parts";
+import { csv } from "./csv";
 import { type Bound, formatBounds, formatMeasure, kept, measured, type Measure, parseBounds, parseMeasure, ranked, sorted } from "./rows";
+import { fileName, saveText } from "./save";
+import { samplesTable } from "./tables";
 import { Thumbnail } from "./thumbnail";
 
 const ROW = 56;
@@ -178,7 +181,10 @@ function Tools({ asked, count }: { asked: Asked; count: number }) {
             , brushed in the scatter <button type="button" onClick={() => void (explorer.brushed.value = null)}>show all</button>
           </>
         )}
-        {about && about.most > 1 && <>; each value is the mean over up to {about.most} windows of a sample</>}
+        {about && about.most > 1 && <>; each value is the mean over up to {about.most} rows of a sample</>}{" "}
+        <button type="button" onClick={() => void samplesTable(explorer, explorer.order.peek()).then((table) => saveText(fileName(`${study.name} samples`, "csv"), "text/csv", csv(table)))}>
+          Save as CSV
+        </button>
       </p>
     </div>
   );
@@ -364,7 +370,7 @@ function Grid({ asked, rows }: { asked: Asked; rows: Uint32Array }) {
                 </td>
                 {columns.map((column) => (
                   <td key={column.key} class={column.numeric ? "num" : undefined}>
-                    {column.text(row)}
+                    <bdi>{column.text(row)}</bdi>
                   </td>
                 ))}
               </tr>
@@ -386,7 +392,7 @@ function Head({ column, asked, unit }: { column: Column; asked: Asked; unit: str
     <th scope="col" class={column.numeric ? "num" : undefined} aria-sort={now}>
       <button type="button" onClick={turn} title={about?.about}>
         {column.colour && <span class="xe-dot" style={{ background: column.colour }} />}
-        {column.head}
+        <bdi>{column.head}</bdi>
         {unit && <small> {unit}</small>}
         <span aria-hidden="true">{now === "ascending" ? " ▲" : now === "descending" ? " ▼" : ""}</span>
       </button>
