@@ -312,9 +312,26 @@ def layers(
 
 
 @app.command
-def report(study: str, /, *, against: Against = None) -> int:
-    """Rewrite the study's report: STUDY/report/index.html."""
-    say(f"report: {_write_report(study, against)}")
+def report(
+    study: str,
+    /,
+    *others: Annotated[str, Parameter(help="a second study: both on one page, side by side where samples or networks are the same")],
+    against: Against = None,
+    out: Annotated[str | None, Parameter(help="folder or prefix for the page of two studies [default: comparison]")] = None,
+) -> int:
+    """Rewrite the study's report, STUDY/report/index.html; of two studies, write a page that compares them."""
+    if not others:
+        if out is not None:
+            raise StudyError("--out is for the page of two studies; that of one is in the study")
+        say(f"report: {_write_report(study, against)}")
+        return 0
+    if len(others) > 1:
+        raise StudyError(f"xlli report compares two studies; {1 + len(others)} were given: {', '.join([study, *others])}")
+    if against is not None:
+        raise StudyError("--against is for the page of one study; of two, each network is compared with itself")
+    from xlli_ray.report.comparison.write_comparison import write_comparison
+
+    say(f"report: {write_comparison(study, others[0], out or 'comparison')}")
     return 0
 
 

@@ -19,6 +19,7 @@ from toy_studies import Recipe, Stage
 
 from xlli_ray.errors import StudyError
 from xlli_ray.report.explorer import parts as module
+from xlli_ray.report.explorer import write
 from xlli_ray.report.explorer.columns import ExplorerColumn
 from xlli_ray.report.explorer.encoding import number_planes, script
 from xlli_ray.report.explorer.held_samples import held_order
@@ -204,8 +205,8 @@ def test_the_same_study_gives_the_same_files_and_a_later_page_leaves_no_old_ones
 
 
 def test_the_budget_ends_what_is_held_but_not_below_the_fewest(make_study: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BUDGET", 0)
-    monkeypatch.setattr(module, "FEWEST", 2)
+    monkeypatch.setattr(write, "BUDGET", 0)
+    monkeypatch.setattr(write, "FEWEST", 2)
     folder = Path(write_report(make_study(Recipe([RESTORE])))).parent
     assert len(list(folder.glob("data/sample-*.js"))) == 2
 

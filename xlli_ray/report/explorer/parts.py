@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,8 +19,6 @@ from xlli_ray.corpus.sample import sample_from_row
 from xlli_ray.errors import XlliError
 from xlli_ray.plots.view import View, to_json
 from xlli_ray.report.explorer.columns import ExplorerColumn, explorer_columns
-from xlli_ray.report.explorer.encoding import script
-from xlli_ray.report.explorer.held_samples import BUDGET, FEWEST, held_order
 from xlli_ray.report.explorer.sample_part import SeenArray, array_part, sample_part, seen_arrays
 from xlli_ray.report.explorer.source import FORMAT, MissingPart
 from xlli_ray.report.explorer.thumbnails import EACH, EMPTY, MOST, ROWS, SIDE, sheet, thumbnail
@@ -107,7 +105,7 @@ class Parts:
             return self._names(number)
         if kind == "thumbnails":
             first = number * ROWS
-            return sheet([self._thumbnail(row) for row in range(first, min(first + ROWS, rows, MOST))])
+            return sheet([self.thumbnail_of(row) for row in range(first, min(first + ROWS, rows, MOST))])
         if kind == "column":
             return self.columns[number].part
         if kind == "figure":
@@ -119,24 +117,6 @@ class Parts:
         """Without the sample's pixels, which nothing else shows: the parts of all would hold the corpus."""
         self.context.samples.forget()
         return part
-
-    def scripts(self) -> Iterator[tuple[str, bytes]]:
-        """(name, script) of every part that is written beside a page; `study` is the last, since it lists the others."""
-        rows = self.context.table.rows
-        for kind, count in (("names", -(-rows // NAMES)), ("thumbnails", -(-min(rows, MOST) // ROWS)), ("column", len(self.columns)),
-                            ("figure", len(self.figures))):  # fmt: skip
-            for number in range(count):
-                yield f"{kind}-{number}", script(f"{kind}-{number}", self.part(f"{kind}-{number}"))
-        held: list[int] = []
-        spent = 0
-        for row in held_order(rows, self.columns):
-            data = script(f"sample-{row}", self.part(f"sample-{row}"))
-            if len(held) >= FEWEST and spent + len(data) > BUDGET:
-                break
-            held.append(row)
-            spent += len(data)
-            yield f"sample-{row}", data
-        yield "study", script("study", self.study(held))
 
     def _names(self, number: int) -> dict[str, Any]:
         first = number * NAMES
@@ -154,7 +134,7 @@ class Parts:
             "failures": failures,
         }
 
-    def _thumbnail(self, row: int) -> NDArray[np.uint8]:
+    def thumbnail_of(self, row: int) -> NDArray[np.uint8]:
         """Of the sample, or in large studies of the first one that has its content. The image is not kept, unlike those that are drawn."""
         about = self.context.samples.row(row)
         key = about["content"] if self.context.table.rows > EACH else row

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from xlli_ray.errors import StudyError
+from xlli_ray.report.explorer.columns import ExplorerColumn
 
 FORMAT = 1
 
@@ -16,6 +17,10 @@ class MissingPart(StudyError):
 
 class PartSource(Protocol):
     """See `web/src/data.ts`. Not for several threads at once."""
+
+    @property
+    def columns(self) -> Sequence[ExplorerColumn]:
+        """All columns, with their values."""
 
     def study(self, held: Sequence[int]) -> dict[str, Any]:
         """Part `study`. `held`: rows whose samples are written beside a page."""

@@ -21,8 +21,8 @@ def view_study(study: Study, section: str = "") -> Any:
     parts = held.enter_context(open_parts(study.as_it_is(), place))[1]
     if parts is None:
         raise StudyError(f"{place}: the corpus was never scanned; run `xlli run` again")
-    figures = [figure for figure in parts.figures if figure.section == section]
-    widget = explorer_widget(parts, f"#/figures?figure={figures[0].anchor}" if figures else "")
+    figures = [i for i, figure in enumerate(parts.figures) if figure.section == section]
+    widget = explorer_widget(parts, f"#/figures?figure={figures[0]}" if figures else "")
     widget.held = held  # the parts' connection, as long as the widget lives
     return widget
 

@@ -35,7 +35,9 @@ def widget_class() -> Any:
         route = traitlets.Unicode().tag(sync=True)
 
         def __init__(self, source: PartSource, route: str) -> None:
-            super().__init__(study={**source.study([]), "served": True}, route=route)
+            about = source.study([])
+            figures = [{**figure, "anchor": ""} for figure in about["figures"]]  # there is no page below
+            super().__init__(study={**about, "figures": figures, "served": True}, route=route)
             self.source = source
             self.on_msg(self._asked)
 
