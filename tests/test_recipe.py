@@ -403,9 +403,18 @@ def test_an_override_sets_one_field_with_a_value_in_yaml(raw: dict[str, Any], ov
     assert place == value
 
 
+def test_an_override_with_a_plus_adds_an_item_to_a_list(raw: dict[str, Any]) -> None:
+    before = len(raw["stages"])
+    assert apply_override(raw, "stages.+={lam: {id: lam_1, windows: [{top: 8, left: 16, size: 4}]}}") == ("stages", before)
+    assert raw["stages"][before] == {"lam": {"id": "lam_1", "windows": [{"top": 8, "left": 16, "size": 4}]}}
+    apply_override(raw, f"stages.{before}.lam.id=lam_2")
+    assert [len(raw["stages"]), raw["stages"][before]["lam"]["id"]] == [before + 1, "lam_2"]
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("stages.+.lam.id=b", r"'\+' is not an item of the list stages"),
         ("seed", "write key.path=value"),
         ("models.7.id=b", r"'7' is not an item of the list models; items by number: 0 \(a\)"),
         ("models.-1.id=b", "'-1' is not an item of the list models"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -17,6 +18,8 @@ from explorer_figures import add_every_kind
 from lam_studies import Lam
 from toy_studies import Recipe, Stage, write_study
 
+from xlli_ray.plots.colour_scale import lut
+from xlli_ray.report.explorer import write
 from xlli_ray.report.explorer.encoding import script
 from xlli_ray.report.page import write_report
 from xlli_ray.store.objects.client import open_objects
@@ -61,6 +64,12 @@ def test_the_bundle_is_what_its_source_makes(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before, f"cd {WEB} && node build.mjs"
 
 
+def test_its_colours_are_those_of_the_figures() -> None:
+    tables = json.loads((WEB / "src/sample/colour_maps.json").read_text())
+    for name, text in tables.items():
+        np.testing.assert_array_equal(np.frombuffer(base64.b64decode(text), np.uint8).reshape(256, 3), lut(name), name)
+
+
 def test_the_program_is_small() -> None:
     import gzip
 
@@ -85,8 +94,8 @@ def outputs(model: int, row: int, shape: tuple[int, ...]) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Name → URL of pages on disk: `toy` (6 photographs, 2 degradations, 3 networks), `lam` (with maps), `figures` (one of each kind),
-    `evil` (strangers' names)."""
+    """Name → URL of pages on disk: `toy` (6 photographs, 2 degradations, 3 networks), `few` (two samples are held), `lam` (with maps),
+    `figures` (one of each kind), `evil` (strangers' names)."""
     folder = tmp_path_factory.mktemp("pages")
 
     def make(name: str, recipe: Recipe, change: Callable[[Path], None] = lambda page: None) -> str:
@@ -94,6 +103,12 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         page = Path(write_report(str(folder / name)))
         change(page)
         return page.as_uri()
+
+    def few() -> str:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(write, "FEWEST", 2)
+            patch.setattr(write, "BUDGET", 0)
+            return make("few", Recipe([restore], pictures=3))
 
     restore = Stage("restore", name="output", shape=(3, -1, -2), dtype="uint8", array=outputs)
     features = Stage("features", "features", (), ["body.0.out", "body.1.out"], shape=(16, 8, 8))
@@ -104,6 +119,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "figures": figures,
         "toy": make("toy", Recipe([restore, features], models=3, pictures=6)),
         "lam": make("lam", Recipe([restore, *maps], models=2, pictures=4, degradations=("clean",))),
+        "few": few(),
         "evil": make("evil", Recipe([restore, features], models=2, pictures=2, failed=(0,), reason="out of memory"), hostile),
     }  # fmt: skip
 

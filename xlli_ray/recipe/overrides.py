@@ -1,4 +1,4 @@
-"""`--set key.path=value`: one field of a recipe, changed on the command line."""
+"""`--set key.path=value`: one field of a recipe, changed on the command line, or with `list.+=value` an item added to a list."""
 
 from __future__ import annotations
 
@@ -20,14 +20,20 @@ def read_override(override: str) -> tuple[list[str], Any]:
 
 
 def apply_override(raw: dict[str, Any], override: str) -> tuple[str | int, ...]:
-    """Apply one `key.path=value` (value in YAML; list items by index) to `raw` in place; returns its path. Raises RecipeError."""
+    """Apply one `key.path=value` (value in YAML; list items by index, `+` for a new one) to `raw` in place; returns its path.
+
+    Raises RecipeError.
+    """
     keys, value = read_override(override)
     node: Any = raw
     path: list[str | int] = []
     for number, key in enumerate(keys):
         last = number == len(keys) - 1
-        if isinstance(node, list):
-            part: str | int = _item(node, key, path, override)
+        if isinstance(node, list) and key == "+" and last:
+            part: str | int = len(node)
+            node.append(None)
+        elif isinstance(node, list):
+            part = _item(node, key, path, override)
         elif isinstance(node, dict):
             part = key
             if not last and node.get(key) is None:

@@ -86,9 +86,13 @@ class LamParts:
         """See `PartSource`."""
         looks = network_looks(self.models)
         return {
-            "format": FORMAT, "name": f"LAM of {', '.join(self.models)}", "place": "", "rows": 1, "partRows": 1, "thumbnailRows": ROWS,
-            "thumbnailSide": SIDE, "thumbnails": 1,
-            "models": [{"id": model, "colour": looks[model].colour, "tags": {}} for model in self.models],
+            "format": FORMAT, "name": f"LAM of {', '.join(self.models)}", "place": "", "command": "",
+            "rows": 1, "partRows": 1, "thumbnailRows": ROWS, "thumbnailSide": SIDE, "thumbnails": 1,
+            "models": [
+                {"id": model, "colour": looks[model].colour, "tags": {}, "scale": result.output.shape[-1] // result.input.shape[-1],
+                 "weights": "", "known": {}}
+                for model, result in zip(self.models, self.results)
+            ],
             "labels": [{"label": "", "family": "", "colour": "#6b7280", "rows": 1}],
             "columns": [column.about_json for column in self.columns],
             "arrays": [seen.about_json for seen, _ in self._arrays],

@@ -19,11 +19,13 @@ from xlli_ray.corpus.sample import sample_from_row
 from xlli_ray.errors import XlliError
 from xlli_ray.plots.view import View, to_json
 from xlli_ray.report.explorer.columns import ExplorerColumn, explorer_columns
+from xlli_ray.report.explorer.run_again import run_again
 from xlli_ray.report.explorer.sample_part import SeenArray, array_part, sample_part, seen_arrays
 from xlli_ray.report.explorer.source import FORMAT, MissingPart
 from xlli_ray.report.explorer.thumbnails import EACH, EMPTY, MOST, ROWS, SIDE, sheet, thumbnail
 from xlli_ray.report.page_context import Context
 from xlli_ray.report.page_parts.stage import ordered
+from xlli_ray.store.records.manifest import ModelRecord
 
 NAMES = 4096
 """Samples in one part of names."""
@@ -71,9 +73,9 @@ class Parts:
         manifest, table = self.context.study.manifest, self.context.table
         looks, families = self.context.looks, self.context.families
         return {
-            "format": FORMAT, "name": manifest.name, "place": self.place, "rows": table.rows, "partRows": NAMES, "thumbnailRows": ROWS,
-            "thumbnailSide": SIDE, "thumbnails": min(MOST, table.rows),
-            "models": [{"id": m.id, "colour": looks[m.id].colour, "tags": {k: str(v) for k, v in m.tags.items()}} for m in manifest.models],
+            "format": FORMAT, "name": manifest.name, "place": self.place, "command": run_again(manifest.command, self.place),
+            "rows": table.rows, "partRows": NAMES, "thumbnailRows": ROWS, "thumbnailSide": SIDE, "thumbnails": min(MOST, table.rows),
+            "models": [_model(model, looks[model.id].colour) for model in manifest.models],
             "labels": [
                 {"label": label, "family": families[label], "colour": self.context.colour(label), "rows": rows}
                 for label, rows in table.labels.items()
@@ -147,3 +149,12 @@ class Parts:
 
     def _unknown(self, name: str) -> MissingPart:
         return MissingPart(f"{self.place}: the page of this study has no part {name[:80]!r}")
+
+
+def _model(model: ModelRecord, colour: str) -> dict[str, Any]:
+    """`ModelData`. `known`: what `xlli_ray.lam` must be told beside the weights, as the recipe did."""
+    known = {name: model.entry[name] for name in ("key", "network", "args", "scale", "range", "frames") if model.entry.get(name)}
+    return {
+        "id": model.id, "colour": colour, "tags": {k: str(v) for k, v in model.tags.items()}, "scale": model.scale,
+        "weights": model.entry.get("weights") or "", "known": known,
+    }  # fmt: skip

@@ -74,8 +74,10 @@ def seen_arrays(cells: Sequence[Cell]) -> list[SeenArray]:
 
 
 def _has_pixels(meta: ArrayMeta) -> bool:
+    """Whether its rows and columns are those of the sample; of patches they are not."""
     dims = tuple(meta.dims)
-    return len(dims) >= 2 and (dims[-2:] == ("y", "x") or dims[-3:] == ("y", "x", "channel")) and meta.dtype != "bool"
+    placed = len(dims) >= 2 and (dims[-2:] == ("y", "x") or dims[-3:] == ("y", "x", "channel")) and "patch" not in dims
+    return placed and meta.dtype != "bool"
 
 
 def _form(meta: ArrayMeta) -> Form:

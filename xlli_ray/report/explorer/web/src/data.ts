@@ -9,6 +9,8 @@ export interface Study {
   name: string;
   /** The study's folder or URL, as given to `xlli report`: for the commands that the page prints. */
   place: string;
+  /** The shell command that continues it, `xlli run RECIPE --out PLACE`; "" if this is not one study on disk. */
+  command: string;
   /** Samples. A sample is known by its row in the sample table, 0 … rows − 1. */
   rows: number;
   /** Samples in one part `names-<k>`, and in one part `thumbnails-<k>`. */
@@ -37,6 +39,11 @@ export interface ModelData {
   /** `#rrggbb`. */
   colour: string;
   tags: Record<string, string>;
+  /** Output pixels per input pixel. */
+  scale: number;
+  /** As in the recipe, "" if it has none; and the other fields of its entry that opening it needs (`network`, `args`, …). */
+  weights: string;
+  known: Record<string, unknown>;
 }
 
 export interface LabelData {

@@ -26,6 +26,8 @@ export function formatRoute(route: Route): string {
 /** The view that is open. Of a page it is in the address, with a history; in a notebook it is not. */
 export class Router {
   readonly route: Signal<Route> = signal({ tab: "samples", query: {} });
+  /** How each tab was left: one comes back to the same view. */
+  private readonly left: Partial<Record<Tab, Readonly<Record<string, string>>>> = {};
 
   constructor(private readonly addressed: boolean) {
     if (!addressed) return;
@@ -38,9 +40,12 @@ export class Router {
     addEventListener("popstate", read);
   }
 
-  /** Go to another view: a new entry in the history, or none with `replace` (sliders, panning). */
-  go(tab: Tab, query: Readonly<Record<string, string>> = {}, how: "push" | "replace" = "push"): void {
+  /** Go to another view, or without `query` back to a tab as it was left: a new entry in the history, or none with `replace` (sliders,
+   * panning). */
+  go(tab: Tab, query: Readonly<Record<string, string>> = this.left[tab] ?? {}, how: "push" | "replace" = "push"): void {
     const next = { tab, query };
+    const now = this.route.peek();
+    this.left[now.tab] = now.query;
     this.route.value = next;
     const hash = formatRoute(next);
     if (this.addressed && hash !== location.hash) history[how === "push" ? "pushState" : "replaceState"](null, "", hash);

@@ -3,6 +3,7 @@ import type { ComponentType } from "preact";
 import { Figures } from "./figures";
 import type { Tab } from "./route";
 import { Scatter } from "./scatter";
+import { SampleView } from "./sample_view";
 import { SamplesTable } from "./samples_table";
 
 export interface View {
@@ -17,4 +18,5 @@ export const VIEWS: readonly View[] = [
   { tab: "samples", title: "Samples", component: SamplesTable, listed: true },
   { tab: "scatter", title: "Scatter", component: Scatter, listed: true },
   { tab: "figures", title: "Figures", component: Figures, listed: true },
+  { tab: "sample", title: "Sample", component: SampleView, listed: false },
 ];
