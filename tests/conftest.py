@@ -42,15 +42,17 @@ def root() -> Path:
 
 
 @pytest.fixture
-def own_process() -> None:
+def own_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks of a recipe's own run apart while the study is planned, as for users."""
+    monkeypatch.setattr("xlli_ray.engine.run.network_process.OWN_PROCESS", True)
 
 
-@pytest.fixture(autouse=True)
-def _networks_are_planned_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _networks_are_planned_here() -> Iterator[None]:
     """Toy networks are the tests' own and harm nobody: no process for each study, which would cost seconds each. See `own_process`."""
-    if "own_process" not in request.fixturenames:
-        monkeypatch.setattr("xlli_ray.engine.run.network_process.OWN_PROCESS", False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("xlli_ray.engine.run.network_process.OWN_PROCESS", False)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -14,7 +14,11 @@ import pytest
 import yaml
 from PIL import Image
 
+from xlli_ray.engine.options import Options
+from xlli_ray.engine.run.driver import run_study
 from xlli_ray.errors import counted
+from xlli_ray.recipe import load_recipe
+from xlli_ray.report.page import write_report
 from xlli_ray.report.text import excerpt, grid, scanned_text, sets_text, status_text
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.records.manifest import Bucket, Manifest, SampleTable
@@ -83,7 +87,12 @@ def xlli(folder: Path, *arguments: str, **environment: str) -> Any:
     )  # fmt: skip
 
 
-def test_a_terminal_that_knows_latin_1_only_gets_ascii_tables_and_the_run_its_exit_code(odd: Path) -> None:
+def test_a_terminal_that_knows_latin_1_only_gets_ascii_tables_and_the_run_its_exit_code(
+    odd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(odd)
+    run_study(load_recipe(Path("r.yaml")), "st", Options(workers=0, quiet=True))  # there is less to load for a study that is finished
+    write_report("st", last=True)
     done = xlli(odd, "run", "r.yaml", "--workers", "0", "--out", "st", PYTHONIOENCODING="latin-1")
     assert done.returncode == 0, done.stderr
     out = done.stdout.decode("latin-1")

@@ -162,6 +162,7 @@ def test_without_maps_the_table_of_maps_is_empty_and_no_flow_is_needed(summarise
     assert rows(result, "alignment_windows")
 
 
+@pytest.mark.usefixtures("drawn")
 def test_figures_have_a_line_for_each_pair_and_name_the_bins(summarise: Summarise) -> None:
     result = summarise(alignment_recipe())
     names = [figure.name for figure in result.figures]

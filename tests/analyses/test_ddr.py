@@ -338,6 +338,7 @@ def test_own_contents_are_each_there_once_and_every_degradation_sees_every_image
     assert set(samples.label[own_contents(samples, some, np.random.default_rng(0))]) == {0, 2}
 
 
+@pytest.mark.usefixtures("drawn")
 def test_pictures_say_how_far_they_can_be_believed_and_their_points_can_be_read(ddr: Ddr) -> None:
     recipe = ddr_recipe(("clean", {"blur": 2}), pictures=24)
     result = ddr(recipe, embed=["pca", "tsne"], seeds=3, thumbnails=True)
@@ -396,6 +397,7 @@ def test_thumbnails_are_the_inputs_of_the_network(ddr: Ddr, tmp_path: Path) -> N
     assert (decoded == whole[3]).all()
 
 
+@pytest.mark.usefixtures("drawn")
 def test_figures_have_a_line_for_each_network_and_say_their_space(ddr: Ddr) -> None:
     result = ddr(ddr_recipe(models=3), figures=True)
     names = [figure.name for figure in result.figures]

@@ -361,6 +361,7 @@ def test_which_layer_is_meant_must_be_clear(conclude: Conclude) -> None:
         conclude(srga_recipe(params={"of": "grm"}, name="of"))
 
 
+@pytest.mark.usefixtures("drawn")
 def test_figures_for_many_models_and_none() -> None:
     nothing = {"low": None, "high": None, "floor": None}
     made = [{"model": f"m{i}", "label": label, "family": "blur", "level": 1.0 * k, "srga": 1.0 + i + k, "state": "ok", **nothing}
@@ -373,6 +374,7 @@ def test_figures_for_many_models_and_none() -> None:
     assert list(ranking([alone], ["a"], network_looks(["a"]))) == []
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_network_is_drawn_in_no_degradations_colour() -> None:
     """Two networks over blur: once the first was in blur's blue and the second in noise's orange."""
     models = ["other", "a", "b"]  # the study's; `other` is no input, and the colours stay those of the study

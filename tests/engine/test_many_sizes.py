@@ -14,7 +14,7 @@ from helpers import QUIET, image
 from PIL import Image
 
 from xlli_ray.analyses.shared.study_access import View
-from xlli_ray.engine.run import many_sizes, network_process
+from xlli_ray.engine.run import many_sizes
 from xlli_ray.engine.run.driver import run_study
 from xlli_ray.engine.run.repair import repair_study
 from xlli_ray.recipe import Recipe, load_recipe
@@ -56,10 +56,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         number = min(i, COUNT - 1)
         pixels = image(i, 40 + 4 * (number % 5), 40 + 6 * (number // 5), light=0.8 if i == 3 else 0.4)
         Image.fromarray(pixels).save(out / "photographs" / f"{i:02d}.png")
+    asked = recipe_in(out)
+    run_study(asked, str(out / "one"), QUIET)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(network_process, "OWN_PROCESS", False)
-        asked = recipe_in(out)
-        run_study(asked, str(out / "one"), QUIET)
         patch.setattr(many_sizes, "MANY", 1 << 30)
         run_study(asked, str(out / "each"), QUIET)
     return out

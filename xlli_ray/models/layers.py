@@ -96,9 +96,8 @@ def resolve(model: Model, patterns: Sequence[str], example: Tensor | tuple[int, 
         )
     survey = _Survey(model, _size(model, example), graph=LAST_CONV in patterns)
     infos: dict[Tap, LayerInfo] = {}
-    for pattern in patterns:
-        for tap in survey.taps(pattern):
-            infos.setdefault(tap, survey.info(tap))
+    for tap in survey.ordered([tap for pattern in patterns for tap in survey.taps(pattern)]):
+        infos.setdefault(tap, survey.info(tap))
     return list(infos.values())
 
 
@@ -195,7 +194,7 @@ class _Survey:
         self.trace: Trace = trace(model, size, graph=graph)
 
     def taps(self, text: str) -> list[Tap]:
-        """The taps that one pattern matches; LayerPatternError if there are none."""
+        """The taps that one pattern matches, not yet `ordered`; LayerPatternError if there are none."""
         if text == LAST_CONV:
             return [self.last_convolution()]
         pattern = _parse(text)
@@ -219,7 +218,7 @@ class _Survey:
             k = len(self.trace.calls[tap.module])
             if tap.call is None and k > 1 and tap.frames != "calls":
                 raise LayerPatternError(_many(tap.module, k, self.model, at_least=False))
-        return self.ordered(fit)
+        return fit
 
     def placed(self, tap: Tap) -> Tap:
         """The tap with the position of its frames; unchanged for images, and if it has no frame axis."""
@@ -299,7 +298,7 @@ class _Survey:
         name, call = last
         tap = self.placed(Tap(name, "input"))
         if tap.frames == "calls":
-            return self.ordered([tap])[0]
+            return tap
         return self.placed(Tap(name, "input", call if len(self.trace.calls[name]) > 1 else None))
 
 
