@@ -46,10 +46,13 @@ inBrowsers("the legend switches a curve off and on, the address keeps it", async
   const page = await open("figures", { hash: at("curves") });
   const curves = (colour) => page.$$eval(`.xe-chart path[stroke="${colour}"]`, (found) => found.length);
   await page.waitForSelector(".xe-toggle");
+  const faint = () => page.$$eval(".xe-swatch", (found) => found.map((one) => getComputedStyle(one).opacity !== "1"));
+  assert.deepEqual(await faint(), [false, false]);
   assert.ok((await curves("#0072B2")) > 0);
   await page.click(".xe-figure .xe-toggle:nth-child(1)");
   await until(page, () => document.querySelector(".xe-figure .xe-toggle")?.getAttribute("aria-pressed") === "false");
   assert.equal(await curves("#0072B2"), 0);
+  assert.deepEqual(await faint(), [true, false], "what is off is faint, nothing else");
   assert.ok((await curves("#D55E00")) > 0);
   assert.equal(new URLSearchParams((await page.evaluate(() => location.hash)).split("?")[1]).get("hide"), "net");
   await page.click(".xe-figure .xe-toggle:nth-child(1)");
