@@ -8,19 +8,10 @@ import { list, listed } from "./controls";
 import { csv, type Table } from "./csv";
 import type { FigureData, FigurePart } from "./data";
 import { useExplorer, useLoaded } from "./explorer";
+import { chosen, nameOf } from "./figure_names";
 import { shown } from "./format";
 import { figure } from "./parts";
 import { fileName, png, save, saveText } from "./save";
-
-/** What the address calls figure `index`: its anchor on the page, or its number. */
-export const nameOf = (figures: readonly FigureData[], index: number): string => figures[index]?.anchor || String(index);
-
-/** The figure that the address asks for; the first if there is no such. */
-export function chosen(figures: readonly FigureData[], name: string | undefined): number {
-  const found = figures.findIndex((one) => one.anchor !== "" && one.anchor === name);
-  if (found >= 0) return found;
-  return name && /^\d+$/.test(name) && Number(name) < figures.length ? Number(name) : 0;
-}
 
 export function Figures() {
   const { study, router } = useExplorer();
@@ -66,17 +57,19 @@ function One({ index }: { index: number }) {
   const { value: view, error } = useLoaded(`figure-${index}`, () => figure(parts, index));
   const hide = router.route.value.query["hide"] ?? "";
   const hidden = useMemo(() => new Set(listed(hide)), [hide]);
+  // in a notebook there is no page around
+  const below = about.anchor && document.getElementById(about.anchor) ? about.anchor : "";
   return (
     <div class="xe-figure">
       {error && <p class="xe-error">{error}</p>}
       {view && <h3><bdi>{view.title}</bdi></h3>}
-      {view && (KINDS[view.kind] ? <Drawn view={view} hidden={hidden} anchor={about.anchor} /> : <p>Drawn on the page below{about.anchor && <>: <a href={`#${about.anchor}`}>go to it</a></>}.</p>)}
+      {view && (KINDS[view.kind] ? <Drawn view={view} hidden={hidden} index={index} below={below} /> : <p>Drawn on the page below{below && <>: <a href={`#${below}`}>go to it</a></>}.</p>)}
       <p class="xe-caption"><bdi>{about.caption}</bdi></p>
     </div>
   );
 }
 
-function Drawn({ view, hidden, anchor }: { view: FigurePart; hidden: ReadonlySet<string>; anchor: string }) {
+function Drawn({ view, hidden, index, below }: { view: FigurePart; hidden: ReadonlySet<string>; index: number; below: string }) {
   const { router, study } = useExplorer();
   const [failed, setFailed] = useState("");
   const kind = KINDS[view.kind];
@@ -101,8 +94,8 @@ function Drawn({ view, hidden, anchor }: { view: FigurePart; hidden: ReadonlySet
         <button type="button" onClick={() => saveText(fileName(base, "svg"), "image/svg+xml", sheet(kind, view, hidden).svg)}>SVG</button>
         <button type="button" onClick={() => void image()}>PNG</button>
         <button type="button" onClick={() => saveText(fileName(base, "csv"), "text/csv", csv(table))}>CSV</button>
-        {anchor && <a href={`#${anchor}`}>the same on the page below</a>}
-        {view.kind === "embedding" && <button type="button" onClick={() => router.go("scatter", { cloud: `${router.route.peek().query["figure"] ?? anchor}:0` })}>explore its points</button>}
+        {below && <a href={`#${below}`}>the same on the page below</a>}
+        {view.kind === "embedding" && <button type="button" onClick={() => router.go("scatter", { cloud: `${nameOf(study.figures, index)}:0` })}>explore its points</button>}
       </div>
       {failed && <p class="xe-error">{failed}</p>}
       <Numbers table={table} />

@@ -3,7 +3,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Choice, list, listed, type Option, Toggle } from "./controls";
 import { csv } from "./csv";
 import { type Explorer, useExplorer, useLoaded } from "./explorer";
-import { nameOf } from "./figures";
+import { nameOf } from "./figure_names";
 import { counted, shown } from "./format";
 import { formatMeasure, type Measure } from "./rows";
 import { fileName, png, save, saveText } from "./save";
@@ -167,7 +167,7 @@ function Tools({ asked, loaded }: { asked: Asked; loaded?: Loaded }) {
         <div class="xe-line">
           <Choice
             label="Show" value={asked.cloud ? asked.cloud.figure : ""} options={[...(axesOf(study).length ? [{ value: "", text: "two measures" }] : []), ...embeddings]}
-            onChange={(value) => router.change({ ...fresh, colour: "", cloud: value ? `${value}:0` : "" })}
+            onChange={(value) => router.change({ ...fresh, colour: "", cloud: value ? `${value}:0` : "none" })}
           />
           {asked.cloud && loaded && loaded.clouds.length > 1 && (
             <Choice label="Panel" value={String(asked.cloud.index)} options={loaded.clouds.map((text, i) => ({ value: String(i), text }))} onChange={(value) => router.change({ ...fresh, cloud: `${asked.cloud?.figure}:${value}` })} />

@@ -70,6 +70,13 @@ test("without a word in the address two networks are compared on the first measu
   assert.ok(!comparable(askedOf(study, { y: "restore/psnr_y@b−a" })));
 });
 
+test("a study without measured numbers shows its embedding, unless two measures are asked for", () => {
+  const ddr = { ...study, columns: study.columns.slice(0, 2), figures: [{ section: "ddr", anchor: "", title: "", caption: "", kind: "curves" }, { section: "ddr", anchor: "", title: "", caption: "", kind: "embedding" }] } as Study;
+  assert.deepEqual([askedOf(ddr, {}).cloud, askedOf(ddr, {}).colour], [{ figure: "1", index: 0 }, "group"]);
+  assert.equal(askedOf(ddr, { cloud: "none" }).cloud, null);
+  assert.equal(askedOf(study, {}).cloud, null);
+});
+
 test("what an address asks for and is not there is chosen anew", () => {
   const asked = askedOf(study, { x: "gone/away@a", y: "restore/ssim_y@gone−b", colour: "group", cloud: "figure-x:0", brush: "1,2" });
   assert.deepEqual([asked.x.column, asked.y, asked.colour, asked.cloud, asked.brush], ["restore/psnr_y", { column: "restore/ssim_y", model: "a", minus: "b" }, "sample/label", null, null]);
@@ -79,7 +86,7 @@ test("what an address asks for and is not there is chosen anew", () => {
 
 test("two networks on one measure have one scale, so that the diagonal is where they are equal", () => {
   const points = pointsOf([[f(20, 30), f(25, 50)]]);
-  const how = { zoom: null, square: false };
+  const how = { zoom: null, square: false, bare: false };
   const { x, y } = scalesOf(points, 600, 400, { ...how, comparable: true });
   assert.deepEqual([x.low, x.high], [y.low, y.high]);
   const apart = scalesOf(points, 600, 400, { ...how, comparable: false });

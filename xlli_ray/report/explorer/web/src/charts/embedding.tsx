@@ -41,8 +41,9 @@ export function placement(cloud: CloudData, left: number, top: number, side: num
 
 function draw(view: EmbeddingView, width: number, hidden: ReadonlySet<string>): Drawn {
   const all = clouds(view);
-  const whole = width / view.columns.length >= LEAST;
-  const across = whole ? view.columns.length : Math.max(1, Math.floor(width / LEAST));
+  // lines of the figure stay lines where they fit; else one panel after another
+  const whole = view.columns.length > 1 && width / view.columns.length >= LEAST;
+  const across = whole ? view.columns.length : Math.max(1, Math.min(all.length, Math.floor(width / LEAST)));
   const each = Math.min(width / across, 420);
   const pitch = each + 40;
   const side = each - 12;

@@ -1,5 +1,6 @@
 /** What the scatter shows, from the address; what is not there or does not fit is chosen. */
 import type { ColumnData, Study } from "../data";
+import { nameOf } from "../figure_names";
 import { type Measure, parseMeasure } from "../rows";
 import { parseRectangle, type Rectangle } from "./points";
 
@@ -41,8 +42,10 @@ export function askedOf(study: Study, query: Readonly<Record<string, string>>): 
   const x = known(query["x"]) ?? { column: first?.id ?? "", model: first?.models[0] ?? "", minus: "" };
   const y = known(query["y"]) ?? { column: second?.id ?? "", model: second?.models[second === first ? 1 : 0] ?? second?.models[0] ?? "", minus: "" };
   const match = /^(.+):(\d{1,6})$/.exec(query["cloud"] ?? "");
-  const embeddings = study.figures.some((one) => one.kind === "embedding");
-  const cloud = match && embeddings ? { figure: match[1] as string, index: Number(match[2]) } : null;
+  const embedding = study.figures.findIndex((one) => one.kind === "embedding");
+  // a study that measured no numbers shows its embedding first
+  const usualCloud = !["cloud", "x", "y"].some((name) => query[name]) && axes.every((one) => one.group === "sample") ? { figure: nameOf(study.figures, embedding), index: 0 } : null;
+  const cloud = embedding < 0 ? null : match ? { figure: match[1] as string, index: Number(match[2]) } : usualCloud;
   const words = study.columns.some((one) => one.id === query["colour"]);
   const wanted = query["colour"] === NETWORK || query["colour"] === GROUP || query["colour"] === "none" || words ? (query["colour"] as string) : undefined;
   const usual = cloud ? GROUP : study.labels.length > 1 ? "sample/label" : "none";

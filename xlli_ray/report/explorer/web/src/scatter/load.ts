@@ -3,7 +3,7 @@ import { clouds } from "../charts/embedding";
 import { MARKS } from "../charts/marks";
 import type { EmbeddingView } from "../charts/views";
 import type { Explorer } from "../explorer";
-import { chosen } from "../figures";
+import { chosen } from "../figure_names";
 import { figure } from "../parts";
 import { measured } from "../rows";
 import { type Asked, GROUP, measureText, NETWORK } from "./asked";

@@ -38,13 +38,13 @@ interface Scales {
   y: Axis;
 }
 
-/** Where the plot and its axes are. */
-export function scalesOf(points: Points, width: number, height: number, how: { zoom: Rectangle | null; comparable: boolean; square: boolean }): Scales {
+/** Where the plot and its axes are. `bare`: without ticks, as an embedding, whose numbers mean nothing. */
+export function scalesOf(points: Points, width: number, height: number, how: { zoom: Rectangle | null; comparable: boolean; square: boolean; bare: boolean }): Scales {
   let x = how.zoom ? ([how.zoom.x0, how.zoom.x1] as [number, number]) : ends(points.x);
   let y = how.zoom ? ([how.zoom.y0, how.zoom.y1] as [number, number]) : ends(points.y);
   if (how.comparable && !how.zoom) x = y = [Math.min(x[0], y[0]), Math.max(x[1], y[1])];
   const rough = axis(y[0], y[1], height - 44, 12);
-  const box = { left: widest(rough.ticks) + 32, right: width - 12, top: 12, bottom: height - 44 };
+  const box = how.bare ? { left: 10, right: width - 10, top: 10, bottom: height - 10 } : { left: widest(rough.ticks) + 32, right: width - 12, top: 12, bottom: height - 44 };
   if (how.square && !how.zoom) {
     // one scale on both axes: the shorter side sets it
     const each = Math.max((x[1] - x[0]) / (box.right - box.left), (y[1] - y[0]) / (box.bottom - box.top));
@@ -63,7 +63,8 @@ export function Plot(props: PlotProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const [at, setAt] = useState(-1);
   const [drag, setDrag] = useState<{ x0: number; y0: number; x1: number; y1: number } | null>(null);
-  const scales = useMemo(() => scalesOf(points, width || 600, height, { zoom: props.zoom, comparable: props.comparable, square: loaded.square }), [points, width, height, props.zoom, props.comparable, loaded.square]);
+  const bare = loaded.clouds.length > 0;
+  const scales = useMemo(() => scalesOf(points, width || 600, height, { zoom: props.zoom, comparable: props.comparable, square: loaded.square, bare }), [points, width, height, props.zoom, props.comparable, loaded]);
   const { box, x, y } = scales;
   const placed = useMemo(() => ({ x: points.x.map((value) => x.at(value)), y: points.y.map((value) => y.at(value)) }), [points, scales]);
   const index = useMemo(() => gridIndex(placed.x, placed.y, width, height), [placed, width, height]);
@@ -134,7 +135,7 @@ export function Plot(props: PlotProps) {
           }}
         >
           <svg width={width} height={height} aria-hidden="true">
-            <Frame box={box} x={x} y={y} xTicks={loaded.clouds.length ? [] : x.ticks} yTicks={loaded.clouds.length ? [] : y.ticks} xlabel={loaded.xlabel} ylabel={loaded.ylabel}>
+            <Frame box={box} x={x} y={y} xTicks={bare ? [] : x.ticks} yTicks={bare ? [] : y.ticks} xlabel={loaded.xlabel} ylabel={loaded.ylabel}>
               {props.comparable && <Diagonal scales={scales} />}
             </Frame>
           </svg>
