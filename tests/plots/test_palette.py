@@ -75,7 +75,7 @@ def test_networks_differ_in_their_markers_too() -> None:
 
 def test_the_explorer_has_the_same_colours() -> None:
     charts = Path(__file__).parents[2] / "xlli_ray/report/explorer/web/src/charts"
-    found = re.search(r"export const WORDS = \[(.*?)\]", (charts / "colours.ts").read_text("utf-8"))
+    found = re.search(r"export const WORDS = \[(.*?)\]", (charts / "colours.ts").read_text("utf-8"), re.DOTALL)
     assert found is not None
     words = re.findall(r"#\w{6}", found[1])
     assert len(words) > len(MARKERS)

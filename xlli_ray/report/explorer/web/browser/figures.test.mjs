@@ -10,9 +10,19 @@ inBrowsers("every kind is drawn, with its numbers", async ({ open }) => {
   const page = await open("figures", { hash: "#/figures" });
   for (const kind of KINDS) {
     await page.evaluate((hash) => (location.hash = hash), at(kind));
-    await until(page, (title) => document.querySelector(".xe-figure h3")?.textContent === title && document.querySelector(".xe-chart svg"), kind);
+    await until(
+      page,
+      (title) => document.querySelector(".xe-figure h3")?.textContent === title && document.querySelector(".xe-chart svg"),
+      kind,
+    );
     assert.ok((await page.$$eval(".xe-chart svg path, .xe-chart svg rect, .xe-chart svg circle", (found) => found.length)) > 2, kind);
-    assert.deepEqual(await page.$$eval(".xe-chart svg *", (found) => found.filter((one) => [...one.attributes].some((a) => /NaN|Infinity|undefined/.test(a.value))).map((one) => one.outerHTML)), [], kind);
+    assert.deepEqual(
+      await page.$$eval(".xe-chart svg *", (found) =>
+        found.filter((one) => [...one.attributes].some((a) => /NaN|Infinity|undefined/.test(a.value))).map((one) => one.outerHTML),
+      ),
+      [],
+      kind,
+    );
   }
 });
 
@@ -67,7 +77,12 @@ inBrowsers("a figure is saved as SVG, PNG and CSV", async ({ open }) => {
   assert.match(svg.name, /_curves\.svg$/);
   const parsed = await page.evaluate((text) => {
     const made = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
-    return { name: made.nodeName, words: made.textContent, broken: made.querySelector("parsererror") !== null, width: Number(made.getAttribute("width")) };
+    return {
+      name: made.nodeName,
+      words: made.textContent,
+      broken: made.querySelector("parsererror") !== null,
+      width: Number(made.getAttribute("width")),
+    };
   }, svg.text);
   assert.equal(parsed.name, "svg");
   assert.ok(!parsed.broken && parsed.words.includes("SRGA") && parsed.words.includes("net") && parsed.words.includes("other"));
@@ -85,18 +100,26 @@ inBrowsers("at 390 px one panel is below the other, and no text is too small", a
   const page = await open("figures", { hash: at("curves"), width: 390, height: 800 });
   for (const kind of KINDS) {
     await page.evaluate((hash) => (location.hash = hash), at(kind));
-    await until(page, (title) => document.querySelector(".xe-figure h3")?.textContent === title && document.querySelector(".xe-chart svg"), kind);
+    await until(
+      page,
+      (title) => document.querySelector(".xe-figure h3")?.textContent === title && document.querySelector(".xe-chart svg"),
+      kind,
+    );
     const sizes = await page.$$eval(".xe-chart svg text", (found) => found.map((one) => parseFloat(getComputedStyle(one).fontSize)));
     assert.ok(sizes.length > 0 && Math.min(...sizes) >= 11, `${kind}: ${Math.min(...sizes)} px`);
     assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${kind} is wider than the screen`);
   }
 });
 
-inBrowsers("figures stay on white paper on a dark page", async ({ open }) => {
-  const page = await open("figures", { hash: at("dots"), dark: true });
-  await page.waitForSelector(".xe-chart");
-  assert.equal(await page.$eval(".xe-paper", (one) => getComputedStyle(one).backgroundColor), "rgb(255, 255, 255)");
-}, ["chrome"]);
+inBrowsers(
+  "figures stay on white paper on a dark page",
+  async ({ open }) => {
+    const page = await open("figures", { hash: at("dots"), dark: true });
+    await page.waitForSelector(".xe-chart");
+    assert.equal(await page.$eval(".xe-paper", (one) => getComputedStyle(one).backgroundColor), "rgb(255, 255, 255)");
+  },
+  ["chrome"],
+);
 
 inBrowsers("a point of an embedding opens its sample", async ({ open }) => {
   const page = await open("figures", { hash: at("embedding") });
@@ -112,7 +135,10 @@ inBrowsers("a figure of the page leads to itself here, and back", async ({ open 
   const page = await open("toy");
   await page.waitForSelector("#figure-restore-psnr_y .xe-twin");
   await page.click("#figure-restore-psnr_y .xe-twin");
-  await until(page, () => document.querySelector(".xe-figure h3")?.textContent?.startsWith("psnr_y") && document.querySelector(".xe-chart svg"));
+  await until(
+    page,
+    () => document.querySelector(".xe-figure h3")?.textContent?.startsWith("psnr_y") && document.querySelector(".xe-chart svg"),
+  );
   assert.equal(await page.evaluate(() => location.hash), "#/figures?figure=figure-restore-psnr_y");
   await page.click('.xe-figure a[href="#figure-restore-psnr_y"]');
   await until(page, () => Math.abs(document.getElementById("figure-restore-psnr_y").getBoundingClientRect().top) < innerHeight);

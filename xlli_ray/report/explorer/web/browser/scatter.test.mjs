@@ -17,13 +17,17 @@ const frame = (page) =>
 
 /** Whether more than `least` pixels of the canvas are painted. A copy is read, since reading the canvas itself again and again is slow. */
 const painted = (page, least) =>
-  until(page, (least) => {
-    const canvas = document.querySelector(".xe-plot canvas");
-    const copy = Object.assign(document.createElement("canvas"), { width: canvas.width, height: canvas.height });
-    const context = copy.getContext("2d", { willReadFrequently: true });
-    context.drawImage(canvas, 0, 0);
-    return context.getImageData(0, 0, copy.width, copy.height).data.filter((value, i) => i % 4 === 3 && value).length > least;
-  }, least);
+  until(
+    page,
+    (least) => {
+      const canvas = document.querySelector(".xe-plot canvas");
+      const copy = Object.assign(document.createElement("canvas"), { width: canvas.width, height: canvas.height });
+      const context = copy.getContext("2d", { willReadFrequently: true });
+      context.drawImage(canvas, 0, 0);
+      return context.getImageData(0, 0, copy.width, copy.height).data.filter((value, i) => i % 4 === 3 && value).length > least;
+    },
+    least,
+  );
 
 /** A part of the study, as it lies beside the page. */
 const part = async (page, name) => {
@@ -47,12 +51,21 @@ inBrowsers("a rectangle drawn with the mouse chooses samples, which the table th
   const [x0, x1, y0, y1] = (await query(page)).get("brush").split(",").map(Number);
   assert.ok(x0 < x1 && y0 < y1);
   // half of it, by numbers
-  await page.$eval(".xe-ends label:nth-child(2) input", (input, value) => {
-    input.value = value;
-    input.dispatchEvent(new Event("input", { bubbles: true }));
-  }, String((x0 + x1) / 2));
+  await page.$eval(
+    ".xe-ends label:nth-child(2) input",
+    (input, value) => {
+      input.value = value;
+      input.dispatchEvent(new Event("input", { bubbles: true }));
+    },
+    String((x0 + x1) / 2),
+  );
   await page.click(".xe-ends button");
-  await until(page, () => /^[1-9]\d* samples? brushed$/.test(document.querySelector(".xe-brushed b")?.textContent ?? "") && !document.querySelector(".xe-brushed b").textContent.startsWith("12"));
+  await until(
+    page,
+    () =>
+      /^[1-9]\d* samples? brushed$/.test(document.querySelector(".xe-brushed b")?.textContent ?? "") &&
+      !document.querySelector(".xe-brushed b").textContent.startsWith("12"),
+  );
   const count = parseInt((await texts(page, ".xe-brushed b"))[0]);
   await page.click(".xe-brushed a");
   await until(page, (n) => document.querySelector(".xe-count")?.textContent?.startsWith(`${n} of 12`), count);
@@ -64,7 +77,15 @@ inBrowsers("a rectangle drawn with the mouse chooses samples, which the table th
 inBrowsers("a link opens exactly this plot, and says where points of both networks are equal", async ({ open }) => {
   const page = await open("toy", { hash: "#/scatter?x=restore/psnr_y@net1&y=restore/psnr_y@net2&colour=none&brush=0,100,0,100" });
   await until(page, () => document.querySelector(".xe-brushed b")?.textContent === "12 samples brushed");
-  assert.deepEqual(await page.$$eval(".xe-scatter select", (found) => found.map((one) => one.value)), ["restore/psnr_y", "net1", "", "restore/psnr_y", "net2", "", "none"]);
+  assert.deepEqual(await page.$$eval(".xe-scatter select", (found) => found.map((one) => one.value)), [
+    "restore/psnr_y",
+    "net1",
+    "",
+    "restore/psnr_y",
+    "net2",
+    "",
+    "none",
+  ]);
   assert.ok(await page.$('.xe-plot line[stroke-dasharray="4 4"]'));
   await page.select('[aria-label="y axis"] label:nth-child(3) select', "net1");
   await until(page, () => new URLSearchParams(location.hash.split("?")[1]).get("y") === "restore/psnr_y@net2−net1");
@@ -77,13 +98,18 @@ inBrowsers("the value of a point is that of the data, and a click opens its samp
   await page.focus(".xe-plot");
   await page.keyboard.press("ArrowRight");
   await page.waitForSelector(".xe-tip");
-  const { cx, cy } = await page.$eval(".xe-plot svg:last-of-type circle", (one) => ({ cx: Number(one.getAttribute("cx")), cy: Number(one.getAttribute("cy")) }));
+  const { cx, cy } = await page.$eval(".xe-plot svg:last-of-type circle", (one) => ({
+    cx: Number(one.getAttribute("cx")),
+    cy: Number(one.getAttribute("cy")),
+  }));
   const told = (await texts(page, ".xe-tip"))[0];
   const [, x, y] = /psnr_y · net0, dB: ([\d.]+)psnr_y · net1, dB: ([\d.]+)/.exec(told);
   const column = await part(page, `column-${(await part(page, "study")).columns.findIndex((one) => one.id === "restore/psnr_y")}`);
   const bytes = Buffer.from(column.f4, "base64");
   const numbers = Array.from({ length: bytes.length / 4 }, (_, i) => bytes.readFloatLE(4 * i));
-  const place = numbers.slice(0, 12).findIndex((value, i) => Math.abs(value - Number(x)) < 1e-3 && Math.abs(numbers[12 + i] - Number(y)) < 1e-3);
+  const place = numbers
+    .slice(0, 12)
+    .findIndex((value, i) => Math.abs(value - Number(x)) < 1e-3 && Math.abs(numbers[12 + i] - Number(y)) < 1e-3);
   assert.ok(place >= 0, `${told} is a sample of the data`);
   const { x: left, y: top } = await frame(page);
   await page.mouse.click(left + cx, top + cy);
@@ -115,7 +141,10 @@ inBrowsers("the points are saved as CSV, the plot as SVG and PNG", async ({ open
   const svg = await saved(page, "SVG");
   assert.ok(svg.text.includes("psnr_y · net0, dB") && svg.text.includes("data:image/png;base64,") && svg.text.includes("blur2"));
   const png = await saved(page, "PNG");
-  assert.deepEqual([...png.bytes.slice(1, 4)], [..."PNG"].map((sign) => sign.charCodeAt(0)));
+  assert.deepEqual(
+    [...png.bytes.slice(1, 4)],
+    [..."PNG"].map((sign) => sign.charCodeAt(0)),
+  );
 });
 
 inBrowsers("an embedding is a scatter too, its groups in their colours", async ({ open }) => {

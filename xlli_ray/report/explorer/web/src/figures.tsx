@@ -33,18 +33,26 @@ function Contents({ index }: { index: number }) {
     <nav class="xe-contents" aria-label="Figures of the study" tabIndex={0}>
       {sections.map((section) => (
         <div key={section}>
-          <h4><bdi>{section}</bdi></h4>
-          {study.figures.map((one, i) => one.section === section && (
-            <a
-              key={i} href={`#/figures?figure=${encodeURIComponent(nameOf(study.figures, i))}`} aria-current={i === index ? "true" : undefined} title={one.caption}
-              onClick={(event) => {
-                event.preventDefault();
-                router.go("figures", { figure: nameOf(study.figures, i) });
-              }}
-            >
-              <bdi>{one.title || one.caption}</bdi>
-            </a>
-          ))}
+          <h4>
+            <bdi>{section}</bdi>
+          </h4>
+          {study.figures.map(
+            (one, i) =>
+              one.section === section && (
+                <a
+                  key={i}
+                  href={`#/figures?figure=${encodeURIComponent(nameOf(study.figures, i))}`}
+                  aria-current={i === index ? "true" : undefined}
+                  title={one.caption}
+                  onClick={(event) => {
+                    event.preventDefault();
+                    router.go("figures", { figure: nameOf(study.figures, i) });
+                  }}
+                >
+                  <bdi>{one.title || one.caption}</bdi>
+                </a>
+              ),
+          )}
         </div>
       ))}
     </nav>
@@ -62,9 +70,28 @@ function One({ index }: { index: number }) {
   return (
     <div class="xe-figure">
       {error && <p class="xe-error">{error}</p>}
-      {view && <h3><bdi>{view.title}</bdi></h3>}
-      {view && (KINDS[view.kind] ? <Drawn view={view} hidden={hidden} index={index} below={below} /> : <p>Drawn on the page below{below && <>: <a href={`#${below}`}>go to it</a></>}.</p>)}
-      <p class="xe-caption"><bdi>{about.caption}</bdi></p>
+      {view && (
+        <h3>
+          <bdi>{view.title}</bdi>
+        </h3>
+      )}
+      {view &&
+        (KINDS[view.kind] ? (
+          <Drawn view={view} hidden={hidden} index={index} below={below} />
+        ) : (
+          <p>
+            Drawn on the page below
+            {below && (
+              <>
+                : <a href={`#${below}`}>go to it</a>
+              </>
+            )}
+            .
+          </p>
+        ))}
+      <p class="xe-caption">
+        <bdi>{about.caption}</bdi>
+      </p>
     </div>
   );
 }
@@ -91,11 +118,21 @@ function Drawn({ view, hidden, index, below }: { view: FigurePart; hidden: Reado
       <Chart kind={kind} view={view} hidden={hidden} />
       <div class="xe-line">
         <span class="xe-quiet">Save as</span>
-        <button type="button" onClick={() => saveText(fileName(base, "svg"), "image/svg+xml", sheet(kind, view, hidden).svg)}>SVG</button>
-        <button type="button" onClick={() => void image()}>PNG</button>
-        <button type="button" onClick={() => saveText(fileName(base, "csv"), "text/csv", csv(table))}>CSV</button>
+        <button type="button" onClick={() => saveText(fileName(base, "svg"), "image/svg+xml", sheet(kind, view, hidden).svg)}>
+          SVG
+        </button>
+        <button type="button" onClick={() => void image()}>
+          PNG
+        </button>
+        <button type="button" onClick={() => saveText(fileName(base, "csv"), "text/csv", csv(table))}>
+          CSV
+        </button>
         {below && <a href={`#${below}`}>the same on the page below</a>}
-        {view.kind === "embedding" && <button type="button" onClick={() => router.go("scatter", { cloud: `${nameOf(study.figures, index)}:0` })}>explore its points</button>}
+        {view.kind === "embedding" && (
+          <button type="button" onClick={() => router.go("scatter", { cloud: `${nameOf(study.figures, index)}:0` })}>
+            explore its points
+          </button>
+        )}
       </div>
       {failed && <p class="xe-error">{failed}</p>}
       <Numbers table={table} />
@@ -111,15 +148,24 @@ function Legend({ entries, hidden }: { entries: Entry[]; hidden: ReadonlySet<str
     <div class="xe-line xe-legend" role="group" aria-label="Legend: switch lines off and on">
       {entries.map((entry) => (
         <button
-          type="button" key={entry.name} class="xe-toggle" aria-pressed={!hidden.has(entry.name)}
+          type="button"
+          key={entry.name}
+          class="xe-toggle"
+          aria-pressed={!hidden.has(entry.name)}
           onClick={() => set(hidden.has(entry.name) ? [...hidden].filter((name) => name !== entry.name) : [...hidden, entry.name])}
         >
-          <svg class="xe-swatch" width={30} height={14} viewBox="-2 -7 30 14" aria-hidden="true"><Swatch entry={entry} /></svg>
+          <svg class="xe-swatch" width={30} height={14} viewBox="-2 -7 30 14" aria-hidden="true">
+            <Swatch entry={entry} />
+          </svg>
           {entry.number && <b>{entry.number} </b>}
           <bdi>{entry.name}</bdi>
         </button>
       ))}
-      {hidden.size > 0 && <button type="button" onClick={() => set([])}>show all</button>}
+      {hidden.size > 0 && (
+        <button type="button" onClick={() => set([])}>
+          show all
+        </button>
+      )}
     </div>
   );
 }
@@ -134,10 +180,24 @@ function Numbers({ table }: { table: Table }) {
       {open && (
         <div class="xe-numbers" tabIndex={0} role="region" aria-label="Numbers of this figure">
           <table>
-            <thead><tr>{table.head.map((name, i) => <th scope="col" key={i}><bdi>{name}</bdi></th>)}</tr></thead>
+            <thead>
+              <tr>
+                {table.head.map((name, i) => (
+                  <th scope="col" key={i}>
+                    <bdi>{name}</bdi>
+                  </th>
+                ))}
+              </tr>
+            </thead>
             <tbody>
               {table.rows.slice(0, LINES).map((row, i) => (
-                <tr key={i}>{row.map((cell, k) => <td key={k} class={typeof cell === "number" ? "num" : undefined}>{typeof cell === "number" ? shown(cell, 6) : <bdi>{cell ?? ""}</bdi>}</td>)}</tr>
+                <tr key={i}>
+                  {row.map((cell, k) => (
+                    <td key={k} class={typeof cell === "number" ? "num" : undefined}>
+                      {typeof cell === "number" ? shown(cell, 6) : <bdi>{cell ?? ""}</bdi>}
+                    </td>
+                  ))}
+                </tr>
               ))}
             </tbody>
           </table>

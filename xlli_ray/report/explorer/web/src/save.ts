@@ -17,7 +17,11 @@ export function save(name: string, data: Blob): void {
 
 /** A name for a file, of any text. */
 export function fileName(text: string, ending: string): string {
-  const base = text.normalize("NFKD").replace(/[^\w.-]+/g, "_").replace(/^[._]+|_+$/g, "").slice(0, 80);
+  const base = text
+    .normalize("NFKD")
+    .replace(/[^\w.-]+/g, "_")
+    .replace(/^[._]+|_+$/g, "")
+    .slice(0, 80);
   return `${base || "xlli"}.${ending}`;
 }
 

@@ -1,16 +1,15 @@
 /** Any two measures of the samples against each other, or an embedding; a rectangle drawn with the mouse chooses samples for the table. */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { Choice, list, listed, type Option, Toggle } from "./controls";
+import { list, listed, Toggle } from "./controls";
 import { csv } from "./csv";
 import { type Explorer, useExplorer, useLoaded } from "./explorer";
-import { nameOf } from "./figure_names";
 import { counted, shown } from "./format";
-import { formatMeasure, type Measure } from "./rows";
 import { fileName, png, save, saveText } from "./save";
-import { type Asked, askedOf, axesOf, comparable, GROUP, NETWORK } from "./scatter/asked";
+import { type Asked, askedOf, axesOf, comparable } from "./scatter/asked";
 import { Bounds, Brushed } from "./scatter/brushed";
 import { MOST_FACES } from "./scatter/faces";
 import { load, type Loaded } from "./scatter/load";
+import { Tools } from "./scatter/tools";
 import { plotSvg } from "./scatter/picture";
 import { Plot } from "./scatter/plot";
 import { filtered, formatRectangle, inside, type Points, type Rectangle, rowsOf } from "./scatter/points";
@@ -48,7 +47,10 @@ function Seen({ asked, loaded }: { asked: Asked; loaded: Loaded }) {
   const { router, study } = explorer;
   const off = router.route.value.query["off"] ?? "";
   const hidden = useMemo(() => new Set(listed(off)), [off]);
-  const { points, kept } = useMemo(() => filtered(loaded.points, (i) => !hidden.has(loaded.colouring.names[loaded.colouring.code[i] as number] ?? "")), [loaded, hidden]);
+  const { points, kept } = useMemo(
+    () => filtered(loaded.points, (i) => !hidden.has(loaded.colouring.names[loaded.colouring.code[i] as number] ?? "")),
+    [loaded, hidden],
+  );
   const code = useMemo(() => Uint16Array.from(kept, (i) => loaded.colouring.code[i] as number), [kept]);
   const brush = asked.brush && formatRectangle(asked.brush);
   const lit = useMemo(() => (asked.brush ? inside(points, asked.brush) : null), [points, brush]);
@@ -59,20 +61,45 @@ function Seen({ asked, loaded }: { asked: Asked; loaded: Loaded }) {
   return (
     <>
       <Legend loaded={loaded} hidden={hidden} />
-      <Plot loaded={loaded} points={points} code={code} comparable={comparable(asked)} brush={asked.brush} lit={lit} zoom={zoom} faces={asked.faces && points.x.length <= MOST_FACES} onBrush={set} />
+      <Plot
+        loaded={loaded}
+        points={points}
+        code={code}
+        comparable={comparable(asked)}
+        brush={asked.brush}
+        lit={lit}
+        zoom={zoom}
+        faces={asked.faces && points.x.length <= MOST_FACES}
+        onBrush={set}
+      />
       <p class="xe-line">
         <span class="xe-quiet">{counted(points.x.length)} points. Drag to brush, click to open.</span>
         <Toggle
-          on={asked.faces && points.x.length <= MOST_FACES} title={points.x.length > MOST_FACES ? `for at most ${MOST_FACES} points; there are ${points.x.length}` : "thumbnails in place of points"}
+          on={asked.faces && points.x.length <= MOST_FACES}
+          title={
+            points.x.length > MOST_FACES
+              ? `for at most ${MOST_FACES} points; there are ${points.x.length}`
+              : "thumbnails in place of points"
+          }
           onClick={() => router.change({ faces: asked.faces ? "" : "1" })}
         >
           Thumbnails
         </Toggle>
-        {asked.zoom && <button type="button" onClick={() => router.change({ zoom: "" })}>Whole plot</button>}
+        {asked.zoom && (
+          <button type="button" onClick={() => router.change({ zoom: "" })}>
+            Whole plot
+          </button>
+        )}
       </p>
       <Save loaded={loaded} points={points} code={code} hidden={hidden} />
       {asked.brush ? (
-        <Brushed rows={rows} count={lit?.reduce((sum, one) => sum + one, 0) ?? 0} brush={asked.brush} onBrush={set} onZoom={() => router.change({ zoom: brush ?? "", brush: "" })} />
+        <Brushed
+          rows={rows}
+          count={lit?.reduce((sum, one) => sum + one, 0) ?? 0}
+          brush={asked.brush}
+          onBrush={set}
+          onZoom={() => router.change({ zoom: brush ?? "", brush: "" })}
+        />
       ) : (
         <details>
           <summary>Brush by numbers</summary>
@@ -91,8 +118,20 @@ function Save({ loaded, points, code, hidden }: { loaded: Loaded; points: Points
   const name = (ending: string): string => fileName(`${explorer.study.name} scatter`, ending);
   const drawn = (): ReturnType<typeof plotSvg> => {
     const { names, looks, scale } = loaded.colouring;
-    const entries = names.map((one, i) => ({ name: one, colour: looks[i]?.colour ?? "", marker: looks[i]?.mark ?? "o", line: "" })).filter((one) => !hidden.has(one.name));
-    const ends = scale ? [[scale.low, 0], [scale.high, 1]].map(([value, share]) => ({ name: `${loaded.by} ${shown(value)}`, colour: ramp("cividis", share as number), marker: "o", line: "" })) : [];
+    const entries = names
+      .map((one, i) => ({ name: one, colour: looks[i]?.colour ?? "", marker: looks[i]?.mark ?? "o", line: "" }))
+      .filter((one) => !hidden.has(one.name));
+    const ends = scale
+      ? [
+          [scale.low, 0],
+          [scale.high, 1],
+        ].map(([value, share]) => ({
+          name: `${loaded.by} ${shown(value)}`,
+          colour: ramp("cividis", share as number),
+          marker: "o",
+          line: "",
+        }))
+      : [];
     return plotSvg(line.current?.closest(".xe-scatter")?.querySelector(".xe-plot") as HTMLElement, [...entries, ...ends]);
   };
   const files: Record<string, () => Promise<void> | void> = {
@@ -115,7 +154,11 @@ function Save({ loaded, points, code, hidden }: { loaded: Loaded; points: Points
     <>
       <p class="xe-line" ref={line}>
         <span class="xe-quiet">Save as</span>
-        {Object.entries(files).map(([kind, how]) => <button type="button" key={kind} onClick={() => void write(how)}>{kind}</button>)}
+        {Object.entries(files).map(([kind, how]) => (
+          <button type="button" key={kind} onClick={() => void write(how)}>
+            {kind}
+          </button>
+        ))}
       </p>
       {failed && <p class="xe-error">{failed}</p>}
     </>
@@ -128,8 +171,15 @@ function Legend({ loaded, hidden }: { loaded: Loaded; hidden: ReadonlySet<string
   if (scale) {
     return (
       <p class="xe-line">
-        <span class="xe-quiet"><bdi>{loaded.by}</bdi></span> {shown(scale.low)}
-        <span class="xe-ramp" style={{ background: `linear-gradient(to right, ${Array.from({ length: 9 }, (_, i) => ramp("cividis", i / 8)).join(", ")})` }} /> {shown(scale.high)}
+        <span class="xe-quiet">
+          <bdi>{loaded.by}</bdi>
+        </span>{" "}
+        {shown(scale.low)}
+        <span
+          class="xe-ramp"
+          style={{ background: `linear-gradient(to right, ${Array.from({ length: 9 }, (_, i) => ramp("cividis", i / 8)).join(", ")})` }}
+        />{" "}
+        {shown(scale.high)}
       </p>
     );
   }
@@ -138,72 +188,18 @@ function Legend({ loaded, hidden }: { loaded: Loaded; hidden: ReadonlySet<string
     <div class="xe-line xe-legend" role="group" aria-label={`Legend, ${loaded.by}: switch off and on`}>
       {names.map((name, i) => (
         <button
-          type="button" key={name} class="xe-toggle" aria-pressed={!hidden.has(name)}
+          type="button"
+          key={name}
+          class="xe-toggle"
+          aria-pressed={!hidden.has(name)}
           onClick={() => router.change({ off: list(hidden.has(name) ? [...hidden].filter((one) => one !== name) : [...hidden, name]) })}
         >
-          <svg class="xe-swatch" width={14} height={14} viewBox="6 -7 14 14" aria-hidden="true"><Swatch entry={{ name, colour: looks[i]?.colour ?? "", marker: looks[i]?.mark ?? "o", line: "" }} /></svg>
+          <svg class="xe-swatch" width={14} height={14} viewBox="6 -7 14 14" aria-hidden="true">
+            <Swatch entry={{ name, colour: looks[i]?.colour ?? "", marker: looks[i]?.mark ?? "o", line: "" }} />
+          </svg>
           <bdi>{name}</bdi>
         </button>
       ))}
-    </div>
-  );
-}
-
-function Tools({ asked, loaded }: { asked: Asked; loaded?: Loaded }) {
-  const { study, router } = useExplorer();
-  const fresh = { brush: "", zoom: "", off: "" };
-  const embeddings = study.figures.flatMap((one, i) => (one.kind === "embedding" ? [{ value: nameOf(study.figures, i), text: one.title || one.caption, group: "embedding" }] : []));
-  const words = study.columns.filter((one) => one.kind === "word");
-  const colours: Option[] = [
-    { value: "none", text: "one colour" },
-    ...(asked.cloud ? [{ value: GROUP, text: "degradation" }] : []),
-    ...(!asked.cloud && study.models.length > 1 ? [{ value: NETWORK, text: "network, a point each" }] : []),
-    ...words.map((one) => ({ value: one.id, text: one.name === "label" ? "degradation" : one.name, group: "samples" })),
-    ...axesOf(study).map((one) => ({ value: one.id, text: one.name, group: one.group })),
-  ];
-  return (
-    <div class="xe-tools">
-      {embeddings.length > 0 && (
-        <div class="xe-line">
-          <Choice
-            label="Show" value={asked.cloud ? asked.cloud.figure : ""} options={[...(axesOf(study).length ? [{ value: "", text: "two measures" }] : []), ...embeddings]}
-            onChange={(value) => router.change({ ...fresh, colour: "", cloud: value ? `${value}:0` : "none" })}
-          />
-          {asked.cloud && loaded && loaded.clouds.length > 1 && (
-            <Choice label="Panel" value={String(asked.cloud.index)} options={loaded.clouds.map((text, i) => ({ value: String(i), text }))} onChange={(value) => router.change({ ...fresh, cloud: `${asked.cloud?.figure}:${value}` })} />
-          )}
-        </div>
-      )}
-      {!asked.cloud && (
-        <>
-          <Side label="x" measure={asked.x} networks={asked.colour !== NETWORK} onChange={(measure) => router.change({ brush: "", zoom: "", x: formatMeasure(measure) })} />
-          <Side label="y" measure={asked.y} networks={asked.colour !== NETWORK} onChange={(measure) => router.change({ brush: "", zoom: "", y: formatMeasure(measure) })} />
-        </>
-      )}
-      <div class="xe-line">
-        <Choice label="Colour" value={asked.colour || "none"} options={colours} onChange={(colour) => router.change({ ...fresh, colour })} />
-      </div>
-    </div>
-  );
-}
-
-/** One axis: the measure, its network, and the network to subtract. */
-function Side({ label, measure, networks, onChange }: { label: string; measure: Measure; networks: boolean; onChange: (measure: Measure) => void }) {
-  const explorer = useExplorer();
-  const about = explorer.about(measure.column);
-  const models = about?.models ?? [];
-  const options = models.map((model) => ({ value: model, text: model }));
-  return (
-    <div class="xe-line" role="group" aria-label={`${label} axis`}>
-      <Choice
-        label={label} value={measure.column} options={axesOf(explorer.study).map((one) => ({ value: one.id, text: one.name, group: one.group }))}
-        onChange={(column) => {
-          const next = explorer.about(column)?.models ?? [];
-          onChange({ column, model: next.includes(measure.model) ? measure.model : (next[0] ?? ""), minus: next.includes(measure.minus) ? measure.minus : "" });
-        }}
-      />
-      {networks && models.length > 0 && <Choice label="of" value={measure.model} options={options} onChange={(model) => onChange({ ...measure, model })} />}
-      {networks && models.length > 1 && <Choice label="minus" value={measure.minus} options={[{ value: "", text: "nothing" }, ...options]} onChange={(minus) => onChange({ ...measure, minus })} />}
     </div>
   );
 }

@@ -10,7 +10,9 @@ import type { Points } from "./scatter/points";
 async function told(explorer: Explorer, rows: Iterable<number>): Promise<(row: number) => [string, string, string]> {
   const { partRows } = explorer.study;
   const wanted = [...new Set(Array.from(rows, (row) => Math.floor(row / partRows)))];
-  const parts = new Map<number, NamesPart>(await Promise.all(wanted.map(async (part) => [part, await names(explorer.parts, part)] as const)));
+  const parts = new Map<number, NamesPart>(
+    await Promise.all(wanted.map(async (part) => [part, await names(explorer.parts, part)] as const)),
+  );
   return (row) => {
     const part = parts.get(Math.floor(row / partRows));
     const place = row % partRows;
@@ -28,7 +30,9 @@ export async function samplesTable(explorer: Explorer, rows: Uint32Array): Promi
   for (const { column, values } of columns) {
     for (const [i, model] of (column.models.length ? column.models : [""]).entries()) {
       head.push(model ? `${column.id}@${model}` : column.id);
-      cells.push(values.words ? (row) => values.words[(values.codes[row] ?? 0) - 1] ?? "" : (row) => single(values.numbers[i * study.rows + row]));
+      cells.push(
+        values.words ? (row) => values.words[(values.codes[row] ?? 0) - 1] ?? "" : (row) => single(values.numbers[i * study.rows + row]),
+      );
     }
   }
   return { head, rows: Array.from(rows, (row) => [row, ...about(row), ...cells.map((cell) => cell(row))]) };
@@ -41,10 +45,17 @@ export async function pointsTable(explorer: Explorer, points: Points, loaded: Lo
   const network = loaded.models.length > 0;
   const colour = network || !loaded.by ? [] : [loaded.by];
   const rows = Array.from(points.row, (row, i): Cell[] => [
-    row, ...about(row).slice(0, 2), ...(network ? [loaded.models[points.part[i] as number] ?? ""] : []), single(points.x[i]), single(points.y[i]),
+    row,
+    ...about(row).slice(0, 2),
+    ...(network ? [loaded.models[points.part[i] as number] ?? ""] : []),
+    single(points.x[i]),
+    single(points.y[i]),
     ...colour.map(() => (value ? single(value(row)) : (words[code[i] as number] ?? ""))),
   ]);
-  return { head: ["row", "sample_id", "name", ...(network ? ["network"] : []), loaded.xlabel || "x", loaded.ylabel || "y", ...colour], rows };
+  return {
+    head: ["row", "sample_id", "name", ...(network ? ["network"] : []), loaded.xlabel || "x", loaded.ylabel || "y", ...colour],
+    rows,
+  };
 }
 
 /** A number of single precision with the digits it has: 0.1, not 0.10000000149011612. */

@@ -33,21 +33,42 @@ test("ends hold all finite values with room beside; a logarithmic axis leaves ou
 });
 
 test("ticks are round, with as many decimals as they need and a true minus", () => {
-  assert.deepEqual(linearTicks(-1, 1, 4).map((tick) => tick.text), ["−1.0", "−0.5", "0", "0.5", "1.0"]);
-  assert.deepEqual(linearTicks(20, 40, 2).map((tick) => tick.text), ["20", "30", "40"]);
-  assert.deepEqual(linearTicks(0, 4e-7, 2).map((tick) => tick.text), ["0", "2e−7", "4e−7"]);
+  assert.deepEqual(
+    linearTicks(-1, 1, 4).map((tick) => tick.text),
+    ["−1.0", "−0.5", "0", "0.5", "1.0"],
+  );
+  assert.deepEqual(
+    linearTicks(20, 40, 2).map((tick) => tick.text),
+    ["20", "30", "40"],
+  );
+  assert.deepEqual(
+    linearTicks(0, 4e-7, 2).map((tick) => tick.text),
+    ["0", "2e−7", "4e−7"],
+  );
 });
 
 test("a long logarithmic axis has powers of ten, a short one 1, 2, 5, as the figures of the page", () => {
-  assert.deepEqual(logTicks(0.001, 10000, 9).map((tick) => tick.text), ["10⁻³", "10⁻²", "0.1", "1", "10", "100", "1000", "10⁴"]);
-  assert.deepEqual(logTicks(2, 60, 5).map((tick) => tick.text), ["2", "5", "10", "20", "50"]);
+  assert.deepEqual(
+    logTicks(0.001, 10000, 9).map((tick) => tick.text),
+    ["10⁻³", "10⁻²", "0.1", "1", "10", "100", "1000", "10⁴"],
+  );
+  assert.deepEqual(
+    logTicks(2, 60, 5).map((tick) => tick.text),
+    ["2", "5", "10", "20", "50"],
+  );
   assert.ok(logTicks(1e-12, 1e12, 5).length <= 6);
 });
 
 test("a figure's own places and names are its ticks; too many places are left to the axis", () => {
   const made = axis(0, 50, 0, 300);
-  assert.deepEqual(ticksOf({ ...plain, places: [0, 1], names: ["x", "y"] }, made), [{ at: 0, text: "x" }, { at: 1, text: "y" }]);
-  assert.deepEqual(ticksOf({ ...plain, places: [10, 25.5] }, made).map((tick) => tick.text), ["10", "25.5"]);
+  assert.deepEqual(ticksOf({ ...plain, places: [0, 1], names: ["x", "y"] }, made), [
+    { at: 0, text: "x" },
+    { at: 1, text: "y" },
+  ]);
+  assert.deepEqual(
+    ticksOf({ ...plain, places: [10, 25.5] }, made).map((tick) => tick.text),
+    ["10", "25.5"],
+  );
   assert.equal(ticksOf({ ...plain, places: Array.from({ length: 10 }, (_, i) => i) }, made), made.ticks);
   assert.equal(short(-0.1234567), "−0.123457");
 });

@@ -42,7 +42,13 @@ export function ends(values: Iterable<number>, log = false, margin = MARGIN): [n
 }
 
 /** An axis from `low` at pixel `from` to `high` at pixel `to`. */
-export function axis(low: number, high: number, from: number, to: number, about: { log?: boolean; falling?: boolean; count?: number } = {}): Axis {
+export function axis(
+  low: number,
+  high: number,
+  from: number,
+  to: number,
+  about: { log?: boolean; falling?: boolean; count?: number } = {},
+): Axis {
   const log = about.log ?? false;
   const count = about.count ?? Math.max(2, Math.min(6, Math.floor(Math.abs(to - from) / 60)));
   const [start, end] = about.falling ? [to, from] : [from, to];
@@ -51,7 +57,9 @@ export function axis(low: number, high: number, from: number, to: number, about:
   return {
     at: (value) => start + ((into(value) - first) / span) * (end - start),
     value: (pixel) => back(first + ((pixel - start) / (end - start)) * span),
-    low, high, log,
+    low,
+    high,
+    log,
     ticks: log ? logTicks(low, high, count) : linearTicks(low, high, count),
   };
 }
@@ -59,8 +67,12 @@ export function axis(low: number, high: number, from: number, to: number, about:
 /** Round numbers, all with as many decimals as the step between them needs. */
 export function linearTicks(low: number, high: number, count: number): Tick[] {
   const decimals = Math.max(0, -Math.floor(Math.log10(tickStep(low, high, count)) + 1e-9));
-  const written = (value: number): string => (decimals > 5 || Math.abs(value) >= 1e6 ? Number(value.toPrecision(6)).toExponential() : value.toFixed(decimals));
-  return ticks(low, high, count).map((at) => ({ at, text: at === 0 ? "0" : written(at).replace("-", "−").replace("e+", "e").replace("e-", "e−") }));
+  const written = (value: number): string =>
+    decimals > 5 || Math.abs(value) >= 1e6 ? Number(value.toPrecision(6)).toExponential() : value.toFixed(decimals);
+  return ticks(low, high, count).map((at) => ({
+    at,
+    text: at === 0 ? "0" : written(at).replace("-", "−").replace("e+", "e").replace("e-", "e−"),
+  }));
 }
 
 /** Powers of ten, or 1, 2, 5 where there are few of these; as in `xlli_ray/plots/ticks.py`. */
@@ -79,7 +91,9 @@ export function logTicks(low: number, high: number, most: number): Tick[] {
 }
 
 const powerText = (power: number): string =>
-  power >= -1 && power <= 3 ? String(10 ** power) : `10${[...String(power)].map((sign) => (sign === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(sign)])).join("")}`;
+  power >= -1 && power <= 3
+    ? String(10 ** power)
+    : `10${[...String(power)].map((sign) => (sign === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(sign)])).join("")}`;
 
 /** Ends of an axis of a figure: data, the zero it starts at, categories with room beside. */
 export function endsOf(about: AxisData, values: Iterable<number>, apart = false): [number, number] {
@@ -98,4 +112,7 @@ export function ticksOf(about: AxisData, made: Axis): Tick[] {
 export const upright = (about: AxisData): boolean => about.names.join("").length > ACROSS;
 
 /** Six digits, as %g. */
-export const short = (value: number): string => String(Number(value.toPrecision(6))).replace("-", "−").replace("e+", "e");
+export const short = (value: number): string =>
+  String(Number(value.toPrecision(6)))
+    .replace("-", "−")
+    .replace("e+", "e");

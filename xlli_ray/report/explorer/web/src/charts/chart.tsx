@@ -33,7 +33,15 @@ export function nearest(hits: readonly Hit[], x: number, y: number, reach = REAC
   return best;
 }
 
-export function Chart<View extends { title: string }>({ kind, view, hidden }: { kind: Kind<View>; view: View; hidden: ReadonlySet<string> }) {
+export function Chart<View extends { title: string }>({
+  kind,
+  view,
+  hidden,
+}: {
+  kind: Kind<View>;
+  view: View;
+  hidden: ReadonlySet<string>;
+}) {
   const { router } = useExplorer();
   const [box, width] = useWidth();
   const drawn = useMemo(() => (width ? kind.draw(view, Math.max(LEAST, width), hidden) : null), [kind, view, width, hidden]);
@@ -52,8 +60,15 @@ export function Chart<View extends { title: string }>({ kind, view, hidden }: { 
     <div class="xe-paper" ref={box}>
       {drawn && (
         <div
-          class="xe-chart" tabIndex={0} role="group" aria-label={`${view.title}: arrow keys go from value to value`} style={{ height: `${drawn.height}px` }}
-          onPointerMove={point} onPointerDown={point} onPointerLeave={(event) => event.pointerType === "mouse" && setAt(-1)} onClick={open}
+          class="xe-chart"
+          tabIndex={0}
+          role="group"
+          aria-label={`${view.title}: arrow keys go from value to value`}
+          style={{ height: `${drawn.height}px` }}
+          onPointerMove={point}
+          onPointerDown={point}
+          onPointerLeave={(event) => event.pointerType === "mouse" && setAt(-1)}
+          onClick={open}
           onKeyDown={(event) => {
             const step = steps[event.key];
             const count = drawn.hits.length;
@@ -78,7 +93,10 @@ export function Chart<View extends { title: string }>({ kind, view, hidden }: { 
 export function Tip({ hit, width }: { hit: Hit; width: number }) {
   const left = hit.x > width / 2;
   const room = (left ? hit.x : width - hit.x) - 14;
-  const side = { [left ? "right" : "left"]: `${(left ? width - hit.x : hit.x) + 14}px`, maxWidth: `${Math.min(320, Math.max(120, room))}px` };
+  const side = {
+    [left ? "right" : "left"]: `${(left ? width - hit.x : hit.x) + 14}px`,
+    maxWidth: `${Math.min(320, Math.max(120, room))}px`,
+  };
   return (
     <div class="xe-tip" role="status" style={{ ...side, top: `${Math.max(0, hit.y - 10)}px` }}>
       {hit.row !== undefined && <Thumbnail row={hit.row} />}

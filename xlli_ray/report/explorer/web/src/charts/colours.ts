@@ -25,5 +25,17 @@ export function dark(colour: string): boolean {
 }
 
 /** For words without a colour of their own, in turn: those of `xlli_ray/plots/palette.py`. */
-export const WORDS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#332288", "#882255", "#999933", "#661100", "#00CFC8"] as const;
+export const WORDS = [
+  "#0072B2",
+  "#D55E00",
+  "#009E73",
+  "#CC79A7",
+  "#56B4E9",
+  "#E69F00",
+  "#332288",
+  "#882255",
+  "#999933",
+  "#661100",
+  "#00CFC8",
+] as const;
 export const OTHER = "#9aa0a8";

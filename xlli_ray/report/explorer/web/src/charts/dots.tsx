@@ -19,7 +19,9 @@ export function limits(panels: readonly Panel[]): Map<string, [number, number]> 
   const out = new Map<string, [number, number]>();
   for (const share of new Set(panels.map((panel) => panel.share))) {
     const mine = panels.filter((panel) => panel.share === share);
-    const values = mine.flatMap((panel) => panel.values.flatMap((one) => (one ? [num(one.mean), num(one.low), num(one.high), panel.zero ? 0 : num(one.mean)] : [])));
+    const values = mine.flatMap((panel) =>
+      panel.values.flatMap((one) => (one ? [num(one.mean), num(one.low), num(one.high), panel.zero ? 0 : num(one.mean)] : [])),
+    );
     const [low, high] = ends(values, false, 0.06);
     out.set(share, [low, mine.some((panel) => panel.notes.some(Boolean)) ? high + NOTES * (high - low) : high]);
   }
@@ -40,7 +42,14 @@ function draw(view: DotsView, width: number): Drawn {
     const at = (row: number): number => top + PITCH * (row + 0.5);
     view.rows.forEach((row, k) => {
       const one = panel.values[k];
-      if (one && Number.isFinite(num(one.mean))) hits.push({ x: x.at(num(one.mean)), y: at(k), head: row, lines: [panel.title, `${panel.xlabel}: ${told(one)}`, counts(one)].filter(Boolean), colour: panel.colours[k] ?? INK });
+      if (one && Number.isFinite(num(one.mean)))
+        hits.push({
+          x: x.at(num(one.mean)),
+          y: at(k),
+          head: row,
+          lines: [panel.title, `${panel.xlabel}: ${told(one)}`, counts(one)].filter(Boolean),
+          colour: panel.colours[k] ?? INK,
+        });
     });
     return (
       <Frame key={i} box={box} title={panel.title} x={x} xlabel={panel.xlabel}>
@@ -55,7 +64,21 @@ function draw(view: DotsView, width: number): Drawn {
 function Marks({ panel, x, at, top, bottom }: { panel: Panel; x: Axis; at: (row: number) => number; top: number; bottom: number }) {
   return (
     <>
-      {panel.spans.map((span, k) => span && <line key={`s${k}`} x1={px(x.at(span[0]))} x2={px(x.at(span[1]))} y1={at(k)} y2={at(k)} stroke="#eceef1" stroke-width={10} stroke-linecap="round" />)}
+      {panel.spans.map(
+        (span, k) =>
+          span && (
+            <line
+              key={`s${k}`}
+              x1={px(x.at(span[0]))}
+              x2={px(x.at(span[1]))}
+              y1={at(k)}
+              y2={at(k)}
+              stroke="#eceef1"
+              stroke-width={10}
+              stroke-linecap="round"
+            />
+          ),
+      )}
       {panel.zero && <Line x1={x.at(0)} x2={x.at(0)} y1={top} y2={bottom} colour={MUTED} />}
       {panel.values.map((one, k) => {
         const mean = num(one?.mean);
@@ -64,8 +87,16 @@ function Marks({ panel, x, at, top, bottom }: { panel: Panel; x: Axis; at: (row:
         const right = x.at(Number.isFinite(high) ? high : mean);
         return (
           <g key={k}>
-            {Number.isFinite(low) && Number.isFinite(high) && <Line x1={x.at(low)} x2={x.at(high)} y1={at(k)} y2={at(k)} colour={colour} width={2.2} opacity={0.75} />}
-            <path d={markPath(panel.markers[k] ?? "o", 3.9)} transform={`translate(${px(x.at(mean))} ${at(k)})`} fill={colour} stroke={PAPER} stroke-width={0.9} />
+            {Number.isFinite(low) && Number.isFinite(high) && (
+              <Line x1={x.at(low)} x2={x.at(high)} y1={at(k)} y2={at(k)} colour={colour} width={2.2} opacity={0.75} />
+            )}
+            <path
+              d={markPath(panel.markers[k] ?? "o", 3.9)}
+              transform={`translate(${px(x.at(mean))} ${at(k)})`}
+              fill={colour}
+              stroke={PAPER}
+              stroke-width={0.9}
+            />
             {panel.notes[k] && <Words x={right + 7} y={at(k) + 4} text={panel.notes[k]} width={120} size={SIZE - 0.5} />}
           </g>
         );
@@ -76,17 +107,30 @@ function Marks({ panel, x, at, top, bottom }: { panel: Panel; x: Axis; at: (row:
 
 /** `31.2 (30.1 to 32.4)`. */
 export function told(one: IntervalData): string {
-  const ends = one.low !== null && one.high !== null ? ` (${shown(one.low)} to ${shown(one.high)})` : one.reason ? `, no interval: ${one.reason}` : "";
+  const ends =
+    one.low !== null && one.high !== null ? ` (${shown(one.low)} to ${shown(one.high)})` : one.reason ? `, no interval: ${one.reason}` : "";
   return shown(one.mean) + ends;
 }
 
-const counts = (one: IntervalData): string => (one.photographs ? `${one.photographs} photographs${one.values ? `, ${one.values} values` : ""}` : "");
+const counts = (one: IntervalData): string =>
+  one.photographs ? `${one.photographs} photographs${one.values ? `, ${one.values} values` : ""}` : "";
 
 function table(view: DotsView): Table {
   const rows = view.panels.flatMap((panel) =>
     view.rows.map((row, k) => {
       const one = panel.values[k];
-      return [panel.title, row, panel.xlabel, one?.mean ?? null, one?.low ?? null, one?.high ?? null, one?.photographs ?? null, one?.values ?? null, one?.reason ?? "", panel.notes[k] ?? ""];
+      return [
+        panel.title,
+        row,
+        panel.xlabel,
+        one?.mean ?? null,
+        one?.low ?? null,
+        one?.high ?? null,
+        one?.photographs ?? null,
+        one?.values ?? null,
+        one?.reason ?? "",
+        panel.notes[k] ?? "",
+      ];
     }),
   );
   return { head: ["panel", "row", "axis", "mean", "low", "high", "photographs", "values", "reason", "note"], rows };

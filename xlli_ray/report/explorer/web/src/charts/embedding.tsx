@@ -22,16 +22,36 @@ export interface Place {
 /** The clouds in reading order, with their whole names. */
 export function clouds(view: EmbeddingView): Place[] {
   return view.panels.flatMap((panels, line) =>
-    panels.flatMap((cloud, column) => (cloud ? [{ line, column, cloud, title: [view.lines[line], view.columns[column], cloud.title].filter(Boolean).join(" · ").replaceAll("\n", " ") }] : [])),
+    panels.flatMap((cloud, column) =>
+      cloud
+        ? [
+            {
+              line,
+              column,
+              cloud,
+              title: [view.lines[line], view.columns[column], cloud.title].filter(Boolean).join(" · ").replaceAll("\n", " "),
+            },
+          ]
+        : [],
+    ),
   );
 }
 
 /** From data to a square: the same scale on both axes where the cloud asks for it. */
-export function placement(cloud: CloudData, left: number, top: number, side: number): { x: (value: number) => number; y: (value: number) => number } {
-  const of = (values: readonly number[]): [number, number] => values.reduce<[number, number]>(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+export function placement(
+  cloud: CloudData,
+  left: number,
+  top: number,
+  side: number,
+): { x: (value: number) => number; y: (value: number) => number } {
+  const of = (values: readonly number[]): [number, number] =>
+    values.reduce<[number, number]>(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
   const [x, y] = [of(cloud.x), of(cloud.y)];
   const both = Math.max(x[1] - x[0], y[1] - y[0]);
-  const scale = ([low, high]: [number, number]) => ({ middle: (low + high) / 2, reach: Math.max(cloud.square ? both : high - low, 1e-12) * 0.54 });
+  const scale = ([low, high]: [number, number]) => ({
+    middle: (low + high) / 2,
+    reach: Math.max(cloud.square ? both : high - low, 1e-12) * 0.54,
+  });
   const [across, down] = [scale(x), scale(y)];
   return {
     x: (value) => left + side / 2 + ((value - across.middle) / across.reach) * (side / 2),
@@ -56,14 +76,32 @@ function draw(view: EmbeddingView, width: number, hidden: ReadonlySet<string>): 
     const [head, ...rest] = title.split(" · ");
     for (const k of order) {
       const group = view.groups[cloud.group[k] ?? 0];
-      hits.push({ x: at.x(cloud.x[k] ?? 0), y: at.y(cloud.y[k] ?? 0), head: group?.name ?? "", lines: [title], colour: group?.colour ?? "", row: cloud.rows[k] });
+      hits.push({
+        x: at.x(cloud.x[k] ?? 0),
+        y: at.y(cloud.y[k] ?? 0),
+        head: group?.name ?? "",
+        lines: [title],
+        colour: group?.colour ?? "",
+        row: cloud.rows[k],
+      });
     }
     return (
       <g key={i}>
         <Words x={left} y={top - 22} text={head ?? ""} width={side} bold />
         <Words x={left} y={top - 7} text={rest.join(" · ")} width={side} />
         <rect x={left} y={top} width={side} height={side} fill="none" stroke={RULE} />
-        {order.map((k) => <circle key={k} cx={round(at.x(cloud.x[k] ?? 0))} cy={round(at.y(cloud.y[k] ?? 0))} r={round(radius)} fill={view.groups[cloud.group[k] ?? 0]?.colour} stroke={PAPER} stroke-width={0.3} opacity={0.85} />)}
+        {order.map((k) => (
+          <circle
+            key={k}
+            cx={round(at.x(cloud.x[k] ?? 0))}
+            cy={round(at.y(cloud.y[k] ?? 0))}
+            r={round(radius)}
+            fill={view.groups[cloud.group[k] ?? 0]?.colour}
+            stroke={PAPER}
+            stroke-width={0.3}
+            opacity={0.85}
+          />
+        ))}
       </g>
     );
   });
@@ -80,6 +118,8 @@ export function golden(count: number): Uint32Array {
 }
 
 function table(view: EmbeddingView): Table {
-  const rows = clouds(view).flatMap(({ title, cloud }) => cloud.x.map((x, k) => [title, cloud.rows[k] ?? null, view.groups[cloud.group[k] ?? 0]?.name ?? "", x, cloud.y[k] ?? null]));
+  const rows = clouds(view).flatMap(({ title, cloud }) =>
+    cloud.x.map((x, k) => [title, cloud.rows[k] ?? null, view.groups[cloud.group[k] ?? 0]?.name ?? "", x, cloud.y[k] ?? null]),
+  );
   return { head: ["panel", "row", "group", "x", "y"], rows };
 }

@@ -28,12 +28,27 @@ export function columnsOf(count: number, most: number, width: number, least: num
 }
 
 /** Text that is cut to fit; the whole is in its title. */
-export function Words(props: { x: number; y: number; text: string; width: number; anchor?: string; colour?: string; bold?: boolean; turn?: number; size?: number }) {
+export function Words(props: {
+  x: number;
+  y: number;
+  text: string;
+  width: number;
+  anchor?: string;
+  colour?: string;
+  bold?: boolean;
+  turn?: number;
+  size?: number;
+}) {
   const size = props.size ?? SIZE;
   const text = cut(props.text, props.width, props.bold ? size * 1.08 : size);
   return (
     <text
-      x={props.x} y={props.y} text-anchor={props.anchor ?? "start"} fill={props.colour ?? INK} font-size={size} font-weight={props.bold ? 600 : undefined}
+      x={props.x}
+      y={props.y}
+      text-anchor={props.anchor ?? "start"}
+      fill={props.colour ?? INK}
+      font-size={size}
+      font-weight={props.bold ? 600 : undefined}
       transform={props.turn ? `rotate(${props.turn} ${props.x} ${props.y})` : undefined}
     >
       {text}
@@ -56,26 +71,71 @@ interface FrameProps {
   children?: ComponentChildren;
 }
 
-export function Frame({ box, title, x, y, xTicks = x?.ticks ?? [], yTicks = y?.ticks ?? [], xlabel, ylabel, upright, children }: FrameProps) {
+export function Frame({
+  box,
+  title,
+  x,
+  y,
+  xTicks = x?.ticks ?? [],
+  yTicks = y?.ticks ?? [],
+  xlabel,
+  ylabel,
+  upright,
+  children,
+}: FrameProps) {
   const middle = (box.left + box.right) / 2;
   const across = box.right - box.left;
   return (
     <g>
       {title && <Words x={box.left} y={box.top - 9} text={title} width={across} bold />}
-      {y && yTicks.map((tick) => <Line key={`y${tick.at}`} x1={box.left} x2={box.right} y1={y.at(tick.at)} y2={y.at(tick.at)} colour={GRID} />)}
-      {x && xTicks.map((tick) => <Line key={`x${tick.at}`} x1={x.at(tick.at)} x2={x.at(tick.at)} y1={box.top} y2={box.bottom} colour={GRID} />)}
+      {y &&
+        yTicks.map((tick) => <Line key={`y${tick.at}`} x1={box.left} x2={box.right} y1={y.at(tick.at)} y2={y.at(tick.at)} colour={GRID} />)}
+      {x &&
+        xTicks.map((tick) => <Line key={`x${tick.at}`} x1={x.at(tick.at)} x2={x.at(tick.at)} y1={box.top} y2={box.bottom} colour={GRID} />)}
       <Line x1={box.left} x2={box.right} y1={box.bottom} y2={box.bottom} colour={RULE} />
       {y && <Line x1={box.left} x2={box.left} y1={box.top} y2={box.bottom} colour={RULE} />}
-      {y && yTicks.map((tick) => <Words key={`t${tick.at}`} x={box.left - 6} y={y.at(tick.at) + 4} text={tick.text} width={90} anchor="end" colour={MUTED} />)}
-      {x && apart(xTicks, x, upright).map((tick) =>
-        upright ? (
-          <Words key={`u${tick.at}`} x={x.at(tick.at) + 4} y={box.bottom + 7} text={tick.text} width={UPRIGHT} anchor="end" colour={MUTED} turn={-90} />
-        ) : (
-          <Words key={`u${tick.at}`} x={x.at(tick.at)} y={box.bottom + 16} text={tick.text} width={120} anchor="middle" colour={MUTED} />
-        ),
+      {y &&
+        yTicks.map((tick) => (
+          <Words key={`t${tick.at}`} x={box.left - 6} y={y.at(tick.at) + 4} text={tick.text} width={90} anchor="end" colour={MUTED} />
+        ))}
+      {x &&
+        apart(xTicks, x, upright).map((tick) =>
+          upright ? (
+            <Words
+              key={`u${tick.at}`}
+              x={x.at(tick.at) + 4}
+              y={box.bottom + 7}
+              text={tick.text}
+              width={UPRIGHT}
+              anchor="end"
+              colour={MUTED}
+              turn={-90}
+            />
+          ) : (
+            <Words key={`u${tick.at}`} x={x.at(tick.at)} y={box.bottom + 16} text={tick.text} width={120} anchor="middle" colour={MUTED} />
+          ),
+        )}
+      {xlabel && (
+        <Words
+          x={middle}
+          y={box.bottom + 33 + (upright ? tallest(xTicks) - 12 : 0)}
+          text={xlabel}
+          width={across + 40}
+          anchor="middle"
+          colour={MUTED}
+        />
       )}
-      {xlabel && <Words x={middle} y={box.bottom + 33 + (upright ? tallest(xTicks) - 12 : 0)} text={xlabel} width={across + 40} anchor="middle" colour={MUTED} />}
-      {ylabel && <Words x={box.left - 13 - widest(yTicks)} y={(box.top + box.bottom) / 2} text={ylabel} width={box.bottom - box.top + 30} anchor="middle" colour={MUTED} turn={-90} />}
+      {ylabel && (
+        <Words
+          x={box.left - 13 - widest(yTicks)}
+          y={(box.top + box.bottom) / 2}
+          text={ylabel}
+          width={box.bottom - box.top + 30}
+          anchor="middle"
+          colour={MUTED}
+          turn={-90}
+        />
+      )}
       {children}
     </g>
   );
@@ -98,10 +158,25 @@ function apart(ticks: readonly Tick[], x: Axis, upright = false): Tick[] {
   return out;
 }
 
-export function Line(props: { x1: number; x2: number; y1: number; y2: number; colour: string; width?: number; opacity?: number; dash?: string }) {
+export function Line(props: {
+  x1: number;
+  x2: number;
+  y1: number;
+  y2: number;
+  colour: string;
+  width?: number;
+  opacity?: number;
+  dash?: string;
+}) {
   return (
     <line
-      x1={px(props.x1)} x2={px(props.x2)} y1={px(props.y1)} y2={px(props.y2)} stroke={props.colour} stroke-width={props.width ?? 1} opacity={props.opacity}
+      x1={px(props.x1)}
+      x2={px(props.x2)}
+      y1={px(props.y1)}
+      y2={px(props.y2)}
+      stroke={props.colour}
+      stroke-width={props.width ?? 1}
+      opacity={props.opacity}
       stroke-dasharray={props.dash}
     />
   );

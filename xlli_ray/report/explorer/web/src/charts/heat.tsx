@@ -24,7 +24,9 @@ interface Cells {
 
 /** Grey where there is no value. */
 function Grid({ values, at }: { values: number[][]; at: Cells }) {
-  const widest = Math.max(...values.flatMap((line, i) => line.map((value, k) => (Number.isFinite(value) ? widthOf(at.text(value, i, k), 10.5) : 0))));
+  const widest = Math.max(
+    ...values.flatMap((line, i) => line.map((value, k) => (Number.isFinite(value) ? widthOf(at.text(value, i, k), 10.5) : 0))),
+  );
   return (
     <>
       {values.flatMap((line, i) =>
@@ -34,7 +36,11 @@ function Grid({ values, at }: { values: number[][]; at: Cells }) {
           return (
             <g key={`${i}-${k}`}>
               <rect x={x} y={y} width={px(at.cell)} height={at.row} fill={colour} stroke={PAPER} stroke-width={0.8} />
-              {widest <= at.cell && <text x={px(x + at.cell / 2)} y={y + at.row / 2 + 4} text-anchor="middle" font-size={11} fill={dark(colour) ? PAPER : INK}>{at.text(value, i, k)}</text>}
+              {widest <= at.cell && (
+                <text x={px(x + at.cell / 2)} y={y + at.row / 2 + 4} text-anchor="middle" font-size={11} fill={dark(colour) ? PAPER : INK}>
+                  {at.text(value, i, k)}
+                </text>
+              )}
             </g>
           );
         }),
@@ -43,19 +49,45 @@ function Grid({ values, at }: { values: number[][]; at: Cells }) {
   );
 }
 
-function Bar({ x, top, height, name, low, high, log }: { x: number; top: number; height: number; name: Ramp; low: number; high: number; log?: boolean }) {
+function Bar({
+  x,
+  top,
+  height,
+  name,
+  low,
+  high,
+  log,
+}: {
+  x: number;
+  top: number;
+  height: number;
+  name: Ramp;
+  low: number;
+  high: number;
+  log?: boolean;
+}) {
   const steps = 32;
   const scale = axis(log ? 10 ** low : low, log ? 10 ** high : high, top + height, top, { log, count: 4 });
   const ticks = log ? logTicks(10 ** low, 10 ** high, 4) : scale.ticks;
   return (
     <g>
-      {Array.from({ length: steps }, (_, i) => <rect key={i} x={x} y={px(top + (height * (steps - 1 - i)) / steps)} width={12} height={px(height / steps + 0.6)} fill={ramp(name, (i + 0.5) / steps)} />)}
-      {high > low && ticks.map((tick) => (
-        <g key={tick.at}>
-          <Line x1={x + 12} x2={x + 16} y1={scale.at(tick.at)} y2={scale.at(tick.at)} colour={MUTED} />
-          <Words x={x + 19} y={px(scale.at(tick.at)) + 4} text={tick.text} width={60} colour={MUTED} />
-        </g>
+      {Array.from({ length: steps }, (_, i) => (
+        <rect
+          key={i}
+          x={x}
+          y={px(top + (height * (steps - 1 - i)) / steps)}
+          width={12}
+          height={px(height / steps + 0.6)}
+          fill={ramp(name, (i + 0.5) / steps)}
+        />
       ))}
+      {high > low &&
+        ticks.map((tick) => (
+          <g key={tick.at}>
+            <Line x1={x + 12} x2={x + 16} y1={scale.at(tick.at)} y2={scale.at(tick.at)} colour={MUTED} />
+            <Words x={x + 19} y={px(scale.at(tick.at)) + 4} text={tick.text} width={60} colour={MUTED} />
+          </g>
+        ))}
     </g>
   );
 }
@@ -78,16 +110,51 @@ function drawHeat(view: HeatView, width: number): Drawn {
     return view.brackets[i]?.[k] ? `(${number})` : number;
   };
   const at: Cells = { left, top: 8, cell, row: ROW, text, colour: (value) => ramp(name, (value - low) / (high - low || 1)) };
-  const hits = values.flatMap((line, i) => line.flatMap((value, k): Hit[] => (Number.isFinite(value) ? [{
-    x: left + (k + 0.5) * cell, y: 8 + (i + 0.5) * ROW, head: view.rows[i] ?? "", lines: [view.columns[k] ?? "", shown(value) + (view.brackets[i]?.[k] ? ", unreliable" : "")], colour: at.colour(value),
-  }] : [])));
+  const hits = values.flatMap((line, i) =>
+    line.flatMap((value, k): Hit[] =>
+      Number.isFinite(value)
+        ? [
+            {
+              x: left + (k + 0.5) * cell,
+              y: 8 + (i + 0.5) * ROW,
+              head: view.rows[i] ?? "",
+              lines: [view.columns[k] ?? "", shown(value) + (view.brackets[i]?.[k] ? ", unreliable" : "")],
+              colour: at.colour(value),
+            },
+          ]
+        : [],
+    ),
+  );
   const every = Math.max(1, Math.ceil((SIZE + 1) / cell));
   const content = (
     <>
       <Grid values={values} at={at} />
-      {view.rows.map((row, i) => <Words key={`r${i}`} x={left - 6} y={8 + (i + 0.5) * ROW + 4} text={row} width={left - 8} anchor="end" />)}
-      {view.columns.map((column, k) => k % every === 0 && <Words key={`c${k}`} x={px(left + (k + 0.5) * cell + 4)} y={bottom + 8} text={column} width={NAMES} anchor="end" turn={-90} colour={view.colours[k] ?? MUTED} />)}
-      <Bar x={left + cell * view.columns.length + 12} top={8} height={Math.min(150, Math.max(60, bottom - 8))} name={name} low={low} high={high} />
+      {view.rows.map((row, i) => (
+        <Words key={`r${i}`} x={left - 6} y={8 + (i + 0.5) * ROW + 4} text={row} width={left - 8} anchor="end" />
+      ))}
+      {view.columns.map(
+        (column, k) =>
+          k % every === 0 && (
+            <Words
+              key={`c${k}`}
+              x={px(left + (k + 0.5) * cell + 4)}
+              y={bottom + 8}
+              text={column}
+              width={NAMES}
+              anchor="end"
+              turn={-90}
+              colour={view.colours[k] ?? MUTED}
+            />
+          ),
+      )}
+      <Bar
+        x={left + cell * view.columns.length + 12}
+        top={8}
+        height={Math.min(150, Math.max(60, bottom - 8))}
+        name={name}
+        low={low}
+        high={high}
+      />
     </>
   );
   return { height: Math.max(bottom, 70) + below, content, hits };
@@ -105,16 +172,53 @@ function drawMatrices(view: MatricesView, width: number): Drawn {
   const hits: Hit[] = [];
   const content = logs.map((values, p) => {
     const [left, top] = [(p % across) * each + names, Math.floor(p / across) * pitch + 26];
-    const at: Cells = { left, top, cell, row: cell, colour: (value) => ramp("cividis", (value - low) / (high - low || 1)), text: (value) => shown(10 ** value, 2) };
-    values.forEach((line, i) => line.forEach((value, k) => {
-      if (Number.isFinite(value)) hits.push({ x: left + (k + 0.5) * cell, y: top + (i + 0.5) * cell, head: view.panels[p]?.title ?? "", lines: [`${view.names[i + 1]} and ${view.names[k]}: ${shown(10 ** value)}`], colour: at.colour(value) });
-    }));
+    const at: Cells = {
+      left,
+      top,
+      cell,
+      row: cell,
+      colour: (value) => ramp("cividis", (value - low) / (high - low || 1)),
+      text: (value) => shown(10 ** value, 2),
+    };
+    values.forEach((line, i) =>
+      line.forEach((value, k) => {
+        if (Number.isFinite(value))
+          hits.push({
+            x: left + (k + 0.5) * cell,
+            y: top + (i + 0.5) * cell,
+            head: view.panels[p]?.title ?? "",
+            lines: [`${view.names[i + 1]} and ${view.names[k]}: ${shown(10 ** value)}`],
+            colour: at.colour(value),
+          });
+      }),
+    );
     return (
       <g key={p}>
         <Words x={left} y={top - 9} text={view.panels[p]?.title ?? ""} width={each - names} bold />
         <Grid values={values} at={at} />
-        {view.names.slice(1).map((one, i) => <Words key={`r${i}`} x={left - 6} y={px(top + (i + 0.5) * cell + 4)} text={one} width={names - 8} anchor="end" colour={view.colours[i + 1]} />)}
-        {view.names.slice(0, -1).map((one, k) => <Words key={`c${k}`} x={px(left + (k + 0.5) * cell + 4)} y={px(top + cell * count + 8)} text={one} width={names} anchor="end" turn={-90} colour={view.colours[k]} />)}
+        {view.names.slice(1).map((one, i) => (
+          <Words
+            key={`r${i}`}
+            x={left - 6}
+            y={px(top + (i + 0.5) * cell + 4)}
+            text={one}
+            width={names - 8}
+            anchor="end"
+            colour={view.colours[i + 1]}
+          />
+        ))}
+        {view.names.slice(0, -1).map((one, k) => (
+          <Words
+            key={`c${k}`}
+            x={px(left + (k + 0.5) * cell + 4)}
+            y={px(top + cell * count + 8)}
+            text={one}
+            width={names}
+            anchor="end"
+            turn={-90}
+            colour={view.colours[k]}
+          />
+        ))}
       </g>
     );
   });
@@ -123,11 +227,17 @@ function drawMatrices(view: MatricesView, width: number): Drawn {
 }
 
 function heatTable(view: HeatView): Table {
-  const rows = view.rows.flatMap((row, i) => view.columns.map((column, k) => [row, column, view.values[i]?.[k] ?? null, view.brackets[i]?.[k] ? "unreliable" : ""]));
+  const rows = view.rows.flatMap((row, i) =>
+    view.columns.map((column, k) => [row, column, view.values[i]?.[k] ?? null, view.brackets[i]?.[k] ? "unreliable" : ""]),
+  );
   return { head: ["row", "column", "value", "note"], rows };
 }
 
 function matricesTable(view: MatricesView): Table {
-  const rows = view.panels.flatMap((panel) => panel.values.flatMap((line, i) => line.flatMap((value, k) => (value === null ? [] : [[panel.title, view.names[i + 1] ?? "", view.names[k] ?? "", value]]))));
+  const rows = view.panels.flatMap((panel) =>
+    panel.values.flatMap((line, i) =>
+      line.flatMap((value, k) => (value === null ? [] : [[panel.title, view.names[i + 1] ?? "", view.names[k] ?? "", value]])),
+    ),
+  );
   return { head: ["panel", "one", "other", "value"], rows };
 }

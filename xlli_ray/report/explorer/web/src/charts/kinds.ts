@@ -9,4 +9,6 @@ import { points } from "./points";
 import { strips } from "./strips";
 
 // Each is asked for views of its own kind only.
-export const KINDS = { curves, dots, scatter: points, histograms, heat, matrices, strips, embedding } as unknown as Readonly<Record<string, Kind<{ title: string }>>>;
+export const KINDS = { curves, dots, scatter: points, histograms, heat, matrices, strips, embedding } as unknown as Readonly<
+  Record<string, Kind<{ title: string }>>
+>;

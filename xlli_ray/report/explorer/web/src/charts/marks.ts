@@ -8,14 +8,45 @@ const star = (spikes: number, inner: number, turn = 0): [number, number][] =>
   });
 const plus = (turn: number): [number, number][] => {
   const [a, b] = [0.38, 1.1];
-  const points: [number, number][] = [[-a, -b], [a, -b], [a, -a], [b, -a], [b, a], [a, a], [a, b], [-a, b], [-a, a], [-b, a], [-b, -a], [-a, -a]];
+  const points: [number, number][] = [
+    [-a, -b],
+    [a, -b],
+    [a, -a],
+    [b, -a],
+    [b, a],
+    [a, a],
+    [a, b],
+    [-a, b],
+    [-a, a],
+    [-b, a],
+    [-b, -a],
+    [-a, -a],
+  ];
   return points.map(([x, y]) => [x * Math.cos(turn) - y * Math.sin(turn), x * Math.sin(turn) + y * Math.cos(turn)]);
 };
 const SHAPES: Record<string, [number, number][]> = {
-  s: [[-0.9, -0.9], [0.9, -0.9], [0.9, 0.9], [-0.9, 0.9]],
-  "^": [[0, -1.15], [1.1, 0.85], [-1.1, 0.85]],
-  v: [[0, 1.15], [1.1, -0.85], [-1.1, -0.85]],
-  D: [[0, -1.2], [1.2, 0], [0, 1.2], [-1.2, 0]],
+  s: [
+    [-0.9, -0.9],
+    [0.9, -0.9],
+    [0.9, 0.9],
+    [-0.9, 0.9],
+  ],
+  "^": [
+    [0, -1.15],
+    [1.1, 0.85],
+    [-1.1, 0.85],
+  ],
+  v: [
+    [0, 1.15],
+    [1.1, -0.85],
+    [-1.1, -0.85],
+  ],
+  D: [
+    [0, -1.2],
+    [1.2, 0],
+    [0, 1.2],
+    [-1.2, 0],
+  ],
   P: plus(0),
   X: plus(Math.PI / 4),
   x: plus(Math.PI / 4),

@@ -23,7 +23,13 @@ function legend(view: ScatterView): Entry[] {
   const all = view.panels.flatMap((panel) => panel.points);
   return names(view).map((name, i) => {
     const found = all.find((point) => point.name === name);
-    return { name, number: numbered(view) ? String(i + 1) : undefined, colour: found?.colour ?? "", marker: found?.marker ?? "o", line: "" };
+    return {
+      name,
+      number: numbered(view) ? String(i + 1) : undefined,
+      colour: found?.colour ?? "",
+      marker: found?.marker ?? "o",
+      line: "",
+    };
   });
 }
 
@@ -35,29 +41,73 @@ function draw(view: ScatterView, width: number, hidden: ReadonlySet<string>): Dr
   const content = view.panels.map((panel, i) => {
     const [left, top] = [(i % across) * each, Math.floor(i / across) * pitch];
     const shown = panel.points.filter((point) => !hidden.has(point.name));
-    const side = (name: "x" | "y"): [number, number] => ends(shown.flatMap((point) => [num(point[name].mean), num(point[name].low), num(point[name].high)]), false, 0.1);
+    const side = (name: "x" | "y"): [number, number] =>
+      ends(
+        shown.flatMap((point) => [num(point[name].mean), num(point[name].low), num(point[name].high)]),
+        false,
+        0.1,
+      );
     const rough = { left: left + 50, right: left + each - 14, top: top + 26, bottom: top + 26 + HEIGHT };
     const y = axis(...side("y"), rough.bottom, rough.top, { count: 5 });
     const box = { ...rough, left: left + widest(y.ticks) + 30 };
     const x = axis(...side("x"), box.left, box.right);
     for (const point of shown) {
       if (point.x.mean === null || point.y.mean === null) continue;
-      hits.push({ x: x.at(point.x.mean), y: y.at(point.y.mean), head: point.name, lines: [`${view.xlabel}: ${told(point.x)}`, `${view.ylabel}: ${told(point.y)}`], colour: point.colour });
+      hits.push({
+        x: x.at(point.x.mean),
+        y: y.at(point.y.mean),
+        head: point.name,
+        lines: [`${view.xlabel}: ${told(point.x)}`, `${view.ylabel}: ${told(point.y)}`],
+        colour: point.colour,
+      });
     }
     return (
       <Frame key={i} box={box} title={panel.title} x={x} y={y} xlabel={view.xlabel} ylabel={view.ylabel}>
-        {shown.filter((point) => [point.x.low, point.x.high, point.y.low, point.y.high].every((end) => end !== null)).map((point, k) => (
-          <g key={`i${k}`}>
-            <Line x1={x.at(num(point.x.low))} x2={x.at(num(point.x.high))} y1={y.at(num(point.y.mean))} y2={y.at(num(point.y.mean))} colour={point.colour} width={1.3} opacity={0.5} />
-            <Line x1={x.at(num(point.x.mean))} x2={x.at(num(point.x.mean))} y1={y.at(num(point.y.low))} y2={y.at(num(point.y.high))} colour={point.colour} width={1.3} opacity={0.5} />
-          </g>
-        ))}
-        {shown.filter((point) => point.x.mean !== null && point.y.mean !== null).map((point, k) => (
-          <g key={k}>
-            <path d={markPath(point.marker, 4.4)} transform={`translate(${px(x.at(num(point.x.mean)))} ${px(y.at(num(point.y.mean)))})`} fill={point.colour} stroke={PAPER} />
-          </g>
-        ))}
-        {coinciding(shown.map((point) => ({ name: numbered(view) ? String(order.indexOf(point.name) + 1) : point.name, x: x.at(num(point.x.mean)), y: y.at(num(point.y.mean)) })), NEAR * (box.right - box.left), NEAR * HEIGHT).map((group, k) => (
+        {shown
+          .filter((point) => [point.x.low, point.x.high, point.y.low, point.y.high].every((end) => end !== null))
+          .map((point, k) => (
+            <g key={`i${k}`}>
+              <Line
+                x1={x.at(num(point.x.low))}
+                x2={x.at(num(point.x.high))}
+                y1={y.at(num(point.y.mean))}
+                y2={y.at(num(point.y.mean))}
+                colour={point.colour}
+                width={1.3}
+                opacity={0.5}
+              />
+              <Line
+                x1={x.at(num(point.x.mean))}
+                x2={x.at(num(point.x.mean))}
+                y1={y.at(num(point.y.low))}
+                y2={y.at(num(point.y.high))}
+                colour={point.colour}
+                width={1.3}
+                opacity={0.5}
+              />
+            </g>
+          ))}
+        {shown
+          .filter((point) => point.x.mean !== null && point.y.mean !== null)
+          .map((point, k) => (
+            <g key={k}>
+              <path
+                d={markPath(point.marker, 4.4)}
+                transform={`translate(${px(x.at(num(point.x.mean)))} ${px(y.at(num(point.y.mean)))})`}
+                fill={point.colour}
+                stroke={PAPER}
+              />
+            </g>
+          ))}
+        {coinciding(
+          shown.map((point) => ({
+            name: numbered(view) ? String(order.indexOf(point.name) + 1) : point.name,
+            x: x.at(num(point.x.mean)),
+            y: y.at(num(point.y.mean)),
+          })),
+          NEAR * (box.right - box.left),
+          NEAR * HEIGHT,
+        ).map((group, k) => (
           <Words key={`n${k}`} x={px(group.x + 7)} y={px(group.y - 6)} text={group.names.join(", ")} width={140} />
         ))}
       </Frame>
@@ -67,7 +117,11 @@ function draw(view: ScatterView, width: number, hidden: ReadonlySet<string>): Dr
 }
 
 /** Names of points that lie together, at the first of them; a point without a place has no name. */
-export function coinciding(points: readonly { name: string; x: number; y: number }[], width: number, height: number): { names: string[]; x: number; y: number }[] {
+export function coinciding(
+  points: readonly { name: string; x: number; y: number }[],
+  width: number,
+  height: number,
+): { names: string[]; x: number; y: number }[] {
   const groups: { names: string[]; x: number; y: number }[] = [];
   for (const { name, x, y } of points) {
     if (!Number.isFinite(x + y)) continue;
@@ -79,6 +133,17 @@ export function coinciding(points: readonly { name: string; x: number; y: number
 }
 
 function table(view: ScatterView): Table {
-  const rows = view.panels.flatMap((panel) => panel.points.map((point) => [panel.title, point.name, point.x.mean, point.x.low, point.x.high, point.y.mean, point.y.low, point.y.high]));
+  const rows = view.panels.flatMap((panel) =>
+    panel.points.map((point) => [
+      panel.title,
+      point.name,
+      point.x.mean,
+      point.x.low,
+      point.x.high,
+      point.y.mean,
+      point.y.low,
+      point.y.high,
+    ]),
+  );
   return { head: ["panel", "name", view.xlabel, "x low", "x high", view.ylabel, "y low", "y high"], rows };
 }

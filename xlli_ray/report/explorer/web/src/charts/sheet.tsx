@@ -14,7 +14,9 @@ export function Swatch({ entry }: { entry: Entry }) {
   return (
     <>
       {entry.line && <line x1={0} x2={26} y1={0} y2={0} stroke={entry.colour} stroke-width={1.8} stroke-dasharray={dashes(entry.line)} />}
-      {entry.marker && <path d={markPath(entry.marker, 4)} transform="translate(13 0)" fill={entry.colour} stroke={PAPER} stroke-width={0.8} />}
+      {entry.marker && (
+        <path d={markPath(entry.marker, 4)} transform="translate(13 0)" fill={entry.colour} stroke={PAPER} stroke-width={0.8} />
+      )}
     </>
   );
 }
@@ -49,7 +51,11 @@ function placed(entries: Entry[], width: number): { entry: Entry; x: number; lin
 }
 
 /** The figure as an SVG document, with its size. Names in `hidden` are left out. */
-export function sheet<View extends { title: string }>(kind: Kind<View>, view: View, hidden: ReadonlySet<string>): { svg: string; width: number; height: number } {
+export function sheet<View extends { title: string }>(
+  kind: Kind<View>,
+  view: View,
+  hidden: ReadonlySet<string>,
+): { svg: string; width: number; height: number } {
   const drawn = kind.draw(view, WIDTH, hidden);
   const entries = kind.legend(view).filter((entry) => !hidden.has(entry.name));
   const [width, height] = [WIDTH + 2 * PAD, drawn.height + 2 * PAD + 28 + legendHeight(entries, WIDTH)];
@@ -59,7 +65,9 @@ export function sheet<View extends { title: string }>(kind: Kind<View>, view: Vi
       <title>{view.title}</title>
       <rect width={width} height={height} fill={PAPER} />
       <g transform={`translate(${PAD} ${PAD})`}>
-        <text x={0} y={12} font-size={14} font-weight={600} fill={INK}>{view.title}</text>
+        <text x={0} y={12} font-size={14} font-weight={600} fill={INK}>
+          {view.title}
+        </text>
         <g transform="translate(0 24)">{drawn.content}</g>
         <LegendLines entries={entries} width={WIDTH} top={drawn.height + 34} />
       </g>

@@ -51,13 +51,30 @@ function draw(view: StripsView, width: number): Drawn {
           const failing = bad / mine.length > 0.5;
           const some = mine.length <= SWARM ? mine : Array.from({ length: SWARM }, (_, j) => quantile(mine, j / (SWARM - 1)));
           const median = quantile(mine, 0.5);
-          hits.push({ x: cut(median), y: at(k), head: row, lines: [panel.title, `median: ${shown(median)}`, `${bad} of ${mine.length} ${panel.below ? "below" : "at or above"} ${shown(panel.limit)}`], colour });
+          hits.push({
+            x: cut(median),
+            y: at(k),
+            head: row,
+            lines: [
+              panel.title,
+              `median: ${shown(median)}`,
+              `${bad} of ${mine.length} ${panel.below ? "below" : "at or above"} ${shown(panel.limit)}`,
+            ],
+            colour,
+          });
           return (
             <g key={k}>
               {name}
               {some.map((value, j) => (
                 // golden-ratio steps: jitter without random numbers, neighbours apart
-                <path key={j} d={markPath(view.markers[k] ?? "o", 2.3)} transform={`translate(${cut(value)} ${px(at(k) + (((j * 0.618034) % 1) - 0.5) * 0.5 * PITCH)})`} fill={failing ? "none" : colour} stroke={failing ? colour : "none"} opacity={0.6} />
+                <path
+                  key={j}
+                  d={markPath(view.markers[k] ?? "o", 2.3)}
+                  transform={`translate(${cut(value)} ${px(at(k) + (((j * 0.618034) % 1) - 0.5) * 0.5 * PITCH)})`}
+                  fill={failing ? "none" : colour}
+                  stroke={failing ? colour : "none"}
+                  opacity={0.6}
+                />
               ))}
               <Line x1={cut(median)} x2={cut(median)} y1={at(k) - 0.33 * PITCH} y2={at(k) + 0.33 * PITCH} colour={INK} width={2} />
             </g>
@@ -70,6 +87,8 @@ function draw(view: StripsView, width: number): Drawn {
 }
 
 function table(view: StripsView): Table {
-  const rows = view.panels.flatMap((panel) => view.rows.flatMap((row, k) => (panel.values[k] ?? []).map((value) => [panel.title, row, panel.xlabel, value])));
+  const rows = view.panels.flatMap((panel) =>
+    view.rows.flatMap((row, k) => (panel.values[k] ?? []).map((value) => [panel.title, row, panel.xlabel, value])),
+  );
   return { head: ["panel", "row", "axis", "value"], rows };
 }

@@ -40,22 +40,46 @@ export function askedOf(study: Study, query: Readonly<Record<string, string>>): 
   // Two networks against each other, else two measures of the one.
   const second = first && first.models.length > 1 ? first : (axes[1] ?? first);
   const x = known(query["x"]) ?? { column: first?.id ?? "", model: first?.models[0] ?? "", minus: "" };
-  const y = known(query["y"]) ?? { column: second?.id ?? "", model: second?.models[second === first ? 1 : 0] ?? second?.models[0] ?? "", minus: "" };
+  const y = known(query["y"]) ?? {
+    column: second?.id ?? "",
+    model: second?.models[second === first ? 1 : 0] ?? second?.models[0] ?? "",
+    minus: "",
+  };
   const match = /^(.+):(\d{1,6})$/.exec(query["cloud"] ?? "");
   const embedding = study.figures.findIndex((one) => one.kind === "embedding");
   // a study that measured no numbers shows its embedding first
-  const usualCloud = !["cloud", "x", "y"].some((name) => query[name]) && axes.every((one) => one.group === "sample") ? { figure: nameOf(study.figures, embedding), index: 0 } : null;
+  const usualCloud =
+    !["cloud", "x", "y"].some((name) => query[name]) && axes.every((one) => one.group === "sample")
+      ? { figure: nameOf(study.figures, embedding), index: 0 }
+      : null;
   const cloud = embedding < 0 ? null : match ? { figure: match[1] as string, index: Number(match[2]) } : usualCloud;
   const words = study.columns.some((one) => one.id === query["colour"]);
-  const wanted = query["colour"] === NETWORK || query["colour"] === GROUP || query["colour"] === "none" || words ? (query["colour"] as string) : undefined;
+  const wanted =
+    query["colour"] === NETWORK || query["colour"] === GROUP || query["colour"] === "none" || words
+      ? (query["colour"] as string)
+      : undefined;
   const usual = cloud ? GROUP : study.labels.length > 1 ? "sample/label" : "none";
   const fits = wanted === NETWORK ? !cloud : wanted === GROUP ? cloud !== null : wanted !== undefined;
   const colour = fits ? (wanted as string) : usual;
-  return { cloud, x, y, colour: colour === "none" ? "" : colour, brush: parseRectangle(query["brush"]), zoom: parseRectangle(query["zoom"]), faces: query["faces"] === "1" };
+  return {
+    cloud,
+    x,
+    y,
+    colour: colour === "none" ? "" : colour,
+    brush: parseRectangle(query["brush"]),
+    zoom: parseRectangle(query["zoom"]),
+    faces: query["faces"] === "1",
+  };
 }
 
 /** The same column of two networks: the line y = x tells which is better. */
-export const comparable = (asked: Asked): boolean => !asked.cloud && asked.colour !== NETWORK && asked.x.column === asked.y.column && asked.x.model !== asked.y.model && !asked.x.minus && !asked.y.minus;
+export const comparable = (asked: Asked): boolean =>
+  !asked.cloud &&
+  asked.colour !== NETWORK &&
+  asked.x.column === asked.y.column &&
+  asked.x.model !== asked.y.model &&
+  !asked.x.minus &&
+  !asked.y.minus;
 
 export function measureText(study: Study, one: Measure, network: boolean): string {
   const about = study.columns.find((column) => column.id === one.column);

@@ -8,12 +8,26 @@ import { type Rectangle, rectangle } from "./points";
 
 const MOST = 60;
 
-export function Brushed({ rows, count, brush, onBrush, onZoom }: { rows: Uint32Array; count: number; brush: Rectangle; onBrush: (brush: Rectangle | null) => void; onZoom: () => void }) {
+export function Brushed({
+  rows,
+  count,
+  brush,
+  onBrush,
+  onZoom,
+}: {
+  rows: Uint32Array;
+  count: number;
+  brush: Rectangle;
+  onBrush: (brush: Rectangle | null) => void;
+  onZoom: () => void;
+}) {
   const { router } = useExplorer();
   return (
     <div class="xe-brushed">
       <p class="xe-line" aria-live="polite">
-        <b>{counted(rows.length)} {rows.length === 1 ? "sample" : "samples"} brushed</b>
+        <b>
+          {counted(rows.length)} {rows.length === 1 ? "sample" : "samples"} brushed
+        </b>
         {count !== rows.length && <span class="xe-quiet">{counted(count)} points</span>}
         <a
           href="#/samples"
@@ -24,11 +38,17 @@ export function Brushed({ rows, count, brush, onBrush, onZoom }: { rows: Uint32A
         >
           show in table
         </a>
-        <button type="button" onClick={onZoom}>Zoom in</button>
-        <button type="button" onClick={() => onBrush(null)}>Clear</button>
+        <button type="button" onClick={onZoom}>
+          Zoom in
+        </button>
+        <button type="button" onClick={() => onBrush(null)}>
+          Clear
+        </button>
       </p>
       <div class="xe-strip">
-        {Array.from(rows.subarray(0, MOST), (row) => <Face key={row} row={row} />)}
+        {Array.from(rows.subarray(0, MOST), (row) => (
+          <Face key={row} row={row} />
+        ))}
         {rows.length > MOST && <span class="xe-quiet">and {counted(rows.length - MOST)} more</span>}
       </div>
       <Bounds brush={brush} onBrush={onBrush} />
@@ -42,7 +62,13 @@ function Face({ row }: { row: number }) {
   const { value } = useLoaded(`n${part}`, () => names(parts, part));
   const name = value?.names[row - part * study.partRows] ?? `sample ${row}`;
   return (
-    <button type="button" class="xe-face" title={name} aria-label={`open ${name.slice(0, 200)}`} onClick={() => router.go("sample", { row: String(row) })}>
+    <button
+      type="button"
+      class="xe-face"
+      title={name}
+      aria-label={`open ${name.slice(0, 200)}`}
+      onClick={() => router.go("sample", { row: String(row) })}
+    >
       <Thumbnail row={row} />
     </button>
   );
@@ -67,10 +93,17 @@ export function Bounds({ brush, onBrush }: { brush: Rectangle | null; onBrush: (
       {heads.map((head, i) => (
         <label class="xe-choice" key={head}>
           <span>{head}</span>
-          <input type="text" inputMode="decimal" value={fields[i]} onInput={(event) => set(fields.map((field, k) => (k === i ? event.currentTarget.value : field)))} />
+          <input
+            type="text"
+            inputMode="decimal"
+            value={fields[i]}
+            onInput={(event) => set(fields.map((field, k) => (k === i ? event.currentTarget.value : field)))}
+          />
         </label>
       ))}
-      <button type="submit" disabled={!numbers.every(Number.isFinite)}>Brush</button>
+      <button type="submit" disabled={!numbers.every(Number.isFinite)}>
+        Brush
+      </button>
     </form>
   );
 }

@@ -17,7 +17,11 @@ export function useFaces(rows: Uint32Array | null): Face {
   useEffect(() => {
     if (!rows) return undefined;
     let current = true;
-    const wanted = new Set(Array.from(rows).filter((row) => row < study.thumbnails).map((row) => Math.floor(row / study.thumbnailRows)));
+    const wanted = new Set(
+      Array.from(rows)
+        .filter((row) => row < study.thumbnails)
+        .map((row) => Math.floor(row / study.thumbnailRows)),
+    );
     for (const part of wanted) {
       void thumbnails(parts, part).then(
         (sheet) => {
@@ -36,7 +40,12 @@ export function useFaces(rows: Uint32Array | null): Face {
       const sheet = sheets.get(part);
       if (!sheet || row >= study.thumbnails) return null;
       const place = row - part * study.thumbnailRows;
-      return { image: sheet.image, x: (place % sheet.across) * study.thumbnailSide, y: Math.floor(place / sheet.across) * study.thumbnailSide, from: study.thumbnailSide };
+      return {
+        image: sheet.image,
+        x: (place % sheet.across) * study.thumbnailSide,
+        y: Math.floor(place / sheet.across) * study.thumbnailSide,
+        from: study.thumbnailSide,
+      };
     },
     [sheets, study],
   );

@@ -66,7 +66,11 @@ export function paintPoints(canvas: HTMLCanvasElement, area: Area, points: Paint
     context.globalAlpha = lit ? alpha : alpha * 0.22;
     for (const i of points.order) {
       if (points.lit && (points.lit[i] === 1) !== lit) continue;
-      context.drawImage(stamps[points.code[i] as number] as HTMLCanvasElement, (points.x[i] as number) * scale - half, (points.y[i] as number) * scale - half);
+      context.drawImage(
+        stamps[points.code[i] as number] as HTMLCanvasElement,
+        (points.x[i] as number) * scale - half,
+        (points.y[i] as number) * scale - half,
+      );
     }
   };
   if (points.lit) draw(false);
@@ -74,7 +78,13 @@ export function paintPoints(canvas: HTMLCanvasElement, area: Area, points: Paint
 }
 
 /** A thumbnail at each point, framed in its colour. `face`: the sheet of a point and where it is on it. */
-export function paintFaces(canvas: HTMLCanvasElement, area: Area, points: Painted, side: number, face: (i: number) => { image: HTMLImageElement; x: number; y: number; from: number } | null): void {
+export function paintFaces(
+  canvas: HTMLCanvasElement,
+  area: Area,
+  points: Painted,
+  side: number,
+  face: (i: number) => { image: HTMLImageElement; x: number; y: number; from: number } | null,
+): void {
   const context = cleared(canvas, area);
   if (!context) return;
   context.scale(area.scale, area.scale);
@@ -95,7 +105,12 @@ function cleared(canvas: HTMLCanvasElement, { width, height, scale, box }: Area)
   if (!context) return null;
   const edge = 6;
   context.beginPath();
-  context.rect((box.left - edge) * scale, (box.top - edge) * scale, (box.right - box.left + 2 * edge) * scale, (box.bottom - box.top + 2 * edge) * scale);
+  context.rect(
+    (box.left - edge) * scale,
+    (box.top - edge) * scale,
+    (box.right - box.left + 2 * edge) * scale,
+    (box.bottom - box.top + 2 * edge) * scale,
+  );
   context.clip();
   return context;
 }

@@ -39,16 +39,26 @@ interface Scales {
 }
 
 /** Where the plot and its axes are. `bare`: without ticks, as an embedding, whose numbers mean nothing. */
-export function scalesOf(points: Points, width: number, height: number, how: { zoom: Rectangle | null; comparable: boolean; square: boolean; bare: boolean }): Scales {
+export function scalesOf(
+  points: Points,
+  width: number,
+  height: number,
+  how: { zoom: Rectangle | null; comparable: boolean; square: boolean; bare: boolean },
+): Scales {
   let x = how.zoom ? ([how.zoom.x0, how.zoom.x1] as [number, number]) : ends(points.x);
   let y = how.zoom ? ([how.zoom.y0, how.zoom.y1] as [number, number]) : ends(points.y);
   if (how.comparable && !how.zoom) x = y = [Math.min(x[0], y[0]), Math.max(x[1], y[1])];
   const rough = axis(y[0], y[1], height - 44, 12);
-  const box = how.bare ? { left: 10, right: width - 10, top: 10, bottom: height - 10 } : { left: widest(rough.ticks) + 32, right: width - 12, top: 12, bottom: height - 44 };
+  const box = how.bare
+    ? { left: 10, right: width - 10, top: 10, bottom: height - 10 }
+    : { left: widest(rough.ticks) + 32, right: width - 12, top: 12, bottom: height - 44 };
   if (how.square && !how.zoom) {
     // one scale on both axes: the shorter side sets it
     const each = Math.max((x[1] - x[0]) / (box.right - box.left), (y[1] - y[0]) / (box.bottom - box.top));
-    const wide = (low: number, high: number, pixels: number): [number, number] => [(low + high) / 2 - (each * pixels) / 2, (low + high) / 2 + (each * pixels) / 2];
+    const wide = (low: number, high: number, pixels: number): [number, number] => [
+      (low + high) / 2 - (each * pixels) / 2,
+      (low + high) / 2 + (each * pixels) / 2,
+    ];
     x = wide(x[0], x[1], box.right - box.left);
     y = wide(y[0], y[1], box.bottom - box.top);
   }
@@ -64,12 +74,16 @@ export function Plot(props: PlotProps) {
   const [at, setAt] = useState(-1);
   const [drag, setDrag] = useState<{ x0: number; y0: number; x1: number; y1: number } | null>(null);
   const bare = loaded.clouds.length > 0;
-  const scales = useMemo(() => scalesOf(points, width || 600, height, { zoom: props.zoom, comparable: props.comparable, square: loaded.square, bare }), [points, width, height, props.zoom, props.comparable, loaded]);
+  const scales = useMemo(
+    () => scalesOf(points, width || 600, height, { zoom: props.zoom, comparable: props.comparable, square: loaded.square, bare }),
+    [points, width, height, props.zoom, props.comparable, loaded],
+  );
   const { box, x, y } = scales;
   const placed = useMemo(() => ({ x: points.x.map((value) => x.at(value)), y: points.y.map((value) => y.at(value)) }), [points, scales]);
   const index = useMemo(() => gridIndex(placed.x, placed.y, width, height), [placed, width, height]);
   const order = useMemo(() => {
-    const seen = (i: number): boolean => placed.x[i]! >= box.left - 8 && placed.x[i]! <= box.right + 8 && placed.y[i]! >= box.top - 8 && placed.y[i]! <= box.bottom + 8;
+    const seen = (i: number): boolean =>
+      placed.x[i]! >= box.left - 8 && placed.x[i]! <= box.right + 8 && placed.y[i]! >= box.top - 8 && placed.y[i]! <= box.bottom + 8;
     return golden(points.x.length).filter(seen);
   }, [placed]);
   const face = useFaces(props.faces ? points.row : null);
@@ -100,7 +114,11 @@ export function Plot(props: PlotProps) {
     <div class="xe-paper" ref={frame}>
       {width > 0 && (
         <div
-          class="xe-plot" tabIndex={0} role="group" aria-label={`Scatter of ${points.x.length} points: arrow keys go from point to point, Enter opens the sample`} style={{ width: `${width}px`, height: `${height}px` }}
+          class="xe-plot"
+          tabIndex={0}
+          role="group"
+          aria-label={`Scatter of ${points.x.length} points: arrow keys go from point to point, Enter opens the sample`}
+          style={{ width: `${width}px`, height: `${height}px` }}
           onPointerMove={(event) => {
             const { px, py } = where(event);
             if (drag) setDrag({ ...drag, x1: px, y1: py });
@@ -117,7 +135,8 @@ export function Plot(props: PlotProps) {
             if (!drag) return;
             setDrag(null);
             const { px, py } = where(event);
-            if (Math.hypot(px - drag.x0, py - drag.y0) >= CLICK) return props.onBrush(rectangle(x.value(drag.x0), x.value(px), y.value(drag.y0), y.value(py)));
+            if (Math.hypot(px - drag.x0, py - drag.y0) >= CLICK)
+              return props.onBrush(rectangle(x.value(drag.x0), x.value(px), y.value(drag.y0), y.value(py)));
             const found = index.nearest(px, py, props.faces ? FACE : REACH);
             // a finger points first and opens with the second touch
             if (event.pointerType === "mouse" || found === at) open(found);
@@ -129,13 +148,21 @@ export function Plot(props: PlotProps) {
             if (event.key === "ArrowRight" || event.key === "ArrowDown") step(1);
             else if (event.key === "ArrowLeft" || event.key === "ArrowUp") step(-1);
             else if (event.key === "Enter") open(at);
-            else if (event.key === "Escape") (at >= 0 ? setAt(-1) : props.onBrush(null));
+            else if (event.key === "Escape") at >= 0 ? setAt(-1) : props.onBrush(null);
             else return;
             event.preventDefault();
           }}
         >
           <svg width={width} height={height} aria-hidden="true">
-            <Frame box={box} x={x} y={y} xTicks={bare ? [] : x.ticks} yTicks={bare ? [] : y.ticks} xlabel={loaded.xlabel} ylabel={loaded.ylabel}>
+            <Frame
+              box={box}
+              x={x}
+              y={y}
+              xTicks={bare ? [] : x.ticks}
+              yTicks={bare ? [] : y.ticks}
+              xlabel={loaded.xlabel}
+              ylabel={loaded.ylabel}
+            >
               {props.comparable && <Diagonal scales={scales} />}
             </Frame>
           </svg>

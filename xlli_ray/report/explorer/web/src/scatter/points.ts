@@ -30,7 +30,10 @@ export function pointsOf(pairs: readonly (readonly [Float32Array, Float32Array])
 }
 
 export const cloudPoints = (cloud: CloudData): Points => ({
-  x: Float32Array.from(cloud.x), y: Float32Array.from(cloud.y), row: Uint32Array.from(cloud.rows), part: Uint16Array.from(cloud.group),
+  x: Float32Array.from(cloud.x),
+  y: Float32Array.from(cloud.y),
+  row: Uint32Array.from(cloud.rows),
+  part: Uint16Array.from(cloud.group),
 });
 
 /** Only the points for which `test` holds. */
@@ -41,8 +44,10 @@ export function filtered(points: Points, test: (i: number) => boolean): { points
   const kept = all.subarray(0, count);
   return {
     points: {
-      x: Float32Array.from(kept, (i) => points.x[i] as number), y: Float32Array.from(kept, (i) => points.y[i] as number),
-      row: Uint32Array.from(kept, (i) => points.row[i] as number), part: Uint16Array.from(kept, (i) => points.part[i] as number),
+      x: Float32Array.from(kept, (i) => points.x[i] as number),
+      y: Float32Array.from(kept, (i) => points.y[i] as number),
+      row: Uint32Array.from(kept, (i) => points.row[i] as number),
+      part: Uint16Array.from(kept, (i) => points.part[i] as number),
     },
     kept,
   };
@@ -61,13 +66,21 @@ export function parseRectangle(text: string | undefined): Rectangle | null {
   return parts.length === 4 && parts.every(Number.isFinite) ? rectangle(parts[0]!, parts[1]!, parts[2]!, parts[3]!) : null;
 }
 
-export const rectangle = (x0: number, x1: number, y0: number, y1: number): Rectangle => ({ x0: Math.min(x0, x1), x1: Math.max(x0, x1), y0: Math.min(y0, y1), y1: Math.max(y0, y1) });
+export const rectangle = (x0: number, x1: number, y0: number, y1: number): Rectangle => ({
+  x0: Math.min(x0, x1),
+  x1: Math.max(x0, x1),
+  y0: Math.min(y0, y1),
+  y1: Math.max(y0, y1),
+});
 
-export const formatRectangle = (one: Rectangle): string => [one.x0, one.x1, one.y0, one.y1].map((value) => String(Number(value.toPrecision(6)))).join(",");
+export const formatRectangle = (one: Rectangle): string =>
+  [one.x0, one.x1, one.y0, one.y1].map((value) => String(Number(value.toPrecision(6)))).join(",");
 
 /** 1 for each point inside, edges included. */
 export const inside = (points: Points, one: Rectangle): Uint8Array =>
-  Uint8Array.from(points.x, (x, i) => (x >= one.x0 && x <= one.x1 && (points.y[i] as number) >= one.y0 && (points.y[i] as number) <= one.y1 ? 1 : 0));
+  Uint8Array.from(points.x, (x, i) =>
+    x >= one.x0 && x <= one.x1 && (points.y[i] as number) >= one.y0 && (points.y[i] as number) <= one.y1 ? 1 : 0,
+  );
 
 /** The samples of these points, ascending, each once. */
 export function rowsOf(points: Points, lit: Uint8Array, rows: number): Uint32Array {
@@ -106,14 +119,21 @@ export function byWords(words: readonly string[], word: ArrayLike<number>, own?:
   const counts = new Float64Array(words.length + 1);
   for (let i = 0; i < word.length; i++) counts[word[i] as number]!++;
   const used = words.map((_, i) => i + 1).filter((code) => counts[code]);
-  const listed = own ? used : used.sort((a, b) => counts[b]! - counts[a]! || a - b).slice(0, used.length > MOST_WORDS ? MOST_WORDS - 1 : MOST_WORDS);
+  const listed = own
+    ? used
+    : used.sort((a, b) => counts[b]! - counts[a]! || a - b).slice(0, used.length > MOST_WORDS ? MOST_WORDS - 1 : MOST_WORDS);
   const place = new Uint16Array(words.length + 1).fill(listed.length);
   listed.forEach((code, i) => void (place[code] = i));
-  const looks = listed.map((code, i) => ({ colour: own?.get(words[code - 1] as string) ?? WORDS[i % WORDS.length] as string, mark: MARKS[i % MARKS.length] as string }));
+  const looks = listed.map((code, i) => ({
+    colour: own?.get(words[code - 1] as string) ?? (WORDS[i % WORDS.length] as string),
+    mark: MARKS[i % MARKS.length] as string,
+  }));
   const code = Uint16Array.from(word, (one) => place[one] as number);
   const names = listed.map((one) => words[one - 1] as string);
   const rest = code.includes(listed.length);
-  return rest ? { names: [...names, used.length > listed.length ? "others" : "none"], looks: [...looks, { colour: OTHER, mark: "." }], code } : { names, looks, code };
+  return rest
+    ? { names: [...names, used.length > listed.length ? "others" : "none"], looks: [...looks, { colour: OTHER, mark: "." }], code }
+    : { names, looks, code };
 }
 
 /** By numbers, dark to bright; grey without one. */
@@ -125,6 +145,8 @@ export function byNumbers(values: ArrayLike<number>): Colouring {
   }
   const looks = Array.from({ length: LEVELS }, (_, i) => ({ colour: ramp("cividis", i / (LEVELS - 1)), mark: "o" }));
   looks.push({ colour: OTHER, mark: "." });
-  const code = Uint16Array.from(values, (value) => (Number.isFinite(value) ? Math.round(((value - low) / (high - low || 1)) * (LEVELS - 1)) : LEVELS));
+  const code = Uint16Array.from(values, (value) =>
+    Number.isFinite(value) ? Math.round(((value - low) / (high - low || 1)) * (LEVELS - 1)) : LEVELS,
+  );
   return { names: [], looks, code, scale: { low, high } };
 }
