@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from xlli_ray.analyses import analysis_class
-from xlli_ray.analyses.shared.findings import LONGEST, Behind, Estimate, Finding, Outcome, fixed, listed, named
+from xlli_ray.analyses.shared.findings import LONGEST, Behind, Estimate, Finding, Outcome, fixed, group_named, listed, named
+from xlli_ray.analyses.shared.untrained import untrained
 from xlli_ray.registry import ANALYSES
 
 _Row = dict[str, Any]
 
 
-def told(kind: str, tables: dict[str, list[_Row]], figures: tuple[str, ...] = (), **params: Any) -> list[Finding]:
+def told(
+    kind: str, tables: dict[str, list[_Row]], figures: tuple[str, ...] = (), *, untrained: tuple[str, ...] = (), **params: Any
+) -> list[Finding]:
     """The findings of a result with these rows; what a row lacks is null."""
     cls = analysis_class(kind)
     made = {table.name: pa.Table.from_pylist(tables.get(table.name, []), schema=table.schema) for table in cls.TABLES}
-    return list(cls.findings(Outcome(params, made, figures)))  # type: ignore[attr-defined]
+    return list(cls.findings(Outcome(params, made, figures, untrained)))  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", [kind for kind, place in ANALYSES.items() if place.startswith("xlli_ray.")])
@@ -49,6 +53,27 @@ def test_decimals_keep_the_ends_of_an_interval_off_zero() -> None:
     assert fixed(-0.001) == "0.00"
 
 
+def test_a_share_is_said_in_per_cent() -> None:
+    assert Estimate(0.79, 0.759, 0.821, "37 photographs").percent("percentage points").text == (
+        "79 percentage points (95 % interval 76 to 82; 37 photographs)"
+    )
+    assert "0.4 to 10" in Estimate(0.05, 0.004, 0.1, "").percent().text, "no interval is rounded to nothing"
+
+
+def test_groups_are_named_in_words_and_not_as_tags() -> None:
+    names = ["args=patch", "count=8", "rain=small, count=8", "global_residual=True", "net"]
+    assert list(map(group_named, names)) == ["“patch”", "count 8", "rain small, count 8", "global_residual True", "net"]
+
+
+def test_networks_that_learned_nothing_are_known_by_their_factory_or_tag() -> None:
+    def model(name: str, network: str, **tags: Any) -> SimpleNamespace:
+        return SimpleNamespace(id=name, network=network, tags=tags)
+
+    tagged = [model("b", "rfdn", trained_on="nothing"), model("c", "rfdn", trained_on="clean")]
+    models = [model("a", "x:untrained"), *tagged, model("d", "rfdn")]
+    assert untrained(SimpleNamespace(models=models)) == {"a", "b"}  # type: ignore[arg-type]
+
+
 def test_names_are_cut_and_hide_nothing() -> None:
     assert named("a\u202eb\n") == "a\ufffdb\ufffd"
     assert len(named("x" * 5000)) == LONGEST + 1
@@ -74,8 +99,9 @@ def test_lam_ranks_networks_and_says_where_no_difference_is_shown() -> None:
     summary = [_di("a", 6.0, 1.0), _di("b", 4.0, 1.0), _di("c", 6.5, 1.0)]
     first, second = told("lam_summary", {"lam_summary": summary, "lam_pairs": PAIRS, "lam_controls": _PASSED}, ("di", "controls"))
     assert first == Finding(
-        "c has the highest diffusion index (DI), 6.50 (95 % interval 5.50 to 7.50; 5 photographs); no difference from a, the second, is "
-        "shown (0.50, interval −0.50 to 1.50); 2.50 more than b, the lowest (interval 1.50 to 3.50).", "di",
+        "The attribution of c is the most spread: the diffusion index (DI, 0 to 100) of its local attribution maps (LAM) is 6.50 (95 % "
+        "interval 5.50 to 7.50; 5 photographs); no difference from a, the second, is shown (0.50, interval −0.50 to 1.50); 2.50 more than "
+        "b, the lowest (interval 1.50 to 3.50).", "di",
         behind=Behind("", "di", "c", "b"),
     )  # fmt: skip
     assert second == Finding(
@@ -86,8 +112,11 @@ def test_lam_ranks_networks_and_says_where_no_difference_is_shown() -> None:
 
 def test_lam_flags_undefined_maps_and_maps_without_controls() -> None:
     (one,) = told("lam_summary", {"lam_summary": [_di("a", 6.0, None, images=2, undefined=3, inexact=1)]})
-    assert one.text == "The diffusion index (DI) of a is 6.00 (no interval; 2 photographs)."
-    assert one.flag == "maps without a DI: a (3 of 13); maps with a large estimated error: a (1 of 13); no controls of the maps were made"
+    assert one.text == "The diffusion index (DI, 0 to 100) of the local attribution maps (LAM) of a is 6.00 (no interval; 2 photographs)."
+    assert one.flag == (
+        "maps without a DI: a (3 of 13); maps with a large estimated error: a (1 of 13); whether the maps depend on the networks was not "
+        "tested (no controls)"
+    )
     failed = [{"model": "a", "control": "shifted_window", "maps": 10, "images": 5, "alike": 8, "flag": True}]
     first, last = told("lam_summary", {"lam_summary": [_di("a", 6.0, 1.0)], "lam_controls": failed})
     assert first.flag == "most maps of a do not follow their window"
@@ -102,10 +131,14 @@ def test_lam_tells_of_psnr_for_these_networks_and_for_others() -> None:
         return told("lam_summary", {"lam_psnr": [within, across]}, ("psnr",))[0].text
 
     assert psnr(0.1, 0.92) == (
-        "Among these networks, a higher DI goes with a higher PSNR on the same photograph: Spearman's ρ 0.30 (95 % interval 0.10 to 0.60; "
-        "15 photographs, 4 networks); for other networks, none is shown (p = 0.92)."
+        "Within a photograph, a higher DI goes with a higher PSNR: mean rank correlation of the 4 networks 0.30 (95 % interval 0.10 to "
+        "0.60; 15 photographs). Between the networks' means (figure) it is 0.20, as chance may give it (p = 0.92): nothing is shown for "
+        "other networks."
     )
-    assert psnr(-0.1, 0.92).startswith("No association of DI and PSNR over these networks is shown: Spearman's ρ 0.30 (95 % interval −0.10")
+    assert psnr(0.1, 0.01).endswith("Between the networks' means (figure) it is 0.20, more than chance gives (p = 0.01).")
+    assert psnr(-0.1, 0.92).startswith(
+        "Within a photograph, no rank correlation of DI and PSNR over the 4 networks is shown: 0.30 (95 % interval −0.10"
+    )
 
 
 def _set(model: str, label: str, srga: float, state: str = "ok", **more: Any) -> _Row:
@@ -121,28 +154,45 @@ def _apart(model: str, other: str, difference: float, half: float) -> _Row:
     return {"model": model, "other": other, "family": "all", "difference": difference, "low": difference - half, "high": difference + half}
 
 
-def test_srga_names_the_lowest_index_and_its_flags() -> None:
+def _srga(untrained: tuple[str, ...] = ()) -> list[Finding]:
     sets = [_set(model, "clean", 0.0, "reference", psnr_y=psnr) for model, psnr in (("a", 20.0), ("b", 30.0), ("c", 29.0))]
     sets += [_set("a", "blur2", 1.0, under_floor=True), _set("b", "blur2", 2.0), _set("c", "blur2", 3.0)]
     families = [_family("a", 1.0, 1, 1), _family("b", 2.0, 2, 2), _family("c", 3.0, 3, 3)]
     pairs = [_apart("a", "b", -1.0, 0.25), _apart("a", "c", -2.0, 0.25), _apart("b", "c", -1.0, 0.25)]
     tables = {"srga": sets, "srga_families": families, "srga_pairs": pairs}
-    first, second = told("srga", tables, ("srga", "ranking"), reference="clean", gate=3.0, draw="images")
+    return told("srga", tables, ("srga", "ranking"), reference="clean", gate=3.0, draw="images", untrained=untrained)
+
+
+def test_srga_says_in_a_sentence_that_a_low_index_is_not_quality() -> None:
+    first, warning, last = _srga()
     assert first == Finding(
-        "The features of a on degraded inputs differ least from those on clean: mean SRGA over 3 sets 1.00 (95 % interval 0.75 to 1.25; "
-        "20 photographs); 1.00 less than b, the second (interval 0.75 to 1.25).", "ranking",
-        "a has 20.0 dB on the reference, the best network 30.0 dB: a low index is no merit; not distinguishable from chance: blur2",
+        "a has the features that change least with degradation: mean generalization assessment index (SRGA, 0: as on clean) 1.00 (95 % "
+        "interval 0.75 to 1.25; 3 degradations, 20 photographs); 1.00 less than b, the second (interval 0.75 to 1.25).", "ranking",
+        "on blur2, the index of a cannot be told from chance",
     )  # fmt: skip
-    assert second == Finding(
-        "Those of c differ most: 3.00 (95 % interval 2.75 to 3.25; 20 photographs); 2.00 more than a (interval 1.75 to 2.25).", "srga"
+    assert warning == Finding(
+        "A low SRGA is not quality: a (a poor network, 20.0 dB on clean) has 1.00 (95 % interval 0.75 to 1.25; 20 photographs), less than "
+        "2 of 2 better networks (the best, b, 30.0 dB).", "ranking",
+    )  # fmt: skip
+    assert last == Finding(
+        "The features of c change most: SRGA 3.00 (95 % interval 2.75 to 3.25; 20 photographs); 2.00 more than a (interval 1.75 to 2.25).",
+        "srga",
     )
+
+
+def test_srga_does_not_rank_untrained_networks() -> None:
+    first, warning = _srga(untrained=("a",))
+    assert first.text.startswith("Of 2 trained networks, b has the features that change least with degradation: mean ")
+    assert first.text.endswith("1.00 less than c (interval 0.75 to 1.25).")
+    assert "a (untrained, 20.0 dB on clean) has 1.00" in warning.text
+    assert "less than 2 of 2 trained networks" in warning.text
 
 
 def test_srga_calls_overlapping_ranks_no_difference() -> None:
     sets = [_set("a", "blur2", 1.0), _set("b", "blur2", 1.1)]
     families = [_family("a", 1.0, 1, 2), _family("b", 1.1, 1, 2)]
     (one,) = told("srga", {"srga": sets, "srga_families": families, "srga_pairs": [_apart("a", "b", -0.1, 0.25)]}, draw="samples")
-    assert one.text.endswith("1.00 (95 % interval 0.75 to 1.25; 80 samples, these photographs only); no difference from b is shown.")
+    assert one.text.endswith("80 samples, these photographs only); no difference from b is shown.")
 
 
 def _chi(model: str, depth: int, chi: float, null: float = 1.5) -> _Row:
@@ -162,27 +212,45 @@ def test_ddr_compares_last_layers_depth_and_content() -> None:
         _ratio("depth", "a", 20.0, 10.0, 30.0), _ratio("depth", "b", 0.5, 0.2, 1.5),
         _ratio("labels", "a", 0.8, 0.5, 1.2, depth=1, subject="type", against="content"),
     ]  # fmt: skip
-    first, second, third = told("ddr", {"ddr": rows, "ddr_contrasts": contrasts}, ("depth", "ratio_depth"))
+    first, second, third = told("ddr", {"ddr": rows, "ddr_contrasts": contrasts}, ("depth", "ratio_depth", "embedding"))
     assert first == Finding(
-        "The last layer of a (conv1) separates the types of degradation most: CHI 40.00 (95 % interval 20.00 to 80.00; 12 photographs), "
-        "above the 1.50 of meaningless labels (95 % quantile); 40.00 times that of b (interval 25.00 to 50.00).", "depth",
-        "not above meaningless labels: b",
+        "In the deep degradation representations (DDR) of its last layer, a separates the types of degradation most: Calinski–Harabasz "
+        "index (CHI, 50 principal components) 40.00 (95 % interval 20.00 to 80.00; 12 photographs), against 1.50 of random labels. It is "
+        "40.00 times that of b, the second of 2 networks (interval 25.00 to 50.00).", "depth", "separated no better than random labels: b",
+        points="embedding",
     )  # fmt: skip
     assert second == Finding(
-        "The separation grows with depth in 1 of 2 networks: CHI by type from the first third of the layers to the last by a factor of "
-        "20.00 (95 % interval 10.00 to 30.00; 12 photographs) in a; no change is shown in b.", "ratio_depth",
+        "That separation grows with depth in 1 of 2 networks (no difference is shown in 1), a: from the first third of the layers to the "
+        "last, CHI by a factor of 20.00 (95 % interval 10.00 to 30.00; 12 photographs; 1.30 on the figure's axis).", "ratio_depth",
+        points="embedding",
     )  # fmt: skip
     assert third.text == (
-        "At the last layer of a, no difference between separation by type of degradation and by content is shown: ratio of CHI 0.80 (95 % "
-        "interval 0.50 to 1.20; 12 photographs)."
+        "In the last layer, no difference between separation by type of degradation and by content is shown; a: CHI by a factor of 0.80 "
+        "(95 % interval 0.50 to 1.20; 12 photographs; −0.10 on the figure's axis)."
     )
+
+
+def test_ddr_neither_counts_untrained_networks_nor_divides_by_next_to_nothing() -> None:
+    rows = [_chi("a", 1, 40.0), _chi("b", 1, 20.0), _chi("first", 1, 0.05)]
+    contrasts = [
+        _ratio("models", "a", 2.0, 1.5, 3.0, other="b", layer="(last)"),
+        _ratio("models", "a", 800.0, 400.0, 1600.0, other="first", layer="(last)"),
+        _ratio("depth", "a", 500.0, 300.0, 900.0, chi=40.0, other_chi=0.08), _ratio("depth", "b", 4.0, 3.0, 5.0),
+        _ratio("depth", "first", 1.9, 1.5, 2.3),
+    ]  # fmt: skip
+    first, second = told("ddr", {"ddr": rows, "ddr_contrasts": contrasts}, untrained=("first",))
+    assert first.text.endswith("against 1.50 of random labels and 0.05 of the untrained network. It is 2.00 times that of b, the second of "
+                               "2 trained networks (interval 1.50 to 3.00).")  # fmt: skip
+    assert second.text == ("That separation grows with depth in all 2 trained networks, most in a: from the first third of the layers to "
+                           "the last, CHI 0.08 to 40.00 (12 photographs).")  # fmt: skip
 
 
 def test_ddr_below_its_null_separates_nothing() -> None:
     (one,) = told("ddr", {"ddr": [_chi("a", 0, 1.0)]}, ("depth",))
     assert one.text == (
-        "The last layer of a (conv0) is not shown to separate the types of degradation: CHI 1.00 (95 % interval 0.50 to 2.00; 12 "
-        "photographs), where meaningless labels reach 1.50 (95 % quantile)."
+        "In the deep degradation representations (DDR) of its last layer, a is not shown to separate the types of degradation: "
+        "Calinski–Harabasz index (CHI, 50 principal components) 1.00 (95 % interval 0.50 to 2.00; 12 photographs), where random labels "
+        "reach 1.50 (95 % quantile)."
     )
 
 
@@ -192,28 +260,45 @@ def _gap(group: str, gap: float, half: float | None, verdict: str, **more: Any) 
             "alternative": "", "trainings": 3, "backgrounds": 37, "over": "trainings and photographs", **ends, **more}  # fmt: skip
 
 
-def test_derain_tells_the_largest_and_the_smallest_gap() -> None:
-    gaps = [_gap("n=8", 0.02, 0.05, "generalizes"), _gap("n=512", 0.5, 0.1, "fits the rain", alternative="E_R inflated (95 % of unseen)")]
+def test_derain_tells_the_largest_gap_the_effect_of_the_images_and_kappa() -> None:
+    gaps = [_gap("count=8", 0.02, 0.05, "generalizes"),
+            _gap("count=512", 0.5, 0.1, "fits the rain", alternative="E_R inflated (95 % of unseen)")]  # fmt: skip
     tests = [{"unseen": "large", "measure": "k95", "points": 16, "rho": -0.4, "p": 0.14}]
-    first, second, third = told("derain_summary", {"derain_gaps": gaps, "derain_kappa_tests": tests}, ("gaps", "kappa"))
+    apart = {"group": "count=8", "other": "count=512", "measure": "rho", "trainings": 3, "backgrounds": 37}
+    apart |= {"difference": 0.2, "difference_low": 0.1, "difference_high": 0.3}
+    differences = [{**apart, "label": label} for label in ("small", "large")]
+    tables = {"derain_gaps": gaps, "derain_differences": differences, "derain_kappa_tests": tests}
+    first, second, third = told("derain_summary", tables, ("gaps", "along", "kappa"), of="derain")
     assert first == Finding(
-        "The largest of 2 gaps (verdicts: fits the degradation 1, generalizes 1): n=512 removes ρ = 0.90 of what it was trained on (small) "
-        "and 0.40 of large; gap 0.50 (95 % interval 0.40 to 0.60; 3 trainings, 37 photographs); it fits the degradation of its training.",
-        "gaps", "another explanation: E_R inflated (95 % of unseen)",
+        "Trained on 512 images of small rain, networks remove 90 % of it, but 40 % of large rain: a gap of 50 percentage points (95 % "
+        "interval 40 to 60; 3 trainings, 37 photographs), the largest of 2. Verdicts: overfitting to the training rain 1, generalization "
+        "1.", "gaps", "in 95 % of the images with large rain, more than half of the change in the rain is damage, not removal, which could "
+        "also explain the gap", Behind("derain", "rho", label="large"),
     )  # fmt: skip
-    assert second.text == (
-        "The smallest: n=8 removes ρ = 0.90 of what it was trained on (small) and 0.88 of large; no gap is shown: 0.02 (95 % interval "
-        "−0.03 to 0.07; 3 trainings, 37 photographs); it generalizes."
-    )
+    assert second == Finding(
+        "With 8 training images, networks remove more of large rain than with 512: by 20 percentage points (95 % interval 10 to 30; 3 "
+        "trainings, 37 photographs).", "along", behind=Behind("derain", "rho", label="large"),
+    )  # fmt: skip
     assert third == Finding(
-        "No association of the relative complexity κ of k95 with the gap is shown: Spearman's ρ −0.40, p = 0.14, no interval; 16 groups, "
-        "on large.", "kappa",
+        "No association of the gap with the complexity of the rain relative to the images (κ by k95) is shown: rank correlation −0.40, "
+        "p = 0.14, no interval; 16 groups, on large rain.", "kappa",
     )  # fmt: skip
+
+
+def test_derain_tells_the_smallest_gap_where_there_is_room() -> None:
+    gaps = [_gap("n=8", 0.02, 0.05, "generalizes"), _gap("n=512", 0.5, 0.1, "fits the rain")]
+    _, second = told("derain_summary", {"derain_gaps": gaps})
+    assert second.text == (
+        "Trained on small rain, n 8 removes 90 % of it and 88 % of large rain; no gap is shown: 2 percentage points (95 % interval −3 to "
+        "7; 3 trainings, 37 photographs), the smallest of 2."
+    )
 
 
 def test_derain_without_an_interval_shows_no_gap() -> None:
     (one,) = told("derain_summary", {"derain_gaps": [_gap("a", 0.5, None, "undecided", trainings=1, backgrounds=2, over="photographs")]})
-    assert one.text.endswith("and 0.40 of large; no gap is shown: 0.50 (no interval; 2 photographs); undecided whether it generalizes.")
+    assert one.text.endswith(
+        "and 40 % of large rain; no gap is shown: 50 percentage points (no interval; 2 photographs). Verdict: undecided."
+    )
     assert one.flag == "the interval is for these trainings only"
 
 
@@ -244,12 +329,12 @@ def test_alignment_ranks_groups_and_tells_what_a_window_changes() -> None:
         "second (interval 0.25 to 0.75); 1.00 dB more than one, the lowest (interval 0.75 to 1.25).", "difference_by_motion",
     )  # fmt: skip
     assert second.text == (
-        "The difference of PSNR a − b changes with motion beyond 8 input pixels: 0.50 dB inside, 0.00 dB beyond, change −0.50 dB (95 % "
-        "interval −0.75 to −0.25; 3 trainings, 30 clips)."
+        "The lead of a over b in PSNR shrinks where motion is beyond 8 input pixels: 0.00 dB beyond, 0.50 dB up to there; change −0.50 dB "
+        "(95 % interval −0.75 to −0.25; 3 trainings, 30 clips)."
     )
     assert third == Finding(
-        "1 of 2 gain over one, which sees one frame only; the least, b: no difference from one is shown (0.50 dB, 95 % interval −0.25 to "
-        "1.25; 3 trainings, 30 clips).", "psnr_by_motion",
+        "1 of 2 multi-frame variants have a higher PSNR than one, which sees one frame; the least, b: no difference from one is shown "
+        "(0.50 dB, 95 % interval −0.25 to 1.25; 3 trainings, 30 clips).", "psnr_by_motion",
     )  # fmt: skip
 
 
@@ -258,7 +343,7 @@ def test_alignment_flags_few_pixels_and_networks_worse_than_one_frame() -> None:
     tables = {"alignment_motion": motion, "alignment_differences": [_difference("a", "one", -1.0, 0.25)]}
     first, second, _ = told("alignment_summary", {**tables, "alignment_windows": [_window(0.1, 0.25, 5)]}, single="one")
     assert first.flag == "worse than the control that sees one frame only: a"
-    assert second.text.startswith("No change with motion beyond 8 input pixels is shown in the difference of PSNR a − b: 0.50 dB inside")
+    assert second.text.startswith("The lead of a over b in PSNR is not shown to change where motion is beyond 8 input pixels: 0.60 dB")
     assert second.flag == "0.5 % of the values move so far"
 
 
@@ -294,6 +379,6 @@ def test_group_means_names_the_highest_group_and_where_else_it_is_that() -> None
               "trainings": 3, "images": 9}]  # fmt: skip
     (one,) = told("group_means", {"group_means": means, "group_differences": apart}, ("psnr_y",))
     assert one == Finding(
-        "x=1 has the highest psnr_y on clean, 30.00 dB (95 % interval 29.00 to 31.00; 3 trainings, 9 photographs); 1.00 dB more than x=2 "
-        "(interval 0.50 to 1.50). Its mean is the highest in 1 of 2 degradations.", "psnr_y",
+        "x 1 has the highest PSNR on luma (PSNR-Y) on clean, 30.00 dB (95 % interval 29.00 to 31.00; 3 trainings, 9 photographs); 1.00 dB "
+        "more than x 2 (interval 0.50 to 1.50). Its mean is the highest in 1 of 2 degradations, clean included.", "psnr_y",
     )  # fmt: skip

@@ -57,6 +57,13 @@ def test_a_network_below_the_baseline_is_flagged_in_the_run_the_table_and_the_pa
     assert "nearest is " in result_table(out)
     page = (Path(write_report(out)) if Path(write_report(out)).is_absolute() else Path(out, "report/index.html")).read_text()
     assert "Flag: nearest is " in page
+    study = open_study(out)
+    (below,) = below_baseline(study.manifest, study.sql)
+    (loss,) = below.losses
+    apart = study.sql("select b.psnr_y - a.psnr_y as by_db from restore a join restore b on a.row = b.row where a.model = 'nearest' "
+                      "and b.model = 'bicubic'")["by_db"].to_numpy()  # fmt: skip
+    reach = 4.302652729749464 * apart.std(ddof=1) / np.sqrt(3)  # Student's t, two degrees of freedom
+    assert (loss.by, loss.low, loss.high) == pytest.approx((apart.mean(), apart.mean() - reach, apart.mean() + reach))
     assert "bicubic − nearest" not in page
     assert "nearest − bicubic" not in page
 

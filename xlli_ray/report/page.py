@@ -31,7 +31,7 @@ from xlli_ray.report.page_freshness import KEY, page_mark, page_record
 from xlli_ray.report.page_means import Tables
 from xlli_ray.report.page_model import Figure, Piece, Section, anchor_of, head_of, words_of
 from xlli_ray.report.page_parts.analysis import ResultSection, result_sections
-from xlli_ray.report.page_parts.first_screen import Told, first_screen
+from xlli_ray.report.page_parts.first_screen import Notice, Told, first_screen, notices
 from xlli_ray.report.page_parts.stage import describe, stage_sections
 from xlli_ray.store.records.manifest import Manifest
 from xlli_ray.store.tables.study_tables import table_kinds
@@ -76,6 +76,8 @@ class Page:
     sections: list[Section] = field(default_factory=list)
     results: list[ResultSection] = field(default_factory=list)
     findings: list[Told] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    """About all findings of some analyses, before them."""
     failure_counts: list[dict[str, Any]] = field(default_factory=list)
     failures: list[dict[str, Any]] = field(default_factory=list)
     """The first FAILURES_SHOWN."""
@@ -181,6 +183,7 @@ def gather(study: Study, place: str, against: str | None = None, explore: Callab
         page.corpus = strip_of(inputs, page.corpus_note, samples.read) if inputs is not None else None
         page.sections = stage_sections(context)
         page.results = result_sections(context)
+        page.notices = notices(context, page.results)
         page.findings = first_screen(context, page.sections, page.results, (page.failed, page.rejected))
         page.whole = samples.whole
         if explore is not None:

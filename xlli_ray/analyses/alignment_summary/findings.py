@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from xlli_ray.analyses.shared.findings import Estimate, Finding, Outcome, difference, fixed, flags, listed, named, over
+from xlli_ray.analyses.shared.findings import Estimate, Finding, Outcome, difference, fixed, flags, group_named, listed, named, over
 
 _Row = dict[str, Any]
 _OVER = {"trainings": "training", "clips": "clip"}
@@ -42,13 +42,13 @@ def _ranking(outcome: Outcome, pairs: Sequence[_Row]) -> Iterator[Finding]:
     top = rows[0]
     said = outcome.estimate(top, "psnr", "psnr_low", "psnr_high", over(top, **_OVER), unit="dB")
     if len(rows) == 1:
-        yield Finding(f"{named(top['group'])} has a PSNR of {said.text} over all pixels.", outcome.figure("psnr_by_motion"))
+        yield Finding(f"{group_named(top['group'])} has a PSNR of {said.text} over all pixels.", outcome.figure("psnr_by_motion"))
         return
-    text, lost = f"{named(top['group'])} has the highest PSNR over all pixels, {said.text}", _lost(outcome, pairs)
+    text, lost = f"{group_named(top['group'])} has the highest PSNR over all pixels, {said.text}", _lost(outcome, pairs)
     for role, other in (("the second", rows[1]), ("the lowest", rows[-1])) if len(rows) > 2 else (("", rows[1]),):
         apart = difference(outcome, pairs, top["group"], other["group"], _ENDS, _OVER, names=("group", "other"), unit="dB")
         if apart is not None:
-            text += f"; {apart.against(named(other['group']), role, after=said)}"
+            text += f"; {apart.against(group_named(other['group']), role, after=said)}"
     yield Finding(f"{text}.", outcome.figure("difference_by_motion", "psnr_by_motion"), lost)
 
 
@@ -61,7 +61,7 @@ def _against_single(outcome: Outcome, pairs: Sequence[_Row]) -> list[tuple[str, 
 
 def _lost(outcome: Outcome, pairs: Sequence[_Row]) -> str:
     lost = [name for name, apart in _against_single(outcome, pairs) if apart.shown and apart.value < 0]
-    return f"worse than the control that sees one frame only: {listed(lost)}" if lost else ""
+    return f"worse than the control that sees one frame only: {listed(map(group_named, lost))}" if lost else ""
 
 
 def _control(outcome: Outcome, pairs: Sequence[_Row]) -> Iterator[Finding]:
@@ -71,8 +71,14 @@ def _control(outcome: Outcome, pairs: Sequence[_Row]) -> Iterator[Finding]:
     least = min(apart, key=lambda item: item[1].value)
     gained = [name for name, one in apart if one.shown and one.value > 0]
     single = _single(outcome, list(dict.fromkeys(name for row in pairs for name in (row["group"], row["other"]))))
-    text = f"{len(gained)} of {len(apart)} gain over {named(single)}, which sees one frame only; the least, {named(least[0])}: "
-    yield Finding(f"{text}{least[1].against(named(single))}.", outcome.figure("psnr_by_motion"))
+    many = f"{len(gained)} of {len(apart)} multi-frame variants have" if len(apart) > 1 else f"{group_named(least[0])} has"
+    if len(gained) == len(apart):
+        many = f"All {len(apart)} multi-frame variants have" if len(apart) > 1 else many
+        least_ = f"; the least gain is {least[1].text}, of {group_named(least[0])}" if len(apart) > 1 else f": by {least[1].text}"
+    else:
+        many = many if gained else "No multi-frame variant is shown to have"
+        least_ = f"; the least, {group_named(least[0])}: {least[1].against(group_named(single))}"
+    yield Finding(f"{many} a higher PSNR than {group_named(single)}, which sees one frame{least_}.", outcome.figure("psnr_by_motion"))
 
 
 def _windows(outcome: Outcome) -> Iterator[Finding]:
@@ -84,16 +90,20 @@ def _windows(outcome: Outcome) -> Iterator[Finding]:
     row, change = max(shown or changes, key=lambda item: abs(item[1].value))
     values = row["values_inside"] + row["values_beyond"]
     few = f"{100 * row['values_beyond'] / values:.2g} % of the values move so far" if values and row["values_beyond"] < FEW * values else ""
-    flag = flags(few, f"the largest of {len(rows)} comparisons, not adjusted for their number" if len(rows) > 1 else "")
-    pair = f"{named(row['group'])} − {named(row['other'])}"
-    numbers = f"{fixed(row['inside'])} dB inside, {fixed(row['beyond'])} dB beyond, change {change.text}"
-    where = f"motion beyond {row['window']:g} input pixels"
+    inside, beyond, one, other = row["inside"], row["beyond"], row["group"], row["other"]
+    if beyond < 0:  # told of the one with the higher PSNR there
+        inside, beyond, one, other, change = -inside, -beyond, other, one, change.flipped()
+    where = f"{row['window']:g} input pixels"
+    numbers = f"{fixed(beyond)} dB beyond, {fixed(inside)} dB up to there; change {change.text}"
+    lead = f"The lead of {group_named(one)} over {group_named(other)} in PSNR"
     if shown:
-        count = f"; {len(shown)} of {len(rows)} comparisons show a change" if len(rows) > 1 else ""
-        text = f"The difference of PSNR {pair} changes with {where}: {numbers}{count}."
+        text = f"{lead} {'grows' if change.value > 0 else 'shrinks'} where motion is beyond {where}: {numbers}."
+        count = f"{len(shown)} of {len(rows)} comparisons show a change, this is the largest; not adjusted for their number"
+        flag = flags(few, count if len(rows) > 1 else "")
     else:
-        text = f"No change with {where} is shown in the difference of PSNR {pair}: {numbers}."
-        text = text if len(rows) == 1 else f"None of {len(rows)} comparisons shows a change beyond a window. {text}"
+        text = f"{lead} is not shown to change where motion is beyond {where}: {numbers}."
+        text = text if len(rows) == 1 else f"None of {len(rows)} comparisons shows a change of PSNR beyond a window. {text}"
+        flag = flags(few, f"the largest of {len(rows)} comparisons" if len(rows) > 1 else "")
     yield Finding(text, outcome.figure("difference_by_motion", "psnr_by_motion"), flag)
 
 
@@ -105,6 +115,6 @@ def _maps(outcome: Outcome) -> Iterator[Finding]:
     parts = []
     for row in (rows[0], rows[-1]) if len(rows) > 1 else rows:
         share = outcome.estimate(row, "follows", "follows_low", "follows_high", over(row, **_OVER))
-        parts.append(f"{named(row['group'])} {share.text}, {named(row['verdict'])}")
+        parts.append(f"{group_named(row['group'])} {share.text}, {named(row['verdict'])}")
     text = f"Share of the motion that attribution follows (1: with the object, 0: stays at the place): {'; '.join(parts)}"
     yield Finding(f"{text}{f'; the highest and the lowest of {len(rows)}' if len(rows) > 2 else ''}.", outcome.figure("maps"))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from xlli_ray.analyses.shared.findings import Finding, Outcome, difference, named, over
+from xlli_ray.analyses.shared.findings import Finding, Outcome, difference, group_named, named, over
 from xlli_ray.errors import counted
 
 COLUMN = "psnr_y"
 """The column that is quoted, or else the first one."""
+_MEASURES = {"psnr_y": "PSNR on luma (PSNR-Y)"}
 _UNITS = {"trainings": "training", "images": "photograph"}
 
 
@@ -26,15 +27,15 @@ def findings(outcome: Outcome) -> Iterator[Finding]:
     said = outcome.estimate(top, "mean", "low", "high", over(top, **_UNITS), unit=unit)
     figure = outcome.figure(column)
     if not others:
-        yield Finding(f"{named(column)} of {named(top['group'])} on {named(labels[0])}: {said.text}.", figure)
+        yield Finding(f"{_MEASURES.get(column, named(column))} of {group_named(top['group'])} on {named(labels[0])}: {said.text}.", figure)
         return
-    text = f"{named(top['group'])} has the highest {named(column)} on {named(labels[0])}, {said.text}"
+    text = f"{group_named(top['group'])} has the highest {_MEASURES.get(column, named(column))} on {named(labels[0])}, {said.text}"
     pairs = [row for row in outcome.rows("group_differences") if row["column_name"] == column and row["label"] == labels[0]]
     columns = ("difference", "low", "high")
     apart = difference(outcome, pairs, top["group"], others[0]["group"], columns, _UNITS, names=("group", "other"), unit=unit)
     if apart is not None:
-        text += f"; {apart.against(named(others[0]['group']), 'the second' if len(others) > 1 else '', after=said)}"
+        text += f"; {apart.against(group_named(others[0]['group']), 'the second' if len(others) > 1 else '', after=said)}"
     if len(labels) > 1:
         first = sum(some[0]["group"] == top["group"] for some in ranked.values())
-        text += f". Its mean is the highest in {first} of {counted(len(labels), 'degradation')}"
+        text += f". Its mean is the highest in {first} of {counted(len(labels), 'degradation')}, {named(labels[0])} included"
     yield Finding(f"{text}.", figure)

@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from xlli_ray.analyses.lam_summary.tables import ALL
-from xlli_ray.analyses.shared.findings import Behind, Finding, Outcome, difference, flags, listed, named, over
+from xlli_ray.analyses.shared.findings import Behind, Finding, Outcome, difference, fixed, flags, group_named, listed, named, over
 
 _Row = dict[str, Any]
 _ENDS = ("difference", "low", "high")
+_MIXED = "DI falls with the size of the input, and several sizes are averaged: compare it between these networks only"
+_INDEX = "The diffusion index (DI, 0 to 100) of the local attribution maps (LAM) of {}"
+_MOST = "The attribution of {} is the most spread: the diffusion index (DI, 0 to 100) of its local attribution maps (LAM) is"
 _FAILS = {"randomised_weights": "survive randomised weights", "shifted_window": "do not follow their window"}
 
 
@@ -30,26 +33,28 @@ def _networks(outcome: Outcome) -> Iterator[Finding]:
     mixed = any(row["height"] is None for row in summary)
     mine = [row for row in summary if row["label"] == _label(summary) and (row["height"] is None) == mixed]
     rows = sorted((row for row in mine if row["di"] is not None), key=lambda row: -row["di"])
-    flag = flags(*_doubts(mine), "several input sizes together: compare networks, not values" if mixed else "", *_untested(outcome))
+    flag = flags(*_doubts(mine), _MIXED if mixed else "", *_untested(outcome))
     if not rows:
         if mine:
             yield Finding("No network has a map with a diffusion index (DI).", flag=flag)
         return
     top, *others = rows
     said = outcome.estimate(top, "di", "di_low", "di_high", over(top, images="photograph"))
+    stage = str(outcome.params.get("of", ""))
     if not others:
-        behind = Behind(str(outcome.params.get("of", "")), "di", top["model"])
-        yield Finding(f"The diffusion index (DI) of {named(top['model'])} is {said.text}.", outcome.figure("di"), flag, behind)
+        text = f"{_INDEX.format(named(top['model']))} is {said.text}."
+        yield Finding(text, outcome.figure("di"), flag, Behind(stage, "di", top["model"]))
         return
-    text = f"{named(top['model'])} has the highest diffusion index (DI), {said.text}"
+    text = f"{_MOST.format(named(top['model']))} {said.text}"
     pairs = [row for row in outcome.rows("lam_pairs") if row["label"] == top["label"]]
     for other in others[:1] if len(others) == 1 else (others[0], others[-1]):
         apart = difference(outcome, pairs, top["model"], other["model"], _ENDS, {"images": "photograph"})
         role = "" if len(others) == 1 else "the second" if other is others[0] else "the lowest"
         name = named(other["model"])
         text += f"; {apart.against(name, role, after=said)}" if apart is not None else f"; {name} was not compared on the same windows"
-    behind = Behind(str(outcome.params.get("of", "")), "di", top["model"], others[-1]["model"])
-    yield Finding(f"{text}.", outcome.figure("di", "pairs"), flag, behind)
+        if apart is not None and apart.shown:
+            break  # the rest are lower still
+    yield Finding(f"{text}.", outcome.figure("di", "pairs"), flag, Behind(stage, "di", top["model"], other["model"]))
 
 
 def _groups(outcome: Outcome) -> Iterator[Finding]:
@@ -62,11 +67,11 @@ def _groups(outcome: Outcome) -> Iterator[Finding]:
     top = rows[0]
     units = {"trainings": "training", "images": "photograph"}
     said = outcome.estimate(top, "di", "low", "high", over(top, **units))
-    text = f"{named(top['group'])} has the highest diffusion index (DI), {said.text}"
+    text = f"{_MOST.format(group_named(top['group']))} {said.text}"
     if len(rows) > 1:
         pairs = [row for row in outcome.rows("lam_group_pairs") if row["label"] == top["label"]]
         apart = difference(outcome, pairs, top["group"], rows[1]["group"], _ENDS, units, names=("group", "other"))
-        text += f"; {apart.against(named(rows[1]['group']), after=said)}" if apart is not None else ""
+        text += f"; {apart.against(group_named(rows[1]['group']), after=said)}" if apart is not None else ""
     yield Finding(f"{text}.", outcome.figure("di"), flag)
 
 
@@ -85,7 +90,7 @@ def _untested(outcome: Outcome) -> Iterator[str]:
     """Controls that failed, or that nobody made."""
     controls = outcome.rows("lam_controls")
     if not controls:
-        yield "no controls of the maps were made"
+        yield "whether the maps depend on the networks was not tested (no controls)"
     for control, fails in _FAILS.items():
         if bad := [row["model"] for row in controls if row["control"] == control and row["flag"]]:
             yield f"most maps of {listed(bad)} {fails}"
@@ -98,14 +103,18 @@ def _psnr(outcome: Outcome) -> Iterator[Finding]:
     across = next((row for row in rows if row["label"] == label and row["scope"] == "across models"), None)
     if within is None or within["rho"] is None:
         return
-    rho = outcome.estimate(within, "rho", "low", "high", f"{over(within, images='photograph')}, {over(within, models='network')}")
+    rho = outcome.estimate(within, "rho", "low", "high", over(within, images="photograph"))
     if rho.shown:
         way = "higher" if rho.value > 0 else "lower"
-        text = f"Among these networks, a higher DI goes with a {way} PSNR on the same photograph: Spearman's ρ {rho.text}"
+        text = f"Within a photograph, a higher DI goes with a {way} PSNR: mean rank correlation of the {within['models']} networks "
+        text += rho.text
     else:
-        text = f"No association of DI and PSNR over these networks is shown: Spearman's ρ {rho.text}"
-    if across is not None and across["p"] is not None:
-        text += f"; for other networks, {'it is' if across['p'] <= 0.05 else 'none is'} shown (p = {across['p']:.2g})"
+        text = "Within a photograph, no rank correlation of DI and PSNR over the "
+        text += f"{within['models']} networks is shown: {rho.text}"
+    if across is not None and across["rho"] is not None and across["p"] is not None:
+        text += f". Between the networks' means (figure) it is {fixed(across['rho'])}, "
+        text += f"more than chance gives (p = {across['p']:.2g})" if across["p"] <= 0.05 else (
+            f"as chance may give it (p = {across['p']:.2g}): nothing is shown for other networks")  # fmt: skip
     yield Finding(f"{text}.", outcome.figure("psnr"))
 
 

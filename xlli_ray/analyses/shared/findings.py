@@ -6,12 +6,16 @@ of an `Outcome`; nothing of them is stored, so they can be had of results comput
 Rules. A sentence has the number, its interval, and how many of which unit it is over. It says no more than the number: an interval that
 contains "no difference" shows none, and without an interval (fewer than three photographs, clips or trainings) nothing is shown either.
 A warning that would change how the sentence is read is its `flag`. The largest of many comparisons is called that, with their number.
+A sentence is for readers who know the field and not this program: abbreviations are expanded where they first stand on the screen, tags and
+columns are said in words, and networks that were never trained are no competitors. What is about all sentences (that a result is out of
+date) is said once above them, not here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,15 +54,18 @@ class Finding:
     """What would change the reading; "" for nothing."""
     behind: Behind | None = None
     """None: the samples of the stages that the analysis read."""
+    points: str = ""
+    """Name of a figure whose points are the samples behind it, where those stages have no numbers; "" for none."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A stored result: its parameters, tables by name, and the names of its figures."""
+    """A stored result: its parameters, tables by name, and the names of its figures. `untrained`: ids of networks that learned nothing."""
 
     params: Mapping[str, Any]
     tables: Mapping[str, pa.Table]
     figures: Sequence[str] = ()
+    untrained: Collection[str] = ()
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """The rows of a table; none where an older result has no such table."""
@@ -75,7 +82,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval. `over`: what it is over, as `15 photographs`. `neutral`: no difference; 0, or 1 of a ratio."""
+    """A number with its interval. `over`: what it is over, as `15 photographs`. `neutral`: no difference; 0, or 1 of a ratio. `digits`:
+    decimals, if they keep the interval off `neutral`."""
 
     value: float
     low: float | None
@@ -84,6 +92,7 @@ class Estimate:
     unit: str = ""
     neutral: float = 0.0
     level: float = 0.95
+    digits: int = 2
 
     @property
     def shown(self) -> bool:
@@ -99,6 +108,11 @@ class Estimate:
         """Of the opposite difference, or of the inverse ratio."""
         low, high = (None if self.low is None else self._opposite(self.low)), (None if self.high is None else self._opposite(self.high))
         return replace(self, value=self._opposite(self.value), low=high, high=low)
+
+    def percent(self, unit: str = "%") -> Estimate:
+        """Of a share, in per cent; of a difference of shares, with `unit="percentage points"`."""
+        low, high = (None if end is None else 100 * end for end in (self.low, self.high))
+        return replace(self, value=100 * self.value, low=low, high=high, unit=unit, digits=0)
 
     def against(self, other: str, role: str = "", *, after: Estimate | None = None) -> str:
         """A difference: `0.43 dB more than b, the second (…)`, or that none is shown.
@@ -135,7 +149,7 @@ class Estimate:
     def _fixed(self, number: float) -> str:
         """With as many decimals as keep the interval's ends off `neutral`."""
         given = [one for one in (self.value, self.low, self.high) if one is not None and math.isfinite(one)]
-        first = 1 if max(map(abs, given), default=0) >= 100 else 2
+        first = min(1 if max(map(abs, given), default=0) >= 100 else 2, self.digits)
         off = [one - self.neutral for one in given if one != self.neutral]
         digits = next((digits for digits in range(first, 4) if all(abs(one) >= 0.5 * 10**-digits for one in off)), 4)
         return fixed(number, digits)
@@ -156,6 +170,16 @@ def named(name: object) -> str:
     """A name from the study: no characters that cannot be seen or that turn the text, and not longer than LONGEST."""
     text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(name))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def group_named(name: object) -> str:
+    """A group of networks in words: `args=patch` is “patch”, `count=8` is count 8; several tags keep their names."""
+    tags = [part.partition("=") for part in str(name).split(", ")]
+    if not all(equals and value for _, equals, value in tags):
+        return named(name)
+    if len(tags) == 1 and re.fullmatch(r"[^\d\W]\w*", tags[0][2]) and tags[0][2].lower() not in ("true", "false"):
+        return named(f"“{tags[0][2]}”")
+    return named(", ".join(f"{tag} {value}" for tag, _, value in tags))
 
 
 def listed(names: Iterable[object]) -> str:

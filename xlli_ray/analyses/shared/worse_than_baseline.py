@@ -7,17 +7,30 @@ since luma and RGB are scored on different scales.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from xlli_ray.errors import counted
+from xlli_ray.stats.intervals import ends
 from xlli_ray.store.records.manifest import Manifest
 from xlli_ray.store.tables.sql import photograph_of
 
 NETWORK = "xlli_ray.models.networks.bicubic:make"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """By how much a network is below the baseline on one degradation, in dB, with the 95 % interval over photographs; None below three."""
+
+    label: str
+    by: float
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,8 @@ class Below:
     samples: int
     count: int = 1
     compared: int = 1
+    losses: Sequence[Loss] = ()
+    """The degradations where it is below, the largest loss first."""
 
     @property
     def text(self) -> str:
@@ -60,7 +75,8 @@ def below_baseline(manifest: Manifest, sql: Callable[[str], pa.Table]) -> list[B
         return []
     channels = {model.id: model.channels for model in manifest.models}
     table = sql(
-        "select stage, model, baseline, label, avg(by_db) as by_db, sum(n)::bigint as n from ("
+        "select stage, model, baseline, label, avg(by_db) as by_db, sum(n)::bigint as n,"
+        " stddev_samp(by_db) as spread, count(*) as photographs from ("
         f"select a.stage, a.model, b.model as baseline, s.label, {photograph_of('s')} as photograph,"
         " avg(b.psnr_y - a.psnr_y) as by_db, count(*) as n from restore a"
         " join restore b on a.stage = b.stage and a.row = b.row and a.model <> b.model join samples s on s.row = a.row"
@@ -75,5 +91,15 @@ def below_baseline(manifest: Manifest, sql: Callable[[str], pa.Table]) -> list[B
     for (stage, model, baseline), rows in groups.items():
         if under := [row for row in rows if row["by_db"] > 0]:
             worst = max(under, key=lambda row: row["by_db"])
-            out.append(Below(stage, model, baseline, worst["label"], worst["by_db"], worst["n"], len(under), len(rows)))
+            losses = sorted(map(_loss, under), key=lambda loss: -loss.by)
+            out.append(Below(stage, model, baseline, worst["label"], worst["by_db"], worst["n"], len(under), len(rows), losses))
     return out
+
+
+def _loss(row: Mapping[str, Any]) -> Loss:
+    """With the t interval of a difference, as everywhere (`stats.intervals`)."""
+    if row.get("spread") is None:
+        return Loss(row["label"], row["by_db"])
+    mean, spread, photographs = (np.array([row[name]], np.float64) for name in ("by_db", "spread", "photographs"))
+    low, high = (float(end[0]) for end in ends(mean, spread, np.zeros(1), photographs, difference=True))
+    return Loss(row["label"], row["by_db"], *((low, high) if math.isfinite(low) else (None, None)))

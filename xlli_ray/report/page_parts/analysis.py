@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
 from xlli_ray.analyses import analysis_class
 from xlli_ray.analyses.shared.findings import Finding
 from xlli_ray.analyses.shared.freshness import State
+from xlli_ray.analyses.shared.untrained import untrained
 from xlli_ray.errors import RecipeError, XlliError, counted
+from xlli_ray.plots.embedding import Embedding
 from xlli_ray.probes import described
 from xlli_ray.report.page_context import Context
 from xlli_ray.report.page_model import Figure, Piece, anchor_of
@@ -87,13 +89,22 @@ def _section(state: State, result: StudyResult | None, context: Context) -> Resu
     read = {item.cell for item in made.inputs}
     cells = [cell for cell in ordered(context.study.manifest) if cell.id in read]
     out.reads = list(dict.fromkeys(cell.stage for cell in cells))
-    out.findings, notes = findings_of(cls, result)
+    out.findings, notes = findings_of(cls, result, untrained(context.study.manifest))
+    out.findings = [replace(one, points=one.points if one.points in _clouds(result) else "") for one in out.findings]
     out.notes += notes
     out.own, notes = pieces_of(cls, SectionContext(context, state.id, state.kind, cells, result))
     out.notes += notes
     if cls is None and state.code:
         out.notes.append(foreign_line("analysis", state.kind, state.code))
     return out
+
+
+def _clouds(result: StudyResult) -> set[str]:
+    """Names of the figures whose points can be explored; older results have none."""
+    try:
+        return {name for name, view in result.views.items() if isinstance(view, Embedding)}
+    except XlliError:  # a damaged file: the figures say so
+        return set()
 
 
 def _shown(

@@ -37,10 +37,10 @@ def _best(
     ranked = sorted(mine, key=lambda model: -summary.values[model, label].mean)
     best = ranked[0]
     said = _estimate(summary.values[best, label])
-    where = f" on {named(label)}" if len(labels) > 1 else ""
-    text = f"{named(best)} has the highest PSNR-Y{where}, {said.text}"
+    where = f"On {named(label)}, " if len(labels) > 1 else ""
+    text = f"{where}{named(best)} has the highest PSNR on luma (PSNR-Y), {said.text}"
     if len(ranked) == 1:
-        text = f"{named(best)} has a PSNR-Y of {said.text}{where}"
+        text = f"{where}{named(best)} has a PSNR on luma (PSNR-Y) of {said.text}"
     if len(ranked) > 1 and (apart := _difference(summary.differences, best, ranked[1], label)) is not None:
         text += f"; {apart.against(named(ranked[1]), 'the second' if len(ranked) > 2 else '', after=said)}"
     for model in base:
@@ -56,7 +56,8 @@ def _best(
     if len(labels) > 1 and len(ranked) > 1:
         first = sum(max((other for other in networks if (other, one) in summary.values),
                         key=lambda other: summary.values[other, one].mean, default="") == best for one in labels)  # fmt: skip
-        yield Finding(f"Its mean is the highest in {first} of {counted(len(labels), 'degradation')}.", COLUMN)
+        yield Finding(f"The mean PSNR-Y of {named(best)} is the highest in {first} of {counted(len(labels), 'degradation')}, "
+                      f"{named(labels[0])} included.", COLUMN)
 
 
 def _worst(section: Section, summary: Summary, networks: Sequence[str], labels: Sequence[str]) -> Iterator[Finding]:
@@ -66,9 +67,15 @@ def _worst(section: Section, summary: Summary, networks: Sequence[str], labels: 
     some = [one for one in summary.differences if one.where == networks[0]]
     if some:
         most = min(some, key=lambda one: one.interval.mean)
-        apart = _estimate(most.interval).against(named(most.one))
-        lead = f"The lowest of {len(some)} degradations is {named(most.other)}" if len(some) > 1 else f"On {named(most.other)}"
-        yield Finding(f"{lead}: {apart}.", COLUMN, behind=Behind(section.id, COLUMN, networks[0], label=most.other))
+        apart = _estimate(most.interval)
+        if apart.shown and apart.value < 0:
+            lead = f"{named(networks[0])} loses most on {named(most.other)}, of {len(some)} degradations" if len(some) > 1 else (
+                f"{named(networks[0])} loses on {named(most.other)}")  # fmt: skip
+            text = f"{lead}: {apart.flipped().text} of PSNR-Y against {named(most.one)}."
+        else:
+            text = f"{named(networks[0])} is not shown to lose PSNR-Y on any degradation; on {named(most.other)}: "
+            text += f"{apart.against(named(most.one))}."
+        yield Finding(text, COLUMN, behind=Behind(section.id, COLUMN, networks[0], label=most.other))
 
 
 def _difference(differences: Sequence[Difference], one: str, other: str, label: str) -> Estimate | None:
