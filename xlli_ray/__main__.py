@@ -29,7 +29,7 @@ def program() -> None:
 
 def main() -> None:
     """One command: our own errors are one message on stderr, never a traceback. Raises SystemExit with the exit code."""
-    from xlli_ray.engine.process_end import STOPPED, heed_signals, was_asked
+    from xlli_ray.engine.process_end import heed_signals, stopped_code, was_asked
     from xlli_ray.engine.worker.environment import one_arena
 
     forgive()
@@ -49,7 +49,7 @@ def main() -> None:
         if not isinstance(error, KeyboardInterrupt) and (isinstance(error, SystemExit) or not was_asked()):
             raise
         say("stopped; finished work is kept, run the same command again to continue", sys.stderr)
-        code = STOPPED
+        code = stopped_code()
     sys.exit(code if isinstance(code, int) else 0)
 
 

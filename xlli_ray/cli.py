@@ -87,9 +87,16 @@ def run(
     retry_failed: Annotated[bool, Parameter(help="run units with failed samples again", **OFF)] = False,
     replace: Annotated[tuple[str, ...], Parameter(help="recompute this stage, model or cell", **OFF)] = (),
     any_device: Annotated[bool, Parameter(help="accept workers that round differently", **OFF)] = False,
+    part: Annotated[
+        str | None, Parameter(help="i/n: compute a fixed share of the units in this process, without Ray; a plain run concludes")
+    ] = None,
     quiet: Annotated[bool, Parameter(**OFF)] = False,
 ) -> int:
     """Run a recipe, or resume where it stopped. The same command again computes only what is missing."""
+    if part is not None:
+        given = {"--workers": workers, "--address": address, "--limit": limit, "--takeover": takeover, "--replace": replace}
+        return _run_part(recipe, out, set_, part, [name for name, value in given.items() if value], device=device,
+                         gpus_per_worker=gpus_per_worker, retry_failed=retry_failed, any_device=any_device, quiet=quiet)  # fmt: skip
     from xlli_ray.engine.worker.environment import loading
 
     with loading():
@@ -134,6 +141,15 @@ def run(
             sys.stderr,
         )
     return 1 if summary.analyses_failed or nothing else 0
+
+
+def _run_part(recipe: Path, out: str | None, sets: tuple[str, ...], part: str, unfit: list[str], **fields: Any) -> int:
+    """`run --part`."""
+    from xlli_ray.engine.run.part_run import Part, run_part
+
+    asked, parsed = Part.parse(part, unfit), _recipe(recipe, sets)
+    say(run_part(parsed, _out(out, parsed), _options(workers=0, **fields), asked).said(part))
+    return 0
 
 
 def _failures(failed: int, measurements: int) -> str:

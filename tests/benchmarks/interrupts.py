@@ -1,6 +1,7 @@
 """Ends: `xlli scan` again and again, and SIGTERM at random moments of a run that starts Ray.
 
-Bars: no exit code but 0 (scans), 130 or 0 (signalled), no process left after it, no lease that would hold the next run up, no temp folder.
+Bars: no exit code but 0 (scans), 130, 75 (SIGTERM) or 0 (signalled), no process left after it, no lease
+that would hold the next run up, no temp folder.
 Each trial carries a mark in its environment, which what it starts inherits: what is left is found by it and by nothing else.
 """
 
@@ -106,7 +107,7 @@ def signalled(recipe: Path, folder: Path, count: int, *, seconds: float, group: 
             "slower than 10 s": took > 10,
         }  # fmt: skip
         ends.update(what for what, bad in found.items() if bad)
-        if child.returncode not in (0, 130) or any(found.values()):
+        if child.returncode not in (0, 75, 130) or any(found.values()):
             print(f"  trial {trial}, signal at {wait:.2f} s, end {took:.1f} s later: rc {child.returncode}, {found}: {text.strip()[-900:]}")
     return ends
 

@@ -21,8 +21,8 @@ import xlli_ray
 from xlli_ray.analyses.shared import freshness as states
 from xlli_ray.engine.run import cell_identity, known_models
 from xlli_ray.engine.run import study_weights as weights
-from xlli_ray.engine.run.driver import _plan_mark
 from xlli_ray.engine.run.plan import make_plan
+from xlli_ray.engine.run.plan_mark import plan_mark
 from xlli_ray.engine.run.scan_runner import scan_versions
 from xlli_ray.models.networks import Built, current_parts
 from xlli_ray.probes import probe_class
@@ -212,7 +212,7 @@ def identities(records: Any) -> dict[str, Any]:
         for cell in plan.cells:
             out[f"{cell.stage} {corpus}"] = identity_hash(cell.identity)
         manifest = Manifest("v", 0, {}, samples)
-        out[f"plan {corpus}"] = _plan_mark(recipe, manifest, [record], "cpu")
+        out[f"plan {corpus}"] = plan_mark(recipe, manifest, [record], "cpu")
     for name in [*NETWORKS, "spandrel"]:
         if name != "srresnet":  # whose record stands above
             out[f"network {name}"] = known_models.current_version("spandrel:X" if name == "spandrel" else name, None)

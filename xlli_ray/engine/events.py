@@ -31,10 +31,15 @@ class Reporter(Protocol):
 
 
 class Events:
-    """JSONL into the study (`events/<epoch>-<n>.jsonl`), and lines or a bar to a stream."""
+    """JSONL into the study (`events/<epoch>-<n>.jsonl`), and lines or a bar to a stream.
 
-    def __init__(self, objects: Objects, epoch: int, *, stream: TextIO | None = None, quiet: bool = False) -> None:
-        self._objects, self._epoch = objects, epoch
+    `writer`: of several that share an epoch, part of the names of its files, followed by the time of its start: one that runs again keeps
+    the log of before.
+    """
+
+    def __init__(self, objects: Objects, epoch: int, *, stream: TextIO | None = None, quiet: bool = False, writer: str = "") -> None:
+        self._objects = objects
+        self._names = f"events/{epoch:06d}-" + (f"{writer}-{time.time_ns() // 1_000_000}-" if writer else "")
         self._stream = sys.stderr if stream is None else stream
         self._quiet = quiet
         self._lines: list[str] = []
@@ -51,7 +56,7 @@ class Events:
     def _flush(self) -> None:
         if self._lines:
             data = ("\n".join(self._lines) + "\n").encode()
-            self._objects.put(f"events/{self._epoch:06d}-{self._segment:05d}.jsonl", data)
+            self._objects.put(f"{self._names}{self._segment:05d}.jsonl", data)
             self._segment += 1
             self._lines = []
         self._flushed = time.monotonic()

@@ -16,10 +16,13 @@ from types import FrameType
 from typing import Any, NoReturn
 
 STOPPED = 130
+TERMINATED = 75
+"""After SIGTERM, which batch systems and clouds send before they take a machine away: EX_TEMPFAIL of <sysexits.h>, run again to go on."""
 AT_ONCE = 3
 """Number of the signal that ends the process immediately."""
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _asked = 0
+_code = STOPPED
 
 
 def heed_signals() -> None:
@@ -34,13 +37,19 @@ def was_asked() -> bool:
     return _asked > 0
 
 
+def stopped_code() -> int:
+    """Exit code of a process that was asked to end: by the first signal."""
+    return _code
+
+
 def _heed(number: int, frame: FrameType | None) -> None:
-    global _asked
+    global _asked, _code
     _asked += 1
     if _asked == 1:
+        _code = TERMINATED if number == signal.SIGTERM else STOPPED
         raise KeyboardInterrupt
     if _asked >= AT_ONCE:
-        os._exit(STOPPED)
+        os._exit(_code)
     with contextlib.suppress(OSError):
         os.write(2, b"ending; once more ends at once\n")
 

@@ -14,7 +14,6 @@ from typing import Any
 
 from xlli_ray.analyses.shared.freshness import check_asked
 from xlli_ray.analyses.shared.worse_than_baseline import below_baseline
-from xlli_ray.corpus import decode
 from xlli_ray.corpus.kinds import kind_of
 from xlli_ray.engine.events import Events
 from xlli_ray.engine.options import Options
@@ -33,6 +32,7 @@ from xlli_ray.engine.run.measurable_samples import check_fit
 from xlli_ray.engine.run.network_process import Apart, is_foreign
 from xlli_ray.engine.run.plan import Plan, check_limits, with_models
 from xlli_ray.engine.run.plan_apart import device_of, plan_apart
+from xlli_ray.engine.run.plan_mark import plan_mark
 from xlli_ray.engine.run.precheck import check_names, check_replace, checked, new_stages
 from xlli_ray.engine.run.repair import set_free
 from xlli_ray.engine.run.scan_runner import remarks, scan_corpus
@@ -42,18 +42,15 @@ from xlli_ray.engine.run.units import count_units, pending_jobs, run_units
 from xlli_ray.engine.worker.environment import check_kind, device_name, version_changes, versions
 from xlli_ray.engine.worker.tasks import WorkerSpec
 from xlli_ray.errors import EnvironmentFailure, PlanError
-from xlli_ray.models import precision
-from xlli_ray.models.networks import raised
-from xlli_ray.probes import probe_class
 from xlli_ray.recipe import Recipe
-from xlli_ray.registry import CORPORA, PROBES
+from xlli_ray.registry import CORPORA
 from xlli_ray.store.archive import Archive
 from xlli_ray.store.objects.client import Objects
 from xlli_ray.store.records.checksum_root import write_root
 from xlli_ray.store.records.documents import load_manifest, save_manifest
 from xlli_ray.store.records.lease import Lease
 from xlli_ray.store.records.listing import Listing
-from xlli_ray.store.records.manifest import Cell, Manifest, ModelRecord, identity_hash
+from xlli_ray.store.records.manifest import Cell, Manifest, ModelRecord
 from xlli_ray.store.records.unit_records import DamagedRecord, unfinished
 from xlli_ray.store.tables.study_tables import query
 from xlli_ray.store.zarr.layout import ROOT
@@ -105,8 +102,9 @@ def scan_study(recipe: Recipe, out: str, options: Options) -> Manifest:
             pools.close()
 
 
-def plan_study(recipe: Recipe, out: str, options: Options) -> tuple[Manifest, Plan]:
-    """Scan if needed, in this process, and plan for the device of a run with these options; computes no units and ignores limits."""
+def plan_study(recipe: Recipe, out: str, options: Options, *, adopt: bool = False) -> tuple[Manifest, Plan]:
+    """Scan if needed, in this process, and plan for the device of a run with these options; computes no units. `adopt`: the plan becomes
+    that of the study, within the limits, and its arrays are created; without it limits are ignored and the study keeps its plan."""
     from xlli_ray.engine.run.projection import timed
 
     with session(out, options, recipe.threads, begun=_planned_for, samples_alone=_samples_alone(recipe)) as (
@@ -119,6 +117,12 @@ def plan_study(recipe: Recipe, out: str, options: Options) -> tuple[Manifest, Pl
             manifest = _scanned(recipe, objects, lease, events, pools, options)
             recipe, records = _with_baseline(recipe, objects, manifest, records, apart)
             manifest, plan = _planned(recipe, objects, manifest, options, spec, records, apart)
+            if adopt:
+                check_limits(plan, recipe, workers=1)
+                listed = Listing(objects)
+                forget_replaced(listed, plan)
+                manifest = save_manifest(objects, manifest, epoch=lease.epoch)
+                create_arrays(Archive(objects, manifest, listed), plan)
             write_root(objects, lease.epoch)
             return manifest, replace(plan, timed=timed(apart, manifest, [model.id for model in recipe.models], threads=recipe.threads))
         finally:
@@ -322,7 +326,7 @@ def _planned(
 ) -> tuple[Manifest, Plan]:
     device = "any" if options.any_device else _planned_device(manifest, options, spec, apart)
     assert manifest.samples is not None
-    mark = _plan_mark(recipe, manifest, records, device)
+    mark = plan_mark(recipe, manifest, records, device)
     notes = tuple(remarks(recipe.corpus, manifest.samples)) if options.limit is None else ()
     notes += tuple(notes_on(records))
     if mark == manifest.planned and not options.replace:
@@ -340,29 +344,6 @@ def _planned(
     )
     unfit = check_fit(Archive(objects, planned), {*plan.added, *plan.replaced})
     return planned, replace(plan, notes=(*plan.notes, *unfit, *check_asked(asked(recipe.analyses), planned)))
-
-
-def _plan_mark(recipe: Recipe, manifest: Manifest, records: Sequence[ModelRecord], device: str) -> str:
-    """Hash of everything a plan depends on: planning runs every network, and a complete study should not wait for that."""
-    measured = recipe.measured()
-    dump = measured.dump()
-    models = [
-        [r.id, r.weights_sha256, r.network, r.network_version, dict(r.entry), *([parts] if (parts := raised(r.parts)) else [])]
-        for r in records
-    ]
-    ours = {kind: PROBES.version(kind) for kind, place in PROBES.items() if place.startswith("xlli_ray.")}  # one may be based on another
-    named = {(stage.kind, stage.code) for stage in measured.stages if stage.code or stage.kind not in ours}
-    probes = sorted([*ours.items(), *((kind, probe_class(kind, code).VERSION) for kind, code in named)])
-    requested = {key: dump[key] for key in ("stages", "batch", "threads")}
-    reduced = [one.id for one in measured.stages if one.precision != "float32"]
-    built = [[one.id, parts] for one in measured.stages if (parts := probe_class(one.kind, one.code).parts(one.parsed()))]
-    assert manifest.samples is not None
-    return identity_hash(
-        {**({"parts": built} if built else {}), **({"precision": precision.VERSION} if reduced else {}),
-         "asked": requested, "models": models, "tags": [dict(r.tags) for r in records],
-         "probes": probes, "device": device, "samples": manifest.samples.hash, "decode": decode.VERSION,
-         "degradations": recipe.corpus.versions(manifest.samples.labels), "program": versions()}
-    )  # fmt: skip
 
 
 def _planned_device(manifest: Manifest, options: Options, spec: WorkerSpec, apart: Apart) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from xlli_ray.engine.events import Events
 from xlli_ray.engine.pools.local import MAX_FRUITLESS, Lost, Pool
@@ -18,10 +19,18 @@ from xlli_ray.engine.worker.job import UnitJob
 from xlli_ray.errors import EnvironmentFailure
 from xlli_ray.probes import probe_class
 from xlli_ray.store.archive import Archive
-from xlli_ray.store.records.lease import Lease
 from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import Cell
 from xlli_ray.store.records.unit_records import COMPUTED, PASSED, read_crash_note, read_receipts
+
+
+class Epoch(Protocol):
+    """Under which units are recorded: a lease, or what a part of a run has in place of one."""
+
+    epoch: int
+
+    def check(self) -> None:
+        """Raises LeaseError if a later run has taken over."""
 
 
 def count_units(cells: Sequence[Cell]) -> int:
@@ -51,7 +60,7 @@ def pending_jobs(records: Listing, cells: Sequence[Cell], gate: Gate, *, retry_f
 
 
 def run_units(
-    archive: Archive, jobs: deque[UnitJob], pools: Callable[[], Pool], events: Events, lease: Lease
+    archive: Archive, jobs: deque[UnitJob], pools: Callable[[], Pool], events: Events, lease: Epoch
 ) -> int:
     """Run them all. Returns the number of losses with a worker, repeats included. Afterwards the archive refreshes its listing."""
     manifest = archive.manifest

@@ -85,6 +85,11 @@ def last_epoch(objects: Objects) -> int:
     return max((int(match[1]) for key in objects.list("lease") if (match := _LEASE.fullmatch(key))), default=0)
 
 
+def has_ended(objects: Objects, epoch: int) -> bool:
+    """Whether the holder of `epoch` released it."""
+    return exists(objects, _end_key(epoch))
+
+
 def holder_mark(objects: Objects, epoch: int) -> bytes:
     """Holder of `epoch`, as bytes for comparison; empty if there is none."""
     try:
