@@ -108,6 +108,11 @@ inBrowsers("at 390 px one panel is below the other, and no text is too small", a
     const sizes = await page.$$eval(".xe-chart svg text", (found) => found.map((one) => parseFloat(getComputedStyle(one).fontSize)));
     assert.ok(sizes.length > 0 && Math.min(...sizes) >= 11, `${kind}: ${Math.min(...sizes)} px`);
     assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${kind} is wider than the screen`);
+    const seen = () => {
+      const [list, one] = [".xe-contents", ".xe-contents [aria-current]"].map((name) => document.querySelector(name).getBoundingClientRect());
+      return one.top >= list.top - 1 && one.bottom <= list.bottom + 1;
+    };
+    assert.ok(await page.evaluate(seen), `${kind} is seen in the list`);
   }
 });
 

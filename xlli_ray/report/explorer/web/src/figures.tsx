@@ -1,6 +1,7 @@
 /** The study's figures, one at a time: values where one points, lines that can be switched off, to be saved as SVG, PNG and CSV. */
-import { useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Chart } from "./charts/chart";
+import { cut } from "./charts/frame";
 import { KINDS } from "./charts/kinds";
 import type { Entry } from "./charts/kind";
 import { sheet, Swatch } from "./charts/sheet";
@@ -28,9 +29,16 @@ export function Figures() {
 
 function Contents({ index }: { index: number }) {
   const { study, router } = useExplorer();
+  const box = useRef<HTMLElement>(null);
+  useEffect(() => {
+    // only the list is scrolled, not the page
+    const [list, one] = [box.current, box.current?.querySelector<HTMLElement>("[aria-current]")];
+    if (list && one && (one.offsetTop < list.scrollTop || one.offsetTop + one.offsetHeight > list.scrollTop + list.clientHeight))
+      list.scrollTop = one.offsetTop - list.clientHeight / 3;
+  }, [index]);
   const sections = [...new Set(study.figures.map((one) => one.section))];
   return (
-    <nav class="xe-contents" aria-label="Figures of the study" tabIndex={0}>
+    <nav class="xe-contents" ref={box} aria-label="Figures of the study" tabIndex={0}>
       {sections.map((section) => (
         <div key={section}>
           <h4>
@@ -140,6 +148,9 @@ function Drawn({ view, hidden, index, below }: { view: FigurePart; hidden: Reado
   );
 }
 
+/** Pixels of a name in the legend. */
+const NAME = 420;
+
 function Legend({ entries, hidden }: { entries: Entry[]; hidden: ReadonlySet<string> }) {
   const { router } = useExplorer();
   if (!entries.length) return null;
@@ -151,6 +162,7 @@ function Legend({ entries, hidden }: { entries: Entry[]; hidden: ReadonlySet<str
           type="button"
           key={entry.name}
           class="xe-toggle"
+          title={entry.name}
           aria-pressed={!hidden.has(entry.name)}
           onClick={() => set(hidden.has(entry.name) ? [...hidden].filter((name) => name !== entry.name) : [...hidden, entry.name])}
         >
@@ -158,7 +170,7 @@ function Legend({ entries, hidden }: { entries: Entry[]; hidden: ReadonlySet<str
             <Swatch entry={entry} />
           </svg>
           {entry.number && <b>{entry.number} </b>}
-          <bdi>{entry.name}</bdi>
+          <bdi>{cut(entry.name, NAME)}</bdi>
         </button>
       ))}
       {hidden.size > 0 && (

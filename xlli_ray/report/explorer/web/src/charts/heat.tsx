@@ -222,7 +222,17 @@ function drawMatrices(view: MatricesView, width: number): Drawn {
       </g>
     );
   });
-  const bar = <Bar x={across * each + 6} top={26} height={Math.min(150, cell * count)} name="cividis" low={low} high={high} log />;
+  const bar = (
+    <Bar
+      x={(across - 1) * each + names + cell * count + 14}
+      top={26}
+      height={Math.min(150, cell * count)}
+      name="cividis"
+      low={low}
+      high={high}
+      log
+    />
+  );
   return { height: Math.ceil(view.panels.length / across) * pitch, content: [...content, bar], hits };
 }
 

@@ -108,7 +108,7 @@ function draw(view: ScatterView, width: number, hidden: ReadonlySet<string>): Dr
           NEAR * (box.right - box.left),
           NEAR * HEIGHT,
         ).map((group, k) => (
-          <Words key={`n${k}`} x={px(group.x + 7)} y={px(group.y - 6)} text={group.names.join(", ")} width={140} />
+          <Words key={`n${k}`} x={px(group.x + 7)} y={px(group.y - 6)} text={group.names.join(", ")} width={220} />
         ))}
       </Frame>
     );
