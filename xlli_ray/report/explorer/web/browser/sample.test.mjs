@@ -266,12 +266,11 @@ inBrowsers("by keyboard: zoom, pan, values in the middle, next and previous samp
   await until(page, () => !location.hash.includes("view="));
   await page.keyboard.press("j");
   await title(names[1]);
-  await page.focus(".xe-sample");
+  await until(page, () => document.activeElement?.className === "xe-panels");
   await page.keyboard.down("Alt");
   await page.keyboard.press("ArrowDown");
   await page.keyboard.up("Alt");
   await title(names[2]);
-  await page.focus(".xe-sample");
   await page.keyboard.press("k");
   await title(names[1]);
   await page.click(".xe-head button");

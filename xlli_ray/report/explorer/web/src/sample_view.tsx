@@ -30,13 +30,17 @@ export function SampleView() {
   const part = Math.floor(row / study.partRows);
   const { value: named } = useLoaded(`names ${there ? part : "none"}`, () => (there ? names(explorer.parts, part) : Promise.resolve(null)));
   const root = useRef<HTMLElement>(null);
+  const inPanels = useRef(false);
   useEffect(() => root.current?.focus({ preventScroll: true }), []);
   const order = explorer.order.value;
   const place = order.indexOf(row);
   const at = (step: number): number | undefined => (place < 0 ? (row + step >= 0 && row + step < study.rows ? row + step : undefined) : order[place + step]);
   const go = (step: number): void => {
     const next = at(step);
-    if (next !== undefined) router.go("sample", { ...router.route.peek().query, row: String(next), pick: "" });
+    if (next === undefined) return;
+    inPanels.current = !!root.current?.querySelector(".xe-panels")?.contains(document.activeElement);
+    root.current?.focus({ preventScroll: true });
+    router.go("sample", { ...router.route.peek().query, row: String(next), pick: "" });
   };
   const keys: Record<string, number> = { j: 1, k: -1 };
   const altKeys: Record<string, number> = { ArrowDown: 1, ArrowUp: -1 };
@@ -70,7 +74,7 @@ export function SampleView() {
       <Problems failures={named?.failures.filter((one) => one.row === row) ?? []} missing={value?.missing ?? []} />
       {error && <p class="xe-error">{error}</p>}
       {!held && <NotHeld row={row} />}
-      {value && <Held key={row} sample={value} source={named?.sources[own] ?? ""} />}
+      {value && <Held key={row} sample={value} source={named?.sources[own] ?? ""} focused={inPanels.current} />}
     </section>
   );
 }
@@ -89,7 +93,8 @@ function Label({ row }: { row: number }) {
   );
 }
 
-function Held({ sample, source }: { sample: SampleData; source: string }) {
+/** `focused`: the keyboard was in the panels of the sample before. */
+function Held({ sample, source, focused }: { sample: SampleData; source: string; focused: boolean }) {
   const explorer = useExplorer();
   const { router, study } = explorer;
   const query = router.route.value.query;
@@ -99,6 +104,10 @@ function Held({ sample, source }: { sample: SampleData; source: string }) {
     return new Linked(stage, parseView(stage, router.route.peek().query["view"]));
   }, [sample]);
   useAddress(linked);
+  const grid = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    if (focused) grid.current?.focus({ preventScroll: true });
+  }, []);
   const [picking, setPicking] = useState(false);
   const [draft, setDraft] = useState<Square | null>(null);
   const [loads, setLoads] = useState(0);
@@ -174,7 +183,7 @@ function Held({ sample, source }: { sample: SampleData; source: string }) {
         />
       )}
       <div
-        class="xe-panels" tabIndex={0} role="group" aria-label="Panels at the same place: arrow keys move, + and − zoom, 0 shows the whole image"
+        class="xe-panels" ref={grid} tabIndex={0} role="group" aria-label="Panels at the same place: arrow keys move, + and − zoom, 0 shows the whole image"
         onKeyDown={(event) => {
           if (event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement) return;
           if (linked.key(event)) {
@@ -184,7 +193,7 @@ function Held({ sample, source }: { sample: SampleData; source: string }) {
         }}
         onBlur={(event) => event.target === event.currentTarget && linked.byKeys.peek() && linked.point(null)}
       >
-        {a && b && <Compare linked={linked} a={a} b={b} frames={frames} opacity={opacity} options={alike.map((one) => ({ value: one.panel.id, text: one.panel.title }))} />}
+        {a && b && a.panel.role === b.panel.role && <Compare linked={linked} a={a} b={b} frames={frames} opacity={opacity} options={alike.map((one) => ({ value: one.panel.id, text: one.panel.title }))} />}
         {pictures.map(({ panel, picture, error }) => (
           <PanelView
             key={panel.slot} linked={linked} title={panel.title} colour={study.models.find((one) => one.id === panel.model)?.colour} picture={picture} error={error}

@@ -96,7 +96,8 @@ export class SampleImages {
     const about = { panel, plane, place: stack.places[panel.plane] ?? [], total: stack.total };
     if (panel.role === "image") return { ...about, layers: [imagePixels(plane)], scale: null };
     if (panel.role === "map") {
-      const below = "input" in this.sample.images ? [faintPixels((await this.stack("input")).plane(0))] : [];
+      const input = "input" in this.sample.images ? await this.stack("input") : null;
+      const below = input && sameFrame(input, about.place) ? [faintPixels(input.plane(0))] : [];
       const scale = isArea(panel) ? AREA : SHARE;
       return { ...about, layers: [...below, scaledPixels(plane, scale, true)], scale };
     }
@@ -104,3 +105,6 @@ export class SampleImages {
     return { ...about, layers: [scaledPixels(plane, scale)], scale };
   }
 }
+
+/** Whether a map with the place (window) or (window, frame) lies over this input: of a clip there is but one frame. */
+const sameFrame = (input: Stack, place: readonly number[]): boolean => place.length < 2 || input.total === 1 || input.places[0]?.[0] === place[1];

@@ -41,7 +41,7 @@ export function Canvas(props: { linked: Linked; layers: readonly Drawn[]; frames
   // One finger scrolls the page as long as there is nothing to pan.
   const touch = view.zoom > 1 || props.on?.draw ? "none" : "pan-y";
   return (
-    <div class={`xe-canvas${props.on?.draw ? " xe-picking" : ""}`} ref={box} style={{ aspectRatio: String(linked.stage.aspect), touchAction: touch }}>
+    <div class={`xe-canvas${props.on?.draw ? " xe-picking" : ""}`} ref={box} style={{ aspectRatio: String(linked.stage.aspect), "--aspect": String(linked.stage.aspect), touchAction: touch }}>
       <canvas ref={canvas} role="img" aria-label={props.label} />
       <CursorMark linked={linked} />
       {props.children}

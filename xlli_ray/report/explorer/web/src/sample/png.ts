@@ -36,20 +36,16 @@ export async function decodePng(file: Uint8Array<ArrayBuffer>): Promise<Levels> 
 /** Each line begins with its filter (PNG specification, section 9): the levels are what is stored plus a prediction from left and above. */
 function unfiltered(lines: Uint8Array, height: number, length: number, step: number): Uint8Array {
   const out = new Uint8Array(height * length);
+  let before = new Uint8Array(length);
   for (let y = 0; y < height; y++) {
     const filter = lines[y * (length + 1)];
-    const from = y * (length + 1) + 1;
-    const to = y * length;
-    for (let i = 0; i < length; i++) {
-      const left = i >= step ? (out[to + i - step] as number) : 0;
-      const above = y > 0 ? (out[to + i - length] as number) : 0;
-      let predicted = 0;
-      if (filter === 1) predicted = left;
-      else if (filter === 2) predicted = above;
-      else if (filter === 3) predicted = (left + above) >> 1;
-      else if (filter === 4) predicted = paeth(left, above, i >= step && y > 0 ? (out[to + i - length - step] as number) : 0);
-      out[to + i] = (lines[from + i] as number) + predicted;
-    }
+    const line = out.subarray(y * length, (y + 1) * length);
+    line.set(lines.subarray(y * (length + 1) + 1, (y + 1) * (length + 1)));
+    if (filter === 1) for (let i = step; i < length; i++) line[i]! += line[i - step]!;
+    else if (filter === 2) for (let i = 0; i < length; i++) line[i]! += before[i]!;
+    else if (filter === 3) for (let i = 0; i < length; i++) line[i]! += ((i < step ? 0 : line[i - step]!) + before[i]!) >> 1;
+    else if (filter === 4) for (let i = 0; i < length; i++) line[i]! += i < step ? before[i]! : paeth(line[i - step]!, before[i]!, before[i - step]!);
+    before = line;
   }
   return out;
 }
