@@ -78,7 +78,7 @@ export function Value({ linked, plane, role }: { linked: Linked; plane: Plane; r
 
 export function valueText(plane: Plane, row: number, column: number, role: Role): string {
   const values = valuesAt(plane, row, column);
-  if (role === "image") return values.map((value) => (Number.isInteger(value) ? String(value) : shown(value))).join(" ");
+  if (role === "image") return values.map((value) => (Number.isInteger(value) ? String(value).replace("-", "−") : shown(value))).join(" ");
   return (plane.step ? "≈ " : "") + values.map((value) => shown(value)).join(" ");
 }
 
