@@ -52,8 +52,11 @@ class Elements(HTMLParser):
         self.text += data
 
 
-OWN = [("link", {"rel": "stylesheet", "href": "explorer.css"}), ("script", {"src": "explorer.js", "defer": None})]
-"""The explorer, this package's own: all else that a page may not have is looked for."""
+OWN = [
+    ("link", {"rel": "icon", "href": "data:,"}), ("link", {"rel": "stylesheet", "href": "explorer.css"}),
+    ("script", {"src": "explorer.js", "defer": None}),
+]  # fmt: skip
+"""The explorer and an empty icon, this package's own: all else that a page may not have is looked for."""
 
 
 def page_of(place: str) -> Elements:
