@@ -2,7 +2,7 @@
 import type { Table } from "../csv";
 import { axis, ends } from "./axis";
 import { told } from "./dots";
-import { columnsOf, Frame, Line, px, widest, Words } from "./frame";
+import { columnsOf, Frame, Line, px, widest, widthOf, Words } from "./frame";
 import { type Drawn, type Entry, type Hit, type Kind, PAPER } from "./kind";
 import { markPath } from "./marks";
 import { num, type ScatterView } from "./views";
@@ -108,12 +108,18 @@ function draw(view: ScatterView, width: number, hidden: ReadonlySet<string>): Dr
           NEAR * (box.right - box.left),
           NEAR * HEIGHT,
         ).map((group, k) => (
-          <Words key={`n${k}`} x={px(group.x + 7)} y={px(group.y - 6)} text={group.names.join(", ")} width={220} />
+          <Label key={`n${k}`} x={group.x} y={group.y} text={group.names.join(", ")} right={box.right} />
         ))}
       </Frame>
     );
   });
   return { height: Math.ceil(view.panels.length / across) * pitch, content, hits };
+}
+
+/** Beside a point: on its left where there is no room on the right. */
+function Label({ x, y, text, right }: { x: number; y: number; text: string; right: number }) {
+  const left = x + 7 + widthOf(text) > right + 12;
+  return <Words x={px(left ? x - 7 : x + 7)} y={px(y - 6)} text={text} width={220} anchor={left ? "end" : "start"} />;
 }
 
 /** Names of points that lie together, at the first of them; a point without a place has no name. */

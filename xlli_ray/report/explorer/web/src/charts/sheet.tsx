@@ -8,6 +8,8 @@ import { dashes, markPath } from "./marks";
 export const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
 const WIDTH = 1040;
 const PAD = 16;
+/** Pixels of a name at most. */
+const NAME = 470;
 
 /** Line and marker of a name. */
 export function Swatch({ entry }: { entry: Entry }) {
@@ -30,7 +32,7 @@ export function LegendLines({ entries, width, top }: { entries: Entry[]; width: 
       {placed(entries, width).map(({ entry, x, line }, i) => (
         <g key={i} transform={`translate(${x} ${top + line * 18})`}>
           <Swatch entry={entry} />
-          <Words x={32} y={4} text={labelOf(entry)} width={260} />
+          <Words x={32} y={4} text={labelOf(entry)} width={NAME} />
         </g>
       ))}
     </>
@@ -42,7 +44,7 @@ export const legendHeight = (entries: Entry[], width: number): number => ((place
 function placed(entries: Entry[], width: number): { entry: Entry; x: number; line: number }[] {
   let [x, line] = [0, 0];
   return entries.map((entry) => {
-    const own = Math.min(260, widthOf(labelOf(entry))) + 52;
+    const own = Math.min(NAME, widthOf(labelOf(entry))) + 52;
     if (x + own > width && x > 0) [x, line] = [0, line + 1];
     const out = { entry, x, line };
     x += own;
