@@ -131,13 +131,13 @@ def test_lam_tells_of_psnr_for_these_networks_and_for_others() -> None:
         return told("lam_summary", {"lam_psnr": [within, across]}, ("psnr",))[0].text
 
     assert psnr(0.1, 0.92) == (
-        "Within a photograph, a higher DI goes with a higher PSNR: mean rank correlation of the 4 networks 0.30 (95 % interval 0.10 to "
-        "0.60; 15 photographs). Between the networks' means (figure) it is 0.20, as chance may give it (p = 0.92): nothing is shown for "
-        "other networks."
+        "Within a photograph, a higher DI goes with a higher PSNR: mean rank correlation (Spearman's ρ) of the 4 networks 0.30 (95 % "
+        "interval 0.10 to 0.60; 15 photographs). Between the networks' means (figure) it is 0.20, as chance may give it (p = 0.92): "
+        "nothing is shown for other networks."
     )
     assert psnr(0.1, 0.01).endswith("Between the networks' means (figure) it is 0.20, more than chance gives (p = 0.01).")
     assert psnr(-0.1, 0.92).startswith(
-        "Within a photograph, no rank correlation of DI and PSNR over the 4 networks is shown: 0.30 (95 % interval −0.10"
+        "Within a photograph, no rank correlation of DI and PSNR over the 4 networks is shown: ρ 0.30 (95 % interval −0.10"
     )
 
 
@@ -270,10 +270,11 @@ def test_derain_tells_the_largest_gap_the_effect_of_the_images_and_kappa() -> No
     tables = {"derain_gaps": gaps, "derain_differences": differences, "derain_kappa_tests": tests}
     first, second, third = told("derain_summary", tables, ("gaps", "along", "kappa"), of="derain")
     assert first == Finding(
-        "Trained on 512 images of small rain, networks remove 90 % of it, but 40 % of large rain: a gap of 50 percentage points (95 % "
-        "interval 40 to 60; 3 trainings, 37 photographs), the largest of 2. Verdicts: overfitting to the training rain 1, generalization "
-        "1.", "gaps", "in 95 % of the images with large rain, more than half of the change in the rain is damage, not removal, which could "
-        "also explain the gap", Behind("derain", "rho", label="large"),
+        "Trained on 512 images of small rain, networks remove 90 % of it, but 40 % of large rain: a gap (Δρ in the figure) of 50 "
+        "percentage points (95 % interval 40 to 60; 3 trainings, 37 photographs), the largest of 2. Verdicts: overfitting to the "
+        "training rain 1, generalization 1.", "gaps",
+        "in 95 % of the images with large rain, more than half of the change in the rain is damage, not "
+        "removal, which could also explain the gap", Behind("derain", "rho", label="large"),
     )  # fmt: skip
     assert second == Finding(
         "With 8 training images, networks remove more of large rain than with 512: by 20 percentage points (95 % interval 10 to 30; 3 "
@@ -326,11 +327,11 @@ def test_alignment_ranks_groups_and_tells_what_a_window_changes() -> None:
     first, second, third = told("alignment_summary", tables, ("psnr_by_motion", "difference_by_motion"), single="one")
     assert first == Finding(
         "a has the highest PSNR over all pixels, 30.00 dB (95 % interval 29.00 to 31.00; 3 trainings, 30 clips); 0.50 dB more than b, the "
-        "second (interval 0.25 to 0.75); 1.00 dB more than one, the lowest (interval 0.75 to 1.25).", "difference_by_motion",
+        "second (interval 0.25 to 0.75); 1.00 dB more than one, the lowest (interval 0.75 to 1.25).", "psnr_by_motion",
     )  # fmt: skip
     assert second.text == (
-        "The lead of a over b in PSNR shrinks where motion is beyond 8 input pixels: 0.00 dB beyond, 0.50 dB up to there; change −0.50 dB "
-        "(95 % interval −0.75 to −0.25; 3 trainings, 30 clips)."
+        "The lead of a over b in PSNR shrinks where motion is beyond 8 input pixels (a vertical line of the figure): 0.00 dB beyond, 0.50 "
+        "dB up to there; change −0.50 dB (95 % interval −0.75 to −0.25; 3 trainings, 30 clips)."
     )
     assert third == Finding(
         "1 of 2 multi-frame variants have a higher PSNR than one, which sees one frame; the least, b: no difference from one is shown "
@@ -343,7 +344,7 @@ def test_alignment_flags_few_pixels_and_networks_worse_than_one_frame() -> None:
     tables = {"alignment_motion": motion, "alignment_differences": [_difference("a", "one", -1.0, 0.25)]}
     first, second, _ = told("alignment_summary", {**tables, "alignment_windows": [_window(0.1, 0.25, 5)]}, single="one")
     assert first.flag == "worse than the control that sees one frame only: a"
-    assert second.text.startswith("The lead of a over b in PSNR is not shown to change where motion is beyond 8 input pixels: 0.60 dB")
+    assert second.text.startswith("The lead of a over b in PSNR is not shown to change where motion is beyond 8 input pixels (")
     assert second.flag == "0.5 % of the values move so far"
 
 

@@ -49,7 +49,7 @@ def _ranking(outcome: Outcome, pairs: Sequence[_Row]) -> Iterator[Finding]:
         apart = difference(outcome, pairs, top["group"], other["group"], _ENDS, _OVER, names=("group", "other"), unit="dB")
         if apart is not None:
             text += f"; {apart.against(group_named(other['group']), role, after=said)}"
-    yield Finding(f"{text}.", outcome.figure("difference_by_motion", "psnr_by_motion"), lost)
+    yield Finding(f"{text}.", outcome.figure("psnr_by_motion"), lost)
 
 
 def _against_single(outcome: Outcome, pairs: Sequence[_Row]) -> list[tuple[str, Estimate]]:
@@ -93,7 +93,7 @@ def _windows(outcome: Outcome) -> Iterator[Finding]:
     inside, beyond, one, other = row["inside"], row["beyond"], row["group"], row["other"]
     if beyond < 0:  # told of the one with the higher PSNR there
         inside, beyond, one, other, change = -inside, -beyond, other, one, change.flipped()
-    where = f"{row['window']:g} input pixels"
+    where = f"{row['window']:g} input pixels (a vertical line of the figure)"
     numbers = f"{fixed(beyond)} dB beyond, {fixed(inside)} dB up to there; change {change.text}"
     lead = f"The lead of {group_named(one)} over {group_named(other)} in PSNR"
     if shown:

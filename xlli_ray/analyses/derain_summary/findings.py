@@ -53,7 +53,7 @@ def _gap(outcome: Outcome, gaps: Sequence[_Row], row: _Row) -> Finding:
     text = f"Trained on {f'{images} images of ' if images else ''}{_rain(row['seen'])}, "
     text += f"{'networks remove' if images else group_named(row['group']) + ' removes'} {_percent(row['rho_seen'])} of it"
     if gap.shown and gap.value > 0:
-        text += f", but {_percent(row['rho_unseen'])} of {_rain(row['unseen'])}: a gap of {gap.text}"
+        text += f", but {_percent(row['rho_unseen'])} of {_rain(row['unseen'])}: a gap (Δρ in the figure) of {gap.text}"
     else:
         text += f" and {_percent(row['rho_unseen'])} of {_rain(row['unseen'])}; no gap is shown: {gap.text}"
     if len(gaps) > 1 and row is gaps[-1]:

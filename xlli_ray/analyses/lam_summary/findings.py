@@ -106,11 +106,12 @@ def _psnr(outcome: Outcome) -> Iterator[Finding]:
     rho = outcome.estimate(within, "rho", "low", "high", over(within, images="photograph"))
     if rho.shown:
         way = "higher" if rho.value > 0 else "lower"
-        text = f"Within a photograph, a higher DI goes with a {way} PSNR: mean rank correlation of the {within['models']} networks "
+        text = f"Within a photograph, a higher DI goes with a {way} PSNR: mean rank correlation (Spearman's ρ) of the "
+        text += f"{within['models']} networks "
         text += rho.text
     else:
         text = "Within a photograph, no rank correlation of DI and PSNR over the "
-        text += f"{within['models']} networks is shown: {rho.text}"
+        text += f"{within['models']} networks is shown: ρ {rho.text}"
     if across is not None and across["rho"] is not None and across["p"] is not None:
         text += f". Between the networks' means (figure) it is {fixed(across['rho'])}, "
         text += f"more than chance gives (p = {across['p']:.2g})" if across["p"] <= 0.05 else (

@@ -98,7 +98,7 @@ def first_screen(
             behind = samples_route(Behind(stage, "psnr_y", unnamed[0].model, unnamed[0].baseline), read)
             mine = [_under(one, 1, interval=False) for one in unnamed[:NAMED]]
             more = f"; {len(unnamed) - NAMED} more networks too" if len(unnamed) > NAMED else ""
-            item = Sentence(f"{'; '.join(mine)}{more}.", links=links, explore=behind)
+            item = Sentence(f"T{'; '.join(mine)[1:]}{more}.", links=links, explore=behind)
             title = "other networks below the baseline" if any(told.items for told in out) else "networks below the baseline"
             out.append(Told(title, f"stage-{stage}", [item]))
     if any(failures):
