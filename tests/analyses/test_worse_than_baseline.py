@@ -58,7 +58,7 @@ def test_a_network_below_the_baseline_is_flagged_in_the_run_the_table_and_the_pa
     page = (Path(write_report(out)) if Path(write_report(out)).is_absolute() else Path(out, "report/index.html")).read_text()
     assert "Flag: nearest is " in page
     study = open_study(out)
-    (below,) = below_baseline(study.manifest, study.sql)
+    (below,) = below_baseline(study.manifest, study.sql, intervals=True)
     (loss,) = below.losses
     apart = study.sql("select b.psnr_y - a.psnr_y as by_db from restore a join restore b on a.row = b.row where a.model = 'nearest' "
                       "and b.model = 'bicubic'")["by_db"].to_numpy()  # fmt: skip

@@ -25,7 +25,8 @@ NETWORK = "xlli_ray.models.networks.bicubic:make"
 
 @dataclass(frozen=True)
 class Loss:
-    """By how much a network is below the baseline on one degradation, in dB, with the 95 % interval over photographs; None below three."""
+    """By how much a network is below the baseline on one degradation, in dB, with the 95 % interval over photographs; None below three,
+    and where it was not asked for."""
 
     label: str
     by: float
@@ -68,8 +69,9 @@ def baselines(manifest: Manifest) -> dict[str, int]:
     return {model.id: model.channels for model in manifest.models if model.network == NETWORK}
 
 
-def below_baseline(manifest: Manifest, sql: Callable[[str], pa.Table]) -> list[Below]:
-    """One per stage and network, sorted by name. `sql` runs one statement over the study's tables."""
+def below_baseline(manifest: Manifest, sql: Callable[[str], pa.Table], *, intervals: bool = False) -> list[Below]:
+    """One per stage and network, sorted by name. `sql` runs one statement over the study's tables. `intervals`: with those of the losses,
+    which load scipy: no run waits for that."""
     known = baselines(manifest)
     if not known or not any(cell.kind == "restore" for cell in manifest.cells):
         return []
@@ -91,14 +93,14 @@ def below_baseline(manifest: Manifest, sql: Callable[[str], pa.Table]) -> list[B
     for (stage, model, baseline), rows in groups.items():
         if under := [row for row in rows if row["by_db"] > 0]:
             worst = max(under, key=lambda row: row["by_db"])
-            losses = sorted(map(_loss, under), key=lambda loss: -loss.by)
+            losses = sorted((_loss(row, interval=intervals) for row in under), key=lambda loss: -loss.by)
             out.append(Below(stage, model, baseline, worst["label"], worst["by_db"], worst["n"], len(under), len(rows), losses))
     return out
 
 
-def _loss(row: Mapping[str, Any]) -> Loss:
-    """With the t interval of a difference, as everywhere (`stats.intervals`)."""
-    if row.get("spread") is None:
+def _loss(row: Mapping[str, Any], *, interval: bool) -> Loss:
+    """`interval`: with the t interval of a difference, as everywhere (`stats.intervals`)."""
+    if not interval or row.get("spread") is None:
         return Loss(row["label"], row["by_db"])
     mean, spread, photographs = (np.array([row[name]], np.float64) for name in ("by_db", "spread", "photographs"))
     low, high = (float(end[0]) for end in ends(mean, spread, np.zeros(1), photographs, difference=True))

@@ -81,7 +81,7 @@ def first_screen(
     context: Context, sections: Sequence[Section], results: Sequence[ResultSection], failures: tuple[int, int]
 ) -> list[Told]:
     """`failures`: numbers of pairs of sample and network with a failed measurement, and of rejected files."""
-    below = below_baseline(context.study.manifest, context.tables.arrow)
+    below = below_baseline(context.study.manifest, context.tables.arrow, intervals=True)
     rest = list(below)  # those that no sentence has named yet
     out = [told for result in results if (told := _analysis(result, sections, rest)) is not None]
     if not any(result.findings for result in results):
