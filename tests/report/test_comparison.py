@@ -114,6 +114,8 @@ def test_networks_stand_side_by_side_in_one_column(make_study: Make) -> None:
     with joined(make_study(ONE), make_study(OTHER)) as parts:
         about = parts.study([])
         assert about["compared"] == ["one", "other"]
+        assert set(about) == set(parts.sides[0].study([]))
+        assert about["place"] == about["command"] == "", "what can be run again is one study"
         assert about["rows"] == about["thumbnails"] == len(parts.same.one)
         names = ["one: net0", "one: net1", "other: net0", "other: net1", "other: net2"]
         assert [model["id"] for model in about["models"]] == names

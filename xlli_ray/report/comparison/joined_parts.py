@@ -80,8 +80,8 @@ class JoinedParts:
         counts = Counter(self._labels)
         order = dict.fromkeys(one["label"] for about in abouts for one in about["labels"])
         return {
-            "format": FORMAT, "name": " and ".join(self.names), "place": "", "rows": self.rows, "partRows": NAMES, "thumbnailRows": ROWS,
-            "thumbnailSide": SIDE, "thumbnails": min(MOST, self.rows),
+            "format": FORMAT, "name": " and ".join(self.names), "place": "", "command": "", "rows": self.rows, "partRows": NAMES,
+            "thumbnailRows": ROWS, "thumbnailSide": SIDE, "thumbnails": min(MOST, self.rows),
             "models": [{**model, "colour": looks[model["id"]].colour} for model in models],
             "labels": [{**labels[label], "rows": counts[label]} for label in order],
             "columns": [column.about_json for column in self.columns],
