@@ -107,7 +107,7 @@ def test_a_network_below_the_baseline_is_flagged_once_with_the_degradations_and_
     add_result(place, "net1")
     first = _below("net1", Loss("noise20", 1.99, 1.06, 2.91), Loss("jpeg50", 0.12, -0.14, 0.38))
     other = _below("net0", *(Loss(label, by, by / 2, 2 * by) for label, by in (("a", 3.0), ("b", 2.0), ("c", 1.0))))
-    monkeypatch.setattr("xlli_ray.report.page_parts.first_screen.below_baseline", lambda *_: [other, first])
+    monkeypatch.setattr("xlli_ray.report.page_parts.first_screen.below_baseline", lambda *_, intervals: [other, first])
     page = page_of(place)
     under = "the PSNR-Y of {} is below that of bicubic on "
     losses = "noise20 by 1.99 dB (95 % interval 1.06 to 2.91) and on jpeg50 by 0.12 dB (no difference shown: −0.14 to 0.38)"
