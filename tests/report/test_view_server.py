@@ -434,4 +434,6 @@ def test_the_command_prints_one_line_and_ends_cleanly(folder: Path) -> None:
     assert match, line
     done.send_signal(signal.SIGINT)
     out, err = done.communicate(timeout=60)
-    assert (done.returncode, out, err) == (0, "ended\n", "")
+    assert (done.returncode, out) == (0, "ended\n")
+    assert err.startswith("reading the study"), "what the reader waits for, before the link"
+    assert err.count("\n") == 1

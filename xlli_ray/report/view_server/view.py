@@ -17,8 +17,11 @@ def view(place: str, port: int = 0, *, browser: bool = True) -> None:
 
     Raises StudyError if there is no study, EnvironmentFailure if the port cannot be had.
     """
-    server = ViewServer(ShownStudy(place), port)
+    shown = ShownStudy(place)
+    server = ViewServer(shown, port)
     try:
+        say("reading the study and drawing its figures: seconds, or a minute for a large one", sys.stderr)
+        shown.page()  # now, not while a browser waits in front of an empty window
         say(f"view: {server.link} (Ctrl-C ends it)")
         sys.stdout.flush()
         if browser and _has_windows():
