@@ -132,8 +132,8 @@ def test_lam_tells_of_psnr_for_these_networks_and_for_others() -> None:
 
     assert psnr(0.1, 0.92) == (
         "Within a photograph, a higher DI goes with a higher PSNR: mean rank correlation (Spearman's ρ) of the 4 networks 0.30 (95 % "
-        "interval 0.10 to 0.60; 15 photographs). Between the networks' means (figure) it is 0.20, as chance may give it (p = 0.92): "
-        "nothing is shown for other networks."
+        "interval 0.10 to 0.60; 15 photographs). Between the networks' means (figure) it is 0.20, which over 4 networks shows no "
+        "relation (p = 0.92)."
     )
     assert psnr(0.1, 0.01).endswith("Between the networks' means (figure) it is 0.20, more than chance gives (p = 0.01).")
     assert psnr(-0.1, 0.92).startswith(

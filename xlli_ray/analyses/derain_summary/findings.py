@@ -71,7 +71,7 @@ def _verdicts(gaps: Sequence[_Row]) -> str:
     counts = {words: sum(row["verdict"] == verdict for row in gaps) for verdict, words in _VERDICTS.items()}
     some = {words: number for words, number in counts.items() if number}
     if len(some) == 1 and len(gaps) > 1:
-        return f"The verdict on all {len(gaps)} is {next(iter(some))}"
+        return f"All {len(gaps)} gaps are read as {next(iter(some))}"
     return f"Verdicts: {', '.join(f'{words} {number}' for words, number in some.items())}"
 
 

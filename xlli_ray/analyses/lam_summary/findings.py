@@ -115,7 +115,7 @@ def _psnr(outcome: Outcome) -> Iterator[Finding]:
     if across is not None and across["rho"] is not None and across["p"] is not None:
         text += f". Between the networks' means (figure) it is {fixed(across['rho'])}, "
         text += f"more than chance gives (p = {across['p']:.2g})" if across["p"] <= 0.05 else (
-            f"as chance may give it (p = {across['p']:.2g}): nothing is shown for other networks")  # fmt: skip
+            f"which over {across['models']} networks shows no relation (p = {across['p']:.2g})")  # fmt: skip
     yield Finding(f"{text}.", outcome.figure("psnr"))
 
 

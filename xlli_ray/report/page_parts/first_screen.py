@@ -108,18 +108,29 @@ def first_screen(
 
 def _under(one: Below, known: int = LOSSES, *, interval: bool = True) -> str:
     """Shorter than in the section of the stage, which says what to do."""
-    losses = [_loss(loss, one.compared > 1, interval and loss is one.losses[0]) for loss in one.losses[:known]]
+    told = one.losses[:known]
+    losses = [_loss(loss, one.compared > 1, interval and loss is one.losses[0]) for loss in told if _is_shown(loss)]
+    unsure = [
+        f"{f'on {named(loss.label)} ' if one.compared > 1 else ''}no difference is shown ({fixed(loss.by)} dB, {fixed(loss.low or 0)} to "
+        f"{fixed(loss.high or 0)})" for loss in told if not _is_shown(loss)
+    ]  # fmt: skip
     number = f"all {one.compared}" if len(one.losses) == one.compared else f"{len(one.losses)} of {one.compared}"
     all_ = f", altogether on {number} kinds of input" if len(one.losses) > known else ""
-    return f"the PSNR-Y of {named(one.model)} is below that of {named(one.baseline)} {' and '.join(losses)}{all_}"
+    if not losses:
+        return f"the PSNR-Y of {named(one.model)} is below that of {named(one.baseline)}, but {' and '.join(unsure)}{all_}"
+    under = f"the PSNR-Y of {named(one.model)} is below that of {named(one.baseline)} {' and '.join(losses)}"
+    return f"{'; '.join([under, *unsure])}{all_}"
+
+
+def _is_shown(loss: Loss) -> bool:
+    """Whether its interval does not contain 0; a loss without one is told as it is."""
+    return loss.low is None or loss.high is None or loss.low > 0
 
 
 def _loss(loss: Loss, several: bool, interval: bool) -> str:
     text = f"{f'on {named(loss.label)} ' if several else ''}by {loss.by:.2f} dB"
     if loss.low is None or loss.high is None:
         return text
-    if loss.low <= 0:
-        return f"{text} (no difference shown: {fixed(loss.low)} to {fixed(loss.high)})"
     return f"{text} (95 % interval {fixed(loss.low)} to {fixed(loss.high)})" if interval else text
 
 
