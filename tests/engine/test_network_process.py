@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -138,3 +141,14 @@ def test_a_network_that_ends_the_worker_it_is_built_in_is_named(recipe: Make, tm
     lent.lend(Lossy)
     with pytest.raises(NetworkError, match=r"^model net \(builtin:srresnet-gr-clean\): worker 7 ended by signal 11 when .*exception"):
         keep_models(objects, asked, (), lent)
+
+
+def test_a_process_whose_run_was_told_to_end_says_nothing() -> None:
+    """It had loaded just then, and its first message had nobody to read it: a traceback after the last line of the run."""
+    own, its = socket.socketpair()
+    with its:
+        code = apart._SERVE.format(paths=sys.path, handle=its.fileno())
+        child = subprocess.Popen([sys.executable, "-c", code], pass_fds=(its.fileno(),), stderr=subprocess.PIPE, text=True)
+    own.close()
+    _, errors = child.communicate(timeout=120)
+    assert (child.returncode, errors) == (0, "")

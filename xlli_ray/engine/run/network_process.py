@@ -185,7 +185,7 @@ def serve(handle: int) -> None:
         import xlli_ray.engine.run.study_weights  # noqa: F401
 
     def tell(step: Step) -> None:
-        line.send(("step", step))
+        _tell(line, ("step", step))
 
     watch(tell)
     tell(Step("none of it had run yet"))
@@ -199,7 +199,15 @@ def serve(handle: int) -> None:
             answer: tuple[str, Any] = ("gives", function(open_objects(url), *args, **named))
         except Exception as error:
             answer = ("raises", _sendable(error))
-        line.send(answer)
+        _tell(line, answer)
+
+
+def _tell(line: Connection, what: tuple[str, Any]) -> None:
+    """To the parent; without one, which was told to end, there is nothing left to do or to say."""
+    try:
+        line.send(what)
+    except (BrokenPipeError, ConnectionResetError):
+        os._exit(0)
 
 
 def _sendable(error: Exception) -> Exception:
