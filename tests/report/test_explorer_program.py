@@ -8,7 +8,8 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from xlli_ray.plots.colour_scale import lut
 from xlli_ray.report.explorer import write
 from xlli_ray.report.explorer.encoding import script
 from xlli_ray.report.page import write_report
+from xlli_ray.report.view_server.server import ViewServer
+from xlli_ray.report.view_server.shown_study import ShownStudy
 from xlli_ray.store.objects.client import open_objects
 
 WEB = Path(__file__).parents[2] / "xlli_ray/report/explorer/web"
@@ -93,9 +96,9 @@ def outputs(model: int, row: int, shape: tuple[int, ...]) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Name → URL of pages on disk: `toy` (6 photographs, 2 degradations, 3 networks), `few` (two samples are held), `lam` (with maps),
-    `figures` (one of each kind), `evil` (strangers' names)."""
+    `figures` (one of each kind), `evil` (strangers' names); and of `served`, the first as `xlli view` serves it."""
     folder = tmp_path_factory.mktemp("pages")
 
     def make(name: str, recipe: Recipe, change: Callable[[Path], None] = lambda page: None) -> str:
@@ -115,13 +118,17 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     maps: list[Any] = [stage for stage in Lam().stages() if stage.kind == "lam"]
     figures = make("figures", Recipe([restore], models=2, pictures=6))
     add_every_kind(folder / "figures")
-    return {
+    made = {
         "figures": figures,
         "toy": make("toy", Recipe([restore, features], models=3, pictures=6)),
         "lam": make("lam", Recipe([restore, *maps], models=2, pictures=4, degradations=("clean",))),
         "few": few(),
         "evil": make("evil", Recipe([restore, features], models=2, pictures=2, failed=(0,), reason="out of memory"), hostile),
     }  # fmt: skip
+    with ViewServer(ShownStudy(str(folder / "toy"))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield made | {"served": server.link}
+        server.shutdown()
 
 
 @pytest.mark.parametrize("name", BROWSER_TESTS)
