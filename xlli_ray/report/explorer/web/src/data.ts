@@ -27,7 +27,7 @@ export interface Study {
   held: number[];
   /** Figures of the page that have data: part `figure-<k>` is figure k. */
   figures: FigureData[];
-  /** Two studies on one page: the names of both; else empty. Their models are called `A: …` and `B: …`. */
+  /** Two studies on one page: the names of both; else empty. Their models are called `<name>: …`. */
   compared: string[];
   /** Whether all parts are made when asked for (`xlli view`, a notebook): of all samples, whatever `held` says, and of whole arrays. False of the
    * files that `xlli report` writes, also where a web server has them. */
