@@ -101,6 +101,7 @@ def run(
 
     with loading():
         from xlli_ray.engine.run.driver import run_study
+        from xlli_ray.engine.run.summary_text import ended, without_numbers
         from xlli_ray.report.page_freshness import kept_page
         from xlli_ray.report.text import result_table
 
@@ -111,19 +112,8 @@ def run(
     )  # fmt: skip
     place = _out(out, parsed, limit)
     summary = run_study(parsed, place, options, ahead=_page_ahead)
-    for note in summary.notes:
-        say(f"note: {note}")
-    if summary.complete and summary.failed:
-        say(f"nothing left to compute, but {_failures(summary.failed, summary.measurements)}; --retry-failed tries them again")
-    elif summary.complete:
-        say(f"complete: {counted(summary.samples, 'sample')}, {counted(summary.units, 'unit')}; nothing to do")
-    else:
-        say(f"done: {summary.units_run} of {counted(summary.units, 'unit')} computed, {counted(summary.samples, 'sample')}")
-    if summary.analyses:
-        say(f"analysed: {', '.join(summary.analyses)}")
-    if summary.failed or summary.rejected:
-        failed, rejected = counted(summary.failed, "measurement"), counted(summary.rejected, "file")
-        say(f"{failed} failed (a sample counts once per model), {rejected} rejected: xlli query {place} \"from failures\"")
+    for line in ended(summary, place):
+        say(line)
     page = kept_page(place) or _write_report(place, last=True)
     table = "" if quiet else result_table(place)
     if not quiet:
@@ -134,12 +124,8 @@ def run(
             say(f"FLAG {flag}")
     for name, reason in summary.analyses_failed:
         say(f"AnalysisError: {name}: {reason}", sys.stderr)
-    if nothing := 0 < summary.measurements <= summary.failed:
-        say(
-            f"FAILED: {_failures(summary.failed, summary.measurements)}, this study has no numbers. Reasons: xlli query {place} "
-            f'"select reason, count(*) as n from failures group by reason"; fix the cause and run again with --retry-failed',
-            sys.stderr,
-        )
+    if nothing := without_numbers(summary, place):
+        say(nothing, sys.stderr)
     return 1 if summary.analyses_failed or nothing else 0
 
 
@@ -150,13 +136,6 @@ def _run_part(recipe: Path, out: str | None, sets: tuple[str, ...], part: str, u
     asked, parsed = Part.parse(part, unfit), _recipe(recipe, sets)
     say(run_part(parsed, _out(out, parsed), _options(workers=0, **fields), asked).said(part))
     return 0
-
-
-def _failures(failed: int, measurements: int) -> str:
-    """Number of failed measurements: samples, counted once per model."""
-    if failed >= measurements:
-        return f"ALL {counted(failed, 'measurement')} failed"
-    return f"{failed} of {counted(measurements, 'measurement')} failed (a sample counts once per model)"
 
 
 def _page_ahead() -> None:
@@ -271,7 +250,9 @@ def verify(
     opened = open_study(study)
     code = _verified(findings(opened.archive, notes=notes), notes)
     if (failed := opened.status()["failures"]) and failed["samples"]:
-        say(f"{_failures(failed['samples'], failed['of'])}: xlli query {study} \"from failures\"; --retry-failed tries them again")
+        from xlli_ray.engine.run.summary_text import failures
+
+        say(f"{failures(failed['samples'], failed['of'])}: xlli query {study} \"from failures\"; --retry-failed tries them again")
     return code
 
 
