@@ -15,10 +15,11 @@ EXIT = {PlanError: 2, ClusterLost: 75, EnvironmentFailure: 3, LeaseError: 4}
 
 def program() -> None:
     """Entry point of the installed program: `main`, then the end of this process (`engine.process_end`). Does not return."""
-    from xlli_ray.engine.process_end import end
+    from xlli_ray.engine.process_end import end, end_in_time
 
     code = 1
     try:
+        end_in_time()
         main()
     except SystemExit as asked:
         code = asked.code if isinstance(asked.code, int) else int(asked.code is not None)
@@ -29,7 +30,7 @@ def program() -> None:
 
 def main() -> None:
     """One command: our own errors are one message on stderr, never a traceback. Raises SystemExit with the exit code."""
-    from xlli_ray.engine.process_end import heed_signals, stopped_code, was_asked
+    from xlli_ray.engine.process_end import STOPPED_TEXT, heed_signals, stopped_code, was_asked
     from xlli_ray.engine.worker.environment import one_arena
 
     forgive()
@@ -48,7 +49,7 @@ def main() -> None:
         # an interrupted import or call may have turned the interrupt into another error
         if not isinstance(error, KeyboardInterrupt) and (isinstance(error, SystemExit) or not was_asked()):
             raise
-        say("stopped; finished work is kept, run the same command again to continue", sys.stderr)
+        say(STOPPED_TEXT, sys.stderr)
         code = stopped_code()
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import socket
+import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import yaml
 from PIL import Image
@@ -112,3 +118,30 @@ def ray_session() -> Iterator[None]:
     yield
     if started:
         private_ray.stop()
+
+
+@pytest.fixture
+def head() -> Iterator[tuple[str, int]]:
+    """Address and pid of a cluster of one node, started as an operator would, with a token."""
+    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder:
+        ray = Path(sys.executable).with_name("ray")
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64, "XLLI_TOY_SECONDS": "0.5"}
+        with socket.create_server(("", 0)) as one, socket.create_server(("", 0)) as other:
+            port, clients = one.getsockname()[1], other.getsockname()[1]
+        command = [str(ray), "start", "--head", "--block", f"--port={port}", "--num-cpus=1", "--include-dashboard=false"]
+        command += [f"--temp-dir={folder}", f"--ray-client-server-port={clients}", "--disable-usage-stats"]
+        child = subprocess.Popen(
+            command, env={**os.environ, **token}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            current = Path(folder) / "ray_current_cluster"
+            until = time.monotonic() + 60
+            while not current.exists() and child.poll() is None and time.monotonic() < until:
+                time.sleep(0.1)
+            yield current.read_text().strip(), child.pid
+        finally:
+            daemons = psutil.Process(child.pid).children(recursive=True)
+            child.terminate()
+            child.wait(30)
+            for process in psutil.wait_procs(daemons, timeout=10)[1]:
+                process.kill()

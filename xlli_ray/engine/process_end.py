@@ -2,6 +2,10 @@
 
 SIGTERM, SIGINT and a closing terminal all raise one KeyboardInterrupt in the main thread, so that everything held is released: the lease,
 a private Ray, its folder. A second signal during cleanup has no effect, a third ends the process immediately.
+
+Clouds and batch systems give a process half a minute, and Python code cannot interrupt a C function: a decomposition or a forward pass may
+take longer. So a thread that the signal itself wakes ends the process after `END_SECONDS`, whatever the others do, and first does what is
+`owed`. Nothing is lost by that: it is what a kill does, and records say what is finished.
 """
 
 from __future__ import annotations
@@ -12,6 +16,8 @@ import os
 import signal
 import sys
 import threading
+import time
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -20,9 +26,17 @@ TERMINATED = 75
 """After SIGTERM, which batch systems and clouds send before they take a machine away: EX_TEMPFAIL of <sysexits.h>, run again to go on."""
 AT_ONCE = 3
 """Number of the signal that ends the process immediately."""
+END_SECONDS = 20.0
+"""From the first signal to the end at the latest."""
+OWED_SECONDS = 3.0
+"""For all that is owed, when the time is up: a bucket may not respond."""
+THREAD_SECONDS = 1.0
+"""For threads that are still at work when everything else has ended."""
+STOPPED_TEXT = "stopped; finished work is kept, run the same command again to continue"
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _asked = 0
 _code = STOPPED
+_owed: list[Callable[[], None]] = []
 
 
 def heed_signals() -> None:
@@ -30,6 +44,46 @@ def heed_signals() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _heed)
+
+
+def end_in_time() -> None:
+    """From now on a signal that is heeded ends this process within `END_SECONDS`. For a program: there is no way back. Main thread only."""
+    if os.name == "posix":
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)  # written to when a signal comes, though the main thread is in C
+        os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # its signals are its own
+        threading.Thread(target=_end_at_the_latest, args=(reading,), name="xlli-end", daemon=True).start()
+
+
+@contextlib.contextmanager
+def owed(act: Callable[[], None]) -> Iterator[None]:
+    """Within it, `act` is also done if this process ends because its time is up, in any thread."""
+    _owed.append(act)
+    try:
+        yield
+    finally:
+        _owed.remove(act)
+
+
+def _end_at_the_latest(asked: int) -> None:
+    """Wait for a signal, then until the time is up; end this process."""
+    number = 0
+    while number not in SIGNALS:
+        number = os.read(asked, 1)[0]
+    time.sleep(END_SECONDS)
+    acts = threading.Thread(target=_pay, daemon=True)
+    acts.start()
+    acts.join(OWED_SECONDS)
+    with contextlib.suppress(OSError):
+        os.write(2, f"{STOPPED_TEXT}\n".encode())
+    os._exit(TERMINATED if number == signal.SIGTERM else STOPPED)
+
+
+def _pay() -> None:
+    for act in reversed(_owed):
+        with contextlib.suppress(Exception):
+            act()
 
 
 def was_asked() -> bool:
@@ -54,6 +108,15 @@ def _heed(number: int, frame: FrameType | None) -> None:
         os.write(2, b"ending; once more ends at once\n")
 
 
+def _at_work(seconds: float) -> bool:
+    """Whether a thread that the interpreter would wait for is in something longer than that."""
+    until = time.monotonic() + seconds
+    others = [one for one in threading.enumerate() if not one.daemon and one is not threading.current_thread()]
+    for thread in others:
+        thread.join(max(0.0, until - time.monotonic()))
+    return any(thread.is_alive() for thread in others)
+
+
 def end(code: int) -> NoReturn:
     """End this process: Python's shutdown is done, that of C++ libraries is skipped.
 
@@ -64,7 +127,7 @@ def end(code: int) -> NoReturn:
         signal.signal(number, lambda *_: os._exit(code))
     with contextlib.suppress(Exception):
         wait: Any = getattr(threading, "_shutdown", None)  # waits for non-daemon threads, as the interpreter does
-        if wait is not None:
+        if wait is not None and not (was_asked() and _at_work(THREAD_SECONDS)):
             wait()
     with contextlib.suppress(Exception):
         atexit._run_exitfuncs()

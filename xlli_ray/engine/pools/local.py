@@ -19,6 +19,10 @@ MAX_FRUITLESS = 24
 """Consecutive losses, without a finished job or an identified culprit, after which a run stops."""
 
 
+GIVE_UP_SECONDS = 5.0
+"""For jobs in flight when a run ends before they do; they stop by themselves between two batches, and are left to that after it."""
+
+
 @dataclass(frozen=True)
 class Lost:
     """The worker died, or its node did, while this job was in flight."""
@@ -62,20 +66,29 @@ class LocalPool:
             self._functions[task] = self._make(task)
         work = self._functions[task]
         flying: dict[Future[Any], Any] = {}
-        with ThreadPoolExecutor(at_once, thread_name_prefix="xlli-unit") as threads:
-            try:
-                while jobs or flying:
-                    stop()
-                    while jobs and len(flying) < at_once:
-                        job = jobs.popleft()
-                        flying[threads.submit(work, job)] = job
-                    ready, _ = wait(flying, timeout=1.0, return_when=FIRST_COMPLETED)
-                    for future in ready:
-                        job = flying.pop(future)
-                        yield job, future.result()
-            finally:
-                for future in flying:
-                    future.cancel()
+        threads = ThreadPoolExecutor(at_once, thread_name_prefix="xlli-unit")
+        try:
+            while jobs or flying:
+                stop()
+                while jobs and len(flying) < at_once:
+                    job = jobs.popleft()
+                    flying[threads.submit(work, job)] = job
+                ready, _ = wait(flying, timeout=1.0, return_when=FIRST_COMPLETED)
+                for future in ready:
+                    job = flying.pop(future)
+                    yield job, future.result()
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+            self._give_up([future for future in flying if future.running()])
+
+    def _give_up(self, flying: list[Future[Any]]) -> None:
+        """End jobs that are in progress: nobody waits for a unit of minutes when a machine is taken away."""
+        if flying:
+            for work in self._functions.values():
+                if give_up := getattr(getattr(work, "__self__", None), "give_up", None):
+                    give_up()
+            wait(flying, timeout=GIVE_UP_SECONDS)
+            self.close()
 
     def close(self) -> None:
         for work in self._functions.values():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,6 +28,7 @@ from xlli_ray.engine.events import Reporter
 from xlli_ray.engine.pools.local import MAX_FRUITLESS, Lost, Pool
 from xlli_ray.engine.run.progress import Progress
 from xlli_ray.engine.run.sample_limit import some_files, some_rows
+from xlli_ray.engine.worker.job import GivenUp
 from xlli_ray.errors import EnvironmentFailure, PlanError, counted
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.objects.client import Objects, open_objects
@@ -72,12 +74,19 @@ class Scanner:
     def __init__(self, study: str, epoch: int) -> None:
         self.objects = open_objects(study)
         self.epoch = epoch
+        self._over = threading.Event()
+
+    def give_up(self) -> None:
+        """The run ends: chunks in progress stop before their next file, with GivenUp."""
+        self._over.set()
 
     def run(self, job: ScanJob) -> ScanResult:
         spec = CorpusSpec(**job.corpus)
         watch = Watch(lambda: [(uri, None) for uri in job.witnesses])
         cell, rows = f"scan-{job.scan}", []
         for number, source in enumerate(job.sources):
+            if self._over.is_set():
+                raise GivenUp
             if number in job.skip:
                 reason = "reading this file killed its worker twice"
                 target = source.target and shown(source.target)

@@ -11,6 +11,7 @@ from xlli_ray.engine.events import Events
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.pools.placement import place
 from xlli_ray.engine.pools.run_pool import leave_cluster
+from xlli_ray.engine.process_end import owed
 from xlli_ray.engine.worker.tasks import WorkerSpec
 from xlli_ray.store.objects.client import LocalObjects, Objects, fenced, open_objects, probe_create_only
 from xlli_ray.store.records.fence import Fence
@@ -40,6 +41,7 @@ def session(
         probe_create_only(objects)
         lease = Lease.acquire(objects, takeover=options.takeover)
         stack.callback(lease.release)
+        stack.enter_context(owed(lease.release))
         events = Events(objects, lease.epoch, quiet=options.quiet)  # its file names are unique to this run, even after it lost the study
         stack.callback(events.close)
         objects = fenced(objects, Fence(lease))

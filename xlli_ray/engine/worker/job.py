@@ -46,6 +46,10 @@ class UnitResult:
     """Number of measured table rows, e.g. maps, of which a sample may have several."""
 
 
+class GivenUp(Exception):
+    """The run ends: this job is not finished, and nobody waits for it."""
+
+
 class Clock:
     """Seconds spent per kind of work, summed over threads."""
 

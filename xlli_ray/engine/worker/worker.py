@@ -33,7 +33,7 @@ from xlli_ray.engine.worker.batch_run import BatchRun
 from xlli_ray.engine.worker.batches import Batches, BatchReader
 from xlli_ray.engine.worker.cell_writer import CellPart
 from xlli_ray.engine.worker.environment import check_device, device_name, keep_freed_memory, versions
-from xlli_ray.engine.worker.job import Clock, UnitJob, UnitResult
+from xlli_ray.engine.worker.job import Clock, GivenUp, UnitJob, UnitResult
 from xlli_ray.engine.worker.readers import Readers
 from xlli_ray.engine.worker.run_probes import Measuring
 from xlli_ray.engine.worker.staging import staging_for
@@ -89,6 +89,7 @@ class Worker:
         self._samples = SampleReader(self.objects, manifest.samples)
         self._sample_lock = threading.Lock()
         self._reading, self._compute = threading.Lock(), threading.Lock()
+        self._over = threading.Event()
         self._watch = Watch(self._witnesses)
         ahead = Ahead(self._watch)
         corpus = manifest.recipe["corpus"]
@@ -110,7 +111,7 @@ class Worker:
     # -- one unit -----------------------------------------------------------------------------------------------
 
     def run(self, job: UnitJob) -> UnitResult:
-        """Compute, write and record one unit. Raises EnvironmentFailure and LeaseError; bad samples become failed rows."""
+        """Compute, write and record one unit. Raises EnvironmentFailure, LeaseError and GivenUp; bad samples become failed rows."""
         cells = [self.manifest.cell(name) for name in job.cells]
         bucket, start, stop = cells[0].unit(job.unit)
         clock = Clock()
@@ -130,6 +131,7 @@ class Worker:
             if self._overlaps and job.mode == "batches":
                 batches = self._reader.batches(samples, ranges, crashed, clock, reading.end)
             with self._compute:
+                self._go_on()
                 parts = [CellPart.begin(self.objects, cell, job.unit, str(self.device), lead=start - low) for cell in cells]
                 for part in parts:
                     part.fail("crash", dict.fromkeys(crashed, "the worker died on this sample twice"))
@@ -184,7 +186,7 @@ class Worker:
         import torch
 
         torch.set_num_threads(self.threads)
-        run.run(batches, note=partial(self._note, job) if job.mode == "alone" else None, whole=job.mode != "batches")
+        run.run(self._while_wanted(batches), note=partial(self._note, job) if job.mode == "alone" else None, whole=job.mode != "batches")
         if job.mode != "batches":
             self._note(job, COMPUTED)  # from here on another unit may be computing and kill the worker: not this one's fault
 
@@ -199,6 +201,7 @@ class Worker:
         for i, sample in enumerate(samples):
             if i in crashed:
                 continue
+            self._go_on()
             self._note(job, sample.row)
             loaded = self._reader.load(sample, False, Clock())
             if isinstance(loaded, str):
@@ -258,6 +261,19 @@ class Worker:
         failed = len({i for part in parts for i in part.failed})
         rows = max(len(part.columns.get("position", ())) for part in parts)
         return UnitResult(job, len(samples), failed, total, clock.seconds(), done_before=not new, rows=rows)
+
+    def give_up(self) -> None:
+        """The run ends: units in progress stop before their next batch, with GivenUp; one whose batches are done is still recorded."""
+        self._over.set()
+
+    def _go_on(self) -> None:
+        if self._over.is_set():
+            raise GivenUp
+
+    def _while_wanted(self, batches: Batches) -> Batches:
+        for one in batches:
+            self._go_on()
+            yield one
 
     def close(self) -> None:
         """Stop the threads."""
