@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xlli_ray.corpus.sample import Sample
-from xlli_ray.engine.run.ranges import SHARD_BYTES, UNIT_BYTES, UNIT_SECONDS, rows_a_unit
+from xlli_ray.engine.run.ranges import SHARD_BYTES, UNIT_BYTES, rows_a_unit
 from xlli_ray.engine.run.units import after_loss
 from xlli_ray.engine.worker.batches import batches_ahead
 from xlli_ray.engine.worker.job import UnitJob
@@ -17,18 +17,18 @@ from xlli_ray.store.records.unit_records import COMPUTED, PASSED
 
 @given(
     rows=st.integers(1, 10**7), batch=st.sampled_from([1, 2, 4, 8, 16, 32]),
-    sizes=st.lists(st.integers(1, 1 << 24), max_size=5), seconds=st.floats(0, 100),
+    sizes=st.lists(st.integers(1, 1 << 24), max_size=5), seconds=st.floats(0, 100), most=st.floats(1, 1000),
 )  # fmt: skip
 def test_a_unit_is_whole_batches_within_every_limit_or_one_batch(
-    rows: int, batch: int, sizes: list[int], seconds: float
+    rows: int, batch: int, sizes: list[int], seconds: float, most: float
 ) -> None:
-    size = rows_a_unit(rows, batch, sizes, seconds)
+    size = rows_a_unit(rows, batch, sizes, seconds, most)
     assert size >= batch
     assert size % batch == 0
     if size > batch:
         assert size * max(sizes, default=0) <= SHARD_BYTES
         assert size * sum(sizes) <= UNIT_BYTES
-        assert size * seconds <= UNIT_SECONDS * 1.000001
+        assert size * seconds <= most * 1.000001
         assert size < rows / 16 + batch, "a small corpus still spreads over workers"
 
 

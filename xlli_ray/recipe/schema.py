@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from xlli_ray.probes.probe import Probe
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
+UNIT_SECONDS = 300.0
+"""What a unit takes at most, at the assumed speed of a plan, unless the recipe says otherwise."""
 
 
 def _name(value: str, what: str) -> str:
@@ -180,6 +182,7 @@ class Recipe(BaseModel):
     stages: list[Stage] = Field(min_length=1)
     batch: dict[str, int | Literal["auto"]] = Field(default_factory=dict, description="probe kind → samples per batch")
     threads: int = Field(default=1, ge=1, le=1024)
+    unit_seconds: float = Field(default=UNIT_SECONDS, gt=0, le=86400, description="of a unit at most, at 50 GMAC/s; at least one batch")
     limits: Limits = Limits()
     baseline: bool = Field(default=True, description="bicubic, or the input at scale 1, in addition to the networks of every restore stage")
 
@@ -240,6 +243,8 @@ class Recipe(BaseModel):
             for name, usual in (("code", ""), ("concludes", False), ("precision", "float32")):
                 if stage[name] == usual:
                     del stage[name]
+        if data["unit_seconds"] == UNIT_SECONDS:
+            del data["unit_seconds"]
         return cast("dict[str, Any]", data)
 
 

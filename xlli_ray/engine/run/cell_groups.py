@@ -25,9 +25,10 @@ def cut_groups(
     facts: Mapping[str, SizeFacts],
     taken: set[str],
     threads: int,
+    unit_seconds: float,
 ) -> list[Cell]:
     """The cells of one model, or with "" those of samples alone, with their ranges. `facts`: about each bucket; `taken`: names of existing
-    groups."""
+    groups; `unit_seconds`: of a unit at most."""
     together: dict[Any, list[WantedCell]] = {}
     with_sets = any(isinstance(want.probe, SetProbe) for want in wanted)
     for want in wanted:
@@ -43,7 +44,7 @@ def cut_groups(
             number += 1
         group = f"{name}-{number}"
         taken = {*taken, group}
-        plans = _cut_group(members, table, facts)
+        plans = _cut_group(members, table, facts, unit_seconds)
         for want, buckets in zip(members, plans):
             out.append(
                 Cell(
@@ -77,9 +78,9 @@ def _fits_sets(want: WantedCell, table: SampleTable, facts: Mapping[str, SizeFac
 
 
 def _cut_group(
-    members: Sequence[WantedCell], table: SampleTable, facts: Mapping[str, SizeFacts]
+    members: Sequence[WantedCell], table: SampleTable, facts: Mapping[str, SizeFacts], unit_seconds: float
 ) -> list[list[BucketPlan]]:
-    if (together := many_sizes(members, table, facts)) is not None:
+    if (together := many_sizes(members, table, facts, unit_seconds)) is not None:
         return [[plan] for plan in together]
     plans: list[list[BucketPlan]] = [[] for _ in members]
     first_unit = 0
@@ -98,7 +99,7 @@ def _cut_group(
         batch = members[0].batches[bucket.name]
         sample_bytes = [int(np.prod(a.shape, dtype=np.int64)) * np.dtype(a.dtype).itemsize for some in arrays for a in some]
         seconds = macs * unit_cost(members) / MACS_A_SECOND
-        size = sets or rows_a_unit(rows, batch, sample_bytes, seconds)
+        size = sets or rows_a_unit(rows, batch, sample_bytes, seconds, unit_seconds)
         for want, some, plan in zip(members, arrays, plans):
             metas = [ArrayMeta(a.name, rows, size, a.shape, a.dtype, a.dims, a.codec, a.described) for a in some]
             plan.append(

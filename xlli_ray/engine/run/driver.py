@@ -28,6 +28,7 @@ from xlli_ray.engine.run.baseline_entry import baseline_entries
 from xlli_ray.engine.run.brief_study import first_files, is_brief, is_momentary, seems_brief
 from xlli_ray.engine.run.kind_records import kind_records
 from xlli_ray.engine.run.known_models import known_models, notes_on
+from xlli_ray.engine.run.long_units import long_units
 from xlli_ray.engine.run.measurable_samples import check_fit
 from xlli_ray.engine.run.network_process import Apart, is_foreign
 from xlli_ray.engine.run.plan import Plan, check_limits, with_models
@@ -117,9 +118,11 @@ def plan_study(recipe: Recipe, out: str, options: Options, *, adopt: bool = Fals
             manifest = _scanned(recipe, objects, lease, events, pools, options)
             recipe, records = _with_baseline(recipe, objects, manifest, records, apart)
             manifest, plan = _planned(recipe, objects, manifest, options, spec, records, apart)
+            listed = Listing(objects)
+            todo = [cell for cell in plan.cells if cell.id not in plan.kept or unfinished(listed, [cell])]
+            plan = replace(plan, notes=(*plan.notes, *long_units(recipe, todo, plan.kept)))
             if adopt:
                 check_limits(plan, recipe, workers=1)
-                listed = Listing(objects)
                 forget_replaced(listed, plan)
                 manifest = save_manifest(objects, manifest, epoch=lease.epoch)
                 create_arrays(Archive(objects, manifest, listed), plan)
@@ -169,6 +172,8 @@ def run_study(recipe: Recipe, out: str, options: Options, *, ahead: Callable[[],
             notes += _waiting(listed, waiting)
             jobs = pending_jobs(listed, wanted, gate, retry_failed=options.retry_failed)
             run = len(jobs)
+            todo = {name for job in jobs for name in job.cells}
+            notes += long_units(recipe, [cell for cell in wanted if cell.id in todo], plan.kept)
             changes = version_changes(before.versions) if before is not None and before.cells and jobs else []
             if jobs:
                 check_kind(manifest.device, options.device)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xlli_ray.engine.run.input_sizes import SizeFacts
-from xlli_ray.engine.run.ranges import MACS_A_SECOND, SHARD_BYTES, UNIT_BYTES, UNIT_SECONDS, UNITS_A_BUCKET
+from xlli_ray.engine.run.ranges import MACS_A_SECOND, SHARD_BYTES, UNIT_BYTES, UNITS_A_BUCKET
 from xlli_ray.engine.run.wanted_cells import WantedCell, unit_cost
 from xlli_ray.probes.measurement import ArrayPlan, SetProbe
 from xlli_ray.store.records.manifest import SIZES, Bucket, BucketPlan, SampleTable, SizePlan
@@ -42,7 +42,7 @@ class _Size:
 
 
 def many_sizes(
-    members: Sequence[WantedCell], table: SampleTable, facts: Mapping[str, SizeFacts]
+    members: Sequence[WantedCell], table: SampleTable, facts: Mapping[str, SizeFacts], unit_seconds: float
 ) -> list[BucketPlan] | None:
     """The single bucket of each member; None if each size keeps its own: few sizes, sets that are measured together, clips, or arrays that
     differ in more than their extents."""
@@ -60,7 +60,7 @@ def many_sizes(
         return None
     total = sum(size.rows for size in sizes)
     cost = unit_cost(members)
-    each = _rows_a_unit(sizes, cost)
+    each = _rows_a_unit(sizes, cost, unit_seconds)
     segments = tuple(segment for size in sizes for segment in first.segments[size.bucket.name])
     mean = sum(size.macs * size.rows for size in sizes) / total
     out = []
@@ -88,7 +88,7 @@ def _alike(sizes: Sequence[_Size], number: int) -> bool:
     return len(layouts) == 1
 
 
-def _rows_a_unit(sizes: Sequence[_Size], cost: float) -> int:
+def _rows_a_unit(sizes: Sequence[_Size], cost: float, unit_seconds: float) -> int:
     """Rows of one unit: as many as keep every unit within the limits of `ranges`, and at most a sixteenth of all."""
     ends = np.cumsum([0, *(size.rows for size in sizes)])
     total = int(ends[-1])
@@ -96,7 +96,7 @@ def _rows_a_unit(sizes: Sequence[_Size], cost: float) -> int:
     for limit, load in (
         (SHARD_BYTES, lambda size: max((_bytes(a) for arrays in size.arrays for a in arrays), default=0)),
         (UNIT_BYTES, lambda size: sum(_bytes(a) for arrays in size.arrays for a in arrays)),
-        (UNIT_SECONDS, lambda size: size.macs * cost / MACS_A_SECOND),
+        (unit_seconds, lambda size: size.macs * cost / MACS_A_SECOND),
     ):
         loads.append((limit, np.cumsum([0.0, *(load(size) * size.rows for size in sizes)])))
     rows = max(-(-total // UNITS_A_BUCKET), max(size.batch for size in sizes))

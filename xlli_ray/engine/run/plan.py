@@ -86,7 +86,7 @@ def make_plan(
     held: dict[str, int] = {}
 
     def cut(new: Sequence[WantedCell], model: str, facts: Mapping[str, SizeFacts]) -> list[Cell]:
-        made = cut_groups(new, model, table, facts, groups, recipe.threads)
+        made = cut_groups(new, model, table, facts, groups, recipe.threads, recipe.unit_seconds)
         groups.update(cell.group for cell in made)
         draft.cells += made
         for stage_id, size in _held(made, new, facts).items():

@@ -1,8 +1,8 @@
 """Which rows of the sample table a cell covers, and how many form a unit.
 
 Units: rows of one bucket, as many as keep the largest shard under 256 MiB, all shards of the unit under 1 GiB and the estimated time
-under 5 minutes, but no more than a sixteenth of the bucket, so that a small corpus still spreads over workers and a kill loses little
-(`docs/decisions/003-units.md`). Always whole batches; or whole sets, for probes that need a set together.
+under the recipe's `unit_seconds` (5 minutes), but no more than a sixteenth of the bucket, so that a small corpus still spreads over
+workers and a kill loses little (`docs/decisions/003-units.md`). Always whole batches; or whole sets, for probes that need a set together.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from xlli_ray.store.records.manifest import Bucket, SampleTable
 
 SHARD_BYTES = 256 << 20
 UNIT_BYTES = 1 << 30
-UNIT_SECONDS = 300.0
 MACS_A_SECOND = 50e9
 """Assumed speed of a core: a constant, not a measurement, since units depend on it."""
 UNITS_A_BUCKET = 16
@@ -46,13 +45,13 @@ def choose_rows(table: SampleTable, max_rows: int | None) -> dict[str, tuple[tup
     }
 
 
-def rows_a_unit(rows: int, batch: int, sample_bytes: Sequence[int], seconds: float) -> int:
-    """Rows of one unit, a multiple of `batch` (see the module docstring)."""
+def rows_a_unit(rows: int, batch: int, sample_bytes: Sequence[int], seconds: float, unit_seconds: float) -> int:
+    """Rows of one unit, a multiple of `batch` (see the module docstring). `seconds`: of a sample; `unit_seconds`: of a unit at most."""
     limits = [float(-(-rows // UNITS_A_BUCKET))]
     if sample_bytes:
         limits += [SHARD_BYTES / max(1, *sample_bytes), UNIT_BYTES / max(1, sum(sample_bytes))]
     if seconds > 0:
-        limits.append(min(1e15, UNIT_SECONDS / seconds))
+        limits.append(min(1e15, unit_seconds / seconds))
     whole = int(min(limits[1:], default=limits[0]) // batch) * batch
     spread = -(-int(limits[0]) // batch) * batch  # rounded up: the spread is a preference, the other limits are strict
     return max(batch, min(whole, spread))
