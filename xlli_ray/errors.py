@@ -92,24 +92,3 @@ def without_lead(text: str, name: str) -> str:
     while lead := next((lead for lead in leads if text.startswith(lead)), ""):
         text = text[len(lead) :]
     return text
-
-
-_BUCKET_ADVICE = (
-    (("NoSuchBucket", "bucket does not exist", "BucketNotFound", "ContainerNotFound"),
-     "There is no such bucket there: check its name, the region (AWS_REGION) and the server (AWS_ENDPOINT_URL)"),
-    (("InvalidAccessKeyId",), "The server does not know this access key: check AWS_ACCESS_KEY_ID (and AWS_ENDPOINT_URL)"),
-    (("SignatureDoesNotMatch",), "The secret does not fit the key: check AWS_SECRET_ACCESS_KEY (and AWS_REGION)"),
-    (("RequestTimeTooSkewed",), "The clock of this machine and the server's differ by too much: set the clock"),
-    (("ExpiredToken", "TokenRefreshRequired", "InvalidToken", "token included in the request is expired"),
-     "The session token is no longer valid: get new credentials (AWS_SESSION_TOKEN)"),
-    (("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint", "TemporaryRedirect"),
-     "The bucket is in another region, or another server's: set AWS_REGION (and AWS_ENDPOINT_URL)"),
-    (("URL scheme is not allowed", "BadScheme"), "The server was addressed by plain http: set AWS_ALLOW_HTTP=true if that is intended"),
-    (("no credentials", "locate credentials", "missing credential", "169.254.169.254"),
-     "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the variables of your cloud), or AWS_SKIP_SIGNATURE=true for a public bucket"),
-)  # fmt: skip
-
-
-def bucket_advice(text: str) -> str:
-    """Advice on an error of an object store (`text`: its code and message), '' if it is not about configuration."""
-    return next((advice for words, advice in _BUCKET_ADVICE if any(word.lower() in text.lower() for word in words)), "")

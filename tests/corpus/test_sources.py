@@ -172,8 +172,8 @@ def test_an_unknown_protocol_and_a_missing_package_say_so(monkeypatch: pytest.Mo
     def absent(*_: object, **__: object) -> None:
         raise ImportError("Install s3fs to access S3")
 
-    monkeypatch.setattr(sources.fsspec.core, "url_to_fs", absent)
-    for call in (lambda: read_bytes("s3://bucket/a.png"), lambda: list_files(["s3://bucket/*.png"], "/")):
+    monkeypatch.setattr(fsspec.core, "url_to_fs", absent)
+    for call in (lambda: read_bytes("zip://a.png::s3://bucket/a.zip"), lambda: list_files(["zip://*.png::s3://bucket/a.zip"], "/")):
         with pytest.raises(EnvironmentFailure, match=r"s3fs.*pip install 'xlli_ray\[s3\]'"):
             call()
 
@@ -243,9 +243,9 @@ def test_missing_credentials_stop_the_work(monkeypatch: pytest.MonkeyPatch) -> N
     def refuse(*_: object, **__: object) -> None:
         raise NoCredentialsError("Unable to locate credentials")
 
-    monkeypatch.setattr(sources.fsspec.core, "url_to_fs", refuse)
+    monkeypatch.setattr(fsspec.core, "url_to_fs", refuse)
     with pytest.raises(EnvironmentFailure, match="no credentials"):
-        read_bytes("s3://bucket/a.png")
+        read_bytes("zip://a.png::s3://bucket/a.zip")
 
 
 # -- pairs ------------------------------------------------------------------------------------------------------------

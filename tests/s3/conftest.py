@@ -32,14 +32,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def proxy(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
     """The way to the server that this process's environment names; without faults until its rule is set. Pauses are short."""
-    import s3fs
-
     from xlli_ray.corpus.files import outages
-    from xlli_ray.store.objects import bucket
+    from xlli_ray.remote import bucket, places
 
     monkeypatch.setattr(bucket, "PAUSES", (0.01,) * 6)
     monkeypatch.setattr(bucket, "FIRST_PAUSES", (0.01,) * 3)
     monkeypatch.setattr(bucket, "WITHIN", {"max_retries": 2, "backoff": {"init_backoff": timedelta(milliseconds=5)}})
+    monkeypatch.setattr(places, "_OPEN", {})
     monkeypatch.setattr(outages, "PAUSES", (0.01, 0.02))
     monkeypatch.setattr(outages, "SECOND_LOOK", 0.01)
     with Faulty(server.port) as made:
@@ -50,6 +49,4 @@ def proxy(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
             monkeypatch.setenv(name, value)
         for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
             monkeypatch.delenv(name, raising=False)
-        s3fs.S3FileSystem.clear_instance_cache()  # they keep the address that they were made with
         yield made
-        s3fs.S3FileSystem.clear_instance_cache()

@@ -14,7 +14,7 @@ from server import STUDIES
 
 from xlli_ray.corpus.files.sources import list_files, read_bytes
 from xlli_ray.errors import EnvironmentFailure, RecipeError, StudyError
-from xlli_ray.store.objects import bucket as module
+from xlli_ray.remote import bucket as module
 from xlli_ray.store.objects.atomic_file import AtomicFile
 from xlli_ray.store.objects.client import Missing, Objects, open_objects, probe_create_only
 from xlli_ray.store.records.lease import Lease, lease_key

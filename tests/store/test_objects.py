@@ -13,7 +13,7 @@ import pytest
 from xlli_ray.errors import EnvironmentFailure, LeaseError, StudyError
 from xlli_ray.store.objects import atomic_file as beside
 from xlli_ray.store.objects import local as module
-from xlli_ray.store.objects.bucket import Bucket
+from xlli_ray.remote.bucket import Bucket
 from xlli_ray.store.objects.client import Missing, Objects, check_key, fenced, open_objects, probe_create_only
 
 
@@ -273,7 +273,7 @@ def test_removing_what_is_not_there_is_no_error_on_stores_that_say_so(tmp_path: 
     bucket = Bucket("gs://bucket", LocalStore(tmp_path))
     bucket.put("results/a/result.json", b"1")
     for _ in range(2):  # the second is what a retry meets whose first answer was lost
-        bucket.delete("results/a/result.json")
+        bucket.delete(["results/a/result.json"])
     with pytest.raises(Missing):
         bucket.get("results/a/result.json")
 

@@ -20,17 +20,18 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / PACKAGE
 
 EVERYTHING = {"corpus", "models", "probes", "store", "engine", "stats", "plots", "analyses", "training", "report", "recipe", "study",
-              "api", "terminal", "views"}  # fmt: skip
+              "api", "terminal", "views", "remote"}  # fmt: skip
 MAY = {
     "errors": set(),
     "registry": set(),
     "user_code": set(),
     "stats": set(),
-    "corpus": set(),
+    "remote": set(),
+    "corpus": {"remote"},
     "models": {"stats", "corpus"},
     "probes": {"stats", "corpus", "models"},
     "training": {"stats", "corpus", "models", "recipe", "plots"},
-    "store": set(),
+    "store": {"remote"},
     "plots": {"stats"},
     "terminal": set(),
     "analyses": {"stats", "store", "plots", "corpus"},
@@ -53,7 +54,7 @@ ONLY = {
     "ray": {"engine"},
     "zarr": {"store"},
     "numcodecs": {"store"},
-    "obstore": {"store"},
+    "obstore": {"remote"},
     "duckdb": {"store"},
     "spandrel": {"models"},
     "torch": {"models", "probes", "training", "engine", "report", "stats", "analyses", "api"},

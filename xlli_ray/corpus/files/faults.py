@@ -14,7 +14,8 @@ import zipfile
 import zlib
 from typing import Literal
 
-from xlli_ray.errors import EnvironmentFailure, SampleError, bucket_advice
+from xlli_ray.errors import EnvironmentFailure, SampleError
+from xlli_ray.remote.answers import bucket_advice
 
 Kind = Literal["missing", "denied", "damaged", "changed", "special"]
 
@@ -76,7 +77,7 @@ def judge(uri: str, error: Exception) -> SampleError | EnvironmentFailure:
 
 def missing_package(uri: str, error: ImportError) -> EnvironmentFailure:
     """The package to install for `uri`."""
-    extra = _EXTRAS.get(uri.partition("://")[0])
+    extra = _EXTRAS.get(uri.rpartition("::")[2].partition("://")[0])
     advice = f"pip install 'xlli_ray[{extra}]'" if extra else "install the package that it names"
     return EnvironmentFailure(f"{uri} needs a package that is not installed ({error}): {advice}")
 

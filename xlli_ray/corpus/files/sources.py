@@ -1,4 +1,4 @@
-"""Sources of images: local globs, any fsspec URL, and the photographs in scikit-image's wheel.
+"""Sources of images: local globs, URLs (`urls`), and the photographs in scikit-image's wheel.
 
 A *URI* is an absolute local path, a URL (`s3://bucket/a.png`, `zip://a.png::https://host/set.zip`) or `skimage://name`.
 It is only an address: identities are hashes of bytes, so a corpus may move.
@@ -6,7 +6,6 @@ It is only an address: identities are hashes of bytes, so a corpus may move.
 
 from __future__ import annotations
 
-import errno
 import fnmatch
 import glob
 import importlib.util
@@ -15,13 +14,11 @@ import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import fsspec
 
 from xlli_ray.corpus.files import patterns as globs
-from xlli_ray.corpus.files.faults import FileFault, judge, one_line
-from xlli_ray.errors import EnvironmentFailure, RecipeError, SampleError, bucket_advice, closest
+from xlli_ray.corpus.files.faults import FileFault, judge
+from xlli_ray.corpus.files.urls import SCHEME, list_url, read_url
+from xlli_ray.errors import EnvironmentFailure, RecipeError, SampleError, closest
 
 # Colour photographs in the wheel itself (its other images are grey, drawn, or fetched on demand). The right
 # half of the stereo pair `motorcycle` is left out: it shows the same scene, and `*` should give distinct
@@ -36,10 +33,8 @@ SKIMAGE = {
     "rocket": "rocket.jpg",
 }
 
-_SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _SKIMAGE = "skimage://"
 _SHOWN = 5  # files named in a message
-BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 
 
 def list_files(patterns: Sequence[str], base: Path | str) -> list[str]:
@@ -60,7 +55,7 @@ def list_files(patterns: Sequence[str], base: Path | str) -> list[str]:
 
 def is_remote(uri: str) -> bool:
     """True for addresses read through a client, not from a mounted file system."""
-    return _SCHEME.match(uri) is not None and not uri.startswith(_SKIMAGE)
+    return SCHEME.match(uri) is not None and not uri.startswith(_SKIMAGE)
 
 
 def read_bytes(uri: str) -> bytes:
@@ -72,10 +67,8 @@ def read_bytes(uri: str) -> bytes:
     try:
         if uri.startswith(_SKIMAGE):
             uri = _skimage_path(uri)
-        elif _SCHEME.match(uri):
-            filesystem, path = fsspec.core.url_to_fs(uri)
-            # s3fs would request the size first: two requests, and the errors of the first have no text
-            return bytes(filesystem.cat_file(path, **({"max_concurrency": 1} if "s3" in filesystem.protocol else {})))
+        elif SCHEME.match(uri):
+            return read_url(uri)
         if not stat.S_ISREG(mode := os.stat(uri).st_mode) and not stat.S_ISDIR(mode):
             raise FileFault("special", f"a pipe, socket or device, not a file: {uri}")  # opening it might block forever
         with open(uri, "rb") as local:
@@ -125,7 +118,7 @@ def absolute(uri: str, base: Path | str) -> str:
     """`uri` unchanged if it is a URL, else the absolute local path (relative to `base`; links are kept)."""
     if uri.startswith("file://"):
         uri = uri.removeprefix("file://")
-    elif _SCHEME.match(uri):
+    elif SCHEME.match(uri):
         return uri
     return os.path.abspath(os.path.join(base, os.path.expanduser(uri)))
 
@@ -134,8 +127,8 @@ def _list(pattern: str, base: Path | str) -> list[str]:
     if pattern.startswith(_SKIMAGE):
         wanted = pattern.removeprefix(_SKIMAGE)
         return [_SKIMAGE + name for name in sorted(SKIMAGE) if fnmatch.fnmatchcase(name, wanted)]
-    if _SCHEME.match(pattern) and not pattern.startswith("file://"):
-        return _list_url(pattern)
+    if SCHEME.match(pattern) and not pattern.startswith("file://"):
+        return list_url(pattern)
     path = absolute(pattern, base)
     if os.path.isfile(path):
         return [path]  # then brackets in the file's own name are not wildcards
@@ -166,51 +159,11 @@ def _refuse_root(pattern: str, folder: str) -> None:
         raise RecipeError(f"{pattern!r} is the whole file system. Name the folder with the images.")
 
 
-def _list_url(pattern: str) -> list[str]:
-    # Chained URLs keep their tail: zip://*.png::s3://bucket/set.zip. A question mark in http starts a query, it is not a
-    # wildcard.
-    head, chain, tail = pattern.partition("::")
-    protocol = _SCHEME.match(pattern)[1]  # type: ignore[index]
-    magic = "*" if protocol.startswith("http") else "*?["
-    if protocol not in fsspec.available_protocols():
-        near = f"; did you mean {' or '.join(near)}?" if (near := closest(protocol, BUCKETS)) else ""
-        raise RecipeError(f"{pattern!r} cannot be listed: no files can be read from {protocol}://{near}")
-    if not any(character in head for character in magic):
-        return [pattern]
-    try:
-        filesystem, path = fsspec.core.url_to_fs(pattern)
-        filesystem.invalidate_cache()  # it may be older than this run
-        details: dict[str, dict[str, Any]] = filesystem.glob(path, detail=True)
-    except ValueError as error:
-        raise RecipeError(f"{pattern!r} cannot be listed: {one_line(error)}. Check the address.") from error
-    except Exception as error:
-        verdict = judge(pattern, error)
-        raise (RecipeError(f"{pattern!r} cannot be listed: {verdict}") if isinstance(verdict, SampleError) else verdict) from error
-    if not details and "://" not in path:
-        _see_bucket(filesystem, path.partition("/")[0], protocol, pattern)
-    names = [name for name, info in details.items() if info.get("type") != "directory"]
-    return [name if _SCHEME.match(name) else f"{protocol}://{name}{chain}{tail}" for name in names]
-
-
-def _see_bucket(filesystem: Any, bucket: str, protocol: str, pattern: str) -> None:
-    """Raise EnvironmentFailure unless the bucket in which nothing was found exists and may be listed."""
-    if protocol not in BUCKETS or not bucket:
-        return
-    try:
-        filesystem.ls(bucket)
-    except Exception as error:
-        verdict = judge(f"{protocol}://{bucket}", error)
-        if not isinstance(verdict, EnvironmentFailure):
-            advice = bucket_advice("NoSuchBucket")
-            verdict = EnvironmentFailure(errno.ENOENT, f"{pattern}: the bucket {bucket!r} cannot be listed: {verdict}. {advice}")
-        raise verdict from error
-
-
 def _by_wildcards(pattern: str, base: Path | str) -> dict[tuple[str, ...], str]:
     """URI of each matching file by the texts of its wildcards."""
     if pattern.startswith(_SKIMAGE):
         raise RecipeError(f"pairs: {pattern!r} has single photographs, no pairs; expected files")
-    if not _SCHEME.match(pattern) and os.path.isdir(folder := absolute(pattern, base)):
+    if not SCHEME.match(pattern) and os.path.isdir(folder := absolute(pattern, base)):
         return {(os.path.relpath(uri, folder),): uri for uri in list_files([pattern], base)}
     expression = _regex(absolute(pattern, base).partition("::")[0], literal=absolute("", base))
     by_text: dict[tuple[str, ...], str] = {}
@@ -262,7 +215,7 @@ def _skimage_path(uri: str) -> str:
 
 def _expanded(pattern: str, base: Path | str) -> list[str]:
     """Brace expansion, except for an existing name and for a URL's query."""
-    if not _SCHEME.match(pattern) and os.path.lexists(absolute(pattern, base)):
+    if not SCHEME.match(pattern) and os.path.lexists(absolute(pattern, base)):
         return [pattern]
     head, chain, tail = pattern.partition("::")
     try:
@@ -274,7 +227,7 @@ def _expanded(pattern: str, base: Path | str) -> list[str]:
 def _why(pattern: str, base: Path | str) -> str:
     if pattern.startswith(_SKIMAGE):
         return f"the photographs are {', '.join(SKIMAGE)}"
-    if _SCHEME.match(pattern) and not pattern.startswith("file://"):
+    if SCHEME.match(pattern) and not pattern.startswith("file://"):
         return "no name there matches"
     return globs.nothing_matches(absolute(pattern, base))
 

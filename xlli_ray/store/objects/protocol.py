@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
-from xlli_ray.store.objects.bucket import Missing as Missing
+from xlli_ray.remote.answers import Missing as Missing
 
 Buffers = bytes | Sequence[bytes]
 KEY = re.compile(r"[A-Za-z0-9_.=\-]+(/[A-Za-z0-9_.=\-]+)*")
