@@ -18,6 +18,11 @@ FAULTS = ("slow", "503", "500", "reset", "cut", "lost")
 """What passes: a late answer; an answer that says so; a connection that breaks before the request went through; one that breaks in the
 midst of the answer's body; one that breaks after the request went through, with nothing said."""
 _PHRASES = {"503": "503 Slow Down", "500": "500 Internal Server Error", "403": "403 Forbidden", "429": "429 Too Many Requests"}
+_STATUS = {
+    "PermanentRedirect": "301 Moved Permanently", "AuthorizationHeaderMalformed": "400 Bad Request", "ExpiredToken": "400 Bad Request",
+    "NoSuchBucket": "404 Not Found", "NotImplemented": "501 Not Implemented",
+}  # fmt: skip
+"""Of answers with a code, as Amazon gives them; else 403."""
 _CODES = {"503": "SlowDown", "500": "InternalError", "403": "AccessDenied", "429": "TooManyRequests"}
 
 
@@ -35,7 +40,7 @@ class Request:
 
 
 Rule = Callable[[Request], str]
-"""The fault of a request: '' for none, one of FAULTS, '403', '429', or `code:CODE:message` for an answer 403 with another code."""
+"""The fault of a request: '' for none, one of FAULTS, '403', '429', or `code:CODE:message` for an answer with another code."""
 
 
 def at_random(seed: int, share: float, kinds: tuple[str, ...] = FAULTS) -> Rule:
@@ -55,6 +60,8 @@ class Faulty:
     def __init__(self, upstream: int) -> None:
         self.upstream = upstream
         self.rule: Rule = lambda request: ""
+        self.without: tuple[bytes, ...] = ()
+        """Beginnings, in lower case, of the header lines that do not pass."""
         self.seen: Counter[str] = Counter()
         self.requests = 0
         self.port = 0
@@ -109,8 +116,8 @@ class Faulty:
         if fault == "reset":
             return _reset(writer)
         if fault in _PHRASES or fault.startswith("code:"):
-            phrase = _PHRASES.get(fault, "403 Forbidden")
             code, message = (fault.split(":", 2)[1:]) if fault.startswith("code:") else (_CODES[fault], "by the proxy")
+            phrase = _PHRASES.get(fault) or _STATUS.get(code, "403 Forbidden")
             text = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'.encode()
             sent = b"" if method == "HEAD" else text
             writer.write(f"HTTP/1.1 {phrase}\r\nContent-Type: application/xml\r\nContent-Length: {len(sent)}\r\n\r\n".encode() + sent)
@@ -133,7 +140,7 @@ class Faulty:
     async def _ask(self, head: bytes, body: bytes) -> bytes:
         """The server's whole answer."""
         first, rest = head.split(b"\r\n", 1)
-        kept = [line for line in rest.split(b"\r\n") if line and not line.lower().startswith((b"connection:", b"expect:"))]
+        kept = [line for line in rest.split(b"\r\n") if line and not line.lower().startswith((b"connection:", b"expect:", *self.without))]
         reader, writer = await asyncio.open_connection("127.0.0.1", self.upstream)
         try:
             writer.write(b"\r\n".join([first, *kept, b"Connection: close", b"", b""]) + body)

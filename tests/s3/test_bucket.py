@@ -7,16 +7,18 @@ import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from faulty import FAULTS, Faulty, Request, at_random
-from server import STUDIES
+from server import PUBLIC, STUDIES
 
 from xlli_ray.corpus.files.sources import list_files, read_bytes
 from xlli_ray.errors import EnvironmentFailure, RecipeError, StudyError
 from xlli_ray.remote import bucket as module
+from xlli_ray.store.objects import bucket_objects
 from xlli_ray.store.objects.atomic_file import AtomicFile
-from xlli_ray.store.objects.client import Missing, Objects, open_objects, probe_create_only
+from xlli_ray.store.objects.client import Missing, Objects, fenced, open_objects, probe_create_only
 from xlli_ray.store.records.lease import Lease, lease_key
 
 
@@ -143,6 +145,8 @@ WAYS_OUT = {
     "ExpiredToken": "AWS_SESSION_TOKEN",
     "AuthorizationHeaderMalformed": "AWS_REGION",
     "NoSuchBucket": "check its name",
+    "PermanentRedirect": "AWS_REGION",
+    "NotImplemented": "conditional puts",
     "AccessDenied": "rights",
 }
 
@@ -150,13 +154,49 @@ WAYS_OUT = {
 @pytest.mark.parametrize("code", WAYS_OUT)
 def test_what_an_object_store_refuses_keeps_its_reason_and_names_the_way_out(place: Objects, proxy: Faulty, code: str) -> None:
     proxy.rule = lambda request: f"code:{code}:the server's own words"
+    said = "redirect without LOCATION" if code == "PermanentRedirect" else f"{code}: the server's own words"  # obstore drops those of a 301
     for call in ("get", "create", "put", "list", "delete"):
-        with pytest.raises(EnvironmentFailure, match=f"{code}: the server's own words.*{WAYS_OUT[code]}"):
+        with pytest.raises(EnvironmentFailure, match=f"{said}.*{WAYS_OUT[code]}"):
             CALLS[call][0](place)
     if code != "AccessDenied":  # for a single file, that may be the file's matter (tests/corpus/test_outage_watch.py)
         for read in (lambda: read_bytes("s3://corpus/a.png"), lambda: list_files(["s3://corpus/*.png"], "/")):
-            with pytest.raises(EnvironmentFailure, match=f"{code}.*{WAYS_OUT[code]}"):
+            with pytest.raises(EnvironmentFailure, match=f"{said}.*{WAYS_OUT[code]}"):
                 read()
+
+
+def test_a_store_without_conditional_puts_is_refused_by_name(proxy: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of today behind a way that forgets the condition, as servers did before 2024. Without a signature, which covers it."""
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+    place = open_objects(f"s3://{PUBLIC}/{uuid.uuid4().hex}")
+    probe_create_only(place)
+    proxy.without = (b"if-none-match:",)
+    with pytest.raises(EnvironmentFailure, match=r"s3://public/.*created the same object twice.*a bucket with conditional puts"):
+        probe_create_only(place)
+
+
+def test_objects_are_deleted_in_bulk_and_the_fence_is_checked_before_each_request(
+    place: Objects, proxy: Faulty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks: list[int] = []
+
+    class Noting:
+        known: ClassVar[dict[str, None]] = {}
+
+        def check(self) -> None:
+            checks.append(proxy.requests)
+
+        def gone(self, key: str) -> None:
+            self.known[key] = None
+
+    for i in range(7):
+        place.put(f"d/{i}", b"x")
+    monkeypatch.setattr(bucket_objects, "MOST_DELETED", 3)
+    before = proxy.requests
+    fenced(place, Noting()).delete(f"d/{i}" for i in (*range(7), 99))  # type: ignore[arg-type]
+    assert checks == [before, before + 1, before + 2]
+    assert proxy.requests == before + 3
+    assert sorted(Noting.known) == [*(f"d/{i}" for i in range(7)), "d/99"]
+    assert list(place.list("d")) == []
 
 
 def test_a_wrong_secret_for_real(proxy: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from xlli_ray.errors import EnvironmentFailure, LeaseError, StudyError
+from xlli_ray.remote.bucket import Bucket
 from xlli_ray.store.objects import atomic_file as beside
 from xlli_ray.store.objects import local as module
-from xlli_ray.remote.bucket import Bucket
 from xlli_ray.store.objects.client import Missing, Objects, check_key, fenced, open_objects, probe_create_only
 
 

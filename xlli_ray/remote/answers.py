@@ -18,6 +18,9 @@ _ADVICE = (
     (("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint", "TemporaryRedirect",
       "incorrectly configured region"),
      "The bucket is in another region, or another server's: set AWS_REGION (and AWS_ENDPOINT_URL)"),
+    (("NotImplemented",),
+     "This store lacks a call: studies need conditional puts (If-None-Match: *); if it only lacks deletion in bulk, set "
+     "AWS_DISABLE_BULK_DELETE=true"),
     (("URL scheme is not allowed", "BadScheme"), "The server was addressed by plain http: set AWS_ALLOW_HTTP=true if that is intended"),
     (("no credentials", "locate credentials", "missing credential", "169.254.169.254"),
      "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the variables of your cloud), or AWS_SKIP_SIGNATURE=true for a public bucket"),

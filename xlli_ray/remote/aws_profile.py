@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from xlli_ray.errors import EnvironmentFailure
+
 _KEYS = {"aws_access_key_id": "access_key_id", "aws_secret_access_key": "secret_access_key", "aws_session_token": "session_token"}
 _BY_OTHER_MEANS = (
     "AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -18,7 +20,8 @@ _SERVERS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT")
 def settings_of_profile() -> dict[str, str]:
     """Arguments for an S3 store, from the profile AWS_PROFILE, or else from `default` if there is one.
 
-    Raises ValueError if AWS_PROFILE names a profile without keys of its own: tokens of SSO and roles are obtained by Amazon's program.
+    Raises EnvironmentFailure if AWS_PROFILE names a profile without keys of its own:
+    tokens of SSO and roles are obtained by Amazon's program.
     """
     named = os.environ.get("AWS_PROFILE")
     name = named or "default"
@@ -28,7 +31,7 @@ def settings_of_profile() -> dict[str, str]:
     if not _given(_BY_OTHER_MEANS) and os.environ.get("AWS_SKIP_SIGNATURE", "").lower() not in ("1", "true"):
         out = {ours: profile[theirs] for theirs, ours in _KEYS.items() if theirs in profile}
         if named and "access_key_id" not in out:
-            raise ValueError(
+            raise EnvironmentFailure(
                 f"AWS_PROFILE={named}: this profile has no keys in ~/.aws/credentials; for SSO and roles, run "
                 f'eval "$(aws configure export-credentials --profile {named} --format env)"'
             )

@@ -103,44 +103,44 @@ class Bucket:
 
     def list(self, prefix: str) -> list[str]:
         """All keys that start with `prefix` + "/", sorted."""
-        return self._call(prefix, lambda: sorted(entry["path"] for page in self._pages(prefix, None) for entry in page))
+        return self._call(prefix, lambda: sorted(entry["path"] for page in self._pages(prefix) for entry in page))
 
-    def find(self, folder: str, wanted: Callable[[str], object], depth: int | None) -> list[str]:
+    def find(self, folder: str, wanted: Callable[[str], object], *, flat: bool) -> Sequence[str]:
         """Those keys below `folder` ("" for all) that are `wanted`, sorted; markers of folders are left out.
 
-        `depth`: how many names below `folder` a wanted key has, None for any number. What lies deeper is skipped where it fills a page.
+        `flat`: they lie in `folder` itself. All below it is listed, page by page, so that memory holds what is wanted only; a flat list
+        that meets a page of deeper keys alone leaves the choice to the server instead, which then says nothing of them.
         """
-        return self._call(folder, lambda: sorted(self._found(folder, wanted, depth)))
+        return self._call(folder, lambda: sorted(self._found(folder, wanted, flat)))
 
-    def _found(self, folder: str, wanted: Callable[[str], object], depth: int | None) -> Iterator[str]:
-        start = len(folder) + 1 if folder else 0
-        offset: str | None = None
-        while True:
-            skip = ""
-            marker = ""  # the last key, if it is empty and wanted: of a folder, if keys below it follow
-            for page in self._pages(folder or None, offset):
-                for entry in page:
-                    key = entry["path"]
-                    if marker and not key.startswith(marker + "/"):
-                        yield marker
-                    marker = ""
-                    if wanted(key):
-                        if entry["size"]:
-                            yield key
-                        else:
-                            marker = key
-                if depth is not None and (skip := _common(page[0]["path"][start:], page[-1]["path"][start:], depth)):
-                    break
-            if marker:
-                yield marker
-            if not skip:
-                return
-            offset = f"{key[:start]}{skip}/\U0010ffff"  # after all keys below it
+    def _found(self, folder: str, wanted: Callable[[str], object], flat: bool) -> Iterator[str]:
+        found: list[str] = []
+        marker = ""  # the last key, if it is empty and wanted: of a folder, if keys below it follow
+        for page in self._pages(folder or None):
+            if flat and len(page) == PAGE and all("/" in entry["path"][len(folder) :].lstrip("/") for entry in page):
+                return self._directly_in(folder, wanted)
+            for entry in page:
+                key = entry["path"]
+                if marker and not key.startswith(marker + "/"):
+                    found.append(marker)
+                marker = key if wanted(key) and not entry["size"] else ""
+                if wanted(key) and entry["size"]:
+                    found.append(key)
+        return iter([*found, marker] if marker else found)
 
-    def _pages(self, prefix: str | None, offset: str | None) -> Iterator[Sequence[Any]]:
+    def _directly_in(self, folder: str, wanted: Callable[[str], object]) -> Iterator[str]:
         import obstore
 
-        return iter(obstore.list(self._store, prefix=prefix, offset=offset, chunk_size=PAGE))
+        answer = obstore.list_with_delimiter(self._store, prefix=folder or None)
+        folders = set(answer["common_prefixes"])
+        for entry in answer["objects"]:
+            if wanted(entry["path"]) and not (entry["size"] == 0 and entry["path"] in folders):
+                yield entry["path"]
+
+    def _pages(self, prefix: str | None) -> Iterator[Sequence[Any]]:
+        import obstore
+
+        return iter(obstore.list(self._store, prefix=prefix, chunk_size=PAGE))
 
     def delete(self, keys: Sequence[str]) -> None:
         """Up to `MOST_DELETED` objects, in one request if the store can. Missing ones are not an error: S3 ignores them, Google's and
@@ -181,10 +181,3 @@ class Bucket:
                 self._proven, self._down = True, False
                 return out
         raise AssertionError("the last attempt returns or raises")
-
-
-def _common(first: str, last: str, depth: int) -> str:
-    """The first `depth` names of both keys if they are the same and both keys are deeper, else ''."""
-    parts, others = first.split("/"), last.split("/")
-    deeper = len(parts) > depth and len(others) > depth
-    return "/".join(parts[:depth]) if deeper and parts[:depth] == others[:depth] else ""

@@ -7,6 +7,7 @@ import threading
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
+from xlli_ray.errors import EnvironmentFailure
 from xlli_ray.remote import bucket as calls
 from xlli_ray.remote.answers import first_line
 from xlli_ray.remote.aws_profile import settings_of_profile
@@ -30,12 +31,15 @@ class Place(NamedTuple):
 
     @property
     def bucket(self) -> Bucket:
-        """Its client, one in this process. Raises ValueError if it cannot be addressed."""
+        """Its client, one in this process. Raises EnvironmentFailure if it cannot be addressed."""
         settings = tuple((name, value) for name, value in os.environ.items() if name.startswith(_SETTINGS))
         known = (self.root, settings)
         with _LOCK:
             if known not in _OPEN:
-                _OPEN[known] = Bucket(self.root, *open_stores(self.root), closing=_NOT_MARKED)
+                try:
+                    _OPEN[known] = Bucket(self.root, *open_stores(self.root), closing=_NOT_MARKED)
+                except ValueError as error:
+                    raise EnvironmentFailure(f"{self.root}: {error}{_NOT_MARKED}") from error
             return _OPEN[known]
 
 
@@ -56,16 +60,16 @@ def place_of(uri: str) -> Place | None:
 
 def open_stores(url: str) -> tuple[Any, Any]:
     """The bucket and prefix of `url` as obstore's store, with retries and without (`Bucket`). Credentials and addresses come from the
-    environment. Raises ValueError, with advice, if it cannot be addressed."""
+    environment or a profile. Raises ValueError, with advice, if it cannot be addressed."""
     from obstore.exceptions import BaseError
     from obstore.store import HTTPStore, from_url
 
     scheme = urlsplit(url).scheme
+    found = settings_of_profile() if scheme in ("s3", "s3a") else {}
     try:
         if scheme in ("http", "https"):
             options = {"allow_http": scheme == "http"}
             return tuple(HTTPStore(url, client_options=options, retry_config=retries) for retries in (calls.WITHIN, calls.ONCE))  # type: ignore[return-value,arg-type]
-        found = settings_of_profile() if scheme in ("s3", "s3a") else {}
         plain = f"gs://{url.partition('://')[2]}" if scheme == "gcs" else url
         return from_url(plain, retry_config=calls.WITHIN, **found), from_url(plain, retry_config=calls.ONCE, **found)
     except (BaseError, OSError) as error:

@@ -71,16 +71,16 @@ def list_url(pattern: str) -> list[str]:
 
 
 def _list_bucket(pattern: str) -> list[str]:
-    """One list of everything below the folder before the first wildcard; without `**`, what lies too deep is skipped page by page."""
+    """One list of what lies below the folder before the first wildcard."""
     place = place_of(pattern)
     if place is None or any(character in place.root for character in "*?["):
         raise RecipeError(f"{pattern!r} cannot be listed: expected the name of one bucket after ://, without wildcards")
     fixed = re.split(r"[*?\[]", place.key, maxsplit=1)[0]
     folder = fixed.rpartition("/")[0]
-    depth = None if "**" in place.key else place.key[len(folder) :].strip("/").count("/") + 1
+    flat = "**" not in place.key and "/" not in place.key[len(folder) :].lstrip("/")
     wanted = re.compile(glob_translate(place.key)).match
     try:
-        found = place.bucket.find(folder, wanted, depth)
+        found = place.bucket.find(folder, wanted, flat=flat)
     except Missing:
         return []
     except ValueError as error:

@@ -110,8 +110,9 @@ class BucketObjects:
             if self.fence:
                 self.fence.check()
             self._bucket.delete(batch)
-            for key in batch if self.fence else ():
-                self.fence.gone(key)
+            if self.fence:
+                for key in batch:
+                    self.fence.gone(key)
 
 
 def open_bucket(url: str) -> BucketObjects:
