@@ -23,6 +23,7 @@ from xlli_ray.engine.pools.local import Lost
 from xlli_ray.engine.pools.process_pool import ProcessPool
 from xlli_ray.engine.pools.run_pool import Pools
 from xlli_ray.engine.run import brief_study
+from xlli_ray.engine.run.corpus_files import CorpusFiles
 from xlli_ray.engine.run.driver import Summary, run_study
 from xlli_ray.engine.run.plan import Plan
 from xlli_ray.engine.run.scan_runner import ScanJob
@@ -245,13 +246,13 @@ def test_what_outgrows_seconds_gets_ray_and_a_number_of_workers_always_does(tmp_
 
 def test_a_study_seems_brief_by_its_files_and_then_by_its_plan(recipe: Make, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = recipe()
-    assert brief_study.seems_brief(asked, None)
+    assert brief_study.seems_brief(CorpusFiles(asked.corpus), None)
     monkeypatch.setattr(brief_study, "CHUNK", 11)
-    assert not brief_study.seems_brief(asked, None), "it has twelve files"
-    assert brief_study.seems_brief(asked, None, limit=11)
+    assert not brief_study.seems_brief(CorpusFiles(asked.corpus), None), "it has twelve files"
+    assert brief_study.seems_brief(CorpusFiles(asked.corpus), None, limit=11)
     run(asked)
     manifest = open_study(run(asked).study).manifest
-    assert brief_study.seems_brief(asked, manifest)
+    assert brief_study.seems_brief(CorpusFiles(asked.corpus), manifest)
     monkeypatch.setattr(brief_study, "SECONDS", Plan(manifest.cells).seconds / 2)
-    assert not brief_study.seems_brief(asked, manifest)
+    assert not brief_study.seems_brief(CorpusFiles(asked.corpus), manifest)
     assert brief_study.is_momentary(Plan(manifest.cells))

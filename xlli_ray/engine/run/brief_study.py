@@ -6,11 +6,10 @@ What is computed, and how, does not depend on it.
 
 from __future__ import annotations
 
-from xlli_ray.corpus.scan import list_sources
+from xlli_ray.engine.run.corpus_files import CorpusFiles
 from xlli_ray.engine.run.plan import Plan
 from xlli_ray.engine.run.scan_runner import CHUNK
 from xlli_ray.errors import XlliError
-from xlli_ray.recipe import Recipe
 from xlli_ray.store.records.manifest import Manifest
 
 SECONDS = 60.0
@@ -29,20 +28,20 @@ def is_momentary(plan: Plan) -> bool:
     return plan.seconds <= MOMENT
 
 
-def seems_brief(recipe: Recipe, known: Manifest | None, limit: int | None = None) -> bool:
+def seems_brief(files: CorpusFiles, known: Manifest | None, limit: int | None = None) -> bool:
     """Before there is a plan: by that of before, or if a single worker scans the corpus. `known`: the study so far."""
     if known is not None and known.cells:
         return is_brief(Plan(known.cells))
     try:
-        files = len(list_sources(recipe.corpus, "/"))
+        count = len(files.look())
     except (XlliError, OSError, ValueError):
         return True  # reported where the corpus is read
-    return min(files, limit or files) <= CHUNK
+    return min(count, limit or count) <= CHUNK
 
 
-def first_files(recipe: Recipe) -> list[str]:
+def first_files(files: CorpusFiles) -> list[str]:
     """The first file of the corpus, which every node must be able to read."""
     try:
-        return [uri for source in list_sources(recipe.corpus, "/")[:1] for uri in source.files[:1]]
+        return [uri for source in files.look()[:1] for uri in source.files[:1]]
     except (OSError, ValueError):
         return []

@@ -26,6 +26,7 @@ from xlli_ray.engine.run.analysis_runner import asked, run_analyses
 from xlli_ray.engine.run.array_documents import create_arrays, finish, forget_replaced
 from xlli_ray.engine.run.baseline_entry import baseline_entries
 from xlli_ray.engine.run.brief_study import first_files, is_brief, is_momentary, seems_brief
+from xlli_ray.engine.run.corpus_files import CorpusFiles
 from xlli_ray.engine.run.kind_records import kind_records
 from xlli_ray.engine.run.known_models import known_models, notes_on
 from xlli_ray.engine.run.long_units import long_units
@@ -96,7 +97,7 @@ def scan_study(recipe: Recipe, out: str, options: Options) -> Manifest:
     with session(out, replace(options, device="cpu", gpus_per_worker=0.0), recipe.threads) as (objects, lease, events, spec, options):
         pools = Pools(options, spec, objects, ())
         try:
-            manifest = _scanned(recipe, objects, lease, events, pools, options, again=True)
+            manifest = _scanned(recipe, CorpusFiles(recipe.corpus), objects, lease, events, pools, options, again=True)
             write_root(objects, lease.epoch)
             return manifest
         finally:
@@ -115,7 +116,7 @@ def plan_study(recipe: Recipe, out: str, options: Options, *, adopt: bool = Fals
         pools = Pools(replace(options, workers=0), spec, objects, ())
         try:
             records = _checked(recipe, objects, load_manifest(objects), options, apart)
-            manifest = _scanned(recipe, objects, lease, events, pools, options)
+            manifest = _scanned(recipe, CorpusFiles(recipe.corpus), objects, lease, events, pools, options)
             recipe, records = _with_baseline(recipe, objects, manifest, records, apart)
             manifest, plan = _planned(recipe, objects, manifest, options, spec, records, apart)
             listed = Listing(objects)
@@ -141,18 +142,19 @@ def run_study(recipe: Recipe, out: str, options: Options, *, ahead: Callable[[],
     ):  # fmt: skip
         events.event("start", command=options.command, epoch=lease.epoch, versions=versions())
         apart = _apart(recipe, objects, spec)
-        pools = Pools(options, spec, objects, first_files(recipe) if options.address is not None else ())
+        files = CorpusFiles(recipe.corpus)
+        pools = Pools(options, spec, objects, first_files(files) if options.address is not None else ())
         try:
             before, listed = load_manifest(objects), Listing(objects)
             if before is None or before.samples is None or unfinished(listed, before.cells):
-                pools.warm(brief=seems_brief(recipe, before, options.limit))
+                pools.warm(brief=seems_brief(files, before, options.limit))
                 if pools.without_ray:
                     apart.lend(pools)
                     if ahead is not None:
                         pools.meanwhile(ahead)
             records = _checked(recipe, objects, before, options, apart)
             notes: list[str] = []
-            manifest = _scanned(recipe, objects, lease, events, pools, options, again=options.retry_failed, notes=notes)
+            manifest = _scanned(recipe, files, objects, lease, events, pools, options, again=options.retry_failed, notes=notes)
             recipe, records = _with_baseline(recipe, objects, manifest, records, apart)
             manifest, plan = _planned(recipe, objects, manifest, options, spec, records, apart)
             apart.close()
@@ -244,7 +246,7 @@ def _waiting(records: Listing, cells: Sequence[Cell]) -> list[str]:
 
 
 def _scanned(
-    recipe: Recipe, objects: Objects, lease: Lease, events: Events, pools: Callable[[], Pool], options: Options, *,
+    recipe: Recipe, files: CorpusFiles, objects: Objects, lease: Lease, events: Events, pools: Callable[[], Pool], options: Options, *,
     again: bool = False, notes: list[str] | None = None,
 ) -> Manifest:  # fmt: skip
     """The study's manifest with the sample table of this recipe's corpus. `again`, `notes`: see `scan_corpus`."""
@@ -258,7 +260,7 @@ def _scanned(
         _same_corpus(objects, recipe, manifest, options)
     fixed = bool(manifest is not None and manifest.cells)
     table = scan_corpus(
-        objects, recipe, pools, events, stop=lease.check, epoch=lease.epoch, limit=options.limit, known=known, fixed=fixed,
+        objects, recipe, files, pools, events, stop=lease.check, epoch=lease.epoch, limit=options.limit, known=known, fixed=fixed,
         again=again, notes=notes,
     )  # fmt: skip
     base = manifest or Manifest(name=recipe.name, seed=recipe.seed, recipe={}, samples=None)

@@ -21,11 +21,12 @@ from xlli_ray.corpus.degradations import Mixture
 from xlli_ray.corpus.files.outages import Watch
 from xlli_ray.corpus.files.patterns import shown
 from xlli_ray.corpus.pies_like_set import remarks as pies_remarks
-from xlli_ray.corpus.scan import Source, list_sources, scan_source
+from xlli_ray.corpus.scan import Source, scan_source
 from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.corpus.table import expand, mixtures_of, table_schema
 from xlli_ray.engine.events import Reporter
 from xlli_ray.engine.pools.local import MAX_FRUITLESS, Lost, Pool
+from xlli_ray.engine.run.corpus_files import CorpusFiles
 from xlli_ray.engine.run.progress import Progress
 from xlli_ray.engine.run.sample_limit import some_files, some_rows
 from xlli_ray.engine.worker.job import GivenUp
@@ -106,6 +107,7 @@ class Scanner:
 def scan_corpus(
     objects: Objects,
     recipe: Recipe,
+    files: CorpusFiles,
     pool: Callable[[], Pool],
     reporter: Reporter,
     *,
@@ -133,7 +135,7 @@ def scan_corpus(
     again = again and (known is None or known.rejected > 0)
     if known is not None and known.corpus_hash == corpus_id and not again:
         return known
-    sources = list_sources(spec, "/")
+    sources = files.take(spec)
     if not sources:
         raise PlanError(f"corpus: no file matches {', '.join(_texts(corpus[spec.kind]))}; check the path (relative to the recipe's folder)")
     if limit is not None:
