@@ -1,5 +1,5 @@
-"""What a run asks of its buckets, counted on the way to the server: the numbers of docs/store-format.md, "Requests". Two runs, one over twice
-the images of the other, tell what an image and a unit cost from what a run costs."""
+"""What a run asks of its buckets, counted on the way to the server: the numbers of docs/store-format.md, "Requests". Two runs, one over
+twice the images of the other, tell what an image and a unit cost from what a run costs."""
 
 from __future__ import annotations
 
