@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any, Protocol, TextIO
 
 from xlli_ray.engine.run.progress import Progress
-from xlli_ray.errors import EnvironmentFailure
+from xlli_ray.engine.run_log import RunLog, ending
 from xlli_ray.store.objects.client import Objects
+from xlli_ray.store.run_status.reasons import without_secrets
+from xlli_ray.store.run_status.status import Ended
 from xlli_ray.terminal import say
 
 INTERVAL_SECONDS = 30.0
-SEGMENT_SECONDS = 60.0
 
 
 class Reporter(Protocol):
@@ -31,35 +31,35 @@ class Reporter(Protocol):
 
 
 class Events:
-    """JSONL into the study (`events/<epoch>-<n>.jsonl`), and lines or a bar to a stream.
+    """Log and status of the run in the study (`run_log`), and lines or a bar to a stream. As a context: says how the run ended.
 
     `writer`: of several that share an epoch, part of the names of its files, followed by the time of its start: one that runs again keeps
     the log of before.
     """
 
     def __init__(self, objects: Objects, epoch: int, *, stream: TextIO | None = None, quiet: bool = False, writer: str = "") -> None:
-        self._objects = objects
-        self._names = f"events/{epoch:06d}-" + (f"{writer}-{time.time_ns() // 1_000_000}-" if writer else "")
+        self._log = RunLog(objects, epoch, f"{writer}-{time.time_ns() // 1_000_000}" if writer else "")
         self._stream = sys.stderr if stream is None else stream
         self._quiet = quiet
-        self._lines: list[str] = []
-        self._segment = 0
-        self._flushed = self._spoken = time.monotonic()
+        self._spoken = time.monotonic()
         self._bar: Any = None
         self._task: Any = None
 
-    def event(self, kind: str, **fields: Any) -> None:
-        self._lines.append(json.dumps({"time": time.time(), "event": kind, **fields}))
-        if time.monotonic() - self._flushed > SEGMENT_SECONDS:
-            self._flush()
+    def __enter__(self) -> Events:
+        return self
 
-    def _flush(self) -> None:
-        if self._lines:
-            data = ("\n".join(self._lines) + "\n").encode()
-            self._objects.put(f"{self._names}{self._segment:05d}.jsonl", data)
-            self._segment += 1
-            self._lines = []
-        self._flushed = time.monotonic()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close(ending(kind, error))
+
+    def export(self, file: str | None) -> None:
+        """Keep the run's metrics in this local file. Raises PlanError."""
+        if file is not None:
+            self._log.export(file)
+
+    def event(self, kind: str, **fields: Any) -> None:
+        if isinstance(command := fields.get("command"), str):
+            fields["command"] = without_secrets(command)
+        self._log.event(kind, fields)
 
     def tell(self, text: str) -> None:
         """One line for people, none if quiet."""
@@ -101,6 +101,7 @@ class Events:
         self._task = self._bar.add_task(progress.phase, total=progress.total, rest="")
 
     def update(self, progress: Progress) -> None:
+        self._log.progress(progress)
         if self._bar is not None:
             rest = f"{progress.failed} failed, {progress.paces()} {progress.shares()}"
             self._bar.update(self._task, completed=progress.done, rest=rest)
@@ -119,8 +120,7 @@ class Events:
             say(progress.line(), self._stream)
         self.event("end", phase=progress.phase, done=progress.done, failed=progress.failed, split=progress.split)
 
-    def close(self) -> None:
+    def close(self, ended: Ended | None = None) -> None:
         if self._bar is not None:
             self._bar.stop()
-        with contextlib.suppress(EnvironmentFailure, OSError):  # disk full: already reported by the error that ends the run
-            self._flush()
+        self._log.close(ended)

@@ -23,3 +23,5 @@ class Options:
     any_device: bool = False
     quiet: bool = False
     command: str = ""
+    metrics: str | None = None
+    """A local file for the run's metrics, as Prometheus text."""

@@ -176,6 +176,7 @@ def run_study(recipe: Recipe, out: str, options: Options, *, ahead: Callable[[],
             run = len(jobs)
             todo = {name for job in jobs for name in job.cells}
             notes += long_units(recipe, [cell for cell in wanted if cell.id in todo], plan.kept)
+            events.event("planned", units=count_units(wanted), missing=run)
             changes = version_changes(before.versions) if before is not None and before.cells and jobs else []
             if jobs:
                 check_kind(manifest.device, options.device)

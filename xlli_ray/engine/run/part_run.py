@@ -13,6 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from xlli_ray.engine.events import Events
@@ -24,7 +25,7 @@ from xlli_ray.engine.run.driver import plan_study
 from xlli_ray.engine.run.network_process import Apart, is_foreign
 from xlli_ray.engine.run.plan_mark import planned_study
 from xlli_ray.engine.run.session import import_path
-from xlli_ray.engine.run.units import pending_jobs, run_units
+from xlli_ray.engine.run.units import count_units, pending_jobs, run_units
 from xlli_ray.engine.worker.environment import check_kind, own_cores, versions
 from xlli_ray.engine.worker.job import UnitJob
 from xlli_ray.engine.worker.tasks import WorkerSpec, make_task, with_readers
@@ -62,11 +63,22 @@ class Part:
 
     def share(self, jobs: Iterable[UnitJob], cells: Sequence[Cell]) -> deque[UnitJob]:
         """Its jobs: every `count`-th unit of the plan, counted over all `cells`, so that it is the same however much is done already."""
-        units = {cell.group: cell.units for cell in cells}
-        before, total = dict[str, int](), 0
-        for group in sorted(units):
-            before[group], total = total, total + units[group]
+        before = _before(cells)
         return deque(job for job in jobs if (before[job.group] + job.unit) % self.count == self.number - 1)
+
+    def size(self, wanted: Sequence[Cell], cells: Sequence[Cell]) -> int:
+        """Number of units of its share, done or not, among those of `wanted`."""
+        before, units = _before(cells), {cell.group: cell.units for cell in wanted}
+        return sum(len(range((self.number - 1 - before[group]) % self.count, count, self.count)) for group, count in units.items())
+
+
+def _before(cells: Sequence[Cell]) -> dict[str, int]:
+    """Group → number of units of the groups before it."""
+    units = {cell.group: cell.units for cell in cells}
+    before, total = dict[str, int](), 0
+    for group in sorted(units):
+        before[group], total = total, total + units[group]
+    return before
 
 
 @dataclass(frozen=True)
@@ -113,28 +125,26 @@ def run_part(recipe: Recipe, out: str, options: Options, part: Part) -> PartSumm
     placed = place(options, threads=recipe.threads, begun=lambda: manifest.device)
     check_kind(manifest.device, placed.settled(options).device)
     watch = Watch(objects, epoch)
-    events = Events(objects, epoch, quiet=options.quiet, writer=f"part{part.number:06d}")
     spec = WorkerSpec(
         objects.url, epoch, placed.worker_device, recipe.threads, import_path(), allowed=allowed(), gpu_share=placed.share,
         only_gpu=placed.only,
     )  # fmt: skip
     pool = LocalPool(lambda task: make_task(with_readers(spec, workers=1, cores=own_cores()), task))
     archive = Archive(objects, manifest, Listing(objects))
-    try:
+    with closing(pool), Events(objects, epoch, quiet=options.quiet, writer=f"part{part.number:06d}") as events:
+        events.export(options.metrics)
         events.event("start", command=options.command, epoch=epoch, part=f"{part.number}/{part.count}", versions=versions())
         gate = make_gate(manifest.model(name) for name in models)
         wanted, _ = admitted(gate, manifest.cells)
         jobs = part.share(pending_jobs(archive.records, wanted, gate, retry_failed=options.retry_failed), manifest.cells)
         run = len(jobs)
+        events.event("planned", units=count_units(wanted), share=part.size(wanted, manifest.cells), missing=run)
         if jobs:
             run_units(archive, jobs, lambda: pool, events, watch)
         archive.records.look_again()
         left = len(pending_jobs(archive.records, wanted, gate))
         events.event("part complete", units=run, left=left)
         return PartSummary(objects.url, run, left)
-    finally:
-        pool.close()
-        events.close()
 
 
 def _begun(recipe: Recipe, objects: Objects, out: str, options: Options) -> tuple[Manifest, Sequence[str], int]:

@@ -43,7 +43,8 @@ def session(
         stack.callback(lease.release)
         stack.enter_context(owed(lease.release))
         events = Events(objects, lease.epoch, quiet=options.quiet)  # its file names are unique to this run, even after it lost the study
-        stack.callback(events.close)
+        stack.push(events)
+        events.export(options.metrics)
         objects = fenced(objects, Fence(lease))
         if placed.said:
             events.tell(placed.said)

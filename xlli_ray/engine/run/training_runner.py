@@ -88,7 +88,7 @@ def train_recipe(
     with session(out, options, max(job.train.threads for job in jobs), cpu_workers=0) as (objects, lease, events, spec, options):
         if exists(objects, COPY):
             raise StudyError(f"{objects.url} holds a study of measurements (study.json): use a separate --out for trainings")
-        events.event("start", command=options.command, epoch=lease.epoch)
+        events.event("start", what="train", command=options.command, epoch=lease.epoch)
         seen = [list_sources(job.corpus.scanned(), ".")[0].files[0] for job in jobs] if options.address is not None else []
         pools = Pools(options, spec, objects, list(dict.fromkeys(seen)), in_flight=1)
         scan = study_scan(objects, pools, events, stop=lease.check, epoch=lease.epoch)

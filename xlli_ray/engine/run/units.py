@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Protocol
 
 from xlli_ray.engine.events import Events
@@ -90,7 +90,7 @@ def run_units(
     for job, outcome in pools().run("unit", jobs, watch):
         if isinstance(outcome, Lost):
             lost[job.key] = lost.get(job.key, 0) + 1
-            events.event("lost", group=job.group, unit=job.unit, mode=job.mode, reason=outcome.reason)
+            events.event("lost", group=job.group, unit=job.unit, attempt=job.attempt, mode=job.mode, reason=outcome.reason)
             note = read_crash_note(archive.objects, job.cells[0], job.unit, lease.epoch, job.attempt)
             again = after_loss(job, lost[job.key], note)
             fruitless = 0 if len(again.skip) > len(job.skip) else fruitless + 1
@@ -107,8 +107,9 @@ def run_units(
         made = outcome.samples if noun == progress.noun else outcome.rows
         progress.add(outcome.samples, outcome.failed, outcome.bytes, outcome.seconds, noun=noun, made=made, work=done)
         events.event(
-            "unit", group=job.group, unit=job.unit, samples=outcome.samples, failed=outcome.failed, bytes=outcome.bytes,
-            seconds=dict(outcome.seconds), done_before=outcome.done_before, attempt=job.attempt,
+            "unit", group=job.group, unit=job.unit, attempt=job.attempt, mode=job.mode, samples=outcome.samples, rows=outcome.rows,
+            failed=outcome.failed, reasons=dict(outcome.reasons), bytes=outcome.bytes, began=round(outcome.began, 3),
+            ended=round(outcome.ended, 3), seconds=dict(outcome.seconds), done_before=outcome.done_before, **asdict(outcome.place),
         )  # fmt: skip
         events.update(progress)
     events.end(progress)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Literal
 
 Mode = Literal["batches", "probe", "alone"]
@@ -32,8 +35,26 @@ class UnitJob:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a unit ran. `node`: the first digits of Ray's id of the node, "" without Ray."""
+
+    host: str = ""
+    node: str = ""
+    pid: int = 0
+    device: str = ""
+
+    @classmethod
+    def here(cls, device: str) -> Place:
+        node = ""
+        if ray := sys.modules.get("ray"):
+            with suppress(Exception):  # of a process that Ray was imported in, but does not run
+                node = ray.get_runtime_context().get_node_id()[:8] if ray.is_initialized() else ""
+        return cls(socket.gethostname(), node, os.getpid(), device)
+
+
+@dataclass(frozen=True)
 class UnitResult:
-    """Outcome of a unit: enough for progress lines and counts."""
+    """Outcome of a unit: enough for progress lines, counts and the log."""
 
     job: UnitJob
     samples: int
@@ -44,6 +65,12 @@ class UnitResult:
     """True if another worker of this epoch had already recorded it."""
     rows: int = 0
     """Number of measured table rows, e.g. maps, of which a sample may have several."""
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    """Failed samples by reason (`run_status.reasons`)."""
+    place: Place = Place()
+    began: float = 0.0
+    ended: float = 0.0
+    """By the clock of its machine, seconds since 1970."""
 
 
 class GivenUp(Exception):
@@ -51,9 +78,10 @@ class GivenUp(Exception):
 
 
 class Clock:
-    """Seconds spent per kind of work, summed over threads."""
+    """Seconds spent per kind of work, summed over threads. `began`: time of day at its creation."""
 
     def __init__(self) -> None:
+        self.began, self._start = time.time(), time.monotonic()
         self._seconds: dict[str, float] = {}
         self._lock = threading.Lock()
 
@@ -64,6 +92,10 @@ class Clock:
             yield
         finally:
             self.add(kind, time.perf_counter() - start)
+
+    def now(self) -> float:
+        """Time of day, which does not jump if the machine's clock is set."""
+        return self.began + time.monotonic() - self._start
 
     def add(self, kind: str, seconds: float) -> None:
         """Count time that was spent elsewhere."""

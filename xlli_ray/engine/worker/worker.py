@@ -33,7 +33,7 @@ from xlli_ray.engine.worker.batch_run import BatchRun
 from xlli_ray.engine.worker.batches import Batches, BatchReader
 from xlli_ray.engine.worker.cell_writer import CellPart
 from xlli_ray.engine.worker.environment import check_device, device_name, keep_freed_memory, versions
-from xlli_ray.engine.worker.job import Clock, GivenUp, UnitJob, UnitResult
+from xlli_ray.engine.worker.job import Clock, GivenUp, Place, UnitJob, UnitResult
 from xlli_ray.engine.worker.readers import Readers
 from xlli_ray.engine.worker.run_probes import Measuring
 from xlli_ray.engine.worker.staging import staging_for
@@ -46,6 +46,7 @@ from xlli_ray.store.records.documents import load_manifest
 from xlli_ray.store.records.lease import holder_mark, superseded
 from xlli_ray.store.records.manifest import BucketPlan
 from xlli_ray.store.records.unit_records import COMPUTED, PASSED, Failure, Receipt, write_crash_note, write_record
+from xlli_ray.store.run_status.reasons import count
 from xlli_ray.store.tables.sample_table import SampleReader
 
 Results = Callable[[], list[Measurement]]
@@ -258,9 +259,12 @@ class Worker:
                 versions=versions(),
             )
             new &= write_record(self.objects, receipt, part.table(samples))
-        failed = len({i for part in parts for i in part.failed})
+        reasons = {i: reason for part in parts for i, (_, reason) in part.failed.items()}
         rows = max(len(part.columns.get("position", ())) for part in parts)
-        return UnitResult(job, len(samples), failed, total, clock.seconds(), done_before=not new, rows=rows)
+        return UnitResult(
+            job, len(samples), len(reasons), total, clock.seconds(), done_before=not new, rows=rows, reasons=count(reasons.values()),
+            place=Place.here(str(self.device)), began=clock.began, ended=clock.now(),
+        )  # fmt: skip
 
     def give_up(self) -> None:
         """The run ends: units in progress stop before their next batch, with GivenUp; one whose batches are done is still recorded."""

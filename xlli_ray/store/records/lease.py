@@ -208,16 +208,16 @@ def _is_alive(objects: Objects, epoch: int, holder: Holder | None) -> bool:
     dead = holder.is_dead_here() if holder else None
     if dead is not None:
         return not dead
-    first = _last_beat(objects, epoch)
+    first = last_beat(objects, epoch)
     end = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < end:
         time.sleep(BEAT_SECONDS / 4)
-        if _last_beat(objects, epoch) != first:
+        if last_beat(objects, epoch) != first:
             return True
     return False
 
 
-def _last_beat(objects: Objects, epoch: int) -> bytes:
+def last_beat(objects: Objects, epoch: int) -> bytes:
     """The stored heartbeat, empty before the first one."""
     try:
         return objects.get(_beat_key(epoch))
@@ -227,7 +227,7 @@ def _last_beat(objects: Objects, epoch: int) -> bytes:
 
 def _beats(objects: Objects, epoch: int) -> int:
     """Number of heartbeats of the holder; 0 if it cannot be read."""
-    data = _last_beat(objects, epoch)
+    data = last_beat(objects, epoch)
     if data.isdigit():  # versions that wrote only the number
         return int(data)
     try:
