@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from cyclopts.validators import Number
 
 import xlli_ray
 from xlli_ray.errors import StudyError, counted
+from xlli_ray.report.run_watch.asked import AS_IT_IS, Asked
 from xlli_ray.terminal import say
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ Device = Annotated[str, Parameter(help="auto (all GPUs that are there, else the 
 Share = Annotated[
     float, Parameter(help="GPUs per worker, a fraction to share one [default: a whole one, or equal shares]", show_default=False)
 ]
+Metrics = Annotated[str | None, Parameter(help="keep the run's numbers in this local file, as Prometheus text (FILE.prom)")]
 Address = Annotated[str | None, Parameter(help="a running Ray cluster: auto or ray://host:port [default: a private local one]")]
 
 
@@ -90,13 +91,15 @@ def run(
     part: Annotated[
         str | None, Parameter(help="i/n: compute a fixed share of the units in this process, without Ray; a plain run concludes")
     ] = None,
+    metrics: Metrics = None,
     quiet: Annotated[bool, Parameter(**OFF)] = False,
 ) -> int:
     """Run a recipe, or resume where it stopped. The same command again computes only what is missing."""
     if part is not None:
         given = {"--workers": workers, "--address": address, "--limit": limit, "--takeover": takeover, "--replace": replace}
         return _run_part(recipe, out, set_, part, [name for name, value in given.items() if value], device=device,
-                         gpus_per_worker=gpus_per_worker, retry_failed=retry_failed, any_device=any_device, quiet=quiet)  # fmt: skip
+                         gpus_per_worker=gpus_per_worker, retry_failed=retry_failed, any_device=any_device, metrics=metrics,
+                         quiet=quiet)  # fmt: skip
     from xlli_ray.engine.worker.environment import loading
 
     with loading():
@@ -108,7 +111,7 @@ def run(
     parsed = _recipe(recipe, set_)
     options = _options(
         workers=workers, address=address, device=device, gpus_per_worker=gpus_per_worker, limit=limit, takeover=takeover,
-        retry_failed=retry_failed, replace=replace, any_device=any_device, quiet=quiet,
+        retry_failed=retry_failed, replace=replace, any_device=any_device, metrics=metrics, quiet=quiet,
     )  # fmt: skip
     place = _out(out, parsed, limit)
     summary = run_study(parsed, place, options, ahead=_page_ahead)
@@ -199,27 +202,16 @@ def plan(
 
 
 @app.command
-def status(study: str, /, *, json_: Annotated[bool, Parameter(name="--json", **OFF)] = False) -> int:
-    """Units done, failed samples and analyses of a study, or the state of a submitted job (http://…#job)."""
+def status(study: str, /, *, asked: Annotated[Asked, Parameter(name="*")] = AS_IT_IS) -> int:
+    """Units done, failed samples and analyses of a study; how its run stands (--watch); or the state of a submitted job (http://…#job)."""
     if study.startswith("http"):
         from xlli_ray.engine.submit import job_status
 
         say(job_status(study))
         return 0
-    from xlli_ray.report.text import status_text, training_text
-    from xlli_ray.store.objects.client import open_objects
-    from xlli_ray.store.tables import trainings
-    from xlli_ray.store.tables.results import plain
+    from xlli_ray.report.run_watch.command import status as show
 
-    if (trained := trainings.read_trainings(objects := open_objects(study))) is not None:
-        standing = trainings.state(objects, trained)
-        say(json.dumps(plain(standing), indent=1, allow_nan=False) if json_ else training_text(standing))
-        return 0
-    from xlli_ray.study import open_study
-
-    state = open_study(study).status()
-    say(json.dumps(plain(state), indent=1, allow_nan=False) if json_ else status_text(state))
-    return 0
+    return show(study, asked)
 
 
 @app.command
@@ -362,6 +354,7 @@ def train(
     gpus_per_worker: Share = 0.0,
     set_: Set = (),
     takeover: Annotated[bool, Parameter(help="take the study over from a run that is still alive", **OFF)] = False,
+    metrics: Metrics = None,
     quiet: Annotated[bool, Parameter(**OFF)] = False,
 ) -> int:
     """Train small networks for causal experiments (a recipe with `train:`, optionally `grid:` and `sweep:`), or resume where it stopped."""
@@ -369,7 +362,7 @@ def train(
 
     # at an address without a number: one training on each slot of the cluster
     options = _options(workers=(workers or None) if address else workers, address=address, device=device, gpus_per_worker=gpus_per_worker,
-                       takeover=takeover, quiet=quiet)  # fmt: skip
+                       takeover=takeover, metrics=metrics, quiet=quiet)  # fmt: skip
     summary = train_recipe(recipe, out, overrides=set_, options=options, say=None if quiet else say)
     for note in summary.notes:
         say(f"note: {note}")

@@ -150,7 +150,7 @@ def plan_table(manifest: Manifest, plan: Plan, *, workers: int) -> str:
         grid(rows, ["cell", "state", "samples", "units", "batch", "first array", "bytes"]),
         f"{human_bytes(plan.nbytes)} before compression; about {hours / workers:.2f} hours on {counted(workers, 'worker')} "
         f"({hours:.2f} worker hours at 50 GMAC/s)",
-        *([f"timed here: {_duration(plan.timed)} of one worker for what is left, {_duration(plan.timed / workers)} on "
+        *([f"timed here: {duration(plan.timed)} of one worker for what is left, {duration(plan.timed / workers)} on "
            f"{counted(workers, 'worker')}"] if plan.timed is not None else []),
         *(f"note: {note}" for note in plan.notes),
         *([f"then: {', '.join(one.id for one in asked_in(manifest))}"] if asked_in(manifest) else []),
@@ -197,7 +197,7 @@ def _standing(state: Mapping[str, Any]) -> str:
     done = sum(cell["done"] for cell in state["cells"])
     percent = f"{100 * done / units:.0f} % of its units done" if units else "no units yet"
     if run := state["running"]:
-        return f"running on {run['host']}, pid {run['pid']}, for {_duration(run['seconds'])}: {percent}"
+        return f"running on {run['host']}, pid {run['pid']}, for {duration(run['seconds'])}: {percent}"
     if state["complete"]:
         return "complete"
     if not units or done < units:
@@ -209,7 +209,7 @@ def _standing(state: Mapping[str, Any]) -> str:
     return f"measured, but {', '.join(failed)} failed: the same command fails again; change what the reason below names"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """`40 s`, `12 min`, `3 h 5 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"

@@ -16,7 +16,7 @@ from typing import Any
 from xlli_ray.engine.run.progress import WINDOW_SECONDS, Progress
 from xlli_ray.store.records.lease import Holder
 from xlli_ray.store.run_status.reasons import fewest, short
-from xlli_ray.store.run_status.status import MOST_NODES, Ended, Kind, NodeStatus, Remark, RunStatus
+from xlli_ray.store.run_status.status import MOST_GROUPS, MOST_NODES, Ended, Kind, NodeStatus, Remark, RunStatus
 
 FORGET = 0.95
 """Weight of a node's earlier units with each new one: its last 20 or so make up its slowness."""
@@ -100,8 +100,10 @@ class Tally:
         now = time.monotonic()
         span = max(1.0, min(WINDOW_SECONDS, now - self._started))
         nodes = sorted((node.status(now, span) for node in self._nodes.values()), key=lambda node: (-node.slowness, node.host, node.node))
+        longest = sorted(self._groups.items(), key=lambda item: -item[1][1])[:MOST_GROUPS]
         return replace(
-            self._base, count=count, now=time.time(), nodes=tuple(nodes[:MOST_NODES]), nodes_more=max(0, len(nodes) - MOST_NODES),
+            self._base, count=count, now=time.time(), groups={name: (made, round(took, 3)) for name, (made, took) in longest},
+            nodes=tuple(nodes[:MOST_NODES]), nodes_more=max(0, len(nodes) - MOST_NODES),
             reasons=fewest(self._reasons), lost=fewest(self._lost), analyses=dict(self._analyses), networks=dict(self._networks),
         )  # fmt: skip
 

@@ -22,6 +22,7 @@ from xlli_ray.store.records.seal import is_sealed, read_json, sealed_json
 FORMAT = 1
 MOST_NODES = 200
 """Nodes that are listed, the slowest ones first."""
+MOST_GROUPS = 100
 LOOSE = ConfigDict(extra="ignore")
 """Later versions may add fields."""
 _KEY = re.compile(r"events/(\d{6})(?:-part(\d{6})-(\d+))?\.status\.json")
@@ -152,6 +153,8 @@ class RunStatus:
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Workers' time by activity."""
     nodes: tuple[NodeStatus, ...] = ()
+    groups: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    """Group of cells → samples and seconds of its units, of those that took longest: parts are compared by them (`together`)."""
     nodes_more: int = 0
     """That are not listed."""
     reasons: Mapping[str, int] = field(default_factory=dict)

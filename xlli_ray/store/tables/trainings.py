@@ -110,6 +110,12 @@ def standings(objects: Objects, networks: Sequence[Network]) -> list[Standing]:
     return [_standing(objects, network) for network in networks]
 
 
+def by_log(objects: Objects, network: Network) -> Standing:
+    """Progress of a network that has not finished, by its log alone: one request."""
+    log = _log(_get(objects, f"{network.id}/log.jsonl"))
+    return Standing(network, "begun" if log else "waiting", log)
+
+
 def state(objects: Objects, trainings: Trainings) -> dict[str, Any]:
     """For `xlli status`: JSON-able."""
     progress = standings(objects, trainings.networks)
