@@ -53,7 +53,7 @@ class RunLog:
         self._put_lines = self._segment = self._count = 0
         self._dirty = False
         self._began = self._flushed = self._told = time.monotonic()
-        self._seen = -1e9
+        self._seen = -1, -1e9
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -77,11 +77,11 @@ class RunLog:
         self._begin()
 
     def progress(self, progress: Progress) -> None:
-        """How far the phase is; called often, looked at once a second. Only by the thread that changes `progress`."""
+        """How far the phase is; called often, looked at after each unit and once a second. Only by the thread that changes `progress`."""
         now = time.monotonic()
-        if now - self._seen < 1.0 and progress.done < progress.total:
+        if now - self._seen[1] < 1.0 and progress.units == self._seen[0]:
             return
-        self._seen = now
+        self._seen = progress.units, now
         with self._lock:
             self._tally.progress(progress)
             self._dirty = True

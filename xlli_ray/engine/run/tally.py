@@ -16,7 +16,7 @@ from typing import Any
 from xlli_ray.engine.run.progress import WINDOW_SECONDS, Progress
 from xlli_ray.store.records.lease import Holder
 from xlli_ray.store.run_status.reasons import fewest, short
-from xlli_ray.store.run_status.status import MOST_GROUPS, MOST_NODES, Ended, Kind, NodeStatus, Remark, RunStatus
+from xlli_ray.store.run_status.status import MOST_GROUPS, MOST_NODES, Ended, Kind, NodeStatus, Remark, RunStatus, slowest_first
 
 FORGET = 0.95
 """Weight of a node's earlier units with each new one: its last 20 or so make up its slowness."""
@@ -59,7 +59,7 @@ class _Node:
         units, samples = sum(one[1] for one in self.bins), sum(one[2] for one in self.bins)
         return NodeStatus(
             self.host, self.node, self.device, len(self.seen), self.units, self.samples, self.failed, round(60 * units / span, 3),
-            round(samples / span, 3), round(self.took / self.usual, 3) if self.usual > 0 else 1.0,
+            round(samples / span, 3), self.took / self.usual if self.usual > 0 else 1.0,
         )  # fmt: skip
 
 
@@ -99,7 +99,7 @@ class Tally:
     def status(self, count: int) -> RunStatus:
         now = time.monotonic()
         span = max(1.0, min(WINDOW_SECONDS, now - self._started))
-        nodes = sorted((node.status(now, span) for node in self._nodes.values()), key=lambda node: (-node.slowness, node.host, node.node))
+        nodes = slowest_first([node.status(now, span) for node in self._nodes.values()])
         longest = sorted(self._groups.items(), key=lambda item: -item[1][1])[:MOST_GROUPS]
         return replace(
             self._base, count=count, now=time.time(), groups={name: (made, round(took, 3)) for name, (made, took) in longest},
@@ -132,7 +132,7 @@ class Tally:
         self._started = time.monotonic()
         phase = fields["phase"]
         what = self._base.what or phase  # `xlli scan` has no `start`
-        noun = "network" if phase == "train" else self._base.noun
+        noun = {"train": "network", "scan": "file"}.get(phase, "sample")
         self._set(phase=phase, what=what, noun=noun, done=0, total=fields["total"], failed=0, left=None)
 
     def _on_end(self, fields: Mapping[str, Any]) -> None:

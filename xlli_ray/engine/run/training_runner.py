@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +194,8 @@ def _train(study: _Study, missing: Sequence[Job], options: Options, spec: Worker
         else:
             study.trained += 1
             study.notes += [f"{job.id}: {outcome.note}"] if outcome.note else []
-            events.event("trained", id=job.id)
+            times = {"began": round(outcome.began, 3), "ended": round(outcome.ended, 3)}
+            events.event("trained", id=job.id, **times, **asdict(outcome.place))
             events.tell(f"{job.id}: trained ({study.trained} of {counted(len(missing), 'network')})")
         give_out()
     study.lease.check()

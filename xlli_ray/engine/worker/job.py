@@ -67,7 +67,7 @@ class UnitResult:
     """Number of measured table rows, e.g. maps, of which a sample may have several."""
     reasons: Mapping[str, int] = field(default_factory=dict)
     """Failed samples by reason (`run_status.reasons`)."""
-    place: Place = Place()
+    place: Place = field(default_factory=Place)
     began: float = 0.0
     ended: float = 0.0
     """By the clock of its machine, seconds since 1970."""

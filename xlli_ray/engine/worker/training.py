@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xlli_ray.corpus.files.outages import Watch
+from xlli_ray.engine.worker.job import Clock, Place
 from xlli_ray.errors import EnvironmentFailure, LeaseError, XlliError
 from xlli_ray.store.objects.client import Missing, Objects, open_objects
 from xlli_ray.store.records.checksum_root import Digest
@@ -37,6 +38,10 @@ class TrainOutcome:
     error: str = ""
     digests: Mapping[str, Digest | None] = field(default_factory=dict)
     """Key → (bytes, crc32c) of every object written; None: removed."""
+    place: Place = field(default_factory=Place)
+    began: float = 0.0
+    ended: float = 0.0
+    """By the clock of its machine, seconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ class TrainingWorker:
         from xlli_ray.training.recipe import Job
         from xlli_ray.training.run import start_of, train_one
 
+        clock = Clock()
         parsed = Job.model_validate(job.job)
         known = {} if job.first is None else {str(job.first["id"]): Job.model_validate(job.first)}
         folder = self._folder(parsed.id)
@@ -95,7 +101,8 @@ class TrainingWorker:
             start = start_of(parsed, known, self._folder)
             read = Watch(lambda: witnesses(job.rows))  # an outage must not look like missing files
             done = train_one(parsed, folder, job.rows, start, self._progress, read=read, device=self._device)
-            return TrainOutcome(parsed.id, done.note, digests=folder.written)
+            place = Place.here(str(self._device))
+            return TrainOutcome(parsed.id, done.note, digests=folder.written, place=place, began=clock.began, ended=clock.now())
         except (EnvironmentFailure, LeaseError):
             raise
         except XlliError as error:

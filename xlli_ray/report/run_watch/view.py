@@ -59,7 +59,7 @@ def block(view: View) -> str:
         lines += _counts(f"lost with their workers: {lost}; {status.again} done again", status.lost)
         if status.last_error is not None:
             lines.append(f"last error, {duration(max(0.0, status.now - status.last_error.time))} before: {_plain(status.last_error.text)}")
-    lines.append(view.verdict.text)
+    lines += [view.verdict.text] if view.verdict.over or not view.look.held else []
     return harmless("\n".join(lines))
 
 
@@ -69,7 +69,7 @@ def line(view: View) -> str:
     if status is None:
         return harmless(f"{_who(view)}; {view.verdict.text}", line=True)
     parts = [f"{PHASES.get(status.phase, status.phase)}{f' {status.about}' if status.about else ''}"]
-    if status.total:
+    if status.total and status.phase != "planning":
         parts.append(f"{status.done}/{status.total} {status.noun}s, {status.failed} failed")
     if status.recent:
         parts.append(_rate(status.recent, status.noun))
@@ -125,7 +125,7 @@ def _progress(view: View) -> str:
     assert status is not None
     phase = PHASES.get(status.phase, status.phase) + (f" {status.about}" if status.about else "")
     parts = []
-    if status.total:
+    if status.total and status.phase != "planning":
         parts.append(f"{status.done}/{status.total} {status.noun}s ({100 * status.done / status.total:.0f} %)")
     if status.units_planned:
         before = max(0, (status.units_share or status.units_planned) - status.units_missing)

@@ -8,9 +8,10 @@ sees whether the writer lives by whether `count` grows (`look`). Parts of a run 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
+from statistics import median
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -69,7 +70,14 @@ class NodeStatus:
     samples_per_second: float = 0.0
     """In the last minutes."""
     slowness: float = 1.0
-    """Time of its last units, divided by what all nodes need on average for as many samples of the same networks."""
+    """Time of its last units for the same samples and networks, divided by that of the median node."""
+
+
+def slowest_first(nodes: Sequence[NodeStatus]) -> list[NodeStatus]:
+    """The nodes with their `slowness` made relative to the median."""
+    middle = median([node.slowness for node in nodes]) if nodes else 1.0
+    relative = [replace(node, slowness=round(node.slowness / middle, 3) if middle > 0 else 1.0) for node in nodes]
+    return sorted(relative, key=lambda node: (-node.slowness, node.host, node.node))
 
 
 @dataclass(frozen=True)

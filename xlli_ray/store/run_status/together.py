@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from xlli_ray.store.run_status.reasons import fewest
-from xlli_ray.store.run_status.status import MOST_NODES, Ended, Kind, NodeStatus, RunStatus
+from xlli_ray.store.run_status.status import MOST_NODES, Ended, Kind, NodeStatus, RunStatus, slowest_first
 
 
 def together(statuses: Sequence[RunStatus]) -> RunStatus:
@@ -67,9 +67,9 @@ def _nodes(statuses: Sequence[RunStatus]) -> tuple[NodeStatus, ...]:
         out.append(NodeStatus(
             *key, sum(node.workers for node in nodes), sum(node.units for node in nodes), sum(node.samples for node in nodes),
             sum(node.failed for node in nodes), round(sum(node.units_per_minute for node in nodes), 3),
-            round(sum(node.samples_per_second for node in nodes), 3), round(spent / usual, 3) if usual > 0 else 1.0,
+            round(sum(node.samples_per_second for node in nodes), 3), spent / usual if usual > 0 else 1.0,
         ))  # fmt: skip
-    return tuple(sorted(out, key=lambda node: (-node.slowness, node.host)))
+    return tuple(slowest_first(out))
 
 
 def _worst(statuses: Sequence[RunStatus]) -> Ended | None:
