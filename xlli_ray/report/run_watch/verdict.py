@@ -9,10 +9,6 @@ from xlli_ray.store.run_status.look import Look, Seen
 
 AGAIN = 75
 """EX_TEMPFAIL of <sysexits.h>: run the same command again to continue."""
-SILENT_SECONDS = 60.0
-"""Without a heartbeat, after which a run on another machine counts as gone: 30 missed beats."""
-PART_SILENT_SECONDS = 180.0
-"""The same for a part, whose status is put at least each minute."""
 PARTS_SECONDS = 600.0
 """That a batch system may take to start parts that have not begun, or again those that were lost."""
 PLAN_SECONDS = 30.0
@@ -43,7 +39,7 @@ def judge(look: Look, *, first: bool, unchanged: float) -> Verdict:
         advice = "" if ended.code in (2, 4) else "; what is done is kept, the same command continues"
         return Verdict(True, ended.code, f"the {_noun(look.driver)} stopped: {ended.reason}{advice}")
     if look.held:
-        if look.life.alive is False or look.life.silent > SILENT_SECONDS:
+        if look.life.alive is False:
             return Verdict(True, AGAIN, "the run was killed, or its machine is gone; what is done is kept, the same command continues")
         return Verdict(False, 0, "running")
     return Verdict(True, 1, "no run is going on, and the last one left no status: it is of an earlier version, or ended at once")
@@ -56,7 +52,7 @@ def _noun(seen: Seen) -> str:
 def _of_parts(look: Look, *, first: bool, unchanged: float) -> Verdict:
     total = max(int(one.status.part.partition("/")[2] or 0) for one in look.parts)
     ended = [one.status.ended for one in look.parts if one.status.ended is not None]
-    gone = [one for one in look.parts if one.status.ended is None and (one.life.alive is False or one.life.silent > PART_SILENT_SECONDS)]
+    gone = [one for one in look.parts if one.status.ended is None and one.life.alive is False]
     running = len(look.parts) - len(ended) - len(gone)
     waiting = total - len(look.parts)
     good = sum(one.how == "finished" for one in ended)

@@ -113,11 +113,9 @@ def _who(view: View) -> str:
 
 
 def _alive(life: Life) -> str:
-    if life.alive is None:
-        return "not yet known whether it is alive" if life.silent < 5 else f"no heartbeat for {duration(life.silent)}"
-    if not life.alive:
-        return "its process is gone"
-    return "alive" if life.silent < 10 else f"no heartbeat for {duration(life.silent)}"
+    if life.silent >= 10:
+        return f"no heartbeat for {duration(life.silent)}"
+    return {None: "not yet known whether it is alive", True: "alive", False: "its process is gone"}[life.alive]
 
 
 def _progress(view: View) -> str:

@@ -8,7 +8,6 @@ counter, watched by this process's own clock; clocks of two machines are never c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from xlli_ray.errors import StudyError
@@ -16,11 +15,16 @@ from xlli_ray.store.objects.client import Missing, Objects, exists
 from xlli_ray.store.records.lease import Holder, has_ended, last_beat, last_epoch, lease_key, read_holder
 from xlli_ray.store.run_status.status import Name, RunStatus, parse_key, read_status, status_key
 
+SILENT_SECONDS = 60.0
+"""Without a heartbeat, after which a driver on another machine counts as gone: 30 missed beats."""
+PART_SILENT_SECONDS = 180.0
+"""The same for a part, whose status is put at least each minute."""
+
 
 @dataclass(frozen=True)
 class Life:
     """Whether a writer is alive. `silent`: seconds of the reader's clock since its counter last changed, or since the first look.
-    `alive`: None while neither the process table of this machine nor a second look has told."""
+    `alive`: by the process table of this machine; elsewhere by the counter, None before it has changed while it was watched."""
 
     silent: float
     alive: bool | None
@@ -52,26 +56,28 @@ class Look:
 class Pulse:
     """The counter of one writer, watched by this process's clock."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
         self._last: object = None
-        self._since = clock()
+        self._since = time.monotonic()
         self._moved = False
 
     def life(self, counter: object, holder: Holder | None) -> Life:
-        now = self._clock()
+        now = time.monotonic()
         if counter != self._last:
             self._moved, self._since = self._last is not None, now
             self._last = counter
-        dead = holder.is_dead_here() if holder is not None else None
-        return Life(now - self._since, not dead if dead is not None else True if self._moved else None)
+        silent, dead = now - self._since, holder.is_dead_here() if holder is not None else None
+        if dead is not None:
+            return Life(silent, not dead)
+        return Life(silent, False if silent > self._patience else True if self._moved else None)
 
 
 class Observer:
     """Looks at one study again and again. Raises EnvironmentFailure if the store cannot be read."""
 
-    def __init__(self, objects: Objects, clock: Callable[[], float] = time.monotonic) -> None:
-        self.objects, self._clock = objects, clock
+    def __init__(self, objects: Objects) -> None:
+        self.objects = objects
         self._begin(0)
 
     def _begin(self, epoch: int) -> None:
@@ -88,7 +94,7 @@ class Observer:
             return Look(0, None, False, Life(0.0, False), None)
         self._ended = self._ended or has_ended(self.objects, self._epoch)
         beat = b"" if self._ended else last_beat(self.objects, self._epoch)
-        life = Life(0.0, False) if self._ended else self._pulse("").life(beat, self._holder)
+        life = Life(0.0, False) if self._ended else self._pulse("", SILENT_SECONDS).life(beat, self._holder)
         parts = self._parts() if self._ended else ()
         return Look(self._epoch, self._holder, not self._ended, life, self._seen(status_key(self._epoch), life), parts)
 
@@ -98,8 +104,8 @@ class Observer:
         except (Missing, StudyError):
             return None
 
-    def _pulse(self, name: str) -> Pulse:
-        return self._pulses.setdefault(name, Pulse(self._clock))
+    def _pulse(self, name: str, patience: float) -> Pulse:
+        return self._pulses.setdefault(name, Pulse(patience))
 
     def _seen(self, key: str, life: Life | None = None) -> Seen | None:
         """With its own counter as its life if it has no other. A status that has ended, or that is a driver's without a lease, is final."""
@@ -109,7 +115,7 @@ class Observer:
         if status.ended is not None:
             self._final[key] = status
             life = Life(0.0, False)
-        return Seen(status, life or self._pulse(key).life(status.count, status.holder))
+        return Seen(status, life or self._pulse(key, PART_SILENT_SECONDS).life(status.count, status.holder))
 
     def _read(self, key: str) -> RunStatus | None:
         try:
