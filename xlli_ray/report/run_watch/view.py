@@ -168,11 +168,11 @@ def _end(view: View) -> str:
         why = "parts that run have not all finished a unit" if view.look.parts else "no unit that runs a network is finished"
         return f"expected end: not known yet, {why}"
     guessed = [kind.noun for kind in status.kinds if kind.guessed]
-    more = f"; no {' or '.join(guessed)} is finished yet, so its time is only guessed from multiply-adds" if guessed else ""
+    more = f"\n  no {' or '.join(guessed)} is finished yet, so its time is only guessed from multiply-adds" if guessed else ""
     begun = {int(one.status.part.partition("/")[0]) for one in view.look.parts if "/" in one.status.part}
     waiting = _count_of(view.look) - len(begun)
-    more += f"; without {counted(waiting, 'part')} that {'has' if waiting == 1 else 'have'} not begun" if waiting > 0 else ""
-    return f"expected end: {_at(left)}, by the work that is left{more}; then tables and analyses, whose time is not known"
+    more += f"\n  without {counted(waiting, 'part')} that {'has' if waiting == 1 else 'have'} not begun" if waiting > 0 else ""
+    return f"expected end: {_at(left)}, by the work that is left{more}\n  then tables and analyses, whose time is not known"
 
 
 def _count_of(look: Look) -> int:

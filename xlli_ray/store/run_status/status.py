@@ -184,6 +184,7 @@ def _adapter() -> TypeAdapter[RunStatus]:
 
 
 def to_bytes(status: RunStatus) -> bytes:
+    """Sealed JSON."""
     return sealed_json(asdict(status), allow_nan=False)
 
 
