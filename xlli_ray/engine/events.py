@@ -51,6 +51,10 @@ class Events:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close(ending(kind, error))
 
+    def stopped(self) -> None:
+        """The last word of a run whose time to end is up."""
+        self.close(ending(KeyboardInterrupt, KeyboardInterrupt()))
+
     def export(self, file: str | None) -> None:
         """Keep the run's metrics in this local file. Raises PlanError."""
         if file is not None:

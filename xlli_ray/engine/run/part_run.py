@@ -20,6 +20,7 @@ from xlli_ray.engine.events import Events
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.pools.local import LocalPool
 from xlli_ray.engine.pools.placement import place
+from xlli_ray.engine.process_end import owed
 from xlli_ray.engine.run.allowed_models import admitted, make_gate
 from xlli_ray.engine.run.driver import plan_study
 from xlli_ray.engine.run.network_process import Apart, is_foreign
@@ -131,7 +132,7 @@ def run_part(recipe: Recipe, out: str, options: Options, part: Part) -> PartSumm
     )  # fmt: skip
     pool = LocalPool(lambda task: make_task(with_readers(spec, workers=1, cores=own_cores()), task))
     archive = Archive(objects, manifest, Listing(objects))
-    with closing(pool), Events(objects, epoch, quiet=options.quiet, writer=f"part{part.number:06d}") as events:
+    with closing(pool), Events(objects, epoch, quiet=options.quiet, writer=f"part{part.number:06d}") as events, owed(events.stopped):
         events.export(options.metrics)
         events.event("start", command=options.command, epoch=epoch, part=f"{part.number}/{part.count}", versions=versions())
         gate = make_gate(manifest.model(name) for name in models)

@@ -41,8 +41,9 @@ def session(
         probe_create_only(objects)
         lease = Lease.acquire(objects, takeover=options.takeover)
         stack.callback(lease.release)
-        stack.enter_context(owed(lease.release))
         events = Events(objects, lease.epoch, quiet=options.quiet)  # its file names are unique to this run, even after it lost the study
+        stack.enter_context(owed(events.stopped))
+        stack.enter_context(owed(lease.release))  # what is owed last is done first
         stack.push(events)
         events.export(options.metrics)
         objects = fenced(objects, Fence(lease))
