@@ -129,6 +129,7 @@ def test_a_machine_that_is_no_node_of_the_cluster_is_told_to_submit(monkeypatch:
     address = _global_node.gcs_address
     cluster._ask_head(address, address)
     monkeypatch.setattr("ray._private.services.find_node_ids", lambda: {"another"})
+    monkeypatch.setattr(cluster, "REGISTER_SECONDS", 0.0)
     with pytest.raises(EnvironmentFailure, match=r"this machine is not one of the 1 nodes of the cluster.*xlli submit RECIPE"):
         cluster._ask_head(address, address)
 
@@ -172,9 +173,25 @@ def test_what_libraries_write_is_kept_off_the_terminal_and_comes_back_after(capf
 
 
 def test_a_jobs_api_that_is_gone_is_said_so() -> None:
-    from xlli_ray.engine.submit import job_status
+    from xlli_ray.engine.submit.ray_jobs import job_status
 
     with pytest.raises(EnvironmentFailure, match=r"no response from http://127.0.0.1:\d+ \(.*\)\. Is it the head's Jobs API"):
         job_status(f"http://127.0.0.1:{free_port()}#job")
     with pytest.raises(EnvironmentFailure, match="write the head's Jobs API as"):
         job_status("http://:8265#job")
+
+
+def test_a_node_that_is_still_being_registered_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch job starts Ray and then its driver: the head listened, and the driver was told that its machine is no node."""
+    from types import SimpleNamespace
+
+    class Node:
+        def hex(self) -> str:
+            return "aa"
+
+    answers = iter([[], [], [Node()]])
+    monkeypatch.setattr(cluster, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr("ray._raylet.GcsClient", lambda address: SimpleNamespace(get_all_node_info=lambda timeout: next(answers)))
+    monkeypatch.setattr("ray._private.services.find_node_ids", lambda: ["aa"])
+    cluster._ask_head("127.0.0.1:6379", "there")
+    assert next(answers, None) is None

@@ -12,6 +12,7 @@ import os
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +26,9 @@ PORT_SECONDS = 5.0
 HEAD_SECONDS = 8.0
 JOIN_SECONDS = 12.0
 """Together less than 30 s."""
+REGISTER_SECONDS = 10.0
+"""For a node of this machine to be registered with its head."""
+POLL_SECONDS = 0.5
 CURRENT = "ray_current_cluster"
 WAYS = "Give --address HOST:6379 of a running one, start one (`ray start --head`), or omit --address to start a private Ray."
 TOKEN = (
@@ -107,16 +111,21 @@ def _ask_head(address: str, where: str) -> None:
         nodes = raylet.GcsClient(address=address).get_all_node_info(timeout=HEAD_SECONDS)
         return {node_id.hex() for node_id in nodes}
 
+    until = time.monotonic() + REGISTER_SECONDS
     try:
         with quiet_libraries():
-            nodes = within(HEAD_SECONDS, ask)
+            nodes, here = within(HEAD_SECONDS, ask), set(services.find_node_ids())
+            # a head that was started this moment listens before its own node is registered
+            while not nodes & here and not (nodes and not here) and time.monotonic() < until:
+                time.sleep(POLL_SECONDS)
+                nodes, here = within(HEAD_SECONDS, ask), set(services.find_node_ids())
     except Exception as error:
         if is_about_token(error):
             raise EnvironmentFailure(13, f"the cluster at {where} denies access: {token_advice()}.") from error
         raise EnvironmentFailure(
             111, f"{where} does not respond like the head of a Ray cluster ({type(error).__name__}). {WAYS}"
         ) from error
-    if not nodes & set(services.find_node_ids()):
+    if not nodes & here:
         raise EnvironmentFailure(
             111, f"this machine is not one of the {len(nodes)} nodes of the cluster at {where}: run on one of them, add it (`ray start "
             f"--address={address}`), or submit the recipe: `xlli submit RECIPE --address http://HEAD:8265`.",
