@@ -11,6 +11,8 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 import xlli_ray
+from xlli_ray.cli_jobs import is_job, stop, submit
+from xlli_ray.cli_options import OFF, Address, Against, Device, Here, Metrics, Out, Set, Share, Workers, builtin_recipe
 from xlli_ray.errors import StudyError, counted
 from xlli_ray.report.run_watch.asked import AS_IT_IS, Asked
 from xlli_ray.terminal import say
@@ -28,34 +30,11 @@ app = App(
 
 app.register_install_completion_command(add_to_startup=False)
 
-OFF: Any = {"negative": (), "show_default": False}
-"""For flags and repeatable options: no --no-… variant, and no default in the help."""
-Out = Annotated[str | None, Parameter(help="study folder or s3://, gs://, az:// prefix [default: studies/NAME]")]
-Set = Annotated[tuple[str, ...], Parameter(name="--set", help="override a recipe field: key.path=value", **OFF)]
-Workers = Annotated[int | None, Parameter(help="worker processes; 0 runs in this process without Ray [default: one per CPU slot]")]
-Here = Annotated[int | None, Parameter(help="worker processes; 0 runs in this process without Ray")]
-Against = Annotated[
-    str | None, Parameter(help="model that all others are compared with [default: every pair for up to six, else the first]")
-]
-Device = Annotated[str, Parameter(help="auto (all GPUs that are there, else the CPU), cpu, cuda, cuda:1, mps")]
-Share = Annotated[
-    float, Parameter(help="GPUs per worker, a fraction to share one [default: a whole one, or equal shares]", show_default=False)
-]
-Metrics = Annotated[str | None, Parameter(help="keep the run's numbers in this local file, as Prometheus text (FILE.prom)")]
-Address = Annotated[str | None, Parameter(help="a running Ray cluster: auto or ray://host:port [default: a private local one]")]
-
 
 def _recipe(recipe: Path, sets: tuple[str, ...]) -> Recipe:
     from xlli_ray.recipe import load_recipe
 
     return load_recipe(builtin_recipe(recipe), overrides=sets)
-
-
-def builtin_recipe(recipe: Path) -> Path:
-    """`quickstart` is the recipe that comes with the package."""
-    if str(recipe) == "quickstart" and not recipe.exists():
-        return Path(__file__).parent / "quickstart.yaml"
-    return recipe
 
 
 def _out(out: str | None, recipe: Recipe, limit: int | None = None) -> str:
@@ -203,9 +182,10 @@ def plan(
 
 @app.command
 def status(study: str, /, *, asked: Annotated[Asked, Parameter(name="*")] = AS_IT_IS) -> int:
-    """Units done, failed samples and analyses of a study; how its run stands (--watch); or the state of a submitted job (http://…#job)."""
-    if study.startswith("http"):
-        from xlli_ray.engine.submit import job_status
+    """Units done, failed samples and analyses of a study; how its run stands (--watch); or the state of a submitted job (http://…#JOB,
+    slurm:JOB, kuberay:NAMESPACE/NAME)."""
+    if is_job(study):
+        from xlli_ray.engine.submit.jobs import job_status
 
         say(job_status(study))
         return 0
@@ -373,36 +353,8 @@ def train(
     return 1 if summary.failed else 0
 
 
-@app.command
-def submit(
-    recipe: Path,
-    /,
-    *,
-    address: Annotated[str, Parameter(help="the cluster's Jobs API, http://head:8265")],
-    out: Out = None,
-    workers: Workers = None,
-    device: Device = "auto",
-    gpus_per_worker: Share = 0.0,
-    follow: Annotated[bool, Parameter(help="print the job's log until it ends", **OFF)] = False,
-    set_: Set = (),
-) -> int:
-    """Run a recipe, of a study or of trainings, on a cluster through the Ray Jobs API (token from RAY_AUTH_TOKEN or ~/.ray/auth_token)."""
-    from xlli_ray.engine.submit import follow_job, read_recipe, submit_recipe
-
-    parsed = read_recipe(builtin_recipe(recipe), set_)
-    place = out or f"studies/{parsed.name}"
-    job = submit_recipe(parsed, address=address, out=place, workers=workers, device=device, gpus_per_worker=gpus_per_worker)
-    say(f"job {job}: xlli status {address}#{job} · xlli stop {address}#{job}")
-    return follow_job(address, job, say) if follow else 0
-
-
-@app.command
-def stop(job: str, /) -> int:
-    """Stop a submitted job, given as http://head:8265#JOB. Finished work is kept; submit again to continue."""
-    from xlli_ray.engine.submit import stop_job
-
-    say(stop_job(job))
-    return 0
+app.command(submit)
+app.command(stop)
 
 
 @app.command

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from xlli_ray.engine.run.driver import Summary
-from xlli_ray.engine.submit import as_recipe
+from xlli_ray.engine.submit.sent_recipe import as_recipe
 from xlli_ray.errors import PlanError, RecipeError
 from xlli_ray.recipe import Recipe
 from xlli_ray.report.page import write_report

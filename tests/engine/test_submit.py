@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
-import signal
 import socket
-import subprocess
-import sys
-import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
+from ray_head import Head, answer
 
 from xlli_ray import user_code
-from xlli_ray.engine import submit
+from xlli_ray.engine.submit import ray_jobs, sent_recipe
+from xlli_ray.engine.submit.job import Job
 from xlli_ray.errors import EnvironmentFailure, RecipeError, StudyError
 from xlli_ray.recipe import Recipe, load_recipe, parse_recipe
 from xlli_ray.study import open_study
@@ -44,7 +35,7 @@ def no_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["set5", "degraded_patches", "pies"])
 def test_what_is_sent_parses_back_to_the_same_recipe_in_any_folder(root: Path, tmp_path: Path, name: str) -> None:
     recipe = load_recipe(root / f"tests/recipes/{name}.yaml")
-    sent = yaml.safe_load(yaml.safe_dump(submit.as_recipe(recipe), sort_keys=False))
+    sent = yaml.safe_load(yaml.safe_dump(sent_recipe.as_recipe(recipe), sort_keys=False))
     assert parse_recipe(sent, base=tmp_path) == recipe
 
 
@@ -63,7 +54,7 @@ def test_what_is_sent_keeps_every_choice_that_a_recipe_can_make(recipe: Make, co
         models=models, stages=stages, corpus=patches, batch={"features": "auto", "restore": 3}, threads=2,
         limits={"bytes": "1.5 TiB", "hours": 3}, seed=7,
     )  # fmt: skip
-    sent = yaml.safe_load(yaml.safe_dump(submit.as_recipe(made)))
+    sent = yaml.safe_load(yaml.safe_dump(sent_recipe.as_recipe(made)))
     assert parse_recipe(sent, base=tmp_path / "elsewhere") == made
 
 
@@ -75,18 +66,18 @@ def test_what_is_sent_names_stages_of_others_by_their_place_and_no_models_where_
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(user_code, "_allowed", set())
     made = recipe(models=[], stages=[{"someones_sent:Plain": {}}], batch={})
-    sent = yaml.safe_load(yaml.safe_dump(submit.as_recipe(made)))
+    sent = yaml.safe_load(yaml.safe_dump(sent_recipe.as_recipe(made)))
     assert parse_recipe(sent, base=tmp_path / "elsewhere") == made
 
 
 def test_a_relative_out_is_refused_because_the_job_runs_elsewhere(recipe: Make) -> None:
     with pytest.raises(RecipeError, match=r"--out studies/toy: give an absolute path that all nodes share"):
-        submit.submit_recipe(recipe(), address="http://127.0.0.1:8265", out="studies/toy")
+        ray_jobs.submit_job(Job(recipe(), "studies/toy"), "http://127.0.0.1:8265")
 
 
 def test_credentials_in_out_are_refused_and_not_repeated(recipe: Make) -> None:
     with pytest.raises(StudyError, match="contains credentials") as caught:
-        submit.submit_recipe(recipe(), address="http://127.0.0.1:8265", out="s3://me:geheim@bucket/x")
+        ray_jobs.submit_job(Job(recipe(), "s3://me:geheim@bucket/x"), "http://127.0.0.1:8265")
     assert "geheim" not in str(caught.value)
 
 
@@ -94,12 +85,12 @@ def test_credentials_in_out_are_refused_and_not_repeated(recipe: Make) -> None:
 @pytest.mark.parametrize("address", ["http://head:8265", "https://10.0.0.7:8265", "http://0.0.0.0:8265", "ray://head:10001", "head:8265"])
 def test_an_address_beyond_this_machine_without_a_token_is_refused(recipe: Make, address: str) -> None:
     with pytest.raises(EnvironmentFailure, match=r"no token\. Start the cluster with RAY_AUTH_MODE=token"):
-        submit.submit_recipe(recipe(), address=address, out="/shared/toy")
+        ray_jobs.submit_job(Job(recipe(), "/shared/toy"), address)
 
 
 @pytest.mark.parametrize("job", ["http://head:8265", "http://head:8265#", "raysubmit_1", ""])
 def test_a_string_that_names_no_job_is_refused_with_the_form(job: str) -> None:
-    for call in (submit.job_status, submit.stop_job):
+    for call in (ray_jobs.job_status, ray_jobs.stop_job):
         with pytest.raises(RecipeError, match="write http://head:8265#JOB"):
             call(job)
 
@@ -110,7 +101,7 @@ def test_a_head_that_does_not_answer_is_one_message_with_the_port() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with pytest.raises(EnvironmentFailure, match=rf"127\.0\.0\.1:{port}.*Is it the head's Jobs API"):
-        submit.job_status(f"http://127.0.0.1:{port}#raysubmit_1")
+        ray_jobs.job_status(f"http://127.0.0.1:{port}#raysubmit_1")
 
 
 class _Client:
@@ -142,9 +133,9 @@ class _Client:
 
 def test_the_job_is_the_same_command_on_the_recipe_that_was_sent(recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     client = _Client()
-    monkeypatch.setattr(submit, "_client", lambda _: client)
+    monkeypatch.setattr(ray_jobs, "_client", lambda _: client)
     made = recipe()
-    job = submit.submit_recipe(made, address="http://127.0.0.1:8265", out="/shared/a study", workers=3, gpus_per_worker=0.5)
+    job = ray_jobs.submit_job(Job(made, "/shared/a study", workers=3, gpus_per_worker=0.5), "http://127.0.0.1:8265")
     assert job == "raysubmit_1"
     command = "xlli run recipe.yaml --address auto --out '/shared/a study' --workers 3 --gpus-per-worker 0.5"
     assert client.asked["entrypoint"] == command
@@ -153,9 +144,9 @@ def test_the_job_is_the_same_command_on_the_recipe_that_was_sent(recipe: Make, m
 
 def test_a_training_is_submitted_as_a_study_is(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = _Client()
-    monkeypatch.setattr(submit, "_client", lambda _: client)
+    monkeypatch.setattr(ray_jobs, "_client", lambda _: client)
     monkeypatch.setattr(user_code, "_allowed", set())
-    submit.submit_recipe(submit.read_recipe(root / "pipelines/train_matched.yaml"), address="http://127.0.0.1:8265", out="s3://b/trained")
+    ray_jobs.submit_job(Job(sent_recipe.read_recipe(root / "pipelines/train_matched.yaml"), "s3://b/trained"), "http://127.0.0.1:8265")
     assert client.asked["entrypoint"] == "xlli train recipe.yaml --address auto --out s3://b/trained"
     (tmp_path / "sent.yaml").write_text(yaml.safe_dump(client.recipe, sort_keys=False))
     sent, ours = (load_training(path).jobs() for path in (tmp_path / "sent.yaml", root / "pipelines/train_matched.yaml"))
@@ -164,7 +155,7 @@ def test_a_training_is_submitted_as_a_study_is(root: Path, tmp_path: Path, monke
     grid = [{"id": "a", "train": {"init": "a.pth"}}, {"id": "b", "train": {"init": "a"}}]
     recipe = {"name": "own", "corpus": {"images": ["*.png"]}, "train": {"network": "net.py:make", "iterations": 1}, "grid": grid}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe))
-    submit.submit_recipe(submit.read_recipe(tmp_path / "own.yaml"), address="http://127.0.0.1:8265", out="/shared/x", workers=2)
+    ray_jobs.submit_job(Job(sent_recipe.read_recipe(tmp_path / "own.yaml"), "/shared/x", workers=2), "http://127.0.0.1:8265")
     assert client.asked["entrypoint"] == "xlli train recipe.yaml --address auto --out /shared/x --workers 2"
     assert list(client.files) == ["net.py"]
     assert "folder" not in client.recipe["train"]  # type: ignore[operator]
@@ -203,15 +194,15 @@ def test_the_code_beside_a_recipe_goes_with_it(
     monkeypatch.setattr(user_code, "_allowed", set())
     monkeypatch.chdir(tmp_path)
     client = _Client()
-    monkeypatch.setattr(submit, "_client", lambda _: client)
+    monkeypatch.setattr(ray_jobs, "_client", lambda _: client)
     place = f"{tmp_path}/alone.py:Ones" if place == "absolute" else place
     made = recipe(stages=[{"restore": {"metrics": [place]}}], batch={})
-    submit.submit_recipe(made, address="http://127.0.0.1:8265", out="/shared/study")
+    ray_jobs.submit_job(Job(made, "/shared/study"), "http://127.0.0.1:8265")
     assert sorted(client.files) == sent
-    monkeypatch.setattr(submit, "CODE_BYTES", 0)
+    monkeypatch.setattr(sent_recipe, "CODE_BYTES", 0)
     if sent:
         with pytest.raises(RecipeError, match="Python files beside the recipe hold"):
-            submit.submit_recipe(made, address="http://127.0.0.1:8265", out="/shared/study")
+            ray_jobs.submit_job(Job(made, "/shared/study"), "http://127.0.0.1:8265")
 
 
 @pytest.mark.parametrize(("end", "code"), [("SUCCEEDED", 0), ("FAILED", 1), ("STOPPED", 1)])
@@ -219,105 +210,15 @@ def test_following_prints_each_line_of_the_log_once_and_returns_how_it_ended(
     monkeypatch: pytest.MonkeyPatch, end: str, code: int
 ) -> None:
     client = _Client("eins\nzwei\n", end)
-    monkeypatch.setattr(submit, "_client", lambda _: client)
-    monkeypatch.setattr(submit.time, "sleep", lambda _: None)
+    monkeypatch.setattr(ray_jobs, "_client", lambda _: client)
+    monkeypatch.setattr(ray_jobs.time, "sleep", lambda _: None)
     said: list[str] = []
-    assert submit.follow_job("http://127.0.0.1:8265", "raysubmit_1", said.append) == code
+    assert ray_jobs.follow_job("http://127.0.0.1:8265", "raysubmit_1", said.append) == code
     assert "".join(said[:-1]).replace("\n", "") == "einszwei"
     assert said[-1] == f"job raysubmit_1: {end}"
 
 
 # -- against a real head ----------------------------------------------------------------------------------------
-
-
-@dataclass
-class Head:
-    """A cluster of one node, started by this test, with its own ports, folder and token."""
-
-    url: str
-    token: str
-    env: dict[str, str] = field(default_factory=dict)
-
-    def xlli(self, *arguments: str, token: bool = True) -> subprocess.CompletedProcess[str]:
-        env = dict(self.env)
-        if not token:
-            del env["RAY_AUTH_TOKEN"], env["RAY_AUTH_MODE"]
-        return subprocess.run(
-            [sys.executable, "-m", "xlli_ray", *arguments], env=env, capture_output=True, text=True, timeout=240, check=False
-        )
-
-
-def _free_ports(count: int) -> list[int]:
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for one in held:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in held]
-    finally:
-        for one in held:
-            one.close()
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the head by the pids that came from it, never by name: other people's Ray lives on this machine, too."""
-    mine = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    process.send_signal(signal.SIGTERM)
-    _, left = psutil.wait_procs(mine, timeout=10)
-    for one in left:
-        try:
-            one.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(left, timeout=10)
-
-
-@pytest.fixture
-def head(root: Path, tmp_path: Path) -> Iterator[Head]:
-    gcs, dashboard, client, agent = _free_ports(4)
-    token = secrets.token_hex(32)
-    # sockets below this folder have names of at most 107 bytes: pytest's folders are too deep
-    folder = tempfile.mkdtemp(prefix="xr-")
-    here = Path(__file__).parent
-    env = {
-        **os.environ,
-        "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1",
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        # networks of the user's must import on every node: toy.py, and slow_toy.py that a test writes
-        "PYTHONPATH": os.pathsep.join(map(str, (root, here, tmp_path))), "HOME": str(tmp_path),
-    }  # fmt: skip
-    env.pop("RAY_ADDRESS", None)
-    command = [
-        str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}",
-        "--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
-        f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}", "--num-cpus=2",
-        "--object-store-memory=157286400", f"--temp-dir={folder}", "--disable-usage-stats",
-    ]  # fmt: skip
-    log = (tmp_path / "head.log").open("wb")
-    process = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-    made = Head(f"http://127.0.0.1:{dashboard}", token, env)
-    try:
-        end = time.monotonic() + 90
-        while _answer(made.url + "/api/version", token) != 200:
-            assert process.poll() is None, (tmp_path / "head.log").read_text()
-            assert time.monotonic() < end, (tmp_path / "head.log").read_text()
-            time.sleep(0.5)
-        yield made
-    finally:
-        _end(process)
-        log.close()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _answer(url: str, token: str | None) -> int:
-    """HTTP status of a request, 0 when nothing answers."""
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
-    try:
-        with urllib.request.urlopen(request, timeout=5) as reply:
-            return int(reply.status)
-    except urllib.error.HTTPError as error:
-        return error.code
-    except OSError:
-        return 0
 
 
 SLOW = """
@@ -338,32 +239,32 @@ def small():
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_submit_follow_status_stop_on_a_local_head_with_a_token(head: Head, recipe: Make, tmp_path: Path) -> None:
+def test_submit_follow_status_stop_on_a_local_head_with_a_token(jobs_head: Head, recipe: Make, tmp_path: Path) -> None:
     (tmp_path / "ones.py").write_text(ONES)
     made = recipe(stages=[{"features": {"layers": ["head"]}}, {"restore": {"metrics": ["ones.py:Ones"]}}])
     path, study = tmp_path / "recipe.yaml", tmp_path / "study"
 
-    assert _answer(f"{head.url}/api/jobs/", None) == 401
-    assert _answer(f"{head.url}/api/jobs/", "0" * 64) in (401, 403)
-    refused = head.xlli("submit", str(path), "--address", head.url, "--out", str(study), token=False)
+    assert answer(f"{jobs_head.url}/api/jobs/", None) == 401
+    assert answer(f"{jobs_head.url}/api/jobs/", "0" * 64) in (401, 403)
+    refused = jobs_head.xlli("submit", str(path), "--address", jobs_head.url, "--out", str(study), token=False)
     assert refused.returncode == 3, refused.stderr
     assert refused.stderr.startswith("EnvironmentFailure: ")
     assert "Traceback" not in refused.stderr
     assert "is the token right?" in refused.stderr
     assert not study.exists()
 
-    done = head.xlli("submit", str(path), "--address", head.url, "--out", str(study), "--workers", "2", "--follow")
+    done = jobs_head.xlli("submit", str(path), "--address", jobs_head.url, "--out", str(study), "--workers", "2", "--follow")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "SUCCEEDED" in done.stdout
     assert "24 samples" in done.stdout, "the job's own log came back"
     job = done.stdout.split("job ")[1].split(":")[0]
-    assert head.xlli("status", f"{head.url}#{job}").stdout.startswith("SUCCEEDED")
-    whole = head.xlli("verify", str(study))
+    assert jobs_head.xlli("status", f"{jobs_head.url}#{job}").stdout.startswith("SUCCEEDED")
+    whole = jobs_head.xlli("verify", str(study))
     assert whole.returncode == 0, whole.stdout
     assert "whole" in whole.stdout
     assert open_study(study).sql("select distinct ones from restore").to_pylist() == [{"ones": 1.0}], "the code went with the recipe"
     for file in study.rglob("*"):
-        assert not file.is_file() or head.token.encode() not in file.read_bytes(), f"the token is in {file}"
+        assert not file.is_file() or jobs_head.token.encode() not in file.read_bytes(), f"the token is in {file}"
     assert made.name in (study / "study.json").read_text()
 
     # a second job, long enough to be stopped: its network sleeps
@@ -371,27 +272,27 @@ def test_submit_follow_status_stop_on_a_local_head_with_a_token(head: Head, reci
     (tmp_path / "slow_toy.py").write_text(SLOW)
     (tmp_path / "slowly").touch()
     longer = tmp_path / "longer"
-    sent = head.xlli("submit", str(path), "--address", head.url, "--out", str(longer), "--workers", "2")
+    sent = jobs_head.xlli("submit", str(path), "--address", jobs_head.url, "--out", str(longer), "--workers", "2")
     assert sent.returncode == 0, sent.stderr
     name = sent.stdout.split("job ")[1].split(":")[0]
     end = time.monotonic() + 120
     while not list(longer.glob("records/**/*.arrow")):
-        state = head.xlli("status", f"{head.url}#{name}").stdout
+        state = jobs_head.xlli("status", f"{jobs_head.url}#{name}").stdout
         assert "FAILED" not in state, state
         assert time.monotonic() < end, state
         time.sleep(0.5)
-    assert "kept" in head.xlli("stop", f"{head.url}#{name}").stdout
-    while not (state := head.xlli("status", f"{head.url}#{name}").stdout).startswith("STOPPED"):
+    assert "kept" in jobs_head.xlli("stop", f"{jobs_head.url}#{name}").stdout
+    while not (state := jobs_head.xlli("status", f"{jobs_head.url}#{name}").stdout).startswith("STOPPED"):
         assert time.monotonic() < end, state
         time.sleep(0.5)
-    assert "already ended" in head.xlli("stop", f"{head.url}#{name}").stdout
+    assert "already ended" in jobs_head.xlli("stop", f"{jobs_head.url}#{name}").stdout
     kept = {file.name for file in longer.glob("records/**/*.arrow")}
     assert kept
     (tmp_path / "slowly").unlink()
-    resumed = head.xlli("submit", str(path), "--address", head.url, "--out", str(longer), "--workers", "2", "--follow")
+    resumed = jobs_head.xlli("submit", str(path), "--address", jobs_head.url, "--out", str(longer), "--workers", "2", "--follow")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert kept <= {file.name for file in longer.glob("records/**/*.arrow")}, "what was done before the stop is kept"
-    assert head.xlli("verify", str(longer)).returncode == 0
+    assert jobs_head.xlli("verify", str(longer)).returncode == 0
 
 
 @pytest.mark.slow

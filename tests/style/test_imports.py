@@ -41,7 +41,9 @@ MAY = {
     "engine": EVERYTHING - {"report", "plots", "study", "api", "views"},
     "report": EVERYTHING - {"engine", "training", "recipe", "api"},
     "api": {"corpus", "models", "probes", "plots", "views"},
-    "cli": EVERYTHING,
+    "cli": EVERYTHING | {"cli_jobs", "cli_options"},
+    "cli_jobs": EVERYTHING | {"cli_options"},
+    "cli_options": EVERYTHING,
     "__main__": EVERYTHING | {"cli"},
     "__init__": {"recipe", "study", "engine", "api"},
 }
