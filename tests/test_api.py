@@ -17,8 +17,8 @@ from xlli_ray.api import ClipLamResult
 from xlli_ray.errors import NetworkError, XlliError
 from xlli_ray.models import open_model
 from xlli_ray.probes.lam.attribution import Rule, attribute
-from xlli_ray.probes.lam.objectives import Window
 from xlli_ray.probes.lam.path_points import BlurPath
+from xlli_ray.probes.lam.window import Window
 
 PIXELS = np.random.default_rng(2).integers(0, 255, (20, 26, 3), dtype=np.uint8)
 

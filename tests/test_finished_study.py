@@ -41,7 +41,8 @@ def written(folder: Path) -> Path:
     for i in range(4):
         coarse = np.random.default_rng(i).normal(0.45, 0.1, (12, 12, 3))
         Image.fromarray((np.kron(coarse, np.ones((4, 4, 1))).clip(0, 1) * 255).astype(np.uint8)).save(folder / "images" / f"{i}.png")
-    stages = [{"restore": {}}, {"features": {"layers": ["head"]}}, {"srga": {"layer": "head", "reference": "clean", "components": 2}}]
+    stages = [{"restore": {}}, {"features": {"layers": ["head"]}}, {"lam": {"nodes": 2, "windows": {"size": 12}, "max_rows": 2}},
+              {"srga": {"layer": "head", "reference": "clean", "components": 2}}]
     data = {
         "name": "finished",
         "corpus": {"images": ["images/*.png"], "scale": 4, "degradations": ["clean", {"noise": 20}]},

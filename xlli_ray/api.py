@@ -25,7 +25,7 @@ _Image = str | os.PathLike[str] | NDArray[Any]
 if TYPE_CHECKING:
     from xlli_ray.plots.image_panels import ImagePanels
     from xlli_ray.probes.lam.attribution import WindowResult
-    from xlli_ray.probes.lam.objectives import Window
+    from xlli_ray.probes.lam.window import Window
 
 
 @dataclass(frozen=True)
@@ -178,12 +178,13 @@ def lam(
     from xlli_ray.probes.lam.area import contribution_area
     from xlli_ray.probes.lam.attribution import Rule, output_frame
     from xlli_ray.probes.lam.clip_path import path_of
-    from xlli_ray.probes.lam.objectives import Objective, Window
+    from xlli_ray.probes.lam.objectives import Objective
     from xlli_ray.probes.lam.over_clips import clip_numbers
     from xlli_ray.probes.lam.path_choices import way_of
     from xlli_ray.probes.lam.probe import GATED_NODES, NODES
     from xlli_ray.probes.lam.receptive_field import proved_radius
     from xlli_ray.probes.lam.wide_passes import Explained, maps_of
+    from xlli_ray.probes.lam.window import Window
     from xlli_ray.probes.lam.windows import enlarged, texture
 
     nodes = nodes or (GATED_NODES if gates == "averaged" else NODES)

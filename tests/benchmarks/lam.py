@@ -64,9 +64,9 @@ def main() -> None:
     torch.set_num_threads(1)
     from xlli_ray.engine.worker.environment import keep_freed_memory
     from xlli_ray.probes.lam.attribution import Rule, attribute
-    from xlli_ray.probes.lam.objectives import Window
     from xlli_ray.probes.lam.path_points import BlurPath
     from xlli_ray.probes.lam.receptive_field import proved_radius
+    from xlli_ray.probes.lam.window import Window
 
     keep_freed_memory()  # for the demo's loop, too
     reference = lam_accuracy.FIXTURES.parent / "lam-reference" / "RFDN_7_w120_h95_ws16.npz"

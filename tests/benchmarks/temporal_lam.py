@@ -67,8 +67,8 @@ def explained(model: Any, clip: np.ndarray, rule: Any) -> Any:
     import torch
 
     from xlli_ray.probes.lam.attribution import attribute
-    from xlli_ray.probes.lam.objectives import Window
     from xlli_ray.probes.lam.path_points import BlurPath
+    from xlli_ray.probes.lam.window import Window
 
     edge = (clip.shape[-1] * SCALE - WINDOW) // 2
     return attribute(model, torch.from_numpy(clip), [Window(edge, edge, WINDOW)], BlurPath(), rule=rule)[0]

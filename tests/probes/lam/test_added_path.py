@@ -19,11 +19,12 @@ from xlli_ray import user_code
 from xlli_ray.engine.run.study_weights import load_study_model
 from xlli_ray.errors import RecipeError
 from xlli_ray.probes.lam.attribution import Rule, attribute
-from xlli_ray.probes.lam.objectives import Objective, Window
+from xlli_ray.probes.lam.objectives import Objective
 from xlli_ray.probes.lam.params import Params
 from xlli_ray.probes.lam.path_points import LinearPath
 from xlli_ray.probes.lam.probe import Lam
 from xlli_ray.probes.lam.receptive_field import proved_radius
+from xlli_ray.probes.lam.window import Window
 from xlli_ray.registry import LAM_PATHS
 
 DOCS = Path(__file__).parents[3] / "docs" / "lam.md"

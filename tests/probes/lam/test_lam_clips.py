@@ -16,11 +16,12 @@ from xlli_ray.errors import NetworkError
 from xlli_ray.models.model import ClipModel, ImageModel, Model, Range, frame_by_frame
 from xlli_ray.probes.lam.attribution import Rule, attribute
 from xlli_ray.probes.lam.clip_path import FramePaths, path_of
-from xlli_ray.probes.lam.objectives import Objective, Window
+from xlli_ray.probes.lam.objectives import Objective
 from xlli_ray.probes.lam.path_choices import Straight, way_of
 from xlli_ray.probes.lam.path_points import BlurPath, filtered, gaussian_kernels
 from xlli_ray.probes.lam.probe import Lam
 from xlli_ray.probes.lam.receptive_field import proved_radius
+from xlli_ray.probes.lam.window import Window
 from xlli_ray.probes.measurement import Batch, Measurement
 from xlli_ray.stats.temporal_attribution import frame_shares
 

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from xlli_ray.probes.lam.attribution import Rule, attribute
 from xlli_ray.probes.lam.demo import STEPS
-from xlli_ray.probes.lam.objectives import Objective, Window
+from xlli_ray.probes.lam.objectives import Objective
 from xlli_ray.probes.lam.path_choices import make_path
 from xlli_ray.probes.lam.path_points import BlurPath, LinearPath, filtered, gaussian_kernels
+from xlli_ray.probes.lam.window import Window
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from xlli_ray.probes.lam import equivalents
 from xlli_ray.probes.lam.attribution import Rule, attribute
 from xlli_ray.probes.lam.equivalents import Equivalents, product
-from xlli_ray.probes.lam.objectives import Window
 from xlli_ray.probes.lam.path_points import BlurPath
+from xlli_ray.probes.lam.window import Window
 
 Operation = Callable[..., Tensor]
 

@@ -17,11 +17,12 @@ from xlli_ray.models.model import Model
 from xlli_ray.probes.lam import gates
 from xlli_ray.probes.lam.attribution import Rule, WindowResult, attribute
 from xlli_ray.probes.lam.gates import averaged, mean_share
-from xlli_ray.probes.lam.objectives import Objective, Window
+from xlli_ray.probes.lam.objectives import Objective
 from xlli_ray.probes.lam.params import Params
 from xlli_ray.probes.lam.path_points import BlurPath, LinearPath
 from xlli_ray.probes.lam.path_points import Path as Way
 from xlli_ray.probes.lam.receptive_field import proved_radius
+from xlli_ray.probes.lam.window import Window
 
 WINDOW = Window(8, 9, 6)
 

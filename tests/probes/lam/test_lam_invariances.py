@@ -11,9 +11,10 @@ import torch
 from xlli_ray.models import open_model
 from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.attribution import Rule, attribute
-from xlli_ray.probes.lam.objectives import Objective, Window
+from xlli_ray.probes.lam.objectives import Objective
 from xlli_ray.probes.lam.path_points import BlurPath
 from xlli_ray.probes.lam.receptive_field import Radius, crop_for, find_radius
+from xlli_ray.probes.lam.window import Window
 
 REACH = Radius(21, 21)
 

@@ -15,11 +15,12 @@ from xlli_ray.models.model import ImageModel, Model, Range
 from xlli_ray.probes.lam.attribution import Rule, attribute
 from xlli_ray.probes.lam.controls import randomised, shifted
 from xlli_ray.probes.lam.diffusion_index import diffusion_index, gini, n95, normalised_map
-from xlli_ray.probes.lam.objectives import Objective, Window, root
+from xlli_ray.probes.lam.objectives import Objective, root
 from xlli_ray.probes.lam.path_choices import make_path
 from xlli_ray.probes.lam.path_points import BlurPath, LinearPath, axis, filtered, gaussian_kernels
 from xlli_ray.probes.lam.quadrature import Cell, SecondDifferences, estimate, even_cells
 from xlli_ray.probes.lam.receptive_field import crop_for, find_radius, proved_radius
+from xlli_ray.probes.lam.window import Window
 from xlli_ray.probes.lam.windows import candidates, texture
 
 

@@ -11,9 +11,9 @@ import torch
 from xlli_ray.models import open_model
 from xlli_ray.probes.lam.attribution import Rule, attribute
 from xlli_ray.probes.lam.diffusion_index import diffusion_index
-from xlli_ray.probes.lam.objectives import Window
 from xlli_ray.probes.lam.path_points import BlurPath
 from xlli_ray.probes.lam.receptive_field import proved_radius
+from xlli_ray.probes.lam.window import Window
 
 WEIGHTS = {"IMDN-64": ("imdn/imdn_x4.pth", "imdn"), "RFDN": ("rfdn/rfdn_x4.pth", "rfdn"), "CARN-M": ("carn_m/carn_m.pth", "carn_m")}
 CASES = ("CARN-M_7_w120_h95_ws16", "IMDN-64_7_w120_h95_ws16", "RFDN_4_w140_h180_ws16")

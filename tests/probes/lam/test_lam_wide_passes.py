@@ -16,13 +16,14 @@ from xlli_ray.errors import NetworkError
 from xlli_ray.models.known import once
 from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.attribution import Rule, WindowResult, attribute
-from xlli_ray.probes.lam.objectives import Objective, Window
+from xlli_ray.probes.lam.objectives import Objective
 from xlli_ray.probes.lam.pass_width import planned_rows, row_bytes
 from xlli_ray.probes.lam.path_choices import make_path
 from xlli_ray.probes.lam.path_points import BlurPath
 from xlli_ray.probes.lam.probe import Lam
 from xlli_ray.probes.lam.receptive_field import proved_radius
 from xlli_ray.probes.lam.wide_passes import Explained, WidePasses
+from xlli_ray.probes.lam.window import Window
 
 WINDOWS = ([Window(2, 3, 6)], [Window(30, 1, 6)], [Window(30, 30, 6)], [Window(14, 20, 6)], [Window(0, 0, 6)])
 

@@ -30,10 +30,11 @@ from xlli_ray.probes.lam.demo import STEPS
 from xlli_ray.probes.lam.diffusion_index import normalised_map
 from xlli_ray.probes.lam.equivalents import Equivalents
 from xlli_ray.probes.lam.gates import AveragedGates, Tape
-from xlli_ray.probes.lam.objectives import Objective, Window, flat_pixels
+from xlli_ray.probes.lam.objectives import Objective, flat_pixels
 from xlli_ray.probes.lam.path_points import BlurPath, Path
 from xlli_ray.probes.lam.quadrature import FIRST_CELLS, Cell, SecondDifferences, estimate, even_cells, worst_cell
 from xlli_ray.probes.lam.receptive_field import Crop, Radius, crop_for
+from xlli_ray.probes.lam.window import Window
 
 Mode = Literal["paper", "accurate"]
 BLOCK = 8

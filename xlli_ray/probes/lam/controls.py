@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from xlli_ray.models.model import Model
-from xlli_ray.probes.lam.objectives import Window
+from xlli_ray.probes.lam.window import Window
 
 Control = Literal["randomised_weights", "shifted_window"]
 

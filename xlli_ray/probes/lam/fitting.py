@@ -5,9 +5,9 @@ Checked when planning and again for each sample, so that both give the same reas
 
 from __future__ import annotations
 
-from xlli_ray.probes.lam.objectives import Window
 from xlli_ray.probes.lam.params import Chosen, Listed, Params
 from xlli_ray.probes.lam.path_choices import way_of
+from xlli_ray.probes.lam.window import Window
 
 
 def no_room(params: Params, scale: int, height: int, width: int, source: str) -> str:

@@ -26,7 +26,7 @@ from xlli_ray.stats.trajectory import motion_followed, near, tracking_drift, tra
 if TYPE_CHECKING:
     from xlli_ray.models.model import Model
     from xlli_ray.probes.lam.attribution import WindowResult
-    from xlli_ray.probes.lam.objectives import Window
+    from xlli_ray.probes.lam.window import Window
 
 NEAR = 8.0
 """Radius of `near_trajectory`, input pixels."""

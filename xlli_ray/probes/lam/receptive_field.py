@@ -20,7 +20,8 @@ from xlli_ray.corpus.size import Size
 from xlli_ray.errors import NetworkError
 from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.fixed_reach import unproved
-from xlli_ray.probes.lam.objectives import Objective, Window
+from xlli_ray.probes.lam.objectives import Objective
+from xlli_ray.probes.lam.window import Window
 
 LARGEST = 192
 """Input pixels: networks whose radius cannot be determined in an image of this side are not cropped."""

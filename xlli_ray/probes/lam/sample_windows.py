@@ -8,9 +8,9 @@ from torch import Tensor
 
 from xlli_ray.errors import NetworkError
 from xlli_ray.models.model import Model
-from xlli_ray.probes.lam.objectives import Window
 from xlli_ray.probes.lam.over_clips import given_frame
 from xlli_ray.probes.lam.params import Chosen, Hardest, Listed, Place
+from xlli_ray.probes.lam.window import Window
 from xlli_ray.probes.lam.windows import candidates, enlarged, hardest, texture
 from xlli_ray.probes.measurement import Batch
 

@@ -18,11 +18,12 @@ from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.attribution import BLOCK, FORWARD_SHARE, Rule, attribute
 from xlli_ray.probes.lam.clip_path import path_of
 from xlli_ray.probes.lam.demo import MOVING
-from xlli_ray.probes.lam.objectives import Objective, Window
+from xlli_ray.probes.lam.objectives import Objective
 from xlli_ray.probes.lam.params import Channel, Chosen, Listed, Params
 from xlli_ray.probes.lam.path_choices import Way
 from xlli_ray.probes.lam.quadrature import FIRST_CELLS
 from xlli_ray.probes.lam.receptive_field import Radius, crop_for
+from xlli_ray.probes.lam.window import Window
 from xlli_ray.probes.lam.windows import candidates
 
 SIDES = (32, 48, 64, 96)

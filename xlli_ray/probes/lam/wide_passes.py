@@ -30,11 +30,12 @@ from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.attribution import FORWARD_SHARE, Rule, WindowResult, attribute, output_frame, without_gradient
 from xlli_ray.probes.lam.demo import STEPS
 from xlli_ray.probes.lam.device_sums import DeviceSums
-from xlli_ray.probes.lam.objectives import Objective, Window, squared_steps
+from xlli_ray.probes.lam.objectives import Objective, squared_steps
 from xlli_ray.probes.lam.pass_width import planned_rows
 from xlli_ray.probes.lam.path_points import BlurPath, Path
 from xlli_ray.probes.lam.quadrature import even_cells
 from xlli_ray.probes.lam.receptive_field import Crop, Radius, crop_for
+from xlli_ray.probes.lam.window import Window
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlli_ray.corpus.resize import bicubic
-from xlli_ray.probes.lam.objectives import Window
+from xlli_ray.probes.lam.window import Window
 
 LUMA = np.array([0.299, 0.587, 0.114])
 
