@@ -19,6 +19,9 @@ from xlli_ray.store.records.lease import Lease
 from xlli_ray.store.zarr.layout import ROOT
 from xlli_ray.user_code import allowed
 
+PAGE_SECONDS = 3600.0
+"""Age of a half-written file of the page that nobody is writing any more. The lease does not tell: a page is also written without it."""
+
 
 def import_path() -> tuple[str, ...]:
     """This process's import path, absolute; '' means the current folder."""
@@ -50,7 +53,8 @@ def session(
         if placed.said:
             events.tell(placed.said)
         if lease.after_crash:
-            sweep(objects, ROOT, "records", "tables", "results", "samples", "weights", "events")
+            sweep(objects, ROOT, "records", "tables", "results", "samples", "weights", "events", "study", "")
+        sweep(objects, "report", older=PAGE_SECONDS)
         spec = WorkerSpec(
             objects.url, lease.epoch, placed.worker_device, threads, import_path(), allowed=allowed(), gpu_share=placed.share,
             only_gpu=placed.only,
@@ -58,8 +62,8 @@ def session(
         yield objects, lease, events, spec, placed.settled(options)
 
 
-def sweep(objects: Objects, *parts: str) -> None:
+def sweep(objects: Objects, *parts: str, older: float = 0.0) -> None:
     """Remove partial files of killed writers. Never while units run: their shards are written under such names."""
     if isinstance(objects, LocalObjects):
         for part in parts:
-            objects.sweep(part)
+            objects.sweep(part, older=older)

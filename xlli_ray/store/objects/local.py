@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,14 @@ from typing import Any, BinaryIO
 from xlli_ray.errors import EnvironmentFailure, StudyError
 from xlli_ray.store.objects.atomic_file import OPEN_FILES, AtomicFile, environment_errors
 from xlli_ray.store.objects.protocol import KEY, Buffers, Fence, Missing, check_key
+
+
+def _age(path: Path) -> float:
+    """Seconds since it was written; 0 if it is gone."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def open_regular(path: Path | str) -> BinaryIO:
@@ -151,14 +160,17 @@ class LocalObjects:
                 raise serious[0]
             self._check_folder()
 
-    def sweep(self, prefix: str) -> int:
-        """Remove partial files of killed writers; returns how many. Only while holding the lease."""
+    def sweep(self, prefix: str, *, older: float = 0.0) -> int:
+        """Remove partial files of killed writers, last written more than `older` seconds ago; returns how many. Only while holding the
+        lease. The prefix '' is the study's own folder, without those in it."""
         count = 0
-        for folder, names in self._folders(prefix):
+        for folder, names in self._folders(prefix) if prefix else [(str(self.root), os.listdir(self.root))]:
             for name in names:
-                if name.startswith(".") and name.endswith(".partial"):
+                path = Path(folder) / name
+                if name.startswith(".") and name.endswith(".partial") and (not older or _age(path) > older):
                     if self.fence:
                         self.fence.check()  # a successor's shards are written under such names
-                    (Path(folder) / name).unlink(missing_ok=True)
+                    with environment_errors(str(self.root)):
+                        path.unlink(missing_ok=True)
                     count += 1
         return count
