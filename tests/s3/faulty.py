@@ -62,6 +62,8 @@ class Faulty:
         self.rule: Rule = lambda request: ""
         self.without: tuple[bytes, ...] = ()
         """Beginnings, in lower case, of the header lines that do not pass."""
+        self.latency = 0.0
+        """Seconds by which every answer comes later."""
         self.seen: Counter[str] = Counter()
         self.requests = 0
         self.port = 0
@@ -113,6 +115,8 @@ class Faulty:
         self.requests += 1
         fault = self.rule(Request(method, path, self.requests))
         self.seen[fault.partition(":")[0]] += 1
+        if self.latency:
+            await asyncio.sleep(self.latency)
         if fault == "reset":
             return _reset(writer)
         if fault in _PHRASES or fault.startswith("code:"):
