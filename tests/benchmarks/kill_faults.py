@@ -103,7 +103,7 @@ def paused(campaign: Campaign, world: World, name: str) -> None:
         campaign.note(name, sleeper.told(also=(0,)))
         return
     whole = campaign.drawn.random() < 0.5
-    asleep = marked(sleeper.mark) if whole else [psutil.Process(sleeper.process.pid)]
+    asleep = [psutil.Process(sleeper.process.pid), *(marked(sleeper.mark) if whole else [])]
     for process in asleep:
         with contextlib.suppress(psutil.Error):
             process.send_signal(signal.SIGSTOP)
@@ -112,7 +112,7 @@ def paused(campaign: Campaign, world: World, name: str) -> None:
     if away:
         _elsewhere(Path(out))
         options = ()
-    told = campaign.begin(world, out, "pool", name, *options).told()
+    told = campaign.begin(world, out, "here", name, *options).told()
     campaign.note(name, told)
     found = compare(world, out)
     contents = _contents(out) if campaign.place.kind == "local" else {}

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import psutil
+from kill_forks import Forked, Forks
 from kill_worlds import World, command, environment
 
 MARK = "XLLI_TRIAL"
@@ -105,17 +106,22 @@ class Run:
     """`xlli run` of a world into `out`. `last`: the last change of the study since a moment, for hits from outside."""
 
     def __init__(
-        self, world: World, out: str, mode: str, options: Sequence[str], *, mark: str, last: Callable[[float], str], more: dict[str, str]
-    ) -> None:
+        self, world: World, out: str, mode: str, options: Sequence[str], *, mark: str, last: Callable[[float], str], more: dict[str, str],
+        forks: Forks | None = None,
+    ) -> None:  # fmt: skip
         self.mode, self.out, self._last = mode, out, last
         self.mark = f"{mark}-{uuid.uuid4().hex[:8]}"
         self.hits: list[Hit] = []
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as the run)
+        handle, name = tempfile.mkstemp(prefix="said-")
+        self._said = Path(name)
         self.started, self.began = time.monotonic(), time.time()
-        self.process = subprocess.Popen(
-            command(world.path, out, *options), env=environment(**{MARK: self.mark, **more}), stdout=subprocess.DEVNULL, stderr=self._said,
-            process_group=0,
-        )  # fmt: skip
+        self.process: subprocess.Popen[bytes] | Forked
+        words, given = command(world.path, out, *options), {MARK: self.mark, **more}
+        if forks is not None:
+            self.process = forks.start(words[3:], given, self._said)
+        else:
+            self.process = subprocess.Popen(words, env=environment(**given), stdout=subprocess.DEVNULL, stderr=handle, process_group=0)
+        os.close(handle)
 
     def over(self, seconds: float) -> bool:
         """Whether it ends within so many seconds."""
@@ -136,7 +142,11 @@ class Run:
         """Kill the driver, everything, or a process of the run."""
         if self.process.poll() is not None:
             return
-        targets = marked(self.mark) if victim == "everything" else [process or psutil.Process(self.process.pid)]
+        try:
+            driver = psutil.Process(self.process.pid)
+        except psutil.NoSuchProcess:
+            return
+        targets = [driver, *marked(self.mark)] if victim == "everything" else [process or driver]
         moment = f"{time.monotonic() - self.started:.2f} s"
         for target in targets:
             with contextlib.suppress(psutil.Error):
@@ -152,14 +162,13 @@ class Run:
         findings = []
         if not self.over(PATIENCE - (time.monotonic() - self.started)):
             findings.append(f"hangs: {PATIENCE:.0f} s after its start it has not ended")
-            for process in marked(self.mark):
+            for process in [psutil.Process(self.process.pid), *marked(self.mark)]:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
             self.process.wait()
-        self._said.seek(0)
-        text = self._said.read().decode(errors="replace")
-        self._said.close()
-        code = self.process.returncode
+        text = self._said.read_text(errors="replace")
+        self._said.unlink()
+        code = self.process.wait()
         expected = [*also, *(end for hit in self.hits for end in ENDS["SIGTERM" if hit.signal == "TERM" else hit.victim])] or [0]
         if code == 3 and "Ray did not start" in text and any(hit.victim in ("raylet", "gcs", "agent") for hit in self.hits):
             expected.append(3)  # killed while it was starting

@@ -35,14 +35,15 @@ from pathlib import Path
 from typing import Any
 
 import common
+from kill_forks import Forks
 from kill_runs import Hit, Run, Told, marked, newest, phase_of
-from kill_worlds import NAMES, ROOT, World, compare, make_images, make_world
-
-sys.path.insert(0, str(ROOT / "tests" / "s3"))
+from kill_worlds import NAMES, World, compare, environment, make_images, make_world
 
 MODES = {"pool": (), "here": ("--workers", "0"), "ray": ("--workers", "2"), "part": ("--part",)}
-SHARES = {"pool": 6, "here": 4, "ray": 2, "part": 3}
-SPAN = {"pool": 8.0, "here": 9.0, "ray": 14.0, "part": 8.0}
+SHARES = {"pool": 3, "here": 9, "ray": 1, "part": 3}
+FORKED = {"pool": 0.8, "here": 0.9, "ray": 0.0, "part": 0.9}
+"""Share of runs that load nothing (`kill_forks`)."""
+SPAN = {"pool": 8.0, "here": 6.0, "ray": 14.0, "part": 6.0}
 """Seconds of a run, until one was seen."""
 CHANGES = 420
 """Changes of files that the driver of an undisturbed run makes, about."""
@@ -97,6 +98,8 @@ class Campaign:
     counts: dict[str, collections.Counter[str]] = field(default_factory=lambda: collections.defaultdict(collections.Counter))
     findings: list[str] = field(default_factory=list)
     spans: dict[str, float] = field(default_factory=lambda: dict(SPAN))
+    forks: Forks | None = None
+    """For most runs without processes of their own, and some of the others."""
     open: list[tuple[float, str]] = field(default_factory=list)
     """(when it ended, mark) of studies whose processes have a while to end."""
 
@@ -137,7 +140,7 @@ class Campaign:
             self.place.proxy.start_over()
         return Run(
             world, out, mode, [*given, *options], mark=f"{self.mark}-{name}", last=lambda since: self.place.last(out, since),
-            more={**self.place.more, **more},
+            more={**self.place.more, **more}, forks=self.forks if self.drawn.random() < FORKED[mode] else None,
         )  # fmt: skip
 
     def disturbed(self, world: World, out: str, name: str, *options: str) -> Told:
@@ -158,7 +161,7 @@ class Campaign:
     def _hit_in_time(self, run: Run) -> None:
         for _ in range(WORKERS_A_RUN):
             span = self.spans[run.mode]
-            if run.over(0.6 * (span / 0.6) ** self.drawn.random()):
+            if run.over(span * self.drawn.random() if self.drawn.random() < 0.6 else 0.1 * (span / 0.1) ** self.drawn.random()):
                 return
             there = run.there()
             choices = {"driver": 4, "everything": 1, "SIGTERM": 1} | {name: {"worker": 5, "child": 1}.get(name, 2) for name in there}
@@ -216,7 +219,7 @@ class Campaign:
     def conclude(self, world: World, out: str, name: str, told: Told | None = None, *options: str) -> None:
         """What the study is once a run has come to its end (`told`; without it, one that nothing disturbs)."""
         if told is None:
-            self.note(name, self.begin(world, out, "pool", name, *options).told())
+            self.note(name, self.begin(world, out, "here", name, *options).told())
         self.find(name, compare(world, out))
         self.counts["studies"][world.name] += 1
         self.open.append((time.monotonic(), f"{self.mark}-{name}"))
@@ -236,7 +239,7 @@ class Campaign:
             time.sleep(1)
         self.leftovers(0.0)
         temporary = Path(self.place.more["TMPDIR"])
-        self.find("temporary folder", [str(path) for path in temporary.iterdir() if path.name != f"xlli-ray-{os.getuid()}"])
+        self.find("temporary folder", [str(path) for path in temporary.iterdir() if not path.name.startswith(("xlli-ray-", "xlli-sql-"))])
 
 
 def hit_before(who: str, said: str) -> Hit:
@@ -279,6 +282,8 @@ def main() -> int:
             place, worlds, random.Random(args.seed), stack.enter_context(open(args.log, "a")), f"kills{os.getpid()}",
             time.monotonic() + 60 * args.minutes, args.kills,
         )  # fmt: skip
+        campaign.forks = Forks(environment(**place.more))
+        stack.callback(campaign.forks.close)
         number = 0
         while campaign.kills < args.kills and time.monotonic() < campaign.until:
             number += 1
