@@ -48,6 +48,8 @@ SPAN = {"pool": 8.0, "here": 6.0, "ray": 14.0, "part": 6.0}
 CHANGES = 420
 """Changes of files that the driver of an undisturbed run makes, about."""
 REQUESTS = 500
+OFTEN = {"images": 4, "rain": 1, "clips": 1}
+"""Of studies; networks of a recipe's own, as in the last two, are loaded in a process of their own, which takes seconds."""
 TRIES = 14
 """Runs of a study that may be killed; then one is left alone."""
 WORKERS_A_RUN = 2
@@ -196,7 +198,7 @@ class Campaign:
 
     def study(self, number: int) -> None:
         """One study, from its first run to the comparison."""
-        world = self.worlds[self.drawn.choice(list(self.worlds))]
+        world = self.worlds[self.drawn.choices(list(self.worlds), [OFTEN[name] for name in self.worlds])[0]]
         name = f"{number:03d}-{world.name}"
         out = self.place.study(name)
         told = self.until_whole(world, out, name)
