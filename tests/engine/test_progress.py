@@ -72,6 +72,27 @@ def test_samples_measured_without_a_network_do_not_tell_how_long_the_networks_wi
     assert progress.left() == pytest.approx(3.0)
 
 
+def test_the_time_that_is_left_follows_workers_that_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four fifths of the workers were taken away an hour ago; the mean over the whole run said a fifth of the time that was left."""
+    time = Time(monkeypatch)
+    progress = Progress("run", 100_000, started=0.0, _last=0.0)
+    progress.expect("sample", 100_000.0)
+
+    def work(seconds: int, a_second: int) -> None:
+        for _ in range(0, seconds, 5):
+            time.now += 5.0
+            progress.add(5 * a_second, 0, 0, {}, noun="sample", made=5 * a_second, work=5.0 * a_second)
+
+    work(3600, 10)
+    assert progress.left() == pytest.approx(6400, rel=0.02)
+    work(3600, 2)
+    assert progress.left() == pytest.approx((100_000 - 43_200) / 2, rel=0.05)
+    work(1200, 10)
+    assert progress.left() == pytest.approx((100_000 - 55_200) / 10, rel=0.05)
+    assert progress.window() == (600.0, pytest.approx(10.0, rel=0.05))
+    assert len(progress._bins) < 70, "no more memory for a week"
+
+
 def test_slow_samples_are_told_in_seconds_each_and_a_scan_counts_files(monkeypatch: pytest.MonkeyPatch) -> None:
     time = Time(monkeypatch)
     progress = Progress("scan", 4, "file", started=0.0, _last=0.0)

@@ -19,6 +19,7 @@ from xlli_ray.engine.events import Events
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.run.driver import Summary, run_study
 from xlli_ray.engine.run.part_run import Part, run_part
+from xlli_ray.engine.run.progress import Progress
 from xlli_ray.engine.run.tally import Tally
 from xlli_ray.engine.run_log import RunLog, ending
 from xlli_ray.errors import ClusterLost, EnvironmentFailure, LeaseError, PlanError, StudyError
@@ -137,6 +138,18 @@ def test_two_raylets_of_one_host_are_two_nodes_and_lost_units_are_counted() -> N
     assert (dict(said.lost), said.again) == ({"worker N ended by signal 9": 1}, 2)
     assert said.last_error is not None
     assert "worker N ended" in said.last_error.text
+
+
+def test_a_phase_begins_without_the_pace_of_the_one_before() -> None:
+    """A training was said to make 3.7 networks a second, as the scan had read files."""
+    tally, progress = Tally(1), Progress("scan", 60, "file")
+    progress.add(60, 1, 0, {"read": 1.0})
+    tally.event("begin", {"phase": "scan", "total": 60})
+    tally.progress(progress)
+    assert tally.status(1).recent > 0
+    tally.event("begin", {"phase": "train", "total": 3})
+    said = tally.status(2)
+    assert (said.noun, said.done, said.total, said.failed, said.recent, said.kinds, dict(said.seconds)) == ("network", 0, 3, 0, 0.0, (), {})
 
 
 @pytest.mark.parametrize(

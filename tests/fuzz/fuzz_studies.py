@@ -4,8 +4,8 @@
 
 Each trial damages a copy of a small finished study (flipped bits, truncation, deletion, files swapped or under another's name, zeros,
 FIFO, folder, link to elsewhere, garbage in JSON: raw, sealed again, or as of a study from before there were seals), then asks for
-status, tables, arrays, verify, and sometimes for the page, a repair or a run, in a process of its own. A finding is an exception that is no
-XlliError, a process that takes too long or dies, or code that ran because a study named it. Prints a JSON summary.
+status, its last run, tables, arrays, verify, and sometimes for the page, a repair or a run, in a process of its own. A finding is an
+exception that is no XlliError, a process that takes too long or dies, or code that ran because a study named it. Prints a JSON summary.
 """
 
 from __future__ import annotations
@@ -36,9 +36,13 @@ from xlli_ray.engine.run.repair import repair_study
 from xlli_ray.errors import XlliError
 from xlli_ray.recipe import Recipe
 from xlli_ray.report.page import write_report
+from xlli_ray.report.run_watch.command import Watcher
+from xlli_ray.report.run_watch.view import as_json, block, line
 from xlli_ray.report.text import status_text
+from xlli_ray.store.objects.client import open_objects
 from xlli_ray.store.records import listing
 from xlli_ray.store.records.seal import sealed_json
+from xlli_ray.store.run_status.prometheus import metrics_text
 from xlli_ray.store.verify.check_study import verify
 from xlli_ray.study import open_study
 
@@ -54,7 +58,9 @@ Random = np.random.Generator
 
 
 def files(study: Path) -> list[Path]:
-    return [path for path in sorted(study.rglob("*")) if path.is_file() and path.relative_to(study).parts[0] not in ("events", "report")]
+    """Not the page and the log, which are for people."""
+    found = [path for path in sorted(study.rglob("*")) if path.is_file()]
+    return [path for path in found if path.relative_to(study).parts[0] not in ("events", "report") or path.name.endswith(".status.json")]
 
 
 def write(path: Path, data: bytes) -> None:
@@ -230,7 +236,15 @@ def actions(random: Random, recipe: Recipe, study: Path) -> list[tuple[str, Call
         opened = open_study(study)
         list(verify(opened.archive))
 
-    out: list[tuple[str, Callable[[], object]]] = [("status", lambda: status_text(open_study(study).status()))]
+    def watched() -> None:
+        view = Watcher(place, open_objects(place)).look()
+        assert block(view)
+        assert line(view)
+        json.dumps(as_json(view), allow_nan=False)
+        if view.status is not None:
+            assert metrics_text(view.status, place)
+
+    out: list[tuple[str, Callable[[], object]]] = [("status", lambda: status_text(open_study(study).status())), ("watch", watched)]
     out += [(f"query {sql}", lambda sql=sql: open_study(study).sql(sql)) for sql in QUERIES]
     out += [("arrays", arrays), ("results", results), ("verify", checked)]
     if random.random() < 0.25:

@@ -28,6 +28,7 @@ from xlli_ray.store.objects.client import LocalObjects, Objects, open_objects
 from xlli_ray.store.records.lease import Holder, Lease, lease_key
 from xlli_ray.store.records.seal import sealed_json
 from xlli_ray.store.run_status.look import SILENT_SECONDS, Observer
+from xlli_ray.store.run_status.prometheus import metrics_text
 from xlli_ray.store.run_status.status import Ended, RunStatus, status_key, to_bytes
 from xlli_ray.store.run_status.together import together
 from xlli_ray.store.tables.trainings import Network, Trainings
@@ -378,6 +379,38 @@ def test_names_from_a_study_cannot_write_to_the_terminal(objects: LocalObjects) 
         assert "\x1b" not in text
         assert "\r" not in text
     json.dumps(as_json(view))
+
+
+GARBAGE: tuple[Any, ...] = (
+    None, True, -1, 0, 1 << 63, 10**40, -(10**30), 0.5, 1e308, float("nan"), float("inf"), "", "x", "3/", "9999999999/2", "\0", [], [[]],
+    [1, 2, 3], {}, {"a": {"b": []}}, [None] * 50, "é" * 300, {"": -5}, {"a": [1, -1e14]},
+)  # fmt: skip
+
+
+def test_whatever_a_sealed_status_says_is_shown_or_ignored(tmp_path: Path) -> None:
+    """Of a study from someone else: every field, and every field of a node, an end and a kind, with every kind of rubbish."""
+    objects = open_objects(f"memory://{tmp_path.name}")
+    lease(objects, ELSEWHERE, ended=True)
+    whole = asdict(running(ended=Ended("finished"), part="1/2"))
+    whole["kinds"], whole["nodes"] = list(whole["kinds"]), list(whole["nodes"])
+    places = [(whole, name) for name in whole]
+    places += [(one, name) for one in (whole["nodes"][0], whole["kinds"][0], whole["ended"], whole["holder"]) for name in one]
+    shown = 0
+    for place, name in places:
+        kept = place[name]
+        for rubbish in GARBAGE:
+            place[name] = rubbish
+            for key in (status_key(1), status_key(1, "part000001-1700000000000")):
+                objects.put(key, sealed_json(whole))
+            view = Watcher("s", objects).look()
+            shown += view.status is not None
+            assert block(view)
+            assert line(view)
+            json.dumps(as_json(view), allow_nan=False)
+            if view.status is not None:
+                assert metrics_text(view.status, "s")
+        place[name] = kept
+    assert 0.1 < shown / (len(places) * len(GARBAGE)) < 0.9
 
 
 def test_the_end_of_trainings_is_told_by_the_iterations_seen_from_here(objects: LocalObjects, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,7 +197,7 @@ def _standing(state: Mapping[str, Any]) -> str:
     done = sum(cell["done"] for cell in state["cells"])
     percent = f"{100 * done / units:.0f} % of its units done" if units else "no units yet"
     if run := state["running"]:
-        return f"running on {run['host']}, pid {run['pid']}, for {duration(run['seconds'])}: {percent}"
+        return f"running on {run['host']}, pid {run['pid']}, for {duration(run['seconds'])}: {percent} (--watch follows it)"
     if state["complete"]:
         return "complete"
     if not units or done < units:

@@ -133,7 +133,10 @@ class Tally:
         phase = fields["phase"]
         what = self._base.what or phase  # `xlli scan` has no `start`
         noun = {"train": "network", "scan": "file"}.get(phase, "sample")
-        self._set(phase=phase, what=what, noun=noun, done=0, total=fields["total"], failed=0, left=None)
+        self._set(
+            phase=phase, what=what, noun=noun, done=0, total=fields["total"], failed=0, left=None, window=0.0, recent=0.0, kinds=(),
+            seconds={},
+        )  # fmt: skip
 
     def _on_end(self, fields: Mapping[str, Any]) -> None:
         self._set(phase=AFTER.get(fields["phase"], "concluding"), left=None)

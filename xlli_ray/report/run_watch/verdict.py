@@ -50,7 +50,7 @@ def _noun(seen: Seen) -> str:
 
 
 def _of_parts(look: Look, *, first: bool, unchanged: float) -> Verdict:
-    total = max(int(one.status.part.partition("/")[2] or 0) for one in look.parts)
+    total = max(len(look.parts), *(one.status.parts for one in look.parts))
     ended = [one.status.ended for one in look.parts if one.status.ended is not None]
     gone = [one for one in look.parts if one.status.ended is None and one.life.alive is False]
     running = len(look.parts) - len(ended) - len(gone)

@@ -17,6 +17,8 @@ from xlli_ray.terminal import harmless, human_bytes
 
 SHOWN_NODES, SHOWN_REASONS, SHOWN_NETWORKS = 10, 8, 12
 ACTIVITIES = {"read": ("read",), "compute": ("compute",), "write": ("encode", "put")}
+LONGEST_SECONDS = 1e9
+"""That a time which is left may be told: some thirty years."""
 PHASES = {
     "starting": "starting", "scan": "reading the corpus", "planning": "planning", "run": "measuring", "train": "training",
     "concluding": "writing tables", "analysis": "analysis", "ended": "ended",
@@ -42,7 +44,7 @@ class View:
         if self.verdict.over or self.status is None:
             return None
         left = self.left if self.networks else self.status.left
-        return None if left is None else max(0.0, left - (0.0 if self.networks else self.silent))
+        return None if left is None or left > LONGEST_SECONDS else max(0.0, left - (0.0 if self.networks else self.silent))
 
 
 def block(view: View) -> str:
@@ -71,6 +73,8 @@ def line(view: View) -> str:
     parts = [f"{PHASES.get(status.phase, status.phase)}{f' {status.about}' if status.about else ''}"]
     if status.total and status.phase != "planning":
         parts.append(f"{status.done}/{status.total} {status.noun}s, {status.failed} failed")
+    if view.networks:
+        parts.append(_iterations(view.networks))
     if status.recent:
         parts.append(_rate(status.recent, status.noun))
     if left is not None:
@@ -132,9 +136,13 @@ def _progress(view: View) -> str:
     if status.bytes:
         parts.append(f"{human_bytes(status.bytes)} written")
     if view.networks:
-        done, total = sum(one.iteration for one in view.networks), sum(one.network.iterations for one in view.networks)
-        parts.append(f"{done}/{total} iterations ({100 * done / max(1, total):.0f} %)")
+        parts.append(_iterations(view.networks))
     return f"{phase}: {', '.join(parts)}" if parts else phase
+
+
+def _iterations(networks: Sequence[Standing]) -> str:
+    done, total = sum(one.iteration for one in networks), sum(one.network.iterations for one in networks)
+    return f"{done}/{total} iterations ({100 * done / max(1, total):.0f} %)"
 
 
 def _pace(status: RunStatus) -> str:
@@ -169,15 +177,14 @@ def _end(view: View) -> str:
         return f"expected end: not known yet, {why}"
     guessed = [kind.noun for kind in status.kinds if kind.guessed]
     more = f"\n  no {' or '.join(guessed)} is finished yet, so its time is only guessed from multiply-adds" if guessed else ""
-    begun = {int(one.status.part.partition("/")[0]) for one in view.look.parts if "/" in one.status.part}
-    waiting = _count_of(view.look) - len(begun)
+    waiting = _not_begun(view.look)
     more += f"\n  without {counted(waiting, 'part')} that {'has' if waiting == 1 else 'have'} not begun" if waiting > 0 else ""
     return f"expected end: {_at(left)}, by the work that is left{more}\n  then tables and analyses, whose time is not known"
 
 
-def _count_of(look: Look) -> int:
-    """Number of parts that there are to be, 0 without parts."""
-    return max((int(one.status.part.partition("/")[2] or 0) for one in look.parts), default=0)
+def _not_begun(look: Look) -> int:
+    """Number of parts of which nothing has been seen."""
+    return max(0, max((one.status.parts for one in look.parts), default=0) - len(look.parts))
 
 
 def _at(left: float) -> str:
@@ -199,8 +206,7 @@ def _parts(look: Look) -> list[str]:
     bad = [one for one in ended if one.status.ended is not None and one.status.ended.how != "finished"]
     gone = [one for one in look.parts if one.status.ended is None and one.life.alive is False]
     running = len(look.parts) - len(ended) - len(gone)
-    unseen = max(0, _count_of(look) - len(look.parts))
-    said = f"parts: {running} running, {len(ended) - len(bad)} finished, {unseen} not begun, {len(bad)} stopped, {len(gone)} gone"
+    said = f"parts: {running} running, {len(ended) - len(bad)} finished, {_not_begun(look)} not begun, {len(bad)} stopped, {len(gone)} gone"
     why = [(one.status, one.status.ended.reason if one.status.ended else "its process is gone") for one in [*bad, *gone]]
     return [said, *(f"  part {one.part} on {one.holder.host}: {_plain(reason)}" for one, reason in why[:SHOWN_REASONS])]
 

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from statistics import median
+from typing import Annotated
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from xlli_ray.errors import StudyError
 from xlli_ray.store.objects.client import Missing, Objects
@@ -24,6 +25,8 @@ FORMAT = 1
 MOST_NODES = 200
 """Nodes that are listed, the slowest ones first."""
 MOST_GROUPS = 100
+LARGEST = 1e15
+"""Number in a status, larger than any of a run: of bytes or samples."""
 LOOSE = ConfigDict(extra="ignore")
 """Later versions may add fields."""
 _KEY = re.compile(r"events/(\d{6})(?:-part(\d{6})-(\d+))?\.status\.json")
@@ -111,7 +114,7 @@ class Ended:
 
     how: str
     """finished | failed | stopped"""
-    code: int = 0
+    code: Annotated[int, Field(ge=0, le=255)] = 0
     reason: str = ""
 
 
@@ -177,6 +180,12 @@ class RunStatus:
     ended: Ended | None = None
     format: int = FORMAT
 
+    @property
+    def parts(self) -> int:
+        """How many parts there are to be; 0 without parts."""
+        match = re.fullmatch(r"\d{1,6}/(\d{1,6})", self.part)
+        return int(match[1]) if match else 0
+
 
 @cache
 def _adapter() -> TypeAdapter[RunStatus]:
@@ -196,12 +205,23 @@ def parse(data: bytes, where: str) -> RunStatus:
         raise StudyError(f"{where}: format {members.get('format')!r}, this version reads {FORMAT}")
     if not is_sealed(data):
         raise StudyError(f"{where}: damaged, its seal is gone; {way_out}")
+    if not _sensible(members):
+        raise StudyError(f"{where}: not as the store format says (a number that no run has); {way_out}")
     try:
         return _adapter().validate_python(members)
     except (ValidationError, OverflowError, RecursionError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
         place = ".".join(map(str, first["loc"]))
         raise StudyError(f"{where}: not as the store format says ({place}: {first['msg']}); {way_out}") from error
+
+
+def _sensible(value: object, depth: int = 6) -> bool:
+    """Whether all numbers are finite and below LARGEST."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        return depth > 0 and all(_sensible(item, depth - 1) for item in value)
+    return not isinstance(value, int | float) or abs(value) <= LARGEST  # false for NaN
 
 
 def read_status(objects: Objects, key: str) -> RunStatus | None:
