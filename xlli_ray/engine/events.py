@@ -71,6 +71,11 @@ class Events:
             say(text, self._stream)
             self._stream.flush()
 
+    def notice(self, kind: str, text: str, **fields: Any) -> None:
+        """An event, and the same in one line for people."""
+        self.event(kind, text=text, **fields)
+        self.tell(text)
+
     @contextmanager
     def beating(self, text: Callable[[], str]) -> Iterator[None]:
         """During a long operation without output of its own: `text()` and the elapsed time, every interval."""

@@ -28,6 +28,8 @@ class Lost:
     """The worker died, or its node did, while this job was in flight."""
 
     reason: str
+    taken: bool = False
+    """Its node was taken away, as announced: the job is not to blame."""
 
 
 Outcome = Any

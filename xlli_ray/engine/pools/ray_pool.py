@@ -13,10 +13,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from xlli_ray.engine.pools import private_ray
 from xlli_ray.engine.pools.cluster import JOIN_SECONDS, quiet_libraries, reach, use_token, within
+from xlli_ray.engine.pools.draining import Notice, Places, silent
 from xlli_ray.engine.pools.local import Lost, Outcome
 from xlli_ray.engine.pools.ray_watch import Watch
 from xlli_ray.engine.pools.slots import check_cluster, describe, gpus_for, room_on
@@ -39,13 +41,21 @@ RESTART_POLL_SECONDS = 0.2
 class _Actor(Actor):
     """The worker as a Ray actor."""
 
-    def answers(self) -> tuple[str, None]:
-        return "ok", None
+    _sees = False
 
-    def where(self) -> tuple[str, tuple[str, int]]:
+    def where(self) -> tuple[str, tuple[str, int, str]]:
+        """Host, pid, and id of the node."""
         import socket
 
-        return "ok", (socket.gethostname(), os.getpid())
+        import ray
+
+        return "ok", (socket.gethostname(), os.getpid(), ray.get_runtime_context().get_node_id())
+
+    def run(self, task: str, job: Any) -> tuple[str, Any]:
+        if not self._sees and (trouble := unseen(self._spec)):
+            return "error", EnvironmentFailure(2, trouble)
+        self._sees = True
+        return super().run(task, job)
 
 
 def _reason(error: BaseException) -> str:
@@ -119,11 +129,11 @@ def _take() -> bool:
 
 class RayPool:
     """Actors on a cluster. `gpus` per worker may be a fraction. No waiting once `leaving` is set. `in_flight`: concurrent jobs
-    per actor, in its own threads; 1 if a job changes process-wide state."""
+    per actor, in its own threads; 1 if a job changes process-wide state. `notice`: told of nodes that leave."""
 
     def __init__(
         self, spec: WorkerSpec, *, workers: int, gpus: float = 0.0, address: str | None = None, leaving: threading.Event | None = None,
-        in_flight: int | None = None,
+        in_flight: int | None = None, notice: Notice = silent,
     ) -> None:  # fmt: skip
         self._in_flight = in_flight or IN_FLIGHT
         self._started = connect(
@@ -136,6 +146,7 @@ class RayPool:
         self._watch = Watch(address)
         self._leaving = leaving or threading.Event()
         self._calling: dict[Any, int] = {}
+        self._places = Places(self._watch.draining, notice)
         cores = own_cores() if address is None else ray.cluster_resources().get("CPU", 0)
         spec = with_readers(spec, workers=workers, cores=cores)
         self.room = workers
@@ -180,23 +191,31 @@ class RayPool:
         # Workers without a slot get no work yet; late ones, on nodes that join late, do.
         self._calling = {ref: refs.index(ref) for ref in late}
         try:
-            return [self._ray.get(ref, timeout=GET_SECONDS)[1] for ref in ready]
+            found = {refs.index(ref): self._ray.get(ref, timeout=GET_SECONDS)[1] for ref in ready}
         except self._ray.exceptions.RayError as error:
             self._watch.check()
             raise EnvironmentFailure(12, f"a worker could not start: {_reason(error)}. Can each node import xlli_ray?") from error
+        for index, (_, _, node) in found.items():
+            self._places.found(index, node)
+        return [(host, pid) for host, pid, _ in found.values()]
 
     def run(self, task: str, jobs: deque[Any], stop: Callable[[], None]) -> Iterator[tuple[Any, Outcome]]:
         ray = self._ray
         flying: dict[Any, tuple[int, Any]] = {}
         load = [0] * len(self._actors)
-        # An actor that died gets no work until it responds again: a call while it restarts would be lost too.
+        # An actor that died or moves gets no work until it responds again: a call while it restarts would be lost too.
         calling = self._calling
         try:
             while jobs or flying:
                 stop()
                 self._watch.check()
+                leaving = self._places.leaving()
+                for index in [i for i in leaving if not load[i] and i not in calling.values()]:
+                    ray.kill(self._actors[index], no_restart=False)
+                    self._call(index)
+                self._places.working(len(load) - len(set(calling.values())), lambda: describe(ray.nodes()))
                 while jobs:
-                    free = [i for i in range(len(load)) if load[i] < self._in_flight and i not in calling.values()]
+                    free = [i for i in range(len(load)) if load[i] < self._in_flight and i not in {*calling.values(), *leaving}]
                     if not free:
                         break
                     # fill every worker's first slot before any second
@@ -207,21 +226,30 @@ class RayPool:
                 ready, _ = ray.wait([*flying, *calling], num_returns=1, timeout=1.0)
                 for ref in ready:
                     if ref in calling:
-                        index = calling.pop(ref)
-                        if isinstance(self._result(ref), Lost):
+                        index, outcome = calling.pop(ref), self._result(ref)
+                        if isinstance(outcome, Lost):
                             time.sleep(RESTART_POLL_SECONDS)
-                            calling[self._actors[index].answers.remote()] = index
+                            self._call(index)
+                        else:
+                            self._places.found(index, outcome[2])
                         continue
                     index, job = flying.pop(ref)
                     load[index] -= 1
                     outcome = self._result(ref)
-                    if isinstance(outcome, Lost) and index not in calling.values():
-                        calling[self._actors[index].answers.remote()] = index
+                    if isinstance(outcome, Lost):
+                        outcome = replace(outcome, taken=outcome.taken or index in leaving)
+                        if index not in calling.values():
+                            self._call(index)
                     yield job, outcome
         finally:
             for ref in () if self._watch.lost else flying:
                 with contextlib.suppress(Exception):
                     ray.cancel(ref, force=False)
+
+    def _call(self, index: int) -> None:
+        """Ask a worker that is not where it was where it is now."""
+        self._places.left(index)
+        self._calling[self._actors[index].where.remote()] = index
 
     def _result(self, ref: Any) -> Outcome:
         from ray import exceptions as ray_errors
@@ -230,7 +258,7 @@ class RayPool:
             kind, value = self._ray.get(ref, timeout=GET_SECONDS)
         except tuple(getattr(ray_errors, name) for name in LOSSES) as error:
             self._watch.check()
-            return Lost(str(error).splitlines()[0])
+            return Lost(str(error).splitlines()[0], taken=bool(getattr(error, "preempted", False)))
         if kind == "ok":
             return value
         if kind == "error":
@@ -245,6 +273,20 @@ class RayPool:
                     self._ray.kill(actor)
         if self._started:
             private_ray.stop(lost=bool(self._watch.lost))
+
+
+def unseen(spec: WorkerSpec) -> str:
+    """Why a worker on this node cannot work for the run of `spec`, '' if it can: nodes that join later were not asked by `nodes_see`."""
+    import socket
+
+    from xlli_ray.store.objects.client import open_objects
+    from xlli_ray.store.records.lease import holder_mark
+
+    try:
+        trouble = "" if holder_mark(open_objects(spec.study), spec.epoch) else f"does not see the run of {spec.study}"
+    except Exception as error:
+        trouble = f"does not see {spec.study} ({type(error).__name__})"
+    return trouble and f"node {socket.gethostname()} {trouble}: use a path that all nodes share, or s3://. Finished work is kept"
 
 
 def nodes_see(study: str, key: str, expected: bytes, corpus: list[str]) -> None:

@@ -30,6 +30,8 @@ class Watch:
         self._address = address
         self._seen = time.monotonic()
         self._over = threading.Event()
+        self.draining: dict[str, int] = {}
+        """Id of each node of the cluster that was announced to leave → deadline (`draining.Places`)."""
         self.lost = ""
         """What is gone; empty while everything is alive."""
         if address is not None and not address.startswith("ray://"):
@@ -66,6 +68,7 @@ class Watch:
                     client = importlib.import_module("ray._raylet").GcsClient(address=node.gcs_address)
                 client.internal_kv_keys(b"xlli", None, timeout=ANSWER_SECONDS)
                 self._seen = sent
+                self.draining.update(importlib.import_module("ray._private.state").state.get_draining_nodes())
 
 
 def raylet_of(node: Any) -> psutil.Process | None:

@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
 from xlli_ray.engine.options import Options
+from xlli_ray.engine.pools.draining import Notice, silent
 from xlli_ray.engine.pools.local import LocalPool, Pool
 from xlli_ray.engine.pools.slots import check_cluster, workers_here
 from xlli_ray.engine.worker.environment import loading, own_cores
@@ -24,12 +25,14 @@ from xlli_ray.store.objects.client import Objects
 
 
 class Pools:
-    """Provides the run's pool. A complete study starts no Ray. `in_flight`: concurrent jobs per worker, as in `RayPool`."""
+    """Provides the run's pool. A complete study starts no Ray. `in_flight`: concurrent jobs per worker, `notice`: told of nodes that leave,
+    as in `RayPool`."""
 
     def __init__(
-        self, options: Options, spec: WorkerSpec, objects: Objects, corpus: Sequence[str], *, in_flight: int | None = None
-    ) -> None:
-        self._in_flight = in_flight
+        self, options: Options, spec: WorkerSpec, objects: Objects, corpus: Sequence[str], *, in_flight: int | None = None,
+        notice: Notice = silent,
+    ) -> None:  # fmt: skip
+        self._in_flight, self._notice = in_flight, notice
         self._options, self._spec, self._objects, self._corpus = options, spec, objects, corpus
         self._pool: Pool | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="xlli-pool")
@@ -92,7 +95,7 @@ class Pools:
 
         pool = RayPool(
             self._spec, workers=workers, gpus=options.gpus_per_worker, address=options.address, leaving=self._leaving,
-            in_flight=self._in_flight,
+            in_flight=self._in_flight, notice=self._notice,
         )  # fmt: skip
         try:
             if options.address is not None:

@@ -143,7 +143,7 @@ def run_study(recipe: Recipe, out: str, options: Options, *, ahead: Callable[[],
         events.event("start", command=options.command, epoch=lease.epoch, versions=versions())
         apart = _apart(recipe, objects, spec)
         files = CorpusFiles(recipe.corpus)
-        pools = Pools(options, spec, objects, first_files(files) if options.address is not None else ())
+        pools = Pools(options, spec, objects, first_files(files) if options.address is not None else (), notice=events.notice)
         try:
             before, listed = load_manifest(objects), Listing(objects)
             if before is None or before.samples is None or unfinished(listed, before.cells):
@@ -192,7 +192,7 @@ def run_study(recipe: Recipe, out: str, options: Options, *, ahead: Callable[[],
                 notes += [f"{key}: damaged, its units were computed again" for key in set_free(listed, plan.cells)]
                 jobs = pending_jobs(listed, wanted, gate)
                 run += len(jobs)
-                others = Pools(options, spec, objects, ())
+                others = Pools(options, spec, objects, (), notice=events.notice)
                 others.warm(brief=is_brief(plan))
                 try:
                     run_units(archive, jobs, others, events, lease)

@@ -90,7 +90,7 @@ def train_recipe(
             raise StudyError(f"{objects.url} holds a study of measurements (study.json): use a separate --out for trainings")
         events.event("start", what="train", command=options.command, epoch=lease.epoch)
         seen = [list_sources(job.corpus.scanned(), ".")[0].files[0] for job in jobs] if options.address is not None else []
-        pools = Pools(options, spec, objects, list(dict.fromkeys(seen)), in_flight=1)
+        pools = Pools(options, spec, objects, list(dict.fromkeys(seen)), in_flight=1, notice=events.notice)
         scan = study_scan(objects, pools, events, stop=lease.check, epoch=lease.epoch)
         study = _Study(objects, lease, events, {job.id: job for job in jobs}, pools, scan)
         if lease.after_crash and isinstance(objects, LocalObjects):
@@ -182,6 +182,10 @@ def _train(study: _Study, missing: Sequence[Job], options: Options, spec: Worker
             count, before = losses.get(job.id, (0, b""))
             losses[job.id] = (count + 1 if checkpoint == before or not count else 1, checkpoint)
             events.event("lost", id=job.id, reason=outcome.reason)
+            if outcome.taken:
+                losses.pop(job.id)
+                ready.append(job)
+                continue
             if losses[job.id][0] < MAX_LOSSES:
                 ready.append(job)
                 continue

@@ -86,11 +86,17 @@ def run_units(
         events.update(progress)  # a unit may take minutes, and one line per interval shows that it is running
 
     lost: dict[tuple[str, int], int] = {}
-    fruitless = 0
+    losses = fruitless = 0
     for job, outcome in pools().run("unit", jobs, watch):
         if isinstance(outcome, Lost):
+            losses += 1
+            events.event(
+                "lost", group=job.group, unit=job.unit, attempt=job.attempt, mode=job.mode, reason=outcome.reason, taken=outcome.taken
+            )  # fmt: skip
+            if outcome.taken:
+                jobs.appendleft(replace(job, attempt=job.attempt + 1))
+                continue
             lost[job.key] = lost.get(job.key, 0) + 1
-            events.event("lost", group=job.group, unit=job.unit, attempt=job.attempt, mode=job.mode, reason=outcome.reason)
             note = read_crash_note(archive.objects, job.cells[0], job.unit, lease.epoch, job.attempt)
             again = after_loss(job, lost[job.key], note)
             fruitless = 0 if len(again.skip) > len(job.skip) else fruitless + 1
@@ -114,7 +120,7 @@ def run_units(
         events.update(progress)
     events.end(progress)
     archive.records.look_again()
-    return sum(lost.values())
+    return losses
 
 
 def after_loss(job: UnitJob, lost: int, note: int | None) -> UnitJob:
