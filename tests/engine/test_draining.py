@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,14 @@ from helpers import HERE, digest
 from xlli_ray.engine.pools import draining
 from xlli_ray.engine.pools.draining import Places
 from xlli_ray.engine.pools.local import Lost
+from xlli_ray.engine.pools.ray_pool import unseen
 from xlli_ray.engine.run.driver import Summary
 from xlli_ray.engine.run.units import run_units
 from xlli_ray.engine.worker.job import UnitJob, UnitResult
+from xlli_ray.engine.worker.tasks import WorkerSpec
 from xlli_ray.recipe import Recipe
+from xlli_ray.store.objects.client import open_objects
+from xlli_ray.store.records.lease import Lease
 from xlli_ray.study import open_study
 
 Make = Callable[..., Recipe]
@@ -75,6 +81,16 @@ def test_units_that_a_taken_node_took_along_are_not_searched_for_a_sample(recipe
     assert run_units(study.archive, deque([job]), Taking, _Silent(), _Epoch()) == 40
     assert {one.mode for one in jobs_seen} == {"batches"}
     assert [one.attempt for one in jobs_seen] == list(range(41))
+
+
+def test_a_node_that_does_not_see_the_run_is_named_before_its_first_job(tmp_path: Path) -> None:
+    """One that joined later: those of the start have been asked (`nodes_see`)."""
+    host, spec = socket.gethostname(), WorkerSpec(str(tmp_path), 1)
+    assert unseen(spec).startswith(f"node {host} does not see the run of {tmp_path}: use a path that all nodes share")
+    lease = Lease.acquire(open_objects(tmp_path))
+    assert unseen(spec) == ""
+    lease.release()
+    assert unseen(replace(spec, study="s3://")).startswith(f"node {host} does not see s3:// (")
 
 
 class _Epoch:

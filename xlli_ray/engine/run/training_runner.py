@@ -181,7 +181,7 @@ def _train(study: _Study, missing: Sequence[Job], options: Options, spec: Worker
             checkpoint = hashlib.sha256(study.folder(job.id).get(CHECKPOINT) or b"").digest()
             count, before = losses.get(job.id, (0, b""))
             losses[job.id] = (count + 1 if checkpoint == before or not count else 1, checkpoint)
-            events.event("lost", id=job.id, reason=outcome.reason)
+            events.event("lost", id=job.id, reason=outcome.reason, taken=outcome.taken)
             if outcome.taken:
                 losses.pop(job.id)
                 ready.append(job)
