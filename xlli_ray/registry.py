@@ -227,6 +227,8 @@ PROBES = Registry(
         "inputs": "xlli_ray.probes.inputs:Inputs",
         "complexity": "xlli_ray.probes.complexity:Complexity",
         "lam": "xlli_ray.probes.lam.probe:Lam",
+        "cem": "xlli_ray.probes.cem.probe:Cem",
+        "deletion": "xlli_ray.probes.deletion.probe:Deletion",
         "derain": "xlli_ray.probes.derain:Derain",
         "flow": "xlli_ray.probes.flow.probe:Flow",
         "alignment_error": "xlli_ray.probes.alignment_error:AlignmentError",

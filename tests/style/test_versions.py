@@ -46,13 +46,15 @@ CORPORA = {
 }
 EQUAL = {"derain"}
 """Probes of networks whose output has the input's size: they measure the corpus `equal`, and no other probe does."""
+TARGETS = {"cem": {"models": ["srresnet"], "windows": {"size": 8}}}
+"""Stages of the corpora `made` and `clean`: they need targets."""
 CLIPS_ONLY = {kind for kind in PROBES if not probe_class(kind).IMAGES}
 REDUCED = "features-bf16"
 """A stage in another precision than float32."""
 STAGES = [
     {"restore": {"models": ["srresnet"]}}, {"features": {"layers": ["*"], "models": ["srresnet"]}},
     {"gram": {"layers": ["*"], "models": ["srresnet"]}}, {"inputs": {}}, {"complexity": {}},
-    {"lam": {"models": ["srresnet"], "windows": {"size": 8, "choose": "texture"}}},
+    {"lam": {"models": ["srresnet"], "windows": {"size": 8, "choose": "texture"}}}, {"deletion": {"models": ["srresnet"], "of": "lam"}},
     {"features": {"id": REDUCED, "layers": ["*"], "models": ["srresnet"], "precision": "bf16"}},
 ]  # fmt: skip
 
@@ -71,7 +73,7 @@ def kinds(corpus: str) -> set[str]:
     """Cells of a corpus here, each named by its probe; those of clips by their stage."""
     if corpus == "clips":
         return {fields["id"] for stage in OF_CLIPS for fields in stage.values()}
-    return EQUAL if corpus == "equal" else {REDUCED, *PROBES} - EQUAL - CLIPS_ONLY
+    return EQUAL if corpus == "equal" else {REDUCED, *PROBES} - EQUAL - CLIPS_ONLY - (set(TARGETS) if corpus == "given" else set())
 
 
 class Half(nn.Module):
@@ -126,7 +128,7 @@ def must_change(module: str) -> set[str] | None:
         return scans | marks | cells | trainings
     if module == "xlli_ray.corpus.resize":
         clean = {f"{what} {corpus}" for corpus in ("clean", "equal", "clips") for what in ("scan", "plan", *kinds(corpus))}
-        return made | clean | {"training images", "training clips", "training motion", "lam given"}
+        return made | clean | {"training images", "training clips", "training motion", "lam given", "deletion given"}
     if module == "xlli_ray.corpus.kinds.kind":
         return scans | marks | cells | trainings
     if module.startswith("xlli_ray.corpus.degradations."):
@@ -145,7 +147,9 @@ def must_change(module: str) -> set[str] | None:
     if module in ("xlli_ray.probes.probe", "xlli_ray.probes.flow.estimator"):
         return set()  # what a probe has that says none; each of ours says its own
     if module == "xlli_ray.probes.lam.path_choices":
-        return {f"{what} {corpus}" for corpus in CORPORA if corpus not in ("equal", "clips") for what in ("plan", "lam")}
+        return {f"{what} {corpus}" for corpus in CORPORA if corpus not in ("equal", "clips") for what in ("plan", "lam", "deletion")}
+    if module == "xlli_ray.probes.cem.patch_pool":
+        return {f"{what} {corpus}" for corpus in ("made", "clean") for what in ("plan", "cem")}
     if module == "xlli_ray.probes.metrics.metric":
         return {f"{what} {corpus}" for corpus in CORPORA if corpus not in ("equal", "clips") for what in ("plan", "restore")}
     if module in ESTIMATORS:
@@ -157,7 +161,7 @@ def must_change(module: str) -> set[str] | None:
     if module == "xlli_ray.models.precision":
         return {f"{what} {corpus}" for corpus in CORPORA if corpus not in ("equal", "clips") for what in ("plan", REDUCED)}
     if kind is not None:
-        also = {"features": ["gram", REDUCED]}.get(kind, [])
+        also = {"features": ["gram", REDUCED], "lam": ["deletion"]}.get(kind, [])
         return marks | {f"{one} {corpus}" for one in [kind, *also] for corpus in CORPORA} & cells
     if any(place.split(":")[0] == module for place in ANALYSES.values()):
         return {f"analysis {kind}" for kind, place in ANALYSES.items() if place.split(":")[0] == module}
@@ -182,7 +186,8 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> tuple[LocalObjects, dic
     objects = open_objects(str(folder))
     entry = {"id": "srresnet", "weights": "builtin:srresnet-gr-clean", "network": "srresnet"}
     equal = [{kind: {"models": ["srresnet"]}} for kind in sorted(EQUAL)]
-    stages = {name: {"equal": equal, "clips": OF_CLIPS}.get(name, STAGES) for name in CORPORA}
+    targeted = [*STAGES, *({kind: fields} for kind, fields in TARGETS.items())]
+    stages = {name: {"equal": equal, "clips": OF_CLIPS, "given": STAGES}.get(name, targeted) for name in CORPORA}
     entries = {name: {**entry, "frames": "each"} if name == "clips" else entry for name in CORPORA}
     recipes = {name: parse_recipe({"name": "v", "models": [entries[name]], "corpus": corpus, "stages": stages[name]}, base=folder)
                for name, corpus in CORPORA.items()}  # fmt: skip

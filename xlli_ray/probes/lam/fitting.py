@@ -5,7 +5,9 @@ Checked when planning and again for each sample, so that both give the same reas
 
 from __future__ import annotations
 
-from xlli_ray.probes.lam.params import Chosen, Listed, Params
+from collections.abc import Sequence
+
+from xlli_ray.probes.lam.params import Chosen, Listed, Params, Place
 from xlli_ray.probes.lam.path_choices import way_of
 from xlli_ray.probes.lam.window import Window
 
@@ -13,10 +15,12 @@ from xlli_ray.probes.lam.window import Window
 def no_room(params: Params, scale: int, height: int, width: int, source: str) -> str:
     """Why an input of (height, width) pixels, from the file `source`, has no map; '' if it has one. Windows are in the output, which is
     `scale` times as large."""
-    if reason := way_of(params.path).unfit(height, width):
-        return reason
+    return way_of(params.path).unfit(height, width) or no_room_for(params.windows, scale, height, width, source)
+
+
+def no_room_for(asked: Chosen | Listed | Sequence[Place], scale: int, height: int, width: int, source: str) -> str:
+    """Why these windows cannot be in the output for such an input; '' if they can."""
     rows, columns = scale * height, scale * width
-    asked = params.windows
     if isinstance(asked, Chosen):
         if asked.size < min(rows, columns):
             return ""

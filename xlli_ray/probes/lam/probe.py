@@ -24,6 +24,7 @@ from xlli_ray.probes.lam.columns import COLUMNS, map_row
 from xlli_ray.probes.lam.demo import MOVING
 from xlli_ray.probes.lam.params import Channel, Chosen, Hardest, Listed, Params
 from xlli_ray.probes.lam.path_choices import way_of
+from xlli_ray.probes.lam.window_count import most_windows
 from xlli_ray.probes.measurement import ArrayPlan, Batch, Column, Forward, Launched, Measurement, Shapes, at_once, columns_of
 from xlli_ray.probes.probe import Probe
 
@@ -176,18 +177,7 @@ class Lam(Probe):
         return tuple(plans)
 
     def _most(self, output: tuple[int, ...] | None) -> int:
-        """The largest number of windows that a sample of this output size can have; 4 for a grid of unknown size."""
-        windows = self.params.windows
-        if isinstance(windows, list):
-            return len(windows)
-        if isinstance(windows, Listed):
-            return max((len(places) for places in windows.places.values()), default=1)
-        if windows.choose == "grid":
-            if output is None:
-                return 4
-            per_axis = [len(range(0, max(0, n - windows.size), windows.size)) for n in output[-2:]]
-            return max(1, per_axis[0] * per_axis[1])
-        return windows.per_sample
+        return most_windows(self.params.windows, output)
 
     # -- measuring ----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,54 @@
+"""The stage `deletion` over maps of the same study: LAM with its control, causal effect maps, and what has no maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xlli_ray.engine.run.driver import Summary
+from xlli_ray.errors import PlanError
+from xlli_ray.recipe import Recipe
+from xlli_ray.store.verify.check_study import verify
+from xlli_ray.study import open_study
+
+Make, Go = Callable[..., Recipe], Callable[..., Summary]
+WINDOWS = {"size": 8, "per_sample": 2}
+LAM = {"lam": {"nodes": 2, "windows": WINDOWS, "controls": ["randomised_weights"], "control_samples": 2, "max_rows": 2}}
+CEM = {"cem": {"windows": WINDOWS, "draws": {"first": 4, "most": 4}, "pool_size": 64, "max_rows": 2}}
+
+
+def study_of(recipe: Make, *stages: dict[str, Any]) -> Recipe:
+    images = recipe().dump()["corpus"]["images"]
+    return recipe(corpus={"images": images, "scale": 2, "degradations": ["clean"]}, stages=list(stages))
+
+
+def test_maps_are_tried_against_nearest_random_and_the_control(recipe: Make, run: Go, tmp_path: Path) -> None:
+    trial = {"random_orders": 2, "max_rows": 2}
+    made = study_of(
+        recipe, LAM, CEM, {"deletion": {"id": "lam_trial", "of": "lam", **trial}}, {"deletion": {"id": "cem_trial", "of": "cem", **trial}}
+    )
+    assert run(made).failed == 0
+    study = open_study(tmp_path / "study")
+    rows = study.sql('select * from deletion where stage = \'lam_trial\' order by row, "window", ranking, draw').to_pylist()
+    assert [row["ranking"] for row in rows[:5]] == ["control", "map", "nearest", "random", "random"]
+    assert len(rows) == 2 * 2 * 5
+    nearest = next(row for row in rows if row["ranking"] == "nearest")
+    assert nearest["deletion_gain"] == nearest["insertion_gain"] == 0
+    for row in rows:
+        assert 0 <= row["deletion_1"] <= 3 * row["distance"]
+    orders = study.sql("select distinct ranking from deletion where stage = 'cem_trial'").to_pylist()
+    assert {row["ranking"] for row in orders} == {"map", "nearest", "random"}
+    gain = study.sql("select avg(deletion_auc) as auc, ranking from deletion where stage = 'cem_trial' group by ranking").to_pylist()
+    by = {row["ranking"]: row["auc"] for row in gain}
+    assert by["map"] > by["random"], "a network of five pixels' reach: any map of it beats chance"
+    assert list(verify(study.archive)) == []
+
+
+def test_a_stage_that_has_no_maps_is_said(recipe: Make, run: Go) -> None:
+    with pytest.raises(PlanError, match="it needs the stage 'lam', but no stage has that id"):
+        run(study_of(recipe, {"deletion": {"of": "lam"}}))
+    summary = run(study_of(recipe, {"restore": {}}, {"deletion": {"of": "restore"}}), "none")
+    assert summary.failed == 12
