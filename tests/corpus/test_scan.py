@@ -239,7 +239,7 @@ def test_lists_of_pairs_and_lists_that_are_none(tmp_path: Path) -> None:
     pq.write_table(
         pa.table({"input": ["a.png", "s3://b/c.png"], "target": ["A.png", "s3://b/C.png"]}), tmp_path / "p.parquet"
     )
-    assert list_sources(CorpusSpec(list="p.parquet"), tmp_path) == [
+    assert list(list_sources(CorpusSpec(list="p.parquet"), tmp_path)) == [
         Source("pairs", str(tmp_path / "a.png"), str(tmp_path / "A.png")),
         Source("pairs", "s3://b/c.png", "s3://b/C.png"),
     ]

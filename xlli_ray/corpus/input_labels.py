@@ -75,8 +75,8 @@ def check_columns(names: Sequence[str], taken: Sequence[str]) -> None:
         others.add(name.casefold())
 
 
-def typed(column: pa.ChunkedArray) -> tuple[str, list[Any]]:
-    """(type, cells) of one column: texts, integers, numbers or booleans; None for a missing cell. Raises ValueError."""
+def typed(column: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray]:
+    """(type, cells) of one column: texts, integers, numbers or booleans; null for a missing cell. Raises ValueError."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
@@ -91,6 +91,7 @@ def typed(column: pa.ChunkedArray) -> tuple[str, list[Any]]:
     else:
         raise ValueError(f"its type is {column.type}; expected texts, numbers or booleans: cast it, or omit it")
     try:
-        return name, column.cast(TYPES[name]).to_pylist()
+        cells = column.cast(TYPES[name])
+        return name, cells.cast(pa.large_string()) if name == "string" else cells
     except (pa.ArrowException, ValueError) as error:
         raise ValueError(f"it cannot be read as {name}: {str(error).splitlines()[0][:200]}") from error

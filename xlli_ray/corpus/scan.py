@@ -8,7 +8,7 @@ the sample table from the rows. Nothing here depends on the order in which files
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ SCAN_BYTES = 2**30
 Workers do not check this again: images accepted by a scan stay accepted."""
 
 
-def list_sources(spec: CorpusSpec, base: Path | str) -> list[Source]:
+def list_sources(spec: CorpusSpec, base: Path | str) -> Sequence[Source]:
     """All sources of the corpus, sorted; those of real sets come last.
 
     Relative paths are relative to the folder `base`; those inside a `list` file to its folder. Raises RecipeError for a
@@ -56,7 +56,8 @@ def list_sources(spec: CorpusSpec, base: Path | str) -> list[Source]:
     """
     real = spec.pies.real if spec.pies is not None else {}
     inputs = [Source("inputs", uri, real=name) for name, globs in real.items() for uri in list_files(globs, base)]
-    return in_order(kind_of(spec.kind).sources(spec.given, spec, base)) + in_order(inputs)
+    given = in_order(kind_of(spec.kind).sources(spec.given, spec, base))
+    return [*given, *in_order(inputs)] if inputs else given
 
 
 def scan_source(source: Source, spec: CorpusSpec, seed: int, read: Callable[[str], bytes] | None = None) -> dict[str, Any]:

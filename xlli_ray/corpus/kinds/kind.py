@@ -170,8 +170,14 @@ def kind_of(name: str) -> CorpusKind:
     return _made(cls)
 
 
-def in_order(sources: Iterable[Source]) -> list[Source]:
+class InOrder(Sequence[Source]):
+    """Sources that are sorted by `order` and distinct."""
+
+
+def in_order(sources: Iterable[Source]) -> Sequence[Source]:
     """Sorted, without duplicates."""
+    if isinstance(sources, InOrder):
+        return sources
     return sorted(set(sources), key=lambda source: source.order)
 
 

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 from xlli_ray.corpus.files.sources import absolute, read_bytes
 from xlli_ray.corpus.input_labels import check_columns, check_one_meaning, meaning_of, said, typed
 from xlli_ray.corpus.kinds.kind import CorpusKind, Paths, Source
+from xlli_ray.corpus.kinds.listed_rows import sorted_rows
 from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.corpus.table import schema_of
 from xlli_ray.errors import RecipeError, SampleError
@@ -26,6 +28,7 @@ _FILES = ("image", "input", "target", "mask")
 _SAID = ("label", "parameters")
 _KINDS = {("image",): "images", ("input",): "inputs", ("input", "target"): "pairs", _FILES[1:]: "pairs"}
 """Columns with files → the kind that scans and loads them."""
+_BLOCK = 1 << 16  # rows that are Python objects at once
 
 
 class Listed(CorpusKind):
@@ -43,7 +46,7 @@ class Listed(CorpusKind):
     def resolve(self, given: Any, paths: Paths) -> Any:
         return paths.path(given) if isinstance(given, str) else given
 
-    def sources(self, given: str, corpus: CorpusSpec, base: Path | str) -> list[Source]:
+    def sources(self, given: str, corpus: CorpusSpec, base: Path | str) -> Sequence[Source]:
         uri = absolute(given, base)
         try:
             table = pq.read_table(BytesIO(read_bytes(uri)))
@@ -68,63 +71,68 @@ class Listed(CorpusKind):
         kind, told = _KINDS[names], [name for name in _SAID if name in table.column_names]
         if told and kind != "pairs":
             raise RecipeError(f"corpus.list: {uri} has a column {told[0]}, which is only for input and target: rename it")
-        files = [_addresses(table, name, uri) for name in names]
+        texts: dict[str, pa.ChunkedArray] = {}
         try:
-            meant = _told(table, told)
-            mixtures = [*corpus.mixtures, *(meaning_of(text) for _, text in meant if text)]
+            said_texts, meanings = _told(table, told)
+            mixtures = [*corpus.mixtures, *(meaning_of(text) for text in meanings if text)]
             others = [name for name in table.column_names if name not in (*names, *told)]
             check_columns(others, schema_of(mixtures).names)
-            columns = [(name, *_cells(table, name)) for name in others]
+            columns = {name: _cells(table, name) for name in others}
         except RecipeError as error:
             raise RecipeError(f"corpus.list: {uri}: {error}") from error
-        return [
-            Source(
-                kind,
-                entry[0],
-                entry[1] if len(entry) > 1 else None,
-                mask=entry[2] if len(entry) > 2 else None,
-                label=label,
-                parameters=parameters,
-                columns=tuple((name, dtype, cells[row]) for name, dtype, cells in columns),
-            )
-            for row, (entry, (label, parameters)) in enumerate(zip(zip(*files, strict=True), meant, strict=True))
-        ]
+        for name in names:
+            texts["uri" if name in ("image", "input") else name] = _addresses(table, name, uri)
+            table = table.drop_columns(name)
+        texts.update(said_texts)
+        return sorted_rows(kind, texts, columns)
 
 
-def _addresses(table: pa.Table, name: str, uri: str) -> list[str]:
+def _addresses(table: pa.Table, name: str, uri: str) -> pa.ChunkedArray:
     """Absolute addresses of one column of files; "" for a missing mask."""
     column = table[name]
     is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or (name == "mask" and pa.types.is_null(column.type))
     if not is_text or (column.null_count and name != "mask"):
         raise RecipeError(f"corpus.list: column {name} of {uri} must contain a text{'' if name == 'mask' else ' in every row'}")
-    return [absolute(entry, Path(uri).parent) if entry else "" for entry in column.to_pylist()]
+    folder = Path(uri).parent
+    blocks = (column.slice(start, _BLOCK).to_pylist() for start in range(0, len(column), _BLOCK))
+    return _texts([absolute(entry, folder) if entry else "" for entry in block] for block in blocks)
 
 
-def _cells(table: pa.Table, name: str) -> tuple[str, list[Any]]:
+def _texts(blocks: Iterable[list[str]]) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(block, pa.large_string()) for block in blocks], pa.large_string())
+
+
+def _cells(table: pa.Table, name: str) -> tuple[str, pa.ChunkedArray]:
     try:
         return typed(table[name])
     except ValueError as error:
         raise RecipeError(f"column {name!r}: {error}") from error
 
 
-def _told(table: pa.Table, names: list[str]) -> list[tuple[str, str]]:
-    """(label, parameters) of each row. Raises RecipeError naming the row."""
-    cells: dict[str, list[Any]] = {name: [None] * table.num_rows for name in _SAID}
-    for name in names:
-        dtype, cells[name] = _cells(table, name)
+def _told(table: pa.Table, names: list[str]) -> tuple[dict[str, pa.ChunkedArray], list[str]]:
+    """Columns `label` and `parameters` of all rows, none without `names`, and the parameters that occur. Raises RecipeError naming the
+    row."""
+    cells = {name: _cells(table, name) for name in names}
+    for name, (dtype, _) in cells.items():
         if dtype != "string":
             raise RecipeError(f"column {name!r}: its type is {table[name].type}; expected texts")
-    rows_by_files: dict[tuple[str | None, str | None], tuple[str, str]] = {}
-    out = []
-    for row, one in enumerate(zip(cells["label"], cells["parameters"])):
-        if one not in rows_by_files:
-            try:
-                rows_by_files[one] = said(one[0] or None, _parameters(one[1]))
-            except RecipeError as error:
-                raise RecipeError(f"row {row}: {error}") from error
-        out.append(rows_by_files[one])
-    check_one_meaning(rows_by_files.values())
-    return out
+    if not names:
+        return {}, []
+    meaning: dict[tuple[str | None, str | None], tuple[str, str]] = {}
+    blocks: list[list[tuple[str, str]]] = []
+    for start in range(0, table.num_rows, _BLOCK):
+        nothing = [None] * min(_BLOCK, table.num_rows - start)
+        label, parameters = (cells[name][1].slice(start, _BLOCK).to_pylist() if name in cells else nothing for name in _SAID)
+        for row, one in enumerate(zip(label, parameters), start):
+            if one not in meaning:
+                try:
+                    meaning[one] = said(one[0] or None, _parameters(one[1]))
+                except RecipeError as error:
+                    raise RecipeError(f"row {row}: {error}") from error
+        blocks.append([meaning[one] for one in zip(label, parameters)])
+    check_one_meaning(meaning.values())
+    columns = {name: _texts([one[place] for one in block] for block in blocks) for place, name in enumerate(_SAID)}
+    return columns, list(dict.fromkeys(text for _, text in meaning.values()))
 
 
 def _parameters(text: str | None) -> dict[str, Any] | None:

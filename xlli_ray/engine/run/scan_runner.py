@@ -50,7 +50,7 @@ class ScanJob:
     unit: int
     corpus: dict[str, Any]
     seed: int
-    sources: tuple[Source, ...]
+    sources: Sequence[Source]
     attempt: int = 0
     careful: bool = False
     """Write a note before each file, to identify one that kills its reader."""
@@ -196,7 +196,7 @@ def scan_files(
     if again:
         done -= {receipt.unit for receipt, table in read_records(records, f"scan-{scan}") if _has_failed(table)}
     witnesses = tuple(dict.fromkeys(sources[i].files[0] for i in (0, len(sources) // 2, -1)))
-    chunks = [tuple(sources[i : i + CHUNK]) for i in range(0, len(sources), CHUNK)]
+    chunks = [sources[i : i + CHUNK] for i in range(0, len(sources), CHUNK)]
     jobs = deque(
         ScanJob(scan, unit, corpus, seed, chunk, witnesses=witnesses) for unit, chunk in enumerate(chunks) if unit not in done
     )
