@@ -32,11 +32,11 @@ def fault(campaign: Campaign, number: int) -> None:
     """One study with one fault, drawn; then it is whole, and compared."""
     world = campaign.worlds[campaign.drawn.choice(list(campaign.worlds))]
     kind = campaign.drawn.choice(["full", "read-only", "paused", "paused"])
-    name = f"{number:03d}-{world.name}-{kind}"
+    name = f"{campaign.seed}-{number:03d}-{world.name}-{kind}"
     if kind == "paused":
         paused(campaign, world, name)
         return
-    with mounted(campaign.place.folder / f"m{number}") as place:
+    with mounted(campaign.place.folder / f"m{campaign.seed}-{number}") as place:
         if place is None:
             print("no right to mount: neither full disks nor read-only mounts", flush=True)
             return

@@ -140,22 +140,16 @@ class Run:
 
     def hit(self, victim: str, process: psutil.Process | None, number: int = signal.SIGKILL) -> None:
         """Kill the driver, everything, or a process of the run."""
-        if self.process.poll() is not None:
-            return
         try:
             driver = psutil.Process(self.process.pid)
         except psutil.NoSuchProcess:
             return
         targets = [driver, *marked(self.mark)] if victim == "everything" else [process or driver]
         moment = f"{time.monotonic() - self.started:.2f} s"
+        self.hits.append(Hit(victim, moment, phase_of(self._last(self.began)), signal.Signals(number).name.removeprefix("SIG")))
         for target in targets:
             with contextlib.suppress(psutil.Error):
                 target.send_signal(number)
-        if victim in ("driver", "everything") and number == signal.SIGKILL:
-            self.process.wait()
-            if self.process.returncode != -signal.SIGKILL:
-                return  # it was over at that moment
-        self.hits.append(Hit(victim, moment, phase_of(self._last(self.began)), signal.Signals(number).name.removeprefix("SIG")))
 
     def told(self, also: Sequence[int] = ()) -> Told:
         """Wait for its end. `also`: further exit codes that are right."""
@@ -169,6 +163,8 @@ class Run:
         text = self._said.read_text(errors="replace")
         self._said.unlink()
         code = self.process.wait()
+        if code != -signal.SIGKILL:  # it was over at that moment
+            self.hits = [hit for hit in self.hits if hit.signal != "KILL" or hit.victim not in ("driver", "everything")]
         expected = [*also, *(end for hit in self.hits for end in ENDS["SIGTERM" if hit.signal == "TERM" else hit.victim])] or [0]
         if code == 3 and "Ray did not start" in text and any(hit.victim in ("raylet", "gcs", "agent") for hit in self.hits):
             expected.append(3)  # killed while it was starting

@@ -40,7 +40,7 @@ from kill_runs import Hit, Run, Told, marked, newest, phase_of
 from kill_worlds import NAMES, World, compare, environment, make_images, make_world
 
 MODES = {"pool": (), "here": ("--workers", "0"), "ray": ("--workers", "2"), "part": ("--part",)}
-SHARES = {"pool": 3, "here": 9, "ray": 1, "part": 3}
+SHARES = {"pool": 2, "here": 9, "ray": 1, "part": 3}
 FORKED = {"pool": 0.8, "here": 0.9, "ray": 0.0, "part": 0.9}
 """Share of runs that load nothing (`kill_forks`)."""
 SPAN = {"pool": 8.0, "here": 6.0, "ray": 14.0, "part": 6.0}
@@ -97,6 +97,7 @@ class Campaign:
     mark: str
     until: float
     wanted: int
+    seed: int
     counts: dict[str, collections.Counter[str]] = field(default_factory=lambda: collections.defaultdict(collections.Counter))
     findings: list[str] = field(default_factory=list)
     spans: dict[str, float] = field(default_factory=lambda: dict(SPAN))
@@ -148,7 +149,7 @@ class Campaign:
     def disturbed(self, world: World, out: str, name: str, *options: str) -> Told:
         """A run that is hit, if it does not end before."""
         mode = self.drawn.choices(list(SHARES), list(SHARES.values()))[0] if not options else self.drawn.choice(["pool", "here"])
-        way = self.drawn.choices(["point", "time"], [1, 1])[0] if mode != "ray" else self.drawn.choices(["point", "time"], [1, 4])[0]
+        way = self.drawn.choices(["point", "time"], [2, 1])[0] if mode != "ray" else self.drawn.choices(["point", "time"], [1, 4])[0]
         if way == "time":
             run = self.begin(world, out, mode, name, *options)
             self._hit_in_time(run)
@@ -194,12 +195,15 @@ class Campaign:
         number = int(REQUESTS * self.drawn.random()) if self.drawn.random() < 0.5 else int(REQUESTS ** self.drawn.random())
         run = self.begin(world, out, mode, name, *options)
         self.place.proxy.at(number + 1, lambda: run.hit("driver", None))
+        while not run.over(0.2) and time.monotonic() - run.started < 200:
+            continue
+        self.place.proxy.start_over()
         return run
 
     def study(self, number: int) -> None:
         """One study, from its first run to the comparison."""
         world = self.worlds[self.drawn.choices(list(self.worlds), [OFTEN[name] for name in self.worlds])[0]]
-        name = f"{number:03d}-{world.name}"
+        name = f"{self.seed}-{number:03d}-{world.name}"
         out = self.place.study(name)
         told = self.until_whole(world, out, name)
         self.conclude(world, out, name, told)
@@ -282,7 +286,7 @@ def main() -> int:
         worlds = {name: make_world(name, folder, place.images) for name in args.worlds}
         campaign = Campaign(
             place, worlds, random.Random(args.seed), stack.enter_context(open(args.log, "a")), f"kills{os.getpid()}",
-            time.monotonic() + 60 * args.minutes, args.kills,
+            time.monotonic() + 60 * args.minutes, args.kills, args.seed,
         )  # fmt: skip
         campaign.forks = Forks(environment(**place.more))
         stack.callback(campaign.forks.close)

@@ -93,6 +93,18 @@ def test_a_network_that_dies_on_trial_only_is_planned_with_one_image_at_a_time_a
 
 
 @pytest.mark.usefixtures("own_process")
+def test_a_network_whose_process_was_killed_once_is_planned_as_if_it_had_not_been(net: Callable[..., Recipe], tmp_path: Path) -> None:
+    """From outside, as the kernel does when another program took the memory: it gave a plan with other batches, and so other numbers."""
+    calm, _ = plan_study(net(), str(tmp_path / "calm"), QUIET)
+    marker = str(tmp_path / "marker")
+    once = f"if x.device.type != 'meta' and not os.path.exists({marker!r}): open({marker!r}, 'w').close(); {KILL}"
+    killed, plan = plan_study(net(at_forward=once), str(tmp_path / "killed"), QUIET)
+    assert Path(marker).exists()
+    assert [cell.buckets for cell in killed.cells] == [cell.buckets for cell in calm.cells]
+    assert not [note for note in plan.notes if "batches of one" in note]
+
+
+@pytest.mark.usefixtures("own_process")
 def test_a_network_that_hangs_is_ended_with_what_it_started_and_named(
     net: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,3 +164,26 @@ def test_a_process_whose_run_was_told_to_end_says_nothing() -> None:
     own.close()
     _, errors = child.communicate(timeout=120)
     assert (child.returncode, errors) == (0, "")
+
+
+def test_work_of_the_plan_whose_worker_was_killed_is_done_by_another(tmp_path: Path) -> None:
+    ends: list[Any] = [Lost("worker 7 ended by signal 9", killed=True), "a plan"]
+
+    class Killed:
+        workers = 1
+
+        def run(self, task: str, jobs: deque[Any], stop: Callable[[], None]) -> Iterator[tuple[Any, Any]]:
+            yield jobs.popleft(), ends.pop(0)
+
+        def close(self) -> None: ...
+
+    lent = apart.Apart(open_objects(str(tmp_path)), foreign=False, paths=())
+    lent.lend(Killed)
+    assert lent(plan_of) == "a plan"
+    ends[:] = [Lost("worker 7 ended by signal 9", killed=True)] * 2
+    with pytest.raises(apart.Ended):
+        lent(plan_of)
+
+
+def plan_of(objects: object) -> str:
+    raise AssertionError("another process does it")

@@ -44,7 +44,7 @@ def _arm(count: int, under: str, log: str) -> None:
             changes = event in CHANGES
         places = [os.fspath(one) for one in arguments if isinstance(one, str | os.PathLike)] if changes else []
         places = [str(place).removeprefix(under) for place in places if str(place).startswith(under)]
-        if not places:
+        if not places or any(".beat" in place for place in places):
             return
         met += 1
         if met != count:

@@ -30,6 +30,8 @@ class Lost:
     reason: str
     taken: bool = False
     """Its node was taken away, as announced: the job is not to blame."""
+    killed: bool = False
+    """Known to be by SIGKILL."""
 
 
 Outcome = Any

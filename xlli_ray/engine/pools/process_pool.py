@@ -68,7 +68,7 @@ class ProcessPool:
                     except (EOFError, OSError):
                         reason = self._replaced(process)
                         for job in process.flying.values():
-                            yield job, Lost(reason)
+                            yield job, Lost(reason, killed=process.died == -signal.SIGKILL)
                         continue
                     if number not in process.flying:
                         continue  # of a run that was given up
@@ -108,6 +108,8 @@ class _Process:
             )  # fmt: skip
         self.line = Connection(own.detach())
         self.flying: dict[int, Any] = {}
+        self.died: int | None = None
+        """How it ended by itself, once `end` was called."""
         self._send(spec)
 
     def give(self, number: int, task: str, job: Any) -> None:
@@ -126,6 +128,7 @@ class _Process:
         if died is None:
             with suppress(subprocess.TimeoutExpired):  # its line was closed a moment before it is gone
                 died = self._process.wait(0.5) if self.flying else None
+        self.died = died
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)  # with processes that a network has started
         self._process.wait()

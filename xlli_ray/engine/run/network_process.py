@@ -53,9 +53,11 @@ _SERVE = "import sys; sys.path[:] = {paths!r}; from xlli_ray.engine.run.network_
 class Ended(NetworkError):
     """The child ended, or was ended because it hung, in `step`."""
 
-    def __init__(self, text: str, step: Step | None = None) -> None:
+    def __init__(self, text: str, step: Step | None = None, *, killed: bool = False) -> None:
         super().__init__(text)
         self.step = step
+        self.killed = killed
+        """By SIGKILL, which comes from outside: from the kernel when memory runs out, whoever took it."""
 
 
 class Apart:
@@ -75,7 +77,16 @@ class Apart:
         self._pool = None if self._stays else pool
 
     def __call__(self, function: Callable[Concatenate[Objects, P], T], *args: P.args, **named: P.kwargs) -> T:
-        """Result or error of the function; `Ended` if its process did not survive it."""
+        """Result or error of the function; `Ended` if its process did not survive it: of two, if the first was killed from outside. Else
+        one kill would give the plan of a network that ends its process, with other batches and so other numbers."""
+        try:
+            return self._once(function, *args, **named)
+        except Ended as error:
+            if not error.killed:
+                raise
+        return self._once(function, *args, **named)
+
+    def _once(self, function: Callable[Concatenate[Objects, P], T], *args: P.args, **named: P.kwargs) -> T:
         if not self.foreign:
             return self._here(function, *args, **named) if self._pool is None else self._there(self._pool(), function, *args, **named)
         self._child = self._child or _Child(self._paths)
@@ -97,7 +108,7 @@ class Apart:
     def _there(self, pool: Pool, function: Callable[Concatenate[Objects, P], T], *args: P.args, **named: P.kwargs) -> T:
         ((_, outcome),) = pool.run("call", deque([Call(function, args, named)]), lambda: None)
         if isinstance(outcome, Lost):
-            raise Ended(f"{outcome.reason} when it was checked or planned with. {_ADVICE}")
+            raise Ended(f"{outcome.reason} when it was checked or planned with. {_ADVICE}", killed=outcome.killed)
         answer: T = outcome
         return answer
 
@@ -148,10 +159,10 @@ class _Child:
             except (EOFError, ConnectionResetError):
                 with suppress(subprocess.TimeoutExpired):
                     self._process.wait(10)
-                raise Ended(self._death(), self._step) from None
+                raise Ended(self._death(), self._step, killed=self._process.poll() == -signal.SIGKILL) from None
             left -= LOOK_SECONDS
             if self._process.poll() is not None and not self._line.poll(0):
-                raise Ended(self._death(), self._step)
+                raise Ended(self._death(), self._step, killed=self._process.poll() == -signal.SIGKILL)
             if left <= 0:
                 raise Ended(f"did not respond for {limit:.0f} s when {self._step.what}: it hangs. {_ADVICE}", self._step)
 
