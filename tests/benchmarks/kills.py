@@ -40,7 +40,7 @@ from kill_runs import Hit, Run, Told, marked, newest, phase_of
 from kill_worlds import NAMES, World, compare, environment, make_images, make_world
 
 MODES = {"pool": (), "here": ("--workers", "0"), "ray": ("--workers", "2"), "part": ("--part",)}
-SHARES = {"pool": 2, "here": 9, "ray": 1, "part": 3}
+SHARES = {"pool": 3, "here": 14, "ray": 1, "part": 4}
 FORKED = {"pool": 0.8, "here": 0.9, "ray": 0.0, "part": 0.9}
 """Share of runs that load nothing (`kill_forks`)."""
 SPAN = {"pool": 8.0, "here": 6.0, "ray": 14.0, "part": 6.0}
@@ -50,7 +50,7 @@ CHANGES = 420
 REQUESTS = 500
 OFTEN = {"images": 4, "rain": 1, "clips": 1}
 """Of studies; networks of a recipe's own, as in the last two, are loaded in a process of their own, which takes seconds."""
-TRIES = 14
+TRIES = 30
 """Runs of a study that may be killed; then one is left alone."""
 WORKERS_A_RUN = 2
 """Kills of workers in one run: a sample in hand at three of them would be found guilty, and be marked."""
@@ -149,7 +149,7 @@ class Campaign:
     def disturbed(self, world: World, out: str, name: str, *options: str) -> Told:
         """A run that is hit, if it does not end before."""
         mode = self.drawn.choices(list(SHARES), list(SHARES.values()))[0] if not options else self.drawn.choice(["pool", "here"])
-        way = self.drawn.choices(["point", "time"], [2, 1])[0] if mode != "ray" else self.drawn.choices(["point", "time"], [1, 4])[0]
+        way = self.drawn.choices(["point", "time"], [3, 1])[0] if mode != "ray" else self.drawn.choices(["point", "time"], [1, 4])[0]
         if way == "time":
             run = self.begin(world, out, mode, name, *options)
             self._hit_in_time(run)
@@ -164,7 +164,7 @@ class Campaign:
     def _hit_in_time(self, run: Run) -> None:
         for _ in range(WORKERS_A_RUN):
             span = self.spans[run.mode]
-            if run.over(span * self.drawn.random() if self.drawn.random() < 0.6 else 0.1 * (span / 0.1) ** self.drawn.random()):
+            if run.over(span * self.drawn.random() if self.drawn.random() < 0.4 else 0.1 * (span / 0.1) ** self.drawn.random()):
                 return
             there = run.there()
             choices = {"driver": 4, "everything": 1, "SIGTERM": 1} | {name: {"worker": 5, "child": 1}.get(name, 2) for name in there}
@@ -179,7 +179,7 @@ class Campaign:
     def _hit_at_a_change(self, world: World, out: str, mode: str, name: str, options: tuple[str, ...]) -> Run:
         who = "driver" if mode in ("here", "part") or self.drawn.random() < 0.7 else "worker"
         most = CHANGES if who == "driver" else CHANGES / 3
-        number = int(most * self.drawn.random()) if self.drawn.random() < 0.5 else int(most ** self.drawn.random())
+        number = int(most * self.drawn.random()) if self.drawn.random() < 0.3 else int(most ** self.drawn.random())
         log = self.place.folder / f"hit-{uuid.uuid4().hex[:8]}"
         run = self.begin(
             world, out, mode, name, *options, XLLI_KILL_AT=f"{who}:{number + 1}", XLLI_KILL_UNDER=out + "/", XLLI_KILL_LOG=str(log)
@@ -192,7 +192,7 @@ class Campaign:
         return run
 
     def _hit_at_a_request(self, world: World, out: str, mode: str, name: str, options: tuple[str, ...]) -> Run:
-        number = int(REQUESTS * self.drawn.random()) if self.drawn.random() < 0.5 else int(REQUESTS ** self.drawn.random())
+        number = int(REQUESTS * self.drawn.random()) if self.drawn.random() < 0.4 else int(REQUESTS ** self.drawn.random())
         run = self.begin(world, out, mode, name, *options)
         self.place.proxy.at(number + 1, lambda: run.hit("driver", None))
         while not run.over(0.2) and time.monotonic() - run.started < 200:

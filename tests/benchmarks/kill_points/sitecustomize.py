@@ -2,8 +2,8 @@
 module of this name when it starts.
 
 From outside a kill falls where most time is spent, in loading and computing. Here it falls between two system calls: before the n-th
-`open` for writing, rename, link, unlink or mkdir under a folder that a process of the chosen role makes. Packs are of a few units instead
-of a thousand, so that small studies have some.
+`open` for writing, rename, link, unlink or mkdir under a folder, leases aside, that a process of the chosen role makes. Packs are of a few
+units instead of a thousand, so that small studies have some.
 
 XLLI_KILL_AT=driver:37 (or worker, child), XLLI_KILL_UNDER=FOLDER, XLLI_KILL_LOG=FILE: created by whom it hits, with what it was about to
 do; nobody is hit while it exists.
@@ -44,7 +44,7 @@ def _arm(count: int, under: str, log: str) -> None:
             changes = event in CHANGES
         places = [os.fspath(one) for one in arguments if isinstance(one, str | os.PathLike)] if changes else []
         places = [str(place).removeprefix(under) for place in places if str(place).startswith(under)]
-        if not places or any(".beat" in place for place in places):
+        if not places or places[-1].startswith("lease"):
             return
         met += 1
         if met != count:
