@@ -1,12 +1,12 @@
 """Kills: studies whose runs are killed again and again at random moments, until they are whole; then every byte is compared.
 
-    python tests/benchmarks/kills.py --place local --kills 300 --seed 1 --log kills.jsonl
+    python tests/benchmarks/kills.py --place local --kills 300 --faults 20 --seed 1 --log kills.jsonl
     python tests/benchmarks/kills.py --place s3 --kills 100 --seed 1
 
 A study is one of three recipes (`kill_worlds.py`). Its runs are of all kinds: worker processes, a private Ray of two, this process alone,
 parts of an array, with `--replace`. Killed are the driver, a worker, the network's own process, the raylet, the GCS, or everything at once;
 by SIGKILL, sometimes by SIGTERM; at a random time, before a random change of files (`kill_points`), or, of a bucket, at a random request.
-Between them, without `--no-faults`: a disk that is full, a mount that turns read-only, a driver that is stopped, taken over, and goes on
+Between them, with `--faults`: a disk that is full, a mount that turns read-only, a driver that is stopped, taken over, and goes on
 (`kill_faults.py`). In `--place s3` corpus and study lie on a real S3 server behind a proxy: 50 ms a request, and 5 % that end in 503, in a
 reset, in a cut body, or without an answer.
 
@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import common
+from kill_faults import fault
 from kill_forks import Forks
 from kill_runs import Hit, Run, Told, marked, newest, phase_of
 from kill_worlds import NAMES, World, compare, environment, make_images, make_world
@@ -269,7 +270,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=1e6)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--worlds", nargs="+", default=NAMES, choices=NAMES)
-    parser.add_argument("--no-faults", action="store_true", help="kills alone")
+    parser.add_argument("--faults", type=int, default=0, help="studies with a fault that is no kill, only in --place local")
     parser.add_argument("--keep", default=None, help="work in this folder, and use the undisturbed studies that are in it")
     parser.add_argument("--log", default=os.devnull, help="JSON lines are appended to it")
     args: argparse.Namespace = parser.parse_args()
@@ -290,13 +291,13 @@ def main() -> int:
         )  # fmt: skip
         campaign.forks = Forks(environment(**place.more))
         stack.callback(campaign.forks.close)
-        number = 0
-        while campaign.kills < args.kills and time.monotonic() < campaign.until:
+        number, faults = 0, args.faults if args.place == "local" else 0
+        while (campaign.kills < args.kills or faults) and time.monotonic() < campaign.until:
             number += 1
-            campaign.study(number)
-            if args.place == "local" and not args.no_faults and number % 3 == 0:
-                from kill_faults import fault
-
+            if campaign.kills < args.kills:
+                campaign.study(number)
+            if faults:
+                faults -= 1
                 fault(campaign, number)
         campaign.finish()
         counts = {name: dict(counter) for name, counter in campaign.counts.items()}
