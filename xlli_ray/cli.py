@@ -187,6 +187,7 @@ def status(study: str, /, *, asked: Annotated[Asked, Parameter(name="*")] = AS_I
     if is_job(study):
         from xlli_ray.engine.submit.jobs import job_status
 
+        asked.check_job(study)
         say(job_status(study))
         return 0
     from xlli_ray.report.run_watch.command import status as show

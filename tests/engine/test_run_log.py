@@ -128,6 +128,17 @@ def test_a_slow_node_is_named_and_one_with_the_large_images_is_not() -> None:
     assert slowness["large"] == pytest.approx(1.0, abs=0.01)
 
 
+def test_a_slow_worker_of_a_fast_node_is_named() -> None:
+    """One of eight GPUs that throttles hides in the mean of its node."""
+    tally = Tally(1)
+    for number in range(240):
+        pid = number % 12
+        tally.event("unit", unit(host="a" if pid < 8 else "b", pid=100 + pid, ended=4.0 if pid == 5 else 1.0))
+    node = next(node for node in tally.status(1).nodes if node.host == "a")
+    assert (node.workers, node.slowest_worker) == (8, 105)
+    assert node.slowest_worker_time > 2.5 > 2 > node.slowness
+
+
 def test_two_raylets_of_one_host_are_two_nodes_and_lost_units_are_counted() -> None:
     tally = Tally(1)
     for node in ("aaaa", "bbbb"):
@@ -248,6 +259,7 @@ def test_no_secret_of_a_command_is_logged(tmp_path: Path) -> None:
     command = f"xlli run r.yaml {urls} --set token=GEHEIM AWS_SECRET_ACCESS_KEY=GEHEIM"
     with Events(objects, 1, quiet=True) as told:
         told.event("start", command=command)
+        told.event("lost", reason="OSError: https://host/a.png?sig=GEHEIM: 403")
     text = "".join(path.read_text() for path in tmp_path.glob("events/*"))
     assert "geheim" not in text.lower()
     assert without_secrets("xlli run a.yaml --out s3://bucket/x") == "xlli run a.yaml --out s3://bucket/x"

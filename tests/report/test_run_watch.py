@@ -239,6 +239,12 @@ def test_a_study_without_a_run_says_so_and_an_old_one_too(objects: LocalObjects)
     assert "the last one left no status: it is of an earlier version" in block(view)
 
 
+def test_a_job_is_not_watched_but_the_study_that_it_writes_to() -> None:
+    Asked().check_job("slurm:7")
+    with pytest.raises(StudyError, match="--watch is for a study: give the folder or bucket that slurm:7 writes to"):
+        Asked(watch=True).check_job("slurm:7")
+
+
 def test_a_damaged_status_hides_nothing_else(objects: LocalObjects) -> None:
     lease(objects, replace(Holder.here(), started="0"))
     objects.put(status_key(1), to_bytes(running())[:-30])

@@ -18,6 +18,8 @@ from xlli_ray.store.run_status.status import Ended
 from xlli_ray.terminal import say
 
 INTERVAL_SECONDS = 30.0
+FREE_TEXT = ("command", "reason", "traceback")
+"""Fields of events in which a URL with its signature may occur."""
 
 
 class Reporter(Protocol):
@@ -61,9 +63,8 @@ class Events:
             self._log.export(file)
 
     def event(self, kind: str, **fields: Any) -> None:
-        if isinstance(command := fields.get("command"), str):
-            fields["command"] = without_secrets(command)
-        self._log.event(kind, fields)
+        texts = {name: without_secrets(fields[name]) for name in FREE_TEXT if isinstance(fields.get(name), str)}
+        self._log.event(kind, {**fields, **texts})
 
     def tell(self, text: str) -> None:
         """One line for people, none if quiet."""

@@ -28,8 +28,24 @@ AFTER = {"scan": "planning", "run": "concluding", "train": "concluding"}
 
 
 @dataclass
+class _Times:
+    """Time of the last units, and what all need on average for as many samples of the same networks. `last`: when one was finished."""
+
+    took: float = 0.0
+    usual: float = 0.0
+    last: float = 0.0
+
+    def add(self, now: float, took: float, usual: float) -> None:
+        self.took, self.usual, self.last = FORGET * self.took + took, FORGET * self.usual + usual, now
+
+    @property
+    def slowness(self) -> float:
+        return self.took / self.usual if self.usual > 0 else 1.0
+
+
+@dataclass
 class _Node:
-    """One node. `bins`: (start, units, samples) within BIN_SECONDS; `seen`: worker → when it last finished a unit."""
+    """One node. `bins`: (start, units, samples) within BIN_SECONDS; `workers`: by process id."""
 
     host: str
     node: str
@@ -37,15 +53,14 @@ class _Node:
     units: int = 0
     samples: int = 0
     failed: int = 0
-    took: float = 0.0
-    usual: float = 0.0
+    times: _Times = field(default_factory=_Times)
     bins: deque[tuple[float, int, int]] = field(default_factory=deque)
-    seen: dict[int, float] = field(default_factory=dict)
+    workers: dict[int, _Times] = field(default_factory=dict)
 
     def add(self, now: float, pid: int, samples: int, failed: int, took: float, usual: float) -> None:
         self.units, self.samples, self.failed = self.units + 1, self.samples + samples, self.failed + failed
-        self.took, self.usual = FORGET * self.took + took, FORGET * self.usual + usual
-        self.seen[pid] = now
+        self.times.add(now, took, usual)
+        self.workers.setdefault(pid, _Times()).add(now, took, usual)
         if self.bins and now - self.bins[-1][0] < BIN_SECONDS:
             start, units, earlier = self.bins.pop()
             self.bins.append((start, units + 1, earlier + samples))
@@ -55,11 +70,13 @@ class _Node:
     def status(self, now: float, span: float) -> NodeStatus:
         while self.bins and self.bins[0][0] < now - WINDOW_SECONDS:
             self.bins.popleft()
-        self.seen = {pid: last for pid, last in self.seen.items() if last >= now - WINDOW_SECONDS}
+        self.workers = {pid: one for pid, one in self.workers.items() if one.last >= now - WINDOW_SECONDS}
         units, samples = sum(one[1] for one in self.bins), sum(one[2] for one in self.bins)
+        several = self.workers if len(self.workers) > 1 else {}
+        pid = max(several, key=lambda one: several[one].slowness, default=0)
         return NodeStatus(
-            self.host, self.node, self.device, len(self.seen), self.units, self.samples, self.failed, round(60 * units / span, 3),
-            round(samples / span, 3), self.took / self.usual if self.usual > 0 else 1.0,
+            self.host, self.node, self.device, len(self.workers), self.units, self.samples, self.failed, round(60 * units / span, 3),
+            round(samples / span, 3), self.times.slowness, pid, several[pid].slowness if pid else 0.0,
         )  # fmt: skip
 
 

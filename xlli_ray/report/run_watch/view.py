@@ -11,11 +11,13 @@ from xlli_ray.errors import counted
 from xlli_ray.report.run_watch.verdict import Verdict
 from xlli_ray.report.text import duration, grid
 from xlli_ray.store.run_status.look import Life, Look
-from xlli_ray.store.run_status.status import RunStatus
+from xlli_ray.store.run_status.status import NodeStatus, RunStatus
 from xlli_ray.store.tables.trainings import Standing
 from xlli_ray.terminal import harmless, human_bytes
 
 SHOWN_NODES, SHOWN_REASONS, SHOWN_NETWORKS = 10, 8, 12
+SLOW = 1.5
+"""Times as slow as its node, from which a worker is named."""
 ACTIVITIES = {"read": ("read",), "compute": ("compute",), "write": ("encode", "put")}
 LONGEST_SECONDS = 1e9
 """That a time which is left may be told: some thirty years."""
@@ -75,7 +77,7 @@ def line(view: View) -> str:
         parts.append(f"{status.done}/{status.total} {status.noun}s, {status.failed} failed")
     if view.networks:
         parts.append(_iterations(view.networks))
-    if status.recent:
+    if status.recent and status.phase in ("run", "scan"):
         parts.append(_rate(status.recent, status.noun))
     if left is not None:
         parts.append(f"{duration(left)} left")
@@ -227,12 +229,18 @@ def _nodes(status: RunStatus) -> list[str]:
     double = len({node.host for node in status.nodes}) < len(status.nodes)
     rows = [
         [f"{node.host}/{node.node or node.device}" if double else node.host, node.device, node.workers, node.units,
-         round(node.units_per_minute, 1), round(node.samples_per_second, 1), node.failed, f"{node.slowness:.2f} ×"]
+         round(node.units_per_minute, 1), round(node.samples_per_second, 1), node.failed, f"{node.slowness:.2f} ×{_worker(node)}"]
         for node in status.nodes[:SHOWN_NODES]
     ]  # fmt: skip
     rest = len(status.nodes) - len(rows) + status.nodes_more
     head = ["node", "device", "workers", "units", "units/min", "samples/s", "failed", "usual time"]
     return [grid(rows, head), *([f"and {counted(rest, 'faster node')}"] if rest else [])]
+
+
+def _worker(node: NodeStatus) -> str:
+    """Of a worker that is much slower than its node."""
+    far = node.slowest_worker_time > SLOW * max(node.slowness, 0.1)
+    return f" (process {node.slowest_worker}: {node.slowest_worker_time:.2f} ×)" if far else ""
 
 
 def _counts(head: str, reasons: Mapping[str, int]) -> list[str]:

@@ -74,12 +74,19 @@ class NodeStatus:
     """In the last minutes."""
     slowness: float = 1.0
     """Time of its last units for the same samples and networks, divided by that of the median node."""
+    slowest_worker: int = 0
+    """Process id of the slowest of its workers of the last minutes; 0 if it has one only."""
+    slowest_worker_time: float = 0.0
+    """As `slowness`."""
 
 
 def slowest_first(nodes: Sequence[NodeStatus]) -> list[NodeStatus]:
-    """The nodes with their `slowness` made relative to the median."""
-    middle = median([node.slowness for node in nodes]) if nodes else 1.0
-    relative = [replace(node, slowness=round(node.slowness / middle, 3) if middle > 0 else 1.0) for node in nodes]
+    """The nodes with their `slowness`, and that of their slowest workers, made relative to the median."""
+    middle = (median([node.slowness for node in nodes]) if nodes else 0.0) or 1.0
+    relative = [
+        replace(node, slowness=round(node.slowness / middle, 3), slowest_worker_time=round(node.slowest_worker_time / middle, 3))
+        for node in nodes
+    ]  # fmt: skip
     return sorted(relative, key=lambda node: (-node.slowness, node.host, node.node))
 
 
