@@ -139,6 +139,19 @@ def test_a_slow_worker_of_a_fast_node_is_named() -> None:
     assert node.slowest_worker_time > 2.5 > 2 > node.slowness
 
 
+def test_that_a_run_waits_for_nodes_is_said_until_a_unit_is_done() -> None:
+    tally = Tally(1)
+    tally.event("waiting", {"text": "no worker has a node: waiting"})
+    assert (note := tally.status(1).note) is not None
+    assert note.text == "no worker has a node: waiting"
+    tally.event("unit", unit())
+    assert tally.status(2).note is None
+    tally.event("draining", {"text": "node spot-3 leaves", "node": "x"})
+    tally.event("unit", unit())
+    assert (note := tally.status(3).note) is not None
+    assert note.text == "node spot-3 leaves"
+
+
 def test_two_raylets_of_one_host_are_two_nodes_and_lost_units_are_counted() -> None:
     tally = Tally(1)
     for node in ("aaaa", "bbbb"):

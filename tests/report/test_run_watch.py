@@ -29,7 +29,7 @@ from xlli_ray.store.records.lease import Holder, Lease, lease_key
 from xlli_ray.store.records.seal import sealed_json
 from xlli_ray.store.run_status.look import SILENT_SECONDS, Observer
 from xlli_ray.store.run_status.prometheus import metrics_text
-from xlli_ray.store.run_status.status import Ended, RunStatus, status_key, to_bytes
+from xlli_ray.store.run_status.status import Ended, Remark, RunStatus, status_key, to_bytes
 from xlli_ray.store.run_status.together import together
 from xlli_ray.store.tables.trainings import Network, Trainings
 
@@ -337,6 +337,14 @@ def test_the_block_tells_nodes_reasons_losses_and_when_it_will_end(objects: Loca
     assert "lost with their workers: 1 unit; 0 done again:\n  1 × worker N ended by signal 9" in text
     assert "measuring, 30/800 samples, 3 failed" in line(view)
     assert "65 min left, 3 nodes, slowest slow " in line(view)
+
+
+def test_a_run_that_waits_for_nodes_does_not_look_as_if_it_hung(objects: LocalObjects) -> None:
+    lease(objects, ELSEWHERE)
+    objects.put(status_key(1), to_bytes(running(note=Remark(0.0, "no worker has a node: waiting"))))
+    view = Watcher("s", objects).look()
+    assert "before: no worker has a node: waiting" in block(view)
+    assert "no worker has a node: waiting" in line(view)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Any
 
 from xlli_ray.engine.run.progress import WINDOW_SECONDS, Progress
 from xlli_ray.store.records.lease import Holder
-from xlli_ray.store.run_status.reasons import fewest, short
+from xlli_ray.store.run_status.reasons import cut, fewest, short
 from xlli_ray.store.run_status.status import MOST_GROUPS, MOST_NODES, Ended, Kind, NodeStatus, Remark, RunStatus, slowest_first
 
 FORGET = 0.95
@@ -93,6 +93,7 @@ class Tally:
         self._analyses: dict[str, str] = {}
         self._networks: dict[str, str] = {}
         self._started = time.monotonic()
+        self._waiting = False
 
     def event(self, kind: str, fields: Mapping[str, Any]) -> None:
         """One event of the run. Unknown kinds are ignored."""
@@ -168,6 +169,9 @@ class Tally:
         node = self._nodes.setdefault(key, _Node(*key))
         node.device = str(fields["device"])
         node.add(time.monotonic(), int(fields["pid"]), samples, int(fields["failed"]), took, usual)
+        if self._waiting:
+            self._waiting = False
+            self._set(note=None)
         self._set(units=self._base.units + 1, again=self._base.again + bool(fields["attempt"]))
         for reason, number in fields["reasons"].items():
             self._count(self._reasons, reason, number)
@@ -176,6 +180,13 @@ class Tally:
     def _on_lost(self, fields: Mapping[str, Any]) -> None:
         self._count(self._lost, short(str(fields["reason"]), numbers=False), 1)
         self._remark(f"a worker was lost: {short(str(fields['reason']), numbers=False)}")
+
+    def _on_waiting(self, fields: Mapping[str, Any]) -> None:
+        self._waiting = True
+        self._set(note=Remark(time.time(), cut(str(fields["text"]))))
+
+    def _on_draining(self, fields: Mapping[str, Any]) -> None:
+        self._set(note=Remark(time.time(), cut(str(fields["text"]))))
 
     def _count(self, counts: Counter[str], reason: str, number: int) -> None:
         counts[reason if reason in counts or len(counts) < KEPT_REASONS else "other reasons"] += number

@@ -11,7 +11,7 @@ from xlli_ray.errors import counted
 from xlli_ray.report.run_watch.verdict import Verdict
 from xlli_ray.report.text import duration, grid
 from xlli_ray.store.run_status.look import Life, Look
-from xlli_ray.store.run_status.status import NodeStatus, RunStatus
+from xlli_ray.store.run_status.status import NodeStatus, Remark, RunStatus
 from xlli_ray.store.tables.trainings import Standing
 from xlli_ray.terminal import harmless, human_bytes
 
@@ -62,7 +62,9 @@ def block(view: View) -> str:
         lost = counted(sum(status.lost.values()), "unit")
         lines += _counts(f"lost with their workers: {lost}; {status.again} done again", status.lost)
         if status.last_error is not None:
-            lines.append(f"last error, {duration(max(0.0, status.now - status.last_error.time))} before: {_plain(status.last_error.text)}")
+            lines.append(f"last error, {_before(status, status.last_error)}: {_plain(status.last_error.text)}")
+        if status.note is not None and not view.verdict.over:
+            lines.append(f"note, {_before(status, status.note)}: {_plain(status.note.text)}")
     lines += [view.verdict.text] if view.verdict.over or not view.look.held else []
     return harmless("\n".join(lines))
 
@@ -85,6 +87,8 @@ def line(view: View) -> str:
         parts.append(f"{len(status.nodes) + status.nodes_more} nodes, slowest {status.nodes[0].host} {status.nodes[0].slowness:.1f}×")
     if status.lost:
         parts.append(f"{counted(sum(status.lost.values()), 'unit')} lost with workers")
+    if status.note is not None and not view.verdict.over:
+        parts.append(_plain(status.note.text))
     return harmless(f"{', '.join(parts)}; {_alive(view.look.life) if view.look.held else view.verdict.text}", line=True)
 
 
@@ -235,6 +239,10 @@ def _nodes(status: RunStatus) -> list[str]:
     rest = len(status.nodes) - len(rows) + status.nodes_more
     head = ["node", "device", "workers", "units", "units/min", "samples/s", "failed", "usual time"]
     return [grid(rows, head), *([f"and {counted(rest, 'faster node')}"] if rest else [])]
+
+
+def _before(status: RunStatus, remark: Remark) -> str:
+    return f"{duration(max(0.0, status.now - remark.time))} before"
 
 
 def _worker(node: NodeStatus) -> str:

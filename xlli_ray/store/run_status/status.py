@@ -105,7 +105,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Remark:
-    """The last failure or loss: `time` by the writer's clock."""
+    """What was last said of a failure, a loss, or nodes: `time` by the writer's clock."""
 
     __pydantic_config__ = LOOSE
 
@@ -180,6 +180,8 @@ class RunStatus:
     lost: Mapping[str, int] = field(default_factory=dict)
     """Lost workers by reason, counted for each unit that they had."""
     last_error: Remark | None = None
+    note: Remark | None = None
+    """That no worker has a node, until one has; or the last announcement that a node leaves."""
     analyses: Mapping[str, str] = field(default_factory=dict)
     """Id → begin, end, failed."""
     networks: Mapping[str, str] = field(default_factory=dict)
