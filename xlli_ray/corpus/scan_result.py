@@ -6,9 +6,11 @@ their own labels (`input_labels`), one each.
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from xlli_ray.corpus.degradations import CLEAN, GIVEN, Mixture
@@ -39,7 +41,7 @@ class Image:
     made: bool
     frames: int
     extra: Mapping[str, Any]
-    aliases: list[str]
+    aliases: Sequence[str]
     mask: str | None = None
     mask_sha: str | None = None
     label: str = ""
@@ -88,11 +90,10 @@ def images_of(rows: Iterable[dict[str, Any]]) -> list[Image]:
             other = by_files.setdefault(image.key, image)
             if other is not image:
                 low, high = sorted((other, image), key=lambda one: (one.uri, one.target or "", one.extra.get("first_frame", 0)))
-                low.aliases, by_files[image.key] = other.aliases, low
-                low.aliases.append(high.uri)
+                low.aliases, by_files[image.key] = [*other.aliases, high.uri], low
     for image in by_files.values():
-        # The same file may be listed twice, or one input may be paired with two equal targets.
-        image.aliases = sorted(set(image.aliases) - {image.uri})
+        if image.aliases:  # the same file may be listed twice, or one input may be paired with two equal targets
+            image.aliases = sorted(set(image.aliases) - {image.uri})
     images = [by_files[key] for key in sorted(by_files)]
     twins: dict[tuple[str, str | None], int] = {}
     for image in images:
@@ -130,28 +131,38 @@ def _image(row: Mapping[str, Any]) -> Image:
     else:
         inner = (height, width)
         target = (row["target_height"], row["target_width"])
+    cells = _cells_of(row.get("columns", ())) | row.get("extra", {})
     return Image(
-        kind=row["kind"],
+        kind=sys.intern(row["kind"]),
         real=row.get("real", ""),  # missing in records of scans older than real sets
         uri=row["uri"],
         target=row["target"],
         sha=row["sha"],
         target_sha=row["target_sha"],
         scale=scale,
-        input_size=inner,
-        target_size=target if made or row["target"] is not None else None,
+        input_size=_same(inner),
+        target_size=_same(target) if made or row["target"] is not None else None,
         size=size,
         boxes=None if size is None else array("i", (edge for box in row["boxes"] for edge in box)),
         made=made,
         frames=row.get("extra", {}).get("frames", 0),
-        extra=_cells_of(row.get("columns", ())) | row.get("extra", {}),
-        aliases=[],
+        extra=cells or _NOTHING,
+        aliases=(),
         mask=row.get("mask"),
         mask_sha=row.get("mask_sha"),
         label=row.get("label", ""),
         parameters=row.get("parameters", ""),
         part=row.get("part", ""),
     )
+
+
+@cache
+def _same(size: tuple[int, int]) -> tuple[int, int]:
+    """One object for all equal sizes."""
+    return size
+
+
+_NOTHING: Mapping[str, Any] = {}
 
 
 def _cells_of(columns: Columns) -> dict[str, Any]:

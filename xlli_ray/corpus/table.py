@@ -86,16 +86,22 @@ def schema_of(mixtures: Sequence[Mixture]) -> pa.Schema:
 
 def table_schema(rows: Iterable[Mapping[str, Any]], spec: CorpusSpec) -> pa.Schema:
     """Columns of the sample table of these rows of a scan: `schema_of` all mixtures, then those of their kinds, masks, and further ones."""
-    rows = [row for row in rows if row["status"] == "ok"]
-    schema = schema_of(list(mixtures_of(rows, spec).values()))
-    kinds = {row["kind"] for row in rows}
+    kinds, masked = set[str](), False
+    told: set[tuple[str, str]] = set()
+    more: dict[str, str] = {}
+    for row in rows:  # once: there may be millions
+        if row["status"] == "ok":
+            kinds.add(row["kind"])
+            masked = masked or "mask" in row
+            told |= _told(row)
+            more |= {name: kind for name, kind, _ in row.get("columns", ())}
+    schema = schema_of(list(_mixtures(told, spec).values()))
     for name, dtype in {name: dtype for kind in sorted(kinds) for name, dtype in kind_of(kind).COLUMNS.items()}.items():
         if name in schema.names:
             raise RecipeError(f"corpus.{spec.kind}: the sample table has another column {name!r}")
         schema = schema.append(pa.field(name, dtype))
-    for name in MASKS if any("mask" in row for row in rows) else ():
+    for name in MASKS if masked else ():
         schema = schema.append(pa.field(name, pa.string()))
-    more: dict[str, str] = {name: kind for row in rows for name, kind, _ in row.get("columns", ())}
     check_columns(list(more), schema.names)
     for name, kind in more.items():
         schema = schema.append(pa.field(name, TYPES[kind]))
@@ -104,17 +110,26 @@ def table_schema(rows: Iterable[Mapping[str, Any]], spec: CorpusSpec) -> pa.Sche
 
 def mixtures_of(rows: Iterable[Mapping[str, Any]], spec: CorpusSpec) -> dict[str, Mixture]:
     """Label → mixture: those of the corpus section, and those of given inputs with parameters."""
-    told = {(row["label"], row["parameters"]) for row in rows if row.get("parameters")}
+    return _mixtures({pair for row in rows for pair in _told(row)}, spec)
+
+
+def _told(row: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """(label, parameters) of a given input with parameters."""
+    return {(row["label"], row["parameters"])} if row.get("parameters") else set()
+
+
+def _mixtures(told: set[tuple[str, str]], spec: CorpusSpec) -> dict[str, Mixture]:
     return {mixture.label: mixture for mixture in spec.mixtures} | {label: meaning_of(parameters) for label, parameters in sorted(told)}
 
 
-def expand(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int) -> Iterator[pa.RecordBatch]:
-    """The sample table in batches of `table_schema(rows, spec)`.
+def expand(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int, schema: pa.Schema | None = None) -> Iterator[pa.RecordBatch]:
+    """The sample table in batches of `schema`: `table_schema(rows, spec)`, if the caller has it already.
 
     `rows`: from `scan.scan_source`, in any order; those that are not ok are left out.
     """
-    rows = list(rows)
-    schema = table_schema(rows, spec)
+    if schema is None:
+        rows = list(rows)
+        schema = table_schema(rows, spec)
     images = images_of(rows)
     kinds = {image.kind for image in images if not image.real}
     if len(kinds) > 1:
@@ -130,9 +145,11 @@ def expand(rows: Iterable[dict[str, Any]], spec: CorpusSpec, seed: int) -> Itera
     owns = [image.own for image in images] if any(image.own for image in images) else None
     # Size depends on the image, so contents are grouped by image; a stable sort keeps image and patch order
     # inside.
-    names = np.array([Size(*image.input_size, image.frames).bucket for image in images])
-    buckets, code = np.unique(names, return_inverse=True)
+    each = [(*image.input_size, image.frames) for image in images]
+    names = {size: Size(*size).bucket for size in set(each)}
+    buckets, code = np.unique(np.array([names[size] for size in each]), return_inverse=True)
     code = code[contents.image]
+    del images, each, names
     order = np.argsort(code, kind="stable")
     bounds = np.searchsorted(code[order], np.arange(len(buckets) + 1))
     start = 0

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Scalar = str | int | float | bool | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """A unit of scanning, which becomes one or several samples: an image, a pair, a clip.
 

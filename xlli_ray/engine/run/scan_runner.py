@@ -11,7 +11,7 @@ import json
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -29,6 +29,7 @@ from xlli_ray.engine.pools.local import MAX_FRUITLESS, Lost, Pool
 from xlli_ray.engine.run.corpus_files import CorpusFiles
 from xlli_ray.engine.run.progress import Progress
 from xlli_ray.engine.run.sample_limit import some_files, some_rows
+from xlli_ray.engine.run.scanned_rows import ScannedRows
 from xlli_ray.engine.worker.job import GivenUp
 from xlli_ray.errors import EnvironmentFailure, PlanError, counted
 from xlli_ray.recipe import Recipe
@@ -39,6 +40,7 @@ from xlli_ray.store.records.unit_records import Receipt, read_crash_note, read_r
 from xlli_ray.store.tables.sample_table import corpus_hash, write_sample_table
 
 CHUNK = 64
+_FIELDS = tuple(field.name for field in fields(Source))
 REJECTED = pa.schema([("source", pa.string()), ("target", pa.string()), ("reason", pa.string())])
 
 
@@ -154,7 +156,7 @@ def scan_corpus(
     schema = table_schema(rows, spec)
 
     def batches() -> Iterator[pa.RecordBatch]:
-        rows_of_table = expand(rows, spec, recipe.seed)
+        rows_of_table = expand(rows, spec, recipe.seed, schema)
         return rows_of_table if limit is None else some_rows(rows_of_table, limit, recipe.seed)
 
     if fixed and known is not None:
@@ -186,11 +188,10 @@ def scan_files(
     stop: Callable[[], None],
     epoch: int,
     again: bool = False,
-) -> tuple[list[dict[str, Any]], int]:
+) -> tuple[ScannedRows, int]:
     """The rows of `sources` (`corpus.scan.scan_source`), from the study's records where they are, else from a scan on the pool; and how
     many files were scanned now. `corpus`: the section as JSON, `corpus_id` its hash. `again`: retry rejected files."""
-    text = json.dumps([corpus_id, [_plain(source) for source in sources]], sort_keys=True)
-    scan = hashlib.sha256(text.encode()).hexdigest()[:12]
+    scan = _scan_id(corpus_id, sources)
     records = Listing(objects)
     done = set(records.entries(f"scan-{scan}"))
     if again:
@@ -221,8 +222,7 @@ def scan_files(
                 reporter.update(progress)
         reporter.end(progress)
         records.look_again()
-    rows = [json.loads(text) for _, table in read_records(records, f"scan-{scan}") for text in table["json"].to_pylist()]
-    return rows, scanned
+    return ScannedRows(table["json"].to_pylist() for _, table in read_records(records, f"scan-{scan}")), scanned
 
 
 def with_meanings(table: SampleTable, mixtures: Mapping[str, Mixture]) -> SampleTable:
@@ -259,9 +259,20 @@ def _has_failed(table: pa.Table) -> bool:
     return any(json.loads(text)["status"] == "failed" for text in table["json"].to_pylist())
 
 
+def _scan_id(corpus_id: str, sources: Sequence[Source]) -> str:
+    """Hash of what is asked and of the list of files: of its JSON, which is never held as a whole."""
+    digest = hashlib.sha256(f"[{json.dumps(corpus_id)}, [".encode())
+    for number, source in enumerate(sources):
+        digest.update(((", " if number else "") + json.dumps(_plain(source), sort_keys=True)).encode())
+    digest.update(b"]]")
+    return digest.hexdigest()[:12]
+
+
 def _plain(source: Source) -> dict[str, Any]:
     """`source` as part of the scan's id: without empty fields."""
-    return {name: value for name, value in asdict(source).items() if value or name == "target" or (name == "mask" and value is not None)}
+    values = ((name, getattr(source, name)) for name in _FIELDS)  # `asdict` would copy each: a minute for a million
+    return {name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value for name, value in values
+            if value or name == "target" or (name == "mask" and value is not None)}  # fmt: skip
 
 
 def _texts(given: Any) -> list[str]:
