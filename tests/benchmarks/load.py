@@ -2,11 +2,12 @@
 
     python tests/benchmarks/load.py --images 1000000 --seconds 3600 [--workers 1] [--log load.jsonl] [--scratch DIR]
 
-PNG files of 16 × 16 pixels, all different, a thousand in each folder; scale 1, a network of two small convolutions, the mean of one layer's
-features and the scores of the output. From nothing: scan, plan, units, tables, in a process of its own with Ray workers. Every few seconds
-one JSON line: resident memory and CPU seconds of the driver and of each worker, files scanned and units done, by the names in the study. After
-`--seconds` the run is interrupted as by a person, and what it reached is reported. Slopes are least squares over each phase but for its first
-fifth, in MB per 100,000 images. Beside it, what a plain loop in one process (open, decode, batches, forward) costs for each image.
+PNG files of 16 × 16 pixels, all different, a thousand in each folder; scale 1 with noise, a network of two small convolutions, the mean
+of one layer's features and the scores of the output. From nothing: scan, plan, units, tables, in a process of its own with Ray workers.
+Every few seconds one JSON line: resident memory and CPU seconds of the driver and of each worker, files scanned and units done, by the
+names in the study. After `--seconds` the run is interrupted as by a person, and what it reached is reported. Slopes are least squares over
+each phase but for its first fifth, in MB per 100,000 images. Beside it, what plain loops in one process cost for each image: open, decode,
+batches of 32, forward; and the same with noise and scores by this package's functions.
 """
 
 from __future__ import annotations
@@ -82,23 +83,35 @@ def child_run(folder: Path, workers: int) -> None:
     print(f"RESULT {summary.samples} samples, {summary.failed} failed, {time.perf_counter() - start:.1f} s", flush=True)
 
 
-def child_plain(folder: Path, count: int) -> dict[str, float]:
-    """Seconds of CPU for each image of a plain loop: open, decode, batches of 32, forward."""
+def child_plain(folder: Path, count: int) -> dict[str, dict[str, float]]:
+    """Microseconds for each image of a plain loop: open, decode, batches of 32, forward; `scored`: also noise and this package's scores."""
     sys.path.insert(0, str(folder))
     import load_network
     import torch
     from PIL import Image
 
+    from xlli_ray.stats.fidelity import luma_studio, psnr, ssim
+
     torch.set_num_threads(1)
     network = load_network.make().eval()
+    rng = np.random.default_rng(0)
     files = [folder / "images" / f"{n // A_FOLDER:05d}" / f"{n % A_FOLDER:03d}.png" for n in range(count)]
-    wall, cpu = time.perf_counter(), time.process_time()
-    with torch.inference_mode():
-        for first in range(0, count, 32):
-            images = [np.asarray(Image.open(file).convert("RGB")) for file in files[first : first + 32]]
-            batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
-            network(batch)
-    return {"cpu_us_an_image": 1e6 * (time.process_time() - cpu) / count, "wall_us_an_image": 1e6 * (time.perf_counter() - wall) / count}
+    out = {}
+    for name in ("forward", "scored"):
+        wall, cpu = time.perf_counter(), time.process_time()
+        with torch.inference_mode():
+            for first in range(0, count, 32):
+                images = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files[first : first + 32]])
+                seen = images + rng.normal(0, 20, images.shape).round() if name == "scored" else images
+                outputs = network(torch.from_numpy(seen.clip(0, 255)).permute(0, 3, 1, 2).float() / 255).numpy()
+                if name == "scored":
+                    made = np.floor(outputs.clip(0, 1) * 255 + 0.5).astype(np.uint8).transpose(0, 2, 3, 1)
+                    for one, target in zip(made, images):
+                        pair = luma_studio(one), luma_studio(target)
+                        psnr(*pair), ssim(*pair), psnr(one, target)
+        taken = {"cpu_us": time.process_time() - cpu, "wall_us": time.perf_counter() - wall}
+        out[name] = {unit: round(1e6 * value / count, 1) for unit, value in taken.items()}
+    return out
 
 
 class Watch:
