@@ -15,6 +15,8 @@ import yaml
 from PIL import Image
 
 from xlli_ray import registry
+from xlli_ray.analyses.shared import remembered_means
+from xlli_ray.analyses.shared.remembered_means import means
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.run import known_models
 from xlli_ray.engine.run.driver import run_study
@@ -22,10 +24,12 @@ from xlli_ray.recipe import Recipe, load_recipe, parse_recipe
 from xlli_ray.registry import ALIGNMENTS, FLOW_ESTIMATORS, NETWORKS, PROBES, declared_version
 from xlli_ray.report.page import write_report
 from xlli_ray.report.page_freshness import kept_page
+from xlli_ray.report.text import result_table
 from xlli_ray.store.objects.client import open_objects
 from xlli_ray.store.records.documents import load_manifest
+from xlli_ray.study import open_study
 
-HEAVY = ("torch", "ray", "scipy", "matplotlib", "pandas", "zarr", "spandrel", "sympy", "pyarrow.compute")
+HEAVY = ("torch", "ray", "scipy", "matplotlib", "pandas", "zarr", "spandrel", "sympy", "pyarrow.compute", "duckdb")
 PROGRAM = f"""
 import atexit, json, sys
 atexit.register(lambda: print("LOADED " + json.dumps([name for name in {HEAVY!r} if name in sys.modules])))
@@ -78,6 +82,22 @@ def test_a_finished_study_is_told_without_torch_ray_or_a_figure(finished: Path) 
     assert f"report: {page}" in done.stdout
     assert json.loads(done.stdout.partition("LOADED ")[2]) == []
     assert (page.stat().st_mtime_ns, page.read_bytes()) == before
+
+
+def test_what_a_run_says_at_its_end_is_remembered_until_the_tables_change(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = str(finished / "out")
+    said, found = result_table(place), means(open_study(place).archive)
+    with monkeypatch.context() as patch:
+        patch.setattr(remembered_means, "connect", lambda *_, **__: pytest.fail("the rows were read again"))
+        assert result_table(place) == said
+        assert "psnr_y" in said
+        assert means(open_study(place).archive).below == found.below
+    monkeypatch.setattr(remembered_means, "LINES", 2)
+    asked: list[str] = []
+    usual = remembered_means.connect
+    monkeypatch.setattr(remembered_means, "connect", lambda *given, **more: asked.append("") or usual(*given, **more))
+    assert result_table(place) == said, "as remembered or computed"
+    assert asked
 
 
 def damage(page: Path) -> None:

@@ -193,6 +193,37 @@ def test_rows_are_the_features_of_those_samples_in_their_order(study: Study) -> 
             assert np.abs(network.head(image[None])[0].numpy() - row).max() < 1e-5
 
 
+def test_ids_are_found_in_a_table_that_is_too_large_to_hold(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, searched = study.array(HEAD), study.array(HEAD)
+    every = ids(study)
+    wanted = [*every[::-1], every[3]]
+    before = held.rows(wanted)
+    monkeypatch.setattr("xlli_ray.study.HELD_IDS", 0)
+    monkeypatch.setattr(type(searched), "_every", property(lambda _: pytest.fail("all ids are held")))
+    assert all(np.array_equal(one, other, equal_nan=True) for one, other in zip(before, searched.rows(wanted), strict=True))
+    with pytest.raises(StudyError, match=r"no sample 'nobody' here \(1 of 2 ids are unknown\)"):
+        searched.rows([every[0], "nobody"])
+    assert len(searched.rows([])) == 0
+
+
+def test_many_failures_are_counted_as_few_are(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = study.status()
+    assert few["failures"]["samples"] > 0
+    monkeypatch.setattr("xlli_ray.store.tables.study_tables._MANY", 0)
+    assert study.status() == few
+
+
+def test_a_query_during_a_run_makes_only_the_tables_that_it_names(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (copy / "tables" / "index.json").unlink()
+    study = open_study(copy)
+    wanted = study.failures
+    monkeypatch.setattr("xlli_ray.store.tables.study_tables.kind_batches", lambda *_: pytest.fail("the table restore was made"))
+    assert study.sql("select * from failures") == wanted
+    assert study.models.num_rows == 2
+    with pytest.raises(StudyError, match=r"Tables: .*restore"):
+        study.sql("select nothing from failures")
+
+
 def test_rows_may_repeat_and_each_is_the_same(study: Study) -> None:
     first, second = ids(study, SQUARE)[:2]
     rows = study.array(HEAD).rows([second, first, second])

@@ -31,7 +31,7 @@ from xlli_ray.store.records.manifest import Cell, Manifest
 from xlli_ray.store.tables.results import Stored, folder, read_failure, read_file, read_results, read_table
 from xlli_ray.store.tables.sample_table import SampleReader
 from xlli_ray.store.tables.sql import text
-from xlli_ray.store.tables.study_tables import count_failed, query
+from xlli_ray.store.tables.study_tables import failed_by_stage, query
 from xlli_ray.store.zarr.read import Block
 from xlli_ray.store.zarr.size_reader import Reader, SizeReader, open_readers
 from xlli_ray.views.html import card
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from xlli_ray.views.comparison import Comparison
     from xlli_ray.views.page_views import PageView
     from xlli_ray.views.sample_view import SampleView
+
+
+HELD_IDS = 1_000_000
+"""Samples of an array up to which their ids are held after the first look-up: 150 MB."""
 
 
 class StudyArray:
@@ -101,7 +105,7 @@ class StudyArray:
         Raises StudyError for an id that this array does not hold.
         """
         wanted = list(sample_ids)
-        places = self._places
+        places = self._places(wanted)
         missing = [name for name in wanted if name not in places]
         if missing:
             raise StudyError(f"{self.name}: no sample {missing[0]!r} here ({len(missing)} of {len(wanted)} ids are unknown)")
@@ -117,8 +121,24 @@ class StudyArray:
                 out[i] = row
         return np.stack(out) if together else out
 
+    def _places(self, wanted: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Sample id → (reader, position in its array), of those that are here; a large sample table is searched, not held."""
+        if sum(reader.meta.rows for reader in self.readers) <= HELD_IDS:
+            return self._every
+        listed = ", ".join(map(text, sorted(set(wanted)))) or "''"
+        found = self._study.sql(f"select sample_id, row from samples where sample_id in ({listed}) order by row").to_pydict()
+        names, rows = found["sample_id"], np.array(found["row"], np.int64)
+        out: dict[str, tuple[int, int]] = {}
+        for number, reader in enumerate(self.readers):
+            offset = 0
+            for first, count in reader.bucket.segments:
+                low, high = np.searchsorted(rows, (first, first + count)).tolist()
+                out.update({names[i]: (number, offset + int(rows[i]) - first) for i in range(low, high)})
+                offset += count
+        return out
+
     @cached_property
-    def _places(self) -> dict[str, tuple[int, int]]:
+    def _every(self) -> dict[str, tuple[int, int]]:
         out: dict[str, tuple[int, int]] = {}
         for number, reader in enumerate(self.readers):
             ids = self.samples(reader.bucket.name)["sample_id"].to_pylist()
@@ -343,15 +363,15 @@ class Study:
             cells.append({"cell": cell.id, "units": cell.units, "done": len(done), "rows": cell.rows})
         samples = self.manifest.samples
         analyses = [asdict(state) for state in states(archive)]
-        failed = query(archive, "select stage, count(*) as n from failures where stage <> 'scan' group by stage order by stage").to_pylist()
+        by_stage, failed = failed_by_stage(archive)
         return {
             "name": self.manifest.name,
             "running": running(self.objects),
             "samples": samples.rows if samples else 0,
             "rejected": samples.rejected if samples else 0,
             "cells": cells,
-            "failed": {row["stage"]: row["n"] for row in failed},
-            "failures": {"samples": count_failed(archive), "of": self.manifest.measurements},
+            "failed": by_stage,
+            "failures": {"samples": failed, "of": self.manifest.measurements},
             "analyses": analyses,
             "complete": bool(cells)
             and all(cell["done"] >= cell["units"] for cell in cells)

@@ -12,10 +12,10 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 
+from xlli_ray.analyses.shared.scalar_means import mean_tables
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.run.driver import run_study
 from xlli_ray.recipe import load_recipe
-from xlli_ray.report.terminal_means import mean_tables
 from xlli_ray.report.text import result_table
 from xlli_ray.study import open_study
 
@@ -40,7 +40,7 @@ def test_an_exact_copy_and_a_tiny_image_poison_no_mean(tmp_path: Path) -> None:
     study = open_study(out)
     failures = study.sql("select reason from failures").to_pylist()
     assert [row["reason"] for row in failures if row["reason"].startswith("too small to score: the target is 16×4 pixels")] != []
-    ((table, lines),) = mean_tables(study)
+    ((table, lines),) = mean_tables(study.manifest, study.sql, [])
     (row,) = [row for row in table.to_pylist() if row["model"] == "copy"]
     assert row["n"] == 2
     assert row["psnr_rgb"] == 20 * np.log10(255 / 5)
@@ -65,7 +65,7 @@ def test_a_photograph_with_many_patches_weighs_no_more_than_one_with_few(tmp_pat
     each = study.sql("select source, avg(psnr_y) as psnr, count(*) as n from restore join samples using (sample_id) where model = 'net' "
                      "group by all order by n").to_pylist()  # fmt: skip
     assert [row["n"] for row in each] == [1, 9]
-    ((table, lines),) = mean_tables(study)
+    ((table, lines),) = mean_tables(study.manifest, study.sql, [])
     (row,) = [row for row in table.to_pylist() if row["model"] == "net"]
     rows = study.sql("select avg(psnr_y) as psnr from restore where model = 'net'").to_pylist()[0]["psnr"]
     assert row["n"] == 10
@@ -95,7 +95,7 @@ def test_a_clean_image_under_two_inputs_is_one_photograph(tmp_path: Path) -> Non
     run_study(load_recipe(path), out, Options(workers=0, quiet=True))
     study = open_study(out)
     each = study.sql("select target_sha, avg(psnr_y) as psnr from restore join samples using (sample_id) where model = 'net' group by 1")
-    ((table, _),) = mean_tables(study)
+    ((table, _),) = mean_tables(study.manifest, study.sql, [])
     (row,) = [row for row in table.to_pylist() if row["model"] == "net"]
     assert row["n"] == 5
     assert row["psnr_y"] == pytest.approx(np.mean(each["psnr"].to_numpy()), rel=1e-12)

@@ -15,10 +15,10 @@ import pyarrow as pa
 from xlli_ray.analyses import analysis_class
 from xlli_ray.analyses.shared.freshness import Asked, asked_in
 from xlli_ray.analyses.shared.labels import Labels
+from xlli_ray.analyses.shared.remembered_means import means
 from xlli_ray.errors import RecipeError, counted
-from xlli_ray.report.terminal_means import mean_tables
 from xlli_ray.store.tables.results import plain
-from xlli_ray.store.tables.study_tables import connect
+from xlli_ray.store.tables.study_tables import stored_arrays
 from xlli_ray.study import open_study
 from xlli_ray.terminal import harmless, human_bytes
 
@@ -82,12 +82,11 @@ def result_table(place: str) -> str:
         table = headline if headline in result.tables else next(iter(result.tables), "")
         if table and result.tables[table].num_rows and result.state == "current":
             parts.append(excerpt(result.tables[table], table, place, columns))
-    with connect(study.archive) as database:
-        parts += ["\n".join([excerpt(table, "", place), *lines]) for table, lines in mean_tables(study, database.query)]
-        stored = database.query("select count(*) as n, sum(bytes_stored) as size from features").to_pylist()[0]
-    if stored["n"]:
-        size = human_bytes(stored["size"] or 0)
-        parts.append(f"{counted(stored['n'], 'array')}, {size}: xlli query {shlex.quote(place)} \"from features\"")
+    archive = study.archive
+    parts += ["\n".join([excerpt(table, "", place), *lines]) for table, lines in means(archive).tables]
+    arrays, size = stored_arrays(archive)
+    if arrays:
+        parts.append(f"{counted(arrays, 'array')}, {human_bytes(size)}: xlli query {shlex.quote(place)} \"from features\"")
     return "\n\n".join(parts)
 
 

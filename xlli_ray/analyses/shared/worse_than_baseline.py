@@ -18,7 +18,7 @@ import pyarrow as pa
 from xlli_ray.errors import counted
 from xlli_ray.stats.intervals import ends
 from xlli_ray.store.records.manifest import Manifest
-from xlli_ray.store.tables.sql import photograph_of
+from xlli_ray.store.tables.sql import photograph_of, text
 
 NETWORK = "xlli_ray.models.networks.bicubic:make"
 
@@ -76,13 +76,15 @@ def below_baseline(manifest: Manifest, sql: Callable[[str], pa.Table], *, interv
     if not known or not any(cell.kind == "restore" for cell in manifest.cells):
         return []
     channels = {model.id: model.channels for model in manifest.models}
+    names = ", ".join(map(text, sorted(known)))  # a join of every network with every other would be of all pairs of rows
     table = sql(
         "select stage, model, baseline, label, avg(by_db) as by_db, sum(n)::bigint as n,"
         " stddev_samp(by_db) as spread, count(*) as photographs from ("
-        f"select a.stage, a.model, b.model as baseline, s.label, {photograph_of('s')} as photograph,"
+        f"select a.stage, a.model, b.model as baseline, s.label, hash({photograph_of('s')}) as photograph,"
         " avg(b.psnr_y - a.psnr_y) as by_db, count(*) as n from restore a"
-        " join restore b on a.stage = b.stage and a.row = b.row and a.model <> b.model join samples s on s.row = a.row"
-        " where a.status = 'ok' and b.status = 'ok' and isfinite(a.psnr_y) and isfinite(b.psnr_y) group by all"
+        " join restore b on a.stage = b.stage and a.row = b.row join samples s on s.row = a.row"
+        f" where b.model in ({names}) and a.model not in ({names})"
+        " and a.status = 'ok' and b.status = 'ok' and isfinite(a.psnr_y) and isfinite(b.psnr_y) group by all"
         ") group by stage, model, baseline, label order by all"
     )
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}

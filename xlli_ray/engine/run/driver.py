@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xlli_ray.analyses.shared.freshness import check_asked
-from xlli_ray.analyses.shared.worse_than_baseline import below_baseline
+from xlli_ray.analyses.shared.remembered_means import means
 from xlli_ray.corpus.kinds import kind_of
 from xlli_ray.engine.events import Events
 from xlli_ray.engine.options import Options
@@ -54,7 +54,6 @@ from xlli_ray.store.records.lease import Lease
 from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import Cell, Manifest, ModelRecord
 from xlli_ray.store.records.unit_records import DamagedRecord, unfinished
-from xlli_ray.store.tables.study_tables import query
 from xlli_ray.store.zarr.layout import ROOT
 
 DEVICE_SECONDS = 20.0
@@ -202,9 +201,9 @@ def run_study(recipe: Recipe, out: str, options: Options, *, ahead: Callable[[],
             ran = run_analyses(
                 archive, asked(recipe.analyses), events, check=lease.check, again=options.replace, threads=recipe.threads
             )
+            below = means(archive, keep=True).below
             write_root(objects, lease.epoch)
             assert manifest.samples is not None
-            below = _below(archive)
             summary = Summary(
                 objects.url, manifest.samples.rows, manifest.samples.rejected, count_units(plan.cells), run, failed,
                 plan.added, (*notes, *changes, *plan.notes), ran.run, ran.failed, (*below, *ran.flags), manifest.measurements,
@@ -231,11 +230,6 @@ def _planned_for(objects: Objects) -> str:
     """The device in the plan of a study that has cells, else ''."""
     manifest = load_manifest(objects)
     return manifest.device if manifest is not None and manifest.cells else ""
-
-
-def _below(archive: Archive) -> list[str]:
-    """A flag for each network that is worse than the baseline."""
-    return [f"{one.stage}: {one.text}" for one in below_baseline(archive.manifest, lambda statement: query(archive, statement))]
 
 
 def _waiting(records: Listing, cells: Sequence[Cell]) -> list[str]:

@@ -90,7 +90,7 @@ class BucketObjects:
             self.fence.check()
         self._bucket.put_file(key, file)
         if self.fence:
-            self.fence.wrote(key, list(spool.parts()))
+            self.fence.wrote(key, spool.parts())
 
     def create(self, key: str, data: Buffers) -> bool:
         if self.fence:

@@ -47,7 +47,7 @@ class Fence(Protocol):
     def check(self) -> None:
         """Raises LeaseError if another driver has taken over the study."""
 
-    def wrote(self, key: str, data: Buffers) -> None:
+    def wrote(self, key: str, data: bytes | Iterable[bytes]) -> None:
         """Called after each put."""
 
     def gone(self, key: str) -> None:

@@ -30,6 +30,7 @@ PARTS = ("samples", "study", "tables", "results")
 """Folders whose objects are listed individually."""
 WAY_OUT = "the same `xlli run`, or `xlli verify --repair`, writes it again"
 _PIECE = 4 << 20
+_RANGE = 32 << 20  # of an object in a bucket: one request each
 
 Digest = tuple[int, str]
 """(bytes, crc32c as 8 hex digits)"""
@@ -50,10 +51,16 @@ class Root:
 
 
 def pieces(objects: Objects, key: str) -> Iterator[bytes]:
-    """The object in pieces, so that a large one is never held in memory (except from a bucket). Raises Missing; ValueError for an invalid
-    key: lists of keys may come from an untrusted file."""
+    """The object in pieces, so that a large one is never held in memory. Raises Missing; ValueError for an invalid key: lists of keys may
+    come from an untrusted file."""
     if not isinstance(objects, LocalObjects):
-        yield objects.get(key)
+        at, size = 0, objects.size(key)
+        if size <= _RANGE:
+            yield objects.get(key)
+            return
+        while at < size:  # no request for what is one piece, and few for what is many
+            yield objects.get_range(key, at, min(_RANGE, size - at))
+            at += _RANGE
         return
     with environment_errors(objects.url), open_regular(objects.root / check_key(key)) as file:
         while piece := file.read(_PIECE):

@@ -10,9 +10,10 @@ The fence also records the digest of everything that passes through it (bytes, c
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import google_crc32c
 
-from xlli_ray.store.objects.client import Buffers
 from xlli_ray.store.records.lease import Lease
 
 
@@ -27,7 +28,7 @@ class Fence:
         """Raises LeaseError if another driver has taken over the study."""
         self._lease.confirm()
 
-    def wrote(self, key: str, data: Buffers) -> None:
+    def wrote(self, key: str, data: bytes | Iterable[bytes]) -> None:
         value = size = 0
         for part in [data] if isinstance(data, bytes) else data:
             value, size = google_crc32c.extend(value, bytes(part)), size + len(part)

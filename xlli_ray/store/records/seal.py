@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import google_crc32c
@@ -80,11 +81,69 @@ def read_json(data: bytes, where: str, way_out: str) -> dict[str, Any]:
     return members
 
 
-def sealed_parquet(schema: pa.Schema, tables: Iterable[pa.Table], *, row_group_size: int | None = None) -> bytes:
+def sealed_parquet(schema: pa.Schema, tables: Iterable[pa.Table]) -> bytes:
     """A Parquet file (zstd, with a checksum of each page), sealed."""
-    sink = io.BytesIO()
-    with pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True) as writer:
+    parts: list[bytes] = []
+    write_sealed_parquet(parts.append, schema, tables)
+    return b"".join(parts)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written of an object: bytes, crc32c of all of them and of the last TAIL, in hex."""
+
+    size: int
+    crc: str
+    tail: str
+
+
+TAIL = 16 << 10
+"""Bytes at the end of a Parquet file that hold its seal."""
+
+
+def write_sealed_parquet(write: Callable[[bytes], object], schema: pa.Schema, tables: Iterable[pa.Table]) -> Written:
+    """The same, given to `write` row group by row group: only the footer, in which the seal is, is held."""
+    sink = _Sink(write)
+    with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), schema, compression="zstd", write_page_checksum=True) as writer:
         for table in tables:
-            writer.write_table(table, row_group_size=row_group_size)
+            writer.write_table(table)
         writer.add_key_value_metadata({"seal": PLACE.decode()})
-    return seal(sink.getvalue())
+        sink.hold()
+    return sink.end()
+
+
+class _Sink(io.RawIOBase):
+    """Passes bytes on, and holds those from `hold` on until `end` has sealed them."""
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write, self._held, self._holding = write, bytearray(), False
+        self._crc = self._size = 0
+        self._last = b""
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._size + len(self._held)
+
+    def hold(self) -> None:
+        self._holding = True
+
+    def write(self, data: Any) -> int:
+        if self._holding:
+            self._held += data
+        else:
+            self._pass(bytes(data))
+        return len(data)
+
+    def _pass(self, data: bytes) -> None:
+        self._crc, self._size = google_crc32c.extend(self._crc, data), self._size + len(data)
+        self._last = (self._last + data[-TAIL:])[-TAIL:]
+        self._write(data)
+
+    def end(self) -> Written:
+        start = self._held.rindex(MARK) + len(MARK)
+        head, tail = bytes(self._held[:start]), bytes(self._held[start + 8 :])
+        digits = f"{google_crc32c.extend(google_crc32c.extend(self._crc, head), tail):08x}".encode()
+        self._pass(head + digits + tail)
+        return Written(self._size, f"{self._crc:08x}", crc_hex(self._last))

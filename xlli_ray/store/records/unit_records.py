@@ -217,19 +217,23 @@ def pack_records(records: Listing, cell: Cell | str, *, epoch: int) -> int:
         units = range(first, first + listing.PACK)
         if any(unit not in entries for unit in units) or all(entries[unit].packed for unit in units):
             continue
-        tables, listed = [], []
-        for unit in units:
-            entry = entries[unit]
-            receipt, table = read_object(objects, cell, entry.key, objects.get(entry.key))[unit]
-            tables.append(table)
-            listed.append({"receipt": receipt.to_json(), "rows": table.num_rows})
-        schema = tables[0].schema.with_metadata({b"receipts": json.dumps(listed).encode()})
-        merged = pa.concat_tables(tables).replace_schema_metadata(schema.metadata)
-        objects.put(pack_key(name, first, epoch), sealed_parquet(schema, [merged]))
+        content = [read_object(objects, cell, entries[unit].key, objects.get(entries[unit].key))[unit] for unit in units]
+        write_pack(objects, name, first, epoch, content)
         records.wrote(pack_key(name, first, epoch))
         records.delete(key for key in records.keys(name) if _superseded(key, name, units, epoch))
         written += 1
     return written
+
+
+def write_pack(objects: Objects, cell: str, first: int, epoch: int, content: Iterable[tuple[Receipt, pa.Table]]) -> None:
+    """Put the pack of these units: receipt and rows of each, in order."""
+    tables, listed = [], []
+    for receipt, table in content:
+        tables.append(table)
+        listed.append({"receipt": receipt.to_json(), "rows": table.num_rows})
+    schema = tables[0].schema.with_metadata({b"receipts": json.dumps(listed).encode()})
+    merged = pa.concat_tables(tables).replace_schema_metadata(schema.metadata)
+    objects.put(pack_key(cell, first, epoch), sealed_parquet(schema, [merged]))
 
 
 def pack_key(cell: str, first: int, epoch: int) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -32,6 +33,8 @@ from xlli_ray.store.objects.client import LocalObjects, Missing, Objects, check_
 SCHEME = "study://"
 HELD_BYTES = 16 << 20
 """An object of a bucket up to this size is fetched whole, once per connection; a larger one by ranges."""
+MEMORY = 2 << 30
+MEMORY_A_THREAD = 256 << 20
 SHUT = (
     ("allowed_directories", f"['{SCHEME}']"),
     ("autoinstall_known_extensions", "false"),
@@ -66,6 +69,14 @@ def photograph_of(samples: str = "") -> str:
     return f"coalesce(case when {name}kind = 'clips' then {name}source else {name}target_sha end, {name}source_sha, {name}content)"
 
 
+def mentions(statement: str, name: str) -> bool:
+    """Whether a statement may use the table `name`: what it does not name it can use only by asking what there is."""
+    return name.lower() in statement.lower() or _ASKING.search(statement) is not None
+
+
+_ASKING = re.compile(r"(?i)\b(show|describe|summarize|information_schema|pragma\w*|query|query_table)\b|duckdb_|pg_|sqlite_")
+
+
 def unique(names: Sequence[str]) -> list[str]:
     """The names, repeated ones with a number: `psnr_y`, `psnr_y_1`, so that no column hides another."""
     taken, used = set(names), set[str]()
@@ -92,6 +103,8 @@ class Database:
         self._connection = duckdb.connect(":memory:")
         self._connection.register_filesystem(self._files)
         self._connection.execute(f"set temp_directory = {text(self._spill)}")
+        if (least := _memory()) < _bytes(self._connection.execute("select current_setting('memory_limit')").fetchone()):
+            self._connection.execute(f"set memory_limit = '{least >> 20}MiB'")
         self._connection.execute("set python_enable_replacements = false")  # else `from x` would find variables of the caller
         self._names: list[str] = []
         self._absent: list[str] = []
@@ -117,6 +130,10 @@ class Database:
         condition = f" where {where}" if where else ""
         with self._told():
             self._connection.execute(f"create view {quoted(name)} as select * from read_parquet([{listed}], {options}){condition}")
+        self._names.append(name)
+
+    def knows(self, name: str) -> None:
+        """Name a table that the statement does not use in the message of an error."""
         self._names.append(name)
 
     def lacks(self, reason: str) -> None:
@@ -166,6 +183,17 @@ class Database:
         self._connection.close()
         self._files.close()
         shutil.rmtree(self._spill, ignore_errors=True)
+
+
+def _memory() -> int:
+    """Bytes that a statement may hold before it spills: enough for DuckDB's threads, and far from what a driver's machine has."""
+    return max(MEMORY, MEMORY_A_THREAD * len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)))
+
+
+def _bytes(row: tuple[Any, ...] | None) -> float:
+    """DuckDB's `18.7 GiB` as a number; it is 80 % of the machine's or the container's memory."""
+    amount, unit = str(row[0] if row else "0 bytes").split()
+    return float(amount) * {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}.get(unit, 1)
 
 
 class _ReadOnly(PermissionError):

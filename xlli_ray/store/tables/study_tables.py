@@ -16,8 +16,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -30,15 +32,14 @@ from xlli_ray.store.records.checksum_root import digest_of
 from xlli_ray.store.records.digests import INDEX, remembered
 from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import NO_MODEL, Cell, Manifest
-from xlli_ray.store.records.seal import check, crc_hex, read_json, sealed_json, sealed_parquet
+from xlli_ray.store.records.seal import TAIL, Written, check, crc_hex, read_json, sealed_json, write_sealed_parquet
 from xlli_ray.store.records.unit_records import ARROW, read_receipts, read_records
 from xlli_ray.store.tables.results import folder, read_results
 from xlli_ray.store.tables.sample_table import REPAIR
-from xlli_ray.store.tables.sql import Database, text
+from xlli_ray.store.tables.sql import Database, mentions, text
 from xlli_ray.store.zarr.layout import ROOT
 
 RESERVED = ("samples", "models", "features", "failures")
-_TAIL = 16 << 10  # bytes at the end of a Parquet file that hold its seal
 FAILURES = pa.schema(
     [("stage", pa.string()), ("model", pa.string()), ("what", pa.string()), ("sample_id", pa.string()), ("row", pa.int64()),
      ("kind", pa.string()), ("reason", pa.string()), ("source", pa.string())]
@@ -184,7 +185,7 @@ def tables_are_fresh(archive: Archive, *, read: bool = False) -> bool:
             if read:
                 same = digest_of(objects, key) == (size, crc)
             else:
-                same = objects.size(key) == size and tails.get(name) in (None, crc_hex(objects.get_range(key, -_TAIL, _TAIL)))
+                same = objects.size(key) == size and tails.get(name) in (None, crc_hex(objects.get_range(key, -TAIL, TAIL)))
             if not same:
                 return False
         return True
@@ -195,22 +196,34 @@ def tables_are_fresh(archive: Archive, *, read: bool = False) -> bool:
 def write_tables(archive: Archive) -> None:
     """Rewrite `tables/`; its index comes last."""
     objects, mark = archive.objects, fingerprint(archive)
-    made: dict[str, bytes] = {}
+    made: dict[str, Written] = {}
     for kind, cells in table_kinds(archive.manifest).items():
-        made[kind] = sealed_parquet(kind_schema(cells), _regroup(kind_batches(archive.records, cells)))
-        objects.put(f"tables/{kind}.parquet", made[kind])
+        made[kind] = _put(objects, kind, kind_schema(cells), _regroup(kind_batches(archive.records, cells)))
     others = {
         "models": model_table(archive.manifest),
         "features": stored_table(archive),
         "failures": failure_table(archive),
     }
     for name, table in others.items():
-        made[name] = sealed_parquet(table.schema, [table])
-        objects.put(f"tables/{name}.parquet", made[name])
-    files = {name: (len(data), crc_hex(data)) for name, data in made.items()}
-    tails = {name: crc_hex(data[-_TAIL:]) for name, data in made.items()}
+        made[name] = _put(objects, name, table.schema, [table])
+    files = {name: (file.size, file.crc) for name, file in made.items()}
+    tails = {name: file.tail for name, file in made.items()}
     index = {"fingerprint": mark, "tables": sorted(made), "files": files, "tails": tails, "digests": remembered(objects)}
     objects.put(INDEX, sealed_json(index))  # older digests still state the records they cover
+
+
+def _put(objects: Objects, name: str, schema: pa.Schema, tables: Iterable[pa.Table]) -> Written:
+    """Write a table as it is made: it is never held as a whole."""
+    pending = objects.begin(f"tables/{name}.parquet")
+    try:
+        written = write_sealed_parquet(pending.write, schema, tables)
+        pending.commit()
+    except BaseException:
+        pending.abandon()
+        raise
+    if objects.fence:
+        objects.fence.known[f"tables/{name}.parquet"] = written.size, written.crc
+    return written
 
 
 def _regroup(tables: Iterator[pa.Table], size: int = 1 << 16) -> Iterator[pa.Table]:
@@ -228,15 +241,18 @@ def _regroup(tables: Iterator[pa.Table], size: int = 1 << 16) -> Iterator[pa.Tab
         yield pa.concat_tables(waiting).combine_chunks()
 
 
-def connect(archive: Archive, *, cells: Sequence[Cell] | None = None, unsafe: bool = False) -> Database:
+def connect(
+    archive: Archive, *, cells: Sequence[Cell] | None = None, unsafe: bool = False, statement: str | None = None
+) -> Database:
     """An SQL connection with all tables, shut (`store.tables.sql`). Uses `tables/` when up to date, else reads the records.
 
     `cells`: only rows of these cells are visible, and neither `features` nor results: the declared inputs of an analysis.
-    `unsafe`: statements may use files, network and settings. Raises StudyError for a sample table that cannot be read.
+    `unsafe`: statements may use files, network and settings. `statement`: the only one that will be asked; tables that it does not name are
+    not opened, which during a run means not made from records. Raises StudyError for a sample table that cannot be read.
     """
     database = Database()
     try:
-        _fill(database, archive, cells)
+        _fill(database, archive, cells, (lambda name: True) if statement is None else partial(mentions, statement))
         if not unsafe:
             database.shut()
     except BaseException:
@@ -245,13 +261,16 @@ def connect(archive: Archive, *, cells: Sequence[Cell] | None = None, unsafe: bo
     return database
 
 
-def _fill(database: Database, archive: Archive, cells: Sequence[Cell] | None) -> None:
+def _fill(database: Database, archive: Archive, cells: Sequence[Cell] | None, used: Callable[[str], bool]) -> None:
     objects = archive.objects
     fresh = tables_are_fresh(archive)
     kinds = table_kinds(archive.manifest)
     wanted = {cell.kind for cell in cells} if cells is not None else set(kinds)
     for name in [*(kind for kind in kinds if kind in wanted), "models", "failures", *([] if cells is not None else ["features"])]:
         only = "" if cells is None else _only(name, cells)
+        if not used(name):
+            database.knows(name)
+            continue
         if fresh:
             try:
                 database.add_parquet(name, objects, [f"tables/{name}.parquet"], where=only)
@@ -266,14 +285,15 @@ def _fill(database: Database, archive: Archive, cells: Sequence[Cell] | None) ->
             make = {"models": lambda study: model_table(study.manifest), "features": stored_table, "failures": failure_table}[name]
             table = make(archive)
         database.add(name, table, where=only)
-    parts = [key for key in objects.list("samples") if key.rsplit("/", 1)[-1].startswith("part-")]
-    if parts:
+    if not used("samples"):
+        database.knows("samples")
+    elif parts := [key for key in objects.list("samples") if key.rsplit("/", 1)[-1].startswith("part-")]:
         database.add_parquet("samples", objects, parts)
     if cells is None:
-        _results(database, objects, {*kinds, *RESERVED})
+        _results(database, objects, {*kinds, *RESERVED}, used)
 
 
-def _results(database: Database, objects: Objects, taken: set[str]) -> None:
+def _results(database: Database, objects: Objects, taken: set[str], used: Callable[[str], bool]) -> None:
     """The tables of all results; those of two analyses of one kind are one SQL table, distinguished by `stage`."""
     by_table: dict[str, list[str]] = {}
     for name, stored in read_results(objects).items():
@@ -282,6 +302,9 @@ def _results(database: Database, objects: Objects, taken: set[str]) -> None:
     for table, files in by_table.items():
         if table in taken:
             continue  # a probe of a later version took the name; the result is still read by `study.result`
+        if not used(table):
+            database.knows(table)
+            continue
         try:
             database.add_parquet(table, objects, files, union=True)
         except StudyError as error:  # must not prevent queries of the others
@@ -307,20 +330,50 @@ def _texts(values: Iterable[str]) -> str:
 
 def count_failed(archive: Archive) -> int:
     """Samples that could not be measured, once per model, regardless of the number of stages: out of `Manifest.measurements`."""
+    return failed_by_stage(archive)[1]
+
+
+def failed_by_stage(archive: Archive) -> tuple[dict[str, int], int]:
+    """Stage → failed measurements, sorted; and the samples that could not be measured, as `count_failed`."""
     table = _failures(archive)
+    if table.num_rows > _MANY:  # a tenth of ten million as Python's objects would be gigabytes
+        kept = table.filter(_others(table["stage"], "scan")).select(["stage", "model", "row"])
+        stages = kept.group_by("stage").aggregate([([], "count_all")]).to_pydict()
+        return dict(sorted(zip(stages["stage"], stages["count_all"]))), kept.group_by(["model", "row"]).aggregate([]).num_rows
     rows = zip(table["stage"].to_pylist(), table["model"].to_pylist(), table["row"].to_pylist())
-    return len({(model, row) for stage, model, row in rows if stage != "scan"})
+    failed = [(stage, model, row) for stage, model, row in rows if stage != "scan"]
+    return dict(sorted(Counter(stage for stage, _, _ in failed).items())), len({(model, row) for _, model, row in failed})
+
+
+_MANY = 10_000
+"""Rows of `failures` from which they are counted by Arrow."""
+
+
+def _others(column: pa.ChunkedArray, value: str) -> pa.ChunkedArray:
+    import pyarrow.compute as pc  # takes 50 ms to load, which a study without many failures need not wait for
+
+    return pc.not_equal(column, value)
 
 
 def _failures(archive: Archive) -> pa.Table:
-    """`failure_table`, from `tables/` when up to date."""
+    return _small(archive, "failures", failure_table)
+
+
+def stored_arrays(archive: Archive) -> tuple[int, int]:
+    """Number of stored arrays, by bucket, and their bytes."""
+    sizes = _small(archive, "features", stored_table)["bytes_stored"].to_pylist()
+    return len(sizes), sum(sizes)
+
+
+def _small(archive: Archive, name: str, make: Callable[[Archive], pa.Table]) -> pa.Table:
+    """A table that is small enough to be held, from `tables/` when up to date."""
     if tables_are_fresh(archive):
         with suppress(Missing, pa.ArrowException, OSError):
-            return pq.ParquetFile(io.BytesIO(archive.objects.get("tables/failures.parquet"))).read()
-    return failure_table(archive)
+            return pq.ParquetFile(io.BytesIO(archive.objects.get(f"tables/{name}.parquet"))).read()
+    return make(archive)
 
 
 def query(archive: Archive, sql: str, *, unsafe: bool = False) -> pa.Table:
     """Run SQL over the study's tables. Raises StudyError with DuckDB's reason and the table names."""
-    with connect(archive, unsafe=unsafe) as database:
+    with connect(archive, unsafe=unsafe, statement=sql) as database:
         return database.query(sql)

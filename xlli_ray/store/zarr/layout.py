@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -197,15 +197,10 @@ def companion_keys(key: str, values: np.ndarray) -> list[str]:
     return [f"{key}/c/{index}{'/0' * (values.ndim - 1)}" for index in range(-(-len(values) // COMPANION_CHUNK))]
 
 
-def companion_chunks(values: np.ndarray) -> list[bytes]:
+def companion_chunks(values: np.ndarray) -> Iterator[bytes]:
     """The chunks of `valid` or `row`, in order."""
-    out = []
     for start in range(0, len(values), COMPANION_CHUNK):
-        chunk = np.zeros((min(len(values), COMPANION_CHUNK), *values.shape[1:]), values.dtype)
-        piece = values[start : start + COMPANION_CHUNK]
-        chunk[: len(piece)] = piece
-        out.append(chunk.astype(values.dtype.newbyteorder("<")).tobytes())
-    return out
+        yield values[start : start + COMPANION_CHUNK].astype(values.dtype.newbyteorder("<")).tobytes()
 
 
 def read_companion(objects: Objects, key: str, rows: int, dtype: str) -> np.ndarray:
