@@ -43,6 +43,6 @@ def test_a_flat_list_does_not_go_through_what_lies_deeper(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("page", [1000, 1])
 def test_an_empty_object_is_the_marker_of_a_folder_if_keys_below_it_follow(page: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAGE", page)
-    bucket = filled("a", "a/1.png", "b", "c/d", "c/d/2.png", "e", "f.png")
-    assert bucket.find("", lambda key: True, flat=False) == ["a/1.png", "b", "c/d/2.png", "e", "f.png"]
-    assert bucket.find("", lambda key: "/" not in key, flat=True) == ["b", "e", "f.png"]
+    bucket = filled("a", "a-1.png", "a/1.png", "b", "c/d", "c/d/2.png", "e", "f.png")
+    assert bucket.find("", lambda key: True, flat=False) == ["a-1.png", "a/1.png", "b", "c/d/2.png", "e", "f.png"]
+    assert bucket.find("", lambda key: "/" not in key, flat=True) == ["a-1.png", "b", "e", "f.png"]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import s3fs
 from faulty import Faulty, Request
@@ -87,6 +90,16 @@ def test_a_file_of_any_name_is_one_get(odd: str, asked: list[str]) -> None:
     for impossible in ("a//b.png", "a\x01.png"):
         with pytest.raises(FileFault, match="unreadable file"):
             read_bytes(f"s3://{odd}/{impossible}")
+
+
+def test_a_list_and_what_it_names_lie_in_a_bucket(odd: str, files: s3fs.S3FileSystem, asked: list[str]) -> None:
+    """Names in a list are relative to its own folder, also there."""
+    out = BytesIO()
+    pq.write_table(pa.table({"image": ["sub/1.png", f"s3://{odd}/sub.png"]}), out)
+    files.pipe_file(f"{odd}/lists/all.parquet", out.getvalue())
+    sources = list_sources(CorpusSpec.model_validate({"list": f"s3://{odd}/lists/all.parquet", "scale": 2}), "/")
+    assert [source.uri for source in sources] == [f"s3://{odd}/lists/sub/1.png", f"s3://{odd}/sub.png"]
+    assert [line.split()[0] for line in asked] == ["GET"]
 
 
 def test_pairs_lie_in_buckets(odd: str, proxy: Faulty) -> None:

@@ -115,18 +115,20 @@ class Bucket:
 
     def _found(self, folder: str, wanted: Callable[[str], object], flat: bool) -> Iterator[str]:
         found: list[str] = []
-        marker = ""  # the last key, if it is empty and wanted: of a folder, if keys below it follow
+        empty: set[str] = set()  # without a byte: markers of folders, if keys below them follow
         for page in self._pages(folder or None):
             if flat and len(page) == PAGE and all("/" in entry["path"][len(folder) :].lstrip("/") for entry in page):
                 return self._directly_in(folder, wanted)
             for entry in page:
                 key = entry["path"]
-                if marker and not key.startswith(marker + "/"):
-                    found.append(marker)
-                marker = key if wanted(key) and not entry["size"] else ""
+                end = len(key)
+                while empty and (end := key.rfind("/", 0, end)) > 0:
+                    empty.discard(key[:end])
                 if wanted(key) and entry["size"]:
                     found.append(key)
-        return iter([*found, marker] if marker else found)
+                elif wanted(key):
+                    empty.add(key)
+        return iter([*found, *empty])
 
     def _directly_in(self, folder: str, wanted: Callable[[str], object]) -> Iterator[str]:
         import obstore

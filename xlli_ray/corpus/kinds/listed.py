@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xlli_ray.corpus.files.sources import absolute, read_bytes
+from xlli_ray.corpus.files.urls import SCHEME
 from xlli_ray.corpus.input_labels import check_columns, check_one_meaning, meaning_of, said, typed
 from xlli_ray.corpus.kinds.kind import CorpusKind, Paths, Source
 from xlli_ray.corpus.kinds.listed_rows import sorted_rows
@@ -93,9 +95,16 @@ def _addresses(table: pa.Table, name: str, uri: str) -> pa.ChunkedArray:
     is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or (name == "mask" and pa.types.is_null(column.type))
     if not is_text or (column.null_count and name != "mask"):
         raise RecipeError(f"corpus.list: column {name} of {uri} must contain a text{'' if name == 'mask' else ' in every row'}")
-    folder = Path(uri).parent
     blocks = (column.slice(start, _BLOCK).to_pylist() for start in range(0, len(column), _BLOCK))
-    return _texts([absolute(entry, folder) if entry else "" for entry in block] for block in blocks)
+    return _texts([_beside(uri, entry) if entry else "" for entry in block] for block in blocks)
+
+
+def _beside(uri: str, entry: str) -> str:
+    """The absolute address of an entry of the list at `uri`, relative to the list's folder, which may be in a bucket or an archive."""
+    if not SCHEME.match(uri) or SCHEME.match(entry) or entry.startswith(("/", "~")):
+        return absolute(entry, os.path.dirname(uri))
+    head, chain, tail = uri.partition("::")
+    return f"{head.rpartition('/')[0]}/{entry}{chain}{tail}"
 
 
 def _texts(blocks: Iterable[list[str]]) -> pa.ChunkedArray:
