@@ -106,6 +106,8 @@ def test_a_worker_that_is_lost_gives_its_training_back_and_three_losses_without_
                 study.objects.put(f"{job.id}/checkpoint.pt", bytes([given.count(job.id)]))  # each time a step further
                 yield job, training_runner.Lost("killed")
                 study.objects.delete([f"{job.id}/checkpoint.pt"])
+            elif job.id.endswith("seed0") and given.count(job.id) < 8:
+                yield job, training_runner.Lost("its node was taken away", taken=True)
             else:
                 yield job, worker.run(job)
 
@@ -113,7 +115,7 @@ def test_a_worker_that_is_lost_gives_its_training_back_and_three_losses_without_
     found = run_here(recipe, str(tmp_path / "out"))
     assert list(found.failed) == ["tiny-seed2"]
     assert "lost 3 times without a new checkpoint: killed" in found.failed["tiny-seed2"]
-    assert [given.count(f"tiny-seed{seed}") for seed in (0, 1, 2)] == [1, 6, 3]
+    assert [given.count(f"tiny-seed{seed}") for seed in (0, 1, 2)] == [8, 6, 3]
     assert found.trained == 2
 
 

@@ -178,14 +178,13 @@ def _train(study: _Study, missing: Sequence[Job], options: Options, spec: Worker
     events.event("begin", phase="train", total=len(missing))
     for job, outcome in _outcomes(study, ready, options, spec, say):
         if isinstance(outcome, Lost):
+            events.event("lost", id=job.id, reason=outcome.reason, taken=outcome.taken)
+            if outcome.taken:
+                ready.append(job)
+                continue
             checkpoint = hashlib.sha256(study.folder(job.id).get(CHECKPOINT) or b"").digest()
             count, before = losses.get(job.id, (0, b""))
             losses[job.id] = (count + 1 if checkpoint == before or not count else 1, checkpoint)
-            events.event("lost", id=job.id, reason=outcome.reason, taken=outcome.taken)
-            if outcome.taken:
-                losses.pop(job.id)
-                ready.append(job)
-                continue
             if losses[job.id][0] < MAX_LOSSES:
                 ready.append(job)
                 continue
