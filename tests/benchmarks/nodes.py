@@ -34,7 +34,7 @@ sys.path.insert(0, str(ROOT / "tests" / "engine"))
 from helpers import digest  # noqa: E402
 
 PORT = 6399
-PATIENCE = 280.0
+PATIENCE = 600.0
 SHM_MIB = 120
 PASS_SECONDS = 0.5
 
@@ -267,7 +267,7 @@ def unseen(cluster: Cluster, raylets: int, recipe: Path, study: Path) -> tuple[i
 def unseen_late(cluster: Cluster, raylets: int, recipe: Path, study: Path) -> tuple[int, str]:
     """The same, but it joins a run that has a worker too many."""
     study.mkdir(exist_ok=True)
-    cluster.nodes(raylets - 1)
+    cluster.nodes(raylets - 1, seconds=8 * PASS_SECONDS)  # it takes a while to join
     run = cluster.run(recipe, study, raylets)
     until(lambda: run.poll() is not None or records(study) >= 3, "units are done")
     cluster.nodes(1, setup=f"mount -t tmpfs none {study}")
