@@ -149,7 +149,8 @@ def test_the_batch_scripts_end_nobodys_ray_hear_sigterm_and_come_back(root: Path
     assert not any(re.search(r"\bray stop\b|symmetric-run|pkill|killall", line) for line in commands)
     assert any(re.fullmatch(r"#SBATCH --signal=B:TERM@\d+", line) for line in lines)
     assert "#SBATCH --requeue" in lines
-    assert any("scontrol requeue" in line for line in commands)
+    (again,) = [line for line in commands if "scontrol requeue" in line]
+    assert "= RUNNING ] && scontrol requeue" in again, "a task that was cancelled had come back: SIGTERM came, and the script asked for it"
     assert not any("0.0.0.0" in line for line in commands)
     if bash := shutil.which("bash"):
         assert subprocess.run([bash, "-n", str(path)], capture_output=True, check=False).stderr == b""
