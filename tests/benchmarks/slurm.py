@@ -1,6 +1,6 @@
 """Both SLURM templates on a real SLURM: two nodes on this machine, started by this script in a folder of their own and ended by pid.
 
-    python tests/benchmarks/slurm.py [--folder DIR] [--only ray array …]
+    python tests/benchmarks/slurm.py [--folder DIR] [--only ray array …] [--minutes 1]
 
 Debian: apt-get install slurmctld slurmd slurm-client munge. Each scenario goes through `xlli submit` and is compared with an
 undisturbed local run (`same_study.py`: arrays and tables byte for byte) and followed by `xlli verify`:
@@ -114,8 +114,8 @@ def free_ports(count: int) -> list[int]:
 class Slurm:
     """A controller and two nodes on this machine, with a munge of their own, below `folder`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, minutes: int = 1) -> None:
+        self.folder, self.minutes = folder, minutes
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
         here = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), *SYSTEM])
         self.env = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf"), "PATH": here, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -225,8 +225,9 @@ class Slurm:
         return int(self.ask("scontrol", "show", "job", job).split("Restarts=")[1].split()[0])
 
     def finish(self, job: str, seconds: float = 900) -> dict[str, str]:
-        """States once none is on its way. What is queued again would wait two minutes: it starts at once."""
-        until = time.monotonic() + seconds
+        """States once none is on its way. What is queued again would wait two minutes: it starts after some seconds, for a job that starts
+        in the second of its end has a credential that was revoked."""
+        until, since = time.monotonic() + seconds, dict[str, float]()
         while True:
             states = self.states(job)
             moving = {number for number, state in states.items() if state in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING")}
@@ -234,7 +235,8 @@ class Slurm:
                 return states
             if time.monotonic() > until:
                 raise TimeoutError(f"job {job} after {seconds:.0f} s: {states}; see {self.folder}")
-            for number in [number for number in moving if states[number] == "PENDING"]:
+            since = {number: since.get(number, time.monotonic()) for number in moving if states[number] == "PENDING"}
+            for number in [number for number, begun in since.items() if time.monotonic() - begun > 5]:
                 with suppress(subprocess.CalledProcessError):
                     self.ask("scontrol", "update", f"jobid={number}", "starttime=now")
             time.sleep(1)
@@ -287,7 +289,7 @@ def plain(slurm: Slurm, recipe: Path, study: Path) -> dict[str, Any]:
 
 
 def limit(slurm: Slurm, recipe: Path, study: Path) -> dict[str, Any]:
-    said = ("--sbatch=--signal=B:TERM@15", "--time", "1")
+    said = ("--sbatch=--signal=B:TERM@15", "--time", str(slurm.minutes))
     job = slurm.submit(str(recipe), "--kind", "slurm", "--nodes", "1", "--out", str(study), *said)
     states = slurm.finish(job, 900)
     return {"restarts": slurm.restarts(job), "states": states, "left_over": wait_left_over(job),
@@ -339,10 +341,10 @@ SIZES = {"limit": 24}
 """Patches of each photograph, where the usual 4 are too few."""
 
 
-def measure(folder: Path, names: Sequence[str], say: Callable[[dict[str, Any]], None]) -> bool:
+def measure(folder: Path, names: Sequence[str], say: Callable[[dict[str, Any]], None], minutes: int = 1) -> bool:
     """Run the scenarios and say each; whether all are as they should be."""
     good = True
-    with Slurm(folder / "slurm") as slurm:
+    with Slurm(folder / "slurm", minutes) as slurm:
         for name in names:
             size = SIZES.get(name, 4)
             recipe, local, study = folder / f"recipe-{size}.yaml", folder / f"local-{size}", folder / name
@@ -367,13 +369,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="for daemons and studies [default: a temporary one, removed at the end]")
     parser.add_argument("--only", nargs="+", choices=[*SCENARIOS], default=[*SCENARIOS])
+    parser.add_argument("--minutes", type=int, default=1, help="of a try in `limit`: shorter than the study, longer than a start")
     arguments = parser.parse_args()
     if why := missing():
         print(why, file=sys.stderr)
         return 2
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="xlli-slurm-"))
     try:
-        return 0 if measure(folder, arguments.only, lambda line: print(json.dumps(line), flush=True)) else 1
+        return 0 if measure(folder, arguments.only, lambda line: print(json.dumps(line), flush=True), arguments.minutes) else 1
     finally:
         if arguments.folder is None:
             shutil.rmtree(folder, ignore_errors=True)
