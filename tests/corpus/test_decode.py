@@ -187,6 +187,26 @@ def test_16_bit_tiff_is_read_whole_and_refused_where_pillow_would_read_it_wrong(
         decode(tiff(deep[:, :, :1], 0, 16))  # white is zero: Pillow does not invert it
 
 
+def test_a_tiff_whose_strips_end_before_its_image_does_is_refused_instead_of_read_as_black() -> None:
+    whole = tiff(RNG.integers(0, 65536, (3, 4, 1), dtype=np.uint16), 1, 16)
+    tall = whole.replace(struct.pack("<HHII", 257, 4, 1, 3), struct.pack("<HHII", 257, 4, 1, 300_000))  # 14 MB of black from 200 bytes
+    with pytest.raises(SampleError, match=r"damaged TIFF file: its strips or tiles hold 0% of 4 x 300000 pixels"):
+        decode(tall)
+
+
+@pytest.mark.parametrize("options", [{"planarconfig": "separate"}, {"planarconfig": "separate", "rowsperstrip": 7}, {"rowsperstrip": 7},
+                                     {"tile": (16, 16)}], ids=str)  # fmt: skip
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_strips_tiles_and_planes_that_hold_the_whole_image_are_read(options: dict[str, Any], orientation: int) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    values = RNG.integers(0, 256, (20, 37, 3), dtype=np.uint8)
+    file, extra = BytesIO(), [(274, "H", 1, orientation, True)]
+    given = values.transpose(2, 0, 1) if "planarconfig" in options else values
+    tifffile.imwrite(file, given, photometric="rgb", extratags=extra, **options)
+    upright = values if orientation == 1 else np.rot90(values, -1)
+    np.testing.assert_array_equal(decode(file.getvalue()).pixels, upright / np.float32(255))
+
+
 @pytest.mark.parametrize("options", [{}, {"byteorder": ">"}, {"compression": "zlib"}, {"compression": "zlib", "byteorder": ">"},
                                      {"compression": "zlib", "predictor": True}, {"tile": (16, 16)},
                                      {"tile": (16, 16), "compression": "zlib"}],

@@ -159,11 +159,21 @@ def _check_header(image: ImageFile.ImageFile, max_pixels: int) -> None:
         )
     if (frames := getattr(image, "n_frames", 1)) > 1:
         raise SampleError(f"{frames} frames in one file; expected one image: save each frame as a file")
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and (missing := _missing(image)):
+        raise SampleError(f"damaged TIFF file: its strips or tiles hold {1 - missing:.0%} of {width} x {height} pixels; Pillow would read"
+                          " the rest as black")  # fmt: skip
     if _misread(image):
         raise SampleError(
             f"{image.format} of this kind is refused: Pillow would drop bits, or read black as white;"
             " save it as 8-bit or 16-bit PNG"
         )
+
+
+def _missing(image: TiffImagePlugin.TiffImageFile) -> float:
+    """Share of the image, in 0..1, that none of its strips and tiles holds; with a plane for each channel, of all planes."""
+    planes = len(image.getbands()) if image.tag_v2.get(_TIFF_PLANAR) == 2 and image.tile and image.tile[0].codec_name != "libtiff" else 1
+    held = sum((right - left) * (low - top) for left, top, right, low in (tile.extents for tile in image.tile if tile.extents))
+    return max(0.0, 1 - held / max(1, planes * image.size[0] * image.size[1]))
 
 
 def _misread(image: ImageFile.ImageFile) -> bool:
