@@ -250,6 +250,19 @@ def test_lists_of_pairs_and_lists_that_are_none(tmp_path: Path) -> None:
         list_sources(CorpusSpec(list="gone.parquet"), tmp_path)
 
 
+def test_a_damaged_list_is_a_recipe_error_whichever_of_its_bytes_are_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "list.parquet"
+    pq.write_table(pa.table({"image": ["a.png"] * 9}), path)
+    data = bytearray(path.read_bytes())
+    data[-8 - int.from_bytes(data[-8:-4], "little")] ^= 0xFF  # arrow says OSError of a broken footer
+    path.write_bytes(data)
+    with pytest.raises(RecipeError, match="not a Parquet file, or is damaged"):
+        list_sources(CorpusSpec(list="list.parquet", scale=2), tmp_path)
+    pq.write_table(pa.table({"image": pa.array([b"\xff.png"]).view(pa.string())}), path)
+    with pytest.raises(RecipeError, match="damaged: .*UTF8"):
+        list_sources(CorpusSpec(list="list.parquet", scale=2), tmp_path)
+
+
 # -- the table --------------------------------------------------------------------------------------------------------
 
 

@@ -29,8 +29,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from fuzz_images import mutated, seeds
 
@@ -39,6 +38,7 @@ from xlli_ray.store.tables.study_tables import rejected
 from xlli_ray.store.verify.check_study import verify
 from xlli_ray.study import Study, open_study
 
+HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 KINDS = ("inputs", "images", "pairs")
 GOOD = 20
@@ -97,7 +97,8 @@ def run(recipe: Path, out: Path, workers: int, seconds: float) -> list[str]:
     except subprocess.TimeoutExpired:
         return [f"longer than {seconds:.0f} s"]
     said = done.stdout + done.stderr
-    return [f"exit code {done.returncode}: {said[-1500:]}"] * (done.returncode != 0) + [f"traceback: {said[-2500:]}"] * ("Traceback" in said)
+    out = [f"exit code {done.returncode}: {said[-1500:]}"] if done.returncode else []
+    return [*out, f"traceback: {said[-2500:]}"] if "Traceback" in said else out
 
 
 def values(study: Study, ids: Sequence[str]) -> dict[str, Any]:
@@ -167,7 +168,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
                 wrong, came = problems(open_study(place / "study"), place / "study", files, kind, good[kind])
                 counts.update({f"{kind}: {name}": count for name, count in came.items()})
             findings += [{"study": number, "kind": kind, "workers": workers, "problem": one} for one in wrong]
-            sys.stderr.write(f"study {number}: {kind}, {workers} workers, {len(wrong)} findings, {time.monotonic() - begun:.0f} s\n")
+            seconds = time.monotonic() - begun
+            sys.stderr.write(f"study {number}: {kind}, {workers} workers, {seconds:.0f} s, findings: {json.dumps(wrong)}\n")
             subprocess.run(["rm", "-rf", str(place)], check=True)
     return {
         "files": asked.files, "each": asked.each, "seed": asked.seed, "counts": dict(sorted(counts.items())), "findings": findings,

@@ -2,20 +2,21 @@
 
     python tests/fuzz/fuzz_studies.py --trials 500 --seed 0
 
-Each trial damages a copy of a small finished study (flipped bits, truncation, deletion, files swapped or under another's name, zeros,
-FIFO, folder, link to elsewhere, garbage in JSON: raw, sealed again, or as of a study from before there were seals), then asks for
-status, its last run, tables, arrays, verify, and sometimes for the page, a repair or a run, in a process of its own. A finding is an
-exception that is no XlliError, a process that takes too long or dies, or code that ran because a study named it. Prints a JSON summary.
+Each trial damages a copy of a small finished study, of images, of clips or of trainings (flipped bits, truncation, deletion, files swapped
+or under another's name, zeros, FIFO, folder, link to elsewhere, garbage in JSON: raw, sealed again, or as of a study from before there were
+seals; events, logs, the page's views and the explorer's parts, too), then asks for status, its last run, tables, arrays, verify, and sometimes for
+the page, a comparison with the whole study, the server's page and parts, a part of a run, a repair or a run, in a process of its own. The
+damages are those of `damages`. A finding is an exception that is no XlliError, a process that takes too long or dies, or code that ran
+because a study named it. Prints a JSON summary.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
+import contextlib
 import faulthandler
 import json
 import multiprocessing
-import os
 import shutil
 import sys
 import tempfile
@@ -28,260 +29,154 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from small_study import PACKED, small_study
+from damages import DAMAGES, Random
+from small_study import PACKED, motion_study, small_study, small_training
 
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.run.driver import run_study
+from xlli_ray.engine.run.part_run import Part, run_part
 from xlli_ray.engine.run.repair import repair_study
+from xlli_ray.engine.run.training_runner import train_recipe
 from xlli_ray.errors import XlliError
 from xlli_ray.recipe import Recipe
+from xlli_ray.report.comparison.write_comparison import write_comparison
+from xlli_ray.report.explorer.source import MissingPart
 from xlli_ray.report.page import write_report
+from xlli_ray.report.page_freshness import kept_page
 from xlli_ray.report.run_watch.command import Watcher
 from xlli_ray.report.run_watch.view import as_json, block, line
-from xlli_ray.report.text import status_text
+from xlli_ray.report.text import status_text, training_text
+from xlli_ray.report.training_page import write_training_page
+from xlli_ray.report.view_server.shown_study import ShownStudy
 from xlli_ray.store.objects.client import open_objects
 from xlli_ray.store.records import listing
-from xlli_ray.store.records.seal import sealed_json
 from xlli_ray.store.run_status.prometheus import metrics_text
+from xlli_ray.store.tables.trainings import read_trainings, state
 from xlli_ray.store.verify.check_study import verify
+from xlli_ray.store.verify.check_training import training_findings
 from xlli_ray.study import open_study
 
+QUIET = Options(workers=0, quiet=True)
 SECONDS = 120.0
 """A hang is what takes longer than this."""
-QUERIES = ("from samples", "from models", "from features", "from failures", "from restore", "from lam", "from lam_summary")
-GARBAGE: tuple[Any, ...] = (
-    None, True, -1, 0, 1, 3, 1 << 31, 1 << 63, 10**40, -(10**30), 0.5, 1e308, float("nan"), "", "x", "../../../etc/passwd", "a/b", "\0",
-    "'; drop table samples; --", '"', [], [[]], [1, 2, 3], {}, {"a": {"b": []}}, [None] * 50, "é" * 300, "int64", "tables", [[0, 1]],
-)  # fmt: skip
-
-Random = np.random.Generator
-
-
-def files(study: Path) -> list[Path]:
-    """Not the page and the log, which are for people."""
-    found = [path for path in sorted(study.rglob("*")) if path.is_file()]
-    return [path for path in found if path.relative_to(study).parts[0] not in ("events", "report") or path.name.endswith(".status.json")]
+QUERIES = ("from samples", "from models", "from features", "from failures", "from restore", "from lam", "from lam_summary",
+           "from flow")  # fmt: skip
+PARTS = ("study", "names-0", "column-0", "column-3", "sample-0", "sample-3", "thumbnails-0", "figure-0", "array-1-0", "nothing",
+         "sample-999999999")  # fmt: skip
+Made = dict[str, tuple[Recipe | Path, Path]]
+"""Of each kind of study the recipe, of a training its file, and the folder."""
+Actions = list[tuple[str, Callable[[], object]]]
 
 
-def write(path: Path, data: bytes) -> None:
-    """Damage a file of the study, never what a link that an earlier damage made leads to."""
-    if path.is_symlink():
-        path.unlink()
-    path.write_bytes(data)
+def shown(place: str) -> None:
+    """What `xlli view` shows: the page, then parts of the explorer."""
+    server = ShownStudy(place)
+    try:
+        server.page()
+        for name in PARTS:
+            with contextlib.suppress(MissingPart):
+                server.part(name)
+    finally:
+        server.close()
 
 
-def pick(random: Random, study: Path) -> Path:
-    """A file: first a folder of the study, so that the many small documents do not hide the rest."""
-    by_part: dict[str, list[Path]] = {}
-    for path in files(study):
-        by_part.setdefault(path.relative_to(study).parts[0], []).append(path)
-    part = sorted(by_part)[int(random.integers(len(by_part)))]
-    return by_part[part][int(random.integers(len(by_part[part])))]
+def watched(place: str) -> None:
+    """What `xlli status --watch` and `--metrics` show."""
+    view = Watcher(place, open_objects(place)).look()
+    assert block(view)
+    assert line(view)
+    json.dumps(as_json(view), allow_nan=False)
+    if view.status is not None:
+        assert metrics_text(view.status, place)
 
 
-def flip(random: Random, study: Path) -> str:
-    path = pick(random, study)
-    data = bytearray(path.read_bytes() or b"\0")
-    for _ in range(int(random.integers(1, 20))):
-        data[int(random.integers(len(data)))] ^= 1 << int(random.integers(8))
-    write(path, data)
-    return f"flip {path}"
+def training_actions(random: Random, recipe: Path, study: Path) -> Actions:
+    """The same of a training study."""
+    place, objects = str(study), open_objects(str(study))
+
+    def status() -> None:
+        trained = read_trainings(objects)
+        if trained is not None:
+            json.dumps(training_text(state(objects, trained)))
+
+    out: Actions = [("status", status), ("watch", lambda: watched(place)), ("verify", lambda: list(training_findings(objects))), ("view", lambda: shown(place))]
+    if random.random() < 0.5:
+        out.append(("report", lambda: write_training_page(objects)))
+    if random.random() < 0.3:
+        out += [("train", lambda: train_recipe(recipe, place, options=QUIET)), ("verify after training", out[2][1])]
+    return out
 
 
-def truncate(random: Random, study: Path) -> str:
-    path = pick(random, study)
-    write(path, path.read_bytes()[: int(random.integers(0, path.stat().st_size + 1))])
-    return f"truncate {path}"
-
-
-def delete(random: Random, study: Path) -> str:
-    path = pick(random, study)
-    if random.random() < 0.3 and path.parent != study:
-        shutil.rmtree(path.parent)
-        return f"delete folder {path.parent}"
-    path.unlink()
-    return f"delete {path}"
-
-
-def swap(random: Random, study: Path) -> str:
-    one, other = pick(random, study), pick(random, study)
-    first, second = one.read_bytes(), other.read_bytes()
-    write(one, second)
-    write(other, first)
-    return f"swap {one} {other}"
-
-
-def another_name(random: Random, study: Path) -> str:
-    path = pick(random, study)
-    name = path.name.replace("0", "1", 1) if "0" in path.name and random.random() < 0.7 else f"copy of {path.name}"
-    write(path.with_name(name), path.read_bytes())
-    return f"copy {path} as {name}"
-
-
-def zeros(random: Random, study: Path) -> str:
-    path = pick(random, study)
-    data = bytearray(path.read_bytes())
-    start, stop = sorted(random.integers(0, len(data) + 1, 2).tolist())
-    data[start:stop] = bytes(stop - start)
-    write(path, data)
-    return f"zeros {path} {start}:{stop}"
-
-
-def no_file(random: Random, study: Path) -> str:
-    path = pick(random, study)
-    how = str(random.choice(["fifo", "folder", "zero", "outside", "circle", "bad name"]))
-    if how == "bad name":
-        write(path.with_name(os.fsdecode(b"\xff\xfe 'a\".json")), path.read_bytes())
-        return f"bad name beside {path}"
-    path.unlink()
-    if how == "fifo":
-        os.mkfifo(path)
-    elif how == "folder":
-        path.mkdir()
-    else:
-        (study.parent / "outside").write_text("somebody's file")
-        path.symlink_to({"zero": Path("/dev/zero"), "outside": study.parent / "outside", "circle": path}[how])
-    return f"{how} {path}"
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The path of every value in a JSON document."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(place for key, item in inner for place in places(item, (*path, key)))] if path else [
-        place for key, item in inner for place in places(item, (key,))]  # fmt: skip
-
-
-def garbage(random: Random, study: Path) -> str:
-    """One value of a document becomes another, is doubled, or goes."""
-    documents = [path for path in files(study) if path.suffix == ".json"]
-    weights = np.array([8.0 if path.parent.name == "study" or path.name in ("result.json", "index.json", "digests.json") else
-                        8.0 if path == study / "study.json" else 1.0 for path in documents])  # fmt: skip
-    path = documents[int(random.choice(len(documents), p=weights / weights.sum()))]
-    document = json.loads(path.read_text())
-    how = str(random.choice(["raw", "sealed", "old"]))
-    seal = document.pop("seal", None)
-    for _ in range(int(random.integers(1, 4))):
-        there = places(document)
-        if not there:
-            break
-        *above, last = there[int(random.integers(len(there)))]
-        holder = document
-        for key in above:
-            holder = holder[key]
-        what = random.random()
-        if what < 0.15:
-            del holder[last]
-        elif what < 0.3 and isinstance(holder[last], int) and not isinstance(holder[last], bool):
-            holder[last] += int(random.choice([-1, 1, 1 << 20]))
-        elif what < 0.4:
-            holder[last] = copy.deepcopy(document)
-        else:
-            holder[last] = GARBAGE[int(random.integers(len(GARBAGE)))]
-    if how == "sealed" and document:
-        write(path, sealed_json(document, indent=1))
-    else:
-        if how == "raw" and seal is not None:
-            document["seal"] = seal
-        elif "format" in document and path.parent.name == "study":
-            document["format"] = 1
-        write(path, json.dumps(document).encode())
-    return f"garbage {path} {how}"
-
-
-def hostile(random: Random, study: Path) -> str:
-    """A document that names code, sealed as if it were ours."""
-    where = study.parent / "ran"
-    for path in [*(study / "study").glob("*.json"), study / "study.json"]:
-        if not path.is_file():
-            continue  # a FIFO would wait
-        try:
-            document = json.loads(path.read_text())
-            document["models"], document["cells"]
-        except (OSError, ValueError, LookupError, TypeError):
-            continue  # damaged before
-        document.pop("seal", None)
-        for model in document["models"]:
-            model["network"], model["entry"]["network"], model["entry"]["args"] = "os:mkdir", "os:mkdir", {"path": str(where)}
-        for cell in document["cells"]:
-            cell["spec"] = {**cell["spec"], "network": "os:mkdir"}
-        write(path, sealed_json(document, indent=1))
-    return f"hostile {study}"
-
-
-DAMAGES: tuple[Callable[[Random, Path], str], ...] = (
-    flip, flip, truncate, truncate, delete, delete, swap, another_name, zeros, no_file, no_file,
-    garbage, garbage, garbage, garbage, hostile,
-)  # fmt: skip
-
-
-def actions(random: Random, recipe: Recipe, study: Path) -> list[tuple[str, Callable[[], object]]]:
+def actions(random: Random, recipe: Recipe, study: Path, whole: Path) -> Actions:
     """What is asked of a damaged study, cheap things always."""
     place = str(study)
 
     def arrays() -> None:
         opened = open_study(study)
         for name in opened.arrays:
-            array = opened.array(name)
-            for bucket in array.buckets:
-                list(array.scan(bucket))
-                array.reader(bucket).rows([0])
-                array.xarray(bucket).values  # noqa: B018
+            buckets = [bucket for cell in opened.manifest.cells if cell.id == name for bucket in cell.buckets]
+            for one in dict.fromkeys(meta.name for bucket in buckets for meta in bucket.arrays):
+                array = opened.array(name, one)
+                for bucket in array.buckets:
+                    list(array.scan(bucket))
+                    array.reader(bucket).rows([0])
+                    array.xarray(bucket).values  # noqa: B018
 
     def results() -> None:
         for result in open_study(study).results.values():
             assert result.tables is not None
             assert result.figures is not None
+            assert result.views is not None
 
     def checked() -> None:
         opened = open_study(study)
         list(verify(opened.archive))
 
-    def watched() -> None:
-        view = Watcher(place, open_objects(place)).look()
-        assert block(view)
-        assert line(view)
-        json.dumps(as_json(view), allow_nan=False)
-        if view.status is not None:
-            assert metrics_text(view.status, place)
-
-    out: list[tuple[str, Callable[[], object]]] = [("status", lambda: status_text(open_study(study).status())), ("watch", watched)]
+    out: Actions = [("status", lambda: status_text(open_study(study).status())), ("watch", lambda: watched(place))]
     out += [(f"query {sql}", lambda sql=sql: open_study(study).sql(sql)) for sql in QUERIES]
-    out += [("arrays", arrays), ("results", results), ("verify", checked)]
+    out += [("arrays", arrays), ("results", results), ("verify", checked), ("views", lambda: open_study(study).page_views)]
     if random.random() < 0.25:
-        out.append(("report", lambda: write_report(place)))
+        out += [("kept page", lambda: kept_page(place)), ("report", lambda: write_report(place))]
+    if random.random() < 0.25:
+        out.append(("view", lambda: shown(place)))
+    if random.random() < 0.15:
+        pair = (place, str(whole)) if random.random() < 0.5 else (str(whole), place)
+        out.append(("comparison", lambda: write_comparison(*pair, str(study.parent / "both"))))
+    if random.random() < 0.15:
+        out.append(("part", lambda: run_part(recipe, place, QUIET, Part(1, 2))))
     if random.random() < 0.4:
         out += [("repair", lambda: repair_study(place)), ("verify after repair", checked)]
     if random.random() < 0.5:
-        out += [("run", lambda: run_study(recipe, place, Options(workers=0, quiet=True))), ("verify after run", checked)]
+        out += [("run", lambda: run_study(recipe, place, QUIET)), ("verify after run", checked)]
     return out
 
 
-def serve(recipe: Recipe, inbox: Any, outbox: Any) -> None:
+def serve(made: Made, inbox: Any, outbox: Any) -> None:
     """A process that is asked for trials until it is told nothing more; a stack goes to stderr when one hangs."""
     listing.PACK = PACKED
     while (asked := inbox.recv()) is not None:
-        seeds, study = asked
+        seeds, kind, study = asked
         faulthandler.dump_traceback_later(SECONDS - 5, exit=False)
-        outbox.send(trial(np.random.default_rng(seeds), recipe, Path(study)))
+        outbox.send(trial(np.random.default_rng(seeds), *made[kind], Path(study)))
         faulthandler.cancel_dump_traceback_later()
 
 
 class Server:
     """The process of `serve`, made anew when a trial kills it or makes it hang."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
+    def __init__(self, made: Made) -> None:
+        self._made = made
         self._process: Any = None
 
-    def ask(self, seeds: tuple[int, ...], study: Path) -> dict[str, Any]:
+    def ask(self, seeds: tuple[int, ...], kind: str, study: Path) -> dict[str, Any]:
         if self._process is None:
             context = multiprocessing.get_context("spawn")  # a fork would inherit locks of threads that it does not have
             inbox, self._questions = context.Pipe(duplex=False)
             self._answers, outbox = context.Pipe(duplex=False)
-            self._process = context.Process(target=serve, args=(self._recipe, inbox, outbox), daemon=True)
+            self._process = context.Process(target=serve, args=(self._made, inbox, outbox), daemon=True)
             self._process.start()
             outbox.close()
-        self._questions.send((seeds, str(study)))
+        self._questions.send((seeds, kind, str(study)))
         try:
             if self._answers.poll(SECONDS):
                 return dict(self._answers.recv())
@@ -298,15 +193,15 @@ class Server:
             self._process = None
 
 
-def trial(random: Random, recipe: Recipe, study: Path) -> dict[str, Any]:
-    """Damage the study, ask everything. {"damage", "errors": {action: text}, "outcomes": {action: class}}."""
+def trial(random: Random, recipe: Recipe | Path, whole: Path, study: Path) -> dict[str, Any]:
+    """Damage the study, a copy of `whole`; ask everything. {"damage", "errors": {action: text}, "outcomes": {action: class}}."""
     damage = []
     for _ in range(int(random.choice([1, 1, 1, 2, 3]))):
         try:
             damage.append(DAMAGES[int(random.integers(len(DAMAGES)))](random, study))
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             damage.append(f"not twice: {error!r}")  # there was no such file or value any more
-    asked = actions(random, recipe, study)
+    asked = actions(random, recipe, study, whole) if isinstance(recipe, Recipe) else training_actions(random, recipe, study)
 
     outcomes, findings = {}, []
     for name, action in asked:
@@ -326,8 +221,13 @@ def trial(random: Random, recipe: Recipe, study: Path) -> dict[str, Any]:
     return {"damage": damage, "outcomes": outcomes, "findings": findings}
 
 
-def main(arguments: Sequence[str] | None = None, *, made: tuple[Recipe, Path] | None = None) -> dict[str, Any]:
-    """`made`: a small study that is there already, and is left as it was; it is then tried in this process."""
+def make(folder: Path) -> Made:
+    """The three small studies."""
+    return {"images": small_study(folder), "clips": motion_study(folder), "trainings": small_training(folder)}
+
+
+def main(arguments: Sequence[str] | None = None, *, made: Made | None = None) -> dict[str, Any]:
+    """`made`: small studies that are there already, and are left as they were; they are then tried in this process."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--trials", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
@@ -336,15 +236,18 @@ def main(arguments: Sequence[str] | None = None, *, made: tuple[Recipe, Path] | 
     findings: list[dict[str, Any]] = []
     counts: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
-        recipe, whole = made or small_study(Path(folder) / "made")
-        server = Server(recipe)
+        studies = made or make(Path(folder))
+        server, kinds = Server(studies), [*("images",) * 3, *("clips", "trainings")]
         for number in range(asked.first, asked.first + asked.trials):
+            if (kind := kinds[number % len(kinds)]) not in studies:
+                continue
             copied = Path(folder) / "damaged" / "study"
-            shutil.copytree(whole, copied)
+            shutil.copytree(studies[kind][1], copied)
             seeds = (asked.seed, number)
-            done = trial(np.random.default_rng(seeds), recipe, copied) if made else server.ask(seeds, copied)
+            done = trial(np.random.default_rng(seeds), *studies[kind], copied) if made else server.ask(seeds, kind, copied)
             for name, outcome in done["outcomes"].items():
-                counts[f"{name.split(' from')[0]}: {outcome}"] = counts.get(f"{name.split(' from')[0]}: {outcome}", 0) + 1
+                told = f"{'trainings: ' if kind == 'trainings' else ''}{name.split(' from')[0]}: {outcome}"
+                counts[told] = counts.get(told, 0) + 1
             for finding in done["findings"]:
                 findings.append({"trial": number, "damage": done["damage"], **finding})
                 sys.stderr.write(json.dumps(findings[-1]) + "\n")

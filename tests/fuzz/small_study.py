@@ -1,4 +1,5 @@
-"""A small finished study with one of everything: weights, arrays of three probes, an analysis, records and packs, a rejected file."""
+"""Small finished studies for the fuzzers: of images (weights, arrays of four probes, an analysis, records and packs, a rejected file), of
+clips (known motion, flow, inputs with by-products) and of trainings (two networks, one of which has failed)."""
 
 from __future__ import annotations
 
@@ -11,8 +12,11 @@ from PIL import Image
 
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.run.driver import run_study
+from xlli_ray.engine.run.training_runner import train_recipe
 from xlli_ray.recipe import Recipe, load_recipe
 from xlli_ray.report.page import write_report
+from xlli_ray.report.training_page import write_training_page
+from xlli_ray.store.objects.client import open_objects
 from xlli_ray.store.records import listing
 
 ENGINE_TESTS = Path(__file__).parents[1] / "engine"
@@ -39,7 +43,8 @@ def write_small_recipe(folder: Path) -> Path:
         "models": [{"id": "small", "network": "toy:small", "tags": {"size": 1}},
                    {"id": "other", "network": "toy:small", "args": {"seed": 1}, "tags": {"size": 2}}],
         "stages": [{"features": {"layers": ["head"], "models": ["small"]}}, {"restore": {"save": True}},
-                   {"lam": {"nodes": 2, "windows": {"size": 12, "per_sample": 2}}}, {"lam_summary": {}}],
+                   {"lam": {"nodes": 2, "windows": {"size": 12, "per_sample": 2}}}, {"lam_summary": {}},
+                   {"gram": {"layers": ["tail:input"], "models": ["small"]}}],
         "batch": {"features": 1, "restore": 1},
     }  # fmt: skip
     path = folder / "recipe.yaml"
@@ -56,3 +61,40 @@ def small_study(folder: Path) -> tuple[Recipe, Path]:
     run_study(recipe, str(place), Options(workers=0, quiet=True))
     write_report(str(place))
     return recipe, place
+
+
+def motion_study(folder: Path) -> tuple[Recipe, Path]:
+    """(recipe, study) of clips made from two photographs: flow by two estimators, inputs with arrays."""
+    (folder / "photographs").mkdir()
+    for i in range(2):
+        pixels = np.random.default_rng(i).integers(0, 256, (18, 18, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+        Image.fromarray(pixels).save(folder / f"photographs/{i}.png")
+    data = {
+        "name": "motion",
+        "corpus": {"motion": {"images": ["photographs/*.png"], "window": 2, "size": 32, "speeds": [0, 1]}, "scale": 2,
+                   "degradations": ["clean", {"rain": "hu25-small"}]},
+        "stages": [{"flow": {"estimator": "known"}}, {"flow": {"id": "phase", "estimator": "phase"}},
+                   {"inputs": {"save": ["input", "target"]}}],
+    }  # fmt: skip
+    path = folder / "motion.yaml"
+    path.write_text(yaml.safe_dump(data))
+    recipe, place = load_recipe(path), folder / "motion"
+    run_study(recipe, str(place), Options(workers=0, quiet=True))
+    write_report(str(place))
+    return recipe, place
+
+
+def small_training(folder: Path) -> tuple[Path, Path]:
+    """(recipe, study) of two networks over the images of `write_small_recipe`; one ends as soon as it begins."""
+    data = {
+        "name": "trained",
+        "corpus": {"images": ["images/*.png"], "degradations": ["clean"]},
+        "train": {"network": "srresnet", "args": {"width": 4, "blocks": 1}, "iterations": 4, "batch": 1, "crop": 16, "checkpoint_every": 2},
+        "grid": [{"id": "one"}, {"id": "two", "train": {"lr": 1e30, "iterations": 3}}],
+    }  # fmt: skip
+    path = folder / "training.yaml"
+    path.write_text(yaml.safe_dump(data))
+    place = folder / "trained"
+    train_recipe(path, str(place), options=Options(workers=0, quiet=True))
+    write_training_page(open_objects(str(place)))
+    return path, place

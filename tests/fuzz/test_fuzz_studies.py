@@ -68,7 +68,7 @@ def one(study: Path, pattern: str) -> Path:
 
 
 def test_a_flipped_bit_in_any_kind_of_file_is_found_and_named(made: tuple[Recipe, Path]) -> None:
-    summary = fuzz_flips.main(["--trials", "42", "--seed", "5"], study=made[1])
+    summary = fuzz_flips.main(["--trials", "42", "--seed", "5"], studies=made[1:])
     assert summary["missed"] == []
     assert len(summary["kinds"]) >= 20
 
@@ -178,7 +178,7 @@ def test_a_scan_without_a_plan_is_no_whole_study(made: tuple[Recipe, Path], tmp_
 
 
 def test_whatever_lies_in_a_study_every_command_answers_or_says_which_file(made: tuple[Recipe, Path]) -> None:
-    summary = fuzz_studies.main(["--trials", "4", "--seed", "3"], made=made)
+    summary = fuzz_studies.main(["--trials", "5", "--seed", "3"], made={"images": made})
     assert summary["findings"] == []
     assert summary["outcomes"]
 

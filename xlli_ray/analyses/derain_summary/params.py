@@ -71,6 +71,7 @@ def read_kappa(path: Path) -> list[dict[str, Scalar]]:
 
     try:
         table = pq.read_table(path)
+        table.validate(full=True)
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0][:200]
         raise RecipeError(

@@ -51,11 +51,14 @@ class Listed(CorpusKind):
     def sources(self, given: str, corpus: CorpusSpec, base: Path | str) -> Sequence[Source]:
         uri = absolute(given, base)
         try:
-            table = pq.read_table(BytesIO(read_bytes(uri)))
+            data = BytesIO(read_bytes(uri))
         except SampleError as error:
             raise RecipeError(f"corpus.list: {error}") from error
-        except pa.ArrowException as error:
-            raise RecipeError(f"corpus.list: {uri} is not a Parquet file: {error}") from error
+        try:
+            table = pq.read_table(data)
+            table.validate(full=True)  # texts that are no UTF-8 are found here, not by whoever reads them
+        except (pa.ArrowException, OSError) as error:  # arrow's word for damaged bytes is OSError; nothing is read from outside here
+            raise RecipeError(f"corpus.list: {uri} is not a Parquet file, or is damaged: {error}") from error
         names = tuple(name for name in _FILES if name in table.column_names)
         if names not in _KINDS:
             raise RecipeError(
