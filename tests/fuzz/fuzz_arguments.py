@@ -150,18 +150,22 @@ def problem(code: int, out: str, err: str) -> str:
     return ""
 
 
-def prepare(folder: Path) -> None:
-    """What the command lines are about."""
-    small_study(folder)
-    small_training(folder)
+def prepare(folder: Path, made: Path | None) -> None:
+    """What the command lines are about: made here, or a copy of `made`."""
+    if made is None:
+        folder.mkdir()
+        small_study(folder)
+        small_training(folder)
+    else:
+        shutil.copytree(made, folder)
     (folder / "empty").mkdir()
     (folder / "link").symlink_to(folder / "link")
     os.mkfifo(folder / "fifo")
     shutil.copyfile(min((folder / "study/weights").iterdir()), folder / "weights.safetensors")
 
 
-def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """Run the trials; returns the summary."""
+def main(arguments: Sequence[str] | None = None, *, made: Path | None = None) -> dict[str, Any]:
+    """Run the trials; returns the summary. `made`: a folder with a small study that is there already."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--trials", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
@@ -173,13 +177,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     # a server would serve until it is told not to
     interrupted = patch("xlli_ray.report.view_server.server.ViewServer.serve_forever", side_effect=KeyboardInterrupt)
     here = Path.cwd()
-    with tempfile.TemporaryDirectory() as where, less_memory(MEMORY), interrupted:
+    with tempfile.TemporaryDirectory() as where, less_memory(MEMORY), interrupted, patch.dict(os.environ, {"HOME": where}):
         folder = Path(where)
         whole, trial = folder / "whole", folder / "trial"
         try:
-            os.environ["HOME"] = str(folder / "home")
-            whole.mkdir()
-            prepare(whole)
+            prepare(whole, made)
             shutil.copytree(whole, trial, symlinks=True, ignore=shutil.ignore_patterns("fifo"))
             for number in range(options.first, options.first + options.trials):
                 rng = random.Random(f"{options.seed}/{number}")
@@ -192,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
                 os.chdir(trial / "here")
                 known = lines(trial)
                 line = known[number % len(known)]
-                words = list(line) if number - options.first < len(known) else changed(line, trial, rng)
+                words = list(line) if number < len(known) else changed(line, trial, rng)
                 start, wrong, code = time.process_time(), "", -1
                 try:
                     with limited(SECONDS):

@@ -38,8 +38,8 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from fuzz_images import mutated, seeds
-from fuzz_recipes import HOSTILE
 from limits import Hang, less_memory, limited
+from recipe_changes import HOSTILE
 
 SECONDS = 10
 MEMORY = 6 * 2**30

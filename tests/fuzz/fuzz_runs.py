@@ -88,15 +88,22 @@ def write_recipe(path: Path, files: Path, kind: str) -> None:
     path.write_text(yaml.safe_dump(data))
 
 
+AGAIN = 3
+"""Times that a run may end with "run the same command again", as where Ray does not start on a busy machine."""
+
+
 def run(recipe: Path, out: Path, workers: int, seconds: float) -> list[str]:
-    """`xlli run` in a process of its own; what is wrong with how it ended."""
+    """`xlli run` in a process of its own, again where it says so; what is wrong with how it ended."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE.parent / "engine")]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "xlli_ray", "run", str(recipe), "--out", str(out), "--workers", str(workers), "--quiet"]
-    try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
-        return [f"longer than {seconds:.0f} s"]
-    said = done.stdout + done.stderr
+    for _ in range(AGAIN):
+        try:
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds, check=False)
+        except subprocess.TimeoutExpired:
+            return [f"longer than {seconds:.0f} s"]
+        said = done.stdout + done.stderr
+        if done.returncode != 3 or "run the same command again" not in said:
+            break
     out = [f"exit code {done.returncode}: {said[-1500:]}"] if done.returncode else []
     return [*out, f"traceback: {said[-2500:]}"] if "Traceback" in said else out
 

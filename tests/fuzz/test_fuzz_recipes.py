@@ -11,8 +11,8 @@ import fuzz_recipes
 
 
 def test_mutated_recipes_end_in_a_plan_or_in_an_error_of_ours() -> None:
-    summary = fuzz_recipes.main(["--trials", "48", "--seed", "7"])
+    summary = fuzz_recipes.main(["--first", "44", "--trials", "40", "--seed", "7"])
     assert summary["findings"] == []
-    assert summary["outcomes"]["planned"] >= 8, "most recipes of the package plan as they stand, over two images"
+    assert summary["outcomes"]["planned"] >= 4, "recipes as they stand and some that were changed, over two images"
     assert summary["outcomes"]["refused: RecipeError"] >= 8
     assert not any(outcome.startswith("no word") for outcome in summary["outcomes"])

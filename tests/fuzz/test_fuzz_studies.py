@@ -13,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import fuzz_arguments
 import fuzz_flips
 import fuzz_studies
 from small_study import PACKED, small_study
@@ -181,6 +182,13 @@ def test_whatever_lies_in_a_study_every_command_answers_or_says_which_file(made:
     summary = fuzz_studies.main(["--trials", "5", "--seed", "3"], made={"images": made})
     assert summary["findings"] == []
     assert summary["outcomes"]
+
+
+@pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens")  # sys.argv is set on purpose
+def test_odd_command_lines_end_in_an_answer_or_in_one_message_of_ours(made: tuple[Recipe, Path]) -> None:
+    summary = fuzz_arguments.main(["--first", "40", "--trials", "40", "--seed", "3"], made=made[1].parent)
+    assert summary["findings"] == []
+    assert len(summary["outcomes"]) > 10
 
 
 def test_an_array_whose_document_or_shard_zarr_refuses_is_named_by_xarray(study: Path) -> None:
