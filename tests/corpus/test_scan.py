@@ -259,7 +259,7 @@ def test_a_damaged_list_is_a_recipe_error_whichever_of_its_bytes_are_wrong(tmp_p
     with pytest.raises(RecipeError, match="not a Parquet file, or is damaged"):
         list_sources(CorpusSpec(list="list.parquet", scale=2), tmp_path)
     pq.write_table(pa.table({"image": pa.array([b"\xff.png"]).view(pa.string())}), path)
-    with pytest.raises(RecipeError, match="damaged: .*UTF8"):
+    with pytest.raises(RecipeError, match=r"damaged: .*UTF8"):
         list_sources(CorpusSpec(list="list.parquet", scale=2), tmp_path)
 
 

@@ -4,9 +4,9 @@
 
 Each trial damages a copy of a small finished study, of images, of clips or of trainings (flipped bits, truncation, deletion, files swapped
 or under another's name, zeros, FIFO, folder, link to elsewhere, garbage in JSON: raw, sealed again, or as of a study from before there were
-seals; events, logs, the page's views and the explorer's parts, too), then asks for status, its last run, tables, arrays, verify, and sometimes for
-the page, a comparison with the whole study, the server's page and parts, a part of a run, a repair or a run, in a process of its own. The
-damages are those of `damages`. A finding is an exception that is no XlliError, a process that takes too long or dies, or code that ran
+seals; events, logs, the page's views and the explorer's parts, too), then asks for status, its last run, tables, arrays, verify, and
+sometimes for the page, a comparison with the whole study, the server's page and parts, a part of a run, a repair or a run, in a process of
+its own. The damages are those of `damages`. A finding is an exception that is no XlliError, a process that takes too long or dies, or code that ran
 because a study named it. Prints a JSON summary.
 """
 
@@ -99,7 +99,8 @@ def training_actions(random: Random, recipe: Path, study: Path) -> Actions:
         if trained is not None:
             json.dumps(training_text(state(objects, trained)))
 
-    out: Actions = [("status", status), ("watch", lambda: watched(place)), ("verify", lambda: list(training_findings(objects))), ("view", lambda: shown(place))]
+    out: Actions = [("status", status), ("watch", lambda: watched(place)), ("verify", lambda: list(training_findings(objects)))]
+    out.append(("view", lambda: shown(place)))
     if random.random() < 0.5:
         out.append(("report", lambda: write_training_page(objects)))
     if random.random() < 0.3:
