@@ -85,6 +85,7 @@ def test_stages_that_can_share_the_units_of_sets_and_so_their_forward_pass(recip
     assert open_study(tmp_path / "study").sql(scores).equals(open_study(tmp_path / "without").sql(scores))
 
 
+@pytest.mark.slow  # some 25 s of workers that start
 def test_a_sample_that_kills_its_worker_is_marked_and_the_set_is_finished(
     recipe: Make, ray_session: None, corpus: Path, tmp_path: Path
 ) -> None:

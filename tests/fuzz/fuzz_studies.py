@@ -6,8 +6,8 @@ Each trial damages a copy of a small finished study, of images, of clips or of t
 or under another's name, zeros, FIFO, folder, link to elsewhere, garbage in JSON: raw, sealed again, or as of a study from before there were
 seals; events, logs, the page's views and the explorer's parts, too), then asks for status, its last run, tables, arrays, verify, and
 sometimes for the page, a comparison with the whole study, the server's page and parts, a part of a run, a repair or a run, in a process of
-its own. The damages are those of `damages`. A finding is an exception that is no XlliError, a process that takes too long or dies, or code that ran
-because a study named it. Prints a JSON summary.
+its own. The damages are those of `damages`. A finding is an exception that is no XlliError, a process that takes too long or dies, or code
+that ran because a study named it. Prints a JSON summary.
 """
 
 from __future__ import annotations

@@ -30,6 +30,9 @@ from xlli_ray.store.objects.client import open_objects
 WEB = Path(__file__).parents[2] / "xlli_ray/report/explorer/web"
 BUNDLE = WEB.parent / "bundle"
 BROWSER_TESTS = sorted(path.name for path in (WEB / "browser").glob("*.test.mjs"))
+BROWSERS = ("chrome", "firefox")
+ONLY_CHROME = ("accessible.test.mjs",)
+BRIEF = ("served.test.mjs", "hostile.test.mjs")
 LARGEST = 80 << 10
 """Bytes of the program, compressed."""
 
@@ -131,7 +134,15 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         server.shutdown()
 
 
-@pytest.mark.parametrize("name", BROWSER_TESTS)
-def test_in_chromium_and_firefox(pages: dict[str, str], name: str) -> None:
+def in_browser(browser: str, name: str) -> Any:
+    """In Firefox by default only that a page opens, without and with a server: it repeats what Chromium shows, and takes as long."""
+    return pytest.param(browser, name, marks=[] if browser == "chrome" or name in BRIEF else pytest.mark.slow, id=f"{browser}-{name}")
+
+
+PAIRS = [(browser, name) for browser in BROWSERS for name in BROWSER_TESTS if browser == "chrome" or name not in ONLY_CHROME]
+
+
+@pytest.mark.parametrize(("browser", "name"), [in_browser(*pair) for pair in PAIRS])
+def test_in_chromium_and_firefox(pages: dict[str, str], browser: str, name: str) -> None:
     needed("chromium", "firefox-esr")
-    node("node", "--test", "--test-concurrency=1", f"browser/{name}", XLLI_PAGES=json.dumps(pages))
+    node("node", "--test", "--test-concurrency=1", f"browser/{name}", XLLI_PAGES=json.dumps(pages), XLLI_BROWSERS=browser)

@@ -1,5 +1,5 @@
 // For browser tests: pages opened in Chromium and Firefox. XLLI_PAGES is a JSON object, name → URL, made by tests/report/test_explorer_program.py;
-// by hand: XLLI_PAGES='{"toy": "file:///…/report/index.html"}' node --test browser/
+// by hand: XLLI_PAGES='{"toy": "file:///…/report/index.html"}' node --test browser/ (XLLI_BROWSERS=chrome: in that one only)
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { after, test } from "node:test";
@@ -10,6 +10,7 @@ const PROGRAMS = {
   chrome: ["/usr/bin/chromium", "/usr/bin/google-chrome", process.env.XLLI_CHROMIUM],
   firefox: ["/usr/bin/firefox-esr", "/usr/bin/firefox", process.env.XLLI_FIREFOX],
 };
+const BROWSERS = process.env.XLLI_BROWSERS?.split(",") ?? Object.keys(PROGRAMS);
 
 const started = new Map();
 after(async () => {
@@ -18,7 +19,7 @@ after(async () => {
 
 /** `run({ open, browser })` in each browser; `open(page, { hash, width, height, dark, still, scripts })` gives a puppeteer page. `only`: of one. */
 export function inBrowsers(name, run, only = Object.keys(PROGRAMS)) {
-  for (const [browser, places] of Object.entries(PROGRAMS).filter(([one]) => only.includes(one))) {
+  for (const [browser, places] of Object.entries(PROGRAMS).filter(([one]) => only.includes(one) && BROWSERS.includes(one))) {
     const executablePath = places.find((place) => place && existsSync(place));
     test(`${name} (${browser})`, { skip: executablePath ? false : `no ${browser}`, timeout: 120_000 }, async () => {
       if (!started.has(browser)) {
