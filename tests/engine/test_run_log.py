@@ -209,6 +209,17 @@ def test_a_run_that_stops_says_so_and_leaves_no_thread(recipe: Make, tmp_path: P
     assert not [thread for thread in threading.enumerate() if thread.name == "xlli-log"]
 
 
+def test_a_plan_and_a_scan_say_what_they_are(recipe: Make, tmp_path: Path) -> None:
+    """After `xlli plan` a finished run was said to have left no status."""
+    from xlli_ray.engine.run.driver import plan_study, scan_study
+
+    scan_study(recipe(), str(tmp_path / "study"), QUIET)
+    plan_study(recipe(), str(tmp_path / "study"), QUIET)
+    for epoch, what in ((1, "scan"), (2, "plan")):
+        said = status(tmp_path / "study", epoch)
+        assert (said.what, said.ended and said.ended.how) == (what, "finished")
+
+
 def test_a_store_that_fails_is_left_to_the_work_to_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     objects = open_objects(tmp_path)
 

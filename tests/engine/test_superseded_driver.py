@@ -121,7 +121,7 @@ def test_a_run_that_cannot_sweep_what_a_crash_left_gives_its_lease_back(
     monkeypatch.setattr("xlli_ray.store.records.lease.Holder.is_dead_here", lambda self: True)
     monkeypatch.setattr("xlli_ray.store.records.lease._HELD", set())
 
-    def full(self: object, prefix: str) -> int:
+    def full(self: object, prefix: str, **_: object) -> int:
         raise EnvironmentFailure(30, "read-only")
 
     with monkeypatch.context() as patched:

@@ -94,6 +94,7 @@ def _apart(recipe: Recipe, objects: Objects, spec: WorkerSpec) -> Apart:
 def scan_study(recipe: Recipe, out: str, options: Options) -> Manifest:
     """Scan only. Returns the manifest with its sample table."""
     with session(out, replace(options, device="cpu", gpus_per_worker=0.0), recipe.threads) as (objects, lease, events, spec, options):
+        events.event("start", what="scan", command=options.command, epoch=lease.epoch)
         pools = Pools(options, spec, objects, ())
         try:
             manifest = _scanned(recipe, CorpusFiles(recipe.corpus), objects, lease, events, pools, options, again=True)
@@ -111,6 +112,7 @@ def plan_study(recipe: Recipe, out: str, options: Options, *, adopt: bool = Fals
     with session(out, options, recipe.threads, begun=_planned_for, samples_alone=_samples_alone(recipe)) as (
         objects, lease, events, spec, options,
     ):  # fmt: skip
+        events.event("start", what="plan", command=options.command, epoch=lease.epoch)
         apart = _apart(recipe, objects, spec)
         pools = Pools(replace(options, workers=0), spec, objects, ())
         try:

@@ -33,6 +33,8 @@ INTERRUPTED = 130
 
 def status(study: str, asked: Asked) -> int:
     """Returns the exit code."""
+    if asked.watch and asked.prometheus:
+        raise StudyError("--watch shows, --prometheus prints once: give one of them (`xlli run --metrics FILE` keeps a file of metrics)")
     objects = open_objects(study)
     if asked.watch:
         return watch(study, objects, every=asked.every, json_lines=asked.json)
