@@ -17,11 +17,13 @@ from typing import Any
 import pytest
 from helpers import HERE, digest
 
+from xlli_ray.corpus.scan import list_sources
 from xlli_ray.engine.pools import draining
 from xlli_ray.engine.pools.draining import Places
 from xlli_ray.engine.pools.local import Lost
 from xlli_ray.engine.pools.ray_pool import unseen
 from xlli_ray.engine.run.driver import Summary
+from xlli_ray.engine.run.scan_runner import Scanner, scan_files
 from xlli_ray.engine.run.units import run_units
 from xlli_ray.engine.worker.job import UnitJob, UnitResult
 from xlli_ray.engine.worker.tasks import WorkerSpec
@@ -81,6 +83,26 @@ def test_units_that_a_taken_node_took_along_are_not_searched_for_a_sample(recipe
     assert run_units(study.archive, deque([job]), Taking, _Silent(), _Epoch()) == 40
     assert {one.mode for one in jobs_seen} == {"batches"}
     assert [one.attempt for one in jobs_seen] == list(range(41))
+
+
+def test_files_that_a_taken_node_was_reading_are_not_suspected(recipe: Make, corpus: Path, tmp_path: Path) -> None:
+    spec, objects, jobs_seen = recipe().corpus, open_objects(tmp_path), list[Any]()
+
+    class Taking:
+        workers = 1
+
+        def run(self, task: str, jobs: deque[Any], stop: Callable[[], None]) -> Any:
+            while jobs:
+                job = jobs.popleft()
+                jobs_seen.append(job)
+                yield job, Lost("the node was taken away", taken=True) if job.attempt < 40 else Scanner(objects.url, 1).run(job)
+
+    section, sources = spec.model_dump(mode="json"), list_sources(spec, "/")
+    section.pop("pies")
+    rows, scanned = scan_files(objects, sources, section, "c", Taking, _Silent(), seed=0, stop=_Epoch().check, epoch=1)
+    assert scanned == len(rows) == 12
+    assert {row["status"] for row in rows} == {"ok"}
+    assert [(job.attempt, job.careful, job.skip) for job in jobs_seen] == [(attempt, False, ()) for attempt in range(41)]
 
 
 def test_a_node_that_does_not_see_the_run_is_named_before_its_first_job(tmp_path: Path) -> None:

@@ -209,8 +209,11 @@ def scan_files(
         fruitless = 0
         for job, outcome in pool().run("scan", jobs, stop):
             if isinstance(outcome, Lost):
+                reporter.event("lost", phase="scan", unit=job.unit, reason=outcome.reason, taken=outcome.taken)
+                if outcome.taken:
+                    jobs.append(replace(job, attempt=job.attempt + 1))
+                    continue
                 lost[job.unit] = lost.get(job.unit, 0) + 1
-                reporter.event("lost", phase="scan", unit=job.unit, reason=outcome.reason)
                 note = read_crash_note(objects, f"scan-{scan}", job.unit, epoch, job.attempt) if job.careful else None
                 retry = replace(job, attempt=job.attempt + 1, careful=lost[job.unit] >= 2)
                 jobs.append(retry if note is None else replace(retry, skip=(*job.skip, note)))
