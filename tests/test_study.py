@@ -17,6 +17,7 @@ from PIL import Image
 
 import xlli_ray
 from xlli_ray.errors import StudyError
+from xlli_ray.report.text import status_text
 from xlli_ray.study import Study, open_study
 
 ENGINE_TESTS = Path(__file__).parent / "engine"
@@ -211,6 +212,18 @@ def test_many_failures_are_counted_as_few_are(study: Study, monkeypatch: pytest.
     assert few["failures"]["samples"] > 0
     monkeypatch.setattr("xlli_ray.store.tables.study_tables._MANY", 0)
     assert study.status() == few
+
+
+def test_a_status_of_many_records_reads_none_of_them(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = open_study(copy).status()
+    (copy / "tables" / "index.json").unlink()
+    monkeypatch.setattr("xlli_ray.store.tables.study_tables.LOOKED_AT", 1)
+    monkeypatch.setattr("xlli_ray.store.tables.study_tables.read_receipts", lambda *_: pytest.fail("a record was read"))
+    state = open_study(copy).status()
+    assert state["failures"] == {**few["failures"], "as_of": "the last run that ended"}
+    assert "(as of the last run that ended; since then: --watch)" in status_text(state)
+    (copy / "tables" / "failures.parquet").unlink()
+    assert open_study(copy).status()["failures"]["samples"] == 0
 
 
 def test_a_query_during_a_run_makes_only_the_tables_that_it_names(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

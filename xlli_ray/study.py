@@ -31,7 +31,7 @@ from xlli_ray.store.records.manifest import Cell, Manifest
 from xlli_ray.store.tables.results import Stored, folder, read_failure, read_file, read_results, read_table
 from xlli_ray.store.tables.sample_table import SampleReader
 from xlli_ray.store.tables.sql import text
-from xlli_ray.store.tables.study_tables import failed_by_stage, query
+from xlli_ray.store.tables.study_tables import count_in_status, query
 from xlli_ray.store.zarr.read import Block
 from xlli_ray.store.zarr.size_reader import Reader, SizeReader, open_readers
 from xlli_ray.views.html import card
@@ -363,7 +363,8 @@ class Study:
             cells.append({"cell": cell.id, "units": cell.units, "done": len(done), "rows": cell.rows})
         samples = self.manifest.samples
         analyses = [asdict(state) for state in states(archive)]
-        by_stage, failed = failed_by_stage(archive)
+        by_stage, failed, of_all = count_in_status(archive)
+        as_of = {} if of_all else {"as_of": "the last run that ended"}
         return {
             "name": self.manifest.name,
             "running": running(self.objects),
@@ -371,7 +372,7 @@ class Study:
             "rejected": samples.rejected if samples else 0,
             "cells": cells,
             "failed": by_stage,
-            "failures": {"samples": failed, "of": self.manifest.measurements},
+            "failures": {"samples": failed, "of": self.manifest.measurements, **as_of},
             "analyses": analyses,
             "complete": bool(cells)
             and all(cell["done"] >= cell["units"] for cell in cells)

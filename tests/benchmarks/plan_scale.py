@@ -3,7 +3,8 @@
 The sample table (10⁷ rows, six degradations) is written by `store.tables.sample_table.write_sample_table` from made-up batches of
 `corpus.table.SCHEMA`. Then, in a fresh process of its own: read study.json, plan two networks with random weights (features and restore),
 save the plan, list what is pending, and read the rows of one unit as a worker does. Bars: planning < 2 minutes and < 2 GB resident at
-its peak. The writing of the table is reported too, and the time of `expand` (ids of real samples) for a tenth of the rows.
+its peak. Then the same for ten times as many, by their summary alone, with a record of every unit. The writing of the table is reported
+too, and the time of `expand` (ids of real samples) for a tenth of the rows.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +195,64 @@ def child_scan(folder: Path, rows: int) -> dict[str, Any]:
     return {"files_per_cpu_s": rates}
 
 
-CHILDREN = {"table": child_table, "plan": child_plan, "rows": child_rows, "expand": child_expand, "scan": child_scan}
+class _Names:
+    """A store that has a record of each unit of a plan, by name: what a run of ten times as many samples lists at its end."""
+
+    def __init__(self, cells: Any) -> None:
+        self._cells = cells
+
+    def list(self, prefix: str) -> Iterator[str]:
+        from xlli_ray.store.records.unit_records import record_key
+
+        assert prefix == "records"
+        for cell in self._cells:
+            yield from (record_key(cell.id, unit, 1) for unit in range(cell.units))
+
+
+def child_tenfold(folder: Path, rows: int) -> dict[str, Any]:
+    """Ten times as many samples, by their summary alone: plan, and what names of records cost when none is packed yet."""
+    from dataclasses import replace
+
+    from xlli_ray.engine.run.allowed_models import make_gate
+    from xlli_ray.engine.run.plan import make_plan
+    from xlli_ray.engine.run.study_weights import load_study_model
+    from xlli_ray.engine.run.units import pending_jobs
+    from xlli_ray.recipe import parse_recipe
+    from xlli_ray.store.archive import Archive
+    from xlli_ray.store.objects.client import open_objects
+    from xlli_ray.store.records.documents import load_manifest
+    from xlli_ray.store.records.listing import Listing
+    from xlli_ray.store.tables.study_tables import fingerprint
+
+    objects = open_objects(folder / "study")
+    manifest = load_manifest(objects)
+    assert manifest is not None
+    assert manifest.samples is not None
+    buckets = tuple(
+        replace(one, start=10 * one.start, rows=10 * one.rows, blocks=tuple((name, 10 * first, 10 * n) for name, first, n in one.blocks))
+        for one in manifest.samples.buckets
+    )
+    table = replace(manifest.samples, rows=10 * rows, buckets=buckets)
+    steps = _Steps()
+    plan = make_plan(
+        parse_recipe(recipe(folder), base=folder), table, manifest.models,
+        lambda name: load_study_model(objects, manifest.model(name)), device=manifest.device,
+    )  # fmt: skip
+    steps.done("plan")
+    names: Any = _Names(plan.cells)
+    listing = Listing(names)
+    assert not pending_jobs(listing, plan.cells, make_gate(manifest.models))
+    steps.done("pending jobs, all done")
+    fingerprint(Archive(names, replace(manifest, samples=table, cells=plan.cells), listing))
+    steps.done("fingerprint of the tables")
+    none = len(pending_jobs(Listing(open_objects(folder / "nothing")), plan.cells, make_gate(manifest.models)))
+    steps.done("pending jobs, none done")
+    return {"steps": steps.steps, "units": none, "records": sum(cell.units for cell in plan.cells), "array_bytes": plan.nbytes}
+
+
+CHILDREN = {
+    "table": child_table, "plan": child_plan, "rows": child_rows, "tenfold": child_tenfold, "expand": child_expand, "scan": child_scan,
+}  # fmt: skip
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from xlli_ray.corpus.degradations import is_real
 from xlli_ray.stats.intervals import UNLIMITED, Interval, Limits, ends, refusal
 from xlli_ray.stats.network_pairs import compared
 from xlli_ray.store.records.manifest import NO_MODEL
-from xlli_ray.store.tables.sql import photograph_of, quoted, text
+from xlli_ray.store.tables.sql import PHOTOGRAPHS, quoted, text
 from xlli_ray.store.tables.study_tables import connect
 from xlli_ray.study import Study
 
@@ -131,9 +131,8 @@ def summarise(
     own = ", ".join(["s.content", *(f"coalesce(cast(t.{quoted(name)} as varchar), '')" for name in asked.places)])
     measured = f"""
         measured as (
-          select coalesce(t.model, {text(NO_MODEL)}) as model, s.label, {photograph_of('s')} as photograph,
-                 concat_ws('|', {own}) as own, avg({value}) as v, count(*) as n
-          from (select * from {of}) t join samples s on t.row = s.row where isfinite({value}) group by all
+          select coalesce(t.model, {text(NO_MODEL)}) as model, s.label, s.photograph, hash({own}) as own, avg({value}) as v, count(*) as n
+          from (select * from {of}) t join {PHOTOGRAPHS} s on t.row = s.row where isfinite({value}) group by all
         )"""
     stage = [asked.stage, asked.stage]
     per = "per as (select model, label, photograph, sum(v * n) / sum(n) as m, sum(n) as n from measured group by all)"

@@ -174,6 +174,8 @@ def status_text(state: Mapping[str, Any]) -> str:
     """`xlli status` for people."""
     rows = [[c["cell"], c["rows"], c["done"], c["units"], f"{100 * c['done'] / max(1, c['units']):.0f} %"] for c in state["cells"]]
     failed = ", ".join(f"{count} in {stage}" for stage, count in state["failed"].items()) or "none"
+    if as_of := state["failures"].get("as_of"):
+        failed += f" (as of {as_of}; since then: --watch)"
     head = _standing(state)
     if (bad := state["failures"])["samples"]:
         of = counted(bad["of"], "measurement").upper()

@@ -165,15 +165,16 @@ def _state(asked: Asked, archive: Archive, stored: Stored | None, *, wanted: boo
     failure = read_failure(archive.objects, asked.id)
     why = ""
     try:
-        try:
-            made = resolve(asked, archive).made
-        except RecipeError:  # its code is not installed here, or must not run
-            if stored is None:
-                raise
-            made = _as_made(asked, archive, stored.made)
-        if stored is not None and stored.made.fingerprint == made.fingerprint:
-            return State(asked.id, asked.kind, "current", wanted=wanted, code=asked.code)
-        why = changes(stored.made, made) if stored is not None else ""
+        if stored is None:
+            inputs_of(asked, archive.manifest)  # for its errors: nothing to compare with, so no digest of a million records
+        else:
+            try:
+                made = resolve(asked, archive).made
+            except RecipeError:  # its code is not installed here, or must not run
+                made = _as_made(asked, archive, stored.made)
+            if stored.made.fingerprint == made.fingerprint:
+                return State(asked.id, asked.kind, "current", wanted=wanted, code=asked.code)
+            why = changes(stored.made, made)
     except (XlliError, ValueError) as error:
         why = without_lead(str(error), asked.id)
     if failure:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from xlli_ray.store.tables.sql import photograph_of, quoted
+from xlli_ray.store.tables.sql import PHOTOGRAPHS, quoted
 from xlli_ray.store.tables.study_tables import kind_columns, table_kinds
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def _means(
     # a stage with several cells a model (a map and its controls): one line each
     what = "what, " if len({cell.what for cell in cells}) > 1 else ""
     photographs = (
-        f"select t.stage, t.model, {f't.{what}' if what else ''}s.label as degradation, hash({photograph_of('s')}) as photograph, "
-        f"count(*) filter (where t.status = 'ok') as n, {own} from {quoted(kind)} t join samples s on t.row = s.row group by all"
+        f"select t.stage, t.model, {f't.{what}' if what else ''}s.label as degradation, s.photograph, "
+        f"count(*) filter (where t.status = 'ok') as n, {own} from {quoted(kind)} t join {PHOTOGRAPHS} s on t.row = s.row group by all"
     )
     table = sql(
         f"select stage, model, {what}degradation, sum(n)::bigint as n, {', '.join(f'avg({name}) as {name}' for name in names)}, "

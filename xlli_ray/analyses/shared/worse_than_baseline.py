@@ -18,7 +18,7 @@ import pyarrow as pa
 from xlli_ray.errors import counted
 from xlli_ray.stats.intervals import ends
 from xlli_ray.store.records.manifest import Manifest
-from xlli_ray.store.tables.sql import photograph_of, text
+from xlli_ray.store.tables.sql import PHOTOGRAPHS, text
 
 NETWORK = "xlli_ray.models.networks.bicubic:make"
 
@@ -80,9 +80,9 @@ def below_baseline(manifest: Manifest, sql: Callable[[str], pa.Table], *, interv
     table = sql(
         "select stage, model, baseline, label, avg(by_db) as by_db, sum(n)::bigint as n,"
         " stddev_samp(by_db) as spread, count(*) as photographs from ("
-        f"select a.stage, a.model, b.model as baseline, s.label, hash({photograph_of('s')}) as photograph,"
+        f"select a.stage, a.model, b.model as baseline, s.label, s.photograph,"
         " avg(b.psnr_y - a.psnr_y) as by_db, count(*) as n from restore a"
-        " join restore b on a.stage = b.stage and a.row = b.row join samples s on s.row = a.row"
+        f" join restore b on a.stage = b.stage and a.row = b.row join {PHOTOGRAPHS} s on s.row = a.row"
         f" where b.model in ({names}) and a.model not in ({names})"
         " and a.status = 'ok' and b.status = 'ok' and isfinite(a.psnr_y) and isfinite(b.psnr_y) group by all"
         ") group by stage, model, baseline, label order by all"

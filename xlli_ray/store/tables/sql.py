@@ -69,6 +69,10 @@ def photograph_of(samples: str = "") -> str:
     return f"coalesce(case when {name}kind = 'clips' then {name}source else {name}target_sha end, {name}source_sha, {name}content)"
 
 
+PHOTOGRAPHS = f"(select row, label, hash({photograph_of()}) as photograph, hash(content) as content from samples)"
+"""SQL for each row's degradation, and photograph and content as numbers: joined with ten million rows, texts would be gigabytes."""
+
+
 def mentions(statement: str, name: str) -> bool:
     """Whether a statement may use the table `name`: what it does not name it can use only by asking what there is."""
     return name.lower() in statement.lower() or _ASKING.search(statement) is not None

@@ -333,9 +333,29 @@ def count_failed(archive: Archive) -> int:
     return failed_by_stage(archive)[1]
 
 
+def count_in_status(archive: Archive) -> tuple[dict[str, int], int, bool]:
+    """`failed_by_stage`, and whether that is of all records. While a run goes on, failures are in its records: where these are too many to
+    be read for a look, they are counted as of the last run that ended."""
+    many = sum(len({entry.key for entry in archive.records.entries(cell).values()}) for cell in archive.manifest.cells) > LOOKED_AT
+    if not many or tables_are_fresh(archive):
+        return *failed_by_stage(archive), True
+    try:
+        table = pq.ParquetFile(io.BytesIO(archive.objects.get("tables/failures.parquet"))).read()
+    except (Missing, pa.ArrowException, OSError):
+        table = FAILURES.empty_table()
+    return *_counts(table), False
+
+
+LOOKED_AT = 2000
+"""Records that `status` reads at most."""
+
+
 def failed_by_stage(archive: Archive) -> tuple[dict[str, int], int]:
     """Stage → failed measurements, sorted; and the samples that could not be measured, as `count_failed`."""
-    table = _failures(archive)
+    return _counts(_failures(archive))
+
+
+def _counts(table: pa.Table) -> tuple[dict[str, int], int]:
     if table.num_rows > _MANY:  # a tenth of ten million as Python's objects would be gigabytes
         kept = table.filter(_others(table["stage"], "scan")).select(["stage", "model", "row"])
         stages = kept.group_by("stage").aggregate([([], "count_all")]).to_pydict()
