@@ -156,6 +156,7 @@ def run_study(recipe: Recipe, out: str, options: Options, *, ahead: Callable[[],
             records = _checked(recipe, objects, before, options, apart)
             notes: list[str] = []
             manifest = _scanned(recipe, files, objects, lease, events, pools, options, again=options.retry_failed, notes=notes)
+            del files  # perhaps of ten million
             recipe, records = _with_baseline(recipe, objects, manifest, records, apart)
             manifest, plan = _planned(recipe, objects, manifest, options, spec, records, apart)
             apart.close()
