@@ -108,6 +108,7 @@ def paused(campaign: Campaign, world: World, name: str) -> None:
         with contextlib.suppress(psutil.Error):
             process.send_signal(signal.SIGSTOP)
     phase, before = campaign.place.last(out, sleeper.began), time.monotonic()
+    held = campaign.place.kind == "local" and _holds(Path(out))  # else it has ended its lease, or takes one later, and goes on
     options = ("--takeover",)
     if away:
         _elsewhere(Path(out))
@@ -115,15 +116,15 @@ def paused(campaign: Campaign, world: World, name: str) -> None:
     told = campaign.begin(world, out, "here", name, *options).told()
     campaign.note(name, told)
     found = compare(world, out)
-    contents = _contents(out) if campaign.place.kind == "local" else {}
+    contents = _contents(out) if held else {}
     for process in asleep:
         with contextlib.suppress(psutil.Error):
             process.send_signal(signal.SIGCONT)
-    woken = sleeper.told(also=(0, 4, 75, 3))
+    woken = sleeper.told(also=(4,) if held else (0,))
     campaign.note(name, woken)
     campaign.counts["faults"][f"paused {'with its workers' if whole else 'driver'}, rc {woken.code}"] += 1
     campaign.write(study=name, paused=phase_and(phase), seconds=time.monotonic() - before, code=woken.code, said=woken.said)
-    if campaign.place.kind == "local" and (changed := _changed(contents, _contents(out))):
+    if held and (changed := _changed(contents, _contents(out))):
         found += [f"the driver that came back changed {key}" for key in changed]
     if woken.code == 4 and "taken over" not in woken.said and "another run holds" not in woken.said:
         found.append(f"exit code 4 without the lease's message: {woken.said}")
@@ -136,6 +137,11 @@ def phase_and(key: str) -> str:
     from kill_runs import phase_of
 
     return f"{phase_of(key)} ({key})"
+
+
+def _holds(out: Path) -> bool:
+    """Whether a run of a new study has taken the lease and not given it back."""
+    return (out / "lease" / "000001.json").exists() and not (out / "lease" / "000001.end").exists()
 
 
 def _elsewhere(out: Path) -> None:
