@@ -44,7 +44,7 @@ MODES = {"pool": (), "here": ("--workers", "0"), "ray": ("--workers", "2"), "par
 SHARES = {"pool": 3, "here": 14, "ray": 1, "part": 4}
 FORKED = {"pool": 0.8, "here": 0.9, "ray": 0.0, "part": 0.9}
 """Share of runs that load nothing (`kill_forks`)."""
-SPAN = {"pool": 8.0, "here": 6.0, "ray": 14.0, "part": 6.0}
+SPAN = {"pool": 20.0, "here": 6.0, "ray": 30.0, "part": 6.0}
 """Seconds of a run, until one was seen."""
 CHANGES = 420
 """Changes of files that the driver of an undisturbed run makes, about."""
@@ -102,6 +102,7 @@ class Campaign:
     counts: dict[str, collections.Counter[str]] = field(default_factory=lambda: collections.defaultdict(collections.Counter))
     findings: list[str] = field(default_factory=list)
     spans: dict[str, float] = field(default_factory=lambda: dict(SPAN))
+    modes: dict[str, int] = field(default_factory=lambda: dict(SHARES))
     forks: Forks | None = None
     """For most runs without processes of their own, and some of the others."""
     open: list[tuple[float, str]] = field(default_factory=list)
@@ -149,7 +150,7 @@ class Campaign:
 
     def disturbed(self, world: World, out: str, name: str, *options: str) -> Told:
         """A run that is hit, if it does not end before."""
-        mode = self.drawn.choices(list(SHARES), list(SHARES.values()))[0] if not options else self.drawn.choice(["pool", "here"])
+        mode = self.drawn.choices(list(self.modes), list(self.modes.values()))[0] if not options else self.drawn.choice(["pool", "here"])
         way = self.drawn.choices(["point", "time"], [3, 1])[0] if mode != "ray" else self.drawn.choices(["point", "time"], [1, 4])[0]
         if way == "time":
             run = self.begin(world, out, mode, name, *options)
@@ -270,6 +271,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=1e6)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--worlds", nargs="+", default=NAMES, choices=NAMES)
+    parser.add_argument("--modes", nargs="+", default=list(MODES), choices=list(MODES), help="kinds of runs; pool and ray have workers")
     parser.add_argument("--faults", type=int, default=0, help="studies with a fault that is no kill, only in --place local")
     parser.add_argument("--keep", default=None, help="work in this folder, and use the undisturbed studies that are in it")
     parser.add_argument("--log", default=os.devnull, help="JSON lines are appended to it")
@@ -289,6 +291,7 @@ def main() -> int:
             place, worlds, random.Random(args.seed), stack.enter_context(open(args.log, "a")), f"kills{os.getpid()}",
             time.monotonic() + 60 * args.minutes, args.kills, args.seed,
         )  # fmt: skip
+        campaign.modes = {mode: SHARES[mode] for mode in args.modes}
         campaign.forks = Forks(environment(**place.more))
         stack.callback(campaign.forks.close)
         number, faults = 0, args.faults if args.place == "local" else 0
