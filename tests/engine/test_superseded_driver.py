@@ -13,13 +13,15 @@ import pytest
 import yaml
 from helpers import QUIET, digest
 
+from xlli_ray.corpus.scan import list_sources
 from xlli_ray.engine.options import Options
 from xlli_ray.engine.run.driver import Summary, run_study
+from xlli_ray.engine.run.scan_runner import ScanJob, Scanner
 from xlli_ray.errors import EnvironmentFailure, LeaseError
 from xlli_ray.recipe import Recipe, load_recipe
 from xlli_ray.store.objects.client import fenced, open_objects
 from xlli_ray.store.records.fence import Fence
-from xlli_ray.store.records.lease import last_epoch, lease_key
+from xlli_ray.store.records.lease import Lease, last_epoch, lease_key
 from xlli_ray.study import open_study
 
 Make = Callable[..., Recipe]
@@ -130,6 +132,18 @@ def test_a_run_that_cannot_sweep_what_a_crash_left_gives_its_lease_back(
             run(recipe())
     assert (tmp_path / "study/lease/000002.end").exists()
     assert run(recipe()).complete
+
+
+def test_a_scan_of_a_run_that_was_taken_over_records_no_more_files(recipe: Make, tmp_path: Path) -> None:
+    """With `workers=0` the paused driver is its own worker: it recorded the files in hand after its successor had written digests.json."""
+    objects, made = open_objects(tmp_path / "study"), recipe()
+    lease = Lease.acquire(objects)
+    scanner = Scanner(objects.url, lease.epoch)
+    Lease.acquire(objects, takeover=True).release()
+    with pytest.raises(LeaseError, match="took this study over"):
+        scanner.run(ScanJob("s", 0, made.corpus.model_dump(mode="json"), 0, tuple(list_sources(made.corpus, "/")[:3])))
+    assert not list(objects.list("records"))
+    lease.release()
 
 
 PAUSED = """

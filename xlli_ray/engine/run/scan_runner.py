@@ -31,9 +31,10 @@ from xlli_ray.engine.run.progress import Progress
 from xlli_ray.engine.run.sample_limit import some_files, some_rows
 from xlli_ray.engine.run.scanned_rows import ScannedRows
 from xlli_ray.engine.worker.job import GivenUp
-from xlli_ray.errors import EnvironmentFailure, PlanError, counted
+from xlli_ray.errors import EnvironmentFailure, LeaseError, PlanError, counted
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.objects.client import Objects, open_objects
+from xlli_ray.store.records.lease import holder_mark, superseded
 from xlli_ray.store.records.listing import Listing
 from xlli_ray.store.records.manifest import FamilyRecord, LabelRecord, SampleTable
 from xlli_ray.store.records.unit_records import Receipt, read_crash_note, read_records, write_crash_note, write_record
@@ -77,6 +78,7 @@ class Scanner:
     def __init__(self, study: str, epoch: int) -> None:
         self.objects = open_objects(study)
         self.epoch = epoch
+        self._mark = holder_mark(self.objects, epoch)
         self._over = threading.Event()
 
     def give_up(self) -> None:
@@ -102,6 +104,8 @@ class Scanner:
         watch.confirm(uri for source in bad for uri in source.files)
         table = pa.table({"json": [json.dumps(row) for row in rows]})
         receipt = Receipt(cell=cell, unit=job.unit, epoch=self.epoch, bucket="", start=0, stop=len(rows))
+        if superseded(self.objects, self.epoch, self._mark):
+            raise LeaseError(f"{self.objects.url}: another run took this study over; this part of the scan is dropped")
         write_record(self.objects, receipt, table)
         return ScanResult(job.unit, len(rows), sum(row["status"] != "ok" for row in rows))
 
