@@ -110,7 +110,9 @@ def of_frames(folder: Path, rng: Random) -> dict[str, Any]:
     for _ in range(rng.choice((1, 1, 2, 3))):
         path = rng.choice(sorted(folder.glob("*/*")))
         what = rng.randrange(8)
-        if what <= 2 and path.is_file():
+        if path.is_symlink() or not path.is_file():
+            continue  # no file any more
+        if what <= 2:
             path.write_bytes(damaged_bytes(path.read_bytes(), rng))
         elif what == 3:
             path.rename(path.with_name(rng.choice(ODD_NAMES)))
@@ -138,7 +140,7 @@ def of_pairs(folder: Path, rng: Random) -> dict[str, Any]:
     for _ in range(rng.choice((1, 2, 3))):
         path = rng.choice(sorted(folder.iterdir()))
         what = rng.randrange(5)
-        if what <= 1 and path.is_file():
+        if what <= 1:
             path.write_bytes(damaged_bytes(path.read_bytes(), rng))
         elif what == 2:
             picture(9, rng.choice((1, 12, 24, 48)), rng.choice((1, 16, 32, 64))).save(path)
