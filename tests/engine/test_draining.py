@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,21 +37,31 @@ Make = Callable[..., Recipe]
 Run = Callable[..., Summary]
 
 
-def test_workers_of_a_draining_node_are_named_and_the_node_is_told_once() -> None:
+def test_workers_of_a_draining_node_are_named_and_the_node_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draining, "time", SimpleNamespace(time=lambda: 1000.0))
     told: list[tuple[str, str]] = []
     leaving: dict[str, int] = {}
     places = Places(leaving, lambda kind, text, **_: told.append((kind, text)))
     for worker, node in enumerate(("aa" * 14, "bb" * 14, "aa" * 14)):
         places.found(worker, node)
     assert set(places.leaving()) == set()
-    leaving["aa" * 14] = int(time.time() * 1000) + 30_900
+    leaving["aa" * 14] = 1_031_000
     leaving["cc" * 14] = 0
     assert set(places.leaving()) == {0, 2}
     assert set(places.leaving()) == {0, 2}
     places.left(0)
     places.found(0, "bb" * 14)
     assert set(places.leaving()) == {2}
-    assert told == [("draining", "node aaaaaaaaaaaa will be taken away within 31 s: its 2 workers finish what they have and move")]
+    leaving["bb" * 14] = 0
+    assert set(places.leaving()) == {0, 1, 2}
+    assert told == [
+        ("draining", "node aaaaaaaaaaaa will be taken away within 31 s: its 2 workers finish what they have and move"),
+        ("draining", "node bbbbbbbbbbbb will be taken away: its 2 workers finish what they have and move"),
+    ]
+    leaving["dd" * 14] = 0
+    places.found(1, "dd" * 14)
+    places.leaving()
+    assert told[2] == ("draining", "node dddddddddddd will be taken away: its worker finishes what it has and moves")
 
 
 def test_a_run_whose_workers_have_no_place_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:

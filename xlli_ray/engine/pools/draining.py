@@ -49,7 +49,8 @@ class Places:
             if here and node not in self._told:
                 self._told.add(node)
                 left = f" within {max(0.0, deadline / 1000 - time.time()):.0f} s" if deadline else ""
-                text = f"node {node[:12]} will be taken away{left}: its {here} worker{'s' * (here > 1)} finish what they have and move"
+                moves = f"its {here} workers finish what they have and move" if here > 1 else "its worker finishes what it has and moves"
+                text = f"node {node[:12]} will be taken away{left}: {moves}"
                 self._notice("draining", text, node=node, workers=here, deadline=deadline / 1000 or None)
         return out
 
