@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from xlli_ray.views.sample_view import SampleView
 
 
-HELD_IDS = 1_000_000
-"""Samples of an array up to which their ids are held after the first look-up: 150 MB."""
+HELD_IDS = 200_000
+"""Samples of an array up to which their ids are held after the first look-up; a million, with their rows, were 700 MB."""
 
 
 class StudyArray:

@@ -141,8 +141,25 @@ def child_rows(place: str, folder: Path, rows: int) -> None:
         print(f"ids {found - start:.2f} s, rows {time.perf_counter() - found:.2f} s", flush=True)
 
 
+def child_resume_without_page(place: str, folder: Path, rows: int) -> None:
+    """What `xlli run` does when there is nothing to do, but for drawing a page that was never drawn."""
+    start = time.perf_counter()
+    from xlli_ray.engine.options import Options
+    from xlli_ray.engine.run.driver import run_study
+    from xlli_ray.recipe import load_recipe
+    from xlli_ray.report.page_freshness import kept_page
+    from xlli_ray.report.text import result_table
+
+    summary = run_study(load_recipe(folder / "recipe.yaml"), place, Options(quiet=True))
+    ran = time.perf_counter()
+    said = result_table(place)
+    print(f"{summary.units} units, {summary.units_run} run, {summary.failed} failed; page kept: {bool(kept_page(place))}")
+    print(f"{len(said.splitlines())} lines; driver {ran - start:.1f} s, results {time.perf_counter() - ran:.1f} s")
+
+
 CHILDREN: dict[str, Callable[[str, Path, int], None]] = {
     "table": child_table, "plan": child_plan, "records": child_records, "rows": child_rows,
+    "resume without page": child_resume_without_page,
 }  # fmt: skip
 
 
