@@ -247,7 +247,8 @@ class Campaign:
             time.sleep(1)
         self.leftovers(0.0)
         temporary = Path(self.place.more["TMPDIR"])
-        self.find("temporary folder", [str(path) for path in temporary.iterdir() if not path.name.startswith(("xlli-ray-", "xlli-sql-"))])
+        expected = ("xlli-ray-", "xlli-sql-", "torchinductor_")
+        self.find("temporary folder", [str(path) for path in temporary.iterdir() if not path.name.startswith(expected)])
 
 
 def hit_before(who: str, said: str) -> Hit:
