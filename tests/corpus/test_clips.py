@@ -286,6 +286,18 @@ def test_windows_of_a_video_in_any_order_are_the_frames_that_decoding_from_its_b
         file.window(148, 5)
 
 
+def test_a_video_whose_header_asks_for_more_memory_than_there_is_is_a_damaged_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg's own MemoryError is Python's, too, which ended the scan."""
+    import av
+
+    def refuse(*_: object, **__: object) -> None:
+        raise av.error.MemoryError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(av, "open", refuse)
+    with pytest.raises(SampleError, match=r"damaged video: .*Cannot allocate memory"):
+        list(video.frames(b"header", max_pixels=10**6))
+
+
 def test_videos_that_are_turned_or_of_a_variable_rate_are_rows_with_reasons_and_one_frame_is_no_sample(tmp_path: Path) -> None:
     film(tmp_path / "even.mkv", range(0, 8, 2))
     film(tmp_path / "turned.mkv", range(4), turned=90)

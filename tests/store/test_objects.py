@@ -228,6 +228,14 @@ def test_a_folder_without_hard_links_still_creates_only_once(tmp_path: Path, mon
     assert not list(tmp_path.rglob("*.partial"))
 
 
+def test_a_study_folder_that_is_a_link_to_itself_or_has_an_endless_name_is_refused_by_name(tmp_path: Path) -> None:
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+    for place, why in ((circle, "a link in the path leads back to itself"), (tmp_path / ("n" * 300), "a name in the path is too long")):
+        with pytest.raises(EnvironmentFailure, match=f"{why}: choose another --out"):
+            probe_create_only(open_objects(place))
+
+
 @pytest.mark.parametrize("code", NO_LINK)
 def test_a_folder_that_can_neither_link_nor_rename_without_replacing_is_refused_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int

@@ -67,9 +67,9 @@ def _frames(data: bytes, max_pixels: int) -> Iterator[NDArray[np.uint8]]:
                     )
                 steps.add(frame)
                 yield frame.to_ndarray(format="rgb24")
-    except (SampleError, MemoryError):
+    except SampleError:
         raise
-    except (av.FFmpegError, ValueError, IndexError) as error:
+    except (av.FFmpegError, ValueError, IndexError) as error:  # also FFmpeg's MemoryError: a damaged header asks for any size
         raise SampleError(f"damaged video: {error}") from error
 
 

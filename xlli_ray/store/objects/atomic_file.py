@@ -32,6 +32,8 @@ _OF_ENVIRONMENT = {
     errno.EIO: "input/output error of the disk: check the device; then run the same command again",
     errno.ESTALE: "the network file system lost the folder: mount it again; then run the same command again",
     errno.ENOTDIR: "a part of the path is a file, not a folder: choose another --out",
+    errno.ELOOP: "a link in the path leads back to itself: choose another --out",
+    errno.ENAMETOOLONG: "a name in the path is too long: choose another --out",
 }
 
 

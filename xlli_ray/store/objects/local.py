@@ -78,8 +78,10 @@ class LocalObjects:
     def _check_folder(self) -> None:
         """Raise EnvironmentFailure if the folder is gone, or another file system is in its place: an unmounted study must not look like an
         empty one, and nothing may be written in its place."""
+        device: int | None
         try:
-            device = os.stat(self.root).st_dev
+            with environment_errors(str(self.root)):
+                device = os.stat(self.root).st_dev
         except FileNotFoundError:
             device = None
         if self._device is None:
