@@ -61,7 +61,7 @@ def test_a_study_of_motion_needs_no_model_and_has_table_arrays_and_page(clips: d
 
 
 def test_images_are_refused_before_anything_runs_and_one_frame_is_a_row(clips: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="`flow` measures clips, but this corpus has single images; stages for single images: complexity"):
+    with pytest.raises(PlanError, match="`flow` measures clips, but this corpus has single images; stages for single images: cem"):
         run_study(recipe(tmp_path, {"inputs": f"{tmp_path}/clip/*.png"}, {"flow": {}}), str(tmp_path / "study"), QUIET)
     single = {"clips": {**clips["clips"], "frames": 1, "stride": 3}}
     run_study(recipe(tmp_path, single, {"flow": {}}), str(tmp_path / "single"), QUIET)

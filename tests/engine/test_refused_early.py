@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from helpers import QUIET
 
-from xlli_ray.engine.run import scan_runner as scan
+from xlli_ray.engine.run.corpus_files import CorpusFiles
 from xlli_ray.engine.run.driver import plan_study, run_study
 from xlli_ray.errors import LayerPatternError, NetworkError, PlanError, WeightsError, XlliError
 from xlli_ray.recipe import Recipe
@@ -20,12 +20,12 @@ Make = Callable[..., Recipe]
 
 @pytest.fixture
 def unread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No image may be looked at, not even listed."""
+    """No image may be scanned. Their names are listed before, to tell how many workers the study needs."""
 
     def never(*_: Any, **__: Any) -> None:
         pytest.fail("the corpus was looked at before the recipe was checked")
 
-    monkeypatch.setattr(scan, "list_sources", never)
+    monkeypatch.setattr(CorpusFiles, "take", never)
 
 
 FEATURES = {"features": {"layers": ["head"]}}

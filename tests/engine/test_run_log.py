@@ -22,6 +22,7 @@ from xlli_ray.engine.run.part_run import Part, run_part
 from xlli_ray.engine.run.progress import Progress
 from xlli_ray.engine.run.tally import Tally
 from xlli_ray.engine.run_log import RunLog, ending
+from xlli_ray.engine.worker.job import Place
 from xlli_ray.errors import ClusterLost, EnvironmentFailure, LeaseError, PlanError, StudyError
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.objects.client import open_objects
@@ -59,7 +60,8 @@ def test_each_unit_is_logged_with_where_when_and_why_samples_failed(recipe: Make
     units = [one for one in events(tmp_path / "study") if one["event"] == "unit"]
     assert len(units) == 12
     for one in units:
-        assert (one["host"], one["pid"], one["node"], one["device"], one["attempt"]) == (socket.gethostname(), os.getpid(), "", "cpu", 0)
+        assert (one["host"], one["pid"], one["device"], one["attempt"]) == (socket.gethostname(), os.getpid(), "cpu", 0)
+        assert one["node"] == Place.here("cpu").node, "'' unless another test has joined Ray in this process"
         assert one["began"] <= one["ended"] <= one["time"] + 1e-3
         assert one["bytes"] > 0
         assert {"read", "compute", "put"} <= set(one["seconds"])
