@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from xlli_ray.probes.cem.effects import EffectRule, WindowEffects
 
 DRAWS = 12
-"""Draws of a block on average (docs/log.md), for the projection."""
+"""Draws of a block on average: assumed, for the projection."""
 BLOCKS = 1024
 """Blocks of an input of 64 × 64 pixels at ×4, for the projection."""
 ROWS = 4
-"""Interventions of a forward pass on a CPU: more bring no gain."""
+"""Interventions of a forward pass on a CPU: few, so that memory stays small."""
 ADDED = ("rain", "noise")
 """Degradations that add something to the clean image."""
 
