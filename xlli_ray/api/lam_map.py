@@ -12,15 +12,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xlli_ray.api.given_images import Image, planes_of
 from xlli_ray.errors import XlliError
-
-_Image = str | os.PathLike[str] | NDArray[Any]
 
 if TYPE_CHECKING:
     from xlli_ray.plots.image_panels import ImagePanels
@@ -145,10 +143,10 @@ class ClipLamResult(LamResult):
 
 def lam(
     model: Any,
-    image: _Image | Sequence[_Image],
+    image: Image | Sequence[Image],
     window: tuple[int, int, int] | None = None,
     *,
-    target: _Image | Sequence[_Image] | None = None,
+    target: Image | Sequence[Image] | None = None,
     mode: Literal["accurate", "paper"] = "accurate",
     nodes: int | None = None,
     tolerance: float | None = None,
@@ -189,8 +187,8 @@ def lam(
 
     nodes = nodes or (GATED_NODES if gates == "averaged" else NODES)
     network = open_model(model, **known)
-    planes = _planes(image)
-    truth = None if target is None else _planes(target)
+    planes = planes_of(image)
+    truth = None if target is None else planes_of(target)
     if planes.ndim == 4:
         network = frame_by_frame(network) if isinstance(network, ImageModel) else network
         frame = output_frame(network, len(planes), frame)
@@ -240,31 +238,3 @@ def _flows(
         raise XlliError(f"flow: expected two arrays {(frames - 1, 2, height, width)}, to the next frame and back; got {shapes}")
     after, before = (np.asarray(one) for one in flow)
     return after, before
-
-
-def _planes(image: _Image | Sequence[_Image]) -> NDArray[np.float32]:
-    """A file or an array (H, W, 3) → (3, H, W) float32 in 0..1; a list of them, or (T, H, W, 3) → (T, 3, H, W)."""
-    from xlli_ray.corpus.decode import decode
-
-    if isinstance(image, list | tuple) or (isinstance(image, np.ndarray) and image.ndim == 4):
-        frames = [_planes(one) for one in image]
-        if len(frames) < 2 or any(one.ndim != 3 or one.shape != frames[0].shape for one in frames):
-            raise XlliError(f"image: expected a clip of at least two frames of one size, got {sorted({one.shape for one in frames})}")
-        return np.stack(frames)
-    if isinstance(image, str | os.PathLike):
-        try:
-            pixels = decode(Path(image).read_bytes()).pixels
-        except OSError as error:
-            raise XlliError(f"{image}: cannot be read ({error.strerror})") from error
-    else:
-        given = np.asarray(image)
-        if given.ndim != 3 or given.shape[2] != 3:
-            raise XlliError(f"image: expected an array (height, width, 3), got {given.shape}")
-        pixels = given.astype(np.float32) / np.float32(255) if given.dtype == np.uint8 else given.astype(np.float32)
-        if not np.isfinite(pixels).all():
-            raise XlliError("image: contains NaN or infinity; its map would be undefined")
-        if pixels.size and (pixels.max() > 2 or pixels.min() < -1):
-            raise XlliError(
-                f"image: values from {pixels.min():g} to {pixels.max():g}; expected 0..1, or uint8 (divide grey levels by 255)"
-            )
-    return np.ascontiguousarray(np.moveaxis(pixels, 2, 0), dtype=np.float32)

@@ -1,0 +1,7 @@
+"""One network, one image, one window → arrays and a figure, without a study."""
+
+from __future__ import annotations
+
+from xlli_ray.api.lam_map import ClipLamResult, LamResult, lam
+
+__all__ = ["ClipLamResult", "LamResult", "lam"]
