@@ -47,6 +47,36 @@ def test_maps_are_tried_against_nearest_random_and_the_control(recipe: Make, run
     assert list(verify(study.archive)) == []
 
 
+def test_several_stages_share_a_table_and_the_orders_of_each_window(recipe: Make, run: Go, tmp_path: Path) -> None:
+    trial = {"random_orders": 2, "max_rows": 2}
+    made = study_of(
+        recipe, LAM, CEM, {"deletion": {"id": "both", "of": ["lam", "cem"], **trial}}, {"deletion": {"id": "alone", "of": "cem", **trial}}
+    )
+    assert run(made).failed == 0
+    study = open_study(tmp_path / "study")
+    rows = study.sql('select * from deletion where stage = \'both\' order by row, "window", "of", ranking, draw').to_pylist()
+    assert [(row["of"], row["ranking"]) for row in rows[:6]] == [
+        ("", "nearest"), ("", "random"), ("", "random"), ("cem", "map"), ("lam", "control"), ("lam", "map"),
+    ]  # fmt: skip
+    assert len(rows) == 2 * 2 * 6
+    same = study.sql(
+        "select a.deletion_auc as one, b.deletion_auc as other from deletion a join deletion b on a.row = b.row "
+        'and a."window" = b."window" '
+        "and a.ranking = b.ranking and a.draw = b.draw and a.\"of\" = b.\"of\" where a.stage = 'both' and b.stage = 'alone'"
+    ).to_pylist()
+    assert len(same) == 2 * 2 * 4
+    for row in same:
+        assert row["one"] == pytest.approx(row["other"], rel=1e-4), "the same draws, whatever else is tried"
+
+
+def test_stages_with_other_windows_cannot_share_a_trial(recipe: Make, run: Go, tmp_path: Path) -> None:
+    other = {"cem": {**CEM["cem"], "windows": {"size": 8, "per_sample": 1}}}
+    summary = run(study_of(recipe, LAM, other, {"deletion": {"of": ["lam", "cem"], "max_rows": 2}}))
+    reasons = {row["reason"] for row in open_study(tmp_path / "study").sql("select reason from failures").to_pylist()}
+    assert summary.failed == 2
+    assert reasons == {"deletion.of: the stages lam and cem have different windows in this sample: give both the same `windows`"}
+
+
 def test_a_stage_that_has_no_maps_is_said(recipe: Make, run: Go) -> None:
     with pytest.raises(PlanError, match="it needs the stage 'lam', but no stage has that id"):
         run(study_of(recipe, {"deletion": {"of": "lam"}}))

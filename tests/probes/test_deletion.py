@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from xlli_ray.errors import NetworkError
 from xlli_ray.models.model import ImageModel, Model, Range
 from xlli_ray.probes.deletion.curves import FRACTIONS, area, curves, nearness, ranking
-from xlli_ray.probes.deletion.probe import PERCENT
+from xlli_ray.probes.deletion.probe import PERCENT, Deletion, Params
+from xlli_ray.probes.lam.measured_maps import StageMaps, shared_windows, stage_maps
 from xlli_ray.probes.lam.window import Window
+from xlli_ray.probes.measurement import Batch, Measurement
 
 
 def network(module: nn.Module) -> Model:
@@ -101,3 +103,38 @@ def test_an_output_that_is_not_finite_says_so() -> None:
         curves(network(nn.Identity()), image * float("inf"), base, window, [np.arange(400)])
     with pytest.raises(NetworkError, match="is outside the output"):
         curves(network(nn.Identity()), image, base, Window(18, 2, 4), [np.arange(400)])
+
+
+def test_one_stage_is_a_list_of_one_and_none_may_be_named_twice() -> None:
+    one, same, two = (Deletion(Params(of=of), {}) for of in ("lam", ["lam"], ["lam", "cem"]))  # type: ignore[arg-type]
+    assert one.identity() == same.identity() != two.identity()
+    assert (one.needs, two.needs) == (("lam",), ("lam", "cem"))
+    with pytest.raises(ValueError, match="the same stage twice: lam"):
+        Params(of=["lam", "cem", "lam"])
+    with pytest.raises(ValueError, match="at least 1 item"):
+        Params(of=[])
+
+
+def measured(windows: list[tuple[int, int, int]], name: str = "map", positions: list[int] | None = None) -> Measurement:
+    columns = {"window": list(range(len(windows))), **{key: [one[k] for one in windows] for k, key in enumerate(("top", "left", "size"))}}
+    return Measurement({name: np.zeros((1, len(windows), 4, 4))}, columns, positions or [0] * len(windows))
+
+
+def test_of_several_cells_the_own_maps_and_the_control_are_told_apart() -> None:
+    cells = {"lam/accurate.cascade_25": measured([]), "lam/accurate.randomised_weights": measured([(1, 1, 1)]),
+             "lam/accurate": measured([(0, 0, 2)]), "lam2": measured([(5, 5, 5)])}  # fmt: skip
+    batch = Batch([], torch.zeros(1, 3, 4, 4), [None], np.ones(1, bool), measured=cells)
+    found = stage_maps(batch, "lam", ("map",), "no maps")
+    assert found.own is cells["lam/accurate"]
+    assert found.control is cells["lam/accurate.randomised_weights"]
+    assert stage_maps(batch, "lam2", ("map",), "no maps") == StageMaps("lam2", cells["lam2"])
+    with pytest.raises(NetworkError, match="no maps"):
+        stage_maps(batch, "lam", ("attribution",), "no maps")
+
+
+def test_stages_must_have_the_same_windows() -> None:
+    one, same, other = (StageMaps(name, measured(at)) for name, at in (("a", [(0, 0, 2)]), ("b", [(0, 0, 2)]), ("c", [(0, 1, 2)])))
+    assert shared_windows([one, same], 0, 1, "x.of") == {0: Window(0, 0, 2)}
+    assert shared_windows([one, other], 1, 2, "x.of") == {}
+    with pytest.raises(NetworkError, match="the stages a and c have different windows"):
+        shared_windows([one, same, other], 0, 1, "x.of")

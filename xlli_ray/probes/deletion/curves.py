@@ -61,7 +61,7 @@ def curves(
     inner = counts[1:-1]
     ends = _outputs(model, torch.stack([image, baseline]), window, frame)
     whole, bare = ends[0], ends[1]
-    far = _distance(bare, whole)
+    far = float(_distances(bare[None], whole)[0])
     found = np.zeros((2, len(orders), len(FRACTIONS)))
     found[0, :, -1] = found[1, :, 0] = far
     chosen: list[Tensor] = []
@@ -75,8 +75,7 @@ def curves(
         for start in range(0, len(chosen), rows):
             some = chosen[start : start + rows]
             given = torch.stack([torch.where(mask, first, second) for mask in some])
-            for k, output in enumerate(_outputs(model, given, window, frame)):
-                values[way, start + k] = _distance(output, whole)
+            values[way, start : start + len(some)] = _distances(_outputs(model, given, window, frame), whole)
     found[:, :, 1:-1] = values.reshape(2, len(orders), len(inner))
     return Curves(found[0], found[1])
 
@@ -125,5 +124,6 @@ def _outputs(model: Model, x: Tensor, window: Window, frame: int | None) -> Tens
     return shown
 
 
-def _distance(one: Tensor, other: Tensor) -> float:
-    return float((one - other).square().mean().sqrt())
+def _distances(some: Tensor, other: Tensor) -> NDArray[np.float64]:
+    """RMS of each of `some`, (n, C, h, w), from `other`: (n,)."""
+    return np.asarray((some - other).square().flatten(1).mean(1).sqrt().cpu().numpy())

@@ -2,11 +2,13 @@
 
 The orders of a window, by the column `ranking`:
 
-    map          of the stage `of`: |map| of a LAM, |effect| of a causal effect map
+    map          of a stage of `of`: |map| of a LAM, |effect| of a causal effect map
     control      of its control with randomised weights, if that stage has it: what the architecture alone would give
     nearest      nearest to the window first: what a map must beat to say more than "near pixels matter"
     random       several random orders
 
+`of` may name several stages with the same windows. The column `of` says whose order a row is; *nearest* and the random orders are those of
+the window, made once, and equal scores are put in the same random order for every map: differences of two maps are the maps'.
 `deletion_auc` is better when high, `insertion_auc` when low; `deletion_gain` and `insertion_gain` are how much better than *nearest* the
 order does on this window, positive: better. The analysis `faithfulness` draws the conclusion over images, with intervals.
 """
@@ -22,17 +24,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from xlli_ray.corpus.degradations.keyed_random import generator
 from xlli_ray.errors import NetworkError
+from xlli_ray.probes.lam.measured_maps import StageMaps, ranked_by, shared_windows, stage_maps
+from xlli_ray.probes.lam.params import Stages, several
 from xlli_ray.probes.lam.path_choices import way_of
 from xlli_ray.probes.measurement import Batch, Column, Forward, Measurement, columns_of
 from xlli_ray.probes.probe import Probe
 
 if TYPE_CHECKING:
     from xlli_ray.models.model import Model
-    from xlli_ray.probes.lam.window import Window
 
 PERCENT = (1, 2, 5, 10, 20, 35, 50, 75)
 """Inner points of a curve: shares of the pixels (`curves.FRACTIONS`, whose file needs torch)."""
-CONTROL = "randomised_weights"
 ROWS = 4
 """Inputs of a forward pass on a CPU."""
 
@@ -41,7 +43,7 @@ class Params(BaseModel):
     """Fields of a `deletion` stage."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    of: str = Field(description="id of the lam or cem stage whose maps are tried")
+    of: Stages = Field(description="id of the lam or cem stage whose maps are tried, or a list of stages with the same windows")
     baseline: Literal["blur", "linear_black", "linear_mean"] = Field(
         default="blur", description="what pixels are replaced by: the baseline of that path of lam"
     )
@@ -54,7 +56,8 @@ class Deletion(Probe):
     """Deletion and insertion curves. Writes table `deletion`, one row per window and order."""
 
     KIND: ClassVar[str] = "deletion"
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
+    """2: maps of several stages; a map that is not finite is left out alone, not with its window."""
     SHARES_FORWARD: ClassVar[bool] = False
     NEEDS_OUTPUT: ClassVar[bool] = True
     CLIPS: ClassVar[bool] = True
@@ -64,6 +67,7 @@ class Deletion(Probe):
         Column("top", "int64", "first row of the window", place=True, unit="output pixels"),
         Column("left", "int64", "first column of the window", place=True, unit="output pixels"),
         Column("size", "int64", "side of the window", place=True, unit="output pixels"),
+        Column("of", "string", "stage of the map; empty for nearest and random, which are those of the window"),
         Column("ranking", "string", "map, control (its randomised weights), nearest, random"),
         Column("draw", "int64", "which random order", place=True),
         Column("deletion_auc", "float64", "area under the deletion curve, 1: the window is as far as at the baseline from the start",
@@ -87,9 +91,12 @@ class Deletion(Probe):
     def __init__(self, params: BaseModel, spec: Mapping[str, Any]) -> None:
         assert isinstance(params, Params)
         super().__init__(params, spec)
-        self.needs = (params.of,)
+        self.needs = several(params.of)
         self.max_rows = params.max_rows
-        self.cost = 16.0 * (3 + params.random_orders)
+        self.cost = 16.0 * (1 + 2 * len(self.needs) + params.random_orders)
+
+    def identity(self) -> dict[str, Any]:
+        return {**self.params.model_dump(mode="json"), "of": list(self.needs)}  # one stage is a list of one
 
     def unfit(self, scale: int, height: int, width: int, source: str, *, target: bool) -> str:
         """See `probes.measurement.Selective`."""
@@ -117,6 +124,7 @@ class Deletion(Probe):
         from xlli_ray.probes.deletion.curves import area, curves, nearness, ranking
         from xlli_ray.probes.lam.attribution import output_frame
         from xlli_ray.probes.lam.clip_path import path_of
+        from xlli_ray.probes.lam.pass_width import forward_rows
 
         image = model.prepare(batch.input[i : i + 1])[0]
         frames = len(image) if image.ndim == 4 else 0
@@ -126,54 +134,40 @@ class Deletion(Probe):
         path, _ = path_of(way_of(self.params.baseline), image)
         baseline = path.points(image, [0.0])[0]
         shape = (*image.shape[:-3], *image.shape[-2:])
-        sample = batch.samples[i]
-        for j, window, maps in self._maps(batch, i, shape):
+        sample, rows = batch.samples[i], forward_rows(model, batch, cpu=ROWS)
+        stages = [self._stage(batch, stage) for stage in self.needs]
+        for j, window in shared_windows(stages, i, len(batch.samples), "deletion.of").items():
             draws = generator(f"{sample.seed}|{sample.sample_id}|deletion|{j}")
             ties = draws.random(shape)
-            scores = {**maps, "nearest": nearness(window, model.scale, shape, frame)}
-            named = [(name, 0, ranking(values, ties)) for name, values in scores.items()]
-            named += [("random", k, ranking(np.zeros(shape), draws.random(shape))) for k in range(self.params.random_orders)]
-            found = curves(
-                model, image, baseline, window, [order for _, _, order in named], frame=frame, rows=1 if batch.alone else ROWS
-            )  # fmt: skip
+            named = [(stage, name, 0, ranking(values, ties)) for stage, name, values in _scores(stages, i, j, shape, len(batch.samples))]
+            if not named:
+                continue
+            named.append(("", "nearest", 0, ranking(nearness(window, model.scale, shape, frame), ties)))
+            named += [("", "random", k, ranking(np.zeros(shape), draws.random(shape))) for k in range(self.params.random_orders)]
+            found = curves(model, image, baseline, window, [order for *_, order in named], frame=frame, rows=rows)
             gone, come = area(found.deletion, found.scale), area(found.insertion, found.scale)
-            near = [name for name, _, _ in named].index("nearest")
-            for k, (name, draw, _) in enumerate(named):
+            near = [name for _, name, *_ in named].index("nearest")
+            for k, (stage, name, draw, _) in enumerate(named):
                 yield {
-                    "window": j, "top": window.top, "left": window.left, "size": window.size, "ranking": name, "draw": draw,
+                    "window": j, "top": window.top, "left": window.left, "size": window.size, "of": stage, "ranking": name, "draw": draw,
                     "deletion_auc": float(gone[k]), "insertion_auc": float(come[k]), "deletion_gain": float(gone[k] - gone[near]),
                     "insertion_gain": float(come[near] - come[k]), "distance": found.scale,
                     **{f"deletion_{percent}": float(one) for percent, one in zip(PERCENT, found.deletion[k, 1:])},
                     **{f"insertion_{percent}": float(one) for percent, one in zip(PERCENT, found.insertion[k, 1:])},
                 }  # fmt: skip
 
-    def _maps(
-        self, batch: Batch, i: int, shape: tuple[int, ...]
-    ) -> Iterator[tuple[int, Window, dict[str, NDArray[np.floating]]]]:
-        """Each window of sample `i`: its index, itself, and what ranks its pixels, by order."""
-        from xlli_ray.probes.lam.window import Window
-
-        of = self.params.of
-        found = {name: one for name, one in batch.measured.items() if name == of or name.startswith(f"{of}/")}
-        main = next((one for name, one in found.items() if not name.endswith(f".{CONTROL}") and "shifted" not in name), None)
-        if main is None or not {"map", "effect"} & set(main.arrays):
-            raise NetworkError(f"deletion.of: the stage {of} has no maps; name a stage of kind lam or cem")
-        control = next((one for name, one in found.items() if name.endswith(f".{CONTROL}")), None)
-        places = list(range(len(batch.samples))) if main.positions is None else list(main.positions)
-        for row in [k for k, position in enumerate(places) if position == i]:
-            j = int(main.columns["window"][row])
-            window = Window(*(int(main.columns[name][row]) for name in ("top", "left", "size")))
-            maps = {"map": _scores(main, row, i, j, shape)}
-            if control is not None:
-                maps["control"] = _scores(control, row, i, j, shape)
-            if all(np.isfinite(values).all() for values in maps.values()):
-                yield j, window, maps
+    @staticmethod
+    def _stage(batch: Batch, stage: str) -> StageMaps:
+        return stage_maps(
+            batch, stage, ("map", "effect"), f"deletion.of: the stage {stage} has no maps; name a stage of kind lam or cem"
+        )  # fmt: skip
 
 
-def _scores(measured: Measurement, row: int, i: int, j: int, shape: tuple[int, ...]) -> NDArray[np.floating]:
-    """What ranks the pixels of window `j` of sample `i`, of `shape`: a LAM, or a causal effect map, a block's value at its pixels."""
-    if "map" in measured.arrays:
-        return np.asarray(measured.arrays["map"][i, j])
-    side = int(measured.columns["block"][row])
-    effect = np.abs(np.asarray(measured.arrays["effect"][i, j]))
-    return np.repeat(np.repeat(effect, side, axis=-2), side, axis=-1)[..., : shape[-2], : shape[-1]]
+def _scores(
+    stages: list[StageMaps], i: int, j: int, shape: tuple[int, ...], samples: int
+) -> Iterator[tuple[str, str, NDArray[np.floating]]]:
+    """(stage, ranking, scores of the pixels) of all maps of window `j` of sample `i` that are finite."""
+    for stage in stages:
+        for name, measured in (("map", stage.own), ("control", stage.control)):
+            if measured is not None and np.isfinite(values := ranked_by(measured, i, j, shape, samples)).all():
+                yield stage.stage, name, values

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from xlli_ray.errors import RecipeError
 from xlli_ray.probes.lam.path_choices import way_of
@@ -16,6 +16,21 @@ from xlli_ray.registry import LAM_PATHS
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 Frame = Annotated[int, Field(ge=0)]
+
+
+def _once_each(stages: str | list[str]) -> str | list[str]:
+    if isinstance(stages, list) and len(set(stages)) < len(stages):
+        raise ValueError(f"the same stage twice: {', '.join(sorted({one for one in stages if stages.count(one) > 1}))}")
+    return stages
+
+
+Stages = Annotated[str | Annotated[list[str], Field(min_length=1)], AfterValidator(_once_each)]
+"""Of probes that try maps of other stages: the id of one, or of several."""
+
+
+def several(stages: str | list[str]) -> tuple[str, ...]:
+    """The ids of `Stages`."""
+    return (stages,) if isinstance(stages, str) else tuple(stages)
 
 
 class Channel(BaseModel):

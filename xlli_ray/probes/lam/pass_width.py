@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xlli_ray.models.batch_independence import manners
 from xlli_ray.models.blocks.one_frame import one_frame
 from xlli_ray.models.known import once
 from xlli_ray.models.model import Model
+from xlli_ray.probes.measurement import Batch
 
 PIXELS = 160 * 64 * 64
 """Input pixels of a pass, over its rows: from here on a pass of twice the width takes twice the time (docs/log.md)."""
@@ -56,3 +58,12 @@ def planned_rows(model: Model, shape: Sequence[int], frame: int | None = None) -
 def card_bytes(device: torch.device) -> int:
     """Memory of the whole card, whatever a worker's share of it; of a CPU, an assumed one."""
     return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 16 << 30
+
+
+def forward_rows(model: Model, batch: Batch, *, cpu: int) -> int:
+    """Rows of a pass without gradients, for inputs as in `batch`. `cpu`: those on a CPU, where more bring nothing."""
+    given = batch.input
+    if batch.alone or once(model, "manners", lambda: manners(model)).alone:
+        return 1
+    pixels = int(np.prod(given.shape[1:])) // given.shape[-3]
+    return cpu if given.device.type == "cpu" else max(1, PIXELS // pixels)
