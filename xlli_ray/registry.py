@@ -229,6 +229,7 @@ PROBES = Registry(
         "lam": "xlli_ray.probes.lam.probe:Lam",
         "cem": "xlli_ray.probes.cem.probe:Cem",
         "deletion": "xlli_ray.probes.deletion.probe:Deletion",
+        "infidelity": "xlli_ray.probes.infidelity.probe:Infidelity",
         "derain": "xlli_ray.probes.derain:Derain",
         "flow": "xlli_ray.probes.flow.probe:Flow",
         "alignment_error": "xlli_ray.probes.alignment_error:AlignmentError",

@@ -91,12 +91,15 @@ def shapes_of(model: Model, size: Size, taps: tuple[Any, ...]) -> Shapes:
     return Shapes(size.height, size.width, output, infos, together=3, frames=size.frames, target=target)
 
 
+ALL = {"lam": {"signed": True}}
+
+
 def measure(probe: Any, model: Model, batch: Batch) -> Measurement:
     """As a worker does: with the shared forward where the probe takes part in it, else alone; without a model where samples are measured by
     themselves; a set's arrays once the set is whole."""
     looks = probe.SUBJECT == "model"
-    if probe.needs:  # of stages by their usual names, with their usual parameters
-        needed = {name: probe_class(name)(probe_class(name).Params(), {}) for name in probe.needs}
+    if probe.needs:  # of stages by their usual names, with their usual parameters, and all that they can store
+        needed = {name: probe_class(name)(probe_class(name).Params(**ALL.get(name, {})), {}) for name in probe.needs}
         batch = replace(batch, measured={name: measure(one, model, batch) for name, one in needed.items()})
     forward = forward_of(model, batch, probe.taps()) if looks and probe.SHARES_FORWARD else None
     measured = probe.measure(model if looks else None, batch, forward)

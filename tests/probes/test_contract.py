@@ -41,6 +41,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"windows": [{"top": 2, "left": 3, "size": 4}], "block": 6, "rounded": False, "crop": "never", "draws": {"most": 4}},
     ],
     "deletion": [{"of": "lam"}, {"of": ["lam"], "baseline": "linear_mean", "random_orders": 1}],
+    "infidelity": [{"of": "lam", "squares": 4, "noise": 2}, {"of": ["lam"], "squares": 3, "noise": 2, "sigma": 0.5}],
     "derain": [{}, {"mask": {"threshold": 50}, "save": True}, {"mask": "whole"}],
     "alignment_error": [{"border": 2}, {"operators": ["nearest", {"patch": {"size": 4}}], "gaps": [1, 3], "border": 0}],
     "complexity": [{"patches": 4}, {"patches": 9, "crop": 20}],

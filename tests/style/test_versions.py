@@ -55,6 +55,7 @@ STAGES = [
     {"restore": {"models": ["srresnet"]}}, {"features": {"layers": ["*"], "models": ["srresnet"]}},
     {"gram": {"layers": ["*"], "models": ["srresnet"]}}, {"inputs": {}}, {"complexity": {}},
     {"lam": {"models": ["srresnet"], "windows": {"size": 8, "choose": "texture"}}}, {"deletion": {"models": ["srresnet"], "of": "lam"}},
+    {"infidelity": {"models": ["srresnet"], "of": "lam"}},
     {"features": {"id": REDUCED, "layers": ["*"], "models": ["srresnet"], "precision": "bf16"}},
 ]  # fmt: skip
 
@@ -128,7 +129,7 @@ def must_change(module: str) -> set[str] | None:
         return scans | marks | cells | trainings
     if module == "xlli_ray.corpus.resize":
         clean = {f"{what} {corpus}" for corpus in ("clean", "equal", "clips") for what in ("scan", "plan", *kinds(corpus))}
-        return made | clean | {"training images", "training clips", "training motion", "lam given", "deletion given"}
+        return made | clean | {"training images", "training clips", "training motion", "lam given", "deletion given", "infidelity given"}
     if module == "xlli_ray.corpus.kinds.kind":
         return scans | marks | cells | trainings
     if module.startswith("xlli_ray.corpus.degradations."):
@@ -147,7 +148,8 @@ def must_change(module: str) -> set[str] | None:
     if module in ("xlli_ray.probes.probe", "xlli_ray.probes.flow.estimator"):
         return set()  # what a probe has that says none; each of ours says its own
     if module == "xlli_ray.probes.lam.path_choices":
-        return {f"{what} {corpus}" for corpus in CORPORA if corpus not in ("equal", "clips") for what in ("plan", "lam", "deletion")}
+        return {f"{what} {corpus}" for corpus in CORPORA if corpus not in ("equal", "clips")
+                for what in ("plan", "lam", "deletion", "infidelity")}  # fmt: skip
     if module == "xlli_ray.probes.cem.patch_pool":
         return {f"{what} {corpus}" for corpus in ("made", "clean") for what in ("plan", "cem")}
     if module == "xlli_ray.probes.metrics.metric":
@@ -161,7 +163,7 @@ def must_change(module: str) -> set[str] | None:
     if module == "xlli_ray.models.precision":
         return {f"{what} {corpus}" for corpus in CORPORA if corpus not in ("equal", "clips") for what in ("plan", REDUCED)}
     if kind is not None:
-        also = {"features": ["gram", REDUCED], "lam": ["deletion"]}.get(kind, [])
+        also = {"features": ["gram", REDUCED], "lam": ["deletion", "infidelity"]}.get(kind, [])
         return marks | {f"{one} {corpus}" for one in [kind, *also] for corpus in CORPORA} & cells
     if any(place.split(":")[0] == module for place in ANALYSES.values()):
         return {f"analysis {kind}" for kind, place in ANALYSES.items() if place.split(":")[0] == module}

@@ -5,6 +5,7 @@ away a perturbation I lowers the score by ⟨I, φ⟩. With several perturbation
 
     infidelity         mean of (⟨Iᵢ, φ⟩ − (F(x) − F(x − Iᵢ)))²          0: every claim is true, as for a linear F
     scaled infidelity  the same for β φ with the best β, ⟨claims, changes⟩ / ⟨claims, claims⟩: the shape of φ alone
+    relative           infidelity / mean square of the changes: 1 for φ = 0, (c − 1)² for c times a φ whose claims are true
     share              scaled infidelity / mean square of the changes: 0 all is explained, 1 nothing (of φ = 0)
     max sensitivity    max of ‖φ(xᵢ) − φ(x)‖ / ‖φ(x)‖ over inputs xᵢ near x: whether a map is stable
 
@@ -35,11 +36,22 @@ def infidelity(claims: Values, changes: Values) -> float:
     return float(np.square(claims - changes).mean())
 
 
+def best_factor(claims: Values, changes: Values) -> float:
+    """The number β that makes the infidelity of β φ least: 1 for an attribution of the right size; NaN if it claims nothing."""
+    square = float(np.square(claims).sum())
+    return float((claims * changes).sum()) / square if square > 0 else float("nan")
+
+
 def scaled_infidelity(claims: Values, changes: Values) -> float:
     """Infidelity of the attribution times the number that makes it least; that of 0 if it claims nothing."""
-    square = float(np.square(claims).sum())
-    beta = float((claims * changes).sum()) / square if square > 0 else 1.0
+    beta = best_factor(claims, changes) if np.square(claims).sum() else 1.0
     return infidelity(beta * claims, changes)
+
+
+def relative_infidelity(claims: Values, changes: Values) -> float:
+    """Infidelity over the mean square of the changes: 0 or more, 1 for an attribution of zeros; NaN if nothing changes."""
+    total = float(np.square(changes).mean())
+    return infidelity(claims, changes) / total if total > 0 else float("nan")
 
 
 def unexplained_share(claims: Values, changes: Values) -> float:

@@ -1,7 +1,7 @@
 """Maps of other stages, for probes that try them: which cell has a stage's own maps, and that all stages have the same windows.
 
-A stage of maps may have several cells: the maps themselves, and controls with other weights or windows, whose names have a dot before that of
-the control. Maps of different stages are tried on the same windows, so that their numbers can be compared pair by pair.
+A stage of maps may have several cells: the maps themselves, and controls with other weights or windows, whose names have a dot before that
+of the control. Maps of different stages are tried on the same windows, so that their numbers can be compared pair by pair.
 """
 
 from __future__ import annotations

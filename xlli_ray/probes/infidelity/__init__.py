@@ -1,0 +1,1 @@
+"""Infidelity: does an attribution account for what happens to its score?"""
