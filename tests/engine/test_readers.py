@@ -27,7 +27,7 @@ from xlli_ray.corpus.sample import Loaded, Sample, study_loader
 from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.engine.worker.batches import BatchReader
 from xlli_ray.engine.worker.job import Clock
-from xlli_ray.engine.worker.readers import FIRST, Readers
+from xlli_ray.engine.worker.readers import BEHIND, FIRST, Readers
 from xlli_ray.engine.worker.tasks import MOST_PROCESSES, WorkerSpec, with_readers
 
 CORPUS: dict[str, Any] = {"images": ["x"], "scale": 2, "degradations": ["clean", {"noise": 20}]}
@@ -182,6 +182,20 @@ def test_patches_of_one_image_are_decoded_by_one_reader(tmp_path: Path) -> None:
     homes = {source: {number for number, other in asked if other == source} for _, source in asked}
     assert all(len(home) == 1 for home in homes.values())
     assert {number for number, _ in asked} == {0, 1}, "and both readers have some"
+
+
+def test_a_file_leaves_its_reader_when_that_one_has_fallen_behind(tmp_path: Path) -> None:
+    """Files that the first readers took would stay with them for the whole study, and readers that started later would have nothing."""
+    samples = samples_of(tmp_path, 1, patches=2)
+    with readers(never) as made:
+        home = made._choose(samples)
+        (other,) = [reader for reader in made._readers if reader is not home]
+        home.pending = BEHIND
+        assert made._choose(samples) is home, "a little behind: it has the file decoded"
+        home.pending = BEHIND + 1
+        assert made._choose(samples) is other
+        home.pending = 0
+        assert made._choose(samples) is other, "which is its home now"
 
 
 def test_readers_start_when_a_batch_comes_too_late_and_change_no_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from xlli_ray.probes.lam.probe import Lam
 from xlli_ray.probes.lam.receptive_field import proved_radius
 from xlli_ray.probes.lam.wide_passes import Explained, WidePasses
 from xlli_ray.probes.lam.window import Window
+from xlli_ray.probes.lam.window_products import are_batched
 
 WINDOWS = ([Window(2, 3, 6)], [Window(30, 1, 6)], [Window(30, 30, 6)], [Window(14, 20, 6)], [Window(0, 0, 6)])
 
@@ -92,6 +93,73 @@ def test_windows_that_share_a_forward_pass(rows: int) -> None:
     assert not isinstance(found, NetworkError)
     for ours, theirs in zip(found, attribute(model, image, places, BlurPath(), rule=rule), strict=True):
         same(ours, theirs)
+
+
+class _Twice(torch.autograd.Function):
+    """An autograd function without a rule for vmap."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        return 2 * gradients[0]
+
+
+class OwnFunction(nn.Module):
+    """Ends in an autograd function of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = convolutions()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return _Twice.apply(self.conv(x))
+
+
+@pytest.mark.parametrize(("build", "batched"), [(convolutions, True), (Pooled, True), (OwnFunction, False)])
+def test_windows_of_one_image_have_their_products_together_where_the_network_can_be_transformed(
+    build: Callable[[], nn.Module], batched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seven windows, four nodes and twelve rows: three at a time. A network that vmap refuses has them in turn, with the same maps."""
+    calls: list[int] = []
+    vmap = torch.func.vmap
+
+    def noted(function: Any) -> Any:
+        return lambda slopes: calls.append(len(slopes)) or vmap(function)(slopes)
+
+    monkeypatch.setattr(torch.func, "vmap", noted)
+    model, rule, (image,) = as_model(build()), Rule(nodes=4), images(1)
+    places = [Window(2 * i, 3 * i, 6) for i in range(7)]
+    passes = wide(model, 12, rule)
+    for _ in range(2):
+        (found,) = passes.launch([Explained(image, places, BlurPath())])()
+        assert not isinstance(found, NetworkError)
+        for ours, theirs in zip(found, attribute(model, image, places, BlurPath(), rule=rule), strict=True):
+            same(ours, theirs)
+    assert calls == ([2, 3, 3, 1, 3, 3, 1] if batched else []), "it is tried once, with two"
+
+
+def test_products_that_come_out_wrong_are_not_batched() -> None:
+    """A network that looks at what is transformed, and gives something else then."""
+
+    class Peeking(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * x if torch._C._functorch.maybe_current_level() is None else x * x * x
+
+    assert are_batched(lambda x: x * x, torch.rand(2, 3, 8, 8))
+    assert not are_batched(Peeking(), torch.rand(2, 3, 8, 8))
+    assert not are_batched(torch.Tensor.detach, torch.rand(2, 3, 8, 8)), "no gradient at all"
+
+
+def test_several_windows_of_a_network_without_a_gradient_say_so() -> None:
+    class Rounded(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.detach()
+
+    with pytest.raises(NetworkError, match="has no gradient"):
+        wide(as_model(Rounded()), 100, Rule(nodes=3)).launch([Explained(images(1)[0], [Window(1, 1, 4), Window(5, 5, 4)], BlurPath())])
 
 
 def test_the_demo_rule_and_images_with_a_constant_channel() -> None:

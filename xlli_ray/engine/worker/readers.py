@@ -5,7 +5,8 @@ batch. The memory is an anonymous file, and the process ends with its standard i
 ends. A sample that did not come back for whatever reason is loaded here, by `load`, which knows what its failure means: a reader decides
 nothing, and a study does not depend on whether and how many there are.
 
-Consecutive samples of one file, patches, go to one reader together, and later ones of the file to the same, which has it decoded.
+Consecutive samples of one file, patches, go to one reader together, and later ones of the file to the same, which has it decoded, unless
+it has fallen behind: files that the first readers took would otherwise stay with them, and those that started later would have nothing.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ from xlli_ray.corpus.reader_process import Found, Place, Sent, Setup, Task, read
 from xlli_ray.corpus.sample import Loaded, Sample
 from xlli_ray.engine.worker.job import Clock
 
-FIRST = 4
+FIRST = 8
 """Readers at first; their number doubles while the worker still waits, up to the limit."""
+BEHIND = 2
+"""Tasks that the reader of a file may have more than the one with least to do: to decode the file again is quicker than to wait."""
 LIVES = 3
 """Deaths of one reader after which it is not replaced."""
 END_SECONDS = 5.0
@@ -84,7 +87,7 @@ class Readers:
         return parts
 
     def _choose(self, samples: Sequence[Sample]) -> _Reader:
-        """The reader that has the file of several samples, else the one with least to do."""
+        """The reader that has the file of several samples, unless it is behind, else the one with least to do."""
         with self._lock:
             ready = [reader for reader in self._readers if reader.ready] or self._readers
             least = min(ready, key=lambda reader: reader.pending)
@@ -92,7 +95,7 @@ class Readers:
                 return least
             source = samples[0].source_sha
             home = self._homes.setdefault(source, least)
-            if not home.ready:
+            if not home.ready or home.pending > least.pending + BEHIND:
                 home = self._homes[source] = least
             self._homes.move_to_end(source)
             while len(self._homes) > HOMES:

@@ -5,9 +5,9 @@ the card. Here a pass has as many rows (nodes of images) as keep it busy, nothin
 back in one copy, while the next pass runs. The numbers are those of `attribution`, in another order of summation: the same midpoints or
 demo steps, the same objective, crop and error estimate.
 
-Windows of one image share its forward pass and have a vector-Jacobian product each, as in `attribution` (several at once, batched by vmap,
-take as long). With a finite receptive field they get a row each with their crop instead, if that is less to compute: crops of windows that
-do not overlap in what they reach cost no more than one product for all of them over the whole image, and are exact, too.
+Windows of one image share its forward pass and have a vector-Jacobian product each, as in `attribution`; as many of them at once as fill a
+pass (`window_products`). With a finite receptive field they get a row each with their crop instead, if that is less to compute: crops of
+windows that do not overlap in what they reach cost no more than one product for all of them over the whole image, and are exact, too.
 
 The width of a pass is planned (`pass_width`). If memory runs out all the same, passes of half the width follow, and `narrowed` says so.
 """
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from xlli_ray.errors import ForwardError, NetworkError
 from xlli_ray.models.blocks.one_frame import one_frame
+from xlli_ray.models.known import once
 from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.attribution import FORWARD_SHARE, Rule, WindowResult, attribute, output_frame, without_gradient
 from xlli_ray.probes.lam.demo import STEPS
@@ -36,6 +37,7 @@ from xlli_ray.probes.lam.path_points import BlurPath, Path
 from xlli_ray.probes.lam.quadrature import even_cells
 from xlli_ray.probes.lam.receptive_field import Crop, Radius, crop_for
 from xlli_ray.probes.lam.window import Window
+from xlli_ray.probes.lam.window_products import are_batched, with_products
 
 
 @dataclass(frozen=True)
@@ -158,25 +160,33 @@ class WidePasses:
         with torch.no_grad():
             points, steps = self._path(tasks, items)
             count, windows = len(items), len(items[0].windows)
-            first = self._forward(self._ends(tasks, items).contiguous())
-            numbers = [self._at_ends(tasks, items, j, first.unflatten(0, (count, 2))) for j in range(windows)]
+            ends = self._forward(self._ends(tasks, items).contiguous())
+            numbers = [self._at_ends(tasks, items, j, ends.unflatten(0, (count, 2))) for j in range(windows)]
         sums = [DeviceSums(points.shape[2:], count, points.device, errors=self._rule.mode != "paper") for _ in range(windows)]
         width = max(1, self._width(points.shape[2:]) // count)
         for start in range(0, points.shape[1], width):
             some = slice(start, start + width)
-            x = points[:, some].flatten(0, 1).contiguous().requires_grad_()
-            with torch.enable_grad():
-                output = self._forward(x)
-            if not output.requires_grad:
+            x = points[:, some].flatten(0, 1).contiguous()
+            together = self._together(x, windows)
+            output, products = with_products(self._forward, x, batched=together > 1)
+            if together == 1 and not output.requires_grad:
                 raise NetworkError(without_gradient(self._model))
-            for j in range(windows):
-                slope = self._slope(tasks, items, j, output)
-                (gradient,) = torch.autograd.grad(output, x, slope, retain_graph=j + 1 < windows)
-                sums[j].add(gradient.unflatten(0, (count, -1)), steps[:, some])
-            del output, x
+            for first in range(0, windows, together):
+                chosen = range(first, min(first + together, windows))
+                slopes = torch.stack([self._slope(tasks, items, j, output) for j in chosen])
+                for j, gradient in zip(chosen, products(slopes, chosen.stop == windows)):
+                    sums[j].add(gradient.unflatten(0, (count, -1)), steps[:, some])
+            del output, products, x
         maps = torch.stack([one.total.float() for one in sums])
-        known = torch.stack([torch.cat([ends[:, :2], one.numbers(), ends[:, 2:], one.by_node()], 1) for ends, one in zip(numbers, sums)])
+        known = torch.stack([torch.cat([own[:, :2], one.numbers(), own[:, 2:], one.by_node()], 1) for own, one in zip(numbers, sums)])
         return _Done(items, *_to_host(maps, known))
+
+    def _together(self, x: Tensor, windows: int) -> int:
+        """Windows whose products with the pass of `x` are batched: as many as fill a pass, 1 if the network cannot be transformed so."""
+        most = min(windows, self._width(x.shape[1:]) // len(x))
+        if most < 2 or not once(self._model, ("batched products", self._frame), lambda: are_batched(self._forward, x)):
+            return 1
+        return most
 
     def _forward(self, x: Tensor) -> Tensor:
         """The images that windows lie in, (R, C, sH, sW): of clips, the chosen frame of the output, unless it is the only one."""
