@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,15 @@ import torch
 from torch import nn
 
 from xlli_ray.corpus.degradations.keyed_random import generator
+from xlli_ray.errors import NetworkError
 from xlli_ray.probes.infidelity.changes import Scored, changes, shares
+from xlli_ray.probes.infidelity.own_baselines import Baseline, own_baseline, way_named
 from xlli_ray.probes.infidelity.probe import Infidelity, Params
+from xlli_ray.probes.lam.clip_path import path_of
+from xlli_ray.probes.lam.measured_maps import StageMaps
 from xlli_ray.probes.lam.objectives import Objective
 from xlli_ray.probes.lam.params import Params as LamParams
+from xlli_ray.probes.lam.path_choices import way_of
 from xlli_ray.probes.lam.probe import Lam
 from xlli_ray.probes.lam.window import Window
 from xlli_ray.probes.measurement import Batch, Measurement
@@ -122,6 +128,35 @@ def test_numbers_of_a_window_that_never_changes_are_undefined() -> None:
     assert np.isnan(relative_infidelity(np.ones(4), np.zeros(4)))
     assert relative_infidelity(np.zeros(4), np.ones(4)) == 1
     assert best_factor(np.array([2.0, 4.0]), np.array([1.0, 2.0])) == 0.5
+
+
+def test_maps_of_other_methods_are_tried_against_their_own_baselines() -> None:
+    def stage(mode: str, path: str = "", method: Any = None) -> StageMaps:
+        return StageMaps("s", Measurement({}, {"path": [path], "mode": [mode]}), asked=SimpleNamespace(method=method or mode))
+
+    assert own_baseline(stage("accurate", "linear_mean"), 0) == Baseline("linear_mean")
+    assert own_baseline(stage("gradient_input"), 0) == Baseline("linear_black")
+    assert own_baseline(stage("smoothgrad"), 0) == Baseline("blur", per_input=True)
+    assert own_baseline(stage("smoothgrad", method={"smoothgrad": {"times_input": True}}), 0) == Baseline("linear_black")
+    assert own_baseline(stage("occlusion"), 0) == Baseline("linear_mean")
+    assert own_baseline(stage("occlusion", method={"occlusion": {"fill": "grey"}}), 0) == Baseline("grey")
+    assert way_named("grey").path(torch.zeros(3, 2, 2), None)[0].points(torch.zeros(3, 2, 2), [0.0]).unique().tolist() == [0.5]
+    with pytest.raises(NetworkError, match="of method 'other'"):
+        own_baseline(stage("other"), 0)
+    with pytest.raises(NetworkError, match="code of a recipe"):
+        own_baseline(stage("accurate", "my_path"), 0)
+
+
+def test_a_slope_claims_the_slope_times_the_change(make_batch: Callable[..., Batch], tools: Any) -> None:
+    model, batch = tools.as_model(linear(), scale=1), make_batch(1, 24, 30, scale=1)
+    whole = maps(model, batch, path="blur")
+    away = batch.input[0] - path_of(way_of("blur"), batch.input[0])[0].points(batch.input[0], [0.0])[0]
+    slopes = np.asarray(whole.arrays["attribution"][0]) / away.numpy()
+    found = replace(whole, arrays={**whole.arrays, "attribution": slopes[None]},
+                    columns={**whole.columns, "path": ["", ""], "mode": ["smoothgrad"] * 2})  # fmt: skip
+    for row in measured(model, batch, slopes=found):
+        assert row["relative"] < 1e-5
+        assert row["noise_relative"] < 1e-5
 
 
 def test_stages_without_signed_maps_are_named(make_batch: Callable[..., Batch], tools: Any) -> None:

@@ -111,6 +111,8 @@ class Batch:
     measured: Mapping[str, Measurement] = field(default_factory=dict)
     """Measurements of this batch by the stages that the probe `needs`, by stage id, or `stage/what` if the stage has several outputs. A
     sample that one of them could not measure is not `ok`."""
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """The parameters of these stages (their `Params`), by the same names."""
     alone: bool = False
     """One sample of a failed batch, run again alone: use as little memory as possible."""
 

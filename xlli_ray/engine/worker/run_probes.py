@@ -112,8 +112,9 @@ class Measuring:
         done: dict[str, Measurement] = {}
         passes: dict[str, Forward | Exception] = {}
         with self._own_draws(batch), knowing(model, batch):
+            params = {cell.id: probe.params for cell, probe in self._order}
             for cell, probe in self._order:
-                given, blocked = _with_needed(cell, batch, done)
+                given, blocked = _with_needed(cell, batch, done, params)
                 if not given.ok.any():
                     columns: dict[str, list[object]] = {name: [] for name, _ in cell.columns}
                     done[cell.id] = Measurement({}, columns, [], blocked)
@@ -214,14 +215,16 @@ def _shares(probe: Probe) -> bool:
     return probe.SUBJECT == "model" and probe.SHARES_FORWARD
 
 
-def _with_needed(cell: Cell, batch: Batch, done: dict[str, Measurement]) -> tuple[Batch, dict[int, str]]:
-    """The batch with the measurements that the cell needs; and position → reason, for samples that one of these could not measure."""
+def _with_needed(cell: Cell, batch: Batch, done: dict[str, Measurement], params: dict[str, Any]) -> tuple[Batch, dict[int, str]]:
+    """The batch with the measurements that the cell needs and the parameters behind them; and position → reason, for samples that one of
+    these could not measure."""
     if not cell.needs:
         return batch, {}
     places = [(*name.split("/"), name) for name in cell.needs]
     stages = [stage for stage, *_ in places]
-    measured = {stage if stages.count(stage) == 1 else f"{stage}/{what}": done[name] for stage, _, what, name in places}
+    names = {stage if stages.count(stage) == 1 else f"{stage}/{what}": name for stage, _, what, name in places}
+    measured, asked = ({short: some[name] for short, name in names.items()} for some in (done, params))
     blocked = {position: f"{stage}: {why}" for stage, _, _, name in reversed(places) for position, why in done[name].failed.items()}
     ok = batch.ok.copy()
     ok[np.array(list(blocked), np.int64)] = False
-    return replace(batch, measured=measured, ok=ok), blocked
+    return replace(batch, measured=measured, asked=asked, ok=ok), blocked

@@ -5,7 +5,8 @@ lower the score by Σ δ A. So a perturbation is I = δ ⊙ (x − x₀), and
 
     change = F(x) − F(x − δ ⊙ (x − x₀))          claim = Σ δ A
 
-(captum's convention for attributions that are multiplied by the input's difference from the baseline.) For a linear F both are equal.
+(captum's convention for attributions that are multiplied by the input's difference from the baseline.) For a linear F both are equal. A map
+of slopes, that was multiplied by nothing, claims Σ δ (x − x₀) A.
 
     squares    δ is 1 in a square and 0 elsewhere: content goes. Sides are uniform from 1/16 to 1/2 of the shorter side of the input, places
                uniform; of a clip, the same square of all frames (Yeh et al.'s square removal, NeurIPS 2019)
@@ -48,6 +49,11 @@ class Scored:
     target: Tensor | None = None
     frame: int | None = None
 
+    @property
+    def away(self) -> Tensor:
+        """x − x₀, of the image's shape."""
+        return self.image - self.baseline
+
     def score(self, given: Tensor) -> NDArray[np.float64]:
         """F of each of `given`, (n, [T,] C, H, W). Raises NetworkError for one that is not finite."""
         with torch.no_grad():
@@ -80,7 +86,7 @@ def shares(draws: np.random.Generator, shape: tuple[int, ...], *, squares: int, 
 
 def changes(scored: Scored, perturbations: Iterator[NDArray[np.float32]], *, rows: int) -> NDArray[np.float64]:
     """F(x) − F(x − δ ⊙ (x − x₀)) of each perturbation, (n,). `rows`: of one forward pass; results depend on it in the last digits."""
-    away = scored.image - scored.baseline
+    away = scored.away
     own = scored.score(scored.image[None])[0]
     found: list[NDArray[np.float64]] = []
     while some := list(islice(perturbations, rows)):

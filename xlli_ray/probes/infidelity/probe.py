@@ -11,9 +11,9 @@ Divided by the mean square of the changes (not by their variance, with which a m
 and of little detail can be averaged. Both are measured with squares that go, and with little noise (`noise_…`): a gradient is exact for
 small changes, a path integral accounts for large ones.
 
-Every map is tried with the baseline of its own path, since that is what it explains the difference from; what is perturbed, and by which
-share of the way to the baseline, is the same for all maps of a window. Maximum sensitivity (`stats.infidelity.max_sensitivity`) is not
-measured here: it takes every map again for each of many nearby inputs, twenty gradients each.
+Every map is tried with its own baseline, since that is what it explains the difference from (`own_baselines`); what is perturbed, and by
+which share of the way to the baseline, is the same for all maps of a window. Maximum sensitivity (`stats.infidelity.max_sensitivity`) is
+not measured here: it takes every map again for each of many nearby inputs, twenty gradients each.
 """
 
 from __future__ import annotations
@@ -27,12 +27,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from xlli_ray.corpus.degradations.keyed_random import generator
 from xlli_ray.errors import NetworkError
+from xlli_ray.probes.infidelity.own_baselines import own_baseline, way_named
 from xlli_ray.probes.lam.measured_maps import rows_of, shared_windows, stage_maps
 from xlli_ray.probes.lam.params import Stages, several
-from xlli_ray.probes.lam.path_choices import way_of
 from xlli_ray.probes.measurement import Batch, Column, Forward, Measurement, columns_of
 from xlli_ray.probes.probe import Probe
-from xlli_ray.registry import LAM_PATHS
 from xlli_ray.stats.infidelity import best_factor, claimed, infidelity, relative_infidelity, sparseness, unexplained_share
 
 if TYPE_CHECKING:
@@ -131,16 +130,20 @@ class Infidelity(Probe):
         ]  # fmt: skip
         samples, width = len(batch.samples), forward_rows(model, batch, cpu=ROWS)
         for j, window in shared_windows(stages, i, samples, "infidelity.of").items():
-            found: dict[tuple[str, str], _Values] = {}
+            found: dict[tuple[str, str], tuple[Scored, _Values]] = {}
             for stage in stages:
                 row = rows_of(stage.own, i, samples)[j]
-                asked = (str(stage.own.columns["path"][row]), str(stage.own.columns["objective"][row]))
                 attribution, shown = (np.asarray(stage.own.arrays[name][i, j]) for name in ("attribution", "map"))
-                if asked not in found:  # maps of one path and score share the forward passes
-                    scored = self._scored(model, batch, i, window, *asked)
-                    found[asked] = changes(scored, self._shares(batch, i, j, attribution.shape), rows=width)
+                own = own_baseline(stage, row)
+                key = (own.name, str(stage.own.columns["objective"][row]))
+                if key not in found:  # maps of one baseline and score share the forward passes
+                    scored = self._scored(model, batch, i, window, *key)
+                    found[key] = scored, changes(scored, self._shares(batch, i, j, attribution.shape), rows=width)
+                scored, changed = found[key]
+                if own.per_input:  # a slope: its claim takes the way, too
+                    attribution = attribution * scored.away.cpu().numpy()
                 yield {"window": j, "top": window.top, "left": window.left, "size": window.size, "of": stage.stage,
-                       **self._numbers(attribution, self._shares(batch, i, j, attribution.shape), found[asked]),
+                       **self._numbers(attribution, self._shares(batch, i, j, attribution.shape), changed),
                        "sparseness": sparseness(shown)}  # fmt: skip
 
     def _shares(self, batch: Batch, i: int, j: int, shape: tuple[int, ...]) -> Iterator[NDArray[np.float32]]:
@@ -166,8 +169,8 @@ class Infidelity(Probe):
             }  # fmt: skip
         return out
 
-    def _scored(self, model: Model, batch: Batch, i: int, window: Window, path: str, objective: str) -> Scored:
-        """What the maps of this path and score explain. Raises NetworkError for a path that only its own stage knows."""
+    def _scored(self, model: Model, batch: Batch, i: int, window: Window, baseline: str, objective: str) -> Scored:
+        """What maps of this baseline (`own_baselines`) and score explain. Raises NetworkError for an input that has no such baseline."""
         import torch
 
         from xlli_ray.probes.infidelity.changes import Scored
@@ -175,8 +178,6 @@ class Infidelity(Probe):
         from xlli_ray.probes.lam.clip_path import path_of
         from xlli_ray.probes.lam.objectives import Objective
 
-        if not LAM_PATHS.knows(path):
-            raise NetworkError(f"infidelity.of: the path {path!r} is code of a recipe; expected one of {', '.join(sorted(LAM_PATHS))}")
         image = model.prepare(batch.input[i : i + 1])[0]
         frames = len(image) if image.ndim == 4 else 0
         frame = None
@@ -184,7 +185,7 @@ class Infidelity(Probe):
             frame = output_frame(model, frames, frames // 2 if self.params.frame == "centre" else int(self.params.frame))
         clean = batch.targets[i]
         target = None if clean is None else model.prepare(torch.from_numpy(clean)[None].to(image.device))[0]
-        way, end = path_of(way_of(path), image, target)
+        way, end = path_of(way_named(baseline), image, target)
         scored = Objective("channel", int(objective[7:])) if objective.startswith("channel") else Objective(objective)  # type: ignore[arg-type]
         wanted = target if objective == "error" else None
         wanted = wanted if wanted is None or frame is None else wanted[frame]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ class StageMaps:
     stage: str
     own: Measurement
     control: Measurement | None = None
+    asked: Any = None
+    """The stage's parameters, if known."""
 
 
 def stage_maps(batch: Batch, stage: str, arrays: Sequence[str], otherwise: str) -> StageMaps:
@@ -33,9 +36,10 @@ def stage_maps(batch: Batch, stage: str, arrays: Sequence[str], otherwise: str) 
     cells = {name.removeprefix(stage).removeprefix("/"): one for name, one in batch.measured.items()
              if name == stage or name.startswith(f"{stage}/")}  # fmt: skip
     own = next((one for what, one in cells.items() if "." not in what), None)
+    asked = next((params for name, params in batch.asked.items() if name == stage or name.startswith(f"{stage}/")), None)
     if own is None or not set(arrays) & set(own.arrays):
         raise NetworkError(otherwise)
-    return StageMaps(stage, own, next((one for what, one in cells.items() if what.endswith(f".{CONTROL}")), None))
+    return StageMaps(stage, own, next((one for what, one in cells.items() if what.endswith(f".{CONTROL}")), None), asked)
 
 
 def rows_of(measured: Measurement, i: int, samples: int) -> dict[int, int]:
