@@ -17,7 +17,10 @@ from xlli_ray.api import ClipLamResult
 from xlli_ray.errors import NetworkError, XlliError
 from xlli_ray.models import open_model
 from xlli_ray.probes.lam.attribution import Rule, attribute
+from xlli_ray.probes.lam.method_choices import method_of
+from xlli_ray.probes.lam.objectives import Objective
 from xlli_ray.probes.lam.path_points import BlurPath
+from xlli_ray.probes.lam.wide_passes import Explained
 from xlli_ray.probes.lam.window import Window
 
 PIXELS = np.random.default_rng(2).integers(0, 255, (20, 26, 3), dtype=np.uint8)
@@ -92,6 +95,32 @@ def test_a_constant_image_has_no_di_and_still_a_figure(tmp_path: Path) -> None:
 def test_what_is_wrong_with_an_input_is_said(image: Any, window: Any, kind: type[Exception], words: str) -> None:
     with pytest.raises(kind, match=words):
         xlli_ray.lam(network(), image, window, scale=2, nodes=1)
+
+
+@pytest.mark.parametrize("method", ["gradient_input", {"smoothgrad": {"draws": 4}}, {"occlusion": {"size": 3}}])
+def test_other_methods_than_the_integral_give_the_maps_of_their_parts(method: Any) -> None:
+    found = xlli_ray.lam(network(), PIXELS, (10, 12, 8), scale=2, method=method)
+    image = torch.from_numpy(np.moveaxis(PIXELS, 2, 0).astype(np.float32) / np.float32(255))
+    one = method_of(method)
+    task = Explained(image, [Window(10, 12, 8)], one.path(image, "one image"))
+    (parts,) = one.one_by_one(open_model(network(), scale=2), task, objective=Objective(), radius=None, frame=None)
+    np.testing.assert_allclose(found.attribution, parts.attribution, atol=1e-5 * np.abs(parts.attribution).max())
+    assert found.map.max() == 1
+    assert ("estimated error" in repr(found)) == ("estimated error" in str(found.panels())) == (one.NAME == "smoothgrad")
+    clip = np.stack([PIXELS, np.roll(PIXELS, 1, axis=0)])
+    over = xlli_ray.lam(network(), clip, (10, 12, 8), scale=2, method=method, frame=0)
+    assert isinstance(over, ClipLamResult)
+    np.testing.assert_allclose(over.frame_share, [1, 0], atol=1e-5)
+
+
+def test_a_method_and_what_it_takes_no_notice_of_are_refused() -> None:
+    for fields, words in (
+        ({"method": "occlusio"}, "there is no method 'occlusio'"), ({"method": "occlusion", "nodes": 3}, "nodes: 3 says how gradients"),
+        ({"method": "smoothgrad", "path": "linear_mean"}, "leave path out"), ({"method": "occlusion", "mode": "paper"}, "mode: paper says"),
+        ({"method": {"occlusion": {"size": 0}}}, "method occlusion, size"),
+    ):  # fmt: skip
+        with pytest.raises(XlliError, match=words):
+            xlli_ray.lam(network(), PIXELS, (10, 12, 8), scale=2, **fields)  # type: ignore[arg-type]
 
 
 def test_a_network_of_another_scale_than_it_says_is_refused() -> None:

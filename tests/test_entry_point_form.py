@@ -30,6 +30,8 @@ numbered = someones_kinds
 sharpness = someones_metric
 [xlli_ray.lam_paths]
 grey = someones_path
+[xlli_ray.lam_methods]
+shap = someones_method
 [xlli_ray.sections]
 restore = someones_section
 [xlli_ray.networks]
@@ -67,6 +69,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ({"corpus": {"numbered": "photos"}}, "numbered = someones_kinds", "corpora"),
         ({"stages": [{"restore": {"metrics": ["sharpness"]}}]}, "sharpness = someones_metric", "metrics"),
         ({"stages": [{"lam": {"path": "grey"}}]}, "grey = someones_path", "lam_paths"),
+        ({"stages": [{"lam": {"method": "shap"}}]}, "shap = someones_method", "lam_methods"),
     ],
 )  # fmt: skip
 def test_a_recipe_that_asks_for_its_name_is_told_entry_point_package_and_form(

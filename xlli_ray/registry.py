@@ -305,6 +305,16 @@ LAM_PATHS = Registry(
     },
 )  # fmt: skip
 """Baselines of `lam`, and the paths from them to the image."""
+LAM_METHODS = Registry(
+    "xlli_ray.lam_methods", "method",
+    {
+        "path": "xlli_ray.probes.lam.method_choices:Integral",
+        "gradient_input": "xlli_ray.probes.lam.gradient_input:GradientInput",
+        "smoothgrad": "xlli_ray.probes.lam.smoothgrad:SmoothGrad",
+        "occlusion": "xlli_ray.probes.lam.occlusion:Occlusion",
+    },
+)  # fmt: skip
+"""Methods of `lam`: along a path, or others to compare it with."""
 FLOW_ESTIMATORS = Registry(
     "xlli_ray.flow_estimators", "flow estimator",
     {

@@ -54,6 +54,9 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"mode": "paper", "windows": [{"top": 2, "left": 3, "size": 4}], "objective": {"channel": 1}},
         {"tolerance": 0.3, "windows": {"size": 6, "per_sample": 1}, "path": "linear_mean", "objective": "error", "crop": "never"},
         {"gates": "averaged", "nodes": 3, "windows": {"size": 6, "per_sample": 2}, "signed": True},
+        {"method": "gradient_input", "windows": {"size": 6, "per_sample": 2}, "controls": ["cascade"], "cascade": [0.5, 0.2]},
+        {"method": {"smoothgrad": {"draws": 3}}, "windows": {"size": 6, "per_sample": 2}, "signed": True},
+        {"method": {"occlusion": {"size": 7, "stride": 4}}, "windows": {"size": 6, "per_sample": 2}, "objective": "error", "signed": True},
     ],
 }
 """Parameters under which each probe is tried on the small network of conftest.py."""
@@ -67,7 +70,7 @@ ENGINES_OWN = {
 SAME_SIZE = {"derain"}
 """Probes of networks of scale 1, which refuse others."""
 KINDS = sorted(PROBES)
-LATER = {"inputs": {"save"}, "restore": {"metrics", "rounding", "benchmark"}, "lam": {"frame", "flow", "max_rows"}}
+LATER = {"inputs": {"save"}, "restore": {"metrics", "rounding", "benchmark"}, "lam": {"frame", "flow", "max_rows", "method"}}
 """Parameters that cells of earlier versions know nothing of: in the identity where they are used."""
 CASES = [pytest.param(kind, params, id=f"{kind}-{i}") for kind in KINDS for i, params in enumerate(EXAMPLES.get(kind, []))]
 DTYPES = {"float64": float, "int64": int, "string": str, "bool": bool}
@@ -249,7 +252,7 @@ def test_its_identity_is_its_own_and_only_its_own(kind: str, params: dict[str, A
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_parameter_counts_in_the_identity_or_is_known_not_to(kind: str, model: Model) -> None:
     # each layer and each control is a cell of its own, and its identity names it
-    harmless = {"layers", "controls", "weights"}  # the bytes at a path of weights count, as `sha256`
+    harmless = {"layers", "controls", "cascade", "weights"}  # the bytes at a path of weights count, as `sha256`
     fields = set(probe_class(kind).Params.model_fields) - harmless
     for params in EXAMPLES[kind]:
         for probe in made(kind, params, model):

@@ -147,7 +147,7 @@ def must_change(module: str) -> set[str] | None:
         return {f"network {name}" for name, place in NETWORKS.items() if place.split(":")[0] == module}
     if module in ("xlli_ray.probes.probe", "xlli_ray.probes.flow.estimator"):
         return set()  # what a probe has that says none; each of ours says its own
-    if module == "xlli_ray.probes.lam.path_choices":
+    if module in ("xlli_ray.probes.lam.path_choices", "xlli_ray.probes.lam.method_choices"):
         return {f"{what} {corpus}" for corpus in CORPORA if corpus not in ("equal", "clips")
                 for what in ("plan", "lam", "deletion", "infidelity")}  # fmt: skip
     if module == "xlli_ray.probes.cem.patch_pool":

@@ -70,7 +70,8 @@ class LamResult:
     def __repr__(self) -> str:
         w = self.window
         place = f"window top {w.top} left {w.left} size {w.size}"
-        return f"<LAM of {self.model}, {place}: DI {self.di:.2f}, estimated error {self.error_estimate:.1%}>"
+        error = f", estimated error {self.error_estimate:.1%}" if np.isfinite(self.error_estimate) else ""
+        return f"<LAM of {self.model}, {place}: DI {self.di:.2f}{error}>"
 
     def _repr_html_(self) -> str:
         from xlli_ray.views.html import panels_html
@@ -153,6 +154,7 @@ def lam(
     gates: Literal["plain", "averaged"] = "plain",
     objective: Literal["gradient", "sum", "error"] = "gradient",
     path: str = "blur",
+    method: str | Mapping[str, Any] = "path",
     frame: int | None = None,
     flow: tuple[NDArray[Any], NDArray[Any]] | None = None,
     **known: Any,
@@ -162,8 +164,9 @@ def lam(
     `model`: checkpoint path, `builtin:NAME`, torch module (with `scale=`), or `Model`; `known`: fields of a recipe's model entry. `image`:
     the network's input, a file or (H, W, 3) uint8 or float in 0..1. `window`: (top, left, size) in output pixels; None: the most
     detailed one of 16. `nodes`: 20, or 12 with averaged gates. `target`: for objective `error` and path `pair`. `path`: blur,
-    linear_black, linear_mean, linear_blurred, pair, or that of an installed package (entry points `xlli_ray.lam_paths`). Raises XlliError
-    with what to do next.
+    linear_black, linear_mean, linear_blurred, pair, or that of an installed package (entry points `xlli_ray.lam_paths`). `method`: path
+    (gradients along it), gradient_input, smoothgrad, occlusion, or {name: arguments}, as in a recipe. Raises XlliError with what to do
+    next.
 
     Clips: `image` is a list of frames or (T, H, W, 3), `target` likewise, `frame` the one of the output with the window (None: the centre
     one); the result is a `ClipLamResult`. `flow`: motion from each frame to the next and back, (T − 1, 2, H, W) each, x first, in input
@@ -176,6 +179,7 @@ def lam(
     from xlli_ray.probes.lam.area import contribution_area
     from xlli_ray.probes.lam.attribution import Rule, output_frame
     from xlli_ray.probes.lam.clip_path import path_of
+    from xlli_ray.probes.lam.method_choices import INTEGRAL, asked_in_vain, method_of
     from xlli_ray.probes.lam.objectives import Objective
     from xlli_ray.probes.lam.over_clips import clip_numbers
     from xlli_ray.probes.lam.path_choices import way_of
@@ -185,6 +189,9 @@ def lam(
     from xlli_ray.probes.lam.window import Window
     from xlli_ray.probes.lam.windows import enlarged, texture
 
+    if problem := asked_in_vain(method, {"mode": mode, "nodes": nodes, "tolerance": tolerance, "gates": gates, "path": path}):
+        raise XlliError(problem)
+    chosen_method = method_of(method)
     nodes = nodes or (GATED_NODES if gates == "averaged" else NODES)
     network = open_model(model, **known)
     planes = planes_of(image)
@@ -209,11 +216,15 @@ def lam(
         place = Window(*map(int, window))
     x = network.prepare(torch.from_numpy(planes)[None].to(network.device))
     wanted = None if truth is None else network.prepare(torch.from_numpy(truth)[None].to(network.device))[0]
-    way, end = path_of(way_of(path), x[0], wanted)
+    integral = method == INTEGRAL
+    way, end = path_of(way_of(path), x[0], wanted) if integral else (chosen_method.path(x[0], "one image"), x[0])
     radius = proved_radius(network) if frame is None else proved_radius(network, len(planes), frame)
     task = Explained(end, [place], way, wanted if wanted is None or frame is None else wanted[frame])
-    rule = Rule(mode, nodes, tolerance, gates=gates)
-    (result,) = maps_of(network, task, objective=Objective(objective), rule=rule, radius=radius, frame=frame)
+    if integral:
+        rule = Rule(mode, nodes, tolerance, gates=gates)
+        (result,) = maps_of(network, task, objective=Objective(objective), rule=rule, radius=radius, frame=frame)
+    else:
+        (result,) = chosen_method.maps(network, task, objective=Objective(objective), radius=radius, frame=frame)
     with torch.no_grad():
         output = network.forward(x)[0].cpu().numpy()
     if frame is None:

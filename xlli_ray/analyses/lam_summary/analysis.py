@@ -60,6 +60,7 @@ class LamSummary:
     def inputs(cls, params: BaseModel, cells: Sequence[Cell]) -> list[str]:
         assert isinstance(params, Params)
         maps = cells_of(cells, params.of, "lam", asked_by="lam_summary.of")
+        maps = [cell for cell in maps if ".cascade_" not in cell.what]  # a depth of the cascade is no control that passes or fails
         restored = restore_cells(cells, params.restore, {cell.model for cell in maps}, asked_by="lam_summary.restore")
         return [cell.id for cell in (*maps, *restored)]
 

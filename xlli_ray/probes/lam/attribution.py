@@ -32,7 +32,7 @@ from xlli_ray.probes.lam.equivalents import Equivalents
 from xlli_ray.probes.lam.gates import AveragedGates, Tape
 from xlli_ray.probes.lam.objectives import Objective, flat_pixels
 from xlli_ray.probes.lam.path_points import BlurPath, Path
-from xlli_ray.probes.lam.quadrature import FIRST_CELLS, Cell, SecondDifferences, estimate, even_cells, worst_cell
+from xlli_ray.probes.lam.quadrature import FACTOR, FIRST_CELLS, Cell, SecondDifferences, draws_factor, estimate, even_cells, worst_cell
 from xlli_ray.probes.lam.receptive_field import Crop, Radius, crop_for
 from xlli_ray.probes.lam.window import Window
 
@@ -55,6 +55,15 @@ class Rule:
     """Nodes per forward pass; results depend on it in the last digits."""
     gates: Literal["plain", "averaged"] = "plain"
     """Averaged: ReLU gates averaged over the node's cell (`gates`), not the network's gradient. Only with `nodes`, one per pass."""
+    baseline: bool = True
+    """Whether the path has a baseline; else its score, and with it the completeness, is NaN."""
+    drawn: bool = False
+    """Whether nodes are independent draws (`method_choices.Gradients`): then E is the standard error of their mean."""
+
+    @property
+    def factor(self) -> float:
+        """That of E."""
+        return draws_factor(self.nodes) if self.drawn else FACTOR
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,7 @@ class WindowResult:
     objective_input: float
     nodes: int
     error_estimate: float
-    """E: estimated relative L2 error of Σ_c A (`quadrature`); NaN in `paper` mode and below 3 nodes."""
+    """E: estimated relative L2 error of Σ_c A (`quadrature`); NaN in `paper` mode, below 3 nodes, and for methods without one."""
     nonfinite: int
     """Entries of gradients that were NaN or infinite: 0 in `paper` mode as in the demo; otherwise the map is undefined."""
     flat: int
@@ -83,7 +92,7 @@ class WindowResult:
 
     @property
     def completeness(self) -> float:
-        """|ΣA − (D(I) − D(x₀))| / |D(I) − D(x₀)|: a check, not an error. NaN when the score does not change."""
+        """|ΣA − (D(I) − D(x₀))| / |D(I) − D(x₀)|: a check, not an error. NaN when the score does not change, and without a baseline."""
         change = self.objective_input - self.objective_baseline
         return abs(float(self.attribution.sum(dtype=np.float64)) - change) / abs(change) if change else float("nan")
 
@@ -227,7 +236,7 @@ class _Walk:
 
     def _midpoints(self) -> tuple[list[int], list[float]]:
         cells = even_cells(self.rule.nodes)
-        errors = [SecondDifferences() for _ in self.windows]
+        errors = [SecondDifferences(self.rule.factor) for _ in self.windows]
         k = 0
         for points, steps in self._nodes(cells):
             for gradients, increment in self._gradients(points, steps):
@@ -322,17 +331,18 @@ class _Walk:
             yield from zip(*(some.split(rows) for some in self._at(cells[start : start + block])))
 
     def _ends(self) -> tuple[list[float], list[float]]:
-        """Scores at the baseline and at the end of the path. Raises NetworkError if one is not finite."""
+        """Scores at the baseline (NaN without one) and at the end of the path. Raises NetworkError if one is not finite."""
         with torch.no_grad():
-            both = torch.stack([self.path.points(self.image, [0.0])[0], self.image])
+            both = torch.stack([*([self.path.points(self.image, [0.0])[0]] if self.rule.baseline else []), self.image])
             with self._one_frame(), Equivalents() as forms:
                 output = self._scored(self.model.forward(self._cut(both).contiguous(memory_format=self.layout)))
             self.forms = forms.used
             scores = [self.objective(output, window, self.target) for window in self.seen]
-        self.flat = [flat_pixels(output[1], window) for window in self.seen]
+        self.flat = [flat_pixels(output[-1], window) for window in self.seen]
         if not all(bool(torch.isfinite(score).all()) for score in scores):
             raise NetworkError("not finite: NaN or infinity in the network's output, so there is no score to explain")
-        return [float(score[0]) for score in scores], [float(score[1]) for score in scores]
+        first = [float(score[0]) if self.rule.baseline else float("nan") for score in scores]
+        return first, [float(score[-1]) for score in scores]
 
     def _gradients(
         self, points: Tensor, increments: Tensor, *, only: Sequence[int] | None = None

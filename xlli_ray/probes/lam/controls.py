@@ -2,6 +2,7 @@
 
 `randomised_weights` (Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018): the same network with other weights, each tensor
 drawn from a normal distribution of its own mean and standard deviation. What survives of a map comes from the image and the architecture.
+`cascade`: the same from the output down, layer by layer (`cascade`).
 `shifted_window`: the same network with the window elsewhere. A map that does not move does not belong to its window.
 
 Draws come from Philox, keyed by the tensor's name, so that the control is the same on every worker.
@@ -10,9 +11,9 @@ Draws come from Philox, keyed by the tensor's name, so that the control is the s
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from dataclasses import replace
 from hashlib import sha256
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,15 +21,14 @@ import torch
 from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.window import Window
 
-Control = Literal["randomised_weights", "shifted_window"]
 
-
-def randomised(model: Model, seed: int = 0) -> Model:
-    """A copy of `model` with drawn weights. Running statistics, other buffers and constant tensors are kept."""
+def randomised(model: Model, seed: int = 0, *, only: Collection[str] | None = None) -> Model:
+    """A copy of `model` with drawn weights, or with drawn parameters of the names in `only`. Running statistics, other buffers and constant
+    tensors are kept."""
     module = copy.deepcopy(model.module)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
-            if parameter.numel() < 2:
+            if parameter.numel() < 2 or (only is not None and name not in only):
                 continue
             key = np.frombuffer(sha256(f"{seed}|{name}".encode()).digest()[:16], dtype="<u8").astype(np.uint64)
             draw = np.random.Generator(np.random.Philox(key=key)).standard_normal(tuple(parameter.shape))

@@ -22,6 +22,8 @@ class DeviceSums:
     items: int
     device: torch.device
     errors: bool
+    factor: float = FACTOR
+    """Of E, as of `quadrature.SecondDifferences`."""
     total: Tensor = field(init=False)
     """(items, …, C, h, w) float64."""
 
@@ -52,7 +54,7 @@ class DeviceSums:
     def numbers(self) -> Tensor:
         """(items, 2): E (`quadrature`) and the number of entries that were not finite."""
         norm = self.total.sum(-3).flatten(1).norm(dim=1)
-        error = FACTOR * self._squares.sqrt() / norm
+        error = self.factor * self._squares.sqrt() / norm
         unknown = torch.zeros_like(error, dtype=torch.bool) if self.errors and self._count > 2 else torch.ones_like(error, dtype=torch.bool)
         return torch.stack([error.masked_fill(unknown | (norm == 0), float("nan")), self._bad.double()], 1)
 

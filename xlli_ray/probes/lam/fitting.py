@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from xlli_ray.probes.lam.method_choices import INTEGRAL
 from xlli_ray.probes.lam.params import Chosen, Listed, Params, Place
 from xlli_ray.probes.lam.path_choices import way_of
 from xlli_ray.probes.lam.window import Window
@@ -15,7 +16,8 @@ from xlli_ray.probes.lam.window import Window
 def no_room(params: Params, scale: int, height: int, width: int, source: str) -> str:
     """Why an input of (height, width) pixels, from the file `source`, has no map; '' if it has one. Windows are in the output, which is
     `scale` times as large."""
-    return way_of(params.path).unfit(height, width) or no_room_for(params.windows, scale, height, width, source)
+    path = way_of(params.path).unfit(height, width) if params.method == INTEGRAL else ""
+    return path or no_room_for(params.windows, scale, height, width, source)
 
 
 def no_room_for(asked: Chosen | Listed | Sequence[Place], scale: int, height: int, width: int, source: str) -> str:

@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from xlli_ray.errors import RecipeError
+from xlli_ray.probes.lam.cascade_cells import CASCADE, SHARES, cascade_problem
+from xlli_ray.probes.lam.method_choices import FIELDS, INTEGRAL, asked_in_vain, method_of, name_of
 from xlli_ray.probes.lam.path_choices import way_of
-from xlli_ray.registry import LAM_PATHS
+from xlli_ray.registry import LAM_METHODS, LAM_PATHS
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 Frame = Annotated[int, Field(ge=0)]
@@ -109,13 +111,21 @@ class Params(BaseModel):
     objective: Literal["gradient", "sum", "error"] | Channel = "gradient"
     path: str = Field(default="blur", description="blur, linear_black, linear_mean, linear_blurred, pair, or package.module:Class")
     windows: Chosen | Listed | list[Place] = Field(default_factory=Chosen)
-    controls: list[Literal["randomised_weights", "shifted_window"]] = Field(default_factory=list)
+    controls: list[Literal["randomised_weights", "shifted_window", "cascade"]] = Field(default_factory=list)
     control_samples: int = Field(default=20, ge=1, description="number of samples with controls")
     signed: bool = Field(default=False, description="store the signed attribution of each channel as array `attribution`")
     crop: Literal["auto", "never"] = Field(default="auto", description="auto: crop inputs if the receptive field is finite")
     frame: Literal["centre"] | Frame = Field(default="centre", description="of clips: the frame of the output in which the windows are")
     flow: str | None = Field(default=None, description="of clips: id of the flow stage, for the trajectory of each window")
     max_rows: int | None = Field(default=None, ge=1, description="maximum number of samples with maps, evenly spread over degradations")
+    method: str | dict[str, Any] = Field(
+        default=INTEGRAL,
+        description="path (gradients along it), gradient_input, smoothgrad, occlusion, {name: arguments}, or package.module:Class",
+    )
+    cascade: list[float] = Field(
+        default_factory=lambda: list(SHARES), min_length=1,
+        description="of the control cascade: shares of the layers, from the output on, whose weights are drawn; each has a cell of its own",
+    )  # fmt: skip
 
     @field_validator("path")
     @classmethod
@@ -125,6 +135,30 @@ class Params(BaseModel):
         elif ":" not in name:
             LAM_PATHS.load(name)
         return name
+
+    @field_validator("method")
+    @classmethod
+    def _method(cls, given: str | dict[str, Any]) -> str | dict[str, Any]:
+        name = name_of(given)
+        if LAM_METHODS.knows(name):
+            method_of(given)
+        elif ":" not in name:
+            LAM_METHODS.load(name)
+        return given if isinstance(given, dict) and given[name] else name
+
+    @field_validator("cascade")
+    @classmethod
+    def _cascade(cls, shares: list[float]) -> list[float]:
+        if problem := cascade_problem(shares):
+            raise ValueError(problem)
+        return shares
+
+    @model_validator(mode="after")
+    def _one_method(self) -> Params:
+        """Fields of the integral along a path say nothing of another method."""
+        if problem := asked_in_vain(self.method, {name: getattr(self, name) for name in FIELDS}):
+            raise ValueError(problem)
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Params:
@@ -137,6 +171,8 @@ class Params(BaseModel):
             raise ValueError("gates: averaged goes with mode: accurate and nodes: it needs fixed neighbours, unlike the demo")
         if self.tolerance is not None and self.nodes is not None:
             raise ValueError("tolerance replaces nodes: give one of them")
+        if self.cascade != list(SHARES) and CASCADE not in self.controls:
+            raise ValueError("cascade: these shares belong to the control of that name; add it, as controls: [cascade]")
         if isinstance(self.windows, list) and not self.windows:
             raise ValueError("windows: the list is empty; give at least one {top:, left:, size:}")
         return self

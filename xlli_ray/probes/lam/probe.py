@@ -5,6 +5,8 @@ network found what it drew there. The diffusion index (DI) measures how widely t
 values; a larger one means that the network uses more of the image, not that the result is better. It depends on the image size: compare DI
 only between maps of equal size, preferably of the same windows.
 
+Other methods of attribution (`method: gradient_input`, `smoothgrad`, `occlusion`) are there to compare it with: same windows, same score.
+
 `paper` reproduces the authors' demo. `accurate` approximates the integral better with fewer gradients, and each map has an
 estimate of its error. A map that is zero everywhere or not finite is undefined and has no DI. Controls are maps that should differ.
 """
@@ -20,8 +22,10 @@ from pydantic import BaseModel
 from xlli_ray.corpus import resize
 from xlli_ray.errors import ForwardError, NetworkError, PlanError, counted
 from xlli_ray.probes.lam import over_clips
+from xlli_ray.probes.lam.cascade_cells import expanded, share_of
 from xlli_ray.probes.lam.columns import COLUMNS, map_row
 from xlli_ray.probes.lam.demo import MOVING
+from xlli_ray.probes.lam.method_choices import INTEGRAL, Passes, method_of
 from xlli_ray.probes.lam.params import Channel, Chosen, Hardest, Listed, Params
 from xlli_ray.probes.lam.path_choices import way_of
 from xlli_ray.probes.lam.window_count import most_windows
@@ -34,9 +38,10 @@ if TYPE_CHECKING:
     from xlli_ray.models.model import Model
     from xlli_ray.probes.lam.attribution import Rule, WindowResult
     from xlli_ray.probes.lam.objectives import Objective
+    from xlli_ray.probes.lam.path_points import Path
     from xlli_ray.probes.lam.receptive_field import Radius
-    from xlli_ray.probes.lam.timing import MapTime
     from xlli_ray.probes.lam.wide_passes import Explained
+    from xlli_ray.probes.measurement import Timing
 
 NODES = 20
 """Default number of nodes of mode accurate; the reasons are in docs/log.md."""
@@ -44,8 +49,10 @@ CLIP_NODES = 10
 """The same over clips, whose maps have that error (about 0.05) with half the gradients: docs/log.md."""
 GATED_NODES = 12
 """With averaged gates."""
-LATER = ("frame", "flow", "max_rows")
+LATER = ("frame", "flow", "max_rows", "method")
 """Parameters that cells of earlier versions know nothing of: in the identity where they are used."""
+SIDE, FRAMES = 64, 5
+"""Assumed side of inputs and length of clips, for the projection of methods whose passes depend on them."""
 GRADIENT = 2.2
 """Cost of a gradient in forward passes (measured 2.2–2.6)."""
 
@@ -66,7 +73,7 @@ class Lam(Probe):
     COLUMNS: ClassVar[tuple[Column, ...]] = COLUMNS
     REFERENCE: ClassVar[str] = (
         "Gu & Dong, Interpreting super-resolution networks with local attribution maps, CVPR 2021, arXiv 2011.11036; "
-        "controls: Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018"
+        "controls: Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018; of other methods see `method`"
     )
     Params: ClassVar[type[BaseModel]] = Params
 
@@ -75,15 +82,20 @@ class Lam(Probe):
         super().__init__(params, spec)
         self.control = str(spec.get("control", ""))
         self.channels = int(spec.get("channels", 3))
-        self.mode = "averaged" if self.params.gates == "averaged" else self.params.mode
+        self.method = method_of(params.method)
+        self.integral = params.method == INTEGRAL
+        self.mode = self.method.NAME if not self.integral else "averaged" if self.params.gates == "averaged" else self.params.mode
         self.what = self.mode + (f".{self.control}" if self.control else "")
         self.max_rows = params.max_rows
         if self.control:
             self.max_rows = min(params.control_samples, params.max_rows or params.control_samples)
         self.needs = (params.flow,) if params.flow else ()
         self.nodes = self.params.nodes or (GATED_NODES if self.mode == "averaged" else CLIP_NODES if spec.get("clip") else NODES)
+        if not self.integral:
+            self.nodes = self.method.gradients
         nodes = MOVING if self.params.mode == "paper" else self.nodes
-        self.cost = nodes * (1 + (GRADIENT - 1) * self._most(None)) + 2
+        others = 2 if self.integral else self.method.forwards(SIDE, SIDE, FRAMES if spec.get("clip") else 0)
+        self.cost = nodes * (1 + (GRADIENT - 1) * self._most(None)) + others
         choose = getattr(self.params.windows, "choose", None)
         self.companions = (choose.hardest.by,) if isinstance(choose, Hardest) else ()
         self.way = way_of(params.path)
@@ -97,13 +109,14 @@ class Lam(Probe):
             raise PlanError(f"lam: objective channel {params.objective.channel}: the output of {model.id} has {has}")
         over_clips.check_clips(params.frame, params.flow, model)
         about = {"channels": model.channels, **({"clip": True} if "frame" in model.AXES else {})}
-        return [{"control": control, **about} for control in ("", *params.controls)]
+        return [{"control": control, **about} for control in ("", *expanded(params.controls, params.cascade))]
 
     @classmethod
     def parts(cls, params: BaseModel) -> dict[str, int]:
         assert isinstance(params, Params)
-        way = way_of(params.path)
-        return {f"path {way.NAME}": way.VERSION} if ":" in params.path or way.VERSION > 1 else {}
+        way, method = way_of(params.path), method_of(params.method)
+        parts = {f"path {way.NAME}": way.VERSION} if ":" in params.path or way.VERSION > 1 else {}
+        return parts | ({f"method {method.NAME}": method.VERSION} if params.method != INTEGRAL or method.VERSION > 1 else {})
 
     def columns(self) -> tuple[Column, ...]:
         return (*self.COLUMNS, *over_clips.FLOW_COLUMNS) if self.params.flow else self.COLUMNS
@@ -111,7 +124,9 @@ class Lam(Probe):
     def identity(self) -> dict[str, Any]:
         # `controls` have their own cells: adding one changes nothing here.
         unsaid = {name for name in LATER if getattr(self.params, name) == Params.model_fields[name].default}
-        data = self.params.model_dump(mode="json", exclude={"controls", "control_samples", *unsaid})
+        data = self.params.model_dump(mode="json", exclude={"controls", "control_samples", "cascade", *unsaid})
+        if "method" in data:
+            data["method"] = {self.method.NAME: self.method.args.model_dump(mode="json")}
         if isinstance(self.params.windows, Listed):
             del data["windows"]["file"]
         windows = self.params.windows
@@ -152,12 +167,21 @@ class Lam(Probe):
 
         return no_room(self.params, scale, height, width, source)
 
-    def timing(self, model: Model) -> MapTime:
+    def timing(self, model: Model) -> Timing:
         """See `probes.measurement.Timed`."""
+        from xlli_ray.probes.lam.attribution import Rule
+        from xlli_ray.probes.lam.forward_timing import time_forwards
         from xlli_ray.probes.lam.timing import time_maps
 
         frames = model.trial_size(1, 1).frames
-        return time_maps(model, self.params, self.way, self.nodes, lambda network: self._ready(network, frames))
+
+        def prepare(network: Model) -> tuple[Model, Radius | None]:
+            return self._ready(network, frames)
+
+        if not (self.integral or self.method.gradients):
+            return time_forwards(model, self.params, self.method, prepare)
+        rule = Rule(gates=self.params.gates) if self.integral else self.method.rule()
+        return time_maps(model, self.params, self.nodes, lambda image, target: self._path(image, target, "timing"), rule, prepare)
 
     def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
         count = self._most(shapes.output)
@@ -167,7 +191,7 @@ class Lam(Probe):
         whole = ArrayPlan("map", (count, *frames, *size), "float32", (*leading, "y", "x"), "blosc", (1.0, 1.0), attributes, gaps=True)
         plans = [whole]
         if self.params.signed:
-            about = {**attributes, "about": "signed, in units of the objective"}
+            about = {**attributes, "about": self.method.units}
             shape = (count, *frames, self.channels, *size)
             dims = (*leading, "channel", "y", "x")
             plans.append(ArrayPlan("attribution", shape, "float32", dims, "blosc", (1.0, 1.0), about, gaps=True))
@@ -211,7 +235,7 @@ class Lam(Probe):
         failed: dict[int, str] = {}
         objective = self.params.objective
         asked = {
-            "mode": self.mode, "control": self.control, "path": self.way.NAME,
+            "mode": self.mode, "control": self.control, "path": self.way.NAME if self.integral else "",
             "objective": f"channel{objective.channel}" if isinstance(objective, Channel) else objective,
         }  # fmt: skip
         for i, maps in results["results"]():
@@ -246,7 +270,6 @@ class Lam(Probe):
         it has no map."""
         import torch
 
-        from xlli_ray.probes.lam.clip_path import path_of
         from xlli_ray.probes.lam.controls import shifted
         from xlli_ray.probes.lam.sample_windows import sample_windows
         from xlli_ray.probes.lam.wide_passes import Explained
@@ -266,8 +289,15 @@ class Lam(Probe):
         target = None
         if clean is not None and (self.params.objective == "error" or self.way.TO_TARGET or ":" in self.params.path):
             target = model.prepare(torch.from_numpy(clean)[None].to(image.device))[0]
-        path, end = path_of(self.way, image, target)
+        sample = batch.samples[i]
+        path, end = self._path(image, target, f"{sample.seed}|{sample.sample_id}")
         return Explained(end, windows, path, target if target is None or frame is None else target[frame])
+
+    def _path(self, image: torch.Tensor, target: torch.Tensor | None, key: str) -> tuple[Path, torch.Tensor]:
+        """The path of an image and its end; of other methods than the integral, what they need of the image."""
+        from xlli_ray.probes.lam.clip_path import path_of
+
+        return path_of(self.way, image, target) if self.integral else (self.method.path(image, key), image)
 
     def _sample(self, model: Model, batch: Batch, i: int) -> list[WindowResult]:
         """Maps of all windows of one sample, a node at a time. Raises NetworkError with the reason if it has none."""
@@ -275,6 +305,9 @@ class Lam(Probe):
 
         task, frame = self._explained(model, batch, i, batch.input), self._output_frame(model, batch)
         network, radius = self._ready(model, self._frames(batch))
+        if not self.integral:
+            alone = batch.alone or self._whole_batches(model)
+            return self.method.one_by_one(network, task, objective=self._objective(), radius=radius, frame=frame, alone=alone)
         return attribute(
             network, task.image, task.windows, task.path, objective=self._objective(), rule=self._rule(), target=task.target,
             radius=radius, frame=frame,
@@ -282,13 +315,19 @@ class Lam(Probe):
 
     def _is_wide(self, model: Model, batch: Batch) -> bool:
         """Whether many images share a pass: on a GPU, if the network treats the images of a batch independently."""
-        from xlli_ray.models.batch_independence import manners
-        from xlli_ray.models.known import once
         from xlli_ray.probes.lam.wide_passes import WidePasses
 
         if not self._on_gpu(batch.input) or batch.alone or not WidePasses.serves(self._rule()):
             return False
-        return not once(model, "manners", lambda: manners(model)).alone
+        return not self._whole_batches(model)
+
+    @staticmethod
+    def _whole_batches(model: Model) -> bool:
+        """Whether the network treats a batch as a whole."""
+        from xlli_ray.models.batch_independence import manners
+        from xlli_ray.models.known import once
+
+        return bool(once(model, "manners", lambda: manners(model)).alone)
 
     def _wide(self, model: Model, batch: Batch, good: Sequence[int]) -> dict[str, Any]:
         """Queue the maps of a batch, as many images in a pass as keep a GPU busy: `results`, which waits for them, and the `passes`."""
@@ -297,10 +336,13 @@ class Lam(Probe):
 
         network, radius = self._ready(model, self._frames(batch))
         frame = self._output_frame(model, batch)
-        passes = WidePasses(
-            network, objective=self._objective(), rule=self._rule(), radius=radius, frame=frame,
-            rows=lambda shape: planned_rows(network, shape, frame),
-        )  # fmt: skip
+        if self.integral:
+            passes: Passes = WidePasses(
+                network, objective=self._objective(), rule=self._rule(), radius=radius, frame=frame,
+                rows=lambda shape: planned_rows(network, shape, frame),
+            )  # fmt: skip
+        else:
+            passes = self.method.passes(network, objective=self._objective(), radius=radius, frame=frame)
         # copied once: a copy of each image would wait for the passes that run meanwhile
         shown = batch.input.cpu() if any(target is None for target in batch.targets) else batch.input
         each = 2 * passes.images_a_pass(tuple(batch.input.shape[1:]))
@@ -338,12 +380,16 @@ class Lam(Probe):
     def _ready(self, model: Model, frames: int = 0) -> tuple[Model, Radius | None]:
         """The network to explain (the model or its randomised copy) and its radius, over clips of so many frames."""
         from xlli_ray.models.known import once
+        from xlli_ray.probes.lam.cascade import top_parameters
         from xlli_ray.probes.lam.controls import randomised
         from xlli_ray.probes.lam.receptive_field import proved_radius
 
         frame = self._frame(frames) if frames else 0
-        randomise = self.control == "randomised_weights"
-        network = once(model, "randomised", lambda: randomised(model)) if randomise else model
+        network, share = model, share_of(self.control)
+        if self.control == "randomised_weights":
+            network = once(model, "randomised", lambda: randomised(model))
+        elif share is not None:
+            network = once(model, self.control, lambda: randomised(model, only=top_parameters(model, share)))
         if self.params.crop == "never":
             return network, None
         return network, once(network, ("radius", frames, frame), lambda: proved_radius(network, frames, frame))

@@ -87,10 +87,19 @@ def worst_cell(cells: Sequence[Cell], gradients: Tensor, increments: Tensor) -> 
     return best
 
 
-class SecondDifferences:
-    """E for equal cells without keeping all gradients: keeping three at a time. `add` in path order."""
+def draws_factor(count: int) -> float:
+    """The factor with which E is the relative standard error of a mean of `count` independent draws g_k, added as g_k / count.
 
-    def __init__(self) -> None:
+    Second differences of independent draws have E‖g_(k−1) − 2 g_k + g_(k+1)‖² = 6 s², whatever their mean, and there are count − 2.
+    """
+    return (count / (6 * (count - 2))) ** 0.5 if count > 2 else float("nan")
+
+
+class SecondDifferences:
+    """E for equal cells without keeping all gradients: keeping three at a time. `add` in path order. `factor`: or `draws_factor`."""
+
+    def __init__(self, factor: float = FACTOR) -> None:
+        self._factor = factor
         self._gradients: list[Tensor] = []
         self._increments: list[Tensor] = []
         self._squares = 0.0
@@ -110,4 +119,4 @@ class SecondDifferences:
     def relative_to(self, total: Tensor) -> float:
         """E, for the attribution `total`, (C, H, W) or (T, C, H, W)."""
         norm = float(total.double().sum(-3).norm())
-        return float("nan") if self._count < 3 or norm == 0 else FACTOR * self._squares**0.5 / norm
+        return float("nan") if self._count < 3 or norm == 0 else self._factor * self._squares**0.5 / norm

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.attribution import BLOCK, FORWARD_SHARE, Rule, attribute
-from xlli_ray.probes.lam.clip_path import path_of
 from xlli_ray.probes.lam.demo import MOVING
 from xlli_ray.probes.lam.objectives import Objective
 from xlli_ray.probes.lam.params import Channel, Chosen, Listed, Params
-from xlli_ray.probes.lam.path_choices import Way
+from xlli_ray.probes.lam.path_points import Path
 from xlli_ray.probes.lam.quadrature import FIRST_CELLS
 from xlli_ray.probes.lam.receptive_field import Radius, crop_for
 from xlli_ray.probes.lam.window import Window
@@ -57,7 +57,7 @@ class MapTime:
         """Time of all maps of one input of this size."""
         if frames:
             return frames * self.sample(height, width)
-        places, count = self._windows(height, width)
+        places, count = possible_windows(self.params, self.model, height, width)
         if not places or not count:
             return 0.0
         nodes, network = self._nodes(), max(self.node - self.blur, 0.0)
@@ -77,31 +77,37 @@ class MapTime:
             return float(np.sqrt(FIRST_CELLS * self.params.max_nodes))
         return float(MOVING if self.params.mode == "paper" else self.nodes)
 
-    def _windows(self, height: int, width: int) -> tuple[list[Window], float]:
-        """Possible positions of windows in such an input, and their number."""
-        asked, scale = self.params.windows, self.model.scale
-        if isinstance(asked, Chosen):
-            every = candidates(scale * height, scale * width, asked.size)
-            count = len(every) if asked.choose == "grid" else min(asked.per_sample, len(every))
-            return every[:: -(-len(every) // PLACES)] if every else [], count
-        lists = list(asked.places.values()) if isinstance(asked, Listed) else [asked]
-        places = [Window(place.top, place.left, place.size) for some in lists for place in some]
-        fitting = [place for place in places if not place.problem(scale * height, scale * width)]
-        return fitting, len(fitting) / max(1, len(lists))
+
+def possible_windows(params: Params, model: Model, height: int, width: int) -> tuple[list[Window], float]:
+    """Possible positions of windows in an input of this size, some of many, and the number of windows."""
+    asked, scale = params.windows, model.scale
+    if isinstance(asked, Chosen):
+        every = candidates(scale * height, scale * width, asked.size)
+        count = len(every) if asked.choose == "grid" else min(asked.per_sample, len(every))
+        return every[:: -(-len(every) // PLACES)] if every else [], count
+    lists = list(asked.places.values()) if isinstance(asked, Listed) else [asked]
+    places = [Window(place.top, place.left, place.size) for some in lists for place in some]
+    fitting = [place for place in places if not place.problem(scale * height, scale * width)]
+    return fitting, len(fitting) / max(1, len(lists))
 
 
-def time_maps(model: Model, params: Params, way: Way, nodes: int, prepare: Callable[[Model], tuple[Model, Radius | None]]) -> MapTime:
-    """Measure a few maps along the path `way`. Takes about the time of ten gradients, plus what a worker does once.
-
-    `nodes`: gradients per window, see `MapTime`. `prepare`: what a worker does once, returning the network to explain and its radius.
-    """
+def timed(run: Callable[[], object]) -> float:
+    """Seconds of a call: of this thread's CPU if torch has one thread, else of the clock."""
     clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+    start = clock()
+    run()
+    return clock() - start
 
-    def timed(run: Callable[[], object]) -> float:
-        start = clock()
-        run()
-        return clock() - start
 
+def time_maps(
+    model: Model, params: Params, nodes: int, along: Callable[[Tensor, Tensor], tuple[Path, Tensor]], rule: Rule,
+    prepare: Callable[[Model], tuple[Model, Radius | None]],
+) -> MapTime:  # fmt: skip
+    """Measure a few maps. Takes about the time of ten gradients, plus what a worker does once.
+
+    `nodes`: gradients per window, see `MapTime`. `along`: the path of an image and a target, and its end. `rule`: of one or a few nodes,
+    in place of its own. `prepare`: what a worker does once, returning the network to explain and its radius.
+    """
     radii: list[tuple[Model, Radius | None]] = []
     once = timed(lambda: radii.append(prepare(model)))
     network, radius = radii[0]
@@ -113,14 +119,14 @@ def time_maps(model: Model, params: Params, way: Way, nodes: int, prepare: Calla
         size = model.trial_size(side, side)
         image = torch.rand(size.shape(model.channels), generator=generator).to(model.device)
         target = torch.rand(size.times(model.scale).shape(model.channels), generator=generator).to(model.device)
-        path, end = path_of(way, image, target)
+        path, end = along(image, target)
         shown = target[size.frames // 2] if size.frames else target
         extent = min(params.windows.size if isinstance(params.windows, Chosen) else 16, model.scale * side // 2)
         window = Window(model.scale * side // 4, model.scale * side // 4, extent)
 
         def walk(count: int) -> None:
-            rule = Rule(nodes=count, gates=params.gates)
-            attribute(network, image, [window], path, objective=objective, rule=rule, end=end, target=shown)  # noqa: B023
+            few = replace(rule, nodes=count)
+            attribute(network, image, [window], path, objective=objective, rule=few, end=end, target=shown)  # noqa: B023
 
         first = timed(lambda: walk(1))
         if first >= LONG or side == SIDES[-1]:

@@ -31,6 +31,7 @@ from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.attribution import FORWARD_SHARE, Rule, WindowResult, attribute, output_frame, without_gradient
 from xlli_ray.probes.lam.demo import STEPS
 from xlli_ray.probes.lam.device_sums import DeviceSums
+from xlli_ray.probes.lam.method_choices import Passes
 from xlli_ray.probes.lam.objectives import Objective, squared_steps
 from xlli_ray.probes.lam.pass_width import planned_rows
 from xlli_ray.probes.lam.path_points import BlurPath, Path
@@ -161,8 +162,9 @@ class WidePasses:
             points, steps = self._path(tasks, items)
             count, windows = len(items), len(items[0].windows)
             ends = self._forward(self._ends(tasks, items).contiguous())
-            numbers = [self._at_ends(tasks, items, j, ends.unflatten(0, (count, 2))) for j in range(windows)]
-        sums = [DeviceSums(points.shape[2:], count, points.device, errors=self._rule.mode != "paper") for _ in range(windows)]
+            numbers = [self._at_ends(tasks, items, j, ends.unflatten(0, (count, -1))) for j in range(windows)]
+        factor = self._rule.factor
+        sums = [DeviceSums(points.shape[2:], count, points.device, self._rule.mode != "paper", factor) for _ in range(windows)]
         width = max(1, self._width(points.shape[2:]) // count)
         for start in range(0, points.shape[1], width):
             some = slice(start, start + width)
@@ -179,7 +181,7 @@ class WidePasses:
             del output, products, x
         maps = torch.stack([one.total.float() for one in sums])
         known = torch.stack([torch.cat([own[:, :2], one.numbers(), own[:, 2:], one.by_node()], 1) for own, one in zip(numbers, sums)])
-        return _Done(items, *_to_host(maps, known))
+        return _Done(items, *to_host(maps, known))
 
     def _together(self, x: Tensor, windows: int) -> int:
         """Windows whose products with the pass of `x` are batched: as many as fill a pass, 1 if the network cannot be transformed so."""
@@ -227,7 +229,10 @@ class WidePasses:
         return path.points(image, centres), path.increments(image, starts, stops)
 
     def _ends(self, tasks: Sequence[Explained], items: Sequence[_Item]) -> Tensor:
-        """Baseline and end of each item's path, in turn: (2 · items, …, C, h, w)."""
+        """Baseline and end of each item's path, in turn: (2 · items, …, C, h, w); without a baseline the ends: (items, …, C, h, w)."""
+        if not self._rule.baseline:
+            return torch.stack([_cut(tasks[item.task].image, item.crop) for item in items])
+
         def base(path: Path, image: Tensor) -> tuple[Tensor]:
             return (path.points(image, [0.0]),)
 
@@ -258,11 +263,14 @@ class WidePasses:
         return self._objective(parts.flatten(0, 1), inside, shown).unflatten(0, (-1, rows))
 
     def _at_ends(self, tasks: Sequence[Explained], items: Sequence[_Item], j: int, output: Tensor) -> Tensor:
-        """(items, 4): scores at the baseline and at the end, flat pixels there, and whether both scores are finite."""
+        """(items, 4): scores at the baseline (NaN without one) and at the end, flat pixels there, and whether the scores are finite."""
         parts, inside, targets = self._patches(tasks, items, j, output)
         scores = self._score(parts, inside, targets).double()
-        flat = (squared_steps(parts[:, 1]) == 0).flatten(1).sum(1, keepdim=True)
-        return torch.cat([scores, flat.double(), torch.isfinite(scores).all(1, keepdim=True).double()], 1)
+        flat = (squared_steps(parts[:, -1]) == 0).flatten(1).sum(1, keepdim=True)
+        finite = torch.isfinite(scores).all(1, keepdim=True).double()
+        if not self._rule.baseline:
+            scores = torch.cat([torch.full_like(scores, float("nan")), scores], 1)
+        return torch.cat([scores, flat.double(), finite], 1)
 
     def _slope(self, tasks: Sequence[Explained], items: Sequence[_Item], j: int, output: Tensor) -> Tensor:
         """The derivative of each row's score with respect to the output: zero outside the row's window."""
@@ -307,14 +315,14 @@ Found = Iterator[tuple[int, list[WindowResult] | NetworkError]]
 """Sample, and its windows' results or why it has none."""
 
 
-def in_groups(passes: WidePasses, groups: Sequence[Sequence[int]], explain: Callable[[int], Explained]) -> Callable[[], Found]:
+def in_groups(passes: Passes, groups: Sequence[Sequence[int]], explain: Callable[[int], Explained]) -> Callable[[], Found]:
     """Queue the maps of all samples, group by group: while a group's passes run, the next one is prepared. The returned function waits for
     them, in order. `explain` may raise NetworkError. Raises ForwardError: in smaller passes it may run."""
     started = [_started(passes, group, explain) for group in groups]
     return lambda: chain.from_iterable(finish() for finish in started)
 
 
-def _started(passes: WidePasses, group: Sequence[int], explain: Callable[[int], Explained]) -> Callable[[], Found]:
+def _started(passes: Passes, group: Sequence[int], explain: Callable[[int], Explained]) -> Callable[[], Found]:
     found: dict[int, list[WindowResult] | NetworkError] = {}
     tasks: dict[int, Explained] = {}
     for i in group:
@@ -365,7 +373,7 @@ def _cut(values: Tensor, crop: Crop | None) -> Tensor:
     return crop.cut(values) if crop else values
 
 
-def _to_host(maps: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor, Callable[[], None]]:
+def to_host(maps: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor, Callable[[], None]]:
     """Both on the host once the returned function returns; on a GPU the copies are queued behind the pass that makes them."""
     if not maps.is_cuda:
         return maps, numbers, lambda: None
