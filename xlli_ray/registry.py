@@ -244,6 +244,7 @@ ANALYSES = Registry(
         "complexity_summary": "xlli_ray.analyses.complexity_summary.analysis:ComplexitySummary",
         "ddr": "xlli_ray.analyses.ddr.analysis:Ddr",
         "derain_summary": "xlli_ray.analyses.derain_summary.analysis:DerainSummary",
+        "faithfulness": "xlli_ray.analyses.faithfulness.analysis:Faithfulness",
         "group_means": "xlli_ray.analyses.group_means.analysis:GroupMeans",
         "lam_summary": "xlli_ray.analyses.lam_summary.analysis:LamSummary",
         "srga": "xlli_ray.analyses.srga.analysis:Srga",

@@ -21,6 +21,7 @@ from colours_used import strangers
 from complexity_studies import complexity_recipe
 from ddr_studies import ddr_recipe
 from derain_studies import derain_recipe
+from faithfulness_studies import faithfulness_recipe
 from lam_studies import Lam, lam_recipe
 from pydantic import BaseModel
 from srga_studies import srga_recipe
@@ -69,6 +70,9 @@ EXAMPLES: dict[str, Example] = {
         [{"seen": ["noise10"]},
          {"by": ["family"], "replicate": "depth", "seen": {"family": {"toy": ["noise10"]}}, "unseen": ["noise20"], "level": 0.9},
          {"by": ["depth"], "seen": ["noise10"], "kappa": [{"depth": i, "kappa": 0.5 - i, "kappa_low": 0.1 - i} for i in range(4)]}],
+    ),
+    "faithfulness": Example(
+        faithfulness_recipe(), [{}, {"cem": None, "infidelity": None, "level": 0.9, "examples": 0}, {"cem": "cem", "examples": 1}]
     ),
     "group_means": Example(
         Recipe([Stage("restore", value=scores)], models=4),

@@ -10,6 +10,7 @@ from xlli_ray.plots.dots import Dots
 from xlli_ray.plots.embedding import Embedding
 from xlli_ray.plots.heat import Heat
 from xlli_ray.plots.histograms import Histograms
+from xlli_ray.plots.image_panels import ImagePanels
 from xlli_ray.plots.matrices import Matrices
 from xlli_ray.plots.palette import INK, MUTED, Look
 from xlli_ray.plots.scatter import Scatter
@@ -47,6 +48,8 @@ def seen_in(view: View) -> Iterator[Seen]:
         yield from (Seen(group.name, group.colour, "") for group in view.groups)
     elif isinstance(view, Heat):
         yield from (Seen(name, colour, "") for name, colour in zip(view.columns, view.colours))
+    elif isinstance(view, ImagePanels):
+        yield from (Seen(row.label, row.colour, "") for row in view.rows if row.colour)
     else:
         raise TypeError(f"how names look in a view of the kind {view.KIND} is not known here: add it")
 

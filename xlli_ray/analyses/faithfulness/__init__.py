@@ -1,0 +1,1 @@
+"""Faithfulness: are the maps of a study true?"""
