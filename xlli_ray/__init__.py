@@ -46,20 +46,24 @@ from importlib import import_module  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
-    from xlli_ray.api import LamResult, lam
+    from xlli_ray.api import CemResult, LamResult, cem, lam
     from xlli_ray.errors import XlliError
     from xlli_ray.recipe import load_recipe
     from xlli_ray.stats.srga import SrgaResult, srga
     from xlli_ray.study import Study, open_study
 
 __version__ = "0.1.0"
-__all__ = ["LamResult", "SrgaResult", "Study", "XlliError", "__version__", "lam", "load_recipe", "open_study", "run", "srga"]
+__all__ = [
+    "CemResult", "LamResult", "SrgaResult", "Study", "XlliError", "__version__", "cem", "lam", "load_recipe", "open_study", "run", "srga",
+]  # fmt: skip
 
 _PUBLIC = {
     "SrgaResult": "xlli_ray.stats.srga",
     "Study": "xlli_ray.study",
     "XlliError": "xlli_ray.errors",
+    "CemResult": "xlli_ray.api",
     "LamResult": "xlli_ray.api",
+    "cem": "xlli_ray.api",
     "lam": "xlli_ray.api",
     "load_recipe": "xlli_ray.recipe",
     "open_study": "xlli_ray.study",

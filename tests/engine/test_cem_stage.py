@@ -75,3 +75,43 @@ def test_what_a_stage_cannot_measure_is_refused_before_it_starts(recipe: Make, r
     without = recipe(corpus={"inputs": inputs}, stages=[{"cem": {}}])
     with pytest.raises(PlanError, match="cem measures PSNR and needs a target"):
         run(without)
+
+
+def test_a_single_call_gives_the_map_of_the_study_when_given_its_key(recipe: Make, run: Go, tmp_path: Path) -> None:
+    import toy
+
+    import xlli_ray
+
+    run(cem(recipe, [{"blur": 2.0}]))
+    study = open_study(tmp_path / "study")
+    line = study.sql('select * from cem join samples using (sample_id) order by cem.row, "window" limit 1').to_pylist()[0]
+    sample = study.sample(line["sample_id"])
+    assert sample.target is not None
+    found = xlli_ray.cem(
+        toy.small(), np.moveaxis(sample.input, 0, 2), tuple(line[name] for name in ("top", "left", "size")),
+        target=np.moveaxis(sample.target, 0, 2), scale=2, label=line["label"], seed=sample.row["seed"], sample=sample.id, pool_size=64,
+        draws=FEW["draws"],
+    )  # fmt: skip
+    stored = {name: study.array("cem/small/cem", name).rows([sample.id])[0][0] for name in ("effect", "error", "draws")}
+    np.testing.assert_array_equal(found.draws, stored["draws"])
+    np.testing.assert_allclose(found.effect, stored["effect"], atol=1e-5)
+    np.testing.assert_allclose(found.error, stored["error"], atol=1e-5)
+    for name in ("psnr", "helping", "harming", "neutral", "undecided", "range", "corruption"):
+        assert found.numbers[name] == pytest.approx(line[name]) if isinstance(line[name], float) else found.numbers[name] == line[name]
+
+
+def test_patches_may_come_from_files_of_ones_own(recipe: Make, run: Go, tmp_path: Path) -> None:
+    images = recipe().dump()["corpus"]["images"]
+    run(cem(recipe), "photographs")
+    summary = run(cem(recipe, pool=images), "own")
+    assert summary.failed == 0
+    photographs, own = (open_study(tmp_path / name) for name in ("photographs", "own"))
+    ids = [row["sample_id"] for row in own.sql("select distinct sample_id from cem").to_pylist()]
+    one, other = (study.array("cem/small/cem", "effect").rows(ids)[0] for study in (photographs, own))
+    assert one.shape == other.shape
+    assert not np.array_equal(one, other)
+    assert run(cem(recipe, pool=images), "own").units_run == 0, "the same files: nothing is computed again"
+    with pytest.raises(RecipeError, match="matches no file"):
+        cem(recipe, pool=["nowhere/*.png"])
+    with pytest.raises(PlanError, match="too small for a patch"):
+        run(cem(recipe, pool=images, block=400), "small")

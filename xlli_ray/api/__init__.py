@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xlli_ray.api.effect_map import CemResult, cem
 from xlli_ray.api.lam_map import ClipLamResult, LamResult, lam
 
-__all__ = ["ClipLamResult", "LamResult", "lam"]
+__all__ = ["CemResult", "ClipLamResult", "LamResult", "cem", "lam"]

@@ -15,6 +15,14 @@ from xlli_ray.errors import XlliError
 Image = str | os.PathLike[str] | NDArray[Any]
 
 
+def place_of(window: tuple[int, int, int]) -> tuple[int, int, int]:
+    """(top, left, size) as integers. Raises XlliError."""
+    if len(window) != 3 or not all(isinstance(number, int | np.integer) for number in window):
+        raise XlliError(f"window: expected three integers (top, left, size) in output pixels, got {window!r}")
+    top, left, size = map(int, window)
+    return top, left, size
+
+
 def planes_of(image: Image | Sequence[Image]) -> NDArray[np.float32]:
     """A file or an array (H, W, 3) → (3, H, W) float32 in 0..1; a list of them, or (T, H, W, 3) → (T, 3, H, W)."""
     from xlli_ray.corpus.decode import decode

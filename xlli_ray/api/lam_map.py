@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from xlli_ray.api.given_images import Image, planes_of
+from xlli_ray.api.given_images import Image, place_of, planes_of
 from xlli_ray.errors import XlliError
 
 if TYPE_CHECKING:
@@ -211,9 +211,7 @@ def lam(
             raise XlliError(f"image of {seen.shape[2]}×{seen.shape[1]} pixels: its output is too small for a window of 16; give one")
         place = chosen[0]
     else:
-        if len(window) != 3 or not all(isinstance(number, int | np.integer) for number in window):
-            raise XlliError(f"window: expected three integers (top, left, size) in output pixels, got {window!r}")
-        place = Window(*map(int, window))
+        place = Window(*place_of(window))
     x = network.prepare(torch.from_numpy(planes)[None].to(network.device))
     wanted = None if truth is None else network.prepare(torch.from_numpy(truth)[None].to(network.device))[0]
     integral = method == INTEGRAL

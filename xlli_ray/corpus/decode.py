@@ -107,6 +107,20 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     return Decoded(pixels=pixels, bits=bits, mode=mode)
 
 
+def size_of(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """(height, width) by the header of an image file, before its EXIF orientation. Raises SampleError as `decode`, but for damage behind
+    the header."""
+    name, image = _open(data)
+    try:
+        with image:
+            _check_header(image, max_pixels)
+            return image.size[1], image.size[0]
+    except (SampleError, MemoryError):
+        raise
+    except Exception as error:
+        raise SampleError(_damage(name, data, error)) from error
+
+
 def to_u8(x: NDArray[Any]) -> NDArray[np.uint8]:
     """Float in 0..1 (clipped) -> uint8, rounded half up. Inverse of the division by 255 for all 256 values."""
     out = np.empty(x.shape, np.uint8)

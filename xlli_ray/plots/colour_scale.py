@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from xlli_ray.plots.checks import check_choice, check_range
 from xlli_ray.plots.pixels import Pixels
 
-COLOUR_MAPS = ("RdBu_r", "cividis", "gray", "magma", "reds")
-"""matplotlib's, and `reds`: the stronger half of its Reds, so that the smallest value is not white."""
+COLOUR_MAPS = ("RdBu_r", "cividis", "effects", "gray", "magma", "reds")
+"""matplotlib's; `reds`: the stronger half of its Reds, so that the smallest value is not white; `effects`: RdBu_r of the distance from the
+middle to the power 1/1.2, so that small values of either sign are seen."""
+EFFECTS = 1 / 1.2
 
 
 @cache
@@ -29,6 +31,9 @@ def lut(name: str) -> Pixels:
     shares = np.arange(256)
     if name == "reds":
         name, shares = "Reds", (128 + shares / 255 * 127 + 0.5).astype(np.int64)
+    if name == "effects":
+        away = shares / 127.5 - 1
+        name, shares = "RdBu_r", ((np.sign(away) * np.abs(away) ** EFFECTS + 1) * 127.5 + 0.5).astype(np.int64)
     table: Pixels = (matplotlib.colormaps[name](shares)[:, :3] * 255 + 0.5).astype(np.uint8)
     return table
 

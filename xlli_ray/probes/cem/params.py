@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from xlli_ray.probes.cem.own_pool import OwnPool, found_files
 from xlli_ray.probes.lam.params import Chosen, Frame, Listed, Place
 from xlli_ray.probes.lam.params import Params as LamParams
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
+PHOTOGRAPHS = "photographs"
 WINDOW = 32
 """Side of the authors' window, output pixels."""
 
@@ -39,12 +41,22 @@ class Params(BaseModel):
     block: int = Field(default=8, ge=1, description="side of a block, output pixels; rounded to whole input pixels, at least one")
     tolerance: float = Field(default=0.01, gt=0, description="dB: an effect within ± this is none")
     draws: Draws = Field(default_factory=Draws)
-    pool: Literal["photographs"] = Field(default="photographs", description="where patches are from: scikit-image's photographs")
+    pool: Literal["photographs"] | OwnPool = Field(
+        default="photographs", description="where patches are from: photographs (scikit-image's), or a list of files, globs or addresses"
+    )
     pool_size: int = Field(default=10_000, ge=64, description="number of patches")
     rounded: bool = Field(default=True, description="PSNR of outputs rounded to 8 bits, as it is published")
     crop: Literal["auto", "never"] = Field(default="auto", description="auto: crop inputs if the receptive field is finite")
     frame: Literal["centre"] | Frame = Field(default="centre", description="of clips: the frame of the output in which the windows are")
     max_rows: int | None = Field(default=None, ge=1, description="maximum number of samples with maps, evenly spread over degradations")
+
+    @field_validator("pool", mode="before")
+    @classmethod
+    def _listed(cls, given: Any) -> Any:
+        """One pattern, or a list of them, as an `OwnPool`."""
+        if isinstance(given, str) and given != PHOTOGRAPHS:
+            given = [given]
+        return {"files": given} if isinstance(given, list) else given
 
     @model_validator(mode="after")
     def _consistent(self) -> Params:
@@ -56,7 +68,14 @@ class Params(BaseModel):
 
     @classmethod
     def inlined(cls, params: Mapping[str, Any], resolve: Callable[[str], str]) -> dict[str, Any]:
-        """As that of `lam`: the windows of a CSV file, in the parameters. Raises RecipeError."""
-        return LamParams.inlined(params, resolve)
+        """`params` with the windows of a CSV file (as those of `lam`) and the sha256 of the pool's files. Raises RecipeError."""
+        out = LamParams.inlined(params, resolve)
+        pool = cls._listed(out.get("pool", PHOTOGRAPHS))
+        return out if pool == PHOTOGRAPHS or pool.get("found") else {**out, "pool": found_files(pool["files"], resolve)}
+
+    @property
+    def own(self) -> OwnPool | None:
+        """The pool of one's own files, if it is one."""
+        return self.pool if isinstance(self.pool, OwnPool) else None
 
 

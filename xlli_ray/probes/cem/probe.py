@@ -12,14 +12,13 @@ other content. `none`: the input is clean.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel
 
 from xlli_ray.corpus import resize
-from xlli_ray.corpus.degradations.keyed_random import generator
+from xlli_ray.corpus.ids import sha256_hex
 from xlli_ray.errors import NetworkError
 from xlli_ray.probes.cem.columns import COLUMNS, map_row
 from xlli_ray.probes.cem.params import Params
@@ -34,25 +33,13 @@ if TYPE_CHECKING:
     import torch
 
     from xlli_ray.models.model import Model
-    from xlli_ray.probes.cem.effects import EffectRule, WindowEffects
+    from xlli_ray.probes.cem.effects import WindowEffects
+    from xlli_ray.probes.cem.timing import EffectTime
 
 DRAWS = 12
 """Draws of a block on average: assumed, for the projection."""
 BLOCKS = 1024
 """Blocks of an input of 64 × 64 pixels at ×4, for the projection."""
-ROWS = 4
-"""Interventions of a forward pass on a CPU: few, so that memory stays small."""
-ADDED = ("rain", "noise")
-"""Degradations that add something to the clean image."""
-
-
-@dataclass(frozen=True)
-class Corruption:
-    """What patches carry: `how` is the column; `label` is that of the pool; `kept` is added to them, (C, H, W)."""
-
-    how: str
-    label: str
-    kept: torch.Tensor | None = None
 
 
 class Cem(Probe):
@@ -93,6 +80,8 @@ class Cem(Probe):
         data = self.params.model_dump(mode="json")
         if isinstance(self.params.windows, Listed):
             del data["windows"]["file"]
+        if (own := self.params.own) is not None:
+            data["pool"] = {"images": len(own.found), "sha256": sha256_hex("\n".join(file.sha256 for file in own.found).encode())}
         if resize.VERSION > 1:
             data["resize version"] = resize.VERSION  # of the pool, also where the inputs are given
         return {**data, **self.parts(self.params)}
@@ -100,7 +89,11 @@ class Cem(Probe):
     def refuses(self, model: Model, scales: Sequence[int]) -> str | None:
         if 0 in scales:
             return "cem measures PSNR and needs a target; this corpus has inputs without one: use images or pairs"
-        return other_scale(model, scales)
+        if problem := other_scale(model, scales):
+            return problem
+        own = self.params.own
+        small = own.problem(self._side(model.scale), model.scale, self.params.pool_size) if own is not None else ""
+        return f"cem: {small}" if small else None
 
     @property
     def by_source(self) -> bool:
@@ -112,6 +105,12 @@ class Cem(Probe):
         from xlli_ray.probes.lam.fitting import no_room_for
 
         return no_room_for(self.params.windows, scale, height, width, source) if target else "no target: effects are changes of PSNR"
+
+    def timing(self, model: Model) -> EffectTime:
+        """See `probes.measurement.Timed`."""
+        from xlli_ray.probes.cem.timing import time_effects
+
+        return time_effects(model, self.params, self._frame(model.trial_size(1, 1).frames))
 
     def arrays(self, shapes: Shapes) -> tuple[ArrayPlan, ...]:
         assert shapes.output is not None
@@ -160,73 +159,23 @@ class Cem(Probe):
 
     def _sample(self, model: Model, batch: Batch, i: int) -> tuple[str, list[WindowEffects]]:
         """What the patches carry, and the maps of sample `i`. Raises NetworkError with the reason if it has none."""
-        import torch
-
-        from xlli_ray.models.known import once
-        from xlli_ray.probes.cem.effects import Grid, causal_effects
-        from xlli_ray.probes.cem.patch_pool import patch_pool
+        from xlli_ray.probes.cem.sample_map import sample_key, sample_maps
         from xlli_ray.probes.lam.attribution import output_frame
-        from xlli_ray.probes.lam.receptive_field import proved_radius
         from xlli_ray.probes.lam.sample_windows import sample_windows
-        from xlli_ray.stats.stratified_draws import randoms_for
 
         sample, clean = batch.samples[i], batch.targets[i]
         image = model.prepare(batch.input[i : i + 1])[0]
-        height, width = image.shape[-2:]
         frames = len(image) if image.ndim == 4 else 0
+        height, width = image.shape[-2:]
         if problem := self.unfit(model.scale, height, width, sample.source, target=clean is not None):
             raise NetworkError(problem)
         assert clean is not None
-        high, wide = model.scale * height, model.scale * width
-        if clean.shape[-2:] != (high, wide):
-            raise NetworkError(f"wrong scale: the output is {wide}×{high} pixels, the target {clean.shape[-1]}×{clean.shape[-2]}")
         frame = output_frame(model, frames, self._frame(frames)) if frames else None
-        target = model.prepare(torch.from_numpy(clean)[None].to(image.device))[0]
-        corruption = self._corruption(sample.label, batch.extras[i] if batch.extras else {}, image, target)
         windows = sample_windows(self.params.windows, model, batch, i, frame, batch.input)
-        side = self._side(model.scale)
-        pool = torch.from_numpy(patch_pool(side, model.scale, corruption.label, self.params.pool_size).copy())
-        lead = (None,) if frames else ()
-        given = model.prepare(pool[(slice(None), *lead)])
-        shape = (*Grid(side, height, width, frames).shape, randoms_for(self.params.draws.most))
-        randoms = generator(f"{sample.seed}|{sample.sample_id}|cem").random(shape)
-        radius = None
-        if self.params.crop == "auto":
-            explained = frame or 0
-            radius = once(model, ("radius", frames, explained), lambda: proved_radius(model, frames, explained))
-        maps = causal_effects(
-            model, image, windows, target if frame is None else target[frame], given[:, 0].numpy() if frames else given.numpy(), randoms,
-            self._rule(model, batch), radius=radius, frame=frame, corruption=corruption.kept,
+        return sample_maps(
+            model, image, clean, windows, self.params, label=sample.label, key=sample_key(sample.seed, sample.sample_id),
+            extras=batch.extras[i] if batch.extras else None, frame=frame, rows=1 if batch.alone else None,
         )  # fmt: skip
-        return corruption.how, maps
-
-    def _corruption(self, label: str, extras: Mapping[str, Any], image: torch.Tensor, target: torch.Tensor) -> Corruption:
-        """What the patches of a sample carry: see the module docstring."""
-        from xlli_ray.corpus.degradations import CLEAN, GIVEN, parse_label
-        from xlli_ray.errors import RecipeError
-
-        if label == CLEAN:
-            return Corruption("none", CLEAN)
-        try:
-            parts = {part.NAME for part in parse_label(label).parts}
-        except RecipeError:
-            parts = {"rain"} if "rain" in extras else set()
-        same = image.shape == target.shape
-        if same and (not parts or parts <= set(ADDED)):  # of a given pair nothing is known but the pair
-            return Corruption("kept", CLEAN, image - target)
-        return Corruption("none", CLEAN) if label == GIVEN else Corruption("pool", label)
-
-    def _rule(self, model: Model, batch: Batch) -> EffectRule:
-        from xlli_ray.models.batch_independence import manners
-        from xlli_ray.models.known import once
-        from xlli_ray.probes.cem.effects import EffectRule
-        from xlli_ray.probes.lam.pass_width import PIXELS
-
-        draws, device = self.params.draws, batch.input.device.type
-        alone = batch.alone or bool(once(model, "manners", lambda: manners(model)).alone)
-        pixels = int(np.prod(batch.input.shape[1:])) // 3
-        rows = 1 if alone else ROWS if device == "cpu" else max(1, PIXELS // pixels)
-        return EffectRule(self.params.tolerance, draws.first, draws.most, draws.precision, draws.level, self.params.rounded, rows)
 
     def _side(self, scale: int) -> int:
         """Input pixels along a block."""
