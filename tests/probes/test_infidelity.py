@@ -50,7 +50,8 @@ def linear() -> nn.Conv2d:
 
 
 def maps(model: Any, batch: Batch, **asked: Any) -> Measurement:
-    params = LamParams(**{"windows": WINDOWS, "signed": True, "objective": "sum", "path": "linear_mean", "nodes": 3} | asked)
+    along = {} if "method" in asked else {"path": "linear_mean", "nodes": 3}
+    params = LamParams(**{"windows": WINDOWS, "signed": True, "objective": "sum", **along} | asked)
     return Lam(params, {"channels": 3}).measure(model, batch, None)
 
 
@@ -145,6 +146,18 @@ def test_maps_of_other_methods_are_tried_against_their_own_baselines() -> None:
         own_baseline(stage("other"), 0)
     with pytest.raises(NetworkError, match="code of a recipe"):
         own_baseline(stage("accurate", "my_path"), 0)
+
+
+@pytest.mark.parametrize("method", ["gradient_input", "smoothgrad", {"smoothgrad": {"draws": 3, "times_input": True}},
+                                    {"occlusion": {"size": 1}}, {"occlusion": {"size": 1, "fill": "grey"}}], ids=str)  # fmt: skip
+def test_other_methods_are_exact_for_a_linear_network_too(make_batch: Callable[..., Batch], tools: Any, method: Any) -> None:
+    """Of occlusion all claims about whole pixels are: a pixel's channels share its drop, so that noise in each of them is not."""
+    model, batch = tools.as_model(linear(), scale=1), make_batch(1, 24, 30, scale=1)
+    batch = replace(batch, measured={"lam": maps(model, batch, method=method)}, asked={"lam": SimpleNamespace(method=method)})
+    found = Infidelity(Params(of="lam", **SMALL), {}).measure(model, batch, None)
+    assert found.failed == {}
+    assert max(found.columns["relative"]) < 1e-5
+    assert ("occlusion" in method) == (max(found.columns["noise_relative"]) > 1e-5)
 
 
 def test_a_slope_claims_the_slope_times_the_change(make_batch: Callable[..., Batch], tools: Any) -> None:

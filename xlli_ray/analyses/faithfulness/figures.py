@@ -95,11 +95,11 @@ def weights(rows: Sequence[_Row], models: Sequence[str], methods: Sequence[str],
                           line=looks[model].line, marker=looks[model].marker)
                 )  # fmt: skip
         if lines:
-            panels.append(CurvePanel(method, tuple(lines), Axis("share of the layers with drawn weights, from the output down"),
+            panels.append(CurvePanel(method, tuple(lines), Axis("share of the layers drawn anew"),
                                      Axis("ρ with the map, beyond position")))  # fmt: skip
     if panels:
         view = Curves("maps as weights are randomised", tuple(panels), apart=True)
-        caption = "Spearman's ρ of the map with that of the network with drawn weights, beyond what the position relative to the window "
+        caption = "Spearman's ρ of the map with that of the network with weights drawn from the output down, beyond what position "
         yield figure("weights", view, f"{caption}explains, mean over images with its interval. A map that stays shows the input.")
 
 
