@@ -478,9 +478,9 @@ def test_the_recipes_that_come_with_the_package_parse(root: Path) -> None:
     from xlli_ray.cli import builtin_recipe
 
     assert load_recipe(builtin_recipe(Path("quickstart"))).name == "quickstart"
-    for name in ("derain_public", "derain_public_full"):
+    for name in ("derain_public", "derain_public_full", "faithfulness"):
         assert load_recipe(root / f"pipelines/{name}.yaml").name == name
-    for name in ("set5", "degraded_patches", "pies", "derain_public"):
+    for name in ("set5", "degraded_patches", "pies", "derain_public", "faithfulness"):
         assert load_recipe(root / f"tests/recipes/{name}.yaml").name == name.replace("_", "-")
 
 
