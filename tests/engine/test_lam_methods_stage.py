@@ -110,13 +110,19 @@ def test_cascades_are_stored_and_left_out_of_the_controls_of_the_summary(recipe:
     assert len({one.tobytes() for one in found}) == 3
 
 
-def test_deletion_tries_the_map_itself_and_not_a_depth_of_its_cascade(recipe: Make, run: Go, corpus: Path, tmp_path: Path) -> None:
-    own = {"nodes": 2, "windows": WINDOWS}
-    trial = {"deletion": {"of": "lam", "random_orders": 1}}
-    query = "select sample_id, \"window\", deletion_auc from deletion where ranking = 'map' order by all"
-    found = []
-    for name, controls in (("alone", []), ("beside", ["cascade"])):
-        run(study(recipe, corpus, [{"lam": {**own, "controls": controls}}, trial]), name)
-        found.append(open_study(tmp_path / name).sql(query).to_pylist())
-    assert found[0] == found[1]
-    assert len(found[0]) == 8
+def test_deletion_and_infidelity_try_the_map_itself_and_know_nothing_of_a_cascade(
+    recipe: Make, run: Go, corpus: Path, tmp_path: Path
+) -> None:
+    """A cascade that is added later is measured, and what was tried is not tried again."""
+    own = {"nodes": 2, "windows": WINDOWS, "signed": True, "controls": ["randomised_weights"], "control_samples": 2}
+    trials = [{"deletion": {"of": "lam", "random_orders": 1}}, {"infidelity": {"of": "lam", "squares": 4, "noise": 4}}]
+    run(study(recipe, corpus, [{"lam": own}, *trials]))
+    later = run(study(recipe, corpus, [{"lam": {**own, "controls": ["randomised_weights", "cascade"], "cascade": [0.5]}}, *trials]))
+    assert later.added == ("lam/small/accurate.cascade_50",)
+    assert later.failed == 0
+    done = open_study(tmp_path / "study")
+    needed = {cell.id: cell.needs for cell in done.manifest.cells if cell.needs}
+    own_cells = ("lam/small/accurate", "lam/small/accurate.randomised_weights")
+    assert needed == {"deletion/small/deletion": own_cells, "infidelity/small/infidelity": own_cells}
+    rankings = done.sql("select ranking, count(*) as n from deletion group by all order by all").to_pylist()
+    assert rankings == [{"ranking": name, "n": 8} for name in ("control", "map", "nearest", "random")]

@@ -94,6 +94,10 @@ class Probe:
         """The scalars of this cell, of `COLUMNS` or depending on the parameters."""
         return self.COLUMNS
 
+    def needs_cell(self, what: str) -> bool:
+        """Whether it needs the cell `what` of a stage that it `needs`."""
+        return True
+
     def identity(self) -> dict[str, Any]:
         """The parameters that can change this cell's numbers, JSON-serializable. Never those of other cells of the stage."""
         return dict(self.params.model_dump(mode="json"))

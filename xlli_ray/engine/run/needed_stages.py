@@ -66,7 +66,8 @@ def in_order(wanted: Sequence[WantedCell], owner: str, alone: Mapping[str, Seque
                 raise PlanError(_of_nothing(stage, need, owner))
         done.add(stage)
         for want in stages[stage]:
-            out.append(replace(want, needs=tuple(cell for need in want.probe.needs for cell in ids[need])))
+            needed = (cell for need in want.probe.needs for cell in ids[need])
+            out.append(replace(want, needs=tuple(cell for cell in needed if want.probe.needs_cell(cell.split("/")[-1]))))
 
     for stage in stages:
         add(stage, ())

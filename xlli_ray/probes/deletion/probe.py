@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from xlli_ray.corpus.degradations.keyed_random import generator
 from xlli_ray.errors import NetworkError
-from xlli_ray.probes.lam.measured_maps import StageMaps, ranked_by, shared_windows, stage_maps
+from xlli_ray.probes.lam.measured_maps import StageMaps, is_tried, ranked_by, shared_windows, stage_maps
 from xlli_ray.probes.lam.params import Stages, several
 from xlli_ray.probes.lam.path_choices import way_of
 from xlli_ray.probes.measurement import Batch, Column, Forward, Measurement, columns_of
@@ -94,6 +94,9 @@ class Deletion(Probe):
         self.needs = several(params.of)
         self.max_rows = params.max_rows
         self.cost = 16.0 * (1 + 2 * len(self.needs) + params.random_orders)
+
+    def needs_cell(self, what: str) -> bool:
+        return is_tried(what)
 
     def identity(self) -> dict[str, Any]:
         return {**self.params.model_dump(mode="json"), "of": list(self.needs)}  # one stage is a list of one

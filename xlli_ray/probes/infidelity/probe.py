@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from xlli_ray.corpus.degradations.keyed_random import generator
 from xlli_ray.errors import NetworkError
 from xlli_ray.probes.infidelity.own_baselines import own_baseline, way_named
-from xlli_ray.probes.lam.measured_maps import rows_of, shared_windows, stage_maps
+from xlli_ray.probes.lam.measured_maps import is_tried, rows_of, shared_windows, stage_maps
 from xlli_ray.probes.lam.params import Stages, several
 from xlli_ray.probes.measurement import Batch, Column, Forward, Measurement, columns_of
 from xlli_ray.probes.probe import Probe
@@ -98,6 +98,9 @@ class Infidelity(Probe):
         self.needs = several(params.of)
         self.max_rows = params.max_rows
         self.cost = float((params.squares + params.noise) * len(self.needs))
+
+    def needs_cell(self, what: str) -> bool:
+        return is_tried(what)
 
     def identity(self) -> dict[str, Any]:
         return {**self.params.model_dump(mode="json"), "of": list(self.needs)}  # one stage is a list of one

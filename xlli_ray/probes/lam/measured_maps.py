@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xlli_ray.errors import NetworkError
+from xlli_ray.probes.lam.cascade_cells import share_of
 from xlli_ray.probes.lam.window import Window
 from xlli_ray.probes.measurement import Batch, Measurement
 
@@ -29,6 +30,11 @@ class StageMaps:
     control: Measurement | None = None
     asked: Any = None
     """The stage's parameters, if known."""
+
+
+def is_tried(what: str) -> bool:
+    """Whether maps of the cell `what` are tried, or compared with; the depths of a cascade are not, and cost as much as the maps."""
+    return share_of(what.rpartition(".")[2]) is None
 
 
 def stage_maps(batch: Batch, stage: str, arrays: Sequence[str], otherwise: str) -> StageMaps:
