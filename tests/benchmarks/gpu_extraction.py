@@ -350,12 +350,13 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--seconds", type=float, default=150.0)
     parser.add_argument("--parts", default="share,gram,srga,cores")
+    parser.add_argument("--workers", default="1,16,4,8,2", help="of cores, in that order")
     args = parser.parse_args()
     end = time.monotonic() + args.seconds
     quick, parts = args.quick, args.parts.split(",")
     cores = os.cpu_count() or 1
-    steps = [n for n in ((1, 2) if quick else (1, 16, 4, 8, 2)) if n <= cores]
-    each = 160 if quick else 640
+    steps = [n for n in ((1, 2) if quick else map(int, args.workers.split(","))) if n <= cores]
+    each = 160 if quick else 2560  # ten seconds: sixteen processes do not start at one moment
 
     def left() -> float:
         return end - time.monotonic()

@@ -5,9 +5,10 @@ the card. Here a pass has as many rows (nodes of images) as keep it busy, nothin
 back in one copy, while the next pass runs. The numbers are those of `attribution`, in another order of summation: the same midpoints or
 demo steps, the same objective, crop and error estimate.
 
-Windows of one image share its forward pass and have a vector-Jacobian product each, as in `attribution`; as many of them at once as fill a
-pass (`window_products`). With a finite receptive field they get a row each with their crop instead, if that is less to compute: crops of
-windows that do not overlap in what they reach cost no more than one product for all of them over the whole image, and are exact, too.
+Windows of one image share its forward pass and have a vector-Jacobian product each, as in `attribution`; as many of them at once as keep
+the card busy (`window_products`). With a finite receptive field they get a row each with their crop instead, if that is less to compute:
+crops of windows that do not overlap in what they reach cost no more than one product for all of them over the whole image, and are exact,
+too.
 
 The width of a pass is planned (`pass_width`). If memory runs out all the same, passes of half the width follow, and `narrowed` says so.
 """
@@ -184,8 +185,9 @@ class WidePasses:
         return _Done(items, *to_host(maps, known))
 
     def _together(self, x: Tensor, windows: int) -> int:
-        """Windows whose products with the pass of `x` are batched: as many as fill a pass, 1 if the network cannot be transformed so."""
-        most = min(windows, self._width(x.shape[1:]) // len(x))
+        """Windows whose products with the pass of `x` are batched: as many as fill two passes, since what is saved is saved once; 1 if the
+        network cannot be transformed so."""
+        most = min(windows, 2 * self._width(x.shape[1:]) // len(x))
         if most < 2 or not once(self._model, ("batched products", self._frame), lambda: are_batched(self._forward, x)):
             return 1
         return most
