@@ -10,6 +10,7 @@ import pytest
 
 from xlli_ray.engine.run.driver import Summary
 from xlli_ray.errors import PlanError
+from xlli_ray.probes.lam.probe import Lam
 from xlli_ray.recipe import Recipe
 from xlli_ray.store.verify.check_study import verify
 from xlli_ray.study import open_study
@@ -75,6 +76,35 @@ def test_stages_with_other_windows_cannot_share_a_trial(recipe: Make, run: Go, t
     reasons = {row["reason"] for row in open_study(tmp_path / "study").sql("select reason from failures").to_pylist()}
     assert summary.failed == 2
     assert reasons == {"deletion.of: the stages lam and cem have different windows in this sample: give both the same `windows`"}
+
+
+def test_maps_that_are_tried_are_made_once_where_all_is_planned_together(
+    recipe: Make, run: Go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    measure = Lam._sample
+
+    def counted(self: Lam, *given: Any) -> Any:
+        made.append(self.what)
+        return measure(self, *given)
+
+    monkeypatch.setattr(Lam, "_sample", counted)
+    trial = {"deletion": {"of": ["lam", "cem"], "random_orders": 1, "max_rows": 2}}
+    few = {"lam": {"id": "few", "nodes": 2, "windows": WINDOWS, "max_rows": 1}}
+    run(study_of(recipe, LAM, CEM, trial, few))
+    assert sorted(made) == ["accurate"] * 3 + ["accurate.randomised_weights"] * 2, "two samples, and that of the stage that nothing needs"
+    study = open_study(tmp_path / "study")
+    groups = {cell.id: cell.group for cell in study.manifest.cells}
+    joined = {groups[f"{cell}"] for cell in groups if not cell.startswith("few/")}
+    assert len(joined) == 1
+    assert groups[next(cell for cell in groups if cell.startswith("few/"))] not in joined
+    before = study.sql("select * from deletion order by all").to_pylist()
+    del made[:]
+    apart = tmp_path / "apart"
+    run(study_of(recipe, LAM, CEM), "apart")
+    run(study_of(recipe, LAM, CEM, trial), "apart")
+    assert len(made) == 8, "a stage that is added later makes them again"
+    assert open_study(apart).sql("select * from deletion order by all").to_pylist() == before
 
 
 def test_a_stage_that_has_no_maps_is_said(recipe: Make, run: Go) -> None:

@@ -1,5 +1,6 @@
 """Groups: new cells of one model that can share a forward pass, which has one precision, share row ranges and units; for samples alone,
-all cells do."""
+all cells do. So do cells with passes of their own and those that need their measurements (`needed_stages`): maps that others try are made
+once, if all are planned together and cover the same rows."""
 
 from __future__ import annotations
 
@@ -31,9 +32,10 @@ def cut_groups(
     groups; `unit_seconds`: of a unit at most."""
     together: dict[Any, list[WantedCell]] = {}
     with_sets = any(isinstance(want.probe, SetProbe) for want in wanted)
+    joined = _joined(wanted, model)
     for want in wanted:
-        shared = (tuple(sorted(want.batches.items())), tuple(sorted(want.segments.items())), want.stage.precision)
-        alone = () if want.probe.SHARES_FORWARD or not model else (want.stage.id, want.probe.what)
+        shared = _shared(want)
+        alone = () if want.probe.SHARES_FORWARD or not model else (joined[want.id(model)],)
         sets = with_sets and (isinstance(want.probe, SetProbe) or _fits_sets(want, table, facts))
         together.setdefault((*shared, alone, sets), []).append(want)
     out = []
@@ -64,6 +66,30 @@ def cut_groups(
                 )
             )
     return out
+
+
+def _shared(want: WantedCell) -> tuple[object, ...]:
+    """What the cells of one group have in common."""
+    return tuple(sorted(want.batches.items())), tuple(sorted(want.segments.items())), want.stage.precision
+
+
+def _joined(wanted: Sequence[WantedCell], model: str) -> dict[str, str]:
+    """The id of each cell → of the first cell that it is joined with: cells with passes of their own, by what they need of each other."""
+    by_id = {want.id(model): want for want in wanted if not want.probe.SHARES_FORWARD}
+    first = {name: name for name in by_id}
+
+    def root(name: str) -> str:
+        while first[name] != name:
+            name = first[name]
+        return name
+
+    rank = {name: number for number, name in enumerate(by_id)}
+    for name, want in by_id.items():
+        for need in want.needs:
+            if need in by_id and _shared(by_id[need]) == _shared(want):
+                one, other = sorted((root(name), root(need)), key=rank.__getitem__)
+                first[other] = one
+    return {name: root(name) for name in by_id}
 
 
 def _fits_sets(want: WantedCell, table: SampleTable, facts: Mapping[str, SizeFacts]) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from xlli_ray.engine.run.own_passes import with_own_passes
 from xlli_ray.engine.run.ranges import MACS_A_SECOND
 from xlli_ray.probes import probe_class
 from xlli_ray.recipe import Recipe
@@ -22,11 +23,11 @@ def long_units(recipe: Recipe, cells: Iterable[Cell], kept: Collection[str]) -> 
     sets = {stage.id: hasattr(probe_class(stage.kind, stage.code), "held_bytes") for stage in recipe.measured().stages}
     spent: dict[tuple[str, str], float] = {}
     cells = [cell for cell in cells if cell.stage in sets]
+    own = with_own_passes(cells)
     for cell in cells:
         for bucket in cell.buckets:
             here, key = bucket.macs * min(bucket.rows, bucket.rows_per_unit) / MACS_A_SECOND, (cell.group, bucket.name)
-            # cells of a model share a forward pass
-            spent[key] = max(here, spent.get(key, 0.0)) if cell.model else here + spent.get(key, 0.0)
+            spent[key] = here + spent.get(key, 0.0) if cell.id in own else max(here, spent.get(key, 0.0))
     notes: dict[tuple[str, str], float] = {}
     for cell in cells:
         whole = any(sets[other.stage] for other in cells if other.group == cell.group)

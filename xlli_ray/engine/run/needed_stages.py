@@ -1,8 +1,9 @@
 """Stages that need the measurements of other stages: the order in which their cells are planned, and the cells that each one needs.
 
 A probe names stages (`Probe.needs`). It is given their measurements of the same samples, for the same model or without one. Nothing is read
-back from the store: if the cells share a unit, the needed measurement is made once, otherwise again, with the batch of the cell that needs
-it. So a cell can be added to a study at any time, and ranges need not match.
+back from the store: if the cells share a unit, as those do that are planned together for the same rows (`cell_groups`), the needed
+measurement is made once, otherwise again, with the batch of the cell that needs it. So a cell can be added to a study at any time, and
+ranges need not match.
 """
 
 from __future__ import annotations

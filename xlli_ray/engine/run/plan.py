@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from xlli_ray.engine.run.own_passes import with_own_passes
 from xlli_ray.engine.run.ranges import MACS_A_SECOND
 from xlli_ray.errors import PlanError, counted
 from xlli_ray.probes.measurement import SetProbe
@@ -49,9 +50,10 @@ class Plan:
     def seconds(self) -> float:
         """Projected seconds of one worker at 50 GMAC/s; cells that share a forward pass are counted once."""
         forwards: dict[tuple[str, str], float] = {}
+        own = with_own_passes(self.cells)
         for cell in self.cells:
             for bucket in cell.buckets:
-                key = (cell.group if cell.model else cell.id, bucket.name)
+                key = (cell.id if cell.id in own else cell.group, bucket.name)
                 forwards[key] = max(forwards.get(key, 0.0), bucket.macs * bucket.rows / MACS_A_SECOND)
         return sum(forwards.values())
 

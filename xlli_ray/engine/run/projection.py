@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 
 from xlli_ray.engine.run.network_process import Apart
+from xlli_ray.engine.run.own_passes import with_own_passes
 from xlli_ray.engine.run.ranges import MACS_A_SECOND
 from xlli_ray.errors import NetworkError
 from xlli_ray.models.model import Model
@@ -55,7 +56,9 @@ def project(objects: Objects, manifest: Manifest, models: Collection[str], *, th
             if name not in built:
                 built = {name: load_study_model(objects, manifest.model(name))}  # one at a time
                 forwards[name] = _forward(built[name])
-            total += _group(members[0], left, built[name], forwards[name])
+            own = with_own_passes(members)
+            each = [cell for cell in members if cell.id in own] or members[:1]
+            total += sum(_group(cell, left, built[name], forwards[name]) for cell in each)
     except Exception:  # any error of a network's own code
         return None
     finally:

@@ -14,6 +14,7 @@ from typing import Protocol
 from xlli_ray.engine.events import Events
 from xlli_ray.engine.pools.local import MAX_FRUITLESS, Lost, Pool
 from xlli_ray.engine.run.allowed_models import Gate, models_of
+from xlli_ray.engine.run.own_passes import with_own_passes
 from xlli_ray.engine.run.progress import Progress
 from xlli_ray.engine.worker.job import UnitJob
 from xlli_ray.errors import EnvironmentFailure
@@ -73,7 +74,8 @@ def run_units(
         """The unit's kind of output, and the network's multiply-adds: cells that share a forward pass are counted once."""
         cells = [manifest.cell(name) for name in job.cells]
         noun = getattr(probe_class(cells[0].kind, cells[0].code), "ROW", "")
-        done = size(job) * max(1.0, *(cell.unit(job.unit)[0].macs for cell in cells)) if cells[0].model else 0.0
+        costs = [cell.unit(job.unit)[0].macs for cell in cells]
+        done = size(job) * max(1.0, sum(costs) if with_own_passes(cells) else max(costs)) if cells[0].model else 0.0
         return noun or "sample", done
 
     progress = Progress("run", sum(size(job) for job in jobs))

@@ -42,7 +42,7 @@ class WantedCell:
 def unit_cost(members: Sequence[WantedCell]) -> float:
     """Cost of a sample in their units, as `Probe.cost`: the maximum over cells sharing a forward pass, else the sum."""
     costs = [want.probe.cost for want in members]
-    return sum(costs) if members[0].probe.SUBJECT == "sample" else max(costs)
+    return max(costs) if members[0].probe.SUBJECT == "model" and members[0].probe.SHARES_FORWARD else sum(costs)
 
 
 def sample_cells(recipe: Recipe, stages: Sequence[Stage], table: SampleTable, device: str) -> tuple[list[WantedCell], dict[str, SizeFacts]]:
