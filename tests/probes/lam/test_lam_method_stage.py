@@ -294,6 +294,24 @@ def test_passes_wait_for_nothing_on_the_way(make_batch: Any, monkeypatch: pytest
         assert len(one.conclude(model, batch, launched.kept).positions or ()) == 6
 
 
+@pytest.mark.parametrize("frames", [0, 3])
+@pytest.mark.parametrize("crop", [True, False])
+@pytest.mark.parametrize("method", sorted(GIVEN))
+def test_passes_mix_no_tensors_of_two_devices(method: str, crop: bool, frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the device `meta`, where tensors have no values: an operation with one of the CPU's is an error there, as on a GPU."""
+    from test_lam_clips import Weighted, clip_model
+
+    model = clip_model(Weighted((0.5, 1.0, 2.0))) if frames else as_model(convolutions())
+    model.module.to("meta")
+    monkeypatch.setattr(type(model), "device", property(lambda self: torch.device("meta")))
+    one, radius = method_of(GIVEN[method]), Radius(2, 2) if crop else None
+    image = torch.rand((*(frames,)[: bool(frames)], 3, 24, 24), device="meta")
+    tasks = [Explained(image, [Window(6 * k, 4, 6)], one.path(image, str(k)), image[..., :3, :, :][1 if frames else ...]) for k in range(3)]
+    passes = one.passes(model, objective=Objective("error"), radius=radius, frame=1 if frames else None)
+    monkeypatch.setattr(passes, "_rows", lambda shape: 16)
+    passes.launch(tasks)
+
+
 def _waits(*_: object, **__: object) -> None:
     raise AssertionError("this would wait for the device")
 
