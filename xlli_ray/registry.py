@@ -343,6 +343,7 @@ SECTIONS = Registry(
     "xlli_ray.sections", "page section",
     {
         "complexity": "xlli_ray.report.sections.complexity_table:complexity_section",
+        "cem": "xlli_ray.report.sections.cem_gallery:cem_section",
         "lam": "xlli_ray.report.sections.lam_gallery:lam_section",
         "alignment_error": "xlli_ray.report.sections.operator_table:operator_section",
         "derain": "xlli_ray.report.sections.derain_gallery:derain_section",

@@ -115,3 +115,29 @@ def test_patches_may_come_from_files_of_ones_own(recipe: Make, run: Go, tmp_path
         cem(recipe, pool=["nowhere/*.png"])
     with pytest.raises(PlanError, match="too small for a patch"):
         run(cem(recipe, pool=images, block=400), "small")
+
+
+def test_the_page_shows_effects_and_verdicts_of_every_network_as_the_table_counts_them(recipe: Make, run: Go, tmp_path: Path) -> None:
+    from xlli_ray.report.page import gather
+    from xlli_ray.report.sections.cem_gallery import decided_again
+
+    asked = cem(recipe).dump()
+    models = [{"id": name, "network": "toy:small", "args": {"scale": 2, "seed": k}} for k, name in enumerate(("one", "two"))]
+    stages = [{stage["kind"]: {**stage["params"], "id": stage["id"]}} for stage in asked["stages"]]
+    run(recipe(corpus=asked["corpus"], models=models, stages=stages))
+    study = open_study(tmp_path / "study")
+    section = next(one for one in gather(study, str(tmp_path / "study")).sections if one.kind == "cem")
+    strips = [piece.item for piece in section.own if not isinstance(piece.item, str)]
+    assert len(strips) == 4, "two windows of two samples"
+    shown = [[panel.caption for panel in row.panels if panel] for row in strips[0].view.rows]
+    assert len(shown) == 2
+    assert shown[0][:2] == ["target and window", "effects"]
+    scales = {row.panels[1].layers[0].scale for row in strips[0].view.rows}
+    assert len(scales) == 1
+    cell = next(one for one in study.archive.manifest.cells if one.model == "one")
+    for line in study.sql("select * from cem where model = 'one'").to_pylist():
+        stored = {name: study.array("cem/one/cem", name).rows([line["sample_id"]])[0] for name in ("effect", "error", "draws")}
+        found = {name: values[line["window"]] for name, values in stored.items()}
+        decided = decided_again(found, cell.params)
+        counts = [int((decided == verdict).sum()) for verdict in (1, -1, 2)]
+        assert counts == [line["helping"], line["harming"], line["undecided"]]
