@@ -4,7 +4,8 @@
     single   one map of one image: as `xlli_ray.lam` makes it
     16       sixteen windows of one image, in single maps
     many     32 images with one window each, in groups, as a worker makes a batch of them
-    bound    8 images × 20 nodes as one resident batch: forward pass and gradient, nothing else (÷ 8)
+    bound    8 images × 20 nodes as one resident batch, fewer images where the card holds fewer: forward pass and gradient, nothing else
+             (÷ images)
     many_tf32  as many, with `precision: tf32`
     study    `xlli run` over `--maps` images with all networks. `units`: from the plan to the last unit, all that a study does in between.
              Of each network `ms`, from the last unit of the network before to its own: networks load while maps of the last one are
@@ -88,8 +89,10 @@ def by_hand(name: str, side: int, device: str, quick: bool) -> dict[str, float]:
         places = [Window((37 * i) % (4 * side - 17), (53 * i) % (4 * side - 17), 16) for i in range(count)]
         return list(in_groups(made, groups, lambda i: explained(i, [places[i]]))())
 
+    resident = max(1, min(8, planned_rows(model, (3, side, side)) // nodes))
+
     def bound() -> Any:
-        x = images[:1].expand(8 * nodes, -1, -1, -1).contiguous().requires_grad_()
+        x = images[:1].expand(resident * nodes, -1, -1, -1).contiguous().requires_grad_()
         with torch.enable_grad():
             output = model.forward(x)
         return torch.autograd.grad(output, x, torch.ones_like(output))
@@ -101,7 +104,7 @@ def by_hand(name: str, side: int, device: str, quick: bool) -> dict[str, float]:
         "single": milliseconds(single, rounds, device),
         "sixteen": milliseconds(lambda: passes().launch([explained(0, every)])(), rounds, device),
         "many": milliseconds(many, rounds, device) / count,
-        "bound": milliseconds(bound, rounds, device) / 8,
+        "bound": milliseconds(bound, rounds, device) / resident,
         "rows": planned_rows(model, (3, side, side)), "saved_bytes_a_row": row_bytes(model, (3, side, side)),
         "radius": -1 if radius is None else radius.before,
     }  # fmt: skip
