@@ -7,7 +7,7 @@ from typing import Any
 
 from xlli_ray.analyses.faithfulness.figures import chosen
 from xlli_ray.analyses.faithfulness.tables import MORE, NO_MORE, OPEN
-from xlli_ray.analyses.shared.findings import Behind, Finding, Outcome, Row, fixed, flags, listed, named, over
+from xlli_ray.analyses.shared.findings import Finding, Outcome, Row, fixed, flags, listed, named, over
 from xlli_ray.errors import counted
 
 _Row = dict[str, Any]
@@ -36,7 +36,6 @@ def _distance(outcome: Outcome, rows: Sequence[_Row]) -> Iterator[Finding]:
     deletion = outcome.estimate(best, "deletion_gain", "deletion_low", "deletion_high", images)
     insertion = outcome.estimate(best, "insertion_gain", "insertion_low", "insertion_high", images)
     largest = f"the largest gain on deletion is that of {_name(best)}, {deletion.text}, on insertion {insertion.text}"
-    behind = Behind(str(outcome.params.get("deletion", "")), "deletion_gain", best["model"])
     told = [row for row in rows if row["verdict"] != OPEN]
     more, none = ([row for row in told if row["verdict"] == verdict] for verdict in (MORE, NO_MORE))
     if not told:
@@ -50,7 +49,7 @@ def _distance(outcome: Outcome, rows: Sequence[_Row]) -> Iterator[Finding]:
         text += f"in their order change it more than nearest first, as they go and as they come back; {largest}"
     left = f"no more than distance is shown: {listed(_name(row) for row in none)}" if none and more else ""
     few = "" if told else "an interval takes 3 photographs"
-    yield Finding(f"{text}.", outcome.figure("gain"), flags(few, left, *_mixed(told)), behind)
+    yield Finding(f"{text}.", outcome.figure("gain"), flags(few, left, *_mixed(told)))
 
 
 def _mixed(rows: Sequence[_Row]) -> Iterator[str]:

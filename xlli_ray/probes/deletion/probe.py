@@ -71,11 +71,12 @@ class Deletion(Probe):
         Column("ranking", "string", "map, control (its randomised weights), nearest, random"),
         Column("draw", "int64", "which random order", place=True),
         Column("deletion_auc", "float64", "area under the deletion curve, 1: the window is as far as at the baseline from the start",
-               better="higher", limits=(0.0, None)),
+               better="higher", limits=(0.0, None), detail=True),
         Column("insertion_auc", "float64", "area under the insertion curve, 0: the first pixels restore the window", better="lower",
-               limits=(0.0, None)),
-        Column("deletion_gain", "float64", "deletion_auc minus that of nearest first, on the same window", better="higher"),
-        Column("insertion_gain", "float64", "insertion_auc of nearest first minus this one, on the same window", better="higher"),
+               limits=(0.0, None), detail=True),  # details: a mean over all orders of a window says nothing
+        Column("deletion_gain", "float64", "deletion_auc minus that of nearest first, on the same window", better="higher", detail=True),
+        Column("insertion_gain", "float64", "insertion_auc of nearest first minus this one, on the same window", better="higher",
+               detail=True),
         Column("distance", "float64", "RMS change of the window from image to baseline; 0: nothing can be told", unit="grey levels",
                limits=(0.0, None)),
         *(
