@@ -46,7 +46,7 @@ from importlib import import_module  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
-    from xlli_ray.api import CemResult, LamResult, cem, lam
+    from xlli_ray.api import CemResult, FaithfulnessResult, LamResult, cem, faithfulness, lam
     from xlli_ray.errors import XlliError
     from xlli_ray.recipe import load_recipe
     from xlli_ray.stats.srga import SrgaResult, srga
@@ -54,7 +54,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "CemResult", "LamResult", "SrgaResult", "Study", "XlliError", "__version__", "cem", "lam", "load_recipe", "open_study", "run", "srga",
+    "CemResult", "FaithfulnessResult", "LamResult", "SrgaResult", "Study", "XlliError", "__version__", "cem", "faithfulness", "lam",
+    "load_recipe", "open_study", "run", "srga",
 ]  # fmt: skip
 
 _PUBLIC = {
@@ -62,8 +63,10 @@ _PUBLIC = {
     "Study": "xlli_ray.study",
     "XlliError": "xlli_ray.errors",
     "CemResult": "xlli_ray.api",
+    "FaithfulnessResult": "xlli_ray.api",
     "LamResult": "xlli_ray.api",
     "cem": "xlli_ray.api",
+    "faithfulness": "xlli_ray.api",
     "lam": "xlli_ray.api",
     "load_recipe": "xlli_ray.recipe",
     "open_study": "xlli_ray.study",

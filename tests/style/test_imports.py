@@ -40,7 +40,7 @@ MAY = {
     "study": {"analyses", "store", "views", "plots"},
     "engine": EVERYTHING - {"report", "plots", "study", "api", "views"},
     "report": EVERYTHING - {"engine", "training", "recipe", "api"},
-    "api": {"corpus", "models", "probes", "plots", "views"},
+    "api": {"stats", "corpus", "models", "probes", "analyses", "plots", "views"},
     "cli": EVERYTHING | {"cli_jobs", "cli_options"},
     "cli_jobs": EVERYTHING | {"cli_options"},
     "cli_options": EVERYTHING,

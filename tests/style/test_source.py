@@ -82,8 +82,8 @@ def test_no_bare_except_swallows_what_nobody_expected() -> None:
 
 def test_the_public_names_are_there_and_no_others() -> None:
     assert set(xlli_ray.__all__) == {
-        "CemResult", "LamResult", "SrgaResult", "Study", "XlliError", "__version__", "cem", "lam", "load_recipe", "open_study", "run",
-        "srga",
+        "CemResult", "FaithfulnessResult", "LamResult", "SrgaResult", "Study", "XlliError", "__version__", "cem", "faithfulness", "lam",
+        "load_recipe", "open_study", "run", "srga",
     }  # fmt: skip
     for name in xlli_ray.__all__:
         assert getattr(xlli_ray, name) is not None

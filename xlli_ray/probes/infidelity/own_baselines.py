@@ -50,14 +50,23 @@ def own_baseline(stage: StageMaps, row: int) -> Baseline:
             raise NetworkError(f"infidelity.of: the path {path!r} of stage {stage.stage} is code of a recipe; expected one of {listed}")
         return Baseline(path)
     asked = getattr(stage.asked, "method", None)
-    given: Mapping[str, Any] = asked.get(method) or {} if isinstance(asked, Mapping) else {}
+    found = method_baseline(method, asked.get(method) or {} if isinstance(asked, Mapping) else {})
+    if found is None:
+        raise NetworkError(
+            f"infidelity.of: what the maps of method {method!r} (stage {stage.stage}) are differences from is not known here"
+        )
+    return found
+
+
+def method_baseline(method: str, given: Mapping[str, Any]) -> Baseline | None:
+    """That of a method other than `path` with the arguments `given`; None for one that is not known here."""
     if method == "gradient_input":
         return Baseline("linear_black")
     if method == "smoothgrad":
         return Baseline("linear_black") if given.get("times_input") else Baseline("blur", per_input=True)
     if method == "occlusion":
         return Baseline("grey" if given.get("fill") == "grey" else "linear_mean")
-    raise NetworkError(f"infidelity.of: what the maps of method {method!r} (stage {stage.stage}) are differences from is not known here")
+    return None
 
 
 def way_named(name: str) -> Way:
