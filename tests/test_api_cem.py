@@ -18,7 +18,8 @@ from xlli_ray.errors import XlliError
 from xlli_ray.plots.colour_scale import lut
 from xlli_ray.plots.panel_pixels import composite
 from xlli_ray.probes.lam.window import Window
-from xlli_ray.views.cem import COLOURS, VEIL, bound_of, effect_scale, in_pixels, verdict_image
+from xlli_ray.views.cem import COLOURS, DARK, VEIL, bound_of, effect_scale, in_pixels, verdict_image
+from xlli_ray.views.lam import FAINT
 
 RNG = np.random.default_rng(4)
 INPUT = RNG.integers(30, 220, (24, 20, 3), dtype=np.uint8)
@@ -82,8 +83,9 @@ def test_its_figure_tells_blocks_apart_that_a_colour_of_effects_cannot(found: Ce
     assert found._repr_html_().count("<img") == 6
     grey, decided = np.full((2, 3), 100.0), np.array([[1, -1, 2], [0, 0, 0]])
     image = verdict_image(grey, decided, np.array([[4, 4, 4], [4, 0, 4]]))
-    bare = image[1, 1]
-    assert bare[0] == bare[1] == bare[2]
+    assert image[1, 1].tolist() == [round(DARK * 100)] * 3, "out of reach"
+    bare = FAINT.levels(grey)[0, 0]
+    assert bare > 2 * image[1, 1, 0]
     for place, verdict in (((0, 0), 1), ((0, 1), -1), ((0, 2), 2), ((1, 0), 0)):
         np.testing.assert_allclose(image[place], (1 - VEIL) * bare + VEIL * np.array(COLOURS[verdict]), atol=1)
     with Image.open(tmp_path / "cem.png") as shown:

@@ -30,7 +30,9 @@ COLOURS = {1: (178, 24, 43), -1: (33, 102, 172), 2: (230, 159, 0), 0: (255, 255,
 """Of `decided`: helps, harms, undecided, neither."""
 VEIL = 0.6
 """Opacity of a verdict over the image."""
-LEGEND = "red helps, blue harms, orange undecided, white neither, bare image: out of reach"
+DARK = 0.55
+"""Of the image where the window cannot depend on it."""
+LEGEND = "red helps, blue harms, orange undecided, white neither, dark image: out of reach"
 
 
 class Effects(Protocol):
@@ -90,13 +92,14 @@ def in_pixels(blocks: NDArray[Any], side: int, height: int, width: int) -> NDArr
 
 
 def verdict_image(grey: NDArray[np.floating], decided: NDArray[np.integer], draws: NDArray[np.integer]) -> Pixels:
-    """uint8 (H, W, 3): the image `grey`, (H, W) in 0..255, brightened, each pixel in the colour of its block's verdict; a block without
-    draws is bare. `decided`, `draws`: at each pixel."""
+    """uint8 (H, W, 3): the image `grey`, (H, W) in 0..255, brightened, each pixel in the colour of its block's verdict; where a
+    block has no draws the image is dark. `decided`, `draws`: at each pixel."""
     base = FAINT.levels(grey).astype(np.float64)
     image = np.repeat(base[..., None], 3, axis=2)
     for verdict, colour in COLOURS.items():
         there = (decided == verdict) & (draws > 0)
         image[there] = (1 - VEIL) * image[there] + VEIL * np.array(colour, np.float64)
+    image[draws == 0] = DARK * np.asarray(grey, np.float64)[draws == 0][:, None]
     return np.floor(image + 0.5).astype(np.uint8)
 
 
