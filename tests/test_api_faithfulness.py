@@ -45,7 +45,7 @@ def test_maps_that_know_where_a_network_looks_beat_distance(far: FaithfulnessRes
     for method in METHODS:
         assert rows[method]["unexplained"] < 0.1, "the score is linear but for squares that end in the window"
         assert rows[method]["rho"] > 0.4
-    assert far.verdict.startswith("On this window, linear_black and gradient_input and cem say more than distance")
+    assert far.verdict.startswith("On this window, linear_black, gradient_input and cem say more than distance")
     assert "no interval" in far.verdict
     deletion, insertion = far.curves["cem"]
     assert deletion[0] == insertion[-1] == 0

@@ -73,16 +73,18 @@ class FaithfulnessResult:
 
     @property
     def verdict(self) -> str:
-        """One sentence about this window."""
+        """One sentence about this window: a map says more than distance if it beats nearest first in deletion and in insertion."""
         tried = [score for score in self.scores if score.method not in (NEAREST, RANDOM)]
         known = [score for score in tried if np.isfinite(score.deletion_gain)]
         if not known:
             return "Nothing can be told: the window does not change when the image is blurred."
         more = [score.method for score in known if score.deletion_gain > 0 and score.insertion_gain > 0]
         less = [score.method for score in known if score.method not in more]
-        parts = [f"{' and '.join(more)} {'say' if len(more) > 1 else 'says'} more than distance"] if more else []
-        parts += [f"{' and '.join(less)} {'say' if len(less) > 1 else 'says'} no more than distance"] if less else []
-        return f"On this window, {', '.join(parts)} (one window: no interval, another may differ)."
+        told = [
+            f"{_listed(some)} {'say' if len(some) > 1 else 'says'} {how} than distance"
+            for some, how in ((more, "more"), (less, "no more")) if some
+        ]  # fmt: skip
+        return f"On this window, {'; '.join(told)} (one window: no interval, another may differ)."
 
     def __repr__(self) -> str:
         w = self.window
@@ -98,7 +100,7 @@ class FaithfulnessResult:
         """Image with the window, the maps, and the causal effect map, as data (`xlli_ray.plots.image_panels`)."""
         from xlli_ray.plots.image_panels import ImagePanels, PanelRow
 
-        rows, title = [], f"{self.model}: {self.verdict}"
+        rows, title = [], f"{self.model}: maps of one window"
         gains = {score.method: score for score in self.scores}
         for name, found in self.maps.items():
             first, drawn, area, signed = found.panels().rows[0].panels[:4]
@@ -137,6 +139,11 @@ class FaithfulnessResult:
             Path(path).write_text(to_svg(self.curve_view()), encoding="utf-8")
         else:
             raise XlliError(f"{os.fspath(path)}: curves are written as SVG; give a name that ends in .svg")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([*filter(None, [", ".join(names[:-1])]), names[-1]])
 
 
 def faithfulness(
