@@ -137,6 +137,7 @@ def test_maps_fade_as_weights_are_drawn(whole: Result) -> None:
     half, all_ = (row_of(whole, "faithfulness_weights", model="net0", drawn=share) for share in (0.5, 1.0))
     assert half["beyond"] > 0.5 > 0.2 > all_["beyond_high"]
     assert all_["beyond_low"] < 0.1
+    assert half["ssim_low"] > all_["ssim_high"], "and by structural similarity"
     assert {row["method"] for row in whole.tables["faithfulness_weights"]} == {"lam"}
     names = ("accurate", "accurate.randomised_weights", "smoothgrad.cascade_25", "accurate.shifted_window")
     assert [drawn_share(what) for what in names] == [None, 1.0, 0.25, None]

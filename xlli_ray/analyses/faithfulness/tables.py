@@ -102,6 +102,8 @@ WEIGHTS: Final = Table(
         *_ends("rho"),
         Column("beyond", "float64", "the same beyond what the position relative to the window explains"),
         *_ends("beyond"),
+        Column("ssim", "float64", "structural similarity of the maps in 0…1, mean over images; null below 11 pixels"),
+        *_ends("ssim"),
     ),
 )
 

@@ -1,7 +1,9 @@
 """What is left of a map when weights are drawn anew, from the output down: rows of `faithfulness_weights`.
 
 After J. Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018: the maps of a stage's controls `randomised_weights` and, where it
-has them, `cascade_25` and the like, the share of the layers that is drawn, against the network's own (`stats.map_controls`).
+has them, `cascade_25` and the like, the share of the layers that is drawn, against the network's own: by rank correlation
+(`stats.map_controls`) and, as they do too, by structural similarity of the maps in 0..1, which sees where the strongest pixels are and
+little of the others.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xlli_ray.analyses.shared.study_access import CellArray, View
+from xlli_ray.stats.fidelity import ssim
 from xlli_ray.stats.map_controls import alike, alike_beyond_place
 
 if TYPE_CHECKING:
@@ -46,17 +49,18 @@ def weight_rows(view: View, trials: Trials) -> list[_Row]:
             mine = view.array(own.id, "map")
             for share, cell in drawn:
                 values = _compared(trials, mine, view.array(cell, "map"), scales[m], frames.get(m, {}))
-                rho, beyond = trials.averaged(values, np.ones(len(values), bool), CORRELATION)
+                rho, beyond, similar = trials.averaged(values, np.ones(len(values), bool), CORRELATION)
                 if rho.photographs:
                     out.append({"model": m, "method": method, "drawn": share, "images": rho.photographs, "maps": rho.values,
                                 "rho": rho.mean, "rho_low": rho.low, "rho_high": rho.high,
-                                "beyond": beyond.mean, "beyond_low": beyond.low, "beyond_high": beyond.high})  # fmt: skip
+                                "beyond": beyond.mean, "beyond_low": beyond.low, "beyond_high": beyond.high,
+                                "ssim": similar.mean, "ssim_low": similar.low, "ssim_high": similar.high})  # fmt: skip
     return out
 
 
 def _compared(trials: Trials, own: CellArray, other: CellArray, scale: int, frames: dict[int, int]) -> np.ndarray:
-    """(windows, 2): ρ, and ρ beyond position, of two maps of each window."""
-    out = np.full((len(trials.windows), 2), np.nan)
+    """(windows, 3): ρ, ρ beyond position, and SSIM, of two maps of each window."""
+    out = np.full((len(trials.windows), 3), np.nan)
     held: tuple[int, Any, Any] = (-1, None, None)
     for i, (row, j, top, left, size) in enumerate(trials.windows.tolist()):
         if held[0] != row:
@@ -64,7 +68,7 @@ def _compared(trials: Trials, own: CellArray, other: CellArray, scale: int, fram
         if held[1] is None or held[2] is None or j >= min(len(held[1]), len(held[2])):
             continue
         one, two = (maps[j] if maps.ndim == 3 else maps[j, frames.get(row, maps.shape[1] // 2)] for maps in held[1:])
-        out[i] = alike(one, two), alike_beyond_place(one, two, (top, left, size), scale)
+        out[i] = alike(one, two), alike_beyond_place(one, two, (top, left, size), scale), ssim(255 * one, 255 * two)
     return out
 
 
