@@ -50,6 +50,7 @@ def test_a_ratio_is_turned_round_with_its_interval() -> None:
 
 def test_decimals_keep_the_ends_of_an_interval_off_zero() -> None:
     assert Estimate(0.1, 0.0021, 0.2, "5 clips").text == "0.100 (95 % interval 0.002 to 0.200; 5 clips)"
+    assert Estimate(0.0127, 0.0113, 0.014, "5 clips").text == "0.013 (95 % interval 0.011 to 0.014; 5 clips)", "not 0.01 to 0.01"
     assert fixed(-0.001) == "0.00"
 
 

@@ -83,7 +83,7 @@ class Outcome:
 @dataclass(frozen=True)
 class Estimate:
     """A number with its interval. `over`: what it is over, as `15 photographs`. `neutral`: no difference; 0, or 1 of a ratio. `digits`:
-    decimals, if they keep the interval off `neutral`."""
+    decimals, if they keep the interval's ends off `neutral` and each other."""
 
     value: float
     low: float | None
@@ -147,12 +147,18 @@ class Estimate:
         return f"{self._fixed(number)} {self.unit}".rstrip()
 
     def _fixed(self, number: float) -> str:
-        """With as many decimals as keep the interval's ends off `neutral`."""
+        """With as many decimals as keep the interval's ends off `neutral`, and off each other."""
         given = [one for one in (self.value, self.low, self.high) if one is not None and math.isfinite(one)]
         first = min(1 if max(map(abs, given), default=0) >= 100 else 2, self.digits)
         off = [one - self.neutral for one in given if one != self.neutral]
-        digits = next((digits for digits in range(first, 4) if all(abs(one) >= 0.5 * 10**-digits for one in off)), 4)
+        told = (digits for digits in range(first, 4) if all(abs(one) >= 0.5 * 10**-digits for one in off) and _apart(given, digits))
+        digits = next(told, 4)
         return fixed(number, digits)
+
+
+def _apart(numbers: Sequence[float], digits: int) -> bool:
+    """Whether numbers that differ are written differently."""
+    return len({fixed(one, digits) for one in numbers}) == len(set(numbers))
 
 
 def fixed(number: float, digits: int = 2) -> str:
