@@ -124,6 +124,11 @@ def is_foreign(networks: Sequence[str | None]) -> bool:
     return any(network is not None and ":" in network for network in networks)
 
 
+def limit_seconds(step: Step) -> float:
+    """How long `step` may take before its network counts as hanging."""
+    return START_SECONDS if step.what == START else STEP_SECONDS + PIXEL_SECONDS * step.pixels
+
+
 class _Child:
     """One process, and the connection to it."""
 
@@ -151,7 +156,7 @@ class _Child:
                 raise content
 
     def _next(self) -> tuple[str, Any]:
-        limit = left = START_SECONDS if self._step.what == START else STEP_SECONDS + PIXEL_SECONDS * self._step.pixels
+        limit = left = limit_seconds(self._step)
         while True:
             try:
                 if self._line.poll(min(left, LOOK_SECONDS)):
