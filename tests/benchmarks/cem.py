@@ -154,8 +154,8 @@ def coverage(name: str, blocks: int, pool_size: int, runs: int) -> dict[str, Any
     import torch
     from scipy.stats import t as student
 
-    from xlli_ray.probes.cem.effects import EffectRule, judge
     from xlli_ray.probes.cem.patch_pool import patch_pool
+    from xlli_ray.probes.cem.verdicts import EffectRule, judge
     from xlli_ray.stats.stratified_draws import mean_and_error, places, randoms_for, ranks
 
     torch.set_num_threads(1)

@@ -118,8 +118,8 @@ def test_patches_may_come_from_files_of_ones_own(recipe: Make, run: Go, tmp_path
 
 
 def test_the_page_shows_effects_and_verdicts_of_every_network_as_the_table_counts_them(recipe: Make, run: Go, tmp_path: Path) -> None:
+    from xlli_ray.probes.cem.verdicts import decided_again
     from xlli_ray.report.page import gather
-    from xlli_ray.report.sections.cem_gallery import decided_again
 
     asked = cem(recipe).dump()
     models = [{"id": name, "network": "toy:small", "args": {"scale": 2, "seed": k}} for k, name in enumerate(("one", "two"))]

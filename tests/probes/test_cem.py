@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from xlli_ray.errors import NetworkError
 from xlli_ray.models.model import ImageModel, Model, Range, frame_by_frame
 from xlli_ray.probes.cem.columns import map_row
-from xlli_ray.probes.cem.effects import EffectRule, WindowEffects, causal_effects, judge
+from xlli_ray.probes.cem.effects import WindowEffects, causal_effects
 from xlli_ray.probes.cem.patch_pool import patch_pool
+from xlli_ray.probes.cem.verdicts import EffectRule, judge
 from xlli_ray.probes.lam.receptive_field import proved_radius
 from xlli_ray.probes.lam.window import Window
 from xlli_ray.stats.stratified_draws import mean_and_error, places, randoms_for, ranks

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xlli_ray.probes.cem.effects import EffectRule, judge
-from xlli_ray.report.sections.cem_gallery import decided_again
+from xlli_ray.probes.cem.verdicts import EffectRule, decided_again, judge
 
 
 def test_what_was_decided_follows_from_what_is_stored() -> None:

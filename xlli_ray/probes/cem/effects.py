@@ -25,29 +25,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import t as student
 from torch import Tensor
 
 from xlli_ray.errors import NetworkError
 from xlli_ray.models.blocks.one_frame import one_frame
 from xlli_ray.models.model import Model
+from xlli_ray.probes.cem.verdicts import EffectRule, judge
 from xlli_ray.probes.lam.receptive_field import Crop, Radius, crop_for
 from xlli_ray.probes.lam.window import Window
 from xlli_ray.stats.stratified_draws import mean_and_error, places, ranks
-
-
-@dataclass(frozen=True)
-class EffectRule:
-    """When a block has been replaced often enough; `params.Draws` has the meanings."""
-
-    tolerance: float = 0.01
-    first: int = 4
-    most: int = 64
-    precision: float = 0.25
-    level: float = 0.95
-    rounded: bool = True
-    rows: int = 4
-    """Interventions in one forward pass; results depend on it in the last digits."""
 
 
 @dataclass(frozen=True)
@@ -217,19 +203,6 @@ class _Interventions:
         if not np.isfinite(errors).all():
             raise NetworkError("not finite: NaN or infinity in the network's output, so there is no effect to measure")
         return _psnr_of(errors)
-
-
-def judge(
-    mean: NDArray[np.float64], error: NDArray[np.float64], count: int, rule: EffectRule
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """(verdict, precise) of effects and standard errors after `count` draws: verdict as `WindowEffects.decided`; precise: the interval's
-    half width is at most the tolerance, or `precision` of the effect."""
-    half = student.ppf(0.5 + rule.level / 2, count - 1) * error
-    verdict = np.full(mean.shape, 2, np.int64)
-    verdict[mean - half > rule.tolerance] = 1
-    verdict[mean + half < -rule.tolerance] = -1
-    verdict[np.abs(mean) + half <= rule.tolerance] = 0
-    return verdict, half <= np.maximum(rule.tolerance, rule.precision * np.abs(mean))
 
 
 def _reached(grid: Grid, seen: Crop) -> NDArray[np.bool_]:

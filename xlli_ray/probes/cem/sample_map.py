@@ -20,9 +20,10 @@ from xlli_ray.errors import NetworkError, RecipeError
 from xlli_ray.models.batch_independence import manners
 from xlli_ray.models.known import once
 from xlli_ray.models.model import Model
-from xlli_ray.probes.cem.effects import EffectRule, Grid, WindowEffects, block_side, causal_effects
+from xlli_ray.probes.cem.effects import Grid, WindowEffects, block_side, causal_effects
 from xlli_ray.probes.cem.params import Params
 from xlli_ray.probes.cem.patch_pool import patch_pool
+from xlli_ray.probes.cem.verdicts import EffectRule
 from xlli_ray.probes.lam.pass_width import PIXELS
 from xlli_ray.probes.lam.receptive_field import proved_radius
 from xlli_ray.probes.lam.window import Window

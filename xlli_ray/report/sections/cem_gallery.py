@@ -7,7 +7,6 @@ from its effect, error and draws by the stage's rule.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,29 +15,17 @@ from numpy.typing import NDArray
 from xlli_ray.corpus.sample import Loaded
 from xlli_ray.plots.image_panels import ImagePanel, ImagePanels, Layer, PanelRow, Source
 from xlli_ray.plots.pixels import LUMA, still
+from xlli_ray.probes.cem.verdicts import decided_again
 from xlli_ray.report.section import Drawing, Part, SectionContext, Text
+from xlli_ray.report.sections.shown_windows import COLUMNS, Seen, shown_windows
 from xlli_ray.report.shown_samples import spread
 from xlli_ray.store.records.manifest import Cell
 from xlli_ray.views.cem import LEGEND, bound_of, effect_panels, effect_scale
 from xlli_ray.views.lam import Place
 
-WINDOWS = 4
-"""Maximum number of windows shown, from as many images as possible."""
 MODELS = 6
 """Maximum number of networks shown."""
 ARRAYS = ("effect", "error", "draws")
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One window of one sample, with the table's rows: model → row."""
-
-    row: int
-    window: int
-    top: int
-    left: int
-    size: int
-    maps: Mapping[str, Mapping[str, Any]]
 
 
 def cem_section(context: SectionContext) -> Iterator[Part]:
@@ -67,22 +54,12 @@ def cem_section(context: SectionContext) -> Iterator[Part]:
 
 
 def _windows(context: SectionContext, models: Sequence[str]) -> list[Seen]:
-    """The windows to show: those for which most networks have a map; the first of each of some samples, or several of one sample."""
     listed = ", ".join("?" for _ in models)
     lines = context.rows(
-        'select * exclude ("window", "left"), "window" as win, "left" as lft from cem '
-        f"where stage = ? and status = 'ok' and not undefined and model in ({listed}) order by win, row",
+        f"select {COLUMNS} from cem where stage = ? and status = 'ok' and not undefined and model in ({listed}) order by win, row",
         [context.stage, *models],
     )
-    groups: dict[tuple[int, int, int, int, int], dict[str, Any]] = {}
-    for line in lines:
-        groups.setdefault((line["row"], line["win"], line["top"], line["lft"], line["size"]), {})[line["model"]] = line
-    most = max((len(maps) for maps in groups.values()), default=0)
-    seen = [Seen(*key, maps) for key, maps in groups.items() if len(maps) == most]
-    first = {item.row: item for item in reversed(seen)}
-    if len(first) >= WINDOWS:
-        return spread(WINDOWS, [first[row] for row in sorted(first)])
-    return sorted(seen[:WINDOWS], key=lambda item: (item.row, item.window))
+    return shown_windows(lines)
 
 
 def _rows(
@@ -124,17 +101,3 @@ def _rows(
             panels.append(place.window_panel("output, the window", Layer(output)))
         rows.append(PanelRow(model, tuple(panels), context.page.samples.colour(item.row)))
     return rows
-
-
-def decided_again(found: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> NDArray[np.int64]:
-    """`WindowEffects.decided` of stored effects, errors and draws. `params`: of the stage."""
-    from xlli_ray.probes.cem.effects import EffectRule, judge
-    from xlli_ray.probes.cem.params import Params
-
-    asked = Params(**params)
-    rule = EffectRule(asked.tolerance, level=asked.draws.level, precision=asked.draws.precision)
-    decided = np.zeros(found["draws"].shape, np.int64)
-    for count in np.unique(found["draws"][found["draws"] > 0]).tolist():
-        there = found["draws"] == count
-        decided[there] = judge(found["effect"][there].astype(np.float64), found["error"][there].astype(np.float64), count, rule)[0]
-    return decided

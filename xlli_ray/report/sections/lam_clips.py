@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from xlli_ray.plots.image_panels import ImagePanels, Layer, PanelRow, Source
 from xlli_ray.report.section import Animation, Drawing, Part, SectionContext, Text
+from xlli_ray.report.sections.shown_windows import Seen
 from xlli_ray.store.records.manifest import Cell
 from xlli_ray.views.lam import FAINT, SHARE, Place
 from xlli_ray.views.lam_clips import SIDE, ClipPlace, clip_panels
@@ -27,9 +28,9 @@ PACE = 400
 
 
 def clip_parts(
-    context: SectionContext, models: Sequence[str], own: Mapping[str, Cell], windows: Sequence[Any]
+    context: SectionContext, models: Sequence[str], own: Mapping[str, Cell], windows: Sequence[Seen]
 ) -> Iterator[Part]:
-    """The parts of the section. `windows`: `lam_gallery.Seen`, with the table's rows of each network."""
+    """The parts of the section, for these windows."""
     lacking: dict[int, str] = {}
     for item in windows:
         found = context.load(item.row)
@@ -69,7 +70,7 @@ def _label(model: str, line: Mapping[str, Any]) -> str:
     return f"{model} · {', '.join(parts)}"
 
 
-def _layers(context: SectionContext, cell: Cell, item: Any, *, grey: bool) -> tuple[ClipPlace, list[tuple[Layer, ...]]] | None:
+def _layers(context: SectionContext, cell: Cell, item: Seen, *, grey: bool) -> tuple[ClipPlace, list[tuple[Layer, ...]]] | None:
     """The window with its numbers, and the layers of every frame; None without a map."""
     maps, shares, centroids = (_of(context, cell, item, name) for name in ("map", "frame_share", "centroid"))
     if maps is None or shares is None or centroids is None:
@@ -85,7 +86,7 @@ def _layers(context: SectionContext, cell: Cell, item: Any, *, grey: bool) -> tu
     return ClipPlace(window, current, shares, centroids, _of(context, cell, item, "trajectory")), layers
 
 
-def _of(context: SectionContext, cell: Cell, item: Any, name: str) -> NDArray[Any] | None:
+def _of(context: SectionContext, cell: Cell, item: Seen, name: str) -> NDArray[Any] | None:
     """What an array has for that window."""
     if not any(meta.name == name for bucket in cell.sizes for meta in bucket.arrays):
         return None

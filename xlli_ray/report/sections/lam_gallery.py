@@ -8,9 +8,7 @@ in `views.lam`, as for notebooks. Maps of clips are in `lam_clips`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -19,26 +17,13 @@ from xlli_ray.plots.image_panels import ImagePanel, ImagePanels, Layer, PanelRow
 from xlli_ray.probes.lam.area import contribution_area
 from xlli_ray.report.section import Drawing, Part, SectionContext, Text
 from xlli_ray.report.sections.lam_clips import clip_parts
+from xlli_ray.report.sections.shown_windows import COLUMNS, Seen, shown_windows
 from xlli_ray.report.shown_samples import ROW_BYTES, spread
 from xlli_ray.store.records.manifest import Cell
 from xlli_ray.views.lam import FAINT, SHARE, Place, area_layer, signed_scale
 
-WINDOWS = 4
-"""Maximum number of windows shown, from as many images as possible."""
 MODELS = 6
 """Maximum number of networks shown."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One window of one sample, with the table's rows: model → row."""
-
-    row: int
-    window: int
-    top: int
-    left: int
-    size: int
-    maps: Mapping[str, Mapping[str, Any]]
 
 
 def lam_section(context: SectionContext) -> Iterator[Part]:
@@ -85,22 +70,13 @@ def lam_section(context: SectionContext) -> Iterator[Part]:
 
 
 def _windows(context: SectionContext, models: Sequence[str]) -> list[Seen]:
-    """The windows to show: those for which most networks have a map; the first of each of some samples, or several of one sample."""
     listed = ", ".join("?" for _ in models)
-    rows = context.rows(
-        'select * exclude ("window", "left"), "window" as win, "left" as lft from lam '
-        f"where stage = ? and control = '' and status = 'ok' and not undefined and model in ({listed}) order by win, row",
+    lines = context.rows(
+        f"select {COLUMNS} from lam where stage = ? and control = '' and status = 'ok' and not undefined and model in ({listed}) "
+        "order by win, row",
         [context.stage, *models],
     )
-    groups: dict[tuple[int, int, int, int, int], dict[str, Any]] = {}
-    for line in rows:
-        groups.setdefault((line["row"], line["win"], line["top"], line["lft"], line["size"]), {})[line["model"]] = line
-    most = max((len(maps) for maps in groups.values()), default=0)
-    seen = [Seen(row, win, top, left, size, maps) for (row, win, top, left, size), maps in groups.items() if len(maps) == most]
-    first = {item.row: item for item in reversed(seen)}
-    if len(first) >= WINDOWS:
-        return spread(WINDOWS, [first[row] for row in sorted(first)])
-    return sorted(seen[:WINDOWS], key=lambda item: (item.row, item.window))
+    return shown_windows(lines)
 
 
 def _any_map(context: SectionContext, cell: Cell) -> bool:
