@@ -77,9 +77,12 @@ def counted(proxy: Faulty, server: Server, tmp_path: Path, images: int) -> tuple
 def test_requests_of_a_run_a_unit_and_an_image_are_those_of_the_format(
     proxy: Faulty, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from xlli_ray.engine import run_log
     from xlli_ray.store.records import lease
 
-    monkeypatch.setattr(lease, "BEAT_SECONDS", 3600.0)  # beats are counted by the clock
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 3600.0)  # what is put by the clock is not counted: beats of the lease,
+    for name in ("SOONEST_SECONDS", "LATEST_SECONDS", "SEGMENT_SECONDS", "BEAT_SECONDS"):
+        monkeypatch.setattr(run_log, name, 3600.0)  # statuses and segments of the log
     (few, units), (many, more_units) = (counted(proxy, server, tmp_path, images) for images in (4, 8))
     assert (units, more_units) == (4, 8)
     first: Mapping[str, int] = Counter(many["run"]) - Counter(few["run"])
