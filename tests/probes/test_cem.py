@@ -12,6 +12,7 @@ from xlli_ray.errors import NetworkError
 from xlli_ray.models.model import ImageModel, Model, Range, frame_by_frame
 from xlli_ray.probes.cem.columns import map_row
 from xlli_ray.probes.cem.effects import WindowEffects, causal_effects
+from xlli_ray.probes.cem.params import Draws
 from xlli_ray.probes.cem.patch_pool import patch_pool
 from xlli_ray.probes.cem.verdicts import EffectRule, judge
 from xlli_ray.probes.lam.receptive_field import proved_radius
@@ -78,7 +79,7 @@ def test_the_effect_on_a_linear_network_is_the_mean_over_the_whole_pool_within_i
         truth = before - float(np.mean(after))
         assert found.decided[block] == np.sign(truth) != 0
         assert abs(found.effect[block] - truth) <= 4 * found.error[block]
-    assert found.draws.max() <= 64
+    assert found.draws.max() <= PLAIN.most
 
 
 def test_the_interval_covers_the_mean_over_the_pool_though_draws_stop_when_it_is_narrow() -> None:
@@ -94,21 +95,41 @@ def test_the_interval_covers_the_mean_over_the_pool_though_draws_stop_when_it_is
     truth = psnr(model.forward(image[None])[0], target, window) - values.mean()
     effects = psnr(model.forward(image[None])[0], target, window) - values
     inside, used = 0, []
-    for one in np.random.default_rng(0).random((2000, randoms_for(64))):
-        count = 4
+    for one in np.random.default_rng(0).random((2000, randoms_for(PLAIN.most))):
+        count = PLAIN.first
         while True:
             at = places(one, count)
             mean, error = mean_and_error(effects[ranks(at, len(pool))][None], at[None])
             verdict, precise = judge(mean, error, count, PLAIN)
-            if (verdict[0] != 2 and precise[0]) or count == 64:
+            if (verdict[0] != 2 and precise[0]) or count == PLAIN.most:
                 break
             count *= 2
         inside += abs(mean[0] - truth) <= student.ppf(0.975, count - 1) * error[0]
         used.append(count)
     assert inside / 2000 >= 0.93
-    assert min(used) < 64
+    assert min(used) < PLAIN.most
     (found,) = causal_effects(model, image, [window], target, pool, randoms(12), PLAIN)
     assert found.effect[block] == pytest.approx(truth, abs=5 * found.error[block])
+
+
+def test_draws_that_rounding_hides_do_not_make_an_effect_certain() -> None:
+    """The change of one value by one grey level, by as many draws; only rounded outputs have it."""
+    faint = nn.Conv2d(3, 3, 5, padding=2, bias=False)
+    with torch.no_grad():
+        faint.weight.zero_()
+        for c in range(3):
+            faint.weight[c, c, 2, 2], faint.weight[c, c, 0, 0] = 1.0, 1e-5
+    image, truth = torch.full((3, 16, 16), 100 / 255), torch.full((3, 16, 16), 98 / 255)
+    window, pool = Window(6, 6, 4), patch_pool(2, 1, "clean", 200)
+    rounded, exact = (
+        causal_effects(network(faint), image, [window], truth, pool, randoms(16), EffectRule(rounded=given))[0] for given in (True, False)
+    )
+    block = (2, 2)  # read by the window with weight 1e-5 only
+    assert rounded.effect[block] == 0 < abs(exact.effect[block])
+    one_level = 10 * np.log10(1 + (2 * 2 + 1) / (48 * 2**2))
+    assert rounded.error[block] == pytest.approx(one_level / rounded.draws[block], rel=1e-9)
+    assert abs(exact.effect[block]) <= student.ppf(0.975, rounded.draws[block] - 1) * rounded.error[block]
+    assert 0 < exact.error[block] < 0.05 * rounded.error[block]
 
 
 class Reads(nn.Module):
@@ -120,8 +141,10 @@ class Reads(nn.Module):
 
 def test_a_network_that_reads_one_pixel_depends_on_that_block_only() -> None:
     image, target = scene()
-    (found,) = causal_effects(network(Reads()), image, [Window(2, 2, 6)], target, patch_pool(2, 1, "clean", 200), randoms(), EffectRule())
-    assert np.argwhere(found.effect != 0).tolist() == [[3, 5]]
+    for rule in (EffectRule(), PLAIN):
+        (found,) = causal_effects(network(Reads()), image, [Window(2, 2, 6)], target, patch_pool(2, 1, "clean", 200), randoms(), rule)
+        assert np.argwhere(found.effect != 0).tolist() == [[3, 5]]
+        assert np.argwhere(found.decided != 0).tolist() == [[3, 5]]
     assert np.argwhere(found.error != 0).tolist() == [[3, 5]]
     assert (found.decided != 0).sum() == 1
     assert (found.draws >= 4).all(), "nothing proves that the others do not matter: they were tried"
@@ -243,3 +266,9 @@ def test_counts_ranges_and_shares_of_a_map() -> None:
     assert row["harm_share"] == pytest.approx(0.25 / 3.75)
     assert row["area"] == 3 / 25
     assert row["draws"] == 100
+
+
+@pytest.mark.parametrize(("given", "first", "most"), [({}, 8, 16), ({"most": 4}, 4, 4), ({"most": 64}, 8, 64), ({"first": 32}, 32, 32)])
+def test_of_the_fewest_and_the_most_draws_one_is_enough(given: dict[str, int], first: int, most: int) -> None:
+    draws = Draws(**given)
+    assert (draws.first, draws.most) == (first, most)

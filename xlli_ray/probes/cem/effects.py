@@ -7,10 +7,11 @@ Low-level Vision Models with Causal Effect Maps", TPAMI 2025, arXiv 2407.19789. 
 network can really meet, and its effect is measured in what restoration is judged by.
 
 Differences from the authors' description. The mean is over a fixed pool of patches, in an order in which few draws suffice
-(`patch_pool`, `stats.stratified_draws`), and every block has a standard error. Draws go on, doubled each time, until the interval of the
-effect is outside or inside ± tolerance and narrow enough; the original takes 3, and 50 where one of them passes the tolerance. Effects
-within the tolerance are not set to 0: `draws` 0 says that a block was not tried because the window cannot depend on it, and its effect is
-exactly 0. Blocks are a grid over the height and the width, the last ones smaller where the size is no multiple.
+(`patch_pool`, `stats.stratified_draws`), and every block has a standard error, never below what rounding to 8 bits hides. 8 draws become 16
+unless the interval of the effect is outside or inside ± tolerance and narrow enough: as sure as 50 independent ones, which the original
+takes where one of 3 passes the tolerance. Effects within the tolerance are not set to 0: `draws` 0 says that a block was not tried because
+the window cannot depend on it, and its effect is exactly 0. Blocks are a grid over the height and the width, the last ones smaller where
+the size is no multiple.
 
 For a network with a proved finite reach, each forward pass is of the part of the input that the window can see.
 """
@@ -126,6 +127,7 @@ class _Interventions:
         self.truth = [_levels(window.cut(target), rounded=rule.rounded).double() for window in windows]
         # a window that a patch makes perfect counts as one with a single value half a level off
         self.ceiling = np.array([_psnr_of(0.25 / truth.numel()) for truth in self.truth])
+        self.values = np.array([truth.numel() for truth in self.truth])
         self.pool = torch.from_numpy(pool).to(image.device) if pool.flags.writeable else torch.tensor(pool, device=image.device)
         self.places = places(randoms, rule.most)
         self.ranks = ranks(self.places, len(pool))
@@ -139,6 +141,8 @@ class _Interventions:
         mean, error = np.zeros(draws.shape), np.zeros(draws.shape)
         decided = np.zeros(draws.shape, np.int64)
         going = np.stack(self.reached) & np.isfinite(psnr).reshape(-1, *(1 for _ in shape))
+        least = smallest_change(psnr, self.values) if self.rule.rounded else np.zeros(len(psnr))
+        least = np.broadcast_to(least.reshape(-1, *(1 for _ in shape)), draws.shape)
         done, count = 0, self.rule.first
         while going.any():
             tasks = [_Task(tuple(block), k) for block in np.argwhere(going.any(axis=0)).tolist() for k in range(done, count)]
@@ -148,6 +152,7 @@ class _Interventions:
                     values[here] = psnr - np.minimum(changed, self.ceiling)
             at = np.broadcast_to(self.places, values.shape)
             mean[going], error[going] = mean_and_error(values[going][:, :count], at[going][:, :count])
+            error[going] = np.maximum(error[going], least[going] / count)
             draws[going] = count
             verdict, precise = judge(mean[going], error[going], count, self.rule)
             decided[going] = verdict
@@ -203,6 +208,17 @@ class _Interventions:
         if not np.isfinite(errors).all():
             raise NetworkError("not finite: NaN or infinity in the network's output, so there is no effect to measure")
         return _psnr_of(errors)
+
+
+def smallest_change(psnr: NDArray[np.float64], values: NDArray[np.int64]) -> NDArray[np.float64]:
+    """dB by which windows of `psnr` and of as many `values` change if one value, with the window's RMS error, changes by one grey level.
+
+    Rounding hides smaller changes, so draws that all show none would have a standard error of 0, and an interval that is certain. After n
+    such draws the next may be the first that shows one: the standard error is at least this change / n.
+    """
+    mse = 255.0**2 * 10.0 ** (-psnr / 10.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(10.0 * np.log10(1.0 + (2.0 * np.sqrt(mse) + 1.0) / (values * mse)))
 
 
 def _reached(grid: Grid, seen: Crop) -> NDArray[np.bool_]:

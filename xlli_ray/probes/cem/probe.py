@@ -47,7 +47,7 @@ class Cem(Probe):
     standard error), float32 (sample, window, y, x), and `draws`, int32; of clips with the axis `frame` after `window`."""
 
     KIND: ClassVar[str] = "cem"
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     SHARES_FORWARD: ClassVar[bool] = False
     NEEDS_OUTPUT: ClassVar[bool] = True
     CLIPS: ClassVar[bool] = True

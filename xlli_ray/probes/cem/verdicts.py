@@ -19,8 +19,8 @@ class EffectRule:
     """When a block has been replaced often enough; `params.Draws` has the meanings."""
 
     tolerance: float = 0.01
-    first: int = 4
-    most: int = 64
+    first: int = 8
+    most: int = 16
     precision: float = 0.25
     level: float = 0.95
     rounded: bool = True
