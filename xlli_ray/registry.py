@@ -355,6 +355,7 @@ VIEWERS = Registry(
     {
         "study": "xlli_ray.report.notebook.views:view_study",
         "lam": "xlli_ray.report.notebook.views:view_lam",
+        "cem": "xlli_ray.report.notebook.views:view_cem",
     },
 )  # fmt: skip
 """What `view()` opens in a notebook: the report knows studies, so that they name it here."""

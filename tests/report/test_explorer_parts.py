@@ -14,14 +14,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cem_studies import BLOCK, BLOCKS, PLACES, blocks, cem_stage
 from PIL import Image
 from toy_studies import Recipe, Stage
 
 from xlli_ray.errors import StudyError
+from xlli_ray.probes.cem.verdicts import decided_again
 from xlli_ray.report.explorer import parts as module
 from xlli_ray.report.explorer import write
 from xlli_ray.report.explorer.columns import ExplorerColumn
-from xlli_ray.report.explorer.encoding import number_planes, script
+from xlli_ray.report.explorer.encoding import coded_planes, number_planes, script
 from xlli_ray.report.explorer.held_samples import held_order
 from xlli_ray.report.explorer.parts import Parts
 from xlli_ray.report.explorer.thumbnails import SIDE
@@ -143,6 +145,40 @@ def test_levels_keep_the_ends_and_nan_is_kept_where_numbers_are_exact() -> None:
     coarse = number_planes(values, [[0], [1], [2]], 3, exact=0)
     assert (coarse["low"], coarse["high"]) == ([0.0, 0.0, 7.0], [4.0, 0.0, 7.0])
     assert pixels(coarse)[0].tolist() == [[0, 64], [0, 255]]
+
+
+def test_causal_effects_have_their_errors_draws_and_verdicts_beside_them(make_study: Make) -> None:
+    place = make_study(Recipe([RESTORE, cem_stage()], pictures=2))
+    with opened(place) as parts:
+        sample = parts.part("sample-1")
+        kinds = {array.key: array.form for array in parts.arrays if array.stage == "cem"}
+        index = next(i for i, one in enumerate(parts.arrays) if one.key == "cem/net1/cem:effect")
+        whole = parts.part(f"array-1-{index}")
+    assert kinds == {f"cem/{model}/cem:effect": "effects" for model in ("net0", "net1")}
+    shown, made = sample["images"]["cem/net1/cem:effect"], {name: values[:2] for name, values in blocks(1, 1).items()}
+    assert whole == shown
+    assert (shown["places"], shown["total"]) == ([[0], [1]], 3), "the third window is perfect: it has no effect"
+    shape = (2, BLOCKS, BLOCKS)
+    np.testing.assert_array_equal(floats(shown["f4"]).reshape(shape), made["effect"].astype(np.float32))
+    np.testing.assert_array_equal(floats(shown["beside"]["error"]["f4"]).reshape(shape), made["error"].astype(np.float32))
+    coded = {name: np.array(planes["table"])[pixels(planes)] for name, planes in shown["beside"].items() if "table" in planes}
+    np.testing.assert_array_equal(coded["draws"], made["draws"])
+    np.testing.assert_array_equal(coded["decided"], decided_again(made, {}))
+    assert set(np.unique(coded["decided"])) == {-1, 0, 1, 2}
+    assert not coded["decided"][coded["draws"] == 0].any()
+    numbers = [one for one in sample["windows"] if one["model"] == "net1"]
+    assert [(one["top"], one["left"], one["block"], one["bound"]) for one in numbers] == [(*corner, BLOCK, 2.5) for corner in PLACES]
+    assert numbers[1]["values"]["helping"] == 11
+    assert [one["values"]["undefined"] for one in numbers] == [0, 0, 1]
+
+
+def test_integers_of_which_few_differ_are_levels_with_their_values() -> None:
+    values = np.array([[[0, 64], [4, 4]], [[64, 0], [0, 0]]])
+    planes = coded_planes(values, [[0], [1]], 2)
+    assert planes["table"] == [0, 4, 64]
+    np.testing.assert_array_equal(np.array(planes["table"])[pixels(planes)], values)
+    with pytest.raises(ValueError, match="257 different values"):
+        coded_planes(np.arange(257).reshape(1, 1, 257), [[0]], 1)
 
 
 def test_thumbnails_are_the_inputs_in_order(make_study: Make) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cem_studies import cem_stage
 from explorer_figures import add_every_kind
 from lam_studies import Lam
 from toy_studies import Recipe, Stage, write_study
@@ -26,6 +27,7 @@ from xlli_ray.report.page import write_report
 from xlli_ray.report.view_server.server import ViewServer
 from xlli_ray.report.view_server.shown_study import ShownStudy
 from xlli_ray.store.objects.client import open_objects
+from xlli_ray.views import cem
 
 WEB = Path(__file__).parents[2] / "xlli_ray/report/explorer/web"
 BUNDLE = WEB.parent / "bundle"
@@ -76,6 +78,13 @@ def test_its_colours_are_those_of_the_figures() -> None:
         np.testing.assert_array_equal(np.frombuffer(base64.b64decode(text), np.uint8).reshape(256, 3), lut(name), name)
 
 
+def test_its_verdicts_look_as_those_of_the_figures() -> None:
+    rules = json.loads((WEB / "src/sample/verdicts.json").read_text())
+    names = {1: "helps", -1: "harms", 2: "undecided", 0: "neutral"}
+    assert rules["colours"] == {names[verdict]: list(colour) for verdict, colour in cem.COLOURS.items()}
+    assert (rules["veil"], rules["dark"], rules["least"]) == (cem.VEIL, cem.DARK, cem.LEAST)
+
+
 def test_the_program_is_small() -> None:
     import gzip
 
@@ -101,7 +110,8 @@ def outputs(model: int, row: int, shape: tuple[int, ...]) -> np.ndarray:
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Name → URL of pages on disk: `toy` (6 photographs, 2 degradations, 3 networks), `few` (two samples are held), `lam` (with maps),
-    `figures` (one of each kind), `evil` (strangers' names); and of `served`, the first as `xlli view` serves it."""
+    `cem` (with maps and effects), `figures` (one of each kind), `evil` (strangers' names); and of `served`, the first as `xlli view`
+    serves it."""
     folder = tmp_path_factory.mktemp("pages")
 
     def make(name: str, recipe: Recipe, change: Callable[[Path], None] = lambda page: None) -> str:
@@ -125,6 +135,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         "figures": figures,
         "toy": make("toy", Recipe([restore, features], models=3, pictures=6)),
         "lam": make("lam", Recipe([restore, *maps], models=2, pictures=4, degradations=("clean",))),
+        "cem": make("cem", Recipe([restore, *maps, cem_stage()], models=2, pictures=2, degradations=("clean",))),
         "few": few(),
         "evil": make("evil", Recipe([restore, features], models=2, pictures=2, failed=(0,), reason="out of memory"), hostile),
     }  # fmt: skip

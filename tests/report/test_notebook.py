@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import builtins
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -13,10 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 from toy_studies import Recipe, Stage
 
 import xlli_ray
 from xlli_ray.errors import StudyError, XlliError
+from xlli_ray.report.explorer.cem_parts import CemParts
 from xlli_ray.report.explorer.lam_parts import LamParts
 from xlli_ray.report.notebook import widget as module
 from xlli_ray.report.notebook.answers import answer
@@ -201,3 +205,69 @@ def test_a_map_opens_at_its_sample() -> None:
     shown = xlli_ray.lam(network(0), pixels, window=(10, 12, 8), scale=2, nodes=1).view()
     assert shown.route == "#/sample?row=0"
     assert shown.ask({"part": "sample-0"})["value"]["row"] == 0
+
+
+FEW: dict[str, Any] = {"scale": 2, "pool_size": 64, "draws": {"most": 8}}
+
+
+def levels(planes: dict[str, Any]) -> np.ndarray:
+    """Values of levels that have a table."""
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(planes["png"]))))
+    found: np.ndarray = np.array(planes["table"])[image].reshape(len(planes["places"]), planes["height"], planes["width"])
+    return found
+
+
+def test_causal_effects_without_a_study_have_the_parts_of_one_sample() -> None:
+    pixels = np.random.default_rng(2).integers(30, 220, (20, 26, 3), dtype=np.uint8)
+    target = pixels.repeat(2, 0).repeat(2, 1)
+    one, two = (xlli_ray.cem(network(seed), pixels, (10, 12, 8), target=target, **FEW) for seed in (0, 1))
+    parts = CemParts([one, two])
+    about, sample = parts.study([]), parts.part("sample-0")
+    assert set(sample["images"]) == {array["key"] for array in about["arrays"]}
+    assert [array["kind"] for array in about["arrays"] if array["key"].endswith(":effect")] == ["effects", "effects"]
+    for result, window in zip((one, two), sample["windows"]):
+        assert (window["top"], window["left"], window["size"], window["scale"], window["block"]) == (10, 12, 8, 2, 4)
+        assert window["bound"] == 2.5
+        assert window["values"]["helping"] == result.counts["helping"]
+        planes = sample["images"][window["key"]]
+        np.testing.assert_array_equal(numbers(planes)[0], result.effect.astype(np.float32))
+        np.testing.assert_array_equal(numbers(planes["beside"]["error"])[0], result.error.astype(np.float32))
+        np.testing.assert_array_equal(levels(planes["beside"]["draws"])[0], result.draws)
+        np.testing.assert_array_equal(levels(planes["beside"]["decided"])[0], result.decided)
+    helping = next(i for i, column in enumerate(about["columns"]) if column["id"] == "cem/helping")
+    told = np.frombuffer(base64.b64decode(parts.part(f"column-{helping}")["f4"]), "<f4").tolist()
+    assert told == [one.counts["helping"], two.counts["helping"]]
+    json.dumps([about, sample, parts.part("names-0")], allow_nan=False)
+    with pytest.raises(XlliError, match=r"give `xlli_ray\.cem` the same image, window and block"):
+        CemParts([one, xlli_ray.cem(network(0), pixels, (4, 4, 8), target=target, **FEW)])
+
+
+def test_causal_effects_of_a_clip_open_at_the_explained_frame() -> None:
+    frames = np.random.default_rng(3).integers(30, 220, (3, 16, 18, 3), dtype=np.uint8)
+    target = frames.repeat(2, 1).repeat(2, 2)
+    found = xlli_ray.cem(network(0), frames, (10, 12, 8), target=target, frame=2, **FEW)
+    sample = CemParts([found]).part("sample-0")
+    (window,) = sample["windows"]
+    planes = sample["images"][window["key"]]
+    assert planes["places"] == [[0, 0], [0, 1], [0, 2]]
+    np.testing.assert_array_equal(numbers(planes), found.effect.astype(np.float32))
+    assert (sample["images"]["input"]["places"], sample["images"]["input"]["total"]) == ([[2]], 3)
+
+
+def test_a_perfect_window_has_no_effects_to_look_at() -> None:
+    pixels = np.random.default_rng(2).integers(30, 220, (20, 26, 3), dtype=np.uint8)
+    parts = CemParts([xlli_ray.cem(torch.nn.Identity(), pixels, (4, 4, 8), target=pixels, **{**FEW, "scale": 1})])
+    sample = parts.part("sample-0")
+    assert not any(key.endswith(":effect") for key in sample["images"])
+    assert sample["windows"][0]["values"]["undefined"] == 1
+    json.dumps(sample, allow_nan=False)
+
+
+@pytest.mark.usefixtures("notebook")
+def test_causal_effects_open_at_their_sample() -> None:
+    pixels = np.random.default_rng(2).integers(30, 220, (20, 26, 3), dtype=np.uint8)
+    target = pixels.repeat(2, 0).repeat(2, 1)
+    one, two = (xlli_ray.cem(network(seed), pixels, (10, 12, 8), target=target, **FEW) for seed in (0, 1))
+    shown = one.view(others=[two])
+    assert shown.route == "#/sample?row=0"
+    assert [window["stage"] for window in shown.ask({"part": "sample-0"})["value"]["windows"]] == ["cem", "cem"]

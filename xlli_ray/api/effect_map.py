@@ -2,7 +2,7 @@
 
     import xlli_ray
     result = xlli_ray.cem("builtin:srresnet-gr-clean", "low_resolution.png", window=(64, 80, 32), target="original.png", block=16)
-    result.effect, result.error, result.counts, result.figure("cem.png")     # others=[…]: several networks
+    result.effect, result.error, result.counts, result.figure("cem.png")     # others=[…]: several networks; view(): the explorer
 
 With the `seed` and `sample` of a row of a study's sample table (`seed`, `sample_id`), its input and its `label`, the map is that of the
 study.
@@ -111,6 +111,15 @@ class CemResult:
 
         panels = self.panels()
         return panels_html(replace(panels, rows=(replace(panels.rows[0], label=repr(self).strip("<>")), *panels.rows[1:])))
+
+    def view(self, *, others: Sequence[CemResult] = ()) -> Any:
+        """The effects in the explorer, in a notebook (Jupyter or marimo): zoom, effect ± standard error, draws and verdict of each block.
+
+        `others`: as of `panels`. Raises XlliError if their input, window or blocks differ, or without the extra `notebook`.
+        """
+        from xlli_ray.registry import VIEWERS
+
+        return VIEWERS.load("cem")([self, *others])
 
     def panels(self, *, others: Sequence[CemResult] = ()) -> ImagePanels:
         """Target with the window, effects, verdicts over the input, errors, the window alone, as data (`xlli_ray.plots.image_panels`).

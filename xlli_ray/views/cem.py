@@ -131,17 +131,24 @@ def bound_text(scale: ColourScale, numbers: Mapping[str, Any]) -> str:
     return f"±{scale.high:.2g} dB{cut}"
 
 
-def cem_panels(results: Sequence[Effects]) -> ImagePanels:
-    """One row per network: target with the window, effects, verdicts, errors, the window in output and target; of clips, the effects of all
-    frames instead of errors. Raises XlliError if the results differ in input, window or blocks: they would not be comparable."""
+def check_comparable(results: Sequence[Effects]) -> None:
+    """Raises XlliError if results differ in input, window, blocks or frame: side by side they would mislead."""
     first = results[0]
-    w = first.window
     for other in results[1:]:
-        same = other.window == w and other.effect.shape == first.effect.shape and other.block == first.block and other.frame == first.frame
+        same = other.window == first.window and other.effect.shape == first.effect.shape
+        same = same and other.block == first.block and other.frame == first.frame
         if not same or other.input.shape != first.input.shape or not np.array_equal(other.input, first.input):
             raise XlliError(
                 f"{other.model}: input, window or blocks differ from {first.model}'s; give `xlli_ray.cem` the same image, window and block"
             )
+
+
+def cem_panels(results: Sequence[Effects]) -> ImagePanels:
+    """One row per network: target with the window, effects, verdicts, errors, the window in output and target; of clips, the effects of all
+    frames instead of errors. Raises XlliError if the results differ in input, window or blocks: they would not be comparable."""
+    check_comparable(results)
+    first = results[0]
+    w = first.window
     corruption = first.numbers.get("label", "")
     most = bound_of(first.output.shape[-1] // first.input.shape[-1], str(corruption))
     scale = effect_scale([one.effect for one in results], first.beside, most)

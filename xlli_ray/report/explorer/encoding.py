@@ -81,3 +81,15 @@ def number_planes(values: NDArray[Any], places: Sequence[Sequence[int]], total: 
     span = np.where(high > low, high - low, 1)[:, None, None]
     levels = np.nan_to_num(np.floor((finite - low[:, None, None]) / span * LEVELS + 0.5)).astype(np.uint8)
     return {**out, "png": png_text(levels.reshape(count * height, width)), "low": low.tolist(), "high": high.tolist()}
+
+
+def coded_planes(values: NDArray[Any], places: Sequence[Sequence[int]], total: int) -> dict[str, Any]:
+    """`Planes` of integers (n, H, W) of which few differ, exact: level k stands for the k-th smallest. Raises ValueError above 256."""
+    count, height, width = values.shape
+    table, codes = np.unique(values, return_inverse=True)
+    if len(table) > LEVELS + 1:
+        raise ValueError(f"{len(table)} different values: a plane of levels holds {LEVELS + 1}")
+    return {
+        "height": height, "width": width, "channels": 1, "places": [list(place) for place in places], "total": total,
+        "png": png_text(codes.reshape(count * height, width).astype(np.uint8)), "table": table.tolist(),
+    }  # fmt: skip

@@ -5,8 +5,7 @@ Places are in input pixels (`height`, `width` of the sample), whatever the resol
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,9 +15,11 @@ from numpy.typing import NDArray
 from xlli_ray.corpus.sample import Loaded
 from xlli_ray.errors import SampleError, StudyError
 from xlli_ray.plots.image_panels import Source
+from xlli_ray.report.explorer.effect_planes import EFFECT, STORED, stored_effects
 from xlli_ray.report.explorer.encoding import EXACT_BYTES, image_planes, number_planes
+from xlli_ray.report.explorer.sample_windows import MAPS, WINDOWS, finite, windows_of
 from xlli_ray.report.page_context import Context
-from xlli_ray.report.page_parts.stage import ordered, scalars_of
+from xlli_ray.report.page_parts.stage import scalars_of
 from xlli_ray.report.shown_samples import ROW_BYTES, spread
 from xlli_ray.store.records.manifest import Cell
 from xlli_ray.store.tables.sql import quoted
@@ -29,9 +30,8 @@ PLANES = 6
 """Channels of a feature map in the part of a sample: those that vary most. A server gives all of them (`array_part`)."""
 FEATURES = 8
 """Arrays of features in it, evenly spaced."""
-WINDOWS = 64
 
-Form = Literal["image", "map", "signed", "features"]
+Form = Literal["image", "map", "signed", "effects", "features"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,12 @@ def seen_arrays(cells: Sequence[Cell]) -> list[SeenArray]:
     for cell in cells:
         metas = {meta.name: meta for bucket in reversed(cell.sizes) for meta in bucket.arrays}
         kept = [meta for meta in reversed(metas.values()) if _has_pixels(meta)]
+        if MAPS.get(cell.kind) == EFFECT and set(STORED) <= set(metas):
+            effect, kept = metas[EFFECT], [meta for meta in kept if meta.name not in STORED]
+            key, title = f"{cell.id}:{EFFECT}", f"{cell.model} causal effects"
+            out.append(
+                SeenArray(key, cell.stage, cell.model, cell.what, "effects", title, effect.dtype, tuple(effect.dims), cell.id, EFFECT)
+            )
         for meta in kept:
             title = " ".join(part for part in (cell.model or cell.stage, cell.what if cell.what != cell.stage else "") if part)
             title += f" {meta.name}" if len(kept) > 1 or meta.name in ("map", "attribution") else ""
@@ -110,7 +116,7 @@ def sample_part(context: Context, row: int, arrays: Sequence[SeenArray]) -> dict
                 images[array.key] = planes
     return {
         "row": row, "id": about["sample_id"], "height": about["height"], "width": about["width"], "images": images,
-        "windows": list(_windows(context, row)), "values": _values(context, row), "missing": missing,
+        "windows": list(windows_of(context, row)), "values": _values(context, row), "missing": missing,
     }  # fmt: skip
 
 
@@ -147,6 +153,8 @@ def _colours(planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _planes(context: Context, row: int, array: SeenArray, most: int | None) -> dict[str, Any] | None:
     """`Planes` of a stored array; None where this sample has none."""
+    if array.form == "effects":
+        return stored_effects(context, row, array.cell, None if most is None else WINDOWS)
     values = context.samples.read.stored(Source(row, array.name, array.cell))
     if values is None or values.nbytes > ROW_BYTES or not values.size:
         return None
@@ -179,26 +187,6 @@ def _kept(stack: NDArray[Any], array: SeenArray, most: int | None) -> NDArray[np
     return np.sort(np.argsort(-spread_of, kind="stable")[:most])
 
 
-def _windows(context: Context, row: int) -> Iterator[dict[str, Any]]:
-    """The windows of `lam` stages, with the numbers of their maps; controls are left out."""
-    manifest = context.study.manifest
-    cells = [cell for cell in ordered(manifest) if cell.kind == "lam" and "." not in cell.what]
-    for cell in cells:
-        stored = any(meta.name == "map" for bucket in cell.sizes for meta in bucket.arrays)
-        names = [c.name for c in scalars_of([cell], manifest.kinds) if not c.place and c.dtype in ("float64", "int64", "bool")]
-        lines = context.tables.rows(
-            f"select * from {quoted(cell.kind)} where stage = ? and model = ? and what = ? and row = ? and status = 'ok' "
-            'order by "window"',
-            [cell.stage, cell.model, cell.what, row],
-        )
-        for line in lines[:WINDOWS]:
-            yield {
-                "stage": cell.stage, "model": cell.model, "key": f"{cell.id}:map" if stored else "", "place": line["window"],
-                "top": line["top"], "left": line["left"], "size": line["size"], "scale": manifest.model(cell.model).scale,
-                "values": {name: _number(line[name]) for name in names},
-            }  # fmt: skip
-
-
 def _values(context: Context, row: int) -> dict[str, dict[str, float | None]]:
     """Column id → model → value, for columns with one value a sample and model."""
     manifest = context.study.manifest
@@ -213,9 +201,6 @@ def _values(context: Context, row: int) -> dict[str, dict[str, float | None]]:
         )
         for line in lines:
             for name in names:
-                out.setdefault(f"{stage}/{name}", {})[line["model"] or ""] = _number(line[name])
+                out.setdefault(f"{stage}/{name}", {})[line["model"] or ""] = finite(line[name])
     return out
 
-
-def _number(value: Any) -> float | None:
-    return float(value) if value is not None and math.isfinite(float(value)) else None

@@ -1,4 +1,4 @@
-"""What the explorer is given parts by: a study (`parts`), two of them (`joined_parts`), maps without a study (`lam_parts`)."""
+"""What the explorer is given parts by: a study (`parts`), two of them (`joined_parts`), maps without a study (`map_parts`)."""
 
 from __future__ import annotations
 

@@ -1,1 +1,2 @@
-"""The explorer in a notebook, Jupyter or marimo: `study.view()`, `result.view()`, `xlli_ray.lam(…).view()` (extra `notebook`)."""
+"""The explorer in a notebook, Jupyter or marimo (extra `notebook`): `view()` of studies, of results, and of what `xlli_ray.lam` and
+`xlli_ray.cem` return."""

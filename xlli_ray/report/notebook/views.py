@@ -7,10 +7,12 @@ from contextlib import ExitStack
 from typing import Any
 
 from xlli_ray.errors import StudyError
+from xlli_ray.report.explorer.cem_parts import CemParts
 from xlli_ray.report.explorer.lam_parts import LamParts, Mapped
 from xlli_ray.report.notebook.widget import explorer_widget
 from xlli_ray.report.snapshot import open_parts
 from xlli_ray.study import Study
+from xlli_ray.views.cem import Effects
 
 
 def view_study(study: Study, section: str = "") -> Any:
@@ -30,3 +32,8 @@ def view_study(study: Study, section: str = "") -> Any:
 def view_lam(results: Sequence[Mapped]) -> Any:
     """Maps of one window under one or several networks. Raises XlliError without anywidget."""
     return explorer_widget(LamParts(results), "#/sample?row=0")
+
+
+def view_cem(results: Sequence[Effects]) -> Any:
+    """Causal effects on one window under one or several networks. Raises XlliError if they are not comparable, or without anywidget."""
+    return explorer_widget(CemParts(results), "#/sample?row=0")

@@ -97,8 +97,9 @@ export interface ArrayData {
   stage: string;
   model: string;
   what: string;
-  /** `image`: in its own colours; `map`: attribution, one plane a window, 0 … 1; `signed`: symmetric about 0; `features`: any numbers. */
-  kind: "image" | "map" | "signed" | "features";
+  /** `image`: in its own colours; `map`: attribution, one plane a window, 0 … 1; `signed`: symmetric about 0; `effects`: causal effects of blocks
+   * in dB, one plane a window, see `EffectPlanes`; `features`: any numbers. */
+  kind: "image" | "map" | "signed" | "effects" | "features";
   /** Short, for a panel: `input`, `target`, `imdn`, `imdn model.2.in`. */
   title: string;
   dtype: string;
@@ -113,7 +114,7 @@ export interface SampleData {
   /** Of the input, in pixels: every panel shows the same place, whatever its own resolution. */
   height: number;
   width: number;
-  images: Record<string, Planes>;
+  images: Record<string, Planes | EffectPlanes>;
   windows: WindowData[];
   /** Values of this sample: column id → model ("" for columns without) → value, exact. */
   values: Record<string, Record<string, number | string | null>>;
@@ -122,7 +123,7 @@ export interface SampleData {
 }
 
 /** Part `array-<row>-<index>`, of a server only: all planes of array `index` of that sample. */
-export type ArrayPart = Planes;
+export type ArrayPart = Planes | EffectPlanes;
 
 /** Planes of one array of one sample, stacked. */
 export interface Planes {
@@ -137,12 +138,19 @@ export interface Planes {
   /** Base64: a PNG file with the planes one below the other, or float32 (planes, channels, height, width). */
   png?: string;
   f4?: string;
-  /** With `png`: the values of levels 0 and 255, of each plane. */
+  /** With `png`: the values of levels 0 and 255, of each plane; or of all levels that there are. */
   low?: number[];
   high?: number[];
+  table?: number[];
 }
 
-/** A window of a stage `lam`, in pixels of the output. */
+/** Causal effects of blocks, (rows, columns) of a grid over the input, and of the same places: the standard error of each, how often it was replaced
+ * (0: the window cannot depend on it), and what was decided (1 helps, −1 harms, 0 neither, 2 undecided). */
+export interface EffectPlanes extends Planes {
+  beside: { error: Planes; draws: Planes; decided: Planes };
+}
+
+/** A window of a stage `lam` or `cem`, in pixels of the output. */
 export interface WindowData {
   stage: string;
   model: string;
@@ -155,6 +163,9 @@ export interface WindowData {
   /** Output pixels per input pixel. */
   scale: number;
   values: Record<string, number | null>;
+  /** Of causal effects: the side of a block, input pixels, and where their colours end at most, dB. */
+  block?: number;
+  bound?: number;
 }
 
 export interface FigureData {

@@ -7,12 +7,13 @@ import type { SampleData } from "./data";
 import type { Frame } from "./sample/draw";
 import { useExplorer, useLoaded } from "./explorer";
 import { counted, shown } from "./format";
+import { EffectNumbers } from "./sample/effects";
 import { Linked } from "./sample/linked";
 import { PanelView } from "./sample/panel";
 import { names, sample } from "./parts";
 import { type Picture, SampleImages } from "./sample/images";
 import { besidePanels, best } from "./sample/numbers";
-import { arraysOf, chosen, flat, framesOf, KIND_TITLES, type Kind, kindOf, kindsOf, type LamWindow, lamStages, modelsOf, type Panel, shownPanels } from "./sample/panels";
+import { arraysOf, chosen, EFFECT_ROLES, flat, framesOf, KIND_TITLES, type Kind, kindOf, kindsOf, type MapWindow, mapStages, modelsOf, type Panel, shownPanels } from "./sample/panels";
 import { NotHeld, Problems, ValuesTable } from "./sample/values";
 import { LamNumbers, WindowCalls, WindowList } from "./sample/windows";
 import { Thumbnail } from "./thumbnail";
@@ -93,6 +94,9 @@ function Label({ row }: { row: number }) {
   );
 }
 
+/** Kinds of panels with a map over the image. */
+const OVERLAID: readonly Kind[] = ["maps", ...EFFECT_ROLES];
+
 /** `focused`: the keyboard was in the panels of the sample before. */
 function Held({ sample, source, focused }: { sample: SampleData; source: string; focused: boolean }) {
   const explorer = useExplorer();
@@ -130,7 +134,7 @@ function Held({ sample, source, focused }: { sample: SampleData; source: string;
   ];
   const opacity = share(query["red"], 1);
   const set = (fields: Record<string, string>): void => router.change(fields);
-  const choose = (window: LamWindow): void => router.change({ window: formatSquare(window) }, "push");
+  const choose = (window: MapWindow): void => router.change({ window: formatSquare(window) }, "push");
   const tap = (u: number, v: number): void => {
     const { x, y } = linked.at(u, v);
     const hit = (choice.stage?.windows ?? [])
@@ -166,13 +170,13 @@ function Held({ sample, source, focused }: { sample: SampleData; source: string;
         </span>
         {study.command && <Toggle on={picking} title="Drag a square on a panel: its recipe lines and calls are shown" onClick={() => setPicking(!picking)}>Pick a window</Toggle>}
         {choice.stage && <Toggle on={framed} onClick={() => set({ frames: framed ? "no" : "" })}>Windows framed</Toggle>}
-        {choice.kinds.includes("maps") && (
+        {OVERLAID.some((kind) => choice.kinds.includes(kind)) && (
           <label class="xe-choice">
             <span>Opacity of maps</span>
             <input type="range" min={0} max={100} value={Math.round(100 * opacity)} onInput={(event) => set({ red: event.currentTarget.valueAsNumber === 100 ? "" : String(event.currentTarget.valueAsNumber / 100) })} />
           </label>
         )}
-        {lamStages(sample).length > 1 && <Choice label="LAM stage" value={choice.stage?.id ?? ""} options={lamStages(sample).map((one) => ({ value: one.id, text: one.id }))} onChange={(value) => set({ stage: value, window: "" })} />}
+        {mapStages(sample).length > 1 && <Choice label="Windows of" value={choice.stage?.id ?? ""} options={mapStages(sample).map((one) => ({ value: one.id, text: one.id }))} onChange={(value) => set({ stage: value, window: "" })} />}
         {framesOf(arrays, places).length > 1 && <Choice label="Frame of maps" value={String(choice.frame ?? "")} options={framesOf(arrays, places).map((one) => ({ value: String(one), text: String(one) }))} onChange={(value) => set({ frame: value })} />}
         <Position linked={linked} />
       </div>
@@ -219,7 +223,8 @@ function Held({ sample, source, focused }: { sample: SampleData; source: string;
                     </span>
                   );
                 })}
-                {panel.kind === "maps" && <span>DI <LamNumbers values={choice.window?.of.get(panel.model)?.values} /></span>}
+                {panel.kind === "maps" && <span>DI <LamNumbers values={choice.maps?.window?.of.get(panel.model)?.values} /></span>}
+                {panel.kind === "effects" && <span><EffectNumbers values={choice.effects?.window?.of.get(panel.model)?.values} blocks={picture?.blocks} /></span>}
                 {picture && <FrameNote picture={picture} dims={arrays.find((one) => one.key === panel.key)?.dims ?? []} />}
                 {panel.kind === "features" && <FeatureChoice images={images} arrays={arrays.filter((one) => kindOf(one) === "features")} choice={choice} panel={panel} loaded={() => setLoads(loads + 1)} />}
               </>
@@ -270,7 +275,7 @@ interface Loaded {
 
 /** Pictures of panels as they arrive; one that is there already is not made again, and until another has arrived it stays. */
 function usePictures(images: SampleImages, panels: readonly Panel[], version: string): Loaded[] {
-  const key = (panel: Panel): string => `${version} ${panel.id} ${panel.plane} ${panel.role === "error" ? panels.filter((one) => one.role === "error").map((one) => one.key).join(" ") : ""}`;
+  const key = (panel: Panel): string => `${version} ${panel.id} ${panel.plane} ${panel.blocks?.end ?? ""} ${panel.role === "error" ? panels.filter((one) => one.role === "error").map((one) => one.key).join(" ") : ""}`;
   const [made, setMade] = useState<ReadonlyMap<string, Loaded>>(new Map());
   useEffect(() => {
     let current = true;

@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ArrayData, ColumnData, Planes, SampleData, Study, WindowData } from "../src/data";
 import { best, besidePanels } from "../src/sample/numbers";
-import { arraysOf, chosen, framesOf, kindsOf, lamStages, modelsOf, shownPanels } from "../src/sample/panels";
+import { arraysOf, chosen, framesOf, kindsOf, mapStages, modelsOf, shownPanels } from "../src/sample/panels";
 
 const array = (key: string, model: string, kind: ArrayData["kind"], what = "", dims = ["channel", "y", "x"]): ArrayData => ({
-  key, stage: kind === "image" ? "restore" : kind === "features" ? "features" : "lam", model, what, kind, title: key, dtype: "float32", dims,
+  key, stage: kind === "image" ? "restore" : kind === "features" ? "features" : kind === "effects" ? "cem" : "lam", model, what, kind, title: key, dtype: "float32", dims,
 });
 const planes = (places: number[][] = [[]]): Planes => ({ height: 4, width: 4, channels: 1, places, total: places.length, f4: "" });
 const window = (model: string, place: number, top: number): WindowData => ({ stage: "lam", model, key: `${model}:map`, place, top, left: 8, size: 4, scale: 2, values: { di: place } });
@@ -54,8 +54,43 @@ test("what a sample has not is not offered", () => {
 });
 
 test("windows of several networks at one place are one window", () => {
-  const [stage] = lamStages(sample);
+  const [stage] = mapStages(sample);
   assert.deepEqual(stage?.windows.map((one) => [one.top, [...one.of.keys()].join()]), [[16, "a,b"], [40, "a"]]);
+});
+
+const effects = (model: string, place: number, top: number, strongest: number): WindowData => ({
+  stage: "cem", model, key: `${model}:effect`, place, top, left: 8, size: 4, scale: 2, block: 2, bound: 2.5, values: { strongest, most_harmful: -0.5 },
+});
+const both = { ...study, arrays: [...arrays, array("a:effect", "a", "effects", "cem", ["window", "y", "x"]), array("b:effect", "b", "effects", "cem", ["window", "y", "x"])] } as unknown as Study;
+const withEffects = {
+  ...sample, images: { ...sample.images, "a:effect": planes([[0], [1]]), "b:effect": planes([[0], [1]]) },
+  windows: [...sample.windows, effects("a", 0, 99, 9), effects("a", 1, 40, 0.8), effects("b", 1, 40, 0.3)],
+} as unknown as SampleData;
+const panelsOf = (query: object) => {
+  const all = arraysOf(both, withEffects);
+  const choice = chosen(both, withEffects, all, { ...nothing, ...query });
+  return shownPanels(all, choice, (key) => withEffects.images[key]?.places ?? []);
+};
+
+test("causal effects stand beside the maps of a window if both have it, whichever stage's windows are listed", () => {
+  const ids = (query: object): string[] => panelsOf({ kinds: ["maps", "effects"], ...query }).map((one) => `${one.id} ${one.plane}`);
+  assert.deepEqual(ids({ window: { top: 40, left: 8, size: 4 } }), ["a:map 3", "b:map null", "a:effect 1", "b:effect 1"]);
+  assert.deepEqual(ids({ stage: "cem", window: { top: 40, left: 8, size: 4 } }), ["a:map 3", "b:map null", "a:effect 1", "b:effect 1"]);
+  assert.deepEqual(ids({ stage: "cem", window: { top: 99, left: 8, size: 4 }, kinds: ["effects"] }), ["a:effect 0", "b:effect null"]);
+  const kinds = (query: object): string[] => [...new Set(panelsOf(query).map((one) => one.kind))];
+  assert.deepEqual(kinds({}), ["input", "target", "outputs", "maps"], "the first window has no effects");
+  assert.deepEqual(kinds({ window: { top: 40, left: 8, size: 4 } }), ["input", "target", "outputs", "maps", "effects"]);
+  assert.deepEqual(kinds({ stage: "cem" }), ["input", "target", "outputs", "effects"]);
+});
+
+test("colours of effects end at the strongest block of the networks that are shown; verdicts and errors are panels of their own", () => {
+  const ends = (query: object) => panelsOf({ stage: "cem", kinds: ["effects"], window: { top: 40, left: 8, size: 4 }, ...query }).map((one) => one.blocks);
+  assert.deepEqual(ends({}), [{ side: 2, end: 0.8 }, { side: 2, end: 0.8 }]);
+  assert.deepEqual(ends({ models: ["b"] }), [{ side: 2, end: 0.5 }], "the harmful one counts");
+  assert.deepEqual(ends({ window: { top: 99, left: 8, size: 4 }, models: ["a"] }), [{ side: 2, end: 2.5 }], "at most the bound");
+  const some = panelsOf({ stage: "cem", models: ["a"], kinds: ["effects", "verdicts", "uncertainty"] });
+  assert.deepEqual(some.map((one) => `${one.id} ${one.role}`), ["a:effect effects", "verdicts:a:effect verdicts", "uncertainty:a:effect uncertainty"]);
+  assert.deepEqual(kindsOf(arraysOf(both, withEffects)), ["input", "target", "outputs", "errors", "maps", "effects", "verdicts", "uncertainty", "controls", "features"]);
 });
 
 test("the better network is marked, unless all are equal or alone", () => {

@@ -5,7 +5,7 @@ import { canvasOf, type Drawn, type Frame } from "./draw";
 import { useExplorer } from "../explorer";
 import type { Linked } from "./linked";
 import { differencePixels } from "./paint";
-import { Canvas, layersOf, Value } from "./panel";
+import { Canvas, layersOf, PictureValue, Value } from "./panel";
 import { differenceOf } from "./planes";
 import type { Picture } from "./images";
 
@@ -79,8 +79,8 @@ export function Compare(props: { linked: Linked; a: Picture; b: Picture; options
         {(mode === "slider" || (mode === "blink" && second)) && <span class="xe-tag xe-tag-b">B <bdi>{b.panel.title}</bdi></span>}
       </Canvas>
       <div class="xe-under">
-        <span>A <Value linked={linked} plane={a.plane} role={a.panel.role} /></span>
-        <span>B <Value linked={linked} plane={b.plane} role={b.panel.role} /></span>
+        <span>A <PictureValue linked={linked} picture={a} /></span>
+        <span>B <PictureValue linked={linked} picture={b} /></span>
         {difference && <span>B − A <Value linked={linked} plane={difference} role={a.panel.role} /></span>}
         {difference && <small>white: {Number((range / times).toPrecision(3))} or more</small>}
       </div>

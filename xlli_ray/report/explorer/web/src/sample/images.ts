@@ -1,6 +1,7 @@
 /** The images and arrays of one sample as they are needed: each decoded once. */
 import type { ArrayPart, SampleData } from "../data";
 import type { Explorer } from "../explorer";
+import { type Blocks, effectScale, errorScale as effectErrorScale, groundPixels, inPixels, triedPixels, verdictPixels } from "./blocks";
 import { AREA, errorScale, numberScale, type Scale, SHARE, signedScale } from "./colour_maps";
 import { faintPixels, imagePixels, type Pixels, scaledPixels } from "./paint";
 import { decoded, errorOf, type Plane, type Stack } from "./planes";
@@ -17,6 +18,8 @@ export interface Picture {
   /** Place of the plane on the array's leading axes, and how many planes the array has. */
   place: readonly number[];
   total: number;
+  /** Of causal effects: what is known of each block; `plane` has the values at each pixel of the sample. */
+  blocks?: Blocks;
 }
 
 export class SampleImages {
@@ -62,6 +65,28 @@ export class SampleImages {
     return found;
   }
 
+  /** What is known of the blocks of one plane of causal effects. */
+  private async blocks(key: string, index: number, side: number): Promise<Blocks> {
+    const part = this.part(key);
+    if (!part || !("beside" in part)) throw new Error(`${key} has no standard errors beside its effects`);
+    const [effect, error, draws, decided] = await Promise.all([this.stack(key), decoded(part.beside.error), decoded(part.beside.draws), decoded(part.beside.decided)]);
+    return { side, effect: effect.plane(index), error: error.plane(index), draws: draws.plane(index), decided: decided.plane(index) };
+  }
+
+  private async effects(panel: Panel, index: number, { side, end }: { side: number; end: number }): Promise<Picture> {
+    const [blocks, stack] = await Promise.all([this.blocks(panel.key, index, side), this.stack(panel.key)]);
+    const place = stack.places[index] ?? [];
+    const spread = (plane: Plane): Plane => inPixels(plane, side, this.sample);
+    const draws = spread(blocks.draws);
+    const input = "input" in this.sample.images ? await this.stack("input") : null;
+    const ground = groundPixels(input && sameFrame(input, place) ? input.plane(0) : null, draws);
+    const sure = panel.role === "uncertainty";
+    const plane = spread(sure ? blocks.error : blocks.effect);
+    const scale = sure ? effectErrorScale(blocks.error) : effectScale(end);
+    const over = panel.role === "verdicts" ? verdictPixels(spread(blocks.decided), draws) : triedPixels(plane, scale, draws);
+    return { panel, plane, layers: [ground, over], scale, place, total: stack.total, blocks };
+  }
+
   /** Size of the finest array, for the limit of zoom. */
   get finest(): number {
     return Math.max(this.sample.width, ...Object.values(this.sample.images).map((one) => one.width));
@@ -91,6 +116,7 @@ export class SampleImages {
       return { panel, plane, layers: [scaledPixels(plane, scale)], scale, place: [], total: 1 };
     }
     if (panel.plane === null) throw new Error(panel.role === "features" ? "this plane is not among those that are held" : "there is no map of this window");
+    if (panel.blocks) return this.effects(panel, panel.plane, panel.blocks);
     const stack = await this.stack(panel.key);
     const plane = stack.plane(panel.plane);
     const about = { panel, plane, place: stack.places[panel.plane] ?? [], total: stack.total };

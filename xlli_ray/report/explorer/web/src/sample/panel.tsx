@@ -1,14 +1,15 @@
 /** One panel: an image at the common place and zoom, with the value under the cursor. */
 import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { lut } from "./colour_maps";
+import { lut, type Scale } from "./colour_maps";
 import { canvasOf, draw, type Drawn, type Frame } from "./draw";
 import { shown } from "../format";
 import { type Gestures, useGestures } from "./gestures";
+import { BlockValue, EffectLegend } from "./effects";
 import type { Linked } from "./linked";
 import { pixelAt, type Plane, valuesAt } from "./planes";
 import type { Picture } from "./images";
-import type { Role } from "./panels";
+import { EFFECT_ROLES, type Role } from "./panels";
 import { toPanel } from "./viewport";
 
 /** A canvas at the common place and zoom. */
@@ -96,8 +97,15 @@ export interface PanelProps {
   on?: Partial<Gestures>;
 }
 
+/** Of maps the uppermost layer is as opaque as the reader likes. */
+const OVER: readonly Role[] = ["map", ...EFFECT_ROLES];
+
 export const layersOf = (picture: Picture, opacity: number): Drawn[] =>
-  picture.layers.map((pixels, i) => ({ source: canvasOf(pixels), opacity: picture.panel.role === "map" && i === picture.layers.length - 1 ? opacity : 1 }));
+  picture.layers.map((pixels, i) => ({ source: canvasOf(pixels), opacity: OVER.includes(picture.panel.role) && i === picture.layers.length - 1 ? opacity : 1 }));
+
+/** The value under the cursor of a picture. */
+export const PictureValue = ({ linked, picture }: { linked: Linked; picture: Picture }) =>
+  picture.blocks ? <BlockValue linked={linked} blocks={picture.blocks} /> : <Value linked={linked} plane={picture.plane} role={picture.panel.role} />;
 
 export function PanelView(props: PanelProps) {
   const { linked, title, picture } = props;
@@ -118,15 +126,16 @@ export function PanelView(props: PanelProps) {
         </div>
       )}
       <div class="xe-under">
-        {picture && <Value linked={linked} plane={picture.plane} role={picture.panel.role} />}
-        {picture?.scale && picture.panel.role !== "map" && <ScaleBar low={picture.scale.low} high={picture.scale.high} colours={picture.scale.colours} />}
+        {picture && <PictureValue linked={linked} picture={picture} />}
+        {picture?.scale && picture.panel.role !== "map" && picture.panel.role !== "verdicts" && <ScaleBar {...picture.scale} unit={picture.blocks ? "dB" : ""} />}
       </div>
+      {picture?.blocks && <EffectLegend role={picture.panel.role} blocks={picture.blocks} />}
       {props.notes && <div class="xe-notes">{props.notes}</div>}
     </figure>
   );
 }
 
-function ScaleBar({ low, high, colours }: { low: number; high: number; colours: Parameters<typeof lut>[0] }) {
+function ScaleBar({ low, high, colours, unit = "" }: Pick<Scale, "low" | "high" | "colours"> & { unit?: string }) {
   const table = lut(colours);
   const stops = Array.from({ length: 9 }, (_, i) => {
     const at = 3 * Math.round((i / 8) * 255);
@@ -136,7 +145,7 @@ function ScaleBar({ low, high, colours }: { low: number; high: number; colours: 
     <span class="xe-scale">
       <small>{shown(low, 3)}</small>
       <span style={{ background: `linear-gradient(to right, ${stops.join(", ")})` }} />
-      <small>{shown(high, 3)}</small>
+      <small>{shown(high, 3)} {unit}</small>
     </span>
   );
 }

@@ -1,14 +1,19 @@
 /** Which panels there are of a sample, and which of them are shown. Pure functions on what the page was given and what the address says. */
 import type { ArrayData, SampleData, Study, WindowData } from "../data";
+import { effectEnd } from "./blocks";
 import type { Square } from "./window_calls";
 
 /** Panels of one role can be compared. */
-export type Role = "image" | "error" | "map" | "signed" | "features";
+export type Role = "image" | "error" | "map" | "signed" | EffectRole | "features";
+/** A causal effect map is shown as effects in dB, as what was decided, and as how sure it is. */
+export const EFFECT_ROLES = ["effects", "verdicts", "uncertainty"] as const;
+export type EffectRole = (typeof EFFECT_ROLES)[number];
 
-export const KINDS = ["input", "target", "outputs", "errors", "maps", "signed", "controls", "features"] as const;
+export const KINDS = ["input", "target", "outputs", "errors", "maps", "signed", ...EFFECT_ROLES, "controls", "features"] as const;
 export type Kind = (typeof KINDS)[number];
 export const KIND_TITLES: Record<Kind, string> = {
-  input: "Input", target: "Target", outputs: "Outputs", errors: "Errors", maps: "LAM maps", signed: "Signed maps", controls: "Controls", features: "Features",
+  input: "Input", target: "Target", outputs: "Outputs", errors: "Errors", maps: "LAM maps", signed: "Signed maps", effects: "Causal effects", verdicts: "Verdicts",
+  uncertainty: "Standard errors", controls: "Controls", features: "Features",
 };
 
 export interface Panel {
@@ -23,15 +28,18 @@ export interface Panel {
   plane: number | null;
   model: string;
   title: string;
+  /** Of causal effects: the side of a block, input pixels, and where the colours end, dB, the same for all networks that are shown. */
+  blocks?: { side: number; end: number };
 }
 
-/** A stage with maps, in one mode, and the windows of this sample. */
-export interface LamStage {
+/** A stage with maps or causal effects, and the windows of this sample. */
+export interface MapStage {
   id: string;
-  windows: LamWindow[];
+  effects: boolean;
+  windows: MapWindow[];
 }
 
-export interface LamWindow extends Square {
+export interface MapWindow extends Square {
   scale: number;
   /** By model. */
   of: Map<string, WindowData>;
@@ -40,12 +48,18 @@ export interface LamWindow extends Square {
 const ERROR = "error:";
 const NETWORKS = 4;
 
-/** By stage and mode, windows in the order of the first network that has them. */
-export function lamStages(sample: SampleData): LamStage[] {
-  const stages = new Map<string, LamStage>();
+/** A stage and its window at the chosen place; null: it has none there. */
+export interface Placed {
+  stage: MapStage;
+  window: MapWindow | null;
+}
+
+/** By stage, windows in the order of the first network that has them. */
+export function mapStages(sample: SampleData): MapStage[] {
+  const stages = new Map<string, MapStage>();
   for (const one of sample.windows) {
     const id = one.stage;
-    const stage = stages.get(id) ?? { id, windows: [] };
+    const stage = stages.get(id) ?? { id, effects: one.block !== undefined, windows: [] };
     stages.set(id, stage);
     let window = stage.windows.find((other) => other.top === one.top && other.left === one.left && other.size === one.size && other.scale === one.scale);
     if (!window) stage.windows.push((window = { top: one.top, left: one.left, size: one.size, scale: one.scale, of: new Map() }));
@@ -71,15 +85,19 @@ export const isArea = (one: { key: string }): boolean => one.key.endsWith(":area
 export function kindOf(one: ArrayData): Kind {
   if (one.key === "input" || one.key === "target") return one.key;
   if (isControl(one)) return "controls";
-  return ({ image: "outputs", map: "maps", signed: "signed", features: "features" } as const)[one.kind];
+  return ({ image: "outputs", map: "maps", signed: "signed", effects: "effects", features: "features" } as const)[one.kind];
 }
 
 /** What is chosen, as far as it exists; else what one wants to see first. */
 export interface Choice {
   kinds: Kind[];
   models: string[];
-  stage: LamStage | null;
-  window: LamWindow | null;
+  /** The stage whose windows are listed, and the chosen one. */
+  stage: MapStage | null;
+  window: MapWindow | null;
+  /** Where maps and causal effects come from: the chosen stage, or the first of the other kind that has a window at the same place. */
+  maps: Placed | null;
+  effects: Placed | null;
   /** Frame of maps of clips. */
   frame: number | null;
   /** Arrays of features with their planes; null: the plane that varies most comes first. */
@@ -95,7 +113,17 @@ export function modelsOf(study: Study, arrays: readonly ArrayData[]): string[] {
 export function kindsOf(arrays: readonly ArrayData[]): Kind[] {
   const some = new Set<Kind>(arrays.map(kindOf));
   if (some.has("target") && some.has("outputs")) some.add("errors");
+  if (some.has("effects")) for (const kind of EFFECT_ROLES) some.add(kind);
   return KINDS.filter((kind) => some.has(kind));
+}
+
+const samePlace = (one: Square, other: Square): boolean => one.top === other.top && one.left === other.left && one.size === other.size;
+
+/** Of these stages the chosen one, else the first with a window at the same place, else the first. */
+function placed(stages: readonly MapStage[], chosen: MapStage | null, window: MapWindow | null): Placed | null {
+  const at = (one: MapStage): MapWindow | null => (window && one.windows.find((other) => samePlace(other, window) && other.scale === window.scale)) ?? null;
+  const stage = stages.find((one) => one === chosen) ?? stages.find(at) ?? stages[0];
+  return stage ? { stage, window: at(stage) } : null;
 }
 
 /** `query`: the fields of the address, lists already split. */
@@ -105,13 +133,15 @@ export function chosen(
 ): Choice {
   const available = kindsOf(arrays);
   const models = modelsOf(study, arrays);
-  const stages = lamStages(sample);
+  const stages = mapStages(sample);
   const stage = stages.find((one) => one.id === query.stage) ?? stages[0] ?? null;
   const asked = query.window;
-  const window = stage?.windows.find((one) => asked && one.top === asked.top && one.left === asked.left && one.size === asked.size) ?? stage?.windows[0] ?? null;
+  const window = stage?.windows.find((one) => asked && samePlace(one, asked)) ?? stage?.windows[0] ?? null;
+  const maps = placed(stages.filter((one) => !one.effects), stage, window);
+  const effects = placed(stages.filter((one) => one.effects), stage, window);
   const kinds = query.kinds.length
     ? available.filter((kind) => query.kinds.includes(kind))
-    : available.filter((kind) => ["input", "target", "outputs"].includes(kind) || (kind === "maps" && window));
+    : available.filter((kind) => ["input", "target", "outputs"].includes(kind) || (kind === "maps" && maps?.window) || (kind === "effects" && effects?.window));
   const someModels = models.filter((one) => query.models.includes(one));
   const frame = /^\d{1,6}$/.test(query.frame) ? Number(query.frame) : (sample.images["input"]?.places[0]?.[0] ?? null);
   const sources = arrays.filter((one) => kindOf(one) === "features");
@@ -123,7 +153,7 @@ export function chosen(
   });
   const first = sources.find((one) => !someModels.length || someModels.includes(one.model)) ?? sources[0];
   return {
-    kinds: kinds.length ? kinds : available.slice(0, 1), models: someModels.length ? someModels : models.slice(0, NETWORKS), stage, window, frame,
+    kinds: kinds.length ? kinds : available.slice(0, 1), models: someModels.length ? someModels : models.slice(0, NETWORKS), stage, window, maps, effects, frame,
     features: features.length || !first ? features : [{ key: first.key, plane: null }],
   };
 }
@@ -148,10 +178,20 @@ function everyPanel(arrays: readonly ArrayData[], choice: Choice, places: (key: 
       }
     } else if (kind === "maps" || kind === "signed" || kind === "controls") {
       for (const one of arrays) {
-        if (kindOf(one) !== kind || one.stage !== choice.stage?.id || !choice.models.includes(one.model)) continue;
-        const place = choice.window?.of.get(one.model)?.place;
+        if (kindOf(one) !== kind || one.stage !== choice.maps?.stage.id || !choice.models.includes(one.model)) continue;
+        const place = choice.maps.window?.of.get(one.model)?.place;
         const title = kind === "controls" ? `${one.model} ${one.what.slice(one.what.indexOf(".") + 1)}${one.kind === "signed" ? " signed" : ""}` : `${one.model} ${isArea(one) ? "contribution area" : kind === "maps" ? "map" : "signed map"}`;
         out.push({ id: one.key, role: one.kind === "map" ? "map" : "signed", kind, key: one.key, plane: place === undefined ? null : mapPlane(places(one.key), place, choice.frame), model: one.model, title });
+      }
+    } else if (kind === "effects" || kind === "verdicts" || kind === "uncertainty") {
+      const of = choice.effects?.window?.of;
+      const end = effectEnd(choice.models.flatMap((model) => of?.get(model) ?? []));
+      for (const one of arrays) {
+        if (one.kind !== "effects" || one.stage !== choice.effects?.stage.id || !choice.models.includes(one.model)) continue;
+        const window = of?.get(one.model);
+        const plane = window ? mapPlane(places(one.key), window.place, choice.frame) : null;
+        const id = kind === "effects" ? one.key : `${kind}:${one.key}`;
+        out.push({ id, role: kind, kind, key: one.key, plane, model: one.model, title: `${one.model} ${KIND_TITLES[kind].toLowerCase()}`, blocks: { side: window?.block ?? 1, end } });
       }
     } else {
       for (const one of kind === "outputs" ? outputs : arrays.filter((other) => other.key === kind)) {
@@ -176,7 +216,7 @@ function mapPlane(places: readonly (readonly number[])[], window: number, frame:
 
 /** Frames of the maps of a clip. */
 export function framesOf(arrays: readonly ArrayData[], places: (key: string) => readonly (readonly number[])[]): number[] {
-  const frames = arrays.filter((one) => (one.kind === "map" || one.kind === "signed") && one.dims[1] === "frame").flatMap((one) => places(one.key).map((place) => place[1] ?? 0));
+  const frames = arrays.filter((one) => (one.kind === "map" || one.kind === "signed" || one.kind === "effects") && one.dims[1] === "frame").flatMap((one) => places(one.key).map((place) => place[1] ?? 0));
   return [...new Set(frames)].sort((a, b) => a - b);
 }
 

@@ -22,7 +22,7 @@ export interface Stack {
 }
 
 export async function decoded(planes: Planes): Promise<Stack> {
-  const { height, width, channels, places, total } = planes;
+  const { height, width, channels, places, total, table } = planes;
   const length = height * width * channels;
   if (planes.f4 !== undefined) {
     const all = floats(planes.f4);
@@ -32,6 +32,7 @@ export async function decoded(planes: Planes): Promise<Stack> {
   const { levels } = await decodePng(bytes(planes.png));
   const plane = (index: number): Plane => {
     const own = levels.subarray(index * length, (index + 1) * length);
+    if (table) return { height, width, channels, values: Float32Array.from(own, (level) => table[level] ?? NaN), step: 0 };
     const low = planes.low?.[index] ?? 0;
     const high = planes.high?.[index] ?? 255;
     if (low === 0 && high === 255) return { height, width, channels, values: own, step: 0 };

@@ -2,10 +2,11 @@
 import { useRef, useState } from "preact/hooks";
 import { useExplorer } from "../explorer";
 import { shown } from "../format";
-import type { LamStage, LamWindow } from "./panels";
+import { EffectNumbers } from "./effects";
+import type { MapStage, MapWindow } from "./panels";
 import { fileLines, formatSquare, pythonCall, recipeLines, shellCall, type Square } from "./window_calls";
 
-export function WindowList({ stage, models, chosen, choose }: { stage: LamStage; models: readonly string[]; chosen: LamWindow | null; choose: (window: LamWindow) => void }) {
+export function WindowList({ stage, models, chosen, choose }: { stage: MapStage; models: readonly string[]; chosen: MapWindow | null; choose: (window: MapWindow) => void }) {
   const { study } = useExplorer();
   const some = models.filter((model) => stage.windows.some((one) => one.of.has(model)));
   return (
@@ -17,7 +18,7 @@ export function WindowList({ stage, models, chosen, choose }: { stage: LamStage;
             {some.map((model) => (
               <th scope="col" class="num" key={model}>
                 <span class="xe-dot" style={{ background: study.models.find((one) => one.id === model)?.colour }} />
-                <bdi>{model}</bdi> <small>DI</small>
+                <bdi>{model}</bdi> <small>{stage.effects ? "blocks" : "DI"}</small>
               </th>
             ))}
           </tr>
@@ -31,8 +32,8 @@ export function WindowList({ stage, models, chosen, choose }: { stage: LamStage;
                 </button>
               </td>
               {some.map((model) => (
-                <td class="num" key={model}>
-                  <LamNumbers values={one.of.get(model)?.values} />
+                <td class={stage.effects ? "num xe-counts" : "num"} key={model}>
+                  {stage.effects ? <EffectNumbers values={one.of.get(model)?.values} /> : <LamNumbers values={one.of.get(model)?.values} />}
                 </td>
               ))}
             </tr>
