@@ -182,7 +182,7 @@ function Held({ sample, source, focused }: { sample: SampleData; source: string;
       </div>
       {pick && study.command && (
         <WindowCalls
-          picked={{ id: sample.id, source, window: pick, ...output, models: networks, outputs: arrays.some((one) => kindOf(one) === "outputs") }}
+          picked={{ id: sample.id, source, window: pick, ...output, models: networks, outputs: arrays.some((one) => kindOf(one) === "outputs"), probe: choice.stage?.effects ? "cem" : "lam" }}
           change={(window) => set({ pick: formatSquare(window) })} close={() => set({ pick: "" })}
         />
       )}

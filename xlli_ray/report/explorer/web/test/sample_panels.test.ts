@@ -83,6 +83,16 @@ test("causal effects stand beside the maps of a window if both have it, whicheve
   assert.deepEqual(kinds({ stage: "cem" }), ["input", "target", "outputs", "effects"]);
 });
 
+test("of a clip each frame has its effects, the frame of the input first", () => {
+  const clip = { ...both, arrays: [array("input", "", "image"), array("a:effect", "a", "effects", "cem", ["window", "frame", "y", "x"])] } as unknown as Study;
+  const frames = { images: { input: planes([[1]]), "a:effect": planes(maps) }, windows: [effects("a", 1, 40, 0.8)] } as unknown as SampleData;
+  const at = (key: string) => frames.images[key]?.places ?? [];
+  const all = arraysOf(clip, frames);
+  assert.deepEqual(framesOf(all, at), [0, 1]);
+  const plane = (frame: string) => shownPanels(all, chosen(clip, frames, all, { ...nothing, kinds: ["effects"], frame }), at)[0]?.plane;
+  assert.deepEqual([plane(""), plane("0")], [3, 2]);
+});
+
 test("colours of effects end at the strongest block of the networks that are shown; verdicts and errors are panels of their own", () => {
   const ends = (query: object) => panelsOf({ stage: "cem", kinds: ["effects"], window: { top: 40, left: 8, size: 4 }, ...query }).map((one) => one.blocks);
   assert.deepEqual(ends({}), [{ side: 2, end: 0.8 }, { side: 2, end: 0.8 }]);

@@ -28,6 +28,17 @@ test("the Python call opens the study's networks as its recipe did", () => {
   assert.ok(!pythonCall(study, "abc", [model("bicubic", "")], one, false).includes("lam("));
 });
 
+test("of causal effects the calls have the target and the sample's key", () => {
+  assert.equal(recipeLines(one, "cem"), "  - cem: {id: cem_96_224_16, windows: [{top: 96, left: 224, size: 16}]}");
+  assert.ok(shellCall(study, one, "cem").endsWith("--set 'stages.+={cem: {id: cem_96_224_16, windows: [{top: 96, left: 224, size: 16}]}}'"));
+  assert.equal(fileLines(one, "/a/b.png", "cem").recipe, "  - cem: {id: cem_96_224_16, windows: {file: windows.csv}}");
+  assert.equal(pythonCall(study, "abc", [model("net", "builtin:net")], one, false, "cem"), [
+    "import numpy as np", "import xlli_ray", "", 'study = xlli_ray.open_study("/data/my study")', 'sample = study.sample("abc")', "", "image = np.moveaxis(sample.input, -3, -1)",
+    'of_sample = dict(target=np.moveaxis(sample.target, -3, -1), label=sample.row["label"], seed=sample.row["seed"], sample=sample.id)', "results = [",
+    '    xlli_ray.cem("builtin:net", image, window=(96, 224, 16), **of_sample),', "]", 'results[0].figure("cem.png", others=results[1:])',
+  ].join("\n"));
+});
+
 test("text of strangers stays text, and turned letters are seen", () => {
   assert.equal(python('a"b\\c\n'), '"a\\"b\\\\c\\n"');
   assert.equal(python("x\u202ey"), '"x\\u202ey"');

@@ -28,30 +28,37 @@ export function squareOf(from: { x: number; y: number }, to: { x: number; y: num
   return { top: start(from.y, to.y, output.height), left: start(from.x, to.x, output.width), size };
 }
 
-const stage = (one: Square): string => `{lam: {id: lam_${one.top}_${one.left}_${one.size}, windows: [{top: ${one.top}, left: ${one.left}, size: ${one.size}}]}}`;
+/** What is computed of a window. */
+export type Probe = "lam" | "cem";
+
+const id = (one: Square, probe: Probe): string => `${probe}_${one.top}_${one.left}_${one.size}`;
+const stage = (one: Square, probe: Probe): string => `{${probe}: {id: ${id(one, probe)}, windows: [{top: ${one.top}, left: ${one.left}, size: ${one.size}}]}}`;
 
 /** A stage of its own, so that what was measured stays as it is. */
-export const recipeLines = (one: Square): string => `  - ${stage(one).slice(1, -1)}`;
+export const recipeLines = (one: Square, probe: Probe = "lam"): string => `  - ${stage(one, probe).slice(1, -1)}`;
 
 /** The same without a change to the recipe's file. */
-export const shellCall = (study: Study, one: Square): string => `${study.command} --set ${quoted(`stages.+=${stage(one)}`)}`;
+export const shellCall = (study: Study, one: Square, probe: Probe = "lam"): string => `${study.command} --set ${quoted(`stages.+=${stage(one, probe)}`)}`;
 
 /** For this image alone: windows.csv, and the recipe's line. */
-export function fileLines(one: Square, source: string): { csv: string; recipe: string } {
+export function fileLines(one: Square, source: string, probe: Probe = "lam"): { csv: string; recipe: string } {
   const path = /[",\r\n]|^\s|\s$/.test(source) ? `"${source.replaceAll('"', '""')}"` : source;
   return {
     csv: `path,top,left,size\n${path},${one.top},${one.left},${one.size}`,
-    recipe: `  - lam: {id: lam_${one.top}_${one.left}_${one.size}, windows: {file: windows.csv}}`,
+    recipe: `  - ${probe}: {id: ${id(one, probe)}, windows: {file: windows.csv}}`,
   };
 }
 
+/** What `xlli_ray.cem` needs beside the window: with the sample's own key its draws are those of the study. */
+const OF_SAMPLE = ["target=np.moveaxis(sample.target, -3, -1)", 'label=sample.row["label"]', 'seed=sample.row["seed"]', "sample=sample.id"];
+
 /** Maps of these networks in Python, without the study's recipe; `shown`: whether outputs are stored, which `study.show` needs. */
-export function pythonCall(study: Study, id: string, models: readonly ModelData[], one: Square, shown: boolean): string {
+export function pythonCall(study: Study, id: string, models: readonly ModelData[], one: Square, shown: boolean, probe: Probe = "lam"): string {
   const place = `(${one.top}, ${one.left}, ${one.size})`;
   const lines = ["import numpy as np", "import xlli_ray", "", `study = xlli_ray.open_study(${python(study.place)})`, `sample = study.sample(${python(id)})`];
   if (shown) lines.push(`study.show(sample.id, window=${place}).save("window.png")`);
-  const calls = models.filter((model) => model.weights).map((model) => `    xlli_ray.lam(${[python(model.weights), "image", `window=${place}`, ...known(model)].join(", ")}),`);
-  if (calls.length) lines.push("", "image = np.moveaxis(sample.input, -3, -1)", "results = [", ...calls, "]", 'results[0].figure("lam.png", others=results[1:])');
+  const calls = models.filter((model) => model.weights).map((model) => `    xlli_ray.${probe}(${[python(model.weights), "image", `window=${place}`, ...(probe === "cem" ? ["**of_sample"] : []), ...known(model)].join(", ")}),`);
+  if (calls.length) lines.push("", "image = np.moveaxis(sample.input, -3, -1)", ...(probe === "cem" ? [`of_sample = dict(${OF_SAMPLE.join(", ")})`] : []), "results = [", ...calls, "]", `results[0].figure("${probe}.png", others=results[1:])`);
   return lines.join("\n");
 }
 

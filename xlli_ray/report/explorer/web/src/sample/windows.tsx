@@ -4,7 +4,7 @@ import { useExplorer } from "../explorer";
 import { shown } from "../format";
 import { EffectNumbers } from "./effects";
 import type { MapStage, MapWindow } from "./panels";
-import { fileLines, formatSquare, pythonCall, recipeLines, shellCall, type Square } from "./window_calls";
+import { fileLines, formatSquare, type Probe, pythonCall, recipeLines, shellCall, type Square } from "./window_calls";
 
 export function WindowList({ stage, models, chosen, choose }: { stage: MapStage; models: readonly string[]; chosen: MapWindow | null; choose: (window: MapWindow) => void }) {
   const { study } = useExplorer();
@@ -66,12 +66,14 @@ export interface Picked {
   width: number;
   models: readonly string[];
   outputs: boolean;
+  /** As the stage whose windows are listed. */
+  probe: Probe;
 }
 
 /** The lines that compute the maps of the picked window. */
 export function WindowCalls({ picked, change, close }: { picked: Picked; change: (window: Square) => void; close: () => void }) {
   const { study } = useExplorer();
-  const { window, height, width } = picked;
+  const { window, height, width, probe } = picked;
   const field = (name: keyof Square, label: string, most: number) => (
     <label class="xe-choice">
       <span>{label}</span>
@@ -86,7 +88,7 @@ export function WindowCalls({ picked, change, close }: { picked: Picked; change:
   );
   const inside = window.top + window.size < height && window.left + window.size < width;
   const models = study.models.filter((one) => picked.models.includes(one.id));
-  const file = fileLines(window, picked.source);
+  const file = fileLines(window, picked.source, probe);
   return (
     <section class="xe-calls" aria-label="Compute the maps of a window">
       <div class="xe-line">
@@ -99,9 +101,9 @@ export function WindowCalls({ picked, change, close }: { picked: Picked; change:
       </div>
       {inside ? (
         <>
-          <Lines title="Run it, into this study, for all samples" text={shellCall(study, window)} />
-          <Lines title="The same in the recipe, below stages:" text={recipeLines(window)} />
-          <Lines title="In Python, of this image alone" text={pythonCall(study, picked.id, models, window, picked.outputs)} />
+          <Lines title="Run it, into this study, for all samples" text={shellCall(study, window, probe)} />
+          <Lines title="The same in the recipe, below stages:" text={recipeLines(window, probe)} />
+          <Lines title="In Python, of this image alone" text={pythonCall(study, picked.id, models, window, picked.outputs, probe)} />
           <details>
             <summary>A recipe for this image alone</summary>
             <Lines title="windows.csv, beside the recipe:" text={file.csv} />
