@@ -134,7 +134,7 @@ def test_a_method_is_given_back_when_the_start_fails_and_a_missing_one_is_left_m
 def test_a_node_that_is_not_registered_is_asked_for_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray._raylet
 
-    answers = [{}, {}, {"node": 1}]
+    answers: list[dict[str, int] | Exception] = [{}, RuntimeError("no answer within a second"), {"node": 1}]
     asked: list[str] = []
 
     class Client:
@@ -142,10 +142,12 @@ def test_a_node_that_is_not_registered_is_asked_for_again_soon(monkeypatch: pyte
             asked.append(address)
 
         def get_all_node_info(self, timeout: float) -> dict[str, int]:
-            return answers.pop(0)
+            if isinstance(answer := answers.pop(0), Exception):
+                raise answer
+            return answer
 
     monkeypatch.setattr(ray._raylet, "GcsClient", Client)
-    assert private_ray._once_registered(lambda address, node: (address, node, len(answers)))("here:1", "n") == ("here:1", "n", 0)
+    assert private_ray._once_registered(lambda address, node: (address, node, len(answers)), [])("here:1", "n") == ("here:1", "n", 0)
     assert asked == ["here:1"]
 
 
@@ -153,7 +155,29 @@ def test_without_a_client_ray_finds_the_node_itself(monkeypatch: pytest.MonkeyPa
     import ray._raylet
 
     monkeypatch.delattr(ray._raylet, "GcsClient")
-    assert private_ray._once_registered(lambda address, node: node)("here:1", "n") == "n"
+    assert private_ray._once_registered(lambda address, node: node, [])("here:1", "n") == "n"
+
+
+def test_a_starting_ray_is_waited_for_as_long_as_its_daemons_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray._raylet
+
+    class Client:
+        def __init__(self, address: str) -> None: ...
+
+        def get_all_node_info(self, timeout: float) -> dict[str, int]:
+            return {}
+
+    class Daemon:
+        looks = 0
+
+        def poll(self) -> int | None:
+            self.looks += 1
+            return 1 if self.looks == 3 else None
+
+    daemon = Daemon()
+    monkeypatch.setattr(ray._raylet, "GcsClient", Client)
+    assert private_ray._once_registered(lambda address, node: node, [daemon])("here:1", "n") == "n"
+    assert daemon.looks == 3
 
 
 def test_loading_gives_collector_and_hand_over_back_after_an_error_too() -> None:

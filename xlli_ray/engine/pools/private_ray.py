@@ -18,7 +18,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,8 @@ LOG_BYTES = 1 << 20
 """Of each log file before rotation: a Ray agent complains once a second that no dashboard was started."""
 LEAVE_SECONDS = 10.0
 POLL_SECONDS = 0.02
-PATIENCE = 20.0
-"""Seconds of polling for a starting node; after that Ray waits for it, and reports, in its own way."""
+PATIENCE = 180.0
+"""Seconds of waiting for a starting node whose daemons live: Ray's own 30 are too few for two busy cores. After that Ray reports it."""
 
 
 def process_settings(threads: int) -> dict[str, str]:
@@ -91,7 +91,7 @@ def silence() -> None:
 
 def start(cpus: int, threads: int, gpus: int = 0, only_gpu: str = "") -> None:
     """Start it, with `cpus` slots and `gpus` GPUs, and join it. `only_gpu`: see `WorkerSpec`. Raises EnvironmentFailure if it does not
-    start, as on a machine so busy that Ray's own patience of half a minute ends, and without a place for its sockets."""
+    start, as on a machine so busy that its daemons take minutes, and without a place for its sockets."""
     global _folder
     import ray
 
@@ -105,17 +105,17 @@ def start(cpus: int, threads: int, gpus: int = 0, only_gpu: str = "") -> None:
     }  # fmt: skip
     node: Any = getattr(importlib.import_module("ray._private.node"), "Node", None)
     services: Any = importlib.import_module("ray._private.services")
+    daemons: list[Any] = []
     try:
         with contextlib.ExitStack() as stack:
             stack.enter_context(_environment(settings))
             for name in HELPERS:
                 stack.enter_context(_replaced(node, name, lambda _kept: lambda *_args, **_given: None))
-            stack.enter_context(_replaced(services, "get_node", _once_registered))
+            stack.enter_context(_replaced(services, "get_node", lambda kept: _once_registered(kept, daemons)))
             # Ray takes the machine's own address for 127.0.0.1, and then its daemons listen on all interfaces.
             stack.enter_context(_replaced(services, "resolve_ip_for_localhost", lambda _kept: lambda host: host))
             stack.enter_context(_replaced(services, "start_ray_process", _with_a_small_agent))
-            # A signal to the driver's process group (a batch system, `timeout`) is for the driver: it ends its daemons itself, in order.
-            stack.enter_context(_replaced(services, "ConsolePopen", lambda kept: functools.partial(kept, process_group=0)))
+            stack.enter_context(_replaced(services, "ConsolePopen", lambda kept: functools.partial(_daemon, kept, daemons)))
             ray.init(
                 address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, object_store_memory=STORE_BYTES,
                 _node_ip_address=LOOPBACK, _temp_dir=str(folder), job_config=job_config(), **QUIET,
@@ -180,18 +180,34 @@ def _with_a_small_agent(start_ray_process: Callable[..., Any]) -> Callable[..., 
     return begin
 
 
-def _once_registered(get_node: Callable[..., Any]) -> Callable[..., Any]:
-    """Ray's `get_node` sleeps a second if a node does not exist yet; this one first polls for any node, every 20 ms."""
+def _daemon(popen: Callable[..., Any], daemons: list[Any], *args: Any, **given: Any) -> Any:
+    """Start one of Ray's processes, and note it in `daemons`. A signal to the driver's process group (a batch system, `timeout`) is for the
+    driver: it ends its daemons itself, in order."""
+    process = popen(*args, process_group=0, **given)
+    daemons.append(process)
+    return process
+
+
+def _once_registered(get_node: Callable[..., Any], daemons: Sequence[Any]) -> Callable[..., Any]:
+    """Ray's `get_node` sleeps a second if a node does not exist yet, and Ray gives up after half a minute; this one first polls for any
+    node, every 20 ms, as long as its `daemons` live."""
 
     def wait_and_get(gcs_address: str, node_id: str) -> Any:
         with contextlib.suppress(Exception):
             client = importlib.import_module("ray._raylet").GcsClient(address=gcs_address)
             until = time.monotonic() + PATIENCE
-            while not client.get_all_node_info(timeout=1.0) and time.monotonic() < until:
+            while not _exists(client) and time.monotonic() < until and not any(daemon.poll() is not None for daemon in daemons):
                 time.sleep(POLL_SECONDS)
         return get_node(gcs_address, node_id)
 
     return wait_and_get
+
+
+def _exists(client: Any) -> bool:
+    try:
+        return bool(client.get_all_node_info(timeout=1.0))
+    except Exception:  # a busy GCS does not answer within a second
+        return False
 
 
 @contextlib.contextmanager
