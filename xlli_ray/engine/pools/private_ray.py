@@ -92,7 +92,7 @@ def silence() -> None:
 def start(cpus: int, threads: int, gpus: int = 0, only_gpu: str = "") -> None:
     """Start it, with `cpus` slots and `gpus` GPUs, and join it. `only_gpu`: see `WorkerSpec`. Raises EnvironmentFailure if it does not
     start, as on a machine so busy that its daemons take minutes, and without a place for its sockets."""
-    global _folder
+    global _folder, _threads
     import ray
 
     folder = make_folder()
@@ -130,11 +130,17 @@ def start(cpus: int, threads: int, gpus: int = 0, only_gpu: str = "") -> None:
             "this process, without Ray."
         ) from error
     folder.chmod(0o700)  # Ray makes its folder world-accessible
-    _folder = folder
+    _folder, _threads = folder, threads
 
 
 _folder: Path | None = None
 """Folder of the private Ray that this process has started and not stopped."""
+_threads = 0
+
+
+def has_settings(threads: int) -> bool:
+    """Whether this process has joined a private Ray of its own, whose workers start with `process_settings(threads)`."""
+    return _folder is not None and _threads == threads
 
 
 def stop(*, lost: bool = False) -> None:

@@ -163,8 +163,9 @@ class RayPool:
                 self._actors: list[Any] = []
                 self.close()
                 raise
-        # An existing cluster has its own environment.
-        runtime_env = None if self._started and address is None else {"env_vars": private_ray.process_settings(spec.threads)}
+        # An existing cluster has its own environment; with a runtime_env each worker is a process more, started when it is asked for.
+        there = address is None and private_ray.has_settings(spec.threads)
+        runtime_env = None if there else {"env_vars": private_ray.process_settings(spec.threads)}
         actor = ray.remote(_Actor).options(
             num_cpus=spec.threads, num_gpus=gpus, max_restarts=-1, max_task_retries=0,
             max_concurrency=self._in_flight, runtime_env=runtime_env,
