@@ -106,6 +106,19 @@ def make(tmp_path: Path) -> Make:
     return lambda recipe: made_in(tmp_path, recipe)
 
 
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """`example(kind, name)`: the study of an example, made once for each name. Only its results are written to."""
+    known: dict[tuple[str, str], Path] = {}
+
+    def get(kind: str, name: str) -> Path:
+        if (kind, name) not in known:
+            known[kind, name] = made_in(tmp_path_factory.mktemp(kind), replace(EXAMPLES[kind].study, name=name))
+        return known[kind, name]
+
+    return get
+
+
 def ran(place: Path, kind: str, params: dict[str, Any]) -> tuple[Any, Result]:
     """The task and what its analysis returns."""
     objects = open_objects(str(place))
@@ -135,14 +148,14 @@ Once = Callable[[str, dict[str, Any]], Ran]
 
 
 @pytest.fixture(scope="module")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+def once(example: Callable[[str, str], Path]) -> Once:
     """`once(kind, params)`: each case is run for the first test that asks."""
     known: dict[str, Ran] = {}
 
     def get(kind: str, params: dict[str, Any]) -> Ran:
         name = json.dumps([kind, params])
         if name not in known:
-            place = made_in(tmp_path_factory.mktemp(kind), EXAMPLES[kind].study)
+            place = example(kind, EXAMPLES[kind].study.name)
             task, result = ran(place, kind, params)
             known[name] = Ran(place, task, result, written(place, task, result))
         return known[name]
@@ -249,8 +262,10 @@ def test_a_network_and_a_degradation_look_the_same_in_all_its_figures(kind: str,
 
 
 @pytest.mark.parametrize(("kind", "params"), CASES)
-def test_the_same_inputs_give_the_same_bytes(kind: str, params: dict[str, Any], once: Once, make: Make) -> None:
-    first, second = once(kind, params), make(replace(EXAMPLES[kind].study, name="second"))
+def test_the_same_inputs_give_the_same_bytes(
+    kind: str, params: dict[str, Any], once: Once, example: Callable[[str, str], Path]
+) -> None:
+    first, second = once(kind, params), example(kind, "second")
     assert first.files == written(second, *ran(second, kind, params))
     if params is EXAMPLES[kind].params[0]:
         assert first.files == written(second, *ran(second, kind, params)), "again, over its own result"

@@ -1,4 +1,4 @@
-"""PyTorch's shapes without PyTorch's compiler.
+"""PyTorch's shapes, and its optimizers, without PyTorch's compiler.
 
 Many operators have their shape functions in Python, wrapped as "not to be compiled". The first call of one loads `torch._dynamo` to mark
 it, nearly a second of CPU time, for a process that compiles nothing; and they compare sizes with functions that would also take unknown
@@ -45,7 +45,7 @@ class _StandIn(ModuleType):
 
 
 class _Marker(_StandIn):
-    """`torch._dynamo` while it is only asked to mark functions: it leaves them as they are."""
+    """`torch._dynamo` while it is only asked to mark functions, or places in them: it leaves them as they are."""
 
     def __init__(self) -> None:
         super().__init__(NAME)
@@ -55,6 +55,9 @@ class _Marker(_StandIn):
     def disable(self, function: Callable[..., Any], *_: Any, **__: Any) -> Callable[..., Any]:
         self.marked.append(function)
         return function
+
+    def graph_break(self) -> None:
+        """What a compiler would not compile across, as before and after the step of an optimizer."""
 
     def leave(self) -> None:
         super().leave()

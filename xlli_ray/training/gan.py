@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
+from xlli_ray.training.optimizer import Adam
 from xlli_ray.training.recipe import Gan
 
 VERSION = 1  # raised when the same recipe would end with different weights
@@ -62,7 +63,7 @@ class Adversary:
             torch.manual_seed(seed)
             network = Discriminator(gan.width)
         self.network = network.to(device).to(memory_format=torch.channels_last).train()
-        self._optimizer = torch.optim.Adam(self.network.parameters(), lr=gan.lr, betas=BETAS, fused=True)
+        self._optimizer = Adam(self.network.parameters(), lr=gan.lr, betas=BETAS)
         self._judged: dict[str, float] = {}
 
     def generator_loss(self, output: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ from xlli_ray.training.data import Batch, CropSource
 from xlli_ray.training.folder import CHECKPOINT, LOG, Folder, LocalFolder
 from xlli_ray.training.gan import Adversary
 from xlli_ray.training.identity import identity_from, identity_of
+from xlli_ray.training.optimizer import Adam
 from xlli_ray.training.recipe import Job
 from xlli_ray.training.steps import BETAS, build_network, learning_rate, seed_of
 
@@ -112,7 +113,7 @@ class Trainer:
             [*self.averaged.parameters()],
             [*self.network.parameters()],
         )
-        self._optimizer = torch.optim.Adam(parameters, lr=train.lr, betas=BETAS, fused=True)
+        self._optimizer = Adam(parameters, lr=train.lr, betas=BETAS)
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=train.precision == "fp16")
         self._adversary = None
         if train.gan is not None:
