@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -88,8 +90,17 @@ def _no_wait_for_the_disk() -> Iterator[None]:
 _DRAWN: dict[str, str] = {}
 
 
+@pytest.fixture(scope="session")
+def drawn_before(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """Folder of the figures that this run of the tests has drawn, in whichever of its processes."""
+    place = tmp_path_factory.getbasetemp()
+    folder = (place.parent if hasattr(request.config, "workerinput") else place) / "drawn"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def _equal_figures_are_drawn_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def _equal_figures_are_drawn_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, drawn_before: Path) -> None:
     """A view that was drawn in this session is not drawn again: analyses and pages draw the same few figures a hundred times. That the same
     view gives the same bytes is what `tests/plots` is for, which draws each anew."""
     if request.path.parent.name == "plots":
@@ -101,7 +112,12 @@ def _equal_figures_are_drawn_once(request: pytest.FixtureRequest, monkeypatch: p
         def cached(view: View) -> str:
             key = to_json(view)
             if key not in _DRAWN:
-                _DRAWN[key] = draw(view)
+                file = drawn_before / f"{hashlib.sha256(key.encode()).hexdigest()}.svg"
+                if not file.exists():
+                    begun = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+                    begun.write_text(draw(view))
+                    begun.replace(file)
+                _DRAWN[key] = file.read_text()
             return _DRAWN[key]
 
         return cached

@@ -96,13 +96,13 @@ def test_a_sample_that_kills_every_worker_is_marked_and_the_others_keep_their_by
     assert compared == 4
 
 
-def write_recipe(tmp_path: Path, corpus: Path) -> Path:
+def write_recipe(tmp_path: Path, corpus: Path, models: int = 3) -> Path:
     path = tmp_path / "killed.yaml"
     data = {
         "name": "toy",
         "baseline": False,
         "corpus": {"images": [f"{corpus}/*.png"], "scale": 2, "degradations": ["clean", {"noise": 20}, {"blur": 1}]},
-        "models": [{"id": f"m{i}", "network": "toy:small", "args": {"seed": i}} for i in range(3)],
+        "models": [{"id": f"m{i}", "network": "toy:small", "args": {"seed": i}} for i in range(models)],
         "stages": [{"features": {"layers": ["head", "tail:input"]}}, {"restore": {"save": True}}],
         "batch": {"features": 1, "restore": 1},
     }
@@ -141,7 +141,7 @@ def test_a_killed_driver_loses_nothing_of_many_sizes(run: Run, tmp_path: Path, c
 
 @pytest.mark.parametrize("share", [pytest.param(0.0, marks=pytest.mark.slow), 0.3, pytest.param(0.7, marks=pytest.mark.slow)])
 def test_a_killed_driver_loses_nothing_that_was_recorded(run: Run, tmp_path: Path, corpus: Path, share: float) -> None:
-    path, out, fresh = write_recipe(tmp_path, corpus), tmp_path / "killed", tmp_path / "fresh"
+    path, out, fresh = write_recipe(tmp_path, corpus, models=2), tmp_path / "killed", tmp_path / "fresh"
     run(load_recipe(path), "fresh")
     whole = units_recorded(fresh)
     driver = start(path, out, workers=0)

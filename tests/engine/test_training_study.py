@@ -53,7 +53,7 @@ def test_a_folder_of_before_counts_as_done_and_becomes_a_study(tmp_path: Path) -
 
 
 def test_a_killed_driver_goes_on_from_its_checkpoints_to_the_same_bytes(tmp_path: Path) -> None:
-    recipe = write_recipe(tmp_path, sweep=TWO, iterations=150)
+    recipe = write_recipe(tmp_path, sweep=TWO, iterations=60)
     whole, out = str(tmp_path / "whole"), str(tmp_path / "out")
     run_here(recipe, whole)
     driver = launch(recipe, out, workers=0)
