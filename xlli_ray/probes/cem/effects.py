@@ -8,10 +8,10 @@ network can really meet, and its effect is measured in what restoration is judge
 
 Differences from the authors' description. The mean is over a fixed pool of patches, in an order in which few draws suffice
 (`patch_pool`, `stats.stratified_draws`), and every block has a standard error, never below what rounding to 8 bits hides. 8 draws become 16
-unless the interval of the effect is outside or inside ± tolerance and narrow enough: as sure as 50 independent ones, which the original
-takes where one of 3 passes the tolerance. Effects within the tolerance are not set to 0: `draws` 0 says that a block was not tried because
-the window cannot depend on it, and its effect is exactly 0. Blocks are a grid over the height and the width, the last ones smaller where
-the size is no multiple.
+unless the interval of the effect is outside or inside ± tolerance and narrow enough: on average as sure as 50 independent ones, which the
+original takes where one of 3 passes the tolerance. Effects within the tolerance are not set to 0: `draws` 0 says that a block was not tried
+because the window cannot depend on it, and its effect is exactly 0. Blocks are a grid over the height and the width, the last ones smaller
+where the size is no multiple.
 
 For a network with a proved finite reach, each forward pass is of the part of the input that the window can see.
 """
