@@ -213,6 +213,7 @@ class SampleReader:
                 raise self._damaged(part, error) from error
             while len(self._groups) > 2:
                 self._groups.popitem(last=False)
+            pa.default_memory_pool().release_unused()  # what decoding took: groups are read by any thread, and each would keep its own
         return self._groups[number]
 
     def _open(self, part: int) -> pq.ParquetFile:
