@@ -88,8 +88,8 @@ class Window(Protocol):
     def size(self) -> int: ...
 
 
-class Map(Protocol):
-    """What is shown of one network: `api.LamResult`."""
+class WindowResult(Protocol):
+    """What a result of any kind tells of one network and one window; of a clip, `input` has an axis of frames first."""
 
     @property
     def model(self) -> str: ...
@@ -104,6 +104,11 @@ class Map(Protocol):
     @property
     def target(self) -> NDArray[np.float32] | None:
         """(3, sH, sW)."""
+
+
+class Map(WindowResult, Protocol):
+    """What is shown of one network: `api.LamResult`."""
+
     @property
     def map(self) -> NDArray[np.float32]:
         """(H, W) in 0..1."""

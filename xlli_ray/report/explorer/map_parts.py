@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,31 +20,13 @@ from xlli_ray.report.explorer.sample_part import Form, SeenArray
 from xlli_ray.report.explorer.sample_windows import finite
 from xlli_ray.report.explorer.source import FORMAT, MissingPart
 from xlli_ray.report.explorer.thumbnails import ROWS, SIDE, sheet, thumbnail
-from xlli_ray.views.lam import Window
+from xlli_ray.views.lam import WindowResult
 
 Shown = tuple[SeenArray, dict[str, Any]]
 """An array that can be looked at, with its planes."""
 
 
-class Found(Protocol):
-    """What maps of any kind tell of one network; of a clip, `input` has an axis of frames first."""
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def window(self) -> Window: ...
-    @property
-    def input(self) -> NDArray[np.float32]:
-        """(3, H, W) in 0..1."""
-    @property
-    def output(self) -> NDArray[np.float32]:
-        """(C, sH, sW)."""
-    @property
-    def target(self) -> NDArray[np.float32] | None:
-        """(3, sH, sW)."""
-
-
-Result = TypeVar("Result", bound=Found)
+Result = TypeVar("Result", bound=WindowResult)
 
 
 @dataclass(frozen=True)
@@ -168,7 +150,7 @@ class MapParts(ABC, Generic[Result]):
         return result.input if result.input.ndim == 3 else result.input[_frame(result)]
 
 
-def scale_of(result: Found) -> int:
+def scale_of(result: WindowResult) -> int:
     """Output pixels per input pixel."""
     return result.output.shape[-1] // result.input.shape[-1]
 
@@ -178,7 +160,7 @@ def map_places(stack: NDArray[Any], *, clip: bool) -> list[list[int]]:
     return [[0, frame] for frame in range(len(stack))] if clip else [[0]]
 
 
-def _frame(result: Found) -> int:
+def _frame(result: WindowResult) -> int:
     """The explained frame of a clip."""
     frame: int | None = getattr(result, "frame", None)
     return len(result.input) // 2 if frame is None else frame
