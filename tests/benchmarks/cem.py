@@ -12,8 +12,8 @@ after 3 counts with the error of 3. `seconds_of_53_passes`: of the plain descrip
 `coverage`: 32 × 32 inputs, a sample of blocks in the same order. The effect of every patch of a pool of 512 is measured, so the truth is
 exact; then the stopping rule runs a thousand times on these numbers with fresh draws. Error is the real one (RMS over those runs), against
 that of 50 fixed independent draws, by mean squares and as the mean over blocks; `told` is the standard error that a map says, which is on
-the safe side. `felt`: blocks whose 50 independent draws have an error above a twentieth of the tolerance; where a
-change is so small that rounding to 8 bits hides nearly every patch, few draws see none, and an interval of 0 misses a mean of 0.0001 dB.
+the safe side. `felt`: blocks whose 50 independent draws have an error above a twentieth of the tolerance; where a change is so small that
+rounding to 8 bits hides nearly every patch, few draws see none, and the interval is that of the least error (`smallest_change`).
 
 `range`: effects beside the window, for SR, denoising and deraining, in dB. The published ones are of another picture.
 
