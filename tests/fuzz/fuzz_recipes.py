@@ -39,7 +39,7 @@ from recipe_changes import Still, fitted, mutated, text_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 20
-"""Of CPU time, all threads of the process: a short training with its figures takes 5 on a machine that is busy with other things."""
+"""Of CPU time, all threads of the process: a short training with its figures takes 4 alone, and more on a busy machine."""
 MEMORY = 12 * 2**30
 
 
