@@ -22,7 +22,7 @@ from xlli_ray.corpus.degradations.noise import Noise
 from xlli_ray.corpus.files import video
 from xlli_ray.corpus.files.frames import clips_of, gap
 from xlli_ray.corpus.resize import downscale, modcrop
-from xlli_ray.corpus.sample import Loader, Sample, sample_from_row
+from xlli_ray.corpus.sample import Loader, Sample, sample_from_row, study_loader
 from xlli_ray.corpus.scan import expand, list_sources, scan_source
 from xlli_ray.corpus.spec import CorpusSpec
 from xlli_ray.corpus.table import SCHEMA
@@ -328,3 +328,61 @@ def test_the_calendar_of_vid4_is_one_clip_in_windows_of_seven(fixtures: Path) ->
     assert calendar.clip.numbers == tuple(range(1, 9))
     row = scan_source(calendar, spec, 0)
     assert [first for first, _ in row["windows"]] == [0, 1]
+
+
+def reads(spec: CorpusSpec, base: Path) -> list[str]:
+    """URIs that a study's loader reads for all samples, one after the other."""
+    uris: list[str] = []
+
+    def read(uri: str) -> bytes:
+        uris.append(uri)
+        return Path(uri).read_bytes()
+
+    loader = study_loader(spec.model_dump(mode="json", exclude_none=True), read=read)
+    for sample in samples(spec, base):
+        loader.load(sample)
+    return uris
+
+
+def test_windows_that_overlap_read_each_frame_once(tmp_path: Path) -> None:
+    """Each window decoded all of its frames again: seven times the work for seven frames, one further each time."""
+    write(tmp_path / "city", 9)
+    spec = CorpusSpec(clips={"input": f"{tmp_path}/*/*.png", "frames": 5, "stride": 1})
+    assert reads(spec, tmp_path) == sorted(str(file) for file in (tmp_path / "city").iterdir())
+
+
+def test_clips_of_one_video_read_and_open_it_once(tmp_path: Path) -> None:
+    """Each clip read, hashed and opened the whole file again."""
+    film(tmp_path / "v.mkv", range(9))
+    spec = CorpusSpec(clips={"input": str(tmp_path / "v.mkv"), "frames": 3, "stride": 3})
+    assert reads(spec, tmp_path) == [str(tmp_path / "v.mkv")]
+
+
+def test_a_video_larger_than_the_cache_is_kept_while_clips_are_cut_from_it(tmp_path: Path) -> None:
+    film(tmp_path / "v.mkv", range(9))
+    uris: list[str] = []
+
+    def read(uri: str) -> bytes:
+        uris.append(uri)
+        return Path(uri).read_bytes()
+
+    loader = Loader(cache_bytes=100, read=read)
+    for sample in samples(CorpusSpec(clips={"input": str(tmp_path / "v.mkv"), "frames": 3}), tmp_path):
+        loader.load(sample)
+    assert uris == [str(tmp_path / "v.mkv")]
+
+
+def test_clips_over_one_photograph_read_it_once(tmp_path: Path) -> None:
+    Image.fromarray(frame(64, 64, 0)).save(tmp_path / "photo.png")
+    spec = CorpusSpec(motion={"images": f"{tmp_path}/*.png", "window": 2, "size": 32, "speeds": [0, 1], "per_image": 2}, scale=2)
+    assert reads(spec, tmp_path) == [str(tmp_path / "photo.png")]
+
+
+def test_images_that_are_needed_once_are_not_kept(tmp_path: Path) -> None:
+    for seed in range(2):
+        Image.fromarray(frame(8, 8, seed)).save(tmp_path / f"{seed}.png")
+    spec = CorpusSpec(inputs=[f"{tmp_path}/*.png"])
+    loader = study_loader(spec.model_dump(mode="json", exclude_none=True))
+    first, *_ = samples(spec, tmp_path)
+    loader.load(first)
+    assert loader.files(first) == [first.source], "read again when needed again: memory is for what follows"

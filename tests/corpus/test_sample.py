@@ -248,10 +248,14 @@ def test_cache_forgets_the_least_recently_used_and_counts_its_bytes() -> None:
     assert made == ["a", "b", "c"]
     get_one("b", 400)
     assert made == ["a", "b", "c", "b"]
-    get_one("huge", 5000)  # handed out, not kept, and it takes the rest with it
-    assert cache._bytes == 0
-    assert not cache._entries
-    assert not cache._sizes
+    made.clear()
+    for key in ("huge", "a", "huge", "vast", "huge", "giant", "huge", "vast"):  # two above the limit are kept, beside the others
+        get_one(key, 400 if key == "a" else 5000)
+    assert made == ["huge", "vast", "giant", "vast"]
+    assert cache._bytes == 800
+    nothing = Cache(0)
+    nothing.get("a", lambda: np.zeros(5))
+    assert not nothing.holds("a")
 
 
 def test_a_failure_is_not_remembered_and_reaches_all_who_wait() -> None:

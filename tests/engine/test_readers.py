@@ -57,7 +57,7 @@ def until(true: Callable[[], bool], what: str) -> None:
 
 @contextmanager
 def readers(load: Callable[..., Loaded | str], limit: int = 2, corpus: dict[str, Any] = CORPUS) -> Iterator[Readers]:
-    made = Readers(corpus, load, limit=limit, cache_bytes=1 << 20)
+    made = Readers(corpus, load, limit=limit)
     made.grow()
     try:
         until(lambda: made.ready >= min(limit, FIRST), "readers start")
@@ -205,7 +205,7 @@ def test_readers_start_when_a_batch_comes_too_late_and_change_no_batch(tmp_path:
     made: list[Readers] = []
 
     def begin(load: Any) -> Readers:
-        made.append(Readers(CORPUS, load, limit=3, cache_bytes=0))
+        made.append(Readers(CORPUS, load, limit=3))
         return made[0]
 
     monkeypatch.setattr("xlli_ray.engine.worker.batches.LATE_SECONDS", -1.0)
@@ -230,7 +230,7 @@ def test_readers_end_when_their_worker_is_killed(tmp_path: Path) -> None:
     program = """
 import time
 from xlli_ray.engine.worker.readers import Readers
-made = Readers({"images": ["x"], "scale": 2}, None, limit=2, cache_bytes=0)
+made = Readers({"images": ["x"], "scale": 2}, None, limit=2)
 made.grow()
 while made.ready < 2:
     time.sleep(0.01)

@@ -18,13 +18,20 @@ class _Sized(Protocol):
 
 T = TypeVar("T", bound=_Sized)
 
+LARGE = 2
+"""A long video, and the clip that was cut from it for several patches or degradations."""
+
 
 class Cache:
-    """An LRU cache of read-only arrays, up to a number of bytes; two threads never make the same array at once."""
+    """An LRU cache of read-only arrays, up to a number of bytes; two threads never make the same array at once.
+
+    Of arrays larger than the limit, the `LARGE` last used are kept beside the others. With a limit of 0 nothing is.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._bytes = 0
+        self._large: set[Hashable] = set()
         self._sizes: dict[Hashable, int] = {}  # of complete entries; those being made are not counted
         self._entries: OrderedDict[Hashable, Future[Any]] = OrderedDict()
         self._lock = threading.Lock()
@@ -58,6 +65,12 @@ class Cache:
 
     def _count(self, key: Hashable, size: int) -> None:
         with self._lock:
+            if size > self._limit > 0:
+                self._large.add(key)
+                for oldest in [known for known in self._entries if known in self._large][:-LARGE]:
+                    self._large.remove(oldest)
+                    del self._entries[oldest]
+                return
             self._sizes[key] = size
             self._bytes += size
             for oldest in list(self._entries):

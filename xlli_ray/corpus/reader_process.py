@@ -43,7 +43,6 @@ class Setup:
 
     allowed: tuple[tuple[str, str], ...]
     corpus: Mapping[str, Any]
-    cache_bytes: int
     memory: int
     """Descriptor of the shared memory, inherited."""
 
@@ -169,7 +168,7 @@ def main() -> None:
     setup: Setup = read_message(requests)
     allow(setup.allowed)
     ahead = Ahead(read_bytes)
-    loader = study_loader(setup.corpus, cache_bytes=setup.cache_bytes, read=ahead)
+    loader = study_loader(setup.corpus, read=ahead)
     memory = _Memory(setup.memory)
     write_message(answers, None)
     while _wait(requests.fileno(), parent):  # one request at a time, so none is waiting in the buffer

@@ -93,12 +93,14 @@ class Loaded:
 
 
 def study_loader(corpus: Mapping[str, Any], **options: Any) -> Loader:
-    """A loader for samples of the corpus section of a study's recipe: its degradations, its limit of pixels. `options`: of `Loader`."""
+    """A loader for samples of the corpus section of a study's recipe: its degradations, its limit of pixels, a cache if images are needed
+    more than once. `options`: of `Loader`."""
     try:
         spec = CorpusSpec(**corpus)
     except ValueError:  # a study of an older version, or with degradations whose code is missing: those samples report it
         return Loader(max_pixels=corpus.get("max_pixels") or MAX_PIXELS, **options)
-    return Loader(max_pixels=spec.max_pixels or MAX_PIXELS, mixture=spec.mixture, beside=spec.mixtures, **options)
+    cached = CACHE_BYTES if spec.files_shared else 0
+    return Loader(max_pixels=spec.max_pixels or MAX_PIXELS, cache_bytes=cached, mixture=spec.mixture, beside=spec.mixtures, **options)
 
 
 class Loader:

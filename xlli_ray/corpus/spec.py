@@ -129,6 +129,11 @@ class CorpusSpec(BaseModel):
         """Whether the inputs are made from clean targets."""
         return kind_of(self.kind).makes(self)
 
+    @property
+    def files_shared(self) -> bool:
+        """Whether what was decoded of a file is needed again soon: for the next patch, degradation or clip."""
+        return bool(self.patches or self.pies or len(self.degradations or ()) > 1 or kind_of(self.kind).FILES_SHARED)
+
     @classmethod
     def more_keys(cls) -> list[str]:
         """Other keys, for messages."""

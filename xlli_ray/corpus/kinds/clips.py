@@ -97,6 +97,7 @@ class Clips(CorpusKind):
 
     Given: ClassVar[Any] = ClipSpec
     CLIPS: ClassVar[bool] = True
+    FILES_SHARED: ClassVar[bool] = True
     COLUMNS: ClassVar[Mapping[str, pa.DataType]] = {
         "clip": pa.string(), "first_frame": pa.int64(), "frames": pa.int32(), **dict.fromkeys(_FRAMES, _TEXTS),
     }  # fmt: skip

@@ -93,6 +93,8 @@ class CorpusKind(ABC):
     """Whether inputs are made from clean targets: then `scale`, `degradations` and `pies` are allowed."""
     CLIPS: ClassVar[bool] = False
     """Whether its samples are clips."""
+    FILES_SHARED: ClassVar[bool] = False
+    """Whether one file is needed for several samples, even without patches and degradations."""
     COLUMNS: ClassVar[Mapping[str, pa.DataType]] = {}
     """Columns of the sample table for this kind only."""
 

@@ -103,6 +103,7 @@ class MotionClips(CorpusKind):
     Given: ClassVar[Any] = MotionSpec
     MADE: ClassVar[bool] = True
     CLIPS: ClassVar[bool] = True
+    FILES_SHARED: ClassVar[bool] = True
     COLUMNS: ClassVar[Mapping[str, pa.DataType]] = {
         "clip": pa.string(), "frames": pa.int32(), "speed": pa.float64(), "velocity_x": pa.float64(), "velocity_y": pa.float64(),
         "motion": pa.string(),

@@ -54,10 +54,8 @@ Load = Callable[[Sample, Clock, np.ndarray], Loaded | str]
 class Readers:
     """Up to `limit` processes that load samples of a corpus section. Thread-safe."""
 
-    def __init__(
-        self, corpus: Mapping[str, Any], load: Load, *, limit: int, cache_bytes: int, allowed: Sequence[tuple[str, str]] = ()
-    ) -> None:
-        self._setup = {"corpus": dict(corpus), "cache_bytes": cache_bytes, "allowed": tuple(allowed)}
+    def __init__(self, corpus: Mapping[str, Any], load: Load, *, limit: int, allowed: Sequence[tuple[str, str]] = ()) -> None:
+        self._setup = {"corpus": dict(corpus), "allowed": tuple(allowed)}
         self._load, self._limit = load, limit
         self._readers: list[_Reader] = []
         self._homes: OrderedDict[str, _Reader] = OrderedDict()

@@ -17,16 +17,15 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from xlli_ray.corpus.files.outages import Watch, Witness
 from xlli_ray.corpus.files.prefetch import Ahead
-from xlli_ray.corpus.sample import CACHE_BYTES, Loader, Sample, sample_from_row, study_loader
+from xlli_ray.corpus.sample import Sample, sample_from_row, study_loader
 from xlli_ray.engine.run.allowed_models import check_gate, models_of
 from xlli_ray.engine.run.study_weights import load_study_model
 from xlli_ray.engine.worker.batch_run import BatchRun
@@ -50,20 +49,6 @@ from xlli_ray.store.run_status.reasons import count
 from xlli_ray.store.tables.sample_table import SampleReader
 
 Results = Callable[[], list[Measurement]]
-
-
-def make_loader(corpus: Mapping[str, Any], watch: Watch, read: Callable[[str], bytes]) -> Loader:
-    """The loader for a recipe's corpus section, reading files with `read` (`watch`, or a prefetcher that uses it).
-
-    Decoded images are cached only if they are needed again soon, for the next patch or the next degradation.
-    """
-    return study_loader(corpus, cache_bytes=cache_bytes(corpus), read=read, blame=watch.blame)
-
-
-def cache_bytes(corpus: Mapping[str, Any]) -> int:
-    """Size of the cache of decoded images for a recipe's corpus section."""
-    needed_again = bool(corpus.get("patches") or corpus.get("pies")) or len(corpus.get("degradations") or ()) > 1
-    return CACHE_BYTES if needed_again else 0
 
 
 class Worker:
@@ -94,9 +79,9 @@ class Worker:
         self._watch = Watch(self._witnesses)
         ahead = Ahead(self._watch)
         corpus = manifest.recipe["corpus"]
-        loader = make_loader(corpus, self._watch, ahead)
+        loader = study_loader(corpus, read=ahead, blame=self._watch.blame)
         self._staging = staging_for(self.device)
-        begin = partial(Readers, corpus, limit=processes, cache_bytes=cache_bytes(corpus), allowed=allowed) if processes else None
+        begin = partial(Readers, corpus, limit=processes, allowed=allowed) if processes else None
         self._reader = BatchReader(
             loader, self.device, threads=readers, ahead=ahead, staging=self._staging, processes=begin, most=processes
         )  # fmt: skip
