@@ -480,7 +480,7 @@ def test_the_recipes_that_come_with_the_package_parse(root: Path) -> None:
     assert load_recipe(builtin_recipe(Path("quickstart"))).name == "quickstart"
     for name in ("derain_public", "derain_public_full", "faithfulness"):
         assert load_recipe(root / f"pipelines/{name}.yaml").name == name
-    for name in ("set5", "degraded_patches", "pies", "derain_public", "faithfulness"):
+    for name in ("set5", "degraded_patches", "pies", "derain_public", "faithfulness", "attention_forty", "replicate_attention"):
         assert load_recipe(root / f"tests/recipes/{name}.yaml").name == name.replace("_", "-")
 
 
