@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from toy_networks import Function, UNet, as_model
 
 from xlli_ray.models import Model, ModelSpec, load_model, open_model
 from xlli_ray.models.accepted_sizes import SizeRule, find_rule
+from xlli_ray.models.dryrun import OnMeta
 from xlli_ray.models.layers import list_layers
 from xlli_ray.probes.lam.receptive_field import find_radius, proved_radius
 
@@ -57,6 +59,37 @@ def test_a_network_that_looks_at_numbers_is_tried_on_black_images() -> None:
             return super().forward(x) if x.sum().item() < 1e9 else x
 
     assert find_rule(as_model(Looks(2)), 64) == SizeRule(4, 4)
+
+
+def test_trials_share_a_copy_of_the_network_but_not_one_that_a_failed_trial_left() -> None:
+    class Once(nn.Module):
+        """Fails for good once it has seen an odd side, and counts what it has seen."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.broken, self.seen = False, 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.seen += 1
+            self.broken |= x.shape[-1] % 2 == 1
+            if self.broken:
+                raise RuntimeError("odd")
+            return x
+
+    module = Once()
+    on_meta, seen = OnMeta(as_model(module)), []
+
+    def visit(twin: nn.Module, x: Tensor) -> None:
+        twin(x)
+        assert isinstance(twin, Once)
+        seen.append(twin.seen)
+
+    for side in (8, 10, 7, 12, 14):
+        with suppress(RuntimeError):
+            on_meta(visit, shape=(1, 3, side, side))
+    assert seen == [1, 2, 1, 2], "a copy for 8 and 10, and one after 7 has failed"
+    assert (module.seen, module.broken) == (0, False)
+    assert find_rule(as_model(module), 64) == SizeRule(2, 2)
 
 
 def unet(**spec: object) -> Model:

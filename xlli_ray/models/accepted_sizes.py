@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from xlli_ray.errors import XlliError
-from xlli_ray.models.dryrun import dry_run, on_meta
+from xlli_ray.models.dryrun import OnMeta, dry_run
 from xlli_ray.models.model import Model
 
 MULTIPLES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96, 128)
@@ -74,12 +74,13 @@ def _trial(model: Model, base: int) -> Callable[[int, int], bool]:
         with torch.no_grad():
             return shape_given(model.run(module, x))
 
-    _, real = dry_run(model, visit, shape=model.shape(model.trial_size(base, base)))
+    on_meta = OnMeta(model)
+    _, real = dry_run(model, visit, shape=model.shape(model.trial_size(base, base)), on_meta=on_meta)
 
     def works(height: int, width: int) -> bool:
         shape = model.shape(model.trial_size(height, width))
         try:
-            given = dry_run(model, visit, shape=shape)[0] if real else on_meta(model, visit, shape=shape)
+            given = dry_run(model, visit, shape=shape)[0] if real else on_meta(visit, shape=shape)
         except (XlliError, RuntimeError, MemoryError):  # from the network itself, or a machine too small for this size
             return False
         return model.output == "none" or given == model.given(shape, height, width)

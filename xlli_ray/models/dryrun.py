@@ -33,25 +33,34 @@ def twin(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, memo)
 
 
-def on_meta(model: Model, visit: Callable[[nn.Module, Tensor], T], *, shape: tuple[int, ...]) -> T:
-    """`visit(module, x)` with a twin of the model's module and a batch of `shape`. Raises whatever a network that
-    cannot run on the meta device raises."""
-    module = twin(model.module)
-    with without_compiler(), torch.device("meta"):  # for tensors that the forward pass creates without a device
-        return visit(module, torch.zeros(shape))
+class OnMeta:
+    """Forward passes of a model's twin, which is made for the first of them: a copy takes about as long as a pass."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._twin: nn.Module | None = None
+
+    def __call__(self, visit: Callable[[nn.Module, Tensor], T], *, shape: tuple[int, ...]) -> T:
+        """`visit(module, x)` with the twin and a batch of `shape`. Raises whatever a network that cannot run on the meta device raises; the
+        next call then has another twin, since this one may have been left in any state."""
+        module, self._twin = self._twin or twin(self._model.module), None
+        with without_compiler(), torch.device("meta"):  # for tensors that the forward pass creates without a device
+            result = visit(module, torch.zeros(shape))
+        self._twin = module
+        return result
 
 
 def dry_run(
-    model: Model, visit: Callable[[nn.Module, Tensor], T], *, shape: tuple[int, ...]
+    model: Model, visit: Callable[[nn.Module, Tensor], T], *, shape: tuple[int, ...], on_meta: OnMeta | None = None
 ) -> tuple[T, bool]:
-    """`visit(module, x)` as in `on_meta`; if that raises, again with the module itself and real zeros.
+    """`visit(module, x)` on the meta device; if that raises, again with the module itself and real zeros.
 
-    `shape` must be one that the module can take (see `Model.padded`). Returns the result of `visit`, and whether it
-    came from real zeros. `visit` should only observe, and raise nothing itself. Errors of the second call propagate: a
-    real image would fail in the same way.
+    `shape` must be one that the module can take (see `Model.padded`). `on_meta`: of this model, for several runs. Returns the result of
+    `visit`, and whether it came from real zeros. `visit` should only observe, and raise nothing itself. Errors of the second call
+    propagate: a real image would fail in the same way.
     """
     try:
-        return on_meta(model, visit, shape=shape), False
+        return (on_meta or OnMeta(model))(visit, shape=shape), False
     except Exception:
         dtype = next((p.dtype for p in model.module.parameters() if p.is_floating_point()), torch.float32)
         return visit(model.module, torch.full(shape, model.range.lo, dtype=dtype, device=model.device)), True

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from xlli_ray.corpus.size import Size
-from xlli_ray.models.dryrun import dry_run, on_meta
+from xlli_ray.models.dryrun import OnMeta, dry_run
 from xlli_ray.models.model import Model
 
 # The larger pass of `trace` adds this many pixels (times the network's multiple): divisible by every stride in use
@@ -102,7 +102,8 @@ def _traced(model: Model, size: Size, *, graph: bool) -> Trace:
     def visit_wide(module: nn.Module, x: Tensor) -> _Seen:
         return _watch(model, module, x, graph=False)
 
-    seen, real = dry_run(model, visit, shape=model.shape(size))
+    on_meta = OnMeta(model)
+    seen, real = dry_run(model, visit, shape=model.shape(size), on_meta=on_meta)
     more = GROWTH * model.multiple
     wide_size = Size(*model.padded(size.height + more, size.width + more), size.frames)
     if wide_size.frames and not model.takes(longer := replace(wide_size, frames=size.frames + 1)):
@@ -110,7 +111,7 @@ def _traced(model: Model, size: Size, *, graph: bool) -> Trace:
     wide = _Seen()
     if not real:
         with suppress(Exception):  # a network of one fixed size: strides come from ratios then
-            wide = on_meta(model, visit_wide, shape=model.shape(wide_size, WIDE_BATCH))
+            wide = on_meta(visit_wide, shape=model.shape(wide_size, WIDE_BATCH))
     last, problem = _last_convolution(model.module, seen) if graph else (None, "it was not looked for")
     calls = {name: seen.calls[name] for name, _ in model.module.named_modules() if name in seen.calls}
     return Trace(size, calls, wide_size, wide.calls, last, problem)
