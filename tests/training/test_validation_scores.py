@@ -19,14 +19,8 @@ from xlli_ray.models.model import ImageModel, Range
 from xlli_ray.probes.measurement import Batch, Forward
 from xlli_ray.probes.restore import Params, Restore
 from xlli_ray.training.corpus import MeasuredFiles, ValidationFiles
-from xlli_ray.training.validation_scores import (
-    Case,
-    ScoredSet,
-    compare,
-    high_frequency,
-    restore,
-    score,
-)
+from xlli_ray.training.image_scores import compare, high_frequency
+from xlli_ray.training.validation_scores import Case, ScoredSet, restore, score
 
 
 class Bicubic(nn.Module):

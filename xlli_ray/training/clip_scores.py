@@ -18,7 +18,7 @@ from xlli_ray.corpus.decode import to_u8
 from xlli_ray.corpus.sample import Loader, Sample
 from xlli_ray.models.blocks.motion import Motion
 from xlli_ray.stats.fidelity import border_of
-from xlli_ray.training.validation_scores import Scored, compare
+from xlli_ray.training.image_scores import Scored, compare
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,13 @@
-"""Scores of a trained network: PSNR on luma, and how much fine detail it produces.
-
-PSNR as in the literature and in `restore` stages: output clamped and rounded to 8 bits, BT.601 luma 16..235, a border of
-`scale` pixels cut, none at scale 1 (`stats.fidelity.border_of`).
-
-High-frequency energy is the part of the luma's variance (grey levels squared) at spatial frequencies above a quarter of
-the sampling rate, i.e. above half the Nyquist frequency; a Hann window suppresses the border. A network trained
-with a pixel loss produces less of it than the photograph has; an adversarial one more, at a cost in PSNR.
-"""
+"""Scores of a trained network on the images of a `validate` or `measure` section: means of `image_scores`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from xlli_ray.corpus.decode import MAX_PIXELS, to_u8
@@ -25,25 +15,11 @@ from xlli_ray.corpus.degradations import CLEAN, GIVEN, Mixture
 from xlli_ray.corpus.resize import downscale, modcrop
 from xlli_ray.corpus.sample import Loader, Sample
 from xlli_ray.errors import RecipeError
-from xlli_ray.stats.fidelity import border_of, crop_border, luma_studio, psnr
+from xlli_ray.stats.fidelity import border_of
+from xlli_ray.training.clip_scores import ClipCase, clip_case, score_clips
 from xlli_ray.training.corpus import ImageFiles
+from xlli_ray.training.image_scores import U8, Scored, compare
 from xlli_ray.training.images import pixels_of, rejected, samples_of, scan_here
-
-U8 = NDArray[np.uint8]
-HIGH = 0.25  # cycles per pixel
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Means over images: `psnr_y` in dB; `high_frequency` and `target_high_frequency` in grey levels squared.
-
-    `images`: number of images averaged. One no larger than its border has no score, an exact copy an infinite one: both are left out.
-    """
-
-    images: int
-    psnr_y: float
-    high_frequency: float
-    target_high_frequency: float
 
 
 @dataclass(frozen=True)
@@ -80,10 +56,8 @@ class ScoredSet:
         """For each degradation, as in `cases`, the function from a network to its scores. `known_flow`: it is handed the true flow."""
         if not self.files.clips:
             return {suffix: partial(score, cases=cases, scale=self.scale) for suffix, cases in self.cases(crop).items()}
-        from xlli_ray.training.clip_scores import clip_case, score_clips
-
         loader = Loader(max_pixels=self.files.max_pixels or MAX_PIXELS, mixture=self.files.mixture, beside=self.files.mixtures)
-        clips: dict[str, list[Any]] = {}
+        clips: dict[str, list[ClipCase]] = {}
         for sample in self.samples:
             clips.setdefault(_suffix(sample.label), []).append(clip_case(sample, loader, self.scale, crop))
         return {suffix: partial(score_clips, cases=cases, scale=self.scale, known_flow=known_flow) for suffix, cases in clips.items()}
@@ -142,18 +116,3 @@ def score(network: nn.Module, cases: Sequence[Case], *, scale: int) -> Scored:
         return Scored(0, *[float("nan")] * 3)
     psnrs, high, target_high = (float(np.mean(column)) for column in zip(*rows, strict=True))
     return Scored(len(rows), psnrs, high, target_high)
-
-
-def compare(output: U8, target: U8, *, border: int) -> tuple[float, float, float]:
-    """PSNR of luma, high-frequency energy of `output` and of `target`, both uint8 (H, W, 3)."""
-    y, t = (crop_border(luma_studio(image), border) for image in (output, target))
-    return psnr(y, t), high_frequency(y), high_frequency(t)
-
-
-def high_frequency(luma: NDArray[np.float64]) -> float:
-    """Variance at frequencies above HIGH cycles per pixel, grey levels squared. `luma`: (H, W), grey levels."""
-    window = np.outer(np.hanning(luma.shape[0] + 2)[1:-1], np.hanning(luma.shape[1] + 2)[1:-1])
-    window /= np.sqrt(np.mean(window**2))
-    power = np.abs(np.fft.fft2((luma - luma.mean()) * window)) ** 2 / luma.size**2
-    radius = np.hypot(np.fft.fftfreq(luma.shape[0])[:, None], np.fft.fftfreq(luma.shape[1])[None, :])
-    return float(power[radius > HIGH].sum())

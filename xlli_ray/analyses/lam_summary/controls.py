@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xlli_ray.analyses.lam_summary.frames import explained_frames
+from xlli_ray.analyses.lam_summary.clips import explained_frames
 from xlli_ray.analyses.shared.study_access import CellArray, View
 from xlli_ray.stats.map_controls import alike, alike_beyond_place, followed
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xlli_ray.analyses.analysis import figure
+from xlli_ray.analyses.lam_summary.clips import clip_cells, explained_frames
 from xlli_ray.analyses.lam_summary.tables import ALL
 from xlli_ray.plots.curves import Axis, Curve, CurvePanel, Curves
 from xlli_ray.plots.palette import Look
@@ -16,8 +17,6 @@ from xlli_ray.store.tables.results import Figure
 
 if TYPE_CHECKING:
     from xlli_ray.analyses.lam_summary.measures import Measures
-    from xlli_ray.analyses.shared.study_access import View
-    from xlli_ray.store.records.manifest import Cell
 
 _Row = dict[str, Any]
 
@@ -41,25 +40,10 @@ def frame_rows(measures: Measures) -> list[_Row]:
     return out
 
 
-def explained_frames(view: View) -> dict[tuple[str, int], int]:
-    """(model, row of the sample table) → the frame that the maps of a clip explain; empty for images."""
-    if not any(True for _ in _cells(view)):
-        return {}
-    table = view.sql("select distinct model, row, frame from lam where status = 'ok' and frame is not null")
-    return {(model, row): frame for model, row, frame in zip(*(table[name].to_pylist() for name in ("model", "row", "frame")))}
-
-
-def _cells(view: View) -> Iterator[Cell]:
-    """The cells with maps of clips."""
-    for cell in view.cells:
-        if cell.kind == "lam" and any(meta.name == "frame_share" for bucket in cell.sizes for meta in bucket.arrays):
-            yield cell
-
-
 def _shares(measures: Measures) -> tuple[list[int], np.ndarray] | None:
     """(distances from the explained frame, shares (windows, models, distances)), NaN where a clip has no such frame or no map."""
     view, data = measures.view, measures.data
-    own, explained = list(_cells(view)), explained_frames(view)
+    own, explained = list(clip_cells(view)), explained_frames(view)
     if not own:
         return None
     arrays = {cell.id: view.array(cell.id, "frame_share") for cell in own}
