@@ -19,8 +19,8 @@ from xlli_ray.models import open_model
 from xlli_ray.probes.lam.attribution import Rule, attribute
 from xlli_ray.probes.lam.method_choices import method_of
 from xlli_ray.probes.lam.objectives import Objective
+from xlli_ray.probes.lam.passes import Explained
 from xlli_ray.probes.lam.path_points import BlurPath
-from xlli_ray.probes.lam.wide_passes import Explained
 from xlli_ray.probes.lam.window import Window
 
 PIXELS = np.random.default_rng(2).integers(0, 255, (20, 26, 3), dtype=np.uint8)

@@ -59,9 +59,10 @@ def by_hand(name: str, side: int, device: str, quick: bool) -> dict[str, float]:
     from xlli_ray.probes.lam.attribution import Rule
     from xlli_ray.probes.lam.objectives import Objective
     from xlli_ray.probes.lam.pass_width import planned_rows, row_bytes
+    from xlli_ray.probes.lam.passes import Explained
     from xlli_ray.probes.lam.path_points import BlurPath
     from xlli_ray.probes.lam.receptive_field import proved_radius
-    from xlli_ray.probes.lam.wide_passes import Explained, WidePasses, in_groups
+    from xlli_ray.probes.lam.wide_passes import WidePasses, in_groups
     from xlli_ray.probes.lam.window import Window
 
     model = lam_accuracy.model(name).to(device)

@@ -182,10 +182,11 @@ def lam(
     from xlli_ray.probes.lam.method_choices import INTEGRAL, asked_in_vain, method_of
     from xlli_ray.probes.lam.objectives import Objective
     from xlli_ray.probes.lam.over_clips import clip_numbers
+    from xlli_ray.probes.lam.passes import Explained
     from xlli_ray.probes.lam.path_choices import way_of
     from xlli_ray.probes.lam.probe import GATED_NODES, NODES
     from xlli_ray.probes.lam.receptive_field import proved_radius
-    from xlli_ray.probes.lam.wide_passes import Explained, maps_of
+    from xlli_ray.probes.lam.wide_passes import maps_of
     from xlli_ray.probes.lam.window import Window
     from xlli_ray.probes.lam.windows import enlarged, texture
 

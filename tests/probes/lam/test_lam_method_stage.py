@@ -24,11 +24,12 @@ from xlli_ray.probes.lam.forward_timing import ForwardTime
 from xlli_ray.probes.lam.method_choices import method_of
 from xlli_ray.probes.lam.objectives import Objective
 from xlli_ray.probes.lam.params import Params
+from xlli_ray.probes.lam.passes import Explained
 from xlli_ray.probes.lam.probe import GRADIENT, Lam
 from xlli_ray.probes.lam.receptive_field import Radius, proved_radius
 from xlli_ray.probes.lam.square_passes import SquarePasses
 from xlli_ray.probes.lam.timing import MapTime
-from xlli_ray.probes.lam.wide_passes import Explained, WidePasses
+from xlli_ray.probes.lam.wide_passes import WidePasses
 from xlli_ray.probes.lam.window import Window
 from xlli_ray.recipe import parse_recipe
 from xlli_ray.registry import LAM_METHODS

@@ -19,10 +19,10 @@ from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.attribution import Rule, WindowResult, attribute
 from xlli_ray.probes.lam.method_choices import Method, method_of
 from xlli_ray.probes.lam.objectives import Objective
+from xlli_ray.probes.lam.passes import Explained
 from xlli_ray.probes.lam.path_choices import make_path
 from xlli_ray.probes.lam.receptive_field import Radius, crop_for, proved_radius
 from xlli_ray.probes.lam.square_grid import SquareGrid
-from xlli_ray.probes.lam.wide_passes import Explained
 from xlli_ray.probes.lam.window import Window
 
 sys.path.append(str(Path(__file__).parents[2] / "models"))

@@ -18,11 +18,12 @@ from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.attribution import Rule, WindowResult, attribute
 from xlli_ray.probes.lam.objectives import Objective
 from xlli_ray.probes.lam.pass_width import planned_rows, row_bytes
+from xlli_ray.probes.lam.passes import Explained
 from xlli_ray.probes.lam.path_choices import make_path
 from xlli_ray.probes.lam.path_points import BlurPath
 from xlli_ray.probes.lam.probe import Lam
 from xlli_ray.probes.lam.receptive_field import proved_radius
-from xlli_ray.probes.lam.wide_passes import Explained, WidePasses
+from xlli_ray.probes.lam.wide_passes import WidePasses
 from xlli_ray.probes.lam.window import Window
 from xlli_ray.probes.lam.window_products import are_batched
 

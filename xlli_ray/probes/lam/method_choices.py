@@ -12,8 +12,8 @@ of its own; a registry line (`registry.LAM_METHODS`), an entry point of the grou
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from xlli_ray.models.model import Model
     from xlli_ray.probes.lam.attribution import Rule, WindowResult
     from xlli_ray.probes.lam.objectives import Objective
+    from xlli_ray.probes.lam.passes import Explained, Passes
     from xlli_ray.probes.lam.path_points import Path
     from xlli_ray.probes.lam.receptive_field import Radius
-    from xlli_ray.probes.lam.wide_passes import Explained
 
 INTEGRAL = "path"
 """The method that integrates along the stage's path."""
@@ -41,19 +41,6 @@ class NoArgs(BaseModel):
     """No arguments."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Passes(Protocol):
-    """Maps of many images in few passes, for a GPU: `wide_passes.WidePasses`, or something like it."""
-
-    narrowed: bool
-    """Whether memory ran out, and passes of less than the planned width were made."""
-
-    def images_a_pass(self, shape: Sequence[int]) -> int:
-        """Images of `shape` that fill a pass."""
-
-    def launch(self, tasks: Sequence[Explained]) -> Callable[[], list[list[WindowResult] | NetworkError]]:
-        """Queue the maps of images of one size; the returned function waits for them."""
 
 
 class Method:

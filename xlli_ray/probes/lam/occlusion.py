@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from xlli_ray.errors import NetworkError
-from xlli_ray.probes.lam.method_choices import Method, Passes
+from xlli_ray.probes.lam.method_choices import Method
 from xlli_ray.probes.lam.path_choices import Mean, Straight, Way
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from xlli_ray.models.model import Model
     from xlli_ray.probes.lam.attribution import WindowResult
     from xlli_ray.probes.lam.objectives import Objective
+    from xlli_ray.probes.lam.passes import Explained, Passes
     from xlli_ray.probes.lam.path_points import Path
     from xlli_ray.probes.lam.receptive_field import Radius
-    from xlli_ray.probes.lam.wide_passes import Explained
 
 ROWS = 4
 """Inputs of a forward pass on a CPU."""

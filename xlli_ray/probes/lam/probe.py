@@ -25,8 +25,9 @@ from xlli_ray.probes.lam import over_clips
 from xlli_ray.probes.lam.cascade_cells import expanded, share_of
 from xlli_ray.probes.lam.columns import COLUMNS, map_row
 from xlli_ray.probes.lam.demo import MOVING
-from xlli_ray.probes.lam.method_choices import INTEGRAL, Passes, method_of
+from xlli_ray.probes.lam.method_choices import INTEGRAL, method_of
 from xlli_ray.probes.lam.params import Channel, Chosen, Hardest, Listed, Params
+from xlli_ray.probes.lam.passes import Explained, Passes
 from xlli_ray.probes.lam.path_choices import way_of
 from xlli_ray.probes.lam.window_count import most_windows
 from xlli_ray.probes.measurement import ArrayPlan, Batch, Column, Forward, Launched, Measurement, Shapes, at_once, columns_of
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from xlli_ray.probes.lam.objectives import Objective
     from xlli_ray.probes.lam.path_points import Path
     from xlli_ray.probes.lam.receptive_field import Radius
-    from xlli_ray.probes.lam.wide_passes import Explained
     from xlli_ray.probes.measurement import Timing
 
 NODES = 20
@@ -272,7 +272,6 @@ class Lam(Probe):
 
         from xlli_ray.probes.lam.controls import shifted
         from xlli_ray.probes.lam.sample_windows import sample_windows
-        from xlli_ray.probes.lam.wide_passes import Explained
 
         image = model.prepare(batch.input[i : i + 1])[0]
         clean = batch.targets[i]

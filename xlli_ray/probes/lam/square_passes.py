@@ -23,10 +23,11 @@ from xlli_ray.models.blocks.one_frame import one_frame
 from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.attribution import WindowResult, layout_for
 from xlli_ray.probes.lam.objectives import Objective, squared_steps
+from xlli_ray.probes.lam.passes import Explained
 from xlli_ray.probes.lam.path_points import on_device
 from xlli_ray.probes.lam.receptive_field import Crop, Radius, crop_for
 from xlli_ray.probes.lam.square_grid import SquareGrid
-from xlli_ray.probes.lam.wide_passes import Explained, to_host
+from xlli_ray.probes.lam.wide_passes import to_host
 from xlli_ray.probes.lam.window import Window
 
 

@@ -32,24 +32,14 @@ from xlli_ray.models.model import Model
 from xlli_ray.probes.lam.attribution import FORWARD_SHARE, Rule, WindowResult, attribute, output_frame, without_gradient
 from xlli_ray.probes.lam.demo import STEPS
 from xlli_ray.probes.lam.device_sums import DeviceSums
-from xlli_ray.probes.lam.method_choices import Passes
 from xlli_ray.probes.lam.objectives import Objective, squared_steps
 from xlli_ray.probes.lam.pass_width import planned_rows
+from xlli_ray.probes.lam.passes import Explained, Passes
 from xlli_ray.probes.lam.path_points import BlurPath, Path
 from xlli_ray.probes.lam.quadrature import even_cells
 from xlli_ray.probes.lam.receptive_field import Crop, Radius, crop_for
 from xlli_ray.probes.lam.window import Window
 from xlli_ray.probes.lam.window_products import are_batched, with_products
-
-
-@dataclass(frozen=True)
-class Explained:
-    """An image or clip and its windows. `image`: the end of the path, (C, H, W) or (T, C, H, W); `target`: (C, sH, sW), for `error`."""
-
-    image: Tensor
-    windows: Sequence[Window]
-    path: Path
-    target: Tensor | None = None
 
 
 @dataclass(frozen=True)
