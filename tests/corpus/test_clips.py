@@ -358,18 +358,19 @@ def test_clips_of_one_video_read_and_open_it_once(tmp_path: Path) -> None:
     assert reads(spec, tmp_path) == [str(tmp_path / "v.mkv")]
 
 
-def test_a_video_larger_than_the_cache_is_kept_while_clips_are_cut_from_it(tmp_path: Path) -> None:
+def test_a_video_larger_than_the_cache_is_kept_while_clips_are_cut_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     film(tmp_path / "v.mkv", range(9))
-    uris: list[str] = []
+    monkeypatch.setattr("xlli_ray.corpus.sample.CACHE_BYTES", 100)
+    assert reads(CorpusSpec(clips={"input": str(tmp_path / "v.mkv"), "frames": 3}), tmp_path) == [str(tmp_path / "v.mkv")]
 
-    def read(uri: str) -> bytes:
-        uris.append(uri)
-        return Path(uri).read_bytes()
 
-    loader = Loader(cache_bytes=100, read=read)
-    for sample in samples(CorpusSpec(clips={"input": str(tmp_path / "v.mkv"), "frames": 3}), tmp_path):
-        loader.load(sample)
-    assert uris == [str(tmp_path / "v.mkv")]
+def test_patches_of_a_photograph_larger_than_the_cache_read_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was decoded for every patch."""
+    Image.fromarray(frame(64, 64, 0)).save(tmp_path / "photo.png")
+    monkeypatch.setattr("xlli_ray.corpus.sample.CACHE_BYTES", 100)
+    spec = CorpusSpec(inputs=[f"{tmp_path}/*.png"], patches={"size": 16, "per_image": 4})
+    assert len(samples(spec, tmp_path)) == 4
+    assert reads(spec, tmp_path) == [str(tmp_path / "photo.png")]
 
 
 def test_clips_over_one_photograph_read_it_once(tmp_path: Path) -> None:

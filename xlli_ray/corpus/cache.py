@@ -19,7 +19,7 @@ class _Sized(Protocol):
 T = TypeVar("T", bound=_Sized)
 
 LARGE = 2
-"""A long video, and the clip that was cut from it for several patches or degradations."""
+"""A long video, and the clip that was cut from it for several patches or degradations; of photographs, those of two threads."""
 
 
 class Cache:

@@ -94,7 +94,7 @@ class Loaded:
 
 def study_loader(corpus: Mapping[str, Any], **options: Any) -> Loader:
     """A loader for samples of the corpus section of a study's recipe: its degradations, its limit of pixels, a cache if images are needed
-    more than once. `options`: of `Loader`."""
+    more than once. `options`: the other arguments of `Loader`."""
     try:
         spec = CorpusSpec(**corpus)
     except ValueError:  # a study of an older version, or with degradations whose code is missing: those samples report it
@@ -107,8 +107,8 @@ class Loader:
     """Loads samples; thread-safe.
 
     Rows are sorted so that patches of one image follow each other, hence a small memory of decoded and of downscaled
-    images (`cache_bytes` together) avoids nearly all repeated work. Threads that need the same image wait for one
-    decoding.
+    images (`cache_bytes` together, and `cache.LARGE` larger ones) avoids nearly all repeated work. Threads that need the
+    same image wait for one decoding.
     """
 
     def __init__(

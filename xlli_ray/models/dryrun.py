@@ -43,7 +43,7 @@ class OnMeta:
     def __call__(self, visit: Callable[[nn.Module, Tensor], T], *, shape: tuple[int, ...]) -> T:
         """`visit(module, x)` with the twin and a batch of `shape`. Raises whatever a network that cannot run on the meta device raises; the
         next call then has another twin, since this one may have been left in any state."""
-        module, self._twin = self._twin or twin(self._model.module), None
+        module, self._twin = twin(self._model.module) if self._twin is None else self._twin, None
         with without_compiler(), torch.device("meta"):  # for tensors that the forward pass creates without a device
             result = visit(module, torch.zeros(shape))
         self._twin = module
