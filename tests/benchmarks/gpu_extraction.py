@@ -168,7 +168,7 @@ def _alone(out: Path, network: str, device: str, size: int, seconds: float) -> f
     """Images a second of the network of a study, its input on the device."""
     import torch
 
-    from xlli_ray.engine.run.study_weights import load_study_model
+    from xlli_ray.engine.worker.study_model import load_study_model
     from xlli_ray.store.objects.client import open_objects
     from xlli_ray.store.records.documents import load_manifest
 

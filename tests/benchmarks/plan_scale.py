@@ -101,7 +101,8 @@ def child_plan(folder: Path, rows: int) -> dict[str, Any]:
     from xlli_ray.engine.run.plan import make_plan
     from xlli_ray.engine.run.study_weights import keep_models
     from xlli_ray.engine.run.units import pending_jobs
-    from xlli_ray.engine.worker.worker import device_name, load_study_model
+    from xlli_ray.engine.worker.environment import device_name
+    from xlli_ray.engine.worker.study_model import load_study_model
     from xlli_ray.recipe import parse_recipe
     from xlli_ray.store.objects.client import open_objects
     from xlli_ray.store.records.documents import load_manifest, save_manifest
@@ -215,8 +216,8 @@ def child_tenfold(folder: Path, rows: int) -> dict[str, Any]:
 
     from xlli_ray.engine.run.allowed_models import make_gate
     from xlli_ray.engine.run.plan import make_plan
-    from xlli_ray.engine.run.study_weights import load_study_model
     from xlli_ray.engine.run.units import pending_jobs
+    from xlli_ray.engine.worker.study_model import load_study_model
     from xlli_ray.recipe import parse_recipe
     from xlli_ray.store.archive import Archive
     from xlli_ray.store.objects.client import open_objects

@@ -11,7 +11,8 @@ import torch
 import toy
 
 from xlli_ray.engine.run.known_models import about_files
-from xlli_ray.engine.run.study_weights import keep_models, load_study_model
+from xlli_ray.engine.run.study_weights import keep_models
+from xlli_ray.engine.worker.study_model import load_study_model
 from xlli_ray.errors import WeightsError
 from xlli_ray.models.builtin_weights import builtin_path
 from xlli_ray.models.checkpoint import read_state_dict, to_safetensors

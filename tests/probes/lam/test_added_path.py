@@ -16,7 +16,7 @@ from PIL import Image
 
 import xlli_ray
 from xlli_ray import user_code
-from xlli_ray.engine.run.study_weights import load_study_model
+from xlli_ray.engine.worker.study_model import load_study_model
 from xlli_ray.errors import RecipeError
 from xlli_ray.probes.lam.attribution import Rule, attribute
 from xlli_ray.probes.lam.objectives import Objective

@@ -33,7 +33,7 @@ def _planned(
     objects: Objects, recipe: Recipe, table: SampleTable, records: Sequence[ModelRecord], existing: Sequence[Cell], device: str,
     replace_ids: Sequence[str], unsure: Mapping[str, str],
 ) -> Plan:  # fmt: skip
-    from xlli_ray.engine.run.study_weights import load_study_model
+    from xlli_ray.engine.worker.study_model import load_study_model
 
     by_id = {record.id: record for record in records}
     return make_plan(

@@ -86,7 +86,7 @@ def checked(objects: Objects, recipe: Recipe, records: Sequence[ModelRecord], *,
     by_id = {record.id: record for record in records}
 
     def load(name: str) -> Model:
-        from xlli_ray.engine.run.study_weights import load_study_model
+        from xlli_ray.engine.worker.study_model import load_study_model
 
         return load_study_model(objects, by_id[name])
 

@@ -32,7 +32,7 @@ def project(objects: Objects, manifest: Manifest, models: Collection[str], *, th
     """
     import torch
 
-    from xlli_ray.engine.run.study_weights import load_study_model
+    from xlli_ray.engine.worker.study_model import load_study_model
 
     if not manifest.device.startswith("cpu"):
         return None

@@ -27,7 +27,6 @@ from xlli_ray.corpus.files.outages import Watch, Witness
 from xlli_ray.corpus.files.prefetch import Ahead
 from xlli_ray.corpus.sample import Sample, sample_from_row, study_loader
 from xlli_ray.engine.run.allowed_models import check_gate, models_of
-from xlli_ray.engine.run.study_weights import load_study_model
 from xlli_ray.engine.worker.batch_run import BatchRun
 from xlli_ray.engine.worker.batches import Batches, BatchReader
 from xlli_ray.engine.worker.cell_writer import CellPart
@@ -36,6 +35,7 @@ from xlli_ray.engine.worker.job import Clock, GivenUp, Place, UnitJob, UnitResul
 from xlli_ray.engine.worker.readers import Readers
 from xlli_ray.engine.worker.run_probes import Measuring
 from xlli_ray.engine.worker.staging import staging_for
+from xlli_ray.engine.worker.study_model import load_study_model
 from xlli_ray.errors import LeaseError, StudyError
 from xlli_ray.models.model import Model
 from xlli_ray.models.precision import allow_tf32
