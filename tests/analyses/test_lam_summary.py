@@ -107,8 +107,8 @@ def test_one_di_has_one_interval_on_the_page_and_in_the_summary(summarise: Summa
     lam = Lam(di=lambda m, r, w: None if (m, r, w) in ((0, 1, 2), (1, 3, 0)) else steady(m, r, w) * (1 + r), controls=None)
     result = summarise(lam_recipe(lam, models=2, name="one"))
     with Tables(open_study(str(tmp_path / "one"))) as tables:
-        asked = Asked("lam", "lam", "di", (0.0, 100.0), ["window", "top", "left", "size", "height", "width"])
-        page = of_page(tables, asked, models=["net0", "net1"], labels=["clean"])
+        asked = Asked("lam", "lam", {"di": (0.0, 100.0)}, ["window", "top", "left", "size", "height", "width"])
+        (page,) = of_page(tables, asked, models=["net0", "net1"], labels=["clean"])
     for model in ("net0", "net1"):
         item, found = page.values[model, "clean"], row(result, "lam_summary", model=model)
         assert (item.mean, item.low, item.high) == pytest.approx((found["di"], found["di_low"], found["di_high"]), rel=1e-12)

@@ -27,6 +27,7 @@ from xlli_ray.report.page import gather, render
 from xlli_ray.report.page_means import Asked, Tables, summarise
 from xlli_ray.report.shown_samples import Samples, positions_by_label
 from xlli_ray.report.text import sets_text
+from xlli_ray.stats.intervals import UNLIMITED
 from xlli_ray.store.records.manifest import NO_MODEL
 from xlli_ray.store.tables.sample_table import corpus_hash
 from xlli_ray.store.verify.check_study import verify
@@ -99,9 +100,9 @@ def test_the_page_compares_only_what_shows_the_same_contents(study: Study) -> No
     table = study.manifest.samples
     assert table is not None
     with Tables(study) as tables:
-        found = summarise(tables, Asked("restore", "restore", "psnr_y"), models=["small"], labels=list(table.labels))
-        bits = summarise(tables, Asked("inputs", "inputs", "bits"), models=[NO_MODEL], labels=list(table.labels))
-        number = summarise(tables, Asked("inputs", "inputs", "row"), models=[NO_MODEL], labels=list(table.labels))
+        (found,) = summarise(tables, Asked("restore", "restore", {"psnr_y": UNLIMITED}), models=["small"], labels=list(table.labels))
+        (bits,) = summarise(tables, Asked("inputs", "inputs", {"bits": UNLIMITED}), models=[NO_MODEL], labels=list(table.labels))
+        (number,) = summarise(tables, Asked("inputs", "inputs", {"row": UNLIMITED}), models=[NO_MODEL], labels=list(table.labels))
     assert {label for _, label in found.values} == set(SETS), "a real set has no score"
     assert {(item.one, item.other) for item in found.differences} == {("clean", label) for label in SETS[1:]}
     noise = next(item for item in found.differences if item.other == "noise20")

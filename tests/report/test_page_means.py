@@ -8,7 +8,7 @@ import pytest
 from toy_studies import Recipe, Stage
 
 from xlli_ray.report.page_means import Asked, Summary, Tables, summarise
-from xlli_ray.stats.intervals import Interval, intervals, photograph_means
+from xlli_ray.stats.intervals import UNLIMITED, Interval, intervals, photograph_means
 from xlli_ray.stats.network_pairs import compared
 from xlli_ray.study import open_study
 
@@ -19,9 +19,10 @@ ONE = (("v", "float64"),)
 def summary_of(
     place: str, *, models: int = 2, labels: tuple[str, ...] = ("clean", "blur2"), against: str | None = None, asked: Asked | None = None
 ) -> Summary:
-    asked = asked or Asked("restore", "restore", "v")
+    asked = asked or Asked("restore", "restore", {"v": UNLIMITED})
     with Tables(open_study(place)) as tables:
-        return summarise(tables, asked, models=[f"net{i}" for i in range(models)], labels=labels, against=against)
+        (found,) = summarise(tables, asked, models=[f"net{i}" for i in range(models)], labels=labels, against=against)
+    return found
 
 
 def study_of(make: Make, value: Callable[[int, int, str], float], **fields: Any) -> str:
@@ -52,7 +53,7 @@ def test_several_windows_of_a_photograph_are_one(make_study: Make) -> None:
         return [{"window": i, "v": 10.0 * (row % 8) + i + model * (row % 3)} for i in range(5)]
 
     place = make_study(Recipe([Stage("restore", columns=columns, value=value)], pictures=8, degradations=["clean"]))
-    found = summary_of(place, labels=("clean",), asked=Asked("restore", "restore", "v", places=["window"]))
+    found = summary_of(place, labels=("clean",), asked=Asked("restore", "restore", {"v": UNLIMITED}, ["window"]))
     (same,) = intervals(10.0 * np.arange(8)[:, None] + 2)
     item = found.values["net0", "clean"]
     assert (item.low, item.high) == pytest.approx((same.low, same.high))
@@ -113,7 +114,7 @@ def test_two_pictures_have_a_mean_and_a_reason_in_place_of_an_interval(make_stud
 
 def test_ends_stay_in_the_range_of_the_column(make_study: Make) -> None:
     place = study_of(make_study, lambda model, row, label: 0.99 if row % 4 else 0.2, pictures=4, degradations=["clean"])
-    free, bound = (summary_of(place, labels=("clean",), asked=Asked("restore", "restore", "v", limits))
+    free, bound = (summary_of(place, labels=("clean",), asked=Asked("restore", "restore", {"v": limits}))
                    for limits in ((None, None), (0.0, 1.0)))  # fmt: skip
     assert free.values["net0", "clean"].high > 1
     assert bound.values["net0", "clean"].high == 1
@@ -122,3 +123,45 @@ def test_ends_stay_in_the_range_of_the_column(make_study: Make) -> None:
 def test_failed_rows_are_in_no_mean(make_study: Make) -> None:
     place = study_of(make_study, lambda model, row, label: float(row), failed=[0], degradations=["clean"])
     assert summary_of(place, labels=("clean",)).values["net0", "clean"].mean == pytest.approx(1.5)
+
+
+def test_columns_that_are_summarised_together_are_those_summarised_alone(make_study: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten columns of a stage went through its rows and joins thirty times; one statement takes as many as fit. Limits, missing and infinite
+    values, and a column of one value, are each column's own."""
+    columns = (("v", "float64"), ("w", "int64"), ("alike", "bool"), ("none", "float64"), ("odd", "float64"))
+
+    def value(model: int, row: int, label: str) -> dict[str, Any]:
+        odd = {0: np.inf, 1: np.nan, 2: None}.get(row, row * 0.1 + model)
+        return {"v": np.sin(row + model), "w": row % 5 + model, "alike": True, "none": None, "odd": odd}
+
+    place = make_study(Recipe([Stage("restore", columns=columns, value=value)], models=3, pictures=6))
+    limits = {"v": (-1.0, 0.5), "w": UNLIMITED, "alike": (0.0, 1.0), "none": UNLIMITED, "odd": (0.0, None)}
+    nets, labels = ["net0", "net1", "net2"], ("clean", "blur2")
+    with Tables(open_study(place)) as tables:
+        queries: list[str] = []
+        run = tables.arrow
+        monkeypatch.setattr(tables, "arrow", lambda sql, values=(): queries.append(sql) or run(sql, values))
+        together = summarise(tables, Asked("restore", "restore", limits), models=nets, labels=labels)
+        assert len(queries) == 3
+        alone = [summarise(tables, Asked("restore", "restore", {name: own}), models=nets, labels=labels) for name, own in limits.items()]
+        queries.clear()
+        monkeypatch.setattr("xlli_ray.report.page_means.HELD", 1)
+        one_by_one = summarise(tables, Asked("restore", "restore", limits), models=nets, labels=labels)
+        assert len(queries) == 1 + 2 * 5 - 1, "a column without a value has no differences"
+    assert [found.column for found in together] == list(limits)
+    assert [len(found.differences) for found in together] == [6, 6, 0, 0, 6]
+    odd = together[-1]
+    assert odd.missing > 0
+    assert odd.infinite > 0
+    assert max(item.high for item in together[0].values.values()) == 0.5
+    for first, (second,), third in zip(together, alone, one_by_one):
+        assert _said(first) == pytest.approx(_said(second), rel=1e-12, nan_ok=True)
+        assert _said(first) == pytest.approx(_said(third), rel=1e-12, nan_ok=True)
+
+
+def _said(found: Summary) -> dict[Any, Any]:
+    """All that a summary says, as numbers."""
+    ends = ("mean", "low", "high", "photographs", "values")
+    values = {(key, end): getattr(item, end) for key, item in found.values.items() for end in ends}
+    apart = {(item.name, item.where, end): getattr(item.interval, end) for item in found.differences for end in ends}
+    return {**values, **apart, "missing": found.missing, "infinite": found.infinite}

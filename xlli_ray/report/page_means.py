@@ -8,7 +8,7 @@ both have one, then averaged over each photograph: photographs differ by many dB
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -95,16 +95,34 @@ class Summary:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is summarised: a numeric or bool column of the SQL table `kind`, of one stage."""
+    """What is summarised: numeric or bool columns of the SQL table `kind`, of one stage."""
 
     kind: str
     stage: str
-    column: str
-    limits: Limits = UNLIMITED
+    columns: Mapping[str, Limits]
+    """Name → the limits of its values."""
     places: Sequence[str] = ()
     """Columns that tell several rows of a sample apart, as the number of a window."""
 
+    @property
+    def source(self) -> str:
+        """SQL for the measured rows, with two `?` for the stage. Of a stage whose models have several cells with scalars, only the first
+        by name is taken: the others are its controls."""
+        table = quoted(self.kind)
+        return f"{table} t where t.stage = ? and t.what = (select min(what) from {table} where stage = ?) and t.status = 'ok'"
 
+
+HELD = 4_000_000
+"""Values that one query takes up: columns of small tables are summarised together, of large ones one at a time."""
+_MEASURED = """
+picked as (select t.row, t.model{places}, {columns} from {source}),
+numbered as (from picked unpivot (v for number in ({numbers}))),
+measured as (
+  select number::integer as number, coalesce(p.model, {no_model}) as model, s.label, s.photograph, hash(s.content{own}) as own,
+         avg(p.v) as v, count(*) as n
+  from numbered p join {photographs} s on p.row = s.row where isfinite(p.v) group by all
+)"""
+"""Each column's value of a content, in long form: `number` is the place of the column among those asked."""
 _MOMENTS = """
 select {by}, count(*) as photographs, sum(n) as n, min(least) + avg(m - least) as mean,
        sqrt(sum(d * d) / greatest(count(*) - 1, 1)) as spread, avg(d * d * d) as third
@@ -118,66 +136,105 @@ from (
 
 def summarise(
     tables: Tables, asked: Asked, *, models: Sequence[str], labels: Sequence[str], against: str | None = None, apart: Collection[str] = ()
-) -> Summary:
-    """Means, intervals and differences of a column, per model and label.
+) -> list[Summary]:
+    """Means, intervals and differences of each column asked, per model and label.
 
-    Of a stage whose models have several cells with scalars, only the first by name is taken: the others are its controls. `against`: the
-    model that each other is compared with; None: every pair of a few models, the first with each other of many.
+    `against`: the model that each other is compared with; None: every pair of a few models, the first with each other of many.
     `apart`: models without differences, unless `against` is one of them.
     """
-    value, source = f"cast(t.{quoted(asked.column)} as double)", quoted(asked.kind)
-    main = f"(select min(what) from {source} where stage = ?)"
-    of = f"{source} t where t.stage = ? and t.what = {main} and t.status = 'ok'"
-    own = ", ".join(["s.content", *(f"coalesce(cast(t.{quoted(name)} as varchar), '')" for name in asked.places)])
-    measured = f"""
-        measured as (
-          select coalesce(t.model, {text(NO_MODEL)}) as model, s.label, s.photograph, hash({own}) as own, avg({value}) as v, count(*) as n
-          from (select * from {of}) t join {PHOTOGRAPHS} s on t.row = s.row where isfinite({value}) group by all
-        )"""
-    stage = [asked.stage, asked.stage]
-    per = "per as (select model, label, photograph, sum(v * n) / sum(n) as m, sum(n) as n from measured group by all)"
-    moments = tables.arrow(f"with {measured}, {per} {_MOMENTS.format(by='model, label')}", stage)
-    values = {(model, label): item for (model, label), item in _intervals(moments, ("model", "label"), asked.limits).items()
-              if model in models and label in labels}  # fmt: skip
-    left_out = tables.rows(
-        f"select count(*) filter (where {value} is null or isnan({value})) as missing, count(*) filter (where isinf({value})) as infinite "
-        f"from {of}", stage
-    )[0]  # fmt: skip
-
     alike = [label for label in labels if not is_real(label)]  # of these, and not of real sets, the contents are the same
     others = [model for model in models if model not in apart or model == against]
     pairing: Pairing | None = "models" if len(others) > 1 else "labels" if len(alike) > 1 else None
-    differences: list[Difference] = []
-    if pairing is not None and values:
+    pairs: list[tuple[str, str]] = []
+    if pairing is not None:
         pairs = compared(others, against if against in models else None) if pairing == "models" else [(alike[0], x) for x in alike[1:]]
-        same, fixed = ("model", "label") if pairing == "models" else ("label", "model")
-        listed = ", ".join("(?, ?)" for _ in pairs)
-        per = f"""
-            pairs(one, other) as (values {listed}),
-            per as (
-              select p.one, p.other, a.{fixed} as place, a.photograph, avg(b.v - a.v) as m, count(*) as n
-              from pairs p join measured a on a.{same} = p.one
-              join measured b on b.{same} = p.other and b.{fixed} = a.{fixed} and b.own = a.own group by all
-            )"""
-        moments = tables.arrow(f"with {measured}, {per} {_MOMENTS.format(by='one, other, place')}",
-                             [*stage, *(name for pair in pairs for name in pair)])  # fmt: skip
-        between = _intervals(moments, ("one", "other", "place"), UNLIMITED, difference=True)
-        places = labels if pairing == "models" else others
-        differences = [Difference(*pair, place, between[*pair, place]) for place in places for pair in pairs if (*pair, place) in between]
-        size = max(abs(item.mean) for item in values.values())
-        if all(abs(item.interval.mean) <= 1e-12 * size for item in differences):
-            differences = []  # the same everywhere, but for the rounding of sums: nothing to compare
-    return Summary(asked.column, values, differences, pairing if differences else None, left_out["missing"], left_out["infinite"])
+    rows, left_out = _left_out(tables, asked)
+    at_once = max(1, HELD // max(rows, 1))
+    names, out = list(asked.columns), list[Summary]()
+    for first in range(0, len(names), at_once):
+        some = names[first : first + at_once]
+        measured, stage = _measured(asked, some), [asked.stage, asked.stage]
+        means = _means(tables, measured, stage, [asked.columns[name] for name in some])
+        between = _between(tables, measured, stage, pairing, pairs) if pairing is not None and means else {}
+        for number, name in enumerate(some):
+            values = {(model, label): item for (which, model, label), item in means.items()
+                      if which == number and model in models and label in labels}  # fmt: skip
+            places = labels if pairing == "models" else others
+            differences = [Difference(*pair, place, between[number, *pair, place])
+                           for place in places for pair in pairs if (number, *pair, place) in between]  # fmt: skip
+            size = max((abs(item.mean) for item in values.values()), default=0.0)
+            if not values or all(abs(item.interval.mean) <= 1e-12 * size for item in differences):
+                differences = []  # the same everywhere, but for the rounding of sums: nothing to compare
+            out.append(Summary(name, values, differences, pairing if differences else None, *left_out[name]))
+    return out
 
 
-def _intervals(table: pa.Table, keys: Sequence[str], limits: Limits, *, difference: bool = False) -> dict[tuple[str, ...], Interval]:
-    """By the values of `keys`: the interval of each row of moments."""
+def _left_out(tables: Tables, asked: Asked) -> tuple[int, dict[str, tuple[int, int]]]:
+    """Measured rows; of each column, how many of them have no number, and how many an infinite one."""
+    counts = "".join(
+        f", count(*) filter (where {value} is null or isnan({value})) as missing{i}, count(*) filter (where isinf({value})) as infinite{i}"
+        for i, value in enumerate(map(_value, asked.columns))
+    )
+    (found,) = tables.rows(f"select count(*) as rows{counts} from {asked.source}", [asked.stage, asked.stage])
+    return found["rows"], {name: (found[f"missing{i}"], found[f"infinite{i}"]) for i, name in enumerate(asked.columns)}
+
+
+def _value(column: str) -> str:
+    return f"cast(t.{quoted(column)} as double)"
+
+
+def _measured(asked: Asked, columns: Sequence[str]) -> str:
+    """See `_MEASURED`."""
+    places = [(f"place{i}", f"coalesce(cast(t.{quoted(name)} as varchar), '')") for i, name in enumerate(asked.places)]
+    numbers = [quoted(str(number)) for number in range(len(columns))]
+    return _MEASURED.format(
+        places="".join(f", {value} as {name}" for name, value in places), own="".join(f", p.{name}" for name, _ in places),
+        columns=", ".join(f"{_value(name)} as {number}" for name, number in zip(columns, numbers)), numbers=", ".join(numbers),
+        source=asked.source, no_model=text(NO_MODEL), photographs=PHOTOGRAPHS,
+    )  # fmt: skip
+
+
+def _means(tables: Tables, measured: str, stage: Sequence[str], limits: Sequence[Limits]) -> dict[tuple[Any, ...], Interval]:
+    """(number, model, label) → mean over photographs."""
+    per = "per as (select number, model, label, photograph, sum(v * n) / sum(n) as m, sum(n) as n from measured group by all)"
+    moments = tables.arrow(f"with {measured}, {per} {_MOMENTS.format(by='number, model, label')}", stage)
+    return _intervals(moments, ("number", "model", "label"), limits)
+
+
+def _between(
+    tables: Tables, measured: str, stage: Sequence[str], pairing: Pairing, pairs: Sequence[tuple[str, str]]
+) -> dict[tuple[Any, ...], Interval]:
+    """(number, one, other, where) → mean over photographs of other minus one."""
+    same, fixed = ("model", "label") if pairing == "models" else ("label", "model")
+    per = f"""
+        pairs(one, other) as (values {", ".join("(?, ?)" for _ in pairs)}),
+        per as (
+          select a.number, p.one, p.other, a.{fixed} as place, a.photograph, avg(b.v - a.v) as m, count(*) as n
+          from pairs p join measured a on a.{same} = p.one
+          join measured b on b.{same} = p.other and b.{fixed} = a.{fixed} and b.own = a.own and b.number = a.number group by all
+        )"""
+    by = "number, one, other, place"
+    moments = tables.arrow(f"with {measured}, {per} {_MOMENTS.format(by=by)}", [*stage, *(name for pair in pairs for name in pair)])
+    return _intervals(moments, by.split(", "), [], difference=True)
+
+
+def _intervals(
+    table: pa.Table, keys: Sequence[str], limits: Sequence[Limits], *, difference: bool = False
+) -> dict[tuple[Any, ...], Interval]:
+    """By the values of `keys`, the first of which is the number of a column: the interval of each row of moments. `limits`: of each
+    column; empty: none has any."""
     if not table.num_rows:
         return {}
-    moments = ("mean", "spread", "third", "photographs")
-    mean, spread, third, number = (np.array(table[name].to_pylist(), dtype=np.float64) for name in moments)  # `to_numpy` loads pandas
-    low, high = ends(mean, spread, third, number, level=LEVEL, limits=limits, difference=difference)
-    named = zip(*(table[name].to_pylist() for name in keys))
-    counts = zip(table["photographs"].to_pylist(), table["n"].to_pylist())
-    return {key: Interval(float(m), float(a), float(b), n, int(v), refusal(n))
-            for key, m, a, b, (n, v) in zip(named, mean, low, high, counts)}  # fmt: skip
+    out: dict[tuple[Any, ...], Interval] = {}
+    numbers = np.array(table["number"].to_pylist())
+    moments = [np.array(table[name].to_pylist(), dtype=np.float64) for name in ("mean", "spread", "third", "photographs")]
+    named = list(zip(*(table[name].to_pylist() for name in keys)))
+    counts = list(zip(table["photographs"].to_pylist(), table["n"].to_pylist()))  # `to_numpy` loads pandas
+    for number in np.unique(numbers).tolist():
+        (mine,) = np.nonzero(numbers == number)
+        own = limits[number] if limits else UNLIMITED
+        low, high = ends(*(moment[mine] for moment in moments), level=LEVEL, limits=own, difference=difference)
+        for place, a, b in zip(mine.tolist(), low, high):
+            n, v = counts[place]
+            out[named[place]] = Interval(float(moments[0][place]), float(a), float(b), n, int(v), refusal(n))
+    return out

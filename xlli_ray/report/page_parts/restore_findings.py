@@ -47,8 +47,8 @@ def _best(
         if model == best:
             continue
         column = next(column for column in section.columns if column.name == COLUMN)
-        asked = Asked(section.kind, section.id, COLUMN, column.limits, [one.name for one in section.columns if one.place])
-        paired = summarise(context.tables, asked, models=[model, best], labels=labels, against=model)
+        asked = Asked(section.kind, section.id, {COLUMN: column.limits}, [one.name for one in section.columns if one.place])
+        (paired,) = summarise(context.tables, asked, models=[model, best], labels=labels, against=model)
         if (apart := _difference(paired.differences, best, model, label)) is not None:
             text += f"; {apart.against(named(model), 'the baseline', after=said)}"
     other = ranked[1] if len(ranked) > 1 else next((model for model in base if model != best), "")

@@ -40,18 +40,21 @@ def add_scalars(context: Context, out: Section) -> None:
     if not counts["good"]:
         out.notes.append(f"No sample has been measured yet ({counted(counts['rows'], 'row')}, none valid).")
         return
+    numeric = [column for column in out.columns if not (column.place or column.detail) and column.dtype in _NUMBERS]
+    limits = {column.name: SHARE if column.dtype == "bool" else column.limits for column in numeric}
+    asked = Asked(out.kind, out.id, limits, [other.name for other in out.columns if other.place])
+    apart = set(baselines(context.study.manifest))
+    found = summarise(context.tables, asked, models=out.models, labels=labels, against=context.against, apart=apart)
+    of_column = {summary.column: summary for summary in found}
     summaries: list[Summary] = []
     constant: list[str] = []
     for column in out.columns:
         if column.place or column.detail:
             continue
-        if column.dtype not in _NUMBERS:
+        if column.name not in of_column:
             _texts(context, out, column)
             continue
-        limits = SHARE if column.dtype == "bool" else column.limits
-        asked = Asked(out.kind, out.id, column.name, limits, [other.name for other in out.columns if other.place])
-        apart = set(baselines(context.study.manifest))
-        summary = summarise(context.tables, asked, models=out.models, labels=labels, against=context.against, apart=apart)
+        summary = of_column[column.name]
         if not summary.values:
             out.notes.append(f"{column.name}: no value in {counts['good']} measured rows (perhaps there are no targets).")
             continue
