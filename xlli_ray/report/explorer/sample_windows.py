@@ -21,18 +21,17 @@ MAPS = {"lam": "map", "cem": EFFECT}
 def windows_of(context: Context, row: int) -> Iterator[dict[str, Any]]:
     """Those of all stages of MAPS; controls are left out."""
     manifest = context.study.manifest
-    for cell in ordered(manifest):
-        if cell.kind not in MAPS or "." in cell.what:
-            continue
+    cells = [cell for cell in ordered(manifest) if cell.kind in MAPS and "." not in cell.what]
+    lines: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for kind in dict.fromkeys(cell.kind for cell in cells):  # one statement for all networks of a kind: each goes through the table's files
+        rows = context.tables.rows(f"select * from {quoted(kind)} where row = ? and status = 'ok' order by \"window\"", [row])
+        for line in rows:
+            lines.setdefault((kind, line["stage"], line["model"], line["what"]), []).append(line)
+    for cell in cells:
         array, scale = MAPS[cell.kind], manifest.model(cell.model).scale
         stored = any(meta.name == array for bucket in cell.sizes for meta in bucket.arrays)
         names = [c.name for c in scalars_of([cell], manifest.kinds) if not c.place and c.dtype in ("float64", "int64", "bool")]
-        lines = context.tables.rows(
-            f"select * from {quoted(cell.kind)} where stage = ? and model = ? and what = ? and row = ? and status = 'ok' "
-            'order by "window"',
-            [cell.stage, cell.model, cell.what, row],
-        )
-        for line in lines[:WINDOWS]:
+        for line in lines.get((cell.kind, cell.stage, cell.model, cell.what), [])[:WINDOWS]:
             yield {
                 "stage": cell.stage, "model": cell.model, "key": f"{cell.id}:{array}" if stored else "", "place": line["window"],
                 "top": line["top"], "left": line["left"], "size": line["size"], "scale": scale,
