@@ -172,6 +172,18 @@ def test_causal_effects_have_their_errors_draws_and_verdicts_beside_them(make_st
     assert [one["values"]["undefined"] for one in numbers] == [0, 0, 1]
 
 
+def test_windows_of_all_networks_and_stages_are_one_statement(make_study: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty cells asked thirty times for the windows of each sample: three of ten seconds of a page's SQL."""
+    with opened(make_study(Recipe([RESTORE, cem_stage(), cem_stage("again")], models=3, pictures=2))) as parts:
+        said: list[str] = []
+        ask = parts.context.tables.arrow
+        monkeypatch.setattr(parts.context.tables, "arrow", lambda sql, values=(): said.append(sql) or ask(sql, values))
+        sample = parts.part("sample-1")
+    assert len([sql for sql in said if '"window"' in sql]) == 1
+    places = [(one["stage"], one["model"], one["place"]) for one in sample["windows"]]
+    assert places == [(stage, f"net{i}", window) for i in range(3) for stage in ("again", "cem") for window in range(len(PLACES))]
+
+
 def test_integers_of_which_few_differ_are_levels_with_their_values() -> None:
     values = np.array([[[0, 64], [4, 4]], [[64, 0], [0, 0]]])
     planes = coded_planes(values, [[0], [1]], 2)
