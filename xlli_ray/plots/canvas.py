@@ -96,11 +96,12 @@ def svg_text(figure: Any, title: str) -> str:
     with matplotlib.rc_context({"svg.hashsalt": title}):
         # Layout once, then print: `savefig` would draw everything a second time just for the layout.
         figure.dpi = POINTS
-        figure.get_layout_engine().execute(figure)
-        figure.set_layout_engine("none")
-        for axes in figure.axes:
-            # The layout's solver visits its variables in the order of their addresses, so its last digits differ from run to run.
-            axes.set_position([round(value, 6) for value in axes.get_position().bounds])
+        if (engine := figure.get_layout_engine()) is not None:
+            engine.execute(figure)
+            figure.set_layout_engine("none")
+            for axes in figure.axes:
+                # The layout's solver visits its variables in the order of their addresses, so its last digits differ from run to run.
+                axes.set_position([round(value, 6) for value in axes.get_position().bounds])
         figure.dpi = PIXELS
         figure.canvas.print_svg(sink, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = sink.getvalue()

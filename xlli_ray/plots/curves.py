@@ -8,9 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xlli_ray.plots.canvas import WIDTH, canvas, svg_text
+from xlli_ray.plots.canvas import POINTS, WIDTH, canvas, svg_text
 from xlli_ray.plots.checks import LINE_STYLES, MARKS, check_choice, check_colours, check_length, check_range
-from xlli_ray.plots.palette import INK, MUTED, RULE
+from xlli_ray.plots.palette import MUTED, RULE
+from xlli_ray.plots.panel_grid import LABEL, Style, arrange, panels
+from xlli_ray.plots.panel_ticks import set_names
+from xlli_ray.plots.text_size import text_width
 from xlli_ray.plots.ticks import log_ticks
 from xlli_ray.plots.view import View
 
@@ -18,6 +21,10 @@ EACH = 3.4
 """Width of a panel in inches; more with many categories."""
 PLACES = 9
 """With more categories than this, ticks are placed automatically."""
+_SAMPLE, _LINE = 0.31, 0.19
+"""Length of a line in the legend, and distance of two, inches."""
+_ROOM = 0.2 + _SAMPLE + 0.09 + 0.05
+"""Width in inches of a legend without its names."""
 
 
 @dataclass(frozen=True)
@@ -114,32 +121,24 @@ class Curves(View):
         names = (*self.order, *(curve.name for panel in self.panels for curve in panel.curves))
         order = [name for name in dict.fromkeys(names) if name in shown]
         count = min(self.columns, len(self.panels))
-        lines = -(-len(self.panels) // count)
-        beside = 0.085 * min(max(map(len, order), default=0), 40) + 0.7 if self.legend else 0.1
+        listed = [shown[name] for name in order] if self.legend else []
+        beside = _ROOM + max((text_width(curve.name, LABEL) for curve in listed), default=0.0) / POINTS if listed else 0.1
         places = max(len(panel.x.names) for panel in self.panels)
+        labels = {panel.x.label for panel in self.panels}
+        common = labels.pop() if len(labels) == 1 and len(self.panels) > 1 else ""
         width = min(WIDTH, beside + max(self.each, 0.3 * places) * count)
-        below = max((0.065 * min(max(map(len, panel.x.names), default=0), 40) for panel in self.panels if _upright(panel.x)), default=0.0)
-        with canvas(width, (2.75 + below) * lines + 0.1) as figure:
-            figure.get_layout_engine().set(rect=(0, 0, 1 - beside / width, 1))
-            axes = figure.subplots(lines, count, squeeze=False, sharex=self.share_x, sharey=self.share_y)
-            for number, axis in enumerate(axes.flat):
-                if number >= len(self.panels):
-                    axis.set_visible(False)
-                    continue
-                self._draw_panel(axis, self.panels[number], order)
-                if self.share_x and number + count >= len(self.panels):  # the lowest of its column, also if the last line is not full
-                    axis.tick_params(axis="x", labelbottom=True)
-                if number % count and self.panels[number].y.label == self.panels[number - 1].y.label:
-                    axis.set_ylabel("")
-            labels = {panel.x.label for panel in self.panels}
-            if len(labels) == 1 and len(self.panels) > 1:
-                for axis in axes.flat:
-                    axis.set_xlabel("")
-                figure.supxlabel(labels.pop(), fontsize=8.5, color=MUTED)
+        with canvas(width, 1.0) as figure:
+            axes = panels(figure, len(self.panels), share_x=self.share_x, share_y=self.share_y)
+            for number, (axis, panel) in enumerate(zip(axes, self.panels)):
+                self._draw_panel(axis, panel, order)
+                axis.set_xlabel("" if common else panel.x.label)
+                before = self.panels[number - 1].y.label if number % count else ""
+                axis.set_ylabel("" if panel.y.label == before else panel.y.label)
             if self.share_y and self.panels[0].y.zero:
-                axes.flat[0].set_ylim(0, self._top())
-            if self.legend:
-                _legend(figure, [shown[name] for name in order], 1 - (beside - 0.2) / width)
+                axes[0].set_ylim(0, self._top())
+            need = _LINE * len(listed) + 0.1
+            arrange(figure, axes, count, Style(2.15, True, self.share_x, self.share_y, common, (beside, need)))
+            _legend(figure, listed, beside - 0.2)
             return svg_text(figure, self.title)
 
     def _top(self) -> float:
@@ -147,12 +146,7 @@ class Curves(View):
         return 1.05 * max(ends, default=1.0) or 1.0
 
     def _draw_panel(self, axis: Any, panel: CurvePanel, order: Sequence[str]) -> None:
-        axis.grid(True, axis="both")
-        axis.spines["left"].set_visible(True)
-        axis.tick_params(axis="y", labelsize=8.0, labelcolor=MUTED)
-        axis.set_title(panel.title, color=INK, fontweight="bold", pad=7)
-        axis.set_xlabel(panel.x.label)
-        axis.set_ylabel(panel.y.label)
+        axis.set_title(panel.title, loc="left")
         for name, side in (("x", panel.x), ("y", panel.y)):
             if side.log:
                 getattr(axis, f"set_{name}scale")("log")
@@ -176,17 +170,13 @@ def _step(x: Axis, curves: int) -> float:
     return 0.012 * (x.places[-1] - x.places[0]) if x.places else 0.0
 
 
-def _upright(x: Axis) -> bool:
-    return sum(map(len, x.names)) > 30  # slanted names would reach into the panel to the left
-
-
 def _place_ticks(axis: Any, x: Axis, *, apart: bool) -> None:
     if x.names:
-        axis.set_xticks(list(x.places), list(x.names), rotation=90 if _upright(x) else 0)
+        set_names(axis.xaxis, x.places, x.names)
         if apart and len(x.places):
             axis.set_xlim(min(x.places) - 0.6, max(x.places) + 0.6)
     elif 0 < len(x.places) <= PLACES:
-        axis.set_xticks(list(x.places), [f"{value:g}" for value in x.places])
+        set_names(axis.xaxis, x.places, [f"{value:g}".replace("-", "−") for value in x.places])
     if x.falling:
         axis.invert_xaxis()
 
@@ -214,10 +204,17 @@ def _draw_curve(axis: Any, curve: Curve, step: float, *, band: bool) -> None:
             axis.plot(x[some], y[some], linestyle="none", marker=curve.marker, zorder=3, **style)
 
 
-def _legend(figure: Any, curves: Sequence[Curve], left: float) -> None:
+def _legend(figure: Any, curves: Sequence[Curve], room: float) -> None:
+    """A line and a name for each curve, in the last `room` inches of the figure, from its top."""
     from matplotlib.lines import Line2D
 
-    style: dict[str, Any] = {"linewidth": 1.4, "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.6}
-    handles = [Line2D([], [], **style, color=c.colour, marker=c.marker or "none", linestyle=c.line or "none") for c in curves]
-    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (left, 0.98), "borderaxespad": 0, "handlelength": 2.6}
-    figure.legend(handles, [curve.name for curve in curves], frameon=False, fontsize=8.5, **place)
+    width, height = (float(value) for value in figure.get_size_inches())
+    left = width - room
+    for i, curve in enumerate(curves):
+        y = height - 0.12 - _LINE * i
+        style: dict[str, Any] = {"linewidth": 1.4, "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.6}
+        x = [left, left + _SAMPLE / 2, left + _SAMPLE]
+        sample = Line2D(x, [y] * 3, **style, color=curve.colour, marker=curve.marker or "none", linestyle=curve.line or "none",
+                        markevery=[1], transform=figure.dpi_scale_trans)  # fmt: skip
+        figure.add_artist(sample)
+        figure.text((left + _SAMPLE + 0.09) / width, (y - 0.3 * LABEL / POINTS) / height, curve.name, fontsize=LABEL)

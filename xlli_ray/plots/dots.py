@@ -11,6 +11,8 @@ import numpy as np
 from xlli_ray.plots.canvas import WIDTH, canvas, limits_of, svg_text
 from xlli_ray.plots.checks import MARKS, check_choice, check_colours, check_length, check_range
 from xlli_ray.plots.palette import INK, MUTED
+from xlli_ray.plots.panel_grid import Style, arrange, panels
+from xlli_ray.plots.panel_ticks import set_names
 from xlli_ray.plots.view import View
 from xlli_ray.stats.intervals import Interval
 
@@ -64,27 +66,21 @@ class Dots(View):
 
     def draw(self) -> str:
         """See `View.draw`."""
-        rows, panels = self.rows, self.panels
-        count = min(self.columns, len(panels))
-        lines = -(-len(panels) // count)
+        rows, shown = self.rows, self.panels
+        count = min(self.columns, len(shown))
         names = max((len(row) for row in rows), default=0)
         left = 0.25 + 0.072 * min(names, 40)
         each = min(6.5, (WIDTH - left) / count)
-        pitch = 0.27 if len(rows) <= 12 else 0.2
-        height = lines * (pitch * len(rows) + 0.75) + 0.25
-        with canvas(left + each * count, height) as figure:
-            axes = figure.subplots(lines, count, sharey=True, squeeze=False)
-            limits = _limits(panels)
-            for number, axis in enumerate(axes.flat):
-                if number >= len(panels):
-                    axis.set_visible(False)
-                    continue
-                _draw_panel(axis, rows, panels[number], limits)
-            if len({panel.xlabel for panel in panels}) == 1:
-                figure.supxlabel(panels[0].xlabel, fontsize=8.5, color=MUTED)
-            else:
-                for axis, panel in zip(axes.flat, panels):
-                    axis.set_xlabel(panel.xlabel)
+        pitch = 0.31 if len(rows) <= 12 else 0.22
+        labels = {panel.xlabel for panel in shown}
+        with canvas(left + each * count, 1.0) as figure:
+            axes = panels(figure, len(shown))
+            limits = _limits(shown)
+            for axis, panel in zip(axes, shown):
+                _draw_panel(axis, rows, panel, limits)
+                axis.set_xlabel(panel.xlabel if len(labels) > 1 else "")
+            label = labels.pop() if len(labels) == 1 else ""
+            arrange(figure, axes, count, Style(pitch * max(1, len(rows)) + 0.1, numbers=False, share_y=True, xlabel=label))
             return svg_text(figure, self.title)
 
 
@@ -108,26 +104,31 @@ def _limits(panels: Sequence[Panel]) -> dict[str, tuple[float, float]]:
 
 
 def _draw_panel(axis: Any, rows: Sequence[str], panel: Panel, limits: Mapping[str, tuple[float, float]]) -> None:
+    from matplotlib.collections import LineCollection
     from matplotlib.ticker import MaxNLocator
 
-    places = np.arange(len(rows))
-    for place, span in zip(places, panel.spans):
-        if span is not None:
-            axis.plot(span, [place, place], color="#eceef1", linewidth=7, solid_capstyle="round", zorder=1)
+    bars = [((span[0], place), (span[1], place)) for place, span in enumerate(panel.spans) if span is not None]
+    axis.add_collection(LineCollection(bars, colors="#eceef1", linewidths=7, capstyle="round", zorder=1), autolim=False)
     if panel.zero:
         axis.axvline(0, color=MUTED, linewidth=0.9, zorder=1.5)
-    for place, item, colour in zip(places, panel.values, panel.colours):
-        if item is None:
-            continue
-        marker = panel.markers[place] if panel.markers else "o"
-        if np.isfinite(item.low):
-            axis.plot([item.low, item.high], [place, place], color=colour, linewidth=1.8, alpha=0.75, zorder=2)
-        axis.plot([item.mean], [place], marker, color=colour, markersize=5.2, markeredgecolor="white", markeredgewidth=0.7, zorder=3)
+    some = [(place, item) for place, item in enumerate(panel.values) if item is not None]
+    ends = [(place, item) for place, item in some if np.isfinite(item.low)]
+    lines = [((item.low, place), (item.high, place)) for place, item in ends]
+    colours = [panel.colours[place] for place, _ in ends]
+    axis.add_collection(LineCollection(lines, colors=colours, linewidths=1.8, alpha=0.75, capstyle="projecting", zorder=2), autolim=False)
+    markers = panel.markers or "o" * len(rows)
+    for marker in dict.fromkeys(markers[place] for place, _ in some):
+        mine = [(place, item) for place, item in some if markers[place] == marker]
+        axis.scatter(
+            [item.mean for _, item in mine], [place for place, _ in mine], 5.2**2, [panel.colours[place] for place, _ in mine], marker,
+            edgecolors=None if marker == "x" else "white", linewidths=1.5 if marker == "x" else 0.7, zorder=3,
+        )  # fmt: skip
+    for place, item in some:
         if panel.notes and panel.notes[place]:
             right = item.high if np.isfinite(item.high) else item.mean
             axis.annotate(panel.notes[place], (right, place), (6, 0), textcoords="offset points", fontsize=8.0, color=INK, va="center")
-    axis.set_yticks(places, list(rows))
+    set_names(axis.yaxis, range(len(rows)), rows)
     axis.set_ylim(len(rows) - 0.4, -0.6)
     axis.set_xlim(*limits[panel.share])
     axis.xaxis.set_major_locator(MaxNLocator(nbins=5, min_n_ticks=3))
-    axis.set_title(panel.title, color=INK, fontweight="bold", pad=7)
+    axis.set_title(panel.title, loc="left")
