@@ -55,5 +55,5 @@ def png(pixels: np.ndarray) -> bytes:
     from PIL import Image
 
     out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG", optimize=True)
+    Image.fromarray(pixels).save(out, "PNG", compress_level=6)
     return out.getvalue()
