@@ -14,6 +14,7 @@ from xlli_ray.report.explorer.encoding import script
 from xlli_ray.report.explorer.held_samples import BUDGET, FEWEST, held_order
 from xlli_ray.report.explorer.source import PartSource
 from xlli_ray.store.objects.client import Objects
+from xlli_ray.store.objects.many_puts import ManyPuts
 
 BUNDLE = Path(__file__).parent / "bundle"
 PROGRAM = ("explorer.js", "explorer.css")
@@ -23,15 +24,16 @@ PART_FILE = re.compile(r"(study|(names|thumbnails|column|sample|figure)-[0-9]+)\
 def write_explorer(objects: Objects, source: PartSource, folder: str = "report/") -> str:
     """Write program and data into `folder`, "" or ending in a slash. Returns a digest of both: a page that names it belongs to them."""
     digest = hashlib.sha256()
-    for name in PROGRAM:
-        data = (BUNDLE / name).read_bytes()
-        digest.update(data)
-        objects.put(f"{folder}{name}", data)
     before = {key for key in objects.list(f"{folder}data") if PART_FILE.fullmatch(key.removeprefix(f"{folder}data/"))}
-    for name, data in scripts(source):
-        digest.update(name.encode() + data)
-        objects.put(f"{folder}data/{name}.js", data)
-        before.discard(f"{folder}data/{name}.js")
+    with ManyPuts(objects) as written:
+        for name in PROGRAM:
+            data = (BUNDLE / name).read_bytes()
+            digest.update(data)
+            written.put(f"{folder}{name}", data)
+        for name, data in scripts(source):
+            digest.update(name.encode() + data)
+            written.put(f"{folder}data/{name}.js", data)
+            before.discard(f"{folder}data/{name}.js")
     objects.delete(sorted(before))
     return digest.hexdigest()[:16]
 
