@@ -10,7 +10,10 @@ import pytest
 
 from xlli_ray.plots.curves import Axis, Curve, CurvePanel, Curves
 from xlli_ray.plots.dots import Dots, Panel
+from xlli_ray.plots.histograms import Histogram, Histograms
 from xlli_ray.plots.panel_ticks import Ticks, that_fit
+from xlli_ray.plots.scatter import Point, Scatter, ScatterPanel
+from xlli_ray.plots.strips import Strip, Strips
 from xlli_ray.plots.text_size import text_width, wrapped
 from xlli_ray.plots.view import View
 from xlli_ray.stats.intervals import Interval
@@ -38,6 +41,15 @@ def nets(count: int) -> tuple[str, ...]:
     return tuple(f"network{i}" for i in range(count))
 
 
+def points(count: int, name: str) -> tuple[Point, ...]:
+    at = [Interval(100.0 * (0.618034 * i % 1), i - 1.0, i + 1.0, 9) for i in range(1, count + 1)]
+    return tuple(Point(f"{i} {name}", BLUE, x, Interval(float(i), i - 1.0, i + 1.0, 9)) for i, x in enumerate(at))
+
+
+def histogram(title: str) -> Histogram:
+    return Histogram(title, BLUE, (-1.0, 0.0, 1.0), (0.1, 0.8, 0.0), (0.1, 0.9, 0.1), 1.5, "α 2")
+
+
 VIEWS: dict[str, View] = {
     "one": Dots("t", nets(5), (panel(5),)),
     "one row": Dots("t", nets(1), (panel(1),)),
@@ -55,6 +67,10 @@ VIEWS: dict[str, View] = {
     "long legend": Curves("t", (curves(3, name=LONG),)),
     "long categories": Curves("t", (curves(2, names=tuple(f"degradation {i} of them" for i in range(30))),) * 2),
     "narrow": Curves("t", tuple(curves(2, y=f"{i} {TITLE}", names=nets(12), factor=10.0 ** (3 * i - 7)) for i in range(5)), columns=5),
+    "strips": Strips("t", (LONG, "b"), (BLUE, BLUE), (Strip(TITLE, f"{TITLE} 1", ((0.1, 0.2), ()), 0.5, True),) * 2),
+    "named points": Scatter("t", "x", "y", (ScatterPanel("p", points(2, LONG)),)),
+    "numbered points": Scatter("t", TITLE, TITLE, tuple(ScatterPanel(f"{TITLE} {i}", points(20, "net")) for i in range(3))),
+    "histograms": Histograms("t", TITLE, "density", ((histogram("a"), histogram("b")), (histogram(TITLE),), ())),
 }  # fmt: skip
 
 

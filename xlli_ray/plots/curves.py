@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xlli_ray.plots.canvas import POINTS, WIDTH, canvas, svg_text
+from xlli_ray.plots.canvas import WIDTH, canvas, svg_text
 from xlli_ray.plots.checks import LINE_STYLES, MARKS, check_choice, check_colours, check_length, check_range
 from xlli_ray.plots.palette import MUTED, RULE
-from xlli_ray.plots.panel_grid import LABEL, Style, arrange, panels
+from xlli_ray.plots.panel_grid import Style, arrange, panels
 from xlli_ray.plots.panel_ticks import set_names
-from xlli_ray.plots.text_size import text_width
+from xlli_ray.plots.side_list import size_of, write_list
 from xlli_ray.plots.ticks import log_ticks
 from xlli_ray.plots.view import View
 
@@ -21,10 +21,6 @@ EACH = 3.4
 """Width of a panel in inches; more with many categories."""
 PLACES = 9
 """With more categories than this, ticks are placed automatically."""
-_SAMPLE, _LINE = 0.31, 0.19
-"""Length of a line in the legend, and distance of two, inches."""
-_ROOM = 0.2 + _SAMPLE + 0.09 + 0.05
-"""Width in inches of a legend without its names."""
 
 
 @dataclass(frozen=True)
@@ -122,11 +118,11 @@ class Curves(View):
         order = [name for name in dict.fromkeys(names) if name in shown]
         count = min(self.columns, len(self.panels))
         listed = [shown[name] for name in order] if self.legend else []
-        beside = _ROOM + max((text_width(curve.name, LABEL) for curve in listed), default=0.0) / POINTS if listed else 0.1
+        beside = size_of([curve.name for curve in listed], samples=True) if listed else (0.1, 0.0)
         places = max(len(panel.x.names) for panel in self.panels)
         labels = {panel.x.label for panel in self.panels}
         common = labels.pop() if len(labels) == 1 and len(self.panels) > 1 else ""
-        width = min(WIDTH, beside + max(self.each, 0.3 * places) * count)
+        width = min(WIDTH, beside[0] + max(self.each, 0.3 * places) * count)
         with canvas(width, 1.0) as figure:
             axes = panels(figure, len(self.panels), share_x=self.share_x, share_y=self.share_y)
             for number, (axis, panel) in enumerate(zip(axes, self.panels)):
@@ -136,9 +132,8 @@ class Curves(View):
                 axis.set_ylabel("" if panel.y.label == before else panel.y.label)
             if self.share_y and self.panels[0].y.zero:
                 axes[0].set_ylim(0, self._top())
-            need = _LINE * len(listed) + 0.1
-            arrange(figure, axes, count, Style(2.15, True, self.share_x, self.share_y, common, (beside, need)))
-            _legend(figure, listed, beside - 0.2)
+            arrange(figure, axes, count, Style(2.15, True, self.share_x, self.share_y, common, beside))
+            write_list(figure, [curve.name for curve in listed], [_sample(curve) for curve in listed])
             return svg_text(figure, self.title)
 
     def _top(self) -> float:
@@ -204,17 +199,7 @@ def _draw_curve(axis: Any, curve: Curve, step: float, *, band: bool) -> None:
             axis.plot(x[some], y[some], linestyle="none", marker=curve.marker, zorder=3, **style)
 
 
-def _legend(figure: Any, curves: Sequence[Curve], room: float) -> None:
-    """A line and a name for each curve, in the last `room` inches of the figure, from its top."""
-    from matplotlib.lines import Line2D
-
-    width, height = (float(value) for value in figure.get_size_inches())
-    left = width - room
-    for i, curve in enumerate(curves):
-        y = height - 0.12 - _LINE * i
-        style: dict[str, Any] = {"linewidth": 1.4, "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.6}
-        x = [left, left + _SAMPLE / 2, left + _SAMPLE]
-        sample = Line2D(x, [y] * 3, **style, color=curve.colour, marker=curve.marker or "none", linestyle=curve.line or "none",
-                        markevery=[1], transform=figure.dpi_scale_trans)  # fmt: skip
-        figure.add_artist(sample)
-        figure.text((left + _SAMPLE + 0.09) / width, (y - 0.3 * LABEL / POINTS) / height, curve.name, fontsize=LABEL)
+def _sample(curve: Curve) -> dict[str, Any]:
+    """The curve's line and marker in the legend."""
+    style: dict[str, Any] = {"linewidth": 1.4, "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.6}
+    return {**style, "color": curve.colour, "marker": curve.marker or "none", "linestyle": curve.line or "none"}

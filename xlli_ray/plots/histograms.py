@@ -9,7 +9,8 @@ import numpy as np
 
 from xlli_ray.plots.canvas import WIDTH, canvas, svg_text
 from xlli_ray.plots.checks import check_colours, check_length
-from xlli_ray.plots.palette import INK, MUTED
+from xlli_ray.plots.palette import INK
+from xlli_ray.plots.panel_grid import Style, arrange, panels
 from xlli_ray.plots.ticks import log_ticks
 from xlli_ray.plots.view import View
 
@@ -53,18 +54,21 @@ class Histograms(View):
     def draw(self) -> str:
         """See `View.draw`."""
         columns = max(map(len, self.lines))
-        with canvas(min(WIDTH, 2.6 * columns + 0.5), 1.95 * len(self.lines) + 0.3) as figure:
-            axes = figure.subplots(len(self.lines), columns, squeeze=False, sharex=True, sharey=True)
-            for line, mine in zip(axes, self.lines):
-                for axis in line[len(mine) :]:
-                    axis.set_visible(False)
-                for axis, panel in zip(line, mine):
+        grid = [panel for line in self.lines for panel in (*line, *[None] * (columns - len(line)))]
+        with canvas(min(WIDTH, 2.6 * columns + 0.5), 1.0) as figure:
+            made = iter(panels(figure, sum(panel is not None for panel in grid), share_x=True, share_y=True))
+            axes = [None if panel is None else next(made) for panel in grid]
+            for number, (axis, panel) in enumerate(zip(axes, grid)):
+                if axis is not None and panel is not None:
                     _draw_histogram(axis, panel)
-                line[0].set_ylabel(self.ylabel)
+                    axis.set_ylabel("" if number % columns else self.ylabel)
             seen = [value for line in self.lines for panel in line for value in panel.density if value > 0]
-            axes[0, 0].set_ylim(min(seen) / 3, 10 * max(seen))
-            log_ticks(axes[0, 0].yaxis, 4)
-            figure.supxlabel(self.xlabel, fontsize=8.5, color=MUTED)
+            for axis in axes:
+                if axis is not None:
+                    axis.set_ylim(min(seen) / 3, 10 * max(seen))
+                    log_ticks(axis.yaxis, 4)
+                    break
+            arrange(figure, axes, columns, Style(1.5, share_x=True, share_y=True, xlabel=self.xlabel))
             return svg_text(figure, self.title)
 
 
@@ -72,8 +76,6 @@ def _draw_histogram(axis: Any, panel: Histogram) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axis.set_yscale("log")
-    axis.grid(True, axis="both")
-    axis.spines["left"].set_visible(True)
     centres, density = np.array(panel.centres, float), np.array(panel.density, float)
     some = density > 0
     dots = {"color": panel.colour, "markersize": 2.6, "markeredgewidth": 0}
@@ -82,6 +84,5 @@ def _draw_histogram(axis: Any, panel: Histogram) -> None:
     axis.set_xlim(-panel.reach, panel.reach)
     axis.text(0.5, 0.97, panel.note, transform=axis.transAxes, va="top", ha="center", fontsize=8.0, color=INK,
               bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5})  # fmt: skip
-    axis.set_title(panel.title, color=INK, fontweight="bold", pad=5)
-    axis.tick_params(labelsize=7.5)
+    axis.set_title(panel.title, loc="left")
     axis.xaxis.set_major_locator(MaxNLocator(nbins=4))

@@ -71,20 +71,21 @@ def panels(figure: Any, count: int, *, share_x: bool = False, share_y: bool = Fa
 
 
 def arrange(figure: Any, drawn: Sequence[Any], columns: int, style: Style) -> None:
-    """Place `drawn`, with their contents, in lines of `columns`, and write their titles, ticks and labels.
+    """Place `drawn`, with their contents, in lines of `columns`, and write their titles, ticks and labels. None: an empty place.
 
     The figure keeps its width, unless panels would be narrower than LEAST, and has the height that all needs.
     """
     figure.set_layout_engine("none")
-    places = [_Place(panel, i // columns, i % columns, i + columns >= len(drawn)) for i, panel in enumerate(drawn)]
+    lowest = {i % columns: i for i, panel in enumerate(drawn) if panel is not None}
+    places = [_Place(panel, i // columns, i % columns, lowest[i % columns] == i) for i, panel in enumerate(drawn) if panel is not None]
     left, wide = _across(figure, places, columns, style)
     for p in places:
         p.title = wrapped(p.panel.get_title(loc="left"), TITLE, wide + BETWEEN / 2, True)
         p.xlabel = wrapped(p.panel.get_xlabel(), LABEL, wide + BETWEEN)
     below_all = wrapped(style.xlabel, LABEL, left[-1] + wide - PAD)
     lines = range(places[-1].line + 1)
-    above = [max(_above(p) for p in places if p.line == line) for line in lines]
-    below = [max(_below(p) for p in places if p.line == line) for line in lines]
+    above = [max((_above(p) for p in places if p.line == line), default=0.0) for line in lines]
+    below = [max((_below(p, style) for p in places if p.line == line), default=0.0) for line in lines]
     foot = PAD + (text_height(below_all, LABEL) + _LABEL_GAP if below_all else 0.0)
     high = style.high * POINTS
     bottom = [foot + sum(above[line + 1 :]) + sum(below[line:]) + (high + BETWEEN) * (len(lines) - 1 - line) for line in lines]
@@ -100,6 +101,8 @@ def _across(figure: Any, places: Sequence[_Place], columns: int, style: Style) -
     """Left ends of the columns, and the width of a panel, points; reads the ticks. Widens the figure if it has to."""
     high, width = style.high * POINTS, float(figure.get_size_inches()[0]) * POINTS
     height = float(figure.get_size_inches()[1]) * POINTS
+    from matplotlib.text import Annotation
+
     before, after = [0.0] * columns, [0.0] * columns
     for p in places:
         p.panel.set_position((0.0, 0.0, 0.5, high / height))
@@ -122,7 +125,9 @@ def _across(figure: Any, places: Sequence[_Place], columns: int, style: Style) -
             p.x = that_fit(ticks_of(p.panel, "x"), wide, TICK)
             start, end = p.x.beyond(wide, TICK) if p.lowest or not style.share_x else (0.0, 0.0)
             before[p.column] = max(before[p.column], start)
-            after[p.column] = max(after[p.column], end, *(_over(note, p, wide) for note in p.panel.texts), 0.0)
+            after[p.column] = max(
+                after[p.column], end, *(_over(note, p, wide) for note in p.panel.texts if isinstance(note, Annotation)), 0.0
+            )
     left = [PAD + sum(before[: i + 1]) + sum(after[:i]) + (wide + BETWEEN) * i for i in range(columns)]
     return left, wide
 
@@ -140,11 +145,11 @@ def _above(p: _Place) -> float:
     return factor + (text_height(p.title, TITLE) * ASCENT + _TITLE_GAP if p.title else TICK / 2)
 
 
-def _below(p: _Place) -> float:
-    under = p.x.room(TICK)[1]
+def _below(p: _Place, style: Style) -> float:
+    under = p.x.room(TICK)[1] if p.lowest or not style.share_x else 0.0
     return (
         (_TICK_GAP + under if under else 0.0)
-        + (TICK + 2 if p.x.factor else 0.0)
+        + (TICK + 2 if p.x.factor and under else 0.0)
         + (text_height(p.xlabel, LABEL) + _LABEL_GAP if p.xlabel else 0.0)
     )
 

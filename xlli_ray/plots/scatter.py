@@ -10,7 +10,9 @@ import numpy as np
 
 from xlli_ray.plots.canvas import canvas, svg_text
 from xlli_ray.plots.checks import MARKS, check_choice, check_colours, check_range
-from xlli_ray.plots.palette import INK, MUTED
+from xlli_ray.plots.palette import INK
+from xlli_ray.plots.panel_grid import Style, arrange, panels
+from xlli_ray.plots.side_list import size_of, write_list
 from xlli_ray.plots.view import View
 from xlli_ray.stats.intervals import Interval
 
@@ -62,38 +64,27 @@ class Scatter(View):
     def draw(self) -> str:
         """See `View.draw`."""
         count = min(self.columns, len(self.panels))
-        lines = -(-len(self.panels) // count)
         names = list(dict.fromkeys(point.name for panel in self.panels for point in panel.points))
         numbered = len(names) > NAMED or len(self.panels) > 1
-        beside = 0.1 * min(max(map(len, names), default=0), 40) + 0.5 if numbered else 0.0
-        width = 4.2 if count == 1 else 3.1
-        with canvas(width * count + beside, 2.9 * lines + 0.2) as figure:
-            axes = figure.subplots(lines, count, squeeze=False)
-            for number, axis in enumerate(axes.flat):
-                if number >= len(self.panels):
-                    axis.set_visible(False)
-                    continue
-                _draw_panel(axis, self.panels[number].points, names, numbered=numbered)
-                axis.set_title(self.panels[number].title, color=INK, fontweight="bold", pad=7)
-                if number % count == 0:
-                    axis.set_ylabel(self.ylabel)
-            figure.supxlabel(self.xlabel, fontsize=8.5, color=MUTED)
-            if numbered:
-                text = "\n".join(f"{i + 1}  {name}" for i, name in enumerate(names))
-                figure.get_layout_engine().set(rect=(0, 0, 1 - beside / (width * count + beside), 1))
-                figure.text(1 - (beside - 0.15) / (width * count + beside), 0.92, text, va="top", fontsize=8.5, linespacing=1.5)
+        listed = [f"{i + 1}  {name}" for i, name in enumerate(names)] if numbered else []
+        beside = size_of(listed, samples=False) if numbered else (0.0, 0.0)
+        width = (4.2 if count == 1 else 3.1) * count + beside[0]
+        with canvas(width, 1.0) as figure:
+            axes = panels(figure, len(self.panels))
+            for number, (axis, panel) in enumerate(zip(axes, self.panels)):
+                _draw_panel(axis, panel.points, names, numbered=numbered)
+                axis.set_title(panel.title, loc="left")
+                axis.set_ylabel("" if number % count else self.ylabel)
+            arrange(figure, axes, count, Style(2.3, xlabel=self.xlabel, beside=beside))
+            write_list(figure, listed)
             return svg_text(figure, self.title)
 
 
 def _draw_panel(axis: Any, points: Sequence[Point], names: Sequence[str], *, numbered: bool) -> None:
-    axis.grid(True, axis="both")
-    axis.tick_params(axis="y", labelsize=8.0, labelcolor=MUTED)
-    axis.spines["left"].set_visible(True)
-    for point in points:
-        x, y = point.x, point.y
-        if np.isfinite(x.low) and np.isfinite(y.low):
-            axis.plot([x.low, x.high], [y.mean, y.mean], color=point.colour, linewidth=1.0, alpha=0.45, zorder=2)
-            axis.plot([x.mean, x.mean], [y.low, y.high], color=point.colour, linewidth=1.0, alpha=0.45, zorder=2)
+    both = [point for point in points if np.isfinite(point.x.low) and np.isfinite(point.y.low)]
+    style: dict[str, Any] = {"colors": [point.colour for point in both], "linewidth": 1.0, "alpha": 0.45, "zorder": 2}
+    axis.hlines([point.y.mean for point in both], [point.x.low for point in both], [point.x.high for point in both], **style)
+    axis.vlines([point.x.mean for point in both], [point.y.low for point in both], [point.y.high for point in both], **style)
     for point in points:
         axis.plot([point.x.mean], [point.y.mean], point.marker, color=point.colour, markersize=6, markeredgecolor="white", zorder=3)
     axis.margins(x=0.12 if numbered else 0.22, y=0.12)

@@ -11,6 +11,8 @@ import numpy as np
 from xlli_ray.plots.canvas import canvas, limits_of, svg_text
 from xlli_ray.plots.checks import MARKS, check_choice, check_colours, check_length
 from xlli_ray.plots.palette import INK, RULE
+from xlli_ray.plots.panel_grid import Style, arrange, panels
+from xlli_ray.plots.panel_ticks import set_names
 from xlli_ray.plots.view import View
 
 SWARM = 120
@@ -62,13 +64,14 @@ class Strips(View):
 
     def draw(self) -> str:
         """See `View.draw`."""
-        left = 0.25 + 0.072 * min(max(map(len, self.rows)), 40)
-        with canvas(left + 4.6 * len(self.panels), 0.3 * len(self.rows) + 1.1) as figure:
-            axes = figure.subplots(1, len(self.panels), sharey=True, squeeze=False)[0]
+        left = 0.25 + 0.072 * min(max(map(len, self.rows), default=0), 40)
+        with canvas(left + 4.6 * len(self.panels), 1.0) as figure:
+            axes = panels(figure, len(self.panels))
             for axis, panel in zip(axes, self.panels):
                 _draw_strip(axis, self.rows, self.colours, self.markers or "o" * len(self.rows), panel)
-                axis.set_title(panel.title, color=INK, fontweight="bold", pad=7)
+                axis.set_title(panel.title, loc="left")
                 axis.set_xlabel(panel.xlabel)
+            arrange(figure, axes, len(axes), Style(0.4 * len(self.rows) + 0.1, numbers=False, share_y=True))
             return svg_text(figure, self.title)
 
 
@@ -89,6 +92,6 @@ def _draw_strip(axis: Any, rows: Sequence[str], colours: Sequence[str], markers:
         axis.plot(shown.clip(low, high), place + offsets, marker, color=colour, markersize=3.2, alpha=0.6,
                   markerfacecolor="none" if failing else colour, markeredgewidth=0.8 if failing else 0, linestyle="", zorder=2)  # fmt: skip
         axis.plot([np.median(mine)] * 2, [place - 0.33, place + 0.33], color=INK, linewidth=1.8, zorder=3)
-    axis.set_yticks(range(len(rows)), list(rows))
+    set_names(axis.yaxis, range(len(rows)), rows)
     axis.set_ylim(len(rows) - 0.4, -0.6)
     axis.set_xlim(low, high)
