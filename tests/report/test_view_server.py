@@ -397,7 +397,7 @@ def test_the_page_of_a_running_study_is_that_of_now_when_it_is_asked_for_again(t
         half = part(server, f"column-{column}")
         for cell in manifest.cells:
             for unit in range(round(0.5 * cell.units), cell.units):
-                toy_studies._unit(objects, cell, recipe.stages[0], unit, recipe, manifest.samples)  # type: ignore[arg-type]
+                toy_studies._unit(objects, cell, recipe.stages[0], unit, recipe, toy_studies.rows_of(objects, manifest.samples))  # type: ignore[arg-type]
         assert part(server, f"column-{column}") == half, "a page and its parts are of one moment"
         assert b"Not finished." not in ask(server, "/report/index.html")[2]
         assert part(server, f"column-{column}") != half

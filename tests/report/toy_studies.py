@@ -16,7 +16,7 @@ from xlli_ray.store.objects.client import Objects
 from xlli_ray.store.records.documents import save_manifest
 from xlli_ray.store.records.manifest import BucketPlan, Cell, Manifest, ModelRecord, SampleTable
 from xlli_ray.store.records.unit_records import Failure, Receipt, Shard, write_record
-from xlli_ray.store.tables.sample_table import write_sample_table
+from xlli_ray.store.tables.sample_table import SampleReader, write_sample_table
 from xlli_ray.store.zarr.layout import (
     ROOT,
     ArrayMeta,
@@ -126,11 +126,13 @@ def write_study(objects: Objects, recipe: Recipe, folder: Path) -> Manifest:
         command=f"xlli run {recipe.name}.yaml --workers 2",
     )  # fmt: skip
     save_manifest(objects, manifest)
+    samples = rows_of(objects, table)
+    documents: set[str] = set()
     for cell in cells:
         stage = next(stage for stage in recipe.stages if stage.id == cell.stage and cell.what in stage.whats)
-        _documents(objects, cell)
+        _documents(objects, cell, documents)
         for unit in range(round(recipe.done * cell.units)):
-            _unit(objects, cell, stage, unit, recipe, table)
+            _unit(objects, cell, stage, unit, recipe, samples)
     return manifest
 
 
@@ -182,25 +184,31 @@ def _cell(stage: Stage, model: str, what: str, table: SampleTable, number: int) 
     )  # fmt: skip
 
 
-def _documents(objects: Objects, cell: Cell) -> None:
+def rows_of(objects: Objects, table: SampleTable) -> list[dict[str, Any]]:
+    """The sample table."""
+    return list(SampleReader(objects, table).rows(0, table.rows).to_pylist())
+
+
+def _documents(objects: Objects, cell: Cell, done: set[str]) -> None:
+    """Zarr's documents of a cell. `done`: groups that have theirs, which cells share."""
     for bucket in cell.buckets:
         for meta in bucket.arrays:
             key = group_key(cell.id, bucket.name)
             for part in (ROOT, f"{ROOT}/{cell.stage}", f"{ROOT}/{cell.stage}/{cell.owner}", f"{ROOT}/{cell.id}", key):
-                create_document(objects, part, group_document({}))
+                if part not in done:
+                    create_document(objects, part, group_document({}))
+                    done.add(part)
             create_document(objects, f"{key}/{meta.name}", array_document(meta))
             write_companion(objects, f"{key}/row", np.arange(bucket.rows, dtype=np.int64))
             create_document(objects, f"{key}/row", companion_document(bucket.rows, "int64", {}))
 
 
-def _unit(objects: Objects, cell: Cell, stage: Stage, unit: int, recipe: Recipe, table: SampleTable) -> None:
-    from xlli_ray.store.tables.sample_table import SampleReader
-
+def _unit(objects: Objects, cell: Cell, stage: Stage, unit: int, recipe: Recipe, table: Sequence[dict[str, Any]]) -> None:
     bucket, start, stop = cell.unit(unit)
     model = int(cell.model.removeprefix("net")) if cell.model else -1
     makers = {one.name: one.array for one in stage.arrays}
     (span,) = bucket.table_rows(start, stop)
-    samples = SampleReader(objects, table).rows(*span).to_pylist()
+    samples = table[slice(*span)]
     failed = [(i, sample) for i, sample in enumerate(samples) if sample["row"] in recipe.failed]
     shards = {}
     for meta in bucket.arrays:
