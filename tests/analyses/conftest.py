@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,12 @@ def _figures_are_not_drawn(request: pytest.FixtureRequest, monkeypatch: pytest.M
 def _fewer_knots_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Most of what `alignment_summary` takes; the interval of a knot is tested where it is computed (`tests/stats`)."""
     monkeypatch.setattr("xlli_ray.analyses.alignment_summary.comparisons.RESAMPLES", 60)
+
+
+@pytest.fixture(autouse=True)
+def _embeddings_stop_early(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`test_contract` asks that an embedding is there and the same again; `test_ddr` and `tests/stats` ask that it is a good one."""
+    if request.path.name == "test_contract.py":
+        from xlli_ray.stats.reduce import tsne
+
+        monkeypatch.setattr("xlli_ray.analyses.ddr.embeddings.tsne", partial(tsne, iterations=40))

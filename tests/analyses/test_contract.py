@@ -47,7 +47,7 @@ from xlli_ray.store.tables.study_tables import RESERVED, write_tables
 
 @dataclass(frozen=True)
 class Example:
-    """A study on which an analysis works, and parameters to try."""
+    """A study on which an analysis works, and parameters to try. Small: numbers are checked in the tests of each analysis."""
 
     study: Recipe
     params: list[dict[str, Any]] = field(default_factory=lambda: [{}])
@@ -55,31 +55,37 @@ class Example:
 
 EXAMPLES: dict[str, Example] = {
     "alignment_summary": Example(
-        alignment_recipe(models=4),
+        alignment_recipe(models=3, pictures=4),
         [{}, {"by": ["family"], "replicate": "depth", "level": 0.9}, {"single": "net1", "windows": [4.0], "lam": None}],
     ),
-    "complexity_summary": Example(complexity_recipe(), [{}, {"counts": [4, 8], "seeds": [3], "features": ["features.*"], "level": 0.9}]),
+    "complexity_summary": Example(
+        complexity_recipe(pictures=8), [{}, {"counts": [4, 8], "seeds": [3], "features": ["features.*"], "level": 0.9}]
+    ),
     "ddr": Example(
-        ddr_recipe(layers=("head.out", "trunk.0.out")),
-        [{"embed": ["pca", "tsne"], "seeds": 2, "resamples": 200, "permutations": 50},
+        ddr_recipe(layers=("head.out", "trunk.0.out"), pictures=6),
+        [{"embed": ["pca", "tsne"], "seeds": 2, "resamples": 200, "permutations": 20},
          {"from": "features", "layers": ["trunk.*"], "labels": ["type", "image"], "components": 5, "embed": [], "resamples": 200,
           "permutations": 0, "level": 0.9}],
     ),
     "derain_summary": Example(
-        derain_recipe(models=4),
+        derain_recipe(models=3),
         [{"seen": ["noise10"]},
          {"by": ["family"], "replicate": "depth", "seen": {"family": {"toy": ["noise10"]}}, "unseen": ["noise20"], "level": 0.9},
-         {"by": ["depth"], "seen": ["noise10"], "kappa": [{"depth": i, "kappa": 0.5 - i, "kappa_low": 0.1 - i} for i in range(4)]}],
+         {"by": ["depth"], "seen": ["noise10"], "kappa": [{"depth": i, "kappa": 0.5 - i, "kappa_low": 0.1 - i} for i in range(3)]}],
     ),
     "faithfulness": Example(
-        faithfulness_recipe(), [{}, {"cem": None, "infidelity": None, "level": 0.9, "examples": 0}, {"cem": "cem", "examples": 1}]
+        faithfulness_recipe(models=2, pictures=4),
+        [{}, {"cem": None, "infidelity": None, "level": 0.9, "examples": 0}, {"cem": "cem", "examples": 1}],
     ),
     "group_means": Example(
         Recipe([Stage("restore", value=scores)], models=4),
         [{"by": ["family"], "replicate": "depth"}, {"by": ["depth"], "columns": ["psnr_y"]}],
     ),
-    "lam_summary": Example(lam_recipe(Lam()), [{"resamples": 300}, {"resamples": 200, "restore": None, "level": 0.9, "survives": 0.1},
-                                              {"resamples": 200, "by": ["family"], "replicate": "depth"}]),
+    "lam_summary": Example(
+        lam_recipe(Lam(windows=2), pictures=4),
+        [{"resamples": 200}, {"resamples": 200, "restore": None, "level": 0.9, "survives": 0.1},
+         {"resamples": 200, "by": ["family"], "replicate": "depth"}],
+    ),
     "srga": Example(
         srga_recipe(models=2, degradations=("clean", {"blur": 1})),
         [{"components": 8, "resamples": 4, "of": "srga-gram"}, {"components": 5, "resamples": 0, "restore": None, "solver": "authors"},
