@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -107,8 +108,9 @@ def _draw_panel(axis: Any, rows: Sequence[str], panel: Panel, limits: Mapping[st
     from matplotlib.collections import LineCollection
     from matplotlib.ticker import MaxNLocator
 
-    bars = [((span[0], place), (span[1], place)) for place, span in enumerate(panel.spans) if span is not None]
-    axis.add_collection(LineCollection(bars, colors="#eceef1", linewidths=7, capstyle="round", zorder=1), autolim=False)
+    if panel.spans:
+        bars = [((span[0], place), (span[1], place)) for place, span in enumerate(panel.spans) if span is not None]
+        axis.add_collection(LineCollection(bars, colors="#eceef1", linewidths=7, capstyle="round", zorder=1), autolim=False)
     if panel.zero:
         axis.axvline(0, color=MUTED, linewidth=0.9, zorder=1.5)
     some = [(place, item) for place, item in enumerate(panel.values) if item is not None]
@@ -116,13 +118,7 @@ def _draw_panel(axis: Any, rows: Sequence[str], panel: Panel, limits: Mapping[st
     lines = [((item.low, place), (item.high, place)) for place, item in ends]
     colours = [panel.colours[place] for place, _ in ends]
     axis.add_collection(LineCollection(lines, colors=colours, linewidths=1.8, alpha=0.75, capstyle="projecting", zorder=2), autolim=False)
-    markers = panel.markers or "o" * len(rows)
-    for marker in dict.fromkeys(markers[place] for place, _ in some):
-        mine = [(place, item) for place, item in some if markers[place] == marker]
-        axis.scatter(
-            [item.mean for _, item in mine], [place for place, _ in mine], 5.2**2, [panel.colours[place] for place, _ in mine], marker,
-            edgecolors=None if marker == "x" else "white", linewidths=1.5 if marker == "x" else 0.7, zorder=3,
-        )  # fmt: skip
+    axis.add_collection(_markers(axis, panel, some), autolim=False)
     for place, item in some:
         if panel.notes and panel.notes[place]:
             right = item.high if np.isfinite(item.high) else item.mean
@@ -132,3 +128,28 @@ def _draw_panel(axis: Any, rows: Sequence[str], panel: Panel, limits: Mapping[st
     axis.set_xlim(*limits[panel.share])
     axis.xaxis.set_major_locator(MaxNLocator(nbins=5, min_n_ticks=3))
     axis.set_title(panel.title, loc="left")
+
+
+def _markers(axis: Any, panel: Panel, some: Sequence[tuple[int, Interval]]) -> Any:
+    """All dots of a panel as one artist: `Axes.scatter` would make one for each kind of marker, and `Axes.plot` one for each dot."""
+    from matplotlib.collections import PathCollection
+    from matplotlib.transforms import IdentityTransform
+
+    marks = [panel.markers[place] if panel.markers else "o" for place, _ in some]
+    colours = [panel.colours[place] for place, _ in some]
+    dots = PathCollection(
+        [_outline(mark) for mark in marks], [5.2**2], offsets=[(item.mean, place) for place, item in some], offset_transform=axis.transData,
+        facecolors=colours, edgecolors=[colour if mark == "x" else "white" for mark, colour in zip(marks, colours)],
+        linewidths=[1.5 if mark == "x" else 0.7 for mark in marks], zorder=3,
+    )  # fmt: skip
+    dots.set_transform(IdentityTransform())
+    return dots
+
+
+@cache
+def _outline(mark: str) -> Any:
+    """The path of a marker of size 1."""
+    from matplotlib.markers import MarkerStyle
+
+    style = MarkerStyle(mark)
+    return style.get_path().transformed(style.get_transform())
