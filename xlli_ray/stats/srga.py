@@ -211,13 +211,13 @@ def chance(reference: Resampled, level: float = 0.95) -> float:
     vary together), so its ratio to the mean of such an uncertain estimate follows F(1, G' − 1), G' the effective number of groups. The
     variance between groups that halves do not show is added, as for intervals (`stats.subsampling`).
     """
-    from scipy.stats import f
+    from scipy.special import fdtri
 
     divergences = np.array([divergence(first, second) / 2 for first, second in reference.halves])
     about = reference.dealt
     if not len(divergences) or not np.isfinite(divergences).all() or math.isnan(freedom(about)) or not about.shown > 0:
         return math.nan
-    return index(float(divergences.mean() / about.shown * f.ppf(level, 1, freedom(about))))
+    return index(float(divergences.mean() / about.shown * fdtri(1, freedom(about), level)))
 
 
 def errors(value: float, reference: Resampled, test: Resampled, *, paired: bool = True, level: float = 0.95) -> Errors:
