@@ -12,8 +12,9 @@ import fuzz_runs
 import pytest
 
 
-def test_malformed_clips_videos_pairs_lists_and_motion_are_rows_or_errors_of_ours() -> None:
-    summary = fuzz_corpora.main(["--trials", "20", "--seed", "4"])
+@pytest.mark.parametrize("trials", [10, pytest.param(100, marks=pytest.mark.slow)])
+def test_malformed_clips_videos_pairs_lists_and_motion_are_rows_or_errors_of_ours(trials: int) -> None:
+    summary = fuzz_corpora.main(["--trials", str(trials), "--seed", "4"])
     assert summary["findings"] == []
     assert sum(count for outcome, count in summary["outcomes"].items() if "ran: " in outcome) >= 4
     assert len({outcome.split(":")[0] for outcome in summary["outcomes"]}) == len(fuzz_corpora.KINDS)

@@ -12,7 +12,8 @@ import pytest
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow, about tags of damaged files
-def test_mutated_images_are_read_or_refused_with_a_reason() -> None:
-    summary = fuzz_images.main(["--trials", "500", "--seed", "3"])
+@pytest.mark.parametrize("trials", [250, pytest.param(2000, marks=pytest.mark.slow)])
+def test_mutated_images_are_read_or_refused_with_a_reason(trials: int) -> None:
+    summary = fuzz_images.main(["--trials", str(trials), "--seed", "3"])
     assert summary["findings"] == []
     assert summary["outcomes"]["read"] > 60
