@@ -228,7 +228,7 @@ def vid4(fixtures: Path, place: Path, side: int | None, frames: int) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("side", "frames"), [(96, 3), pytest.param(None, 5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("side", "frames"), [(96, 2), pytest.param(None, 5, marks=pytest.mark.slow)])
 def test_basicvsr_restores_vid4_as_a_plain_loop_does(side: int | None, frames: int, fixtures: Path, tmp_path: Path) -> None:
     weights = fixtures / "models/basicvsr/basicvsr_vimeo90k_bi_x4.pth"
     folder = vid4(fixtures, tmp_path, side, frames)
