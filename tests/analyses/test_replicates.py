@@ -89,8 +89,8 @@ def test_a_network_is_averaged_over_the_photographs_that_all_have() -> None:
 @pytest.mark.parametrize("trainings", [3, 5, 10])
 @pytest.mark.parametrize("case", ["mean", "partners", "Welch, unequal spread"])
 def test_intervals_hold_the_truth_as_often_as_they_say(case: str, trainings: int) -> None:
-    """4,000 experiments each: normal trainings, the seed moving both groups. Welch's t of three trainings a group is a careful one."""
-    rng, held, studies = np.random.default_rng(trainings), 0, 4000
+    """2,000 experiments each: normal trainings, the seed moving both groups. Welch's t of three trainings a group is a careful one."""
+    rng, held, studies = np.random.default_rng(trainings), 0, 2000
     one, other = (Group(name, tuple((f"{name}{i}", i if case == "partners" else f"{name}{i}") for i in range(trainings))) for name in "ab")
     for _ in range(studies):
         shared = rng.normal(0, 1, trainings) if case == "partners" else np.zeros(trainings)
