@@ -80,9 +80,10 @@ def imports(path: Path) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
 
 
 def _imports(path: Path) -> Iterator[tuple[int, str, tuple[str, ...]]]:
-    tree = ast.parse(path.read_text(), str(path))
+    text = path.read_text()
+    tree = ast.parse(text, str(path))
     typing_only: set[int] = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(tree) if "TYPE_CHECKING" in text else ():
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             typing_only |= {id(inner) for statement in node.body for inner in ast.walk(statement)}
     for node in ast.walk(tree):
