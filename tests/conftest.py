@@ -99,15 +99,6 @@ def drawn_before(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixtu
     return folder
 
 
-@pytest.fixture
-def without_layout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are drawn without matplotlib's layout, which takes as long as drawing: for tests of what is drawn. Where it stands is tested
-    in `tests/plots`, and `test_contract` lays out the figures of every analysis."""
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda engine, figure: None)
-
-
 @pytest.fixture(autouse=True)
 def _equal_figures_are_drawn_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, drawn_before: Path) -> None:
     """A view that was drawn in this session is not drawn again: analyses and pages draw the same few figures a hundred times. That the same
@@ -117,11 +108,9 @@ def _equal_figures_are_drawn_once(request: pytest.FixtureRequest, monkeypatch: p
     from xlli_ray.plots.kinds import KINDS
     from xlli_ray.plots.view import View, to_json
 
-    start = "without layout" if "without_layout" in request.fixturenames else ""
-
     def once(draw: Callable[[View], str]) -> Callable[[View], str]:
         def cached(view: View) -> str:
-            key = start + to_json(view)
+            key = to_json(view)
             if key not in _DRAWN:
                 file = drawn_before / f"{hashlib.sha256(key.encode()).hexdigest()}.svg"
                 if not file.exists():

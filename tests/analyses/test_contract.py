@@ -277,7 +277,6 @@ def test_the_same_inputs_give_the_same_bytes(
         assert first.files == written(second, *ran(second, kind, params)), "again, over its own result"
 
 
-@pytest.mark.usefixtures("without_layout")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("change", SMALL, ids=str)
 def test_small_and_broken_studies_give_a_result_or_a_reason(kind: str, change: dict[str, Any], make: Make) -> None:

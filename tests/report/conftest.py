@@ -27,8 +27,3 @@ def make_study(tmp_path: Path) -> Callable[[Recipe], str]:
         return str(place)
 
     return make
-
-
-@pytest.fixture(autouse=True)
-def _figures_have_no_layout(without_layout: None) -> None:
-    """A page is read for what it says and shows."""
