@@ -67,6 +67,10 @@ VIEWS: dict[str, View] = {
     "long legend": Curves("t", (curves(3, name=LONG),)),
     "long categories": Curves("t", (curves(2, names=tuple(f"degradation {i} of them" for i in range(30))),) * 2),
     "narrow": Curves("t", tuple(curves(2, y=f"{i} {TITLE}", names=nets(12), factor=10.0 ** (3 * i - 7)) for i in range(5)), columns=5),
+    "60 categories": Curves("t", (curves(2, names=tuple(f"degradation {i}" for i in range(60))),) * 2),
+    "y labels beside shared ticks": Curves("t", tuple(curves(2, y=f"{TITLE} {i}") for i in range(3)), share_y=True),
+    "titles of many lines": Dots("t", nets(3), (panel(3, title=" ".join(["word"] * 30)),) * 8),
+    "long label of all": Scatter("t", "a very long label of x " * 12, "y " * 100, (ScatterPanel("p", points(3, "n")),)),
     "strips": Strips("t", (LONG, "b"), (BLUE, BLUE), (Strip(TITLE, f"{TITLE} 1", ((0.1, 0.2), ()), 0.5, True),) * 2),
     "named points": Scatter("t", "x", "y", (ScatterPanel("p", points(2, LONG)),)),
     "numbered points": Scatter("t", TITLE, TITLE, tuple(ScatterPanel(f"{TITLE} {i}", points(20, "net")) for i in range(3))),
@@ -130,3 +134,43 @@ def test_numbers_that_would_touch_are_left_out_and_names_are_turned() -> None:
     assert numbers.places == places, "grid lines stay"
     assert that_fit(Ticks(places, tuple(f"{i}–{i + 1}" for i in range(11))), 110.0, 8.0).upright
     assert that_fit(numbers, 1000.0, 8.0) == numbers
+
+
+def test_a_note_at_a_value_that_is_nowhere_costs_no_figure() -> None:
+    gone = Interval(float("inf"), float("nan"), float("nan"), 1)
+    drawn = Dots("t", nets(2), (Panel("t", "x", (gone, Interval(1.0, 0.0, 2.0, 9)), (BLUE,) * 2, notes=("gone", "here")),)).draw()
+    assert "here" in drawn
+
+
+def test_a_word_of_a_thousand_letters_is_broken_by_halving_not_letter_by_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One such title took ten seconds: every beginning of it was measured, and of what was left again."""
+    from xlli_ray.plots import text_size
+
+    measured: list[int] = []
+    measure = text_size._width_to
+    monkeypatch.setattr(text_size, "_width_to", lambda *args: measured.append(1) or measure(*args))
+    lines = wrapped("m" * 1000, 9.0, 100.0).split("\n")
+    assert "".join(lines) == "m" * 1000
+    assert all(text_width(line, 9.0) <= 100.0 for line in lines)
+    assert text_width(lines[0] + "m", 9.0) > 100.0
+    assert len(measured) <= 12 * len(lines)
+
+
+def test_a_marker_that_is_nothing_but_an_edge_is_not_white() -> None:
+    at = Interval(1.0, 0.0, 2.0, 9)
+    views = [
+        Scatter("t", "x", "y", (ScatterPanel("p", (Point("n", BLUE, at, at, "x"),)),)),
+        Dots("t", ("n",), (Panel("t", "x", (at,), (BLUE,), markers="x"),)),
+        Curves("t", (CurvePanel("p", (Curve("n", BLUE, (1.0, 2.0), (1.0, 2.0), marker="x", line=""),), Axis("x"), Axis("y")),)),
+    ]
+    for view in views:
+        styles = re.findall(r'<use [^>]*style="([^"]*)"', view.draw())
+        assert styles
+        assert all(f"stroke: {BLUE.lower()}" in style for style in styles), type(view).__name__
+
+
+def test_each_panel_has_all_names_of_its_categories_however_many() -> None:
+    """Limits were read before they were known: of sixty names two counted, and the figure did not grow for the rest."""
+    names = tuple(f"degradation {i}" for i in range(60))
+    drawn = Curves("t", (curves(2, names=names),) * 2).draw()
+    assert [drawn.count(f">{name}<") for name in names] == [2] * 60

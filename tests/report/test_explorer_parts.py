@@ -7,9 +7,11 @@ import io
 import json
 import math
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -277,3 +279,25 @@ def test_a_part_holds_any_text_and_no_number_that_is_not_json() -> None:
     assert json.loads(inside)["names"][0] == evil
     with pytest.raises(ValueError, match="JSON"):
         script("x", {"a": math.nan})
+
+
+def test_the_list_of_parts_is_written_when_they_are_there(make_study: Make) -> None:
+    """Parts go out several at once: a page that is stopped meanwhile must not list what was not written."""
+    place = make_study(Recipe([RESTORE], pictures=4))
+    objects = open_study(place).objects
+    ended: list[str] = []
+
+    def put(key: str, data: bytes) -> None:
+        if not key.endswith("data/study.js"):
+            time.sleep(0.01)
+        else:
+            before.extend(ended)
+        objects.put(key, data)
+        ended.append(key)
+
+    before: list[str] = []
+    with opened(place) as parts:
+        write.write_explorer(SimpleNamespace(put=put, list=objects.list, delete=objects.delete), parts)  # type: ignore[arg-type]
+    assert ended[-1].endswith("data/study.js")
+    assert sorted(before) == sorted(ended[:-1])
+    assert len(before) > 4

@@ -83,6 +83,23 @@ def test_an_error_of_one_is_raised_and_those_that_have_not_begun_are_not_written
     assert len(gate.begun) <= 2 * WAITING
 
 
+def test_an_error_is_raised_by_the_next_call_whichever_was_given_first() -> None:
+    gate = Gate(fails="3")
+
+    def more() -> None:
+        with ManyPuts(gate) as puts:  # type: ignore[arg-type]
+            for i in range(4):
+                puts.put(str(i), b"")
+            gate.open.set()
+            with pytest.raises(EnvironmentFailure, match="3: no space left"):
+                puts.wait()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        more()
+    assert sorted(gate.begun) == ["0", "1", "2", "3"]
+
+
 def test_what_is_stopped_writes_no_more_than_is_on_its_way() -> None:
     gate = Gate()
 

@@ -91,12 +91,13 @@ def with_ids(svg: str, start: str) -> str:
 def svg_text(figure: Any, title: str) -> str:
     """The figure as one `<svg>` element for a page: scales with its column, with a label for screen readers."""
     import matplotlib
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     sink = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": title}):
         # Layout once, then print: `savefig` would draw everything a second time just for the layout.
         figure.dpi = POINTS
-        if (engine := figure.get_layout_engine()) is not None:
+        if isinstance(engine := figure.get_layout_engine(), ConstrainedLayoutEngine):
             engine.execute(figure)
             figure.set_layout_engine("none")
             for axes in figure.axes:

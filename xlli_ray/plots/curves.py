@@ -10,7 +10,7 @@ import numpy as np
 
 from xlli_ray.plots.canvas import WIDTH, canvas, svg_text
 from xlli_ray.plots.checks import LINE_STYLES, MARKS, check_choice, check_colours, check_length, check_range
-from xlli_ray.plots.palette import MUTED, RULE
+from xlli_ray.plots.palette import MUTED, RULE, edge_of
 from xlli_ray.plots.panel_grid import Style, arrange, panels
 from xlli_ray.plots.panel_ticks import set_names
 from xlli_ray.plots.side_list import size_of, write_list
@@ -193,7 +193,7 @@ def _draw_curve(axis: Any, curve: Curve, step: float, *, band: bool) -> None:
     if not curve.marker:
         return
     hollow = np.array(curve.hollow, bool)[order] if curve.hollow else np.zeros(len(x), bool)
-    for some, face, edge, line in ((~hollow, curve.colour, "white", 0.6), (hollow, "white", curve.colour, 1.0)):
+    for some, face, edge, line in ((~hollow, curve.colour, edge_of(curve.marker, curve.colour), 0.6), (hollow, "white", curve.colour, 1.0)):
         if some.any():
             style = {"markerfacecolor": face, "markeredgecolor": edge, "markeredgewidth": line, "markersize": 4.6}
             axis.plot(x[some], y[some], linestyle="none", marker=curve.marker, zorder=3, **style)
@@ -201,5 +201,6 @@ def _draw_curve(axis: Any, curve: Curve, step: float, *, band: bool) -> None:
 
 def _sample(curve: Curve) -> dict[str, Any]:
     """The curve's line and marker in the legend."""
-    style: dict[str, Any] = {"linewidth": 1.4, "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.6}
+    edge = edge_of(curve.marker, curve.colour)
+    style: dict[str, Any] = {"linewidth": 1.4, "markersize": 5, "markeredgecolor": edge, "markeredgewidth": 0.6}
     return {**style, "color": curve.colour, "marker": curve.marker or "none", "linestyle": curve.line or "none"}

@@ -11,7 +11,7 @@ import numpy as np
 
 from xlli_ray.plots.canvas import WIDTH, canvas, limits_of, svg_text
 from xlli_ray.plots.checks import MARKS, check_choice, check_colours, check_length, check_range
-from xlli_ray.plots.palette import INK, MUTED
+from xlli_ray.plots.palette import INK, MUTED, edge_of
 from xlli_ray.plots.panel_grid import Style, arrange, panels
 from xlli_ray.plots.panel_ticks import set_names
 from xlli_ray.plots.view import View
@@ -139,7 +139,7 @@ def _markers(axis: Any, panel: Panel, some: Sequence[tuple[int, Interval]]) -> A
     colours = [panel.colours[place] for place, _ in some]
     dots = PathCollection(
         [_outline(mark) for mark in marks], [5.2**2], offsets=[(item.mean, place) for place, item in some], offset_transform=axis.transData,
-        facecolors=colours, edgecolors=[colour if mark == "x" else "white" for mark, colour in zip(marks, colours)],
+        facecolors=colours, edgecolors=list(map(edge_of, marks, colours)),
         linewidths=[1.5 if mark == "x" else 0.7 for mark in marks], zorder=3,
     )  # fmt: skip
     dots.set_transform(IdentityTransform())

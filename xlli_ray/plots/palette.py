@@ -64,3 +64,8 @@ def paler(colour: str, share: float) -> str:
     if share == 0:
         return colour
     return "#" + "".join(f"{round(int(colour[i : i + 2], 16) * (1 - share) + 255 * share):02x}" for i in (1, 3, 5))
+
+
+def edge_of(marker: str, colour: str) -> str:
+    """The colour of a marker's edge: white, so that markers stand out from each other; of `x`, which is nothing but an edge, its own."""
+    return colour if marker == "x" else "white"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from xlli_ray.plots.canvas import POINTS
@@ -82,7 +83,7 @@ def arrange(figure: Any, drawn: Sequence[Any], columns: int, style: Style) -> No
     for p in places:
         p.title = wrapped(p.panel.get_title(loc="left"), TITLE, wide + BETWEEN / 2, True)
         p.xlabel = wrapped(p.panel.get_xlabel(), LABEL, wide + BETWEEN)
-    below_all = wrapped(style.xlabel, LABEL, left[-1] + wide - PAD)
+    below_all = wrapped(style.xlabel, LABEL, left[-1] + wide - left[0] + PAD)
     lines = range(places[-1].line + 1)
     above = [max((_above(p) for p in places if p.line == line), default=0.0) for line in lines]
     below = [max((_below(p, style) for p in places if p.line == line), default=0.0) for line in lines]
@@ -99,10 +100,10 @@ def arrange(figure: Any, drawn: Sequence[Any], columns: int, style: Style) -> No
 
 def _across(figure: Any, places: Sequence[_Place], columns: int, style: Style) -> tuple[list[float], float]:
     """Left ends of the columns, and the width of a panel, points; reads the ticks. Widens the figure if it has to."""
-    high, width = style.high * POINTS, float(figure.get_size_inches()[0]) * POINTS
-    height = float(figure.get_size_inches()[1]) * POINTS
     from matplotlib.text import Annotation
 
+    high, width = style.high * POINTS, float(figure.get_size_inches()[0]) * POINTS
+    height = float(figure.get_size_inches()[1]) * POINTS
     before, after = [0.0] * columns, [0.0] * columns
     for p in places:
         p.panel.set_position((0.0, 0.0, 0.5, high / height))
@@ -134,15 +135,13 @@ def _across(figure: Any, places: Sequence[_Place], columns: int, style: Style) -
 
 def _before(p: _Place, style: Style) -> float:
     """Points that the labels to the left of a panel need."""
-    if p.column and style.share_y:
-        return 0.0
-    wide = p.y.room(TICK if style.numbers else NAME)[0]
+    wide = 0.0 if p.column and style.share_y else p.y.room(TICK if style.numbers else NAME)[0]
     return (wide + _TICK_GAP if wide else 0.0) + (text_height(p.ylabel, LABEL) + _LABEL_GAP if p.ylabel else 0.0)
 
 
 def _above(p: _Place) -> float:
     factor = TICK + 2 if p.y.factor else 0.0
-    return factor + (text_height(p.title, TITLE) * ASCENT + _TITLE_GAP if p.title else TICK / 2)
+    return factor + (text_height(p.title, TITLE) - TITLE * (1 - ASCENT) + _TITLE_GAP if p.title else TICK / 2)
 
 
 def _below(p: _Place, style: Style) -> float:
@@ -157,6 +156,8 @@ def _below(p: _Place, style: Style) -> float:
 def _over(note: Any, p: _Place, wide: float) -> float:
     """How far an annotation reaches over the right end of its panel, points."""
     share = float((p.panel.transScale + p.panel.transLimits).transform(note.xy)[0])
+    if not isfinite(share):
+        return 0.0  # beside a value that is nowhere
     return (share - 1) * wide + float(note.xyann[0]) + text_width(note.get_text(), note.get_fontsize()) + 1
 
 
@@ -165,8 +166,8 @@ def _write(figure: Any, p: _Place, box: tuple[float, float, float, float], style
     left, bottom, wide, high = box
     width, height = (float(value) * POINTS for value in figure.get_size_inches())
     p.panel.set_position((left / width, bottom / height, wide / width, high / height))
-    for remove in (p.panel.set_title, p.panel.set_xlabel, p.panel.set_ylabel):
-        remove("")
+    for say in (p.panel.set_title, p.panel.set_xlabel, p.panel.set_ylabel):
+        say("")
     _rules(p, numbers=style.numbers)
     top = bottom + high + (TICK + 2 if p.y.factor else 0.0)
     _text(figure, left, top + _TITLE_GAP, p.title, TITLE, INK, "left", bold=True)

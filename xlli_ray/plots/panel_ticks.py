@@ -57,7 +57,8 @@ def set_names(side: Any, places: Sequence[float], names: Sequence[str]) -> None:
 
 
 def ticks_of(panel: Any, which: str) -> Ticks:
-    """The ticks on the axis `which`, "x" or "y", of a panel of matplotlib that has its place and its limits."""
+    """The ticks on the axis `which`, "x" or "y", of a panel of matplotlib that has its place and its contents."""
+    panel.get_xlim(), panel.get_ylim()  # limits that follow the contents are found when asked for, not by `transLimits`
     side = getattr(panel, f"{which}axis")
     values = np.asarray(side.get_majorticklocs(), float)
     names = side.get_major_formatter().format_ticks(values)

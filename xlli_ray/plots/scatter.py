@@ -10,7 +10,7 @@ import numpy as np
 
 from xlli_ray.plots.canvas import canvas, svg_text
 from xlli_ray.plots.checks import MARKS, check_choice, check_colours, check_range
-from xlli_ray.plots.palette import INK
+from xlli_ray.plots.palette import INK, edge_of
 from xlli_ray.plots.panel_grid import Style, arrange, panels
 from xlli_ray.plots.side_list import size_of, write_list
 from xlli_ray.plots.view import View
@@ -86,7 +86,8 @@ def _draw_panel(axis: Any, points: Sequence[Point], names: Sequence[str], *, num
     axis.hlines([point.y.mean for point in both], [point.x.low for point in both], [point.x.high for point in both], **style)
     axis.vlines([point.x.mean for point in both], [point.y.low for point in both], [point.y.high for point in both], **style)
     for point in points:
-        axis.plot([point.x.mean], [point.y.mean], point.marker, color=point.colour, markersize=6, markeredgecolor="white", zorder=3)
+        edge = edge_of(point.marker, point.colour)
+        axis.plot([point.x.mean], [point.y.mean], point.marker, color=point.colour, markersize=6, markeredgecolor=edge, zorder=3)
     axis.margins(x=0.12 if numbered else 0.22, y=0.12)
     for together in _coinciding(points, *(np.ptp(limits) for limits in (axis.get_xlim(), axis.get_ylim()))):
         labels = [str(names.index(point.name) + 1) if numbered else point.name for point in together]

@@ -5,7 +5,8 @@ Sizes are those of DejaVu Sans, as wide as any font that a page may show instead
 
 from __future__ import annotations
 
-from functools import lru_cache
+from bisect import bisect_right
+from functools import lru_cache, partial
 from typing import Any
 
 FONT = "DejaVu Sans"
@@ -43,10 +44,15 @@ def wrapped(text: str, size: float, room: float, bold: bool = False) -> str:
             else:
                 lines.append(word)
             while len(lines[-1]) > 1 and text_width(lines[-1], size, bold) > room:
-                fits = next((i for i in range(len(lines[-1]) - 1, 1, -1) if text_width(lines[-1][:i], size, bold) <= room), 1)
+                fits = max(1, bisect_right(range(1, len(lines[-1])), room, key=partial(_width_to, lines[-1], size, bold)))
                 lines[-1:] = [lines[-1][:fits], lines[-1][fits:]]
         lines.append("")
     return "\n".join(line for line in lines if line)
+
+
+def _width_to(word: str, size: float, bold: bool, end: int) -> float:
+    """Width of the first `end` letters; these are not worth remembering."""
+    return text_width.__wrapped__(word[:end], size, bold)
 
 
 @lru_cache(maxsize=32)

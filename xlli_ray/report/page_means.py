@@ -227,9 +227,10 @@ def _intervals(
         return {}
     out: dict[tuple[Any, ...], Interval] = {}
     numbers = np.array(table["number"].to_pylist())
+    # `to_numpy` loads pandas
     moments = [np.array(table[name].to_pylist(), dtype=np.float64) for name in ("mean", "spread", "third", "photographs")]
     named = list(zip(*(table[name].to_pylist() for name in keys)))
-    counts = list(zip(table["photographs"].to_pylist(), table["n"].to_pylist()))  # `to_numpy` loads pandas
+    counts = list(zip(table["photographs"].to_pylist(), table["n"].to_pylist()))
     for number in np.unique(numbers).tolist():
         (mine,) = np.nonzero(numbers == number)
         own = limits[number] if limits else UNLIMITED

@@ -32,8 +32,10 @@ def write_explorer(objects: Objects, source: PartSource, folder: str = "report/"
             written.put(f"{folder}{name}", data)
         for name, data in scripts(source):
             digest.update(name.encode() + data)
-            written.put(f"{folder}data/{name}.js", data)
             before.discard(f"{folder}data/{name}.js")
+            if name == "study":
+                written.wait()  # it lists the others
+            written.put(f"{folder}data/{name}.js", data)
     objects.delete(sorted(before))
     return digest.hexdigest()[:16]
 

@@ -14,8 +14,8 @@ WAITING = 16
 
 
 class ManyPuts:
-    """Puts objects in any order; as a context manager, all of them are there at its end. An error of one ends the others: those that have
-    not begun are not written."""
+    """Puts objects in any order; as a context manager, all of them are there at its end. After an error those that have not begun by the
+    time it is raised, by the next call at the latest, are not written."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
@@ -24,16 +24,24 @@ class ManyPuts:
 
     def put(self, key: str, data: bytes) -> None:
         """Create or replace an object, by the end of the context. Raises the error of an earlier one."""
-        if len(self._waiting) >= WAITING:
+        while self._waiting and (len(self._waiting) >= WAITING or self._waiting[0].done()):
             self._waiting.popleft().result()
+        for one in self._waiting:
+            if one.done():
+                one.result()
         self._waiting.append(self._threads.submit(self._objects.put, key, data))
+
+    def wait(self) -> None:
+        """Until all that were given are there. Raises the error of the first that failed."""
+        while self._waiting:
+            self._waiting.popleft().result()
 
     def __enter__(self) -> ManyPuts:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            while kind is None and self._waiting:
-                self._waiting.popleft().result()
+            if kind is None:
+                self.wait()
         finally:
             self._threads.shutdown(cancel_futures=True)
