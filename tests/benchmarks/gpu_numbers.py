@@ -4,6 +4,9 @@
                    difference), PSNR of every sample (dB), attribution maps (relative L2 of each), SRGA of every degraded set (relative)
     precision      stages in tf32, bf16 and fp16 beside those in float32 in the study on `--device`: the same four differences to float32
     same bytes     one worker with half of the GPU, two with half each: every shard and table of the two studies
+    gradients      of each network, the gradient of its output five times, as it is and with `torch.use_deterministic_algorithms`: different
+                   results, and milliseconds each. Maps of two runs on one GPU were not the same to the last digit; this is to say whether
+                   operators that add in any order are why, and what those that do not would cost
 
 Patches of BSD100, 32 × 32 input pixels, ×4, clean, blurred and noisy. Needs the fixtures. Each result is a JSON line at once, each part is
 guarded by the clock (`--seconds`): what comes too late is named as skipped. `--device cpu --quick` shows that it runs: then one thread is
@@ -105,6 +108,39 @@ def differences(new: Path, old: Path, model: str, end: str = "") -> dict[str, fl
     return found
 
 
+def gradients(name: str, device: str, *, rounds: int = 5, rows: int = 20) -> dict[str, dict[str, Any]]:
+    """With and without deterministic operators: how many different gradients, milliseconds each, and what has no deterministic form."""
+    import warnings
+
+    import lam_accuracy
+    import torch
+
+    model = lam_accuracy.model(name).to(device)
+    images = torch.rand(rows, 3, 64, 64, generator=torch.Generator().manual_seed(0)).to(device)
+
+    def gradient() -> bytes:
+        x = images.clone().requires_grad_()
+        with torch.enable_grad():
+            output = model.forward(x)
+        (found,) = torch.autograd.grad(output, x, torch.ones_like(output))
+        return found.cpu().numpy().tobytes()
+
+    found: dict[str, dict[str, Any]] = {}
+    for kind in ("as it is", "deterministic"):
+        torch.use_deterministic_algorithms(kind == "deterministic", warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            gradient()
+        start = time.perf_counter()
+        results = {gradient() for _ in range(rounds)}
+        seconds = time.perf_counter() - start
+        reasons = sorted({str(one.message).split(" does not have")[0] for one in said if "deterministic" in str(one.message)})
+        found[kind] = {"different": len(results), "ms": 1e3 * seconds / rounds, "without": reasons}
+    torch.use_deterministic_algorithms(False)
+    return found
+
+
 def main() -> None:
     parser = common.arguments(__doc__)
     parser.add_argument("--device", default="cuda")
@@ -144,6 +180,10 @@ def main() -> None:
                 found = differences(folder / "device", folder / "cpu", model)
                 holds = {what: found[what] <= bar for what, bar in BARS.items() if what in found}
                 say(part="same numbers", model=model, device=name, **found, bars=BARS, holds=holds)
+        for model in networks:
+            if left("gradients"):
+                few = {"rounds": 2, "rows": 1} if args.quick else {}
+                say(part="gradients", model=model, device=name, **gradients(model, args.device, **few))
         if left("same bytes"):
             content = recipe(networks[:1], ["float32"], threads=1, **size)
             share = {"gpus_per_worker": 0.5} if gpu else {}
