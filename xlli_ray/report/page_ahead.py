@@ -12,6 +12,7 @@ def load() -> None:
     import scipy.special  # noqa: F401
 
     from xlli_ray.plots.canvas import canvas, svg_text
+    from xlli_ray.plots.panel_grid import Style, arrange, panels
     from xlli_ray.report.page import environment
     from xlli_ray.store.tables.sql import Database
 
@@ -21,5 +22,5 @@ def load() -> None:
     for name in (templates := environment()).list_templates("j2"):
         templates.get_template(name)
     with canvas(1.0, 1.0) as figure:
-        figure.subplots()
+        arrange(figure, panels(figure, 1), 1, Style(1.0))
         svg_text(figure, "")
